@@ -1,0 +1,20 @@
+# The two commands: `make build` and `make test`. Both set everything up in .venv/ first.
+PYTHON ?= python3
+RUN = PATH="$(CURDIR)/.venv/bin:$$PATH"
+
+.PHONY: setup build test clean
+setup: .venv/ready
+build: setup
+	$(RUN) tilth check
+	$(RUN) dvc repro
+test: setup
+	$(RUN) ruff check .
+	$(RUN) pytest
+
+.venv/ready: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	.venv/bin/python -m pip install --quiet --constraint constraints.txt --editable ".[test]"
+	touch .venv/ready
+
+clean:
+	rm -rf .venv .work data/ingested data/validated data/train data/eval data/rejected data/*.json models preflight scores report

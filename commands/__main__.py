@@ -1,0 +1,42 @@
+"""What a person calls: `tilth COMMAND`, one module a command, each imported only when it runs."""
+
+import os
+import sys
+from pathlib import Path
+
+import typer
+
+from commands import check
+from validators._problems import Problem, Problems
+
+app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
+app.command("check")(check.main)
+
+
+@app.callback()
+def tilth():
+    """Fine-tuned language models from raw data, built with `dvc repro`."""
+
+
+def main():
+    try:
+        os.chdir(root())
+        app()
+    except Problems as error:
+        print(error, file=sys.stderr)
+        raise SystemExit(1) from None
+
+
+def root():
+    """The folder of dvc.yaml: this one or the nearest above it."""
+    here = Path.cwd()
+    for folder in (here, *here.parents):
+        if (folder / "dvc.yaml").exists() or (folder / "params.yaml").exists():
+            return folder
+    if {"--help", "-h"} & set(sys.argv) or len(sys.argv) == 1:
+        return here
+    raise Problems([Problem(str(here), "no dvc.yaml here or above", "a clone of the project", "cd into it")])
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,118 @@
+"""Models on disk: the tiny base, and the chain of adapters on top of a base.
+
+A model folder is one of
+    full weights    config.json, *.safetensors, tokenizer files
+    adapters        adapters/00_<step>/, adapters/01_<step>/, ... in the order of training, on `models/base`
+    both            full weights, and adapters on top of them
+so that every model loads from its own folder and `models/base` alone. Only safetensors are read, never pickles.
+"""
+
+from pathlib import Path
+
+from validators._problems import Problem, Problems
+
+BASE = Path("models/base")
+# A training template as TRL asks for: what the model says stands between generation marks, its end of turn included.
+TINY_TEMPLATE = """\
+{%- if tools %}{{ '<|system|>' }}{% if messages[0].role == 'system' %}{{ messages[0].content + '\n' }}{% endif %}
+{%- for tool in tools %}{{ (tool | tojson) + '\n' }}{% endfor %}{{ '<|end|>' }}{% endif %}
+{%- for message in messages %}
+{%- if message.role == 'assistant' %}{{ '<|assistant|>' }}{% generation %}{{ message.content or '' }}
+{%- for call in message.tool_calls or [] %}{{ '<|call|>' + (call | tojson) }}{% endfor %}{{ '<|end|>' }}{% endgeneration %}
+{%- elif not (tools and loop.first and message.role == 'system') %}
+{{- '<|' + message.role + '|>' + (message.content or '') + '<|end|>' }}{% endif %}
+{%- endfor %}
+{%- if add_generation_prompt %}{{ '<|assistant|>' }}{% endif %}"""
+
+
+def save_tiny(folder):
+    """Write the embedded default: a byte-level Qwen3 of about 0.6M parameters, the same weights on every machine."""
+    import torch
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+    from transformers import PreTrainedTokenizerFast, Qwen3Config, Qwen3ForCausalLM
+
+    special = ["<|pad|>", "<|end|>", "<|system|>", "<|user|>", "<|assistant|>", "<|tool|>", "<|call|>"]
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    vocabulary = {token: i for i, token in enumerate(special + alphabet)}
+    inner = Tokenizer(models.BPE(vocab=vocabulary, merges=[]))
+    inner.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+    inner.decoder = decoders.ByteLevel()
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=inner,
+        eos_token="<|end|>",
+        pad_token="<|pad|>",
+        additional_special_tokens=special,
+        model_max_length=1024,
+        clean_up_tokenization_spaces=False,
+        chat_template=TINY_TEMPLATE,
+    )
+    config = Qwen3Config(
+        vocab_size=len(vocabulary),
+        hidden_size=128,
+        intermediate_size=384,
+        num_hidden_layers=3,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        head_dim=32,
+        max_position_embeddings=1024,
+        tie_word_embeddings=True,
+        bos_token_id=None,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+    )
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = Qwen3ForCausalLM(config)
+    model.generation_config.update(eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id)
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+
+
+def full_weights(folder):
+    """The folder that holds the full weights under `folder`'s adapters: itself, or `models/base`."""
+    return folder if (folder / "config.json").exists() else BASE
+
+
+def adapters(folder):
+    """The adapter folders of a model, in the order of training."""
+    return sorted(path for path in (folder / "adapters").glob("*") if path.is_dir())
+
+
+def load_tokenizer(folder=BASE):
+    """The tokenizer of a model, padding on the left as generation needs; without a chat template it is an error."""
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(full_weights(folder), padding_side="left")
+    if tokenizer.chat_template is None:
+        raise Problems(
+            [
+                Problem(
+                    str(full_weights(folder)),
+                    "the tokenizer has no chat template",
+                    "a chat_template.jinja beside it",
+                    "take the instruct variant of the model, or add the template that you want trained",
+                )
+            ]
+        )
+    if tokenizer.pad_token is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    return tokenizer
+
+
+def load_model(folder, dtype="float32", device=None):
+    """The model of a folder with its whole chain of adapters merged.
+
+    Merging is done in float32: merged in bfloat16 the logits move by 1e-2, in float32 by 3e-6.
+    """
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    chain = adapters(folder)
+    model = AutoModelForCausalLM.from_pretrained(
+        full_weights(folder), dtype=torch.float32 if chain else getattr(torch, dtype), use_safetensors=True
+    )
+    for adapter in chain:
+        from peft import PeftModel
+
+        model = PeftModel.from_pretrained(model, adapter).merge_and_unload()
+    return model.to(device=device, dtype=getattr(torch, dtype))

@@ -1,0 +1,204 @@
+"""Raw files as records: what a file is, is seen from its content, never from its name.
+
+    records(path) -> Record(line, value, raw, fault)
+
+`line` is the 1-based line of a JSON lines or CSV record, the record's number in a JSON array. A record that cannot be
+read keeps its raw text and says why in `fault`: nothing is skipped but blank lines.
+"""
+
+import csv
+import io
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+
+from validators._problems import Problem, Problems
+
+BOM = b"\xef\xbb\xbf"
+LFS = b"version https://git-lfs.github.com/spec/"
+csv.field_size_limit(2**31 - 1)
+
+
+@dataclass(slots=True)
+class Record:
+    line: int
+    value: dict | None
+    raw: str
+    fault: tuple[str, str] | None = None  # (check, detail)
+
+
+def raw_files(raw, where="raw"):
+    """The files of a dataset, sorted by path; hidden files are not data.
+
+    raw: a file or a folder, relative to the root. Raises Problems if there is none.
+    """
+    path = Path(raw)
+    if path.is_file():
+        return [path]
+    if not path.is_dir():
+        raise Problems(
+            [
+                Problem(
+                    where,
+                    f"{raw!r} does not exist",
+                    "a file or a folder with raw data",
+                    "put the data there; the path is relative to the folder of params.yaml",
+                )
+            ]
+        )
+    files = sorted(
+        p for p in path.rglob("*") if p.is_file() and not _hidden(p.relative_to(path)) and p.suffix != ".dvc"
+    )
+    if not files:
+        raise Problems(
+            [
+                Problem(
+                    where,
+                    f"{raw!r} holds no file",
+                    "at least one JSON, JSON lines or CSV file",
+                    "put the data there, or remove the dataset from params.yaml",
+                )
+            ]
+        )
+    return files
+
+
+def _hidden(path):
+    return any(part.startswith(".") for part in path.parts)
+
+
+def container(path):
+    """`jsonl`, `json` or `csv`, from the first bytes of the file. Raises Problems for what is not data."""
+    with open(path, "rb") as file:
+        head = file.read(65536)
+    if not head.strip():
+        raise Problems([Problem(str(path), "the file is empty", "at least one record", "remove the file")])
+    if head.startswith(LFS):
+        raise Problems([Problem(str(path), "a Git LFS pointer, not the data", "the file itself", "git lfs pull")])
+    if head.startswith((b"\xff\xfe", b"\xfe\xff")) or _mostly_not_utf8(head):
+        raise Problems(
+            [
+                Problem(
+                    str(path),
+                    "the text is not UTF-8",
+                    "UTF-8",
+                    f"iconv -f ENCODING -t UTF-8 {path} > new; ENCODING is often UTF-16 or WINDOWS-1252",
+                )
+            ]
+        )
+    head = head.removeprefix(BOM).lstrip()
+    if head.startswith(b"["):
+        return "json"
+    return ("jsonl" if _first_object_ends_in_its_line(path) else "json") if head.startswith(b"{") else "csv"
+
+
+def _mostly_not_utf8(head):
+    """True where more than one line in twenty is not UTF-8: a wrong encoding, not a broken record."""
+    lines = head.split(b"\n")[:-1] or [head]
+    return sum(not _is_utf8(line) for line in lines) > len(lines) / 20
+
+
+def _is_utf8(line):
+    try:
+        line.decode()
+    except UnicodeDecodeError as error:
+        # the head of a file may cut its only line within a character
+        return error.end >= len(line) and len(line) - error.start < 4
+    return True
+
+
+def _first_object_ends_in_its_line(path):
+    """False for one object printed over many lines."""
+    with open(path, "rb") as file:
+        line = next(line for line in file if line.removeprefix(BOM).strip())
+    return (line.strip() != b"{" and not line.rstrip().endswith((b"{", b"[", b","))) or _parses(line)
+
+
+def _parses(line):
+    try:
+        msgspec.json.decode(line.removeprefix(BOM))
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return False
+    return True
+
+
+def records(path):
+    """Every record of a raw file, readable or not, in file order."""
+    readers = {"jsonl": _json_lines, "json": _json_array, "csv": _csv}
+    yield from readers[container(path)](path)
+
+
+def _json_lines(path):
+    with open(path, "rb") as file:
+        for number, line in enumerate(file, 1):
+            if number == 1:
+                line = line.removeprefix(BOM)
+            # only "\n" ends a line: a lone "\r" is data, and "\r\n" is white space to JSON
+            if line.strip():
+                yield _record(number, line.rstrip(b"\r\n"))
+
+
+def _json_array(path):
+    text = path.read_bytes().removeprefix(BOM)
+    try:
+        items = msgspec.json.decode(
+            text, type=list[msgspec.Raw] | msgspec.Raw if text.lstrip()[:1] == b"[" else msgspec.Raw
+        )
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise Problems(
+            [
+                Problem(
+                    str(path),
+                    f"the JSON does not parse: {error}",
+                    "a JSON array of objects, or JSON lines",
+                    "mend the file, or write one object a line so that only the broken ones are lost",
+                )
+            ]
+        ) from None
+    for number, item in enumerate(items if isinstance(items, list) else [items], 1):
+        yield _record(number, bytes(item))
+
+
+def _record(number, raw):
+    try:
+        raw.isascii() or raw.decode()
+        value = msgspec.json.decode(raw)
+    except UnicodeDecodeError as error:
+        return Record(
+            number, None, raw.decode(errors="backslashreplace"), ("ingest.utf8", f"byte {error.start} is not UTF-8")
+        )
+    except RecursionError:
+        return Record(number, None, raw.decode(), ("ingest.json", "nested too deeply"))
+    except msgspec.DecodeError as error:
+        return Record(number, None, raw.decode(errors="backslashreplace"), ("ingest.json", str(error)))
+    if not isinstance(value, dict):
+        return Record(
+            number, None, raw.decode(), ("ingest.not_an_object", f"expected an object, found {type(value).__name__}")
+        )
+    return Record(number, value, raw.decode())
+
+
+def _csv(path):
+    """Records of a CSV or TSV file with a header line; every value is text."""
+    with open(path, encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
+        delimiter = "\t" if "\t" in file.readline() else ","
+        file.seek(0)
+        reader = csv.reader(file, delimiter=delimiter)
+        header, line = next(reader), reader.line_num + 1
+        for cells in reader:
+            if any(cells):
+                yield _csv_record(line, header, cells, delimiter)
+            line = reader.line_num + 1
+
+
+def _csv_record(line, header, cells, delimiter):
+    text = io.StringIO()
+    csv.writer(text, delimiter=delimiter, lineterminator="").writerow(cells)
+    raw = text.getvalue()
+    if any("\udc80" <= c <= "\udcff" for c in raw):
+        raw = raw.encode(errors="surrogateescape").decode(errors="backslashreplace")
+        return Record(line, None, raw, ("ingest.utf8", "the record is not UTF-8"))
+    if len(cells) != len(header):
+        return Record(line, None, raw, ("ingest.csv_width", f"expected {len(header)} cells, found {len(cells)}"))
+    return Record(line, dict(zip(header, cells, strict=True)), raw)

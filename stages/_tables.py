@@ -1,0 +1,125 @@
+"""The tables on disk: TRL's columns for each kind of dataset, and one schema for rejects at every stage.
+
+    rows     kind's columns, then id, source, line (between stages also prompt_key and claim_key)
+    rejects  id?, source, line, stage, check, detail, raw
+
+`tool_calls` and `tools` are JSON columns (Arrow's `arrow.json`, which `datasets` reads as `Json()`): as plain text they
+would break TRL's chat templates, and as structs every row would get the keys of all others.
+"""
+
+import contextlib
+import os
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from validators._problems import Problem, Problems
+
+JSON = pa.json_()
+MESSAGES = pa.list_(pa.struct([("role", pa.string()), ("content", pa.string()), ("tool_calls", JSON)]))
+COLUMNS = {
+    "sft": {"messages": MESSAGES, "tools": JSON},
+    "preference": {"prompt": MESSAGES, "chosen": MESSAGES, "rejected": MESSAGES},
+    "kto": {"prompt": MESSAGES, "completion": MESSAGES, "label": pa.bool_()},
+    "grpo": {"prompt": MESSAGES, "ground_truth": pa.string(), "extra": pa.string()},
+}
+ORIGIN = {"id": pa.string(), "source": pa.string(), "line": pa.int64()}
+# prompt_key: hash of the first user turn, for the split. claim_key: hash of what a row speaks about: two rows with one
+# claim_key and different ids contradict each other.
+KEYS = {"prompt_key": pa.string(), "claim_key": pa.string()}
+REJECTS = pa.schema({**ORIGIN, "stage": pa.string(), "check": pa.string(), "detail": pa.string(), "raw": pa.string()})
+
+
+def row_schema(kind, keys=False):
+    """The Arrow schema of a kind's rows, with the keys that only ingest and curate see if `keys`."""
+    return pa.schema(COLUMNS[kind] | ORIGIN | (KEYS if keys else {}))
+
+
+def to_table(rows, schema):
+    """Rows (dicts) as an Arrow table, built column by column."""
+    return pa.table([_column([row[field.name] for row in rows], field.type) for field in schema], schema=schema)
+
+
+def _column(values, kind):
+    if kind == MESSAGES:
+        return _messages(values)
+    if kind == JSON:
+        return pa.ExtensionArray.from_storage(JSON, pa.array(values, pa.string()))
+    return pa.array(values, kind)
+
+
+def _messages(conversations):
+    offsets, turns = [0], []
+    for conversation in conversations:
+        turns += conversation
+        offsets.append(len(turns))
+    fields = [_column([turn.get(field.name) for turn in turns], field.type) for field in MESSAGES.value_type]
+    structs = pa.StructArray.from_arrays(fields, fields=list(MESSAGES.value_type))
+    return pa.ListArray.from_arrays(pa.array(offsets, pa.int32()), structs)
+
+
+@contextlib.contextmanager
+def writing(path, schema, compression="zstd"):
+    """A Parquet writer whose file appears only when all of it is written."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(path.name + ".partial")
+    try:
+        with pq.ParquetWriter(partial, schema, compression=compression) as writer:
+            yield writer
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def write(path, table, compression="zstd"):
+    """Write one table; the file appears only when all of it is written."""
+    with writing(path, table.schema, compression) as writer:
+        writer.write_table(table)
+
+
+def conserve(stage, name, records, rejects, **parts):
+    """Print the stage's account in one line; stop if what came in is not what went out."""
+    account = f"{stage} {name}: {records:,} in = " + " + ".join(
+        f"{count:,} {what}" for what, count in [*parts.items(), ("rejected", rejects)]
+    )
+    print(account, flush=True)
+    if records != rejects + sum(parts.values()):
+        raise AssertionError(f"rows were lost or made up, which is a fault of Tilth's: {account}")
+
+
+def stop_if_too_many(name, rejects, records, limit):
+    """Stop the build, with the top reasons and three sample rows of each, when too large a share was rejected.
+
+    rejects: table of the schema REJECTS. records: how many came in at the first stage. limit: share, 0 to 1.
+    """
+    if rejects.num_rows <= limit * records:
+        return
+    reasons = (
+        rejects.group_by("check")
+        .aggregate([([], "count_all")])
+        .sort_by([("count_all", "descending"), ("check", "ascending")])
+    )
+    lines = []
+    for check, count in zip(*reasons.select(["check", "count_all"]).to_pydict().values(), strict=True):
+        lines.append(f"  {check}: {count:,}")
+        for row in rejects.filter(pc.equal(rejects["check"], check)).slice(0, 3).to_pylist():
+            lines.append(f"    {row['source']}:{row['line']}: {row['detail']}: {shown(row['raw'])}")
+    raise Problems(
+        [
+            Problem(
+                f"datasets.{name}",
+                f"{rejects.num_rows:,} of {records:,} records rejected ({rejects.num_rows / records:.1%})",
+                f"at most max_reject_share = {limit:.1%}\n" + "\n".join(lines[:40]),
+                f"mend the data, or raise datasets.{name}.max_reject_share in params.yaml",
+            )
+        ]
+    )
+
+
+def shown(text, width=120):
+    """Text from data, safe and short for a terminal: control characters escaped, cut with a mark."""
+    text = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text[: width + 1])
+    return text if len(text) <= width else text[: width - 1] + "…"

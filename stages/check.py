@@ -1,0 +1,68 @@
+"""Check params.yaml as a whole, and that the raw files it names can be read, before anything is built.
+
+params.yaml -> .build/params.ok (the same content always: what follows depends on the fact, not on the file's text)
+"""
+
+from pathlib import Path
+
+from stages._readers import container, raw_files
+from validators import params
+from validators._problems import Problem, Problems
+
+OK = Path(".build/params.ok")
+
+
+def main():
+    announce(check())
+    OK.parent.mkdir(exist_ok=True)
+    OK.write_text("ok\n", encoding="utf-8")
+
+
+def announce(warnings):
+    """Print each warning, and each waiver with its reason."""
+    for warning in warnings:
+        print(f"{'waived' if warning.waived is not None else 'warning'}: {warning}")
+
+
+def check():
+    """The warnings of params.yaml. Raises Problems with every mistake in it and in the raw files that it names."""
+    data = params.read()
+    problems, warnings = params.examine(data)
+    datasets = data.get("datasets")
+    for name, dataset in datasets.items() if isinstance(datasets, dict) else ():
+        raw = dataset.get("raw") if isinstance(dataset, dict) else None
+        if isinstance(raw, str):
+            problems += raw_problems(f"{params.FILE}: datasets.{name}.raw", raw)
+    if problems:
+        raise Problems(problems)
+    return warnings
+
+
+def raw_problems(where, raw):
+    """What is wrong with the raw files of a dataset: outside the project, not there, empty, not data."""
+    root = Path.cwd().resolve()
+    if Path(raw).is_absolute() or not (root / raw).resolve().is_relative_to(root):
+        return [
+            Problem(
+                where,
+                f"{raw!r} is outside the project",
+                "a path inside it, relative to params.yaml",
+                "copy the data to data/raw/, or `dvc import-url` it there",
+            )
+        ]
+    try:
+        files = raw_files(raw, where)
+    except Problems as error:
+        return error.problems
+    problems = []
+    for path in files:
+        if not path.resolve().is_relative_to(root):
+            problems.append(
+                Problem(str(path), "a link that leaves the project", "a file inside it", "replace the link by the file")
+            )
+            continue
+        try:
+            container(path)
+        except Problems as error:
+            problems += error.problems
+    return problems

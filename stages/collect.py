@@ -1,0 +1,42 @@
+"""List the datasets that were built, and delete what is left of datasets that params.yaml no longer has.
+
+data/train/, data/eval/ -> data/train.json, data/eval.json
+
+    {"chat": {"kind": "sft", "rows": 3741, "sha256": "5f0e..."}}
+
+Whatever reads all datasets depends on these lists, not on the folders: a stale file would make it run again in every
+clone, and a list that comes out the same stops DVC from running what follows.
+"""
+
+import hashlib
+import json
+from pathlib import Path
+
+import pyarrow.parquet as pq
+
+from stages._params import read_params
+
+FOLDERS = ("train", "eval", "rejected")
+
+
+def main():
+    kinds = {name: dataset["kind"] for name, dataset in read_params()["datasets"].items()}
+    for folder in FOLDERS:
+        for path in sorted(Path("data", folder).glob("*.parquet")):
+            if path.stem not in kinds:
+                print(f"collect: {path} belongs to no dataset of params.yaml, deleted")
+                path.unlink()
+    for folder in ("train", "eval"):
+        listed = {name: entry(Path("data", folder, f"{name}.parquet"), kind) for name, kind in sorted(kinds.items())}
+        Path("data", f"{folder}.json").write_text(json.dumps(listed, indent=2) + "\n", encoding="utf-8")
+        print(f"collect: {folder}: " + ", ".join(f"{name} {item['rows']:,}" for name, item in listed.items()))
+
+
+def entry(path, kind):
+    """Kind, number of rows and sha256 of one Parquet file."""
+    with open(path, "rb") as file:
+        return {
+            "kind": kind,
+            "rows": pq.read_metadata(path).num_rows,
+            "sha256": hashlib.file_digest(file, "sha256").hexdigest(),
+        }

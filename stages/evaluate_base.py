@@ -1,0 +1,11 @@
+"""Score the base model on every dataset's eval rows: what every chain of steps is measured against.
+
+models/base/, data/eval.json, data/eval/ -> scores/base.json, scores/base.parquet (see `stages/evaluate.py`)
+"""
+
+from stages._params import read_params
+from stages.evaluate import score
+
+
+def main():
+    score("base", read_params(), None)

@@ -1,0 +1,147 @@
+"""Tell in words what was built from what, and how good it is.
+
+data/train.json, data/eval.json, data/rejected/, preflight/, scores/, params -> report/report.md
+
+Nothing that differs between two builds of the same thing (times, paths) is written. Scores of steps that params.yaml
+no longer has are deleted, as `collect` does with datasets.
+"""
+
+import json
+from collections import Counter
+from pathlib import Path
+
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from stages._params import read_params
+from validators.params import examine
+
+OUT = Path("report")
+
+
+def main():
+    params = read_params()
+    prune(params["steps"])
+    text = "\n\n".join(
+        [
+            "# What was built",
+            datasets_section(params["datasets"], listed("data/train.json"), listed("data/eval.json")),
+            rejects_section(params["datasets"]),
+            steps_section(params),
+            scores_section(params["steps"], listed("data/eval.json")),
+        ]
+    )
+    OUT.mkdir(exist_ok=True)
+    (OUT / "report.md").write_text(text + "\n", encoding="utf-8")
+    print(text)
+
+
+def listed(path):
+    return json.loads(Path(path).read_text(encoding="utf-8"))
+
+
+def prune(steps):
+    """Delete the scores of steps that are no more, which would else make every clone run this stage again."""
+    for path in sorted(Path("scores").iterdir()):
+        if path.name.split(".")[0] not in ("base", *steps):
+            print(f"report: {path} belongs to no step of params.yaml, deleted")
+            path.unlink()
+
+
+def table(header, rows):
+    """A Markdown table; text columns first, so only the first is left-aligned."""
+    lines = [header, ["---"] + ["--:"] * (len(header) - 1), *rows]
+    return "\n".join(
+        "| " + " | ".join(str(cell).replace("|", "\\|").replace("\n", " ") for cell in line) + " |" for line in lines
+    )
+
+
+def rejects(name):
+    """{(check, stage): count} of one dataset."""
+    columns = pq.read_table(f"data/rejected/{name}.parquet", columns=["check", "stage"])
+    return Counter(zip(*columns.to_pydict().values(), strict=True))
+
+
+def datasets_section(datasets, train, held_out):
+    rows = []
+    for name, dataset in datasets.items():
+        out = sum(rejects(name).values())
+        parts = train[name]["rows"], held_out[name]["rows"], out
+        rows.append(
+            [name, dataset["kind"], f"{sum(parts):,}", *(f"{part:,}" for part in parts), train[name]["sha256"][:12]]
+        )
+    return "## Datasets\n\n" + table(
+        ["dataset", "kind", "records in", "train", "eval", "rejected", "sha256 of train"], rows
+    )
+
+
+def rejects_section(datasets):
+    rows = []
+    for name in datasets:
+        for (check, stage), count in sorted(rejects(name).items(), key=lambda item: (-item[1], item[0])):
+            rows.append([name, stage, f"`{check}`", f"{count:,}", f"`{sample(name, check)}`"])
+    return "## Rejected, by reason\n\n" + (
+        table(["dataset", "stage", "check", "rows", "the first"], rows) if rows else "Nothing."
+    )
+
+
+def sample(name, check):
+    """Where the first record of a reason stands in the raw data."""
+    rows = pq.read_table(f"data/rejected/{name}.parquet", columns=["source", "line", "check"])
+    row = rows.filter(pc.equal(rows["check"], check)).slice(0, 1).to_pylist()[0]
+    return f"{row['source']}:{row['line']}"
+
+
+def steps_section(params):
+    rows, base = [], params["base"]
+    for name in params["steps"]:
+        step = listed(f"preflight/{name}.json")
+        args = ", ".join(f"{key} {value}" for key, value in step["args"].items())
+        rows.append(
+            [
+                name,
+                step["method"],
+                step["from"],
+                step["dataset"],
+                f"{step['trained_rows']:,}",
+                f"{step['optimizer_steps']:,}",
+                "LoRA" if step["lora"] else "full",
+                args,
+            ]
+        )
+    text = (
+        f"## Steps\n\nBase model: `{base['model']}`"
+        + (f" at `{base['revision']}`" if base.get("revision") else "")
+        + f", seed {params['seed']}.\n\n"
+    )
+    text += table(["step", "method", "from", "dataset", "rows", "optimizer steps", "weights", "args"], rows)
+    warnings = examine(params)[1]
+    if warnings:
+        text += "\n\n" + "\n".join(
+            f"- {w.step}: {w.message}" + (f" (waived: {w.waived})" if w.waived is not None else "") for w in warnings
+        )
+    return text
+
+
+def scores_section(steps, held_out):
+    models = ["base", *steps]
+    scores = {model: listed(f"scores/{model}.json") for model in models}
+    parts = [
+        "## Scores\n\nEach value with its 95% interval; in brackets the change against the model that the step started from, "
+        "**bold** where its interval excludes zero."
+    ]
+    for dataset in held_out:
+        metrics = list(scores["base"].get(dataset, {}))
+        if metrics:
+            n = scores["base"][dataset][metrics[0]]["n"]
+            rows = [[model, *(cell(scores[model][dataset][metric]) for metric in metrics)] for model in models]
+            parts.append(f"### {dataset} ({n:,} eval rows)\n\n" + table(["model", *metrics], rows))
+    return "\n\n".join(parts)
+
+
+def cell(item):
+    text = f"{item['value']:.3f} [{item['low']:.3f}, {item['high']:.3f}]"
+    if item["change"] is None:
+        return text
+    change = f"{item['change']:+.3f}"
+    return f"{text} ({f'**{change}**' if item['change_low'] > 0 or item['change_high'] < 0 else change})"

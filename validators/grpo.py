@@ -1,0 +1,40 @@
+"""What makes a GRPO row right: a prompt to answer, and the truth that a reward function compares with.
+
+{"prompt": [{"role": "user", "content": "Reverse abc."}], "ground_truth": "cba", "extra": "{}"}
+"""
+
+import pandera.polars as pa
+import polars as pl
+
+from validators._messages import (
+    check,
+    ends_with,
+    flatten,
+    is_true,
+    matches,
+    message_schema,
+    row_failures,
+    turn_failures,
+)
+
+CHECKS = {
+    "grpo.known_roles": "every role is system, user, assistant or tool",
+    "grpo.non_empty_turns": "every turn of the prompt says something",
+    "grpo.roles_alternate": "after an optional system turn, user and assistant take turns, the user first",
+    "grpo.prompt_ends_with_user": "the prompt's last turn is the user's or a tool's",
+    "grpo.ground_truth_present": "the ground truth is there and not blank",
+}
+PROMPT = message_schema("grpo").add_columns({"ends": pa.Column(bool, check("grpo.prompt_ends_with_user", is_true))})
+TRUTH = pa.DataFrameSchema({"ground_truth": pa.Column(str, check("grpo.ground_truth_present", matches(r"(?s).*\S")))})
+
+
+def failing(table):
+    """(row, check, detail) of every failure in a table of GRPO rows."""
+    prompts = flatten(table["prompt"], "prompt")
+    truths = pl.DataFrame({"ground_truth": pl.from_arrow(table["ground_truth"]).fill_null("")})
+    return pl.concat(
+        [
+            turn_failures(PROMPT, prompts.with_columns(ends=ends_with(prompts, ["user", "tool"]))),
+            row_failures(TRUTH, truths),
+        ]
+    )

@@ -1,0 +1,50 @@
+"""What makes a preference row right: one prompt, two answers that differ.
+
+{"prompt": [{"role": "user", "content": "Reverse abc."}], "chosen": [{"role": "assistant", "content": "cba"}],
+ "rejected": [{"role": "assistant", "content": "It is cba."}]}
+"""
+
+import pandera.polars as pa
+import polars as pl
+
+from validators._messages import check, ends_with, flatten, is_true, message_schema, row_failures, turn_failures
+
+CHECKS = {
+    "preference.known_roles": "every role is system, user, assistant or tool",
+    "preference.non_empty_turns": "every turn of the prompt and of both answers says something",
+    "preference.roles_alternate": "after an optional system turn, user and assistant take turns; answers follow the user",
+    "preference.prompt_ends_with_user": "the prompt's last turn is the user's or a tool's",
+    "preference.ends_with_assistant": "both answers end with the assistant's turn",
+    "preference.chosen_differs": "chosen and rejected differ in more than white space and case",
+}
+PROMPT = message_schema("preference").add_columns(
+    {"ends": pa.Column(bool, check("preference.prompt_ends_with_user", is_true))}
+)
+ANSWER = message_schema("preference").add_columns(
+    {"ends": pa.Column(bool, check("preference.ends_with_assistant", is_true))}
+)
+PAIR = pa.DataFrameSchema({"differs": pa.Column(bool, check("preference.chosen_differs", is_true))})
+
+
+def failing(table):
+    """(row, check, detail) of every failure in a table of preference rows."""
+    prompts = flatten(table["prompt"], "prompt")
+    found = [turn_failures(PROMPT, prompts.with_columns(ends=ends_with(prompts, ["user", "tool"])))]
+    said = {}
+    for side in ("chosen", "rejected"):
+        turns = flatten(table[side], side, begins="user")
+        found.append(turn_failures(ANSWER, turns.with_columns(ends=ends_with(turns, ["assistant"]))))
+        said[side] = folded(turns, table.num_rows)
+    pairs = pl.DataFrame({"differs": said["chosen"] != said["rejected"]})
+    return pl.concat([*found, row_failures(PAIR, pairs)])
+
+
+def folded(turns, rows):
+    """What each answer says and calls, case and white space folded, (rows,) strings."""
+    text = pl.col("content").str.to_lowercase().str.replace_all(r"\s+", " ").str.strip_chars()
+    said = turns.group_by("row", maintain_order=True).agg(said=pl.format("{}:{}", "role", text).str.join("\n"))
+    return (
+        pl.DataFrame({"row": range(rows)}, schema={"row": said.schema["row"]})
+        .join(said, on="row", how="left")["said"]
+        .fill_null("")
+    )
