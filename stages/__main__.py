@@ -10,7 +10,7 @@ import typer
 from validators._problems import Problem, Problems, did_you_mean
 
 STAGES = sorted(path.stem for path in Path(__file__).parent.glob("[a-z]*.py"))
-app = typer.Typer(add_completion=False)
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
 
 @app.command()

@@ -7,6 +7,7 @@ A model folder is one of
 so that every model loads from its own folder and `models/base` alone. Only safetensors are read, never pickles.
 """
 
+import sys
 from pathlib import Path
 
 from validators._problems import Problem, Problems
@@ -25,12 +26,23 @@ TINY_TEMPLATE = """\
 {%- if add_generation_prompt %}{{ '<|assistant|>' }}{% endif %}"""
 
 
+def quiet():
+    """No progress bars where nobody watches: in a log they are a thousand lines of nothing."""
+    if not sys.stderr.isatty():
+        import datasets
+        from transformers.utils import logging
+
+        datasets.disable_progress_bars()
+        logging.disable_progress_bar()
+
+
 def save_tiny(folder):
     """Write the embedded default: a byte-level Qwen3 of about 0.6M parameters, the same weights on every machine."""
     import torch
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers
     from transformers import PreTrainedTokenizerFast, Qwen3Config, Qwen3ForCausalLM
 
+    quiet()
     special = ["<|pad|>", "<|end|>", "<|system|>", "<|user|>", "<|assistant|>", "<|tool|>", "<|call|>"]
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
     vocabulary = {token: i for i, token in enumerate(special + alphabet)}
@@ -107,6 +119,7 @@ def load_model(folder, dtype="float32", device=None):
     import torch
     from transformers import AutoModelForCausalLM
 
+    quiet()
     chain = adapters(folder)
     model = AutoModelForCausalLM.from_pretrained(
         full_weights(folder), dtype=torch.float32 if chain else getattr(torch, dtype), use_safetensors=True

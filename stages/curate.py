@@ -94,7 +94,7 @@ def query(name):
 def quarantined(table, first, reasons, kind):
     """The rejects of a batch of rows that begins at row number `first`."""
     numbers = [row for row in range(first, first + len(table)) if row in reasons]
-    rows = table.take([row - first for row in numbers]).to_pylist()
+    rows = table.take(pa.array([row - first for row in numbers], pa.int64())).to_pylist()
     return to_table(
         [
             {

@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from stages._params import read_params
-from validators.params import examine
+from validators._cautions import cautions_of
 
 OUT = Path("report")
 
@@ -49,11 +49,15 @@ def prune(steps):
 
 
 def table(header, rows):
-    """A Markdown table; text columns first, so only the first is left-aligned."""
-    lines = [header, ["---"] + ["--:"] * (len(header) - 1), *rows]
-    return "\n".join(
-        "| " + " | ".join(str(cell).replace("|", "\\|").replace("\n", " ") for cell in line) + " |" for line in lines
-    )
+    """A Markdown table; columns of numbers stand on the right."""
+    columns = zip(*rows, strict=True)
+    ruler = ["--:" if all(str(cell)[:1].isdigit() for cell in column) else "---" for column in columns]
+    lines = [header, ruler, *rows]
+    return "\n".join("| " + " | ".join(escaped(cell) for cell in line) + " |" for line in lines)
+
+
+def escaped(cell):
+    return str(cell).replace("|", "\\|").replace("\n", " ")
 
 
 def rejects(name):
@@ -115,7 +119,9 @@ def steps_section(params):
         + f", seed {params['seed']}.\n\n"
     )
     text += table(["step", "method", "from", "dataset", "rows", "optimizer steps", "weights", "args"], rows)
-    warnings = examine(params)[1]
+    warnings = [
+        caution for name, step in params["steps"].items() for caution in cautions_of(name, step, params["steps"])
+    ]
     if warnings:
         text += "\n\n" + "\n".join(
             f"- {w.step}: {w.message}" + (f" (waived: {w.waived})" if w.waived is not None else "") for w in warnings

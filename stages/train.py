@@ -10,6 +10,7 @@ appears in one rename, so that a killed run leaves nothing that looks finished.
 import csv
 import hashlib
 import importlib.metadata
+import importlib.util
 import json
 import os
 import shutil
@@ -25,6 +26,7 @@ LIBRARIES = ("torch", "transformers", "trl", "peft", "datasets", "accelerate")
 
 def main(name):
     step = json.loads(Path("preflight", f"{name}.json").read_text(encoding="utf-8"))
+    step["backend"] = choose_backend(step["backend"])
     work = Path(".work", name)
     with only_trainer(work):
         trainer = make_trainer(name, step, work)
@@ -43,6 +45,25 @@ def main(name):
                 f"train {name}: {step['method']} on {step['trained_rows']:,} rows, {result.global_step:,} optimizer steps, "
                 f"loss {result.training_loss:.4f}"
             )
+
+
+def choose_backend(wanted):
+    """`unsloth` where it is wanted, or where `auto` finds it beside a CUDA device; else `transformers`.
+
+    Unsloth patches transformers and TRL, so it is imported before either.
+    """
+    if wanted == "auto":
+        import torch
+
+        found = torch.cuda.is_available() and importlib.util.find_spec("unsloth")
+        wanted = "unsloth" if found else "transformers"
+    if wanted == "unsloth":
+        try:
+            import unsloth  # noqa: F401
+        except (ImportError, NotImplementedError) as error:
+            hint = "pip install -e '.[gpu]' on a machine with an NVIDIA GPU, or base.backend: auto"
+            raise Problems([Problem("base.backend", f"unsloth does not load: {error}", "unsloth", hint)]) from None
+    return wanted
 
 
 def only_trainer(work):
@@ -83,30 +104,74 @@ def make_trainer(name, step, work):
     rows = Dataset(table)  # in memory: from_parquet would leave Arrow files in a cache that DVC knows nothing of
     if method == "kto":
         rows = rows.shuffle(seed=step["seed"])  # KTO takes rows in file order; a batch of one class has no contrast
-    extra = {"peft_config": lora_config(step["lora"])} if step["lora"] else {}
+    folder = start(parent, step, work)
+    if step["backend"] == "unsloth":
+        model, extra = unsloth_model(folder, step, config), {}
+    else:
+        model, extra = load_model(folder), {"peft_config": lora_config(step["lora"])} if step["lora"] else {}
     if method == "grpo":
         extra["reward_funcs"] = [getattr(rewards, function) for function in step["rewards"]]
     tokenizer = load_tokenizer(parent)
     if method == "sft":
         training_tokenizer(tokenizer)
-    model = load_model(start(parent, step, work))
-    return trl_class(f"{method.upper()}Trainer")(
+    trainer = trl_class(f"{method.upper()}Trainer")(
         model=model, args=config, train_dataset=rows, processing_class=tokenizer, **extra
     )
+    return in_ten_lines(trainer) if config.disable_tqdm else trainer
+
+
+def in_ten_lines(trainer):
+    """The trainer, telling its progress in a log in about ten lines instead of a dict every few steps."""
+    from transformers import PrinterCallback, TrainerCallback
+
+    class Lines(TrainerCallback):
+        told = 0
+
+        def on_log(self, args, state, control, logs=None, **_):
+            if "loss" in logs and state.global_step >= self.told + state.max_steps / 10 and state.is_world_process_zero:
+                self.told = state.global_step
+                shown = [f"{key} {float(logs[key]):.4g}" for key in ("loss", "reward", "learning_rate") if key in logs]
+                print(f"  step {state.global_step:,} of {state.max_steps:,}: {', '.join(shown)}", flush=True)
+
+    trainer.remove_callback(PrinterCallback)
+    trainer.add_callback(Lines)
+    return trainer
 
 
 def start(parent, step, work):
     """The folder that the step starts from.
 
     Without adapters of its own the step's reference model is loaded anew by TRL, from where the model says it came. After
-    a chain of adapters that would be `models/base`: so the merged chain is saved, and loaded from there.
+    a chain of adapters that would be `models/base`: so the merged chain is saved, and loaded from there. Unsloth loads
+    from a folder only.
     """
-    if step["lora"] or not adapters(parent):
+    if not adapters(parent) or (step["lora"] and step["backend"] == "transformers"):
         return parent
     folder = emptied(work / "start")
     load_model(parent).save_pretrained(folder)
     load_tokenizer(parent).save_pretrained(folder)
     return folder
+
+
+def unsloth_model(folder, step, config):
+    """The model of a folder, loaded and given adapters by Unsloth as its guide says."""
+    from unsloth import FastLanguageModel
+
+    length = getattr(config, "max_length", None) or 2048
+    model, _ = FastLanguageModel.from_pretrained(
+        model_name=str(full_weights(folder)),
+        max_seq_length=length,
+        load_in_4bit=False,
+        full_finetuning=not step["lora"],
+    )
+    if not step["lora"]:
+        return model
+    lora = dict(step["lora"])
+    if lora.get("target_modules", "all-linear") == "all-linear":
+        lora["target_modules"] = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
+    return FastLanguageModel.get_peft_model(
+        model, use_gradient_checkpointing="unsloth", random_state=step["seed"], **lora
+    )
 
 
 def lora_config(lora):

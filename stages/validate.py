@@ -53,7 +53,7 @@ def rejected(table, validator):
     found = found.group_by("row", maintain_order=True).agg(
         pl.col("check").first(), pl.col("detail").unique(maintain_order=True).str.join("; ")
     )
-    failing = table.take(pa.array(found["row"])).to_pylist()
+    failing = table.take(pa.array(found["row"].to_list(), pa.int64())).to_pylist()
     kind = validator.__name__.rpartition(".")[2]
     return to_table(
         [

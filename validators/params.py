@@ -7,33 +7,16 @@ reason: `waive: {learning_rate: "a tiny model from scratch"}`. Usual ranges: TRL
 """
 
 import ast
-import importlib.util
 import re
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from validators._cautions import FILE, KIND, WAIVERS, ancestry, cautions_of
 from validators._problems import Problem, Problems, did_you_mean
+from validators._trl_fields import fits, trl_fields
 
-FILE = "params.yaml"
-KIND = {"sft": "sft", "dpo": "preference", "orpo": "preference", "kto": "kto", "grpo": "grpo"}
-RANGES = {  # waiver: (key in args, low, high); per method where it matters
-    "beta": ("beta", 0.01, 0.5),
-    "num_generations": ("num_generations", 4, 8),
-    "max_completion_length": ("max_completion_length", 128, 512),
-    "num_train_epochs": ("num_train_epochs", 1, 3),
-    "batch_size": ("per_device_train_batch_size", 1, 8),
-}
-LEARNING_RATES = {
-    "sft": (1e-5, 5e-4),
-    "dpo": (1e-6, 5e-5),
-    "orpo": (1e-6, 5e-5),
-    "kto": (1e-6, 5e-5),
-    "grpo": (1e-6, 1e-5),
-}
-WAIVERS = [*RANGES, "learning_rate", "lora_rank", "no_sft"]
 TILTH_SETS = {
     "output_dir": "models/<step>",
     "report_to": "none",
@@ -56,7 +39,7 @@ class Strict(BaseModel):
 class Base(Strict):
     model: str
     revision: str | None = None
-    backend: Literal["auto", "transformers"] = "auto"
+    backend: Literal["auto", "transformers", "unsloth"] = "auto"
 
 
 class Dataset(Strict):
@@ -99,24 +82,6 @@ class Params(Strict):
     methods: dict[str, Step] = {}
     steps: dict[str, Step]
     evaluate: Evaluate
-
-
-@dataclass(frozen=True)
-class Caution:
-    """A value outside the usual range: its name is what a step waives it by."""
-
-    step: str
-    name: str
-    message: str
-    waived: str | None = None
-
-    def __str__(self):
-        text = f"{FILE}: steps.{self.step}: {self.message}"
-        return (
-            f"{text} ({self.waived})"
-            if self.waived is not None
-            else f"{text}\n  hint: waive: {{{self.name}: your reason}}"
-        )
 
 
 def read(path=FILE):
@@ -169,7 +134,7 @@ def examine(data):
         problems += step_problems(name, step, data)
     problems += cycle_problems(steps)
     return list(dict.fromkeys(problems)), [
-        warning for name, step in steps.items() for warning in warnings_of(name, step, steps)
+        warning for name, step in steps.items() for warning in cautions_of(name, step, steps)
     ]
 
 
@@ -391,49 +356,6 @@ def near(word, known):
     return hint if hint.startswith("did") else "TRL's documentation lists the fields of each config"
 
 
-def trl_fields(method):
-    """{field: annotation} of TRL's config for a method, read from the installed source.
-
-    Importing the config costs ten seconds, as it brings torch; its source says the same in a fraction of one.
-    """
-    trl, transformers = (
-        Path(importlib.util.find_spec(package).submodule_search_locations[0]) for package in ("trl", "transformers")
-    )
-    own = trl / "experimental/orpo/orpo_config.py" if method == "orpo" else trl / f"trainer/{method}_config.py"
-    sources = {
-        transformers / "training_args.py": "TrainingArguments",
-        trl / "trainer/base_config.py": "_BaseConfig",
-        own: f"{method.upper()}Config",
-    }
-    fields = {}
-    for path, name in sources.items():
-        tree = ast.parse(path.read_text(encoding="utf-8"))
-        body = next(node.body for node in tree.body if isinstance(node, ast.ClassDef) and node.name == name)
-        fields |= {
-            node.target.id: ast.unparse(node.annotation)
-            for node in body
-            if isinstance(node, ast.AnnAssign) and node.target.id[0] != "_"
-        }
-    return fields
-
-
-def fits(value, annotation):
-    """False where a value is of a type that an annotation such as `float | None` excludes for certain."""
-    known = {
-        "int": int,
-        "float": (int, float),
-        "bool": bool,
-        "str": str,
-        "None": type(None),
-        "dict": dict,
-        "list": list,
-    }
-    parts = [part.strip().split("[")[0] for part in annotation.split("|")]
-    if not all(part in known for part in parts):
-        return True
-    return any(isinstance(value, known[part]) and (part == "bool" or not isinstance(value, bool)) for part in parts)
-
-
 def cycle_problems(steps):
     problems = []
     for name in steps:
@@ -448,45 +370,3 @@ def cycle_problems(steps):
                 )
             )
     return problems
-
-
-def ancestry(name, steps):
-    """The step, what it starts from, and so on; ends at base, at an unknown name, or where it repeats."""
-    chain = [name]
-    while (parent := steps.get(chain[-1], {}).get("from")) is not None:
-        chain.append(parent)
-        if parent in chain[:-1]:
-            break
-    return chain
-
-
-# -- warnings -------------------------------------------------------------------------------------------------------
-
-
-def warnings_of(name, step, steps):
-    """Values of a step outside the usual ranges, and the common mistakes, waived or not."""
-    method, waive = step.get("method"), step.get("waive") or {}
-    if method not in KIND:
-        return []
-    args, found = step.get("args") or {}, []
-    ranges = RANGES | {"learning_rate": ("learning_rate", *LEARNING_RATES[method])}
-    for waiver, (key, low, high) in ranges.items():
-        if is_number(args.get(key)) and not low <= args[key] <= high:
-            found.append((waiver, f"{key} {args[key]:g} is outside the usual {low:g} to {high:g} for {method}"))
-    rank = (step.get("lora") or {}).get("r")
-    if is_number(rank) and not 8 <= rank <= 64:
-        found.append(("lora_rank", f"lora.r {rank} is outside the usual 8 to 64"))
-    if method in ("dpo", "kto") and not any(
-        steps.get(parent, {}).get("method") in ("sft", "orpo") for parent in ancestry(name, steps)[1:]
-    ):
-        found.append(
-            (
-                "no_sft",
-                f"{method} from a model that no step has supervised; right only where `base` is an instruct model",
-            )
-        )
-    return [Caution(name, waiver, message, waive.get(waiver)) for waiver, message in found]
-
-
-def is_number(value):
-    return isinstance(value, (int, float)) and not isinstance(value, bool)

@@ -1,0 +1,100 @@
+"""A small copy of the project in which real `dvc repro` runs in a minute."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from ruamel.yaml import YAML
+
+ROOT = Path(__file__).parents[1]
+PYTHON_BIN = str(Path(sys.executable).parent)
+ROWS = 120
+
+
+class Project:
+    """A folder with the project in it, its params and its command line."""
+
+    def __init__(self, folder):
+        self.folder = folder
+
+    def run(self, *command, fails=False):
+        """Output of a command in the project's folder, with this Python first on the path."""
+        environment = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"} | {
+            "PATH": PYTHON_BIN + os.pathsep + os.environ["PATH"],
+            "DVC_NO_ANALYTICS": "1",
+            "HF_HUB_OFFLINE": "1",
+            "GIT_AUTHOR_NAME": "t", "GIT_AUTHOR_EMAIL": "t@t", "GIT_COMMITTER_NAME": "t", "GIT_COMMITTER_EMAIL": "t@t",
+        }  # fmt: skip
+        done = subprocess.run(command, cwd=self.folder, env=environment, capture_output=True, text=True)
+        assert (done.returncode != 0) == fails, f"{command}\n{done.stdout[-6000:]}\n{done.stderr[-6000:]}"
+        return done.stdout + done.stderr
+
+    def repro(self, *arguments):
+        """The stages that `dvc repro` runs, not those that it restores."""
+        output = self.run("dvc", "repro", *arguments)
+        return set(re.findall(r"Running stage '([^']+)'", output))
+
+    def commit(self):
+        self.run("git", "add", "-A")
+        self.run("git", "commit", "-qm", "a change")
+
+    def read_params(self):
+        return YAML(typ="safe", pure=True).load(self.folder / "params.yaml")
+
+    def write_params(self, params):
+        with open(self.folder / "params.yaml", "w", encoding="utf-8") as file:
+            YAML(typ="safe", pure=True).dump(params, file)
+
+    def edit(self, path, old, new):
+        text = (self.folder / path).read_text(encoding="utf-8")
+        assert old in text
+        (self.folder / path).write_text(text.replace(old, new), encoding="utf-8")
+
+    def copy(self, folder):
+        shutil.copytree(self.folder, folder, symlinks=True)
+        return Project(folder)
+
+
+def small_project(folder):
+    """The project as it stands in the working tree, with the first rows of its data and a few steps of training."""
+    listed = subprocess.run(
+        ["git", "ls-files", "--cached", "--others", "--exclude-standard"],
+        cwd=ROOT, check=True, capture_output=True, text=True,
+    ).stdout.splitlines()  # fmt: skip
+    for name in listed:
+        if (ROOT / name).is_file() and name != "dvc.lock":
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(ROOT / name, folder / name)
+    for name in ("chat/alpaca.json", "chat/sharegpt.jsonl", "chat/chatml.jsonl"):
+        (folder / "data/raw" / name).unlink()
+    for path in (folder / "data/raw").rglob("*.*"):
+        path.write_text("".join(path.read_text(encoding="utf-8").splitlines(True)[:ROWS]), encoding="utf-8")
+    project = Project(folder)
+    params = project.read_params()
+    for method, step in params["methods"].items():
+        step["args"] = step["args"] | {"max_steps": 2, "per_device_train_batch_size": 8}
+        step["args"].pop("num_train_epochs", None)
+        if method == "grpo":
+            step["args"]["max_completion_length"] = 4
+    params["steps"] = {"sft": params["methods"]["sft"], "align": params["methods"]["dpo"]}
+    params["evaluate"] = {"max_new_tokens": 4, "max_rows": 10, "batch_size": 10}
+    params["datasets"] = {name: dataset | {"max_reject_share": 0.2} for name, dataset in params["datasets"].items()}
+    project.write_params(params)
+    project.run("git", "init", "-q")
+    project.commit()
+    return project
+
+
+@pytest.fixture(scope="session")
+def built(tmp_path_factory):
+    """A small project, built once; tests work on copies of it."""
+    folder = tmp_path_factory.mktemp("built") / "project"
+    folder.mkdir()
+    project = small_project(folder)
+    project.repro()
+    project.commit()
+    return project

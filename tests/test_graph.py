@@ -1,0 +1,141 @@
+"""The graph rebuilds what changed and nothing else: real `dvc repro` on a small copy of the project."""
+
+import hashlib
+import json
+
+import pytest
+
+pytestmark = pytest.mark.slow
+
+ALIGN = {"check", "preflight", "train@align", "evaluate@align", "report"}
+
+
+@pytest.fixture
+def project(built, tmp_path):
+    return built.copy(tmp_path / "copy")
+
+
+def trained(stages):
+    return {stage for stage in stages if stage.startswith("train@")}
+
+
+def of_dataset(stages):
+    """The datasets whose own stages ran."""
+    return {stage.split("@")[1] for stage in stages if stage.split("@")[0] in ("ingest", "validate", "curate")}
+
+
+def test_nothing_changed_runs_nothing(project):
+    assert project.repro() == set()
+
+
+def test_a_learning_rate_reruns_its_step_alone(project):
+    params = project.read_params()
+    params["steps"]["align"]["args"]["learning_rate"] = 4e-5
+    project.write_params(params)
+    assert project.repro() == ALIGN
+
+
+def test_a_waiver_trains_nothing(project):
+    params = project.read_params()
+    params["steps"]["align"]["waive"] = {"beta": "none of its business"}
+    project.write_params(params)
+    assert trained(project.repro()) == set()
+
+
+def test_a_switch_of_method_trains_once_and_the_way_back_nothing(project):
+    params = project.read_params()
+    dpo, params["steps"]["align"] = params["steps"]["align"], params["methods"]["kto"]
+    project.write_params(params)
+    assert project.repro() == ALIGN
+    params["steps"]["align"] = dpo
+    project.write_params(params)
+    assert not {stage for stage in project.repro() if stage.startswith(("train", "evaluate"))}
+
+
+def test_a_raw_row_reaches_only_its_dataset_and_the_steps_that_use_it(project):
+    feedback = project.folder / "data/raw/feedback/feedback.jsonl"
+    feedback.write_text(feedback.read_text() + json.dumps({"prompt": "Say a.", "completion": "a", "label": True}) + "\n")
+    ran = project.repro()
+    assert of_dataset(ran) == {"feedback"}
+    assert trained(ran) == set()
+    pairs = project.folder / "data/raw/pairs/pairs.jsonl"
+    more = [json.dumps({"prompt": f"Say {word}.", "chosen": word, "rejected": "no"}) for word in "abcdefgh"]
+    pairs.write_text(pairs.read_text() + "\n".join(more) + "\n")
+    ran = project.repro()
+    assert of_dataset(ran) == {"pairs"}
+    assert trained(ran) == {"train@align"}
+
+
+def test_a_validator_reruns_only_datasets_of_its_kind(project):
+    project.edit("validators/kto.py", '"""What makes', '"""  What makes')
+    ran = project.repro()
+    assert ran == {"validate@feedback"}
+
+
+def test_a_reward_function_trains_only_grpo_steps(project):
+    params = project.read_params()
+    params["steps"]["align"] = params["methods"]["grpo"]
+    project.write_params(params)
+    assert trained(project.repro()) == {"train@align"}
+    project.edit("validators/rewards.py", "NUMBER = ", "# a comment\nNUMBER = ")
+    assert trained(project.repro()) == {"train@align"}
+
+
+def test_a_dataset_added_and_removed_leaves_a_clone_with_nothing_to_run(project, tmp_path):
+    params = project.read_params()
+    params["datasets"]["extra"] = {"kind": "sft", "raw": "data/raw/chat", "max_reject_share": 0.2}
+    project.write_params(params)
+    ran = project.repro()
+    assert of_dataset(ran) == {"extra"}
+    assert trained(ran) == set()
+    del params["datasets"]["extra"]
+    project.write_params(params)
+    ran = project.repro()
+    assert not of_dataset(ran)
+    assert not trained(ran)
+    project.run("dvc", "remote", "add", "--default", "team", str(tmp_path / "remote"))
+    project.commit()
+    project.run("dvc", "push")
+    project.run("git", "clone", "-q", ".", str(tmp_path / "clone"))
+    clone = type(project)(tmp_path / "clone")
+    clone.run("dvc", "pull")
+    assert clone.repro() == set()
+
+
+def test_two_builds_in_two_folders_have_the_same_data(built, tmp_path):
+    def hashes(folder):
+        return {
+            str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
+            for path in sorted((folder / "data").rglob("*"))
+            if path.is_file()
+        }
+
+    other = built.copy(tmp_path / "other")
+    for path in ("dvc.lock", ".build/params.ok"):
+        (other.folder / path).unlink()
+    other.run("dvc", "destroy", "-f")
+    other.run("git", "checkout", "-q", ".dvc", ".dvcignore", "dvc.yaml")
+    other.run("git", "clean", "-qfdX", "data")
+    other.repro("collect")
+    assert hashes(other.folder) == hashes(built.folder)
+
+
+def test_metrics_and_curves_of_all_models_are_dvcs(project):
+    metrics = json.loads(project.run("dvc", "metrics", "show", "--json"))[""]["data"]
+    assert {f"scores/{model}.json" for model in ("base", "sft", "align")} == set(metrics)
+    score = metrics["scores/align.json"]["data"]["pairs"]["pair_accuracy"]
+    assert set(score) == {"value", "low", "high", "n", "change", "change_low", "change_high"}
+    plots = project.run("dvc", "plots", "show", "--json")
+    assert "scores/sft.csv" in plots and "scores/align.csv" in plots
+
+
+def test_a_mistake_in_the_last_step_stops_the_build_before_anything_trains(project):
+    params = project.read_params()
+    params["steps"]["sft"]["args"]["learning_rate"] = 1e-3
+    params["steps"]["align"]["args"]["bta"] = 0.1
+    project.write_params(params)
+    output = project.run("dvc", "repro", fails=True)
+    assert "TRL's dpo config has no 'bta'" in output
+    assert "did you mean 'beta'?" in output
+    assert "Traceback" not in output
+    assert (project.folder / "models/sft/model.safetensors").exists()

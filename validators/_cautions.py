@@ -1,0 +1,82 @@
+"""What is unusual in a step though it may be right: a value outside the usual range, a common mistake.
+
+A step waives a caution by name and reason, and the report shows it: `waive: {learning_rate: "a tiny model"}`.
+Usual ranges: the guides of TRL and Unsloth.
+"""
+
+from dataclasses import dataclass
+
+FILE = "params.yaml"
+KIND = {"sft": "sft", "dpo": "preference", "orpo": "preference", "kto": "kto", "grpo": "grpo"}
+RANGES = {  # waiver: (key in args, low, high); per method where it matters
+    "beta": ("beta", 0.01, 0.5),
+    "num_generations": ("num_generations", 4, 8),
+    "max_completion_length": ("max_completion_length", 128, 512),
+    "num_train_epochs": ("num_train_epochs", 1, 3),
+    "batch_size": ("per_device_train_batch_size", 1, 8),
+}
+LEARNING_RATES = {
+    "sft": (1e-5, 5e-4),
+    "dpo": (1e-6, 5e-5),
+    "orpo": (1e-6, 5e-5),
+    "kto": (1e-6, 5e-5),
+    "grpo": (1e-6, 1e-5),
+}
+WAIVERS = [*RANGES, "learning_rate", "lora_rank", "no_sft"]
+
+
+@dataclass(frozen=True)
+class Caution:
+    """A value outside the usual range: its name is what a step waives it by."""
+
+    step: str
+    name: str
+    message: str
+    waived: str | None = None
+
+    def __str__(self):
+        text = f"{FILE}: steps.{self.step}: {self.message}"
+        return (
+            f"{text} ({self.waived})"
+            if self.waived is not None
+            else f"{text}\n  hint: waive: {{{self.name}: your reason}}"
+        )
+
+
+def ancestry(name, steps):
+    """The step, what it starts from, and so on; ends at base, at an unknown name, or where it repeats."""
+    chain = [name]
+    while (parent := steps.get(chain[-1], {}).get("from")) is not None:
+        chain.append(parent)
+        if parent in chain[:-1]:
+            break
+    return chain
+
+
+def cautions_of(name, step, steps):
+    """Values of a step outside the usual ranges, and the common mistakes, waived or not."""
+    method, waive = step.get("method"), step.get("waive") or {}
+    if method not in KIND:
+        return []
+    args, found = step.get("args") or {}, []
+    ranges = RANGES | {"learning_rate": ("learning_rate", *LEARNING_RATES[method])}
+    for waiver, (key, low, high) in ranges.items():
+        if is_number(args.get(key)) and not low <= args[key] <= high:
+            found.append((waiver, f"{key} {args[key]:g} is outside the usual {low:g} to {high:g} for {method}"))
+    rank = (step.get("lora") or {}).get("r")
+    if is_number(rank) and not 8 <= rank <= 64:
+        found.append(("lora_rank", f"lora.r {rank} is outside the usual 8 to 64"))
+    if method in ("dpo", "kto") and not any(
+        steps.get(parent, {}).get("method") in ("sft", "orpo") for parent in ancestry(name, steps)[1:]
+    ):
+        found.append(
+            (
+                "no_sft",
+                f"{method} from a model that no step has supervised; right only where `base` is an instruct model",
+            )
+        )
+    return [Caution(name, waiver, message, waive.get(waiver)) for waiver, message in found]
+
+
+def is_number(value):
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
