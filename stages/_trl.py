@@ -4,6 +4,7 @@ Each setting that is forced stands with its trap; everything else is TRL's defau
 """
 
 import os
+import re
 
 from validators._problems import Problem, Problems
 
@@ -63,9 +64,9 @@ def make_config(where, step, output_dir):
 
 def training_tokenizer(tokenizer):
     """The tokenizer with a chat template that marks what the assistant says, as SFT needs it."""
-    from trl.chat_template_utils import get_training_chat_template, has_generation_markers
+    if not re.search(r"{%-?\s*generation\s*-?%}", tokenizer.chat_template):
+        from trl.chat_template_utils import get_training_chat_template
 
-    if not has_generation_markers(tokenizer.chat_template):
         try:
             tokenizer.chat_template = get_training_chat_template(tokenizer) or tokenizer.chat_template
         except ValueError:

@@ -54,7 +54,9 @@ def test_a_switch_of_method_trains_once_and_the_way_back_nothing(project):
 
 def test_a_raw_row_reaches_only_its_dataset_and_the_steps_that_use_it(project):
     feedback = project.folder / "data/raw/feedback/feedback.jsonl"
-    feedback.write_text(feedback.read_text() + json.dumps({"prompt": "Say a.", "completion": "a", "label": True}) + "\n")
+    feedback.write_text(
+        feedback.read_text() + json.dumps({"prompt": "Say a.", "completion": "a", "label": True}) + "\n"
+    )
     ran = project.repro()
     assert of_dataset(ran) == {"feedback"}
     assert trained(ran) == set()

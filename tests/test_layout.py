@@ -111,7 +111,11 @@ def test_every_command_is_a_module_and_documented():
 
 
 def test_every_test_file_is_named_after_a_module():
-    modules = {path.stem.lstrip("_") for room in ("stages", "validators", "commands", "data") for path in ROOT.glob(f"{room}/*.py")}
+    modules = {
+        path.stem.lstrip("_")
+        for room in ("stages", "validators", "commands", "data")
+        for path in ROOT.glob(f"{room}/*.py")
+    }
     for path in (ROOT / "tests").glob("test_*.py"):
         name = path.stem.removeprefix("test_")
         assert name in modules | {"layout", "graph", "sample", "documentation"}, path
@@ -119,6 +123,10 @@ def test_every_test_file_is_named_after_a_module():
 
 def test_no_path_of_this_machine_and_no_registry_is_written_down():
     forbidden = re.compile(r"/(?:root|home)/\w|pypi\.org|files\.pythonhosted", re.IGNORECASE)
-    for path in [*ROOT.glob("*.*"), *ROOT.glob("Makefile"), *(p for room in ("stages", "validators", "commands", "docs") for p in ROOT.glob(f"{room}/**/*.*"))]:
+    for path in [
+        *ROOT.glob("*.*"),
+        *ROOT.glob("Makefile"),
+        *(p for room in ("stages", "validators", "commands", "docs") for p in ROOT.glob(f"{room}/**/*.*")),
+    ]:
         if path.is_file() and path.suffix in (".py", ".md", ".toml", ".yaml", ".txt", ".sql", ""):
             assert not forbidden.search(path.read_text(encoding="utf-8")), path

@@ -1,0 +1,64 @@
+import pytest
+
+from stages._tables import row_schema, to_table
+from validators.grpo import CHECKS, failing
+
+ORIGIN = {"id": "5f0e", "source": "raw", "line": 1}
+CALLS = '[{"type":"function","function":{"name":"add","arguments":{}}}]'
+
+
+def turn(role, content, calls=None):
+    return {"role": role, "content": content, "tool_calls": calls}
+
+
+def checks(*rows):
+    """(row, check) of every failure."""
+    rows = [{"prompt": prompt, "ground_truth": truth, "extra": "{}"} | ORIGIN for prompt, truth in rows]
+    return sorted(set(failing(to_table(rows, row_schema("grpo"))).select("row", "check").rows()))
+
+
+S, Q, A, T = turn("system", "s"), turn("user", "q"), turn("assistant", "a"), turn("tool", "2")
+CALL, N = turn("assistant", None, CALLS), turn("narrator", "n")
+
+RIGHT = {
+    "grpo.known_roles": ([S, Q], "a"),
+    "grpo.non_empty_turns": ([Q, CALL, T], "a"),
+    "grpo.roles_alternate": ([S, Q, A, Q], "a"),
+    "grpo.prompt_ends_with_user": ([Q], "a"),
+    "grpo.ground_truth_present": ([Q], "\n0"),
+}
+WRONG = [
+    ("grpo.known_roles", ([N, Q], "a"), ["grpo.known_roles", "grpo.roles_alternate"]),
+    ("grpo.non_empty_turns", ([turn("user", " ")], "a"), None),
+    ("grpo.roles_alternate", ([Q, Q], "a"), None),
+    ("grpo.roles_alternate", ([S, S, Q], "a"), None),
+    ("grpo.prompt_ends_with_user", ([Q, A], "a"), None),
+    ("grpo.prompt_ends_with_user", ([S], "a"), None),
+    ("grpo.ground_truth_present", ([Q], None), None),
+    ("grpo.ground_truth_present", ([Q], ""), None),
+    ("grpo.ground_truth_present", ([Q], " \n"), None),
+]
+
+
+@pytest.mark.parametrize("check, row", RIGHT.items())
+def test_a_right_row_passes(check, row):
+    assert checks(row) == []
+
+
+@pytest.mark.parametrize("check, row, all_checks", WRONG)
+def test_a_wrong_row_fails_by_its_check_and_no_other(check, row, all_checks):
+    # an unknown role has no place in any order, so it fails by both
+    assert checks(row) == [(0, name) for name in all_checks or [check]]
+
+
+def test_every_check_has_a_right_and_a_wrong_row():
+    assert set(RIGHT) == {check for check, *_ in WRONG} == set(CHECKS)
+
+
+def test_failures_lead_back_to_their_rows():
+    found = checks(([Q], "a"), ([Q], None), ([Q, A], "a"))
+    assert found == [(1, "grpo.ground_truth_present"), (2, "grpo.prompt_ends_with_user")]
+
+
+def test_no_rows_have_no_failures():
+    assert checks() == []

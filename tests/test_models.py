@@ -1,0 +1,105 @@
+"""Models on disk: the tiny base, its template, and chains of adapters."""
+
+import hashlib
+
+import pytest
+import torch
+from peft import LoraConfig, get_peft_model
+
+from stages import _models as models
+
+TALK = [
+    {"role": "system", "content": "Be brief.", "tool_calls": None},
+    {"role": "user", "content": "Reverse abc.", "tool_calls": None},
+    {"role": "assistant", "content": "cba", "tool_calls": None},
+    {"role": "user", "content": "And é?", "tool_calls": None},
+    {"role": "assistant", "content": "é", "tool_calls": None},
+]
+
+
+@pytest.fixture
+def base(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    models.save_tiny(models.BASE)
+    return models.BASE
+
+
+def test_the_tiny_model_has_the_same_bytes_every_time(base, tmp_path):
+    models.save_tiny(tmp_path / "again")
+    for path in base.iterdir():
+        assert (
+            hashlib.sha256(path.read_bytes()).digest()
+            == hashlib.sha256((tmp_path / "again" / path.name).read_bytes()).digest()
+        )
+
+
+def test_the_tiny_model_is_tiny(base):
+    assert 0.5e6 < sum(weight.numel() for weight in models.load_model(base).parameters()) < 0.7e6
+
+
+def test_the_tiny_template_marks_the_answers_and_their_ends_and_nothing_else(base):
+    tokenizer = models.load_tokenizer(base)
+    tokens = tokenizer.apply_chat_template(TALK, tokenize=True, return_dict=True, return_assistant_tokens_mask=True)
+    learned = [token for token, mark in zip(tokens["input_ids"], tokens["assistant_masks"], strict=True) if mark]
+    assert tokenizer.decode(learned) == "cba<|end|>é<|end|>"
+
+
+def test_the_tiny_templates_prompt_is_a_prefix_of_the_whole(base):
+    tokenizer = models.load_tokenizer(base)
+    prompt = tokenizer.apply_chat_template(TALK[:2], tokenize=False, add_generation_prompt=True)
+    assert tokenizer.apply_chat_template(TALK[:3], tokenize=False).startswith(prompt)
+
+
+def test_tools_and_tool_calls_reach_the_training_text(base):
+    tokenizer = models.load_tokenizer(base)
+    call = [{"type": "function", "function": {"name": "add", "arguments": {"a": 1}}}]
+    talk = [
+        TALK[1],
+        {"role": "assistant", "content": None, "tool_calls": call},
+        {"role": "tool", "content": "2"},
+        TALK[2],
+    ]
+    text = tokenizer.apply_chat_template(
+        talk, tools=[{"type": "function", "function": {"name": "add"}}], tokenize=False
+    )
+    assert '"name": "add"' in text and '"arguments": {"a": 1}' in text and "<|tool|>2<|end|>" in text
+
+
+def test_a_tokenizer_without_a_chat_template_is_an_error(base):
+    (base / "chat_template.jinja").unlink()
+    with pytest.raises(Exception, match="no chat template"):
+        models.load_tokenizer(base)
+
+
+def add_adapter(parent, folder, seed):
+    """A trained-looking adapter on top of a model: (merged logits, folder of the adapter)."""
+    torch.manual_seed(seed)
+    model = get_peft_model(
+        models.load_model(parent), LoraConfig(r=4, target_modules=["q_proj", "v_proj"], task_type="CAUSAL_LM")
+    )
+    for name, weight in model.named_parameters():
+        if "lora_B" in name:
+            torch.nn.init.normal_(weight, std=0.1)
+    model.save_pretrained(folder)
+    return model
+
+
+def test_a_chain_of_two_adapters_loads_as_the_model_that_was_trained(base, tmp_path):
+    import shutil
+
+    first, second = tmp_path / "models/first", tmp_path / "models/second"
+    add_adapter(base, first / "adapters/00_first", 1)
+    shutil.copytree(first, second)
+    trained = add_adapter(first, second / "adapters/01_second", 2).eval()
+    ids = torch.arange(7, 40)[None]
+    with torch.inference_mode():
+        expected = trained(input_ids=ids).logits
+        assert not torch.allclose(models.load_model(first)(input_ids=ids).logits, expected, atol=1e-2)
+        assert torch.allclose(models.load_model(second)(input_ids=ids).logits, expected, atol=1e-4)
+
+
+def test_adapters_on_full_weights_load_on_those_weights(base, tmp_path):
+    full = tmp_path / "models/full"
+    models.save_tiny(full)
+    assert models.full_weights(full) == full
+    assert models.full_weights(tmp_path / "models/none") == models.BASE

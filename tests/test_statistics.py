@@ -1,0 +1,99 @@
+import numpy as np
+import pytest
+
+from stages._statistics import auc, mean, ratio, summary
+
+ONES = np.ones((1, 4))
+
+
+def pairwise(scores, labels, weights):
+    """AUC by its definition: every pair of a good and a bad row, ties counted half."""
+    won = pairs = 0.0
+    for i in np.flatnonzero(labels == 1):
+        for j in np.flatnonzero(labels == 0):
+            pairs += weights[i] * weights[j]
+            won += weights[i] * weights[j] * ((scores[i] > scores[j]) + 0.5 * (scores[i] == scores[j]))
+    return won / pairs
+
+
+def test_a_ratio_divides_sums_and_not_rows():
+    assert ratio(np.array([1.0, 2, 3, 4]), np.array([2.0, 2, 2, 4]))(ONES) == pytest.approx([1.0])
+
+
+def test_a_row_drawn_twice_counts_twice_in_a_ratio():
+    weights = np.array([[2.0, 0, 1, 1]])
+    assert ratio(np.array([1.0, 2, 3, 4]), np.array([2.0, 2, 2, 4]))(weights) == pytest.approx([9 / 10])
+
+
+def test_a_mean_counts_every_row_once():
+    assert mean(np.array([0.0, 1, 1, 1]))(ONES) == pytest.approx([0.75])
+
+
+@pytest.mark.parametrize(
+    "scores, labels, value",
+    [
+        ([0.9, 0.8, 0.2, 0.1], [1, 1, 0, 0], 1.0),
+        ([0.1, 0.2, 0.8, 0.9], [1, 1, 0, 0], 0.0),
+        ([0.5, 0.5, 0.5, 0.5], [1, 0, 1, 0], 0.5),
+        ([0.9, 0.5, 0.5, 0.1], [1, 1, 0, 0], 0.875),
+        ([0.9, 0.7, 0.5, 0.1], [1, 0, 1, 0], 0.75),
+    ],
+)
+def test_auc_of_four_rows(scores, labels, value):
+    assert auc(np.array(scores), np.array(labels))(ONES) == pytest.approx([value])
+
+
+@pytest.mark.parametrize("levels", [3, 1000])
+def test_auc_equals_its_definition_for_any_weights_and_ties(levels):
+    rng = np.random.default_rng(1)
+    scores, labels = rng.integers(0, levels, 40).astype(float), rng.integers(0, 2, 40)
+    weights = rng.multinomial(40, np.full(40, 1 / 40), 5).astype(float)
+    expected = [pairwise(scores, labels, row) for row in weights]
+    assert auc(scores, labels)(weights) == pytest.approx(expected)
+
+
+def test_auc_of_one_class_is_not_a_number():
+    assert np.isnan(auc(np.array([0.1, 0.2, 0.3, 0.4]), np.ones(4))(ONES)).all()
+
+
+def test_a_summary_holds_the_value_of_the_rows_themselves():
+    found = summary(mean(np.array([0.0, 0, 1, 1])), None, 4, seed=7)
+    assert (found["value"], found["n"]) == (0.5, 4)
+    assert found["change"] is found["change_low"] is found["change_high"] is None
+
+
+def test_an_interval_of_95_percent_covers_the_truth_about_that_often():
+    rng = np.random.default_rng(2)
+    covered = 0
+    for seed in range(200):
+        found = summary(mean(rng.normal(3, 1, 100)), None, 100, seed)
+        covered += found["low"] <= 3 <= found["high"]
+    assert 180 <= covered <= 199
+
+
+def test_a_paired_change_is_known_better_than_two_values_apart():
+    rng = np.random.default_rng(3)
+    before = rng.normal(0, 1, 200)
+    after = before + rng.normal(0.1, 0.1, 200)
+    found = summary(mean(after), mean(before), 200, seed=7)
+    assert found["change_low"] < found["change"] < found["change_high"]
+    assert found["change_high"] - found["change_low"] < (found["high"] - found["low"]) / 3
+
+
+def test_the_change_is_the_difference_of_the_values():
+    after, before = np.array([1.0, 1, 1, 0]), np.array([0.0, 1, 0, 0])
+    found = summary(mean(after), mean(before), 4, seed=7)
+    assert found["change"] == found["value"] - summary(mean(before), None, 4, seed=7)["value"] == 0.5
+
+
+def test_a_model_compared_with_itself_has_no_change():
+    values = np.random.default_rng(4).normal(0, 1, 50)
+    found = summary(mean(values), mean(values), 50, seed=7)
+    assert (found["change"], found["change_low"], found["change_high"]) == (0, 0, 0)
+
+
+def test_one_seed_gives_the_same_numbers_and_another_gives_others():
+    values = np.random.default_rng(5).normal(0, 1, 50)
+    first, again, other = (summary(mean(values), None, 50, seed) for seed in (7, 7, 8))
+    assert first == again
+    assert first["low"] != other["low"]
