@@ -16,7 +16,7 @@ import os
 import shutil
 from pathlib import Path
 
-from stages._models import adapters, full_weights, load_model, load_tokenizer
+from stages._models import BASE, adapters, full_weights, load_model, load_tokenizer
 from stages._trl import COLUMNS, make_config, training_tokenizer, trl_class
 from validators import rewards
 from validators._problems import Problem, Problems
@@ -193,7 +193,7 @@ def write_model(trainer, step, folder):
     parent = Path("models", step["from"])
     if step["lora"]:
         chain = adapters(parent)
-        if full_weights(parent) == parent:
+        if parent != BASE and full_weights(parent) == parent:
             shutil.copytree(parent, folder, ignore=shutil.ignore_patterns("adapters", "made_of.json"))
         for adapter in chain:
             shutil.copytree(adapter, folder / "adapters" / adapter.name)

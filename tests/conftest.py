@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 from ruamel.yaml import YAML
 
 ROOT = Path(__file__).parents[1]
@@ -91,10 +92,17 @@ def small_project(folder):
 
 @pytest.fixture(scope="session")
 def built(tmp_path_factory):
-    """A small project, built once; tests work on copies of it."""
-    folder = tmp_path_factory.mktemp("built") / "project"
-    folder.mkdir()
-    project = small_project(folder)
-    project.repro()
-    project.commit()
-    return project
+    """A small project, built once for all workers of pytest-xdist; tests work on copies of it."""
+    shared = (
+        tmp_path_factory.getbasetemp().parent if "PYTEST_XDIST_WORKER" in os.environ else tmp_path_factory.mktemp("b")
+    )
+    folder = shared / "built"
+    with FileLock(shared / "built.lock"):
+        if not folder.exists():
+            making = shared / "project"
+            making.mkdir()
+            project = small_project(making)
+            project.repro()
+            project.commit()
+            making.rename(folder)
+    return Project(folder)

@@ -104,4 +104,4 @@ def test_args_that_trl_refuses_are_named_for_all_steps_at_once(built, tmp_path, 
     project.write_params(params)
     with pytest.raises(Problems) as error:
         preflight.main()
-    assert [problem.where for problem in error.value.problems] == ["steps.sft", "steps.align"]
+    assert {problem.where for problem in error.value.problems} == {"steps.sft", "steps.align"}

@@ -47,11 +47,12 @@ def curve_of(project):
 
 @pytest.mark.parametrize("method", ["sft", "dpo", "orpo", "kto", "grpo"])
 def test_a_method_trains_the_same_model_twice_and_leaves_no_pickle(train, project, method):
-    folder = train(method)
-    first = hashes(folder)
+    # an untrained model earns no exact match, and without a difference in reward there is nothing to learn
+    changes = {"rewards": ["one_word"]} if method == "grpo" else {}
+    first = hashes(train(method, **changes))
     assert "model.safetensors" in first and "made_of.json" in first
     assert not [name for name in first if name.endswith((".bin", ".pt", ".pth", ".pkl"))]
-    assert hashes(train(method)) == first
+    assert hashes(train(method, **changes)) == first
     parent = "base" if method in ("sft", "orpo") else "sft"
     assert hashes(project.folder / "models" / parent)["model.safetensors"] != first["model.safetensors"]
 

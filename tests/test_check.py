@@ -1,0 +1,149 @@
+import pytest
+
+from stages import check
+from stages.check import raw_problems
+from validators._cautions import Caution
+from validators._problems import Problems
+
+GOOD = '{"instruction": "q", "output": "a"}\n'
+PARAMS = """
+seed: 7
+launch: python
+eval_fraction: 0.1
+base: {model: tiny}
+datasets: {chat: {kind: sft, raw: raw}}
+steps: {sft: {method: sft, from: base, dataset: chat, args: {learning_rate: RATE}}}
+evaluate: {max_new_tokens: 24, max_rows: 2000, batch_size: 128}
+"""
+
+
+@pytest.fixture
+def project(tmp_path, monkeypatch):
+    root = tmp_path / "project"
+    (root / "raw").mkdir(parents=True)
+    (root / "raw/good.jsonl").write_text(GOOD)
+    (root / "params.yaml").write_text(PARAMS.replace("RATE", "1.0e-4"))
+    (tmp_path / "outside.jsonl").write_text(GOOD)
+    monkeypatch.chdir(root)
+    return root
+
+
+def found(raw):
+    return [(problem.where, problem.found) for problem in raw_problems("datasets.chat.raw", raw)]
+
+
+@pytest.mark.parametrize("raw", ["raw", "raw/", "./raw", "raw/good.jsonl", "raw/../raw"])
+def test_raw_data_inside_the_project_is_right(project, raw):
+    assert found(raw) == []
+
+
+def test_a_missing_path_is_a_problem_at_its_key(project):
+    assert found("row") == [("datasets.chat.raw", "'row' does not exist")]
+
+
+def test_an_empty_folder_is_a_problem_at_its_key(project):
+    (project / "empty").mkdir()
+    (project / "empty/.gitkeep").touch()
+    assert found("empty") == [("datasets.chat.raw", "'empty' holds no file")]
+
+
+@pytest.mark.parametrize("raw", ["..", "../outside.jsonl", "raw/../../outside.jsonl", "/"])
+def test_a_path_that_leaves_the_project_is_a_problem(project, raw):
+    assert found(raw) == [("datasets.chat.raw", f"{raw!r} is outside the project")]
+
+
+def test_an_absolute_path_is_a_problem_even_inside_the_project(project):
+    raw = str(project / "raw")
+    assert found(raw) == [("datasets.chat.raw", f"{raw!r} is outside the project")]
+
+
+def test_a_link_that_leaves_the_project_is_a_problem(project):
+    (project / "raw/link.jsonl").symlink_to(project.parent / "outside.jsonl")
+    assert found("raw") == [("raw/link.jsonl", "a link that leaves the project")]
+
+
+def test_a_raw_path_that_is_itself_a_link_out_is_a_problem(project):
+    (project / "link").symlink_to(project.parent)
+    assert found("link") == [("datasets.chat.raw", "'link' is outside the project")]
+
+
+def test_a_link_inside_the_project_is_right(project):
+    (project / "raw/link.jsonl").symlink_to(project / "raw/good.jsonl")
+    assert found("raw") == []
+
+
+@pytest.mark.xfail(strict=True, reason="raw_files skips a link to a folder without a word")
+def test_a_link_to_a_folder_outside_is_a_problem(project):
+    (project / "raw/link").symlink_to(project.parent)
+    assert found("raw") == [("raw/link", "a link that leaves the project")]
+
+
+@pytest.mark.parametrize(
+    "data, text",
+    [
+        (b"", "the file is empty"),
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 3\n", "a Git LFS pointer, not the data"),
+        (GOOD.encode("utf-16"), "the text is not UTF-8"),
+    ],
+)
+def test_a_file_that_is_no_data_is_a_problem_at_its_path(project, data, text):
+    (project / "raw/bad.jsonl").write_bytes(data)
+    assert found("raw") == [("raw/bad.jsonl", text)]
+
+
+def test_every_bad_file_of_a_folder_is_named(project):
+    (project / "raw/a.jsonl").touch()
+    (project / "raw/b.jsonl").touch()
+    assert [where for where, _ in found("raw")] == ["raw/a.jsonl", "raw/b.jsonl"]
+
+
+# -- the stage ----------------------------------------------------------------------------------------------------
+
+
+def test_the_stage_writes_the_same_content_whatever_params_say(project):
+    check.main()
+    first = (project / ".build/params.ok").read_bytes()
+    (project / "params.yaml").write_text(PARAMS.replace("RATE", "2.0e-4"))
+    check.main()
+    assert (project / ".build/params.ok").read_bytes() == first == b"ok\n"
+
+
+def test_mistakes_in_params_and_in_raw_files_come_all_at_once(project):
+    (project / "raw/bad.jsonl").touch()
+    (project / "params.yaml").write_text(PARAMS.replace("RATE", "'1e-4'").replace("seed", "sed"))
+    with pytest.raises(Problems) as raised:
+        check.main()
+    assert [problem.where for problem in raised.value.problems] == [
+        "params.yaml: seed",
+        "params.yaml: sed",
+        "params.yaml: steps.sft.args.learning_rate",
+        "raw/bad.jsonl",
+    ]
+    assert not (project / ".build").exists()
+
+
+@pytest.mark.parametrize("datasets", ["datasets: 5", "datasets: {chat: 5}", "datasets: {chat: {kind: sft, raw: 5}}"])
+def test_a_section_of_a_wrong_type_is_a_problem_and_no_traceback(project, datasets):
+    text = PARAMS.replace("datasets: {chat: {kind: sft, raw: raw}}", datasets).replace("RATE", "1.0e-4")
+    (project / "params.yaml").write_text(text)
+    with pytest.raises(Problems, match=r"params\.yaml: datasets"):
+        check.main()
+
+
+def test_a_missing_file_names_the_key_in_params(project):
+    (project / "raw/good.jsonl").unlink()
+    with pytest.raises(Problems, match=r"params\.yaml: datasets\.chat\.raw: 'raw' holds no file"):
+        check.main()
+
+
+def test_a_warning_is_printed_with_its_waiver_and_stops_nothing(project, capsys):
+    (project / "params.yaml").write_text(PARAMS.replace("RATE", "0.5"))
+    check.main()
+    printed = capsys.readouterr().out
+    assert printed.startswith("warning: params.yaml: steps.sft: learning_rate 0.5 is outside the usual")
+    assert "hint: waive: {learning_rate: your reason}" in printed
+
+
+def test_a_waived_warning_is_printed_with_its_reason(capsys):
+    check.announce([Caution("sft", "beta", "beta 9 is outside", "an experiment")])
+    assert capsys.readouterr().out == "waived: params.yaml: steps.sft: beta 9 is outside (an experiment)\n"
