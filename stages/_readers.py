@@ -131,12 +131,23 @@ def records(path):
 
 def _json_lines(path):
     with open(path, "rb") as file:
-        for number, line in enumerate(file, 1):
-            if number == 1:
-                line = line.removeprefix(BOM)
-            # only "\n" ends a line: a lone "\r" is data, and "\r\n" is white space to JSON
-            if line.strip():
-                yield _record(number, line.rstrip(b"\r\n"))
+        yield from (record_of(number, line) for number, line in _numbered(file, 1))
+
+
+def read_lines(part):
+    """(line number, bytes) of each line of a part that is not blank."""
+    with open(part.path, "rb") as file:
+        file.seek(part.start)
+        yield from _numbered(io.BytesIO(file.read(part.end - part.start)), part.line)
+
+
+def _numbered(file, first):
+    for number, line in enumerate(file, first):
+        if number == 1:
+            line = line.removeprefix(BOM)
+        # only "\n" ends a line: a lone "\r" is data, and "\r\n" is white space to JSON
+        if (line := line.rstrip(b"\r\n")) and not line.isspace():
+            yield number, line
 
 
 def _json_array(path):
@@ -157,10 +168,11 @@ def _json_array(path):
             ]
         ) from None
     for number, item in enumerate(items if isinstance(items, list) else [items], 1):
-        yield _record(number, bytes(item))
+        yield record_of(number, bytes(item))
 
 
-def _record(number, raw):
+def record_of(number, raw):
+    """One JSON value as a record: its bytes, what they say, or why that cannot be known."""
     try:
         raw.isascii() or raw.decode()
         value = msgspec.json.decode(raw)

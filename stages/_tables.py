@@ -25,6 +25,8 @@ COLUMNS = {
     "kto": {"prompt": MESSAGES, "completion": MESSAGES, "label": pa.bool_()},
     "grpo": {"prompt": MESSAGES, "ground_truth": pa.string(), "extra": pa.string()},
 }
+# what repeats: elsewhere a dictionary costs time and saves nothing
+REPETITIVE = ["source", "check", "stage", *(f"{name}.list.element.role" for name in ("messages", "prompt", "chosen", "rejected", "completion"))]
 ORIGIN = {"id": pa.string(), "source": pa.string(), "line": pa.int64()}
 # prompt_key: hash of the first user turn, for the split. claim_key: hash of what a row speaks about: two rows with one
 # claim_key and different ids contradict each other.
@@ -67,7 +69,7 @@ def writing(path, schema, compression="zstd"):
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(path.name + ".partial")
     try:
-        with pq.ParquetWriter(partial, schema, compression=compression) as writer:
+        with pq.ParquetWriter(partial, schema, compression=compression, use_dictionary=REPETITIVE) as writer:
             yield writer
         os.replace(partial, path)
     finally:

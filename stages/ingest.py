@@ -1,51 +1,113 @@
 """Read the raw files of one dataset into rows of its kind.
 
-data/raw/<d> (a file or a folder) -> data/ingested/<d>/rows.parquet, data/ingested/<d>/rejects.parquet
+data/raw/<d> (a file or a folder) -> data/ingested/<d>/rows/*.parquet, data/ingested/<d>/rejects.parquet
 
 A row, of kind sft: {messages: [{role: user, content: "Reverse abc."}, {role: assistant, content: cba}], tools: null,
 id: 5f0e..., source: data/raw/chat/chatml.jsonl, line: 12, prompt_key: 9a1c..., claim_key: null}
+
+Files are cut into parts that processes read side by side, one Parquet file a part; parts and rows keep their order.
 """
 
 import os
+import shutil
 from collections import Counter
+from functools import partial
 from itertools import islice
 from pathlib import Path
 
-import pyarrow.parquet as pq
+import pyarrow as pa
 
+from stages._conversations import Columns, turns_of
 from stages._params import read_params
-from stages._readers import raw_files, records
+from stages._parts import mapped, parts_of
+from stages._readers import raw_files, read_lines, record_of, records
 from stages._shapes import Unreadable, identify, rows_of, shape_of
-from stages._tables import REJECTS, conserve, row_schema, stop_if_too_many, to_table, writing
+from stages._tables import REJECTS, conserve, row_schema, stop_if_too_many, to_table, write, writing
 
 BATCH_RECORDS = 20_000
 
 
 def main(name):
-    dataset = read_params()["datasets"][name]
+    params = read_params()
+    dataset = params["datasets"][name]
+    parts = [part for path in raw_files(dataset["raw"], f"datasets.{name}.raw") for part in parts_of(path)]
     folder = Path("data/ingested", name)
-    kind, counts = dataset["kind"], Counter()
-    schema = row_schema(kind, keys=True)
-    files = raw_files(dataset["raw"], f"datasets.{name}.raw")
-    partial = folder / "rejects.parquet"
-    with writing(folder / "rows.parquet", schema, "none") as rows_out, writing(partial, REJECTS, "none") as rejects_out:
-        for path in files:
-            source, shapes = path.as_posix(), Counter()
-            reader = records(path)
-            while batch := list(islice(reader, BATCH_RECORDS)):
-                rows, rejects = convert(batch, kind, source)
-                rows_out.write_table(to_table(rows, schema))
-                rejects_out.write_table(to_table(rejects, REJECTS))
-                counts.update(records=len(batch), rows=len({row["line"] for row in rows}), rejects=len(rejects))
-                shapes.update(shape_of(record.value) or "unknown" for record in batch if record.value is not None)
-            print(f"  {source}: {', '.join(f'{count:,} {shape}' for shape, count in shapes.most_common())}")
+    building = folder.with_name(f"{name}.partial")
+    shutil.rmtree(building, ignore_errors=True)
+    work = [(part, building / f"rows/{number:05}.parquet") for number, part in enumerate(parts)]
+    size = sum(part.end - part.start for part in parts)
+    rejects, counts, shapes = [], Counter(), {}
+    for part, (found, rejected, seen) in zip(
+        parts, mapped(partial(ingest_part, kind=dataset["kind"]), work, size, params.get("engine", "local")), strict=True
+    ):
+        rejects.append(rejected)
+        counts.update(found)
+        shapes.setdefault(part.path.as_posix(), Counter()).update(seen)
+    for source, seen in shapes.items():
+        print(f"  {source}: {', '.join(f'{count:,} {shape}' for shape, count in seen.most_common())}")
     conserve("ingest", name, counts["records"], counts["rejects"], rows=counts["rows"])
+    table = pa.concat_tables(rejects)
     try:
-        stop_if_too_many(name, pq.read_table(partial), counts["records"], dataset.get("max_reject_share", 0.05))
-    except Exception:
-        os.remove(folder / "rows.parquet")
-        os.remove(partial)
-        raise
+        stop_if_too_many(name, table, counts["records"], dataset.get("max_reject_share", 0.05))
+        write(building / "rejects.parquet", table, "none")
+        shutil.rmtree(folder, ignore_errors=True)
+        os.replace(building, folder)
+    finally:
+        shutil.rmtree(building, ignore_errors=True)
+
+
+def ingest_part(work, kind):
+    """Write the rows of one part; (counts, rejects, records by shape)."""
+    part, target = work
+    counts, shapes, rejects = Counter(), Counter(), []
+    schema = row_schema(kind, keys=True)
+    with writing(target, schema, "none") as out:
+        for table, rejected, seen in tables_of(part, kind):
+            out.write_table(table)
+            rejects.append(rejected)
+            shapes.update(seen)
+            # two rows of one record stand beside each other
+            lines = table["line"].to_numpy()
+            rows = int((lines[1:] != lines[:-1]).sum()) + bool(len(lines))
+            counts.update(records=sum(seen.values()), rows=rows, rejects=len(rejected))
+    return counts, pa.concat_tables([REJECTS.empty_table(), *rejects]), shapes
+
+
+def tables_of(part, kind):
+    """(rows, rejects, records by shape) of a part, batch by batch."""
+    source = part.path.as_posix()
+    if part.container == "jsonl":
+        lines = read_lines(part)
+        while batch := list(islice(lines, BATCH_RECORDS)):
+            yield plain_table(batch, source) if kind == "sft" else general_table([record_of(*line) for line in batch], kind, source)
+    else:
+        reader = records(part.path)
+        while batch := list(islice(reader, BATCH_RECORDS)):
+            yield general_table(batch, kind, source)
+
+
+def general_table(batch, kind, source):
+    rows, rejects = convert(batch, kind, source)
+    seen = Counter(shape_of(record.value) or "unknown" if record.value is not None else "unreadable" for record in batch)
+    return to_table(rows, row_schema(kind, keys=True)), to_table(rejects, REJECTS), seen
+
+
+def plain_table(lines, source):
+    """Rows and rejects of JSON lines of kind sft: plain conversations directly, the rest the general way."""
+    columns, rejects, seen = Columns(), [], Counter()
+    for number, raw in lines:
+        turns = turns_of(raw)
+        if turns is not None:
+            columns.append(turns, number)
+            continue
+        record = record_of(number, raw)
+        seen[shape_of(record.value) or "unknown" if record.value is not None else "unreadable"] += 1
+        rows, rejected = convert([record], "sft", source)
+        for row in rows:
+            columns.append_row(row)
+        rejects += rejected
+    seen["plain conversations"] += len(lines) - sum(seen.values())
+    return columns.table(source), to_table(rejects, REJECTS), seen
 
 
 def convert(batch, kind, source):

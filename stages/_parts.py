@@ -1,0 +1,66 @@
+"""Raw files cut into parts, and a pure function mapped over them by processes of this machine or by Ray.
+
+A part of a JSON lines file is a byte range that begins and ends at line ends; any other file is one part. The parts of a
+file are the same on every machine, and so are the bytes of what is made of each.
+"""
+
+import mmap
+import os
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from multiprocessing import get_context
+from pathlib import Path
+
+from stages._readers import container
+
+PART_BYTES = 32 * 2**20
+# below this, starting processes takes longer than the work
+ALONE_BYTES = 16 * 2**20
+
+
+@dataclass(frozen=True)
+class Part:
+    """Bytes start to end of a file; `line` is the number of the first line in them."""
+
+    path: Path
+    container: str
+    start: int
+    end: int
+    line: int
+
+
+def parts_of(path, part_bytes=PART_BYTES):
+    """The parts of one raw file, in order."""
+    kind, size = container(path), path.stat().st_size
+    if kind != "jsonl" or size <= part_bytes:
+        return [Part(path, kind, 0, size, 1)]
+    parts, start, line = [], 0, 1
+    with open(path, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+        while start < size:
+            end = data.find(b"\n", min(start + part_bytes, size) - 1) + 1 or size
+            parts.append(Part(path, kind, start, end, line))
+            line += data[start:end].count(b"\n")
+            start = end
+    return parts
+
+
+def mapped(function, items, size_bytes, engine="local"):
+    """The results of a picklable function for each item, in order. size_bytes: of all items together."""
+    if engine == "ray":
+        yield from _by_ray(function, items)
+    elif len(items) == 1 or size_bytes < ALONE_BYTES:
+        yield from map(function, items)
+    else:
+        workers = min(len(items), os.cpu_count() or 1)
+        # a forked child would inherit the locks of Arrow's threads
+        with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+            yield from pool.map(function, items)
+
+
+def _by_ray(function, items):
+    """The same by a Ray cluster: the one that RAY_ADDRESS names, or one of processes on this machine."""
+    import ray
+
+    ray.init(ignore_reinit_error=True, log_to_driver=False)
+    run = ray.remote(function)
+    yield from map(ray.get, [run.remote(item) for item in items])
