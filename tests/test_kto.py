@@ -36,6 +36,7 @@ WRONG = [
     ("kto.roles_alternate", ([Q, Q], [A], True), None),
     ("kto.roles_alternate", ([Q], [A, A], True), None),
     ("kto.roles_alternate", ([Q], [Q, A], True), None),
+    ("kto.roles_alternate", ([Q], [T, A], True), None),
     ("kto.prompt_ends_with_user", ([Q, A], [A], True), None),
     ("kto.ends_with_assistant", ([Q], [A, Q], True), None),
     ("kto.label_present", ([Q], [A], None), None),

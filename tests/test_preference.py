@@ -43,6 +43,7 @@ WRONG = [
     (ORDER, ([Q, Q], [A], [B]), None),
     (ORDER, ([Q], [A, B], [B]), None),
     (ORDER, ([Q], [A], [Q, A]), None),
+    (ORDER, ([Q], [A], [T, A]), None),
     ("preference.prompt_ends_with_user", ([Q, A], [A], [B]), None),
     ("preference.prompt_ends_with_user", ([S], [A], [B]), None),
     ("preference.ends_with_assistant", ([Q], [A, Q], [B]), None),
