@@ -135,7 +135,6 @@ def test_what_validate_turned_away_contradicts_nothing(build):
     assert checks(rejected) == [(7, "grpo.ground_truth_present")]
 
 
-@pytest.mark.xfail(strict=True, reason="the claim of a grpo row is its prompt, and its id counts `extra` too")
 def test_one_truth_with_other_notes_beside_it_is_no_contradiction(build):
     _, _, rejected = build("grpo", problem("q", "a", page=1), *OTHERS["grpo"], problem("q", "a", page=2))
     assert not {"curate.contradiction"} & {reject["check"] for reject in rejected}

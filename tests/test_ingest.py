@@ -150,7 +150,6 @@ def test_a_dataset_without_raw_files_names_its_key(build, tmp_path):
         build({})
 
 
-@pytest.mark.xfail(strict=True, reason="rejects of a CSV record made of empty cells are never counted: it is skipped")
 def test_a_csv_record_of_empty_cells_is_accounted_for(build):
     rows, rejects = build({"raw/a.csv": "instruction,output\nq,a\n,\n"})
     assert len(rows) + len(rejects) == 2

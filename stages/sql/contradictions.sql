@@ -1,11 +1,12 @@
 -- Rows that claim the opposite of another row: (row, detail). Nobody can say which is right, so none is kept.
-SELECT row, 'contradicts ' || CASE WHEN id = low_id THEN high_id || ' (' || high_place ELSE low_id || ' (' || low_place END || ')' AS detail
-FROM (
-    SELECT row, id, min(id) OVER claim AS low_id, max(id) OVER claim AS high_id,
-           arg_min(place, id) OVER claim AS low_place, arg_max(place, id) OVER claim AS high_place
+WITH claims AS (
+    SELECT claim_key, min(claim) AS low_claim, arg_min(id, claim) AS low_id, arg_max(id, claim) AS high_id,
+           arg_min(place, claim) AS low_place, arg_max(place, claim) AS high_place
     FROM keys
     WHERE claim_key IS NOT NULL
-    WINDOW claim AS (PARTITION BY claim_key)
+    GROUP BY claim_key
+    HAVING min(claim) <> max(claim)
 )
-WHERE low_id <> high_id
+SELECT row, 'contradicts ' || CASE WHEN claim = low_claim THEN high_id || ' (' || high_place ELSE low_id || ' (' || low_place END || ')' AS detail
+FROM keys JOIN claims USING (claim_key)
 ORDER BY row

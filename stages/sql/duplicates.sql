@@ -1,9 +1,8 @@
--- Rows that say exactly what an earlier row says: (row, detail). `keys` is one dataset in the order of its raw files.
-SELECT row, 'duplicate of ' || first_id || ' (' || first_place || ')' AS detail
-FROM (
-    SELECT row, row_number() OVER same AS nth, first(id) OVER same AS first_id, first(place) OVER same AS first_place
-    FROM keys
-    WINDOW same AS (PARTITION BY id ORDER BY row)
+-- Rows that say exactly what an earlier row says: (row, detail). Rows are numbered in the order of the raw files.
+WITH firsts AS (
+    SELECT id, min(row) AS first_row, arg_min(place, row) AS first_place FROM keys GROUP BY id HAVING count(*) > 1
 )
-WHERE nth > 1
+SELECT row, 'duplicate of ' || id || ' (' || first_place || ')' AS detail
+FROM keys JOIN firsts USING (id)
+WHERE row > first_row
 ORDER BY row
