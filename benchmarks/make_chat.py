@@ -15,7 +15,16 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-BAD = ["broken_json", "missing_key", "unknown_role", "empty_turn", "not_alternating", "no_answer", "wrong_type", "not_an_object"]
+BAD = [
+    "broken_json",
+    "missing_key",
+    "unknown_role",
+    "empty_turn",
+    "not_alternating",
+    "no_answer",
+    "wrong_type",
+    "not_an_object",
+]
 # the check that must name each fault
 EXPECTED = {
     "broken_json": "ingest.json",
@@ -112,7 +121,9 @@ def write(rows, out, seed=1):
             file.write(line + "\n")
             planted.append(fault)
             of.append(origin)
-    table = pa.table({"line": pa.array(range(1, rows + 1), pa.int64()), "planted": planted, "of": pa.array(of, pa.int64())})
+    table = pa.table(
+        {"line": pa.array(range(1, rows + 1), pa.int64()), "planted": planted, "of": pa.array(of, pa.int64())}
+    )
     pq.write_table(table, out / "truth.parquet")
 
 

@@ -35,9 +35,7 @@ def task(rng):
         a, b = rng.randint(0, 30), rng.randint(0, 9)
         return f"Add {a} and {b}.", str(a + b)
     text = word(rng)
-    answer = {"reverse": text[::-1], "sort": "".join(sorted(text)), "capitalise": text.upper(), "double": text + text}[
-        kind
-    ]
+    answer = {"reverse": text[::-1], "sort": "".join(sorted(text)), "capitalise": text.upper()}[kind]
     return f"{kind.capitalize()} {text}.", answer
 
 

@@ -63,7 +63,7 @@ DECODE = msgspec.json.Decoder(Plain).decode
 
 
 def turns_of(line):
-    """The messages of a plain conversation, or None where the line must take the general way."""
+    """(messages, shape) of a plain conversation, or None where the line must take the general way."""
     try:
         record = DECODE(line)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
@@ -79,20 +79,25 @@ def turns_of(line):
             if turn.tool_calls is not UNSET or turn.role == "function_call":
                 return None
             turn.role = ROLES.get(turn.role, turn.role)
-        return messages
+        return messages, "chatml"
     if conversations is not UNSET:
         if instruction is not UNSET or not conversations:
             return None
         turns = []
         for said in conversations:
-            if said.tool_calls is not UNSET or said.role is not UNSET or said.content is not UNSET or said.sender == "function_call":
+            if (
+                said.tool_calls is not UNSET
+                or said.role is not UNSET
+                or said.content is not UNSET
+                or said.sender == "function_call"
+            ):
                 return None
             turns.append(Turn(ROLES.get(said.sender, said.sender), said.value))
-        return turns
+        return turns, "sharegpt"
     if instruction is UNSET or record.output is UNSET:
         return None
     asked = f"{instruction}\n{record.input}" if record.input else instruction
-    return [Turn("user", asked), Turn("assistant", record.output)]
+    return [Turn("user", asked), Turn("assistant", record.output)], "alpaca"
 
 
 class Columns:
@@ -151,6 +156,7 @@ class Columns:
             pa.repeat(source, count),
             pa.array(self.lines, pa.int64()),
             pa.array(self.prompt_keys, pa.string()),
+            pa.nulls(count, pa.string()),
             pa.nulls(count, pa.string()),
         ]
         return pa.table(columns, schema=row_schema("sft", keys=True))

@@ -9,6 +9,7 @@ read keeps its raw text and says why in `fault`: nothing is skipped but blank li
 import csv
 import io
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 import msgspec
@@ -47,9 +48,15 @@ def raw_files(raw, where="raw"):
                 )
             ]
         )
-    files = sorted(
-        p for p in path.rglob("*") if p.is_file() and not _hidden(p.relative_to(path)) and p.suffix != ".dvc"
-    )
+    listed = [found for found in path.rglob("*") if not _hidden(found.relative_to(path)) and found.suffix != ".dvc"]
+    if broken := sorted(found for found in listed if found.is_symlink() and not found.is_file()):
+        raise Problems(
+            [
+                Problem(str(link), "a link to a folder, or to nothing", "a file", "dvc pull, git annex get, or copy it")
+                for link in broken
+            ]
+        )
+    files = sorted(found for found in listed if found.is_file())
     if not files:
         raise Problems(
             [
@@ -90,13 +97,14 @@ def container(path):
     head = head.removeprefix(BOM).lstrip()
     if head.startswith(b"["):
         return "json"
-    return ("jsonl" if _first_object_ends_in_its_line(path) else "json") if head.startswith(b"{") else "csv"
+    return ("jsonl" if _objects_end_in_their_lines(path) else "json") if head.startswith(b"{") else "csv"
 
 
 def _mostly_not_utf8(head):
-    """True where more than one line in twenty is not UTF-8: a wrong encoding, not a broken record."""
-    lines = head.split(b"\n")[:-1] or [head]
-    return sum(not _is_utf8(line) for line in lines) > len(lines) / 20
+    """True where lines that are not UTF-8 outnumber other lines with accents: a wrong encoding, not a broken record."""
+    lines = [line for line in head.split(b"\n") if not line.isascii()]
+    bad = sum(not _is_utf8(line) for line in lines)
+    return bad > len(lines) - bad and (bad > 1 or head.count(b"\n") < 4)
 
 
 def _is_utf8(line):
@@ -108,17 +116,17 @@ def _is_utf8(line):
     return True
 
 
-def _first_object_ends_in_its_line(path):
-    """False for one object printed over many lines."""
+def _objects_end_in_their_lines(path):
+    """False for one object printed over many lines; a broken first line does not make the others unreadable."""
     with open(path, "rb") as file:
-        line = next(line for line in file if line.removeprefix(BOM).strip())
-    return (line.strip() != b"{" and not line.rstrip().endswith((b"{", b"[", b","))) or _parses(line)
+        lines = [line for line in (raw.removeprefix(BOM) for raw in islice(file, 1000)) if line.strip()]
+    return _parses(lines[0]) or any(line.startswith(b"{") and _parses(line) for line in lines)
 
 
 def _parses(line):
     try:
-        msgspec.json.decode(line.removeprefix(BOM))
-    except (msgspec.DecodeError, UnicodeDecodeError):
+        msgspec.json.decode(line)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return False
     return True
 
@@ -156,7 +164,7 @@ def _json_array(path):
         items = msgspec.json.decode(
             text, type=list[msgspec.Raw] | msgspec.Raw if text.lstrip()[:1] == b"[" else msgspec.Raw
         )
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise Problems(
             [
                 Problem(
@@ -193,24 +201,39 @@ def record_of(number, raw):
 
 def _csv(path):
     """Records of a CSV or TSV file with a header line; every value is text."""
-    with open(path, encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
+    with open(path, encoding="utf-8-sig", errors="surrogateescape", newline="\n") as file:
         delimiter = "\t" if "\t" in file.readline() else ","
         file.seek(0)
-        reader = csv.reader(file, delimiter=delimiter)
-        header, line = next(reader), reader.line_num + 1
-        for cells in reader:
-            if any(cells):
-                yield _csv_record(line, header, cells, delimiter)
-            line = reader.line_num + 1
+        taken = []  # the lines of the record that is being read
+        reader = csv.reader(_kept(file, taken), delimiter=delimiter, strict=True)
+        header, line = None, 1
+        while True:
+            try:
+                cells, fault = next(reader), None
+            except StopIteration:
+                return
+            except csv.Error as error:
+                cells, fault = [], ("ingest.csv", f"{error}, {len(taken)} lines on")
+            raw, line_after = "".join(taken).rstrip("\r\n"), line + len(taken)
+            taken.clear()
+            if header is None and cells:
+                header = cells
+            elif cells or fault:
+                yield _csv_record(line, header or [], cells, raw, fault)
+            line = line_after
 
 
-def _csv_record(line, header, cells, delimiter):
-    text = io.StringIO()
-    csv.writer(text, delimiter=delimiter, lineterminator="").writerow(cells)
-    raw = text.getvalue()
+def _kept(lines, taken):
+    """The lines, each also appended to `taken`."""
+    for line in lines:
+        taken.append(line)
+        yield line
+
+
+def _csv_record(line, header, cells, raw, fault):
     if any("\udc80" <= c <= "\udcff" for c in raw):
         raw = raw.encode(errors="surrogateescape").decode(errors="backslashreplace")
-        return Record(line, None, raw, ("ingest.utf8", "the record is not UTF-8"))
-    if len(cells) != len(header):
-        return Record(line, None, raw, ("ingest.csv_width", f"expected {len(header)} cells, found {len(cells)}"))
-    return Record(line, dict(zip(header, cells, strict=True)), raw)
+        fault = fault or ("ingest.utf8", "the record is not UTF-8")
+    elif not fault and len(cells) != len(header):
+        fault = ("ingest.csv_width", f"expected {len(header)} cells, found {len(cells)}")
+    return Record(line, None if fault else dict(zip(header, cells, strict=True)), raw, fault)

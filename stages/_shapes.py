@@ -124,7 +124,7 @@ def turn_of(turn, where):
     return {
         "role": ROLES.get(role, role),
         "content": None if calls and content is None else text_of(content, f"{where}.content"),
-        "tool_calls": ENCODE(calls).decode() if calls else None,
+        "tool_calls": objects_of(calls, f"{where}.tool_calls"),
     }
 
 
@@ -132,9 +132,25 @@ def call_of(value, where):
     """ShareGPT's function call, JSON text with name and arguments, as JSON text of `tool_calls`."""
     try:
         call = msgspec.json.decode(text_of(value, where))
-    except msgspec.DecodeError:
-        raise Unreadable("ingest.wrong_type", f"{where}: the function call is not JSON") from None
+    except (msgspec.DecodeError, RecursionError):
+        call = None
+    if not isinstance(call, dict):
+        raise Unreadable("ingest.wrong_type", f"{where}: the function call is no JSON object")
     return ENCODE([{"type": "function", "function": call}]).decode()
+
+
+def objects_of(value, where):
+    """A list of objects as JSON text, given as the list or as JSON text itself; None where there is none."""
+    if isinstance(value, str) and value:
+        try:
+            value = msgspec.json.decode(value)
+        except (msgspec.DecodeError, RecursionError):
+            raise Unreadable("ingest.wrong_type", f"{where}: expected a list or its JSON text") from None
+    if not value and value != 0:
+        return None
+    if not isinstance(value, list) or not all(isinstance(item, dict) for item in value):
+        raise Unreadable("ingest.wrong_type", f"{where}: expected a list of objects")
+    return ENCODE(value).decode()
 
 
 def turns_of(value, where):
@@ -168,19 +184,6 @@ def assistant(text):
     return {"role": "assistant", "content": text, "tool_calls": None}
 
 
-def tools_of(record):
-    """`tools` as JSON text, given as a list or as JSON text itself."""
-    tools = record.get("tools")
-    if not tools:
-        return None
-    if isinstance(tools, str):
-        try:
-            tools = msgspec.json.decode(tools)
-        except msgspec.DecodeError:
-            raise Unreadable("ingest.wrong_type", "tools: expected a list or its JSON text") from None
-    return ENCODE(tools).decode() if tools else None
-
-
 # -- shapes -------------------------------------------------------------------------------------------------------
 
 
@@ -202,17 +205,20 @@ def read_alpaca(record):
 def read_sharegpt(record):
     return "sft", {
         "messages": turns_of(first(record, ("conversations", "conversation")), "conversations"),
-        "tools": tools_of(record),
+        "tools": objects_of(record.get("tools"), "tools"),
     }
 
 
 def read_chatml(record):
-    return "sft", {"messages": turns_of(record["messages"], "messages"), "tools": tools_of(record)}
+    return "sft", {
+        "messages": turns_of(record["messages"], "messages"),
+        "tools": objects_of(record.get("tools"), "tools"),
+    }
 
 
 def read_prompt_completion(record):
     messages = prompt_of(record["prompt"], "prompt") + answer_of(record["completion"], "completion")
-    return "sft", {"messages": messages, "tools": tools_of(record)}
+    return "sft", {"messages": messages, "tools": objects_of(record.get("tools"), "tools")}
 
 
 def read_preference(record):
@@ -222,7 +228,9 @@ def read_preference(record):
     )
     if key:
         prompt = prompt_of(record[key], key)
-        shared = len(prompt) if chosen[: len(prompt)] == prompt == rejected[: len(prompt)] else 0
+        # a whole conversation repeats its prompt, but only where an answer is left may it be cut
+        whole = chosen[: len(prompt)] == prompt == rejected[: len(prompt)]
+        shared = len(prompt) if whole and len(prompt) < min(len(chosen), len(rejected)) else 0
     else:
         shared = next(
             (i for i, (a, b) in enumerate(zip(chosen, rejected, strict=False)) if a != b),
@@ -335,31 +343,48 @@ CONVERT = {
 
 
 def identify(row, kind):
-    """The row's `id`, `prompt_key` and `claim_key`: sha256 in hexadecimal.
+    """The row's `id`, `prompt_key`, `claim_key` (sha256 in hexadecimal) and `claim`.
 
-    id: of the canonical JSON of kind and content alone. prompt_key: of the first user turn, normalised. claim_key: of
-    what the row makes a claim about, None where rows cannot contradict each other.
+    id: of the canonical JSON of kind and content alone. prompt_key: of the first user turn, normalised. claim_key and
+    claim: what the row speaks about and what it says of that, None where rows cannot contradict each other.
     """
     conversation = row["messages"] if kind == "sft" else row["prompt"]
     asked = next((turn["content"] for turn in conversation if turn["role"] == "user" and turn["content"]), None)
     asked = asked or ENCODE(bare(conversation)).decode()
     content = {key: bare(value) if isinstance(value, list) else value for key, value in row.items()}
-    if kind == "preference":
-        claim = [content["prompt"], sorted([ENCODE(content["chosen"]), ENCODE(content["rejected"])])]
-    elif kind == "kto":
-        claim = [content["prompt"], content["completion"]]
-    else:
-        claim = content["prompt"] if kind == "grpo" else None
+    content |= {key: canonical(row[key]) for key in ("tools", "extra") if row.get(key)}
+    about, claim = claims(kind, content)
     return {
         "id": digest(ENCODE({"kind": kind, **content})),
         "prompt_key": digest(normalised(asked).encode()),
-        "claim_key": digest(ENCODE(claim)) if claim else None,
+        "claim_key": digest(ENCODE(about)) if about else None,
+        "claim": claim,
     }
 
 
+def claims(kind, content):
+    """What a row speaks about, and what it says of that."""
+    if kind == "preference":
+        sides = [ENCODE(content["chosen"]), ENCODE(content["rejected"])]
+        return [content["prompt"], sorted(sides)], digest(sides[0])
+    if kind == "kto":
+        return [content["prompt"], content["completion"]], str(content["label"])
+    if kind == "grpo":
+        return content["prompt"], content["ground_truth"]
+    return None, None
+
+
 def bare(turns):
-    """Messages without the keys that are null, for hashing."""
-    return [{key: value for key, value in turn.items() if value is not None} for turn in turns]
+    """Messages for hashing: without the keys that are null, calls in a fixed order of keys."""
+    return [
+        {key: canonical(value) if key == "tool_calls" else value for key, value in turn.items() if value is not None}
+        for turn in turns
+    ]
+
+
+def canonical(text):
+    """JSON text with the keys of every object in order: the same value has one text."""
+    return msgspec.Raw(msgspec.json.encode(msgspec.json.decode(text), order="sorted"))
 
 
 def normalised(text):

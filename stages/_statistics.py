@@ -61,4 +61,10 @@ def summary(metric, parent, rows, seed):
             "change_low": change_low,
             "change_high": change_high,
         }
-    return {key: number if number is None or key == "n" else round(float(number), 6) for key, number in found.items()}
+    # NaN, as the AUC of one class, is no JSON
+    return {key: number if key == "n" else rounded(number) for key, number in found.items()}
+
+
+def rounded(number):
+    """A number for the scores file: None where there is none, or none that can be told."""
+    return None if number is None or not np.isfinite(number) else round(float(number), 6)

@@ -1,6 +1,6 @@
 """The tables on disk: TRL's columns for each kind of dataset, and one schema for rejects at every stage.
 
-    rows     kind's columns, then id, source, line (between stages also prompt_key and claim_key)
+    rows     kind's columns, then id, source, line (between stages also prompt_key, claim_key and claim)
     rejects  id?, source, line, stage, check, detail, raw
 
 `tool_calls` and `tools` are JSON columns (Arrow's `arrow.json`, which `datasets` reads as `Json()`): as plain text they
@@ -26,11 +26,16 @@ COLUMNS = {
     "grpo": {"prompt": MESSAGES, "ground_truth": pa.string(), "extra": pa.string()},
 }
 # what repeats: elsewhere a dictionary costs time and saves nothing
-REPETITIVE = ["source", "check", "stage", *(f"{name}.list.element.role" for name in ("messages", "prompt", "chosen", "rejected", "completion"))]
+REPETITIVE = [
+    "source",
+    "check",
+    "stage",
+    *(f"{name}.list.element.role" for name in ("messages", "prompt", "chosen", "rejected", "completion")),
+]
 ORIGIN = {"id": pa.string(), "source": pa.string(), "line": pa.int64()}
 # prompt_key: hash of the first user turn, for the split. claim_key: hash of what a row speaks about: two rows with one
-# claim_key and different ids contradict each other.
-KEYS = {"prompt_key": pa.string(), "claim_key": pa.string()}
+# claim_key and different claims contradict each other.
+KEYS = {"prompt_key": pa.string(), "claim_key": pa.string(), "claim": pa.string()}
 REJECTS = pa.schema({**ORIGIN, "stage": pa.string(), "check": pa.string(), "detail": pa.string(), "raw": pa.string()})
 
 
@@ -108,7 +113,7 @@ def stop_if_too_many(name, rejects, records, limit):
     for check, count in zip(*reasons.select(["check", "count_all"]).to_pydict().values(), strict=True):
         lines.append(f"  {check}: {count:,}")
         for row in rejects.filter(pc.equal(rejects["check"], check)).slice(0, 3).to_pylist():
-            lines.append(f"    {row['source']}:{row['line']}: {row['detail']}: {shown(row['raw'])}")
+            lines.append(f"    {shown(row['source'])}:{row['line']}: {shown(row['detail'])}: {shown(row['raw'])}")
     raise Problems(
         [
             Problem(

@@ -41,7 +41,7 @@ def check():
 def raw_problems(where, raw):
     """What is wrong with the raw files of a dataset: outside the project, not there, empty, not data."""
     root = Path.cwd().resolve()
-    if Path(raw).is_absolute() or not (root / raw).resolve().is_relative_to(root):
+    if not raw or Path(raw).is_absolute() or not (root / raw).resolve().is_relative_to(root):
         return [
             Problem(
                 where,

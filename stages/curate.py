@@ -19,7 +19,6 @@ from stages._shapes import ENCODE
 from stages._tables import COLUMNS, REJECTS, conserve, row_schema, to_table, writing
 from validators._problems import Problem, Problems
 
-BATCH_ROWS = 50_000
 SQL = Path(__file__).parent / "sql"
 OUT, TRAIN, EVAL = 0, 1, 2
 
@@ -27,22 +26,15 @@ OUT, TRAIN, EVAL = 0, 1, 2
 def main(name):
     params = read_params()
     kind = params["datasets"][name]["kind"]
-    rows, invalid = Path("data/ingested", name, "rows.parquet"), Path("data/validated", f"{name}.parquet")
-    before = [pq.read_table(rows.with_name("rejects.parquet")), pq.read_table(invalid)]
-    side, reasons = decide(rows, invalid, params["seed"], params["eval_fraction"])
+    folder, invalid = Path("data/ingested", name), Path("data/validated", f"{name}.parquet")
+    parts = sorted((folder / "rows").glob("*.parquet"))
+    before = [pq.read_table(folder / "rejects.parquet"), pq.read_table(invalid)]
+    side, reasons = decide(parts, invalid, params["seed"], params["eval_fraction"])
     train, held_out = int((side == TRAIN).sum()), int((side == EVAL).sum())
     conserve("curate", name, len(side) - before[1].num_rows, len(reasons), train=train, eval=held_out)
     if not train:
-        raise Problems(
-            [
-                Problem(
-                    f"datasets.{name}",
-                    "no row is left to train on",
-                    "at least one row in train",
-                    f"`data/rejected` names the reasons; eval_fraction is {params['eval_fraction']}",
-                )
-            ]
-        )
+        hint = f"`data/rejected` names the reasons; eval_fraction is {params['eval_fraction']}"
+        raise Problems([Problem(f"datasets.{name}", "no row is left to train on", "at least one row in train", hint)])
     schema = row_schema(kind)
     with (
         writing(f"data/train/{name}.parquet", schema) as train_out,
@@ -50,12 +42,12 @@ def main(name):
         writing(f"data/rejected/{name}.parquet", REJECTS) as rejected_out,
     ):
         first, rejected = 0, []
-        for batch in pq.ParquetFile(rows).iter_batches(BATCH_ROWS):
-            table = pa.Table.from_batches([batch])
-            part = side[first : first + len(table)]
+        for part in parts:
+            table = pq.read_table(part)
+            here = side[first : first + len(table)]
             kept = table.select(schema.names)
-            train_out.write_table(kept.filter(pa.array(part == TRAIN)))
-            eval_out.write_table(kept.filter(pa.array(part == EVAL)))
+            train_out.write_table(kept.filter(pa.array(here == TRAIN)))
+            eval_out.write_table(kept.filter(pa.array(here == EVAL)))
             rejected.append(quarantined(table, first, reasons, kind))
             first += len(table)
         everything = pa.concat_tables(before + rejected)
@@ -64,25 +56,38 @@ def main(name):
         )
 
 
-def decide(rows, invalid, seed, eval_fraction):
+def decide(parts, invalid, seed, eval_fraction):
     """What becomes of each ingested row: (side, reasons).
 
-    side: (rows,) of OUT, TRAIN or EVAL. reasons: {row number: (check, detail)} of the rows that curate turns away.
+    parts: the Parquet files of ingest, in order; rows are numbered through all of them. side: (rows,) of OUT, TRAIN or
+    EVAL. reasons: {row number: (check, detail)} of the rows that curate turns away.
     """
+    rows = [pq.read_metadata(part).num_rows for part in parts]
     database = duckdb.connect()
     database.execute(
         "SET memory_limit = '1GB'; SET temp_directory = '.work/duckdb'; SET preserve_insertion_order = false"
     )
+    first_rows = pa.table(
+        {"file": [str(part) for part in parts], "first_row": np.r_[0, np.cumsum(rows)[:-1]].astype(np.int64)}
+    )
+    database.register("parts", first_rows)
     database.execute(
-        query("keys"), {"rows": str(rows), "rejects": str(invalid), "seed": str(seed), "eval_fraction": eval_fraction}
+        query("keys"),
+        {
+            "files": first_rows["file"].to_pylist(),
+            "rejects": str(invalid),
+            "seed": str(seed),
+            "eval_fraction": eval_fraction,
+        },
     )
     reasons = {}
     for check in ("duplicates", "contradictions"):
         found = database.execute(query(check)).fetchall()
         reasons |= {row: (f"curate.{check.removesuffix('s')}", detail) for row, detail in found}
-        database.executemany("DELETE FROM keys WHERE row = ?", [[row] for row, _ in found]) if found else None
+        database.register("found", pa.table({"row": pa.array([row for row, _ in found], pa.int64())}))
+        database.execute("DELETE FROM keys WHERE row IN (SELECT row FROM found)")
     kept = database.execute("SELECT row, is_eval FROM keys").fetchnumpy()
-    side = np.full(pq.read_metadata(rows).num_rows, OUT, np.int8)
+    side = np.full(sum(rows), OUT, np.int8)
     side[kept["row"]] = np.where(kept["is_eval"], EVAL, TRAIN)
     return side, reasons
 

@@ -33,13 +33,23 @@ def main(name):
     parts = [part for path in raw_files(dataset["raw"], f"datasets.{name}.raw") for part in parts_of(path)]
     folder = Path("data/ingested", name)
     building = folder.with_name(f"{name}.partial")
-    shutil.rmtree(building, ignore_errors=True)
-    work = [(part, building / f"rows/{number:05}.parquet") for number, part in enumerate(parts)]
-    size = sum(part.end - part.start for part in parts)
+    for stale in (building, folder):
+        shutil.rmtree(stale, ignore_errors=True)
+    try:
+        read_all(name, dataset, parts, building, params.get("engine", "local"))
+        os.replace(building, folder)
+    finally:
+        shutil.rmtree(building, ignore_errors=True)
+
+
+def read_all(name, dataset, parts, folder, engine):
+    """Read all parts of a dataset into `folder`; print what was found, and stop if too much of it is bad."""
+    work = [(part, folder / f"rows/{number:05}.parquet") for number, part in enumerate(parts)]
+    results = mapped(
+        partial(ingest_part, kind=dataset["kind"]), work, sum(part.end - part.start for part in parts), engine
+    )
     rejects, counts, shapes = [], Counter(), {}
-    for part, (found, rejected, seen) in zip(
-        parts, mapped(partial(ingest_part, kind=dataset["kind"]), work, size, params.get("engine", "local")), strict=True
-    ):
+    for part, (found, rejected, seen) in zip(parts, results, strict=True):
         rejects.append(rejected)
         counts.update(found)
         shapes.setdefault(part.path.as_posix(), Counter()).update(seen)
@@ -47,13 +57,8 @@ def main(name):
         print(f"  {source}: {', '.join(f'{count:,} {shape}' for shape, count in seen.most_common())}")
     conserve("ingest", name, counts["records"], counts["rejects"], rows=counts["rows"])
     table = pa.concat_tables(rejects)
-    try:
-        stop_if_too_many(name, table, counts["records"], dataset.get("max_reject_share", 0.05))
-        write(building / "rejects.parquet", table, "none")
-        shutil.rmtree(folder, ignore_errors=True)
-        os.replace(building, folder)
-    finally:
-        shutil.rmtree(building, ignore_errors=True)
+    stop_if_too_many(name, table, counts["records"], dataset.get("max_reject_share", 0.05))
+    write(folder / "rejects.parquet", table, "none")
 
 
 def ingest_part(work, kind):
@@ -79,7 +84,11 @@ def tables_of(part, kind):
     if part.container == "jsonl":
         lines = read_lines(part)
         while batch := list(islice(lines, BATCH_RECORDS)):
-            yield plain_table(batch, source) if kind == "sft" else general_table([record_of(*line) for line in batch], kind, source)
+            yield (
+                plain_table(batch, source)
+                if kind == "sft"
+                else general_table([record_of(*line) for line in batch], kind, source)
+            )
     else:
         reader = records(part.path)
         while batch := list(islice(reader, BATCH_RECORDS)):
@@ -88,7 +97,9 @@ def tables_of(part, kind):
 
 def general_table(batch, kind, source):
     rows, rejects = convert(batch, kind, source)
-    seen = Counter(shape_of(record.value) or "unknown" if record.value is not None else "unreadable" for record in batch)
+    seen = Counter(
+        shape_of(record.value) or "unknown" if record.value is not None else "unreadable" for record in batch
+    )
     return to_table(rows, row_schema(kind, keys=True)), to_table(rejects, REJECTS), seen
 
 
@@ -96,9 +107,9 @@ def plain_table(lines, source):
     """Rows and rejects of JSON lines of kind sft: plain conversations directly, the rest the general way."""
     columns, rejects, seen = Columns(), [], Counter()
     for number, raw in lines:
-        turns = turns_of(raw)
-        if turns is not None:
-            columns.append(turns, number)
+        if found := turns_of(raw):
+            columns.append(found[0], number)
+            seen[found[1]] += 1
             continue
         record = record_of(number, raw)
         seen[shape_of(record.value) or "unknown" if record.value is not None else "unreadable"] += 1
@@ -106,7 +117,6 @@ def plain_table(lines, source):
         for row in rows:
             columns.append_row(row)
         rejects += rejected
-    seen["plain conversations"] += len(lines) - sum(seen.values())
     return columns.table(source), to_table(rejects, REJECTS), seen
 
 

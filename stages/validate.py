@@ -1,6 +1,6 @@
 """Check every row of one dataset; name the ones that are wrong.
 
-data/ingested/<d>/rows.parquet -> data/validated/<d>.parquet: the rejects alone, rows are not copied
+data/ingested/<d>/rows/*.parquet -> data/validated/<d>.parquet: the rejects alone, rows are not copied
 
 A reject: {id: 5f0e..., source: data/raw/chat/chatml.jsonl, line: 12, stage: validate, check: sft.known_roles,
 detail: "messages[0] by 'narrator': every role is system, user, assistant or tool", raw: "{...}"}
@@ -8,6 +8,7 @@ The checks are those of `validators/<kind>.py`, run batch by batch.
 """
 
 import importlib
+from functools import partial
 from pathlib import Path
 
 import polars as pl
@@ -15,6 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from stages._params import read_params
+from stages._parts import mapped
 from stages._shapes import ENCODE
 from stages._tables import COLUMNS, REJECTS, conserve, stop_if_too_many, to_table, write
 
@@ -22,19 +24,26 @@ BATCH_ROWS = 50_000
 
 
 def main(name):
-    dataset = read_params()["datasets"][name]
-    validator = importlib.import_module(f"validators.{dataset['kind']}")
+    params = read_params()
+    dataset = params["datasets"][name]
     folder = Path("data/ingested", name)
-    rows = pq.ParquetFile(folder / "rows.parquet")
-    tables = (pa.Table.from_batches([batch]) for batch in rows.iter_batches(BATCH_ROWS))
-    rejects = pa.concat_tables([REJECTS.empty_table(), *(rejected(table, validator) for table in tables)])
-    count = rows.metadata.num_rows
+    parts = sorted((folder / "rows").glob("*.parquet"))
+    size = sum(part.stat().st_size for part in parts)
+    found = mapped(partial(rejected_of_part, kind=dataset["kind"]), parts, size, params.get("engine", "local"))
+    rejects = pa.concat_tables([REJECTS.empty_table(), *found])
+    count = sum(pq.read_metadata(part).num_rows for part in parts)
     conserve("validate", name, count, rejects.num_rows, rows=count - rejects.num_rows)
     before = pq.read_table(folder / "rejects.parquet")
-    stop_if_too_many(
-        name, pa.concat_tables([before, rejects]), count + before.num_rows, dataset.get("max_reject_share", 0.05)
-    )
+    everything = pa.concat_tables([before, rejects])
+    stop_if_too_many(name, everything, count + before.num_rows, dataset.get("max_reject_share", 0.05))
     write(Path("data/validated", f"{name}.parquet"), rejects)
+
+
+def rejected_of_part(path, kind):
+    """The rejects of one Parquet file of ingest."""
+    validator = importlib.import_module(f"validators.{kind}")
+    tables = (pa.Table.from_batches([batch]) for batch in pq.ParquetFile(path).iter_batches(BATCH_ROWS))
+    return pa.concat_tables([REJECTS.empty_table(), *(rejected(table, validator) for table in tables)])
 
 
 def rejected(table, validator):

@@ -1,11 +1,13 @@
 import hashlib
 import json
 import random
+from functools import partial
 
 import pyarrow.parquet as pq
 import pytest
 
 from stages import curate, ingest, validate
+from stages._parts import parts_of
 from stages._shapes import digest, normalised
 from validators._problems import Problems
 
@@ -135,7 +137,6 @@ def test_what_validate_turned_away_contradicts_nothing(build):
     assert checks(rejected) == [(7, "grpo.ground_truth_present")]
 
 
-@pytest.mark.xfail(strict=True, reason="the claim of a grpo row is its prompt, and its id counts `extra` too")
 def test_one_truth_with_other_notes_beside_it_is_no_contradiction(build):
     _, _, rejected = build("grpo", problem("q", "a", page=1), *OTHERS["grpo"], problem("q", "a", page=2))
     assert not {"curate.contradiction"} & {reject["check"] for reject in rejected}
@@ -197,10 +198,10 @@ def test_every_record_is_in_train_in_eval_or_rejected_with_a_reason(build, tmp_p
     assert expected in capsys.readouterr().out
 
 
-def test_rows_keep_the_order_of_the_raw_files_in_batches_of_any_size(build, monkeypatch):
+def test_rows_keep_the_order_of_the_raw_files_in_parts_of_any_size(build, monkeypatch):
     records = [*fresh(20), *fresh(3)]
     whole = build("sft", *records)
-    monkeypatch.setattr(curate, "BATCH_ROWS", 3)
+    monkeypatch.setattr(ingest, "parts_of", partial(parts_of, part_bytes=200))
     assert build("sft", *records) == whole
     assert [row["line"] for row in whole[0]] == sorted(row["line"] for row in whole[0])
 

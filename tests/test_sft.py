@@ -87,6 +87,5 @@ def test_no_rows_have_no_failures():
     assert checks() == []
 
 
-@pytest.mark.xfail(strict=True, reason='flatten forgives a call without content (null), but not OpenAI\'s content ""')
 def test_a_call_with_empty_text_is_no_empty_turn():
     assert checks((Q, turn("assistant", "", CALLS), RESULT, A)) == []

@@ -81,7 +81,7 @@ def build(tmp_path, monkeypatch):
         (tmp_path / "params.yaml").write_text(
             f"datasets: {{chat: {{kind: sft, raw: raw.jsonl, max_reject_share: {limit}}}}}"
         )
-        write("data/ingested/chat/rows.parquet", to_table(rows, row_schema("sft", keys=True)), "none")
+        write("data/ingested/chat/rows/00000.parquet", to_table(rows, row_schema("sft", keys=True)), "none")
         write("data/ingested/chat/rejects.parquet", to_table(rejects, REJECTS), "none")
         validate.main("chat")
         return pq.read_table("data/validated/chat.parquet").to_pylist()

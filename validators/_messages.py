@@ -1,6 +1,6 @@
 """Messages as a flat table, and the pandera schema that every kind of dataset asks of them.
 
-One row a message: {row: 7, column: "messages", turn: 2, role: "assistant", content: "cba", calls: false, follows:
+One row a message: {row: 7, column: "messages", turn: 2, role: "assistant", content: "cba", calls: null, follows:
 "user>assistant", last: true}. Flat columns make pandera's checks vectorised; `row` leads back to the dataset's row.
 """
 
@@ -36,7 +36,7 @@ def flatten(messages, column, begins=""):
             "row": pc.list_parent_indices(messages).to_numpy(),
             "role": pl.from_arrow(pc.struct_field(turns, "role")),
             "content": pl.from_arrow(pc.struct_field(turns, "content")),
-            "calls": pl.from_arrow(pc.is_valid(pc.struct_field(turns, "tool_calls"))),
+            "calls": pl.from_arrow(pc.struct_field(turns, "tool_calls").storage),
         }
     )
     before, after = pl.col("row").shift(1), pl.col("row").shift(-1)
@@ -47,8 +47,8 @@ def flatten(messages, column, begins=""):
         follows=pl.when(first).then(pl.lit(begins)).otherwise(pl.col("role").shift(1)) + ">" + pl.col("role"),
         last=after.is_null() | (after != pl.col("row")),
         # an assistant that only calls a tool says nothing, which is not an empty answer
-        content=pl.when(pl.col("calls"))
-        .then(pl.col("content").fill_null("(call)"))
+        content=pl.when(pl.col("calls").is_not_null() & ~pl.col("content").fill_null("").str.contains(r"\S"))
+        .then(pl.lit("(call)"))
         .otherwise(pl.col("content").fill_null("")),
     )
 
@@ -114,6 +114,13 @@ def row_failures(schema, frame):
     return failures(schema, frame).select(
         pl.col("index").cast(pl.Int64).alias("row"), "check", detail=pl.lit("the row")
     )
+
+
+def empty_failures(messages, check, column):
+    """(row, check, detail) of every row whose list of messages is empty: nothing of it is in the flat table."""
+    lengths = pl.DataFrame({"length": pl.from_arrow(pc.list_value_length(messages.combine_chunks()))})
+    empty = pa.DataFrameSchema({"length": pa.Column(pl.Int32, pa.Check.gt(0, error=check))})
+    return row_failures(empty, lengths).with_columns(detail=pl.lit(f"{column} has no message"))
 
 
 def ends_with(frame, roles):

@@ -7,9 +7,11 @@ Importing a config costs ten seconds, as it brings torch; its source says the sa
 
 import ast
 import importlib.util
+from functools import cache
 from pathlib import Path
 
 
+@cache
 def trl_fields(method):
     """{field: annotation} of TRL's config for a method, read from the installed source.
 

@@ -8,6 +8,7 @@ import polars as pl
 
 from validators._messages import (
     check,
+    empty_failures,
     ends_with,
     flatten,
     is_true,
@@ -36,5 +37,6 @@ def failing(table):
         [
             turn_failures(PROMPT, prompts.with_columns(ends=ends_with(prompts, ["user", "tool"]))),
             row_failures(TRUTH, truths),
+            empty_failures(table["prompt"], "grpo.prompt_ends_with_user", "prompt"),
         ]
     )

@@ -7,7 +7,16 @@
 import pandera.polars as pa
 import polars as pl
 
-from validators._messages import check, ends_with, flatten, is_true, message_schema, row_failures, turn_failures
+from validators._messages import (
+    check,
+    empty_failures,
+    ends_with,
+    flatten,
+    is_true,
+    message_schema,
+    row_failures,
+    turn_failures,
+)
 
 CHECKS = {
     "kto.known_roles": "every role is system, user, assistant or tool",
@@ -32,5 +41,7 @@ def failing(table):
             turn_failures(PROMPT, prompts.with_columns(ends=ends_with(prompts, ["user", "tool"]))),
             turn_failures(COMPLETION, completions.with_columns(ends=ends_with(completions, ["assistant"]))),
             row_failures(LABEL, labels),
+            empty_failures(table["prompt"], "kto.prompt_ends_with_user", "prompt"),
+            empty_failures(table["completion"], "kto.ends_with_assistant", "completion"),
         ]
     )

@@ -124,41 +124,60 @@ def read(path=FILE):
 
 
 def examine(data):
-    """(problems, warnings) of the whole of params.yaml, read as plain data."""
-    problems = schema_problems(data)
-    if not isinstance(data.get("steps"), dict) or not isinstance(data.get("datasets"), dict):
-        return problems, []
-    problems += name_problems(data) + base_problems(data.get("base"))
-    steps = {name: step for name, step in data["steps"].items() if isinstance(step, dict)}
+    """(problems, cautions) of the whole of params.yaml, read as plain data."""
+    problems, faulty = schema_problems(data)
+    of_schema, places = len(problems), {problem.where for problem in problems}
+    sections = {name: sound(data, name, faulty) for name in ("datasets", "methods", "steps")}
+    problems += name_problems(data)
+    if ("base",) not in faulty:
+        problems += base_problems(data["base"])
+    steps = sections["steps"]
+    kinds = {name: sections["datasets"].get(name, {}).get("kind") for name in mapping(data, "datasets")}
     for name, step in steps.items():
-        problems += step_problems(name, step, data)
+        problems += step_problems(f"{FILE}: steps.{name}", step, kinds, mapping(data, "steps"))
+    for name, step in sections["methods"].items():
+        if step not in steps.values():
+            problems += arg_problems(f"{FILE}: methods.{name}", step) + reward_problems(f"{FILE}: methods.{name}", step)
     problems += cycle_problems(steps)
+    # what has the wrong type was set aside above, and is not missing as well
+    problems = [problem for i, problem in enumerate(problems) if i < of_schema or problem.where not in places]
     return list(dict.fromkeys(problems)), [
-        warning for name, step in steps.items() for warning in cautions_of(name, step, steps)
+        caution for name, step in steps.items() for caution in cautions_of(name, step, steps)
     ]
+
+
+def sound(data, section, faulty):
+    """The entries of a section without what has a fault of schema, so that what follows may take types for granted."""
+    return {
+        name: {key: value for key, value in entry.items() if (section, str(name), str(key)) not in faulty}
+        for name, entry in mapping(data, section).items()
+        if isinstance(entry, dict)
+    }
+
+
+def mapping(data, section):
+    """A section of params.yaml, empty where it is missing or no mapping."""
+    return data[section] if isinstance(data.get(section), dict) else {}
 
 
 # -- keys and types -------------------------------------------------------------------------------------------------
 
 
 def schema_problems(data):
-    """Unknown and missing keys, wrong types and impossible values."""
+    """(problems, faulty): unknown and missing keys, wrong types and impossible values; and where, as (section, name)."""
     try:
         Params.model_validate(data)
     except ValidationError as errors:
-        found = [schema_problem(error) for error in errors.errors()]
+        found = errors.errors()
+        faulty = {tuple(str(part) for part in error["loc"][:length]) for error in found for length in (1, 2, 3)}
+        steps = {(error["loc"][2:], repr(error.get("input"))) for error in found if error["loc"][0] == "steps"}
         # a method that a step takes by its anchor is one mistake, not two
-        seen = {
-            (problem.where.split(".", 2)[-1], problem.found)
-            for problem in found
-            if problem.where.startswith(f"{FILE}: steps")
-        }
         return [
-            p
-            for p in found
-            if not (p.where.startswith(f"{FILE}: methods") and (p.where.split(".", 2)[-1], p.found) in seen)
-        ]
-    return []
+            schema_problem(error)
+            for error in found
+            if error["loc"][0] != "methods" or (error["loc"][2:], repr(error.get("input"))) not in steps
+        ], faulty
+    return [], set()
 
 
 def schema_problem(error):
@@ -183,21 +202,19 @@ def schema_problem(error):
 
 
 def known_keys(parents):
-    """The keys that may stand at a place of params.yaml."""
-    model = Params
-    for part in parents:
-        field = next((f for name, f in model.model_fields.items() if (f.alias or name) == part), None)
-        if field is None:  # a name of the user's
-            continue
-        model = next((m for m in (Base, Dataset, Step, Evaluate, Lora) if m.__name__ in str(field.annotation)), model)
+    """The keys that may stand at a place of params.yaml; the second part of a place is a name of the user's."""
+    models = {"datasets": Dataset, "steps": Step, "methods": Step, "base": Base, "evaluate": Evaluate}
+    model = models.get(parents[0], Params) if parents else Params
+    if "lora" in parents[2:]:
+        model = Lora
     return [field.alias or name for name, field in model.model_fields.items()]
 
 
 def name_problems(data):
     problems = []
     for section in ("datasets", "steps", "methods"):
-        for name in data.get(section) or {}:
-            if not NAME.match(str(name)):
+        for name in mapping(data, section):
+            if not NAME.fullmatch(str(name)):
                 problems.append(
                     Problem(
                         f"{FILE}: {section}.{name}",
@@ -206,7 +223,7 @@ def name_problems(data):
                         "such names are safe in paths, in DVC and in a shell",
                     )
                 )
-    if "base" in data["steps"]:
+    if "base" in mapping(data, "steps"):
         problems.append(
             Problem(f"{FILE}: steps.base", "'base' is the base model's name", "another name", "for example: steps.sft")
         )
@@ -214,7 +231,8 @@ def name_problems(data):
 
 
 def base_problems(base):
-    if not isinstance(base, dict) or not isinstance(model := base.get("model"), str) or model == "tiny":
+    model = base["model"]
+    if model == "tiny":
         return []
     where = f"{FILE}: base.model"
     if Path(model).is_dir():
@@ -227,95 +245,59 @@ def base_problems(base):
         return [
             Problem(where, f"{model!r} is not there", "tiny, a local folder, or a Hub id such as Qwen/Qwen3-0.6B", "")
         ]
-    if not base.get("revision"):
-        return [
-            Problem(
-                f"{FILE}: base.revision",
-                f"{model!r} has no revision",
-                "the commit of the model on the Hub",
-                "a model changes under its name; copy the commit's 40 digits from its page, tab Files, History",
-            )
-        ]
+    revision = base.get("revision")
+    if not revision or not COMMIT.fullmatch(revision):
+        found = f"revision {revision!r} can move" if revision else f"{model!r} has no revision"
+        hint = "a model changes under its name; copy the commit's 40 digits from its page on the Hub, Files, History"
+        return [Problem(f"{FILE}: base.revision", found, "the commit of the model, 40 hexadecimal digits", hint)]
     return []
 
 
 # -- steps ----------------------------------------------------------------------------------------------------------
 
 
-def step_problems(name, step, data):
-    """What the schema cannot see: names that lead nowhere, kinds that do not fit, args that TRL does not have."""
-    problems, where = [], f"{FILE}: steps.{name}"
-    method, datasets, steps = step.get("method"), data["datasets"], data["steps"]
-    if method not in KIND:
-        return []
-    kinds = {key: value.get("kind") for key, value in datasets.items() if isinstance(value, dict)}
-    dataset = step.get("dataset")
-    if isinstance(dataset, str) and dataset not in datasets:
-        problems.append(
-            Problem(
-                f"{where}.dataset", f"no dataset {dataset!r}", "a name under datasets", did_you_mean(dataset, datasets)
-            )
-        )
-    elif kinds.get(dataset) in KIND.values() and kinds[dataset] != KIND[method]:
-        fitting = ", ".join(key for key, kind in kinds.items() if kind == KIND[method]) or "none yet"
-        problems.append(
-            Problem(
-                f"{where}.dataset",
-                f"{dataset!r} is a {kinds[dataset]} dataset, but {method} needs kind {KIND[method]}",
-                "",
-                f"datasets of that kind: {fitting}",
-            )
-        )
-    if isinstance(step.get("from"), str) and step["from"] not in ("base", *steps):
-        problems.append(
-            Problem(
-                f"{where}.from",
-                f"no step {step['from']!r}",
-                "base or a name under steps",
-                did_you_mean(step["from"], ["base", *steps]),
-            )
-        )
-    problems += reward_problems(where, step)
-    for waiver in step.get("waive") or {}:
+def step_problems(where, step, datasets, steps):
+    """What the schema cannot see: names that lead nowhere, kinds that do not fit, args that TRL does not have.
+
+    datasets: {name: kind}, the kind None where the dataset itself is at fault. steps: all names of steps.
+    """
+    problems, method, dataset, parent = [], step.get("method"), step.get("dataset"), step.get("from")
+    if dataset and datasets and dataset not in datasets:
+        hint = did_you_mean(dataset, datasets)
+        problems.append(Problem(f"{where}.dataset", f"no dataset {dataset!r}", "a name under datasets", hint))
+    elif dataset and method and datasets.get(dataset) not in (None, KIND[method]):
+        found = f"{dataset!r} is a {datasets[dataset]} dataset, but {method} needs kind {KIND[method]}"
+        fitting = ", ".join(name for name, kind in datasets.items() if kind == KIND[method]) or "none yet"
+        problems.append(Problem(f"{where}.dataset", found, "", f"datasets of that kind: {fitting}"))
+    if parent and parent not in ("base", *steps):
+        hint = did_you_mean(parent, ["base", *steps])
+        problems.append(Problem(f"{where}.from", f"no step {parent!r}", "base or a name under steps", hint))
+    for waiver in step.get("waive", {}):
         if waiver not in WAIVERS:
             problems.append(Problem(f"{where}.waive", f"no warning {waiver!r}", "", did_you_mean(waiver, WAIVERS)))
-    return problems + (arg_problems(where, method, step["args"]) if isinstance(step.get("args"), dict) else [])
+    return problems + reward_problems(where, step) + arg_problems(where, step)
 
 
 def reward_problems(where, step):
     rewards, known = step.get("rewards"), reward_functions()
-    if step["method"] != "grpo":
-        return (
-            [Problem(f"{where}.rewards", f"{step['method']} has no rewards", "no such key", "rewards belong to grpo")]
-            if rewards
-            else []
-        )
+    where, method = f"{where}.rewards", step.get("method")
+    if method is None:
+        return []
+    if method != "grpo":
+        found = f"{method} has no rewards"
+        return [Problem(where, found, "no such key", "rewards belong to grpo")] if rewards else []
     if not rewards:
-        return [
-            Problem(
-                f"{where}.rewards",
-                "grpo needs a reward",
-                "at least one function of validators/rewards.py",
-                "known: " + ", ".join(known),
-            )
-        ]
+        hint = "known: " + ", ".join(known)
+        return [Problem(where, "grpo needs a reward", "at least one function of validators/rewards.py", hint)]
     problems = [
-        Problem(
-            f"{where}.rewards",
-            f"no reward function {name!r}",
-            "a function of validators/rewards.py",
-            did_you_mean(name, known),
-        )
+        Problem(where, f"no reward function {name!r}", "a function of validators/rewards.py", did_you_mean(name, known))
         for name in rewards
         if name not in known
     ]
-    weights = (step.get("args") or {}).get("reward_weights")
+    weights = step.get("args", {}).get("reward_weights")
     if isinstance(weights, list) and len(weights) != len(rewards):
-        problems.append(
-            Problem(
-                f"{where}.args.reward_weights", f"{len(weights)} weights for {len(rewards)} rewards", "one for each", ""
-            )
-        )
+        found = f"{len(weights)} weights for {len(rewards)} rewards"
+        problems.append(Problem(where.replace(".rewards", ".args.reward_weights"), found, "one for each"))
     return problems
 
 
@@ -329,10 +311,13 @@ def reward_functions():
     return [node.name for node in tree.body if isinstance(node, ast.FunctionDef) and not node.name.startswith("_")]
 
 
-def arg_problems(where, method, args):
+def arg_problems(where, step):
     """Args that TRL's config of the method does not have, or of a type that it does not take."""
-    problems, fields = [], trl_fields(method)
-    for key, value in args.items():
+    method, problems = step.get("method"), []
+    if method is None:
+        return []
+    fields = trl_fields(method)
+    for key, value in step.get("args", {}).items():
         if key in TILTH_SETS:
             problems.append(Problem(f"{where}.args.{key}", "Tilth sets this itself", TILTH_SETS[key], "remove it"))
         elif key not in fields:

@@ -7,7 +7,16 @@
 import pandera.polars as pa
 import polars as pl
 
-from validators._messages import check, ends_with, flatten, is_true, message_schema, row_failures, turn_failures
+from validators._messages import (
+    check,
+    empty_failures,
+    ends_with,
+    flatten,
+    is_true,
+    message_schema,
+    row_failures,
+    turn_failures,
+)
 
 CHECKS = {
     "preference.known_roles": "every role is system, user, assistant or tool",
@@ -30,10 +39,12 @@ def failing(table):
     """(row, check, detail) of every failure in a table of preference rows."""
     prompts = flatten(table["prompt"], "prompt")
     found = [turn_failures(PROMPT, prompts.with_columns(ends=ends_with(prompts, ["user", "tool"])))]
+    found.append(empty_failures(table["prompt"], "preference.prompt_ends_with_user", "prompt"))
     said = {}
     for side in ("chosen", "rejected"):
         turns = flatten(table[side], side, begins="user")
         found.append(turn_failures(ANSWER, turns.with_columns(ends=ends_with(turns, ["assistant"]))))
+        found.append(empty_failures(table[side], "preference.ends_with_assistant", side))
         said[side] = folded(turns, table.num_rows)
     pairs = pl.DataFrame({"differs": said["chosen"] != said["rejected"]})
     return pl.concat([*found, row_failures(PAIR, pairs)])
@@ -42,7 +53,9 @@ def failing(table):
 def folded(turns, rows):
     """What each answer says and calls, case and white space folded, (rows,) strings."""
     text = pl.col("content").str.to_lowercase().str.replace_all(r"\s+", " ").str.strip_chars()
-    said = turns.group_by("row", maintain_order=True).agg(said=pl.format("{}:{}", "role", text).str.join("\n"))
+    said = turns.group_by("row", maintain_order=True).agg(
+        said=pl.format("{}:{}{}", "role", text, pl.col("calls").fill_null("")).str.join("\n")
+    )
     return (
         pl.DataFrame({"row": range(rows)}, schema={"row": said.schema["row"]})
         .join(said, on="row", how="left")["said"]

@@ -6,9 +6,10 @@ Each follows TRL's signature: `completions` (n conversations), the dataset's col
     exact_match([[{"role": "assistant", "content": " cba"}]], ground_truth=["cba"]) -> [1.0]
 """
 
+import math
 import re
 
-NUMBER = re.compile(r"[-+]?\d[\d,]*\.?\d*(?:[eE][-+]?\d+)?")
+NUMBER = re.compile(r"[-+]?(?:\d[\d,]*\.?\d*|\.\d+)(?:[eE][-+]?\d+)?")
 
 
 def exact_match(completions, ground_truth, **_):
@@ -43,4 +44,5 @@ def _number(text):
 
 
 def _close(a, b):
-    return a is not None and b is not None and abs(a - b) <= 1e-9 * max(1.0, abs(a), abs(b))
+    # infinities are equal to each other, so a long enough run of digits would earn the reward
+    return a is not None and b is not None and math.isfinite(a + b) and math.isclose(a, b, rel_tol=1e-9, abs_tol=1e-9)

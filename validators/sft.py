@@ -4,8 +4,9 @@
 """
 
 import pandera.polars as pa
+import polars as pl
 
-from validators._messages import check, ends_with, flatten, is_true, message_schema, turn_failures
+from validators._messages import check, empty_failures, ends_with, flatten, is_true, message_schema, turn_failures
 
 CHECKS = {
     "sft.known_roles": "every role is system, user, assistant or tool",
@@ -19,4 +20,9 @@ SCHEMA = message_schema("sft").add_columns({"ends": pa.Column(bool, check("sft.e
 def failing(table):
     """(row, check, detail) of every failure in a table of sft rows."""
     turns = flatten(table["messages"], "messages")
-    return turn_failures(SCHEMA, turns.with_columns(ends=ends_with(turns, ["assistant"])))
+    return pl.concat(
+        [
+            turn_failures(SCHEMA, turns.with_columns(ends=ends_with(turns, ["assistant"]))),
+            empty_failures(table["messages"], "sft.ends_with_assistant", "messages"),
+        ]
+    )

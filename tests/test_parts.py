@@ -1,0 +1,37 @@
+"""Parts of a file: nothing between them, nothing twice, line numbers right, and results in order."""
+
+import pytest
+
+from stages._parts import mapped, parts_of
+from stages._readers import read_lines
+
+
+@pytest.fixture
+def file(tmp_path):
+    path = tmp_path / "rows.jsonl"
+    path.write_bytes(b'{"a": 1}\n' + b'{"a": 22}\r\n\n' * 50 + b'{"a": 3}')
+    return path
+
+
+@pytest.mark.parametrize("part_bytes", [1, 7, 64, 100, 10_000])
+def test_parts_cover_a_file_without_gap_or_overlap(file, part_bytes):
+    parts = parts_of(file, part_bytes)
+    assert [part.start for part in parts] == [0, *(part.end for part in parts[:-1])]
+    assert parts[-1].end == file.stat().st_size
+
+
+@pytest.mark.parametrize("part_bytes", [1, 7, 64, 100, 10_000])
+def test_lines_of_parts_are_the_lines_of_the_file(file, part_bytes):
+    expected = [(n, line.rstrip(b"\r")) for n, line in enumerate(file.read_bytes().split(b"\n"), 1) if line.strip()]
+    assert [line for part in parts_of(file, part_bytes) for line in read_lines(part)] == expected
+
+
+def test_a_file_that_is_not_json_lines_is_one_part(tmp_path):
+    path = tmp_path / "rows.csv"
+    path.write_text("prompt,completion\n" + "a,b\n" * 100)
+    assert len(parts_of(path, 10)) == 1
+
+
+@pytest.mark.parametrize("size_bytes", [0, 2**30])
+def test_results_come_in_the_order_of_the_items(size_bytes):
+    assert list(mapped(abs, [-3, -1, -2], size_bytes)) == [3, 1, 2]
