@@ -7,6 +7,8 @@ that is in neither train nor eval. The side of the split is a pure function of t
 a prompt stays on its side in every dataset, when rows are added and when they are reordered.
 """
 
+from fnmatch import fnmatch
+from functools import partial
 from pathlib import Path
 
 import duckdb
@@ -14,82 +16,208 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from stages._near import signatures, similarity, texts
+from stages._overlap import Benchmarks
 from stages._params import read_params
+from stages._parts import mapped
 from stages._shapes import ENCODE
 from stages._tables import COLUMNS, REJECTS, conserve, row_schema, to_table, writing
 from validators._problems import Problem, Problems
 
 SQL = Path(__file__).parent / "sql"
 OUT, TRAIN, EVAL = 0, 1, 2
+BENCHMARKS = Path("data/benchmarks")
+RULES = {"near_duplicates": None, "ngram_words": 13, "overlap_share": 0.8}
 
 
 def main(name):
     params = read_params()
-    kind = params["datasets"][name]["kind"]
-    folder, invalid = Path("data/ingested", name), Path("data/validated", f"{name}.parquet")
+    dataset, rules = params["datasets"][name], RULES | params.get("curate", {})
+    kind, folder = dataset["kind"], Path("data/ingested", name)
     parts = sorted((folder / "rows").glob("*.parquet"))
+    invalid = Path("data/validated", f"{name}.parquet")
     before = [pq.read_table(folder / "rejects.parquet"), pq.read_table(invalid)]
-    side, reasons = decide(parts, invalid, params["seed"], params["eval_fraction"])
+    decision = Decision(parts, invalid, params["seed"], params["eval_fraction"])
+    decision.reject("curate.duplicate", decision.ask("duplicates"))
+    decision.reject("curate.contradiction", decision.ask("contradictions"))
+    decision.reject("curate.mixed_out", mixed_out(decision, dataset))
+    engine = params.get("engine", "local")
+    if BENCHMARKS.is_dir() and any(path.name[0] != "." for path in BENCHMARKS.iterdir()):
+        decision.reject("curate.benchmark", overlaps(decision, kind, rules, engine))
+    if rules["near_duplicates"] is not None:
+        for check, found in near_duplicates(decision, kind, rules["near_duplicates"], engine).items():
+            decision.reject(check, found)
+    side, reasons = decision.side, decision.reasons
     train, held_out = int((side == TRAIN).sum()), int((side == EVAL).sum())
     conserve("curate", name, len(side) - before[1].num_rows, len(reasons), train=train, eval=held_out)
     if not train:
         hint = f"`data/rejected` names the reasons; eval_fraction is {params['eval_fraction']}"
         raise Problems([Problem(f"datasets.{name}", "no row is left to train on", "at least one row in train", hint)])
+    write_all(name, kind, parts, decision, before)
+
+
+def write_all(name, kind, parts, decision, before):
+    """Write train, eval and the rejects of all stages. before: the rejects of ingest and of validate."""
     schema = row_schema(kind)
     with (
         writing(f"data/train/{name}.parquet", schema) as train_out,
         writing(f"data/eval/{name}.parquet", schema) as eval_out,
         writing(f"data/rejected/{name}.parquet", REJECTS) as rejected_out,
     ):
-        first, rejected = 0, []
-        for part in parts:
+        rejected = []
+        for part, first in zip(parts, decision.first_rows, strict=True):
             table = pq.read_table(part)
-            here = side[first : first + len(table)]
+            here = decision.side[first : first + len(table)]
             kept = table.select(schema.names)
             train_out.write_table(kept.filter(pa.array(here == TRAIN)))
             eval_out.write_table(kept.filter(pa.array(here == EVAL)))
-            rejected.append(quarantined(table, first, reasons, kind))
-            first += len(table)
+            rejected.append(quarantined(table, first, decision.reasons, kind))
         everything = pa.concat_tables(before + rejected)
         rejected_out.write_table(
             everything.sort_by([("source", "ascending"), ("line", "ascending"), ("id", "ascending")])
         )
 
 
-def decide(parts, invalid, seed, eval_fraction):
-    """What becomes of each ingested row: (side, reasons).
+class Decision:
+    """What becomes of each ingested row. Rows are numbered through all parts, in the order of the raw files.
 
-    parts: the Parquet files of ingest, in order; rows are numbered through all of them. side: (rows,) of OUT, TRAIN or
-    EVAL. reasons: {row number: (check, detail)} of the rows that curate turns away.
+    side: (rows,) of OUT, TRAIN or EVAL. reasons: {row: (check, detail)} of the rows that curate turns away.
     """
-    rows = [pq.read_metadata(part).num_rows for part in parts]
-    database = duckdb.connect()
-    database.execute(
-        "SET memory_limit = '1GB'; SET temp_directory = '.work/duckdb'; SET preserve_insertion_order = false"
-    )
-    first_rows = pa.table(
-        {"file": [str(part) for part in parts], "first_row": np.r_[0, np.cumsum(rows)[:-1]].astype(np.int64)}
-    )
-    database.register("parts", first_rows)
-    database.execute(
-        query("keys"),
-        {
-            "files": first_rows["file"].to_pylist(),
-            "rejects": str(invalid),
-            "seed": str(seed),
-            "eval_fraction": eval_fraction,
-        },
-    )
-    reasons = {}
-    for check in ("duplicates", "contradictions"):
-        found = database.execute(query(check)).fetchall()
-        reasons |= {row: (f"curate.{check.removesuffix('s')}", detail) for row, detail in found}
-        database.register("found", pa.table({"row": pa.array([row for row, _ in found], pa.int64())}))
-        database.execute("DELETE FROM keys WHERE row IN (SELECT row FROM found)")
-    kept = database.execute("SELECT row, is_eval FROM keys").fetchnumpy()
-    side = np.full(sum(rows), OUT, np.int8)
-    side[kept["row"]] = np.where(kept["is_eval"], EVAL, TRAIN)
-    return side, reasons
+
+    def __init__(self, parts, invalid, seed, eval_fraction):
+        counts = [pq.read_metadata(part).num_rows for part in parts]
+        self.parts, self.first_rows, self.reasons = parts, np.r_[0, np.cumsum(counts)].astype(np.int64)[:-1], {}
+        self.database = duckdb.connect()
+        self.database.execute(
+            "SET memory_limit = '1GB'; SET temp_directory = '.work/duckdb'; SET preserve_insertion_order = false"
+        )
+        files = [str(part) for part in parts]
+        self.database.register("parts", pa.table({"file": files, "first_row": self.first_rows}))
+        given = {"files": files, "rejects": str(invalid), "seed": str(seed), "eval_fraction": eval_fraction}
+        self.database.execute(query("keys"), given)
+        kept = self.database.execute("SELECT row, is_eval FROM keys").fetchnumpy()
+        self.side = np.full(sum(counts), OUT, np.int8)
+        self.side[kept["row"]] = np.where(kept["is_eval"], EVAL, TRAIN)
+
+    def ask(self, name, **given):
+        """The answer of a query of stages/sql as a list of tuples."""
+        return self.database.execute(query(name), given or None).fetchall()
+
+    def reject(self, check, found):
+        """Turn rows away. found: (row, detail) of each."""
+        if not found:
+            return
+        self.reasons |= {row: (check, detail) for row, detail in found}
+        rows = np.array([row for row, _ in found], np.int64)
+        self.side[rows] = OUT
+        self.database.register("found", pa.table({"row": rows}))
+        self.database.execute("DELETE FROM keys WHERE row IN (SELECT row FROM found)")
+
+    def place(self, row):
+        """`<id> (<file>:<line>)` of a row that is still in."""
+        return "{} ({})".format(*self.database.execute("SELECT id, place FROM keys WHERE row = ?", [row]).fetchall()[0])
+
+    def kept_of_parts(self):
+        """(part, numbers within it of the rows that are still in) of each part."""
+        bounds = [*self.first_rows, len(self.side)]
+        return [
+            (part, np.flatnonzero(self.side[first:end] != OUT))
+            for part, first, end in zip(self.parts, bounds, bounds[1:], strict=False)
+        ]
+
+    def size_bytes(self):
+        return sum(part.stat().st_size for part in self.parts)
+
+
+# -- what the rules of params.yaml turn away ------------------------------------------------------------------------
+
+
+def mixed_out(decision, dataset):
+    """Rows beyond the weight of their file or beyond max_rows."""
+    weights, limit = dataset.get("weights", {}), dataset.get("max_rows")
+    if not weights and limit is None:
+        return []
+    sources = [source for (source,) in decision.database.execute("SELECT DISTINCT source FROM keys").fetchall()]
+    matched = {source: weight for pattern, weight in weights.items() for source in sources if fnmatch(source, pattern)}
+    table = pa.table({"source": pa.array(matched, pa.string()), "weight": pa.array(matched.values(), pa.float64())})
+    decision.database.register("weights", table)
+    return decision.ask("mixed_out", max_rows=2**62 if limit is None else limit)
+
+
+def overlaps(decision, kind, rules, engine):
+    """Rows that hold a record of a benchmark."""
+    options = partial(overlaps_of_part, kind=kind, ngram_words=rules["ngram_words"], share=rules["overlap_share"])
+    found = mapped(options, decision.kept_of_parts(), decision.size_bytes(), engine)
+    return [
+        (int(first) + row, f"holds {place} ({share:.0%} of its {rules['ngram_words']}-grams)")
+        for first, rows in zip(decision.first_rows, found, strict=True)
+        for row, place, share in rows
+    ]
+
+
+def overlaps_of_part(work, kind, ngram_words, share):
+    part, rows = work
+    benchmarks = Benchmarks(BENCHMARKS.as_posix(), ngram_words)
+    said = texts(pq.read_table(part, columns=list(COLUMNS[kind])), kind)
+    held = ((row, benchmarks.held_in(said[row], share)) for row in rows.tolist())
+    return [(row, *found) for row, found in held if found]
+
+
+def near_duplicates(decision, kind, threshold, engine):
+    """{check: [(row, detail)]}: train rows near an eval row, and rows near an earlier row of their own side that stays."""
+    work = decision.kept_of_parts()
+    for (_, rows), first, bands in zip(
+        work,
+        decision.first_rows,
+        mapped(partial(bands_of_part, kind=kind), work, decision.size_bytes(), engine),
+        strict=True,
+    ):
+        numbers = np.repeat(rows + first, bands.shape[1])
+        decision.database.register("found", pa.table({"row": numbers, "band": bands.ravel()}))
+        decision.database.execute(
+            "CREATE TABLE IF NOT EXISTS bands AS FROM found LIMIT 0; INSERT INTO bands FROM found"
+        )
+    pairs = decision.ask("candidates")
+    decision.database.execute("DROP TABLE bands")
+    said = texts_of(decision, kind, {row for pair in pairs for row in pair})
+    similar = [(a, b, likeness) for a, b in pairs if (likeness := similarity(said[a], said[b])) >= threshold]
+    leaks, repeats = {}, {}
+    for earlier, later, likeness in similar:
+        if decision.side[earlier] != decision.side[later]:
+            train, held_out = (earlier, later) if decision.side[earlier] == TRAIN else (later, earlier)
+            leaks.setdefault(train, (held_out, likeness))
+    for earlier, later, likeness in similar:
+        if (
+            decision.side[earlier] == decision.side[later]
+            and not {earlier, later} & leaks.keys()
+            and earlier not in repeats
+        ):
+            repeats.setdefault(later, (earlier, likeness))
+    return {
+        check: [
+            (row, f"{likeness:.0%} like {decision.place(other)}") for row, (other, likeness) in sorted(found.items())
+        ]
+        for check, found in (("curate.near_duplicate_of_eval", leaks), ("curate.near_duplicate", repeats))
+    }
+
+
+def bands_of_part(work, kind):
+    part, rows = work
+    said = texts(pq.read_table(part, columns=list(COLUMNS[kind])), kind)
+    return signatures(said.gather(rows))
+
+
+def texts_of(decision, kind, rows):
+    """{row: what it says} of some rows."""
+    found, numbers = {}, np.array(sorted(rows), np.int64)
+    for part, first, end in zip(
+        decision.parts, decision.first_rows, [*decision.first_rows[1:], len(decision.side)], strict=True
+    ):
+        here = numbers[(numbers >= first) & (numbers < end)]
+        if len(here):
+            table = pq.read_table(part, columns=list(COLUMNS[kind])).take(pa.array(here - first))
+            found |= dict(zip(here.tolist(), texts(table, kind), strict=True))
+    return found
 
 
 def query(name):

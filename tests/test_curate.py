@@ -17,11 +17,11 @@ def build(tmp_path, monkeypatch):
     """Runs the three data stages on records; gives train, eval and rejected as lists of rows."""
     monkeypatch.chdir(tmp_path)
 
-    def build(kind, *records, seed=7, eval_fraction=0.3):
+    def build(kind, *records, seed=7, eval_fraction=0.3, rules="{}", more=""):
         (tmp_path / "raw.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records))
         (tmp_path / "params.yaml").write_text(
             f"seed: {seed}\neval_fraction: {eval_fraction}\n"
-            f"datasets: {{d: {{kind: {kind}, raw: raw.jsonl, max_reject_share: 1}}}}\n"
+            f"datasets: {{d: {{kind: {kind}, raw: raw.jsonl, max_reject_share: 1{more}}}}}\ncurate: {rules}\n"
         )
         for stage in (ingest, validate, curate):
             stage.main("d")
@@ -216,3 +216,101 @@ def test_a_dataset_with_nothing_left_to_train_on_stops_and_leaves_no_file(build,
         build("grpo", problem("q", "a"), problem("q", "b"))
     assert not (tmp_path / "data/train/d.parquet").exists()
     assert not (tmp_path / "data/rejected/d.parquet").exists()
+
+
+# -- near-duplicates ----------------------------------------------------------------------------------------------
+
+WORDS = [f"word{i}" for i in range(60)]
+LONG = " ".join(WORDS)
+NEARLY = " ".join([*WORDS[:-1], "other"])
+SAME_SIDE = {"eval_fraction": 1e-9, "rules": "{near_duplicates: 0.8}"}
+
+
+def test_a_near_duplicate_loses_to_the_earlier_row_and_names_it(build):
+    train, _, rejected = build("sft", chat("a", LONG), chat("b", NEARLY), *fresh(3), **SAME_SIDE)
+    assert checks(rejected) == [(2, "curate.near_duplicate")]
+    assert rejected[0]["detail"].endswith(f" like {train[0]['id']} (raw.jsonl:1)")
+
+
+def test_texts_less_alike_than_the_threshold_both_stay(build):
+    rules = SAME_SIDE | {"rules": "{near_duplicates: 0.99}"}
+    assert build("sft", chat("a", LONG), chat("b", NEARLY), **rules)[2] == []
+
+
+def test_near_duplicates_stay_where_the_threshold_is_null(build):
+    rules = SAME_SIDE | {"rules": "{near_duplicates: null}"}
+    assert build("sft", chat("a", LONG), chat("b", NEARLY), **rules)[2] == []
+
+
+def test_a_train_row_like_an_eval_row_is_turned_away_whichever_comes_first(build):
+    records = [chat(f"question {i}", f"{LONG} {i % 7}") for i in range(12)]
+    for rows in (records, records[::-1]):
+        train, held_out, rejected = build("sft", *rows, *fresh(9), eval_fraction=0.5, rules="{near_duplicates: 0.8}")
+        assert any("word1" in row["messages"][1]["content"] for row in held_out)
+        assert not any("word1" in row["messages"][1]["content"] for row in train)
+        assert "curate.near_duplicate_of_eval" in {check for _, check in checks(rejected)}
+
+
+@pytest.mark.parametrize("kind", ["preference", "kto", "grpo"])
+def test_near_duplicates_are_found_in_every_kind(build, kind):
+    made = {
+        "preference": lambda text: {"prompt": text, "chosen": "a", "rejected": "b"},
+        "kto": lambda text: {"prompt": text, "completion": "a", "label": True},
+        "grpo": lambda text: {"prompt": text, "ground_truth": "a"},
+    }[kind]
+    assert checks(build(kind, made(LONG), made(NEARLY), **SAME_SIDE)[2]) == [(2, "curate.near_duplicate")]
+
+
+# -- benchmarks ---------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def benchmark(tmp_path):
+    (tmp_path / "data/benchmarks").mkdir(parents=True)
+    record = {"question": " ".join(WORDS[:30]), "answer": "42"}
+    (tmp_path / "data/benchmarks/exam.jsonl").write_text(json.dumps({"question": "x"}) + "\n" + json.dumps(record))
+
+
+def test_a_row_that_holds_a_benchmarks_record_is_turned_away_naming_file_and_line(benchmark, build):
+    held = " ".join(WORDS[:30]).upper()
+    _, _, rejected = build("sft", chat(f"Please: {held}!"), *fresh(5))
+    assert checks(rejected) == [(1, "curate.benchmark")]
+    assert rejected[0]["detail"] == "holds data/benchmarks/exam.jsonl:2 (100% of its 13-grams)"
+
+
+def test_a_row_that_holds_less_than_the_share_stays(benchmark, build):
+    half = " ".join(WORDS[:20])
+    assert build("sft", chat(half), *fresh(5))[2] == []
+    assert checks(build("sft", chat(half), *fresh(5), rules="{overlap_share: 0.4}")[2]) == [(1, "curate.benchmark")]
+
+
+def test_shorter_n_grams_find_shorter_overlaps(benchmark, build):
+    scattered = " ".join(WORDS[i] for i in range(30) if i % 6)
+    assert build("sft", chat(scattered), *fresh(5))[2] == []
+    rules = "{ngram_words: 3, overlap_share: 0.4}"
+    assert checks(build("sft", chat(scattered), *fresh(5), rules=rules)[2]) == [(1, "curate.benchmark")]
+
+
+# -- mixing -------------------------------------------------------------------------------------------------------
+
+
+def test_a_files_weight_keeps_about_that_share_of_it_and_the_same_rows_when_others_come(build):
+    first = build("sft", *fresh(200), more=", weights: {raw.jsonl: 0.25}")
+    kept = {question(row) for row in first[0] + first[1]}
+    assert 30 < len(kept) < 70
+    assert {check for _, check in checks(first[2])} == {"curate.mixed_out"}
+    more = build("sft", chat("new"), *fresh(200), more=", weights: {raw.jsonl: 0.25}")
+    assert kept == {question(row) for row in more[0] + more[1]} - {"new"}
+
+
+def test_weights_take_patterns_and_leave_other_files_whole(build):
+    assert build("sft", *fresh(20), more=", weights: {'other*.jsonl': 0.1}")[2] == []
+    assert len(build("sft", *fresh(200), more=", weights: {'raw*': 0.1}")[2]) > 150
+
+
+def test_max_rows_keeps_that_many_and_loses_few_when_rows_are_added(build):
+    first = build("sft", *fresh(100), more=", max_rows: 50")
+    kept = {question(row) for row in first[0] + first[1]}
+    assert len(kept) == 50
+    more = build("sft", *fresh(105), more=", max_rows: 50")
+    assert len(kept & {question(row) for row in more[0] + more[1]}) >= 45

@@ -3,14 +3,14 @@
 import re
 from pathlib import Path
 
-from validators.params import Base, Dataset, Evaluate, Params, Step
+from validators.params import Base, Curate, Dataset, Evaluate, Params, Step
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
 def test_the_readme_names_every_key_of_params():
-    for model in (Params, Base, Dataset, Step, Evaluate):
+    for model in (Params, Base, Curate, Dataset, Step, Evaluate):
         for name, field in model.model_fields.items():
             assert f"`{field.alias or name}`" in README, name
 

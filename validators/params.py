@@ -46,6 +46,8 @@ class Dataset(Strict):
     kind: Literal["sft", "preference", "kto", "grpo"]
     raw: str
     max_reject_share: Annotated[float, Field(ge=0, le=1)] = 0.05
+    weights: dict[str, Annotated[float, Field(ge=0, le=1)]] = {}
+    max_rows: Annotated[int, Field(gt=0)] | None = None
 
 
 class Lora(Strict):
@@ -67,6 +69,14 @@ class Step(Strict):
     waive: dict[str, str] = {}
 
 
+class Curate(Strict):
+    """What curate turns away beyond exact duplicates and contradictions, in every dataset."""
+
+    near_duplicates: Annotated[float, Field(gt=0, le=1)] | None = None
+    ngram_words: Annotated[int, Field(gt=0)] = 13
+    overlap_share: Annotated[float, Field(gt=0, le=1)] = 0.8
+
+
 class Evaluate(Strict):
     max_new_tokens: Annotated[int, Field(gt=0)]
     max_rows: Annotated[int, Field(gt=0)]
@@ -77,10 +87,12 @@ class Params(Strict):
     seed: int
     launch: str
     eval_fraction: Annotated[float, Field(gt=0, lt=1)]
+    engine: Literal["local", "ray"] = "local"
     base: Base
     datasets: dict[str, Dataset]
     methods: dict[str, Step] = {}
     steps: dict[str, Step]
+    curate: Curate
     evaluate: Evaluate
 
 
@@ -203,7 +215,7 @@ def schema_problem(error):
 
 def known_keys(parents):
     """The keys that may stand at a place of params.yaml; the second part of a place is a name of the user's."""
-    models = {"datasets": Dataset, "steps": Step, "methods": Step, "base": Base, "evaluate": Evaluate}
+    models = {"datasets": Dataset, "steps": Step, "methods": Step, "base": Base, "curate": Curate, "evaluate": Evaluate}
     model = models.get(parents[0], Params) if parents else Params
     if "lora" in parents[2:]:
         model = Lora

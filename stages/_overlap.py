@@ -1,0 +1,70 @@
+"""Overlap with benchmarks: which rows hold a text that a model will later be tested on.
+
+    index(files, ngram_words) -> {hash of an n-gram: records that hold it}
+    held(text, ...) -> "data/benchmarks/gsm8k.jsonl:12 (93% of its 13-grams)"
+
+A record of a benchmark is held by a row where at least `share` of the record's word n-grams stand in the row. Records of
+fewer words than an n-gram count as one n-gram of their own length. Source: Brown et al., Language Models are Few-Shot
+Learners (2020), appendix C.
+"""
+
+import re
+
+from stages._readers import raw_files, records
+
+WORD = re.compile(r"\w+")
+
+
+def words_of(text):
+    return WORD.findall(text.casefold())
+
+
+def ngrams(words, n):
+    """The set of runs of n words; of shorter texts the whole."""
+    if len(words) <= n:
+        return {tuple(words)} if words else set()
+    return set(zip(*(words[i:] for i in range(n)), strict=False))
+
+
+def strings(value):
+    """Every text in a record, in order."""
+    if isinstance(value, str):
+        return [value]
+    if isinstance(value, dict):
+        value = list(value.values())
+    return [text for item in value for text in strings(item)] if isinstance(value, list) else []
+
+
+class Benchmarks:
+    """The n-grams of all records of the benchmark files; data only."""
+
+    def __init__(self, folder, ngram_words):
+        self.n, self.sizes, self.places, self.holders, self.lengths = ngram_words, [], [], {}, set()
+        for path in raw_files(folder, "data/benchmarks"):
+            for record in records(path):
+                for text in strings(record.value):
+                    self._add(f"{path.as_posix()}:{record.line}", words_of(text))
+
+    def _add(self, place, words):
+        # a text of two or three words stands everywhere and says nothing
+        if len(words) < min(4, self.n):
+            return
+        grams = ngrams(words, self.n)
+        number = len(self.sizes)
+        self.sizes.append(len(grams))
+        self.places.append(place)
+        self.lengths.add(min(len(words), self.n))
+        for gram in grams:
+            self.holders.setdefault(gram, []).append(number)
+
+    def held_in(self, text, share):
+        """The record that a text holds the most of, at least `share`: (place, share), or None."""
+        words, counts = words_of(text), {}
+        for length in self.lengths:
+            for gram in set(zip(*(words[i:] for i in range(length)), strict=False)):
+                for number in self.holders.get(gram, ()):
+                    counts[number] = counts.get(number, 0) + 1
+        best = max(counts, key=lambda number: (counts[number] / self.sizes[number], -number), default=None)
+        if best is None or counts[best] / self.sizes[best] < share:
+            return None
+        return self.places[best], counts[best] / self.sizes[best]

@@ -1,0 +1,45 @@
+"""Overlap with benchmarks, in word n-grams."""
+
+import json
+
+import pytest
+
+from stages._overlap import Benchmarks, ngrams, strings, words_of
+
+
+@pytest.fixture
+def benchmarks(tmp_path):
+    records = [
+        {"q": "one two three four five six"},
+        {"q": {"deep": ["a b c d", 7]}},
+        {"q": "too short"},
+        ["no object here at all"],
+    ]
+    (tmp_path / "exam.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records))
+    return Benchmarks(str(tmp_path), 5)
+
+
+def test_words_are_folded_and_without_signs():
+    assert words_of("It's 4, ÄPFEL!") == ["it", "s", "4", "äpfel"]
+
+
+def test_a_text_shorter_than_an_ngram_is_one_ngram():
+    assert ngrams(["a", "b"], 3) == {("a", "b")}
+    assert ngrams(["a", "b", "c", "d"], 3) == {("a", "b", "c"), ("b", "c", "d")}
+    assert ngrams([], 3) == set()
+
+
+def test_every_text_of_a_record_counts_however_deep():
+    assert strings({"a": ["x", {"b": "y"}], "c": 4}) == ["x", "y"]
+
+
+def test_the_share_is_of_the_benchmarks_record(benchmarks):
+    place, share = benchmarks.held_in("say ONE two three four five, then stop", 0.5)
+    assert place.endswith("exam.jsonl:1")
+    assert share == 0.5
+    assert benchmarks.held_in("say one two three four five, then stop", 0.6) is None
+
+
+def test_short_texts_are_found_whole_and_very_short_ones_not_at_all(benchmarks):
+    assert benchmarks.held_in("x a b c d y", 1.0)[1] == 1.0
+    assert benchmarks.held_in("this is too short", 0.1) is None
