@@ -36,8 +36,9 @@ def main():
     with tempfile.TemporaryDirectory() as folder:
         clone = Path(folder, "clone")
         subprocess.run(["git", "clone", "--quiet", str(ROOT), str(clone)], check=True)
+        commit = subprocess.check_output(["git", "rev-parse", "--short", "HEAD"], cwd=clone, text=True).strip()
         scores = {seed: build(clone, seed) for seed in arguments.seeds}
-    text = tables(scores)
+    text = tables(scores, commit)
     print(text)
     if arguments.out:
         page = arguments.out.read_text(encoding="utf-8")
@@ -57,10 +58,7 @@ def build(clone, seed):
     return {name: json.loads((clone / f"scores/{name}.json").read_text(encoding="utf-8")) for name in ("base", *OWN)}
 
 
-def tables(scores):
-    commit = subprocess.run(
-        ["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, capture_output=True, text=True
-    ).stdout.strip()
+def tables(scores, commit):
     lines = [
         f"Commit {commit}, {os.cpu_count()} cores, {platform.system()} {platform.machine()}, Python {platform.python_version()}.",
         "",
