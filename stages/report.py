@@ -51,7 +51,7 @@ def prune(steps):
 def table(header, rows):
     """A Markdown table; columns of numbers stand on the right."""
     columns = zip(*rows, strict=True)
-    ruler = ["--:" if all(str(cell)[:1].isdigit() for cell in column) else "---" for column in columns]
+    ruler = ["--:" if all(str(cell).lstrip("-")[:1].isdigit() for cell in column) else "---" for column in columns]
     lines = [header, ruler, *rows]
     return "\n".join("| " + " | ".join(escaped(cell) for cell in line) + " |" for line in lines)
 
