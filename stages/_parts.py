@@ -4,7 +4,6 @@ A part of a JSON lines file is a byte range that begins and ends at line ends; a
 file are the same on every machine, and so are the bytes of what is made of each.
 """
 
-import mmap
 import os
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
@@ -34,14 +33,27 @@ def parts_of(path, part_bytes=PART_BYTES):
     kind, size = container(path), path.stat().st_size
     if kind != "jsonl" or size <= part_bytes:
         return [Part(path, kind, 0, size, 1)]
-    parts, start, line = [], 0, 1
-    with open(path, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+    parts, start, line, buffer = [], 0, 1, bytearray(2**20)
+    with open(path, "rb") as file:
         while start < size:
-            end = data.find(b"\n", min(start + part_bytes, size) - 1) + 1 or size
+            file.seek(min(start + part_bytes, size) - 1)
+            file.readline()
+            end = file.tell()
             parts.append(Part(path, kind, start, end, line))
-            line += data[start:end].count(b"\n")
+            line += newlines(file, start, end, buffer)
             start = end
     return parts
+
+
+def newlines(file, start, end, buffer):
+    """How many lines end between two places of a file; one buffer for all, as fresh memory costs more than the count."""
+    file.seek(start)
+    count, left, view = 0, end - start, memoryview(buffer)
+    while left > 0:
+        got = file.readinto(view[: min(left, len(buffer))])
+        count += buffer.count(b"\n", 0, got)
+        left -= got
+    return count
 
 
 def mapped(function, items, size_bytes, engine="local"):

@@ -7,6 +7,7 @@ that is in neither train nor eval. The side of the split is a pure function of t
 a prompt stays on its side in every dataset, when rows are added and when they are reordered.
 """
 
+from concurrent.futures import ThreadPoolExecutor
 from fnmatch import fnmatch
 from functools import partial
 from pathlib import Path
@@ -64,18 +65,32 @@ def write_all(name, kind, parts, decision, before):
         writing(f"data/eval/{name}.parquet", schema) as eval_out,
         writing(f"data/rejected/{name}.parquet", REJECTS) as rejected_out,
     ):
-        rejected = []
-        for part, first in zip(parts, decision.first_rows, strict=True):
-            table = pq.read_table(part)
-            here = decision.side[first : first + len(table)]
-            kept = table.select(schema.names)
-            train_out.write_table(kept.filter(pa.array(here == TRAIN)))
-            eval_out.write_table(kept.filter(pa.array(here == EVAL)))
-            rejected.append(quarantined(table, first, decision.reasons, kind))
+        # one part is read and sorted out while the one before it is being compressed
+        with ThreadPoolExecutor(1) as ahead:
+            sort_out = partial(sorted_out, decision=decision, kind=kind, names=schema.names)
+            rejected, following = [], ahead.submit(sort_out, 0)
+            for number in range(1, len(parts) + 1):
+                train, held_out, turned_away = following.result()
+                following = ahead.submit(sort_out, number) if number < len(parts) else None
+                train_out.write_table(train)
+                eval_out.write_table(held_out)
+                rejected.append(turned_away)
         everything = pa.concat_tables(before + rejected)
         rejected_out.write_table(
             everything.sort_by([("source", "ascending"), ("line", "ascending"), ("id", "ascending")])
         )
+
+
+def sorted_out(number, decision, kind, names):
+    """(train, eval, rejects) of one part."""
+    table, first = pq.read_table(decision.parts[number]), int(decision.first_rows[number])
+    here = decision.side[first : first + len(table)]
+    kept = table.select(names)
+    return (
+        kept.filter(pa.array(here == TRAIN)),
+        kept.filter(pa.array(here == EVAL)),
+        quarantined(table, first, decision.reasons, kind),
+    )
 
 
 class Decision:
