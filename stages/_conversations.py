@@ -18,7 +18,8 @@ UNSET, Unset = msgspec.UNSET, msgspec.UnsetType
 Other = msgspec.Raw | Unset
 
 
-class Turn(msgspec.Struct):
+# gc=False: structs of texts cannot form cycles, and the collector would visit millions of them
+class Turn(msgspec.Struct, gc=False):
     """A message as it is hashed: role and content, in this order."""
 
     role: str
@@ -26,7 +27,7 @@ class Turn(msgspec.Struct):
     tool_calls: Other = UNSET
 
 
-class Said(msgspec.Struct):
+class Said(msgspec.Struct, gc=False):
     """A ShareGPT message."""
 
     sender: str = msgspec.field(name="from")
@@ -36,7 +37,7 @@ class Said(msgspec.Struct):
     tool_calls: Other = UNSET
 
 
-class Plain(msgspec.Struct):
+class Plain(msgspec.Struct, gc=False):
     """A record of one of the three shapes. Keys that would make another shape of it are there to be noticed."""
 
     messages: list[Turn] | Unset = UNSET
