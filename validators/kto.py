@@ -28,7 +28,7 @@ CHECKS = shared_checks("kto", "every turn of the prompt and of the completion", 
     "kto.label_present": "the label is true or false, not missing",
 }
 WARNINGS = {
-    "kto.both_classes": "stops the build: rows of both labels, as KTO learns from the contrast",
+    "kto.both_classes": "rows of both labels are there, as KTO learns from the contrast",
     "kto.class_balance": "the weight of true against false rows is 1 to 4/3, as TRL recommends; else the weights to set",
 } | shared_warnings("kto")
 BALANCE = (1, 4 / 3)  # TRL's guide of KTO: desirable_weight * true rows / (undesirable_weight * false rows)
