@@ -29,7 +29,9 @@ def main(context: typer.Context, path: Raw):
     checked = examine(found, kind)
     for line in report(found, kind, checked):
         print(line)
-    print("\n" + entry(raw, kind))
+    print()
+    for line in entry(raw, kind).splitlines():
+        print(shown(line, 2000))
 
 
 def located(path, start=None):

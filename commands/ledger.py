@@ -161,7 +161,8 @@ def show(item):
     view.add_column("rows", justify="right")
     for stage, what, count in lines_of(item):
         view.add_row(Text(stage), Text(what), Text(count))
-    Console(highlight=False, markup=False, emoji=False).print(view)
+    # in a narrow terminal a line may wrap, but no number may be left out
+    Console(highlight=False, markup=False, emoji=False, width=max(Console().width, 72)).print(view)
     print(balance(item))
 
 

@@ -103,7 +103,9 @@ def test_warnings_of_the_dataset_are_told_too(inspected):
     assert "kto.both_classes: all 1 rows have label true; this stops a build" in inspected("d.jsonl", RATED[0])
 
 
-@pytest.mark.parametrize("name", ["2024 final (v2).jsonl", "ÄÖ: {x}.jsonl", "a'b\"c.jsonl", "null", "[x].jsonl"])
+@pytest.mark.parametrize(
+    "name", ["2024 final (v2).jsonl", "ÄÖ: {x}.jsonl", "a'b\"c.jsonl", "null", "[x].jsonl", "a\x9b2J\x7f.jsonl"]
+)
 def test_any_file_name_gives_valid_yaml(inspected, name):
     assert pasted(inspected(name, *CHAT))[1]["raw"] == name
 

@@ -56,6 +56,13 @@ def test_the_account_goes_from_raw_records_to_train_and_eval_by_reason(built, ca
     assert lines[-1].startswith("23 rows = 2 + 1 rejected + ") and lines[-1].endswith("all accounted for")
 
 
+def test_a_narrow_terminal_loses_no_number(built, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "30")
+    ledger.main("chat")
+    lines = [" ".join(line.split()) for line in capsys.readouterr().out.splitlines()]
+    assert "rejected by sft.no_control_characters -1" in lines and "ingest raw records 25" in lines
+
+
 def test_the_account_as_json_has_the_same_numbers(built, capsys):
     ledger.main("chat", as_json=True)
     (account,) = json.loads(capsys.readouterr().out)

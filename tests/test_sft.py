@@ -104,10 +104,19 @@ def test_a_call_with_empty_text_is_no_empty_turn():
     assert checks((Q, turn("assistant", "", CALLS), RESULT, A)) == []
 
 
+def test_the_detail_names_what_no_eye_sees():
+    rows = [{"messages": [Q, turn("assistant", text)], "tools": None} | ORIGIN for text in ("a\x1b", "<|eot_id|>\x7f")]
+    assert failing(to_table(rows, row_schema("sft"))).select("row", "check", "detail").sort("row", "check").rows() == [
+        (0, "sft.no_control_characters", "messages[1] by 'assistant' has U+001B"),
+        (1, "sft.no_control_characters", "messages[1] by 'assistant' has U+007F"),
+        (1, "sft.no_template_tokens", "messages[1] by 'assistant' has <|eot_id|>"),
+    ]
+
+
 def test_a_control_character_is_found_in_its_row_of_a_slice_with_nulls():
     rows = [(Q, CALL, RESULT, A), (Q, A), (Q, turn("assistant", "\0"))]
     table = to_table([{"messages": list(m), "tools": None} | ORIGIN for m in rows], row_schema("sft"))
-    assert failing(table.slice(1)).select("row", "detail").rows() == [(1, "messages[1] by 'assistant'")]
+    assert failing(table.slice(1)).select("row", "detail").rows() == [(1, "messages[1] by 'assistant' has U+0000")]
 
 
 def test_the_length_of_a_conversation_is_its_own():

@@ -38,6 +38,7 @@ TEMPLATE_TOKENS = [
     *("<｜begin▁of▁sentence｜>", "<｜end▁of▁sentence｜>", "<｜User｜>", "<｜Assistant｜>"),  # DeepSeek
     *("<|START_OF_TURN_TOKEN|>", "<|END_OF_TURN_TOKEN|>"),  # Command
 ]
+CONTROL = r"([\x00-\x08\x0b\x0c\x0e-\x1f\x7f])"
 
 
 def shared_checks(kind, turns="every turn", order=""):
@@ -207,11 +208,24 @@ def failures(schema, frame):
 def turn_failures(schema, frame):
     """(row, check, detail) of every failing message."""
     found = failures(schema, frame)
+    # what is not plain from the check's name, found only in the few texts that fail
+    token = pl.format(" has {}", pl.col("content").str.extract_many(TEMPLATE_TOKENS).list.first())
+    control = pl.format(" has U+00{}", pl.col("content").str.extract(CONTROL).str.encode("hex").str.to_uppercase())
+    what = (
+        pl.when(pl.col("check").str.ends_with(".no_template_tokens"))
+        .then(token)
+        .when(pl.col("check").str.ends_with(".no_control_characters"))
+        .then(control)
+    )
     return (
         frame.with_row_index("index")
         .with_columns(pl.col("index").cast(pl.Int32))
         .join(found, on="index")
-        .select(pl.col("row").cast(pl.Int64), "check", detail=pl.format("{}[{}] by '{}'", "column", "turn", "role"))
+        .select(
+            pl.col("row").cast(pl.Int64),
+            "check",
+            detail=pl.format("{}[{}] by '{}'{}", "column", "turn", "role", what.fill_null("")),
+        )
     )
 
 
