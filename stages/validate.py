@@ -19,7 +19,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from stages._params import read_params
-from stages._parts import mapped
+from stages._parts import mapped, with_bar
 from stages._shapes import ENCODE
 from stages._tables import COLUMNS, REJECTS, conserve, stop_if_too_many, to_table, write
 
@@ -34,7 +34,7 @@ def main(name):
     size = sum(part.stat().st_size for part in parts)
     found = mapped(partial(examined_part, kind=dataset["kind"]), parts, size, params.get("engine", "local"))
     tables, measures = [REJECTS.empty_table()], []
-    for rejects, measured in found:
+    for rejects, measured in with_bar(found, len(parts), f"validate {name}"):
         tables.append(rejects)
         measures += measured
     rejects = pa.concat_tables(tables)
