@@ -6,11 +6,15 @@ from pathlib import Path
 
 import typer
 
-from commands import check
+from commands import check, inspect, ledger, recommend
 from validators._problems import Problem, Problems
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
 app.command("check")(check.main)
+app.command("inspect")(inspect.main)
+app.command("ledger")(ledger.main)
+app.command("recommend")(recommend.main)
+ANYWHERE = ("inspect", "recommend")  # what is useful before there is a project
 
 
 @app.callback()
@@ -20,10 +24,14 @@ def tilth():
 
 def main():
     try:
+        start = Path.cwd()
         os.chdir(root())
-        app()
+        app(obj=start)  # paths on the command line are relative to where the user is
     except Problems as error:
-        print(error, file=sys.stderr)
+        from stages._tables import shown
+
+        # a file's name or a parser's message may hold what a terminal would obey
+        print("\n".join(shown(line, 2000) for line in str(error).splitlines()), file=sys.stderr)
         raise SystemExit(1) from None
 
 
@@ -33,7 +41,7 @@ def root():
     for folder in (here, *here.parents):
         if (folder / "dvc.yaml").exists() or (folder / "params.yaml").exists():
             return folder
-    if {"--help", "-h"} & set(sys.argv) or len(sys.argv) == 1:
+    if {"--help", "-h"} & set(sys.argv) or len(sys.argv) == 1 or sys.argv[1] in ANYWHERE:
         return here
     raise Problems([Problem(str(here), "no dvc.yaml here or above", "a clone of the project", "cd into it")])
 

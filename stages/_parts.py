@@ -76,3 +76,10 @@ def _by_ray(function, items):
     ray.init(ignore_reinit_error=True, log_to_driver=False)
     run = ray.remote(function)
     yield from map(ray.get, [run.remote(item) for item in items])
+
+
+def with_bar(results, total, what):
+    """The results as they come, with a progress bar on stderr where that is a terminal."""
+    from tqdm import tqdm
+
+    return tqdm(results, total=total, desc=what, unit=" parts", disable=None, leave=False)

@@ -4,19 +4,22 @@ data/ingested/<d>/rows/*.parquet -> data/validated/<d>.parquet: the rejects alon
 
 A reject: {id: 5f0e..., source: data/raw/chat/chatml.jsonl, line: 12, stage: validate, check: sft.known_roles,
 detail: "messages[0] by 'narrator': every role is system, user, assistant or tool", raw: "{...}"}
-The checks are those of `validators/<kind>.py`, run batch by batch.
+The checks are those of `validators/<kind>.py`, run batch by batch. What is unusual in the dataset as a whole is printed,
+and kept as JSON text under `warnings` in the file's metadata: {"sft.mojibake": "3 of 4,412 rows have ..."}.
 """
 
 import importlib
+import json
 from functools import partial
 from pathlib import Path
 
+import numpy as np
 import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from stages._params import read_params
-from stages._parts import mapped
+from stages._parts import mapped, with_bar
 from stages._shapes import ENCODE
 from stages._tables import COLUMNS, REJECTS, conserve, stop_if_too_many, to_table, write
 
@@ -29,25 +32,52 @@ def main(name):
     folder = Path("data/ingested", name)
     parts = sorted((folder / "rows").glob("*.parquet"))
     # polars spreads each batch over the cores by itself: processes of our own would only start and wait
-    found = mapped(partial(rejected_of_part, kind=dataset["kind"]), parts, 0, params.get("engine", "local"))
-    rejects = pa.concat_tables([REJECTS.empty_table(), *found])
+    found = mapped(partial(examined_part, kind=dataset["kind"]), parts, 0, params.get("engine", "local"))
+    tables, measures = [REJECTS.empty_table()], []
+    for rejects, measured in with_bar(found, len(parts), f"validate {name}"):
+        tables.append(rejects)
+        measures += measured
+    rejects = pa.concat_tables(tables)
     count = sum(pq.read_metadata(part).num_rows for part in parts)
     conserve("validate", name, count, rejects.num_rows, rows=count - rejects.num_rows)
     before = pq.read_table(folder / "rejects.parquet")
     everything = pa.concat_tables([before, rejects])
     stop_if_too_many(name, everything, count + before.num_rows, dataset.get("max_reject_share", 0.05))
-    write(Path("data/validated", f"{name}.parquet"), rejects)
+    warnings = warnings_of(pl.concat(measures), dataset["kind"]) if measures else {}
+    for check, text in warnings.items():
+        print(f"  warning: {check}: {text}")
+    metadata = {"warnings": json.dumps(warnings)} if warnings else None
+    write(Path("data/validated", f"{name}.parquet"), rejects.replace_schema_metadata(metadata))
 
 
-def rejected_of_part(path, kind):
-    """The rejects of one Parquet file of ingest."""
+def warnings_of(measures, kind):
+    """{check: what is unusual} of a whole dataset. measures: of each row that passed."""
+    validator = importlib.import_module(f"validators.{kind}")
+    return dict(validator.warnings_of(measures, measures["prompt"].n_unique()))
+
+
+def examined_part(path, kind):
+    """(rejects, [measures]) of one Parquet file of ingest."""
     validator = importlib.import_module(f"validators.{kind}")
     tables = (pa.Table.from_batches([batch]) for batch in pq.ParquetFile(path).iter_batches(BATCH_ROWS))
-    return pa.concat_tables([REJECTS.empty_table(), *(rejected(table, validator) for table in tables)])
+    found = [examined(table, validator) for table in tables]
+    rejects = pa.concat_tables([REJECTS.empty_table(), *(rejects for rejects, _ in found)])
+    return rejects, [measures for _, measures in found]
 
 
-def rejected(table, validator):
-    """The rejects of a table of rows: one for each failing row, by its first failing check; `detail` has them all."""
+def examined(table, validator):
+    """(rejects, measures) of a table of rows: what is wrong with those that fail, and what the others are like."""
+    found = first_failures(table, validator)
+    # the hash as a number, an eighth of its text's size
+    prompts = pl.from_arrow(table["prompt_key"]).str.slice(0, 15).str.to_integer(base=16, dtype=pl.Int64)
+    passed = np.ones(table.num_rows, bool)
+    passed[found["row"].to_numpy()] = False
+    measures = validator.measured(table).with_columns(prompt=prompts).filter(pl.Series(passed, dtype=pl.Boolean))
+    return rejects_of(table, found, validator), measures
+
+
+def first_failures(table, validator):
+    """(row, check, detail) of each failing row: its first failing check; `detail` has them all."""
     order = {check: i for i, check in enumerate(validator.CHECKS)}
     found = (
         validator.failing(table)
@@ -59,9 +89,12 @@ def rejected(table, validator):
         )
         .sort("row", "order")
     )
-    found = found.group_by("row", maintain_order=True).agg(
+    return found.group_by("row", maintain_order=True).agg(
         pl.col("check").first(), pl.col("detail").unique(maintain_order=True).str.join("; ")
     )
+
+
+def rejects_of(table, found, validator):
     failing = table.take(pa.array(found["row"].to_list(), pa.int64())).to_pylist()
     kind = validator.__name__.rpartition(".")[2]
     return to_table(

@@ -172,7 +172,7 @@ def test_a_prompt_is_on_one_side_in_every_kind_however_it_is_written(build):
         for kind, make in (
             ("sft", chat),
             ("preference", lambda text: pair(text.upper(), "a", "b")),
-            ("kto", lambda text: rated(f"  {text} ", "a", True)),
+            ("kto", lambda text: rated(f"  {text} ", "a", "7" in text)),
             ("grpo", lambda text: problem([{"role": "user", "content": text}], "a")),
         )
     ]

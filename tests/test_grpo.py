@@ -1,7 +1,7 @@
 import pytest
 
 from stages._tables import row_schema, to_table
-from validators.grpo import CHECKS, failing
+from validators.grpo import CHECKS, WARNINGS, failing, measured, warnings_of
 
 ORIGIN = {"id": "5f0e", "source": "raw", "line": 1}
 CALLS = '[{"type":"function","function":{"name":"add","arguments":{}}}]'
@@ -26,6 +26,10 @@ RIGHT = {
     "grpo.roles_alternate": ([S, Q, A, Q], "a"),
     "grpo.prompt_ends_with_user": ([Q], "a"),
     "grpo.ground_truth_present": ([Q], "\n0"),
+    "grpo.no_control_characters": ([turn("user", "a\tb\n")], "a"),
+    "grpo.turn_length": ([turn("user", "q" * 1_000_000)], "a"),
+    "grpo.conversation_length": ([turn("user", "q" * 1_000_000), A, Q], "a"),
+    "grpo.no_template_tokens": ([turn("user", "<s>")], "a"),
 }
 WRONG = [
     ("grpo.known_roles", ([N, Q], "a"), ["grpo.known_roles", "grpo.roles_alternate"]),
@@ -37,6 +41,14 @@ WRONG = [
     ("grpo.ground_truth_present", ([Q], None), None),
     ("grpo.ground_truth_present", ([Q], ""), None),
     ("grpo.ground_truth_present", ([Q], " \n"), None),
+    ("grpo.no_control_characters", ([turn("user", "\x08")], "a"), None),
+    ("grpo.turn_length", ([turn("user", "q" * 1_000_001)], "a"), None),
+    (
+        "grpo.conversation_length",
+        ([turn("user", "q" * 950_000), turn("assistant", "a" * 950_000)] * 3 + [Q], "a"),
+        None,
+    ),
+    ("grpo.no_template_tokens", ([turn("user", "q<|eot_id|>")], "a"), None),
 ]
 
 
@@ -62,3 +74,10 @@ def test_failures_lead_back_to_their_rows():
 
 def test_no_rows_have_no_failures():
     assert checks() == []
+
+
+def test_repeated_prompts_and_mojibake_are_warnings():
+    rows = [{"prompt": [turn("user", text)], "ground_truth": "a", "extra": "{}"} | ORIGIN for text in ("q", "\ufffd")]
+    measures = measured(to_table(rows, row_schema("grpo")))
+    assert warnings_of(measures.filter(~measures["mojibake"]), 1) == []
+    assert {name for name, _ in warnings_of(measures, 1)} == {"grpo.mojibake", "grpo.repeated_prompts"} == set(WARNINGS)

@@ -1,8 +1,11 @@
 """Parts of a file: nothing between them, nothing twice, line numbers right, and results in order."""
 
+import io
+import sys
+
 import pytest
 
-from stages._parts import mapped, parts_of
+from stages._parts import mapped, parts_of, with_bar
 from stages._readers import read_lines
 
 
@@ -35,3 +38,16 @@ def test_a_file_that_is_not_json_lines_is_one_part(tmp_path):
 @pytest.mark.parametrize("size_bytes", [0, 2**30])
 def test_results_come_in_the_order_of_the_items(size_bytes):
     assert list(mapped(abs, [-3, -1, -2], size_bytes)) == [3, 1, 2]
+
+
+def test_a_bar_changes_no_result_and_is_not_drawn_where_there_is_no_terminal(capsys):
+    assert list(with_bar(iter([3, 1, 2]), 3, "validate chat")) == [3, 1, 2]
+    assert capsys.readouterr() == ("", "")
+
+
+def test_a_bar_is_drawn_on_a_terminal(monkeypatch):
+    terminal = io.StringIO()
+    terminal.isatty = lambda: True
+    monkeypatch.setattr(sys, "stderr", terminal)
+    assert list(with_bar(iter([3, 1, 2]), 3, "validate chat")) == [3, 1, 2]
+    assert "validate chat" in terminal.getvalue()

@@ -1,7 +1,7 @@
 import pytest
 
 from stages._tables import row_schema, to_table
-from validators.preference import CHECKS, failing
+from validators.preference import CHECKS, WARNINGS, failing, measured, warnings_of
 
 ORIGIN = {"id": "5f0e", "source": "raw", "line": 1}
 
@@ -33,6 +33,10 @@ RIGHT = {
     "preference.prompt_ends_with_user": [([S, Q], [A], [B]), ([Q, call("add"), T], [A], [B])],
     "preference.ends_with_assistant": [([Q], [A], [B, Q, A])],
     "preference.chosen_differs": [([Q], [A], [B]), ([Q], [A], [A, Q, A]), ([Q], [turn("assistant", "a b")], [turn("assistant", "ab")])],
+    "preference.no_control_characters": [([Q], [turn("assistant", "a\tb\n")], [B])],
+    "preference.turn_length": [([Q], [turn("assistant", "a" * 1_000_000)], [B])],
+    "preference.conversation_length": [([Q], [turn("assistant", "a" * 1_000_000)], [turn("assistant", "b" * 1_000_000)])],
+    "preference.no_template_tokens": [([turn("user", "<s>")], [A], [B])],
 }  # fmt: skip
 WRONG = [
     (ROLES, ([S, Q], [A], [N, Q, B]), [ROLES, ORDER]),
@@ -51,6 +55,15 @@ WRONG = [
     ("preference.chosen_differs", ([Q], [A], [A]), None),
     ("preference.chosen_differs", ([Q], [A], [turn("assistant", " A\n")]), None),
     ("preference.chosen_differs", ([Q], [turn("assistant", "a \n b")], [turn("assistant", "A B")]), None),
+    ("preference.chosen_differs", ([Q], [turn("assistant", "Caf\u00e9")], [turn("assistant", "cafe\u0301 ")]), None),
+    ("preference.no_control_characters", ([Q], [A], [turn("assistant", "\x00")]), None),
+    ("preference.turn_length", ([Q], [turn("assistant", "a" * 1_000_001)], [B]), None),
+    (
+        "preference.conversation_length",
+        ([Q], [turn("assistant", "a" * 950_000), turn("user", "q" * 950_000)] * 3 + [A], [B]),
+        None,
+    ),
+    ("preference.no_template_tokens", ([Q], [A], [turn("assistant", "b<|endoftext|>")]), None),
 ]
 
 
@@ -90,3 +103,38 @@ def test_answers_that_call_other_tools_differ():
 @pytest.mark.parametrize("row", [([], [A], [B]), ([Q], [], [B]), ([Q], [A], [])])
 def test_a_row_without_a_prompt_or_an_answer_fails(row):
     assert checks(row) != []
+
+
+# -- of the whole dataset -----------------------------------------------------------------------------------------
+
+
+def warned(*pairs, prompts=None, asked=Q):
+    rows = [
+        {"prompt": [asked], "chosen": [turn("assistant", good)], "rejected": [turn("assistant", bad)]} | ORIGIN
+        for good, bad in pairs
+    ]
+    return dict(warnings_of(measured(to_table(rows, row_schema("preference"))), prompts or len(pairs)))
+
+
+def test_answers_of_like_length_have_no_warning():
+    assert warned(("aaa", "b"), ("a", "bbb"), ("aa", "bb")) == {}
+
+
+def test_longer_chosen_answers_are_a_warning_with_share_and_ratio():
+    assert warned(("aaaa", "b"), ("aaa", "b"), ("aa", "b"), ("a", "bb")) == {
+        "preference.length_bias": "chosen is longer in 75.0% of 4 pairs and shorter in 25.0%; "
+        "median of chosen / rejected length 2.50"
+    }
+
+
+def test_shorter_chosen_answers_are_a_bias_too():
+    assert "shorter in 100.0%" in warned(("a", "bbbb"))["preference.length_bias"]
+
+
+def test_no_rows_have_no_warning():
+    assert warned() == {}
+
+
+def test_every_warning_is_documented():
+    pairs = [("aaaa", "b")] * 10
+    assert set(warned(*pairs, prompts=1, asked=turn("user", "\ufffd"))) == set(WARNINGS)

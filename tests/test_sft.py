@@ -1,7 +1,7 @@
 import pytest
 
 from stages._tables import row_schema, to_table
-from validators.sft import CHECKS, failing
+from validators.sft import CHECKS, WARNINGS, failing, measured, warnings_of
 
 ORIGIN = {"id": "5f0e", "source": "raw", "line": 1}
 CALLS = '[{"type":"function","function":{"name":"add","arguments":{}}}]'
@@ -25,6 +25,10 @@ RIGHT = {
     "sft.non_empty_turns": [(Q, A), (turn("user", "\n x"), A), (Q, CALL, RESULT, A)],
     "sft.roles_alternate": [(Q, A), (S, Q, A, Q, A), (Q, CALL, RESULT, RESULT, A), (Q, CALL, RESULT, CALL, RESULT, A)],
     "sft.ends_with_assistant": [(Q, A), (Q, CALL)],
+    "sft.no_control_characters": [(turn("user", "a\tb\r\n\u00a0é"), A), (Q, turn("assistant", "\u007e\u0080"))],
+    "sft.turn_length": [(Q, turn("assistant", "é" * 1_000_000))],
+    "sft.conversation_length": [(turn("user", "é" * 1_000_000), turn("assistant", "é" * 1_000_000)) * 2],
+    "sft.no_template_tokens": [(Q, turn("assistant", "<s>struck</s> |> <| [inst] <|x|>"))],
 }
 WRONG = [
     ("sft.known_roles", (turn("narrator", "q"), A), ["sft.known_roles", "sft.roles_alternate"]),
@@ -43,6 +47,15 @@ WRONG = [
     ("sft.ends_with_assistant", (Q,), None),
     ("sft.ends_with_assistant", (Q, A, Q), None),
     ("sft.ends_with_assistant", (Q, CALL, RESULT), None),
+    ("sft.no_control_characters", (turn("user", "a\0b"), A), None),
+    ("sft.no_control_characters", (Q, turn("assistant", "\x1b[31mred")), None),
+    ("sft.no_control_characters", (Q, turn("assistant", "del\x7f")), None),
+    ("sft.turn_length", (Q, turn("assistant", "é" * 1_000_001)), None),
+    ("sft.conversation_length", (turn("user", "q" * 900_000), turn("assistant", "a" * 900_000)) * 3, None),
+    ("sft.no_template_tokens", (Q, turn("assistant", "a<|im_end|>")), None),
+    ("sft.no_template_tokens", (turn("user", "<s>[INST] q [/INST]"), A), None),
+    ("sft.no_template_tokens", (turn("user", "<|user|>q"), A), None),
+    ("sft.no_template_tokens", (Q, turn("assistant", "a<｜end▁of▁sentence｜>")), None),
 ]
 
 
@@ -89,3 +102,56 @@ def test_no_rows_have_no_failures():
 
 def test_a_call_with_empty_text_is_no_empty_turn():
     assert checks((Q, turn("assistant", "", CALLS), RESULT, A)) == []
+
+
+def test_the_detail_names_what_no_eye_sees():
+    rows = [{"messages": [Q, turn("assistant", text)], "tools": None} | ORIGIN for text in ("a\x1b", "<|eot_id|>\x7f")]
+    assert failing(to_table(rows, row_schema("sft"))).select("row", "check", "detail").sort("row", "check").rows() == [
+        (0, "sft.no_control_characters", "messages[1] by 'assistant' has U+001B"),
+        (1, "sft.no_control_characters", "messages[1] by 'assistant' has U+007F"),
+        (1, "sft.no_template_tokens", "messages[1] by 'assistant' has <|eot_id|>"),
+    ]
+
+
+def test_a_control_character_is_found_in_its_row_of_a_slice_with_nulls():
+    rows = [(Q, CALL, RESULT, A), (Q, A), (Q, turn("assistant", "\0"))]
+    table = to_table([{"messages": list(m), "tools": None} | ORIGIN for m in rows], row_schema("sft"))
+    assert failing(table.slice(1)).select("row", "detail").rows() == [(1, "messages[1] by 'assistant' has U+0000")]
+
+
+def test_the_length_of_a_conversation_is_its_own():
+    long = (Q, turn("assistant", "a" * 900_000))
+    assert checks(long, long, long, long, long, long) == []
+
+
+# -- of the whole dataset -----------------------------------------------------------------------------------------
+
+
+def warned(*conversations, prompts):
+    rows = [{"messages": list(messages), "tools": None} | ORIGIN for messages in conversations]
+    return dict(warnings_of(measured(to_table(rows, row_schema("sft"))), prompts))
+
+
+def test_a_usual_dataset_has_no_warning():
+    assert warned((Q, turn("assistant", "naïve “ok” é")), (S, Q, A), prompts=2) == {}
+
+
+@pytest.mark.parametrize("text", ["caf\ufffd", "itâ€™s", "\u0093quoted"])
+def test_text_read_in_a_wrong_encoding_is_counted_by_row(text):
+    found = warned((turn("user", text), turn("assistant", text)), (Q, CALL, RESULT, A), prompts=2)
+    assert found == {"sft.mojibake": "1 of 2 rows have text that was read in a wrong encoding"}
+
+
+def test_repeated_prompts_are_a_warning_with_their_share():
+    assert warned((Q, A), (Q, A), (Q, A), (Q, A), prompts=1) == {
+        "sft.repeated_prompts": "75.0% of 4 prompts repeat an earlier one"
+    }
+
+
+def test_no_rows_have_no_warning():
+    assert warned(prompts=0) == {}
+
+
+def test_every_warning_is_documented():
+    found = warned((turn("user", "\ufffd"), A), (Q, A), prompts=1)
+    assert set(found) == set(WARNINGS)

@@ -7,7 +7,7 @@ import pytest
 from stages import validate
 from stages._shapes import identify
 from stages._tables import REJECTS, row_schema, to_table, write
-from stages.validate import rejected
+from stages.validate import examined
 from validators import sft
 from validators._problems import Problems
 
@@ -21,7 +21,7 @@ def chat(line, *messages):
 
 
 def rejects_of(*rows):
-    return rejected(to_table(rows, row_schema("sft", keys=True)), sft).to_pylist()
+    return examined(to_table(rows, row_schema("sft", keys=True)), sft)[0].to_pylist()
 
 
 def test_right_rows_are_not_rejected():
@@ -64,7 +64,7 @@ def test_rejects_come_in_the_order_of_the_rows():
 
 @pytest.mark.parametrize("kind", ["sft", "preference", "kto", "grpo"])
 def test_no_rows_have_no_rejects_of_the_right_schema(kind):
-    table = rejected(to_table([], row_schema(kind, keys=True)), importlib.import_module(f"validators.{kind}"))
+    table, _ = examined(to_table([], row_schema(kind, keys=True)), importlib.import_module(f"validators.{kind}"))
     assert table.num_rows == 0
     assert table.schema.equals(REJECTS)
 
@@ -112,3 +112,18 @@ def test_the_limit_counts_what_ingest_rejected_and_leaves_no_file(build, tmp_pat
     with pytest.raises(Problems, match=r"2 of 10 records rejected \(20\.0%\)"):
         build(rows, [before], limit=0.19)
     assert not (tmp_path / "data/validated/chat.parquet").exists()
+
+
+def test_the_stage_prints_what_is_unusual_and_keeps_it_in_the_metadata(build, tmp_path, capsys):
+    build([chat(line, {"role": "user", "content": "caf\ufffd"}, A) for line in (1, 2)])
+    assert "warning: sft.repeated_prompts: 50.0% of 2 prompts repeat an earlier one" in capsys.readouterr().out
+    kept = json.loads(pq.read_schema(tmp_path / "data/validated/chat.parquet").metadata[b"warnings"])
+    assert kept == {
+        "sft.mojibake": "2 of 2 rows have text that was read in a wrong encoding",
+        "sft.repeated_prompts": "50.0% of 2 prompts repeat an earlier one",
+    }
+
+
+def test_what_was_rejected_is_in_no_warning(build, capsys):
+    build([chat(1, {"role": "user", "content": "\ufffd"}), chat(2, Q, A)])
+    assert "warning" not in capsys.readouterr().out

@@ -1,9 +1,11 @@
 """Messages as a flat table, and the pandera schema that every kind of dataset asks of them.
 
 One row a message: {row: 7, column: "messages", turn: 2, role: "assistant", content: "cba", calls: null, follows:
-"user>assistant", last: true}. Flat columns make pandera's checks vectorised; `row` leads back to the dataset's row.
+"user>assistant", last: true, printable: true, length: 3, total: 14}. Flat columns make pandera's checks vectorised;
+`row` leads back to the dataset's row. `total` is the length of the whole conversation, in its last message; elsewhere 0.
 """
 
+import numpy as np
 import pandera.polars as pa
 import polars as pl
 import pyarrow.compute as pc
@@ -21,6 +23,35 @@ ORDER = [
     "tool>tool",
     "tool>assistant",
 ]
+# far above any model's context (about 250,000 and 1,000,000 tokens of English): longer is a file that was pasted or
+# concatenated by mistake, and the tokenizer would spend minutes on it before training cuts it off
+MAX_TURN_CHARACTERS = 1_000_000
+MAX_CONVERSATION_CHARACTERS = 4_000_000
+# what templates write between turns: in a turn's own text it is a template applied twice, and a tokenizer turns it
+# into the control token. `<s>` and `</s>` alone are left out: HTML strikes text through with them.
+TEMPLATE_TOKENS = [
+    *("<|im_start|>", "<|im_end|>", "<|im_sep|>", "<|endoftext|>"),  # ChatML, Qwen, GPT
+    *("<|begin_of_text|>", "<|end_of_text|>", "<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>", "<|eom_id|>"),
+    *("[INST]", "[/INST]", "<<SYS>>", "<</SYS>>", "[TOOL_CALLS]", "[AVAILABLE_TOOLS]"),  # Llama 2, Mistral
+    *("<start_of_turn>", "<end_of_turn>"),  # Gemma
+    *("<|system|>", "<|user|>", "<|assistant|>", "<|tool|>", "<|call|>", "<|end|>", "<|pad|>"),  # Phi, Zephyr, tiny
+    *("<｜begin▁of▁sentence｜>", "<｜end▁of▁sentence｜>", "<｜User｜>", "<｜Assistant｜>"),  # DeepSeek
+    *("<|START_OF_TURN_TOKEN|>", "<|END_OF_TURN_TOKEN|>"),  # Command
+]
+CONTROL = r"([\x00-\x08\x0b\x0c\x0e-\x1f\x7f])"
+
+
+def shared_checks(kind, turns="every turn", order=""):
+    """{check: what it asks} of every table of messages. The texts name the turns and the order that the kind has."""
+    return {
+        f"{kind}.known_roles": "every role is system, user, assistant or tool",
+        f"{kind}.non_empty_turns": f"{turns} says something",
+        f"{kind}.no_control_characters": "no turn has control characters other than line ends and tabs",
+        f"{kind}.turn_length": f"every turn has at most {MAX_TURN_CHARACTERS:,} characters",
+        f"{kind}.conversation_length": f"the turns have at most {MAX_CONVERSATION_CHARACTERS:,} characters together",
+        f"{kind}.no_template_tokens": "no turn holds a chat template's own marks, such as <|im_start|> or [INST]",
+        f"{kind}.roles_alternate": f"after an optional system turn, user and assistant take turns{order}",
+    }
 
 
 def flatten(messages, column, begins=""):
@@ -31,26 +62,83 @@ def flatten(messages, column, begins=""):
     """
     messages = messages.combine_chunks()
     turns = pc.list_flatten(messages)
+    content = pc.struct_field(turns, "content")
+    row = pc.list_parent_indices(messages).to_numpy()
+    first = np.r_[True, row[1:] != row[:-1]][: len(row)]
+    begin = np.flatnonzero(first)[np.cumsum(first) - 1]  # of each message, the first of its conversation
     frame = pl.DataFrame(
         {
-            "row": pc.list_parent_indices(messages).to_numpy(),
+            "row": row,
+            "turn": np.arange(len(row)) - begin,
             "role": pl.from_arrow(pc.struct_field(turns, "role")),
-            "content": pl.from_arrow(pc.struct_field(turns, "content")),
+            "content": pl.from_arrow(content).fill_null(""),
             "calls": pl.from_arrow(pc.struct_field(turns, "tool_calls").storage),
+            "printable": ~holding(content, _controls),
+            "last": np.r_[first[1:], True][: len(row)],
         }
     )
-    before, after = pl.col("row").shift(1), pl.col("row").shift(-1)
-    first = before.is_null() | (before != pl.col("row"))
+    if frame["calls"].null_count() < len(frame):
+        # an assistant that only calls a tool says nothing, which is not an empty answer
+        silent = pl.col("calls").is_not_null() & ~pl.col("content").str.contains(r"\S")
+        frame = frame.with_columns(content=pl.when(silent).then(pl.lit("(call)")).otherwise("content"))
+    length = frame["content"].str.len_chars().cast(pl.Int64)
+    through = np.cumsum(length.to_numpy())
     return frame.with_columns(
         column=pl.lit(column),
-        turn=pl.int_range(pl.len()).over("row"),
-        follows=pl.when(first).then(pl.lit(begins)).otherwise(pl.col("role").shift(1)) + ">" + pl.col("role"),
-        last=after.is_null() | (after != pl.col("row")),
-        # an assistant that only calls a tool says nothing, which is not an empty answer
-        content=pl.when(pl.col("calls").is_not_null() & ~pl.col("content").fill_null("").str.contains(r"\S"))
-        .then(pl.lit("(call)"))
-        .otherwise(pl.col("content").fill_null("")),
+        follows=pl.when(pl.col("turn") == 0).then(pl.lit(begins)).otherwise(pl.col("role").shift(1))
+        + ">"
+        + pl.col("role"),
+        length=length,
+        total=pl.Series(
+            np.where(frame["last"].to_numpy(), through - (through - length.to_numpy())[begin], 0), dtype=pl.Int64
+        ),
     )
+
+
+def holding(texts, found_in):
+    """True where a text has a byte that is looked for, (n,) booleans. Far faster than a regular expression.
+
+    texts: Arrow strings, (n,). found_in: bytes as (m,) uint8 -> their positions in it.
+    """
+    ends = np.frombuffer(texts.buffers()[1], np.int32)[texts.offset : texts.offset + len(texts) + 1]
+    found, data = np.zeros(len(texts), bool), texts.buffers()[2]
+    if len(texts) and data is not None:
+        positions = found_in(np.frombuffer(data, np.uint8)[ends[0] : ends[-1]]) + ends[0]
+        found[np.searchsorted(ends, positions, "right") - 1] = True
+    return found
+
+
+def _controls(text):
+    """Where the control characters are, but for tab, line feed and carriage return."""
+    low = np.flatnonzero(text < 32)
+    return np.r_[low[~np.isin(text[low], (9, 10, 13))], np.flatnonzero(text == 127)]
+
+
+def _c1(text):
+    """Where U+0080 to U+009F are: no text has them but one read in a wrong encoding."""
+    first = np.flatnonzero(text[:-1] == 0xC2)
+    return first[text[first + 1] < 0xA0]
+
+
+def mojibake(table, columns):
+    """True in each row of a table with text that was read in a wrong encoding, (rows,) booleans."""
+    broken = np.zeros(table.num_rows, bool)
+    for column in columns:
+        messages = table[column].combine_chunks()
+        content = pc.struct_field(pc.list_flatten(messages), "content")
+        texts = pl.from_arrow(content).fill_null("")
+        # U+FFFD stands for bytes that could not be read; "â€" begins curly quotes and dashes read as Windows-1252
+        marks = texts.str.contains("\ufffd", literal=True) | texts.str.contains("â€", literal=True)
+        broken[pc.list_parent_indices(messages).to_numpy()[marks.to_numpy() | holding(content, _c1)]] = True
+    return broken
+
+
+def lengths(messages):
+    """Characters of each conversation, (n,) integers."""
+    messages = messages.combine_chunks()
+    texts = pl.from_arrow(pc.struct_field(pc.list_flatten(messages), "content")).str.len_chars().fill_null(0)
+    rows = pc.list_parent_indices(messages).to_numpy()
+    return np.bincount(rows, weights=texts.to_numpy(), minlength=len(messages)).astype(np.int64)
 
 
 def check(name, rule):
@@ -70,12 +158,31 @@ def is_true(error):
     return pa.Check.eq(True, error=error)
 
 
+def at_most(limit):
+    return lambda error: pa.Check.le(limit, error=error)
+
+
+def without(words):
+    return lambda error: pa.Check(
+        lambda data: data.lazyframe.select(pl.col(data.key).str.contains_any(words).not_()), error=error
+    )
+
+
 def message_schema(kind):
-    """The schema of a flat table of messages: known roles, non-empty turns, an order that a template can render."""
+    """The schema of a flat table of messages: known roles, turns that say something, an order that a template can render."""
     return pa.DataFrameSchema(
         {
             "role": pa.Column(str, check(f"{kind}.known_roles", isin(ROLES))),
-            "content": pa.Column(str, check(f"{kind}.non_empty_turns", matches(r"(?s).*\S"))),
+            "content": pa.Column(
+                str,
+                [
+                    check(f"{kind}.non_empty_turns", matches(r"(?s).*\S")),
+                    check(f"{kind}.no_template_tokens", without(TEMPLATE_TOKENS)),
+                ],
+            ),
+            "printable": pa.Column(bool, check(f"{kind}.no_control_characters", is_true)),
+            "length": pa.Column(int, check(f"{kind}.turn_length", at_most(MAX_TURN_CHARACTERS))),
+            "total": pa.Column(int, check(f"{kind}.conversation_length", at_most(MAX_CONVERSATION_CHARACTERS))),
             "follows": pa.Column(str, check(f"{kind}.roles_alternate", isin(ORDER))),
         }
     )
@@ -101,11 +208,24 @@ def failures(schema, frame):
 def turn_failures(schema, frame):
     """(row, check, detail) of every failing message."""
     found = failures(schema, frame)
+    # what is not plain from the check's name, found only in the few texts that fail
+    token = pl.format(" has {}", pl.col("content").str.extract_many(TEMPLATE_TOKENS).list.first())
+    control = pl.format(" has U+00{}", pl.col("content").str.extract(CONTROL).str.encode("hex").str.to_uppercase())
+    what = (
+        pl.when(pl.col("check").str.ends_with(".no_template_tokens"))
+        .then(token)
+        .when(pl.col("check").str.ends_with(".no_control_characters"))
+        .then(control)
+    )
     return (
         frame.with_row_index("index")
         .with_columns(pl.col("index").cast(pl.Int32))
         .join(found, on="index")
-        .select(pl.col("row").cast(pl.Int64), "check", detail=pl.format("{}[{}] by '{}'", "column", "turn", "role"))
+        .select(
+            pl.col("row").cast(pl.Int64),
+            "check",
+            detail=pl.format("{}[{}] by '{}'{}", "column", "turn", "role", what.fill_null("")),
+        )
     )
 
 

@@ -14,17 +14,18 @@ from validators._messages import (
     is_true,
     matches,
     message_schema,
+    mojibake,
     row_failures,
+    shared_checks,
     turn_failures,
 )
+from validators._warnings import mojibake_warning, repeated_warning, shared_warnings
 
-CHECKS = {
-    "grpo.known_roles": "every role is system, user, assistant or tool",
-    "grpo.non_empty_turns": "every turn of the prompt says something",
-    "grpo.roles_alternate": "after an optional system turn, user and assistant take turns, the user first",
+CHECKS = shared_checks("grpo", "every turn of the prompt", ", the user first") | {
     "grpo.prompt_ends_with_user": "the prompt's last turn is the user's or a tool's",
     "grpo.ground_truth_present": "the ground truth is there and not blank",
 }
+WARNINGS = shared_warnings("grpo")
 PROMPT = message_schema("grpo").add_columns({"ends": pa.Column(bool, check("grpo.prompt_ends_with_user", is_true))})
 TRUTH = pa.DataFrameSchema({"ground_truth": pa.Column(str, check("grpo.ground_truth_present", matches(r"(?s).*\S")))})
 
@@ -40,3 +41,13 @@ def failing(table):
             empty_failures(table["prompt"], "grpo.prompt_ends_with_user", "prompt"),
         ]
     )
+
+
+def measured(table):
+    """What `warnings_of` needs to know of each row of a table."""
+    return pl.DataFrame({"mojibake": mojibake(table, ["prompt"])})
+
+
+def warnings_of(rows, prompts):
+    """(name, what is unusual) of a whole dataset: see `validators/sft.py`."""
+    return [*mojibake_warning("grpo", rows), *repeated_warning("grpo", len(rows), prompts)]

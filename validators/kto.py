@@ -14,18 +14,24 @@ from validators._messages import (
     flatten,
     is_true,
     message_schema,
+    mojibake,
     row_failures,
+    shared_checks,
     turn_failures,
 )
+from validators._problems import Problem, Problems
+from validators._warnings import mojibake_warning, repeated_warning, shared_warnings
 
-CHECKS = {
-    "kto.known_roles": "every role is system, user, assistant or tool",
-    "kto.non_empty_turns": "every turn of the prompt and of the completion says something",
-    "kto.roles_alternate": "after an optional system turn, user and assistant take turns; the completion follows the user",
+CHECKS = shared_checks("kto", "every turn of the prompt and of the completion", "; the completion follows the user") | {
     "kto.prompt_ends_with_user": "the prompt's last turn is the user's or a tool's",
     "kto.ends_with_assistant": "the completion ends with the assistant's turn",
     "kto.label_present": "the label is true or false, not missing",
 }
+WARNINGS = {
+    "kto.both_classes": "rows of both labels are there, as KTO learns from the contrast",
+    "kto.class_balance": "the weight of true against false rows is 1 to 4/3, as TRL recommends; else the weights to set",
+} | shared_warnings("kto")
+BALANCE = (1, 4 / 3)  # TRL's guide of KTO: desirable_weight * true rows / (undesirable_weight * false rows)
 PROMPT = message_schema("kto").add_columns({"ends": pa.Column(bool, check("kto.prompt_ends_with_user", is_true))})
 COMPLETION = message_schema("kto").add_columns({"ends": pa.Column(bool, check("kto.ends_with_assistant", is_true))})
 LABEL = pa.DataFrameSchema({"labelled": pa.Column(bool, check("kto.label_present", is_true))})
@@ -45,3 +51,41 @@ def failing(table):
             empty_failures(table["completion"], "kto.ends_with_assistant", "completion"),
         ]
     )
+
+
+def measured(table):
+    """What `warnings_of` needs to know of each row of a table."""
+    return pl.DataFrame(
+        {"label": pl.from_arrow(table["label"]), "mojibake": mojibake(table, ["prompt", "completion"])},
+        schema={"label": pl.Boolean, "mojibake": pl.Boolean},
+    )
+
+
+def warnings_of(rows, prompts):
+    """(name, what is unusual) of a whole dataset: see `validators/sft.py`. Raises Problems where a class is missing."""
+    return [
+        *balance_warning(int(rows["label"].sum()), int((~rows["label"]).sum())),
+        *mojibake_warning("kto", rows),
+        *repeated_warning("kto", len(rows), prompts),
+    ]
+
+
+def balance_warning(true, false):
+    """The weights to set where one class outweighs the other."""
+    if not true and not false:
+        return []
+    if not true or not false:
+        found = f"all {true + false:,} rows have label {str(bool(true)).lower()}"
+        hint = "KTO learns from the contrast: add rows of the other label, or train with sft on the good ones"
+        raise Problems([Problem("kto.both_classes", found, "rows with label true and rows with label false", hint)])
+    low, high = BALANCE
+    if low <= true / false <= high:
+        return []
+    text = f"{true:,} true and {false:,} false rows; set desirable_weight {weights(false / true)} or"
+    text += f" undesirable_weight {weights(true / false / high)} in the step's args, not both"
+    return [("kto.class_balance", text)]
+
+
+def weights(low):
+    """From the lowest weight that is recommended to the highest."""
+    return f"{low:.2f} to {low * BALANCE[1]:.2f}"

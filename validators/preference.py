@@ -13,19 +13,24 @@ from validators._messages import (
     ends_with,
     flatten,
     is_true,
+    lengths,
     message_schema,
+    mojibake,
     row_failures,
+    shared_checks,
     turn_failures,
 )
+from validators._warnings import mojibake_warning, repeated_warning, shared_warnings
 
-CHECKS = {
-    "preference.known_roles": "every role is system, user, assistant or tool",
-    "preference.non_empty_turns": "every turn of the prompt and of both answers says something",
-    "preference.roles_alternate": "after an optional system turn, user and assistant take turns; answers follow the user",
+CHECKS = shared_checks("preference", "every turn of the prompt and of both answers", "; answers follow the user") | {
     "preference.prompt_ends_with_user": "the prompt's last turn is the user's or a tool's",
     "preference.ends_with_assistant": "both answers end with the assistant's turn",
-    "preference.chosen_differs": "chosen and rejected differ in more than white space and case",
+    "preference.chosen_differs": "chosen and rejected differ in more than white space, case and Unicode composition",
 }
+WARNINGS = {
+    "preference.length_bias": "neither side is the longer one in over 65% of pairs; else length is what is learned"
+} | shared_warnings("preference")
+BIAS = 0.65
 PROMPT = message_schema("preference").add_columns(
     {"ends": pa.Column(bool, check("preference.prompt_ends_with_user", is_true))}
 )
@@ -51,8 +56,8 @@ def failing(table):
 
 
 def folded(turns, rows):
-    """What each answer says and calls, case and white space folded, (rows,) strings."""
-    text = pl.col("content").str.to_lowercase().str.replace_all(r"\s+", " ").str.strip_chars()
+    """What each answer says and calls, Unicode composition, case and white space folded, (rows,) strings."""
+    text = pl.col("content").str.normalize("NFC").str.to_lowercase().str.replace_all(r"\s+", " ").str.strip_chars()
     said = turns.group_by("row", maintain_order=True).agg(
         said=pl.format("{}:{}{}", "role", text, pl.col("calls").fill_null("")).str.join("\n")
     )
@@ -61,3 +66,35 @@ def folded(turns, rows):
         .join(said, on="row", how="left")["said"]
         .fill_null("")
     )
+
+
+def measured(table):
+    """What `warnings_of` needs to know of each row of a table."""
+    return pl.DataFrame(
+        {
+            "mojibake": mojibake(table, ["prompt", "chosen", "rejected"]),
+            "chosen": lengths(table["chosen"]),
+            "rejected": lengths(table["rejected"]),
+        }
+    )
+
+
+def warnings_of(rows, prompts):
+    """(name, what is unusual) of a whole dataset: see `validators/sft.py`."""
+    return [
+        *bias_warning(rows),
+        *mojibake_warning("preference", rows),
+        *repeated_warning("preference", len(rows), prompts),
+    ]
+
+
+def bias_warning(rows):
+    """How much longer one side is, where it is the longer one in most pairs."""
+    longer, shorter = (rows["chosen"] > rows["rejected"]).sum(), (rows["chosen"] < rows["rejected"]).sum()
+    if max(longer, shorter) <= BIAS * len(rows):
+        return []
+    ratio = (rows["chosen"] / rows["rejected"]).median()
+    text = (
+        f"chosen is longer in {longer / len(rows):.1%} of {len(rows):,} pairs and shorter in {shorter / len(rows):.1%}"
+    )
+    return [("preference.length_bias", f"{text}; median of chosen / rejected length {ratio:.2f}")]

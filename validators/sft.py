@@ -6,14 +6,23 @@
 import pandera.polars as pa
 import polars as pl
 
-from validators._messages import check, empty_failures, ends_with, flatten, is_true, message_schema, turn_failures
+from validators._messages import (
+    check,
+    empty_failures,
+    ends_with,
+    flatten,
+    is_true,
+    message_schema,
+    mojibake,
+    shared_checks,
+    turn_failures,
+)
+from validators._warnings import mojibake_warning, repeated_warning, shared_warnings
 
-CHECKS = {
-    "sft.known_roles": "every role is system, user, assistant or tool",
-    "sft.non_empty_turns": "every turn says something",
-    "sft.roles_alternate": "after an optional system turn, user and assistant take turns, the user first",
-    "sft.ends_with_assistant": "the last turn is the assistant's",
+CHECKS = shared_checks("sft", order=", the user first") | {
+    "sft.ends_with_assistant": "the last turn is the assistant's"
 }
+WARNINGS = shared_warnings("sft")
 SCHEMA = message_schema("sft").add_columns({"ends": pa.Column(bool, check("sft.ends_with_assistant", is_true))})
 
 
@@ -26,3 +35,16 @@ def failing(table):
             empty_failures(table["messages"], "sft.ends_with_assistant", "messages"),
         ]
     )
+
+
+def measured(table):
+    """What `warnings_of` needs to know of each row of a table."""
+    return pl.DataFrame({"mojibake": mojibake(table, ["messages"])})
+
+
+def warnings_of(rows, prompts):
+    """(name, what is unusual) of a whole dataset.
+
+    rows: what `measured` gave of every row that passed. prompts: how many different prompts they have.
+    """
+    return [*mojibake_warning("sft", rows), *repeated_warning("sft", len(rows), prompts)]

@@ -1,0 +1,262 @@
+"""`tilth inspect`: what a raw file or folder is, and what it can become, before anything is built.
+
+Reads a sample with the readers, shapes and checks of the build itself, so that what it says is what a build will do.
+"""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+KINDS = ("sft", "preference", "kto", "grpo")
+# the kind that a shape is by nature; any other is supervised
+NATURE = {"preference": "preference", "openai_preference": "preference", "feedback": "kto", "verifiable": "grpo"}
+RECORDS, TOKENIZED_ROWS, FIRST_PROBLEMS = 20_000, 1_000, 5
+Raw = Annotated[str, typer.Argument(metavar="PATH", help="A raw file, or a folder of raw files.")]
+
+
+def main(context: typer.Context, path: Raw):
+    """Tell what a raw file or folder is and can become, with its `datasets:` entry, before anything is built."""
+    from stages._tables import shown
+
+    raw = located(path, context.obj)
+    found = sampled(raw)
+    for file in found["files"]:
+        print(f"{shown(file['path'], 200)}: {file['what']}")
+        for line in (file["shapes"] or file["fault"]).splitlines():
+            print(f"  {shown(line, 400)}")
+    kind = fitting(found)
+    checked = examine(found, kind)
+    for line in report(found, kind, checked):
+        print(line)
+    print()
+    for line in entry(raw, kind).splitlines():
+        print(shown(line, 2000))
+
+
+def located(path, start=None):
+    """The path that the user means, relative to the project where it is inside. Raises Problems if it is not there."""
+    from validators._problems import Problem, Problems
+
+    whole = (start or Path.cwd()) / path
+    if not path or not whole.exists():
+        hint = "the path is relative to where you are"
+        raise Problems([Problem(path or "PATH", "does not exist", "a raw file or a folder of them", hint)])
+    root, whole = Path.cwd().resolve(), whole.resolve()
+    return whole.relative_to(root) if whole.is_relative_to(root) and whole != root else whole
+
+
+# -- what is there ------------------------------------------------------------------------------------------------
+
+
+def sampled(raw):
+    """The first records of each file, and what each file is.
+
+    {files: [{path, what, shapes, fault}], records: [(path, record)], shapes: Counter, kinds: Counter, whole: bool}.
+    Raises Problems where there is no file, or none that can be read.
+    """
+    from collections import Counter
+
+    from stages._readers import raw_files
+    from validators._problems import Problem, Problems
+
+    try:
+        files = raw_files(str(raw), str(raw))
+    except Problems as error:
+        raise Problems([Problem(p.where, p.found, p.expected, "put raw data there") for p in error.problems]) from None
+    found = {"files": [], "records": [], "shapes": Counter(), "kinds": Counter(), "whole": True}
+    problems, most = [], max(100, RECORDS // len(files))
+    for file in files:
+        look_at(file, most, found, problems)
+    if len(problems) == len(files):
+        raise Problems(problems)
+    return found
+
+
+def look_at(file, most, found, problems):
+    """Add one file to `found`; what makes it unreadable to `problems`."""
+    from collections import Counter
+    from itertools import islice
+
+    from stages._readers import container, records
+    from stages._shapes import Unreadable, rows_of, shape_of
+    from validators._problems import Problems
+
+    seen, what, fault, count = Counter(), "unreadable", "", 0
+    try:
+        what = f"{container(file)}, {encoding(file)}, {file.stat().st_size:,} bytes"
+        for count, record in enumerate(islice(records(file), most + 1), 1):
+            if count > most:
+                found["whole"] = False
+                break
+            found["records"].append((file.as_posix(), record))
+            seen[shape_of(record.value) or "unknown" if record.value is not None else "unreadable"] += 1
+            for kind in KINDS if record.value is not None else ():
+                try:
+                    rows_of(record.value, kind)
+                except Unreadable:
+                    continue
+                found["kinds"][kind] += 1
+    except Problems as error:
+        problems += error.problems
+        fault = str(error)
+    found["shapes"] += seen
+    shapes = ", ".join(f"{number:,} {shape}" for shape, number in seen.most_common())
+    shapes += f" (the first {most:,} records)" if count > most else ""
+    found["files"].append({"path": file.as_posix(), "what": what, "shapes": shapes, "fault": fault})
+
+
+def encoding(file):
+    """How the text of a file is written, by its first bytes."""
+    head = file.read_bytes() if file.stat().st_size < 65536 else file.open("rb").read(65536)
+    if head.startswith((b"\x1f\x8b", b"\x28\xb5\x2f\xfd", b"PAR1")):
+        return "binary"
+    ends = "CRLF line ends" if b"\r\n" in head else ""
+    return ", ".join(filter(None, ["UTF-8 with BOM" if head.startswith(b"\xef\xbb\xbf") else "UTF-8", ends]))
+
+
+def fitting(found):
+    """The kind that most records are by nature. Raises Problems where no record has a known shape."""
+    from collections import Counter
+
+    from stages._tables import shown
+    from validators._problems import Problem, Problems
+
+    natures = Counter()
+    for shape, count in found["shapes"].items():
+        if shape not in ("unknown", "unreadable"):
+            natures[NATURE.get(shape, "sft")] += count
+    able = [kind for kind, _ in natures.most_common() if found["kinds"][kind]]
+    if able:
+        return able[0]
+    source, record = found["records"][0] if found["records"] else (found["files"][0]["path"], None)
+    keys = ", ".join(sorted(record.value)) if record and record.value else "none that can be read"
+    hint = "README.md lists the shapes; rename the keys"
+    raise Problems([Problem(shown(source, 200), f"the first record's keys: {shown(keys)}", "a known shape", hint)])
+
+
+# -- what it becomes ----------------------------------------------------------------------------------------------
+
+
+def examine(found, kind):
+    """The sample through the shapes and checks of a build: {rows, rejects, warnings, characters}."""
+    import importlib
+
+    from stages._shapes import Unreadable, identify, rows_of
+    from stages._tables import MESSAGES, row_schema, to_table
+    from stages.validate import examined, warnings_of
+    from validators._messages import lengths
+    from validators._problems import Problems
+
+    rows, rejects = [], []
+    for source, record in found["records"]:
+        check, detail = record.fault or (None, None)
+        if not check:
+            try:
+                for row in rows_of(record.value, kind):
+                    rows.append(row | identify(row, kind) | {"source": source, "line": record.line})
+                continue
+            except Unreadable as error:
+                check, detail = error.check, error.detail
+        rejects.append({"source": source, "line": record.line, "check": check, "detail": detail})
+    table = to_table(rows, row_schema(kind, keys=True))
+    invalid, measures = examined(table, importlib.import_module(f"validators.{kind}"))
+    try:
+        warnings = warnings_of(measures, kind)
+    except Problems as error:
+        warnings = {problem.where: f"{problem.found}; this stops a build" for problem in error.problems}
+    columns = [field.name for field in table.schema if field.type == MESSAGES]
+    return {
+        "table": table,
+        "rejects": rejects + invalid.to_pylist(),
+        "warnings": warnings,
+        "characters": sum(lengths(table[column]) for column in columns),
+    }
+
+
+def report(found, kind, checked):
+    """The lines that say what the sample becomes."""
+    from stages._tables import shown
+
+    records, rejects = len(found["records"]), checked["rejects"]
+    able = ", ".join(f"{k} {found['kinds'][k]:,}" for k in KINDS if found["kinds"][k])
+    yield f"\n{records:,} records looked at{'' if found['whole'] else ', the first of each file'}; can become: {able}"
+    yield f"as kind {kind}: {checked['table'].num_rows:,} rows, {len(rejects):,} rejected ({len(rejects) / records:.1%})"
+    if len(rejects) > 0.05 * records:
+        yield "  a build stops at more than 5%: mend the data, or set max_reject_share"
+    yield f"characters a row: {spread(checked['characters'])}"
+    yield tokens(checked["table"])
+    for check, text in checked["warnings"].items():
+        yield f"warning: {check}: {text}"
+    for reject in rejects[:FIRST_PROBLEMS]:
+        yield f"{shown(reject['source'], 200)}:{reject['line']}: {reject['check']}: {shown(reject['detail'], 200)}"
+    if len(rejects) > FIRST_PROBLEMS:
+        yield f"{len(rejects) - FIRST_PROBLEMS:,} more are rejected"
+
+
+def spread(numbers):
+    import numpy as np
+
+    if not len(numbers):
+        return "no rows"
+    half, most = np.percentile(numbers, [50, 95], method="nearest")
+    return f"p50 {half:,}, p95 {most:,}, max {max(numbers):,}"
+
+
+def tokens(table):
+    """How many tokens the base model makes of a row's text, where the base model is built."""
+    if not Path("models/base/tokenizer_config.json").exists():
+        return "tokens a row: unknown until the base model is there: dvc repro base"
+    from stages._models import load_tokenizer
+    from stages._tables import MESSAGES
+
+    columns = [field.name for field in table.schema if field.type == MESSAGES]
+    rows = table.slice(0, TOKENIZED_ROWS).select(columns).to_pylist()
+    if not rows:
+        return "tokens a row: no rows"
+    texts = ["\n".join(turn["content"] or "" for turns in row.values() for turn in turns) for row in rows]
+    counts = [len(ids) for ids in load_tokenizer()(texts, add_special_tokens=False, verbose=False)["input_ids"]]
+    return f"tokens a row, without the template, in the first {len(rows):,} rows: {spread(counts)}"
+
+
+# -- the entry ----------------------------------------------------------------------------------------------------
+
+
+def entry(raw, kind):
+    """One line for `datasets:` of params.yaml. Data outside the project is to be copied into it first."""
+    import shlex
+
+    inside = raw if not raw.is_absolute() else Path("data/raw", raw.name)
+    name, taken = name_of(raw), datasets_there()
+    if taken.get(name, {}).get("raw") == inside.as_posix():
+        return f"params.yaml has it: datasets.{name}"
+    while name in taken:
+        name += "_new"
+    line = f"  {name}: {{kind: {kind}, raw: {quoted(inside.as_posix())}}}"
+    first = "" if inside == raw else f"first: cp -r {shlex.quote(str(raw))} data/raw/\n\n"
+    return f"{first}to paste under `datasets:` in params.yaml:\n\n{line}"
+
+
+def datasets_there():
+    """The datasets of params.yaml, if there is one."""
+    from validators.params import mapping, read
+
+    datasets = mapping(read(), "datasets") if Path("params.yaml").exists() else {}
+    return {name: dataset for name, dataset in datasets.items() if isinstance(dataset, dict)}
+
+
+def name_of(raw):
+    """A name that params.yaml takes, from that of the file."""
+    import re
+
+    name = re.sub(r"[^a-z0-9]+", "_", raw.name.split(".")[0].lower()).strip("_")
+    # YAML takes a bare null, true or false for a value
+    return name if name[:1].isalpha() and name not in ("null", "true", "false") else f"data_{name}".strip("_")
+
+
+def quoted(text):
+    """A text as YAML, in quotes where YAML would take it for something else."""
+    import json
+    import re
+
+    return text if re.fullmatch(r"[A-Za-z][\w./-]*/[\w./-]+", text, re.ASCII) else json.dumps(text, ensure_ascii=False)

@@ -1,0 +1,189 @@
+"""`tilth recommend`: which method fits the data that is there, why, and the `steps:` entry to paste.
+
+With data, from its kinds; without, from four questions. The reasons are those of TRL's and Unsloth's guides.
+"""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+Data = Annotated[
+    str | None, typer.Argument(metavar="[PATH]", help="A raw file or folder instead of params.yaml's data.")
+]
+Pairs = Annotated[bool | None, typer.Option(help="There are pairs: of two answers, the better one is known.")]
+Labels = Annotated[bool | None, typer.Option(help="There are single answers with thumbs up or down.")]
+Verifiable = Annotated[bool | None, typer.Option(help="Answers can be verified: a truth and a reward function.")]
+OneStage = Annotated[bool | None, typer.Option(help="One training alone, without supervised fine-tuning before.")]
+QUESTIONS = {
+    "preference": "Do you have pairs of answers, of which the better one is known?",
+    "kto": "Do you have single answers with thumbs up or down?",
+    "grpo": "Can a program tell whether an answer is right (a ground truth and a reward function)?",
+    "one_stage": "Do you want one training alone, without supervised fine-tuning before it?",
+}
+NAMES = {"sft": "chat", "preference": "pairs", "kto": "feedback", "grpo": "problems"}
+# rates and sizes for real models; `methods:` in params.yaml has those of the tiny one
+ARGS = {
+    "sft": "args: {learning_rate: 2.0e-4, num_train_epochs: 2}",
+    "dpo": "args: {beta: 0.1, learning_rate: 5.0e-6}",
+    "orpo": "args: {beta: 0.1, learning_rate: 8.0e-6}",
+    "kto": "args: {beta: 0.1, learning_rate: 5.0e-6}",
+    "grpo": "rewards: [exact_match], args: {num_generations: 8, learning_rate: 1.0e-5}",
+}
+WHY = {
+    "sft": "there are conversations to imitate, and nothing that says which of two answers is better",
+    "dpo": "there are pairs, and a supervised model to start from: DPO sharpens what SFT taught",
+    "orpo": "there are pairs and one stage is wanted: ORPO learns the answer and the preference at once",
+    "kto": "there are single answers with thumbs up or down: KTO needs no pairs",
+    "grpo": "answers can be verified: GRPO lets the model try, and rewards what is right",
+}
+TRADE_OFFS = {
+    "sft": "the simplest and the most stable; it can only be as good as its answers, and learns nothing from bad ones",
+    "dpo": "stable and cheap, no sampling; keeps a reference model in memory (not with LoRA), learns length bias too",
+    "orpo": "no reference model and half the steps; needs more pairs than DPO, and its chosen answers must be good ones",
+    "kto": "takes feedback as users give it; weaker than DPO where pairs exist, and the classes must be in balance",
+    "grpo": "can pass its data; slow, as it generates in training, and a reward that can be cheated will be cheated",
+}
+PIPELINES = {
+    "sft": ("SFT", "good answers, and nothing else"),
+    "dpo": ("SFT + DPO", "good answers, then pairs"),
+    "kto": ("SFT + KTO", "good answers, then thumbs up or down"),
+    "grpo": ("SFT + GRPO", "the form of an answer first, then a reward for right ones"),
+    "orpo": ("ORPO alone", "pairs, in one stage"),
+}
+METHOD = {"kto": "kto", "grpo": "grpo", "sft": "sft"}
+
+
+def main(
+    context: typer.Context,
+    path: Data = None,
+    pairs: Pairs = None,
+    labels: Labels = None,
+    verifiable: Verifiable = None,
+    one_stage: OneStage = None,
+):
+    """Recommend a method for the data that is there (or for four answers), with its `steps:` entry."""
+    answers = {"preference": pairs, "kto": labels, "grpo": verifiable}
+    if path is not None:
+        data = data_at(path, context.obj)
+    elif any(answer is not None for answer in answers.values()):
+        data = imagined(answers)
+    elif not (data := data_of_params()):
+        answers = ask(QUESTIONS if one_stage is None else {key: QUESTIONS[key] for key in answers})
+        data, one_stage = imagined(answers), answers.get("one_stage", one_stage)
+    from stages._tables import shown
+
+    for line in "\n".join(advice(data, bool(one_stage))).split("\n"):
+        print(shown(line, 2000))
+
+
+def choose(kinds, one_stage):
+    """The method that fits the kinds of data that are there."""
+    if "preference" in kinds:
+        return "orpo" if one_stage else "dpo"
+    return METHOD[next((kind for kind in ("kto", "grpo") if kind in kinds), "sft")]
+
+
+# -- the data -----------------------------------------------------------------------------------------------------
+
+
+def data_of_params():
+    """{kind: (name, raw)} of the first dataset of each kind in params.yaml whose raw data is there."""
+    from validators.params import mapping, read
+
+    found = {}
+    for name, dataset in mapping(read(), "datasets").items() if Path("params.yaml").exists() else ():
+        kind, raw = (dataset.get("kind"), dataset.get("raw")) if isinstance(dataset, dict) else (None, None)
+        if kind in NAMES and isinstance(raw, str) and Path(raw).exists():
+            found.setdefault(kind, (name, None))
+    return found
+
+
+def data_at(path, start):
+    """{kind: (name, raw)} of a raw file or folder."""
+    from commands.inspect import fitting, located, name_of, sampled
+
+    raw = located(path, start)
+    kind = fitting(sampled(raw))
+    inside = raw if not raw.is_absolute() else Path("data/raw", raw.name)
+    return {kind: (name_of(raw), inside.as_posix())}
+
+
+def imagined(answers):
+    """{kind: (name, raw)} of data that is said to be there; conversations always are."""
+    kinds = ["sft", *(kind for kind in ("preference", "kto", "grpo") if answers.get(kind))]
+    return {kind: (NAMES[kind], f"data/raw/{NAMES[kind]}") for kind in kinds}
+
+
+def ask(questions):
+    """{question: answer}, asked at the terminal. Raises Problems where nobody answers."""
+    from validators._problems import Problem, Problems
+
+    try:
+        return {key: typer.confirm(text, default=False) for key, text in questions.items()}
+    except typer.Abort:
+        hint = "--pairs/--no-pairs, --labels, --verifiable, --one-stage; or tilth recommend PATH"
+        raise Problems([Problem("tilth recommend", "no data and no answers", "answers or options", hint)]) from None
+
+
+# -- the advice ---------------------------------------------------------------------------------------------------
+
+
+def advice(data, one_stage):
+    """The lines of a recommendation. data: {kind: (name, raw or None where params.yaml has it)}."""
+    method = choose(data, one_stage)
+    title, _ = PIPELINES[method]
+    yield f"recommended: {title}"
+    yield f"  why:        {WHY[method]}"
+    yield f"  trade-offs: {TRADE_OFFS[method]}"
+    if one_stage and method in ("kto", "grpo"):
+        yield "  one stage:  right where `base` is an instruct model; then leave out the step sft and start from base"
+    yield "\nthe usual pipelines:"
+    for name, (steps, what) in PIPELINES.items():
+        yield f"{'*' if name == method else ' ':>3} {steps:<11} {what}"
+    others = {"preference": "ORPO" if method == "dpo" else "DPO", "kto": "KTO", "grpo": "GRPO"}
+    also = [f"{others[kind]} ({data[kind][0]})" for kind in others if kind in data and METHOD.get(kind) != method]
+    if also:
+        yield f"\nthis data also allows {', '.join(also)}"
+    yield "\nto paste into params.yaml:\n"
+    yield from entries(data, method)
+
+
+def entries(data, method):
+    """The lines of `datasets:` that params.yaml lacks, and of `steps:`."""
+    kind = "preference" if method in ("dpo", "orpo") else method
+    used = {kind: data[kind]} if method == "orpo" else {"sft": data.get("sft") or made_of(data[kind]), kind: data[kind]}
+    if lines := [
+        line for used_kind, (name, raw) in used.items() if raw for line in [dataset(name, used_kind, raw, kind)]
+    ]:
+        yield "datasets:           # in addition to, or instead of, what is there"
+        yield from lines
+    yield "steps:              # instead of what is there"
+    if method == "orpo":
+        yield step("orpo", "orpo", "base", data[kind][0])
+        return
+    yield step("sft", "sft", "base", used["sft"][0])
+    if method != "sft":
+        yield step("align", method, "sft", data[kind][0])
+
+
+def made_of(source):
+    """A supervised dataset from the raw data of another kind, which holds good answers too."""
+    name, raw = source
+    if raw is None:
+        from validators.params import read
+
+        raw = read()["datasets"][name]["raw"]
+    return f"{name}_sft", raw
+
+
+def dataset(name, kind, raw, wanted):
+    from commands.inspect import quoted
+
+    # of rated completions, the bad ones are no supervised rows: they are rejected, by name, and may be many
+    share = ", max_reject_share: 0.9" if kind == "sft" and wanted == "kto" and name.endswith("_sft") else ""
+    return f"  {name}: {{kind: {kind}, raw: {quoted(raw)}{share}}}"
+
+
+def step(name, method, parent, of):
+    return f"  {name}: {{method: {method}, from: {parent}, dataset: {of}, {ARGS[method]}}}"

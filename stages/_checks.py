@@ -1,0 +1,78 @@
+"""Every check that can turn a record away, in one line each, and the page that lists them.
+
+    python -m stages._checks > docs/checks.md
+
+The checks of `validate` stand beside their code, in `validators/<kind>.py`; those of ingest and curate are here.
+"""
+
+import importlib
+
+KINDS = ("sft", "preference", "kto", "grpo")
+INGEST = {
+    "ingest.utf8": "the record is UTF-8",
+    "ingest.json": "the record is JSON",
+    "ingest.not_an_object": "the record is an object with keys, not a list or a single value",
+    "ingest.truncated": "the file goes on to its end; a compressed file that was cut off ends in such a record",
+    "ingest.parquet": "the row group can be read",
+    "ingest.csv": "the record is CSV: quotes are closed",
+    "ingest.csv_width": "the record has as many cells as the header",
+    "ingest.missing_key": "the record has the keys of a known shape",
+    "ingest.unsupported_key": "the record has no key that says something that no row can keep",
+    "ingest.wrong_type": "each key holds what its shape has there: text, a list of messages, true or false",
+    "ingest.multimodal": "the messages are text alone: no images, sound or video",
+    "ingest.two_system_turns": "a conversation has one system turn; `system:` adds none to one that has it",
+    "ingest.no_prompt": "a pair has a prompt, by itself or as what both conversations begin with",
+    "ingest.label_not_boolean": "the label is true or false",
+    "ingest.label_false": "the label is true, where a row of kind sft is made of a rated completion",
+    "ingest.wrong_kind": "the record has all that a row of the wanted kind needs; nothing is invented",
+    "ingest.ground_truth_pattern": "the pattern finds the ground truth in the answer",
+}
+CURATE = {
+    "curate.duplicate": "no earlier row says exactly the same; the detail names it",
+    "curate.contradiction": "no other row claims the opposite; of the two none is kept",
+    "curate.near_duplicate": "no earlier row says almost the same",
+    "curate.near_duplicate_of_eval": "a train row is not almost the same as an eval row",
+    "curate.benchmark": "no text of a benchmark is in the row; the detail names the benchmark's file and line",
+    "curate.mixed_out": "the row is in the share that `weights` and `max_rows` keep",
+}
+INTRODUCTION = """# The checks
+
+A record that fails one is in `data/rejected/<dataset>.parquet`, with the check's name, where it came from and what
+was wrong; `tilth ledger DATASET --check NAME` shows it. A record that fails several is rejected by the first.
+
+This page is made of the code: `python -m stages._checks > docs/checks.md`."""
+
+
+def every_check():
+    """{name: what it asks} of every check of a record, in the order of the stages."""
+    kinds = [importlib.import_module(f"validators.{kind}").CHECKS for kind in KINDS]
+    return {name: text for checks in (INGEST, *kinds, CURATE) for name, text in checks.items()}
+
+
+def every_warning():
+    """{name: what it asks} of every check of a dataset as a whole."""
+    kinds = [importlib.import_module(f"validators.{kind}").WARNINGS for kind in KINDS]
+    return {name: text for warnings in kinds for name, text in warnings.items()}
+
+
+def page():
+    """docs/checks.md."""
+    parts = [INTRODUCTION, section("`ingest`: a raw record becomes a row", INGEST)]
+    for kind in KINDS:
+        parts.append(section(f"`validate`, kind {kind}", importlib.import_module(f"validators.{kind}").CHECKS))
+    parts.append(section("`curate`: train, eval or neither", CURATE))
+    whole = "## A dataset as a whole\n\nNothing is rejected by these: `validate` prints a warning with the numbers.\n`kto.both_classes` alone stops the build."
+    return "\n\n".join([*parts, whole + "\n\n" + table("is usual", every_warning())])
+
+
+def section(title, checks):
+    return f"## {title}\n\n" + table("passes", checks)
+
+
+def table(what, checks):
+    rows = [f"| `{name}` | {text.replace('|', chr(92) + '|')} |" for name, text in checks.items()]
+    return "\n".join([f"| check | what {what} |", "|---|---|", *rows])
+
+
+if __name__ == "__main__":
+    print(page())

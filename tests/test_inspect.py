@@ -1,0 +1,177 @@
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+from ruamel.yaml import YAML
+
+from commands import inspect
+from validators._problems import Problems
+from validators.params import NAME, Dataset
+
+ROOT = Path(__file__).parents[1]
+CHAT = [json.dumps({"instruction": f"question {i}", "output": "a"}) for i in range(40)]
+PAIR = json.dumps({"prompt": "q", "chosen": "aaa", "rejected": "bbb"})
+RATED = [json.dumps({"prompt": "q", "completion": "a", "label": label}) for label in (True, False)]
+TRUTH = json.dumps({"question": "1 + 1?", "answer": "2"})
+
+
+@pytest.fixture
+def inspected(tmp_path, monkeypatch, capsys):
+    """What `tilth inspect` prints of a file with a name and lines."""
+    monkeypatch.chdir(tmp_path)
+
+    def inspected(name, *lines, path=None):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text("\n".join(lines), encoding="utf-8")
+        inspect.main(SimpleNamespace(obj=tmp_path), path or name)
+        return capsys.readouterr().out
+
+    return inspected
+
+
+def pasted(out):
+    """The entry that is to be pasted, read as YAML and by the schema of params.yaml."""
+    ((name, dataset),) = YAML(typ="safe", pure=True).load(out.split("in params.yaml:")[1]).items()
+    assert NAME.fullmatch(name)
+    Dataset.model_validate(dataset)
+    return name, dataset
+
+
+@pytest.mark.parametrize(
+    "lines, kind", [(CHAT, "sft"), ([PAIR], "preference"), (RATED, "kto"), ([TRUTH], "grpo"), ([*CHAT, PAIR], "sft")]
+)
+def test_the_entry_has_the_kind_that_most_records_are(inspected, lines, kind):
+    assert pasted(inspected("raw/data.jsonl", *lines)) == ("data", {"kind": kind, "raw": "raw/data.jsonl"})
+
+
+def test_container_encoding_size_and_shapes_are_told(inspected):
+    out = inspected("raw/data.jsonl", "\ufeff" + CHAT[0] + "\r", TRUTH, '{"what": 1}', "{")
+    assert out.splitlines()[0].startswith("raw/data.jsonl: jsonl, UTF-8 with BOM, CRLF line ends, ")
+    assert "1 alpaca, 1 verifiable, 1 unknown, 1 unreadable" in out
+    assert "4 records looked at; can become: sft 2, grpo 2" in out
+
+
+def test_lengths_are_in_characters_and_in_tokens_where_there_is_a_model(inspected):
+    out = inspected("raw/data.jsonl", '{"instruction": "four", "output": "x"}')
+    assert "characters a row: p50 5, p95 5, max 5" in out
+    assert "unknown until the base model is there: dvc repro base" in out
+
+
+def test_tokens_are_counted_with_the_base_model(inspected, tmp_path):
+    from stages._models import save_tiny
+
+    save_tiny(tmp_path / "models/base")
+    # a byte a token, and the line end between the turns
+    assert "in the first 1 rows: p50 6, p95 6, max 6" in inspected(
+        "raw/data.jsonl", '{"instruction": "four", "output": "x"}'
+    )
+
+
+def test_the_first_problems_have_their_lines_and_real_checks(inspected):
+    out = inspected("raw/data.jsonl", CHAT[0], "{", '{"instruction": "q", "output": " "}')
+    assert "raw/data.jsonl:2: ingest.json: " in out
+    assert "raw/data.jsonl:3: sft.non_empty_turns: messages[1] by 'assistant': every turn says something" in out
+    assert "2 rejected (66.7%)" in out and "a build stops at more than 5%" in out
+
+
+def test_only_a_sample_is_read_and_said_to_be_one(inspected, monkeypatch):
+    monkeypatch.setattr(inspect, "RECORDS", 100)
+    out = inspected("raw/data.jsonl", *CHAT, *CHAT, *CHAT)
+    assert "100 alpaca (the first 100 records)" in out and "100 records looked at, the first of each file" in out
+
+
+def test_a_folder_is_one_dataset(inspected, tmp_path):
+    (tmp_path / "raw").mkdir()
+    (tmp_path / "raw/a.csv").write_text("instruction,output\nq,a\n")
+    out = inspected("raw/b.jsonl", *CHAT, path="raw")
+    assert "raw/a.csv: csv" in out and "raw/b.jsonl: jsonl" in out
+    assert pasted(out) == ("raw", {"kind": "sft", "raw": "raw"})
+
+
+def test_a_file_that_cannot_be_read_does_not_hide_the_others(inspected, tmp_path):
+    (tmp_path / "raw").mkdir()
+    (tmp_path / "raw/a.jsonl").write_text("version https://git-lfs.github.com/spec/v1\n")
+    out = inspected("raw/b.jsonl", *CHAT, path="raw")
+    assert "a Git LFS pointer" in out and "40 records looked at" in out
+
+
+def test_warnings_of_the_dataset_are_told_too(inspected):
+    assert "kto.both_classes: all 1 rows have label true; this stops a build" in inspected("d.jsonl", RATED[0])
+
+
+@pytest.mark.parametrize(
+    "name", ["2024 final (v2).jsonl", "ÄÖ: {x}.jsonl", "a'b\"c.jsonl", "null", "[x].jsonl", "a\x9b2J\x7f.jsonl"]
+)
+def test_any_file_name_gives_valid_yaml(inspected, name):
+    assert pasted(inspected(name, *CHAT))[1]["raw"] == name
+
+
+def test_data_outside_the_project_is_to_be_copied_into_it(inspected, tmp_path, monkeypatch):
+    (tmp_path / "project").mkdir()
+    monkeypatch.chdir(tmp_path / "project")
+    out = inspected("my data.jsonl", *CHAT)
+    assert f"first: cp -r '{tmp_path}/my data.jsonl' data/raw/" in out
+    assert pasted(out) == ("my_data", {"kind": "sft", "raw": "data/raw/my data.jsonl"})
+
+
+def test_a_name_that_params_has_is_not_given_again(inspected, tmp_path):
+    (tmp_path / "params.yaml").write_text("datasets: {chat: {kind: sft, raw: raw/chat.jsonl}}")
+    assert "params.yaml has it: datasets.chat" in inspected("raw/chat.jsonl", *CHAT)
+    assert pasted(inspected("new/chat.jsonl", *CHAT))[0] == "chat_new"
+
+
+def test_a_missing_path_is_a_problem(inspected):
+    with pytest.raises(Problems, match="nope: does not exist"):
+        inspected("raw/data.jsonl", *CHAT, path="nope")
+
+
+def test_an_empty_folder_is_a_problem(inspected, tmp_path):
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(Problems, match="holds no file"):
+        inspected("raw/data.jsonl", *CHAT, path="empty")
+
+
+def test_an_empty_file_is_a_problem(inspected):
+    with pytest.raises(Problems, match="the file is empty"):
+        inspected("raw/data.jsonl", "")
+
+
+def test_records_of_no_known_shape_are_a_problem_that_names_their_keys(inspected):
+    with pytest.raises(Problems, match="the first record's keys: mystery"):
+        inspected("raw/data.jsonl", '{"mystery": 1}')
+
+
+def test_records_that_cannot_be_read_at_all_are_a_problem(inspected):
+    with pytest.raises(Problems, match="none that can be read"):
+        inspected("raw/data.json", "[1, 2]")
+
+
+def tilth(folder, *arguments):
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-m", "commands", *arguments]
+    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
+
+
+def test_the_path_is_relative_to_where_the_user_is(tmp_path):
+    (tmp_path / "params.yaml").write_text("datasets: {}")
+    (tmp_path / "raw").mkdir()
+    (tmp_path / "raw/data.jsonl").write_text(CHAT[0])
+    done = tilth(tmp_path / "raw", "inspect", "data.jsonl")
+    assert done.returncode == 0, done.stderr
+    assert "data: {kind: sft, raw: raw/data.jsonl}" in done.stdout
+
+
+def test_it_works_without_a_project_and_no_escape_code_passes(tmp_path):
+    (tmp_path / "\x1b[31mred.jsonl").write_text(
+        '{"instruction": "\\u001b[31mq", "output": "a"}\n{"\\u001b[2J": 1}\n{\x1b[0m', encoding="utf-8"
+    )
+    done = tilth(tmp_path, "inspect", ".")
+    assert done.returncode == 0, done.stderr
+    assert "\x1b" not in done.stdout + done.stderr and "sft.no_control_characters" in done.stdout
+    missing = tilth(tmp_path, "inspect", "\x1b[31mnope")
+    assert missing.returncode == 1 and "does not exist" in missing.stderr and "\x1b" not in missing.stderr
+    assert "Traceback" not in missing.stderr

@@ -1,0 +1,145 @@
+import json
+import shutil
+from itertools import product
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import typer
+from ruamel.yaml import YAML
+
+from commands import recommend
+from commands.recommend import choose
+from stages.check import check
+from validators._problems import Problems
+
+ROOT = Path(__file__).parents[1]
+FILES = {
+    "chat": {"instruction": "q", "output": "a"},
+    "pairs": {"prompt": "q", "chosen": "a", "rejected": "b"},
+    "feedback": {"prompt": "q", "completion": "a", "label": True},
+    "problems": {"question": "q", "answer": "a"},
+}
+
+
+def yaml():
+    return YAML(typ="safe", pure=True)
+
+
+@pytest.fixture
+def project(tmp_path, monkeypatch):
+    """A folder with raw data of every kind and params.yaml with a section of datasets."""
+    monkeypatch.chdir(tmp_path)
+    for name, record in FILES.items():
+        (tmp_path / "data/raw" / name).mkdir(parents=True)
+        (tmp_path / "data/raw" / name / "data.jsonl").write_text(json.dumps(record))
+    shutil.copyfile(ROOT / "params.yaml", tmp_path / "params.yaml")
+    return tmp_path
+
+
+@pytest.fixture
+def said(project, capsys):
+    def said(*arguments, **options):
+        recommend.main(SimpleNamespace(obj=project), *arguments, **options)
+        return capsys.readouterr().out
+
+    return said
+
+
+def pasted(project, out):
+    """params.yaml with what was printed pasted into it."""
+    params = yaml().load(ROOT / "params.yaml")
+    entry = yaml().load(out.split("to paste into params.yaml:")[1])
+    params["datasets"] |= entry.get("datasets", {})
+    params["steps"] = entry["steps"]
+    with open(project / "params.yaml", "w", encoding="utf-8") as file:
+        yaml().dump(params, file)
+    return entry
+
+
+@pytest.mark.parametrize(
+    "kinds, one_stage, method",
+    [
+        (["sft", "preference"], True, "orpo"),
+        (["sft", "preference"], False, "dpo"),
+        (["sft", "kto"], False, "kto"),
+        (["sft", "grpo"], False, "grpo"),
+        (["sft"], False, "sft"),
+        (["sft"], True, "sft"),
+        (["sft", "preference", "kto", "grpo"], False, "dpo"),
+    ],
+)
+def test_the_data_chooses_the_method(kinds, one_stage, method):
+    assert choose(kinds, one_stage) == method
+
+
+@pytest.mark.parametrize("pairs, labels, verifiable, one_stage", product([True, False], repeat=4))
+def test_whatever_is_answered_the_steps_pass_check(said, project, pairs, labels, verifiable, one_stage):
+    pasted(project, said(pairs=pairs, labels=labels, verifiable=verifiable, one_stage=one_stage))
+    check()
+
+
+@pytest.mark.parametrize("name", FILES)
+@pytest.mark.parametrize("one_stage", [True, False])
+def test_whatever_the_path_holds_the_steps_pass_check(said, project, name, one_stage):
+    pasted(project, said(f"data/raw/{name}", one_stage=one_stage))
+    check()
+
+
+def test_the_data_of_params_is_what_the_steps_name(said, project):
+    entry = pasted(project, said())
+    assert {name: step["dataset"] for name, step in entry["steps"].items()} == {"sft": "chat", "align": "pairs"}
+    assert "datasets" not in entry
+    check()
+
+
+def test_other_methods_that_the_data_allows_are_named(said):
+    assert "this data also allows ORPO (pairs), KTO (feedback), GRPO (problems)" in said()
+
+
+def test_the_pipelines_around_it_are_told_and_the_recommended_one_is_marked(said):
+    out = said(one_stage=True)
+    assert "recommended: ORPO alone" in out and "* ORPO alone" in out
+    for pipeline in ("SFT + DPO", "SFT + GRPO", "SFT + KTO"):
+        assert pipeline in out
+    assert "why: " in out and "trade-offs: " in out
+
+
+def test_without_conversations_supervised_rows_are_made_of_the_same_raw_data(said, project):
+    entry = pasted(project, said("data/raw/pairs"))
+    assert entry["datasets"]["pairs_sft"] == {"kind": "sft", "raw": "data/raw/pairs"}
+    assert entry["steps"]["sft"]["dataset"] == "pairs_sft"
+
+
+def test_without_data_four_questions_are_asked(said, project, monkeypatch):
+    (project / "params.yaml").unlink()
+    asked = []
+    monkeypatch.setattr(typer, "confirm", lambda text, default: asked.append(text) or "pairs" in text)
+    assert "recommended: SFT + DPO" in said()
+    assert len(asked) == 4
+
+
+def test_without_data_and_without_answers_it_is_a_problem(said, project, monkeypatch):
+    (project / "params.yaml").unlink()
+
+    def nobody(*_, **__):
+        raise typer.Abort
+
+    monkeypatch.setattr(typer, "confirm", nobody)
+    with pytest.raises(Problems, match=r"no data and no answers(.|\n)*--pairs/--no-pairs"):
+        said()
+
+
+def test_data_that_is_not_there_is_not_counted(said, project):
+    shutil.rmtree(project / "data/raw/pairs")
+    assert "recommended: SFT + KTO" in said()
+
+
+def test_a_missing_path_is_a_problem(said):
+    with pytest.raises(Problems, match="nope: does not exist"):
+        said("nope")
+
+
+def test_no_escape_code_of_a_name_passes(said, project):
+    (project / "\x1b[31mred.jsonl").write_text(json.dumps(FILES["chat"]))
+    assert "\x1b" not in said("\x1b[31mred.jsonl")

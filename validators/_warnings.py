@@ -1,0 +1,27 @@
+"""What is unusual in a dataset as a whole though each row is right. Nothing is rejected for it; `validate` prints it.
+
+repeated_warning("sft", 1000, 700) -> [("sft.repeated_prompts", "30.0% of 1,000 prompts repeat an earlier one")]
+"""
+
+# several answers to one prompt are what preference and kto data are made of
+REPEATED = {"sft": 0.1, "preference": 0.75, "kto": 0.75, "grpo": 0.1}
+
+
+def shared_warnings(kind):
+    """{warning: what it asks} of every kind."""
+    return {
+        f"{kind}.mojibake": "no text was read in a wrong encoding: U+FFFD, C1 control characters, `â€`",
+        f"{kind}.repeated_prompts": f"at most {REPEATED[kind]:.0%} of prompts repeat the prompt of an earlier row",
+    }
+
+
+def mojibake_warning(kind, rows):
+    count = int(rows["mojibake"].sum())
+    text = f"{count:,} of {len(rows):,} rows have text that was read in a wrong encoding"
+    return [(f"{kind}.mojibake", text)] if count else []
+
+
+def repeated_warning(kind, rows, prompts):
+    share = 1 - prompts / rows if rows else 0
+    text = f"{share:.1%} of {rows:,} prompts repeat an earlier one"
+    return [(f"{kind}.repeated_prompts", text)] if share > REPEATED[kind] else []
