@@ -5,7 +5,8 @@ params.yaml -> .build/params.ok (the same content always: what follows depends o
 
 from pathlib import Path
 
-from stages._readers import container, raw_files
+from stages._containers import container
+from stages._readers import raw_files
 from validators import params
 from validators._problems import Problem, Problems
 

@@ -103,7 +103,9 @@ def test_the_stage_reads_files_of_all_containers_in_the_order_of_their_paths(bui
 def test_the_stage_prints_its_account_and_the_shapes_that_it_saw(build, capsys):
     build({"raw/a.jsonl": f"{json.dumps(PAIR)}\n{json.dumps(CHAT)}\n{json.dumps(CHAT)}\n{{}}\n"})
     printed = capsys.readouterr().out
-    assert "raw/a.jsonl: 2 alpaca, 1 preference, 1 unknown" in printed
+    assert (
+        "raw/a.jsonl: JSON lines, 2 alpaca (keys instruction, output), 1 preference (keys chosen, rejected), 1 unknown"
+    ) in printed
     assert "ingest chat: 4 in = 3 rows + 1 rejected" in printed
 
 
@@ -139,8 +141,8 @@ def test_too_many_rejects_stop_the_build_and_leave_no_file(build, tmp_path):
 
 
 def test_a_file_that_cannot_be_read_stops_the_build_and_leaves_no_file(build, tmp_path):
-    with pytest.raises(Problems, match="the JSON does not parse"):
-        build({"raw/a.jsonl": json.dumps(CHAT) + "\n", "raw/b.json": "[{},]"})
+    with pytest.raises(Problems, match="packed with bzip2"):
+        build({"raw/a.jsonl": json.dumps(CHAT) + "\n", "raw/b.json": "BZh9"})
     assert list((tmp_path / "data/ingested").glob("*/*")) == []
 
 

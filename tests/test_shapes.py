@@ -4,7 +4,9 @@ import json
 
 import pytest
 
-from stages._shapes import CONVERT, READ, Unreadable, identify, normalised, rows_of, shape_of
+from stages._identity import identify, normalised
+from stages._shapes import CONVERT, READ, rows_of, shape_of
+from stages._turns import Unreadable
 
 
 def system(text):
@@ -56,6 +58,13 @@ SHAPES = [
     ("prompt_completion", "sft", {"prompt": "q", "completion": "a"}, CHAT),
     ("prompt_completion", "sft", {"prompt": [Q], "completion": [A]}, CHAT),
     ("prompt_completion", "sft", {"prompt": [Q], "completion": A}, CHAT),
+    ("query_response", "sft", {"query": "q", "response": "a", "history": []}, CHAT),
+    (
+        "query_response",
+        "sft",
+        {"question": "q", "response": "a", "history": [["h", "i"]], "system": "s"},
+        {"messages": [system("s"), user("h"), assistant("i"), user("q"), assistant("a")], "tools": None},
+    ),
     ("preference", "preference", {"prompt": "q", "chosen": "a", "rejected": "b"}, PAIR),
     ("preference", "preference", {"prompt": [Q], "chosen": [A], "rejected": [B]}, PAIR),
     ("preference", "preference", {"prompt": "q", "chosen": [Q, A], "rejected": [Q, B]}, PAIR),
