@@ -54,11 +54,13 @@ class Unpacked(io.RawIOBase):
             self.cut = f"the packed file ends here, in its middle (after {self.read_in:,} bytes)" * bool(self.unpacker)
             return False
         unpacker, self.unpacker = self.unpacker or _unpacker(self.start), None
+        before = unpacker.copy() if self.start == GZIP else None
         try:
             self.piece = unpacker.decompress(self.rest)
         except Exception as error:  # zlib.error, zstandard.ZstdError: no common class
+            self.piece = _up_to_the_damage(before, self.rest) if before else b""
             self.cut = f"the packed file is damaged from here on (within its first {self.read_in:,} bytes): {error}"
-            return False
+            return bool(self.piece)
         self.rest = unpacker.unused_data if unpacker.eof else b""
         self.unpacker = None if unpacker.eof else unpacker
         if unpacker.eof and not self.rest.strip(b"\0"):
@@ -86,12 +88,24 @@ def _unpacker(start):
     return zstandard.ZstdDecompressor().decompressobj()
 
 
+def _up_to_the_damage(unpacker, data):
+    """What zlib makes of packed bytes before the one that it cannot use; it gives nothing of a piece with such a byte."""
+    pieces = []
+    with contextlib.suppress(zlib.error):
+        for at in range(len(data)):
+            pieces.append(unpacker.decompress(data[at : at + 1]))
+    return b"".join(pieces)
+
+
 @contextlib.contextmanager
 def opened(path):
     """(file, unpacked) of a raw file: its bytes as a buffered file, and the Unpacked below it or None."""
     with open(path, "rb") as file:
         head = file.read(4)
-        start = next((magic for magic in (GZIP, ZSTD) if head.startswith(magic)), None)
+        start = next(
+            (magic for magic in (GZIP, ZSTD) if head.startswith(magic) or (len(head) > 1 and magic.startswith(head))),
+            None,
+        )
         if not start:
             file.seek(0)
             yield file, None
@@ -106,9 +120,7 @@ def container(path):
     """What a file is, from its first bytes. Raises Problems for what is not data."""
     with opened(path) as (file, unpacked):
         head = file.read(65536)
-        kind = _kind(path, head)
-        if kind == "braces":
-            kind = "jsonl" if _objects_end_in_their_lines(head, file) else "json"
+        kind = _kind(path, head) or _kind_of_text(head.removeprefix(BOM), file)
     return kind + ({GZIP: ".gz", ZSTD: ".zst"}[unpacked.start] if unpacked else "")
 
 
@@ -119,6 +131,7 @@ def described(kind):
 
 
 def _kind(path, head):
+    """What a file is by its magic bytes, or None for text. Raises Problems for what is not data."""
     if not head.removeprefix(BOM).strip():
         raise Problems([Problem(str(path), "the file is empty", "at least one record", "remove the file")])
     if head.startswith((GZIP, ZSTD)):
@@ -131,8 +144,7 @@ def _kind(path, head):
     if head.startswith((b"\xff\xfe", b"\xfe\xff")) or _mostly_not_utf8(head):
         hint = f"iconv -f ENCODING -t UTF-8 {path} > new; ENCODING is often UTF-16 or WINDOWS-1252"
         raise Problems([Problem(str(path), "the text is not UTF-8", "UTF-8", hint)])
-    head = head.removeprefix(BOM).lstrip()
-    return "json" if head.startswith(b"[") else "braces" if head.startswith(b"{") else "csv"
+    return None
 
 
 def _mostly_not_utf8(head):
@@ -151,11 +163,23 @@ def _is_utf8(line):
     return True
 
 
-def _objects_end_in_their_lines(head, file):
-    """False for one object printed over many lines; a broken first line does not make the others unreadable."""
-    *whole, last = head.removeprefix(BOM).split(b"\n")
-    lines = (line for line in [*whole, last + file.readline(), *islice(file, 1000)] if line.strip())
-    return _parses(next(lines)) or any(line.startswith(b"{") and _parses(line) for line in lines)
+def _kind_of_text(head, file):
+    """JSON lines, a JSON array or CSV; a broken first line does not make another container of the file."""
+    *whole, last = head.split(b"\n")
+    lines = [line for line in [*whole, last] if line.strip()]
+    if head.lstrip().startswith(b"{"):
+        # one object may be printed over many lines
+        lines = (line for line in [*whole, last + file.readline(), *islice(file, 1000)] if line.strip())
+        return "jsonl" if _parses(next(lines)) or any(map(_is_object, lines)) else "json"
+    objects = sum(map(_is_object, lines))
+    if head.lstrip().startswith(b"["):
+        # the last element of an array may well stand alone in its line
+        return "jsonl" if objects > (not _parses(lines[0])) else "json"
+    return "jsonl" if objects else "csv"
+
+
+def _is_object(line):
+    return line.startswith(b'{"') and _parses(line)
 
 
 def _parses(line):

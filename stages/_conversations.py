@@ -34,29 +34,45 @@ class Said(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class Plain(msgspec.Struct):
-    """A record of one of the three shapes."""
+    """A record of one of the three shapes; most others have an `id`, which says nothing."""
 
     messages: list[Turn] | Unset = UNSET
     conversations: list[Said] | Unset = UNSET
     instruction: str | Unset = UNSET
     output: str | Unset = UNSET
     input: str | Unset = UNSET
+    id: str | int | Unset | None = UNSET
 
 
 # keys that would make another shape or another row of a record are there to be noticed; all others say nothing
 OTHERS = sorted((KEYS | set(MEDIA)) - set(Plain.__struct_fields__) - {"question", "problem", "query", "context"})
-Noticing = msgspec.defstruct("Noticing", [(name, Other, UNSET) for name in OTHERS], bases=(Plain,))
+NOTICED = [(name, Other, UNSET) for name in OTHERS]
 UNSETS = (UNSET,) * len(OTHERS)
-DECODE = msgspec.json.Decoder(Noticing).decode
+STRICT = msgspec.json.Decoder(msgspec.defstruct("Strict", NOTICED, bases=(Plain,), forbid_unknown_fields=True)).decode
+LAX = msgspec.json.Decoder(msgspec.defstruct("Lax", NOTICED, bases=(Plain,))).decode
+WHOLE = msgspec.json.Decoder().decode
+
+
+def decoded(line):
+    """A line as a Plain record, or None where it is no such record, or has a fault."""
+    try:
+        try:
+            return STRICT(line)
+        except msgspec.ValidationError:
+            record = LAX(line)
+            # msgspec checks nothing of the fields that it skips: neither UTF-8 nor the range of numbers
+            line.isascii() or line.decode()
+            WHOLE(line)
+            return record
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None
 
 
 def turns_of(line):
     """(messages, shape) of a plain conversation, or None where the line must take the general way."""
-    try:
-        record = DECODE(line)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+    if (record := decoded(line)) is None:
         return None
-    messages, conversations, instruction, output, extra, *others = msgspec.structs.astuple(record)
+    messages, conversations, instruction, output, extra, _, *others = msgspec.structs.astuple(record)
     if tuple(others) != UNSETS:
         return None
     if messages is not UNSET:
@@ -98,8 +114,8 @@ class Columns:
                 asked = turn.content
         encoded = ENCODE(turns)
         self.ids.append(hashlib.sha256(b'{"kind":"sft","messages":%b,"tools":null}' % encoded).hexdigest())
-        key = normalised(asked).encode() if asked is not None else encoded
-        self.prompt_keys.append(hashlib.sha256(key).hexdigest())
+        key = normalised(asked if asked is not None else encoded.decode())
+        self.prompt_keys.append(hashlib.sha256(key.encode()).hexdigest())
         self.lines.append(line)
         self.calls += [None] * len(turns)
         self.tools.append(None)

@@ -46,17 +46,16 @@ def csv_records(path, lines, numbered):
 
 def names(path, line, cells):
     """The names of the columns. Raises Problems where they are doubled, or look like data."""
-    where, cells = f"{path}:{line}", [cell.strip() or str(number) for number, cell in enumerate(cells, 1)]
-    if doubled := sorted({cell for cell in cells if cells.count(cell) > 1}):
+    where, named = f"{path}:{line}", [cell.strip() for cell in cells if cell.strip()]
+    if doubled := sorted({cell for cell in named if named.count(cell) > 1}):
         hint = "name each column once"
         raise Problems([Problem(where, f"column names twice: {', '.join(map(repr, doubled))}", "names", hint)])
-    if not KEYS & set(cells) and any(len(cell) > NAME_CHARS or PROSE.search(cell) for cell in cells):
-        hint = (
-            "write a first line such as prompt,completion, or number the columns: `columns: {prompt: 1, completion: 2}`"
-        )
-        found = f"the first line looks like data, not like names: {cells[0][:NAME_CHARS]!r}"
+    if not KEYS & set(named) and any(len(cell) > NAME_CHARS or PROSE.search(cell) for cell in named):
+        hint = "write a first line such as prompt,completion, or number them: `columns: {prompt: 1, completion: 2}`"
+        found = f"the first line looks like data, not like names: {named[0][:NAME_CHARS]!r}"
         raise Problems([Problem(where, found, "the names of the columns", hint)])
-    return cells
+    # a column without a name goes by its number
+    return [cell.strip() or str(number) for number, cell in enumerate(cells, 1)]
 
 
 def _kept(lines, taken):

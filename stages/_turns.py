@@ -200,18 +200,24 @@ def prompt_of(record, key):
 
 
 def history_of(value):
-    """Earlier turns, given as pairs of question and answer or as messages; in CSV as JSON text of these."""
+    """Earlier turns, given as pairs or objects of question and answer, or as messages; in CSV as JSON text of these."""
     if isinstance(value, str) and value:
         value = _decoded(value, "history")
     if not value:
         return []
-    if isinstance(value, list) and all(isinstance(pair, list) and len(pair) == 2 for pair in value):
-        return [
-            turn
-            for i, (asked, answered) in enumerate(value)
-            for turn in (user(text_of(asked, f"history[{i}]")), assistant(text_of(answered, f"history[{i}]")))
-        ]
-    return turns_of(value, "history")
+    if not isinstance(value, list):
+        raise Unreadable("ingest.wrong_type", f"history: expected a list, found {type_of(value)}")
+    turns = []
+    for i, item in enumerate(value):
+        where = f"history[{i}]"
+        if isinstance(item, list) and len(item) == 2:
+            turns += [user(text_of(item[0], where)), assistant(text_of(item[1], where))]
+        elif isinstance(item, dict) and not item.keys() & {"role", "from"}:
+            turns += [user(text_of(first(item, PROMPT_KEYS), where))]
+            turns += [assistant(text_of(first(item, ("response", "answer")), where))]
+        else:
+            turns.append(turn_of(item, where))
+    return turns
 
 
 def with_system(turns, text):
