@@ -7,6 +7,8 @@ A shape is told by its keys. Each `read_<shape>` gives (kind, row) of the kind t
 leads from there to other kinds where nothing has to be invented. A record that does not fit raises Unreadable.
 """
 
+from functools import lru_cache
+
 import msgspec
 
 from stages._options import NONE, extracted, missing, renamed
@@ -55,10 +57,12 @@ def shape_of(record):
 
 def told(record):
     """(shape, the keys that told it), or (None, ()). A null counts as absent, but where nothing else fits."""
-    # a label of null is a label that is missing, which a validator names
-    shape, keys = _sign({key for key, value in record.items() if value is not None or key == "label"})
+    shape, keys = None, ()
+    if None in record.values():
+        # a label of null is a label that is missing, which a validator names
+        shape, keys = _sign(tuple(key for key, value in record.items() if value is not None or key == "label"))
     if shape is None:
-        shape, keys = _sign(record.keys())
+        shape, keys = _sign(tuple(record))
     if shape == "chatml" and (truth := next((key for key in TRUTH_KEYS if has(record, key)), None)):
         turns = record["messages"]
         last = turns[-1] if isinstance(turns, list) and turns else None
@@ -67,6 +71,7 @@ def told(record):
     return shape, keys
 
 
+@lru_cache(1024)
 def _sign(keys):
     for shape, *groups in SIGNS:
         found = [next((key for key in group if key in keys), None) for group in groups]
@@ -102,8 +107,9 @@ def rows_of(record, kind, options=NONE):
     shape = options.format or shape_of(record)
     if shape is None:
         raise Unreadable("ingest.missing_key", nearly(record) + missing(given, options.columns))
-    if media := next((key for key in MEDIA if _is_medium(record.get(key), key, shape)), None):
-        raise Unreadable("ingest.multimodal", f"{media}: only text can be trained on")
+    for key in sorted(record.keys() & MEDIA):
+        if _is_medium(record[key], key, shape):
+            raise Unreadable("ingest.multimodal", f"{key}: only text can be trained on")
     native, row = READ[shape](record)
     rows = [row]
     if native != kind:
@@ -190,8 +196,10 @@ def read_preference(record):
     # equal conversations share all: the last turn is the answer, and `chosen differs from rejected` will say so
     shared = min(shared, len(chosen) - 1, len(rejected) - 1)
     if key := next((key for key in keys if has(record, key)), None):
-        prompt = (hh_turns(record[key]) or prompt_of(record, key)) if key == "prompt" else prompt_of(record, key)
-        if hh_turns(record[key]) and prompt[-1] == assistant(""):
+        prompt = hh_turns(record[key])
+        if prompt is None:
+            prompt = prompt_of(record, key)
+        elif prompt[-1] == assistant(""):
             prompt = prompt[:-1]
         # a whole conversation repeats its prompt, perhaps behind a system turn; what is left is the answer
         at = next((i for i in range(shared - len(prompt) + 1) if chosen[i : i + len(prompt)] == prompt), None)

@@ -37,8 +37,8 @@ KEYS = {
     "instruction", "input", "context", "history", "label", "tools", "functions",
 }  # fmt: skip
 # they change what is to be learned from a turn, and no column keeps them
-TURN_UNSUPPORTED = ("reasoning_content", "reasoning", "thinking", "weight", "loss", "train")
-MEDIA = ("image", "images", "video", "videos", "audio", "audios")
+TURN_UNSUPPORTED = {"reasoning_content", "reasoning", "thinking", "weight", "loss", "train"}
+MEDIA = {"image", "images", "video", "videos", "audio", "audios"}
 HH_TURN = re.compile(r"(?:\A|\n\n)(Human|Assistant):")
 
 
@@ -96,9 +96,9 @@ def turn_of(turn, where):
     if not isinstance(turn, dict):
         raise Unreadable("ingest.wrong_type", f"{where}: expected an object, found {type_of(turn)}")
     role = text_of(first(turn, ("role", "from")), f"{where}.role")
-    for key in TURN_UNSUPPORTED if ROLES.get(role, role) == "assistant" else ():
+    for key in sorted(turn.keys() & TURN_UNSUPPORTED):
         # a weight of 1, loss: true and train: true say what holds anyway
-        if turn.get(key) not in (None, "", True):
+        if turn[key] not in (None, "", True) and ROLES.get(role, role) == "assistant":
             raise Unreadable("ingest.unsupported_key", f"{where}.{key}: no dataset can hold it; remove or inline it")
     calls = turn.get("tool_calls")
     if role == "function_call":
