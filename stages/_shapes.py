@@ -103,6 +103,8 @@ def nearly(record):
 
 def rows_of(record, kind, options=NONE):
     """The rows of `kind` that a record becomes: one, or two where a pair becomes KTO rows. Raises Unreadable."""
+    if options.columns and not any(str(name) in record for name in options.columns.values()):
+        raise Unreadable("ingest.missing_key", f"none of the columns{missing(record, options.columns)}")
     given, record = record, renamed(record, options.columns)
     shape = options.format or shape_of(record)
     if shape is None:

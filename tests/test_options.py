@@ -39,6 +39,13 @@ def test_a_column_that_a_record_has_not_is_named():
         rows_of(QUESTION, "grpo", Options(columns={"prompt": "question", "ground_truth": "answr"}))
 
 
+def test_a_record_with_none_of_the_columns_is_not_read_as_something_else():
+    record = {"instruction": "i", "output": "o"}
+    assert rows_of(record, "sft", Options(columns={"instruction": "instruction", "input": "more"}))
+    with pytest.raises(Unreadable, match="none of the columns; columns: not in this record: q"):
+        rows_of(record, "sft", Options(columns={"prompt": "q"}))
+
+
 def test_a_format_is_read_where_the_keys_tell_another_shape():
     record = {"instruction": "i", "output": "o", "prompt": "q", "completion": "a"}
     assert rows_of(record, "sft")[0]["messages"] == [user("i"), assistant("o")]
