@@ -121,6 +121,12 @@ def read_lines(part):
         yield from _numbered(io.BytesIO(file.read(part.end - part.start)), part.line)
 
 
+def packed_lines(path, rest):
+    """The same of a whole packed file; the record at which it is cut, if it is, goes to `rest`."""
+    with opened(path) as (file, unpacked):
+        yield from _numbered(_whole_lines(file, unpacked, rest), 1)
+
+
 def _numbered(lines, first):
     for number, line in enumerate(lines, first):
         if number == 1:

@@ -23,7 +23,7 @@ from stages._identity import identify
 from stages._options import NONE, options_of
 from stages._params import read_params
 from stages._parts import mapped, parts_of
-from stages._readers import raw_files, read_lines, record_of, records
+from stages._readers import packed_lines, raw_files, read_lines, record_of, records
 from stages._shapes import explained, rows_of
 from stages._tables import REJECTS, conserve, row_schema, stop_if_too_many, to_table, write, writing
 from stages._turns import Unreadable
@@ -88,15 +88,17 @@ def ingest_part(work, kind, options=NONE):
 
 def tables_of(part, kind, options=NONE):
     """(rows, rejects, records by shape) of a part, batch by batch."""
-    source = part.path.as_posix()
-    if part.container == "jsonl":
-        lines = read_lines(part)
+    source, rest = part.path.as_posix(), []
+    if part.container.startswith("jsonl"):
+        lines = read_lines(part) if part.container == "jsonl" else packed_lines(part.path, rest)
         while batch := list(islice(lines, BATCH_RECORDS)):
             yield (
                 plain_table(batch, source)
                 if kind == "sft" and options == NONE
                 else general_table([record_of(*line) for line in batch], kind, source, options)
             )
+        if rest:
+            yield general_table(rest, kind, source, options)
     else:
         reader = records(part.path, part.container, options.numbered)
         while batch := list(islice(reader, BATCH_RECORDS)):
