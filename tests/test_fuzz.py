@@ -55,7 +55,7 @@ RAW = [
 ]
 BYTES = [b"\x00", b"\xef\xbb\xbf", b"\r", b"\r\n", b"\n", b'"', b"\\", b"{", b"}", b"[", b"]", b",", b"\xff", b"\t"]
 MANY = settings(
-    max_examples=60, derandomize=True, deadline=None, database=None, suppress_health_check=list(HealthCheck)
+    max_examples=100, derandomize=True, deadline=None, database=None, suppress_health_check=list(HealthCheck)
 )  # fmt: skip
 
 
@@ -161,7 +161,7 @@ def conserved(found):
 
 @pytest.mark.parametrize("packed", PACKED)
 @pytest.mark.parametrize("container", CONTAINERS)
-@settings(MANY, max_examples=15)
+@settings(MANY, max_examples=25)
 @given(st.integers(0, 2**32))
 def test_a_damaged_file_loses_no_record_and_gives_no_traceback(tmp_path_factory, container, packed, seed):
     draw = random.Random(seed)
