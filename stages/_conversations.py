@@ -11,94 +11,90 @@ from itertools import accumulate
 import msgspec
 import pyarrow as pa
 
-from stages._shapes import ENCODE, ROLES, normalised
+from stages._identity import normalised
 from stages._tables import MESSAGES, row_schema
+from stages._turns import ENCODE, KEYS, MEDIA, ROLES
 
 UNSET, Unset = msgspec.UNSET, msgspec.UnsetType
 Other = msgspec.Raw | Unset
 
 
 # gc=False: structs of texts cannot form cycles, and the collector would visit millions of them
-class Turn(msgspec.Struct, gc=False):
-    """A message as it is hashed: role and content, in this order."""
+class Turn(msgspec.Struct, forbid_unknown_fields=True, gc=False):
+    """A message as it is hashed: role and content, in this order. One that has more takes the general way."""
 
     role: str
     content: str
-    tool_calls: Other = UNSET
 
 
-class Said(msgspec.Struct, gc=False):
+class Said(msgspec.Struct, forbid_unknown_fields=True, gc=False):
     """A ShareGPT message."""
 
     sender: str = msgspec.field(name="from")
     value: str
-    role: Other = UNSET
-    content: Other = UNSET
-    tool_calls: Other = UNSET
 
 
 class Plain(msgspec.Struct, gc=False):
-    """A record of one of the three shapes. Keys that would make another shape of it are there to be noticed."""
+    """A record of one of the three shapes; most others have an `id`, which says nothing."""
 
     messages: list[Turn] | Unset = UNSET
     conversations: list[Said] | Unset = UNSET
     instruction: str | Unset = UNSET
     output: str | Unset = UNSET
     input: str | Unset = UNSET
-    tools: Other = UNSET
-    system: Other = UNSET
-    response: Other = UNSET
-    prompt: Other = UNSET
-    completion: Other = UNSET
-    label: Other = UNSET
-    chosen: Other = UNSET
-    rejected: Other = UNSET
-    conversation: Other = UNSET
-    ground_truth: Other = UNSET
-    preferred_output: Other = UNSET
-    non_preferred_output: Other = UNSET
+    id: str | int | Unset | None = UNSET
 
 
-OTHERS = Plain.__struct_fields__[5:]
-DECODE = msgspec.json.Decoder(Plain).decode
+# keys that would make another shape or another row of a record are there to be noticed; all others say nothing
+OTHERS = sorted((KEYS | set(MEDIA)) - set(Plain.__struct_fields__) - {"question", "problem", "query", "context"})
+NOTICED = [(name, Other, UNSET) for name in OTHERS]
+UNSETS = (UNSET,) * len(OTHERS)
+STRICT = msgspec.json.Decoder(msgspec.defstruct("Strict", NOTICED, bases=(Plain,), forbid_unknown_fields=True)).decode
+LAX = msgspec.json.Decoder(msgspec.defstruct("Lax", NOTICED, bases=(Plain,))).decode
+WHOLE = msgspec.json.Decoder().decode
+
+
+def decoded(line):
+    """A line as a Plain record, or None where it is no such record, or has a fault."""
+    try:
+        try:
+            return STRICT(line)
+        except msgspec.ValidationError:
+            record = LAX(line)
+            # msgspec checks nothing of the fields that it skips: neither UTF-8 nor the range of numbers
+            line.isascii() or line.decode()
+            WHOLE(line)
+            return record
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None
 
 
 def turns_of(line):
     """(messages, shape) of a plain conversation, or None where the line must take the general way."""
-    try:
-        record = DECODE(line)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+    if (record := decoded(line)) is None:
         return None
-    for name in OTHERS:
-        if getattr(record, name) is not UNSET:
-            return None
-    messages, conversations, instruction = record.messages, record.conversations, record.instruction
+    messages, conversations, instruction, output, extra, _, *others = msgspec.structs.astuple(record)
+    if tuple(others) != UNSETS:
+        return None
     if messages is not UNSET:
         if conversations is not UNSET or instruction is not UNSET or not messages:
             return None
         for turn in messages:
-            if turn.tool_calls is not UNSET or turn.role == "function_call":
+            if turn.role == "function_call":
                 return None
             turn.role = ROLES.get(turn.role, turn.role)
-        return messages, "chatml"
+        return messages, "chatml (key messages)"
     if conversations is not UNSET:
         if instruction is not UNSET or not conversations:
             return None
-        turns = []
-        for said in conversations:
-            if (
-                said.tool_calls is not UNSET
-                or said.role is not UNSET
-                or said.content is not UNSET
-                or said.sender == "function_call"
-            ):
-                return None
-            turns.append(Turn(ROLES.get(said.sender, said.sender), said.value))
-        return turns, "sharegpt"
-    if instruction is UNSET or record.output is UNSET:
+        if any(said.sender == "function_call" for said in conversations):
+            return None
+        turns = [Turn(ROLES.get(said.sender, said.sender), said.value) for said in conversations]
+        return turns, "sharegpt (key conversations)"
+    if instruction is UNSET or output is UNSET:
         return None
-    asked = f"{instruction}\n{record.input}" if record.input else instruction
-    return [Turn("user", asked), Turn("assistant", record.output)], "alpaca"
+    asked = f"{instruction}\n{extra}" if extra else instruction
+    return [Turn("user", asked), Turn("assistant", output)], "alpaca (keys instruction, output)"
 
 
 class Columns:
@@ -119,8 +115,8 @@ class Columns:
                 asked = turn.content
         encoded = ENCODE(turns)
         self.ids.append(hashlib.sha256(b'{"kind":"sft","messages":%b,"tools":null}' % encoded).hexdigest())
-        key = normalised(asked).encode() if asked is not None else encoded
-        self.prompt_keys.append(hashlib.sha256(key).hexdigest())
+        key = normalised(asked if asked is not None else encoded.decode())
+        self.prompt_keys.append(hashlib.sha256(key.encode()).hexdigest())
         self.lines.append(line)
         self.calls += [None] * len(turns)
         self.tools.append(None)

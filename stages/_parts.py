@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from multiprocessing import get_context
 from pathlib import Path
 
-from stages._readers import container
+from stages._containers import container
 
 PART_BYTES = 32 * 2**20
 # below this, starting processes takes longer than the work

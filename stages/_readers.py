@@ -2,23 +2,25 @@
 
     records(path) -> Record(line, value, raw, fault)
 
-`line` is the 1-based line of a JSON lines or CSV record, the record's number in a JSON array. A record that cannot be
+`line` is the 1-based line of a JSON lines or CSV record, the record's number in a JSON array or Parquet. A record that cannot be
 read keeps its raw text and says why in `fault`: nothing is skipped but blank lines.
 """
 
-import csv
 import io
+import mmap
+import shutil
+import tempfile
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 
 import msgspec
 
+from stages._arrays import elements
+from stages._containers import BOM, container, opened
+from stages._csv import csv_records
 from validators._problems import Problem, Problems
 
-BOM = b"\xef\xbb\xbf"
-LFS = b"version https://git-lfs.github.com/spec/"
-csv.field_size_limit(2**31 - 1)
+PARQUET_ROWS = 1000
 
 
 @dataclass(slots=True)
@@ -63,7 +65,7 @@ def raw_files(raw, where="raw"):
                 Problem(
                     where,
                     f"{raw!r} holds no file",
-                    "at least one JSON, JSON lines or CSV file",
+                    "at least one JSON, CSV or Parquet file",
                     "put the data there, or remove the dataset from params.yaml",
                 )
             ]
@@ -75,71 +77,41 @@ def _hidden(path):
     return any(part.startswith(".") for part in path.parts)
 
 
-def container(path):
-    """`jsonl`, `json` or `csv`, from the first bytes of the file. Raises Problems for what is not data."""
-    with open(path, "rb") as file:
-        head = file.read(65536)
-    if not head.strip():
-        raise Problems([Problem(str(path), "the file is empty", "at least one record", "remove the file")])
-    if head.startswith(LFS):
-        raise Problems([Problem(str(path), "a Git LFS pointer, not the data", "the file itself", "git lfs pull")])
-    if head.startswith((b"\xff\xfe", b"\xfe\xff")) or _mostly_not_utf8(head):
-        raise Problems(
-            [
-                Problem(
-                    str(path),
-                    "the text is not UTF-8",
-                    "UTF-8",
-                    f"iconv -f ENCODING -t UTF-8 {path} > new; ENCODING is often UTF-16 or WINDOWS-1252",
-                )
-            ]
-        )
-    head = head.removeprefix(BOM).lstrip()
-    if head.startswith(b"["):
-        return "json"
-    return ("jsonl" if _objects_end_in_their_lines(path) else "json") if head.startswith(b"{") else "csv"
+def records(path, kind=None, numbered=False):
+    """Every record of a raw file, readable or not, in file order.
+
+    kind: its container, if that is known. numbered: a CSV has no line of names, its columns are "1", "2", ...
+    """
+    kind = (kind or container(path)).partition(".")[0]
+    with opened(path) as (file, unpacked):
+        if kind == "parquet":
+            yield from _parquet(path, file, unpacked)
+        elif kind == "json":
+            yield from _json(path, file, unpacked)
+        else:
+            rest = []
+            lines = _whole_lines(file, unpacked, rest)
+            if kind == "jsonl":
+                yield from (record_of(number, line) for number, line in _numbered(lines, 1))
+            else:
+                yield from (Record(*found) for found in csv_records(path, lines, numbered))
+            yield from rest
 
 
-def _mostly_not_utf8(head):
-    """True where lines that are not UTF-8 outnumber other lines with accents: a wrong encoding, not a broken record."""
-    lines = [line for line in head.split(b"\n") if not line.isascii()]
-    bad = sum(not _is_utf8(line) for line in lines)
-    return bad > len(lines) - bad and (bad > 1 or head.count(b"\n") < 4)
+def _whole_lines(file, unpacked, rest):
+    """The lines of a file; the line at which a packed file is cut goes to `rest`, as a record."""
+    number = 0
+    for number, line in enumerate(file, 1):
+        if unpacked and unpacked.cut and not line.endswith(b"\n"):
+            rest.append(_truncated(number, line, unpacked.cut))
+            return
+        yield line.removeprefix(BOM) if number == 1 else line
+    if unpacked and unpacked.cut:
+        rest.append(_truncated(number + 1, b"", unpacked.cut))
 
 
-def _is_utf8(line):
-    try:
-        line.decode()
-    except UnicodeDecodeError as error:
-        # the head of a file may cut its only line within a character
-        return error.end >= len(line) and len(line) - error.start < 4
-    return True
-
-
-def _objects_end_in_their_lines(path):
-    """False for one object printed over many lines; a broken first line does not make the others unreadable."""
-    with open(path, "rb") as file:
-        lines = [line for line in (raw.removeprefix(BOM) for raw in islice(file, 1000)) if line.strip()]
-    return _parses(lines[0]) or any(line.startswith(b"{") and _parses(line) for line in lines)
-
-
-def _parses(line):
-    try:
-        msgspec.json.decode(line)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return False
-    return True
-
-
-def records(path):
-    """Every record of a raw file, readable or not, in file order."""
-    readers = {"jsonl": _json_lines, "json": _json_array, "csv": _csv}
-    yield from readers[container(path)](path)
-
-
-def _json_lines(path):
-    with open(path, "rb") as file:
-        yield from (record_of(number, line) for number, line in _numbered(file, 1))
+def _truncated(number, raw, why):
+    return Record(number, None, raw.decode(errors="backslashreplace"), ("ingest.truncated", why))
 
 
 def read_lines(part):
@@ -149,34 +121,19 @@ def read_lines(part):
         yield from _numbered(io.BytesIO(file.read(part.end - part.start)), part.line)
 
 
-def _numbered(file, first):
-    for number, line in enumerate(file, first):
+def packed_lines(path, rest):
+    """The same of a whole packed file; the record at which it is cut, if it is, goes to `rest`."""
+    with opened(path) as (file, unpacked):
+        yield from _numbered(_whole_lines(file, unpacked, rest), 1)
+
+
+def _numbered(lines, first):
+    for number, line in enumerate(lines, first):
         if number == 1:
             line = line.removeprefix(BOM)
         # only "\n" ends a line: a lone "\r" is data, and "\r\n" is white space to JSON
         if (line := line.rstrip(b"\r\n")) and not line.isspace():
             yield number, line
-
-
-def _json_array(path):
-    text = path.read_bytes().removeprefix(BOM)
-    try:
-        items = msgspec.json.decode(
-            text, type=list[msgspec.Raw] | msgspec.Raw if text.lstrip()[:1] == b"[" else msgspec.Raw
-        )
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise Problems(
-            [
-                Problem(
-                    str(path),
-                    f"the JSON does not parse: {error}",
-                    "a JSON array of objects, or JSON lines",
-                    "mend the file, or write one object a line so that only the broken ones are lost",
-                )
-            ]
-        ) from None
-    for number, item in enumerate(items if isinstance(items, list) else [items], 1):
-        yield record_of(number, bytes(item))
 
 
 def record_of(number, raw):
@@ -199,41 +156,71 @@ def record_of(number, raw):
     return Record(number, value, raw.decode())
 
 
-def _csv(path):
-    """Records of a CSV or TSV file with a header line; every value is text."""
-    with open(path, encoding="utf-8-sig", errors="surrogateescape", newline="\n") as file:
-        delimiter = "\t" if "\t" in file.readline() else ","
-        file.seek(0)
-        taken = []  # the lines of the record that is being read
-        reader = csv.reader(_kept(file, taken), delimiter=delimiter, strict=True)
-        header, line = None, 1
-        while True:
+def _json(path, file, unpacked):
+    data = file.read() if unpacked else mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+    if data[:3] == BOM:
+        data = data[3:]
+    number = 0
+    for number, (text, cut) in enumerate(elements(data), 1):
+        if cut:
+            yield _truncated(number, text, unpacked.cut if unpacked and unpacked.cut else cut)
+            return
+        yield record_of(number, text)
+    if unpacked and unpacked.cut:  # damaged behind the array
+        yield _truncated(number + 1, b"", unpacked.cut)
+
+
+def _parquet(path, file, unpacked):
+    """Records of a Parquet file, row group by row group; a group that cannot be read rejects its rows one by one."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    with tempfile.TemporaryFile() as whole:
+        if unpacked:  # Parquet is read from its end
+            shutil.copyfileobj(file, whole)
+        try:
+            table = pq.ParquetFile(whole if unpacked else path, page_checksum_verification=True)
+            counts = [table.metadata.row_group(group).num_rows for group in range(table.num_row_groups)]
+        except (pa.ArrowException, OSError, ValueError) as error:
+            hint = "fetch or write the file again"
+            raise Problems([Problem(str(path), f"Parquet that cannot be read: {error}", "", hint)]) from None
+        done = 0
+        for group, count in enumerate(counts):
+            first, end = done + 1, done + count
             try:
-                cells, fault = next(reader), None
-            except StopIteration:
-                return
-            except csv.Error as error:
-                cells, fault = [], ("ingest.csv", f"{error}, {len(taken)} lines on")
-            raw, line_after = "".join(taken).rstrip("\r\n"), line + len(taken)
-            taken.clear()
-            if header is None and cells:
-                header = cells
-            elif cells or fault:
-                yield _csv_record(line, header or [], cells, raw, fault)
-            line = line_after
+                for batch in table.iter_batches(PARQUET_ROWS, row_groups=[group]):
+                    for record in _batch(batch, done + 1):
+                        yield record
+                        done += 1
+            except (pa.ArrowException, OSError, ValueError) as error:
+                why = f"row group {group + 1} (records {first:,} to {end:,}) cannot be read: {error}"
+                yield from (Record(number, None, "", ("ingest.parquet", why)) for number in range(done + 1, end + 1))
+            done = end
+    if unpacked and unpacked.cut:
+        yield _truncated(done + 1, b"", unpacked.cut)
 
 
-def _kept(lines, taken):
-    """The lines, each also appended to `taken`."""
-    for line in lines:
-        taken.append(line)
-        yield line
+def _batch(batch, first):
+    """Records of an Arrow batch; one that is not UTF-8 does not take the others with it."""
+    try:
+        rows = [(row, None) for row in batch.to_pylist()]
+    except (UnicodeDecodeError, ValueError, OverflowError):
+        rows = [_row(batch.slice(at, 1)) for at in range(batch.num_rows)]
+    for number, (row, fault) in enumerate(rows, first):
+        yield Record(number, row, _shown(row) if row else "", fault)
 
 
-def _csv_record(line, header, cells, raw, fault):
-    if any("\udc80" <= c <= "\udcff" for c in raw):
-        raw = raw.encode(errors="surrogateescape").decode(errors="backslashreplace")
-        fault = fault or ("ingest.utf8", "the record is not UTF-8")
-    elif not fault and len(cells) != len(header):
-        fault = ("ingest.csv_width", f"expected {len(header)} cells, found {len(cells)}")
-    return Record(line, None if fault else dict(zip(header, cells, strict=True)), raw, fault)
+def _row(batch):
+    try:
+        return batch.to_pylist()[0], None
+    except UnicodeDecodeError as error:
+        return None, ("ingest.utf8", f"the record is not UTF-8: {error}")
+    except (ValueError, OverflowError) as error:
+        return None, ("ingest.wrong_type", str(error))
+
+
+def _shown(row):
+    try:
+        return msgspec.json.encode(row).decode()
+    except (TypeError, ValueError, RecursionError):
+        return repr(row)

@@ -7,261 +7,232 @@ A shape is told by its keys. Each `read_<shape>` gives (kind, row) of the kind t
 leads from there to other kinds where nothing has to be invented. A record that does not fit raises Unreadable.
 """
 
-import hashlib
-import unicodedata
+from functools import lru_cache
 
 import msgspec
 
-ROLES = {
-    "human": "user",
-    "gpt": "assistant",
-    "bot": "assistant",
-    "model": "assistant",
-    "chatgpt": "assistant",
-    "observation": "tool",
-    "function_response": "tool",
-}
-TYPES = {
-    str: "text",
-    int: "a number",
-    float: "a number",
-    bool: "true or false",
-    list: "a list",
-    dict: "an object",
-    type(None): "null",
-}
-ENCODE = msgspec.json.Encoder().encode
-PROMPT_KEYS = ("prompt", "question", "problem", "messages")
-TRUTH_KEYS = ("ground_truth", "solution", "answer", "target")
+from stages._options import NONE, extracted, missing, renamed
+from stages._turns import (
+    CONVERSATION_KEYS,
+    ENCODE,
+    MEDIA,
+    PROMPT_KEYS,
+    SYSTEM_KEYS,
+    TRUTH_KEYS,
+    Unreadable,
+    answer_of,
+    assistant,
+    first,
+    has,
+    hh_turns,
+    key_of,
+    objects_of,
+    prompt_of,
+    system,
+    text_of,
+    turns_of,
+    with_system,
+)
 
-
-class Unreadable(Exception):
-    """This record cannot become a row: (check, detail)."""
-
-    def __init__(self, check, detail):
-        super().__init__(detail)
-        self.check, self.detail = check, detail
+ASKED = (*PROMPT_KEYS, "messages")
+# the first of them of which a record has a key of each group is its shape
+SIGNS = [
+    ("openai_preference", ("preferred_output",), ("non_preferred_output",)),
+    ("preference", ("chosen",), ("rejected",)),
+    ("feedback", ("label",), ("completion", "response", *CONVERSATION_KEYS)),
+    ("sharegpt", ("conversations", "conversation")),
+    ("alpaca", ("instruction",), ("output", "response")),
+    ("prompt_completion", ("prompt",), ("completion",)),
+    ("verifiable", ASKED, ("ground_truth",)),
+    ("chatml", ("messages",)),
+    ("query_response", PROMPT_KEYS, ("response",)),
+    ("verifiable", ASKED, TRUTH_KEYS),
+]
 
 
 def shape_of(record):
     """The name of a record's shape by its keys, or None."""
-    keys = record.keys()
-    if "preferred_output" in keys and "non_preferred_output" in keys:
-        return "openai_preference"
-    if "chosen" in keys and "rejected" in keys:
-        return "preference"
-    if "label" in keys and keys & {"completion", "messages", "conversations", "conversation"}:
-        return "feedback"
-    if keys & {"conversations", "conversation"}:
-        return "sharegpt"
-    if "instruction" in keys and keys & {"output", "response"}:
-        return "alpaca"
-    if "prompt" in keys and "completion" in keys:
-        return "prompt_completion"
-    if "ground_truth" in keys and keys & set(PROMPT_KEYS):
-        return "verifiable"
-    if "messages" in keys:
-        return "chatml"
-    if keys & set(PROMPT_KEYS) and keys & set(TRUTH_KEYS):
-        return "verifiable"
-    return None
+    return told(record)[0]
 
 
-def rows_of(record, kind):
-    """The rows of `kind` that a record becomes: one, or two where a pair becomes KTO rows. Raises Unreadable."""
-    shape = shape_of(record)
+def told(record):
+    """(shape, the keys that told it), or (None, ()). A null counts as absent, but where nothing else fits."""
+    shape, keys = None, ()
+    if None in record.values():
+        # a label of null is a label that is missing, which a validator names
+        shape, keys = _sign(tuple(key for key, value in record.items() if value is not None or key == "label"))
     if shape is None:
-        raise Unreadable(
-            "ingest.missing_key", f"no known shape has just the keys {', '.join(sorted(record)) or '(none)'}"
-        )
+        shape, keys = _sign(tuple(record))
+    if shape == "chatml" and (truth := next((key for key in TRUTH_KEYS if has(record, key)), None)):
+        turns = record["messages"]
+        last = turns[-1] if isinstance(turns, list) and turns else None
+        if isinstance(last, dict) and last.get("role", last.get("from")) in ("user", "human"):
+            return "verifiable", ("messages", truth)
+    return shape, keys
+
+
+@lru_cache(1024)
+def _sign(keys):
+    for shape, *groups in SIGNS:
+        found = [next((key for key in group if key in keys), None) for group in groups]
+        if None not in found:
+            return shape, tuple(found)
+    return None, ()
+
+
+def explained(record, options=NONE):
+    """A record's shape and why, in a few words: `chatml (key messages)`."""
+    if options.format:
+        return f"{options.format} (by format)"
+    shape, keys = told(renamed(record, options.columns))
+    return f"{shape} (key{'s' * (len(keys) > 1)} {', '.join(keys)})" if shape else "unknown"
+
+
+def nearly(record):
+    """What a record lacks for the shape that it is nearest to, in words."""
+    keys = {key for key, value in record.items() if value is not None}
+    if asked := next((key for key in PROMPT_KEYS if key in keys), None):
+        return f"a prompt ({asked}), but no answer (completion, response) and no ground truth ({', '.join(TRUTH_KEYS)})"
+    for _, *groups in SIGNS:
+        found = [next((key for key in group if key in keys), None) for group in groups]
+        if any(found):
+            lacking = groups[found.index(None)] if None in found else ()
+            return f"{next(filter(None, found))}, but no {' or '.join(lacking)}"
+    return f"no known shape has just the keys {', '.join(sorted(record)) or '(none)'}"
+
+
+def rows_of(record, kind, options=NONE):
+    """The rows of `kind` that a record becomes: one, or two where a pair becomes KTO rows. Raises Unreadable."""
+    if options.columns and not any(str(name) in record for name in options.columns.values()):
+        raise Unreadable("ingest.missing_key", f"none of the columns{missing(record, options.columns)}")
+    given, record = record, renamed(record, options.columns)
+    shape = options.format or shape_of(record)
+    if shape is None:
+        raise Unreadable("ingest.missing_key", nearly(record) + missing(given, options.columns))
+    for key in sorted(record.keys() & MEDIA):
+        if _is_medium(record[key], key, shape):
+            raise Unreadable("ingest.multimodal", f"{key}: only text can be trained on")
     native, row = READ[shape](record)
-    if native == kind:
-        return [row]
-    convert = CONVERT.get((native, kind))
-    if convert is None:
-        raise Unreadable("ingest.wrong_kind", f"a {shape} record has nothing to make a {kind} row of")
-    return convert(row)
+    rows = [row]
+    if native != kind:
+        convert = CONVERT.get((native, kind))
+        if convert is None:
+            raise Unreadable("ingest.wrong_kind", f"a {shape} record has nothing to make a {kind} row of")
+        rows = convert(row)
+    tools = tools_of(record)
+    if tools and kind != "sft":
+        raise Unreadable(
+            "ingest.tools_unsupported", f"tools are kept by sft datasets alone, this one is of kind {kind}"
+        )
+    spoken = next((record[key] for key in SYSTEM_KEYS if record.get(key)), None)
+    return [finished(row, kind, spoken, tools, options) for row in rows]
 
 
-# -- parts of a record --------------------------------------------------------------------------------------------
+def finished(row, kind, spoken, tools, options):
+    """A row with the record's system turn and tools, and with what params.yaml adds to it."""
+    place = "messages" if kind == "sft" else "prompt"
+    if spoken is not None:
+        row = row | {place: with_system(row[place], text_of(spoken, "system"))}
+    elif options.system and not any(turn["role"] == "system" for turn in row[place]):
+        row = row | {place: [system(options.system), *row[place]]}
+    if kind == "sft":
+        return row | {"tools": tools}
+    if kind == "grpo" and options.ground_truth_pattern and row["ground_truth"] is not None:
+        whole = row["ground_truth"]
+        extra = msgspec.json.decode(row["extra"]) | {"ground_truth_text": whole}
+        found = extracted(whole, options.ground_truth_pattern)
+        return row | {"ground_truth": found, "extra": ENCODE(extra).decode()}
+    return row
 
 
-def first(record, keys):
-    """The value under the first of `keys` that the record has."""
-    for key in keys:
-        if key in record:
-            return record[key]
-    raise Unreadable("ingest.missing_key", f"expected one of {', '.join(keys)}")
+def tools_of(record):
+    """The tools of a record as JSON text, wherever its shape keeps them, or None."""
+    inner = record.get("input")
+    tools = record.get("tools") or (inner.get("tools") if isinstance(inner, dict) else None)
+    if not tools and isinstance(record.get("functions"), list) and any(has(record, key) for key in CONVERSATION_KEYS):
+        tools = [{"type": "function", "function": function} for function in record["functions"]]
+    return objects_of(tools, "tools")
 
 
-def text_of(value, where):
-    """A text: as it is, or joined from a list of text parts."""
-    if isinstance(value, str):
-        return value
-    if isinstance(value, list) and all(isinstance(part, dict) for part in value):
-        kinds = sorted({str(part.get("type")) for part in value if part.get("type") != "text"})
-        if kinds:
-            raise Unreadable("ingest.multimodal", f"{where}: only text can be trained on, found {', '.join(kinds)}")
-        return "".join(text_of(part.get("text"), where) for part in value)
-    raise Unreadable(
-        "ingest.wrong_type", f"{where}: expected text, found {TYPES.get(type(value), type(value).__name__)}"
-    )
-
-
-def turn_of(turn, where):
-    """One message `{role, content, tool_calls}` from ChatML's or ShareGPT's keys."""
-    if not isinstance(turn, dict):
-        raise Unreadable("ingest.wrong_type", f"{where}: expected an object, found {TYPES.get(type(turn))}")
-    role = text_of(first(turn, ("role", "from")), f"{where}.role")
-    calls = turn.get("tool_calls")
-    if role == "function_call":
-        return {
-            "role": "assistant",
-            "content": None,
-            "tool_calls": call_of(turn.get("value", turn.get("content")), where),
-        }
-    content = turn.get("content", turn.get("value")) if calls else first(turn, ("content", "value"))
-    return {
-        "role": ROLES.get(role, role),
-        "content": None if calls and content is None else text_of(content, f"{where}.content"),
-        "tool_calls": objects_of(calls, f"{where}.tool_calls"),
-    }
-
-
-def call_of(value, where):
-    """ShareGPT's function call, JSON text with name and arguments, as JSON text of `tool_calls`."""
-    try:
-        call = msgspec.json.decode(text_of(value, where))
-    except (msgspec.DecodeError, RecursionError):
-        call = None
-    if not isinstance(call, dict):
-        raise Unreadable("ingest.wrong_type", f"{where}: the function call is no JSON object")
-    return ENCODE([{"type": "function", "function": call}]).decode()
-
-
-def objects_of(value, where):
-    """A list of objects as JSON text, given as the list or as JSON text itself; None where there is none."""
-    if isinstance(value, str) and value:
-        try:
-            value = msgspec.json.decode(value)
-        except (msgspec.DecodeError, RecursionError):
-            raise Unreadable("ingest.wrong_type", f"{where}: expected a list or its JSON text") from None
-    if not value and value != 0:
-        return None
-    if not isinstance(value, list) or not all(isinstance(item, dict) for item in value):
-        raise Unreadable("ingest.wrong_type", f"{where}: expected a list of objects")
-    return ENCODE(value).decode()
-
-
-def turns_of(value, where):
-    """A conversation as messages."""
-    if not isinstance(value, list) or not value:
-        raise Unreadable("ingest.wrong_type", f"{where}: expected a list of messages, found {TYPES.get(type(value))}")
-    return [turn_of(turn, f"{where}[{i}]") for i, turn in enumerate(value)]
-
-
-def prompt_of(value, where):
-    """A prompt as messages: a text is a user's turn."""
-    if isinstance(value, list):
-        return turns_of(value, where)
-    return [user(text_of(value, where))]
-
-
-def answer_of(value, where):
-    """An answer as messages: a text is an assistant's turn, one message may stand without a list."""
-    if isinstance(value, list):
-        return turns_of(value, where)
-    if isinstance(value, dict):
-        return [turn_of(value, where)]
-    return [assistant(text_of(value, where))]
-
-
-def user(text):
-    return {"role": "user", "content": text, "tool_calls": None}
-
-
-def assistant(text):
-    return {"role": "assistant", "content": text, "tool_calls": None}
+def _is_medium(value, key, shape):
+    # a verifiable record keeps its other fields, and an `image` may be the name of a container's
+    return bool(value) and (shape != "verifiable" or key.endswith("s") or isinstance(value, dict))
 
 
 # -- shapes -------------------------------------------------------------------------------------------------------
 
 
 def read_alpaca(record):
-    prompt = text_of(record["instruction"], "instruction")
-    extra = text_of(record.get("input") or "", "input")
+    prompt = prompt_of(record, key_of(record, ("instruction",)))
     answer = text_of(first(record, ("output", "response")), "output")
-    system = (
-        [{"role": "system", "content": text_of(record["system"], "system"), "tool_calls": None}]
-        if record.get("system")
-        else []
-    )
-    return "sft", {
-        "messages": [*system, user(f"{prompt}\n{extra}" if extra else prompt), assistant(answer)],
-        "tools": None,
-    }
+    return "sft", {"messages": [*prompt, assistant(answer)], "tools": None}
 
 
 def read_sharegpt(record):
-    return "sft", {
-        "messages": turns_of(first(record, ("conversations", "conversation")), "conversations"),
-        "tools": objects_of(record.get("tools"), "tools"),
-    }
+    return "sft", {"messages": turns_of(first(record, CONVERSATION_KEYS), "conversations"), "tools": None}
 
 
 def read_chatml(record):
-    return "sft", {
-        "messages": turns_of(record["messages"], "messages"),
-        "tools": objects_of(record.get("tools"), "tools"),
-    }
+    return "sft", {"messages": turns_of(first(record, ("messages",)), "messages"), "tools": None}
 
 
 def read_prompt_completion(record):
-    messages = prompt_of(record["prompt"], "prompt") + answer_of(record["completion"], "completion")
-    return "sft", {"messages": messages, "tools": objects_of(record.get("tools"), "tools")}
+    messages = prompt_of(record, key_of(record, ("prompt",))) + answer_of(first(record, ("completion",)), "completion")
+    return "sft", {"messages": messages, "tools": None}
+
+
+def read_query_response(record):
+    messages = prompt_of(record, key_of(record, PROMPT_KEYS)) + answer_of(first(record, ("response",)), "response")
+    return "sft", {"messages": messages, "tools": None}
 
 
 def read_preference(record):
-    chosen, rejected = answer_of(record["chosen"], "chosen"), answer_of(record["rejected"], "rejected")
-    key = next(
-        (key for key in ("prompt", "conversations", "conversation", "messages", "question") if key in record), None
+    said = [first(record, (side,)) for side in ("chosen", "rejected")]
+    written = [hh_turns(text) for text in said]
+    hh = None not in written
+    chosen, rejected = written if hh else [answer_of(*side) for side in zip(said, ("chosen", "rejected"), strict=True)]
+    keys = ("prompt", *CONVERSATION_KEYS, "question", "problem", "query", "instruction", "input")
+    shared = next(
+        (i for i, (a, b) in enumerate(zip(chosen, rejected, strict=False)) if a != b), min(len(chosen), len(rejected))
     )
-    if key:
-        prompt = prompt_of(record[key], key)
-        # a whole conversation repeats its prompt, but only where an answer is left may it be cut
-        whole = chosen[: len(prompt)] == prompt == rejected[: len(prompt)]
-        shared = len(prompt) if whole and len(prompt) < min(len(chosen), len(rejected)) else 0
-    else:
-        shared = next(
-            (i for i, (a, b) in enumerate(zip(chosen, rejected, strict=False)) if a != b),
-            min(len(chosen), len(rejected)),
-        )
-        # equal conversations share all: the last turn is the answer, and `chosen differs from rejected` will say so
-        shared = min(shared, len(chosen) - 1, len(rejected) - 1)
-        prompt = chosen[:shared]
-        if not prompt:
-            raise Unreadable("ingest.no_prompt", "no prompt, and chosen and rejected share no first turn")
-    return "preference", {"prompt": prompt, "chosen": chosen[shared:], "rejected": rejected[shared:]}
+    # equal conversations share all: the last turn is the answer, and `chosen differs from rejected` will say so
+    shared = min(shared, len(chosen) - 1, len(rejected) - 1)
+    if key := next((key for key in keys if has(record, key)), None):
+        prompt = hh_turns(record[key])
+        if prompt is None:
+            prompt = prompt_of(record, key)
+        elif prompt[-1] == assistant(""):
+            prompt = prompt[:-1]
+        # a whole conversation repeats its prompt, perhaps behind a system turn; what is left is the answer
+        at = next((i for i in range(shared - len(prompt) + 1) if chosen[i : i + len(prompt)] == prompt), None)
+        if at is None or any(turn["role"] != "system" for turn in chosen[:at]):
+            return "preference", {"prompt": prompt, "chosen": chosen, "rejected": rejected}
+        shared = at + len(prompt)
+    if not shared:
+        raise Unreadable("ingest.no_prompt", "no prompt, and chosen and rejected share no first turn")
+    return "preference", {"prompt": chosen[:shared], "chosen": chosen[shared:], "rejected": rejected[shared:]}
 
 
 def read_openai_preference(record):
-    given = first(record, ("input", "prompt"))
-    prompt = turns_of(given.get("messages"), "input.messages") if isinstance(given, dict) else prompt_of(given, "input")
+    key = key_of(record, ("input", "prompt"))
+    given = record[key]
     return "preference", {
-        "prompt": prompt,
-        "chosen": answer_of(record["preferred_output"], "preferred_output"),
-        "rejected": answer_of(record["non_preferred_output"], "non_preferred_output"),
+        "prompt": turns_of(given.get("messages"), "input.messages")
+        if isinstance(given, dict)
+        else prompt_of(record, key),
+        "chosen": answer_of(first(record, ("preferred_output",)), "preferred_output"),
+        "rejected": answer_of(first(record, ("non_preferred_output",)), "non_preferred_output"),
     }
 
 
 def read_feedback(record):
-    if "completion" in record:
-        prompt = prompt_of(first(record, ("prompt", "question")), "prompt")
-        completion = answer_of(record["completion"], "completion")
+    if has(record, "completion") or has(record, "response"):
+        prompt = prompt_of(record, key_of(record, (*PROMPT_KEYS, "instruction")))
+        completion = answer_of(first(record, ("completion", "response")), "completion")
     else:
         turns = turns_of(first(record, ("messages", "conversations", "conversation")), "messages")
         prompt, completion = turns[:-1], turns[-1:]
-    return "kto", {"prompt": prompt, "completion": completion, "label": label_of(record["label"])}
+    return "kto", {"prompt": prompt, "completion": completion, "label": label_of(first(record, ("label",)))}
 
 
 def label_of(value):
@@ -274,15 +245,16 @@ def label_of(value):
 
 
 def read_verifiable(record):
-    prompt_key = next(key for key in PROMPT_KEYS if key in record)
-    truth_key = next(key for key in TRUTH_KEYS if key in record)
+    prompt_key, truth_key = key_of(record, ASKED), key_of(record, TRUTH_KEYS)
     truth = record[truth_key]
-    extra = {key: value for key, value in record.items() if key not in (prompt_key, truth_key)}
+    used = {prompt_key, truth_key} | {key for key in SYSTEM_KEYS if record.get(key)}
+    if not isinstance(record[prompt_key], list):
+        used |= {key for key in ("context", "history") if record.get(key)}
     return "grpo", {
-        "prompt": prompt_of(record[prompt_key], prompt_key),
+        "prompt": prompt_of(record, prompt_key),
         # a number or a list is as verifiable as a text; null stays null for the validator to name
         "ground_truth": truth if truth is None or isinstance(truth, str) else ENCODE(truth).decode(),
-        "extra": ENCODE(extra).decode(),
+        "extra": ENCODE({key: value for key, value in record.items() if key not in used}).decode(),
     }
 
 
@@ -291,6 +263,7 @@ READ = {
     "sharegpt": read_sharegpt,
     "chatml": read_chatml,
     "prompt_completion": read_prompt_completion,
+    "query_response": read_query_response,
     "preference": read_preference,
     "openai_preference": read_openai_preference,
     "feedback": read_feedback,
@@ -325,6 +298,8 @@ def verifiable_to_sft(row):
 
 def sft_to_grpo(row):
     messages = row["messages"]
+    if messages[-1]["role"] == "user":
+        raise Unreadable("ingest.wrong_kind", f"a prompt, but no ground truth ({', '.join(TRUTH_KEYS)}) and no answer")
     if sum(turn["role"] == "user" for turn in messages) != 1 or messages[-1]["role"] != "assistant":
         raise Unreadable("ingest.wrong_kind", "only a conversation of one question and one answer becomes a grpo row")
     return [{"prompt": messages[:-1], "ground_truth": messages[-1]["content"], "extra": "{}"}]
@@ -337,60 +312,3 @@ CONVERT = {
     ("grpo", "sft"): verifiable_to_sft,
     ("sft", "grpo"): sft_to_grpo,
 }
-
-
-# -- identity -----------------------------------------------------------------------------------------------------
-
-
-def identify(row, kind):
-    """The row's `id`, `prompt_key`, `claim_key` (sha256 in hexadecimal) and `claim`.
-
-    id: of the canonical JSON of kind and content alone. prompt_key: of the first user turn, normalised. claim_key and
-    claim: what the row speaks about and what it says of that, None where rows cannot contradict each other.
-    """
-    conversation = row["messages"] if kind == "sft" else row["prompt"]
-    asked = next((turn["content"] for turn in conversation if turn["role"] == "user" and turn["content"]), None)
-    asked = asked or ENCODE(bare(conversation)).decode()
-    content = {key: bare(value) if isinstance(value, list) else value for key, value in row.items()}
-    content |= {key: canonical(row[key]) for key in ("tools", "extra") if row.get(key)}
-    about, claim = claims(kind, content)
-    return {
-        "id": digest(ENCODE({"kind": kind, **content})),
-        "prompt_key": digest(normalised(asked).encode()),
-        "claim_key": digest(ENCODE(about)) if about else None,
-        "claim": claim,
-    }
-
-
-def claims(kind, content):
-    """What a row speaks about, and what it says of that."""
-    if kind == "preference":
-        sides = [ENCODE(content["chosen"]), ENCODE(content["rejected"])]
-        return [content["prompt"], sorted(sides)], digest(sides[0])
-    if kind == "kto":
-        return [content["prompt"], content["completion"]], str(content["label"])
-    if kind == "grpo":
-        return content["prompt"], content["ground_truth"]
-    return None, None
-
-
-def bare(turns):
-    """Messages for hashing: without the keys that are null, calls in a fixed order of keys."""
-    return [
-        {key: canonical(value) if key == "tool_calls" else value for key, value in turn.items() if value is not None}
-        for turn in turns
-    ]
-
-
-def canonical(text):
-    """JSON text with the keys of every object in order: the same value has one text."""
-    return msgspec.Raw(msgspec.json.encode(msgspec.json.decode(text), order="sorted"))
-
-
-def normalised(text):
-    """Text with NFC, case and white space folded: what is the same question to a person has one key."""
-    return " ".join((text if text.isascii() else unicodedata.normalize("NFC", text)).casefold().split())
-
-
-def digest(data):
-    return hashlib.sha256(data).hexdigest()

@@ -5,7 +5,8 @@ params.yaml -> .build/params.ok (the same content always: what follows depends o
 
 from pathlib import Path
 
-from stages._readers import container, raw_files
+from stages._containers import container
+from stages._readers import raw_files, records
 from validators import params
 from validators._problems import Problem, Problems
 
@@ -32,14 +33,19 @@ def check():
     for name, dataset in datasets.items() if isinstance(datasets, dict) else ():
         raw = dataset.get("raw") if isinstance(dataset, dict) else None
         if isinstance(raw, str):
-            problems += raw_problems(f"{params.FILE}: datasets.{name}.raw", raw)
+            columns = dataset.get("columns")
+            numbered = isinstance(columns, dict) and any(isinstance(column, int) for column in columns.values())
+            problems += raw_problems(f"{params.FILE}: datasets.{name}.raw", raw, numbered)
     if problems:
         raise Problems(problems)
     return warnings
 
 
-def raw_problems(where, raw):
-    """What is wrong with the raw files of a dataset: outside the project, not there, empty, not data."""
+def raw_problems(where, raw, numbered=False):
+    """What is wrong with the raw files of a dataset: outside the project, not there, empty, not data.
+
+    numbered: its `columns:` are numbers, so that a CSV has no line of names.
+    """
     root = Path.cwd().resolve()
     if not raw or Path(raw).is_absolute() or not (root / raw).resolve().is_relative_to(root):
         return [
@@ -62,7 +68,12 @@ def raw_problems(where, raw):
             )
             continue
         try:
-            container(path)
+            kind = container(path)
+            if kind.startswith("csv"):
+                next(records(path, kind, numbered), None)
+            elif numbered:
+                hint = "give the names of its keys in `columns:`"
+                problems.append(Problem(str(path), "columns by number in a file that names them", "CSV or TSV", hint))
         except Problems as error:
             problems += error.problems
     return problems

@@ -17,12 +17,16 @@ from pathlib import Path
 
 import pyarrow as pa
 
+from stages._containers import described
 from stages._conversations import Columns, turns_of
+from stages._identity import identify
+from stages._options import NONE, options_of
 from stages._params import read_params
 from stages._parts import mapped, parts_of
-from stages._readers import raw_files, read_lines, record_of, records
-from stages._shapes import Unreadable, identify, rows_of, shape_of
+from stages._readers import packed_lines, raw_files, read_lines, record_of, records
+from stages._shapes import explained, rows_of
 from stages._tables import REJECTS, conserve, row_schema, stop_if_too_many, to_table, write, writing
+from stages._turns import Unreadable
 
 BATCH_RECORDS = 20_000
 
@@ -46,28 +50,32 @@ def read_all(name, dataset, parts, folder, engine):
     """Read all parts of a dataset into `folder`; print what was found, and stop if too much of it is bad."""
     work = [(part, folder / f"rows/{number:05}.parquet") for number, part in enumerate(parts)]
     results = mapped(
-        partial(ingest_part, kind=dataset["kind"]), work, sum(part.end - part.start for part in parts), engine
+        partial(ingest_part, kind=dataset["kind"], options=options_of(dataset)),
+        work,
+        sum(part.end - part.start for part in parts),
+        engine,
     )
     rejects, counts, shapes = [], Counter(), {}
     for part, (found, rejected, seen) in zip(parts, results, strict=True):
         rejects.append(rejected)
         counts.update(found)
-        shapes.setdefault(part.path.as_posix(), Counter()).update(seen)
-    for source, seen in shapes.items():
-        print(f"  {source}: {', '.join(f'{count:,} {shape}' for shape, count in seen.most_common())}")
+        shapes.setdefault((part.path.as_posix(), part.container), Counter()).update(seen)
+    for (source, container), seen in shapes.items():
+        found = [f"{count:,} {shape}" for shape, count in seen.most_common()]
+        print(f"  {source}: {', '.join([described(container), *found])}")
     conserve("ingest", name, counts["records"], counts["rejects"], rows=counts["rows"])
     table = pa.concat_tables(rejects)
     stop_if_too_many(name, table, counts["records"], dataset.get("max_reject_share", 0.05))
     write(folder / "rejects.parquet", table, "none")
 
 
-def ingest_part(work, kind):
+def ingest_part(work, kind, options=NONE):
     """Write the rows of one part; (counts, rejects, records by shape)."""
     part, target = work
     counts, shapes, rejects = Counter(), Counter(), []
     schema = row_schema(kind, keys=True)
     with writing(target, schema, "none") as out:
-        for table, rejected, seen in tables_of(part, kind):
+        for table, rejected, seen in tables_of(part, kind, options):
             out.write_table(table)
             rejects.append(rejected)
             shapes.update(seen)
@@ -78,29 +86,34 @@ def ingest_part(work, kind):
     return counts, pa.concat_tables([REJECTS.empty_table(), *rejects]), shapes
 
 
-def tables_of(part, kind):
+def tables_of(part, kind, options=NONE):
     """(rows, rejects, records by shape) of a part, batch by batch."""
-    source = part.path.as_posix()
-    if part.container == "jsonl":
-        lines = read_lines(part)
+    source, rest = part.path.as_posix(), []
+    if part.container.startswith("jsonl"):
+        lines = read_lines(part) if part.container == "jsonl" else packed_lines(part.path, rest)
         while batch := list(islice(lines, BATCH_RECORDS)):
             yield (
                 plain_table(batch, source)
-                if kind == "sft"
-                else general_table([record_of(*line) for line in batch], kind, source)
+                if kind == "sft" and options == NONE
+                else general_table([record_of(*line) for line in batch], kind, source, options)
             )
+        if rest:
+            yield general_table(rest, kind, source, options)
     else:
-        reader = records(part.path)
+        reader = records(part.path, part.container, options.numbered)
         while batch := list(islice(reader, BATCH_RECORDS)):
-            yield general_table(batch, kind, source)
+            yield general_table(batch, kind, source, options)
 
 
-def general_table(batch, kind, source):
-    rows, rejects = convert(batch, kind, source)
-    seen = Counter(
-        shape_of(record.value) or "unknown" if record.value is not None else "unreadable" for record in batch
-    )
+def general_table(batch, kind, source, options=NONE):
+    rows, rejects = convert(batch, kind, source, options)
+    seen = Counter(seen_as(record, options) for record in batch)
     return to_table(rows, row_schema(kind, keys=True)), to_table(rejects, REJECTS), seen
+
+
+def seen_as(record, options=NONE):
+    """A record's shape and what told it, for the line that is printed of its file."""
+    return "unreadable" if record.value is None else explained(record.value, options)
 
 
 def plain_table(lines, source):
@@ -112,7 +125,7 @@ def plain_table(lines, source):
             seen[found[1]] += 1
             continue
         record = record_of(number, raw)
-        seen[shape_of(record.value) or "unknown" if record.value is not None else "unreadable"] += 1
+        seen[seen_as(record)] += 1
         rows, rejected = convert([record], "sft", source)
         for row in rows:
             columns.append_row(row)
@@ -120,14 +133,14 @@ def plain_table(lines, source):
     return columns.table(source), to_table(rejects, REJECTS), seen
 
 
-def convert(batch, kind, source):
+def convert(batch, kind, source, options=NONE):
     """(rows, rejects) of a batch of records: each record is in one of them, and in one only."""
     rows, rejects = [], []
     for record in batch:
         check, detail = record.fault or (None, None)
         if not check:
             try:
-                made = rows_of(record.value, kind)
+                made = rows_of(record.value, kind, options)
                 rows += [row | identify(row, kind) | {"source": source, "line": record.line} for row in made]
                 continue
             except Unreadable as error:

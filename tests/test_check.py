@@ -147,3 +147,17 @@ def test_a_warning_is_printed_with_its_waiver_and_stops_nothing(project, capsys)
 def test_a_waived_warning_is_printed_with_its_reason(capsys):
     check.announce([Caution("sft", "beta", "beta 9 is outside", "an experiment")])
     assert capsys.readouterr().out == "waived: params.yaml: steps.sft: beta 9 is outside (an experiment)\n"
+
+
+@pytest.mark.parametrize(
+    "text, numbered, what",
+    [
+        ("prompt,completion\nq,a\n", False, []),
+        ("What is it?,It is a thing.\n", True, []),
+        ("What is it?,It is a thing.\n", False, ["the first line looks like data, not like names: 'What is it?'"]),
+        (GOOD, True, ["columns by number in a file that names them"]),
+    ],
+)
+def test_a_csv_has_names_or_numbered_columns(project, text, numbered, what):
+    (project / "raw/good.jsonl").write_text(text)
+    assert [problem.found for problem in raw_problems("datasets.chat.raw", "raw", numbered)] == what

@@ -66,6 +66,22 @@ def test_any_other_record_is_left_to_the_general_way(record):
     assert turns_of(json.dumps(record).encode()) is None
 
 
+@pytest.mark.parametrize("value", [b'"\xff"', b"1e999", b'"\\ud800"', b"1" * 5000, b"[" * 5000 + b"]" * 5000])
+def test_a_fault_in_a_field_that_says_nothing_is_seen_both_ways(value):
+    line = b'{"messages": [{"role": "user", "content": "a"}], "other": %b}'
+    assert turns_of(line % b"1") is not None
+    assert turns_of(line % value) is None
+    assert record_of(1, line % value).fault
+
+
+def test_a_conversation_without_a_user_has_one_prompt_key_both_ways():
+    line = b'{"messages": [{"role": "Narrator", "content": "A  b"}]}'
+    columns = Columns()
+    columns.append(turns_of(line)[0], 1)
+    rows, _ = convert([record_of(1, line)], "sft", "a")
+    assert columns.prompt_keys == [rows[0]["prompt_key"]]
+
+
 @pytest.mark.parametrize(
     "line", [b"", b"{", b'{"messages": [{"role": "user", "content": "\xff"}]}', b'{"a": NaN}', b"[" * 100_000]
 )

@@ -7,8 +7,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from stages import curate, ingest, validate
+from stages._identity import digest, normalised
 from stages._parts import parts_of
-from stages._shapes import digest, normalised
 from validators._problems import Problems
 
 

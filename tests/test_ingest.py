@@ -66,12 +66,12 @@ def build(tmp_path, monkeypatch):
     """Runs ingest on raw files given as {path: text}; gives rows and rejects."""
     monkeypatch.chdir(tmp_path)
 
-    def build(files, kind="sft", limit=1):
+    def build(files, kind="sft", limit=1, options=""):
         for path, text in files.items():
             (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
             (tmp_path / path).write_text(text, encoding="utf-8")
         (tmp_path / "params.yaml").write_text(
-            f"datasets: {{chat: {{kind: {kind}, raw: raw, max_reject_share: {limit}}}}}"
+            f"datasets: {{chat: {{kind: {kind}, raw: raw, max_reject_share: {limit}{options}}}}}"
         )
         ingest.main("chat")
         return [pq.read_table(f"data/ingested/chat/{name}").to_pylist() for name in ("rows", "rejects.parquet")]
@@ -103,7 +103,9 @@ def test_the_stage_reads_files_of_all_containers_in_the_order_of_their_paths(bui
 def test_the_stage_prints_its_account_and_the_shapes_that_it_saw(build, capsys):
     build({"raw/a.jsonl": f"{json.dumps(PAIR)}\n{json.dumps(CHAT)}\n{json.dumps(CHAT)}\n{{}}\n"})
     printed = capsys.readouterr().out
-    assert "raw/a.jsonl: 2 alpaca, 1 preference, 1 unknown" in printed
+    assert (
+        "raw/a.jsonl: JSON lines, 2 alpaca (keys instruction, output), 1 preference (keys chosen, rejected), 1 unknown"
+    ) in printed
     assert "ingest chat: 4 in = 3 rows + 1 rejected" in printed
 
 
@@ -139,8 +141,8 @@ def test_too_many_rejects_stop_the_build_and_leave_no_file(build, tmp_path):
 
 
 def test_a_file_that_cannot_be_read_stops_the_build_and_leaves_no_file(build, tmp_path):
-    with pytest.raises(Problems, match="the JSON does not parse"):
-        build({"raw/a.jsonl": json.dumps(CHAT) + "\n", "raw/b.json": "[{},]"})
+    with pytest.raises(Problems, match="packed with bzip2"):
+        build({"raw/a.jsonl": json.dumps(CHAT) + "\n", "raw/b.json": "BZh9"})
     assert list((tmp_path / "data/ingested").glob("*/*")) == []
 
 
@@ -153,3 +155,28 @@ def test_a_dataset_without_raw_files_names_its_key(build, tmp_path):
 def test_a_csv_record_of_empty_cells_is_accounted_for(build):
     rows, rejects = build({"raw/a.csv": "instruction,output\nq,a\n,\n"})
     assert len(rows) + len(rejects) == 2
+
+
+def test_the_options_of_a_dataset_reach_its_rows(build, capsys):
+    options = ", columns: {prompt: q, ground_truth: a}, system: s, ground_truth_pattern: '#### (.+)$'"
+    lines = [{"q": "1 + 1?", "a": "so #### 2"}, {"q": "1 + 2?", "a": "3"}]
+    rows, rejects = build({"raw/a.jsonl": "\n".join(map(json.dumps, lines))}, "grpo", options=options)
+    assert [(row["prompt"][0]["content"], row["ground_truth"]) for row in rows] == [("s", "2")]
+    assert [reject["check"] for reject in rejects] == ["ingest.ground_truth_pattern"]
+    assert "raw/a.jsonl: JSON lines, 2 verifiable (keys prompt, ground_truth)" in capsys.readouterr().out
+
+
+def test_a_system_turn_of_params_reaches_plain_conversations(build):
+    rows, _ = build({"raw/a.jsonl": json.dumps(CHAT)}, options=", system: s")
+    assert [turn["role"] for turn in rows[0]["messages"]] == ["system", "user", "assistant"]
+
+
+def test_numbered_columns_read_a_csv_without_names(build):
+    rows, rejects = build({"raw/a.csv": "What?,That.\nWho?,She.\n"}, options=", columns: {prompt: 1, completion: 2}")
+    assert [row["line"] for row in rows] == [1, 2]
+    assert rejects == []
+
+
+def test_a_format_is_named_as_the_reason(build, capsys):
+    build({"raw/a.jsonl": json.dumps(CHAT)}, options=", format: alpaca")
+    assert "JSON lines, 1 alpaca (by format)" in capsys.readouterr().out

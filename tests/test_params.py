@@ -89,7 +89,10 @@ def test_an_unknown_key_is_named_with_the_one_that_was_meant(path, value, meant)
 
 def test_an_unknown_key_like_no_other_lists_the_known_ones():
     ((where, hint),) = mistakes(put(shipped(), "datasets.chat.zzzz", 1))
-    assert (where, hint) == ("datasets.chat.zzzz", "known: kind, max_reject_share, max_rows, raw, weights")
+    assert (where, hint) == (
+        "datasets.chat.zzzz",
+        "known: columns, format, ground_truth_pattern, kind, max_reject_share, max_rows, raw, system, weights",
+    )
 
 
 def test_an_unknown_key_is_found_in_a_step_that_has_the_name_of_a_key():

@@ -2,7 +2,8 @@ import codecs
 
 import pytest
 
-from stages._readers import container, raw_files, records
+from stages._containers import container
+from stages._readers import raw_files, records
 from validators._problems import Problems
 
 
@@ -233,18 +234,15 @@ def test_the_head_of_a_file_may_cut_a_character(read):
     assert [len(record.value["a"]) for record in read(data)] == [30_000]
 
 
-def test_an_array_that_does_not_parse_stops_with_the_place(tmp_path):
-    path = tmp_path / "file"
-    path.write_bytes(b'[{"a": 1},]')
-    with pytest.raises(Problems, match="the JSON does not parse"):
-        list(records(path))
+def test_an_array_that_does_not_parse_loses_its_broken_elements_alone(read):
+    found = read(b'[{"a": 1}, {"a": }, {"a": 3},]')
+    assert lines(found) == [1, 2, 3]
+    assert checks(found) == [None, "ingest.json", None]
+    assert found[1].raw == '{"a": }'
 
 
-def test_an_array_nested_too_deeply_is_no_traceback(tmp_path):
-    path = tmp_path / "file"
-    path.write_bytes(b'[{"a": ' + b"[" * 5000 + b"]" * 5000 + b"}]")
-    with pytest.raises(Problems):
-        list(records(path))
+def test_an_element_nested_too_deeply_is_lost_alone(read):
+    assert checks(read(b'[{"a": ' + b"[" * 5000 + b"]" * 5000 + b'}, {"a": 2}]')) == ["ingest.json", None]
 
 
 # -- folders ------------------------------------------------------------------------------------------------------

@@ -4,7 +4,9 @@ import json
 
 import pytest
 
-from stages._shapes import CONVERT, READ, Unreadable, identify, normalised, rows_of, shape_of
+from stages._identity import identify, normalised
+from stages._shapes import CONVERT, READ, rows_of, shape_of
+from stages._turns import Unreadable
 
 
 def system(text):
@@ -56,6 +58,13 @@ SHAPES = [
     ("prompt_completion", "sft", {"prompt": "q", "completion": "a"}, CHAT),
     ("prompt_completion", "sft", {"prompt": [Q], "completion": [A]}, CHAT),
     ("prompt_completion", "sft", {"prompt": [Q], "completion": A}, CHAT),
+    ("query_response", "sft", {"query": "q", "response": "a", "history": []}, CHAT),
+    (
+        "query_response",
+        "sft",
+        {"question": "q", "response": "a", "history": [["h", "i"]], "system": "s"},
+        {"messages": [system("s"), user("h"), assistant("i"), user("q"), assistant("a")], "tools": None},
+    ),
     ("preference", "preference", {"prompt": "q", "chosen": "a", "rejected": "b"}, PAIR),
     ("preference", "preference", {"prompt": [Q], "chosen": [A], "rejected": [B]}, PAIR),
     ("preference", "preference", {"prompt": "q", "chosen": [Q, A], "rejected": [Q, B]}, PAIR),
@@ -73,6 +82,21 @@ SHAPES = [
         {"prompt": [user("q")], "chosen": [assistant("a")], "rejected": [assistant("a")]},
     ),
     (
+        "preference",
+        "preference",
+        {"chosen": "\n\nHuman: q\n\nAssistant: a", "rejected": "\n\nHuman: q\n\nAssistant: b"},
+        PAIR,
+    ),
+    ("preference", "preference", {"prompt": "\n\nHuman: q\n\nAssistant:", "chosen": "a", "rejected": "b"}, PAIR),
+    ("preference", "preference", {"messages": [Q], "chosen": A, "rejected": B}, PAIR),
+    ("preference", "preference", {"instruction": "q", "input": "", "chosen": "a", "rejected": "b"}, PAIR),
+    (
+        "preference",
+        "preference",
+        {"prompt": "q", "chosen": [{"role": "system", "content": "s"}, Q, A], "rejected": [system("s"), Q, B]},
+        PAIR | {"prompt": [system("s"), user("q")]},
+    ),
+    (
         "openai_preference",
         "preference",
         {"input": {"messages": [Q]}, "preferred_output": [A], "non_preferred_output": [B]},
@@ -83,6 +107,20 @@ SHAPES = [
     ("feedback", "kto", {"question": "q", "completion": "a", "label": "false"}, KTO | {"label": False}),
     ("feedback", "kto", {"prompt": "q", "completion": "a", "label": None}, KTO | {"label": None}),
     ("feedback", "kto", {"messages": [Q, A], "label": True}, KTO),
+    ("feedback", "kto", {"instruction": "q", "response": "a", "label": True}, KTO),
+    ("verifiable", "grpo", {"messages": [Q], "target": "a"}, GRPO),
+    ("verifiable", "grpo", {"question": "q", "context": "c", "answer": "a"}, GRPO | {"prompt": [user("q\nc")]}),
+    (
+        "verifiable",
+        "grpo",
+        {"question": "q", "context": ["A", "B"], "answer": "a"},
+        GRPO | {"prompt": [user("q\nA\nB")]},
+    ),
+    ("verifiable", "grpo", {"query": "q", "answer": "a"}, GRPO),
+    ("chatml", "sft", {"conversations": None, "messages": [Q, A]}, CHAT),
+    ("chatml", "sft", {"messages": [Q, A], "answer": "a"}, CHAT),
+    ("chatml", "sft", {"messages": '[{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}]'}, CHAT),
+    ("alpaca", "sft", {"instruction": "q", "output": None, "response": "a", "prompt": None}, CHAT),
     ("verifiable", "grpo", {"prompt": "q", "ground_truth": "a"}, GRPO),
     ("verifiable", "grpo", {"question": "q", "answer": "a"}, GRPO),
     ("verifiable", "grpo", {"problem": [Q], "solution": "a"}, GRPO),
@@ -167,6 +205,17 @@ FAULTS = [
     ("ingest.label_false", "sft", {"prompt": "q", "completion": "a", "label": False}),
     ("ingest.label_false", "sft", {"prompt": "q", "completion": "a", "label": None}),
     ("ingest.no_prompt", "preference", {"chosen": "a", "rejected": "b"}),
+    ("ingest.tools_unsupported", "preference", {"prompt": "q", "chosen": "a", "rejected": "b", "tools": [{"name": "f"}]}),
+    ("ingest.tools_unsupported", "kto", {"messages": [Q, A], "label": True, "tools": [{"name": "f"}]}),
+    ("ingest.tools_unsupported", "grpo", {"messages": [Q, A], "tools": [{"name": "f"}]}),
+    ("ingest.tools_unsupported", "grpo", {"prompt": "q", "answer": "a", "tools": '[{"name": "f"}]'}),
+    ("ingest.multimodal", "sft", {"messages": [Q, A], "images": ["cat.png"]}),
+    ("ingest.multimodal", "grpo", {"prompt": "q", "answer": "a", "image": {"bytes": "..."}}),
+    ("ingest.unsupported_key", "sft", {"messages": [Q, {**A, "reasoning_content": "hm"}]}),
+    ("ingest.unsupported_key", "sft", {"messages": [Q, {**A, "weight": 0}]}),
+    ("ingest.two_system_turns", "sft", {"system": "s", "messages": [system("t"), Q, A]}),
+    ("ingest.wrong_type", "sft", {"query": "q", "response": "a", "history": 5}),
+    ("ingest.wrong_type", "sft", {"query": "q", "response": "a", "system": ["s"]}),
     ("ingest.no_prompt", "preference", {"chosen": [Q, A], "rejected": [{"role": "user", "content": "r"}, B]}),
 ]  # fmt: skip
 
@@ -183,6 +232,71 @@ def test_reading_leaves_the_record_as_it_was(shape, kind, record, row):
     assert record == before
 
 
+@pytest.mark.parametrize(
+    "record, lacks",
+    [
+        ({"question": "q", "correct": "a"}, "a prompt (question), but no answer"),
+        ({"question": "q", "answers": "a"}, "no ground truth (ground_truth, solution, answer, target)"),
+        ({"instruction": "q", "instances": []}, "instruction, but no output or response"),
+        ({"chosen": "a", "worse": "b"}, "chosen, but no rejected"),
+        ({"text": "a"}, "no known shape has just the keys text"),
+    ],
+)
+def test_a_record_that_is_nearly_of_a_shape_says_what_it_lacks(record, lacks):
+    for kind in ("sft", "grpo"):
+        with pytest.raises(Unreadable) as raised:
+            rows_of(record, kind)
+        assert lacks in raised.value.detail
+
+
+def test_a_conversation_that_ends_with_the_user_and_has_no_ground_truth_says_so():
+    with pytest.raises(Unreadable, match="a prompt, but no ground truth"):
+        rows_of({"messages": [Q]}, "grpo")
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        {"system": "s", "conversations": [Q, A]},
+        {"system_prompt": "s", "messages": [Q, A]},
+        {"system": "s", "instruction": "q", "output": "a"},
+        {"system": "s", "query": "q", "response": "a"},
+        {"system": "s", "messages": [system("s"), Q, A]},
+        {"system": "s", "question": "q", "answer": "a"},
+        {"system": "s", "question": "q", "chosen": "a", "rejected": "b"},
+    ],
+)
+def test_a_system_text_beside_a_conversation_is_its_system_turn_once(record):
+    (row,) = rows_of(record, "sft")
+    assert row == {"messages": [system("s"), user("q"), assistant("a")], "tools": None}
+
+
+@pytest.mark.parametrize(
+    "history", [[["h", "i"]], '[["h", "i"]]', [{"query": "h", "response": "i"}], [user("h"), assistant("i")]]
+)
+@pytest.mark.parametrize("record", [{"query": "q", "response": "a"}, {"instruction": "q", "output": "a"}])
+def test_history_is_earlier_turns(record, history):
+    (row,) = rows_of(record | {"history": history}, "sft")
+    assert row["messages"] == [user("h"), assistant("i"), user("q"), assistant("a")]
+
+
+@pytest.mark.parametrize(
+    "key, value", [("images", []), ("weight", 1), ("loss", True), ("image", None), ("reasoning", "")]
+)
+def test_a_key_that_says_what_holds_anyway_rejects_nothing(key, value):
+    assert rows_of({"messages": [Q, {**A, key: value}], key: value}, "sft") == [CHAT]
+
+
+def test_a_verifiable_record_may_name_the_image_of_a_container():
+    (row,) = rows_of({"prompt": "q", "answer": "a", "image": "python:3.11"}, "grpo")
+    assert row["extra"] == '{"image":"python:3.11"}'
+
+
+def test_tools_of_a_pair_survive_in_its_sft_row():
+    (row,) = rows_of({"prompt": "q", "chosen": "a", "rejected": "b", "tools": [{"name": "f"}]}, "sft")
+    assert row["tools"] == '[{"name":"f"}]'
+
+
 # -- tools --------------------------------------------------------------------------------------------------------
 
 
@@ -192,6 +306,7 @@ def test_reading_leaves_the_record_as_it_was(shape, kind, record, row):
         {"role": "assistant", "content": None, "tool_calls": [CALL]},
         {"role": "assistant", "tool_calls": [CALL]},
         {"from": "function_call", "value": '{"name": "add", "arguments": {"a": 1}}'},
+        {"role": "assistant", "content": None, "function_call": {"name": "add", "arguments": {"a": 1}}},
     ],
 )
 def test_a_tool_call_in_either_style_is_one_message(turn):
@@ -214,6 +329,11 @@ def test_an_empty_list_of_tool_calls_is_none():
 def test_tools_come_as_a_list_or_as_its_json_text(tools):
     (row,) = rows_of({"messages": [Q, A], "tools": tools}, "sft")
     assert row["tools"] == '[{"name":"add"}]'
+
+
+def test_functions_of_older_files_are_tools():
+    (row,) = rows_of({"messages": [Q, A], "functions": [{"name": "add"}]}, "sft")
+    assert json.loads(row["tools"]) == [{"type": "function", "function": {"name": "add"}}]
 
 
 @pytest.mark.parametrize("tools", [None, [], "", "[]"])

@@ -5,7 +5,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from stages import validate
-from stages._shapes import identify
+from stages._identity import identify
 from stages._tables import REJECTS, row_schema, to_table, write
 from stages.validate import examined
 from validators import sft

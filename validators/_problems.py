@@ -31,6 +31,10 @@ class Problems(Exception):
         self.problems = list(problems)
         super().__init__("\n".join(str(problem) for problem in self.problems))
 
+    def __reduce__(self):
+        # an exception is pickled by its text, but is made of problems: it comes back from other processes
+        return Problems, (self.problems,)
+
 
 def did_you_mean(word, known):
     """`did you mean 'x'?` for the nearest known word, else the list of known words."""

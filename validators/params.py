@@ -14,6 +14,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from validators._cautions import FILE, KIND, WAIVERS, ancestry, cautions_of
+from validators._formats import option_problems
 from validators._problems import Problem, Problems, did_you_mean
 from validators._trl_fields import fits, trl_fields
 
@@ -48,6 +49,10 @@ class Dataset(Strict):
     max_reject_share: Annotated[float, Field(ge=0, le=1)] = 0.05
     weights: dict[str, Annotated[float, Field(ge=0, le=1)]] = {}
     max_rows: Annotated[int, Field(gt=0)] | None = None
+    columns: dict[str, str | int] = {}
+    format: str | None = None
+    system: Annotated[str, Field(min_length=1)] | None = None
+    ground_truth_pattern: str | None = None
 
 
 class Lora(Strict):
@@ -144,6 +149,8 @@ def examine(data):
     if ("base",) not in faulty:
         problems += base_problems(data["base"])
     steps = sections["steps"]
+    for name, dataset in sections["datasets"].items():
+        problems += option_problems(f"{FILE}: datasets.{name}", dataset)
     kinds = {name: sections["datasets"].get(name, {}).get("kind") for name in mapping(data, "datasets")}
     for name, step in steps.items():
         problems += step_problems(f"{FILE}: steps.{name}", step, kinds, mapping(data, "steps"))

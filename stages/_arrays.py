@@ -1,0 +1,88 @@
+"""The elements of a JSON array, each by itself, so that a broken one does not take the others with it.
+
+    elements(b'[{"a": 1}, {"a": }, {"a": 3}]') -> b'{"a": 1}', b'{"a": }', b'{"a": 3}'
+
+A file that parses is split by msgspec. Any other is scanned: brackets are counted, strings are skipped. An element whose
+brackets do not match ends where the next begins in a line of its own, indented as the first one is. Objects that
+follow each other without an array are elements as well.
+"""
+
+import re
+
+import msgspec
+
+SPACE = re.compile(rb"[\s,]*")
+TOKEN = re.compile(rb'["\[\]{}]')
+SCALAR = re.compile(rb"[^,\]\[{}]*")
+# a raw line end ends a string as well, for it cannot be in one; possessive, so that 20 MB need no memory
+STRING = re.compile(rb'"[^"\\\n]*+(?:\\.[^"\\\n]*+)*+"?', re.DOTALL)
+FIRST = re.compile(rb"\s*\[[^\S\n]*\r?(\n[ \t]*\{)(?=(\r?\n)?)")
+PAIRS = {b"}": b"{", b"]": b"["}
+
+
+def elements(data):
+    """(element, why) of each element; `why` is None, or says why the text after it cannot be split further.
+
+    data: bytes or a memory map, without a byte order mark.
+    """
+    try:
+        items = msgspec.json.decode(data, type=list[msgspec.Raw] | dict[str, msgspec.Raw])
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        yield from scanned(data)
+        return
+    if isinstance(items, dict):
+        yield bytes(data[:]), None
+    else:
+        yield from ((bytes(item), None) for item in items)
+
+
+def scanned(data):
+    """The same for text that does not parse as a whole."""
+    here = SPACE.match(data).end()
+    array = data[here : here + 1] == b"["
+    mark = _mark(data) if array else b""
+    here += array
+    while (here := SPACE.match(data, here).end()) < len(data):
+        byte = data[here : here + 1]
+        if byte == b"]" and array:
+            here = SPACE.match(data, here + 1).end()
+            if here < len(data):
+                yield bytes(data[here:]), None  # what follows the array is no record, and will be named as such
+            return
+        end, whole = _end(data, here, mark)
+        text = bytes(data[here:end]).rstrip(b" \t\r\n,") if not whole else bytes(data[here:end])
+        if end >= len(data) and (not whole or byte not in b'{["'):
+            yield text, "the file ends within this record"
+            return
+        yield text, None
+        here = end
+    if array:
+        yield b"", "the array is not closed: the file ends too early"
+
+
+def _mark(data):
+    """How an element begins after a line end, where that tells elements from what is in them, else nothing."""
+    found = FIRST.match(data)
+    # without indents, a line with a brace may begin an object within an element
+    return found[1] if found and (len(found[1]) > 2 or not found[2]) else b""
+
+
+def _end(data, start, mark):
+    """(end, whole) of the element at `start`; not whole where its brackets do not match."""
+    limit = (data.find(mark, start) if mark else -1) + 1 or len(data)
+    if data[start : start + 1] not in b'{["':
+        return max(SCALAR.match(data, start, limit).end(), start + 1), True
+    here, stack = start, []
+    while found := TOKEN.search(data, here, limit):
+        token, here = found[0], found.end()
+        if token == b'"':
+            here = STRING.match(data, found.start(), limit).end()
+        elif token in b"{[":
+            stack.append(token)
+        elif not stack or stack.pop() != PAIRS[token]:
+            # with a mark, the element ends at the next; without, at the bracket that does not match
+            last = token == b"]" and SPACE.match(data, here).end() == len(data)
+            return found.start() if last else limit if mark else here, False
+        if not stack:
+            return here, True
+    return limit, False

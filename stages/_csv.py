@@ -1,0 +1,74 @@
+"""Records of a CSV or TSV file: every value is text, the first line that is not blank names the columns."""
+
+import csv
+import re
+from itertools import chain
+
+from stages._turns import KEYS
+from validators._problems import Problem, Problems
+
+csv.field_size_limit(2**31 - 1)
+PROSE = re.compile(r"\S\s+\S+\s+\S+\s+\S|[.?!。？！]\s*$|\n|^\s*-?\d+([.,]\d+)*\s*$")
+NAME_CHARS = 64
+
+
+def csv_records(path, lines, numbered):
+    """(line, value, raw, fault) of each record.
+
+    lines: the lines of the file as bytes, without a byte order mark. numbered: there is no line of names; columns are "1", "2", ...
+    """
+    texts = (line.decode(errors="surrogateescape") for line in lines)
+    blank = []
+    first = next((text for text in texts if text.strip() or blank.append(text)), "")
+    taken = []  # the lines of the record that is being read
+    delimiter = "\t" if "\t" in first else ","
+    reader = csv.reader(_kept(chain(blank, [first], texts), taken), delimiter=delimiter, strict=True)
+    header, line = None, 1
+    while True:
+        try:
+            cells, fault = next(reader), None
+        except StopIteration:
+            return
+        except csv.Error as error:
+            cells, fault = [], ("ingest.csv", f"{error}, {len(taken)} lines on")
+        raw, line_after = "".join(taken).rstrip("\r\n"), line + len(taken)
+        taken.clear()
+        if header is None and not "".join(cells).strip() and not fault:
+            pass  # blank lines before the names
+        elif header is None and not fault:
+            header = [str(n) for n in range(1, len(cells) + 1)] if numbered else names(path, line, cells)
+            if numbered:
+                yield _record(line, header, cells, raw, fault)
+        elif cells or fault:
+            yield _record(line, header or [], cells, raw, fault)
+        line = line_after
+
+
+def names(path, line, cells):
+    """The names of the columns. Raises Problems where they are doubled, or look like data."""
+    where, named = f"{path}:{line}", [cell.strip() for cell in cells if cell.strip()]
+    if doubled := sorted({cell for cell in named if named.count(cell) > 1}):
+        hint = "name each column once"
+        raise Problems([Problem(where, f"column names twice: {', '.join(map(repr, doubled))}", "names", hint)])
+    if not KEYS & set(named) and any(len(cell) > NAME_CHARS or PROSE.search(cell) for cell in named):
+        hint = "write a first line such as prompt,completion, or number them: `columns: {prompt: 1, completion: 2}`"
+        found = f"the first line looks like data, not like names: {named[0][:NAME_CHARS]!r}"
+        raise Problems([Problem(where, found, "the names of the columns", hint)])
+    # a column without a name goes by its number
+    return [cell.strip() or str(number) for number, cell in enumerate(cells, 1)]
+
+
+def _kept(lines, taken):
+    """The lines, each also appended to `taken`."""
+    for line in lines:
+        taken.append(line)
+        yield line
+
+
+def _record(line, header, cells, raw, fault):
+    if any("\udc80" <= c <= "\udcff" for c in raw):
+        raw = raw.encode(errors="surrogateescape").decode(errors="backslashreplace")
+        fault = fault or ("ingest.utf8", "the record is not UTF-8")
+    elif not fault and len(cells) != len(header):
+        fault = ("ingest.csv_width", f"expected {len(header)} cells, found {len(cells)}")
+    return line, None if fault else dict(zip(header, cells, strict=True)), raw, fault

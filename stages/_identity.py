@@ -1,0 +1,65 @@
+"""What makes a row the same row, the same question, or a contradiction: hashes of its content.
+
+identify(row, "sft") -> {"id": "5f0e...", "prompt_key": "9a1c...", "claim_key": None, "claim": None}
+"""
+
+import hashlib
+import unicodedata
+
+import msgspec
+
+from stages._turns import ENCODE
+
+
+def identify(row, kind):
+    """The row's `id`, `prompt_key`, `claim_key` (sha256 in hexadecimal) and `claim`.
+
+    id: of the canonical JSON of kind and content alone. prompt_key: of the first user turn, normalised. claim_key and
+    claim: what the row speaks about and what it says of that, None where rows cannot contradict each other.
+    """
+    conversation = row["messages"] if kind == "sft" else row["prompt"]
+    asked = next((turn["content"] for turn in conversation if turn["role"] == "user" and turn["content"]), None)
+    asked = asked or ENCODE(bare(conversation)).decode()
+    content = {key: bare(value) if isinstance(value, list) else value for key, value in row.items()}
+    content |= {key: canonical(row[key]) for key in ("tools", "extra") if row.get(key)}
+    about, claim = claims(kind, content)
+    return {
+        "id": digest(ENCODE({"kind": kind, **content})),
+        "prompt_key": digest(normalised(asked).encode()),
+        "claim_key": digest(ENCODE(about)) if about else None,
+        "claim": claim,
+    }
+
+
+def claims(kind, content):
+    """What a row speaks about, and what it says of that."""
+    if kind == "preference":
+        sides = [ENCODE(content["chosen"]), ENCODE(content["rejected"])]
+        return [content["prompt"], sorted(sides)], digest(sides[0])
+    if kind == "kto":
+        return [content["prompt"], content["completion"]], str(content["label"])
+    if kind == "grpo":
+        return content["prompt"], content["ground_truth"]
+    return None, None
+
+
+def bare(turns):
+    """Messages for hashing: without the keys that are null, calls in a fixed order of keys."""
+    return [
+        {key: canonical(value) if key == "tool_calls" else value for key, value in turn.items() if value is not None}
+        for turn in turns
+    ]
+
+
+def canonical(text):
+    """JSON text with the keys of every object in order: the same value has one text."""
+    return msgspec.Raw(msgspec.json.encode(msgspec.json.decode(text), order="sorted"))
+
+
+def normalised(text):
+    """Text with NFC, case and white space folded: what is the same question to a person has one key."""
+    return " ".join((text if text.isascii() else unicodedata.normalize("NFC", text)).casefold().split())
+
+
+def digest(data):
+    return hashlib.sha256(data).hexdigest()

@@ -1,0 +1,93 @@
+"""One sample of each shape and style that is read, with the kind it is read as; docs/formats.md is made of them.
+
+python -m stages._samples > docs/formats.md
+"""
+
+import json
+
+from stages._shapes import explained, rows_of
+
+Q, A = {"role": "user", "content": "What is 1 + 1?"}, {"role": "assistant", "content": "2"}
+WRONG = {"role": "assistant", "content": "3"}
+CALL = {"type": "function", "function": {"name": "add", "arguments": {"a": 1, "b": 1}}}
+SAID = [{"from": "human", "value": "What is 1 + 1?"}, {"from": "gpt", "value": "2"}]
+HH = "\n\nHuman: What is 1 + 1?\n\nAssistant: "
+TOOLS = [{"type": "function", "function": {"name": "add"}}]
+# (what it is called elsewhere, kind, sample)
+SAMPLES = [
+    ("Alpaca", "sft", {"instruction": "Add.", "input": "1 + 1", "output": "2"}),
+    ("Alpaca with history", "sft", {"instruction": "And 1 + 1?", "output": "2", "history": [["1 + 0?", "1"]]}),
+    ("ShareGPT", "sft", {"system": "Be brief.", "conversations": SAID}),
+    ("ShareGPT with a call", "sft", {"conversations": [SAID[0], {"from": "function_call", "value": '{"name": "add"}'}]}),
+    ("ChatML", "sft", {"messages": [Q, A]}),
+    ("ChatML in parts", "sft", {"messages": [Q | {"content": [{"type": "text", "text": "1 + 1?"}]}, A]}),
+    ("ChatML with tools", "sft", {"messages": [Q, {"role": "assistant", "tool_calls": [CALL]}], "tools": TOOLS}),
+    ("prompt and completion", "sft", {"prompt": "What is 1 + 1?", "completion": "2"}),
+    ("query and response (ms-swift)", "sft", {"query": "And 1 + 1?", "response": "2", "history": [["1 + 0?", "1"]]}),
+    ("question with context", "sft", {"question": "What is a?", "context": "a = 2", "answer": "2"}),
+    ("preference", "preference", {"prompt": "What is 1 + 1?", "chosen": "2", "rejected": "3"}),
+    ("preference, prompt implicit", "preference", {"chosen": [Q, A], "rejected": [Q, WRONG]}),
+    ("preference, HH text", "preference", {"chosen": HH + "2", "rejected": HH + "3"}),
+    ("preference after turns", "preference", {"conversations": SAID[:1], "chosen": A, "rejected": WRONG}),
+    ("preference (OpenAI)", "preference", {"input": {"messages": [Q]}, "preferred_output": [A], "non_preferred_output": [WRONG]}),
+    ("feedback", "kto", {"prompt": "What is 1 + 1?", "completion": "2", "label": True}),
+    ("feedback on a conversation", "kto", {"messages": [Q, WRONG], "label": False}),
+    ("verifiable", "grpo", {"prompt": "What is 1 + 1?", "ground_truth": "2", "level": 1}),
+    ("verifiable (GSM8K)", "grpo", {"question": "What is 1 + 1?", "answer": "1 and 1 are 2. #### 2"}),
+    ("verifiable conversation", "grpo", {"messages": [Q], "target": 2}),
+    ("preference as kto", "kto", {"prompt": "What is 1 + 1?", "chosen": "2", "rejected": "3"}),
+    ("preference as sft", "sft", {"prompt": "What is 1 + 1?", "chosen": "2", "rejected": "3"}),
+    ("feedback as sft", "sft", {"prompt": "What is 1 + 1?", "completion": "2", "label": True}),
+    ("one question as grpo", "grpo", {"messages": [Q, A]}),
+]  # fmt: skip
+PAGE = """# Formats
+
+What a record is, is told from its keys; `format:` in `params.yaml` names a shape where the keys would tell another, and
+`columns:` gives keys the names that a shape knows. A null counts as an absent key. A record that fits no shape is
+rejected and says what it lacks.
+
+Containers are told from the first bytes of a file, never from its name: JSON lines, JSON arrays, CSV, TSV and Parquet,
+each also packed with gzip or zstd. CSV and TSV have a first line of names, or numbered `columns:`; lists in their
+cells are JSON text. A line number is that of an editor in JSON lines and CSV, the record's number elsewhere.
+
+A text as a prompt is a user's turn, a text as an answer an assistant's. `system` (or `system_prompt`) beside a
+conversation becomes its system turn, `history` its earlier turns, `context` follows the question. `tools` and
+tool calls are kept by kind `sft` alone; elsewhere a record with tools is rejected by name, as are images and other media, and
+turns with `reasoning_content` or a `weight` of 0, which no column could keep.
+
+This page is made of tested samples: `python -m stages._samples > docs/formats.md`.
+
+| what | shape, and the keys that tell it | kind | sample | becomes |
+|---|---|---|---|---|
+"""
+
+
+def page():
+    """The text of docs/formats.md."""
+    return PAGE + "".join(_line(*sample) for sample in SAMPLES)
+
+
+def _line(name, kind, record):
+    shape = explained(record).replace("(key ", "(").replace("(keys ", "(")
+    rows = "<br>".join(f"`{_short(row)}`" for row in rows_of(record, kind))
+    return f"| {name} | {shape} | {kind} | `{_text(record)}` | {rows} |\n"
+
+
+def _short(row):
+    """A row as text, messages as `role: content`."""
+    return ", ".join(f"{key}: {_cell(key, value)}" for key, value in row.items() if key != "tools" or value)
+
+
+def _cell(key, value):
+    if not isinstance(value, list):
+        return value if key in ("tools", "extra") else _text(value)
+    turns = (f"{turn['role']}: {_text(turn['content'] or json.loads(turn['tool_calls']))}" for turn in value)
+    return f"[{', '.join(turns)}]"
+
+
+def _text(value):
+    return json.dumps(value, ensure_ascii=False).replace("|", "\\|")
+
+
+if __name__ == "__main__":
+    print(page(), end="")

@@ -1,0 +1,46 @@
+"""Options of a dataset in params.yaml: what may stand there, and what `tilth check` says of the rest."""
+
+import pytest
+
+from stages._shapes import READ
+from stages._turns import KEYS
+from validators._formats import COLUMNS, SHAPES, option_problems
+
+
+def test_the_shapes_and_columns_that_may_be_named_are_those_that_are_read():
+    assert set(SHAPES) == set(READ)
+    assert set(COLUMNS) <= KEYS
+
+
+@pytest.mark.parametrize(
+    "kind, options",
+    [
+        ("sft", {}),
+        ("sft", {"columns": {"prompt": "question", "completion": "best answer"}}),
+        ("sft", {"columns": {"prompt": 1, "completion": 2}}),
+        ("sft", {"format": "alpaca", "system": "Be brief."}),
+        ("grpo", {"ground_truth_pattern": "#### (.+)$"}),
+        ("grpo", {"ground_truth_pattern": "(?:is|=) (\\d+)"}),
+    ],
+)
+def test_options_that_are_right_have_no_problem(kind, options):
+    assert option_problems("d", {"kind": kind, **options}) == []
+
+
+@pytest.mark.parametrize(
+    "kind, options, where, found",
+    [
+        ("sft", {"columns": {"promt": "q"}}, "d.columns.promt", "no shape has a column 'promt'"),
+        ("sft", {"columns": {"prompt": 0}}, "d.columns.prompt", "column 0"),
+        ("sft", {"columns": {"prompt": 1, "completion": "a"}}, "d.columns", "names and numbers"),
+        ("sft", {"format": "alpacca"}, "d.format", "no shape 'alpacca'"),
+        ("sft", {"ground_truth_pattern": "(a)"}, "d.ground_truth_pattern", "a sft dataset has no ground truth"),
+        ("grpo", {"ground_truth_pattern": "#### (.+"}, "d.ground_truth_pattern", "does not compile"),
+        ("grpo", {"ground_truth_pattern": "#### .+"}, "d.ground_truth_pattern", "0 groups"),
+        ("grpo", {"ground_truth_pattern": "(a)(b)"}, "d.ground_truth_pattern", "2 groups"),
+    ],
+)
+def test_an_option_that_cannot_be_is_named(kind, options, where, found):
+    (problem,) = option_problems("d", {"kind": kind, **options})
+    assert problem.where == where
+    assert found in problem.found

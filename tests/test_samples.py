@@ -1,0 +1,25 @@
+"""docs/formats.md is made of samples, and each sample is what the page says."""
+
+from pathlib import Path
+
+import pytest
+
+from stages._samples import SAMPLES, page
+from stages._shapes import READ, rows_of, shape_of
+from stages._tables import COLUMNS
+
+ROOT = Path(__file__).parents[1]
+
+
+def test_the_committed_page_is_the_one_that_the_samples_make():
+    assert (ROOT / "docs/formats.md").read_text(encoding="utf-8") == page()
+
+
+def test_every_shape_has_a_sample():
+    assert {shape_of(record) for _, _, record in SAMPLES} == set(READ)
+
+
+@pytest.mark.parametrize("name, kind, record", SAMPLES)
+def test_a_sample_becomes_rows_with_the_columns_of_its_kind(name, kind, record):
+    for row in rows_of(record, kind):
+        assert list(row) == list(COLUMNS[kind])

@@ -1,0 +1,59 @@
+"""What a dataset's options in params.yaml may say: shapes by name, columns by name or number, a pattern that compiles."""
+
+from validators._problems import Problem, did_you_mean
+
+SHAPES = (
+    "openai_preference",
+    "preference",
+    "feedback",
+    "sharegpt",
+    "alpaca",
+    "prompt_completion",
+    "verifiable",
+    "chatml",
+    "query_response",
+)
+# fmt: off
+COLUMNS = (
+    "messages", "conversations", "prompt", "completion", "response", "instruction", "input", "output", "chosen",
+    "rejected", "label", "question", "query", "problem", "context", "history", "system", "ground_truth", "answer",
+    "solution", "tools",
+)
+# fmt: on
+
+
+def option_problems(where, dataset):
+    """Problems of a dataset's options that types alone cannot see."""
+    problems, columns = [], dataset.get("columns")
+    for wanted, name in columns.items() if isinstance(columns, dict) else ():
+        place = f"{where}.columns.{wanted}"
+        if wanted not in COLUMNS:
+            hint = did_you_mean(wanted, COLUMNS)
+            problems.append(Problem(place, f"no shape has a column {wanted!r}", "wanted name: name in the file", hint))
+        if isinstance(name, int) and name < 1:
+            problems.append(Problem(place, f"column {name}", "1 for the first column", ""))
+    if columns and len({type(name) for name in columns.values()}) > 1:
+        hint = "numbers are for CSV without a line of names"
+        problems.append(Problem(f"{where}.columns", "names and numbers", "one or the other", hint))
+    shape = dataset.get("format")
+    if shape is not None and shape not in SHAPES:
+        problems.append(Problem(f"{where}.format", f"no shape {shape!r}", "", did_you_mean(shape, SHAPES)))
+    if dataset.get("ground_truth_pattern") is not None:
+        problems += pattern_problems(f"{where}.ground_truth_pattern", dataset)
+    return problems
+
+
+def pattern_problems(where, dataset):
+    import regex
+
+    pattern, kind = dataset["ground_truth_pattern"], dataset.get("kind")
+    if kind not in (None, "grpo"):
+        return [Problem(where, f"a {kind} dataset has no ground truth", "no such key", "it belongs to kind grpo")]
+    try:
+        groups = regex.compile(pattern).groups
+    except (regex.error, RecursionError, OverflowError, ValueError) as error:
+        return [Problem(where, f"{pattern!r} does not compile: {error}", "a regular expression", "quote it with ''")]
+    if groups != 1:
+        hint = "the group is what is kept: '#### (.+)$'; write (?:...) for a group that is not"
+        return [Problem(where, f"{groups} groups in {pattern!r}", "one group", hint)]
+    return []
