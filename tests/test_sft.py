@@ -119,6 +119,13 @@ def test_a_control_character_is_found_in_its_row_of_a_slice_with_nulls():
     assert failing(table.slice(1)).select("row", "detail").rows() == [(1, "messages[1] by 'assistant' has U+0000")]
 
 
+@pytest.mark.parametrize("before", range(2**18 - 3, 2**18 + 2))
+def test_bytes_are_found_at_the_seams_of_the_pieces_that_are_searched(before):
+    right, wrong = turn("user", "a" * before), turn("assistant", "\u0085")
+    assert warned((right, wrong), (Q, A), prompts=2)
+    assert checks((right, turn("assistant", "\0")), (Q, A)) == [(0, "sft.no_control_characters")]
+
+
 def test_the_length_of_a_conversation_is_its_own():
     long = (Q, turn("assistant", "a" * 900_000))
     assert checks(long, long, long, long, long, long) == []

@@ -38,6 +38,7 @@ TEMPLATE_TOKENS = [
     *("<｜begin▁of▁sentence｜>", "<｜end▁of▁sentence｜>", "<｜User｜>", "<｜Assistant｜>"),  # DeepSeek
     *("<|START_OF_TURN_TOKEN|>", "<|END_OF_TURN_TOKEN|>"),  # Command
 ]
+CACHED_BYTES = 2**18
 CONTROL = r"([\x00-\x08\x0b\x0c\x0e-\x1f\x7f])"
 
 
@@ -98,24 +99,31 @@ def flatten(messages, column, begins=""):
 def holding(texts, found_in):
     """True where a text has a byte that is looked for, (n,) booleans. Far faster than a regular expression.
 
-    texts: Arrow strings, (n,). found_in: bytes as (m,) uint8 -> their positions in it.
+    texts: Arrow strings, (n,). found_in: bytes as (m,) uint8 -> positions in them, of a byte and the next one at most.
     """
     ends = np.frombuffer(texts.buffers()[1], np.int32)[texts.offset : texts.offset + len(texts) + 1]
     found, data = np.zeros(len(texts), bool), texts.buffers()[2]
     if len(texts) and data is not None:
-        positions = found_in(np.frombuffer(data, np.uint8)[ends[0] : ends[-1]]) + ends[0]
-        found[np.searchsorted(ends, positions, "right") - 1] = True
+        data = np.frombuffer(data, np.uint8)[: ends[-1]]
+        # in pieces that stay in the processor's cache, and overlap by a byte
+        for start in range(ends[0], ends[-1], CACHED_BYTES):
+            hits = found_in(data[start : start + CACHED_BYTES + 1])
+            if len(hits):
+                found[np.searchsorted(ends, hits + start, "right") - 1] = True
     return found
 
 
 def _controls(text):
     """Where the control characters are, but for tab, line feed and carriage return."""
     low = np.flatnonzero(text < 32)
-    return np.r_[low[~np.isin(text[low], (9, 10, 13))], np.flatnonzero(text == 127)]
+    found = text[low]
+    low = low[(found != 10) & (found != 9) & (found != 13)]
+    deleted = text == 127
+    return np.r_[low, np.flatnonzero(deleted)] if deleted.any() else low
 
 
 def _c1(text):
-    """Where U+0080 to U+009F are: no text has them but one read in a wrong encoding."""
+    """Where U+0080 to U+009F begin: no text has them but one read in a wrong encoding."""
     first = np.flatnonzero(text[:-1] == 0xC2)
     return first[text[first + 1] < 0xA0]
 
@@ -150,8 +158,9 @@ def isin(values):
     return lambda error: pa.Check.isin(values, error=error)
 
 
-def matches(pattern):
-    return lambda error: pa.Check.str_matches(pattern, error=error)
+def not_blank(error):
+    # twice as fast as a regular expression
+    return pa.Check(lambda data: data.lazyframe.select(pl.col(data.key).str.strip_chars() != ""), error=error)
 
 
 def is_true(error):
@@ -176,7 +185,7 @@ def message_schema(kind):
             "content": pa.Column(
                 str,
                 [
-                    check(f"{kind}.non_empty_turns", matches(r"(?s).*\S")),
+                    check(f"{kind}.non_empty_turns", not_blank),
                     check(f"{kind}.no_template_tokens", without(TEMPLATE_TOKENS)),
                 ],
             ),

@@ -12,9 +12,9 @@ from validators._messages import (
     ends_with,
     flatten,
     is_true,
-    matches,
     message_schema,
     mojibake,
+    not_blank,
     row_failures,
     shared_checks,
     turn_failures,
@@ -27,7 +27,7 @@ CHECKS = shared_checks("grpo", "every turn of the prompt", ", the user first") |
 }
 WARNINGS = shared_warnings("grpo")
 PROMPT = message_schema("grpo").add_columns({"ends": pa.Column(bool, check("grpo.prompt_ends_with_user", is_true))})
-TRUTH = pa.DataFrameSchema({"ground_truth": pa.Column(str, check("grpo.ground_truth_present", matches(r"(?s).*\S")))})
+TRUTH = pa.DataFrameSchema({"ground_truth": pa.Column(str, check("grpo.ground_truth_present", not_blank))})
 
 
 def failing(table):
