@@ -78,8 +78,10 @@ def look_at(file, most, found, problems):
     from collections import Counter
     from itertools import islice
 
-    from stages._readers import container, records
-    from stages._shapes import Unreadable, rows_of, shape_of
+    from stages._containers import container
+    from stages._readers import records
+    from stages._shapes import rows_of, shape_of
+    from stages._turns import Unreadable
     from validators._problems import Problems
 
     seen, what, fault, count = Counter(), "unreadable", "", 0
@@ -142,8 +144,10 @@ def examine(found, kind):
     """The sample through the shapes and checks of a build: {rows, rejects, warnings, characters}."""
     import importlib
 
-    from stages._shapes import Unreadable, identify, rows_of
+    from stages._identity import identify
+    from stages._shapes import rows_of
     from stages._tables import MESSAGES, row_schema, to_table
+    from stages._turns import Unreadable
     from stages.validate import examined, warnings_of
     from validators._messages import lengths
     from validators._problems import Problems

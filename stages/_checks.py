@@ -18,6 +18,7 @@ INGEST = {
     "ingest.csv_width": "the record has as many cells as the header",
     "ingest.missing_key": "the record has the keys of a known shape",
     "ingest.unsupported_key": "the record has no key that says something that no row can keep",
+    "ingest.tools_unsupported": "only sft datasets keep tools; a record of another kind has none",
     "ingest.wrong_type": "each key holds what its shape has there: text, a list of messages, true or false",
     "ingest.multimodal": "the messages are text alone: no images, sound or video",
     "ingest.two_system_turns": "a conversation has one system turn; `system:` adds none to one that has it",

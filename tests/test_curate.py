@@ -254,11 +254,12 @@ def test_a_train_row_like_an_eval_row_is_turned_away_whichever_comes_first(build
 @pytest.mark.parametrize("kind", ["preference", "kto", "grpo"])
 def test_near_duplicates_are_found_in_every_kind(build, kind):
     made = {
-        "preference": lambda text: {"prompt": text, "chosen": "a", "rejected": "b"},
-        "kto": lambda text: {"prompt": text, "completion": "a", "label": True},
-        "grpo": lambda text: {"prompt": text, "ground_truth": "a"},
+        "preference": lambda text, label: {"prompt": text, "chosen": "a", "rejected": "b"},
+        "kto": lambda text, label: {"prompt": text, "completion": "a", "label": label},
+        "grpo": lambda text, label: {"prompt": text, "ground_truth": "a"},
     }[kind]
-    assert checks(build(kind, made(LONG), made(NEARLY), **SAME_SIDE)[2]) == [(2, "curate.near_duplicate")]
+    rejected = build(kind, made(LONG, True), made(NEARLY, False), **SAME_SIDE)[2]
+    assert checks(rejected) == [(2, "curate.near_duplicate")]
 
 
 # -- benchmarks ---------------------------------------------------------------------------------------------------
