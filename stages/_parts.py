@@ -11,6 +11,7 @@ from multiprocessing import get_context
 from pathlib import Path
 
 from stages._containers import container
+from validators._problems import Problem, Problems
 
 PART_BYTES = 32 * 2**20
 # below this, starting processes takes longer than the work
@@ -70,12 +71,26 @@ def mapped(function, items, size_bytes, engine="local"):
 
 
 def _by_ray(function, items):
-    """The same by a Ray cluster: the one that RAY_ADDRESS names, or one of processes on this machine."""
-    import ray
+    """The same by a Ray cluster: the one that RAY_ADDRESS names, or one of processes on this machine.
 
-    ray.init(ignore_reinit_error=True, log_to_driver=False)
-    run = ray.remote(function)
-    yield from map(ray.get, [run.remote(item) for item in items])
+    The machines of a cluster must see the project under the same path, as parts are read and written by path.
+    """
+    try:
+        import ray
+    except ImportError:
+        hint = "pip install --editable '.[ray]', or engine: local"
+        raise Problems([Problem("params.yaml: engine", "ray is not installed", "", hint)]) from None
+
+    code = os.pathsep.join([str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH", "")])
+    environment = {"env_vars": {"PYTHONPATH": code}}
+    ray.init(ignore_reinit_error=True, log_to_driver=False, include_dashboard=False, runtime_env=environment)
+    run = ray.remote(_in_folder)
+    yield from map(ray.get, [run.remote(function, item, os.getcwd()) for item in items])
+
+
+def _in_folder(function, item, folder):
+    os.chdir(folder)
+    return function(item)
 
 
 def with_bar(results, total, what):

@@ -1,12 +1,16 @@
 """Parts of a file: nothing between them, nothing twice, line numbers right, and results in order."""
 
 import io
+import json
+import shutil
 import sys
 
 import pytest
 
+from stages import ingest, validate
 from stages._parts import mapped, parts_of, with_bar
 from stages._readers import read_lines
+from validators._problems import Problems
 
 
 @pytest.fixture
@@ -51,3 +55,28 @@ def test_a_bar_is_drawn_on_a_terminal(monkeypatch):
     monkeypatch.setattr(sys, "stderr", terminal)
     assert list(with_bar(iter([3, 1, 2]), 3, "validate chat")) == [3, 1, 2]
     assert "validate chat" in terminal.getvalue()
+
+
+def test_without_ray_the_engine_is_a_clear_error(monkeypatch):
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with pytest.raises(Problems, match="ray is not installed"):
+        list(mapped(abs, [-1], 0, "ray"))
+
+
+def test_ray_makes_the_same_bytes(tmp_path, monkeypatch):
+    pytest.importorskip("ray", reason="the extra `ray` is not installed")
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "raw").mkdir()
+    lines = [json.dumps({"prompt": f"q{i}", "completion": "a"}) + "\n" for i in range(50)]
+    (tmp_path / "raw/a.jsonl").write_text("".join(lines))
+    (tmp_path / "raw/b.csv").write_text("prompt,completion\nq,\n")
+    made = {}
+    for engine in ("local", "ray"):
+        params = f"engine: {engine}\ndatasets: {{d: {{kind: sft, raw: raw, max_reject_share: 1}}}}\n"
+        (tmp_path / "params.yaml").write_text(params)
+        shutil.rmtree(tmp_path / "data", ignore_errors=True)
+        ingest.main("d")
+        validate.main("d")
+        made[engine] = {str(p.relative_to(tmp_path)): p.read_bytes() for p in (tmp_path / "data").rglob("*.parquet")}
+    assert len(made["local"]) == 4
+    assert made["local"] == made["ray"]
