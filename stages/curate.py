@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 from stages._near import signatures, similarity, texts
 from stages._overlap import Benchmarks
 from stages._params import read_params
-from stages._parts import mapped
+from stages._parts import mapped, with_bar
 from stages._shapes import ENCODE
 from stages._tables import COLUMNS, REJECTS, conserve, row_schema, to_table, writing
 from validators._problems import Problem, Problems
@@ -162,7 +162,8 @@ def mixed_out(decision, dataset):
 def overlaps(decision, kind, rules, engine):
     """Rows that hold a record of a benchmark."""
     options = partial(overlaps_of_part, kind=kind, ngram_words=rules["ngram_words"], share=rules["overlap_share"])
-    found = mapped(options, decision.kept_of_parts(), decision.size_bytes(), engine)
+    work = decision.kept_of_parts()
+    found = with_bar(mapped(options, work, decision.size_bytes(), engine), len(work), "benchmarks")
     return [
         (int(first) + row, f"holds {place} ({share:.0%} of its {rules['ngram_words']}-grams)")
         for first, rows in zip(decision.first_rows, found, strict=True)
@@ -184,7 +185,9 @@ def near_duplicates(decision, kind, threshold, engine):
     for (_, rows), first, bands in zip(
         work,
         decision.first_rows,
-        mapped(partial(bands_of_part, kind=kind), work, decision.size_bytes(), engine),
+        with_bar(
+            mapped(partial(bands_of_part, kind=kind), work, decision.size_bytes(), engine), len(work), "signatures"
+        ),
         strict=True,
     ):
         numbers = np.repeat(rows + first, bands.shape[1])

@@ -22,7 +22,7 @@ from stages._conversations import Columns, turns_of
 from stages._identity import identify
 from stages._options import NONE, options_of
 from stages._params import read_params
-from stages._parts import mapped, parts_of
+from stages._parts import mapped, parts_of, with_bar
 from stages._readers import packed_lines, raw_files, read_lines, record_of, records
 from stages._shapes import explained, rows_of
 from stages._tables import REJECTS, conserve, row_schema, stop_if_too_many, to_table, write, writing
@@ -56,7 +56,8 @@ def read_all(name, dataset, parts, folder, engine):
         engine,
     )
     rejects, counts, shapes = [], Counter(), {}
-    for part, (found, rejected, seen) in zip(parts, results, strict=True):
+    bar = with_bar(results, len(parts), f"ingest {name}")
+    for part, (found, rejected, seen) in zip(parts, bar, strict=True):
         rejects.append(rejected)
         counts.update(found)
         shapes.setdefault((part.path.as_posix(), part.container), Counter()).update(seen)
