@@ -32,6 +32,7 @@ def main():
     parser.add_argument("--rows", type=int, default=1_000_000)
     parser.add_argument("--folder", type=Path, required=True)
     parser.add_argument("--runs", type=int, default=1)
+    parser.add_argument("--near-duplicates", type=float, help="similarity for this project alone; off where left out")
     parser.add_argument("--only", nargs="+", default=["tilth", "usual", "expert"])
     arguments = parser.parse_args()
     folder = arguments.folder.resolve()
@@ -45,7 +46,7 @@ def main():
         for name in arguments.only:
             work = folder / name
             shutil.rmtree(work, ignore_errors=True)
-            figures[name].append(CONTENDERS[name](raw, work))
+            figures[name].append(CONTENDERS[name](raw, work, arguments.near_duplicates))
     print("| contender | wall s (median) | peak GB | rows/s | times the first |\n|---|--:|--:|--:|--:|")
     first = statistics.median(seconds for seconds, _ in figures[arguments.only[0]])
     for name, measured in figures.items():
@@ -53,7 +54,10 @@ def main():
         print(
             f"| {name} | {seconds:.1f} | {memory / 1e9:.2f} | {arguments.rows / seconds:,.0f} | {seconds / first:.2f} |"
         )
-    verify(raw, folder, arguments.only)
+    if arguments.near_duplicates:
+        verify_near(raw, folder)
+    else:
+        verify(raw, folder, arguments.only)
 
 
 def measured(command, cwd, environment=None):
@@ -112,11 +116,12 @@ def floor(raw, folder):
     (folder / "floor").unlink()
 
 
-def tilth(raw, work):
+def tilth(raw, work, near=None):
     """The three stages as three processes, as DVC runs them."""
     (work / "data").mkdir(parents=True)
     (work / "params.yaml").write_text(
         "seed: 7\neval_fraction: 0.05\ndatasets: {chat: {kind: sft, raw: data/raw, max_reject_share: 0.5}}\n"
+        f"curate: {{near_duplicates: {'null' if near is None else near}}}\n"
     )
     (work / "data/raw").mkdir()
     os.link(raw / "chat.jsonl", work / "data/raw/chat.jsonl")
@@ -129,7 +134,7 @@ def tilth(raw, work):
 
 
 def with_datasets(script):
-    def run(raw, work):
+    def run(raw, work, _):
         work.mkdir(parents=True)
         environment = {"HF_HOME": str(work / "cache"), "HF_HUB_OFFLINE": "1", "HF_DATASETS_DISABLE_PROGRESS_BARS": "1"}
         return measured([sys.executable, str(HERE / script), str(raw / "chat.jsonl"), str(CORES)], work, environment)
@@ -168,6 +173,20 @@ def verify(raw, folder, names):
             "bad rows rejected for another reason than planted:",
             json.dumps([[*key, count] for key, count in wrong.items()]),
         )
+
+
+def verify_near(raw, folder):
+    """Planted near-duplicates caught: either of a pair may be the one that goes, if the other is an eval row."""
+    caught, planted, false = duckdb.sql(
+        f"""WITH gone AS (SELECT line FROM '{folder}/tilth/data/rejected/chat.parquet' WHERE "check" LIKE 'curate.near%'),
+                 pairs AS (SELECT line, "of" FROM '{raw}/truth.parquet' WHERE planted = 'near_duplicate')
+            SELECT (SELECT count(*) FROM pairs WHERE line IN (FROM gone) OR "of" IN (FROM gone)),
+                   (SELECT count(*) FROM pairs),
+                   (SELECT count(*) FROM gone WHERE line NOT IN (SELECT line FROM pairs) AND line NOT IN (SELECT "of" FROM pairs))"""
+    ).fetchall()[0]
+    print(
+        f"near-duplicates caught: {caught:,} of {planted:,} ({caught / planted:.1%}); rows turned away that are none: {false}"
+    )
 
 
 if __name__ == "__main__":
