@@ -28,6 +28,7 @@ from validators._problems import Problem, Problems
 SQL = Path(__file__).parent / "sql"
 OUT, TRAIN, EVAL = 0, 1, 2
 BENCHMARKS = Path("data/benchmarks")
+SPILL = Path(".work/duckdb")
 RULES = {"near_duplicates": None, "ngram_words": 13, "overlap_share": 0.8}
 
 
@@ -103,8 +104,9 @@ class Decision:
         counts = [pq.read_metadata(part).num_rows for part in parts]
         self.parts, self.first_rows, self.reasons = parts, np.r_[0, np.cumsum(counts)].astype(np.int64)[:-1], {}
         self.database = duckdb.connect()
+        SPILL.mkdir(parents=True, exist_ok=True)  # DuckDB makes the last folder of a path and no other
         self.database.execute(
-            "SET memory_limit = '1GB'; SET temp_directory = '.work/duckdb'; SET preserve_insertion_order = false"
+            f"SET memory_limit = '1GB'; SET temp_directory = '{SPILL}'; SET preserve_insertion_order = false"
         )
         files = [str(part) for part in parts]
         self.database.register("parts", pa.table({"file": files, "first_row": self.first_rows}))

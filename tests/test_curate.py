@@ -315,3 +315,8 @@ def test_max_rows_keeps_that_many_and_loses_few_when_rows_are_added(build):
     assert len(kept) == 50
     more = build("sft", *fresh(105), more=", max_rows: 50")
     assert len(kept & {question(row) for row in more[0] + more[1]}) >= 45
+
+
+def test_there_is_a_folder_for_what_does_not_fit_into_memory(build, tmp_path):
+    build("sft", *fresh(5))
+    assert (tmp_path / ".work/duckdb").is_dir()
