@@ -130,9 +130,14 @@ class Decision:
         self.database.register("found", pa.table({"row": rows}))
         self.database.execute("DELETE FROM keys WHERE row IN (SELECT row FROM found)")
 
-    def place(self, row):
-        """`<id> (<file>:<line>)` of a row that is still in."""
-        return "{} ({})".format(*self.database.execute("SELECT id, place FROM keys WHERE row = ?", [row]).fetchall()[0])
+    def places(self, rows):
+        """{row: `<id> (<file>:<line>)`} of rows that are still in."""
+        self.database.register("found", pa.table({"row": pa.array(sorted(rows), pa.int64())}))
+        return dict(
+            self.database.execute(
+                "SELECT row, id || ' (' || place || ')' FROM keys SEMI JOIN found USING (row)"
+            ).fetchall()
+        )
 
     def kept_of_parts(self):
         """(part, numbers within it of the rows that are still in) of each part."""
@@ -213,10 +218,9 @@ def near_duplicates(decision, kind, threshold, engine):
             and earlier not in repeats
         ):
             repeats.setdefault(later, (earlier, likeness))
+    places = decision.places({other for found in (leaks, repeats) for other, _ in found.values()})
     return {
-        check: [
-            (row, f"{likeness:.0%} like {decision.place(other)}") for row, (other, likeness) in sorted(found.items())
-        ]
+        check: [(row, f"{likeness:.0%} like {places[other]}") for row, (other, likeness) in sorted(found.items())]
         for check, found in (("curate.near_duplicate_of_eval", leaks), ("curate.near_duplicate", repeats))
     }
 
