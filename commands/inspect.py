@@ -12,6 +12,8 @@ KINDS = ("sft", "preference", "kto", "grpo")
 # the kind that a shape is by nature; any other is supervised
 NATURE = {"preference": "preference", "openai_preference": "preference", "feedback": "kto", "verifiable": "grpo"}
 RECORDS, TOKENIZED_ROWS, FIRST_PROBLEMS = 20_000, 1_000, 5
+# where answers are usually found in a worked solution: GSM8K's mark, LaTeX's box, tags, a closing sentence
+PATTERNS = (r"#### (.+)$", r"\\boxed\{([^{}]+)\}", r"<answer>\s*(.+?)\s*</answer>", r"[Tt]he answer is:? (.+?)\.?$")
 Raw = Annotated[str, typer.Argument(metavar="PATH", help="A raw file, or a folder of raw files.")]
 
 
@@ -30,7 +32,7 @@ def main(context: typer.Context, path: Raw):
     for line in report(found, kind, checked):
         print(line)
     print()
-    for line in entry(raw, kind).splitlines():
+    for line in entry(raw, kind, checked["pattern"]).splitlines():
         print(shown(line, 2000))
 
 
@@ -132,16 +134,33 @@ def fitting(found):
     if able:
         return able[0]
     source, record = found["records"][0] if found["records"] else (found["files"][0]["path"], None)
-    keys = ", ".join(sorted(record.value)) if record and record.value else "none that can be read"
-    hint = "README.md lists the shapes; rename the keys"
-    raise Problems([Problem(shown(source, 200), f"the first record's keys: {shown(keys)}", "a known shape", hint)])
+    value = record.value if record and record.value else {}
+    keys = ", ".join(sorted(value)) or "none that can be read"
+    raise Problems(
+        [Problem(shown(source, 200), f"the first record's keys: {shown(keys)}", "a known shape", naming(value))]
+    )
+
+
+def naming(record):
+    """A hint on how `columns:` would name a record's keys: the first two texts stand in for question and answer."""
+    import re
+
+    from stages._tables import shown
+
+    says_nothing = re.compile(r"(.*_)?(id|name|source|split)", re.IGNORECASE)
+    keys = [key for key, value in record.items() if isinstance(value, str) and not says_nothing.fullmatch(key)]
+    texts = [shown(quoted(key)) for key in keys]
+    if len(texts) < 2:
+        return "docs/formats.md has the shapes; rename the keys"
+    names = f"columns: {{prompt: {texts[0]}, completion: {texts[1]}}}"
+    return f"docs/formats.md has the shapes; or say what the keys are, such as {names} (or ground_truth: for kind grpo)"
 
 
 # -- what it becomes ----------------------------------------------------------------------------------------------
 
 
 def examine(found, kind):
-    """The sample through the shapes and checks of a build: {rows, rejects, warnings, characters}."""
+    """The sample through the shapes and checks of a build: {table, rejects, warnings, pattern, characters}."""
     import importlib
 
     from stages._identity import identify
@@ -174,8 +193,24 @@ def examine(found, kind):
         "table": table,
         "rejects": rejects + invalid.to_pylist(),
         "warnings": warnings,
+        "pattern": pattern_of(rows) if kind == "grpo" else None,
         "characters": sum(lengths(table[column]) for column in columns),
     }
+
+
+def pattern_of(rows):
+    """The usual pattern that finds an answer in nearly every ground truth that is a whole solution, or None."""
+    from stages._options import extracted
+    from stages._turns import Unreadable
+
+    def finds(pattern, text):
+        try:
+            return extracted(text, pattern) != text
+        except Unreadable:
+            return False
+
+    truths = [row["ground_truth"] for row in rows]
+    return next((p for p in PATTERNS if truths and sum(finds(p, t) for t in truths) > 0.95 * len(truths)), None)
 
 
 def report(found, kind, checked):
@@ -190,6 +225,8 @@ def report(found, kind, checked):
         yield "  a build stops at more than 5%: mend the data, or set max_reject_share"
     yield f"characters a row: {spread(checked['characters'])}"
     yield tokens(checked["table"])
+    if checked["pattern"]:
+        yield f"the ground truths are whole solutions; {checked['pattern']!r} finds the answers in them"
     for check, text in checked["warnings"].items():
         yield f"warning: {check}: {text}"
     for reject in rejects[:FIRST_PROBLEMS]:
@@ -226,7 +263,7 @@ def tokens(table):
 # -- the entry ----------------------------------------------------------------------------------------------------
 
 
-def entry(raw, kind):
+def entry(raw, kind, pattern=None):
     """One line for `datasets:` of params.yaml. Data outside the project is to be copied into it first."""
     import shlex
 
@@ -236,7 +273,9 @@ def entry(raw, kind):
         return f"params.yaml has it: datasets.{name}"
     while name in taken:
         name += "_new"
-    line = f"  {name}: {{kind: {kind}, raw: {quoted(inside.as_posix())}}}"
+    # single quotes, as a backslash is itself in them
+    more = f", ground_truth_pattern: '{pattern}'" if pattern else ""
+    line = f"  {name}: {{kind: {kind}, raw: {quoted(inside.as_posix())}{more}}}"
     first = "" if inside == raw else f"first: cp -r {shlex.quote(str(raw))} data/raw/\n\n"
     return f"{first}to paste under `datasets:` in params.yaml:\n\n{line}"
 
@@ -263,4 +302,5 @@ def quoted(text):
     import json
     import re
 
-    return text if re.fullmatch(r"[A-Za-z][\w./-]*/[\w./-]+", text, re.ASCII) else json.dumps(text, ensure_ascii=False)
+    plain = r"[A-Za-z][\w./-]*/[\w./-]+|(?!(?:null|true|false)$)[A-Za-z]\w*"
+    return text if re.fullmatch(plain, text, re.ASCII | re.IGNORECASE) else json.dumps(text, ensure_ascii=False)

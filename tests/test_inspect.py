@@ -9,6 +9,8 @@ import pytest
 from ruamel.yaml import YAML
 
 from commands import inspect
+from stages._options import Options, extracted
+from stages._shapes import rows_of
 from validators._problems import Problems
 from validators.params import NAME, Dataset
 
@@ -143,6 +145,34 @@ def test_an_empty_file_is_a_problem(inspected):
 def test_records_of_no_known_shape_are_a_problem_that_names_their_keys(inspected):
     with pytest.raises(Problems, match="the first record's keys: mystery"):
         inspected("raw/data.jsonl", '{"mystery": 1}')
+
+
+def test_texts_of_unknown_names_get_a_columns_entry_that_works(inspected):
+    record = '{"task_id": "t7", "text": "Add 1 and 2.", "code": "1 + 2"}'
+    with pytest.raises(Problems, match=r"such as columns: \{prompt: text, completion: code\}"):
+        inspected("raw/data.jsonl", record)
+    options = Options(columns={"prompt": "text", "completion": "code"})
+    assert rows_of(json.loads(record), "sft", options)[0]["messages"][1]["content"] == "1 + 2"
+
+
+@pytest.mark.parametrize(
+    ("solution", "pattern", "answer"),
+    [
+        ("3 and 4 make 7.\n#### 7", r"#### (.+)$", "7"),
+        (r"So \boxed{x+1} it is", r"\\boxed\{([^{}]+)\}", "x+1"),
+        ("<think>hm</think><answer> 7 </answer>", r"<answer>\s*(.+?)\s*</answer>", "7"),
+        ("Half of 8 is 4. The answer is 4.", r"[Tt]he answer is:? (.+?)\.?$", "4"),
+    ],
+)
+def test_a_whole_solution_as_ground_truth_gets_the_pattern_of_its_answer(inspected, solution, pattern, answer):
+    out = inspected("p.jsonl", *[json.dumps({"question": f"q{i}", "answer": solution}) for i in range(3)])
+    assert pasted(out)[1]["ground_truth_pattern"] == pattern
+    assert extracted(solution, pattern) == answer
+
+
+def test_a_bare_ground_truth_gets_no_pattern(inspected):
+    out = inspected("p.jsonl", *[json.dumps({"question": f"q{i}", "answer": str(i)}) for i in range(3)])
+    assert "ground_truth_pattern" not in out
 
 
 def test_records_that_cannot_be_read_at_all_are_a_problem(inspected):
