@@ -26,7 +26,9 @@ T, N = turn("tool", "2"), turn("narrator", "n")
 EMPTY = turn("assistant", " ")
 ROLES, ORDER = "preference.known_roles", "preference.roles_alternate"
 
+SHARED = "preference.shared_prompt"
 RIGHT = {
+    "preference.shared_prompt": [([Q], [A], [B]), ([Q], [A, Q, A], [call("add"), T, B])],
     "preference.known_roles": [([S, Q], [A], [B])],
     "preference.non_empty_turns": [([Q], [A], [B]), ([Q], [call("add")], [B])],
     "preference.roles_alternate": [([Q, A, Q], [A, Q, A], [B, Q, B]), ([Q], [call("add"), T, A], [B])],
@@ -46,7 +48,8 @@ WRONG = [
     ("preference.non_empty_turns", ([turn("user", "")], [A], [B]), None),
     (ORDER, ([Q, Q], [A], [B]), None),
     (ORDER, ([Q], [A, B], [B]), None),
-    (ORDER, ([Q], [A], [Q, A]), None),
+    (SHARED, ([Q], [A], [turn("user", "another question"), B]), [ORDER, SHARED]),
+    (SHARED, ([Q], [S, Q, A], [B]), [ORDER, SHARED]),
     (ORDER, ([Q], [A], [T, A]), None),
     ("preference.prompt_ends_with_user", ([Q, A], [A], [B]), None),
     ("preference.prompt_ends_with_user", ([S], [A], [B]), None),

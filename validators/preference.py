@@ -22,11 +22,16 @@ from validators._messages import (
 )
 from validators._warnings import mojibake_warning, repeated_warning, shared_warnings
 
-CHECKS = shared_checks("preference", "every turn of the prompt and of both answers", "; answers follow the user") | {
+SHARED_PROMPT = {
+    "preference.shared_prompt": "the prompt is one for both answers: neither begins with a user's or system's turn of its own"
+}
+TURNS = shared_checks("preference", "every turn of the prompt and of both answers", "; answers follow the user")
+ENDS = {
     "preference.prompt_ends_with_user": "the prompt's last turn is the user's or a tool's",
     "preference.ends_with_assistant": "both answers end with the assistant's turn",
     "preference.chosen_differs": "chosen and rejected differ in more than white space, case and Unicode composition",
 }
+CHECKS = SHARED_PROMPT | TURNS | ENDS
 WARNINGS = {
     "preference.length_bias": "neither side is the longer one in over 65% of pairs; else length is what is learned"
 } | shared_warnings("preference")
@@ -35,7 +40,10 @@ PROMPT = message_schema("preference").add_columns(
     {"ends": pa.Column(bool, check("preference.prompt_ends_with_user", is_true))}
 )
 ANSWER = message_schema("preference").add_columns(
-    {"ends": pa.Column(bool, check("preference.ends_with_assistant", is_true))}
+    {
+        "ends": pa.Column(bool, check("preference.ends_with_assistant", is_true)),
+        "answers": pa.Column(bool, check("preference.shared_prompt", is_true)),
+    }
 )
 PAIR = pa.DataFrameSchema({"differs": pa.Column(bool, check("preference.chosen_differs", is_true))})
 
@@ -48,7 +56,8 @@ def failing(table):
     said = {}
     for side in ("chosen", "rejected"):
         turns = flatten(table[side], side, begins="user")
-        found.append(turn_failures(ANSWER, turns.with_columns(ends=ends_with(turns, ["assistant"]))))
+        answers = ((pl.col("turn") > 0) | ~pl.col("role").is_in(["user", "system"])).alias("answers")
+        found.append(turn_failures(ANSWER, turns.with_columns(answers, ends=ends_with(turns, ["assistant"]))))
         found.append(empty_failures(table[side], "preference.ends_with_assistant", side))
         said[side] = folded(turns, table.num_rows)
     pairs = pl.DataFrame({"differs": said["chosen"] != said["rejected"]})
