@@ -132,3 +132,43 @@ def test_a_second_trainer_of_the_same_step_is_refused(train, project):
         pytest.raises(Exception, match="another process trains this step"),
     ):
         train("dpo")
+
+
+def test_tools_and_calls_of_raw_data_reach_the_tokens_that_are_trained(project, monkeypatch):
+    from stages import curate, ingest, preflight, validate
+    from stages import train as stage
+
+    monkeypatch.chdir(project.folder)
+    function = {"type": "function", "function": {"name": "add", "parameters": {"a": {"type": "integer"}}}}
+    rows = [
+        {
+            "tools": [function],
+            "messages": [
+                {"role": "user", "content": f"What is {i} and 1?"},
+                {"role": "assistant", "tool_calls": [{"function": {"name": "add", "arguments": {"a": i}}}]},
+                {"role": "tool", "content": f"{i + 1}"},
+                {"role": "assistant", "content": f"It is {i + 1}."},
+            ],
+        }
+        for i in range(40)
+    ]
+    raw = project.folder / "data/raw/chat/tools.jsonl"
+    raw.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    for name in (ingest, validate, curate):
+        name.main("chat")
+    preflight.main()
+    step = json.loads((project.folder / "preflight/sft.json").read_text(encoding="utf-8"))
+    trainer = stage.make_trainer("sft", step | {"backend": "transformers"}, project.folder / ".work/sft")
+    tokenizer = trainer.processing_class
+    texts, learned = [], []
+    for row in trainer.train_dataset:
+        texts.append(tokenizer.decode(row["input_ids"]))
+        taught = [label for label in row["labels"] if label != -100]
+        learned.append(tokenizer.decode(taught))
+    with_calls = [(text, taught) for text, taught in zip(texts, learned, strict=True) if "<|call|>" in text]
+    assert len(with_calls) > 25  # the others are held out
+    for text, taught in with_calls:
+        assert '"name": "add"' in text.split("<|user|>")[0], "the tools stand before the question"
+        assert '<|call|>{"function": {"name": "add"' in taught and '"arguments": {"a": ' in taught
+        assert "<|tool|>" in text and "<|tool|>" not in taught
+    raw.unlink()
