@@ -5,6 +5,7 @@ file are the same on every machine, and so are the bytes of what is made of each
 """
 
 import os
+import pickle
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from multiprocessing import get_context
@@ -71,7 +72,7 @@ def mapped(function, items, size_bytes, engine="local"):
 
 
 def _by_ray(function, items):
-    """The same by a Ray cluster: the one that RAY_ADDRESS names, or one of processes on this machine.
+    """The same by Ray Data on a cluster: the one that RAY_ADDRESS names, or one of processes on this machine.
 
     The machines of a cluster must see the project under the same path, as parts are read and written by path.
     """
@@ -84,13 +85,18 @@ def _by_ray(function, items):
     code = os.pathsep.join([str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH", "")])
     environment = {"env_vars": {"PYTHONPATH": code}}
     ray.init(ignore_reinit_error=True, log_to_driver=False, include_dashboard=False, runtime_env=environment)
-    run = ray.remote(_in_folder)
-    yield from map(ray.get, [run.remote(function, item, os.getcwd()) for item in items])
+    settings = ray.data.DataContext.get_current()
+    settings.execution_options.preserve_order, settings.enable_progress_bars = True, False
+    # a part a block, so that each is a task of its own; pickled, as a block holds only what Arrow can hold
+    work = [{"work": pickle.dumps((function, item, os.getcwd()))} for item in items]
+    done = ray.data.from_items(work, override_num_blocks=len(work)).map(_done)
+    yield from (pickle.loads(row["done"]) for row in done.iter_rows())
 
 
-def _in_folder(function, item, folder):
+def _done(row):
+    function, item, folder = pickle.loads(row["work"])
     os.chdir(folder)
-    return function(item)
+    return {"done": pickle.dumps(function(item))}
 
 
 def with_bar(results, total, what):
