@@ -1,0 +1,336 @@
+"""Every raw record accounted for, one by one, from the tables themselves; and every row what its id says.
+
+    records(evidence)   raw records = rows + rejects of ingest; rows = train + eval + rejects, by id and place
+    rows(evidence)      ids, and sides of the split, made anew from what the rows say
+
+A row's side is a function of its prompt and the seed alone: where every row is on its prompt's side, no prompt is on
+both, in no two datasets.
+"""
+
+import hashlib
+import json
+import tempfile
+from functools import partial
+from pathlib import Path
+
+from commands import ledger
+from validators._problems import Problem, Problems
+
+SHOWN = 5
+BUILD = "dvc repro builds it anew; git log -p dvc.lock shows who changed what"
+ONCE = "each row of ingest once in train, eval or rejected"
+BATCH_ROWS = 5_000
+WITHOUT_TEXT = ("curate.forgotten",)  # what was deleted on request keeps nothing to make an id from
+
+
+# -- conservation -------------------------------------------------------------------------------------------------
+
+
+def records(evidence):
+    """Each raw record is a row or a reject, and each row is in train, eval or rejected, once."""
+    counts, problems = {"records": 0, "rows": 0, "rejected": 0}, []
+    for name in evidence.build.datasets:
+        paths = tables_of(name)
+        unreadable = [problem for files in paths.values() for problem in unreadable_in(files)]
+        problems += unreadable
+        if unreadable or not all(paths.values()):
+            continue  # what is missing is an output's break, named already
+        account = ledger.account(name)
+        problems += [Problem(f"datasets.{name}", fault, "", BUILD) for fault in account["faults"]]
+        problems += lost_or_made_up(name, paths) + twice(name, paths) + other_rejects(name, paths)
+        problems += unknown_checks(name, account, evidence.rev) + other_records(evidence, name, paths)
+        counts["records"] += account["records"]
+        counts["rows"] += account["rows"]
+        counts["rejected"] += sum(sum(checks.values()) for checks in account["rejected"].values())
+    return counts, problems
+
+
+def tables_of(name):
+    """{room: its Parquet files} of a dataset; `rows` and `refused` are those of ingest."""
+    found = {room: [Path("data", room, f"{name}.parquet")] for room in ("train", "eval", "rejected", "validated")}
+    found["rows"] = sorted(Path("data/ingested", name, "rows").glob("*.parquet"))
+    found["refused"] = [Path("data/ingested", name, "rejects.parquet")]
+    return {room: [str(path) for path in paths if path.is_file()] for room, paths in found.items()}
+
+
+def unreadable_in(paths):
+    """What files are no Parquet, or have no columns to find a row by."""
+    problems = []
+    for path in paths:
+        try:
+            lacking = {"id", "source", "line"} - set(ledger.table(path, ["id", "source", "line"]).column_names)
+            if lacking:
+                problems.append(Problem(path, f"has no column {', '.join(sorted(lacking))}", "", BUILD))
+        except Problems as error:
+            problems += error.problems
+    return problems
+
+
+def ask(query, **given):
+    """The answer of a query as tuples, with at most half a gigabyte of memory."""
+    import duckdb
+
+    with tempfile.TemporaryDirectory(prefix="tilth_") as spill, duckdb.connect() as database:
+        database.execute(
+            f"SET memory_limit = '500MB'; SET temp_directory = '{spill}'; SET preserve_insertion_order = false"
+        )
+        return database.execute(query, given).fetchall()
+
+
+def few(problems, what):
+    """The first problems of a kind, and how many more there are."""
+    if len(problems) <= SHOWN:
+        return problems
+    return [*problems[:SHOWN], Problem(problems[0].where.partition(": ")[0], f"{len(problems) - SHOWN:,} more {what}")]
+
+
+def lost_or_made_up(name, paths):
+    """Rows of ingest that are nowhere or twice, and rows elsewhere that ingest never made."""
+    moved = ask(
+        """
+        WITH places AS (
+            SELECT id, source, line, 1 AS came, 0 AS went FROM read_parquet($rows)
+            UNION ALL SELECT id, source, line, 0, 1 FROM read_parquet($kept)
+            UNION ALL SELECT id, source, line, 0, 1 FROM read_parquet($rejected) WHERE stage <> 'ingest'
+        )
+        SELECT id, source, line, sum(came), sum(went) FROM places
+        GROUP BY ALL HAVING sum(came) <> sum(went) ORDER BY source, line, id
+        """,
+        rows=paths["rows"],
+        kept=paths["train"] + paths["eval"],
+        rejected=paths["rejected"],
+    )
+    found = [
+        Problem(
+            place(name, source, line), f"row {short(id)}: {int(came)} from ingest, {int(went)} after it", ONCE, BUILD
+        )
+        for id, source, line, came, went in moved
+    ]
+    return few(found, "rows are lost or made up")
+
+
+def place(name, source, line):
+    return f"datasets.{name}: {source}:{line}"
+
+
+def short(id):
+    return (id or "without id")[:12]
+
+
+def twice(name, paths):
+    """Ids that train and eval of a dataset hold more than once."""
+    query = """
+        SELECT id, count(*), min(source || ':' || line), max(source || ':' || line) FROM read_parquet($kept)
+        GROUP BY id HAVING count(*) > 1 ORDER BY id
+    """
+    found = [
+        Problem(f"datasets.{name}: row {short(id)}", f"{count} times in train and eval: {first}, {last}", "once", BUILD)
+        for id, count, first, last in ask(query, kept=paths["train"] + paths["eval"])
+    ]
+    return few(found, "ids are there twice")
+
+
+def other_rejects(name, paths):
+    """Rejects of ingest and validate that data/rejected has otherwise than those stages wrote them."""
+    columns = 'id, source, line, stage, "check", detail, raw'
+    query = f"""
+        WITH before AS (SELECT {columns} FROM read_parquet($before)),
+             after AS (SELECT {columns} FROM read_parquet($after) WHERE stage <> 'curate')
+        (SELECT 'is not in data/rejected', * FROM (FROM before EXCEPT ALL FROM after))
+        UNION ALL (SELECT 'is in data/rejected alone', * FROM (FROM after EXCEPT ALL FROM before)) ORDER BY ALL
+    """
+    found = [
+        Problem(place(name, source, line), f"a reject by {check} {what}", f"as {stage} wrote it", BUILD)
+        for what, _, source, line, stage, check, *_ in ask(
+            query, before=paths["refused"] + paths["validated"], after=paths["rejected"]
+        )
+    ]
+    return few(found, "rejects differ")
+
+
+def unknown_checks(name, account, rev):
+    """Reasons that are no check of the stage that gives them. A past commit may have had other checks than this one."""
+    from stages._checks import CURATE, INGEST, every_check
+
+    names = every_check()
+    of_stage = {"ingest": INGEST.keys(), "curate": CURATE.keys() | set(WITHOUT_TEXT)}
+    of_stage["validate"] = names.keys() - INGEST.keys() - CURATE.keys()
+    return [
+        Problem(f"datasets.{name}", f"{count:,} rejected by {check}", f"a check of {stage} in docs/checks.md", BUILD)
+        for stage, checks in account["rejected"].items()
+        for check, count in checks.items()
+        if check not in of_stage[stage] and rev is None
+    ]
+
+
+# -- raw records --------------------------------------------------------------------------------------------------
+
+
+def other_records(evidence, name, paths):
+    """Raw records that are neither row nor reject, and rows and rejects of records that no raw file has."""
+    from stages._options import options_of
+    from stages._readers import raw_files
+
+    dataset, problems = evidence.build.datasets[name], []
+    try:
+        files = {path.as_posix(): path for path in raw_files(dataset["raw"], f"datasets.{name}.raw")}
+    except Problems as error:
+        return [] if evidence.absent_in(dataset["raw"]) else error.problems
+    seen = dict(
+        ask(
+            """
+            WITH places AS (SELECT DISTINCT source, line FROM read_parquet($files))
+            SELECT source, list(line ORDER BY line) FROM places GROUP BY source
+            """,
+            files=paths["rows"] + paths["refused"],
+        )
+    )
+    for source in sorted(seen.keys() | files.keys()):
+        if source not in files:
+            problems.append(Problem(f"datasets.{name}: {source}", "rows say they are from it", "a raw file", BUILD))
+        elif not evidence.absent_in(source):
+            there, told = lines_of(files[source], options_of(dataset).numbered), set(seen.get(source, ()))
+            problems += [
+                Problem(place(name, source, line), "no row and no reject is made of this record", "one of them", BUILD)
+                for line in sorted(there - told)
+            ]
+            problems += [
+                Problem(place(name, source, line), "a row or reject is of a record that is not there", "", BUILD)
+                for line in sorted(told - there)
+            ]
+    return few(problems, "records are not accounted for")
+
+
+def lines_of(path, numbered):
+    """The numbers of the records of a raw file."""
+    from stages._containers import container
+    from stages._parts import parts_of
+    from stages._readers import read_lines, records
+
+    kind = container(path)
+    if kind == "jsonl":
+        return {number for part in parts_of(path) for number, _ in read_lines(part)}
+    return {record.line for record in records(path, kind, numbered)}
+
+
+# -- ids and sides of the split -----------------------------------------------------------------------------------
+
+
+def rows(evidence):
+    """The id of every row made anew from its content, and its side of the split from its prompt."""
+    from stages._parts import mapped, with_bar
+
+    params, work = evidence.build.params, []
+    for name, dataset in evidence.build.datasets.items():
+        for room in ("rows", "train", "eval", "rejected"):
+            work += [(path, room, dataset["kind"], group) for path in tables_of(name)[room] for group in groups(path)]
+    total = sum(count for *_, (_, count) in work)
+    every = max(1, -(-total // evidence.sample)) if evidence.sample else 1
+    check = partial(checked, seed=params["seed"], eval_fraction=params["eval_fraction"], every=every)
+    size = sum({path: Path(path).stat().st_size for path, *_ in work}.values())
+    made = with_bar(mapped(check, work, size), len(work), "ids")
+    counts, problems = {"checked": 0, "total": 0}, {}
+    for item, (count, with_id, found) in zip(work, made, strict=True):
+        counts["checked"] += count
+        counts["total"] += with_id
+        for what, *problem in found:
+            problems.setdefault((item[0], what), []).append(Problem(f"{item[0]}: {problem[0]}", *problem[1:], BUILD))
+    return counts, [problem for (_, what), found in problems.items() for problem in few(found, what)]
+
+
+def groups(path):
+    """(number, rows) of each row group of a Parquet file; none where it cannot be read, which `records` names."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        metadata = pq.read_metadata(path)
+    except (pa.ArrowException, OSError):
+        return []
+    return [(number, metadata.row_group(number).num_rows) for number in range(metadata.num_row_groups)]
+
+
+def checked(work, seed, eval_fraction, every):
+    """(rows made anew, rows that have an id, problems) of one row group, every so manieth row of it."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    path, room, kind, (group, _) = work
+    count = with_id = 0
+    problems = []
+    try:
+        for batch in pq.ParquetFile(path).iter_batches(BATCH_ROWS, row_groups=[group]):
+            found = list(rejects_in(batch) if room == "rejected" else rows_in(batch, kind))
+            with_id += len(found)
+            for origin, row in found[::every]:
+                count += 1
+                problems += wrong(origin, row, room, kind, seed, eval_fraction)
+    except (pa.ArrowException, OSError, KeyError) as error:
+        problems.append(("places cannot be read", f"row group {group}", f"cannot be read: {error}", "Parquet as built"))
+    return count, with_id, problems
+
+
+def wrong(origin, row, room, kind, seed, eval_fraction):
+    """What is wrong with one row, as (kind of problem, where, found, expected). origin: its id, place and keys."""
+    from stages._identity import identify
+
+    where = f"row {short(origin['id'])} ({origin['source']}:{origin['line']})"
+    try:
+        made = identify(row, kind)
+    except (KeyError, TypeError, ValueError):  # what it says is no row of its kind
+        made = None
+    if made is None or made["id"] != origin["id"]:
+        shown = short(made["id"]) if made else "nothing"
+        return [("rows are not what their ids say", where, f"what it says makes the id {shown}", short(origin["id"]))]
+    if room == "rows" and made["prompt_key"] != origin["prompt_key"]:
+        return [("prompt keys differ", where, "its prompt_key is not of its prompt", "the hash of its first user turn")]
+    side = "eval" if on_eval_side(made["prompt_key"], seed, eval_fraction) else "train"
+    if room in ("train", "eval") and side != room:
+        return [("rows are on the wrong side", where, f"is in {room}", f"{side}, the side of its prompt")]
+    return []
+
+
+def on_eval_side(prompt_key, seed, eval_fraction):
+    """Whether a prompt is held out: stages/sql/keys.sql says the same in SQL."""
+    return int(hashlib.sha256(f"{seed}:{prompt_key}".encode()).hexdigest()[:8], 16) / 2**32 < eval_fraction
+
+
+def rows_in(batch, kind):
+    """(origin, row) of each row of a batch."""
+    from stages._tables import COLUMNS
+
+    columns = {name: values(batch.column(name)) for name in COLUMNS[kind]}
+    names = [name for name in ("id", "source", "line", "prompt_key") if name in batch.schema.names]
+    origins = {name: batch.column(name).to_pylist() for name in names}
+    for number in range(batch.num_rows):
+        yield (
+            {name: column[number] for name, column in origins.items()},
+            {name: column[number] for name, column in columns.items()},
+        )
+
+
+def values(column):
+    """A column as Python values; messages by their flat fields, at several times the speed of to_pylist."""
+    import pyarrow as pa
+
+    if isinstance(column, pa.ExtensionArray):
+        return column.storage.to_pylist()
+    if not pa.types.is_list(column.type):
+        return column.to_pylist()
+    turns = column.flatten()
+    fields = [values(field) for field in turns.flatten()]
+    names = [field.name for field in column.type.value_type]
+    flat = [dict(zip(names, turn, strict=True)) for turn in zip(*fields, strict=True)]
+    ends = column.value_lengths().fill_null(0).to_numpy().cumsum().tolist()
+    return [flat[start:end] for start, end in zip([0, *ends], ends, strict=False)]
+
+
+def rejects_in(batch):
+    """(origin, row) of each reject that was a row once; the row None where its text says none."""
+    for reject in batch.to_pylist():
+        if reject["id"] is not None and reject["check"] not in WITHOUT_TEXT:
+            try:
+                row = json.loads(reject["raw"])
+            except (TypeError, ValueError):
+                row = None
+            yield reject, row
