@@ -71,14 +71,14 @@ def main(rev: Rev = None, sample: Sample = 0, cache: Cache = False, allow_dirty:
 
 def checks(rev, cache, allow_dirty):
     """{name: check}, in the order in which they are told. A check: Evidence -> (counts, problems)."""
-    from commands import _committed, _conserved, _inputs, _locked
+    from commands import _committed, _conserved, _inputs, _locked, _remade
 
     found = {
         "outputs": _locked.outputs,
         "cache": _locked.cached if cache else None,
         "lock": _locked.lock,
         "records": _conserved.records,
-        "rows": _conserved.rows,
+        "rows": _remade.rows,
         "models": _inputs.models,
         "raw": _committed.raw,
         "tree": None if rev or allow_dirty else _committed.tree,
@@ -90,7 +90,7 @@ TOLD = {
     "outputs": "{files:,} files of {outputs:,} outputs, {bytes:,} bytes, hash to what dvc.lock says",
     "cache": "{objects:,} objects of the cache hash to their names",
     "lock": "{stages:,} stages are those of dvc.yaml and params.yaml; {deps:,} dependencies are what is there, {made:,} of them made by other stages",
-    "records": "{records:,} raw records became {rows:,} rows or rejects; each row is once in train, eval or rejected; {rejected:,} rejected",
+    "records": "{records:,} raw records are rejects or rows; {rows:,} rows are in train, eval or rejected, each once",
     "rows": "{checked:,} of {total:,} ids made anew from what the rows say; no prompt on both sides",
     "models": "{models:,} models are of the rows, settings and adapters that are there; scores are of eval rows",
     "raw": "{files:,} raw files are as committed, {by_dvc:,} of them by DVC",

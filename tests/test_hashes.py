@@ -25,7 +25,7 @@ def test_a_folder_has_the_hash_that_dvc_gives_it(folder):
 
 
 def test_line_ends_are_bytes_like_others(folder):
-    assert md5("out/a/c.txt") == "acb92c2b7e6e9a4d8c7c2b6b1b3e0c7a" or md5("out/a/c.txt") != md5("out/ä/d")
+    assert md5("out/a/c.txt") == "cb30fc9cec9a2d04ef49b22e2066c264"
 
 
 def test_files_are_hashed_as_one_by_one_and_a_missing_one_has_no_hash(folder):
