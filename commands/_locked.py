@@ -36,7 +36,7 @@ def outputs(evidence):
 
 def differing(entry, files, hashes, hint):
     """What differs between an entry (path, md5, size, nfiles) of a lock or .dvc file and the files that are there."""
-    path, wanted = entry["path"], entry.get("md5", "no md5")
+    path, wanted = entry["path"], str(entry.get("md5", "no md5"))
     if wanted.endswith(".dir"):
         listing = {file[len(path) + 1 :]: hashes.get(file) for file in files if file != path}
         found = folder_md5(listing) if None not in listing.values() else None
@@ -48,11 +48,9 @@ def differing(entry, files, hashes, hint):
         return [Problem(path, f"its bytes hash to {hashes.get(path)}", wanted, hint)]
     counts = {"size": sum(map(size, files))} | ({"nfiles": len(files)} if wanted.endswith(".dir") else {})
     return [
-        Problem(
-            f"{path}: {key}", f"found {entry[key]:,} in its entry", f"{count:,}", "the entry was edited: dvc commit"
-        )
+        Problem(f"{path}: {key}", f"its entry says {entry[key]}", str(count), "the entry was edited: dvc commit")
         for key, count in counts.items()
-        if entry.get(key, count) != count
+        if str(entry.get(key, count)) != str(count)
     ]
 
 
@@ -79,8 +77,8 @@ def cached(evidence):
     problems, objects = [], {}
     for path, entry in evidence.build.outs.items():
         if path not in evidence.uncached and entry.get("md5"):
-            objects[entry["md5"]] = path
-            if entry["md5"].endswith(".dir"):
+            objects[str(entry["md5"])] = path
+            if str(entry["md5"]).endswith(".dir"):
                 objects |= {md5: f"{path}/{name}" for name, md5 in (listed(entry["md5"]) or {}).items()}
     hashes = md5s([object_of(md5).as_posix() for md5 in objects])
     for wanted, path in objects.items():
@@ -167,7 +165,7 @@ def made_in(evidence, folder):
     made = {}
     for out, entry in evidence.build.outs.items():
         if out.startswith(f"{folder}/"):
-            whole = entry.get("md5", "").endswith(".dir")
+            whole = str(entry.get("md5")).endswith(".dir")
             made |= {file: evidence.md5s[file] for file in evidence.listing(out)} if whole else {out: entry.get("md5")}
     return {path[len(folder) + 1 :]: md5 for path, md5 in made.items()}
 

@@ -7,12 +7,15 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import typer
 
 from commands import _build, verify
+from commands._conserved import BUILD
 from commands._hashes import folder_md5, md5
+from stages._tables import to_table
 
 pytestmark = pytest.mark.slow
 
@@ -202,7 +205,7 @@ def test_an_edited_row_is_named_though_the_lock_was_edited_to_match(project, cap
     first = table.slice(0, 1).to_pylist()[0]
     rows = table.to_pylist()
     rows[0]["ground_truth"] = "other"
-    reseal("data/eval/problems.parquet", type(table).from_pylist(rows, schema=table.schema))
+    reseal("data/eval/problems.parquet", to_table(rows, table.schema))
     found = breaks(capsys)
     assert "outputs" not in found
     place = f"data/eval/problems.parquet: row {first['id'][:12]} ({first['source']}:{first['line']})"
@@ -212,7 +215,7 @@ def test_an_edited_row_is_named_though_the_lock_was_edited_to_match(project, cap
 def test_a_row_moved_from_eval_to_train_is_named(project, capsys):
     train, held_out = (pq.read_table(f"data/{side}/pairs.parquet") for side in ("train", "eval"))
     moved = held_out.slice(0, 1)
-    reseal("data/train/pairs.parquet", type(train).from_batches([*train.to_batches(), *moved.to_batches()]))
+    reseal("data/train/pairs.parquet", pa.concat_tables([train, moved]))
     reseal("data/eval/pairs.parquet", held_out.slice(1))
     found = breaks(capsys)
     assert "outputs" not in found and "records" not in found
@@ -223,41 +226,49 @@ def test_a_row_moved_from_eval_to_train_is_named(project, capsys):
 
 def test_a_row_that_is_there_twice_is_named(project, capsys):
     rows = pq.read_table("data/train/chat.parquet")
-    reseal("data/train/chat.parquet", type(rows).from_batches([*rows.to_batches(), *rows.slice(3, 1).to_batches()]))
+    reseal("data/train/chat.parquet", pa.concat_tables([rows, rows.slice(3, 1)]))
     found = breaks(capsys)["records"]
     id = rows["id"][3].as_py()[:12]
     assert found[f"datasets.chat: row {id}"]["found"].startswith("2 times in train and eval")
     assert any("1 from ingest, 2 after it" in problem["found"] for problem in found.values())
 
 
-@pytest.mark.parametrize("stage", ["ingest", "validate"])
+@pytest.mark.parametrize("stage", ["validate", "curate"])
 def test_a_removed_reject_is_named(project, capsys, stage):
-    name = "feedback" if stage == "ingest" else "chat"
-    table = pq.read_table(f"data/rejected/{name}.parquet")
+    table = pq.read_table("data/rejected/problems.parquet")
     at = table["stage"].to_pylist().index(stage)
     gone = table.slice(at, 1).to_pylist()[0]
-    reseal(
-        f"data/rejected/{name}.parquet",
-        type(table).from_batches([*table.slice(0, at).to_batches(), *table.slice(at + 1).to_batches()]),
-    )
+    reseal("data/rejected/problems.parquet", pa.concat_tables([table.slice(0, at), table.slice(at + 1)]))
     found = breaks(capsys)["records"]
-    assert f"datasets.{name}: {gone['source']}:{gone['line']}" in found
-    assert any("does not add up" in problem["found"] for problem in found.values())
+    where = f"datasets.problems: {gone['source']}:{gone['line']}"
+    assert found.pop(where)["found"] in (
+        f"row {gone['id'][:12]}: 1 from ingest, 0 after it",
+        f"a reject by {gone['check']} is not in data/rejected",
+    )
+    assert "does not add up" in found["datasets.problems"]["found"]
 
 
 def test_a_reject_by_a_check_that_no_stage_has_is_named(project, capsys):
-    table = pq.read_table("data/validated/chat.parquet")
-    rows = table.to_pylist()
-    rows[0]["check"] = "sft.disliked"
-    reseal("data/validated/chat.parquet", type(table).from_pylist(rows, schema=table.schema))
-    assert any("rejected by sft.disliked" in problem["found"] for problem in breaks(capsys)["records"].values())
+    for room in ("validated", "rejected"):
+        table = pq.read_table(f"data/{room}/problems.parquet")
+        rows = [row | {"check": row["check"].replace("ground_truth", "truth")} for row in table.to_pylist()]
+        reseal(f"data/{room}/problems.parquet", to_table(rows, table.schema))
+    assert breaks(capsys)["records"] == {
+        "datasets.problems": {
+            "check": "records",
+            "where": "datasets.problems",
+            "found": "1 rejected by grpo.truth_present",
+            "expected": "a check of validate in docs/checks.md",
+            "hint": BUILD,
+        }
+    }
 
 
 def test_a_score_of_no_eval_row_is_named(project, capsys):
     table = pq.read_table("scores/sft.parquet")
     rows = table.to_pylist()
     rows[0]["id"] = "0" * 64
-    reseal("scores/sft.parquet", type(table).from_pylist(rows, schema=table.schema))
+    reseal("scores/sft.parquet", pa.Table.from_pylist(rows, schema=table.schema))
     assert (
         breaks(capsys)["models"][f"scores/sft.parquet: {rows[0]['dataset']}"]["found"] == "a score of row 000000000000"
     )
@@ -286,12 +297,12 @@ def test_a_sample_says_how_many_ids_it_made(project, capsys):
 def test_a_hand_edited_dependency_is_named(project, capsys, stage, key, path, said):
     head, _, tail = Path("dvc.lock").read_text(encoding="utf-8").partition(f"\n  {stage}:\n")
     wanted = entry(stage, key, path)["md5"]
-    tail = tail.replace(wanted, "0" * 32, 1)
+    tail = tail.replace(wanted, "f" * 32, 1)
     Path("dvc.lock").write_text(f"{head}\n  {stage}:\n{tail}", encoding="utf-8")
     found = breaks(capsys)
     assert list(found) == ["lock"]
     problem = found["lock"][f"dvc.lock: {path}"]
-    assert problem["found"].startswith(f"{stage} ran on 0000")
+    assert problem["found"].startswith(f"{stage} ran on ffff")
     assert problem["expected"] == f"{wanted}, {said}"
 
 
@@ -301,7 +312,7 @@ def test_a_hand_edited_output_is_named_by_its_bytes_and_by_who_depends_on_it(pro
     Path("dvc.lock").write_text(f"{head}\n  train@sft:\n{tail.replace(was, '0' * 32 + '.dir', 1)}", encoding="utf-8")
     found = breaks(capsys)
     assert found["outputs"]["models/sft"]["expected"] == "0" * 32 + ".dir"
-    assert "evaluate@sft, train@align ran on" in found["lock"]["dvc.lock: models/sft"]["found"]
+    assert "train@align, evaluate@sft ran on" in found["lock"]["dvc.lock: models/sft"]["found"]
 
 
 def test_a_hand_edited_parameter_is_named(project, capsys):
