@@ -25,9 +25,9 @@ def raw(evidence):
     """Raw files as committed, or as their .dvc files say; none of them unknown to both, no link out of the project."""
     places = raw_places(evidence.build)
     files = [file for place in places for file in files_in(place)]
-    entries = tracked_by_dvc()
+    entries = {path: entry for path, entry in tracked_by_dvc(places).items() if overlaps(path, places)}
     problems = [link for file in files for link in leaving(file)]
-    by_dvc = {path: [file for file in files if within(file, path)] for path in entries if inside(path, places)}
+    by_dvc = {path: files_in(path) or [path] * Path(path).is_file() for path in entries}
     hashes = evidence.md5s | md5s([file for found in by_dvc.values() for file in found if file not in evidence.md5s])
     for path, found in by_dvc.items():
         if not evidence.absent_in(path):
@@ -36,7 +36,7 @@ def raw(evidence):
     counts = {"files": len(files), "by_dvc": sum(map(len, by_dvc.values()))}
     if evidence.rev:
         return counts, problems  # git's own are written from the commit
-    known = {file for found in by_dvc.values() for file in found} | set(entries)
+    known = {file for found in by_dvc.values() for file in found}
     return counts, problems + uncommitted([file for file in files if file not in known], places)
 
 
@@ -56,14 +56,15 @@ def inside(path, places):
     return any(within(path, place) for place in places)
 
 
-def tracked_by_dvc():
-    """{path: entry} of all that .dvc files track."""
-    found = [
-        (path.parent, entry)
-        for path in sorted(Path("data").rglob("*.dvc"))
-        if path.is_file()
-        for entry in outs_of(path)
-    ]
+def overlaps(path, places):
+    return any(within(path, place) or within(place, path) for place in places)
+
+
+def tracked_by_dvc(places):
+    """{path: entry} of all that the .dvc files in, beside and above places of raw data track."""
+    above = {Path(f"{part}.dvc") for place in places for part in (Path(place), *Path(place).parents)}
+    files = above.union(*(Path(place).rglob("*.dvc") for place in ("data", *places)))
+    found = [(path.parent, entry) for path in sorted(files) if path.is_file() for entry in outs_of(path)]
     paths = [normpath((parent / entry["path"]).as_posix()) for parent, entry in found]
     return {path: entry | {"path": path} for path, (_, entry) in zip(paths, found, strict=True)}
 
@@ -103,7 +104,7 @@ def uncommitted(files, places):
     ] + [
         Problem(path, "neither git nor DVC holds it", "raw data that is kept", f"git add {path}, or dvc add {path}")
         for path in files
-        if path not in head and Path(path).suffix != ".dvc" and Path(path).name != ".gitignore"
+        if path not in head and Path(path).suffix != ".dvc" and Path(path).name[0] != "."
     ]
 
 
@@ -149,7 +150,8 @@ def at_head():
 def blobs(head):
     """{path: (mode, blob)} of the same files as they are on disk, None where one is missing."""
     links = [path for path, (mode, _) in head.items() if mode == "120000"]
-    plain = [path for path in head if os.path.isfile(path) and path not in links]
+    # a name with a line end cannot be asked for by its line: such a file counts as missing
+    plain = [path for path in head if os.path.isfile(path) and path not in links and "\n" not in path]
     given = "\n".join(plain).encode(errors="surrogateescape")
     done = subprocess.run(["git", "hash-object", "--stdin-paths"], input=given, capture_output=True, check=False)
     found = dict(zip(plain, done.stdout.decode().split(), strict=False))

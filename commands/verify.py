@@ -4,6 +4,7 @@ dvc.lock, dvc.yaml, params.yaml, every output, every raw file, git -> what was v
 """
 
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Annotated
 
 import typer
@@ -23,7 +24,6 @@ class Evidence:
     """
 
     build: object
-    graph: dict
     files: dict
     sources: dict
     md5s: dict = field(repr=False)
@@ -40,6 +40,13 @@ class Evidence:
         return any(
             f"{missing}/".startswith(f"{path}/") or f"{path}/".startswith(f"{missing}/") for missing in self.absent
         )
+
+    @cached_property
+    def graph(self):
+        """dvc.yaml as params.yaml resolves it: only where that fails is there nothing to hold the lock against."""
+        from commands._resolved import resolved
+
+        return resolved()
 
     @property
     def uncached(self):
@@ -104,7 +111,6 @@ def gathered(build, absent, rev, sample):
     from posixpath import normpath
 
     from commands._hashes import files_in, files_of_source, md5s
-    from commands._resolved import resolved
 
     files = {out: files_in(out) if Path(out).is_dir() else [out] * Path(out).is_file() for out in build.outs}
     built = {file for found in files.values() for file in found}
@@ -114,17 +120,20 @@ def gathered(build, absent, rev, sample):
     sources = {dep: files_of_source(dep) for dep in sorted(deps - shared - files.keys() - built)}
     hashes = md5s([*built, *(file for found in sources.values() for file in found)])
     known = sorted(file for file in strangers if not file.endswith(".gitignore"))
-    return Evidence(build, resolved(), files, sources, hashes, known, absent, rev, sample)
+    return Evidence(build, files, sources, hashes, known, absent, rev, sample)
 
 
 def run(check, evidence):
     """(counts, problems) of a check; what it cannot go on after is a problem, and the other checks still run."""
-    from validators._problems import Problems
+    from validators._problems import Problem, Problems
 
     try:
         return check(evidence)
     except Problems as error:
         return {}, error.problems
+    except Exception as error:  # a damaged or forged file may hold anything: what cannot be verified is a break
+        found = f"cannot be checked: {type(error).__name__}: {' '.join(str(error).split())[:300]}"
+        return {}, [Problem(check.__name__, found, "files as a build leaves them", "see the breaks above; dvc repro")]
 
 
 # -- shown --------------------------------------------------------------------------------------------------------
@@ -132,11 +141,13 @@ def run(check, evidence):
 
 def show(report, absent):
     """Print a line for each check, and what could not be verified."""
+    from stages._tables import shown
+
     for name, (counts, problems) in report.items():
         broken = f"BROKEN: {len(problems):,} {'break' if len(problems) == 1 else 'breaks'}, named below"
         print(f"{name:<8} {broken if problems else TOLD[name].format(**counts)}")
     for path in absent[:20]:
-        print(f"not verified: {path}: its bytes are not in the DVC cache")
+        print(f"not verified: {shown(path, 500)}: its bytes are not in the DVC cache")
     if len(absent) > 20:
         print(f"not verified: {len(absent) - 20:,} more")
 
