@@ -160,6 +160,16 @@ def test_a_flipped_object_breaks_a_past_commit_and_a_lost_one_is_said_to_be_not_
     assert "not verified: data/train/chat.parquet" in capsys.readouterr().out
 
 
+def test_a_table_that_cannot_be_read_is_a_break_and_the_rest_is_still_verified(project, capsys):
+    data = bytearray(Path("data/rejected/problems.parquet").read_bytes())
+    data[4 : len(data) // 2] = b"\xff" * (len(data) // 2 - 4)
+    Path("data/rejected/problems.parquet").write_bytes(data)
+    found = breaks(capsys)
+    assert list(found["outputs"]) == ["data/rejected/problems.parquet"]
+    assert "cannot be" in next(iter(found["records"].values()))["found"]
+    assert "models" not in found and "lock" not in found
+
+
 # -- models -------------------------------------------------------------------------------------------------------
 
 
