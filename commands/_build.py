@@ -83,7 +83,18 @@ def lock_of(commit):
     if not isinstance(stages, dict):
         hint = f"git checkout dvc.lock, then dvc repro; {still}"
         raise Problems([Problem(where, "has no `stages`", "what dvc repro wrote", hint)])
+    if odd := [name for name, stage in stages.items() if not well_formed(stage)]:
+        hint = f"git checkout dvc.lock, then dvc repro; {still}"
+        raise Problems([Problem(f"{where}: {odd[0]}", "is no stage", "deps and outs with a `path` each", hint)])
     return stages
+
+
+def well_formed(stage):
+    """True where a stage of the lock has the shape that everything here relies on."""
+    if not isinstance(stage, dict):
+        return False
+    entries = [entry for key in ("deps", "outs") for entry in stage.get(key) or []]
+    return all(isinstance(entry, dict) and isinstance(entry.get("path"), str) for entry in entries)
 
 
 @cache

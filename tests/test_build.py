@@ -117,7 +117,14 @@ def test_without_git_the_working_tree_is_still_answered_for(project, monkeypatch
 
 
 @pytest.mark.parametrize(
-    ("text", "said"), [("stages: [", "does not parse"), ("a: 1", "has no `stages`"), ("", "has no `stages`")]
+    ("text", "said"),
+    [
+        ("stages: [", "does not parse"),
+        ("a: 1", "has no `stages`"),
+        ("", "has no `stages`"),
+        ("stages: {base: none}", "base: is no stage"),
+        ("stages: {base: {outs: [models/base]}}", "base: is no stage"),
+    ],
 )
 def test_a_broken_lock_is_an_error_that_says_what_still_works(project, text, said):
     (project / "dvc.lock").write_text(text, encoding="utf-8")

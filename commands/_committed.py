@@ -1,0 +1,166 @@
+"""Files that git or DVC should hold: raw data, and all that says how it was built, by their bytes and not their times.
+
+Each check takes the Evidence of `tilth verify` and returns (counts, problems).
+"""
+
+import os
+import subprocess
+from pathlib import Path
+from posixpath import normpath
+
+from commands._build import git
+from commands._exported import outs_of
+from commands._hashes import files_in, md5s
+from commands._locked import differing
+from validators._problems import Problem
+
+# where a file that git does not know changes what is built, or says what was
+ROOMS = ("params.yaml", "dvc.yaml", "dvc.lock", ".dvcignore", ".dvc", "stages", "validators", "commands", "data")
+NO_GIT = Problem(
+    "git", "no commit here to hold files against", "a repository with history", "git init, git add, git commit"
+)
+
+
+def raw(evidence):
+    """Raw files as committed, or as their .dvc files say; none of them unknown to both, no link out of the project."""
+    places = raw_places(evidence.build)
+    files = [file for place in places for file in files_in(place)]
+    entries = {path: entry for path, entry in tracked_by_dvc(places).items() if overlaps(path, places)}
+    problems = [link for file in files for link in leaving(file)]
+    by_dvc = {path: files_in(path) or [path] * Path(path).is_file() for path in entries}
+    hashes = evidence.md5s | md5s([file for found in by_dvc.values() for file in found if file not in evidence.md5s])
+    for path, found in by_dvc.items():
+        if not evidence.absent_in(path):
+            hint = f"dvc checkout {path}.dvc, or dvc add {path} if the change is meant"
+            problems += differing(entries[path], found, hashes, hint)
+    counts = {"files": len(files), "by_dvc": sum(map(len, by_dvc.values()))}
+    if evidence.rev:
+        return counts, problems  # git's own are written from the commit
+    known = {file for found in by_dvc.values() for file in found}
+    return counts, problems + uncommitted([file for file in files if file not in known], places)
+
+
+def raw_places(build):
+    """The folders and files of raw data, each once."""
+    named = ["data/raw", "data/benchmarks", *(normpath(dataset["raw"]) for dataset in build.datasets.values())]
+    return [
+        place for place in dict.fromkeys(named) if not any(within(place, other) and place != other for other in named)
+    ]
+
+
+def within(path, folder):
+    return path == folder or path.startswith(f"{folder}/")
+
+
+def inside(path, places):
+    return any(within(path, place) for place in places)
+
+
+def overlaps(path, places):
+    return any(within(path, place) or within(place, path) for place in places)
+
+
+def tracked_by_dvc(places):
+    """{path: entry} of all that the .dvc files in, beside and above places of raw data track."""
+    above = {Path(f"{part}.dvc") for place in places for part in (Path(place), *Path(place).parents)}
+    files = above.union(*(Path(place).rglob("*.dvc") for place in ("data", *places)))
+    found = [(path.parent, entry) for path in sorted(files) if path.is_file() for entry in outs_of(path)]
+    paths = [normpath((parent / entry["path"]).as_posix()) for parent, entry in found]
+    return {path: entry | {"path": path} for path, (_, entry) in zip(paths, found, strict=True)}
+
+
+def leaving(file):
+    """A problem where a file is a link to outside of the project; DVC's cache may lie anywhere."""
+    from commands._build import cache_folder
+
+    if not os.path.islink(file):
+        return []
+    target = Path(file).resolve()
+    if target.is_relative_to(Path.cwd().resolve()) or target.is_relative_to(cache_folder().resolve()):
+        return []
+    return [
+        Problem(
+            file, f"a link that leaves the project, to {target}", "a file inside it", "replace the link by the file"
+        )
+    ]
+
+
+def uncommitted(files, places):
+    """Raw files that are not as HEAD has them, or that neither git nor DVC has."""
+    head = at_head()
+    if head is None:
+        return [NO_GIT]
+    here = {path: blob for path, blob in head.items() if inside(path, places)}
+    changed = [path for path, blob in blobs(here).items() if blob != here[path]]
+    hint = "git checkout -- {0}; or commit it, then dvc repro"
+    return [
+        Problem(
+            path,
+            "differs from what is committed" if Path(path).exists() else "is missing",
+            "as in HEAD",
+            hint.format(path),
+        )
+        for path in changed
+    ] + [
+        Problem(path, "neither git nor DVC holds it", "raw data that is kept", f"git add {path}, or dvc add {path}")
+        for path in files
+        if path not in head and Path(path).suffix != ".dvc" and Path(path).name[0] != "."
+    ]
+
+
+def tree(evidence):
+    """Every tracked file as committed, and no untracked one where it would change what is built."""
+    head = at_head()
+    if head is None:
+        return {}, [NO_GIT]
+    raw_data = raw_places(evidence.build)
+    rest = {path: blob for path, blob in head.items() if not inside(path, raw_data)}
+    found = blobs(rest)
+    problems = [
+        Problem(
+            path, "is not committed as it is" if blob else "is missing", "as in HEAD", "git commit, or --allow-dirty"
+        )
+        for path, blob in found.items()
+        if blob != rest[path]
+    ]
+    listed = git("ls-files", "-z", "--cached", "--others", "--exclude-standard", "--", *ROOMS) or b""
+    for path in sorted({name.decode(errors="surrogateescape") for name in listed.split(b"\0") if name} - head.keys()):
+        # an untracked raw file is named by `raw`, if it is data
+        if not inside(path, raw_data) or path.endswith((".dvc", ".gitignore")):
+            problems.append(
+                Problem(path, "is not in git", "committed", f"git add {path}, git commit; or --allow-dirty")
+            )
+    return {"files": len(head), "commit": git("rev-parse", "--short=12", "HEAD").decode().strip()}, problems
+
+
+def at_head():
+    """{path: (mode, blob)} of every file of HEAD in this folder, None where there is no commit."""
+    listed = git("ls-tree", "-r", "-z", "HEAD")
+    if listed is None:
+        return None
+    found = {}
+    for line in listed.decode(errors="surrogateescape").split("\0"):
+        if line:
+            (mode, kind, blob), path = line.partition("\t")[0].split(), line.partition("\t")[2]
+            if kind == "blob":
+                found[path] = (mode, blob)
+    return found
+
+
+def blobs(head):
+    """{path: (mode, blob)} of the same files as they are on disk, None where one is missing."""
+    links = [path for path, (mode, _) in head.items() if mode == "120000"]
+    # a name with a line end cannot be asked for by its line: such a file counts as missing
+    plain = [path for path in head if os.path.isfile(path) and path not in links and "\n" not in path]
+    given = "\n".join(plain).encode(errors="surrogateescape")
+    done = subprocess.run(["git", "hash-object", "--stdin-paths"], input=given, capture_output=True, check=False)
+    found = dict(zip(plain, done.stdout.decode().split(), strict=False))
+    found |= {path: link_blob(path) for path in links if os.path.islink(path)}
+    return {path: (mode, found[path]) if path in found else None for path, (mode, _) in head.items()}
+
+
+def link_blob(path):
+    done = subprocess.run(
+        ["git", "hash-object", "--stdin"], input=os.fsencode(os.readlink(path)), capture_output=True, check=True
+    )
+    return done.stdout.decode().strip()

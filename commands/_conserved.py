@@ -1,0 +1,206 @@
+"""Every raw record accounted for, one by one, from the tables themselves.
+
+Raw records = records that became rows + rejects of ingest; rows = train + eval + rejects, each by its id and place. The
+check takes the Evidence of `tilth verify` and returns (counts, problems).
+"""
+
+import tempfile
+from pathlib import Path
+
+from commands import ledger
+from validators._problems import Problem, Problems
+
+SHOWN = 5
+BUILD = "dvc repro builds it anew; git log -p dvc.lock shows who changed what"
+ONCE = "each row of ingest once in train, eval or rejected"
+WITHOUT_TEXT = ("curate.forgotten",)  # what was deleted on request keeps nothing to make an id from
+
+
+# -- conservation -------------------------------------------------------------------------------------------------
+
+
+def records(evidence):
+    """Each raw record is a row or a reject, and each row is in train, eval or rejected, once."""
+    counts, problems = {"records": 0, "rows": 0, "rejected": 0}, []
+    for name in evidence.build.datasets:
+        paths = tables_of(name)
+        unreadable = [problem for files in paths.values() for problem in unreadable_in(files)]
+        problems += unreadable
+        if unreadable or not all(paths.values()):
+            continue  # what is missing is an output's break, named already
+        account = ledger.account(name)
+        problems += [Problem(f"datasets.{name}", fault, "", BUILD) for fault in account["faults"]]
+        problems += lost_or_made_up(name, paths) + twice(name, paths) + other_rejects(name, paths)
+        problems += unknown_checks(name, account, evidence.rev) + other_records(evidence, name, paths)
+        counts["records"] += account["records"]
+        counts["rows"] += account["rows"]
+        counts["rejected"] += sum(sum(checks.values()) for checks in account["rejected"].values())
+    return counts, problems
+
+
+def tables_of(name):
+    """{room: its Parquet files} of a dataset; `rows` and `refused` are those of ingest."""
+    found = {room: [Path("data", room, f"{name}.parquet")] for room in ("train", "eval", "rejected", "validated")}
+    found["rows"] = sorted(Path("data/ingested", name, "rows").glob("*.parquet"))
+    found["refused"] = [Path("data/ingested", name, "rejects.parquet")]
+    return {room: [str(path) for path in paths if path.is_file()] for room, paths in found.items()}
+
+
+def unreadable_in(paths):
+    """What files are no Parquet, or have no columns to find a row by."""
+    problems = []
+    for path in paths:
+        try:
+            lacking = {"id", "source", "line"} - set(ledger.table(path, ["id", "source", "line"]).column_names)
+            if lacking:
+                problems.append(Problem(path, f"has no column {', '.join(sorted(lacking))}", "", BUILD))
+        except Problems as error:
+            problems += error.problems
+    return problems
+
+
+def ask(query, **given):
+    """The answer of a query as tuples, with at most half a gigabyte of memory."""
+    import duckdb
+
+    with tempfile.TemporaryDirectory(prefix="tilth_") as spill, duckdb.connect() as database:
+        database.execute(
+            f"SET memory_limit = '500MB'; SET temp_directory = '{spill}'; SET preserve_insertion_order = false"
+        )
+        return database.execute(query, given).fetchall()
+
+
+def few(problems, what):
+    """The first problems of a kind, and how many more there are."""
+    if len(problems) <= SHOWN:
+        return problems
+    return [*problems[:SHOWN], Problem(problems[0].where.partition(": ")[0], f"{len(problems) - SHOWN:,} more {what}")]
+
+
+def lost_or_made_up(name, paths):
+    """Rows of ingest that are nowhere or twice, and rows elsewhere that ingest never made."""
+    moved = ask(
+        """
+        WITH places AS (
+            SELECT id, source, line, 1 AS came, 0 AS went FROM read_parquet($rows)
+            UNION ALL SELECT id, source, line, 0, 1 FROM read_parquet($kept)
+            UNION ALL SELECT id, source, line, 0, 1 FROM read_parquet($rejected) WHERE stage <> 'ingest'
+        )
+        SELECT id, source, line, sum(came), sum(went) FROM places
+        GROUP BY ALL HAVING sum(came) <> sum(went) ORDER BY source, line, id
+        """,
+        rows=paths["rows"],
+        kept=paths["train"] + paths["eval"],
+        rejected=paths["rejected"],
+    )
+    found = [
+        Problem(
+            place(name, source, line), f"row {short(id)}: {int(came)} from ingest, {int(went)} after it", ONCE, BUILD
+        )
+        for id, source, line, came, went in moved
+    ]
+    return few(found, "rows are lost or made up")
+
+
+def place(name, source, line):
+    return f"datasets.{name}: {source}:{line}"
+
+
+def short(id):
+    return (id or "without id")[:12]
+
+
+def twice(name, paths):
+    """Ids that train and eval of a dataset hold more than once."""
+    query = """
+        SELECT id, count(*), min(source || ':' || line), max(source || ':' || line) FROM read_parquet($kept)
+        GROUP BY id HAVING count(*) > 1 ORDER BY id
+    """
+    found = [
+        Problem(f"datasets.{name}: row {short(id)}", f"{count} times in train and eval: {first}, {last}", "once", BUILD)
+        for id, count, first, last in ask(query, kept=paths["train"] + paths["eval"])
+    ]
+    return few(found, "ids are there twice")
+
+
+def other_rejects(name, paths):
+    """Rejects of ingest and validate that data/rejected has otherwise than those stages wrote them."""
+    columns = 'id, source, line, stage, "check", detail, raw'
+    query = f"""
+        WITH before AS (SELECT {columns} FROM read_parquet($before)),
+             after AS (SELECT {columns} FROM read_parquet($after) WHERE stage <> 'curate')
+        (SELECT 'is not in data/rejected', * FROM (FROM before EXCEPT ALL FROM after))
+        UNION ALL (SELECT 'is in data/rejected alone', * FROM (FROM after EXCEPT ALL FROM before)) ORDER BY ALL
+    """
+    found = [
+        Problem(place(name, source, line), f"a reject by {check} {what}", f"as {stage} wrote it", BUILD)
+        for what, _, source, line, stage, check, *_ in ask(
+            query, before=paths["refused"] + paths["validated"], after=paths["rejected"]
+        )
+    ]
+    return few(found, "rejects differ")
+
+
+def unknown_checks(name, account, rev):
+    """Reasons that are no check of the stage that gives them. A past commit may have had other checks than this one."""
+    from stages._checks import CURATE, INGEST, every_check
+
+    names = every_check()
+    of_stage = {"ingest": INGEST.keys(), "curate": CURATE.keys() | set(WITHOUT_TEXT)}
+    of_stage["validate"] = names.keys() - INGEST.keys() - CURATE.keys()
+    return [
+        Problem(f"datasets.{name}", f"{count:,} rejected by {check}", f"a check of {stage} in docs/checks.md", BUILD)
+        for stage, checks in account["rejected"].items()
+        for check, count in checks.items()
+        if check not in of_stage[stage] and rev is None
+    ]
+
+
+# -- raw records --------------------------------------------------------------------------------------------------
+
+
+def other_records(evidence, name, paths):
+    """Raw records that are neither row nor reject, and rows and rejects of records that no raw file has."""
+    from stages._options import options_of
+    from stages._readers import raw_files
+
+    dataset, problems = evidence.build.datasets[name], []
+    try:
+        files = {path.as_posix(): path for path in raw_files(dataset["raw"], f"datasets.{name}.raw")}
+    except Problems as error:
+        return [] if evidence.absent_in(dataset["raw"]) else error.problems
+    seen = dict(
+        ask(
+            """
+            WITH places AS (SELECT DISTINCT source, line FROM read_parquet($files))
+            SELECT source, list(line ORDER BY line) FROM places GROUP BY source
+            """,
+            files=paths["rows"] + paths["refused"],
+        )
+    )
+    for source in sorted(seen.keys() | files.keys()):
+        if source not in files:
+            problems.append(Problem(f"datasets.{name}: {source}", "rows say they are from it", "a raw file", BUILD))
+        elif not evidence.absent_in(source):
+            there, told = lines_of(files[source], options_of(dataset).numbered), set(seen.get(source, ()))
+            problems += [
+                Problem(place(name, source, line), "no row and no reject is made of this record", "one of them", BUILD)
+                for line in sorted(there - told)
+            ]
+            problems += [
+                Problem(place(name, source, line), "a row or reject is of a record that is not there", "", BUILD)
+                for line in sorted(told - there)
+            ]
+    return few(problems, "records are not accounted for")
+
+
+def lines_of(path, numbered):
+    """The numbers of the records of a raw file."""
+    from stages._containers import container
+    from stages._parts import parts_of
+    from stages._readers import read_lines, records
+
+    kind = container(path)
+    if kind == "jsonl":
+        return {number for part in parts_of(path) for number, _ in read_lines(part)}
+    return {record.line for record in records(path, kind, numbered)}

@@ -1,0 +1,63 @@
+"""Hashes as DVC makes them, from the bytes themselves: never from a cache's list, a size or a time.
+
+md5s(["data/train.json"])                        # {"data/train.json": "5f0e..."}, several files at a time
+folder_md5({"config.json": "11aa..."})           # "9c1d....dir": md5 of the sorted list of a folder's files
+"""
+
+import hashlib
+import json
+import os
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+
+def md5(path):
+    """The md5 of a file's bytes, None where it cannot be read."""
+    try:
+        with open(path, "rb") as file:
+            return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
+    except OSError:
+        return None
+
+
+def md5s(paths):
+    """{path: md5} of files, the largest first, so that no thread ends with one large file alone."""
+    paths = sorted(set(paths), key=size, reverse=True)
+    with ThreadPoolExecutor(os.cpu_count()) as pool:  # hashlib lets other threads run
+        return dict(zip(paths, pool.map(md5, paths), strict=True))
+
+
+def size(path):
+    """Bytes of a file, 0 where it cannot be read."""
+    try:
+        return os.stat(path).st_size
+    except OSError:
+        return 0
+
+
+def folder_md5(listing):
+    """The hash of a folder with the files {relative path: md5}."""
+    items = [{"md5": md5, "relpath": relative} for relative, md5 in sorted(listing.items())]
+    return hashlib.md5(json.dumps(items, sort_keys=True).encode(), usedforsecurity=False).hexdigest() + ".dir"
+
+
+def files_in(folder):
+    """Every file below a folder as a path from where the folder's is, in order, hidden and ignored ones too."""
+    return sorted(
+        Path(parent, name).as_posix()
+        for parent, _, names in os.walk(folder, followlinks=True)
+        for name in names
+        if not os.path.isdir(os.path.join(parent, name))
+    )
+
+
+def files_of_source(path):
+    """The files that DVC sees in a file or folder which no stage builds: all but those of .dvcignore."""
+    if not Path(path).is_dir():
+        return [path] if Path(path).is_file() else []
+    from dvc.fs import LocalFileSystem
+    from dvc.ignore import DvcIgnoreFilter
+
+    root, disk = os.getcwd(), LocalFileSystem()
+    found = DvcIgnoreFilter(disk, root).find(disk, os.path.join(root, path))
+    return sorted(Path(os.path.relpath(file, root)).as_posix() for file in found)

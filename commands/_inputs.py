@@ -1,0 +1,147 @@
+"""What the lists of datasets, the models and the scores say they were made from, held against what is there.
+
+Each check takes the Evidence of `tilth verify` and returns (counts, problems).
+"""
+
+import hashlib
+import json
+from pathlib import Path
+
+from commands._build import chain
+from commands._conserved import few
+from validators._problems import Problem
+
+BUILD = "dvc repro builds it anew"
+# what preflight leaves open, and train decides on the machine that trains
+BACKENDS = {"auto": ("transformers", "unsloth")}
+
+
+def models(evidence):
+    """Each model made of the rows, the settings and the adapters that are there; each score of an eval row."""
+    build, problems = evidence.build, []
+    for side in ("train", "eval"):
+        problems += other_list(build, side)
+    for name, step in build.steps.items():
+        folder = Path("models", name)
+        made_of = read(folder / "made_of.json", problems)
+        if made_of is not None:
+            problems += other_settings(name, step, made_of) + other_rows(name, made_of)
+        problems += other_adapters(evidence, name, step["from"])
+    for name in ("base", *build.steps):
+        problems += other_scores(build, name)
+    return {"models": len(build.steps)}, problems
+
+
+def read(path, problems):
+    """A file of JSON as a dict; None where it is missing, which is an output's break, or is not one."""
+    if not path.is_file():
+        return None
+    try:
+        found = json.loads(path.read_bytes())
+        if isinstance(found, dict):
+            return found
+        why = f"found {type(found).__name__}"
+    except ValueError as error:
+        why = str(error)
+    problems.append(Problem(str(path), f"does not parse: {why}", "a JSON object", BUILD))
+    return None
+
+
+def sha256(path):
+    """The sha256 of a file's bytes, None where it is not there."""
+    if not Path(path).is_file():
+        return None
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def other_list(build, side):
+    """Where data/train.json or data/eval.json says of a dataset what its table is not."""
+    problems = []
+    path = Path("data", f"{side}.json")
+    listed = read(path, problems) or {}
+    for name, dataset in build.datasets.items():
+        found = sha256(f"data/{side}/{name}.parquet")
+        if listed and found:
+            entry = listed.get(name) or {}
+            for key, value in (("sha256", found), ("kind", dataset["kind"])):
+                if entry.get(key) != value:
+                    where = f"{path}: {name}.{key}"
+                    problems.append(
+                        Problem(where, f"{entry.get(key)}", f"{value}, of data/{side}/{name}.parquet", BUILD)
+                    )
+    return problems
+
+
+def other_settings(name, step, made_of):
+    """Where a model was made by other settings than preflight and params.yaml have for its step."""
+    problems, where = [], f"models/{name}/made_of.json"
+    resolved = read(Path("preflight", f"{name}.json"), problems) or {}
+    wanted = {"step": name, "method": step["method"], "from": step["from"], "dataset": step["dataset"]}
+    for key, value in (resolved | wanted).items():
+        found = made_of.get(key)
+        if found != value and found not in BACKENDS.get(value if key == "backend" else None, ()):
+            problems.append(
+                Problem(
+                    f"{where}: {key}", json.dumps(found), f"{json.dumps(value)}, as steps.{name} is now", "dvc repro"
+                )
+            )
+    return problems
+
+
+def other_rows(name, made_of):
+    """Where a model was trained on other rows than those that its dataset has."""
+    path = f"data/train/{made_of.get('dataset')}.parquet"
+    found = sha256(path)
+    if found is None or made_of.get("rows_sha256") == found:
+        return []
+    where = f"models/{name}/made_of.json: rows_sha256"
+    return [Problem(where, f"{made_of.get('rows_sha256')}", f"{found}, the hash of {path}", "dvc repro")]
+
+
+def other_adapters(evidence, name, parent):
+    """Where a model's adapters are not those of the model that it started from, with its own behind them."""
+    own = adapters(evidence, f"models/{name}")
+    if not own:
+        return []
+    before = adapters(evidence, f"models/{parent}")
+    problems = [
+        Problem(file, "is not the adapter of the model before", f"that of models/{parent}", "dvc repro")
+        for file in (f"models/{name}/{inside}" for inside in before if own.get(inside) != before[inside])
+    ]
+    steps = list(dict.fromkeys(inside.split("/")[1].partition("_")[2] for inside in sorted(own)))
+    behind = [step for step in chain(evidence.build, name) if step in steps]
+    if steps != behind or steps[-1:] != [name]:
+        order = ", ".join(chain(evidence.build, name))
+        problems.append(Problem(f"models/{name}/adapters", ", ".join(steps), f"of {order}, in this order", "dvc repro"))
+    return problems
+
+
+def adapters(evidence, folder):
+    """{path inside the model: md5} of a model's adapters."""
+    files = evidence.files.get(folder, [])
+    inside = {file[len(folder) + 1 :]: evidence.md5s.get(file) for file in files}
+    return {file: md5 for file, md5 in inside.items() if file.startswith("adapters/")}
+
+
+def other_scores(build, name):
+    """Scores of rows that no dataset holds out."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    path, problems = f"scores/{name}.parquet", []
+    try:
+        if not Path(path).is_file():
+            return []
+        scored = pq.read_table(path, columns=["dataset", "id"]).to_pylist()
+        held_out = {
+            dataset: set(pq.read_table(f"data/eval/{dataset}.parquet", columns=["id"])["id"].to_pylist())
+            for dataset in {row["dataset"] for row in scored} & set(build.datasets)
+        }
+    except (pa.ArrowException, OSError, KeyError) as error:
+        return [Problem(path, f"cannot be held against the eval rows: {error}", "", BUILD)]
+    for row in scored:
+        if row["id"] not in held_out.get(row["dataset"], ()):
+            found = f"a score of row {str(row['id'])[:12]}"
+            problems.append(Problem(f"{path}: {row['dataset']}", found, "a row of its data/eval", "dvc repro"))
+    return few(problems, "scores are of no eval row")

@@ -1,0 +1,142 @@
+"""Every row what its id says, and on the side of the split that its prompt falls on: made anew from what the rows say.
+
+A side is a function of the prompt and the seed alone: where every row is on the side of its own prompt, no prompt is on
+both sides, not in two datasets either. The check takes the Evidence of `tilth verify` and returns (counts, problems).
+"""
+
+import hashlib
+import json
+from functools import partial
+from pathlib import Path
+
+from commands._conserved import BUILD, WITHOUT_TEXT, few, short, tables_of
+from validators._problems import Problem
+
+BATCH_ROWS = 5_000
+
+
+def rows(evidence):
+    """The id of every row made anew from its content, and its side of the split from its prompt."""
+    from stages._parts import mapped, with_bar
+
+    work = []
+    for name, dataset in evidence.build.datasets.items():
+        paths, split = tables_of(name), split_of(evidence.build, name)
+        for room in ("rows", "train", "eval", "rejected"):
+            work += [(path, room, dataset["kind"], split, group) for path in paths[room] for group in groups(path)]
+    total = sum(count for *_, (_, count) in work)
+    check = partial(checked, every=max(1, -(-total // evidence.sample)) if evidence.sample else 1)
+    size = sum({path: Path(path).stat().st_size for path, *_ in work}.values())
+    made = with_bar(mapped(check, work, size), len(work), "ids")
+    counts, problems = {"checked": 0, "total": 0}, {}
+    for item, (count, with_id, found) in zip(work, made, strict=True):
+        counts["checked"] += count
+        counts["total"] += with_id
+        for what, *problem in found:
+            problems.setdefault((item[0], what), []).append(Problem(f"{item[0]}: {problem[0]}", *problem[1:], BUILD))
+    return counts, [problem for (_, what), found in problems.items() for problem in few(found, what)]
+
+
+def split_of(build, name):
+    """(seed, eval_fraction) that a dataset was split by: where params.yaml has others now, `lock` says so."""
+    stage = build.stages.get(f"curate@{name}") or {}
+    ran_with = (stage.get("params") or {}).get("params.yaml") or {}
+    return tuple(ran_with.get(key, build.params.get(key)) for key in ("seed", "eval_fraction"))
+
+
+def groups(path):
+    """(number, rows) of each row group of a Parquet file; none where it cannot be read, which `records` names."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        metadata = pq.read_metadata(path)
+    except (pa.ArrowException, OSError):
+        return []
+    return [(number, metadata.row_group(number).num_rows) for number in range(metadata.num_row_groups)]
+
+
+def checked(work, every):
+    """(rows made anew, rows that have an id, problems) of one row group. every: 3 takes each third row."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    path, room, kind, split, (group, _) = work
+    count = with_id = 0
+    problems = []
+    try:
+        for batch in pq.ParquetFile(path).iter_batches(BATCH_ROWS, row_groups=[group]):
+            found = list(rejects_in(batch) if room == "rejected" else rows_in(batch, kind))
+            with_id += len(found)
+            for origin, row in found[::every]:
+                count += 1
+                problems += wrong(origin, row, room, kind, split)
+    except (pa.ArrowException, OSError, KeyError) as error:
+        problems.append(("places cannot be read", f"row group {group}", f"cannot be read: {error}", "Parquet as built"))
+    return count, with_id, problems
+
+
+def wrong(origin, row, room, kind, split):
+    """What is wrong with one row, as (kind of problem, where, found, expected). origin: its id, place and keys."""
+    from stages._identity import identify
+
+    where = f"row {short(origin['id'])} ({origin['source']}:{origin['line']})"
+    try:
+        made = identify(row, kind)
+    except (KeyError, TypeError, ValueError):  # what it says is no row of its kind
+        made = None
+    if made is None or made["id"] != origin["id"]:
+        shown = short(made["id"]) if made else "nothing"
+        return [("rows are not what their ids say", where, f"what it says makes the id {shown}", short(origin["id"]))]
+    if room == "rows" and made["prompt_key"] != origin["prompt_key"]:
+        return [("prompt keys differ", where, "its prompt_key is not of its prompt", "the hash of its first user turn")]
+    side = "eval" if on_eval_side(made["prompt_key"], *split) else "train"
+    if room in ("train", "eval") and side != room:
+        return [("rows are on the wrong side", where, f"is in {room}", f"{side}, the side of its prompt")]
+    return []
+
+
+def on_eval_side(prompt_key, seed, eval_fraction):
+    """Whether a prompt is held out: stages/sql/keys.sql says the same in SQL."""
+    return int(hashlib.sha256(f"{seed}:{prompt_key}".encode()).hexdigest()[:8], 16) / 2**32 < eval_fraction
+
+
+def rows_in(batch, kind):
+    """(origin, row) of each row of a batch."""
+    from stages._tables import COLUMNS
+
+    columns = {name: values(batch.column(name)) for name in COLUMNS[kind]}
+    names = [name for name in ("id", "source", "line", "prompt_key") if name in batch.schema.names]
+    origins = {name: batch.column(name).to_pylist() for name in names}
+    for number in range(batch.num_rows):
+        yield (
+            {name: column[number] for name, column in origins.items()},
+            {name: column[number] for name, column in columns.items()},
+        )
+
+
+def values(column):
+    """A column as Python values; messages by their flat fields, at several times the speed of to_pylist."""
+    import pyarrow as pa
+
+    if isinstance(column, pa.ExtensionArray):
+        return column.storage.to_pylist()
+    if not pa.types.is_list(column.type):
+        return column.to_pylist()
+    turns = column.flatten()
+    fields = [values(field) for field in turns.flatten()]
+    names = [field.name for field in column.type.value_type]
+    flat = [dict(zip(names, turn, strict=True)) for turn in zip(*fields, strict=True)]
+    ends = column.value_lengths().fill_null(0).to_numpy().cumsum().tolist()
+    return [flat[start:end] for start, end in zip([0, *ends], ends, strict=False)]
+
+
+def rejects_in(batch):
+    """(origin, row) of each reject that was a row once; the row None where its text says none."""
+    for reject in batch.to_pylist():
+        if reject["id"] is not None and reject["check"] not in WITHOUT_TEXT:
+            try:
+                row = json.loads(reject["raw"])
+            except (TypeError, ValueError):
+                row = None
+            yield reject, row

@@ -1,0 +1,61 @@
+"""dvc.yaml as the present params.yaml resolves it, by DVC's own resolver: what dvc.lock should be about.
+
+resolved()["train@sft"] -> {"cmd": "python -m stages train sft", "deps": {"models/base", ...}, "params": {"params.yaml": None},
+                            "outs": {"models/sft", "scores/sft.csv"}, "uncached": set()}
+"""
+
+from posixpath import normpath
+from types import SimpleNamespace
+
+from commands._build import one_line
+from validators._problems import Problem, Problems
+
+PARAMS = "params.yaml"
+
+
+def resolved():
+    """{stage: what it asks for} of the working folder. Raises Problems where dvc.yaml does not resolve."""
+    from dvc.exceptions import DvcException
+    from dvc.fs import LocalFileSystem
+    from dvc.parsing import DataResolver
+    from ruamel.yaml import YAML
+    from ruamel.yaml.error import YAMLError
+
+    try:
+        with open("dvc.yaml", encoding="utf-8") as file:
+            graph = YAML(typ="safe", pure=True).load(file)
+        place = SimpleNamespace(fs=LocalFileSystem(), config={})  # what the resolver takes of a repository
+        stages = DataResolver(place, "", graph).resolve()["stages"]
+    except (OSError, UnicodeDecodeError, YAMLError, DvcException, AttributeError) as error:
+        raise Problems([Problem("dvc.yaml", f"does not resolve: {one_line(error)}", "", "dvc stage list")]) from None
+    return {name: wanted(stage) for name, stage in stages.items()}
+
+
+def wanted(stage):
+    """A resolved stage, with its paths as dvc.lock writes them."""
+    outs = [entry for key in ("outs", "metrics", "plots") for entry in stage.get(key) or []]
+    return {
+        "cmd": stage["cmd"],
+        "deps": {normpath(path) for path in stage.get("deps") or []},
+        "params": params_of(stage.get("params") or []),
+        "outs": {normpath(name(entry)) for entry in outs},
+        "uncached": {normpath(name(entry)) for entry in outs if options(entry).get("cache") is False},
+    }
+
+
+def name(entry):
+    """The path of an output, which stands alone or before its options."""
+    return entry if isinstance(entry, str) else next(iter(entry))
+
+
+def options(entry):
+    return {} if isinstance(entry, str) else entry[name(entry)] or {}
+
+
+def params_of(entries):
+    """{file: names of the parameters, None for all of them}."""
+    found = {}
+    for entry in entries:
+        for file, keys in ({PARAMS: [entry]} if isinstance(entry, str) else entry).items():
+            found[file] = None if keys is None or found.get(file, []) is None else {*found.get(file, ()), *keys}
+    return found

@@ -1,0 +1,161 @@
+"""`tilth verify`: the whole chain re-checked from bytes, exit 1 with every break named.
+
+dvc.lock, dvc.yaml, params.yaml, every output, every raw file, git -> what was verified; or where it does not hold
+"""
+
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Annotated
+
+import typer
+
+Rev = Annotated[str | None, typer.Option(help="A past commit, from git and the DVC cache, as far as bytes are there.")]
+Sample = Annotated[int, typer.Option(min=0, help="Make about this many ids anew, spread over all rows; 0 for all.")]
+Cache = Annotated[bool, typer.Option("--cache", help="Also hash the objects of the DVC cache.")]
+Dirty = Annotated[bool, typer.Option("--allow-dirty", help="Do not ask for a clean working tree.")]
+Json = Annotated[bool, typer.Option("--json", help="As JSON, for scripts.")]
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What the checks look at. files: {output: its files}. sources: {dependency that no stage builds: its files}.
+
+    md5s: {file: md5 of its bytes} of all of these. absent: what the cache does not have, of a past commit.
+    """
+
+    build: object
+    files: dict
+    sources: dict
+    md5s: dict = field(repr=False)
+    strangers: list  # files beside outputs that no stage built
+    absent: list
+    rev: str | None
+    sample: int
+
+    def listing(self, path):
+        return self.files[path]
+
+    def absent_in(self, path):
+        """True where bytes of a file or folder, or of something in it, are not there to be verified."""
+        return any(
+            f"{missing}/".startswith(f"{path}/") or f"{path}/".startswith(f"{missing}/") for missing in self.absent
+        )
+
+    @cached_property
+    def graph(self):
+        """dvc.yaml as params.yaml resolves it: only where that fails is there nothing to hold the lock against."""
+        from commands._resolved import resolved
+
+        return resolved()
+
+    @property
+    def uncached(self):
+        return {out for stage in self.graph.values() for out in stage["uncached"]}
+
+
+def main(rev: Rev = None, sample: Sample = 0, cache: Cache = False, allow_dirty: Dirty = False, as_json: Json = False):
+    """Re-check the whole chain from bytes: outputs, lock, rows, models, raw files, working tree."""
+    import contextlib
+
+    from commands import _build
+    from commands._exported import exported
+    from validators._problems import Problems
+
+    build = _build.at(rev)
+    with exported(build) if rev else contextlib.nullcontext([]) as absent:
+        evidence = gathered(_build.at(), absent, build.rev, sample)
+        report = {name: run(check, evidence) for name, check in checks(rev, cache, allow_dirty).items()}
+    if as_json:
+        print_json(build.rev, report, absent)
+    else:
+        show(report, absent)
+    broken = [problem for _, problems in report.values() for problem in problems]
+    if broken and as_json:
+        raise typer.Exit(1)
+    if broken:
+        raise Problems(broken)
+
+
+def checks(rev, cache, allow_dirty):
+    """{name: check}, in the order in which they are told. A check: Evidence -> (counts, problems)."""
+    from commands import _committed, _conserved, _inputs, _locked, _remade
+
+    found = {
+        "outputs": _locked.outputs,
+        "cache": _locked.cached if cache else None,
+        "lock": _locked.lock,
+        "records": _conserved.records,
+        "rows": _remade.rows,
+        "models": _inputs.models,
+        "raw": _committed.raw,
+        "tree": None if rev or allow_dirty else _committed.tree,
+    }
+    return {name: check for name, check in found.items() if check}
+
+
+TOLD = {
+    "outputs": "{files:,} files of {outputs:,} outputs, {bytes:,} bytes, hash to what dvc.lock says",
+    "cache": "{objects:,} objects of the cache hash to their names",
+    "lock": "{stages:,} stages are those of dvc.yaml and params.yaml; {deps:,} dependencies are what is there, {made:,} of them made by other stages",
+    "records": "{records:,} raw records are rejects or rows; {rows:,} rows are in train, eval or rejected, each once",
+    "rows": "{checked:,} of {total:,} ids made anew from what the rows say; no prompt on both sides",
+    "models": "{models:,} models are of the rows, settings and adapters that are there; scores are of eval rows",
+    "raw": "{files:,} raw files are as committed, {by_dvc:,} of them by DVC",
+    "tree": "{files:,} files as in commit {commit}",
+}
+
+
+def gathered(build, absent, rev, sample):
+    """The Evidence of the working folder: every file of every output and dependency, hashed."""
+    from pathlib import Path
+    from posixpath import normpath
+
+    from commands._hashes import files_in, files_of_source, md5s
+
+    files = {out: files_in(out) if Path(out).is_dir() else [out] * Path(out).is_file() for out in build.outs}
+    built = {file for found in files.values() for file in found}
+    deps = {normpath(entry["path"]) for stage in build.stages.values() for entry in stage.get("deps") or []}
+    shared = {dep for dep in deps if any(out.startswith(f"{dep}/") for out in files)}
+    strangers = {file for dep in shared for file in files_of_source(dep)} - built
+    sources = {dep: files_of_source(dep) for dep in sorted(deps - shared - files.keys() - built)}
+    hashes = md5s([*built, *(file for found in sources.values() for file in found)])
+    known = sorted(file for file in strangers if not file.endswith(".gitignore"))
+    return Evidence(build, files, sources, hashes, known, absent, rev, sample)
+
+
+def run(check, evidence):
+    """(counts, problems) of a check; what it cannot go on after is a problem, and the other checks still run."""
+    from validators._problems import Problem, Problems
+
+    try:
+        return check(evidence)
+    except Problems as error:
+        return {}, error.problems
+    except Exception as error:  # a damaged or forged file may hold anything: what cannot be verified is a break
+        found = f"cannot be checked: {type(error).__name__}: {' '.join(str(error).split())[:300]}"
+        return {}, [Problem(check.__name__, found, "files as a build leaves them", "see the breaks above; dvc repro")]
+
+
+# -- shown --------------------------------------------------------------------------------------------------------
+
+
+def show(report, absent):
+    """Print a line for each check, and what could not be verified."""
+    from stages._tables import shown
+
+    for name, (counts, problems) in report.items():
+        broken = f"BROKEN: {len(problems):,} {'break' if len(problems) == 1 else 'breaks'}, named below"
+        print(f"{name:<8} {broken if problems else TOLD[name].format(**counts)}")
+    for path in absent[:20]:
+        print(f"not verified: {shown(path, 500)}: its bytes are not in the DVC cache")
+    if len(absent) > 20:
+        print(f"not verified: {len(absent) - 20:,} more")
+
+
+def print_json(rev, report, absent):
+    import json
+    from dataclasses import asdict
+
+    verified = {name: counts for name, (counts, _) in report.items()}
+    broken = [{"check": name, **asdict(problem)} for name, (_, problems) in report.items() for problem in problems]
+    print(json.dumps({"rev": rev, "verified": verified, "not_verified": absent, "broken": broken}, indent=2))

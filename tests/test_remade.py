@@ -1,0 +1,73 @@
+import pytest
+
+from commands._remade import on_eval_side, rejects_in, rows_in, wrong
+from stages._identity import identify
+from stages._samples import SAMPLES
+from stages._shapes import rows_of
+from stages._tables import COLUMNS, REJECTS, row_schema, to_table
+from stages._turns import ENCODE
+
+NEVER, ALWAYS = (7, 0.0), (7, 1.0)
+ASKED = {"role": "user", "content": "What is 1 + 1?", "tool_calls": None}
+
+
+def made(kind, record):
+    """The first row of a record as ingest writes it."""
+    row = rows_of(record, kind)[0]
+    return row | identify(row, kind) | {"source": "raw.jsonl", "line": 3}
+
+
+@pytest.mark.parametrize(("name", "kind", "record"), SAMPLES)
+def test_the_id_of_every_sample_is_made_again_from_its_table(name, kind, record):
+    table = to_table([made(kind, record)] * 2, row_schema(kind, keys=True))
+    found = list(rows_in(table.to_batches()[0], kind))
+    assert len(found) == 2
+    assert [wrong(origin, row, "rows", kind, NEVER) for origin, row in found] == [[], []]
+
+
+@pytest.mark.parametrize(("name", "kind", "record"), SAMPLES)
+def test_the_id_of_every_sample_is_made_again_from_its_reject(name, kind, record):
+    row = made(kind, record)
+    raw = ENCODE({key: row[key] for key in COLUMNS[kind]}).decode()
+    reject = {"stage": "curate", "check": "curate.duplicate", "detail": "", "raw": raw}
+    table = to_table([{key: row[key] for key in ("id", "source", "line")} | reject], REJECTS)
+    ((origin, said),) = rejects_in(table.to_batches()[0])
+    assert wrong(origin, said, "rejected", kind, NEVER) == []
+    assert wrong(origin, said | {next(iter(said)): []}, "rejected", kind, NEVER)
+
+
+@pytest.mark.parametrize("raw", [None, "", "{", "[]", '{"messages": 3}'])
+def test_a_reject_whose_text_makes_no_row_is_wrong(raw):
+    reject = {"id": "11aa", "source": "a", "line": 1, "stage": "curate", "check": "curate.duplicate", "detail": ""}
+    ((origin, said),) = rejects_in(to_table([reject | {"raw": raw}], REJECTS).to_batches()[0])
+    ((_, where, found, _),) = wrong(origin, said, "rejected", "sft", NEVER)
+    assert (where, found) == ("row 11aa (a:1)", "what it says makes the id nothing")
+
+
+def test_a_row_must_be_on_the_side_of_its_prompt():
+    row = made("grpo", {"prompt": "What is 1 + 1?", "ground_truth": "2"})
+    content = {key: row[key] for key in COLUMNS["grpo"]}
+    sides = {
+        (room, share): wrong(row, content, room, "grpo", share)
+        for room in ("train", "eval")
+        for share in (NEVER, ALWAYS)
+    }
+    assert [key for key, problems in sides.items() if problems] == [("train", ALWAYS), ("eval", NEVER)]
+
+
+def test_the_side_is_that_of_the_query_of_curate():
+    import duckdb
+
+    query = "SELECT ('0x' || substr(sha256(? || ':' || ?), 1, 8))::UBIGINT / 4294967296 < ?"
+    keys = [
+        identify({"messages": [ASKED | {"content": str(i)}], "tools": None}, "sft")["prompt_key"] for i in range(200)
+    ]
+    theirs = [duckdb.execute(query, ["7", key, 0.15]).fetchone()[0] for key in keys]
+    assert [on_eval_side(key, 7, 0.15) for key in keys] == theirs
+    assert 10 < sum(theirs) < 60
+
+
+def test_what_was_deleted_on_request_needs_no_text():
+    reject = {"id": "11aa", "source": "a", "line": 1, "stage": "curate", "detail": "", "raw": None}
+    table = to_table([reject | {"check": "curate.forgotten"}], REJECTS)
+    assert list(rejects_in(table.to_batches()[0])) == []
