@@ -27,7 +27,7 @@ def raw(evidence):
     files = [file for place in places for file in files_in(place)]
     entries = {path: entry for path, entry in tracked_by_dvc(places).items() if overlaps(path, places)}
     problems = [link for file in files for link in leaving(file)]
-    by_dvc = {path: files_in(path) or [path] * Path(path).is_file() for path in entries}
+    by_dvc = {path: files_in(path) for path in entries}
     hashes = evidence.md5s | md5s([file for found in by_dvc.values() for file in found if file not in evidence.md5s])
     for path, found in by_dvc.items():
         if not evidence.absent_in(path):
@@ -70,11 +70,9 @@ def tracked_by_dvc(places):
 
 
 def leaving(file):
-    """A problem where a file is a link to outside of the project; DVC's cache may lie anywhere."""
+    """A problem where a file is outside of the project, through a link; DVC's cache may lie anywhere."""
     from commands._build import cache_folder
 
-    if not os.path.islink(file):
-        return []
     target = Path(file).resolve()
     if target.is_relative_to(Path.cwd().resolve()) or target.is_relative_to(cache_folder().resolve()):
         return []
@@ -152,7 +150,8 @@ def blobs(head):
     links = [path for path, (mode, _) in head.items() if mode == "120000"]
     # a name with a line end cannot be asked for by its line: such a file counts as missing
     plain = [path for path in head if os.path.isfile(path) and path not in links and "\n" not in path]
-    given = "\n".join(plain).encode(errors="surrogateescape")
+    above = (git("rev-parse", "--show-prefix") or b"").decode().strip()  # git reads these names from its own root
+    given = "\n".join(above + path for path in plain).encode(errors="surrogateescape")
     done = subprocess.run(["git", "hash-object", "--stdin-paths"], input=given, capture_output=True, check=False)
     found = dict(zip(plain, done.stdout.decode().split(), strict=False))
     found |= {path: link_blob(path) for path in links if os.path.islink(path)}

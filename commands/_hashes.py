@@ -42,7 +42,9 @@ def folder_md5(listing):
 
 
 def files_in(folder):
-    """Every file below a folder as a path from where the folder's is, in order, hidden and ignored ones too."""
+    """Every file below a folder in order, with the folder's path before it, hidden and ignored ones too; or the file."""
+    if os.path.isfile(folder):
+        return [folder]
     return sorted(
         Path(parent, name).as_posix()
         for parent, _, names in os.walk(folder, followlinks=True)

@@ -18,18 +18,19 @@ BACKENDS = {"auto": ("transformers", "unsloth")}
 
 def models(evidence):
     """Each model made of the rows, the settings and the adapters that are there; each score of an eval row."""
-    build, problems = evidence.build, []
+    build, problems, count = evidence.build, [], 0
     for side in ("train", "eval"):
         problems += other_list(build, side)
     for name, step in build.steps.items():
         folder = Path("models", name)
         made_of = read(folder / "made_of.json", problems)
         if made_of is not None:
+            count += 1
             problems += other_settings(name, step, made_of) + other_rows(name, made_of)
         problems += other_adapters(evidence, name, step["from"])
     for name in ("base", *build.steps):
         problems += other_scores(build, name)
-    return {"models": len(build.steps)}, problems
+    return {"models": count}, problems
 
 
 def read(path, problems):

@@ -30,8 +30,9 @@ def outputs(evidence):
         )
         for file in evidence.strangers
     ]
-    files = [file for path in outs for file in evidence.listing(path)]
-    return {"files": len(files), "outputs": len(outs), "bytes": sum(map(size, files))}, problems
+    there = [path for path in outs if not evidence.absent_in(path)]
+    files = [file for path in there for file in evidence.listing(path)]
+    return {"files": len(files), "outputs": len(there), "bytes": sum(map(size, files))}, problems
 
 
 def differing(entry, files, hashes, hint):

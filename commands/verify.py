@@ -107,12 +107,11 @@ TOLD = {
 
 def gathered(build, absent, rev, sample):
     """The Evidence of the working folder: every file of every output and dependency, hashed."""
-    from pathlib import Path
     from posixpath import normpath
 
     from commands._hashes import files_in, files_of_source, md5s
 
-    files = {out: files_in(out) if Path(out).is_dir() else [out] * Path(out).is_file() for out in build.outs}
+    files = {out: files_in(out) for out in build.outs}
     built = {file for found in files.values() for file in found}
     deps = {normpath(entry["path"]) for stage in build.stages.values() for entry in stage.get("deps") or []}
     shared = {dep for dep in deps if any(out.startswith(f"{dep}/") for out in files)}

@@ -96,6 +96,18 @@ def test_a_past_commit_is_verified_while_the_working_tree_is_broken(project, cap
     assert sorted(path for path in Path().rglob("*") if ".git/" not in str(path)) == before
 
 
+def test_a_project_in_a_folder_of_a_repository_is_verified(project, capsys, monkeypatch):
+    inside = project.folder.parent / "repository/inside"
+    inside.parent.mkdir()
+    os.rename(project.folder, inside)
+    shutil.rmtree(inside / ".git")
+    monkeypatch.chdir(inside)
+    around = type(project)(inside.parent)
+    around.run("git", "init", "-q")
+    around.commit()
+    assert breaks(capsys, allow_dirty=False) == breaks(capsys, rev="HEAD") == {}
+
+
 def test_it_needs_no_torch(project):
     code = "import sys; from commands import verify; verify.main(); assert 'torch' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
