@@ -88,7 +88,7 @@ def preflights(deps, states, last):
         changed = before != rewards
         found["preflight/_rewards.json"] = another("other reward functions") if changed else same()
     if any(state.verdict == "changed" for state in found.values()):
-        found["preflight"] = another("other steps")
+        found["preflight"] = another("it will hold other steps")
     return found
 
 

@@ -96,19 +96,21 @@ class Ahead:
         why = self.reasons(stage, locked, deps)
         if not why and all(state.verdict == SAME for _, state in deps):
             return Decision(name, UNCHANGED)
-        unknown = [dep.def_path for dep, state in deps if state.verdict == UNKNOWN]
-        if not why:
-            entry, verdict = None, MAY_RUN
-        elif all(state.hash for _, state in deps):
-            entry = self.cached(stage, deps, locked, why)
-            verdict = RESTORED if entry else RUNS
-        else:
-            entry, verdict = None, MAY_RUN if self.cached_perhaps(stage, deps) else RUNS
-            if verdict == MAY_RUN:
-                why.append({"what": "cache"})
-        why += [{"what": "unknown", "path": path} for path in unknown]
+        verdict, entry = self.verdict(stage, locked, deps, why)
+        if verdict == MAY_RUN:
+            why += [{"what": "cache"}] if why else []
+            why += [{"what": "unknown", "path": dep.def_path} for dep, state in deps if state.verdict == UNKNOWN]
         self.after(stage, verdict, entry, {dep.def_path: state for dep, state in deps})
         return Decision(name, verdict, why)
+
+    def verdict(self, stage, locked, deps, why):
+        """(what becomes of a stage that does not stay as it is, the record from which it is restored)."""
+        if not why:
+            return MAY_RUN, None
+        if any(state.hash is None for _, state in deps):
+            return MAY_RUN if self.cached_perhaps(stage, deps) else RUNS, None
+        entry = self.cached(stage, deps, locked, why)
+        return RESTORED if entry else RUNS, entry
 
     def reasons(self, stage, locked, deps):
         """What has certainly changed, whatever comes of the stages before."""

@@ -65,7 +65,7 @@ def rows_of(path):
 def counted(database):
     """[{change, from, to, rows}], the most rows first; `from` or `to` is None where the row is in one build alone."""
     found = database.execute(
-        "SELECT change, old_place, new_place, count(*) FROM changes GROUP BY ALL ORDER BY count(*) DESC, ALL"
+        "SELECT change, old_place, new_place, count(*) FROM changes GROUP BY ALL ORDER BY 4 DESC, 1, 2, 3"
     ).fetchall()
     return [dict(zip(("change", "from", "to", "rows"), row, strict=True)) for row in found]
 
@@ -107,7 +107,7 @@ def texts_of(database, files, sides):
             continue
         key = KEY if room == "rejected" else "id"
         lines = ", ".join(str(line) for line in sorted({side[2] for side in wanted}))
-        rows = database.execute(
+        rows = database.sql(
             f"SELECT *, {key} AS key FROM read_parquet({quoted(path)}) WHERE line IN ({lines})"
         ).to_arrow_table()
         for row in rows.to_pylist():

@@ -21,12 +21,24 @@ WITH old_rejected AS MATERIALIZED (
     SELECT *, row_number() OVER (PARTITION BY key ORDER BY source, line, place) AS nth FROM old_rows
 ), new_keys AS MATERIALIZED (
     SELECT *, row_number() OVER (PARTITION BY key ORDER BY source, line, place) AS nth FROM new_rows
--- what is left has no text in common: the same line of the same file is the same record, edited
-), old_lines AS MATERIALIZED (
-    SELECT key, source, line, place, row_number() OVER (PARTITION BY source, line ORDER BY key) AS nth
+-- what is left has no text in common: the same line of the same file is the same record, edited. Where lines were put in
+-- or taken out above it, it stands as far from the unchanged row before it as it stood
+), gone AS MATERIALIZED (
+    SELECT *, line - dense_rank() OVER (PARTITION BY source ORDER BY line) AS run
     FROM old_keys ANTI JOIN new_keys USING (key, nth)
+), before AS MATERIALIZED (
+    SELECT DISTINCT source, first_line - step AS line
+    FROM (SELECT source, min(line) AS first_line FROM gone GROUP BY source, run), range(1, 9) AS steps(step)
+), unchanged AS (
+    SELECT o.source, o.line, n.line - o.line AS shift
+    FROM (FROM old_kept SEMI JOIN before USING (source, line)) AS o JOIN new_kept AS n USING (key, place)
+    WHERE o.source = n.source
+), old_lines AS MATERIALIZED (
+    SELECT key, source, line, place, line + coalesce(shift, 0) AS new_line,
+           row_number() OVER (PARTITION BY source, line ORDER BY key) AS nth
+    FROM gone ASOF LEFT JOIN unchanged USING (source, line)
 ), new_lines AS MATERIALIZED (
-    SELECT key, source, line, place, row_number() OVER (PARTITION BY source, line ORDER BY key) AS nth
+    SELECT key, source, line, place, line AS new_line, row_number() OVER (PARTITION BY source, line ORDER BY key) AS nth
     FROM new_keys ANTI JOIN old_keys USING (key, nth)
 ), pairs AS (
     SELECT 'moved' AS change, o.key AS old_key, o.source AS old_source, o.line AS old_line, o.place AS old_place,
@@ -35,6 +47,6 @@ WITH old_rejected AS MATERIALIZED (
     UNION ALL
     SELECT CASE WHEN o.key IS NULL THEN 'added' WHEN n.key IS NULL THEN 'removed' ELSE 'changed' END,
            o.key, o.source, o.line, o.place, n.key, n.source, n.line, n.place
-    FROM old_lines AS o FULL JOIN new_lines AS n USING (source, line, nth)
+    FROM old_lines AS o FULL JOIN new_lines AS n USING (source, new_line, nth)
 )
 FROM pairs
