@@ -1,5 +1,7 @@
 """What `tilth diff` found, as lines of text or of Markdown."""
 
+import re
+
 from commands._changes import aligned, told
 from stages._tables import shown
 from stages.report import escaped, table
@@ -16,7 +18,7 @@ def text(found):
         yield NOTHING
     for title, lines in (
         ("parameters", list(map(told, found["params"]))),
-        ("raw data and code", list(aligned(files(found), indent=0))),
+        ("raw data and code", list(aligned(list(files(found)), indent=0))),
         ("models", [f"{item['model']}: {item['change']}" for item in found["models"]]),
     ):
         if lines:
@@ -61,7 +63,7 @@ def markdown(found):
 
 def code(line):
     """A text as Markdown's code, whatever it holds."""
-    fence = "`" * (max((len(run) for run in line.replace("`", "` ").split() if set(run) == {"`"}), default=0) + 1)
+    fence = "`" * (max(map(len, re.findall("`+", line)), default=0) + 1)
     return f"{fence} {line} {fence}" if "`" in line else f"`{line}`"
 
 
