@@ -144,7 +144,7 @@ class Ahead:
             return State(UNKNOWN)
         if not dep.exists and not within:
             return State(CHANGED, None)
-        why = "files of it are restored" if within else ""
+        why = "files of it come from the cache" if within else ""
         return self.compared(dep, State(UNKNOWN, with_files(dep, within), why=why))
 
     def compared(self, dep, state):
@@ -170,7 +170,7 @@ class Ahead:
         from commands._foreseen import foreseen
 
         if verdict == RESTORED:
-            why = "another one, restored"
+            why = "another, from the cache"
             self.states |= {out["path"]: State(UNKNOWN, hash_of(out["md5"]), why=why) for out in entry["outs"]}
             return
         self.states |= {out.def_path: State(UNKNOWN) for out in stage.outs}

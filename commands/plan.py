@@ -62,7 +62,7 @@ def total(stages):
 HEADINGS = {
     "recorded": "taken down again: data of `dvc add` that changed",
     "runs": "runs",
-    "restored": "restored from the cache, without running",
+    "restored": "restored from the cache; nothing runs",
     "may run": "may run: DVC stops where inputs come out the same",
 }
 
