@@ -7,6 +7,7 @@ content follows from params.yaml alone are foreseen: whether each will be the sa
 """
 
 import json
+from functools import partial
 
 
 def foreseen(name, deps, states, last):
@@ -35,11 +36,15 @@ def another(why, fits=lambda md5: True):
 
 
 def read(found):
-    """A JSON file of the last build by its hash, None where the cache does not have it."""
+    """A JSON file of the last build by its hash, None where there is none or the cache does not have it."""
+    return read_cached(found.value) if found else None
+
+
+def read_cached(md5):
     from commands._build import object_of
 
-    path = object_of(found.value) if found else None
-    return json.loads(path.read_text(encoding="utf-8")) if path and path.is_file() else None
+    path = object_of(md5)
+    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
 
 
 def settled(deps, *but):
@@ -58,13 +63,23 @@ def lists(deps, last):
         before = read(last(path))
         if before is None:
             continue
-        listed = {name: entry["kind"] for name, entry in before.items()}
+        listed = kinds_in(before)
         if listed != kinds:
             names = sorted({name for name, _ in {*listed.items()} ^ {*kinds.items()}})
-            found[path] = another("other datasets: " + ", ".join(names))
+            found[path] = another("other datasets: " + ", ".join(names), partial(may_list, kinds))
         elif settled(deps, "data/rejected", f"data/{other}"):
             found[path] = same()
     return found
+
+
+def kinds_in(listed):
+    return {name: entry["kind"] for name, entry in listed.items()}
+
+
+def may_list(kinds, md5):
+    """Whether a list of datasets in the cache, given its hash, may be of these kinds."""
+    cached = read_cached(md5)
+    return cached is None or kinds_in(cached) == kinds
 
 
 def preflights(deps, states, last):
@@ -79,7 +94,9 @@ def preflights(deps, states, last):
         path, resolved = f"preflight/{name}.json", plain(resolve(name, step, params))
         before = read(last(path))
         if last(path) is None or (before and differences(before, resolved)):
-            found[path] = another(differences(before, resolved) if before else "a new step", wrote(resolved))
+            found[path] = another(
+                differences(before, resolved) if before else "a new step", partial(may_be_of, resolved)
+            )
         elif before and settled(deps, "data/train.json") and f"data/train/{step['dataset']}.parquet" not in states:
             found[path] = same()
     kinds = {name: {"kind": dataset["kind"]} for name, dataset in params["datasets"].items()}
@@ -103,12 +120,7 @@ def differences(before, resolved):
     return "; ".join(told(change) for change in changed_params({key: before.get(key) for key in resolved}, resolved))
 
 
-def wrote(resolved):
+def may_be_of(resolved, md5):
     """Whether a file of preflight in the cache, given its hash, may be of this very step."""
-    from commands._repro import hash_of
-
-    def fits(md5):
-        cached = read(hash_of(md5))
-        return cached is None or not differences(cached, resolved)
-
-    return fits
+    cached = read_cached(md5)
+    return cached is None or not differences(cached, resolved)

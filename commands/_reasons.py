@@ -11,7 +11,7 @@ from pathlib import Path
 
 COMMITS = 30  # how far back git is searched for what was built from
 LARGE_BYTES = 64_000_000  # data folders above this are told by their size
-FILES = 3
+FILES, WIDTH = 3, 60  # of what one reason tells, in files and in characters of a value
 
 
 def words(reason):
@@ -23,7 +23,7 @@ def words(reason):
         changes = changed_params(reason["old"], reason["new"])
         # what `methods` holds counts where `steps` take it from there
         used = [change for change in changes if not change["key"].startswith("methods")] or changes
-        return [f"{'' if path == 'params.yaml' else path + ': '}{told(change)}" for change in used]
+        return [f"{'' if path == 'params.yaml' else path + ': '}{told(change, WIDTH)}" for change in used]
     if what == "file":
         return file_words(reason)
     return {
@@ -31,8 +31,14 @@ def words(reason):
         "command": [f"command: {value(reason.get('old'))} -> {value(reason.get('new'))}"],
         "output": [f"{path} {OUTPUT.get(reason.get('status'), reason.get('status'))}"],
         "cache": ["unless the run cache has it, which the inputs will tell"],
-        "unknown": [f"if {path} comes out different"],
+        "unknown": [if_different(reason.get("paths", []))],
     }[what]
+
+
+def if_different(paths):
+    """The condition on which a stage runs, for inputs that are not known yet."""
+    *first, last = paths or [""]
+    return f"if {', '.join(first)} or {last} come out different" if first else f"if {last} comes out different"
 
 
 OUTPUT = {

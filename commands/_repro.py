@@ -47,27 +47,29 @@ def decide():
     from dvc.lock import LockError
     from dvc.repo import Repo
 
+    from commands._build import lock_of, one_line
+
+    lock = lock_of(None) if Path("dvc.lock").exists() else {}
     try:
         with contextlib.closing(Repo()) as repo, repo.lock:
-            return gone_through(repo)
+            return gone_through(repo, lock)
     except LockError:
         hint = "tilth plan when it is done"
         raise Problems([Problem("dvc", "another DVC is at work here", "no build under way", hint)]) from None
     except DvcException as error:
-        from commands._build import one_line
+        hint = "dvc status says more; tilth check and tilth ledger need no DVC"
+        raise Problems([Problem("dvc", one_line(error), "a project that DVC can read", hint)]) from None
 
-        raise Problems([Problem("dvc", one_line(error), "a graph that DVC can read", "dvc status says more")]) from None
 
-
-def gone_through(repo):
+def gone_through(repo, lock):
     from dvc.repo.reproduce import collect_stages, get_active_graph, plan_repro
 
     graph = get_active_graph(repo.index.graph)
-    ahead, decisions = Ahead(repo), []
-    for stage in plan_repro(graph, collect_stages(repo, ["dvc.yaml"])):
-        decisions.append(ahead.decide(stage) if stage.cmd else recorded(stage))
+    ahead = Ahead(repo, lock)
+    stages = plan_repro(graph, collect_stages(repo, ["dvc.yaml"]))
+    decisions = [ahead.decide(stage) if stage.cmd else recorded(stage) for stage in stages]
     names = {decision.stage for decision in decisions}
-    return [decision for decision in decisions if decision], [name for name in ahead.lock if name not in names]
+    return decisions, [name for name in lock if name not in names]
 
 
 def recorded(stage):
@@ -83,11 +85,8 @@ def recorded(stage):
 class Ahead:
     """The workspace as it will be after the stages decided on so far. states: {path: State} of what will not stay as it is."""
 
-    def __init__(self, repo):
-        from commands._build import lock_of
-
-        self.repo, self.states = repo, {}
-        self.lock = lock_of(None) if Path("dvc.lock").exists() else {}
+    def __init__(self, repo, lock):
+        self.repo, self.lock, self.states = repo, lock, {}
 
     def decide(self, stage):
         """What becomes of a stage; its outputs are in `states` from then on."""
@@ -99,7 +98,7 @@ class Ahead:
         verdict, entry = self.verdict(stage, locked, deps, why)
         if verdict == MAY_RUN:
             why += [{"what": "cache"}] if why else []
-            why += [{"what": "unknown", "path": dep.def_path} for dep, state in deps if state.verdict == UNKNOWN]
+            why.append({"what": "unknown", "paths": [dep.def_path for dep, state in deps if state.verdict == UNKNOWN]})
         self.after(stage, verdict, entry, {dep.def_path: state for dep, state in deps})
         return Decision(name, verdict, why)
 

@@ -21,7 +21,7 @@ def main(as_json: Json = False):
     check()  # a mistake in params.yaml is where a build would stop
     decisions, left = decide()
     stages = [described(decision) for decision in decisions]
-    found = {"stages": stages, "seconds": total(stages), "left_behind": left}
+    found = {"stages": stages, "seconds": total(stages), "not_in_cache": lost(decisions), "left_behind": left}
     if as_json:
         import json
 
@@ -43,6 +43,17 @@ def described(decision):
         return item
     why = list(dict.fromkeys(line for reason in decision.why for line in words(reason)))
     return item | {"why": why} | (estimate(decision.stage) if decision.verdict in ("runs", "may run") else {})
+
+
+def lost(decisions):
+    """The stages that run because the cache lacks what dvc.lock has of them: in a fresh clone, all."""
+    return [
+        decision.stage
+        for decision in decisions
+        if decision.verdict == "runs"
+        and decision.why
+        and all(why.get("status") == "not in cache" for why in decision.why)
+    ]
 
 
 def total(stages):
@@ -81,6 +92,11 @@ def text(found):
                 yield f"  {(item['stage'] if number == 0 else '').ljust(width)}  {line}"
     if any(item["verdict"] in ("runs", "may run") for item in found["stages"]):
         yield from ("", times(found["seconds"]))
+    if found["not_in_cache"]:
+        yield from (
+            "",
+            f"built before, but not in this cache: {len(found['not_in_cache']):,} stages; if a colleague pushed: dvc pull",
+        )
     if found["left_behind"]:
         yield from ("", f"no longer in the graph, still in dvc.lock: {', '.join(found['left_behind'])} (tilth prune)")
 

@@ -52,12 +52,12 @@ def test_a_plan_is_what_repro_does_and_names_the_cause(built, tmp_path):
     project = built.copy(tmp_path / "p")
     assert set(plan(project)[0]) == {"unchanged"}
 
-    edit_params(project, lambda params: params["steps"]["align"]["args"].update(learning_rate=1e-5))
+    edit_params(project, lambda params: params["steps"]["align"]["args"].update(learning_rate=2e-5))
     verdicts, why = plan(project)
     assert verdicts["runs"] == {"check", "preflight", "train@align", "report"}
     assert verdicts["may run"] == {"evaluate@align"}
-    assert why["preflight"] == ["steps.align.args.learning_rate: 3e-05 -> 1e-05"]
-    assert why["train@align"] == ["preflight/align.json: args.learning_rate: 3e-05 -> 1e-05"]
+    assert why["preflight"] == ["steps.align.args.learning_rate: 3e-05 -> 2e-05"]
+    assert why["train@align"] == ["preflight/align.json: args.learning_rate: 3e-05 -> 2e-05"]
     assert why["evaluate@align"] == ["if models/align comes out different"]
     assert holds(verdicts, project.run("dvc", "repro"))
 
@@ -156,7 +156,16 @@ def test_the_first_line_counts_the_stages_of_each_kind():
 
 def test_figures_stand_under_the_reasons():
     stages = [item("train@a", "runs", seconds=3.2, optimizer_steps=1200, tokens=5000, approximate=True)]
-    said = list(text({"stages": stages, "seconds": {"least": 3.2, "most": 3.2, "unknown": []}, "left_behind": []}))
+    said = list(
+        text(
+            {
+                "stages": stages,
+                "seconds": {"least": 3.2, "most": 3.2, "unknown": []},
+                "not_in_cache": [],
+                "left_behind": [],
+            }
+        )
+    )
     assert said[3:] == [
         "  train@a  because",
         "           about 1,200 optimizer steps, about 5,000 tokens a pass, 3 s by the last run",
