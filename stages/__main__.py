@@ -1,7 +1,11 @@
 """What DVC calls: `python -m stages STAGE [NAME]` runs `main` of `stages/STAGE.py`."""
 
+import contextlib
 import importlib
+import json
+import os
 import sys
+import time
 from pathlib import Path
 from typing import Annotated
 
@@ -10,6 +14,7 @@ import typer
 from validators._problems import Problem, Problems, did_you_mean
 
 STAGES = sorted(path.stem for path in Path(__file__).parent.glob("[a-z]*.py"))
+TIMES = Path(".work/times.jsonl")  # for `tilth plan` alone: git and DVC ignore it, no stage reads it
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
 
@@ -19,6 +24,7 @@ def run(
     name: Annotated[str | None, typer.Argument(help="The dataset or the step, where the stage is one of many.")] = None,
 ):
     """Run one stage of the graph, in the folder of dvc.yaml."""
+    start = time.monotonic()
     try:
         if stage not in STAGES:
             raise Problems([Problem("python -m stages", f"no stage {stage!r}", "", did_you_mean(stage, STAGES))])
@@ -27,6 +33,23 @@ def run(
     except Problems as error:
         print(error, file=sys.stderr)
         raise SystemExit(1) from None
+    with contextlib.suppress(Exception):  # a log that cannot be written must not fail a build that is done
+        note(stage, name, time.monotonic() - start)
+
+
+def note(stage, name, seconds):
+    """Add to TIMES how long a stage took; of a training, how much it was."""
+    if os.environ.get("RANK", "0") != "0":
+        return  # the processes of one `accelerate launch` are one training
+    spent = os.times()
+    cpu = spent.user + spent.system + spent.children_user + spent.children_system
+    record = {"stage": f"{stage}@{name}" if name else stage, "seconds": round(seconds, 1), "cpu_seconds": round(cpu, 1)}
+    if stage == "train":
+        step = json.loads(Path("preflight", f"{name}.json").read_text(encoding="utf-8"))
+        record |= {key: step[key] for key in ("method", "dataset", "optimizer_steps")}
+    TIMES.parent.mkdir(exist_ok=True)
+    with open(TIMES, "a", encoding="utf-8") as file:
+        file.write(json.dumps(record) + "\n")
 
 
 if __name__ == "__main__":

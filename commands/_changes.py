@@ -1,0 +1,53 @@
+"""Two versions of parameters or of a table of figures beside each other, in words.
+
+changed_params({"seed": 7}, {"seed": 8}) -> [{"key": "seed", "old": 7, "new": 8}], which told() shows as `seed: 7 -> 8`
+"""
+
+import json
+
+
+def changed_params(old, new, prefix=""):
+    """[{key, old?, new?}] of every parameter that differs, by dotted key; without `old` it is new, without `new` gone."""
+    found = []
+    for key in dict.fromkeys([*old, *new]):
+        name = f"{prefix}{key}"
+        if key not in old:
+            found.append({"key": name, "new": new[key]})
+        elif key not in new:
+            found.append({"key": name, "old": old[key]})
+        elif isinstance(old[key], dict) and isinstance(new[key], dict):
+            found += changed_params(old[key], new[key], f"{name}.")
+        elif (old[key], type(old[key])) != (new[key], type(new[key])):
+            found.append({"key": name, "old": old[key], "new": new[key]})
+    return found
+
+
+def told(change, width=100):
+    """A changed parameter in one line, safe for a terminal."""
+    from stages._tables import shown
+
+    key = shown(change["key"])
+    if "old" not in change:
+        return f"{key}: added: {value(change['new'], width)}"
+    if "new" not in change:
+        return f"{key}: removed, was {value(change['old'], width)}"
+    return f"{key}: {value(change['old'], width)} -> {value(change['new'], width)}"
+
+
+def value(item, width=100):
+    """A parameter's value as YAML would have it, in one line."""
+    from stages._tables import shown
+
+    plain = isinstance(item, str) and item[:1].isalpha() and item not in ("true", "false", "null")
+    return shown(item if plain else json.dumps(item, ensure_ascii=False, default=str), width)
+
+
+def aligned(rows, right=(), indent=2):
+    """Lines of text with the columns of `rows` (lists of texts) under each other. right: numbers of columns that end flush."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        cells = [
+            cell.rjust(width) if number in right else cell.ljust(width)
+            for number, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ]
+        yield (" " * indent + "  ".join(cells)).rstrip()

@@ -1,0 +1,162 @@
+"""What `tilth diff` found, as lines of text or of Markdown."""
+
+import re
+
+from commands._changes import aligned, told
+from stages._tables import shown
+from stages.report import escaped, table
+
+NOTHING = "nothing differs: same parameters, same rows, same models, same scores"
+MOVED = "moved between train and eval, though neither seed nor eval_fraction differs: tilth verify says more"
+WIDTH = 400  # characters of a row's text
+
+
+def text(found):
+    """Lines for a terminal."""
+    yield f"{name(found['from'])} -> {name(found['to'])}"
+    if not any(found[key] for key in ("params", "files", "datasets", "models", "scores")):
+        yield NOTHING
+    for title, lines in (
+        ("parameters", list(map(told, found["params"]))),
+        ("raw data and code", list(aligned(list(files(found)), indent=0))),
+        ("models", [f"{item['model']}: {item['change']}" for item in found["models"]]),
+    ):
+        if lines:
+            yield from ("", title, *(f"  {line}" for line in lines))
+    for dataset in found["datasets"]:
+        yield from ("", heading(dataset))
+        if dataset["rows"]:
+            yield from aligned([["rows", "change", "from", "to"], *rows(dataset)], right={0})
+        yield from record_lines(dataset)
+    if found["scores"]:
+        yield from ("", "scores, with their 95% intervals")
+    for title, lines in scores(found):
+        yield from (f"  {title}", *aligned(lines, indent=4, right={3}))
+    for note in notes(found):
+        yield from ("", note)
+
+
+def markdown(found):
+    """Lines of Markdown, for a pull request."""
+    yield f"### Build: {code(name(found['from']))} → {code(name(found['to']))}"
+    if not any(found[key] for key in ("params", "files", "datasets", "models", "scores")):
+        yield from ("", NOTHING)
+    for title, lines in (
+        ("Parameters", list(map(told, found["params"]))),
+        ("Raw data and code", [" ".join(filter(None, file)) for file in files(found)]),
+        ("Models", [f"{item['model']}: {item['change']}" for item in found["models"]]),
+    ):
+        if lines:
+            yield from ("", f"**{title}**", "", *(f"- {code(line)}" for line in lines))
+    for dataset in found["datasets"]:
+        yield from ("", f"**{heading(dataset)}**")
+        if dataset["rows"]:
+            yield from ("", table(["rows", "change", "from", "to"], rows(dataset)))
+        if lines := list(record_lines(dataset)):
+            # every line begins with a space or a sign, so that no text of a row ends the block
+            yield from ("", "<details><summary>rows</summary>", "", "```text", *lines, "```", "", "</details>")
+    for title, lines in scores(found):
+        yield from ("", f"**{title}**", "", table(["metric", "old", "new", "change"], lines))
+    for note in notes(found):
+        yield from ("", f"> {escaped(note)}")
+
+
+def code(line):
+    """A text as Markdown's code, whatever it holds."""
+    fence = "`" * (max(map(len, re.findall("`+", line)), default=0) + 1)
+    return f"{fence} {line} {fence}" if "`" in line else f"`{line}`"
+
+
+def name(rev):
+    if rev["rev"] is None:
+        return "working tree"
+    return rev["commit"][:10] if rev["commit"].startswith(rev["rev"]) else f"{shown(rev['rev'])} ({rev['commit'][:10]})"
+
+
+def files(found):
+    """[path, what is known of its change] of each file."""
+    for file in found["files"]:
+        sizes = [file[key]["size"] for key in ("old", "new") if key in file]
+        if len(sizes) < 2:
+            what = "new" if "new" in file else "gone"
+        elif None in sizes or sizes[0] == sizes[1]:
+            what = "changed"
+        else:
+            what = f"{sizes[0]:,} -> {sizes[1]:,} bytes"
+        lines = f", {file['lines']:,} line{'s' * (file['lines'] != 1)} in git" if file["lines"] else ""
+        yield [shown(file["path"]), what + lines]
+
+
+def heading(dataset):
+    """The dataset, and how many rows its files have: before -> after where a file differs."""
+    if dataset["sizes"] is None:
+        return f"{dataset['dataset']}: {dataset['change']}, but its rows cannot be read"
+    sizes = (
+        f"{room} {' -> '.join(f'{count:,}' for count in counts if count is not None)}"
+        for room, counts in dataset["sizes"].items()
+    )
+    return (
+        f"{dataset['dataset']}{'' if dataset['change'] == 'changed' else ' ' + dataset['change']}: {', '.join(sizes)}"
+    )
+
+
+def rows(dataset):
+    return [
+        [f"{item['rows']:,}", item["change"], shown(item["from"] or "-"), shown(item["to"] or "-")]
+        for item in dataset["rows"]
+    ]
+
+
+def record_lines(dataset):
+    """The rows themselves, with what they said and say."""
+    records = dataset.get("records", [])
+    for record in records:
+        here, before = record["new"] or record["old"], record["old"]
+        was = f" (was line {before['line']})" if before and record["new"] and before["line"] != here["line"] else ""
+        path = " -> ".join(shown(place) for place in (record["from"], record["to"]) if place)
+        yield f"  {shown(here['source'])}:{here['line']}{was} {record['change']}: {path}"
+        if before and record["new"] and before["text"] == record["new"]["text"]:
+            yield f"      {shown(before['text'], WIDTH)}"
+            continue
+        for sign, side in (("-", before), ("+", record["new"])):
+            if side:
+                yield f"    {sign} {shown(side['text'], WIDTH)}"
+    total = sum(item["rows"] for item in dataset["rows"] or [])
+    if records and len(records) < total:
+        yield f"  {total - len(records):,} more: --limit 0 shows all {total:,}"
+
+
+def scores(found):
+    """(`model on dataset`, [metric, old, new, change]) of the scores that differ."""
+    groups = {}
+    for item in found["scores"]:
+        change = "" if item["change"] is None else f"{item['change']:+.3f}"
+        both = [summary(item[key]) for key in ("old", "new")]
+        groups.setdefault(heading_of(item), []).append([shown(item["metric"]), *both, change])
+    return groups.items()
+
+
+def heading_of(item):
+    counts = dict.fromkeys(item[key]["n"] for key in ("old", "new") if item[key])
+    return f"{item['model']} on {item['dataset']} ({' -> '.join(f'{count:,}' for count in counts)} eval rows)"
+
+
+def summary(item):
+    return f"{item['value']:.3f} [{item['low']:.3f}, {item['high']:.3f}]" if item else "-"
+
+
+def notes(found):
+    """What a reader must know to read the rest rightly."""
+    if found["not_built"]:
+        keys = ", ".join(shown(change["key"]) for change in found["not_built"][:5])
+        more = ", ..." if len(found["not_built"]) > 5 else ""
+        yield f"not built yet, so that rows and scores are those from before: {keys}{more} (tilth plan)"
+    split = {"seed", "eval_fraction"} & {change["key"] for change in found["params"]}
+    crossed = sum(
+        item["rows"]
+        for dataset in found["datasets"]
+        for item in dataset["rows"] or []
+        if item["change"] == "moved" and {item["from"], item["to"]} == {"train", "eval"}
+    )
+    if crossed and not split:
+        yield f"{crossed:,} rows {MOVED}"

@@ -1,0 +1,97 @@
+"""How much work a stage is: optimizer steps and tokens by preflight, seconds by the last run on this machine.
+
+estimate("train@sft") -> {"seconds": 16.2, "optimizer_steps": 1368, "tokens": 99588, "approximate": False}
+
+Seconds come from `.work/times.jsonl`, which `stages/__main__.py` writes; None where there is no record.
+"""
+
+import json
+import math
+from functools import cache
+from pathlib import Path
+
+
+def estimate(stage):
+    """{seconds} of a stage, and of a training {optimizer_steps, tokens, approximate} too; None for what is unknown."""
+    kind, _, name = stage.partition("@")
+    if kind != "train":
+        return {"seconds": last_seconds(stage)}
+    work = steps_and_tokens(name)
+    return {"seconds": seconds_of_training(name, work["optimizer_steps"]), **work}
+
+
+@cache
+def times():
+    """Every record of a finished stage, oldest first; lines that are no record are passed over."""
+    from stages.__main__ import TIMES
+
+    records = []
+    for line in TIMES.read_text(encoding="utf-8").splitlines() if TIMES.is_file() else ():
+        try:
+            record = json.loads(line)
+            records.append({**record, "stage": str(record["stage"]), "seconds": float(record["seconds"])})
+        except (ValueError, TypeError, KeyError):
+            continue
+    return records
+
+
+def last_seconds(stage):
+    return next((record["seconds"] for record in reversed(times()) if record["stage"] == stage), None)
+
+
+def seconds_of_training(name, steps):
+    """By the seconds that an optimizer step took when this method was last trained on these rows, of this step if it was."""
+    step = read_step(name)
+    alike = [
+        record
+        for record in times()
+        if record["stage"].startswith("train@") and record.get("optimizer_steps")
+        if (record.get("method"), record.get("dataset")) == (step["method"], step["dataset"])
+    ]
+    alike = [record for record in alike if record["stage"] == f"train@{name}"] or alike
+    return alike[-1]["seconds"] / alike[-1]["optimizer_steps"] * steps if alike and steps else None
+
+
+@cache
+def read_params():
+    from stages import _params
+
+    return _params.read_params()
+
+
+def read_step(name):
+    return read_params()["steps"][name]
+
+
+def read_json(path):
+    try:
+        return json.loads(Path(path).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+
+
+def steps_and_tokens(name):
+    """{optimizer_steps, tokens, approximate} of a step: preflight's where it speaks of the same args, else by TRL's rule."""
+    step, last = read_step(name), read_json(f"preflight/{name}.json")
+    args = step.get("args") or {}
+    rows_are_alike = (last.get("method"), last.get("dataset")) == (step["method"], step["dataset"])
+    tokens = last.get("tokens") if rows_are_alike else None
+    if rows_are_alike and last.get("args") == args:
+        return {"optimizer_steps": last.get("optimizer_steps"), "tokens": tokens, "approximate": False}
+    rows = (
+        last.get("trained_rows")
+        if rows_are_alike
+        else read_json("data/train.json").get(step["dataset"], {}).get("rows")
+    )
+    return {"optimizer_steps": optimizer_steps(step["method"], args, rows), "tokens": tokens, "approximate": True}
+
+
+def optimizer_steps(method, args, rows):
+    """Optimizer steps of one process, None where they cannot be told without TRL."""
+    if args.get("max_steps", 0) > 0:
+        return args["max_steps"]
+    if rows is None or method == "grpo":
+        return None
+    # what is left out has the default of transformers' TrainingArguments
+    batch = args.get("per_device_train_batch_size", 8) * args.get("gradient_accumulation_steps", 1)
+    return math.ceil(math.ceil(rows / batch) * args.get("num_train_epochs", 3))

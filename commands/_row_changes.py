@@ -1,0 +1,119 @@
+"""The rows of one dataset that differ between two builds, found by DuckDB in their Parquet files.
+
+    with comparing(old, new) as database:              # {"train": path, "eval": path, "rejected": path} of each build
+        counted(database)                              # [{change: moved, from: train, to: "rejected: sft.known_roles", rows: 3}]
+        records(database, old, new, limit=20)          # the rows themselves, with their texts
+
+A row is the same row if its id is; a reject without an id, if its raw text is. So rows that only stand on another line
+are not changes. Only ids and places are read of all rows, and texts of those that are shown.
+"""
+
+import contextlib
+from pathlib import Path
+
+import duckdb
+
+KEPT = ("train", "eval")
+SQL = Path(__file__).parent / "sql"
+# a reject of ingest has no id: nothing was made of it
+KEY = "coalesce(id, 'raw:' || md5(coalesce(raw, '')))"
+MEMORY = "600MB"  # DuckDB's own; the process takes as much again at most
+
+
+@contextlib.contextmanager
+def comparing(old, new):
+    """A database with the table `changes` of two builds of a dataset. old, new: {room: path}, without what is not there."""
+    import tempfile
+
+    with tempfile.TemporaryDirectory(prefix="tilth-") as spill, duckdb.connect() as database:
+        database.execute(f"SET memory_limit = '{MEMORY}'; SET preserve_insertion_order = false")
+        database.execute("SET temp_directory = $folder", {"folder": spill})
+        for version, files in (("old", old), ("new", new)):
+            view(database, f"{version}_kept", [kept(room, files[room]) for room in KEPT if room in files])
+            view(database, f"{version}_rejects", [rejected(files["rejected"])] if "rejected" in files else [])
+        database.execute((SQL / "row_changes.sql").read_text(encoding="utf-8"))
+        yield database
+
+
+def view(database, name, parts):
+    """A view of (key, source, line, place) over all parts, which may be none."""
+    nothing = "SELECT ''::VARCHAR AS key, ''::VARCHAR AS source, 0::BIGINT AS line, ''::VARCHAR AS place LIMIT 0"
+    database.execute(f"CREATE VIEW {name} AS " + " UNION ALL ".join(parts or [nothing]))
+
+
+def kept(room, path):
+    return f"SELECT id AS key, source, line, '{room}' AS place FROM read_parquet({quoted(path)})"
+
+
+def rejected(path):
+    return f"SELECT {KEY} AS key, source, line, 'rejected: ' || \"check\" AS place FROM read_parquet({quoted(path)})"
+
+
+def quoted(path):
+    """A path as DuckDB's text; brackets and stars in it are no pattern."""
+    text = "".join(f"[{c}]" if c in "*?[" else c for c in str(path)) if set(str(path)) & set("*?[") else str(path)
+    return "'" + text.replace("'", "''") + "'"
+
+
+def rows_of(path):
+    """How many rows a Parquet file has, None where there is no file."""
+    import pyarrow.parquet as pq
+
+    return None if path is None else pq.read_metadata(path).num_rows
+
+
+def counted(database):
+    """[{change, from, to, rows}], the most rows first; `from` or `to` is None where the row is in one build alone."""
+    found = database.execute(
+        "SELECT change, old_place, new_place, count(*) FROM changes GROUP BY ALL ORDER BY 4 DESC, 1, 2, 3"
+    ).fetchall()
+    return [dict(zip(("change", "from", "to", "rows"), row, strict=True)) for row in found]
+
+
+def records(database, old, new, limit=0):
+    """[{change, from, to, old, new}]: old and new are {id, source, line, text} or None. limit: 0 for all."""
+    found = database.execute(
+        "FROM changes ORDER BY change, coalesce(new_source, old_source), coalesce(new_line, old_line), old_key, new_key"
+        + (f" LIMIT {limit}" if limit else "")
+    ).fetchall()
+    sides = {"old": [row[1:5] for row in found], "new": [row[5:9] for row in found]}
+    texts = {version: texts_of(database, files, sides[version]) for version, files in (("old", old), ("new", new))}
+    return [
+        {
+            "change": row[0],
+            "from": row[4],
+            "to": row[8],
+            **{version: record(sides[version][number], texts[version]) for version in ("old", "new")},
+        }
+        for number, row in enumerate(found)
+    ]
+
+
+def record(side, texts):
+    key, source, line, _ = side
+    if key is None:
+        return None
+    return {"id": None if key.startswith("raw:") else key, "source": source, "line": line, "text": texts.get(side, "")}
+
+
+def texts_of(database, files, sides):
+    """{(key, source, line, place): text} of rows: JSON of what is trained on, or what was rejected as it was read."""
+    from stages._turns import ENCODE
+
+    texts = {}
+    for room, path in files.items():
+        wanted = {side for side in sides if side[0] and side[3].split(":")[0] == room}
+        if not wanted:
+            continue
+        key = KEY if room == "rejected" else "id"
+        lines = ", ".join(str(line) for line in sorted({side[2] for side in wanted}))
+        rows = database.sql(
+            f"SELECT *, {key} AS key FROM read_parquet({quoted(path)}) WHERE line IN ({lines})"
+        ).to_arrow_table()
+        for row in rows.to_pylist():
+            place = f"rejected: {row['check']}" if room == "rejected" else room
+            side = row["key"], row["source"], row["line"], place
+            if side in wanted:
+                content = {name: value for name, value in row.items() if name not in ("id", "source", "line", "key")}
+                texts[side] = row["raw"] or "" if room == "rejected" else ENCODE(content).decode()
+    return texts

@@ -1,0 +1,206 @@
+"""`tilth diff`: what differs between two builds: parameters, files, rows by dataset and reason, models and scores.
+
+git and the DVC cache at each commit (`commands/_build.py`) -> text, Markdown for a pull request, or JSON
+
+Outputs of the same hash are the same and are not read. A file that neither the working tree nor the cache has is named at
+the end, exit 1, after everything that can be answered without it.
+"""
+
+from typing import Annotated
+
+import typer
+
+Old = Annotated[str, typer.Argument(metavar="REV", help="A commit, branch or tag.")]
+New = Annotated[
+    str | None, typer.Argument(metavar="[REV]", help="What to hold it against; the working tree if left out.")
+]
+Rows = Annotated[bool, typer.Option("--rows", help="Print the rows too.")]
+Limit = Annotated[int, typer.Option(min=0, help="How many rows --rows prints of a dataset at most; 0 for all.")]
+Markdown = Annotated[bool, typer.Option("--md", help="As Markdown, for a pull request.")]
+Json = Annotated[bool, typer.Option("--json", help="As JSON, for scripts.")]
+ROOMS = ("train", "eval", "rejected")
+
+
+def main(old: Old, new: New = None, rows: Rows = False, limit: Limit = 20, md: Markdown = False, as_json: Json = False):
+    """Show what differs between two builds: parameters, rows by dataset and reason, models and scores."""
+    from commands._build import at
+    from validators._problems import Problem, Problems
+
+    if md and as_json:
+        raise Problems([Problem("tilth diff", "--md and --json at once", "one of them")])
+    before, after = at(old), at(new)
+    problems = []
+    found = difference(before, after, limit if rows else None, problems)
+    found |= {"from": named(old, before), "to": named(new, after)}
+    if as_json:
+        import json
+
+        print(json.dumps(found, indent=2, ensure_ascii=False))
+    else:
+        from commands._diff_text import markdown, text
+
+        print("\n".join((markdown if md else text)(found)))
+    if problems:
+        raise Problems(problems)
+
+
+def named(rev, build):
+    """A build as a reader knows it: the revision asked for, with the commit that it stands for."""
+    if build.rev is None:
+        return {"rev": None, "commit": None}
+    return {"rev": rev, "commit": build.rev}
+
+
+# -- what differs, as plain data ------------------------------------------------------------------------------------
+
+
+def difference(old, new, limit, problems):
+    """Everything that differs. limit: rows to fetch of each dataset, 0 for all, None for none. problems: of missing bytes."""
+    from commands._changes import changed_params
+
+    # `methods` only keeps what `steps` take from it
+    params = [{key: value for key, value in build.params.items() if key != "methods"} for build in (old, new)]
+    names = dict.fromkeys([*old.datasets, *new.datasets])
+    datasets = [changed_dataset(name, old, new, limit, problems) for name in names]
+    return {
+        "params": changed_params(*params),
+        "not_built": not_built(new),
+        "files": changed_files(old, new),
+        "datasets": [dataset for dataset in datasets if dataset],
+        "models": changed_models(old, new),
+        "scores": changed_scores(old, new, problems),
+    }
+
+
+def not_built(build):
+    """What params.yaml says and the build does not have yet: rows and scores are those of the lock."""
+    from commands._changes import changed_params
+
+    locked = build.stages.get("check", {}).get("params", {}).get("params.yaml")
+    return [] if locked is None else changed_params(locked, build.params)
+
+
+def changed_files(old, new):
+    """[{path, lines?, old?, new?}] of raw data and code, by the hashes of what stages read and no stage builds."""
+    files = []
+    for build in (old, new):
+        deps = [dep for stage in build.stages.values() for dep in stage.get("deps") or []]
+        files.append({dep["path"]: dep for dep in deps if not is_built(build, dep["path"])})
+    lines = changed_lines(old, new)
+    found = []
+    for path in sorted({*files[0], *files[1]}):
+        sides = {key: file[path] for key, file in zip(("old", "new"), files, strict=True) if path in file}
+        if len({side["md5"] for side in sides.values()}) > 1 or len(sides) == 1:
+            sizes = {key: {"md5": side["md5"], "size": side.get("size")} for key, side in sides.items()}
+            counts = [count for file, count in lines.items() if f"{file}/".startswith(f"{path}/")]
+            found.append({"path": path, "lines": sum(counts) or None, **sizes})
+    return found
+
+
+def is_built(build, path):
+    """Whether a stage builds a path, what holds it, or what it holds."""
+    return any(f"{out}/".startswith(f"{path}/") or f"{path}/".startswith(f"{out}/") for out in build.outs)
+
+
+def changed_lines(old, new):
+    """{path: lines added and removed} by git, between two commits or a commit and the working tree."""
+    from commands._build import git
+
+    revs = [build.rev for build in (old, new) if build.rev]
+    printed = (git("diff", "--numstat", "-z", "--relative", *revs, "--") or b"").decode(errors="replace")
+    rows = (line.split("\t") for line in printed.split("\0") if line.count("\t") == 2)
+    return {path: int(added) + int(removed) for added, removed, path in rows if added != "-" and path}
+
+
+def changed_dataset(name, old, new, limit, problems):
+    """{dataset, change, sizes, rows, records?} of a dataset; None where its files are the same in both builds.
+
+    sizes: {room: [rows before, rows after]} of the files that differ. rows, sizes: None where bytes are missing.
+    """
+    from commands._row_changes import comparing, counted, records, rows_of
+
+    hashes = [hashes_of(build, name) for build in (old, new)]
+    rooms = [room for room in ROOMS if hashes[0].get(room) != hashes[1].get(room)]
+    if not rooms:
+        return None
+    found = {"dataset": name, "change": "added" if not hashes[0] else "removed" if not hashes[1] else "changed"}
+    files = [
+        {room: path for room in rooms if room in hashed and (path := read(build, room, name, problems))}
+        for build, hashed in zip((old, new), hashes, strict=True)
+    ]
+    if any(room in hashed and room not in paths for room in rooms for hashed, paths in zip(hashes, files, strict=True)):
+        return found | {"sizes": None, "rows": None}
+    with comparing(*files) as database:
+        found["sizes"] = {room: [rows_of(paths.get(room)) for paths in files] for room in rooms}
+        found["rows"] = counted(database)
+        return found if limit is None else found | {"records": records(database, *files, limit)}
+
+
+def read(build, room, name, problems):
+    """Where to read a table of a dataset; None, and a problem, where its bytes are missing."""
+    from commands._build import Missing, file_of
+
+    try:
+        return file_of(build, f"data/{room}/{name}.parquet")
+    except Missing as error:
+        problems += error.problems
+        return None
+
+
+def hashes_of(build, name):
+    """{room: md5} of the files of a dataset that was built."""
+    outs = {room: build.outs.get(f"data/{room}/{name}.parquet") for room in ROOMS if name in build.datasets}
+    return {room: out["md5"] for room, out in outs.items() if out}
+
+
+def changed_models(old, new):
+    """[{model, change}]: added, removed, or changed: its bytes are others."""
+    found = []
+    for name in dict.fromkeys(["base", *old.steps, *new.steps]):
+        before, after = (
+            build.outs.get(f"models/{name}", {}).get("md5") if name == "base" or name in build.steps else None
+            for build in (old, new)
+        )
+        if before != after:
+            found.append({"model": name, "change": "added" if not before else "changed" if after else "removed"})
+    return found
+
+
+def changed_scores(old, new, problems):
+    """[{model, dataset, metric, old, new, change}] of every score that differs; old, new: {value, low, high, n} or None."""
+    found = []
+    for model in dict.fromkeys(["base", *old.steps, *new.steps]):
+        hashes = [build.outs.get(f"scores/{model}.json", {}).get("md5") for build in (old, new)]
+        if hashes[0] == hashes[1]:
+            continue
+        sides = [scores_of(build, model, problems) for build in (old, new)]
+        if None in sides:
+            continue
+        for dataset, metric in dict.fromkeys([*sides[0], *sides[1]]):
+            before, after = (side.get((dataset, metric)) for side in sides)
+            if before != after:
+                change = after["value"] - before["value"] if before and after else None
+                item = {"model": model, "dataset": dataset, "metric": metric}
+                found.append(item | {"old": before, "new": after, "change": change})
+    return found
+
+
+def scores_of(build, model, problems):
+    """{(dataset, metric): {value, low, high, n}} of a model, empty where it was not scored; None if bytes are missing."""
+    import json
+
+    from commands._build import Missing, file_of
+
+    path = f"scores/{model}.json"
+    if path not in build.outs or (model != "base" and model not in build.steps):
+        return {}
+    try:
+        scores = json.loads(file_of(build, path).read_text(encoding="utf-8"))
+    except Missing as error:
+        problems += error.problems
+        return None
+    return {
+        (dataset, metric): {key: summary[key] for key in ("value", "low", "high", "n")}
+        for dataset, metrics in scores.items()
+        for metric, summary in metrics.items()
+    }

@@ -1,0 +1,143 @@
+"""`tilth plan`: what `dvc repro` would run and why, what it would restore, and about how long that takes.
+
+params.yaml, dvc.yaml, dvc.lock, the workspace, the run cache, git -> text, or JSON; nothing runs and nothing is changed
+
+A stage behind one that runs may be spared: where the new outputs are the same bytes, DVC stops there. So there is "runs"
+for what is certain, and "may run" for the rest.
+"""
+
+from typing import Annotated
+
+import typer
+
+Json = Annotated[bool, typer.Option("--json", help="As JSON, for scripts.")]
+
+
+def main(as_json: Json = False):
+    """Say what `dvc repro` would run and why, what it would restore from the cache, and about how long it takes."""
+    from commands._repro import decide
+    from stages.check import check
+
+    check()  # a mistake in params.yaml is where a build would stop
+    decisions, left = decide()
+    stages = [described(decision) for decision in decisions]
+    found = {"stages": stages, "seconds": total(stages), "not_in_cache": lost(decisions), "left_behind": left}
+    if as_json:
+        import json
+
+        print(json.dumps(found, indent=2, ensure_ascii=False))
+    else:
+        print("\n".join(text(found)))
+
+
+# -- what each stage is, as plain data ------------------------------------------------------------------------------
+
+
+def described(decision):
+    """{stage, verdict, why, seconds?, optimizer_steps?, tokens?} of a stage."""
+    from commands._estimate import estimate
+    from commands._reasons import words
+
+    item = {"stage": decision.stage, "verdict": decision.verdict}
+    if decision.verdict == "unchanged":
+        return item
+    why = list(dict.fromkeys(line for reason in decision.why for line in words(reason)))
+    return item | {"why": why} | (estimate(decision.stage) if decision.verdict in ("runs", "may run") else {})
+
+
+def lost(decisions):
+    """The stages that run because the cache lacks what dvc.lock has of them: in a fresh clone, all."""
+    return [
+        decision.stage
+        for decision in decisions
+        if decision.verdict == "runs"
+        and decision.why
+        and all(why.get("status") == "not in cache" for why in decision.why)
+    ]
+
+
+def total(stages):
+    """{least, most, unknown}: seconds of what runs, with what may run, and the stages that have no record."""
+    unknown = [item["stage"] for item in stages if "seconds" in item and item["seconds"] is None]
+    known = [(item["verdict"], item["seconds"]) for item in stages if item.get("seconds") is not None]
+    certain = sum(seconds for verdict, seconds in known if verdict == "runs")
+    return {
+        "least": certain,
+        "most": certain + sum(s for verdict, s in known if verdict == "may run"),
+        "unknown": unknown,
+    }
+
+
+# -- shown ----------------------------------------------------------------------------------------------------------
+
+HEADINGS = {
+    "recorded": "taken down again: data of `dvc add` that changed",
+    "runs": "runs",
+    "restored": "restored from the cache; nothing runs",
+    "may run": "may run: DVC stops where inputs come out the same",
+}
+
+
+def text(found):
+    """Lines for a terminal."""
+    yield summary(found["stages"])
+    for verdict, heading in HEADINGS.items():
+        stages = [item for item in found["stages"] if item["verdict"] == verdict]
+        if stages:
+            yield from ("", heading)
+        width = max((len(item["stage"]) for item in stages), default=0)
+        for item in stages:
+            lines = [*item["why"], *figures(item)]
+            for number, line in enumerate(lines):
+                yield f"  {(item['stage'] if number == 0 else '').ljust(width)}  {line}"
+    if any(item["verdict"] in ("runs", "may run") for item in found["stages"]):
+        yield from ("", times(found["seconds"]))
+    if found["not_in_cache"]:
+        yield from (
+            "",
+            f"built before, but not in this cache: {len(found['not_in_cache']):,} stages; if a colleague pushed: dvc pull",
+        )
+    if found["left_behind"]:
+        yield from ("", f"no longer in the graph, still in dvc.lock: {', '.join(found['left_behind'])} (tilth prune)")
+
+
+def summary(stages):
+    """One line: how many stages of each kind."""
+    counts = {verdict: sum(item["verdict"] == verdict for item in stages) for verdict in (*HEADINGS, "unchanged")}
+    if counts["unchanged"] == len(stages):
+        return f"dvc repro would run nothing: all {len(stages):,} stages are built"
+    parts = (("runs", "run {}"), ("restored", "restore {}"), ("may run", "may run {} more"))
+    would = ", ".join(words.format(f"{counts[verdict]:,}") for verdict, words in parts if counts[verdict])
+    return (
+        f"dvc repro would {would or 'run nothing'} of {len(stages):,} stages; {counts['unchanged']:,} stay as they are"
+    )
+
+
+def figures(item):
+    """The line with steps, tokens and time of a stage, if there is any."""
+    parts = []
+    about = "about " if item.get("approximate") else ""
+    if item.get("optimizer_steps") is not None:
+        parts.append(f"{about}{item['optimizer_steps']:,} optimizer steps")
+    if item.get("tokens") is not None:
+        parts.append(f"{about}{item['tokens']:,} tokens a pass")
+    if item.get("seconds") is not None:
+        parts.append(f"{duration(item['seconds'])} by the last run")
+    return [", ".join(parts)] if parts else []
+
+
+def times(seconds):
+    """How long it takes, as far as there is a record."""
+    unknown = seconds["unknown"]
+    if not seconds["most"]:
+        return "time: unknown, these stages have not run here before"
+    least, most = duration(seconds["least"]), duration(seconds["most"])
+    line = f"time: about {least}" + (f", up to {most}" if most != least else "")
+    more = f" and {len(unknown) - 5:,} more" if len(unknown) > 5 else ""
+    return line + (f"; unknown for {', '.join(unknown[:5])}{more}, which have not run here before" if unknown else "")
+
+
+def duration(seconds):
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
