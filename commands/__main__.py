@@ -6,7 +6,7 @@ from pathlib import Path
 
 import typer
 
-from commands import check, inspect, ledger, lineage, recommend
+from commands import check, inspect, ledger, lineage, prune, recommend
 from validators._problems import Problem, Problems
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
@@ -14,6 +14,7 @@ app.command("check")(check.main)
 app.command("inspect")(inspect.main)
 app.command("ledger")(ledger.main)
 app.command("lineage")(lineage.main)
+app.command("prune")(prune.main)
 app.command("recommend")(recommend.main)
 ANYWHERE = ("inspect", "recommend")  # what is useful before there is a project
 

@@ -104,6 +104,15 @@ def with_blobs(path, files):
     return [replace(file, git=blob.get(file.path)) for file in files]
 
 
+def hash_whole(path):
+    """DVC's hash of a file or folder of the working tree, of all its bytes however many they are."""
+    files = {}
+    for file in kept(here(path)):
+        with open(file.path, "rb") as data:
+            files[file.path] = hashlib.file_digest(data, "md5").hexdigest()
+    return files[path] if list(files) == [path] else folder_md5({name[len(path) + 1 :]: files[name] for name in files})
+
+
 # -- a commit -----------------------------------------------------------------------------------------------------
 
 

@@ -287,4 +287,4 @@ def plain(text):
 
 def escaped(text):
     """A text that Markdown takes for nothing else, in one line. A bar is for `table` to escape."""
-    return re.sub(r"([\\`*\[\]<>#~]|\b_|_\b|(?<!\w)_)", r"\\\1", shown(str(text), 200))
+    return re.sub(r"([\\`*\[\]<>#~]|(?<![^\W_])_|_(?![^\W_]))", r"\\\1", shown(str(text), 200))
