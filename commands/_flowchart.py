@@ -95,5 +95,6 @@ def model_label(name, model):
 
 
 def score_lines(name, scores):
-    lines = [f"{d}: {metric} {item['value']:.3f}" for d, found in scores.items() for metric, item in found.items()]
+    found = [(d, metric, item.get("value")) for d, metrics in scores.items() for metric, item in metrics.items()]
+    lines = [f"{dataset}: {metric} {value:.3f}" for dataset, metric, value in found if value is not None]
     return [f"scores/{name}.json", *lines]

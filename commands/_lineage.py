@@ -13,7 +13,7 @@ from pathlib import Path, PurePosixPath
 from commands._build import Missing, chain, file_of, files_of
 from commands._sources import data_files, folder_md5, md5_of, sources_of
 
-SHARED = ("check", "collect", "preflight", "report")
+SHARED = ("collect", "preflight", "report")
 PROBLEMS = "validators/_problems.py"  # checks nothing: it says how an error looks
 GATE = ".build/params.ok"  # its content never changes: it says nothing
 DECIDES = ("method", "from", "dataset", "seed", "args", "lora", "rewards")  # what a step's training is decided by
@@ -103,7 +103,8 @@ def differing(key, locked, now):
 
 
 def plain(value):
-    return "nothing" if value is None else json.dumps(value, ensure_ascii=False)
+    text = "nothing" if value is None else json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= 80 else f"{text[:79]}…"
 
 
 def changed_deps(build, entry, written):

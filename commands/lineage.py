@@ -262,13 +262,14 @@ def stored(path, model):
 
 
 def scores(found):
-    """A line for the scores of each dataset, with their 95% intervals."""
+    """A line for the scores of each dataset, with their 95% intervals; evaluate leaves null where there is none."""
     for dataset, metrics in (found or {}).items():
-        shown = [
-            f"{name} {item['value']:.3f} [{item['low']:.3f}, {item['high']:.3f}]" for name, item in metrics.items()
-        ]
-        rows = next(iter(metrics.values()))["n"] if metrics else None
-        yield f"scores on {number(rows)} eval rows of {dataset}: {', '.join(shown)}"
+        known = {
+            name: item for name, item in metrics.items() if isinstance(item, dict) and item.get("value") is not None
+        }
+        shown = [f"{name} {item['value']:.3f} [{item['low']:.3f}, {item['high']:.3f}]" for name, item in known.items()]
+        rows = next(iter(known.values()))["n"] if known else None
+        yield f"scores on {number(rows)} eval rows of {dataset}: {', '.join(shown) or 'no value'}"
 
 
 def number(count):
