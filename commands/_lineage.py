@@ -35,10 +35,15 @@ def facts(build, datasets, steps):
     }, problems
 
 
-def attempt(problems, look, *given):
-    """What a function finds, None where the bytes for it are missing, which is added to the problems."""
+def attempt(problems, look, build, path):
+    """What a function finds at a path; None where it was never built, which its stage says, or where bytes are missing.
+
+    What is missing is added to the problems.
+    """
+    if not any(path == out or path.startswith(f"{out}/") for out in build.outs):
+        return None
     try:
-        return look(*given)
+        return look(build, path)
     except Missing as error:
         problems += [problem for problem in error.problems if problem not in problems]
         return None
@@ -177,12 +182,12 @@ def dataset(build, name, stages, problems):
     entries = {
         room: stages.get(f"{room}@{name}") or unbuilt(f"{room}@{name}") for room in ("ingest", "validate", "curate")
     }
-    counts = attempt(problems, ingested, build, name) or {
+    counts = attempt(problems, ingested, build, f"data/ingested/{name}") or {
         "rows": Counter(),
         "records": Counter(),
         "rejected": Counter(),
     }
-    refused = attempt(problems, refused_by, build, name)
+    refused = attempt(problems, refused_by, build, f"data/rejected/{name}.parquet")
     sides = {side: attempt(problems, rows_in, build, f"data/{side}/{name}.parquet") for side in ("train", "eval")}
     flow(entries, counts, refused, sides)
     return {
@@ -223,12 +228,12 @@ def flow(entries, counts, refused, sides):
         entries[room] |= {"in": came_in, "rejected": rejected[room], "out": out}
 
 
-def refused_by(build, name):
-    """{stage: Counter of checks} of a dataset."""
+def refused_by(build, path):
+    """{stage: Counter of checks} of a file of rejects."""
     import pyarrow.parquet as pq
 
     # pq.read_table, Table.group_by and NumPy arrays import pandas, which takes half a second
-    table = pq.ParquetFile(file_of(build, f"data/rejected/{name}.parquet")).read(columns=["stage", "check"])
+    table = pq.ParquetFile(file_of(build, path)).read(columns=["stage", "check"])
     found = {room: Counter() for room in ("ingest", "validate", "curate")}
     counts = Counter(zip(*(table[column].to_pylist() for column in ("stage", "check")), strict=True))
     for (room, check), count in sorted(counts.items()):
@@ -242,11 +247,11 @@ def rows_in(build, path):
     return pq.read_metadata(file_of(build, path)).num_rows
 
 
-def ingested(build, name):
+def ingested(build, folder):
     """{rows, records, rejected: Counter by raw file} of ingest. A record may make two rows, which stand side by side."""
     import pyarrow.parquet as pq
 
-    folder, found = f"data/ingested/{name}", {"rows": Counter(), "records": Counter(), "rejected": Counter()}
+    found = {"rows": Counter(), "records": Counter(), "rejected": Counter()}
     for path in sorted(files_in(build, folder)):
         columns = ["source"] if path.endswith("rejects.parquet") else ["source", "line"]
         table = pq.ParquetFile(file_of(build, path), read_dictionary=["source"]).read(columns=columns)

@@ -52,7 +52,7 @@ def chosen(build, target, start=None):
     from validators._problems import Problem, Problems, did_you_mean
 
     if target is None:
-        return list(build.datasets), list(build.steps), None
+        return list(build.datasets), in_order(build, build.steps), None
     if target == "base":
         return [], [], None
     names, only = {target}, None
@@ -70,7 +70,14 @@ def chosen(build, target, start=None):
     for name in names & set(build.steps):
         steps += chain(build, name)
         datasets += [build.steps[step]["dataset"] for step in chain(build, name)]
-    return [n for n in build.datasets if n in datasets], [n for n in build.steps if n in steps], only
+    return [name for name in build.datasets if name in datasets], in_order(build, steps), only
+
+
+def in_order(build, steps):
+    """Steps, each after the one that it started from."""
+    from commands._build import chain
+
+    return sorted((name for name in build.steps if name in steps), key=lambda name: len(chain(build, name)))
 
 
 def from_root(target, start):
