@@ -13,8 +13,8 @@ from stages._models import BASE, save_tiny
 from stages._params import read_params
 from validators._problems import Problem, Problems
 
-# what a model needs to be loaded; pickles are left where they are
-FILES = ["*.json", "*.safetensors", "*.jinja", "*.model", "*.txt"]
+# what a model needs to be loaded, and its card and license; pickles are left where they are
+FILES = ["*.json", "*.safetensors", "*.jinja", "*.model", "*.txt", "README.md", "LICENSE*"]
 
 
 def main():
@@ -49,7 +49,7 @@ def fetch(model, revision, folder):
     elif Path(model).is_dir():
         folder.mkdir(parents=True)
         for pattern in FILES:
-            for path in sorted(Path(model).glob(pattern)):
+            for path in sorted(path for path in Path(model).glob(pattern) if path.is_file()):
                 shutil.copyfile(path, folder / path.name)
     else:
         from huggingface_hub import snapshot_download

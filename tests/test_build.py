@@ -90,6 +90,15 @@ def test_bytes_that_the_cache_lost_are_named_and_the_rest_is_there(project):
     assert [problem.where[11:] for problem in problems] == ["data/train/pairs.parquet"]
 
 
+def test_a_cache_that_the_configuration_puts_elsewhere_is_the_one_that_is_read(project):
+    (project / ".dvc/cache").rename(project / "elsewhere")
+    with pytest.raises(Missing):
+        file_of(at("v1"), "data/train/chat.parquet")
+    _build.cache_folder.cache_clear()
+    (project / ".dvc/config").write_text("[cache]\n    dir = ../elsewhere\n", encoding="utf-8")
+    assert file_of(at("v1"), "data/train/chat.parquet").read_text(encoding="utf-8") == "rows aaaa"
+
+
 def test_an_unknown_revision_gets_the_nearest_name(project):
     with pytest.raises(Problems, match="did you mean 'main'"):
         at("mian")

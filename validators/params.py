@@ -31,6 +31,8 @@ TILTH_SETS = {
 }
 NAME = re.compile(r"^[a-z][a-z0-9_]*$")
 COMMIT = re.compile(r"^[0-9a-f]{40}$")
+# the Hub's identifiers of licenses, such as apache-2.0 or cc-by-sa-4.0, or `other`
+License = Annotated[str, Field(pattern=r"^[a-z0-9]+([.-][a-z0-9]+)*$")]
 
 
 class Strict(BaseModel):
@@ -41,6 +43,7 @@ class Base(Strict):
     model: str
     revision: str | None = None
     backend: Literal["auto", "transformers", "unsloth"] = "auto"
+    license: License | None = None
 
 
 class Dataset(Strict):
@@ -53,6 +56,7 @@ class Dataset(Strict):
     format: str | None = None
     system: Annotated[str, Field(min_length=1)] | None = None
     ground_truth_pattern: str | None = None
+    license: License | None = None
 
 
 class Lora(Strict):

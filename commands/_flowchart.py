@@ -1,0 +1,100 @@
+"""A lineage as a Mermaid flowchart: raw files, stages, both sides of the split, models, scores."""
+
+MANY_FILES = 12
+
+
+def flowchart(found):
+    """The lines of a flowchart. found: what `commands/_lineage.py` makes."""
+    chart = {"nodes": [], "edges": [], "stale": []}
+    models = {"base": node(chart, base_label(found["base"]), "([{}])", stale(found["base"]["stages"]))}
+    trains = {name: dataset_nodes(chart, name, item) for name, item in found["datasets"].items()}
+    for name, model in found["models"].items():
+        models[name] = node(chart, model_label(name, model), "([{}])", stale(model["stages"]))
+        edge(chart, models.get(model["chain"][-2]), models[name])
+        edge(chart, trains.get(model["dataset"]), models[name])
+    for name, model in {"base": found["base"], **found["models"]}.items():
+        if model["scores"]:
+            edge(chart, models[name], node(chart, score_lines(name, model["scores"]), "[/{}/]"))
+    yield "flowchart LR"
+    yield from (f"    {text}" for text in chart["nodes"] + chart["edges"])
+    if chart["stale"]:
+        yield "    classDef stale stroke-dasharray: 5 5"
+        yield f"    class {','.join(chart['stale'])} stale"
+
+
+def dataset_nodes(chart, name, dataset):
+    """Add a dataset from its raw files to both sides; the node of its train side."""
+    *rooms, last = [node(chart, stage_label(name, stage), "[{}]", stale([stage])) for stage in dataset["stages"]]
+    for raw in raw_labels(dataset["raw"]):
+        edge(chart, node(chart, raw, "[({})]"), rooms[0])
+    for before, after in zip(rooms, [*rooms[1:], last], strict=True):
+        edge(chart, before, after)
+    train, held_out = (node(chart, side_label(dataset[side]), "[({})]") for side in ("train", "eval"))
+    edge(chart, last, train)
+    edge(chart, last, held_out)
+    return train
+
+
+def node(chart, lines, shape, is_stale=False):
+    """Add a node; its id. lines: of the label."""
+    name = f"n{len(chart['nodes'])}"
+    label = "<br/>".join(escaped(line) for line in [*lines, *(["stale"] if is_stale else [])])
+    chart["nodes"].append(name + shape.format(f'"{label}"'))
+    chart["stale"] += [name] if is_stale else []
+    return name
+
+
+def edge(chart, start, end):
+    chart["edges"] += [f"{start} --> {end}"] if start else []
+
+
+def escaped(text):
+    """A text inside a quoted label: Mermaid's own codes for what it, Markdown or HTML would take for syntax."""
+    from stages._tables import shown
+
+    return "".join(f"#{ord(c)};" if c in '"#&<>`*_~[]{}()|\\;' else c for c in shown(text, 200))
+
+
+def stale(stages):
+    return any(stage["stale"] for stage in stages)
+
+
+# -- labels -------------------------------------------------------------------------------------------------------
+
+
+def raw_labels(raw):
+    files = raw["files"]
+    if len(files) > MANY_FILES:
+        yield [raw["path"], f"{len(files):,} files", f"{sum(file['bytes'] or 0 for file in files):,} bytes"]
+        return
+    for file in files:
+        counted = [] if file["records"] is None else [f"{file['records']:,} records"]
+        known = file["md5"] or file["git"]
+        yield [file["path"], *counted, *([known[:10]] if known else [])]
+
+
+def stage_label(name, stage):
+    room = stage["stage"].partition("@")[0]
+    rejected = "?" if stage["rejected"] is None else f"{sum(stage['rejected'].values()):,}"
+    return [f"{room} {name}", f"{'?' if stage['in'] is None else format(stage['in'], ',')} in", f"{rejected} rejected"]
+
+
+def side_label(side):
+    rows = "?" if side["rows"] is None else f"{side['rows']:,}"
+    return [side["path"], f"{rows} rows", (side["md5"] or "not built")[:10]]
+
+
+def base_label(base):
+    revision = [base["revision"][:10]] if base["revision"] else []
+    return ["models/base", str(base["model"]), *revision, (base["md5"] or "not built")[:10]]
+
+
+def model_label(name, model):
+    method = [f"{model['made_of']['method']} on {model['dataset']}"] if model["made_of"] else []
+    return [f"models/{name}", *method, (model["md5"] or "not built")[:10]]
+
+
+def score_lines(name, scores):
+    found = [(d, metric, item.get("value")) for d, metrics in scores.items() for metric, item in metrics.items()]
+    lines = [f"{dataset}: {metric} {value:.3f}" for dataset, metric, value in found if value is not None]
+    return [f"scores/{name}.json", *lines]

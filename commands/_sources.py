@@ -1,0 +1,179 @@
+"""Files that people wrote (raw data, code), in the working tree or at a commit: their sizes and hashes.
+
+    found = sources_of(build, ["data/raw/chat", "stages/curate.py"])    # {path: [Source(path, size, md5, git)]}
+    md5_of("data/raw/chat", found["data/raw/chat"])                     # as dvc.lock has it; `....dir` for a folder
+
+Nothing is checked out. A path that holds more than READ_BYTES is not read: git's index or a `.dvc` file may know a hash.
+"""
+
+import hashlib
+import json
+import os
+import subprocess
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from commands._build import git, listed, object_of, text_of, yaml_1_2
+from validators._problems import Problems
+
+READ_BYTES = 96 * 2**20  # a fifth of a second
+
+
+@dataclass(frozen=True)
+class Source:
+    """md5: of the bytes; as a `.dvc` file has it, or None, where they were not read. git: the blob that git keeps."""
+
+    path: str
+    size: int | None
+    md5: str | None = None
+    git: str | None = None
+    read: bool = False
+
+
+def data_files(found, root):
+    """Those that ingest reads: a hidden file is not data, nor is a `.dvc` file."""
+    return [s for s in found if not hidden(s.path[len(root) :]) and not s.path.endswith(".dvc")]
+
+
+def hidden(relative):
+    return any(part.startswith(".") for part in relative.split("/"))
+
+
+def md5_of(path, found):
+    """What DVC calls the hash of a file or folder; None where there is none, "" where it was not read."""
+    if not found:
+        return None
+    if not all(source.read for source in found):
+        return ""
+    if [source.path for source in found] == [path]:
+        return found[0].md5
+    return folder_md5({source.path[len(path) + 1 :]: source.md5 for source in found})
+
+
+def folder_md5(files):
+    """DVC's hash of a folder. files: {relative path: md5}."""
+    entries = [{"md5": files[path], "relpath": path} for path in sorted(files)]
+    return md5(json.dumps(entries, sort_keys=True).encode()) + ".dir"
+
+
+def md5(data):
+    return hashlib.md5(data, usedforsecurity=False).hexdigest()
+
+
+def sources_of(build, paths):
+    """{path: its files}, sorted, without those that DVC ignores; an empty list where there is nothing."""
+    tree = at_commit(build.rev) if build.rev else None
+    found = {path: kept(here(path) if tree is None else below(path, tree)) for path in paths}
+    found = {path: with_pointers(build.rev, path, files) for path, files in found.items()}
+    small = [path for path, files in found.items() if sum(file.size or 0 for file in files) <= READ_BYTES]
+    if tree is None:
+        read = {path: [hashed(file) for file in found[path]] for path in small}
+        named = {path: with_blobs(path, found[path]) for path in found.keys() - read}
+        return found | read | named
+    texts = blobs({file.git for path in small for file in found[path] if file.git})
+    return found | {path: [replace(f, md5=texts.get(f.git, f.md5), read=True) for f in found[path]] for path in small}
+
+
+def kept(files):
+    """Those that .dvcignore of this project does not name: the others are no part of any hash."""
+    ignored = {".git", ".dvc", ".venv", ".work", "__pycache__"}
+    return [file for file in files if not ignored & set(file.path.split("/")) and not file.path.endswith(".partial")]
+
+
+# -- the working tree ---------------------------------------------------------------------------------------------
+
+
+def here(path):
+    """The files of a path, sorted, with nothing but their sizes."""
+    files = [path] if os.path.isfile(path) else []
+    files += sorted(Path(folder, name).as_posix() for folder, _, names in os.walk(path) for name in names)
+    return [Source(file, os.path.getsize(file)) for file in files if os.path.isfile(file)]
+
+
+def hashed(source):
+    return replace(source, md5=md5(Path(source.path).read_bytes()), read=True)
+
+
+def with_blobs(path, files):
+    """The files with the blobs of those that git has as they stand here."""
+    changed = set((git("diff", "--name-only", "--relative", "-z", "--no-ext-diff", "--", path) or b"").split(b"\0"))
+    staged = (
+        entry.split(b"\t", 1) for entry in (git("ls-files", "--stage", "-z", "--", path) or b"").split(b"\0") if entry
+    )
+    blob = {os.fsdecode(name): about.split()[1].decode() for about, name in staged if name not in changed}
+    return [replace(file, git=blob.get(file.path)) for file in files]
+
+
+def hash_whole(path):
+    """DVC's hash of a file or folder of the working tree, of all its bytes however many they are."""
+    files = {}
+    for file in kept(here(path)):
+        with open(file.path, "rb") as data:
+            files[file.path] = hashlib.file_digest(data, "md5").hexdigest()
+    return files[path] if list(files) == [path] else folder_md5({name[len(path) + 1 :]: files[name] for name in files})
+
+
+# -- a commit -----------------------------------------------------------------------------------------------------
+
+
+def at_commit(commit):
+    """Every file of a commit, sorted."""
+    listing = git("ls-tree", "-r", "-l", "-z", commit) or b""
+    entries = (entry.split(b"\t", 1) for entry in listing.split(b"\0") if entry)
+    parsed = [(os.fsdecode(name), about.split()) for about, name in entries]
+    return [Source(name, int(about[3]), None, about[2].decode()) for name, about in parsed if about[1] == b"blob"]
+
+
+def below(path, files):
+    return [file for file in files if file.path == path or file.path.startswith(f"{path}/")]
+
+
+def blobs(names):
+    """{blob: md5 of its bytes}, read from git in one go; without those that a shallow or partial clone lacks."""
+    given = "".join(f"{name}\n" for name in sorted(names)).encode()
+    done = subprocess.run(["git", "cat-file", "--batch"], input=given, capture_output=True, check=False)
+    found, place = {}, 0
+    while place < len(done.stdout):
+        end = done.stdout.index(b"\n", place)
+        name, *about = done.stdout[place:end].split()
+        size = int(about[1]) if len(about) == 2 else -2
+        if size >= 0:
+            found[name.decode()] = md5(done.stdout[end + 1 : end + 1 + size])
+        place = end + 2 + size
+    return found
+
+
+# -- data that `dvc add` keeps ------------------------------------------------------------------------------------
+
+
+def with_pointers(commit, path, files):
+    """The files with the hashes that `.dvc` files have for them: one at the path or around it, or those inside it."""
+    owners = [file.path.removesuffix(".dvc") for file in files if file.path.endswith(".dvc")]
+    if commit is None or not files:
+        owners += [path, *(parent.as_posix() for parent in Path(path).parents if parent.name)]
+    known = {name: md5 for owner in owners for name, md5 in tracked(commit, owner).items()}
+    found = [replace(file, md5=known.get(file.path)) for file in files]
+    if commit:
+        seen = {file.path for file in files}
+        found += below(
+            path, [Source(name, size_of(md5), md5, read=True) for name, md5 in known.items() if name not in seen]
+        )
+    return sorted(found, key=lambda file: file.path)
+
+
+def tracked(commit, owner):
+    """{path: md5} of what `<owner>.dvc` keeps, as far as the cache knows a folder's files."""
+    import yaml
+
+    try:
+        md5 = yaml.load(text_of(commit, f"{owner}.dvc"), Loader=yaml_1_2())["outs"][0]["md5"]
+    except (Problems, yaml.YAMLError, KeyError, IndexError, TypeError):
+        return {}
+    if not md5.endswith(".dir"):
+        return {owner: md5}
+    return {f"{owner}/{name}": one for name, one in (listed(md5) or {}).items()}
+
+
+def size_of(md5):
+    path = object_of(md5)
+    return path.stat().st_size if path.is_file() else None

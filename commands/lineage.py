@@ -1,0 +1,287 @@
+"""`tilth lineage`: what a model, a dataset or a file is made of, and what was made from it.
+
+params.yaml, dvc.lock, the Parquet files' metadata, models/<step>/made_of.json, scores/<step>.json -> a tree, JSON, or Mermaid
+"""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+Target = Annotated[str | None, typer.Argument(help="A step, a dataset, base, or a file; everything if left out.")]
+Rev = Annotated[str | None, typer.Option(help="Answer for this commit, from git and the DVC cache.")]
+Json = Annotated[bool, typer.Option("--json", help="As JSON, with every hash in full.")]
+Mermaid = Annotated[bool, typer.Option("--mermaid", help="As a Mermaid flowchart, for a Markdown page.")]
+
+
+def main(
+    context: typer.Context, target: Target = None, rev: Rev = None, as_json: Json = False, mermaid: Mermaid = False
+):
+    """Show the tree from raw files through every stage to models and scores, and what of it is stale."""
+    from commands._build import at
+    from commands._lineage import facts
+    from validators._problems import Problems
+
+    build = at(rev)
+    datasets, steps, only = chosen(build, target, context.obj)
+    found, problems = facts(build, datasets, steps)
+    for name in datasets if only else []:
+        raw = found["datasets"][name]["raw"]
+        raw["files"] = [file for file in raw["files"] if file["path"] == only]
+    found = {"target": target} | found
+    if as_json:
+        import json
+
+        print(json.dumps(found | {"problems": [str(problem) for problem in problems]}, indent=2))
+    elif mermaid:
+        from commands._flowchart import flowchart
+
+        print("\n".join(flowchart(found)))
+    else:
+        show(found)
+    if problems:
+        raise Problems(problems)
+
+
+# -- what is asked for --------------------------------------------------------------------------------------------
+
+
+def chosen(build, target, start=None):
+    """(datasets, steps, the one raw file) that a target stands for. Raises Problems where it stands for nothing."""
+    from commands._build import chain, models_of
+    from validators._problems import Problem, Problems, did_you_mean
+
+    if target is None:
+        return list(build.datasets), in_order(build, build.steps), None
+    if target == "base":
+        return [], [], None
+    names, only = {target}, None
+    if target not in build.steps and target not in build.datasets:
+        path = from_root(target, start)
+        names, only = of_output(build, path) or of_raw(build, path)
+    if not names:
+        known = [*build.datasets, *build.steps, "base", *build.outs, *raw_paths(build)]
+        hint = did_you_mean(target, known)
+        hint = hint if hint.startswith("did") else did_you_mean(target, [*build.datasets, *build.steps, "base"])
+        where = f"tilth lineage {target}"
+        raise Problems([Problem(where, f"nothing is called {target!r}", "a step, a dataset, base, or a file", hint)])
+    datasets = [name for name in build.datasets if name in names]
+    steps = [step for name in datasets for step in models_of(build, name)]
+    for name in names & set(build.steps):
+        steps += chain(build, name)
+        datasets += [build.steps[step]["dataset"] for step in chain(build, name)]
+    return [name for name in build.datasets if name in datasets], in_order(build, steps), only
+
+
+def in_order(build, steps):
+    """Steps, each after the one that it started from."""
+    from commands._build import chain
+
+    return sorted((name for name in build.steps if name in steps), key=lambda name: len(chain(build, name)))
+
+
+def from_root(target, start):
+    """A path as the user means it, relative to the root of the project where it is inside."""
+    root, whole = Path.cwd().resolve(), (Path(start or ".") / target).resolve()
+    if whole.is_relative_to(root) and (whole.exists() or not Path(target).exists()):
+        return whole.relative_to(root).as_posix()
+    return Path(target).as_posix()
+
+
+def of_output(build, path):
+    """({datasets and steps}, None) of what a stage built, or of a file in it; None where no stage built it."""
+    for out, entry in build.outs.items():
+        if path == out or path.startswith((f"{out}/",)):
+            name = entry["stage"].partition("@")[2]
+            if name or not path.startswith(("preflight/", "report/", "models/", "scores/")):
+                return ({name} if name else {*build.datasets, *build.steps}), None
+            step = path.split("/")[-1].partition(".")[0]
+            return ({step} if step in build.steps else {*build.steps}), None
+    return None
+
+
+def of_raw(build, path):
+    """({datasets that read a raw file or folder}, the file)."""
+    raws = raw_paths(build)
+    names = {name for file, owners in raws.items() if file == path or file.startswith(f"{path}/") for name in owners}
+    return names, path if path in raws else None
+
+
+def raw_paths(build):
+    """{raw file: datasets that read it}."""
+    from commands._lineage import raw_path
+    from commands._sources import data_files, sources_of
+
+    found = {}
+    roots = {name: raw_path(build, name) for name in build.datasets}
+    files = sources_of(build, sorted(set(roots.values())))
+    for name, root in roots.items():
+        for file in data_files(files[root], root):
+            found.setdefault(file.path, []).append(name)
+    return found
+
+
+# -- the tree -----------------------------------------------------------------------------------------------------
+
+
+def show(found):
+    """Print the lineage as a tree."""
+    from rich.console import Console
+    from rich.text import Text
+    from rich.tree import Tree
+
+    when = f"at {found['revision'][:10]}" if found["revision"] else "as it stands here"
+    tree = Tree(line(f"lineage of {found['target'] or 'everything'}, {when}"))
+    for label, children in branches(found):
+        grow(tree, label, children)
+    for stage in found["shared"]:
+        for text in stage["stale"]:
+            tree.add(Text.assemble(line(f"{stage['stage']} "), (line(f"stale: {text}").plain, "yellow")))
+    Console(highlight=False, markup=False, emoji=False).print(tree)
+
+
+def grow(tree, label, children):
+    """Add a label and what is below it. A child is a text, or (label, children)."""
+    branch = tree.add(line(label))
+    for child in children:
+        grow(branch, *(child if isinstance(child, tuple) else (child, [])))
+
+
+def line(text):
+    """A line of the tree, safe for a terminal; what is stale stands out."""
+    from rich.text import Text
+
+    from stages._tables import shown
+
+    return Text(shown(text, 2000), "yellow" if text.startswith("stale: ") else "")
+
+
+def branches(found):
+    yield base_branch(found["base"])
+    for name, dataset in found["datasets"].items():
+        yield dataset_branch(name, dataset)
+    for name, model in found["models"].items():
+        yield model_branch(name, model)
+
+
+def base_branch(base):
+    lines = [stored("models/base", base), *(stage_branch(stage) for stage in base["stages"])]
+    revision = f" at {base['revision']}" if base["revision"] else ""
+    return f"base {base['model']}{revision}", [*lines, *scores(base["scores"])]
+
+
+def dataset_branch(name, dataset):
+    raw = dataset["raw"]
+    files = (f"{raw['path']}, md5 {short(raw['md5'])}", [file_line(file) for file in raw["files"]])
+    sides = [f"{side['path']}: {number(side['rows'])} rows, md5 {short(side['md5'])}" for side in sides_of(dataset)]
+    trains = f", seen by {', '.join(dataset['trains'])}" if dataset["trains"] else ", no step trains on it"
+    stages = [stage_branch(stage) for stage in dataset["stages"]]
+    return f"dataset {name}: {dataset['kind']}{trains}", [files, *stages, *sides]
+
+
+def sides_of(dataset):
+    return dataset["train"], dataset["eval"]
+
+
+def file_line(file):
+    parts = f"{number(file['records'])} records = {number(file['rows'])} rows + {number(file['rejected'])} rejected"
+    return f"{file['path']}: {number(file['bytes'])} bytes, {hash_of(file)}, {parts}"
+
+
+def hash_of(file):
+    if file["read"]:
+        return f"md5 {short(file['md5'])}"
+    if file["git"]:
+        return f"git {short(file['git'])}"
+    return (
+        f"md5 {short(file['md5'])} says its .dvc file" if file["md5"] else "too large to hash here (tilth verify does)"
+    )
+
+
+def stage_branch(stage):
+    """A stage: its account, its hashes, and what of it is stale."""
+    name, lines = stage["stage"].partition("@")[0], []
+    if stage.get("rejected"):
+        lines.append("rejected: " + ", ".join(f"{check} {count:,}" for check, count in stage["rejected"].items()))
+    for what in ("code", "validators"):
+        if stage[what]:
+            lines.append(f"{what} {modules(stage[what], name)}")
+    if stage["params"]:
+        lines.append(f"params {digest(stage['params'])} of {', '.join(stage['params'])}")
+    return f"{name}{account(stage)}", [*lines, *(f"stale: {text}" for text in stage["stale"])]
+
+
+def account(stage):
+    if "in" not in stage:
+        return ""
+    parts = [f"{number(count)} {what}" for what, count in stage["out"].items()]
+    rejected = None if stage["rejected"] is None else sum(stage["rejected"].values())
+    return f": {number(stage['in'])} in = {' + '.join(parts)} + {number(rejected)} rejected"
+
+
+def modules(files, name):
+    """The hash of a stage's own module, and one of all the others that it imports."""
+    first = next((path for path in files if path == f"stages/{name}.py"), None)
+    first = first or next((path for path in files if "/_" not in path), min(files))
+    others = {path: md5 for path, md5 in files.items() if path != first}
+    more = f", {len(others)} more {digest(others)}" if others else ""
+    return f"{short(files[first])} {first}{more}"
+
+
+def digest(data):
+    """A short hash of plain data, to tell whether two builds had the same."""
+    import hashlib
+    import json
+
+    return hashlib.md5(json.dumps(data, sort_keys=True).encode(), usedforsecurity=False).hexdigest()[:10]
+
+
+def model_branch(name, model):
+    made = model["made_of"]
+    lines = [stored(f"models/{name}", model) + (f", {model['weights']}" if model["files"] else "")]
+    if made:
+        lines += made_lines(made)
+    if model["adapters"]:
+        lines.append("adapters, in order: " + ", ".join(model["adapters"]))
+    lines += [f"waived {what}: {why}" for what, why in model["waived"].items()]
+    lines += [stage_branch(stage) for stage in model["stages"]]
+    return f"model {name}: {' -> '.join(model['chain'])}", [*lines, *scores(model["scores"])]
+
+
+def made_lines(made):
+    """What a model's made_of.json says of its training."""
+    rows, tokens, steps = (number(made.get(key)) for key in ("trained_rows", "tokens", "optimizer_steps"))
+    yield f"{made.get('method')} on {rows} rows of {made.get('dataset')}, sha256 {short(made.get('rows_sha256'))}"
+    yield f"{tokens} tokens, {steps} optimizer steps, seed {made.get('seed')}, backend {made.get('backend')}"
+    for what in ("args", "lora", "versions"):
+        if made.get(what):
+            yield f"{what}: " + ", ".join(f"{key} {value}" for key, value in made[what].items())
+    if made.get("rewards"):
+        yield f"rewards: {', '.join(made['rewards'])}, code sha256 {short(made.get('reward_code'))}"
+
+
+def stored(path, model):
+    if not model["md5"]:
+        return f"{path}: not built"
+    return (
+        f"{path}: {model['bytes'] / 1e6:,.1f} MB, {number(len(model['files'] or ()))} files, md5 {short(model['md5'])}"
+    )
+
+
+def scores(found):
+    """A line for the scores of each dataset, with their 95% intervals; evaluate leaves null where there is none."""
+    for dataset, metrics in (found or {}).items():
+        known = {
+            name: item for name, item in metrics.items() if isinstance(item, dict) and item.get("value") is not None
+        }
+        shown = [f"{name} {item['value']:.3f} [{item['low']:.3f}, {item['high']:.3f}]" for name, item in known.items()]
+        rows = next(iter(known.values()))["n"] if known else None
+        yield f"scores on {number(rows)} eval rows of {dataset}: {', '.join(shown) or 'no value'}"
+
+
+def number(count):
+    return "?" if count is None else f"{count:,}"
+
+
+def short(md5):
+    return md5[:10] if md5 else "unknown"

@@ -1,0 +1,216 @@
+"""`tilth prune`: clear away what is left of steps and datasets that params.yaml no longer has.
+
+dvc.lock, params.yaml, dvc.yaml -> entries of dvc.lock, outputs, .work/<step>, lines of .gitignore: removed, or named with --dry-run
+
+Never touched: data/raw, the DVC cache, what git keeps, what no stage built, and what was changed after a stage built it.
+"""
+
+import contextlib
+from pathlib import Path, PurePosixPath
+from typing import Annotated
+
+import typer
+
+# where stages put one output a name: nothing outside these folders is ever removed
+ROOMS = ("data/ingested", "data/validated", "data/train", "data/eval", "data/rejected", "models", "scores")
+WORK = Path(".work")
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would go, and remove nothing.")]
+
+
+def main(dry_run: DryRun = False):
+    """Remove what is left of steps and datasets that params.yaml no longer has."""
+    from commands._build import at
+    from stages._tables import shown
+    from validators._problems import Problems
+    from validators.params import examine, read
+
+    if problems := examine(read())[0]:
+        raise Problems(problems)  # a mistake in params.yaml must not look like a removed step
+    build = at()
+    with alone() as live:
+        plan = leftovers(build, live)
+        if not dry_run:
+            remove(plan)
+    for line in told(plan, dry_run):
+        print(shown(line, 400))
+
+
+@contextlib.contextmanager
+def alone():
+    """{stage: its outputs} of the graph, with no stage running meanwhile. Raises Problems where one runs."""
+    from dvc.exceptions import DvcException
+    from dvc.repo import Repo
+    from dvc.rwlock import rwlock
+
+    from validators._problems import Problem, Problems
+
+    try:
+        with Repo() as repo, repo.lock:
+            everything = [repo.root_dir]  # a running stage holds the paths that it reads and writes
+            hardlink = repo.config["core"].get("hardlink_lock", False)
+            with rwlock(repo.tmp_dir, repo.fs, "tilth prune", [], everything, hardlink):
+                root = Path(repo.root_dir)
+                yield {
+                    stage.addressing: {Path(out.fs_path).relative_to(root).as_posix() for out in stage.outs}
+                    for stage in repo.index.stages
+                    if all(Path(out.fs_path).is_relative_to(root) for out in stage.outs)
+                }
+    except DvcException as error:
+        found = " ".join(str(error).split())
+        hint = "wait until dvc is done, or mend what it names; nothing was removed"
+        raise Problems([Problem("tilth prune", found, "", hint)]) from None
+
+
+# -- what is left over --------------------------------------------------------------------------------------------
+
+
+def leftovers(build, live):
+    """What goes and what stays, as plain data.
+
+    stages: entries of dvc.lock. paths: {path: (bytes, note)}. lines: [(.gitignore, line)]. kept: {path: why}.
+    """
+    wanted = set().union(*live.values())
+    plan = {"stages": [], "paths": {}, "lines": [], "kept": {}}
+    for name in [name for name in build.stages if name not in live]:
+        outs = [out for out in build.stages[name].get("outs") or [] if out["path"] not in wanted]
+        faults = {out["path"]: why for out in outs if (why := reason_to_keep(out))}
+        plan["kept"] |= faults
+        if faults:
+            continue
+        plan["stages"].append(name)
+        for out in outs:
+            if Path(out["path"]).exists() or Path(out["path"]).is_symlink():
+                plan["paths"][out["path"]] = (size_of(out["path"]), "" if cached(out["md5"]) else "the last copy")
+            plan["lines"] += ignore_lines(out["path"])
+    for folder in old_work(build, plan["stages"]):
+        if held(folder):
+            plan["kept"][folder] = "its trainer still runs"
+        else:
+            plan["paths"][folder] = (size_of(folder), "")
+    known = wanted | set(build.outs)
+    plan["kept"] |= dict.fromkeys(foreign(known), "no stage built it")
+    return plan
+
+
+def reason_to_keep(out):
+    """Why an output of a stage that is no more may not be removed; nothing where it may."""
+    path = PurePosixPath(out["path"])
+    if ".." in path.parts or not any(path.is_relative_to(room) and path != PurePosixPath(room) for room in ROOMS):
+        return "it is outside the folders that stages build in"
+    if tracked(path.as_posix()):
+        return "git keeps it"
+    if Path(path).exists() and whole_md5(path.as_posix()) != out["md5"]:
+        return "it was changed after it was built"
+    return ""
+
+
+def whole_md5(path):
+    """DVC's hash of a path, of all its bytes."""
+    from commands._sources import hash_whole
+
+    return hash_whole(path)
+
+
+def tracked(path):
+    from commands._build import git
+
+    return bool(git("ls-files", "--", path))
+
+
+def cached(md5):
+    """True where the DVC cache has all of an output: it can be brought back."""
+    from commands._build import listed, object_of
+
+    if not md5.endswith(".dir"):
+        return object_of(md5).is_file()
+    files = listed(md5)
+    return files is not None and all(object_of(one).is_file() for one in files.values())
+
+
+def size_of(path):
+    from commands._sources import here
+
+    return sum(file.size for file in here(path))
+
+
+def ignore_lines(path):
+    """The lines that DVC wrote for an output: `/name` in the .gitignore of its own folder."""
+    ignore = Path(path).parent / ".gitignore"
+    line = f"/{Path(path).name}"
+    here = ignore.is_file() and line in [text.strip() for text in ignore.read_text(encoding="utf-8").splitlines()]
+    return [(ignore.as_posix(), line)] if here else []
+
+
+def old_work(build, stages):
+    """Folders of .work in which a step that is no more was trained."""
+    trained = {name.partition("@")[2] for name in stages if name.startswith("train@")}
+    folders = sorted(folder for folder in WORK.glob("*") if folder.is_dir() and folder.name not in build.steps)
+    return [folder.as_posix() for folder in folders if folder.name in trained or (folder / "lock.0").exists()]
+
+
+def held(folder):
+    """True while a trainer holds the lock of a folder."""
+    from filelock import FileLock, Timeout
+
+    try:
+        with FileLock(Path(folder, "lock.0"), timeout=0):
+            return False
+    except Timeout:
+        return True
+
+
+def foreign(known):
+    """What lies in the folders of outputs, and is neither an output nor known to git."""
+    for room in ROOMS:
+        for path in sorted(Path(room).glob("*")):
+            name = path.as_posix()
+            mine = name in known or any(out.startswith(f"{name}/") for out in known) or path.name == ".gitignore"
+            if not mine and not tracked(name):
+                yield name
+
+
+# -- what is said and done ----------------------------------------------------------------------------------------
+
+
+def told(plan, dry_run):
+    """The lines that say what goes and what stays."""
+    verb = "would remove" if dry_run else "removed"
+    for path, (size, note) in plan["paths"].items():
+        yield f"{verb} {path}, {size:,} bytes" + (f" ({note}: the DVC cache does not have it)" if note else "")
+    for path, line in plan["lines"]:
+        yield f"{verb} the line {line} of {path}"
+    for name in plan["stages"]:
+        yield f"{verb} the entry {name} of dvc.lock"
+    for path, why in plan["kept"].items():
+        yield f"left alone: {path}: {why}"
+    if not plan["stages"] and not plan["paths"]:
+        yield "nothing is left of steps or datasets that params.yaml no longer has"
+        return
+    total = sum(size for size, _ in plan["paths"].values())
+    yield f"{total:,} bytes in the working tree. The DVC cache still has what it had: dvc gc --workspace --all-commits"
+    yield "removes from it what no commit needs; until then, a step that comes back is restored and not trained"
+
+
+def remove(plan):
+    """Remove what is planned; the entries of dvc.lock last, so that what is cut short can be run again."""
+    import shutil
+
+    from dvc.utils.serialize import modify_yaml
+
+    for name in plan["paths"]:
+        path = Path(name)
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
+    for name, line in plan["lines"]:
+        path = Path(name)
+        lines = [text for text in path.read_text(encoding="utf-8").splitlines(True) if text.strip() != line]
+        if lines:
+            path.write_text("".join(lines), encoding="utf-8")
+        else:
+            path.unlink()
+    if plan["stages"]:
+        with modify_yaml("dvc.lock") as lock:
+            for name in plan["stages"]:
+                del lock["stages"][name]

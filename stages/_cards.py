@@ -1,0 +1,290 @@
+"""Model cards and dataset cards, as the Hugging Face Hub reads them: metadata in YAML, then the account in words.
+
+data/train.json, data/eval.json, data/rejected/, preflight/, scores/, models/base/README.md, params
+    -> report/cards/<step>.md, report/cards/datasets/<dataset>.md
+
+What is not known (a license, a language) is left out, never guessed. A card is written only of what is built to its end.
+"""
+
+import json
+import re
+import shutil
+from collections import Counter
+from pathlib import Path
+
+import pyarrow.parquet as pq
+
+from stages._tables import shown
+from validators._cautions import ancestry, cautions_of
+
+OUT = Path("report/cards")
+HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
+SIZES = [(10**n, name) for n, name in ((3, "n<1K"), (4, "1K<n<10K"), (5, "10K<n<100K"), (6, "100K<n<1M"))]
+SIZES += [(10**n, name) for n, name in ((7, "1M<n<10M"), (8, "10M<n<100M"), (9, "100M<n<1B"), (10, "1B<n<10B"))]
+LICENSE_KEYS = ("license", "license_name", "license_link")
+
+
+def write_cards(params):
+    """Write the card of every dataset and of every step that is built; cards of names that are no more go."""
+    shutil.rmtree(OUT, ignore_errors=True)
+    built = {"train": listed("data/train.json"), "eval": listed("data/eval.json")}
+    for name in params["datasets"]:
+        if name in built["train"] and name in built["eval"]:
+            save(OUT / "datasets" / f"{name}.md", *dataset_card(name, params, built))
+    for name in params["steps"]:
+        chain = ancestry(name, params["steps"])[::-1]
+        needed = [f"preflight/{step}.json" for step in chain[1:]] + [f"scores/{name}.json"]
+        if all(Path(path).exists() for path in needed):
+            save(OUT / f"{name}.md", *model_card(name, chain[1:], params, built))
+
+
+def save(path, data, body):
+    """Write a card. data: its metadata. body: Markdown."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(f"---\n{data.to_yaml()}\n---\n\n{body}\n", encoding="utf-8")
+
+
+def listed(path):
+    return json.loads(Path(path).read_text(encoding="utf-8")) if Path(path).exists() else {}
+
+
+# -- models -------------------------------------------------------------------------------------------------------
+
+
+def model_card(name, chain, params, built):
+    """(metadata, Markdown) of a step's model. chain: the steps from the first one on base to this one."""
+    steps = [listed(f"preflight/{step}.json") for step in chain]
+    scores, license = listed(f"scores/{name}.json"), base_license(params["base"])
+    datasets = list(dict.fromkeys(step["dataset"] for step in steps))
+    sections = [
+        f"# {name}",
+        f"`{name}` is a causal language model: {origin(params['base'])}, trained in {len(chain)} "
+        f"{'step' if len(chain) == 1 else 'steps'} ({', '.join(f'`{step}`' for step in chain)}).",
+        "## How it was trained\n\n" + chain_table(steps, params["seed"]),
+        "## What it was trained on\n\n" + datasets_table(datasets, params, built),
+        rejects_section(datasets),
+        cautions_section(chain, params["steps"]),
+        scores_section(scores, steps[-1]["from"]),
+        license_section(license, datasets, params),
+        rebuild_section(name, f"evaluate@{name}"),
+    ]
+    return model_data(name, params["base"], steps, datasets, scores, license, built), "\n\n".join(
+        filter(None, sections)
+    )
+
+
+def model_data(name, base, steps, datasets, scores, license, built):
+    from huggingface_hub import EvalResult, ModelCardData
+
+    lora = any(step["lora"] for step in steps)
+    results = [
+        EvalResult(
+            task_type="text-generation", task_name="Text generation",
+            dataset_type=dataset, dataset_name=dataset, dataset_split="eval",
+            dataset_args={"sha256": built["eval"][dataset]["sha256"]} if dataset in built["eval"] else None,
+            metric_type=metric, metric_name=metric, metric_value=item["value"],
+        )
+        for dataset, metric, item in measured(scores)
+    ]  # fmt: skip
+    return ModelCardData(
+        base_model=base["model"] if is_hub_id(base["model"]) else None,
+        datasets=datasets,
+        eval_results=results or None,
+        library_name="peft" if steps[-1]["lora"] else "transformers",
+        metrics=list(dict.fromkeys(metric for _, metric, _ in measured(scores))) or None,
+        model_name=name,
+        pipeline_tag="text-generation",
+        tags=["tilth", "trl", *(step["method"] for step in steps), *(["lora"] if lora else [])],
+        **license,
+    )
+
+
+def is_hub_id(model):
+    return bool(HUB_ID.fullmatch(model)) and not model.startswith(".") and not Path(model).is_dir()
+
+
+def origin(base):
+    """The base model in words."""
+    if base["model"] == "tiny":
+        return "Tilth's tiny Qwen3, made with random weights"
+    revision = f" at revision `{plain(base['revision'])}`" if base.get("revision") else ""
+    return f"{escaped(base['model'])}{revision}"
+
+
+def base_license(base):
+    """{license, license_name, license_link}, as far as params.yaml or else the base model's own card has them."""
+    if base.get("license"):
+        return {"license": base["license"]}
+    readme = Path("models/base/README.md")
+    if not readme.exists():
+        return {}
+    import yaml
+    from huggingface_hub.repocard import REGEX_YAML_BLOCK
+
+    found = REGEX_YAML_BLOCK.search(readme.read_text(encoding="utf-8", errors="replace"))
+    try:
+        data = yaml.safe_load(found.group(2)) if found else None
+    except yaml.YAMLError:
+        return {}
+    known = data if isinstance(data, dict) and data.get("license") else {}
+    return {key: known[key] for key in LICENSE_KEYS if isinstance(known.get(key), (str, list))}
+
+
+def chain_table(steps, seed):
+    rows = [
+        [
+            f"`{step['step']}`", step["method"], f"`{step['from']}`", f"`{step['dataset']}`",
+            f"{step['trained_rows']:,} of {step['rows']:,}", f"{step['optimizer_steps']:,}",
+            "LoRA: " + settings(step["lora"]) if step["lora"] else "full", settings(step["args"]),
+        ]
+        for step in steps
+    ]  # fmt: skip
+    header = ["step", "method", "from", "dataset", "rows", "optimizer steps", "weights", "args of TRL"]
+    tail = f"Seed {seed}. `made_of.json` beside the weights has the versions of the libraries."
+    return f"{table(header, rows)}\n\n{tail}"
+
+
+def settings(values):
+    return ", ".join(f"{escaped(key)} {escaped(value)}" for key, value in (values or {}).items())
+
+
+def cautions_section(chain, steps):
+    """What is outside the usual range, with the reason of those that were waived."""
+    found = [caution for name in chain for caution in cautions_of(name, steps[name], steps)]
+    lines = [
+        f"- `{c.step}`: {escaped(c.message)}" + (f" (waived: {escaped(c.waived)})" if c.waived is not None else "")
+        for c in found
+    ]
+    return "## Warnings and waivers\n\n" + ("\n".join(lines) if lines else "None.")
+
+
+def measured(scores):
+    """(dataset, metric, its values) of everything that has a value."""
+    return [
+        (dataset, metric, item)
+        for dataset, metrics in scores.items()
+        for metric, item in metrics.items()
+        if isinstance(item, dict) and item.get("value") is not None
+    ]
+
+
+def scores_section(scores, parent):
+    rows = [
+        [f"`{dataset}`", escaped(metric), f"{item['n']:,}", f"{item['value']:.3f}", interval(item, ""), change(item)]
+        for dataset, metric, item in measured(scores)
+    ]
+    header = ["dataset", "metric", "eval rows", "value", "95% interval", f"change from {parent}"]
+    return "## Scores\n\nOn held-out rows, with bootstrap intervals.\n\n" + table(header, rows) if rows else ""
+
+
+def interval(item, prefix):
+    low, high = item.get(f"{prefix}low"), item.get(f"{prefix}high")
+    return "" if low is None or high is None else f"{low:.3f} to {high:.3f}"
+
+
+def change(item):
+    if item.get("change") is None:
+        return ""
+    return f"{item['change']:+.3f} ({interval(item, 'change_')})"
+
+
+# -- datasets -----------------------------------------------------------------------------------------------------
+
+
+def dataset_card(name, params, built):
+    """(metadata, Markdown) of a dataset."""
+    from huggingface_hub import DatasetCardData
+
+    dataset = params["datasets"][name]
+    rows = built["train"][name]["rows"] + built["eval"][name]["rows"]
+    data = DatasetCardData(
+        license=dataset.get("license"),
+        pretty_name=name,
+        size_categories=[size_of(rows)],
+        task_categories=["text-generation"],
+        tags=["tilth", "trl", dataset["kind"]],
+    )
+    trained = [f"`{step}`" for step, given in params["steps"].items() if given["dataset"] == name]
+    sections = [
+        f"# {name}",
+        f"Rows of kind {dataset['kind']}, with TRL's columns, made from `{plain(dataset['raw'])}`. "
+        + (f"Steps that train on it: {', '.join(trained)}." if trained else "No step trains on it."),
+        "## Rows\n\n" + datasets_table([name], params, built),
+        f"Of each prompt all rows are on one side: a share of {params['eval_fraction']} is held out, by seed {params['seed']}.",
+        rejects_section([name]),
+        rebuild_section(name, f"curate@{name}"),
+    ]
+    return data, "\n\n".join(sections)
+
+
+def size_of(rows):
+    return next((name for limit, name in SIZES if rows < limit), "10B<n<100B")
+
+
+def datasets_table(names, params, built):
+    rows = []
+    for name in names:
+        train, held_out = built["train"][name], built["eval"][name]
+        counts = [f"{n:,}" for n in (train["rows"], held_out["rows"], sum(rejects(name).values()))]
+        rows.append([f"`{name}`", train["kind"], *counts, f"`{train['sha256']}`", f"`{held_out['sha256']}`"])
+    return table(["dataset", "kind", "train", "eval", "rejected", "sha256 of train", "sha256 of eval"], rows)
+
+
+def rejects(name):
+    """{(stage, check): count} of one dataset."""
+    columns = pq.read_table(f"data/rejected/{name}.parquet", columns=["stage", "check"])
+    return Counter(zip(*columns.to_pydict().values(), strict=True))
+
+
+def rejects_section(names):
+    rows = [
+        [f"`{name}`", stage, f"`{plain(check)}`", f"{count:,}"]
+        for name in names
+        for (stage, check), count in sorted(rejects(name).items(), key=lambda item: (-item[1], item[0]))
+    ]
+    said = table(["dataset", "stage", "check", "rejected"], rows) if rows else "None."
+    return f"## Records that were turned away, by reason\n\n{said}"
+
+
+def license_section(license, datasets, params):
+    """What is known of licenses; nothing where nothing is."""
+    known = [f"base model: {escaped(license['license'])}"] if license else []
+    known += [
+        f"dataset `{name}`: {escaped(params['datasets'][name]['license'])}"
+        for name in datasets
+        if params["datasets"][name].get("license")
+    ]
+    return "## Licenses\n\n" + "\n".join(f"- {text}" for text in known) if known else ""
+
+
+def rebuild_section(name, target):
+    commands = {
+        f"dvc repro {target}": "builds what is not there",
+        f"tilth lineage {name}": "every hash, from the raw files on",
+        "tilth verify": "all of it, checked from bytes",
+    }
+    width = max(map(len, commands))
+    lines = "\n".join(f"$ {command:{width}}    # {what}" for command, what in commands.items())
+    where = (
+        f"In the repository that it was built in, at the commit for which `tilth lineage {name}` tells these hashes:"
+    )
+    return f"## How to rebuild it\n\n{where}\n\n```console\n{lines}\n```"
+
+
+# -- Markdown -----------------------------------------------------------------------------------------------------
+
+
+def table(header, rows):
+    """A Markdown table. Cells are Markdown already; a bar in one would end it."""
+    lines = [header, ["---"] * len(header), *rows]
+    return "\n".join("| " + " | ".join(str(cell).replace("|", "\\|") for cell in line) + " |" for line in lines)
+
+
+def plain(text):
+    """A text inside backquotes."""
+    return shown(str(text), 200).replace("`", "'")
+
+
+def escaped(text):
+    """A text that Markdown takes for nothing else, in one line. A bar is for `table` to escape."""
+    return re.sub(r"([\\`*\[\]<>#~]|(?<![^\W_])_|_(?![^\W_]))", r"\\\1", shown(str(text), 200))

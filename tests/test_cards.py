@@ -1,0 +1,209 @@
+"""The cards read back with the Hub's own classes, say what was built, and invent nothing."""
+
+import json
+from pathlib import Path
+
+import pytest
+from huggingface_hub import DatasetCard, ModelCard, ModelCardData
+from huggingface_hub.repocard import REGEX_YAML_BLOCK
+
+from stages._cards import escaped, size_of, write_cards
+from stages._tables import REJECTS, to_table, write
+from validators.params import examine
+
+PARAMS = {
+    "seed": 7,
+    "eval_fraction": 0.15,
+    "base": {"model": "someone/model", "revision": "5f0e" * 10},
+    "datasets": {"chat": {"kind": "sft", "raw": "data/raw/chat"}, "align": {"kind": "preference", "raw": "data/raw/x"}},
+    "steps": {
+        "sft": {"method": "sft", "from": "base", "dataset": "chat", "args": {"learning_rate": 1}},
+        "align": {"method": "dpo", "from": "sft", "dataset": "align", "args": {}, "lora": {"r": 16}},
+    },
+}
+ITEM = {"value": 0.5, "low": 0.4, "high": 0.6, "n": 9, "change": 0.1, "change_low": 0.05, "change_high": 0.15}
+SCORES = {"chat": {"loss": ITEM, "none": ITEM | {"value": None}}, "align": {"pair_accuracy": ITEM}}
+
+
+def put(path, data):
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    Path(path).write_text(data if isinstance(data, str) else json.dumps(data), encoding="utf-8")
+
+
+@pytest.fixture
+def cards(tmp_path, monkeypatch):
+    """Writes the cards of a build and gives (model card, dataset card) as the Hub's classes read them."""
+    monkeypatch.chdir(tmp_path)
+    reject = dict.fromkeys(REJECTS.names, "x") | {"line": 1, "stage": "curate", "check": "curate.duplicate"}
+    for number, name in enumerate(PARAMS["datasets"]):
+        write(f"data/rejected/{name}.parquet", to_table([reject] * (number + 2), REJECTS))
+    for side, rows in (("train", 3643), ("eval", 664)):
+        entry = {"rows": rows, "sha256": f"{side}0123" * 8}
+        put(f"data/{side}.json", {name: entry | {"kind": d["kind"]} for name, d in PARAMS["datasets"].items()})
+    for name, step in PARAMS["steps"].items():
+        counted = {"step": name, "rows": 3643, "trained_rows": 3600, "optimizer_steps": 468}
+        put(f"preflight/{name}.json", {"lora": None} | step | counted)
+        put(f"scores/{name}.json", SCORES)
+
+    def written(model="align", dataset="chat", **changed):
+        write_cards(PARAMS | changed)
+        return ModelCard.load(f"report/cards/{model}.md"), DatasetCard.load(f"report/cards/datasets/{dataset}.md")
+
+    return written
+
+
+def test_the_metadata_reads_back_as_it_was_written(cards):
+    for card in cards():
+        assert REGEX_YAML_BLOCK.search(card.content)
+        assert type(card)(card.content).data.to_dict() == card.data.to_dict()
+    model = cards()[0]
+    assert ModelCardData(**model.data.to_dict()).to_dict() == model.data.to_dict()
+    assert Path("report/cards/align.md").read_text(encoding="utf-8") == str(model)
+
+
+def test_a_model_card_has_the_metadata_that_the_hub_reads(cards):
+    data = cards()[0].data
+    assert (data.base_model, data.datasets) == ("someone/model", ["chat", "align"])
+    assert (data.library_name, data.pipeline_tag) == ("peft", "text-generation")
+    assert data.tags == ["tilth", "trl", "sft", "dpo", "lora"] and data.metrics == ["loss", "pair_accuracy"]
+    found = {(r.dataset_name, r.metric_type): r.metric_value for r in data.eval_results}
+    assert found == {("chat", "loss"): 0.5, ("align", "pair_accuracy"): 0.5}
+    assert data.eval_results[0].dataset_args == {"sha256": "eval0123" * 8}
+    (index,) = data.to_dict()["model-index"]
+    assert index["name"] == "align" and all({"task", "dataset", "metrics"} <= set(r) for r in index["results"])
+
+
+def test_a_dataset_card_has_the_metadata_that_the_hub_reads(cards):
+    data = cards()[1].data.to_dict()
+    assert data["size_categories"] == ["1K<n<10K"] and data["task_categories"] == ["text-generation"]
+    assert data["tags"] == ["tilth", "trl", "sft"]
+
+
+def test_a_model_card_says_what_the_model_was_made_of(cards):
+    text = cards()[0].text
+    for said in (
+        "| `align` | dpo | `sft` | `align` | 3,600 of 3,643 | 468 | LoRA: r 16 |",
+        f"| `chat` | sft | 3,643 | 664 | 2 | `{'train0123' * 8}` | `{'eval0123' * 8}` |",
+        "| `align` | curate | `curate.duplicate` | 3 |",
+        "| `chat` | loss | 9 | 0.500 | 0.400 to 0.600 | +0.100 (0.050 to 0.150) |",
+        "someone/model at revision `5f0e5f0e",
+        "$ dvc repro evaluate@align",
+    ):
+        assert said in text, said
+
+
+def test_a_dataset_card_says_what_became_of_the_records(cards):
+    text = cards()[1].text
+    assert "| `chat` | curate | `curate.duplicate` | 2 |" in text and "Steps that train on it: `sft`." in text
+
+
+def test_waivers_are_on_the_card_with_their_reason(cards):
+    steps = {name: step | {"waive": {"learning_rate": "a | b *c*"}} for name, step in PARAMS["steps"].items()}
+    assert r"(waived: a | b \*c\*)" in cards(steps=steps)[0].text
+    assert "(waived" not in cards()[0].text and "learning_rate 1 is outside the usual" in cards()[0].text
+
+
+def test_a_step_and_a_dataset_may_share_a_name(cards):
+    model, dataset = cards(dataset="align")
+    assert "trained in 2 steps" in model.text and "Rows of kind preference" in dataset.text
+
+
+# -- what is not known --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("model", ["tiny", "folder", "./a/b"])
+def test_a_base_that_is_not_on_the_hub_is_not_named_as_one(cards, model):
+    Path("folder").mkdir()
+    data = cards(base={"model": model, "revision": None})[0].data
+    assert data.base_model is None and "base_model" not in data.to_dict()
+
+
+def test_without_a_known_license_or_language_there_is_none(cards):
+    for card in cards():
+        assert not {"license", "language"} & set(card.data.to_dict()) and "## Licenses" not in card.text
+
+
+def test_a_license_comes_from_params(cards):
+    datasets = PARAMS["datasets"] | {"chat": PARAMS["datasets"]["chat"] | {"license": "cc-by-4.0"}}
+    model, dataset = cards(base=PARAMS["base"] | {"license": "mit"}, datasets=datasets)
+    assert (model.data.license, dataset.data.license) == ("mit", "cc-by-4.0")
+    assert "- base model: mit\n- dataset `chat`: cc-by-4.0" in model.text
+
+
+def test_a_license_comes_from_the_base_models_own_card(cards):
+    readme = (
+        "---\nlicense: other\nlicense_name: theirs\nlicense_link: https://example.org\nlanguage: en\n---\n\n# theirs\n"
+    )
+    put("models/base/README.md", readme)
+    data = cards()[0].data
+    assert (data.license, data.license_name, data.license_link) == ("other", "theirs", "https://example.org")
+    assert data.language is None
+    assert cards(base=PARAMS["base"] | {"license": "mit"})[0].data.license == "mit"
+
+
+@pytest.mark.parametrize(
+    "readme", ["", "# no metadata", "---\nlicense: [\n---\n", "---\n- a\n---\n", "---\nlicense:\n---\n"]
+)
+def test_a_card_of_the_base_that_says_nothing_gives_no_license(cards, readme):
+    put("models/base/README.md", readme)
+    assert cards()[0].data.license is None
+
+
+@pytest.mark.parametrize(
+    "license, fine", [("apache-2.0", True), ("cc-by-nc-sa-4.0", True), ("MIT", False), ("a b", False)]
+)
+def test_params_take_the_hubs_identifiers_of_licenses(license, fine):
+    from stages._params import read_params
+
+    params = read_params(Path(__file__).parents[1] / "params.yaml")
+    params["base"]["license"] = params["datasets"]["chat"]["license"] = license
+    found = [problem.where for problem in examine(params)[0] if problem.where.endswith("license")]
+    assert found == ([] if fine else ["params.yaml: base.license", "params.yaml: datasets.chat.license"])
+
+
+# -- what is written ----------------------------------------------------------------------------------------------
+
+
+def test_cards_are_the_same_every_time_and_those_of_removed_steps_go(cards):
+    cards()
+    put("report/cards/gone.md", "x")
+    before = {path: path.read_bytes() for path in sorted(Path("report/cards").rglob("*.md"))}
+    cards()
+    after = {path: path.read_bytes() for path in sorted(Path("report/cards").rglob("*.md"))}
+    assert Path("report/cards/gone.md") in before and after == {p: b for p, b in before.items() if p.stem != "gone"}
+
+
+def test_a_step_that_is_not_built_has_no_card(cards):
+    Path("scores/align.json").unlink()
+    cards(model="sft")
+    assert not Path("report/cards/align.md").exists()
+
+
+@pytest.mark.parametrize(
+    "text, safe",
+    [
+        ("learning_rate", "learning_rate"),
+        ("_a_ *b* `c`", r"\_a\_ \*b\* \`c\`"),
+        ("[x](y) <b> #", r"\[x\](y) \<b\> \#"),
+        ("a\n\x1b[0m", r"a\\n\\x1b\[0m"),
+    ],
+)
+def test_names_and_reasons_are_no_markdown(text, safe):
+    assert escaped(text) == safe
+
+
+@pytest.mark.parametrize("rows, name", [(0, "n<1K"), (999, "n<1K"), (1000, "1K<n<10K"), (10**6, "1M<n<10M")])
+def test_sizes_are_those_of_the_hub(rows, name):
+    assert size_of(rows) == name
+
+
+@pytest.mark.slow
+def test_the_build_writes_a_card_of_every_step_and_dataset(built):
+    params = built.read_params()
+    for name in params["steps"]:
+        card = ModelCard.load(built.folder / f"report/cards/{name}.md")
+        assert card.data.model_name == name and card.data.eval_results
+    for name in params["datasets"]:
+        train = json.loads((built.folder / "data/train.json").read_text(encoding="utf-8"))[name]
+        assert train["sha256"] in DatasetCard.load(built.folder / f"report/cards/datasets/{name}.md").text
+    assert "waived" in (built.folder / "report/cards/sft.md").read_text(encoding="utf-8")

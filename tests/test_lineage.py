@@ -1,0 +1,423 @@
+"""The lineage of a small build: real data stages, a lock and a cache as DVC leaves them, models made by hand."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+from ruamel.yaml import YAML
+
+from commands import _build, lineage
+from commands._sources import hash_whole
+from stages import collect, curate, ingest, validate
+from validators._problems import Problems
+
+ROOT = Path(__file__).parents[1]
+PARAMS = {
+    "seed": 7,
+    "launch": "python",
+    "eval_fraction": 0.3,
+    "base": {"model": "tiny", "revision": None, "backend": "auto"},
+    "datasets": {
+        "chat": {"kind": "sft", "raw": "data/raw/chat", "max_reject_share": 1},
+        "votes": {"kind": "kto", "raw": "data/raw/pairs.jsonl", "max_reject_share": 1},
+    },
+    "steps": {
+        "sft": {"method": "sft", "from": "base", "dataset": "chat", "lora": {"r": 4}, "waive": {"lora_rank": "it is small"}},
+        "align": {"method": "kto", "from": "sft", "dataset": "votes", "lora": {"r": 8}},
+    },
+}  # fmt: skip
+CHAT = [json.dumps({"instruction": f"question {i}", "output": "a"}) for i in range(20)]
+PAIRS = [json.dumps({"prompt": f"q {i}", "chosen": "a", "rejected": "b"}) for i in range(10)]
+SCORES = {"chat": {"loss": {"value": 0.5, "low": 0.4, "high": 0.6, "n": 6}, "auc": {"value": None, "n": 6}}}
+
+
+def git(*arguments):
+    subprocess.run(["git", "-c", "user.name=t", "-c", "user.email=t@t", *arguments], check=True, capture_output=True)
+
+
+def put(path, text):
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    Path(path).write_text(text, encoding="utf-8")
+
+
+def model(name, adapters):
+    step = PARAMS["steps"][name]
+    made = step | {"step": name, "seed": 7, "args": {}, "trained_rows": 9, "tokens": 99, "optimizer_steps": 3}
+    made |= {"rows_sha256": "5f0e" * 16, "versions": {"torch": "2.13.0"}, "backend": "transformers"}
+    put(f"models/{name}/made_of.json", json.dumps(made))
+    for adapter in adapters:
+        put(f"models/{name}/adapters/{adapter}/adapter_config.json", "{}")
+    put(f"scores/{name}.json", json.dumps(SCORES))
+
+
+def entry(deps, outs, params=()):
+    """A stage of the lock, its outputs copied into the cache."""
+    taken = {key: at(PARAMS, key) for key in params}
+    return {
+        "cmd": "python -m stages",
+        "deps": [{"path": path, "md5": hash_whole(path), "size": 1} for path in deps],
+        "params": {"params.yaml": taken},
+        "outs": [{"path": path, "md5": cached(path), "size": 4, "nfiles": 1} for path in outs],
+    }
+
+
+def at(data, key):
+    for part in key.split("."):
+        data = data[part]
+    return data
+
+
+def cached(path):
+    """Copy an output into the cache as DVC does; its hash."""
+    md5, files = hash_whole(path), [Path(path)] if Path(path).is_file() else sorted(Path(path).rglob("*"))
+    files = [file for file in files if file.is_file()]
+    for file in files:
+        target = _build.object_of(hash_whole(file.as_posix()))
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(file, target)
+    if md5.endswith(".dir"):
+        listing = [{"md5": hash_whole(f.as_posix()), "relpath": f.relative_to(path).as_posix()} for f in files]
+        put(_build.object_of(md5), json.dumps(listing))
+    return md5
+
+
+def build():
+    """Run the data stages, make models by hand, and write what `dvc repro` would have written."""
+    stages = {}
+    for name, dataset in PARAMS["datasets"].items():
+        for stage in (ingest, validate, curate):
+            stage.main(name)
+        key, done, bad = f"datasets.{name}", f"data/ingested/{name}", f"data/validated/{name}.parquet"
+        sides = [f"data/{side}/{name}.parquet" for side in ("train", "eval", "rejected")]
+        stages[f"ingest@{name}"] = entry([dataset["raw"], "stages/ingest.py"], [done], [key])
+        stages[f"validate@{name}"] = entry([done, f"validators/{dataset['kind']}.py"], [bad], [key])
+        stages[f"curate@{name}"] = entry([done, bad], sides, [key, "seed", "eval_fraction"])
+    collect.main()
+    stages["collect"] = entry(["data/train", "data/eval"], ["data/train.json", "data/eval.json"], ["datasets"])
+    stages["preflight"] = entry(["data/train.json", "models/base"], ["preflight"], ["steps"])
+    stages["base"] = entry(["stages/base.py"], ["models/base"], ["base"])
+    stages["evaluate_base"] = entry(["models/base"], ["scores/base.json"])
+    for name, step in PARAMS["steps"].items():
+        made_from = [f"models/{step['from']}", f"data/train/{step['dataset']}.parquet", f"preflight/{name}.json"]
+        stages[f"train@{name}"] = entry(made_from, [f"models/{name}"])
+        stages[f"evaluate@{name}"] = entry([f"models/{name}", "data/eval.json"], [f"scores/{name}.json"])
+    stages["report"] = entry(["data/train.json"], ["report"])
+    write("dvc.lock", {"schema": "2.0", "stages": stages})
+
+
+def write(path, data):
+    with open(path, "w", encoding="utf-8") as file:
+        YAML(typ="safe", pure=True).dump(data, file)
+
+
+@pytest.fixture
+def project(tmp_path, monkeypatch):
+    """A project that is built and committed as v1."""
+    monkeypatch.chdir(tmp_path)
+    _build.cache_folder.cache_clear()
+    write("params.yaml", PARAMS)
+    put("data/raw/chat/a.jsonl", "\n".join([*CHAT, CHAT[3], "{"]))
+    put("data/raw/chat/b.jsonl", "\n".join(CHAT[:2]))
+    put("data/raw/chat/.hidden", "no data")
+    put("data/raw/pairs.jsonl", "\n".join(PAIRS))
+    for code in ("stages/ingest.py", "stages/base.py", "validators/sft.py", "validators/kto.py"):
+        put(code, f"# {code}")
+    put("models/base/config.json", "{}")
+    put("scores/base.json", json.dumps(SCORES))
+    model("sft", ["00_sft"])
+    model("align", ["00_sft", "01_align"])
+    for name in PARAMS["steps"]:
+        put(f"preflight/{name}.json", "{}")
+    put("report/report.md", "# What was built")
+    build()
+    put(".gitignore", "/.dvc/\n/data/[a-qs-z]*\n/data/rejected\n/models\n/scores\n/preflight\n/report\n")
+    git("init", "-q")
+    git("add", "-A")
+    git("commit", "-qm", "built")
+    git("tag", "v1")
+    yield tmp_path
+    _build.cache_folder.cache_clear()
+
+
+@pytest.fixture
+def told(project, capsys, monkeypatch):
+    """What `tilth lineage` prints, without the lines of the tree."""
+    monkeypatch.setenv("COLUMNS", "300")
+    capsys.readouterr()
+
+    def lines(target=None, **options):
+        lineage.main(SimpleNamespace(obj=project), target, **options)
+        return [re.sub(r"^[│├└─\s]+", "", line).rstrip() for line in capsys.readouterr().out.splitlines()]
+
+    return lines
+
+
+@pytest.fixture
+def facts(project, capsys):
+    """The lineage as plain data."""
+    capsys.readouterr()
+
+    def data(target=None, **options):
+        lineage.main(SimpleNamespace(obj=project), target, as_json=True, **options)
+        return json.loads(capsys.readouterr().out)
+
+    return data
+
+
+def every_stage(found):
+    datasets = [stage for dataset in found["datasets"].values() for stage in dataset["stages"]]
+    models = [stage for model in found["models"].values() for stage in model["stages"]]
+    return {stage["stage"]: stage for stage in [*datasets, *models, *found["base"]["stages"], *found["shared"]]}
+
+
+def stale(found):
+    return {name: stage["stale"] for name, stage in every_stage(found).items() if stage["stale"]}
+
+
+# -- what is told -------------------------------------------------------------------------------------------------
+
+
+def test_every_raw_file_is_told_with_its_hash_size_and_rows(told, project):
+    size, md5 = (project / "data/raw/chat/a.jsonl").stat().st_size, hash_whole("data/raw/chat/a.jsonl")
+    line = f"data/raw/chat/a.jsonl: {size:,} bytes, md5 {md5[:10]}, 22 records = 21 rows + 1 rejected"
+    assert line in told("chat")
+    assert not any(".hidden" in line for line in told("chat"))
+
+
+def test_every_stage_is_told_with_what_came_in_was_rejected_and_went_out(told):
+    lines = told("chat")
+    assert "ingest: 24 in = 23 rows + 1 rejected" in lines and "rejected: ingest.json 1" in lines
+    assert "validate: 23 in = 23 rows + 0 rejected" in lines
+    account = next(line for line in lines if line.startswith("curate: "))
+    train, held_out = re.fullmatch(r"curate: 23 in = (\d+) train \+ (\d+) eval \+ 3 rejected", account).groups()
+    assert int(train) + int(held_out) == 20
+    assert any(line.startswith(f"data/train/chat.parquet: {train} rows, md5 ") for line in lines)
+
+
+def test_hashes_of_code_validators_and_params_are_those_of_the_lock(told, facts):
+    stage = every_stage(facts("chat"))["validate@chat"]
+    assert stage["validators"] == {"validators/sft.py": hash_whole("validators/sft.py")}
+    assert stage["params"] == {"datasets.chat": PARAMS["datasets"]["chat"]}
+    assert f"validators {hash_whole('validators/sft.py')[:10]} validators/sft.py" in told("chat")
+
+
+def test_two_rows_of_one_record_are_one_record(facts):
+    (file,) = facts("votes")["datasets"]["votes"]["raw"]["files"]
+    assert (file["records"], file["rows"], file["rejected"]) == (10, 20, 0)
+
+
+def test_a_model_tells_its_chain_adapters_waivers_versions_and_scores(told):
+    lines = told("align")
+    for line in (
+        "model align: base -> sft -> align",
+        "adapters, in order: 00_sft, 01_align",
+        "waived lora_rank: it is small",
+        "versions: torch 2.13.0",
+        "kto on 9 rows of votes, sha256 5f0e5f0e5f",
+        "scores on 6 eval rows of chat: loss 0.500 [0.400, 0.600]",
+    ):
+        assert line in lines, line
+
+
+# -- which part is told -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "target, datasets, models",
+    [
+        (None, {"chat", "votes"}, {"sft", "align"}),
+        ("base", set(), set()),
+        ("sft", {"chat"}, {"sft"}),
+        ("align", {"chat", "votes"}, {"sft", "align"}),
+        ("chat", {"chat"}, {"sft", "align"}),
+        ("data/raw/pairs.jsonl", {"votes"}, {"align"}),
+        ("data/raw/chat", {"chat"}, {"sft", "align"}),
+        ("data/train/votes.parquet", {"votes"}, {"align"}),
+        ("models/sft/adapters/00_sft/adapter_config.json", {"chat"}, {"sft"}),
+        ("scores/sft.json", {"chat"}, {"sft"}),
+        ("preflight/sft.json", {"chat"}, {"sft"}),
+        ("data/eval.json", {"chat", "votes"}, {"sft", "align"}),
+        ("./data/raw/chat/", {"chat"}, {"sft", "align"}),
+    ],
+)
+def test_a_target_tells_what_it_is_made_of_and_what_was_made_from_it(facts, target, datasets, models):
+    found = facts(target)
+    assert (set(found["datasets"]), set(found["models"])) == (datasets, models)
+
+
+def test_a_raw_file_leaves_the_others_out(facts):
+    found = facts("data/raw/chat/b.jsonl")
+    assert [file["path"] for file in found["datasets"]["chat"]["raw"]["files"]] == ["data/raw/chat/b.jsonl"]
+
+
+def test_a_path_is_relative_to_where_the_user_is(project, capsys):
+    lineage.main(SimpleNamespace(obj=project / "data/raw"), "chat/b.jsonl", as_json=True)
+    assert set(json.loads(capsys.readouterr().out)["datasets"]) == {"chat"}
+
+
+@pytest.mark.parametrize(
+    "target, near", [("sfx", "sft"), ("data/raw/chat/c.jsonl", "data/raw/chat/"), ("modles/align", "models/align")]
+)
+def test_an_unknown_target_gets_the_nearest_name(told, target, near):
+    with pytest.raises(Problems, match=f"nothing is called(.|\n)*did you mean '{near}"):
+        told(target)
+
+
+# -- what is stale ------------------------------------------------------------------------------------------------
+
+
+def test_nothing_of_a_fresh_build_is_stale(facts):
+    assert stale(facts()) == {}
+
+
+def test_a_changed_raw_file_is_said_where_it_goes_in_and_behind_it(facts, project):
+    with open(project / "data/raw/pairs.jsonl", "a", encoding="utf-8") as file:
+        file.write("\n" + PAIRS[0])
+    found = stale(facts())
+    assert found["ingest@votes"][0].startswith("data/raw/pairs.jsonl: ")
+    assert found["train@align"] == ["data/train/votes.parquet: stale itself"]
+    assert set(found) >= {"validate@votes", "curate@votes", "evaluate@align"}
+    assert not {"ingest@chat", "train@sft", "base"} & set(found)
+
+
+def test_changed_code_is_said_with_both_hashes(facts, project):
+    before = hash_whole("stages/base.py")
+    put("stages/base.py", "# changed")
+    found = stale(facts("base"))
+    assert found["base"] == [f"stages/base.py: {before[:10]} -> {hash_whole('stages/base.py')[:10]}"]
+
+
+def test_a_changed_param_is_said_from_what_to_what(facts, project, told):
+    write("params.yaml", PARAMS | {"eval_fraction": 0.5})
+    assert stale(facts())["curate@chat"] == ["params.yaml: eval_fraction: 0.3 -> 0.5"]
+    assert "stale: params.yaml: eval_fraction: 0.3 -> 0.5" in told("chat")
+
+
+def test_a_step_that_params_now_trains_otherwise_is_stale(facts, project):
+    steps = PARAMS["steps"] | {"align": PARAMS["steps"]["align"] | {"lora": {"r": 16}}}
+    write("params.yaml", PARAMS | {"steps": steps})
+    assert stale(facts())["train@align"] == ["lora.r: 8 -> 16"]
+    assert "train@sft" not in stale(facts())
+
+
+def test_an_output_that_the_lock_has_otherwise_than_what_it_went_into_is_said(facts, project):
+    lock = (project / "dvc.lock").read_text(encoding="utf-8")
+    md5 = hash_whole("models/base")
+    start = lock.index("  evaluate_base:")
+    (project / "dvc.lock").write_text(lock[:start] + lock[start:].replace(md5, f"0{md5[1:]}", 1), encoding="utf-8")
+    (said,) = stale(facts("base"))["evaluate_base"]
+    assert said.startswith("models/base: 0") and said.endswith("as dvc.lock has what made it")
+
+
+def test_a_stage_that_was_never_built_says_how_to_build_it(facts, project):
+    write("params.yaml", PARAMS | {"steps": PARAMS["steps"] | {"third": PARAMS["steps"]["align"] | {"from": "align"}}})
+    found = facts("third")
+    assert stale(found)["train@third"] == ["not built: dvc repro train@third"]
+    assert found["problems"] == [] and found["models"]["third"]["scores"] is None
+
+
+# -- past commits and what is missing -----------------------------------------------------------------------------
+
+
+def test_a_past_commit_is_answered_for_without_a_checkout(facts, project):
+    now = facts("align")
+    put("data/raw/chat/a.jsonl", "changed")
+    put("stages/ingest.py", "# changed")
+    write("params.yaml", PARAMS | {"steps": {}})
+    for folder in ("models", "scores", "data/train", "data/ingested", "data/rejected", "data/eval"):
+        shutil.rmtree(folder)
+    then = facts("align", rev="v1")
+    assert then.pop("revision") == _build.commit_of("v1") and now.pop("revision") is None
+    for file in [file for dataset in then["datasets"].values() for file in dataset["raw"]["files"]]:
+        assert file.pop("git")
+    for file in [file for dataset in now["datasets"].values() for file in dataset["raw"]["files"]]:
+        file.pop("git")
+    assert then == now
+    assert not (project / "models").exists()
+
+
+def test_raw_data_of_a_dvc_file_is_told_at_a_commit(facts, project):
+    md5 = cached("data/raw/chat")
+    put("data/raw/chat.dvc", f"outs:\n- md5: {md5}\n  path: chat\n")
+    git("rm", "-rq", "--cached", "data/raw/chat")
+    git("add", "-f", "data/raw/chat.dvc")
+    git("commit", "-qm", "dvc add")
+    found = facts("chat", rev="HEAD")
+    assert [file["records"] for file in found["datasets"]["chat"]["raw"]["files"]] == [22, 2]
+    assert "ingest@chat" not in stale(found)
+
+
+def test_what_the_cache_lost_is_named_and_the_rest_is_answered(project, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "300")
+    _build.object_of(hash_whole("data/rejected/chat.parquet")).unlink()
+    _build.object_of(hash_whole("scores/sft.json")).unlink(missing_ok=True)
+    for folder in ("data/rejected", "scores"):
+        shutil.rmtree(folder)
+    capsys.readouterr()
+    with pytest.raises(Problems) as caught:
+        lineage.main(SimpleNamespace(obj=project), "sft")
+    out = capsys.readouterr().out
+    assert {problem.where for problem in caught.value.problems} >= {"data/rejected/chat.parquet", "scores/sft.json"}
+    assert "ingest: 24 in = 23 rows + ? rejected" in out and "a.jsonl" in out and "versions: torch" in out
+
+
+def test_ingested_rows_that_are_lost_are_counted_from_what_became_of_them(project, capsys):
+    shutil.rmtree(".dvc/cache")
+    shutil.rmtree("data/ingested")
+    with pytest.raises(Problems, match="data/ingested/chat"):
+        lineage.main(SimpleNamespace(obj=project), "chat", as_json=True)
+    out = capsys.readouterr().out
+    stages = every_stage(json.loads(out[out.index("{\n") :]))
+    assert stages["ingest@chat"]["out"] == {"rows": 23} and stages["ingest@chat"]["in"] is None
+    assert stages["validate@chat"]["in"] == 23
+
+
+# -- forms --------------------------------------------------------------------------------------------------------
+
+
+def test_the_flowchart_has_quoted_labels_and_leads_from_raw_files_to_scores(told):
+    first, *lines = told("align", mermaid=True)
+    assert first == "flowchart LR"
+    nodes = {re.match(r"n\d+", line).group(): line for line in lines if '"' in line}
+    edges = [line.split(" --> ") for line in lines if "-->" in line]
+    assert len(nodes) + len(edges) == len(lines)
+    for line in nodes.values():
+        assert re.fullmatch(r'n\d+(\[\(|\(\[|\[/|\[)"[^"]+"(\)\]|\]\)|/\]|\])', line), line
+    assert all(end in nodes for edge in edges for end in edge)
+    place = {name: next(node for node, line in nodes.items() if name in line) for name in ("a.jsonl", "scores/align")}
+    reached, todo = set(), [place["a.jsonl"]]
+    while todo:
+        reached.add(here := todo.pop())
+        todo += [end for start, end in edges if start == here]
+    assert place["scores/align"] in reached
+
+
+def test_a_stale_stage_is_marked_in_the_flowchart(told, project):
+    put("stages/base.py", "# changed")
+    lines = told("base", mermaid=True)
+    assert any(re.fullmatch(r"class n0 stale", line) for line in lines) and "<br/>stale" in lines[1]
+
+
+def test_no_escape_code_of_a_file_name_reaches_the_terminal(project, capsys):
+    put('data/raw/chat/\x1b[31m"b".jsonl', CHAT[0])
+    for options in ({}, {"as_json": True}, {"mermaid": True}):
+        lineage.main(SimpleNamespace(obj=project), "chat", **options)
+    out = capsys.readouterr().out
+    assert "\x1b" not in out and "31m" in out
+
+
+def test_it_imports_nothing_heavy(project):
+    code = (
+        "import sys; sys.argv = ['tilth', 'lineage']; from commands.__main__ import main\n"
+        "try: main()\nexcept SystemExit: pass\n"
+        "print({'pandas', 'torch', 'transformers', 'polars', 'duckdb', 'dvc'} & set(sys.modules))"
+    )
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True)
+    assert done.stdout.splitlines()[-1] == "set()", done.stdout[-500:] + done.stderr[-2000:]
