@@ -6,14 +6,16 @@ from pathlib import Path
 
 import typer
 
-from commands import check, inspect, ledger, recommend
+from commands import check, forget, inspect, ledger, recommend, trace
 from validators._problems import Problem, Problems
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
 app.command("check")(check.main)
+app.command("forget")(forget.main)
 app.command("inspect")(inspect.main)
 app.command("ledger")(ledger.main)
 app.command("recommend")(recommend.main)
+app.command("trace")(trace.main)
 ANYWHERE = ("inspect", "recommend")  # what is useful before there is a project
 
 
