@@ -59,6 +59,8 @@ def look(build, what, start, limit=SHOWN, near=None, as_text=False):
 
     Raises Problems where nothing is found, with what was meant perhaps.
     """
+    if not what.strip():
+        raise Problems([nothing("WHAT is empty", "an id, FILE:LINE or a text")])
     paths, problems = tables(build, *ROOMS)
     if not paths:
         raise Problems(problems)
@@ -72,7 +74,7 @@ def look(build, what, start, limit=SHOWN, near=None, as_text=False):
             raise Problems([nothing("no record has this id", "an id of train, eval or rejected"), *problems])
     if near is not None:
         text = what if not found else None
-        by, found = "likeness", alike(build, paths, problems, text, found or [], near)
+        by, found = "likeness", alike(database, build, paths, problems, text, found or [], near)
     elif not found:
         by, found = "text", by_text(database, build, paths, problems, what)
     if not found:
@@ -98,7 +100,11 @@ def nothing(found, expected="", hint=""):
 
 def nothing_like(what, near, as_text):
     if near is not None:
-        return f"no record is at least {near:.0%} like it", "", "a lower --near, or a part of the text without --near"
+        return (
+            f"no record is at least {near:.0%} like it",
+            "",
+            "without --near, a part of a text finds the records that hold it",
+        )
     hint = "--near finds what is almost the same; a record of a raw file is found by file:line"
     if not as_text and re.fullmatch(r"[0-9a-f]+", what) and len(what) < LEAST_DIGITS:
         hint = f"an id needs at least {LEAST_DIGITS} digits"
@@ -222,6 +228,18 @@ def listing(names, most=8):
     return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
 
 
+def rows_of_line(database, build, places):
+    """Every row that was made of some raw records: (dataset, source, line) of each."""
+    paths, problems, found = *tables(build, *ROOMS), []
+    for dataset, source, line in sorted(places):
+        given = {"source": source, "line": line}
+        for key, path in paths.items():
+            if key[1] == dataset:
+                where = "source = $source AND line = $line"
+                found += [Record(*key, *row) for row in ask(database, path, problems, columns_of(key[0]), where, given)]
+    return found
+
+
 # -- text ---------------------------------------------------------------------------------------------------------
 
 
@@ -259,106 +277,87 @@ def conditions(room, kind):
 # -- nearly the same ----------------------------------------------------------------------------------------------
 
 
-def alike(build, paths, problems, text, records, least):
+def alike(database, build, paths, problems, text, records, least):
     """Every record at least so similar, by the measure of curate: Jaccard of word triples.
 
     Similar to a text given by the user is a row, or one turn of it; to other records, a row as a whole.
     """
-    import pyarrow as pa
+    from stages._near import similarity
 
     read_contents(build, paths, records)
-    wanted = [text] if text is not None else sorted({whole_text(record, build) for record in records})
+    wanted = [text] if text is not None else sorted({" ".join(turns_of(record, build)) for record in records})
     itself = {(record.room, record.dataset, record.row) for record in records}
     found = []
     for key, path in paths.items():
-        try:
-            for number, row, likeness in alike_in(path, key[0], build.datasets[key[1]]["kind"], wanted, least, text):
-                if (*key, number) not in itself:
-                    origin = [row.get(name) for name in ("id", "source", "line", "stage", "check", "detail")]
-                    found.append(Record(*key, number, *origin, exact=False, likeness=likeness))
-        except (pa.ArrowException, OSError) as error:
-            problems.append(unreadable(path, error))
+        for record in near_candidates(database, key, path, problems, build, wanted, least):
+            turns = turns_of(record, build)
+            parts = [" ".join(turns), *(turns if text is not None else [])]
+            record.likeness = max(similarity(one, part) for one in wanted for part in parts)
+            if record.likeness >= least and (*key, record.row) not in itself:
+                found.append(record)
     return found
 
 
-def alike_in(path, room, kind, wanted, least, text):
-    """(row number, row, likeness) of the rows of one table that are similar to one of the wanted texts."""
-    import pyarrow.parquet as pq
+def near_candidates(database, key, path, problems, build, wanted, least):
+    """The records of a table that may be so similar, with their content: of the others it is certain that they are not.
 
-    from stages._near import similarity
-    from stages._tables import COLUMNS
-
-    names = ["raw", "stage", "check", "detail"] if room == "rejected" else list(COLUMNS[kind])
-    probes, first = sorted({probe for one in wanted for probe in probes_of(one, least)}), 0
-    for batch in pq.ParquetFile(path).iter_batches(8192, columns=[*names, "id", "source", "line"]):
-        said = texts_of(batch, room, kind)
-        spoken = said if all(map(str.isascii, probes)) else said.str.to_lowercase()
-        near = spoken.str.contains_any(probes, ascii_case_insensitive=True)
-        rows = [number for number, hit in enumerate(near) if hit]
-        for number, row in zip(rows, batch.take(rows).to_pylist() if rows else (), strict=True):
-            parts = [said[number]] if text is None else [said[number], *turns_in(row, room, kind)]
-            likeness = max(similarity(one, part) for one in wanted for part in parts)
-            if likeness >= least:
-                yield first + number, row, likeness
-        first += len(batch)
-
-
-def probes_of(text, least):
-    """Words of which every similar text has at least one: it can lack only so many of the text's triples."""
+    A similar text can lack only so many of the triples: it has one at least of any larger number of them.
+    """
     from stages._near import triples
-
-    groups = sorted(triples(text), key=lambda triple: (-max(map(len, triple)), triple))
-    groups = [(group,) if isinstance(group, str) else group for group in groups]
-    return {max(group, key=len) for group in groups[: int((1 - least) * len(groups) + 1e-9) + 1]}
-
-
-def texts_of(batch, room, kind):
-    """What each row of a batch says, a series; of a reject, what its `raw` says."""
-    import polars as pl
-    import pyarrow as pa
-
-    from stages._near import texts
-
-    if room != "rejected":
-        return texts(pa.Table.from_batches([batch]), kind)
-    return pl.Series([spoken(row, kind) for row in batch.to_pylist()], dtype=pl.String)
-
-
-def spoken(reject, kind):
-    """What a reject says: the turns of its row, or its raw text where it never became a row."""
-    row = row_of(reject)
-    return " ".join(turns_in(row, "", kind)) if row else reject["raw"] or ""
-
-
-def row_of(reject):
-    """The row that a reject of validate or curate was, None for one of ingest or without its text."""
-    return json.loads(reject["raw"]) if reject["id"] and reject["raw"] else None
-
-
-def turns_in(row, room, kind):
-    """The text of each turn of a row, and its ground truth."""
     from stages._tables import COLUMNS, MESSAGES
 
-    if room == "rejected":
-        row = row_of(row) or {}
+    groups = [
+        [one] if isinstance(one, str) else list(one) for text in wanted for one in probes_of(triples(text), least)
+    ]
+    columns = COLUMNS[build.datasets[key[1]]["kind"]]
+    if key[0] == "rejected":
+        # JSON has other white space: any word of a triple must do
+        words = sorted({max(group, key=len) for group in groups})
+        where, given = "raw IS NOT NULL", {}
+    else:
+        whole = [
+            f"array_to_string(list_transform({name}, lambda m: m.content), ' ')" if column == MESSAGES else name
+            for name, column in columns.items()
+            if column == MESSAGES or name == "ground_truth"
+        ]
+        where = f"regexp_matches(lower(concat_ws(' ', {', '.join(whole)})), $probes)"
+        given = {"probes": "|".join(r"\s+".join(map(re.escape, group)) for group in groups)}
+    names = ["raw"] if key[0] == "rejected" else list(columns)
+    for row in ask(database, path, problems, f"{columns_of(key[0])}, {', '.join(names)}", where, given):
+        record = Record(*key, *row[:7], exact=False)
+        record.content = row[7] if key[0] == "rejected" else dict(zip(names, row[7:], strict=True))
+        if key[0] != "rejected" or any(word in record.content.lower() for word in words):
+            yield record
+
+
+def probes_of(groups, least):
+    """So many triples that a similar text has one of them at least; those with the longest words, as they are rare."""
+    groups = sorted(groups, key=lambda group: (-max(map(len, group)), group))
+    return groups[: int((1 - least) * len(groups) + 1e-9) + 1]
+
+
+def turns_of(record, build):
+    """The text of each turn of a record, and its ground truth; the raw text of what never became a row."""
+    from stages._tables import COLUMNS, MESSAGES
+
+    row = record.content
+    if not isinstance(row, dict):
+        if not record.id or not row:
+            return [row or ""]
+        row = json.loads(row)
+    kind = build.datasets[record.dataset]["kind"]
     turns = [turn for name, column in COLUMNS[kind].items() if column == MESSAGES for turn in row.get(name) or []]
     return [text for text in [*(turn["content"] for turn in turns), row.get("ground_truth")] if text]
-
-
-def whole_text(record, build):
-    """What a record says, as curate compares it."""
-    kind = build.datasets[record.dataset]["kind"]
-    if isinstance(record.content, dict):
-        return " ".join(turns_in(record.content, "", kind))
-    return spoken({"id": record.id, "raw": record.content}, kind)
 
 
 # -- content ------------------------------------------------------------------------------------------------------
 
 
 def read_contents(build, paths, records):
-    """Give the records their content: a row of its kind, or the raw text of a reject."""
+    """Give the records their content: a row of its kind, or the raw text of a reject. paths: of tables, or None."""
     from stages._tables import COLUMNS
+
+    paths = tables(build, *ROOMS)[0] if paths is None else paths
 
     tables_used = {(record.room, record.dataset) for record in records}
     database = connect()

@@ -106,15 +106,18 @@ def row_that_stayed(record, standing):
 # -- models -------------------------------------------------------------------------------------------------------
 
 
-def trained_models(build):
+def trained_models(build, from_bytes=False):
     """{step: (state, path)}: `present` where its model was trained on the rows that are there now, `other` with the old
-    rows where the cache has them, `unknown`, or `untrained`."""
+    rows where the cache has them, `unknown`, or `untrained`.
+
+    from_bytes: the rows that are there now are hashed, where data/train.json would do if nobody touched them.
+    """
     import json
 
     from commands._build import Missing, file_of
 
     try:
-        listed = json.loads(file_of(build, "data/train.json").read_bytes())
+        listed = {} if from_bytes else json.loads(file_of(build, "data/train.json").read_bytes())
     except (Missing, ValueError):
         listed = {}
     found = {}
