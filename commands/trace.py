@@ -318,7 +318,11 @@ def named(seen):
 
 def said(item):
     """The turns of a record in short, one text each."""
+    import json
+
     content = item["content"]
+    if isinstance(content, str) and item["id"]:
+        content = json.loads(content)
     if content is None:
         yield (
             "its text is not kept"
