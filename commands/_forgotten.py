@@ -73,7 +73,7 @@ def in_scores(build, entries):
 
 def in_models(build):
     """Models that were trained on other rows than those that are there now: they may have seen a forgotten record."""
-    from commands.trace import trained_models
+    from commands._seen import trained_models
 
     hint = "dvc repro train@{}"
     return [
