@@ -6,18 +6,20 @@ from pathlib import Path
 
 import typer
 
-from commands import check, diff, inspect, ledger, lineage, plan, prune, recommend, verify
+from commands import check, diff, forget, inspect, ledger, lineage, plan, prune, recommend, trace, verify
 from validators._problems import Problem, Problems
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
 app.command("check")(check.main)
 app.command("diff")(diff.main)
+app.command("forget")(forget.main)
 app.command("inspect")(inspect.main)
 app.command("ledger")(ledger.main)
 app.command("lineage")(lineage.main)
 app.command("plan")(plan.main)
 app.command("prune")(prune.main)
 app.command("recommend")(recommend.main)
+app.command("trace")(trace.main)
 app.command("verify")(verify.main)
 ANYWHERE = ("inspect", "recommend")  # what is useful before there is a project
 

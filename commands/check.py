@@ -2,10 +2,12 @@
 
 
 def main():
-    """Check params.yaml as a whole, and that the raw files it names can be read."""
+    """Check params.yaml as a whole, that the raw files it names can be read, and data/forgotten.jsonl."""
+    from stages._forgotten import read as read_forgotten
     from stages.check import announce, check
     from validators.params import read
 
+    read_forgotten()
     warnings = check()
     announce(warnings)
     data = read()

@@ -9,6 +9,7 @@ import importlib
 
 KINDS = ("sft", "preference", "kto", "grpo")
 INGEST = {
+    "ingest.forgotten": "the record is not in `data/forgotten.jsonl`; of one that is, no text is kept",
     "ingest.utf8": "the record is UTF-8",
     "ingest.json": "the record is JSON",
     "ingest.not_an_object": "the record is an object with keys, not a list or a single value",
@@ -29,6 +30,7 @@ INGEST = {
     "ingest.ground_truth_pattern": "the pattern finds the ground truth in the answer",
 }
 CURATE = {
+    "curate.forgotten": "the row does not say what a record of `data/forgotten.jsonl` said, nor nearly so",
     "curate.duplicate": "no earlier row says exactly the same; the detail names it",
     "curate.contradiction": "no other row claims the opposite; of the two none is kept",
     "curate.near_duplicate": "no earlier row says almost the same",

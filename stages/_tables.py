@@ -102,6 +102,8 @@ def stop_if_too_many(name, rejects, records, limit):
 
     rejects: table of the schema REJECTS. records: how many came in at the first stage. limit: share, 0 to 1.
     """
+    # what somebody asked to have forgotten is not bad data
+    rejects = rejects.filter(pc.not_equal(rejects["check"], "ingest.forgotten"))
     if rejects.num_rows <= limit * records:
         return
     reasons = (

@@ -17,6 +17,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from stages._forgotten import TURNED_AWAY
+from stages._forgotten import read as read_forgotten
 from stages._near import signatures, similarity, texts
 from stages._overlap import Benchmarks
 from stages._params import read_params
@@ -40,10 +42,13 @@ def main(name):
     invalid = Path("data/validated", f"{name}.parquet")
     before = [pq.read_table(folder / "rejects.parquet"), pq.read_table(invalid)]
     decision = Decision(parts, invalid, params["seed"], params["eval_fraction"])
+    engine = params.get("engine", "local")
+    if entries := read_forgotten():
+        # first, so that no detail of another reject leads to a forgotten row
+        decision.reject(TURNED_AWAY, forgotten(decision, kind, entries, rules, engine))
     decision.reject("curate.duplicate", decision.ask("duplicates"))
     decision.reject("curate.contradiction", decision.ask("contradictions"))
     decision.reject("curate.mixed_out", mixed_out(decision, dataset))
-    engine = params.get("engine", "local")
     if BENCHMARKS.is_dir() and any(path.name[0] != "." for path in BENCHMARKS.iterdir()):
         decision.reject("curate.benchmark", overlaps(decision, kind, rules, engine))
     if rules["near_duplicates"] is not None:
@@ -149,6 +154,30 @@ class Decision:
 
     def size_bytes(self):
         return sum(part.stat().st_size for part in self.parts)
+
+
+# -- what must not come back ----------------------------------------------------------------------------------------
+
+
+def forgotten(decision, kind, entries, rules, engine):
+    """Rows that are on the list of forgotten records, or say what one of them said."""
+    options = partial(forgotten_of_part, kind=kind, entries=entries, least=rules["near_duplicates"])
+    work = decision.kept_of_parts()
+    found = with_bar(mapped(options, work, decision.size_bytes(), engine), len(work), "forgotten")
+    return [
+        (int(first) + row, detail)
+        for first, rows in zip(decision.first_rows, found, strict=True)
+        for row, detail in rows
+    ]
+
+
+def forgotten_of_part(work, kind, entries, least):
+    from stages._sketches import LIKENESS, Known, recognised
+
+    part, rows = work
+    table = pq.read_table(part, columns=[*COLUMNS[kind], "id"])
+    found = recognised(table, kind, Known(entries), least or LIKENESS)
+    return [(row, f"forgotten as {found[row][0].id} ({found[row][1]})") for row in rows.tolist() if row in found]
 
 
 # -- what the rules of params.yaml turn away ------------------------------------------------------------------------
@@ -261,7 +290,9 @@ def quarantined(table, first, reasons, kind):
                 "stage": "curate",
                 "check": reasons[number][0],
                 "detail": reasons[number][1],
-                "raw": ENCODE({key: row[key] for key in COLUMNS[kind]}).decode(),
+                "raw": None
+                if reasons[number][0] == TURNED_AWAY
+                else ENCODE({key: row[key] for key in COLUMNS[kind]}).decode(),
             }
             for number, row in zip(numbers, rows, strict=True)
         ],

@@ -19,6 +19,8 @@ import pyarrow as pa
 
 from stages._containers import described
 from stages._conversations import Columns, turns_of
+from stages._forgotten import left_out
+from stages._forgotten import read as read_forgotten
 from stages._identity import identify
 from stages._options import NONE, options_of
 from stages._params import read_params
@@ -49,8 +51,9 @@ def main(name):
 def read_all(name, dataset, parts, folder, engine):
     """Read all parts of a dataset into `folder`; print what was found, and stop if too much of it is bad."""
     work = [(part, folder / f"rows/{number:05}.parquet") for number, part in enumerate(parts)]
+    forgotten = frozenset(entry.id for entry in read_forgotten())
     results = mapped(
-        partial(ingest_part, kind=dataset["kind"], options=options_of(dataset)),
+        partial(ingest_part, kind=dataset["kind"], options=options_of(dataset), forgotten=forgotten),
         work,
         sum(part.end - part.start for part in parts),
         engine,
@@ -70,13 +73,15 @@ def read_all(name, dataset, parts, folder, engine):
     write(folder / "rejects.parquet", table, "none")
 
 
-def ingest_part(work, kind, options=NONE):
-    """Write the rows of one part; (counts, rejects, records by shape)."""
+def ingest_part(work, kind, options=NONE, forgotten=frozenset()):
+    """Write the rows of one part; (counts, rejects, records by shape). forgotten: ids of records to leave out."""
     part, target = work
     counts, shapes, rejects = Counter(), Counter(), []
     schema = row_schema(kind, keys=True)
     with writing(target, schema, "none") as out:
         for table, rejected, seen in tables_of(part, kind, options):
+            if forgotten:
+                table, rejected = left_out(table, rejected, forgotten)
             out.write_table(table)
             rejects.append(rejected)
             shapes.update(seen)

@@ -1,0 +1,288 @@
+"""Where forgotten records still are: in what is built, and in what earlier builds left in the cache.
+
+breaks(build)            # Problems: a forgotten record in a table, in scores, or a model that may have seen one
+old_objects(build, ids)  # objects of the cache that the present build does not use, and that hold one of the ids
+"""
+
+import json
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from commands._build import Missing, cache_folder, file_of, files_of, git, listed, lock_of, object_of, text_of
+from commands._found import ROOMS, Record, ask, connect
+from stages import _forgotten
+from validators._problems import Problem, Problems
+
+MOST_COMMITS, MOST_RUNS, MOST_OBJECTS = 200, 2_000, 5_000
+
+
+def entries_of(build):
+    """The list of forgotten records of a build; empty for a commit from before there was one."""
+    if build.rev is None:
+        return _forgotten.read()
+    try:
+        return _forgotten.parsed(text_of(build.rev, _forgotten.FILE.as_posix()), f"{build.rev[:10]}:{_forgotten.FILE}")
+    except Missing:
+        return []
+
+
+def threshold(build):
+    """The similarity from which on a row is taken for a forgotten one: as curate has it."""
+    from stages._sketches import LIKENESS
+
+    return (build.params.get("curate") or {}).get("near_duplicates") or LIKENESS
+
+
+# -- what is built ------------------------------------------------------------------------------------------------
+
+
+def breaks(build):
+    """Everything that still holds a forgotten record, or may, as a list of Problem; empty where nothing is forgotten."""
+    entries = entries_of(build)
+    if not entries:
+        return []
+    held, problems = held_by(build, entries, [*ROOMS, "ingested", "validated"])
+    by_file = {}
+    for record, entry, why in held:
+        room = f"data/{record.room}/{record.dataset}"
+        by_file.setdefault((room, entry.id, why == "by id" and record.room != "ingested"), []).append((record, why))
+    for (room, name, _), found in by_file.items():
+        record, why = found[0]
+        more = f" and {len(found) - 1:,} more" if len(found) > 1 else ""
+        what = f"holds the forgotten record {name[:12]}… ({why}), from {record.place}{more}"
+        unlisted = record.id and record.id != name and record.room in ("ingested", "validated")
+        hint = f"tilth forget {record.id} --reason ..., then dvc repro" if unlisted else "dvc repro"
+        problems.append(Problem(room, what, "", hint))
+    return problems + in_scores(build, entries) + in_models(build)
+
+
+def in_scores(build, entries):
+    """Scores of forgotten rows, which have what a model generated for them."""
+    problems, ids = [], [entry.id for entry in entries]
+    for model in ["base", *build.steps]:
+        try:
+            path = file_of(build, f"scores/{model}.parquet")
+        except Missing:
+            continue
+        for (name,) in ask(connect(), path, problems, "DISTINCT id", "id IN $ids", {"ids": ids}):
+            what = f"scores the forgotten record {name[:12]}…"
+            problems.append(Problem(f"scores/{model}.parquet", what, "", "dvc repro"))
+    return problems
+
+
+def in_models(build):
+    """Models that were trained on other rows than those that are there now: they may have seen a forgotten record."""
+    from commands._seen import trained_models
+
+    hint = "dvc repro train@{}"
+    return [
+        Problem(
+            f"models/{step}",
+            "was trained on other rows than the present ones, perhaps on forgotten ones",
+            "",
+            hint.format(step),
+        )
+        for step, (state, _) in trained_models(build, from_bytes=True).items()
+        if state == "other"
+    ]
+
+
+def held_by(build, entries, rooms, least=None):
+    """([(Record, entry, why)], problems): every row of some rooms that is a forgotten record or says what one said."""
+    from stages._parts import mapped
+
+    least = least or threshold(build)
+    work, problems = [], []
+    for room in rooms:
+        for dataset in build.datasets:
+            try:
+                work += [(room, dataset, path) for path in files_in(build, room, dataset)]
+            except Missing as error:
+                problems += error.problems
+    kinds = {name: dataset["kind"] for name, dataset in build.datasets.items()}
+    look = partial(held_in, entries=entries, kinds=kinds, least=least)
+    pieces = [(*item, group) for item in work for group in range(row_groups(item[2], problems))]
+    size = sum(path.stat().st_size for *_, path in work)
+    return [item for found in mapped(look, pieces, size) for item in found], problems
+
+
+def files_in(build, room, dataset):
+    """The Parquet files of a dataset in a room of data/."""
+    if room != "ingested":
+        return [file_of(build, f"data/{room}/{dataset}.parquet")]
+    folder = Path("data/ingested", dataset)
+    if build.rev is None and folder.is_dir():
+        return sorted(folder.rglob("*.parquet"))
+    if folder.as_posix() not in build.outs:
+        return [file_of(build, folder)]  # which says what is missing
+    return [file_of(build, path) for path in sorted(files_of(build, folder.as_posix()))]
+
+
+def row_groups(path, problems):
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    from commands._found import unreadable
+
+    try:
+        return pq.read_metadata(path).num_row_groups
+    except (pa.ArrowException, OSError) as error:
+        problems.append(unreadable(path, error))
+        return 0
+
+
+def held_in(piece, entries, kinds, least):
+    """[(Record, entry, why)] of one row group."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    from stages._sketches import Known, recognised
+    from stages._tables import COLUMNS
+
+    room, dataset, path, group = piece
+    file, kind, found = pq.ParquetFile(path), kinds[dataset], []
+    known, ids = Known(entries), {entry.id: entry for entry in entries}
+    first = sum(file.metadata.row_group(before).num_rows for before in range(group))
+    rejects = "raw" in file.schema_arrow.names
+    columns = ["id", "source", "line", *(["raw"] if rejects else COLUMNS[kind])]
+    for batch in file.iter_batches(8192, row_groups=[group], columns=columns):
+        table, numbers = batch_table(batch, kind) if rejects else (pa.Table.from_batches([batch]), range(len(batch)))
+        seen = {numbers[row]: why for row, why in recognised(table, kind, known, least).items()}
+        if rejects:
+            raws = enumerate(batch["raw"].to_pylist())
+            unread = {row: (ids[name], "by id") for row, raw in raws if raw and (name := _forgotten.raw_id(raw)) in ids}
+            seen |= unread
+        origins = batch.select(["id", "source", "line"]).to_pylist() if seen else []
+        for row, (entry, why) in sorted(seen.items()):
+            found.append((Record(room, dataset, first + row, *origins[row].values()), entry, why))
+        first += len(batch)
+    return found
+
+
+def batch_table(batch, kind):
+    """(rows, their numbers in the batch) of the rejects that were rows, and of which the text is kept."""
+    import pyarrow as pa
+
+    from stages._tables import COLUMNS, to_table
+
+    rejects = batch.select(["id", "raw"]).to_pylist()
+    numbers = [number for number, reject in enumerate(rejects) if reject["id"] and reject["raw"]]
+    rows = [json.loads(rejects[number]["raw"]) | {"id": rejects[number]["id"]} for number in numbers]
+    return to_table(rows, pa.schema(COLUMNS[kind] | {"id": pa.string()})), numbers
+
+
+# -- what earlier builds left -------------------------------------------------------------------------------------
+
+
+@dataclass
+class Old:
+    """held: {path in the project: {md5}} of objects that the present build does not use. size: their bytes."""
+
+    held: dict
+    size: int
+    searched: int
+    commits: int
+    runs: int
+    left_out: int
+
+
+def old_objects(build, ids):
+    """The objects of the cache with one of the ids in them, or trained on such rows, that the present build does not use.
+
+    Searched are the objects that past versions of dvc.lock and the run cache name.
+    """
+    stages, commits, runs = past_stages()
+    present = {
+        md5 for path, entry in build.outs.items() for md5 in [entry["md5"], *(listed(entry["md5"]) or {}).values()]
+    }
+    files = {}
+    for stage in stages:
+        for out in stage.get("outs") or []:
+            for path, md5 in objects_in(out):
+                if is_table(path):
+                    files.setdefault(md5, path)
+    there = [md5 for md5 in files if object_of(md5).is_file()]
+    held = {md5: files[md5] for md5 in there[:MOST_OBJECTS] if holds_any(object_of(md5), ids)}
+    held |= trained_on(stages, set(held))
+    old = {}
+    for md5, path in held.items():
+        if md5 not in present and object_of(md5).exists():
+            old.setdefault(path, set()).add(md5)
+    size = sum(size_of(md5) for found in old.values() for md5 in found)
+    return Old(old, size, min(len(there), MOST_OBJECTS), commits, runs, max(0, len(there) - MOST_OBJECTS))
+
+
+def past_stages():
+    """(stages, commits, runs): what dvc.lock of earlier commits and the run cache say of outputs and their inputs."""
+    import yaml
+
+    from commands._build import yaml_1_2
+
+    stages = []
+    commits = (git("log", f"-{MOST_COMMITS}", "--all", "--format=%H", "--", "dvc.lock") or b"").decode().split()
+    for commit in [None, *commits]:
+        try:
+            stages += lock_of(commit).values()
+        except Problems:
+            continue  # a commit whose lock does not parse, or was deleted, names no objects
+    runs = sorted((cache_folder().parents[1] / "runs").glob("*/*/*"))[:MOST_RUNS]
+    for run in runs:
+        try:
+            found = yaml.load(run.read_text(encoding="utf-8"), Loader=yaml_1_2())
+        except (yaml.YAMLError, OSError, UnicodeDecodeError):
+            continue
+        stages += [found] if isinstance(found, dict) else []
+    return stages, len(commits), len(runs)
+
+
+def objects_in(out):
+    """(path, md5) of every file of an output, as far as the cache has its list."""
+    md5 = out.get("md5") or ""
+    if not md5.endswith(".dir"):
+        return [(out["path"], md5)] if md5 else []
+    return [(f"{out['path']}/{relative}", found) for relative, found in (listed(md5) or {}).items()]
+
+
+def is_table(path):
+    return path.endswith(".parquet") and path.startswith(("data/", "scores/"))
+
+
+def holds_any(path, ids):
+    """True where a table has a row with one of the ids and its text, or a reject whose raw text has one as its hash."""
+    import duckdb
+
+    database = connect()
+    try:
+        names = [
+            row[0] for row in database.execute("DESCRIBE FROM read_parquet($path)", {"path": str(path)}).fetchall()
+        ]
+        where = "(id IN $ids AND raw IS NOT NULL) OR sha256(raw) IN $ids" if "raw" in names else "id IN $ids"
+        query = f"SELECT 1 FROM read_parquet($path) WHERE {where} LIMIT 1"
+        return "id" in names and bool(database.execute(query, {"path": str(path), "ids": list(ids)}).fetchall())
+    except duckdb.Error:
+        return False
+
+
+def trained_on(stages, rows):
+    """{md5: path} of the models that were trained on such rows, or from such a model; of their curves as well."""
+    found, more = {}, True
+    while more:
+        more = {}
+        for stage in stages:
+            trains = " train " in f"{stage.get('cmd', '')} "
+            deps = {dep.get("md5") for dep in stage.get("deps") or []}
+            if trains and deps & (rows | set(found)):
+                more |= {
+                    out["md5"]: out["path"]
+                    for out in stage.get("outs") or []
+                    if out.get("md5") and out["md5"] not in found
+                }
+        found |= more
+    return found
+
+
+def size_of(md5):
+    """Bytes of an object; of a folder, of what its list names."""
+    names = [md5, *(listed(md5) or {}).values()] if md5.endswith(".dir") else [md5]
+    return sum(object_of(name).stat().st_size for name in names if object_of(name).is_file())

@@ -1,0 +1,303 @@
+"""Records of a build, found in its tables: by id, by `file:line`, by text, or by what is nearly the same text.
+
+    found = look(build, "5f0e31", start)          # Found(by="id", records=[Record(...)], total=1, problems=[])
+
+train, eval and rejected hold every record of a dataset, so that these three answer for all. DuckDB reads the columns that
+a question needs; the texts of the few records that are shown are read afterwards, by row number.
+"""
+
+import json
+import re
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+
+from commands._build import SIDES, tables
+from validators._problems import Problem, Problems, did_you_mean
+
+ROOMS = (*SIDES, "rejected")
+SHOWN, MEMORY = 20, "600MB"
+LEAST_DIGITS = 6
+# a saying that a reject names: `duplicate of <id> (file:line)`, `93% like <id> (...)`, `contradicts <id> (...)`
+OTHER = re.compile(r"(?:duplicate of|like|contradicts) ([0-9a-f]{64}) \(")
+
+
+@dataclass
+class Record:
+    """Where one row, or one record that became none, stands in a build. row: its number in the table of its room."""
+
+    room: str
+    dataset: str
+    row: int
+    id: str | None
+    source: str
+    line: int
+    stage: str | None = None
+    check: str | None = None
+    detail: str | None = None
+    exact: bool = True
+    likeness: float | None = None
+    content: dict | str | None = field(default=None, repr=False)
+
+    @property
+    def place(self):
+        return f"{self.source}:{self.line}"
+
+
+@dataclass
+class Found:
+    """by: `id`, `line`, `text` or `likeness`. total: of all records found; `records` are the first of them."""
+
+    by: str
+    records: list
+    total: int
+    problems: list
+
+
+def look(build, what, start, limit=SHOWN, near=None, as_text=False):
+    """The records that WHAT means. near: the least similarity, for near-duplicates of a text or of the record that WHAT is.
+
+    Raises Problems where nothing is found, with what was meant perhaps.
+    """
+    if not what.strip():
+        raise Problems([nothing("WHAT is empty", "an id, FILE:LINE or a text")])
+    paths, problems = tables(build, *ROOMS)
+    if not paths:
+        raise Problems(problems)
+    database = connect()
+    by, found = "text", None
+    if not as_text and (place := place_of(build, what, start)):
+        by, found = "line", at_line(database, build, paths, problems, *place)
+    elif not as_text and re.fullmatch(f"[0-9a-f]{{{LEAST_DIGITS},64}}", what):
+        by, found = "id", by_id(database, paths, problems, what)
+        if not found and len(what) == 64:
+            raise Problems([nothing("no record has this id", "an id of train, eval or rejected"), *problems])
+    if near is not None:
+        from commands._alike import alike
+
+        text = what if not found else None
+        by, found = "likeness", alike(database, build, paths, problems, text, found or [], near)
+    elif not found:
+        by, found = "text", by_text(database, build, paths, problems, what)
+    if not found:
+        raise Problems([nothing(*nothing_like(what, near, as_text)), *problems])
+    found.sort(key=lambda r: (-(r.likeness or 0), list(build.datasets).index(r.dataset), r.source, r.line, r.room))
+    shown = found[: limit or None]
+    read_contents(build, paths, shown)
+    return Found(by, shown, len(found), problems)
+
+
+@cache
+def connect():
+    import duckdb
+
+    database = duckdb.connect()
+    database.execute(f"SET memory_limit = '{MEMORY}'; SET enable_progress_bar = false")
+    return database
+
+
+def nothing(found, expected="", hint=""):
+    return Problem("tilth trace", found, expected, hint)
+
+
+def nothing_like(what, near, as_text):
+    if near is not None:
+        return (
+            f"no record is at least {near:.0%} like it",
+            "",
+            "without --near, a part of a text finds the records that hold it",
+        )
+    hint = "--near finds what is almost the same; a record of a raw file is found by file:line"
+    if not as_text and re.fullmatch(r"[0-9a-f]+", what) and len(what) < LEAST_DIGITS:
+        hint = f"an id needs at least {LEAST_DIGITS} digits"
+    return "no record holds this text, and none has this id", "", hint
+
+
+# -- one question, every table ------------------------------------------------------------------------------------
+
+
+def ask(database, path, problems, columns, where, given):
+    """Rows of a Parquet file as tuples; a file that cannot be read becomes a problem."""
+    import duckdb
+
+    query = f"SELECT {columns} FROM read_parquet($path, file_row_number = true) WHERE {where}"
+    try:
+        return database.execute(query, {"path": str(path)} | given).fetchall()
+    except duckdb.Error as error:
+        problems.append(unreadable(path, error))
+        return []
+
+
+def unreadable(path, error):
+    said = str(error).splitlines()[0]
+    return Problem(str(path), f"cannot be read: {said}", "Parquet", "dvc checkout, or dvc repro; the rest is answered")
+
+
+def columns_of(room):
+    more = '"stage", "check", detail' if room == "rejected" else "NULL, NULL, NULL"
+    return f"file_row_number, id, source, line, {more}"
+
+
+def by_id(database, paths, problems, prefix):
+    """Every record whose id begins so. Raises Problems where that is more than one id."""
+    where = "id = $id" if len(prefix) == 64 else "starts_with(id, $id)"
+    found = [
+        Record(*key, *row)
+        for key, path in paths.items()
+        for row in ask(database, path, problems, columns_of(key[0]), where, {"id": prefix})
+    ]
+    ids = sorted({record.id for record in found})
+    if len(ids) > 1:
+        hint = "more digits of " + ", ".join(name[: len(prefix) + 6] + "…" for name in ids[:5])
+        raise Problems([nothing(f"{len(ids):,} ids begin with {prefix}", "one", hint)])
+    return found
+
+
+def with_ids(build, ids):
+    """{id: [Record]} of the rows with some ids, wherever they stand."""
+    paths, problems = tables(build, *ROOMS)
+    database, found = connect(), {name: [] for name in ids}
+    for key, path in paths.items():
+        for row in ask(database, path, problems, columns_of(key[0]), "id IN $ids", {"ids": list(ids)}) if ids else ():
+            found[row[1]].append(Record(*key, *row))
+    return found
+
+
+# -- file:line ----------------------------------------------------------------------------------------------------
+
+
+def place_of(build, what, start):
+    """(file, line) as the tables write it, or None where WHAT does not look like one."""
+    match = re.fullmatch(r"(\S(?:.*\S)?):(\d+)", what)
+    if not match or "\n" in what:
+        return None
+    name, line = match[1], int(match[2])
+    for path in (Path(name), Path(start or ".", name)):
+        if path.is_file():
+            root = Path.cwd().resolve()
+            whole = path.absolute() if path.is_symlink() else path.resolve()
+            return (whole.relative_to(root).as_posix() if whole.is_relative_to(root) else name), line
+    raw = [str(dataset.get("raw", "")).rstrip("/") for dataset in build.datasets.values()]
+    known = any(name == folder or name.startswith(folder + "/") for folder in raw)
+    looks_like = re.search(r"\.(jsonl?|ndjson|csv|tsv|parquet|txt)(\.gz|\.zst)?$", name) or re.fullmatch(
+        r"[^\s/]+(/[^\s/]+)+", name
+    )
+    return (name, line) if known or looks_like else None
+
+
+def at_line(database, build, paths, problems, source, line):
+    """The records of a line of a raw file. Raises Problems that say why there is none."""
+    given = {"source": source, "line": line}
+    found = [
+        Record(*key, *row)
+        for key, path in paths.items()
+        for row in ask(database, path, problems, columns_of(key[0]), "source = $source AND line = $line", given)
+    ]
+    if found:
+        return found
+    last = {}
+    for path in paths.values():
+        for name, end in database.execute(
+            "SELECT source, max(line) FROM read_parquet($path) GROUP BY source", {"path": str(path)}
+        ).fetchall():
+            last[name] = max(end, last.get(name, 0))
+    where = f"{source}:{line}"
+    if source in last:
+        beyond = f"is beyond the end: the last record is at {last[source]:,}"
+        blank = "has no record: the line is blank, or inside of a record of several lines"
+        hint = "dvc repro, if the raw file has changed since"
+        raise Problems([Problem(where, beyond if line > last[source] else blank, "", hint), *problems])
+    if not last:
+        raise Problems(problems)
+    near = nearest_file(source, last)
+    if Path(source).is_file():
+        hint = near or f"dvc repro builds what params.yaml names; tilth inspect {source} says what the file is"
+        raise Problems([Problem(where, "the file is in no dataset that was built", "", hint), *problems])
+    raise Problems(
+        [Problem(where, "there is no such raw file", "", near or "the raw files: " + listing(last)), *problems]
+    )
+
+
+def nearest_file(source, known):
+    """`did you mean 'data/raw/chat/chatml.jsonl'?`, or nothing."""
+    same = [name for name in known if Path(name).name == Path(source).name]
+    hint = did_you_mean(same[0], same) if same else did_you_mean(source, known)
+    return hint if hint.startswith("did") else ""
+
+
+def listing(names, most=8):
+    names = sorted(names)
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
+
+
+def rows_of_line(database, build, places):
+    """Every row that was made of some raw records: (dataset, source, line) of each."""
+    paths, problems, found = *tables(build, *ROOMS), []
+    for dataset, source, line in sorted(places):
+        given = {"source": source, "line": line}
+        for key, path in paths.items():
+            if key[1] == dataset:
+                where = "source = $source AND line = $line"
+                found += [Record(*key, *row) for row in ask(database, path, problems, columns_of(key[0]), where, given)]
+    return found
+
+
+# -- text ---------------------------------------------------------------------------------------------------------
+
+
+def by_text(database, build, paths, problems, text):
+    """Every record that says just this in a turn; where there is none, those in which it stands."""
+    escaped = json.dumps(text, ensure_ascii=False)[1:-1]
+    given = {"text": text, "escaped": escaped, "quoted": f'"{escaped}"', "ascii": json.dumps(text)[1:-1]}
+    found = []
+    for key, path in paths.items():
+        holds, exact = conditions(key[0], build.datasets[key[1]]["kind"])
+        used = {name: value for name, value in given.items() if f"${name}" in holds + exact}
+        for *row, whole in ask(database, path, problems, f"{columns_of(key[0])}, {exact}", holds, used):
+            found.append(Record(*key, *row, exact=bool(whole)))
+    return [record for record in found if record.exact] or found
+
+
+def conditions(room, kind):
+    """(holds, exact): SQL of whether a row holds $text, and whether one of its turns is just that."""
+    from stages._tables import COLUMNS, MESSAGES
+
+    if room == "rejected":
+        return "contains(raw, $escaped) OR contains(raw, $ascii) OR contains(raw, $text)", "contains(raw, $quoted)"
+    holds, exact = [], []
+    for name, column in COLUMNS[kind].items():
+        if column == MESSAGES:
+            inside = "contains(m.content, $text) OR contains(m.tool_calls::VARCHAR, $escaped)"
+            holds.append(f"len(list_filter({name}, lambda m: {inside})) > 0")
+            exact.append(f"list_contains(list_transform({name}, lambda m: m.content), $text)")
+        elif name != "label":
+            holds.append(f"contains({name}::VARCHAR, ${'text' if name == 'ground_truth' else 'escaped'})")
+            exact.append(f"coalesce({name}::VARCHAR = $text, false)")
+    return " OR ".join(holds), " OR ".join(exact)
+
+
+# -- content ------------------------------------------------------------------------------------------------------
+
+
+def read_contents(build, paths, records):
+    """Give the records their content: a row of its kind, or the raw text of a reject. paths: of tables, or None."""
+    from stages._tables import COLUMNS
+
+    paths = tables(build, *ROOMS)[0] if paths is None else paths
+
+    tables_used = {(record.room, record.dataset) for record in records}
+    database = connect()
+    for key in tables_used:
+        names = ["raw"] if key[0] == "rejected" else list(COLUMNS[build.datasets[key[1]]["kind"]])
+        here = [record for record in records if (record.room, record.dataset) == key]
+        rows = {record.row for record in here}
+        columns = ", ".join(["file_row_number", *names])
+        answer = {
+            first: rest
+            for first, *rest in ask(
+                database, paths[key], [], columns, "file_row_number IN $rows", {"rows": sorted(rows)}
+            )
+        }
+        for record in here:
+            values = dict(zip(names, answer.get(record.row, [None] * len(names)), strict=True))
+            record.content = values["raw"] if key[0] == "rejected" else values

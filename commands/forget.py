@@ -1,0 +1,302 @@
+"""`tilth forget`: a request to delete a record, written down without its text, and what is to be done about it.
+
+data/train/, data/eval/, data/rejected/ -> lines of data/forgotten.jsonl, which ingest and curate obey
+"""
+
+from typing import Annotated
+
+import typer
+
+What = Annotated[
+    str | None,
+    typer.Argument(
+        help="An id or its first digits, FILE:LINE, or a text. Left out: what is forgotten, and what still holds it."
+    ),
+]
+Reason = Annotated[str | None, typer.Option(help="Why: a request's number, not what the record says.")]
+Near = Annotated[bool, typer.Option("--near", help="What is almost the same as WHAT, by the measure of curate.")]
+AsText = Annotated[bool, typer.Option("--text", help="WHAT is a text, whatever it looks like.")]
+Yes = Annotated[bool, typer.Option("--yes", help="Do not ask.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Show what would be forgotten, and write nothing.")]
+MOST = 1_000
+
+
+def main(
+    context: typer.Context,
+    what: What = None,
+    reason: Reason = None,
+    near: Near = False,
+    as_text: AsText = False,
+    yes: Yes = False,
+    dry_run: DryRun = False,
+):
+    """Forget a record: no build will hold it again. Without WHAT, tell what still holds forgotten records."""
+    from commands._build import at
+    from stages._forgotten import read
+
+    before = read()
+    build = at()
+    if what is None:
+        tell(build, before)
+        return
+    stop_at_bad_reason(reason, what, dry_run)
+    records = matching(build, what, context.obj, near, as_text)
+    entries, found = to_be_forgotten(build, records, before, reason or "-")
+    show(build, found, before)
+    if not entries:
+        print("\nall of it is in data/forgotten.jsonl already")
+    elif dry_run:
+        print(f"\n--dry-run: {len(entries)} lines for data/forgotten.jsonl, not written")
+    else:
+        confirm(yes, len(entries))
+        write(entries)
+        next_steps(build, found, len(entries))
+
+
+def stop_at_bad_reason(reason, what, dry_run):
+    """Raise Problems where there is no reason, or one that says what is to be forgotten."""
+    from validators._problems import Problem, Problems
+
+    hint = '--reason "request 17 of the privacy office"'
+    if not dry_run and not (reason or "").strip():
+        raise Problems([Problem("tilth forget", "no reason is given", "--reason", hint)])
+    if reason and len(what) > 3 and what.casefold() in reason.casefold():
+        found = "the reason holds what is to be forgotten, and is kept for ever"
+        raise Problems([Problem("tilth forget --reason", found, "the number of a request", hint)])
+
+
+def confirm(yes, count):
+    """Ask, where somebody is there to answer. Raises Problems where the answer is no."""
+    import sys
+
+    from validators._problems import Problem, Problems
+
+    if yes:
+        return
+    if not sys.stdin.isatty():
+        raise Problems(
+            [Problem("tilth forget", "nobody is there to confirm", "--yes", "--dry-run shows, --yes writes")]
+        )
+    if not typer.confirm(f"\nWrite {count} lines to data/forgotten.jsonl?"):
+        raise Problems([Problem("tilth forget", "not confirmed: nothing is written")])
+
+
+# -- what is meant ------------------------------------------------------------------------------------------------
+
+
+def matching(build, what, start, near, as_text):
+    """The records that WHAT means, with their text. Raises Problems where they are too many to be meant."""
+    from commands._forgotten import threshold
+    from commands._found import connect, look, read_contents, rows_of_line
+    from validators._problems import Problem, Problems
+
+    found = look(build, what, start, MOST, threshold(build) if near else None, as_text)
+    if found.problems:
+        # what cannot be read may hold it too
+        raise Problems(found.problems)
+    if found.total > MOST:
+        what = f"{found.total:,} records hold this"
+        raise Problems([Problem("tilth forget", what, f"at most {MOST:,} at a time", "a longer text, or ids")])
+    # a pair may have become two rows: a record is left out whole
+    twins = rows_of_line(connect(), build, {(r.dataset, r.source, r.line) for r in found.records})
+    known = {(r.room, r.dataset, r.row) for r in found.records}
+    twins = [record for record in twins if (record.room, record.dataset, record.row) not in known]
+    read_contents(build, None, twins)
+    return found.records + twins
+
+
+def to_be_forgotten(build, records, before, reason):
+    """(new lines of the list, [(Record, why)] of all rows concerned): the records, and the rows that say the same elsewhere."""
+    from commands._forgotten import held_by
+    from commands._found import ROOMS, read_contents
+
+    listed = {entry.id: entry for entry in before}
+    meant = {}
+    for record in records:
+        if record.id or record.content:
+            entry = entry_for(build, record, reason)
+            meant.setdefault(entry.id, entry)
+    found = {(r.room, r.dataset, r.row): (r, "already forgotten" if r.content is None else "meant") for r in records}
+    held, _ = held_by(build, list(meant.values()), ROOMS) if meant else ([], [])
+    others = [
+        (record, entry, why) for record, entry, why in held if (record.room, record.dataset, record.row) not in found
+    ]
+    read_contents(build, None, [record for record, _, _ in others])
+    for record, entry, why in others:
+        found[record.room, record.dataset, record.row] = (
+            record,
+            f"{why}: like {entry.id[:12]}…" if why != "by id" else why,
+        )
+        if record.id and record.id not in meant:
+            # its id keeps it out of ingest; without a sketch of its own, what is like it and not like the first is kept
+            meant[record.id] = entry_for(build, record, reason, sketch=False)
+    return [entry for entry in meant.values() if entry.id not in listed], list(found.values())
+
+
+def entry_for(build, record, reason, sketch=True):
+    """The line of the list for a record."""
+    import json
+
+    import pyarrow as pa
+
+    from stages._forgotten import Forgotten, raw_id
+    from stages._sketches import hashes_of
+    from stages._tables import COLUMNS, to_table
+
+    kind = build.datasets[record.dataset]["kind"]
+    if not record.id:
+        return Forgotten(raw_id(record.content), "raw", (), (), reason)
+    if record.content is None:  # curate turned it away, as it says what a forgotten one said; ingest still has it
+        return Forgotten(record.id, kind, (), (), reason)
+    row = record.content if isinstance(record.content, dict) else json.loads(record.content)
+    ((texts, sketches),) = hashes_of(to_table([row], pa.schema(COLUMNS[kind])), kind)
+    return Forgotten(record.id, kind, tuple(texts), tuple(sketches) if sketch else (), reason)
+
+
+# -- written and shown --------------------------------------------------------------------------------------------
+
+
+def write(entries):
+    """Add lines to the list, all or none."""
+    import os
+
+    from stages._forgotten import FILE, written
+
+    FILE.parent.mkdir(exist_ok=True)
+    text = FILE.read_text(encoding="utf-8") if FILE.exists() else ""
+    text += "\n" * (text != "" and not text.endswith("\n"))
+    partial = FILE.with_name(FILE.name + ".partial")
+    partial.write_text(text + "".join(map(written, entries)), encoding="utf-8")
+    os.replace(partial, FILE)
+
+
+def show(build, found, before):
+    """Print the rows concerned, and the datasets and models that hold them."""
+    from commands._build import models_of
+    from stages._tables import shown
+
+    print(f"{len(found):,} record{'s' * (len(found) != 1)}:")
+    for record, why in found:
+        name = (record.id or "no id")[:12] + "…" * bool(record.id)
+        print(f"  {shown(record.place, 200)}  {record.dataset}, {record.room}, {name}  {why}")
+    datasets = [name for name in build.datasets if any(record.dataset == name for record, _ in found)]
+    trained = {record.dataset for record, _ in found if record.room == "train"}
+    models = [step for step in build.steps if any(step in models_of(build, name) for name in trained)]
+    print(f"\ndatasets that hold them: {', '.join(datasets)}")
+    print(f"models trained on them: {', '.join(models) or 'none'}")
+
+
+def next_steps(build, found, count):
+    """Print what is left to do, as commands."""
+    print(
+        f"\n{count} lines written to data/forgotten.jsonl. Raw data is yours, and is never written to; to take them out:"
+    )
+    for command in raw_commands([record for record, _ in found]):
+        print(f"  {command}")
+    print("then:")
+    for command, why in (
+        ("git add -A data && git commit -m 'forget: ...'", ""),
+        ("dvc repro", "builds without them; every model above is trained anew"),
+        ("tilth verify", "proves that nothing that is built holds them"),
+        ("tilth forget", "lists what the cache and git still hold, with the commands that remove it"),
+    ):
+        print(f"  {command:<50}{why}".rstrip())
+
+
+def raw_commands(records):
+    """The commands that take records out of the raw files; a line is emptied, so that all others keep their numbers."""
+    from pathlib import Path
+
+    from stages._containers import container, described
+    from validators._problems import Problems
+
+    lines = {}
+    for record in records:
+        lines.setdefault(record.source, set()).add(record.line)
+    for source, numbers in sorted(lines.items()):
+        if not Path(source).is_file():
+            continue
+        try:
+            kind = container(Path(source))
+        except Problems:
+            continue
+        if kind == "jsonl":
+            edits = "; ".join(f"{line}s/.*//" for line in sorted(numbers))
+            yield f"sed -i {quoted(edits)} {quoted(source)}"
+        else:
+            yield f"# {described(kind)}: take out record {', '.join(map(str, sorted(numbers)))} of {quoted(source)} by hand"
+        tracked = [folder for folder in (Path(source), *Path(source).parents) if Path(f"{folder}.dvc").is_file()]
+        yield from (f"dvc add {quoted(str(folder))}" for folder in tracked)
+
+
+def quoted(text):
+    import shlex
+
+    from stages._tables import shown
+
+    return shlex.quote(shown(text, 2000))
+
+
+# -- what still holds them ----------------------------------------------------------------------------------------
+
+
+def tell(build, entries):
+    """Print the list, what is built and still holds some of it, and what the cache, remotes and git still hold."""
+    from commands._forgotten import breaks, old_objects
+    from stages._tables import shown
+
+    if not entries:
+        print("data/forgotten.jsonl is empty: nothing is forgotten")
+        return
+    for entry in entries:
+        print(f"{entry.id[:12]}…  {entry.kind:<10}  {shown(entry.reason, 100)}")
+    faults = breaks(build)
+    print(f"\nwhat is built: {f'{len(faults)} places may hold them' if faults else 'nothing holds them'}")
+    for problem in faults:
+        print("\n".join(f"  {shown(line, 400)}" for line in str(problem).splitlines()))
+    tell_raw(build)
+    old = old_objects(build, [entry.id for entry in entries])
+    many = f"{sum(map(len, old.held.values())):,} objects, {old.size / 1e6:,.1f} MB" if old.held else "none hold them"
+    print(f"\nobjects of earlier builds in the cache: {many}")
+    for path, versions in sorted(old.held.items()):
+        print(f"  {shown(path, 200)}: {', '.join(sorted(md5[:10] for md5 in versions))}")
+    left = f"; {old.left_out:,} objects were left out" if old.left_out else ""
+    print(
+        f"searched: {old.searched:,} tables, named by {old.commits:,} commits of dvc.lock and {old.runs:,} cached runs{left}"
+    )
+    if old.held:
+        print("to remove them, and with them all that only earlier builds used:")
+    for command in removing(build) if old.held else ():
+        print(f"  {command}")
+
+
+def tell_raw(build):
+    """Print the raw records that are still there and are left out of every build, and the files of git's history."""
+    from commands._build import git, tables
+    from commands._found import Record, ask, connect
+
+    records, paths = [], tables(build, "rejected")[0]
+    for (_, dataset), path in paths.items():
+        where = "\"check\" IN ('ingest.forgotten', 'curate.forgotten')"
+        rows = ask(connect(), path, [], "file_row_number, id, source, line", where, {})
+        records += [Record("rejected", dataset, *row) for row in rows]
+    if records:
+        print(
+            f"\nraw data still has {len({record.place for record in records}):,} of them, which every build leaves out:"
+        )
+        print("\n".join(f"  {command}" for command in raw_commands(records)))
+    kept = sorted(
+        {record.source for record in records if git("ls-files", "--error-unmatch", record.source) is not None}
+    )
+    if kept or not records:
+        print("\nhistory of git: whatever raw data was committed stays in it, and in every clone")
+        print("  git filter-repo rewrites it; every clone must then be made anew: that is for you to decide")
+
+
+def removing(build):
+    """The commands that remove what only earlier builds used, from the cache and from each remote."""
+    from dvc.config import Config
+
+    yield "dvc gc --workspace"
+    for remote in Config(validate=False).get("remote") or {}:
+        yield f"dvc gc --workspace --cloud --remote {quoted(remote)}"

@@ -1,0 +1,214 @@
+"""`tilth trace`: where a record went, from its line in a raw file to the models that saw it.
+
+dvc.lock, data/train/, data/eval/, data/rejected/, models/<step>/made_of.json, scores/ -> one account for each record
+"""
+
+from typing import Annotated
+
+import typer
+
+What = Annotated[str, typer.Argument(help="An id or its first digits, FILE:LINE of a raw file, or a text.")]
+Near = Annotated[bool, typer.Option("--near", help="What is almost the same, by the measure of curate.")]
+AsText = Annotated[bool, typer.Option("--text", help="WHAT is a text, whatever it looks like.")]
+Rev = Annotated[str | None, typer.Option(help="A commit, branch or tag; the working tree if left out.")]
+Limit = Annotated[int, typer.Option(min=0, help="How many records are shown at most; 0 for all.")]
+Json = Annotated[bool, typer.Option("--json", help="As JSON, for scripts.")]
+LIKENESS = 0.8
+
+
+def main(
+    context: typer.Context,
+    what: What,
+    near: Near = False,
+    as_text: AsText = False,
+    rev: Rev = None,
+    limit: Limit = 20,
+    as_json: Json = False,
+):
+    """Find a record in the raw files, and tell what became of it, up to the models that trained on it."""
+    from commands._build import at
+    from commands._found import look
+
+    build = at(rev)
+    least = ((build.params.get("curate") or {}).get("near_duplicates") or LIKENESS) if near else None
+    found = look(build, what, context.obj, limit, least, as_text)
+    accounts, problems = accounts_of(build, found.records)
+    problems += found.problems
+    if as_json:
+        import json
+
+        told = {"what": what, "by": found.by, "rev": build.rev, "total": found.total, "records": accounts}
+        print(json.dumps(told | {"problems": [str(problem) for problem in problems]}, indent=2))
+    else:
+        show(found, accounts, problems)
+
+
+# -- what became of each record -----------------------------------------------------------------------------------
+
+
+def accounts_of(build, records):
+    """(what became of each record, as plain data; problems of what could not be read)."""
+    from commands._found import OTHER, with_ids
+    from commands._seen import scores_of, trained_models
+
+    named = {match[1] for record in records if (match := OTHER.search(record.detail or ""))}
+    standing = with_ids(build, {record.id for record in records if record.id} | named)
+    problems, models = [], trained_models(build)
+    scores = scores_of(build, {record.id for record in records if record.room == "eval"}, problems)
+    return [account(build, record, standing, models, scores) for record in records], problems
+
+
+def account(build, record, standing, models, scores):
+    """What became of one record."""
+    from commands._seen import seen_by
+
+    stayed = row_that_stayed(record, standing)
+    side = None if record.room == "rejected" else record.room
+    return {
+        "source": record.source,
+        "line": record.line,
+        "dataset": record.dataset,
+        "kind": build.datasets[record.dataset]["kind"],
+        "id": record.id,
+        "side": side,
+        "stages": stages_of(record, build.datasets[record.dataset]["kind"]),
+        "check": record.check,
+        "detail": record.detail,
+        "likeness": record.likeness,
+        "stayed": stayed and {"id": stayed.id, "source": stayed.source, "line": stayed.line, "side": stayed.room},
+        "models": [seen for step in build.steps for seen in seen_by(build, step, record, stayed, models)],
+        "scores": scores.get((record.dataset, record.id), {}) if side == "eval" else None,
+        "content": record.content,
+    }
+
+
+def stages_of(record, kind):
+    """{stage: outcome} of the data stages, up to the one that turned the record away."""
+    outcome = {"ingest": "a row", "validate": "passed", "curate": record.room}
+    if record.stage is None:
+        return outcome
+    names = list(outcome)
+    before = {name: outcome[name] for name in names[: names.index(record.stage)]}
+    return before | {record.stage: f"rejected by {record.check}"}
+
+
+def row_that_stayed(record, standing):
+    """The row in train or eval that a rejected record is a duplicate of, or like, or None."""
+    from commands._found import OTHER
+
+    seen, detail = set(), record.detail or ""
+    while (match := OTHER.search(detail)) and match[1] not in seen:
+        seen.add(match[1])
+        rows = [row for row in standing.get(match[1], []) if row.dataset == record.dataset]
+        if kept := next((row for row in rows if row.room != "rejected"), None):
+            return kept
+        detail = next((row.detail or "" for row in rows if row is not record), "")
+    return None
+
+
+# -- shown --------------------------------------------------------------------------------------------------------
+
+
+def show(found, accounts, problems):
+    """Print the accounts; what could not be read comes last, on stderr."""
+    import shutil
+    import sys
+
+    from stages._tables import shown
+
+    width = max(60, shutil.get_terminal_size((100, 24)).columns)
+    what = {"id": "with this id", "line": "of this line", "text": "", "likeness": "almost the same"}[found.by]
+    exact = found.by == "text" and found.records[0].exact
+    if found.by == "text":
+        what = "that say this in a turn" if exact else "that hold this text"
+    print(f"{found.total:,} record{'s' * (found.total != 1)} {what}\n")
+    for item in accounts:
+        print("\n".join(line for line in lines_of(item, width)) + "\n")
+    if found.total > len(accounts):
+        print(f"{found.total - len(accounts):,} more: --limit 0 shows all {found.total:,}")
+    for problem in problems:
+        print("\n".join(shown(line, 2000) for line in f"warning: {problem}".splitlines()), file=sys.stderr)
+
+
+def lines_of(item, width):
+    """The lines of one account, each at most so wide."""
+    from stages._tables import shown
+
+    alike = f"  {item['likeness']:.0%} alike" if item["likeness"] is not None else ""
+    yield f"{shown(item['source'], 400)}:{item['line']}{alike}"
+    for turn in said(item):
+        yield from entry("", shown(turn, 2 * width - 40), width)
+    yield from entry("id", item["id"] or "none: it never became a row", width)
+    yield from entry("dataset", f"{item['dataset']}, of kind {item['kind']}", width)
+    for stage, outcome in item["stages"].items():
+        yield from entry(stage, outcome, width)
+    if item["detail"]:
+        yield from entry("", shown(item["detail"], 1000), width)
+    if item["stayed"]:
+        stayed = item["stayed"]
+        yield from entry("stayed", f"{shown(stayed['source'], 400)}:{stayed['line']} in {stayed['side']}", width)
+    yield from model_lines(item, width)
+
+
+def entry(label, text, width):
+    """A label and a text that is wrapped beside it."""
+    import textwrap
+
+    lines = textwrap.wrap(text, width - 12, break_on_hyphens=False) or [""]
+    for number, line in enumerate(lines):
+        yield f"  {label if not number else '':<9} {line}".rstrip()
+
+
+def model_lines(item, width):
+    """The lines of what models have to do with a record."""
+    from commands._seen import figures
+    from stages._tables import shown
+
+    trained = [named(seen) for seen in item["models"] if seen["trained"]]
+    if trained:
+        yield from entry("models", "trained on it: " + ", ".join(trained), width)
+    elif item["side"] == "train" and not item["models"]:
+        yield from entry("models", f"none: no step trains on {item['dataset']}", width)
+    for seen in item["models"]:
+        if not seen["trained"]:
+            found = "not on this one" if seen["trained"] is False else "whether on this one is not known"
+            verdict = seen["why"] if "not trained" in seen["why"] else f"{seen['why']}; {found}"
+            yield from entry("", f"{seen['step']}: {verdict}; dvc repro", width)
+    for model, scored in (item["scores"] or {}).items():
+        yield from entry("scores" if model == next(iter(item["scores"])) else "", f"{model}: {figures(scored)}", width)
+        if scored.get("generation") is not None:
+            yield from entry("", f"  said: {shown(scored['generation'], width - 22)}", width)
+    if item["scores"] == {}:
+        yield from entry("scores", "none: evaluate takes the first max_rows eval rows by id", width)
+
+
+def named(seen):
+    """A model, and the step that it has the record from."""
+    parts = [f"through {seen['through']}" * (seen["through"] != seen["step"]), seen["why"]]
+    more = ", ".join(part for part in parts if part)
+    return seen["step"] + (f" ({more})" if more else "")
+
+
+def said(item):
+    """The turns of a record in short, one text each."""
+    import json
+
+    content = item["content"]
+    if isinstance(content, str) and item["id"]:
+        content = json.loads(content)
+    if content is None:
+        yield (
+            "its text is not kept"
+            if item["check"] and item["check"].endswith(".forgotten")
+            else "its text is not there"
+        )
+    elif isinstance(content, str):
+        yield content
+    else:
+        for name, value in content.items():
+            if isinstance(value, list):
+                mark = f"{name} " if name in ("chosen", "rejected") else ""
+                for turn in value:
+                    yield f"{mark}{turn['role']}: {turn['content'] if turn['content'] is not None else turn['tool_calls']}"
+            elif value not in (None, "{}"):
+                yield f"{name}: {value}"

@@ -1,0 +1,116 @@
+"""The records that must not come back: data/forgotten.jsonl, one JSON object a line, never their text.
+
+    {"id": "5f0e...", "kind": "sft", "texts": [], "sketches": ["30f2..."], "reason": "request 17 of the privacy office"}
+
+`tilth forget` writes the list. `ingest` leaves out what it names by id; `curate` also turns away what says the same in
+another kind of row, and what says almost the same (`stages/_sketches.py` has the hashes in `texts` and `sketches`). A
+record that could not be read has no id: its kind is `raw`, and its id is the sha256 of its raw text.
+"""
+
+import json
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from stages._tables import REJECTS, to_table
+from validators._problems import Problem, Problems
+
+FILE = Path("data/forgotten.jsonl")
+KINDS = ("sft", "preference", "kto", "grpo", "raw")
+LEFT_OUT, TURNED_AWAY = "ingest.forgotten", "curate.forgotten"
+# the digits of a text's hash, and of a sketch: 128 bins of 4 bits
+TEXT, SKETCH = 64, 128
+HINT = "git checkout data/forgotten.jsonl, or write the line anew with tilth forget"
+
+
+@dataclass(frozen=True)
+class Forgotten:
+    """One line of the list."""
+
+    id: str
+    kind: str
+    texts: tuple
+    sketches: tuple
+    reason: str
+
+
+def read(path=FILE):
+    """The list, in order; empty where there is none. Raises Problems with every line that is not of its form."""
+    if not path.is_file() or not path.stat().st_size:
+        return []
+    return parsed(path.read_text(encoding="utf-8", errors="replace"), path)
+
+
+def parsed(text, where=FILE):
+    """The list of a text. Raises Problems with every line that is not of its form."""
+    found, problems = [], []
+    for number, line in enumerate(text.split("\n"), 1):
+        if line.strip():
+            try:
+                found.append(entry_of(line))
+            except ValueError as error:
+                problems.append(Problem(f"{where}:{number}", str(error), "what tilth forget writes", HINT))
+    if problems:
+        raise Problems(problems)
+    return found
+
+
+def entry_of(line):
+    """One line of the list. Raises ValueError with what is wrong, and no part of the line."""
+    try:
+        data = json.loads(line)
+    except (ValueError, RecursionError):
+        raise ValueError("is not JSON") from None
+    if not isinstance(data, dict) or set(data) != set(Forgotten.__annotations__):
+        raise ValueError(f"has not just the keys {', '.join(Forgotten.__annotations__)}")
+    if data["kind"] not in KINDS:
+        raise ValueError("`kind` is no kind of record")
+    if not isinstance(data["reason"], str) or not data["reason"].strip():
+        raise ValueError("`reason` says nothing")
+    if not is_hex(data["id"], 64):
+        raise ValueError("`id` has not 64 hexadecimal digits")
+    for key, digits in (("texts", TEXT), ("sketches", SKETCH)):
+        if not isinstance(data[key], list) or not all(is_hex(item, digits) for item in data[key]):
+            raise ValueError(f"`{key}` is no list of hashes of {digits} hexadecimal digits")
+    return Forgotten(data["id"], data["kind"], tuple(data["texts"]), tuple(data["sketches"]), data["reason"])
+
+
+def is_hex(value, digits):
+    return isinstance(value, str) and re.fullmatch(f"[0-9a-f]{{{digits}}}", value) is not None
+
+
+def written(entry):
+    """A line of the list."""
+    return json.dumps(vars(entry), ensure_ascii=False) + "\n"
+
+
+def raw_id(raw):
+    """What stands for the id of a record that could not be read: the sha256 of its raw text."""
+    import hashlib
+
+    return hashlib.sha256((raw or "").encode(errors="backslashreplace")).hexdigest()
+
+
+# -- ingest -------------------------------------------------------------------------------------------------------
+
+
+def left_out(rows, rejects, ids):
+    """(rows, rejects) of a batch of ingest without the forgotten records: each leaves one reject, without its text.
+
+    A record of which one row is forgotten is left out whole: its other rows are made of the same text.
+    """
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    hit = rows.filter(pc.is_in(rows["id"], pa.array(sorted(ids), pa.string()))).select(["id", "source", "line"])
+    gone = {row["line"]: row for row in reversed(hit.to_pylist())}
+    others = rejects.to_pylist()
+    forgotten = [row | {"id": raw_id(row["raw"])} for row in others if raw_id(row["raw"]) in ids]
+    if not gone and not forgotten:
+        return rows, rejects
+    blank = {"stage": "ingest", "check": LEFT_OUT, "detail": "the record is in data/forgotten.jsonl", "raw": None}
+    kept = [row for row in others if raw_id(row["raw"]) not in ids]
+    kept += [{"id": row["id"], "source": row["source"], "line": row["line"]} | blank for row in forgotten]
+    kept += [row | blank for row in gone.values()]
+    stays = pc.invert(pc.is_in(rows["line"], pa.array(sorted(gone), pa.int64())))
+    return rows.filter(stays), to_table(sorted(kept, key=lambda row: row["line"]), REJECTS)

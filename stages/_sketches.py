@@ -1,0 +1,204 @@
+"""What a forgotten record said, in hashes that find it again and do not give it away.
+
+    likeness(sayings(table, "preference"), known) -> {row: (entry, 0.93)}
+
+A row says its prompt and answer: a pair says two things, the prompt with each answer; system turns are left out, as
+`system:` adds them. Of a saying of 20 or more word triples a sketch is kept: each triple falls by its hash into one of 128
+bins, and each bin keeps 4 bits of the lowest hash in it (0: the bin is empty). The share of used bins that agree estimates
+the Jaccard similarity of the triples. A guessed triple thus agrees with a bin by chance at one in fifteen, so that no
+phrase can be confirmed by itself, but the whole text can. Of a shorter saying its sha256 is kept, and only the same text
+matches, with case and white space folded.
+
+Sources: Li and König, b-bit minwise hashing (2010); Li, Owen and Zhang, One permutation hashing (2012). The hashes are
+arithmetic of this module alone, so that a list is good for ever: those of libraries differ between versions.
+"""
+
+from functools import lru_cache
+
+import numpy as np
+import polars as pl
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from stages._identity import digest, normalised
+from stages._near import SHINGLE_WORDS, shingle_hashes
+
+BINS, LEAST_TRIPLES, LIKENESS = 128, 20, 0.8
+SAID = {
+    "sft": [("messages",)],
+    "preference": [("prompt", "chosen"), ("prompt", "rejected")],
+    "kto": [("prompt", "completion")],
+    "grpo": [("prompt", "ground_truth")],
+}
+FACTOR = 0x9E3779B97F4A7C15
+INVERSE = pow(FACTOR, -1, 2**64)
+PIECE_BYTES = 2**20
+SPACE = np.isin(np.arange(256), list(b" \t\n\v\f\r\x1c\x1d\x1e\x1f"))
+
+
+# -- what a row says ----------------------------------------------------------------------------------------------
+
+
+def sayings(table, kind):
+    """What the rows of a table say, a list of one or two series of texts, (rows,) each."""
+    parts = {name: said_in(table, name) for names in SAID[kind] for name in names}
+    return [
+        pl.DataFrame([parts[name].alias(name) for name in names])
+        .select(pl.concat_str(pl.all(), separator=" ").alias("said"))
+        .to_series()
+        for names in SAID[kind]
+    ]
+
+
+def said_in(table, name):
+    """The text of a column, of messages without their system turns, (rows,) strings."""
+    column = table[name].combine_chunks()
+    if pa.types.is_string(column.type):
+        return pl.from_arrow(column).fill_null("")
+    turns = pc.list_flatten(column)
+    spoken = pl.DataFrame(
+        {
+            "row": pc.list_parent_indices(column).to_numpy(),
+            "role": pl.from_arrow(pc.struct_field(turns, "role")),
+            "text": pl.from_arrow(pc.struct_field(turns, "content")),
+        }
+    ).filter(pl.col("role") != "system")
+    joined = spoken.group_by("row").agg(pl.col("text").str.join(" "))
+    rows = pl.DataFrame({"row": np.arange(len(column))}, schema={"row": joined.schema["row"]})
+    return rows.join(joined, on="row", how="left", maintain_order="left")["text"].fill_null("")
+
+
+# -- hashes of what is said ---------------------------------------------------------------------------------------
+
+
+def sketches(said):
+    """(rows, BINS) integers of 0 to 15, and the number of word triples of each text, (rows,)."""
+    found, counts = np.zeros((len(said), BINS), np.uint8), np.zeros(len(said), np.int64)
+    for first, last in pieces(said):
+        words, lengths = word_hashes(said[first:last])
+        triples, offsets = shingle_hashes(words, lengths)
+        counts[first:last] = np.where(lengths >= SHINGLE_WORDS, np.diff(offsets), 0)
+        triples = mixed(triples)
+        row = np.repeat(np.arange(last - first), np.diff(offsets))
+        lowest = np.full((last - first) * BINS, 2**64 - 1, np.uint64)
+        np.minimum.at(lowest, row * BINS + (triples >> np.uint64(57)).astype(np.int64), triples << np.uint64(7))
+        kept = (mixed(lowest) % np.uint64(15)).astype(np.uint8) + np.uint8(1)
+        found[first:last] = np.where(lowest == 2**64 - 1, np.uint8(0), kept).reshape(-1, BINS)
+    return found, counts
+
+
+def pieces(said):
+    """(first, last) of runs of texts of about a megabyte, which is what a processor's cache holds."""
+    sizes = np.cumsum(said.str.len_bytes().to_numpy().astype(np.int64))
+    first = 0
+    while first < len(said):
+        before = sizes[first - 1] if first else 0
+        last = max(first + 1, int(np.searchsorted(sizes, before + PIECE_BYTES, "right")))
+        yield first, last
+        first = last
+
+
+def word_hashes(said):
+    """(hashes of all words in order, number of words of each text); case is folded, ASCII white space parts words."""
+    text = said.str.to_lowercase().to_arrow().cast(pa.large_string())
+    offsets = np.frombuffer(text.buffers()[1], np.int64, len(text) + 1, text.offset * 8)
+    begin, end = int(offsets[0]), int(offsets[-1])
+    data = np.frombuffer(text.buffers()[2] or b"", np.uint8, end - begin, begin)
+    if not len(data):
+        return np.zeros(0, np.uint64), np.zeros(len(text), np.int64)
+    bounds = offsets - begin
+    inside = ~SPACE[data]
+    first, last = inside.copy(), inside.copy()
+    first[1:] &= ~inside[:-1]
+    last[:-1] &= ~inside[1:]
+    # texts stand beside each other: the word at the end of one does not go on in the next
+    joints = bounds[1:-1][(bounds[1:-1] > 0) & (bounds[1:-1] < len(data))]
+    first[joints] = inside[joints]
+    last[joints - 1] = inside[joints - 1]
+    starts, ends = np.flatnonzero(first), np.flatnonzero(last) + 1
+    power, inverse = powers(1 << (len(data) - 1).bit_length())
+    sums = np.r_[np.uint64(0), np.cumsum((data.astype(np.uint64) + np.uint64(1)) * power[: len(data)])]
+    # a polynomial of the bytes of each word, modulo 2**64, from sums over all bytes
+    hashes = mixed((sums[ends] - sums[starts]) * inverse[starts])
+    return hashes, np.diff(np.searchsorted(starts, bounds))
+
+
+@lru_cache(4)
+def powers(count):
+    """Powers of FACTOR and of its inverse modulo 2**64, 0 to count - 1."""
+    both = []
+    for factor in (FACTOR, INVERSE):
+        column = np.full(count, factor, np.uint64)
+        column[0] = 1
+        both.append(np.cumprod(column, dtype=np.uint64))
+    return both
+
+
+def mixed(x):
+    """Integers with every bit depending on every bit of x (the finish of splitmix64)."""
+    x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return x ^ (x >> np.uint64(31))
+
+
+def text_hash(text):
+    """sha256 of a text with case, white space and Unicode composition folded."""
+    return digest(normalised(text).encode())
+
+
+# -- the list -----------------------------------------------------------------------------------------------------
+
+
+def hashes_of(table, kind):
+    """(texts, sketches) of each row of a table, as they stand in the list."""
+    found = [([], []) for _ in range(len(table))]
+    for said in sayings(table, kind):
+        bins, counts = sketches(said)
+        for row, (text, count) in enumerate(zip(said, counts, strict=True)):
+            if count >= LEAST_TRIPLES:
+                found[row][1].append("".join(f"{value:x}" for value in bins[row]))
+            elif text.strip():
+                found[row][0].append(text_hash(text))
+    return found
+
+
+class Known:
+    """The list, ready to be looked for: ids, hashes of texts, sketches; data only."""
+
+    def __init__(self, entries):
+        self.ids = {entry.id: entry for entry in entries}
+        self.texts = {text: entry for entry in entries for text in entry.texts}
+        pairs = [(sketch, entry) for entry in entries for sketch in entry.sketches]
+        self.entries = [entry for _, entry in pairs]
+        self.bins = np.array([[int(digit, 16) for digit in sketch] for sketch, _ in pairs], np.uint8).reshape(-1, BINS)
+
+
+def recognised(table, kind, known, least=LIKENESS):
+    """{row: (entry, why)} of the rows of a table that are on the list: by id, by what they say, or nearly so.
+
+    why: `by id`, `word for word`, or `about 93% alike`. least: the similarity that is too much, 0 to 1.
+    """
+    found = {}
+    for said in sayings(table, kind) if known.texts or known.entries else ():
+        bins, counts = sketches(said)
+        long = counts >= LEAST_TRIPLES
+        if known.texts:
+            for row in np.flatnonzero(~long).tolist():
+                if entry := known.texts.get(text_hash(said[row])):
+                    found.setdefault(row, (entry, "word for word"))
+        rows = np.flatnonzero(long)
+        for entry, sketch in zip(known.entries, known.bins, strict=True):
+            alike = likeness(bins[rows], sketch)
+            for at in np.flatnonzero(alike >= least).tolist():
+                found.setdefault(int(rows[at]), (entry, f"about {alike[at]:.0%} alike"))
+    for row, name in enumerate(table["id"].to_pylist()) if known.ids else ():
+        if name in known.ids:
+            found[row] = (known.ids[name], "by id")
+    return found
+
+
+def likeness(bins, sketch):
+    """The estimated Jaccard similarity of each row's triples to those of a sketch, (rows,)."""
+    agree = ((bins == sketch) & (sketch > 0)).sum(1, dtype=np.int16)
+    used = ((bins | sketch) > 0).sum(1, dtype=np.int16)
+    return agree / np.maximum(used, 1)
