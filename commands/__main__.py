@@ -6,11 +6,13 @@ from pathlib import Path
 
 import typer
 
-from commands import check, inspect, ledger, recommend
+from commands import chat, check, export, inspect, ledger, recommend
 from validators._problems import Problem, Problems
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
+app.command("chat")(chat.main)
 app.command("check")(check.main)
+app.command("export")(export.main)
 app.command("inspect")(inspect.main)
 app.command("ledger")(ledger.main)
 app.command("recommend")(recommend.main)
