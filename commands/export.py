@@ -46,17 +46,18 @@ def main(
     if adapter and (gguf or dtype != "auto"):
         found = "--gguf and --dtype are about merged weights"
         raise Problems([Problem("tilth export --adapter", found, "--adapter by itself", "leave --adapter out")])
+    if gguf is not None and not gguf.isidentifier():
+        raise Problems([Problem("tilth export --gguf", f"{gguf!r} is no type", "a type of llama.cpp's", "--gguf q8_0")])
     source, target = folder_of(model, context.obj), empty(context.obj / folder)
-    name = source.name
     converter = find_converter() if gguf else None
     with appearing(target) as partial:
         lines = export_adapter(source, partial) if adapter else export_merged(source, partial, dtype)
         if gguf:
-            lines.append(convert(converter, partial, name, gguf))
-        lines.append(add_card(name, partial))
+            lines.append(convert(converter, partial, source.name, gguf))
+        lines += add_card(source, partial)
     size = sum(path.stat().st_size for path in target.rglob("*") if path.is_file())
     print(f"{model}: {folder}, {size / 1e6:,.1f} MB")
-    for line in filter(None, lines):
+    for line in lines:
         print(f"  {line}")
 
 
@@ -86,7 +87,9 @@ def appearing(folder):
         yield partial
         os.replace(partial, folder)
     except OSError as error:
-        raise Problems([Problem(str(folder), f"cannot be written: {error.strerror}", "", "another DIR")]) from None
+        raise Problems(
+            [Problem(str(folder), f"cannot be written: {error.strerror or error}", "", "another DIR")]
+        ) from None
     finally:
         shutil.rmtree(partial, ignore_errors=True)
 
@@ -103,9 +106,9 @@ def export_merged(source, folder, dtype):
 
     chain, below = adapters(source), full_weights(source)
     if dtype == "auto":
-        config = json.loads(
-            ((BASE if chain or source.parent == BASE.parent else below) / "config.json").read_text("utf-8")
-        )
+        # full weights are trained, and so saved, in float32: what counts is how the model came
+        origin = BASE if source.parent == BASE.parent else below
+        config = json.loads((origin / "config.json").read_text(encoding="utf-8"))
         dtype = config.get("dtype") or config.get("torch_dtype") or "float32"
     model = loading(source, lambda: load_model(source, dtype))
     model.save_pretrained(folder)
@@ -114,9 +117,7 @@ def export_merged(source, folder, dtype):
             shutil.copyfile(path, folder / path.name)
     if (source / "made_of.json").exists():
         shutil.copyfile(source / "made_of.json", folder / "made_of.json")
-    merged = (
-        f"{len(chain)} adapters merged in float32, " if len(chain) > 1 else "1 adapter merged in float32, " * len(chain)
-    )
+    merged = {0: "", 1: "1 adapter merged in float32, "}.get(len(chain), f"{len(chain)} adapters merged in float32, ")
     return [f"{merged}saved in {dtype}"]
 
 
@@ -250,10 +251,10 @@ def convert(converter, folder, name, kind):
 # -- the card -----------------------------------------------------------------------------------------------------
 
 
-def add_card(name, folder):
+def add_card(source, folder):
     """Copy the model's card, if there is one; the line that says where not."""
-    card = CARDS / f"{name}.md"
-    if card.exists():
+    card = CARDS / f"{source.name}.md"
+    if source.parent == Path("models") and card.exists():
         shutil.copyfile(card, folder / "README.md")
-        return None
-    return f"no card: {card} is not there; dvc repro report writes the cards of steps"
+        return [f"README.md from {card}"]
+    return [f"no card: {card} is not there; dvc repro report writes the cards of steps"]
