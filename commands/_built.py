@@ -48,11 +48,13 @@ def fault(folder, step):
 
 def loading(folder, load):
     """What `load()` returns. What transformers cannot load becomes Problems."""
+    from safetensors import SafetensorError
+
     from validators._problems import Problem, Problems
 
     try:
         return load()
-    except (OSError, ValueError, RuntimeError) as error:
+    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         found = " ".join(str(error).split())[:300]
         hint = "only safetensors are read, never pickles; dvc checkout restores what a stage built"
         raise Problems([Problem(str(folder), f"does not load: {found}", "a model of transformers", hint)]) from None

@@ -170,8 +170,18 @@ def joined_adapter(chain, configs, tensors):
             blocks.append(block if lead else block * scaling(config))
         joined[key] = torch.cat(blocks, dim=0 if lead else 1).contiguous()
     rank = sum(config["r"] for config in configs)
-    modules = sorted(set().union(*(config["target_modules"] for config in configs)))
-    return configs[-1] | {"r": rank, "lora_alpha": rank, "use_rslora": False, "target_modules": modules}, joined
+    return configs[-1] | {
+        "r": rank,
+        "lora_alpha": rank,
+        "use_rslora": False,
+        "target_modules": targets(configs),
+    }, joined
+
+
+def targets(configs):
+    """The modules that any of the adapters changes: names, or the pattern that all of them share."""
+    modules = [config["target_modules"] for config in configs]
+    return modules[0] if all(item == modules[0] for item in modules) else sorted(set().union(*modules))
 
 
 def scaling(config):
@@ -189,11 +199,11 @@ def refuse_other_kinds(chain, configs):
         for key in odd
         if config.get(key)
     ]
-    problems += [
-        Problem(str(path), "its target_modules are a pattern", "a list of names", "leave out --adapter")
-        for path, config in zip(chain, configs, strict=True)
-        if isinstance(config["target_modules"], str)
-    ]
+    patterns = {config["target_modules"] for config in configs if isinstance(config["target_modules"], str)}
+    if len(patterns) > 1 or (patterns and not all(isinstance(config["target_modules"], str) for config in configs)):
+        problems.append(
+            Problem(str(chain[-1]), "target_modules are another pattern", "one pattern", "leave out --adapter")
+        )
     if problems:
         raise Problems(problems)
 
@@ -226,7 +236,7 @@ def find_converter():
         raise Problems([Problem("LLAMA_CPP", f"no {CONVERTER} at {given}", "the folder of llama.cpp", "")])
     if found := shutil.which(CONVERTER):
         return [found]
-    hint = "git clone https://github.com/ggml-org/llama.cpp, pip install its requirements.txt, LLAMA_CPP=llama.cpp"
+    hint = "git clone https://github.com/ggml-org/llama.cpp, pip install its requirements.txt, LLAMA_CPP=~/llama.cpp"
     raise Problems(
         [Problem("tilth export --gguf", f"{CONVERTER} is not installed", "it on PATH or in $LLAMA_CPP", hint)]
     )
