@@ -85,6 +85,8 @@ def appearing(folder):
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir(parents=True)
         yield partial
+        for path in partial.iterdir():
+            path.chmod(0o644)  # safetensors are written for their owner alone
         os.replace(partial, folder)
     except OSError as error:
         raise Problems(

@@ -31,10 +31,11 @@ def task_problems(names):
         return [Problem("evaluate.lm_eval", "lm-evaluation-harness is not installed", "the package lm_eval", hint)]
     # the harness's index of its own tasks takes many seconds to read; a look at their text finds most names in one
     folders = [TASKS, Path(spec.submodule_search_locations[0], "tasks")]
-    texts = (path.read_text(encoding="utf-8") for folder in folders for path in folder.rglob("*.yaml"))
     unseen = set(names)
-    for text in texts:
-        unseen -= {name.strip("\"'") for name in NAMED.findall(text)} if unseen else set()
+    for path in (path for folder in folders for path in folder.rglob("*.yaml")):
+        if not unseen:
+            break
+        unseen -= {name.strip("\"'") for name in NAMED.findall(path.read_text(encoding="utf-8"))}
     known = manager(defaults=True).all_tasks if unseen else []
     return [
         Problem(

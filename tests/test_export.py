@@ -90,6 +90,7 @@ def test_the_folder_has_what_a_server_needs_and_no_pickle_and_no_path(project):
     assert config["dtype"] == "float32" and config["vocab_size"] and config["max_position_embeddings"]
     for name in ("chat_template.jinja", "generation_config.json", "tokenizer.json"):
         assert (folder / name).read_bytes() == (models.BASE / name).read_bytes()
+    assert all(path.stat().st_mode & 0o777 == 0o644 for path in folder.iterdir())
     assert not any(str(project) in path.read_text(errors="ignore") for path in folder.glob("*.json"))
 
 
