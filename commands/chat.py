@@ -62,7 +62,7 @@ def main(
             reply(speakers, opening, prompt, temperature)
     except KeyboardInterrupt:
         print(file=sys.stderr)
-        raise SystemExit(0 if prompt is None else 130) from None
+        raise SystemExit(0 if prompt is None and sys.stdin.isatty() else 130) from None
 
 
 def silence():
@@ -97,7 +97,7 @@ def converse(speakers, opening, temperature):
                     raise
                 print("\nstopped; that turn is forgotten", file=sys.stderr)
             except Problems as error:
-                print(error, file=sys.stderr)
+                print(safe(str(error)), file=sys.stderr)
                 if not typed:
                     raise SystemExit(1) from None
 
