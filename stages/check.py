@@ -39,7 +39,7 @@ def check():
             problems += raw_problems(f"{params.FILE}: datasets.{name}.raw", raw, numbered)
     evaluate = data.get("evaluate")
     harness = evaluate.get("lm_eval") if isinstance(evaluate, dict) else None
-    if isinstance(harness, dict) and not any("evaluate" in problem.where for problem in problems):
+    if isinstance(harness, dict) and not any(p.where.startswith(f"{params.FILE}: evaluate") for p in problems):
         problems += task_problems(harness["tasks"])
     if problems:
         raise Problems(problems)

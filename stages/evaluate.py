@@ -12,6 +12,7 @@ on Code, equation 1). Tasks of the lm-evaluation-harness stand under `lm_eval/<t
 
 import json
 import os
+import re
 from math import comb
 from pathlib import Path
 
@@ -28,6 +29,7 @@ from validators import rewards
 from validators._problems import Problem, Problems
 
 SAMPLES, TEMPERATURE = 8, 0.8  # what pass@k draws where params.yaml does not say
+REASONING = re.compile(r"\A\s*<think>.*?</think>", re.DOTALL)
 
 
 def main(name):
@@ -38,12 +40,12 @@ def main(name):
 
 def score(name, params, parent):
     """Score the model `name`; `parent` is the table of scores of the model that it started from, or None."""
-    alone()
+    offline()
     options, seed = params["evaluate"], params["seed"]
     functions = json.loads(Path("preflight/_rewards.json").read_text(encoding="utf-8"))
     datasets = json.loads(Path("data/eval.json").read_text(encoding="utf-8"))
     model = loaded(Path("models", name), options["batch_size"], options["max_new_tokens"])
-    tables, report = [], {}
+    tables, report = [pa.table({"dataset": pa.array([], pa.string()), "id": pa.array([], pa.string())})], {}
     for dataset, listed in datasets.items():
         rows = pq.read_table(f"data/eval/{dataset}.parquet").sort_by("id").slice(0, options["max_rows"]).to_pylist()
         if not rows:
@@ -71,7 +73,7 @@ def told(metric, item):
     return f"{metric} none" if item["value"] is None else f"{metric} {item['value']:.3f}"
 
 
-def alone():
+def offline():
     """No network: what is scored is here. No progress bars in a log. Both are read when the libraries are imported."""
     os.environ.update({"HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1"})
     if not os.isatty(2):
@@ -105,7 +107,7 @@ def measure(model, rows, kind, functions, options, seed):
         counted = sft_scores(model, rows)
         prompts, answers = zip(*(split_answer(row["messages"]) for row in rows), strict=True)
         said = generate(model, prompts, [tools_of(row) for row in rows])
-        match = [float(text.strip() == answer.strip()) for text, answer in zip(said, answers, strict=True)]
+        match = [float(answer_of(text) == answer_of(answer)) for text, answer in zip(said, answers, strict=True)]
         return counted | {"exact_match": pa.array(match), "generation": pa.array(said)}
     if kind == "grpo":
         said = generate(model, [row["prompt"] for row in rows])
@@ -146,6 +148,11 @@ def tools_of(row):
 def split_answer(messages):
     """(prompt, text of the last answer) of a conversation."""
     return messages[:-1], messages[-1]["content"] or ""
+
+
+def answer_of(text):
+    """What is said after the reasoning, of which Qwen3's template writes an empty block before every answer."""
+    return REASONING.sub("", text).strip()
 
 
 def sft_scores(model, rows):

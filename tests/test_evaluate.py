@@ -51,6 +51,15 @@ def test_sft_scores_count_only_what_the_assistant_says(scored):
     assert 0 <= columns["right"].to_pylist()[0] <= 4
 
 
+@pytest.mark.parametrize(
+    "said, answer",
+    [(" cba\n", "cba"), ("<think>\n\n</think>\n\ncba", "cba"), ("<think>a\nb</think>cba", "<think>\n\n</think>cba")],
+)
+def test_an_answer_is_what_follows_the_reasoning(said, answer):
+    assert evaluate.answer_of(said) == evaluate.answer_of(answer)
+    assert evaluate.answer_of("cba <think>x</think>") != "cba"
+
+
 def test_a_pair_is_won_by_the_higher_mean(scored):
     columns = {"chosen_logp": np.array([-1.0, -2.0, -1.0, -3.0]), "rejected_logp": np.array([-2.0, -1.0, -1.0, -4.0])}
     found = evaluate.metrics("preference", columns, None, {}, 4, seed=1, options={})
