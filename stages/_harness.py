@@ -1,6 +1,7 @@
 """Tasks of EleutherAI's lm-evaluation-harness, named in `evaluate.lm_eval`, as scores like all others.
 
-    harness_scores("sft", model, options, seed=7, parent=None) -> ({"lm_eval/arc_easy": {"acc": {"value": 0.61, ...}}}, [table])
+    tasks = load_tasks({"tasks": ["arc_easy"]}, seed=7)
+    harness_scores(model, tasks, ...) -> {"lm_eval/arc_easy": {"acc": {"value": 0.61, "stderr": 0.02, ...}}}, [table]
 
 A task comes from `data/tasks/`, which `evaluate` depends on, or from the harness's own collection. Nothing is
 downloaded: the data of a task lies in `data/tasks/`, or in the cache of Hugging Face on this machine.
@@ -20,6 +21,12 @@ from validators._problems import Problem, Problems, did_you_mean
 
 TASKS = Path("data/tasks")
 WHERE = "evaluate.lm_eval.tasks"
+NOT_INSTALLED = Problem(
+    "evaluate.lm_eval",
+    "lm-evaluation-harness is not installed",
+    "the package lm_eval",
+    "pip install --constraint constraints.txt --editable '.[lm-eval]', or evaluate.lm_eval: null",
+)
 NAMED = re.compile(r"^\s*-?\s*(?:task|group|tag):\s*(\S+)\s*$", re.MULTILINE)
 
 
@@ -27,8 +34,7 @@ def task_problems(names):
     """What is wrong with the names of tasks: the harness is not installed, or neither it nor `data/tasks/` has them."""
     spec = importlib.util.find_spec("lm_eval")
     if spec is None:
-        hint = "pip install --constraint constraints.txt --editable '.[lm-eval]', or evaluate.lm_eval: null"
-        return [Problem("evaluate.lm_eval", "lm-evaluation-harness is not installed", "the package lm_eval", hint)]
+        return [NOT_INSTALLED]
     # the harness's index of its own tasks takes many seconds to read; a look at their text finds most names in one
     folders = [TASKS, Path(spec.submodule_search_locations[0], "tasks")]
     unseen = set(names)
@@ -56,8 +62,8 @@ def manager(defaults):
     return TaskManager(include_path=str(TASKS) if TASKS.is_dir() else None, include_defaults=defaults)
 
 
-def harness_scores(model, wanted, seed, parent):
-    """(report, tables) of the tasks of `wanted`, `evaluate.lm_eval` of params.yaml.
+def harness_scores(model, tasks, wanted, seed, parent):
+    """(report, tables) of tasks as `load_tasks` gives them. wanted: `evaluate.lm_eval` of params.yaml.
 
     report: {"lm_eval/<task>": {metric: summary with "stderr"}}. tables: a row for each document of each task. parent: the
     table of scores of the model that this one started from, or None.
@@ -68,7 +74,6 @@ def harness_scores(model, wanted, seed, parent):
     from lm_eval.models.huggingface import HFLM
     from transformers import set_seed
 
-    tasks = load_tasks(wanted["tasks"], wanted.get("num_fewshot"), seed)
     os.environ["DISABLE_MULTIPROC"] = "1"  # its bootstrap would fork a process that holds a model
     set_seed(seed)
     found = evaluate(
@@ -90,8 +95,14 @@ def harness_scores(model, wanted, seed, parent):
     return report, tables
 
 
-def load_tasks(names, num_fewshot, seed):
-    """The harness's tasks, ready to run. Raises Problems where one is unknown, unsafe, or its data is not here."""
+def load_tasks(wanted, seed):
+    """The harness's tasks, ready to run. Raises Problems where one is unknown, unsafe, or its data is not here.
+
+    wanted: `evaluate.lm_eval` of params.yaml.
+    """
+    if importlib.util.find_spec("lm_eval") is None:
+        raise Problems([NOT_INSTALLED])
+    names, num_fewshot = wanted["tasks"], wanted.get("num_fewshot")
     local = manager(defaults=False)
     tasks = local if set(names) <= set(local.all_tasks) else manager(defaults=True)
     found, problems = {"tasks": {}, "groups": {}}, []

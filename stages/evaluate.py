@@ -22,7 +22,7 @@ import pyarrow.parquet as pq
 
 from stages import _statistics as statistics
 from stages._generation import generate, loaded, render, sample, token_scores
-from stages._harness import harness_scores
+from stages._harness import harness_scores, load_tasks
 from stages._params import read_params
 from stages._trl import training_tokenizer
 from validators import rewards
@@ -44,6 +44,7 @@ def score(name, params, parent):
     options, seed = params["evaluate"], params["seed"]
     functions = json.loads(Path("preflight/_rewards.json").read_text(encoding="utf-8"))
     datasets = json.loads(Path("data/eval.json").read_text(encoding="utf-8"))
+    tasks = load_tasks(options["lm_eval"], seed) if options.get("lm_eval") else None  # first: it may fail
     model = loaded(Path("models", name), options["batch_size"], options["max_new_tokens"])
     tables, report = [pa.table({"dataset": pa.array([], pa.string()), "id": pa.array([], pa.string())})], {}
     for dataset, listed in datasets.items():
@@ -58,8 +59,8 @@ def score(name, params, parent):
         tables.append(
             pa.table({"dataset": pa.array([dataset] * len(rows)), "id": [row["id"] for row in rows], **columns})
         )
-    if options.get("lm_eval"):
-        found, documents = harness_scores(model, options["lm_eval"], seed, parent)
+    if tasks:
+        found, documents = harness_scores(model, tasks, options["lm_eval"], seed, parent)
         report, tables = report | found, tables + documents
     Path("scores").mkdir(exist_ok=True)
     pq.write_table(pa.concat_tables(tables, promote_options="default"), f"scores/{name}.parquet", compression="zstd")

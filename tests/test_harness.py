@@ -73,9 +73,14 @@ def likelier(model, question, options):
     return found.index(max(found))
 
 
+def scores(model, wanted, parent):
+    """As `evaluate` does it."""
+    return harness.harness_scores(model, harness.load_tasks(wanted, 7), wanted, 7, parent)
+
+
 @installed
 def test_a_task_file_is_scored_with_its_standard_error(project, model):
-    report, (table,) = harness.harness_scores(model, {"tasks": ["letters"]}, 7, None)
+    report, (table,) = scores(model, {"tasks": ["letters"]}, None)
     right = [likelier(model, row["question"], row["options"]) == row["answer"] for row in ROWS]
     item = report["lm_eval/letters"]["acc"]
     share = sum(right) / len(right)
@@ -90,21 +95,19 @@ def test_a_task_file_is_scored_with_its_standard_error(project, model):
 def test_the_change_is_paired_with_the_parents_documents(project, model):
     import pyarrow as pa
 
-    _, (table,) = harness.harness_scores(model, {"tasks": ["letters"]}, 7, None)
+    _, (table,) = scores(model, {"tasks": ["letters"]}, None)
     worse = table.set_column(table.column_names.index("lm_eval/acc"), "lm_eval/acc", pa.array([-1.0] * len(ROWS)))
-    item = harness.harness_scores(model, {"tasks": ["letters"]}, 7, worse)[0]["lm_eval/letters"]["acc"]
+    item = scores(model, {"tasks": ["letters"]}, worse)[0]["lm_eval/letters"]["acc"]
     assert item["change"] == pytest.approx(item["value"] + 1)
     assert item["change_low"] <= item["change"] <= item["change_high"]
     other = worse.set_column(worse.column_names.index("id"), "id", pa.array(list("abcde")))
-    assert (
-        harness.harness_scores(model, {"tasks": ["letters"]}, 7, other)[0]["lm_eval/letters"]["acc"]["change"] is None
-    )
+    assert scores(model, {"tasks": ["letters"]}, other)[0]["lm_eval/letters"]["acc"]["change"] is None
 
 
 @installed
 def test_what_a_model_says_is_kept_and_two_runs_are_the_same(project, model):
     wanted = {"tasks": ["spoken", "letters"], "limit": 3}
-    first, second = (harness.harness_scores(model, wanted, 7, None) for _ in range(2))
+    first, second = (scores(model, wanted, None) for _ in range(2))
     assert first[0] == second[0] and [a.equals(b) for a, b in zip(first[1], second[1], strict=True)] == [True, True]
     assert list(first[0]) == ["lm_eval/letters", "lm_eval/spoken"]
     assert first[0]["lm_eval/spoken"]["exact_match"]["n"] == 3
@@ -115,7 +118,7 @@ def test_what_a_model_says_is_kept_and_two_runs_are_the_same(project, model):
 def test_fewshot_examples_are_the_same_for_the_same_seed(project, model):
     (project / "data/tasks/letters.yaml").write_text(CHOICE + "fewshot_split: test\n")
     wanted = {"tasks": ["letters"], "num_fewshot": 2}
-    first, second = (harness.harness_scores(model, wanted, 7, None)[0] for _ in range(2))
+    first, second = (scores(model, wanted, None)[0] for _ in range(2))
     assert first == second
 
 
@@ -135,14 +138,14 @@ def test_an_unknown_task_is_a_problem_with_the_nearest_name(project):
 def test_a_task_whose_data_is_not_here_is_a_problem_that_says_how_to_get_it(project, model):
     (project / "data/tasks/letters.jsonl").unlink()
     with pytest.raises(Problems, match="lm_eval run --model dummy --limit 1 --tasks letters"):
-        harness.harness_scores(model, {"tasks": ["letters"]}, 7, None)
+        scores(model, {"tasks": ["letters"]}, None)
 
 
 @installed
 def test_a_task_that_runs_what_a_model_wrote_is_refused(project, model):
     (project / "data/tasks/letters.yaml").write_text(CHOICE + "unsafe_code: true\n")
     with pytest.raises(Problems, match="runs code that a model wrote"):
-        harness.harness_scores(model, {"tasks": ["letters"]}, 7, None)
+        scores(model, {"tasks": ["letters"]}, None)
 
 
 def test_without_the_harness_its_tasks_are_a_problem(monkeypatch):
