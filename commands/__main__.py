@@ -6,12 +6,14 @@ from pathlib import Path
 
 import typer
 
-from commands import check, diff, forget, inspect, ledger, lineage, plan, prune, recommend, trace, verify
+from commands import chat, check, diff, export, forget, inspect, ledger, lineage, plan, prune, recommend, trace, verify
 from validators._problems import Problem, Problems
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
+app.command("chat")(chat.main)
 app.command("check")(check.main)
 app.command("diff")(diff.main)
+app.command("export")(export.main)
 app.command("forget")(forget.main)
 app.command("inspect")(inspect.main)
 app.command("ledger")(ledger.main)

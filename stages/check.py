@@ -6,6 +6,7 @@ params.yaml -> .build/params.ok (the same content always: what follows depends o
 from pathlib import Path
 
 from stages._containers import container
+from stages._harness import task_problems
 from stages._readers import raw_files, records
 from validators import params
 from validators._problems import Problem, Problems
@@ -36,6 +37,10 @@ def check():
             columns = dataset.get("columns")
             numbered = isinstance(columns, dict) and any(isinstance(column, int) for column in columns.values())
             problems += raw_problems(f"{params.FILE}: datasets.{name}.raw", raw, numbered)
+    evaluate = data.get("evaluate")
+    harness = evaluate.get("lm_eval") if isinstance(evaluate, dict) else None
+    if isinstance(harness, dict) and not any(p.where.startswith(f"{params.FILE}: evaluate") for p in problems):
+        problems += task_problems(harness["tasks"])
     if problems:
         raise Problems(problems)
     return warnings

@@ -1,14 +1,19 @@
 """Score one model on every dataset's eval rows, against the model that it started from.
 
-models/<step>/, data/eval.json, data/eval/, scores/<from>.parquet -> scores/<step>.json, scores/<step>.parquet
+models/<step>/, data/eval.json, data/eval/, data/tasks/, scores/<from>.parquet -> scores/<step>.json, scores/<step>.parquet
 
     {"chat": {"exact_match": {"value": 0.51, "low": 0.47, "high": 0.55, "n": 683, "change": 0.51, "change_low": 0.47, ...}}}
 
 scores/<step>.parquet has a row for each eval row: what was measured, and what the model said. Log-probabilities are means
 per completion token, without a reference model: a pair counts as won where the chosen answer's mean is the higher one.
+`pass@k` is the chance that one of k sampled answers is right (Chen et al. 2021, Evaluating Large Language Models Trained
+on Code, equation 1). Tasks of the lm-evaluation-harness stand under `lm_eval/<task>`.
 """
 
 import json
+import os
+import re
+from math import comb
 from pathlib import Path
 
 import numpy as np
@@ -16,11 +21,15 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from stages import _statistics as statistics
-from stages._models import load_model, load_tokenizer
+from stages._generation import generate, loaded, render, sample, token_scores
+from stages._harness import harness_scores, load_tasks
 from stages._params import read_params
 from stages._trl import training_tokenizer
 from validators import rewards
 from validators._problems import Problem, Problems
+
+SAMPLES, TEMPERATURE = 8, 0.8  # what pass@k draws where params.yaml does not say
+REASONING = re.compile(r"\A\s*<think>.*?</think>", re.DOTALL)
 
 
 def main(name):
@@ -31,43 +40,45 @@ def main(name):
 
 def score(name, params, parent):
     """Score the model `name`; `parent` is the table of scores of the model that it started from, or None."""
+    offline()
     options, seed = params["evaluate"], params["seed"]
     functions = json.loads(Path("preflight/_rewards.json").read_text(encoding="utf-8"))
     datasets = json.loads(Path("data/eval.json").read_text(encoding="utf-8"))
-    model = Scored(Path("models", name), options)
-    tables, report = [], {}
+    tasks = load_tasks(options["lm_eval"], seed) if options.get("lm_eval") else None  # first: it may fail
+    model = loaded(Path("models", name), options["batch_size"], options["max_new_tokens"])
+    tables, report = [pa.table({"dataset": pa.array([], pa.string()), "id": pa.array([], pa.string())})], {}
     for dataset, listed in datasets.items():
         rows = pq.read_table(f"data/eval/{dataset}.parquet").sort_by("id").slice(0, options["max_rows"]).to_pylist()
         if not rows:
             print(f"evaluate {name}: {dataset} has no eval rows")
             continue
-        columns = measure(model, rows, listed["kind"], functions.get(dataset, {}))
+        scored = functions.get(dataset, {})
+        columns = measure(model, rows, listed["kind"], scored, options, seed)
         before = columns_of(parent, dataset, [row["id"] for row in rows], columns) if parent else None
-        report[dataset] = metrics(listed["kind"], columns, before, functions.get(dataset, {}), len(rows), seed)
+        report[dataset] = metrics(listed["kind"], columns, before, scored, len(rows), seed, options)
         tables.append(
             pa.table({"dataset": pa.array([dataset] * len(rows)), "id": [row["id"] for row in rows], **columns})
         )
+    if tasks:
+        found, documents = harness_scores(model, tasks, options["lm_eval"], seed, parent)
+        report, tables = report | found, tables + documents
     Path("scores").mkdir(exist_ok=True)
     pq.write_table(pa.concat_tables(tables, promote_options="default"), f"scores/{name}.parquet", compression="zstd")
     Path(f"scores/{name}.json").write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
     for dataset, found in report.items():
-        print(
-            f"evaluate {name}: {dataset}: "
-            + ", ".join(f"{metric} {item['value']:.3f}" for metric, item in found.items())
-        )
+        print(f"evaluate {name}: {dataset}: " + ", ".join(told(metric, item) for metric, item in found.items()))
 
 
-class Scored:
-    """A model with its tokenizer, on the best device that is there."""
+def told(metric, item):
+    # an AUC of one class has no value
+    return f"{metric} none" if item["value"] is None else f"{metric} {item['value']:.3f}"
 
-    def __init__(self, folder, options):
-        import torch
 
-        self.device = "cuda" if torch.cuda.is_available() else "cpu"
-        dtype = "bfloat16" if self.device == "cuda" and torch.cuda.is_bf16_supported() else "float32"
-        self.model = load_model(folder, dtype, self.device).eval()
-        self.tokenizer = load_tokenizer(folder)
-        self.batch_size, self.max_new_tokens = options["batch_size"], options["max_new_tokens"]
+def offline():
+    """No network: what is scored is here. No progress bars in a log. Both are read when the libraries are imported."""
+    os.environ.update({"HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1"})
+    if not os.isatty(2):
+        os.environ["TQDM_DISABLE"] = "1"
 
 
 def columns_of(parent, dataset, ids, columns):
@@ -91,26 +102,44 @@ def columns_of(parent, dataset, ids, columns):
 # -- what is measured of each row -----------------------------------------------------------------------------------
 
 
-def measure(model, rows, kind, functions):
-    """Arrow columns of one dataset's eval rows, each (rows,)."""
+def measure(model, rows, kind, functions, options, seed):
+    """Arrow columns of one dataset's eval rows, each (rows,). options: `evaluate` of params.yaml."""
     if kind == "sft":
         counted = sft_scores(model, rows)
         prompts, answers = zip(*(split_answer(row["messages"]) for row in rows), strict=True)
         said = generate(model, prompts, [tools_of(row) for row in rows])
-        match = [float(text.strip() == answer.strip()) for text, answer in zip(said, answers, strict=True)]
+        match = [float(answer_of(text) == answer_of(answer)) for text, answer in zip(said, answers, strict=True)]
         return counted | {"exact_match": pa.array(match), "generation": pa.array(said)}
     if kind == "grpo":
         said = generate(model, [row["prompt"] for row in rows])
-        completions = [[{"role": "assistant", "content": text}] for text in said]
-        given = {key: [row[key] for row in rows] for key in ("prompt", "ground_truth", "extra")}
-        scored = {
-            f"reward/{name}": pa.array(getattr(rewards, name)(completions=completions, **given), pa.float64())
-            for name in functions
+        columns = {
+            f"reward/{name}": pa.array(values, pa.float64()) for name, values in rewarded(functions, said, rows).items()
         }
-        return scored | {"generation": pa.array(said)}
+        if options.get("pass_at_k"):
+            columns |= sampled(model, rows, functions, options, seed)
+        return columns | {"generation": pa.array(said)}
     if kind == "kto":
         return {"logp": mean_logp(model, rows, "completion"), "label": pa.array([float(row["label"]) for row in rows])}
     return {f"{side}_logp": mean_logp(model, rows, side) for side in ("chosen", "rejected")}
+
+
+def rewarded(functions, said, rows):
+    """{function: what it gives for each answer}; one answer a row."""
+    completions = [[{"role": "assistant", "content": text}] for text in said]
+    given = {key: [row[key] for row in rows] for key in ("prompt", "ground_truth", "extra")}
+    return {name: getattr(rewards, name)(completions=completions, **given) for name in functions}
+
+
+def sampled(model, rows, functions, options, seed):
+    """Sampled answers of each row, and how many of them each reward function gives full marks: 1 or more."""
+    count = options.get("samples", SAMPLES)
+    drawn = sample(model, [row["prompt"] for row in rows], count, options.get("temperature", TEMPERATURE), seed)
+    said = [text for texts in drawn for text in texts]
+    passed = {
+        f"passed/{name}": pa.array(np.array([(value or 0) >= 1 for value in values]).reshape(-1, count).sum(1))
+        for name, values in rewarded(functions, said, [row for row in rows for _ in range(count)]).items()
+    }
+    return passed | {"samples": pa.array(drawn, pa.list_(pa.string()))}
 
 
 def tools_of(row):
@@ -120,6 +149,11 @@ def tools_of(row):
 def split_answer(messages):
     """(prompt, text of the last answer) of a conversation."""
     return messages[:-1], messages[-1]["content"] or ""
+
+
+def answer_of(text):
+    """What is said after the reasoning, of which Qwen3's template writes an empty block before every answer."""
+    return REASONING.sub("", text).strip()
 
 
 def sft_scores(model, rows):
@@ -152,72 +186,23 @@ def mean_logp(model, rows, side):
     return pa.array(-nll / np.maximum(tokens, 1))
 
 
-def render(tokenizer, messages, **options):
-    return tokenizer.apply_chat_template(messages, tokenize=True, return_dict=True, **options)["input_ids"]
-
-
-def token_scores(model, ids, masks):
-    """(nll, tokens, right) of the masked tokens, each (rows,): batches of similar length, padded on the right."""
-    import torch
-
-    found = np.zeros((3, len(ids)))
-    order = sorted(range(len(ids)), key=lambda i: (len(ids[i]), i))
-    for first in range(0, len(order), model.batch_size):
-        batch = order[first : first + model.batch_size]
-        width = max(len(ids[i]) for i in batch)
-        padded = torch.tensor([ids[i] + [model.tokenizer.pad_token_id] * (width - len(ids[i])) for i in batch])
-        mask = torch.tensor([masks[i] + [0] * (width - len(ids[i])) for i in batch], dtype=torch.bool)
-        attention = torch.tensor([[1] * len(ids[i]) + [0] * (width - len(ids[i])) for i in batch])
-        with torch.inference_mode():
-            logits = model.model(input_ids=padded.to(model.device), attention_mask=attention.to(model.device)).logits
-        logits, targets, mask = logits[:, :-1].float().cpu(), padded[:, 1:], mask[:, 1:]
-        logp = torch.log_softmax(logits, -1).gather(-1, targets[..., None])[..., 0]
-        right = logits.argmax(-1) == targets
-        found[:, batch] = np.stack([(-logp * mask).sum(1), mask.sum(1), (right & mask).sum(1)])
-    return found
-
-
-def generate(model, prompts, tools=None):
-    """What the model answers to each prompt, decoded greedily."""
-    import torch
-
-    texts = [
-        model.tokenizer.apply_chat_template(
-            prompt, tools=tools[i] if tools else None, tokenize=False, add_generation_prompt=True
-        )
-        for i, prompt in enumerate(prompts)
-    ]
-    said = [""] * len(texts)
-    order = sorted(range(len(texts)), key=lambda i: (len(texts[i]), i))
-    for first in range(0, len(order), model.batch_size):
-        batch = order[first : first + model.batch_size]
-        # the template has written the special tokens already: adding them again would double the first
-        inputs = model.tokenizer(
-            [texts[i] for i in batch], return_tensors="pt", padding=True, add_special_tokens=False
-        ).to(model.device)
-        with torch.inference_mode():
-            tokens = model.model.generate(**inputs, max_new_tokens=model.max_new_tokens, do_sample=False)
-        answers = model.tokenizer.batch_decode(tokens[:, inputs["input_ids"].shape[1] :], skip_special_tokens=True)
-        for i, answer in zip(batch, answers, strict=True):
-            said[i] = answer
-    return said
-
-
 # -- what is reported of each dataset -------------------------------------------------------------------------------
 
 
-def metrics(kind, columns, before, functions, rows, seed):
+def metrics(kind, columns, before, functions, rows, seed, options):
     """{metric: summary} of one dataset; `before` has the columns of the model that this one started from."""
-    ours = estimators(kind, numbers(columns), functions)
-    theirs = estimators(kind, numbers(before), functions) if before else {}
+    ours = estimators(kind, numbers(columns), functions, options)
+    theirs = estimators(kind, numbers(before), functions, options) if before else {}
     return {name: statistics.summary(metric, theirs.get(name), rows, seed) for name, metric in ours.items()}
 
 
 def numbers(columns):
-    return {name: np.asarray(column, float) for name, column in columns.items() if name != "generation"}
+    return {
+        name: np.asarray(column, float) for name, column in columns.items() if name not in ("generation", "samples")
+    }
 
 
-def estimators(kind, columns, functions):
+def estimators(kind, columns, functions, options):
     """{metric: function of bootstrap weights} of one dataset."""
     if kind == "sft":
         return {
@@ -233,4 +218,13 @@ def estimators(kind, columns, functions):
     # a reward function may return None for a row that it does not judge: TRL counts it as nothing, and so do we
     scored = {f"reward/{name}": np.nan_to_num(columns[f"reward/{name}"]) for name in functions}
     total = sum(weight * scored[f"reward/{name}"] for name, weight in functions.items())
-    return {"reward": statistics.mean(total)} | {name: statistics.mean(values) for name, values in scored.items()}
+    found = {"reward": statistics.mean(total)} | {name: statistics.mean(values) for name, values in scored.items()}
+    for k in options.get("pass_at_k") or ():
+        chances = {name: pass_at_k(columns[f"passed/{name}"], options.get("samples", SAMPLES), k) for name in functions}
+        found |= {f"pass@{k}/{name}": statistics.mean(chance) for name, chance in chances.items()}
+    return found
+
+
+def pass_at_k(passed, count, k):
+    """The chance that one of k answers passes, of each row: without bias, from `count` answers of which `passed` did."""
+    return np.array([1 - comb(count - int(right), k) / comb(count, k) for right in passed])

@@ -3,7 +3,7 @@ import pytest
 from stages import check
 from stages.check import raw_problems
 from validators._cautions import Caution
-from validators._problems import Problems
+from validators._problems import Problem, Problems
 
 GOOD = '{"instruction": "q", "output": "a"}\n'
 PARAMS = """
@@ -161,3 +161,13 @@ def test_a_waived_warning_is_printed_with_its_reason(capsys):
 def test_a_csv_has_names_or_numbered_columns(project, text, numbered, what):
     (project / "raw/good.jsonl").write_text(text)
     assert [problem.found for problem in raw_problems("datasets.chat.raw", "raw", numbered)] == what
+
+
+def test_a_task_that_nobody_has_is_a_problem_before_anything_is_built(project, monkeypatch):
+    text = PARAMS.replace("RATE", "1.0e-4").replace("batch_size: 128}", "batch_size: 128, lm_eval: {tasks: [a, b]}}")
+    (project / "params.yaml").write_text(text)
+    monkeypatch.setattr(
+        check, "task_problems", lambda names: [Problem("evaluate.lm_eval.tasks", f"no task {names[1]!r}")]
+    )
+    with pytest.raises(Problems, match="no task 'b'"):
+        check.main()

@@ -8,9 +8,11 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
+from stages import _generation as generation
 from stages import evaluate
 from stages._models import load_model, load_tokenizer, save_tiny
 from validators._problems import Problems
+from validators.params import Evaluate
 
 ROWS = [
     {"prompt": [{"role": "user", "content": question}], "chosen": [{"role": "assistant", "content": answer}]}
@@ -34,8 +36,8 @@ def scored(tmp_path_factory):
 def test_mean_logp_is_that_of_each_row_alone(scored):
     found = evaluate.mean_logp(scored, ROWS, "chosen").to_pylist()
     for row, value in zip(ROWS, found, strict=True):
-        prompt = evaluate.render(scored.tokenizer, row["prompt"], add_generation_prompt=True)
-        whole = evaluate.render(scored.tokenizer, row["prompt"] + row["chosen"])
+        prompt = generation.render(scored.tokenizer, row["prompt"], add_generation_prompt=True)
+        whole = generation.render(scored.tokenizer, row["prompt"] + row["chosen"])
         with torch.inference_mode():
             logp = torch.log_softmax(scored.model(torch.tensor([whole])).logits[0], -1)
         expected = np.mean([logp[i - 1, whole[i]].item() for i in range(len(prompt), len(whole))])
@@ -49,15 +51,18 @@ def test_sft_scores_count_only_what_the_assistant_says(scored):
     assert 0 <= columns["right"].to_pylist()[0] <= 4
 
 
-def test_generation_of_a_batch_is_that_of_each_prompt_alone(scored):
-    prompts = [row["prompt"] for row in ROWS]
-    together = evaluate.generate(scored, prompts)
-    assert together == [evaluate.generate(scored, [prompt])[0] for prompt in prompts]
+@pytest.mark.parametrize(
+    "said, answer",
+    [(" cba\n", "cba"), ("<think>\n\n</think>\n\ncba", "cba"), ("<think>a\nb</think>cba", "<think>\n\n</think>cba")],
+)
+def test_an_answer_is_what_follows_the_reasoning(said, answer):
+    assert evaluate.answer_of(said) == evaluate.answer_of(answer)
+    assert evaluate.answer_of("cba <think>x</think>") != "cba"
 
 
 def test_a_pair_is_won_by_the_higher_mean(scored):
     columns = {"chosen_logp": np.array([-1.0, -2.0, -1.0, -3.0]), "rejected_logp": np.array([-2.0, -1.0, -1.0, -4.0])}
-    found = evaluate.metrics("preference", columns, None, {}, 4, seed=1)
+    found = evaluate.metrics("preference", columns, None, {}, 4, seed=1, options={})
     assert found["pair_accuracy"]["value"] == 0.625
     assert found["margin"]["value"] == 0.25
     assert found["margin"]["change"] is None
@@ -66,15 +71,56 @@ def test_a_pair_is_won_by_the_higher_mean(scored):
 def test_the_change_is_against_the_parents_scores_of_the_same_rows():
     ours, theirs = {"logp": np.array([1.0, 0.0] * 20), "label": np.array([1.0, 0.0] * 20)}, None
     theirs = ours | {"logp": np.array([0.0, 1.0] * 20)}
-    found = evaluate.metrics("kto", ours, theirs, {}, 40, seed=1)["auc"]
+    found = evaluate.metrics("kto", ours, theirs, {}, 40, seed=1, options={})["auc"]
     assert (found["value"], found["change"], found["change_low"]) == (1.0, 1.0, 1.0)
 
 
 def test_the_reward_is_the_weighted_sum_and_none_counts_as_nothing():
     columns = {"reward/a": np.array([1.0, np.nan]), "reward/b": np.array([0.0, 1.0])}
-    found = evaluate.metrics("grpo", columns, None, {"a": 1.0, "b": 0.5}, 2, seed=1)
+    found = evaluate.metrics("grpo", columns, None, {"a": 1.0, "b": 0.5}, 2, seed=1, options={})
     assert found["reward"]["value"] == 0.75
     assert found["reward/a"]["value"] == 0.5
+
+
+@pytest.mark.parametrize("passed, k", [(0, 1), (3, 1), (3, 4), (6, 4), (8, 4), (1, 8)])
+def test_pass_at_k_is_the_share_of_all_draws_of_k_that_hold_a_right_answer(passed, k):
+    from itertools import combinations
+
+    draws = list(combinations([True] * passed + [False] * (8 - passed), k))
+    expected = sum(any(draw) for draw in draws) / len(draws)
+    assert evaluate.pass_at_k([passed], 8, k) == pytest.approx([expected])
+
+
+def test_pass_at_k_is_a_metric_of_each_reward_function_like_any_other():
+    options = {"pass_at_k": [1, 2], "samples": 4}
+    ours = {"reward/a": np.zeros(40), "passed/a": np.array([4.0, 0.0] * 20)}
+    found = evaluate.metrics("grpo", ours, ours | {"passed/a": np.zeros(40)}, {"a": 1.0}, 40, seed=1, options=options)
+    assert set(found) == {"reward", "reward/a", "pass@1/a", "pass@2/a"}
+    item = found["pass@2/a"]
+    assert (item["value"], item["change"], item["n"]) == (0.5, 0.5, 40)
+    assert item["low"] < 0.5 < item["high"] and item["change_low"] > 0
+
+
+def test_an_answer_passes_where_a_function_gives_full_marks(scored, monkeypatch):
+    rows = [
+        {"prompt": row["prompt"], "ground_truth": truth, "extra": None} for row, truth in zip(ROWS, "abc", strict=True)
+    ]
+    drawn = [["a", "a", "x", "a"], ["x", "y", "z", "b"], ["x", "x", "x", "x"]]
+    monkeypatch.setattr(evaluate, "sample", lambda model, prompts, count, temperature, seed: drawn)
+    columns = evaluate.sampled(scored, rows, {"exact_match": 1.0}, {"samples": 4}, seed=1)
+    assert columns["passed/exact_match"].to_pylist() == [3, 1, 0]
+    assert columns["samples"].to_pylist() == drawn
+
+
+def test_what_params_leave_out_of_pass_at_k_is_what_their_schema_says():
+    said = Evaluate(max_new_tokens=1, max_rows=1, batch_size=1)
+    assert (said.samples, said.temperature) == (evaluate.SAMPLES, evaluate.TEMPERATURE)
+    assert said.pass_at_k is None and said.lm_eval is None
+
+
+def test_a_metric_without_a_value_is_told_as_such():
+    assert evaluate.told("auc", {"value": None}) == "auc none"
+    assert evaluate.told("auc", {"value": 0.5}) == "auc 0.500"
 
 
 def test_a_parent_scored_on_other_rows_is_an_error():
@@ -95,3 +141,41 @@ def test_every_model_is_scored_on_every_eval_row_with_its_generation(built):
         ids = [row["id"] for row in table if row["dataset"] == dataset]
         assert ids == sorted(ids) and len(ids) == next(iter(metrics.values()))["n"]
         assert all(item["low"] <= item["value"] <= item["high"] for item in metrics.values())
+
+
+@pytest.mark.slow
+def test_pass_at_k_and_harness_tasks_stand_in_the_same_scores_and_a_task_file_is_a_dependency(built, tmp_path):
+    pytest.importorskip("lm_eval", reason="the extra lm-eval is not installed")
+    project = built.copy(tmp_path / "copy")
+    params = project.read_params()
+    params["evaluate"] |= {
+        "pass_at_k": [1, 2],
+        "samples": 2,
+        "temperature": 1.0,
+        "lm_eval": {"tasks": ["sides"], "limit": 3},
+    }
+    project.write_params(params)
+    rows = [{"q": f"Is {word} left?", "options": ["yes", "no"], "a": 0} for word in ("a", "b", "c", "d")]
+    (project.folder / "data/tasks/sides.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (project.folder / "data/tasks/sides.yaml").write_text(
+        "task: sides\ndataset_path: json\ndataset_kwargs: {data_files: {test: data/tasks/sides.jsonl}}\n"
+        "test_split: test\noutput_type: multiple_choice\ndoc_to_text: '{{q}}'\ndoc_to_choice: '{{options}}'\n"
+        "doc_to_target: a\nmetric_list: [{metric: acc, aggregation: mean, higher_is_better: true}]\n"
+    )
+    ran = project.repro("evaluate@align")
+    assert {"evaluate_base", "evaluate@sft", "evaluate@align"} <= ran
+    assert not any(stage.startswith("train") for stage in ran)
+    first = (project.folder / "scores/align.json").read_bytes()
+    scores = json.loads(first)
+    assert scores["lm_eval/sides"]["acc"]["n"] == 3 and scores["lm_eval/sides"]["acc"]["stderr"] is not None
+    assert scores["lm_eval/sides"]["acc"]["change"] is not None
+    assert {"pass@1/exact_match", "pass@2/exact_match"} <= set(scores["problems"])
+    assert all(
+        len(row["samples"]) == 2
+        for row in pq.read_table(project.folder / "scores/align.parquet").to_pylist()
+        if row["samples"]
+    )
+    project.run("dvc", "repro", "--force", "--single-item", "evaluate@align")
+    assert (project.folder / "scores/align.json").read_bytes() == first
+    project.edit("data/tasks/sides.jsonl", "left", "right")
+    assert "evaluate@align" in project.repro("evaluate@align")

@@ -370,3 +370,31 @@ def test_a_file_that_is_not_utf8_or_not_there_is_named(tmp_path):
 def test_numbers_are_read_as_yaml_1_2_has_them(tmp_path):
     (tmp_path / "p.yaml").write_text("a: 1e-4\nb: no\nc: '1e-4'\nd: 010\n")
     assert read(tmp_path / "p.yaml") == {"a": 1e-4, "b": "no", "c": "1e-4", "d": 10}
+
+
+def test_pass_at_k_wants_as_many_samples():
+    valid = shipped()
+    valid["evaluate"] |= {"pass_at_k": [1, 8], "samples": 4}
+    (problem,) = examine(valid)[0]
+    assert (problem.where, problem.found) == ("params.yaml: evaluate.pass_at_k", "pass@8 of 4 samples")
+    valid["evaluate"]["samples"] = 8
+    assert not examine(valid)[0]
+
+
+@pytest.mark.parametrize(
+    "evaluate, where",
+    [
+        ({"pass_at_k": []}, "evaluate.pass_at_k"),
+        ({"pass_at_k": [0]}, "evaluate.pass_at_k.0"),
+        ({"temperature": 0}, "evaluate.temperature"),
+        ({"lm_eval": {"tasks": []}}, "evaluate.lm_eval.tasks"),
+        ({"lm_eval": {"tasks": ["x"], "limt": 3}}, "evaluate.lm_eval.limt"),
+    ],
+)
+def test_what_evaluate_cannot_do_is_a_problem_at_its_key(evaluate, where):
+    valid = shipped()
+    valid["evaluate"] |= evaluate
+    (problem,) = examine(valid)[0]
+    assert problem.where == f"params.yaml: {where}"
+    if "limt" in where:
+        assert problem.hint == "did you mean 'limit'?"

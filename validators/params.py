@@ -86,10 +86,23 @@ class Curate(Strict):
     overlap_share: Annotated[float, Field(gt=0, le=1)] = 0.8
 
 
+class LmEval(Strict):
+    """Tasks of EleutherAI's lm-evaluation-harness, under its own names."""
+
+    tasks: Annotated[list[str], Field(min_length=1)]
+    limit: Annotated[int, Field(gt=0)] | None = None
+    num_fewshot: Annotated[int, Field(ge=0)] | None = None
+    apply_chat_template: bool = False
+
+
 class Evaluate(Strict):
     max_new_tokens: Annotated[int, Field(gt=0)]
     max_rows: Annotated[int, Field(gt=0)]
     batch_size: Annotated[int, Field(gt=0)]
+    pass_at_k: Annotated[list[Annotated[int, Field(gt=0)]], Field(min_length=1)] | None = None
+    samples: Annotated[int, Field(gt=0)] = 8
+    temperature: Annotated[float, Field(gt=0)] = 0.8
+    lm_eval: LmEval | None = None
 
 
 class Params(Strict):
@@ -152,6 +165,8 @@ def examine(data):
     problems += name_problems(data)
     if ("base",) not in faulty:
         problems += base_problems(data["base"])
+    if ("evaluate",) not in faulty:
+        problems += evaluate_problems(data["evaluate"])
     steps = sections["steps"]
     for name, dataset in sections["datasets"].items():
         problems += option_problems(f"{FILE}: datasets.{name}", dataset)
@@ -230,6 +245,8 @@ def known_keys(parents):
     model = models.get(parents[0], Params) if parents else Params
     if "lora" in parents[2:]:
         model = Lora
+    if parents[-1:] == ["lm_eval"]:
+        model = LmEval
     return [field.alias or name for name, field in model.model_fields.items()]
 
 
@@ -274,6 +291,14 @@ def base_problems(base):
         hint = "a model changes under its name; copy the commit's 40 digits from its page on the Hub, Files, History"
         return [Problem(f"{FILE}: base.revision", found, "the commit of the model, 40 hexadecimal digits", hint)]
     return []
+
+
+def evaluate_problems(evaluate):
+    samples, wanted = evaluate.get("samples", 8), max(evaluate.get("pass_at_k") or [0])
+    if wanted <= samples:
+        return []
+    found = f"pass@{wanted} of {samples} samples"
+    return [Problem(f"{FILE}: evaluate.pass_at_k", found, "at most as many as evaluate.samples", f"samples: {wanted}")]
 
 
 # -- steps ----------------------------------------------------------------------------------------------------------

@@ -1,0 +1,245 @@
+"""`tilth chat`: talk to a model, or to two side by side, as the chain of steps has made them.
+
+The answer is greedy unless --temperature says otherwise, as in `evaluate`: the same model gives the same answer. What a
+model says is shown safely: no control character of its reaches the terminal.
+"""
+
+import sys
+from dataclasses import dataclass, field
+from typing import Annotated
+
+import typer
+
+Model = Annotated[str, typer.Argument(metavar="MODEL", help="A step of params.yaml, base, or the folder of a model.")]
+Prompt = Annotated[str | None, typer.Option(help="One prompt, one answer, and no conversation.")]
+Against = Annotated[str | None, typer.Option(metavar="MODEL", help="A second model, side by side.")]
+System = Annotated[str | None, typer.Option(help="The system turn before the conversation.")]
+Longest = Annotated[int, typer.Option("--max-new-tokens", min=1, help="The most tokens of an answer.")]
+Temperature = Annotated[float, typer.Option(min=0, help="0 takes the likeliest token; higher is more random.")]
+COMMANDS = "/reset forgets the conversation, /exit ends"
+KEPT = "\n\t\u200c\u200d"  # what is not printable by itself and yet part of texts: lines, and joiners inside words and emoji
+
+
+@dataclass
+class Speaker:
+    """A model with the conversation that it has had."""
+
+    name: str
+    loaded: object
+    turns: list = field(default_factory=list)
+    said: str = ""
+
+
+def main(
+    context: typer.Context,
+    model: Model,
+    prompt: Prompt = None,
+    against: Against = None,
+    system: System = None,
+    max_new_tokens: Longest = 512,
+    temperature: Temperature = 0.0,
+):
+    """Talk to a model: a conversation, or one answer to --prompt."""
+    from commands._built import folder_of, loading
+    from validators._problems import Problem, Problems
+
+    if prompt is not None and not prompt.strip():
+        raise Problems([Problem("tilth chat --prompt", "nothing is asked", "a text", "--prompt 'Reverse abc.'")])
+    names = [model] if against is None else [model, against]
+    folders = [folder_of(name, context.obj) for name in names]
+    silence()
+    from stages._generation import loaded
+
+    speakers = [
+        Speaker(name, loading(folder, lambda folder=folder: loaded(folder, max_new_tokens=max_new_tokens)))
+        for name, folder in zip(names, folders, strict=True)
+    ]
+    opening = [{"role": "system", "content": system}] if system else []
+    try:
+        if prompt is None:
+            converse(speakers, opening, temperature)
+        else:
+            reply(speakers, opening, prompt, temperature)
+    except KeyboardInterrupt:
+        print(file=sys.stderr)
+        raise SystemExit(0 if prompt is None and sys.stdin.isatty() else 130) from None
+
+
+def silence():
+    """No warnings of transformers' between the turns of a conversation."""
+    from transformers.utils import logging
+
+    logging.set_verbosity_error()
+
+
+def converse(speakers, opening, temperature):
+    """Turn after turn, until /exit or the end of input."""
+    from validators._problems import Problems
+
+    typed = sys.stdin.isatty()
+    if typed:
+        import readline  # noqa: F401 (arrows and history in `input`)
+
+        print(f"{' and '.join(speaker.name for speaker in speakers)}: {COMMANDS}")
+    else:
+        sys.stdin.reconfigure(errors="replace")
+    while (line := next_line("> " if typed else "")) not in (None, "/exit"):
+        if line == "/reset":
+            for speaker in speakers:
+                speaker.turns.clear()
+        elif line.startswith("/") and line[1:].isalpha():
+            print(COMMANDS, file=sys.stderr)
+        elif line:
+            try:
+                reply(speakers, opening, line, temperature)
+            except KeyboardInterrupt:
+                if not typed:
+                    raise
+                print("\nstopped; that turn is forgotten", file=sys.stderr)
+            except Problems as error:
+                print(safe(str(error)), file=sys.stderr)
+                if not typed:
+                    raise SystemExit(1) from None
+
+
+def next_line(mark):
+    """What the user types, None at the end of input."""
+    try:
+        return input(mark).strip()
+    except EOFError:
+        print() if mark else None
+        return None
+
+
+def reply(speakers, opening, prompt, temperature):
+    """Let every model answer, and keep the turn in its conversation if all have."""
+    asked = {"role": "user", "content": prompt}
+    show = stream if len(speakers) == 1 else beside if sys.stdout.isatty() else below
+    show(speakers, lambda speaker, tell: answer(speaker, [*opening, *speaker.turns, asked], temperature, tell))
+    for speaker in speakers:
+        speaker.turns += [asked, {"role": "assistant", "content": speaker.said}]
+
+
+def answer(speaker, messages, temperature, tell):
+    """Generate `speaker.said`, and `tell` each piece of it as it comes. Raises Problems where the model has no room for it."""
+    import torch
+
+    from stages._generation import context_length
+
+    it = speaker.loaded
+    inputs = rendered(speaker, messages).to(it.device)
+    length, room = inputs["input_ids"].shape[1], context_length(it)
+    how = {"do_sample": True, "temperature": temperature} if temperature else {"do_sample": False}
+    longest = it.max_new_tokens if room is None else min(it.max_new_tokens, room - length)
+    if longest < 1:
+        too_long(speaker, length, room)
+    pieces = Pieces(it.tokenizer, tell)
+    speaker.said = ""
+    with torch.inference_mode():
+        tokens = it.model.generate(**inputs, max_new_tokens=longest, streamer=pieces, **how)[0, length:]
+    speaker.said = it.tokenizer.decode(tokens, skip_special_tokens=True)
+    if len(tokens) == longest and int(tokens[-1]) not in ends(it.model):
+        print(f"\n(cut at {longest:,} tokens)", end="", file=sys.stderr)
+
+
+def ends(model):
+    """The tokens that end an answer."""
+    found = model.generation_config.eos_token_id
+    return found if isinstance(found, list) else [found]
+
+
+def rendered(speaker, messages):
+    """The conversation as the model takes it. Raises Problems where its template refuses."""
+    from jinja2 import TemplateError
+
+    from validators._problems import Problem, Problems
+
+    try:
+        return speaker.loaded.tokenizer.apply_chat_template(
+            messages, add_generation_prompt=True, return_dict=True, return_tensors="pt"
+        )
+    except TemplateError as error:
+        found = f"its chat template refuses the conversation: {error}"
+        hint = "some templates take no system turn: leave out --system"
+        raise Problems([Problem(speaker.name, found, "", hint)]) from None
+
+
+def too_long(speaker, length, room):
+    from validators._problems import Problem, Problems
+
+    found = f"the conversation has {length:,} tokens"
+    raise Problems([Problem(speaker.name, found, f"fewer than {room:,}, which is what the model takes", "/reset")])
+
+
+# -- shown --------------------------------------------------------------------------------------------------------
+
+
+class Pieces:
+    """What `generate` calls with each token: tells the text that it adds, once its last character is whole."""
+
+    def __init__(self, tokenizer, tell):
+        self.tokenizer, self.tell = tokenizer, tell
+        self.tokens, self.told = None, 0
+
+    def put(self, value):
+        if self.tokens is None:  # the first call brings the prompt
+            self.tokens = []
+            return
+        self.tokens += value.reshape(-1).tolist()
+        text = self.tokenizer.decode(self.tokens, skip_special_tokens=True)
+        # bytes of a character that is not whole yet are decoded to this mark
+        if not text.endswith("\ufffd"):
+            self.tell(text[self.told :])
+            self.told = len(text)
+            if text.endswith("\n"):
+                self.tokens, self.told = [], 0
+
+    def end(self):
+        self.tell(self.tokenizer.decode(self.tokens or [], skip_special_tokens=True)[self.told :])
+
+
+def safe(text):
+    """Text of a model's for a terminal: its lines stay, what a terminal would obey is escaped."""
+    return "".join(c if c.isprintable() or c in KEPT else c.encode("unicode_escape").decode() for c in text)
+
+
+def stream(speakers, answering):
+    """One model's answer, piece by piece."""
+    answering(speakers[0], lambda piece: print(safe(piece), end="", flush=True))
+    print(flush=True)
+
+
+def below(speakers, answering):
+    """Several models' answers one after the other, each under its name."""
+    for place, speaker in enumerate(speakers):
+        print(("\n" if place else "") + f"{safe(speaker.name)}:", flush=True)
+        stream([speaker], answering)
+
+
+def beside(speakers, answering):
+    """Several models' answers in columns, which fill as the models speak."""
+    from rich.console import Console
+    from rich.live import Live
+
+    console, texts = Console(highlight=False, markup=False, emoji=False), ["" for _ in speakers]
+    with Live(columns(speakers, texts), console=console, transient=True) as live:
+        for place, speaker in enumerate(speakers):
+
+            def tell(piece, place=place):
+                texts[place] += piece
+                live.update(columns(speakers, texts))
+
+            answering(speaker, tell)
+    console.print(columns(speakers, texts))
+
+
+def columns(speakers, texts):
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=box.SIMPLE_HEAD, expand=True)
+    for speaker in speakers:
+        table.add_column(Text(safe(speaker.name)), ratio=1, overflow="fold")
+    table.add_row(*(Text(safe(text)) for text in texts))
+    return table

@@ -1,0 +1,111 @@
+"""What a model says to prompts, and how likely it finds given words: in batches, on the best device that is there.
+
+    model = loaded(Path("models/sft"), batch_size=8, max_new_tokens=64)
+    generate(model, [[{"role": "user", "content": "Reverse abc."}]]) -> ["cba"]
+
+Rows of similar length share a batch, the longest first: what does not fit into memory fails at once, not at the end.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from stages._models import load_model, load_tokenizer
+
+
+@dataclass
+class Loaded:
+    """A model with its tokenizer on a device, and how much it is given at a time."""
+
+    model: object
+    tokenizer: object
+    device: str
+    batch_size: int
+    max_new_tokens: int
+
+
+def loaded(folder, batch_size=1, max_new_tokens=512):
+    """The model of a folder, in bfloat16 on a GPU that has it, else in float32."""
+    import torch
+
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    dtype = "bfloat16" if device == "cuda" and torch.cuda.is_bf16_supported() else "float32"
+    model = load_model(folder, dtype, device).eval()
+    return Loaded(model, load_tokenizer(folder), device, batch_size, max_new_tokens)
+
+
+def context_length(model):
+    """How many tokens the model takes at most, or None where its config does not say."""
+    return getattr(model.model.config.get_text_config(), "max_position_embeddings", None)
+
+
+def batches(lengths, size):
+    """Indices of rows in batches of similar length, the longest first."""
+    order = sorted(range(len(lengths)), key=lambda i: (-lengths[i], i))
+    return [order[first : first + size] for first in range(0, len(order), size)]
+
+
+def render(tokenizer, messages, **options):
+    """Token ids of a conversation."""
+    return tokenizer.apply_chat_template(messages, tokenize=True, return_dict=True, **options)["input_ids"]
+
+
+def token_scores(model, ids, masks):
+    """(nll, tokens, right) of the masked tokens, each (rows,): batches padded on the right."""
+    import torch
+
+    found = np.zeros((3, len(ids)))
+    for batch in batches([len(row) for row in ids], model.batch_size):
+        width = len(ids[batch[0]])
+        padded = torch.tensor([ids[i] + [model.tokenizer.pad_token_id] * (width - len(ids[i])) for i in batch])
+        attention = torch.tensor([[1] * len(ids[i]) + [0] * (width - len(ids[i])) for i in batch])
+        padded = padded.to(model.device)
+        with torch.inference_mode():
+            logits = model.model(input_ids=padded, attention_mask=attention.to(model.device)).logits
+            # a row at a time, and of it what counts: in float32, the logits of a batch would need several times its memory
+            for place, i in enumerate(batch):
+                at = torch.tensor(np.flatnonzero(masks[i][1:]), device=model.device)
+                scores, targets = logits[place, at].float(), padded[place, at + 1]
+                nll = scores.logsumexp(-1) - scores.gather(-1, targets[:, None])[:, 0]
+                found[:, i] = nll.sum().item(), len(at), (scores.argmax(-1) == targets).sum().item()
+    return found
+
+
+def generate(model, prompts, tools=None):
+    """What the model answers to each prompt, decoded greedily."""
+    return [said[0] for said in answers(model, prompts, tools, 1, do_sample=False)]
+
+
+def sample(model, prompts, count, temperature, seed):
+    """`count` answers to each prompt, drawn from the whole distribution at a temperature; the same for the same seed."""
+    import torch
+
+    torch.manual_seed(seed)
+    # the model's own top-k and top-p are set aside: pass@k is about what it can say, not about a cut of it
+    return answers(model, prompts, None, count, do_sample=True, temperature=temperature, top_k=0, top_p=1.0)
+
+
+def answers(model, prompts, tools, count, **how):
+    """`count` answers to each prompt: batches of prompts, padded on the left."""
+    import torch
+
+    texts = [
+        model.tokenizer.apply_chat_template(
+            prompt, tools=tools[i] if tools else None, tokenize=False, add_generation_prompt=True
+        )
+        for i, prompt in enumerate(prompts)
+    ]
+    said = [[""] * count for _ in texts]
+    for batch in batches([len(text) for text in texts], max(1, model.batch_size // count)):
+        # the template has written the special tokens already: adding them again would double the first
+        inputs = model.tokenizer(
+            [texts[i] for i in batch], return_tensors="pt", padding=True, padding_side="left", add_special_tokens=False
+        ).to(model.device)
+        with torch.inference_mode():
+            tokens = model.model.generate(
+                **inputs, max_new_tokens=model.max_new_tokens, num_return_sequences=count, **how
+            )
+        new = tokens[:, inputs["input_ids"].shape[1] :].reshape(len(batch), count, -1)
+        for i, rows in zip(batch, new, strict=True):
+            said[i] = model.tokenizer.batch_decode(rows, skip_special_tokens=True)
+    return said

@@ -1,0 +1,59 @@
+"""Batches say what each row alone would have said."""
+
+import numpy as np
+import pytest
+import torch
+
+from stages import _generation as generation
+from stages._models import save_tiny
+
+PROMPTS = [
+    [{"role": "user", "content": text}] for text in ("x", "Reverse abc.", "a much longer prompt than the others")
+]
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("models") / "base"
+    save_tiny(folder)
+    return generation.loaded(folder, batch_size=2, max_new_tokens=5)
+
+
+def test_batches_hold_rows_of_similar_length_the_longest_first():
+    assert generation.batches([3, 9, 1, 9, 4], 2) == [[1, 3], [4, 0], [2]]
+
+
+def test_generation_of_a_batch_is_that_of_each_prompt_alone(model):
+    together = generation.generate(model, PROMPTS)
+    assert together == [generation.generate(model, [prompt])[0] for prompt in PROMPTS]
+    assert generation.generate(model, []) == []
+
+
+def test_samples_are_the_same_for_a_seed_and_others_for_another(model):
+    first, again, other = (generation.sample(model, PROMPTS, 4, 1.0, seed) for seed in (1, 1, 2))
+    assert first == again != other
+    assert [len(said) for said in first] == [4, 4, 4] and len(set(first[0])) > 1
+
+
+def test_samples_come_from_the_whole_distribution_whatever_the_models_own_settings_say(model, monkeypatch):
+    monkeypatch.setattr(model.model.generation_config, "top_k", 1)
+    assert len(set(generation.sample(model, PROMPTS[:1], 8, 1.0, 1)[0])) > 1
+
+
+def test_a_sample_so_cold_is_the_greedy_answer(model):
+    cold = generation.sample(model, PROMPTS, 2, 1e-4, 1)
+    assert cold == [[said] * 2 for said in generation.generate(model, PROMPTS)]
+
+
+def test_token_scores_are_those_of_each_row_alone(model):
+    rng = np.random.default_rng(0)
+    ids = [rng.integers(7, 260, length).tolist() for length in (4, 17, 9, 17, 2)]
+    masks = [[0, *rng.integers(0, 2, len(row) - 1).tolist()] for row in ids]
+    nll, tokens, right = generation.token_scores(model, ids, masks)
+    for place, (row, mask) in enumerate(zip(ids, masks, strict=True)):
+        with torch.inference_mode():
+            logp = torch.log_softmax(model.model(torch.tensor([row])).logits[0], -1)
+        counted = [i for i in range(1, len(row)) if mask[i]]
+        assert nll[place] == pytest.approx(-sum(logp[i - 1, row[i]].item() for i in counted), abs=1e-4)
+        assert tokens[place] == len(counted)
+        assert right[place] == sum(logp[i - 1].argmax().item() == row[i] for i in counted)

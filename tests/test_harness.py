@@ -1,0 +1,162 @@
+"""Tasks of the lm-evaluation-harness: a task file made here, scored a second way."""
+
+import importlib.util
+import json
+from types import SimpleNamespace
+
+import pytest
+
+from stages import _harness as harness
+from stages._models import load_model, load_tokenizer, save_tiny
+from validators._problems import Problems
+
+installed = pytest.mark.skipif(not importlib.util.find_spec("lm_eval"), reason="the extra lm-eval is not installed")
+CHOICE = """
+task: letters
+dataset_path: json
+dataset_kwargs: {data_files: {test: data/tasks/letters.jsonl}}
+test_split: test
+output_type: multiple_choice
+doc_to_text: "{{question}}"
+doc_to_choice: "{{options}}"
+doc_to_target: answer
+metric_list: [{metric: acc, aggregation: mean, higher_is_better: true}]
+metadata: {version: 1.0}
+"""
+SPOKEN = """
+task: spoken
+dataset_path: json
+dataset_kwargs: {data_files: {test: data/tasks/letters.jsonl}}
+test_split: test
+output_type: generate_until
+doc_to_text: "{{question}}"
+doc_to_target: "{{said}}"
+generation_kwargs: {until: ["."], max_gen_toks: 4, do_sample: false}
+metric_list: [{metric: exact_match, aggregation: mean, higher_is_better: true}]
+metadata: {version: 1.0}
+"""
+ROWS = [
+    {"question": f"Which is {a}?", "options": [a, b], "answer": 0, "said": a} for a, b in ("ab", "cd", "ef", "gh", "ij")
+]
+
+
+@pytest.fixture
+def project(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HF_DATASETS_CACHE", str(tmp_path / "cache"))
+    (tmp_path / "data/tasks").mkdir(parents=True)
+    (tmp_path / "data/tasks/letters.yaml").write_text(CHOICE)
+    (tmp_path / "data/tasks/spoken.yaml").write_text(SPOKEN)
+    (tmp_path / "data/tasks/letters.jsonl").write_text("".join(json.dumps(row) + "\n" for row in ROWS))
+    return tmp_path
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("models") / "base"
+    save_tiny(folder)
+    return SimpleNamespace(model=load_model(folder).eval(), tokenizer=load_tokenizer(folder), batch_size=2)
+
+
+def likelier(model, question, options):
+    """The place of the option that the model finds likelier, each alone."""
+    import torch
+
+    found = []
+    for option in options:
+        context, whole = (
+            model.tokenizer(text, add_special_tokens=False)["input_ids"] for text in (question, f"{question} {option}")
+        )
+        with torch.inference_mode():
+            logp = torch.log_softmax(model.model(torch.tensor([whole])).logits[0], -1)
+        found.append(sum(logp[i - 1, whole[i]].item() for i in range(len(context), len(whole))))
+    return found.index(max(found))
+
+
+def scores(model, wanted, parent):
+    """As `evaluate` does it."""
+    return harness.harness_scores(model, harness.load_tasks(wanted, 7), wanted, 7, parent)
+
+
+@installed
+def test_a_task_file_is_scored_with_its_standard_error(project, model):
+    report, (table,) = scores(model, {"tasks": ["letters"]}, None)
+    right = [likelier(model, row["question"], row["options"]) == row["answer"] for row in ROWS]
+    item = report["lm_eval/letters"]["acc"]
+    share = sum(right) / len(right)
+    assert item["value"] == share and item["n"] == len(ROWS)
+    assert item["stderr"] == pytest.approx((share * (1 - share) / (len(ROWS) - 1)) ** 0.5, abs=1e-6)
+    assert item["low"] == pytest.approx(share - 1.96 * item["stderr"], abs=1e-5)
+    assert item["change"] is None
+    assert table["lm_eval/acc"].to_pylist() == [float(value) for value in right]
+
+
+@installed
+def test_the_change_is_paired_with_the_parents_documents(project, model):
+    import pyarrow as pa
+
+    _, (table,) = scores(model, {"tasks": ["letters"]}, None)
+    worse = table.set_column(table.column_names.index("lm_eval/acc"), "lm_eval/acc", pa.array([-1.0] * len(ROWS)))
+    item = scores(model, {"tasks": ["letters"]}, worse)[0]["lm_eval/letters"]["acc"]
+    assert item["change"] == pytest.approx(item["value"] + 1)
+    assert item["change_low"] <= item["change"] <= item["change_high"]
+    other = worse.set_column(worse.column_names.index("id"), "id", pa.array(list("abcde")))
+    assert scores(model, {"tasks": ["letters"]}, other)[0]["lm_eval/letters"]["acc"]["change"] is None
+
+
+@installed
+def test_what_a_model_says_is_kept_and_two_runs_are_the_same(project, model):
+    wanted = {"tasks": ["spoken", "letters"], "limit": 3}
+    first, second = (scores(model, wanted, None) for _ in range(2))
+    assert first[0] == second[0] and [a.equals(b) for a, b in zip(first[1], second[1], strict=True)] == [True, True]
+    assert list(first[0]) == ["lm_eval/letters", "lm_eval/spoken"]
+    assert first[0]["lm_eval/spoken"]["exact_match"]["n"] == 3
+    assert all(isinstance(text, str) for text in first[1][1]["generation"].to_pylist())
+
+
+@installed
+def test_fewshot_examples_are_the_same_for_the_same_seed(project, model):
+    (project / "data/tasks/letters.yaml").write_text(CHOICE + "fewshot_split: test\n")
+    wanted = {"tasks": ["letters"], "num_fewshot": 2}
+    first, second = (scores(model, wanted, None)[0] for _ in range(2))
+    assert first == second
+
+
+@installed
+def test_names_of_tasks_are_checked_without_running_them(project):
+    assert harness.task_problems(["letters", "spoken", "arc_easy", "gsm8k", "mmlu"]) == []
+
+
+@installed
+@pytest.mark.slow
+def test_an_unknown_task_is_a_problem_with_the_nearest_name(project):
+    (problem,) = harness.task_problems(["letters", "lettres"])
+    assert problem.found == "no task 'lettres'" and problem.hint == "did you mean 'letters'?"
+
+
+@installed
+def test_a_task_whose_data_is_not_here_is_a_problem_that_says_how_to_get_it(project, model):
+    (project / "data/tasks/letters.jsonl").unlink()
+    with pytest.raises(Problems, match="lm_eval run --model dummy --limit 1 --tasks letters"):
+        scores(model, {"tasks": ["letters"]}, None)
+
+
+@installed
+def test_a_task_that_runs_what_a_model_wrote_is_refused(project, model):
+    (project / "data/tasks/letters.yaml").write_text(CHOICE + "unsafe_code: true\n")
+    with pytest.raises(Problems, match="runs code that a model wrote"):
+        scores(model, {"tasks": ["letters"]}, None)
+
+
+def test_without_the_harness_its_tasks_are_a_problem(monkeypatch):
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    (problem,) = harness.task_problems(["letters"])
+    assert problem.found == "lm-evaluation-harness is not installed" and "lm-eval" in problem.hint
+
+
+def test_values_and_their_standard_errors_are_found_by_metric_and_filter():
+    values = {
+        "alias": "x", "sample_len": 3, "name": "x", "acc,none": 0.5, "acc_stderr,none": 0.1,
+        "exact_match,strict": 1, "exact_match_stderr,strict": "N/A",
+    }  # fmt: skip
+    assert list(harness.metrics_of(values)) == [("acc", 0.5, 0.1), ("exact_match/strict", 1.0, None)]

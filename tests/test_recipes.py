@@ -1,0 +1,80 @@
+"""Every recipe is a params.yaml that `tilth check` takes without a warning, once its raw data are there."""
+
+import json
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+from ruamel.yaml import YAML
+
+from stages import check
+from stages._shapes import rows_of
+
+ROOT = Path(__file__).parents[1]
+RECIPES = sorted((ROOT / "recipes").glob("*.yaml"))
+# raw data of each kind, as the recipes expect them
+RAW = {
+    "chat": {"messages": [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}]},
+    "pairs": {"prompt": "q", "chosen": "good", "rejected": "bad"},
+    "feedback": {"prompt": "q", "completion": "a", "label": True},
+    "gsm8k": {"question": "Two apples and 40 more?", "answer": "2 + 40 = <<2+40=42>>42\n#### 42"},
+}
+
+
+def params(recipe):
+    return YAML(typ="safe", pure=True).load(recipe)
+
+
+@pytest.mark.parametrize("recipe", RECIPES, ids=lambda path: path.stem)
+def test_check_takes_a_recipe_without_a_warning(recipe, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    shutil.copy(recipe, "params.yaml")
+    for dataset in params(recipe)["datasets"].values():
+        raw = Path(dataset["raw"])
+        raw.mkdir(parents=True, exist_ok=True)
+        (raw / "rows.jsonl").write_text(json.dumps(RAW[raw.name]) + "\n")
+    assert check.check() == []
+
+
+@pytest.mark.parametrize("recipe", RECIPES, ids=lambda path: path.stem)
+def test_a_recipe_says_what_it_needs_and_where_that_is_from(recipe):
+    head = recipe.read_text(encoding="utf-8").split("seed:")[0]
+    for word in ("hardware", "memory", "time", "data", "settings"):
+        assert re.search(rf"^# {word} +\S", head, re.MULTILINE), word
+    assert "are estimates, by the formulas of recipes/README.md" in head
+    readme = (ROOT / "recipes/README.md").read_text(encoding="utf-8")
+    gigabytes = re.search(r"^# memory +about (\d+ GB)", head, re.MULTILINE)[1]
+    assert re.search(rf"`{recipe.name}`.*\| {gigabytes} \|", readme)
+
+
+def test_the_models_and_methods_that_people_ask_for_are_there():
+    found = {
+        (params(recipe)["base"]["model"], *(step["method"] for step in params(recipe)["steps"].values()))
+        for recipe in RECIPES
+    }
+    assert {model for model, *_ in found} == {
+        "Qwen/Qwen3-0.6B", "Qwen/Qwen3-4B", "meta-llama/Llama-3.2-3B-Instruct", "google/gemma-3-4b-it",
+    }  # fmt: skip
+    assert {tuple(methods) for _, *methods in found} == {
+        ("sft",), ("sft", "dpo"), ("orpo",), ("sft", "kto"), ("sft", "grpo"),
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ["sft", "preference", "kto", "grpo"])
+def test_the_raw_data_of_these_tests_are_of_the_kinds_that_recipes_name(name):
+    kinds = {
+        (dataset["kind"], Path(dataset["raw"]).name)
+        for recipe in RECIPES
+        for dataset in params(recipe)["datasets"].values()
+    }
+    for kind, raw in kinds:
+        if kind == name:
+            assert rows_of(RAW[raw], kind), raw
+
+
+def test_the_estimate_that_the_readme_works_out_is_what_its_formula_gives():
+    weights, adapters, layers, width, vocabulary, tokens = 4.02e9, 33.0e6, 36, 2560, 151936, 2 * 1024
+    parts = [2 * weights, 16 * adapters, 2 * layers * width * tokens + 34 * width * tokens, 10 * vocabulary * tokens]
+    text = " + ".join(f"{part / 1e9:.1f}" for part in parts) + f" = {sum(parts) / 1e9:.1f} GB"
+    assert text in (ROOT / "recipes/README.md").read_text(encoding="utf-8")
