@@ -6,13 +6,14 @@ from pathlib import Path
 
 import typer
 
-from commands import check, inspect, ledger, recommend
+from commands import check, inspect, ledger, preflight, recommend
 from validators._problems import Problem, Problems
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
 app.command("check")(check.main)
 app.command("inspect")(inspect.main)
 app.command("ledger")(ledger.main)
+app.command("preflight")(preflight.main)
 app.command("recommend")(recommend.main)
 ANYWHERE = ("inspect", "recommend")  # what is useful before there is a project
 
