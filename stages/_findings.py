@@ -46,18 +46,16 @@ def stopping(findings, where):
 def row_problems(where, found, method, path):
     """What no row may be: each kind of fault once, with the first rows that have it."""
     faults = [
-        ("double_bos", found["doubled"], f"begin with {method.tokenizer.bos_token!r} twice", "one",
+        ("preflight.double_bos", found["doubled"], f"begin with {method.tokenizer.bos_token!r} twice", "one",
          "the chat template writes it, or a turn's text holds it: take it out of one"),
-        ("learned_tokens", found["unlearned"], f"have no token to learn from{cut_away(method)}", "an answer",
+        ("preflight.learned_tokens", found["unlearned"], f"have no token to learn from{cut_away(method)}", "an answer",
          unlearned_hint(method)),
-        ("end_of_turn", found["endless"], "do not learn the token that ends the answer",
+        ("preflight.end_of_turn", found["endless"], "do not learn the token that ends the answer",
          f"one of {sorted(method.tokenizer.decode([stop]) for stop in method.stops)} at the end of what is learned",
          "a model that never learns to stop goes on until max_new_tokens; mend the chat template"),
     ]  # fmt: skip
     return [
-        Problem(
-            f"{where}: preflight.{check}", f"{rows.sum():,} of {len(rows):,} rows {text}: {names(path, rows)}", *rest
-        )
+        Problem(f"{where}: {check}", f"{rows.sum():,} of {len(rows):,} rows {text}: {names(path, rows)}", *rest)
         for check, rows, text, *rest in faults
         if rows.any()
     ]
@@ -86,14 +84,14 @@ def row_findings(found, method, path, context, settings, waive):
 
     def add(check, rows, message):
         where = f": {names(path, rows)}" if rows.any() else ""
-        return finding(
-            f"preflight.{check}", rows.mean(), f"{rows.sum():,} of {len(rows):,} rows {message}{where}", settings, waive
-        )
+        return finding(check, rows.mean(), f"{rows.sum():,} of {len(rows):,} rows {message}{where}", settings, waive)
 
-    out = [add("prompt_prefix", found["broken"], "begin otherwise than their prompt, ready for an answer")]
+    out = [add("preflight.prompt_prefix", found["broken"], "begin otherwise than their prompt, ready for an answer")]
     if method.limit is not None and method.name != "grpo":
-        out.append(add("truncated_share", found["cut"], f"are longer than max_length {method.limit}"))
-        out.append(add("dropped_share", found["dropped"], "are not trained, their prompt alone fills max_length"))
+        out.append(add("preflight.truncated_share", found["cut"], f"are longer than max_length {method.limit}"))
+        out.append(
+            add("preflight.dropped_share", found["dropped"], "are not trained, their prompt alone fills max_length")
+        )
     if context:
         spoken = method.config.max_completion_length if method.name == "grpo" else 0
         seen = (
@@ -102,11 +100,19 @@ def row_findings(found, method, path, context, settings, waive):
             else found["length"]
         )
         out.append(
-            add("context_share", seen + spoken > context, f"are longer than the {context:,} positions of the model")
+            add(
+                "preflight.context_share",
+                seen + spoken > context,
+                f"are longer than the {context:,} positions of the model",
+            )
         )
     kept = found[~found["dropped"]]
     if method.name in ("dpo", "orpo"):
-        out.append(add("equal_pairs_share", found["equal"] & ~found["dropped"], "have two answers of the same tokens"))
+        out.append(
+            add(
+                "preflight.equal_pairs_share", found["equal"] & ~found["dropped"], "have two answers of the same tokens"
+            )
+        )
         out.append(length_bias(kept, settings, waive))
     if method.name == "kto":
         out.append(class_balance(kept, method.config, settings, waive))

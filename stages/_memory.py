@@ -103,11 +103,13 @@ def estimate(step, shape, config, device):
     four_bit = bool(lora) and bool(step.get("load_in_4bit"))
     linear = sum(math.prod(sides) for sides in shape.linear.values())
     trained = lora_parameters(shape, lora) if lora else shape.parameters
-    weights = NF4 * linear + 2 * (shape.parameters - linear) if four_bit else 4 * shape.parameters
+    # full training keeps float32, of which autocast makes half copies; under an adapter the base itself is half
+    kept = 2 if lora and half else 4
+    weights = NF4 * linear + 2 * (shape.parameters - linear) if four_bit else kept * shape.parameters
     batch, tokens, scored = tokens_of(step, config)
     parts = {
-        "weights": weights + (4 * trained if lora else 0),
-        "half copies": 2 * linear if half and not four_bit else 0,  # autocast keeps one until the step is over
+        "weights": weights + (2 if four_bit else 4) * trained * bool(lora),
+        "half copies": 2 * linear if half and not lora else 0,
         "reference": weights if keeps_reference(step, config) else 0,
         "gradients": (2 if four_bit else 4) * trained,
         "optimizer": optimizer_bytes(config) * trained,
