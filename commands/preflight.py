@@ -68,6 +68,24 @@ def show(reports, findings):
     console.print(machine(reports))
     for line in timings(reports):
         console.print(line)
+    if changed := outdated(reports):
+        console.print(
+            f"params.yaml or the reward code says otherwise by now of {', '.join(changed)}: dvc repro preflight"
+        )
+
+
+def outdated(reports):
+    """The steps that params.yaml describes otherwise than when preflight ran."""
+    from stages.preflight import resolve
+    from validators._preflight import settings
+    from validators.params import read
+
+    params = read()
+    limits = settings(params.get("preflight"))
+    now = {name: resolve(name, params["steps"][name], params, limits) for name in reports}
+    return [
+        name for name, report in reports.items() if any(report.get(key) != value for key, value in now[name].items())
+    ]
 
 
 def account(reports):

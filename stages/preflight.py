@@ -174,6 +174,11 @@ def config_of(name, step):
         check_generations(where, step)
     with as_one_of(step["processes"]):
         config = make_config(f"{where}: preflight.args", step, ".work/preflight")
+    if step["method"] == "sft" and config.packing and config.max_length is None:
+        hint = "args: {max_length: 4096}, or packing: false"
+        raise Problems(
+            [Problem(f"{where}: preflight.args", "packing without max_length", "how long a sequence is", hint)]
+        )
     if step["method"] == "kto" and config.per_device_train_batch_size < 2 and config.loss_type == "kto":
         found, hint = "a batch of one row", "args: {per_device_train_batch_size: 2}, or more"
         raise Problems(

@@ -145,6 +145,11 @@ def test_kto_needs_two_rows_a_batch():
     config("kto", per_device_train_batch_size=1, loss_type="apo_zero_unpaired")
 
 
+def test_packing_needs_a_length():
+    with pytest.raises(Problems, match=r"preflight\.args: packing without max_length"):
+        config("sft", packing=True, max_length=None)
+
+
 # -- whether it can be trained ----------------------------------------------------------------------------------------
 
 
@@ -364,7 +369,7 @@ def test_the_command_shows_what_the_build_left(project):
     project.write_params(params)
     preflight.main()
     code, out, _ = tilth(project)
-    assert code == 0
+    assert code == 0 and "says otherwise" not in out
     assert all(
         word in out
         for word in ("sft", "align", "reward", "truncated_share", "warning", "exact_match takes", "are free")
@@ -378,6 +383,14 @@ def test_the_command_shows_what_the_build_left(project):
     rows = [line for line in out.splitlines() if line.startswith("sft: data/raw/chat/")]
     with open("preflight/_dropped.csv", encoding="utf-8", newline="") as file:
         assert len(rows) == len(list(csv.DictReader(file))) == report["sft"]["rows"] - report["sft"]["trained_rows"]
+
+
+@pytest.mark.slow
+def test_the_command_says_what_has_changed_since(project):
+    params = project.read_params()
+    params["steps"]["align"] = params["methods"]["dpo"] | {"args": {"beta": 0.3}}
+    project.write_params(params)
+    assert "says otherwise by now of align: dvc repro preflight" in tilth(project)[1]
 
 
 @pytest.mark.slow
