@@ -76,7 +76,7 @@ def show(reports, findings):
 
 def outdated(reports):
     """The steps that params.yaml describes otherwise than when preflight ran."""
-    from stages.preflight import resolve
+    from stages._steps import resolve
     from validators._preflight import settings
     from validators.params import read
 

@@ -11,9 +11,7 @@ a pure function of data and params, and what trains nothing otherwise (limits, w
 depends on the machine is printed, never written. docs/preflight.md has every check in one line.
 """
 
-import copy
 import csv
-import hashlib
 import json
 import shutil
 from dataclasses import dataclass, field
@@ -27,10 +25,9 @@ from stages._models import BASE, load_tokenizer
 from stages._params import read_params
 from stages._reward_trials import sample, tried
 from stages._rows import origins
-from stages._schedule import as_one_of, optimizer_steps, packed, processes
+from stages._schedule import optimizer_steps, packed
+from stages._steps import config_of, marked, resolve, tokenizer_of, weights_of
 from stages._tokens import Method, measured, stop_tokens, what_is_learned
-from stages._trl import make_config, training_tokenizer
-from validators import rewards
 from validators._preflight import settings
 from validators._problems import Problem, Problems
 
@@ -101,30 +98,7 @@ def announce(name, report):
         print(f"preflight {name}: {line}")
 
 
-# -- what a step is ---------------------------------------------------------------------------------------------------
-
-
-def resolve(name, step, params, limits):
-    """A step with everything that decides its training, and nothing else (a waiver, say, does not)."""
-    resolved = {
-        "step": name,
-        "method": step["method"],
-        "from": step["from"],
-        "dataset": step["dataset"],
-        "seed": step.get("args", {}).get("seed", params["seed"]),
-        "backend": params["base"]["backend"],
-        "args": step.get("args", {}),
-        "lora": step.get("lora"),
-        "load_in_4bit": step.get("load_in_4bit", False),
-    }
-    resolved["processes"] = processes(params["launch"])
-    if step["method"] == "grpo":
-        resolved |= {
-            "rewards": step["rewards"],
-            "reward_code": hashlib.sha256(Path(rewards.__file__).read_bytes()).hexdigest(),
-            "tie_prompts": limits["tie_prompts"],
-        }
-    return resolved
+# -- what all steps share ---------------------------------------------------------------------------------------------
 
 
 def scored_rewards(steps, datasets):
@@ -134,10 +108,6 @@ def scored_rewards(steps, datasets):
         if step["method"] == "grpo":
             scored[step["dataset"]] = dict(zip(step["rewards"], weights_of(step), strict=True))
     return scored
-
-
-def weights_of(step):
-    return step.get("args", {}).get("reward_weights") or [1.0] * len(step["rewards"])
 
 
 def embedding_problems(shape, tokenizer):
@@ -150,73 +120,6 @@ def embedding_problems(shape, tokenizer):
         "take the tokenizer that belongs to the model, or model.resize_token_embeddings(len(tokenizer)) and save both"
     )
     return [Problem(f"{BASE}: preflight.embedding", found, "a row for every token", hint)]
-
-
-def tokenizer_of(name, steps, tokenizer):
-    """The tokenizer as the step will have it: a full model that SFT trained hands on its training template."""
-    tokenizer = copy.deepcopy(tokenizer)
-    parent = steps.get(steps[name]["from"])
-    while parent:
-        if (
-            parent["method"] == "sft"
-            and not parent.get("lora")
-            and parent.get("args", {}).get("assistant_only_loss", True)
-        ):
-            return training_tokenizer(tokenizer)
-        parent = steps.get(parent["from"])
-    return tokenizer
-
-
-def config_of(name, step):
-    """TRL's config of a step. Raises Problems where TRL refuses the args, or its trainer would."""
-    where = f"steps.{name}"
-    if step["method"] == "grpo":
-        check_generations(where, step)
-    with as_one_of(step["processes"]):
-        config = make_config(f"{where}: preflight.args", step, ".work/preflight")
-    if step["method"] == "sft" and config.packing and config.max_length is None:
-        hint = "args: {max_length: 4096}, or packing: false"
-        raise Problems(
-            [Problem(f"{where}: preflight.args", "packing without max_length", "how long a sequence is", hint)]
-        )
-    if step["method"] == "kto" and config.per_device_train_batch_size < 2 and config.loss_type == "kto":
-        found, hint = "a batch of one row", "args: {per_device_train_batch_size: 2}, or more"
-        raise Problems(
-            [Problem(f"{where}: preflight.batches", found, "two: KTO compares with another row's answer", hint)]
-        )
-    return config
-
-
-def check_generations(where, step):
-    """GRPO compares the answers to one prompt with each other: a batch of all processes holds whole groups of them."""
-    import trl
-
-    defaults = trl.GRPOConfig.__dataclass_fields__
-    args = {key: defaults[key].default for key in ("per_device_train_batch_size", "num_generations")} | step["args"]
-    batch, each = args["per_device_train_batch_size"], args["num_generations"]
-    rounds = args.get("steps_per_generation") or args.get("gradient_accumulation_steps", 1)
-    together = args.get("generation_batch_size") or batch * step["processes"] * rounds
-    if together % each:
-        found = f"{together} answers are sampled together ({batch} a batch x {step['processes']} processes x {rounds} batches), in groups of {each}"
-        hint = f"num_generations: one of {', '.join(str(n) for n in range(2, together + 1) if together % n == 0) or 'a larger batch'}"
-        raise Problems([Problem(f"{where}: preflight.batches", found, f"a multiple of {each}", hint)])
-
-
-def marked(where, tokenizer, config):
-    """The tokenizer of an SFT step, with a template that marks what the assistant says where the step learns that."""
-    if config.eos_token:
-        tokenizer.eos_token = config.eos_token
-    if what_is_learned(config) != "assistant":
-        return tokenizer
-    try:
-        return training_tokenizer(tokenizer)
-    except Problems as error:
-        (problem,) = error.problems
-        hint = f"{problem.hint}; or train on the last answer of each conversation alone: "
-        hint += "args: {assistant_only_loss: false, completion_only_loss: true}"
-        raise Problems(
-            [Problem(f"{where}: preflight.generation_marks", problem.found, problem.expected, hint)]
-        ) from None
 
 
 # -- whether it can be trained ----------------------------------------------------------------------------------------

@@ -84,26 +84,6 @@ def test_every_number_can_be_waived(name):
     assert examine(data)[0] == []
 
 
-# -- what a step is ---------------------------------------------------------------------------------------------------
-
-PARAMS = {"seed": 7, "launch": "python", "base": {"backend": "auto"}}
-
-
-def test_a_step_holds_the_reward_code_only_if_it_is_grpo():
-    grpo = {"method": "grpo", "from": "sft", "dataset": "problems", "rewards": ["exact_match"]}
-    sft = {"method": "sft", "from": "base", "dataset": "chat", "waive": {"beta": "no"}}
-    assert len(preflight.resolve("a", grpo, PARAMS, LIMITS)["reward_code"]) == 64
-    assert preflight.resolve("a", grpo, PARAMS, LIMITS)["tie_prompts"] == 16
-    resolved = preflight.resolve("a", sft, PARAMS, LIMITS)
-    assert not {"reward_code", "tie_prompts", "waive"} & set(resolved)
-
-
-def test_no_limit_reaches_what_train_reads():
-    sft = {"method": "sft", "from": "base", "dataset": "chat"}
-    changed = dict.fromkeys(asked.LIMITS, 0.5)
-    assert preflight.resolve("a", sft, PARAMS, LIMITS) == preflight.resolve("a", sft, PARAMS, LIMITS | changed)
-
-
 def test_rewards_are_scored_with_the_weights_of_the_step_that_trains_on_them():
     datasets = {"problems": {"kind": "grpo"}, "others": {"kind": "grpo"}, "chat": {"kind": "sft"}}
     step = {
@@ -116,38 +96,6 @@ def test_rewards_are_scored_with_the_weights_of_the_step_that_trains_on_them():
         "problems": {"exact_match": 1.0, "one_word": 0.2},
         "others": {"exact_match": 1.0},
     }
-
-
-def config(method, **args):
-    return preflight.config_of("s", step_of(method, **args) | {"processes": args.pop("processes", 1)})
-
-
-def test_answers_that_do_not_fill_groups_stop_the_build():
-    with pytest.raises(Problems) as error:
-        config("grpo", num_generations=7)
-    (problem,) = error.value.problems
-    assert problem.where == "steps.s: preflight.batches"
-    assert problem.found == "2 answers are sampled together (2 a batch x 1 processes x 1 batches), in groups of 7"
-    assert problem.hint == "num_generations: one of 2"
-
-
-def test_processes_and_accumulation_fill_groups():
-    step = step_of("grpo", num_generations=8, gradient_accumulation_steps=2)
-    with pytest.raises(Problems):
-        preflight.config_of("s", step | {"processes": 1})
-    made = preflight.config_of("s", step | {"processes": 2})
-    assert (made.generation_batch_size, made.num_generations) == (8, 8)
-
-
-def test_kto_needs_two_rows_a_batch():
-    with pytest.raises(Problems, match=r"preflight\.batches: a batch of one row"):
-        config("kto", per_device_train_batch_size=1)
-    config("kto", per_device_train_batch_size=1, loss_type="apo_zero_unpaired")
-
-
-def test_packing_needs_a_length():
-    with pytest.raises(Problems, match=r"preflight\.args: packing without max_length"):
-        config("sft", packing=True, max_length=None)
 
 
 # -- whether it can be trained ----------------------------------------------------------------------------------------
@@ -248,22 +196,6 @@ def test_a_tokenizer_without_a_template_stops_the_build(tokenizer):
     Path("models/base/chat_template.jinja").unlink()
     with pytest.raises(Problems, match="the tokenizer has no chat template"):
         load_tokenizer()
-
-
-def test_a_full_model_that_sft_trained_hands_on_its_training_template(tokenizer):
-    from trl.chat_template_utils import qwen3_chat_template, qwen3_training_chat_template
-
-    tokenizer.chat_template = qwen3_chat_template
-    steps = {
-        "sft": {"method": "sft", "from": "base"},
-        "dpo": {"method": "dpo", "from": "sft"},
-        "orpo": {"method": "orpo", "from": "base"},
-    }
-    assert preflight.tokenizer_of("dpo", steps, tokenizer).chat_template == qwen3_training_chat_template
-    assert preflight.tokenizer_of("orpo", steps, tokenizer).chat_template == qwen3_chat_template
-    adapter = steps | {"sft": {"method": "sft", "from": "base", "lora": {"r": 4}}}
-    assert preflight.tokenizer_of("dpo", adapter, tokenizer).chat_template == qwen3_chat_template
-    assert tokenizer.chat_template == qwen3_chat_template
 
 
 GIVEN = [{"prompt": user("a"), "ground_truth": truth, "extra": "{}"} for truth in ("ab", "cd", "ef")]
