@@ -3,7 +3,7 @@
     {"check": "preflight.truncated_share", "value": 0.02, "limit": 0.05, "level": "ok", "message": "..."}
 
 level: ok up to the limit; above it `waived` where the step waives the check, else `warning`, or for a gate the end of
-the build. Values are rounded, so that the same data give the same file on every machine.
+the build. Values have four digits.
 """
 
 import numpy as np
@@ -15,15 +15,17 @@ from validators._preflight import GATES
 from validators._problems import Problem, Problems
 from validators._warnings import imbalance, weights_advice
 
+MOST = 1000  # a weight of 0 makes the other label endlessly heavier, which JSON cannot say
+
 
 def finding(check, value, message, settings, waive):
     """One number beside its limit."""
     short = check.removeprefix("preflight.")
-    limit, value = settings[short], round(float(value), 4)
-    above = limit is not None and value > limit
+    limit = settings[short]
+    above = limit is not None and value > limit  # before rounding: one row of a million is more than none
     level = "ok" if not above else "waived" if short in waive else "warning"
     message += f" ({waive[short]})" if level == "waived" else ""
-    return {"check": check, "value": value, "limit": limit, "level": level, "message": message}
+    return {"check": check, "value": float(f"{value:.4g}"), "limit": limit, "level": level, "message": message}
 
 
 def stopping(findings, where):
@@ -62,11 +64,7 @@ def row_problems(where, found, method, path):
 
 
 def cut_away(method):
-    return (
-        f" once the answer is cut to max_length {method.limit}, and the loss is no number"
-        if method.name == "orpo"
-        else ""
-    )
+    return f" once answers are cut to max_length {method.limit}: the loss is no number" if method.name == "orpo" else ""
 
 
 def unlearned_hint(method):
@@ -89,34 +87,27 @@ def row_findings(found, method, path, context, settings, waive):
     out = [add("preflight.prompt_prefix", found["broken"], "begin otherwise than their prompt, ready for an answer")]
     if method.limit is not None and method.name != "grpo":
         out.append(add("preflight.truncated_share", found["cut"], f"are longer than max_length {method.limit}"))
-        out.append(
-            add("preflight.dropped_share", found["dropped"], "are not trained, their prompt alone fills max_length")
-        )
+        out.append(add("preflight.dropped_share", found["dropped"], "are not trained: their prompt fills max_length"))
     if context:
-        spoken = method.config.max_completion_length if method.name == "grpo" else 0
-        seen = (
-            np.minimum(found["length"], method.limit or context + 1)
-            if method.name in ("sft", "dpo", "kto")
-            else found["length"]
-        )
-        out.append(
-            add(
-                "preflight.context_share",
-                seen + spoken > context,
-                f"are longer than the {context:,} positions of the model",
-            )
-        )
+        text = f"are longer than the {context:,} positions of the model"
+        out.append(add("preflight.context_share", longest(found, method) > context, text))
     kept = found[~found["dropped"]]
     if method.name in ("dpo", "orpo"):
-        out.append(
-            add(
-                "preflight.equal_pairs_share", found["equal"] & ~found["dropped"], "have two answers of the same tokens"
-            )
-        )
+        equal = found["equal"] & ~found["dropped"]
+        out.append(add("preflight.equal_pairs_share", equal, "have two answers of the same tokens"))
         out.append(length_bias(kept, settings, waive))
     if method.name == "kto":
         out.append(class_balance(kept, method.config, settings, waive))
     return out
+
+
+def longest(found, method):
+    """Tokens of each row as the model will see it, (rows,): ORPO does not keep to max_length, GRPO adds an answer."""
+    if method.name == "grpo":
+        return found["length"] + method.config.max_completion_length
+    return (
+        found["length"] if method.limit is None or method.name == "orpo" else np.minimum(found["length"], method.limit)
+    )
 
 
 def length_bias(rows, settings, waive):
@@ -128,7 +119,7 @@ def length_bias(rows, settings, waive):
 def class_balance(rows, config, settings, waive):
     """How far the weighted classes are from TRL's advice, with the weights to set."""
     true, false = int(rows["label"].sum()), int((~rows["label"]).sum())
-    value = imbalance(true * config.desirable_weight, false * config.undesirable_weight)
+    value = min(imbalance(true * config.desirable_weight, false * config.undesirable_weight), MOST)
     message = f"{true:,} true and {false:,} false rows"
     if value > 1:
         message += f"; {weights_advice(true, false, config.desirable_weight, config.undesirable_weight)}"

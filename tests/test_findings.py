@@ -60,6 +60,11 @@ def test_a_warning_is_waived_by_name_with_its_reason_and_what_is_ok_is_not():
     assert (above["level"], above["message"], below["level"]) == ("waived", "long (logs)", "ok")
 
 
+def test_one_row_of_a_million_is_more_than_none():
+    item = findings.finding("preflight.dropped_share", 1e-6, "", {"dropped_share": 0.0}, {})
+    assert (item["value"], item["level"]) == (1e-6, "warning")
+
+
 def test_no_limit_is_no_warning():
     assert findings.finding("preflight.memory_gb", 1e9, "", {"memory_gb": None}, {})["level"] == "ok"
 
@@ -130,6 +135,7 @@ def test_classes_are_balanced_with_the_weights_that_the_step_has(path):
     )
     for weights in ({"desirable_weight": 1.5}, {"desirable_weight": 2.0}, {"undesirable_weight": 0.5}):
         assert found(path, records, method("kto", **weights))["class_balance"]["level"] == "ok"
+    assert found(path, records, method("kto", desirable_weight=0.0))["class_balance"]["value"] == 1000
     assert found(path, records, method("kto", desirable_weight=2.1))["class_balance"]["level"] == "warning"
 
 

@@ -144,15 +144,15 @@ def peak(method, lora):
     Path("data/train").mkdir(parents=True)
     save_tiny("models/base")
     tokenizer = rows_of.load_tokenizer()
-    args = {"max_length": 256} if method != "grpo" else {"max_completion_length": 64, "num_generations": 8}
-    step = rows_of.step_of(method, per_device_train_batch_size=8, **args)
+    args = {"max_length": 256} if method != "grpo" else {"max_completion_length": 64, "num_generations": 4}
+    step = rows_of.step_of(method, per_device_train_batch_size=4, **args)
     ask, answer, worse = rows_of.user("a" * 100), rows_of.said("b" * 150), rows_of.said("c" * 150)
     rows = {
         "sft": {"messages": ask + answer},
         "kto": {"prompt": ask, "completion": answer},
         "grpo": {"prompt": ask, "ground_truth": "b", "extra": "{}"},
     }.get(method, {"prompt": ask, "chosen": answer, "rejected": worse})
-    rows_of.write(method, [rows | ({"label": i % 2 == 0} if method == "kto" else {}) for i in range(64)])
+    rows_of.write(method, [rows | ({"label": i % 2 == 0} if method == "kto" else {}) for i in range(16)])
     train.make_trainer(
         "s", step, Path(".work/warm")
     ).train()  # libraries load a hundred megabytes as they are first used

@@ -157,6 +157,16 @@ def test_packed_rows_are_announced_as_what_trl_makes_of_them(tokenizer):
     assert len(trainer.train_dataset) == step["packed_rows"] < step["trained_rows"]
 
 
+def trained_on(step, template):
+    """Tokens that a real trainer takes its loss over, with this chat template in the base."""
+    from stages import train
+
+    Path("models/base/chat_template.jinja").write_text(template, encoding="utf-8")
+    trainer = train.make_trainer("s", step, Path(".work"))
+    assert len(trainer.train_dataset) == step["trained_rows"]
+    return sum(label != -100 for row in trainer.train_dataset for label in row["labels"])
+
+
 def test_a_template_without_marks_stops_sft_and_says_how_to_train_without(tokenizer):
     template = re.sub(r"{%-? ?(end)?generation ?-?%}", "", tokenizer.chat_template)
     tokenizer.chat_template = template
@@ -168,7 +178,9 @@ def test_a_template_without_marks_stops_sft_and_says_how_to_train_without(tokeni
     tokenizer.chat_template = template
     step = examined(tokenizer, "sft", TALKS, assistant_only_loss=False, completion_only_loss=True).step
     assert (step["learns"], step["learned_tokens"]) == ("completion", 12)
+    assert trained_on(step, template) == step["learned_tokens"]
     step = examined(tokenizer, "sft", TALKS, assistant_only_loss=False).step
+    assert trained_on(step, template) == step["learned_tokens"]
     assert (step["learns"], step["learned_tokens"]) == ("all", step["tokens"])
 
 

@@ -31,6 +31,8 @@ def repeated_warning(kind, rows, prompts):
 def imbalance(true, false):
     """How far the weights of two classes are from what TRL advises: up to 1 they are within it."""
     low, high = BALANCE
+    if not true or not false:
+        return float("inf")
     return max(low * false / true, true / false / high)
 
 
