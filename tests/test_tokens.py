@@ -1,10 +1,12 @@
 """What preflight says of every row is what TRL's trainers make of it: the same rows kept, the same tokens, learned and not."""
 
 import json
+import re
 
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from transformers import AddedToken
 
 from stages import _tokens as tokens
 from stages._models import load_tokenizer, save_tiny
@@ -301,3 +303,31 @@ def test_packing_cuts_what_is_too_long_unless_it_is_split(row):
     assert row("sft", TALK, max_length=7, packing=True)["tokens"] == 7
     assert row("sft", TALK, max_length=7, packing=True, packing_strategy="bfd_split")["tokens"] == 9
     assert not row("sft", {"messages": user("a" * 30) + said("b")}, max_length=7, packing=True)["dropped"]
+
+
+FAMILIES = {  # the template of an instruct model, and how its turns end
+    "qwen2_5": ("<|im_end|>", None),
+    "qwen3": ("<|im_end|>", None),
+    "qwen3_instruct_2507": ("<|im_end|>", None),
+    "llama3": ("<|eot_id|>", "<|begin_of_text|>"),
+    "gemma": ("<end_of_turn>", "<bos>"),
+    "gemma3": ("<end_of_turn>", "<bos>"),
+    "phi3": ("<|end|>", None),
+}
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("method, columns", [("sft", TALK), ("dpo", PAIR), ("kto", RATED), ("orpo", PAIR)])
+def test_the_templates_of_usual_families_pass(base, tmp_path, family, method, columns):
+    from trl import chat_template_utils
+
+    end, beginning = FAMILIES[family]
+    base.chat_template = getattr(chat_template_utils, f"{family}_chat_template")
+    marks = set(re.findall(r"<\|?[a-z_]+\|?>", base.chat_template)) | {end, beginning} - {None}
+    base.add_tokens([AddedToken(mark, special=True, normalized=False) for mark in sorted(marks)])
+    base.eos_token, base.bos_token = end, beginning
+    (tmp_path / "data/train").mkdir(parents=True)
+    found = measured(method, base, [columns])[0]
+    faults = ("unlearned", "endless", "doubled", "broken", "equal")
+    assert [fault for fault in faults if found[fault]] == []
+    assert found["learned"] < found["tokens"]
