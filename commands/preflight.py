@@ -14,6 +14,12 @@ Name = Annotated[str | None, typer.Argument(help="A name under `steps` of params
 Dropped = Annotated[bool, typer.Option("--dropped", help="Name every row that TRL will not train.")]
 Json = Annotated[bool, typer.Option("--json", help="What the build wrote, as JSON, for scripts.")]
 ROOM = Path("preflight")
+COLUMNS = {  # parts of the estimate, as many as fit into a line
+    "weights": ["weights", "half copies", "reference"],
+    "gradients, optimizer": ["gradients", "optimizer"],
+    "activations": ["activations"],
+    "logits": ["logits"],
+}
 TIMED = 64  # answers that a reward function is timed on
 
 
@@ -59,15 +65,23 @@ def show_dropped(reports):
 
 
 def show(reports, findings):
-    """The tables, for a person."""
+    """The tables, for a person; what is unusual below them in words."""
     from rich.console import Console
 
+    from stages._tables import shown
+
     console = Console(highlight=False)
-    console.print(account(reports), "")
-    console.print(numbers(findings), "")
+    for table in (account(reports), lengths(reports), numbers(findings)):
+        console.print(table)
+    for name, items in findings.items():
+        for item in items:
+            if item["level"] != "ok":
+                text = f"{item['level']}: {name}: {item['check']}: {shown(item['message'], 400)}"
+                console.print(text, markup=False, soft_wrap=True)
+    console.print()
     console.print(machine(reports))
     for line in timings(reports):
-        console.print(line)
+        console.print(line, markup=False)
     if changed := outdated(reports):
         console.print(
             f"params.yaml or the reward code says otherwise by now of {', '.join(changed)}: dvc repro preflight"
@@ -88,69 +102,68 @@ def outdated(reports):
     ]
 
 
-def account(reports):
+def table_of(title, texts, numbers):
+    """An empty table with columns of texts, then columns of numbers on the right."""
     from rich import box
     from rich.table import Table
 
-    table = Table(
-        "step", "method", "from", "dataset", box=box.SIMPLE_HEAD, title="what each step trains on", title_justify="left"
-    )
-    for title in ("rows", "not trained", "tokens", "learned", "steps", "p50", "p95", "p99", "longest"):
-        table.add_column(title, justify="right")
+    table = Table(*texts, box=box.SIMPLE_HEAD, title=title, title_justify="left", title_style="bold")
+    for header in numbers:
+        table.add_column(header, justify="right", no_wrap=True)
+    return table
+
+
+def account(reports):
+    table = table_of("what each step trains on", ["step", ""], ["rows", "not trained", "optimizer steps"])
     for name, report in reports.items():
-        length = report["length"]
-        counts = [report["rows"], report["rows"] - report["trained_rows"], report["tokens"], report["learned_tokens"]]
-        counts += [report["optimizer_steps"], length["p50"], length["p95"], length["p99"], length["max"]]
-        table.add_row(name, report["method"], report["from"], report["dataset"], *(f"{count:,}" for count in counts))
+        what = f"{report['method']} on {report['dataset']}, from {report['from']}"
+        counts = report["rows"], report["rows"] - report["trained_rows"], report["optimizer_steps"]
+        table.add_row(name, what, *(f"{count:,}" for count in counts))
+    return table
+
+
+def lengths(reports):
+    shares = ["p50", "p95", "p99", "max"]
+    table = table_of("its tokens, and those of a row", ["step"], ["tokens", "learned", *shares])
+    for name, report in reports.items():
+        counts = [report["tokens"], report["learned_tokens"], *(report["length"][share] for share in shares)]
+        table.add_row(name, *(f"{count:,}" for count in counts))
     return table
 
 
 def numbers(findings):
     """Every number beside its limit; what is above it stands out by its word, not by colour alone."""
-    from rich import box
-    from rich.table import Table
     from rich.text import Text
 
-    from stages._tables import shown
-
     style = {"ok": "green", "warning": "bold yellow", "waived": "cyan"}
-    table = Table("step", "check", box=box.SIMPLE_HEAD, title="numbers beside their limits", title_justify="left")
-    for title in ("value", "limit"):
-        table.add_column(title, justify="right")
-    table.add_column("")
-    table.add_column("", overflow="fold")
+    table = table_of("numbers beside their limits", ["step", "number"], ["found", "limit", ""])
     for name, items in findings.items():
         for item in items:
             limit = "" if item["limit"] is None else f"{item['limit']:g}"
-            short, level = item["check"].removeprefix("preflight."), item["level"]
-            message = Text(shown(item["message"], 400))
-            table.add_row(name, short, f"{item['value']:g}", limit, Text(level, style[level]), message)
+            level = Text(item["level"], style[item["level"]])
+            table.add_row(name, item["check"].removeprefix("preflight."), f"{item['value']:g}", limit, level)
+        table.add_section()
     return table
 
 
 def machine(reports):
     """The estimate of each step's peak on this machine, part by part."""
-    from rich import box
-    from rich.table import Table
-
-    from stages._memory import GB, estimate, free_bytes, shape_of
+    from stages._memory import PLACES, estimate, free_bytes, shape_of, size
     from stages._schedule import as_one_of
     from stages._trl import make_config
 
     device, free = free_bytes()
-    title = f"estimated peak on this machine's {device}, in GB" + (
-        "" if free is None else f"; {free / GB:.1f} are free"
-    )
-    table = Table("step", box=box.SIMPLE_HEAD, title=title, title_justify="left")
     estimates, shape = {}, shape_of()
     for name, report in reports.items():
         with as_one_of(report["processes"]):
             estimates[name] = estimate(report, shape, make_config(f"steps.{name}", report, ".work/preflight"), device)
-    parts = [part for part in next(iter(estimates.values()), {}) if any(found[part] for found in estimates.values())]
-    for part in parts:
-        table.add_column(part, justify="right")
+    title = f"estimated peak in this machine's {PLACES[device]}" + (
+        "" if free is None else f", of which {size(free)} are free"
+    )
+    table = table_of(title, ["step"], [*COLUMNS, "total"])
     for name, found in estimates.items():
-        table.add_row(name, *(f"{found[part] / GB:.2f}" for part in parts))
+        sums = [sum(found[part] for part in parts) for parts in COLUMNS.values()]
+        table.add_row(name, *(size(count) for count in [*sums, found["total"]]))
     return table
 
 

@@ -19,6 +19,7 @@ GB = 1e9
 NF4 = (4 + 0.127) / 8  # bytes a weight with double quantisation, QLoRA (Dettmers et al. 2023), section 3
 CHUNK = 256  # tokens whose logits TRL's chunked loss holds at a time
 LOGITS = 16  # bytes a logit: itself, its log-softmax, and the gradients of both, all in float32
+PLACES = {"cuda": "GPU", "cpu": "memory"}
 OUTSIDE = re.compile(r"embed|lm_head|wte|wpe")
 
 
@@ -162,6 +163,11 @@ def optimizer_bytes(config):
     if name.startswith(("sgd", "adafactor")):
         return 0
     return 4 if name.startswith(("lion", "adagrad", "rmsprop")) else 8
+
+
+def size(count):
+    """Bytes as a person says them: 35 MB, 1.2 GB."""
+    return f"{count / GB:,.1f} GB" if count >= GB else f"{count / 1e6:,.0f} MB"
 
 
 def free_bytes():

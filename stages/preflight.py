@@ -20,7 +20,7 @@ from pathlib import Path
 import numpy as np
 
 from stages import _findings as findings_of
-from stages._memory import GB, estimate, free_bytes, shape_of
+from stages._memory import PLACES, estimate, free_bytes, shape_of, size
 from stages._models import BASE, load_tokenizer
 from stages._params import read_params
 from stages._reward_trials import sample, tried
@@ -69,7 +69,7 @@ def main():
     write("_rewards.json", scored_rewards(params["steps"], datasets))
     device, free = free_bytes()
     if free is not None:
-        print(f"preflight: {free / GB:.1f} GB are free on this machine's {device}")
+        print(f"preflight: {size(free)} of this machine's {PLACES[device]} are free")
 
 
 def write(name, report):
@@ -151,7 +151,7 @@ def examine(name, step, tokenizer, shape, limits, waive):
         report.printed += [f"{trial.function} takes {trial.seconds * 1e3:.3g} ms an answer" for trial in trials]
     report.findings += findings_of.memory_findings(estimate(report.step, shape, config, "cuda"), limits, waive)
     report.printed.append(
-        f"about {estimate(report.step, shape, config, free_bytes()[0])['total'] / GB:.1f} GB on this machine"
+        f"takes about {size(estimate(report.step, shape, config, free_bytes()[0])['total'])} on this machine"
     )
     if problems := findings_of.stopping(report.findings, where):
         raise Problems(problems)

@@ -139,6 +139,13 @@ def test_classes_are_balanced_with_the_weights_that_the_step_has(path):
     assert found(path, records, method("kto", desirable_weight=2.1))["class_balance"]["level"] == "warning"
 
 
+def test_two_rows_of_a_thousand_more_are_a_balance(path):
+    records = np.zeros(2001, ROW)
+    records["label"][:1000] = True
+    item = findings.class_balance(records, method("kto").config, SETTINGS, {})
+    assert (item["value"], item["level"]) == (1.0, "ok")
+
+
 def test_the_weights_that_are_advised_are_those_that_trl_advises():
     """TRL's own formula, of its KTO trainer."""
     true, false, desirable, undesirable = 30, 50, 1.2, 0.9

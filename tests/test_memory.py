@@ -115,6 +115,10 @@ def test_optimizers_keep_what_they_need(optim, size):
     assert memory.optimizer_bytes(config(optim=optim)) == size
 
 
+def test_sizes_are_said_as_a_person_says_them():
+    assert [memory.size(count) for count in (0, 35e6, 1.24e9, 2.5e12)] == ["0 MB", "35 MB", "1.2 GB", "2,500.0 GB"]
+
+
 # -- beside a real training -------------------------------------------------------------------------------------------
 
 TRAINING = """

@@ -316,7 +316,16 @@ def test_the_command_shows_what_the_build_left(project):
     assert code == 0 and "says otherwise" not in out
     assert all(
         word in out
-        for word in ("sft", "align", "reward", "truncated_share", "warning", "exact_match takes", "are free")
+        for word in (
+            "sft",
+            "align",
+            "reward",
+            "truncated_share",
+            "warning",
+            "exact_match takes",
+            "free",
+            "are longer than max_length 26",
+        )
     )
     code, out, _ = tilth(project, "sft", "--json")
     report = json.loads(out)
