@@ -353,3 +353,16 @@ def test_the_command_says_what_is_not_built_yet_and_what_is_no_step(project):
     (project.folder / "preflight/align.json").unlink()
     code, _, err = tilth(project)
     assert code == 1 and "nothing about align yet" in err and "dvc repro preflight" in err
+
+
+@pytest.mark.slow
+def test_another_limit_or_waiver_trains_nothing_again(built, tmp_path):
+    project = built.copy(tmp_path / "copy")
+    params = project.read_params()
+    params["preflight"] = {"truncated_share": 0.9}
+    params["steps"]["align"]["waive"] = {"length_bias": "the sample is made so"}
+    project.write_params(params)
+    assert project.repro() == {"check", "preflight", "report"}
+    found = json.loads((project.folder / "preflight/_findings.json").read_text(encoding="utf-8"))["align"]
+    (bias,) = [item for item in found if item["check"] == "preflight.length_bias"]
+    assert bias["level"] == "waived" and bias["message"].endswith("(the sample is made so)")
