@@ -3,7 +3,6 @@
 import contextlib
 import itertools
 import math
-import shlex
 from pathlib import Path
 
 import numpy as np
@@ -13,17 +12,31 @@ PACKED_TOGETHER = 1000  # rows that TRL packs with each other: `datasets` maps s
 
 def processes(launch):
     """How many processes `launch` starts, all machines together; 1 where it does not say."""
-    words = [part for word in shlex.split(launch) for part in (word.split("=", 1) if word.startswith("--") else [word])]
+    words = [part for word in launch.split() for part in (word.split("=", 1) if word.startswith("--") else [word])]
     given = dict(itertools.pairwise(words))
     if "--num_processes" in given:
-        return int(given["--num_processes"])
-    if "--config_file" in given and (path := Path(given["--config_file"])).is_file():
-        from ruamel.yaml import YAML
-
-        return int(YAML(typ="safe", pure=True).load(path).get("num_processes") or 1)
-    each = given.get("--nproc_per_node") or given.get("--nproc-per-node") or "1"
+        return number(given["--num_processes"])
+    if "--config_file" in given:
+        return number(config_file(given["--config_file"]).get("num_processes"))
     nodes = (given.get("--nnodes") or "1").split(":")[-1]
-    return int(each) * int(nodes) if each.isdigit() else 1
+    return number(given.get("--nproc_per_node") or given.get("--nproc-per-node")) * number(nodes)
+
+
+def number(text):
+    """A count of processes; 1 for what only the machine knows (`gpu`, `auto`, nothing)."""
+    return int(text) if str(text).isdigit() and int(text) else 1
+
+
+def config_file(path):
+    """accelerate's config; nothing where there is none, which accelerate itself will say."""
+    from ruamel.yaml import YAML
+    from ruamel.yaml.error import YAMLError
+
+    try:
+        read = YAML(typ="safe", pure=True).load(Path(path))
+    except (OSError, YAMLError):
+        return {}
+    return read if isinstance(read, dict) else {}
 
 
 @contextlib.contextmanager

@@ -18,6 +18,9 @@ def stop_if_rewards_tie(trainer, step):
     are looked at; it ends at the first that tells its answers apart. What is drawn depends on the seed alone, and the
     random numbers of the training go on as if nothing had been drawn.
     """
+    if trainer.is_fsdp_enabled or trainer.is_deepspeed_enabled:
+        print(f"train {step['step']}: not looked whether rewards tie: no process has the whole model")
+        return
     wanted, dataset = step.get("tie_prompts", 0), trainer.train_dataset
     order = np.random.default_rng(step["seed"]).permutation(len(dataset))[:wanted]
     together = max(1, trainer.args.per_device_train_batch_size // trainer.args.num_generations)

@@ -145,17 +145,21 @@ def examine(name, step, tokenizer, shape, limits, waive):
     report.dropped = origins(path, np.flatnonzero(found["dropped"]))
     report.findings = findings_of.row_findings(found, method, path, shape.context, limits, waive)
     if step["method"] == "grpo":
-        rows, names = sample(path, limits["reward_rows"] or len(found))
-        trials = tried(step, rows, names, tokenizer, where)
-        report.findings += findings_of.reward_findings(trials, weights_of(step), limits, waive)
-        report.printed += [f"{trial.function} takes {trial.seconds * 1e3:.3g} ms an answer" for trial in trials]
+        try_rewards(report, path, tokenizer, limits, waive)
     report.findings += findings_of.memory_findings(estimate(report.step, shape, config, "cuda"), limits, waive)
-    report.printed.append(
-        f"takes about {size(estimate(report.step, shape, config, free_bytes()[0])['total'])} on this machine"
-    )
+    here = estimate(report.step, shape, config, free_bytes()[0])["total"]
+    report.printed.append(f"takes about {size(here)} on this machine")
     if problems := findings_of.stopping(report.findings, where):
         raise Problems(problems)
     return report
+
+
+def try_rewards(report, path, tokenizer, limits, waive):
+    """Add to a grpo step's Report what its reward functions do. Raises Problems where one fails."""
+    rows, names = sample(path, limits["reward_rows"])
+    trials = tried(report.step, rows, names, tokenizer, f"steps.{report.step['step']}")
+    report.findings += findings_of.reward_findings(trials, weights_of(report.step), limits, waive)
+    report.printed += [f"{trial.function} takes {trial.seconds * 1e3:.3g} ms an answer" for trial in trials]
 
 
 def nothing_left(where, step, found, method):

@@ -30,6 +30,9 @@ def config(**changes):
         ("torchrun --nproc_per_node 8 --nnodes 2", 16),
         ("torchrun --nproc-per-node=8 --nnodes=1:2", 16),
         ("torchrun --nproc_per_node gpu", 1),
+        ("accelerate launch --num_processes many", 1),
+        ("accelerate launch 'a quote that never ends", 1),
+        ("accelerate launch --config_file .", 1),
         ("accelerate launch --config_file nowhere.yaml", 1),
     ],
 )
@@ -42,6 +45,9 @@ def test_processes_are_read_from_the_file_that_launch_names(tmp_path, monkeypatc
     (tmp_path / "two.yaml").write_text("distributed_type: MULTI_CPU\nnum_processes: 2\n", encoding="utf-8")
     assert schedule.processes("accelerate launch --config_file two.yaml") == 2
     assert schedule.processes("accelerate launch --config_file two.yaml --num_processes 3") == 3
+    for text in ("num_processes: [", "- 1", "num_processes: auto", ""):
+        (tmp_path / "two.yaml").write_text(text, encoding="utf-8")
+        assert schedule.processes("accelerate launch --config_file two.yaml") == 1
 
 
 def test_a_last_batch_that_is_not_full_counts_unless_it_is_dropped():

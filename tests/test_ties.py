@@ -74,6 +74,14 @@ def test_no_prompts_is_no_look(trainer):
     assert ties.stop_if_rewards_tie(made, step) is None
 
 
+@pytest.mark.parametrize("sharded", ["is_fsdp_enabled", "is_deepspeed_enabled"])
+def test_a_model_in_pieces_is_not_asked(trainer, sharded, capsys):
+    made, step = trainer(nothing)
+    setattr(made, sharded, True)
+    assert ties.stop_if_rewards_tie(made, step) is None
+    assert "not looked whether rewards tie" in capsys.readouterr().out
+
+
 def test_a_function_that_fails_on_what_the_model_says_is_named(trainer):
     with pytest.raises(Problems, match="f0 returned 1 values for 8 answers"):
         ties.stop_if_rewards_tie(*trainer(lambda completions, **_: [1.0]))
