@@ -117,7 +117,7 @@ def make_trainer(name, step, work):
     if method == "grpo":
         extra["reward_funcs"] = [getattr(rewards, function) for function in step["rewards"]]
     tokenizer = load_tokenizer(parent)
-    if step.get("learns") == "assistant":
+    if method == "sft" and step.get("learns", "assistant") == "assistant":
         training_tokenizer(tokenizer)
     trainer = trl_class(f"{method.upper()}Trainer")(
         model=model, args=config, train_dataset=rows, processing_class=tokenizer, **extra
