@@ -6,7 +6,7 @@ from pathlib import Path
 
 import typer
 
-from commands import chat, check, diff, export, forget, inspect, ledger, lineage, plan, prune, recommend, trace, verify
+from commands import chat, check, diff, export, forget, inspect, ledger, lineage, plan, preflight, prune, recommend, trace, verify
 from validators._problems import Problem, Problems
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
@@ -19,6 +19,7 @@ app.command("inspect")(inspect.main)
 app.command("ledger")(ledger.main)
 app.command("lineage")(lineage.main)
 app.command("plan")(plan.main)
+app.command("preflight")(preflight.main)
 app.command("prune")(prune.main)
 app.command("recommend")(recommend.main)
 app.command("trace")(trace.main)

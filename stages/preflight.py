@@ -1,77 +1,104 @@
 """Resolve every step and prove on a CPU that it can be trained, before any step trains.
 
-params seed, base, steps; data/train.json, data/train/, models/base -> preflight/<step>.json, preflight/_rewards.json
+params seed, launch, base, steps, preflight; data/train.json, data/train/, models/base
+    -> preflight/<step>.json, preflight/_findings.json, preflight/_dropped.csv, preflight/_rewards.json
 
     {"step": "sft", "method": "sft", "dataset": "chat", "rows": 3741, "trained_rows": 3741, "tokens": 91022,
-     "learned_tokens": 28419, "optimizer_steps": 468, "length": {"p50": 23, "p95": 41, "max": 60}, "args": {...}, ...}
+     "learned_tokens": 28419, "optimizer_steps": 468, "length": {"p50": 23, "p95": 41, "p99": 52, "max": 60}, ...}
 
 `train` depends on its own file alone, so an edit of one step leaves the others as they are: what is written here must be
-a pure function of data and params. What depends on the machine is printed, never written.
+a pure function of data and params, and what trains nothing otherwise (limits, waivers, findings) stands elsewhere. What
+depends on the machine is printed, never written. docs/preflight.md has every check in one line.
 """
 
-import hashlib
+import csv
 import json
-import math
 import shutil
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-import pyarrow.parquet as pq
 
-from stages._models import load_tokenizer
+from stages import _findings as findings_of
+from stages._memory import PLACES, estimate, free_bytes, shape_of, size
+from stages._models import BASE, load_tokenizer
 from stages._params import read_params
-from stages._trl import COLUMNS, make_config, training_tokenizer
-from validators import rewards
+from stages._reward_trials import sample, tried
+from stages._rows import origins
+from stages._schedule import optimizer_steps, packed
+from stages._steps import config_of, marked, resolve, tokenizer_of, weights_of
+from stages._tokens import Method, measured, stop_tokens, what_is_learned
+from validators._preflight import settings
 from validators._problems import Problem, Problems
 
 OUT = Path("preflight")
 
 
+@dataclass
+class Report:
+    """What preflight knows of a step: what `train` reads, the findings, the rows that TRL drops, what is printed."""
+
+    step: dict
+    findings: list = field(default_factory=list)
+    dropped: list = field(default_factory=list)
+    printed: list = field(default_factory=list)
+
+
 def main():
     params = read_params()
+    limits = settings(params.get("preflight"))
     datasets = json.loads(Path("data/train.json").read_text(encoding="utf-8"))
-    tokenizer = load_tokenizer()
+    tokenizer, shape = load_tokenizer(), shape_of()
     shutil.rmtree(OUT, ignore_errors=True)
     OUT.mkdir()
-    problems, reports = [], {}
+    problems, reports = embedding_problems(shape, tokenizer), {}
     for name, step in params["steps"].items():
         try:
-            reports[name] = examine(name, resolve(name, step, params), tokenizer)
+            resolved = resolve(name, step, params, limits)
+            model = tokenizer_of(name, params["steps"], tokenizer)
+            reports[name] = examine(name, resolved, model, shape, limits, step.get("waive") or {})
         except Problems as error:
             problems += error.problems
     if problems:
         raise Problems(problems)
     for name, report in reports.items():
-        write(f"{name}.json", report)
-        print(
-            f"preflight {name}: {report['method']} on {report['dataset']}, {report['trained_rows']:,} of {report['rows']:,} rows, "
-            f"{report['learned_tokens']:,} of {report['tokens']:,} tokens learned, {report['optimizer_steps']:,} optimizer steps"
-        )
+        write(f"{name}.json", report.step)
+        announce(name, report)
+    write("_findings.json", {name: report.findings for name, report in reports.items()})
+    write_dropped(reports)
     write("_rewards.json", scored_rewards(params["steps"], datasets))
+    device, free = free_bytes()
+    if free is not None:
+        print(f"preflight: {size(free)} of this machine's {PLACES[device]} are free")
 
 
 def write(name, report):
     (OUT / name).write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
 
 
-def resolve(name, step, params):
-    """A step with everything that decides its training, and nothing else (a waiver, say, does not)."""
-    resolved = {
-        "step": name,
-        "method": step["method"],
-        "from": step["from"],
-        "dataset": step["dataset"],
-        "seed": step.get("args", {}).get("seed", params["seed"]),
-        "backend": params["base"]["backend"],
-        "args": step.get("args", {}),
-        "lora": step.get("lora"),
-    }
-    if step["method"] == "grpo":
-        resolved |= {
-            "rewards": step["rewards"],
-            "reward_code": hashlib.sha256(Path(rewards.__file__).read_bytes()).hexdigest(),
-        }
-    return resolved
+def write_dropped(reports):
+    """preflight/_dropped.csv: every row that TRL will not train, though it is in data/train."""
+    with open(OUT / "_dropped.csv", "w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(["step", "row"])
+        writer.writerows([name, row] for name, report in reports.items() for row in report.dropped)
+
+
+def announce(name, report):
+    """What a person is told of a step: its account, what is unusual, what holds for this machine alone."""
+    step = report.step
+    print(
+        f"preflight {name}: {step['method']} on {step['dataset']}, {step['trained_rows']:,} of {step['rows']:,} rows, "
+        f"{step['learned_tokens']:,} of {step['tokens']:,} tokens learned, {step['optimizer_steps']:,} optimizer steps"
+    )
+    for item in report.findings:
+        if item["level"] != "ok":
+            print(f"preflight {name}: {item['level']}: {item['check']}: {item['message']}")
+    for line in report.printed:
+        print(f"preflight {name}: {line}")
+
+
+# -- what all steps share ---------------------------------------------------------------------------------------------
 
 
 def scored_rewards(steps, datasets):
@@ -79,122 +106,93 @@ def scored_rewards(steps, datasets):
     scored = {name: {"exact_match": 1.0} for name, dataset in datasets.items() if dataset["kind"] == "grpo"}
     for step in steps.values():
         if step["method"] == "grpo":
-            weights = step.get("args", {}).get("reward_weights") or [1.0] * len(step["rewards"])
-            scored[step["dataset"]] = dict(zip(step["rewards"], weights, strict=True))
+            scored[step["dataset"]] = dict(zip(step["rewards"], weights_of(step), strict=True))
     return scored
 
 
-def examine(name, step, tokenizer):
-    """The step with its rows, tokens and optimizer steps counted. Raises Problems where it cannot be trained."""
-    where, method = f"steps.{name}", step["method"]
-    config = make_config(where, step, ".work/preflight")
-    rows = pq.read_table(f"data/train/{step['dataset']}.parquet", columns=COLUMNS[method]).to_pylist()
-    prompts, learned = lengths(rows, method, tokenizer, where)
-    total = prompts + learned
-    limit = getattr(config, "max_length", None) if method != "grpo" else None
-    # TRL drops these rows without a word: a prompt that alone fills max_length leaves nothing to learn
-    trained = np.ones(len(rows), bool) if limit is None or method == "orpo" else prompts < limit
-    count = int(trained.sum())
-    if not count:
-        raise Problems(
-            [
-                Problem(
-                    where,
-                    f"no row of {step['dataset']!r} fits max_length {limit}",
-                    "prompts shorter than that",
-                    f"the median prompt has {int(np.median(prompts))} tokens; raise args.max_length",
-                )
-            ]
+def embedding_problems(shape, tokenizer):
+    """A tokenizer that knows more tokens than the model has vectors for: an index out of range, in the middle of training."""
+    tokens = max(tokenizer.get_vocab().values()) + 1
+    if tokens <= shape.embedding:
+        return []
+    found = f"the tokenizer has {tokens:,} tokens, but the model's embedding {shape.embedding:,} rows"
+    hint = (
+        "take the tokenizer that belongs to the model, or model.resize_token_embeddings(len(tokenizer)) and save both"
+    )
+    return [Problem(f"{BASE}: preflight.embedding", found, "a row for every token", hint)]
+
+
+# -- whether it can be trained ----------------------------------------------------------------------------------------
+
+
+def examine(name, step, tokenizer, shape, limits, waive):
+    """The Report of a step. Raises Problems where it cannot be trained."""
+    where, path = f"steps.{name}", f"data/train/{step['dataset']}.parquet"
+    config = config_of(name, step)
+    if step["method"] == "sft":
+        tokenizer = marked(where, tokenizer, config)
+        step["learns"] = what_is_learned(config)
+    method = Method(step["method"], config, tokenizer, stop_tokens(tokenizer))
+    found = measured(path, method, where)
+    if problems := findings_of.row_problems(where, found, method, path):
+        raise Problems(problems)
+    trained = found[~found["dropped"]]
+    if not len(trained):
+        raise Problems([nothing_left(where, step, found, method)])
+    if step["method"] == "kto":
+        findings_of.both_labels(where, trained)
+    report = Report(step | account(where, step, config, found, trained, method))
+    report.dropped = origins(path, np.flatnonzero(found["dropped"]))
+    report.findings = findings_of.row_findings(found, method, path, shape.context, limits, waive)
+    if step["method"] == "grpo":
+        try_rewards(report, path, tokenizer, limits, waive)
+    report.findings += findings_of.memory_findings(estimate(report.step, shape, config, "cuda"), limits, waive)
+    here = estimate(report.step, shape, config, free_bytes()[0])["total"]
+    report.printed.append(f"takes about {size(here)} on this machine")
+    if problems := findings_of.stopping(report.findings, where):
+        raise Problems(problems)
+    return report
+
+
+def try_rewards(report, path, tokenizer, limits, waive):
+    """Add to a grpo step's Report what its reward functions do. Raises Problems where one fails."""
+    rows, names = sample(path, limits["reward_rows"])
+    trials = tried(report.step, rows, names, tokenizer, f"steps.{report.step['step']}")
+    report.findings += findings_of.reward_findings(trials, weights_of(report.step), limits, waive)
+    report.printed += [f"{trial.function} takes {trial.seconds * 1e3:.3g} ms an answer" for trial in trials]
+
+
+def nothing_left(where, step, found, method):
+    if not len(found):
+        return Problem(
+            f"{where}: preflight.rows_left",
+            f"{step['dataset']!r} has no train rows",
+            "some",
+            f"tilth ledger {step['dataset']}",
         )
-    steps = optimizer_steps(config, method, count)
+    median = int(np.median(found["prompt"]))
+    return Problem(
+        f"{where}: preflight.rows_left",
+        f"no row of {step['dataset']!r} fits max_length {method.limit}",
+        "prompts shorter than that",
+        f"the median prompt has {median} tokens; raise args.max_length",
+    )
+
+
+def account(where, step, config, found, trained, method):
+    """Rows, tokens and optimizer steps. Raises Problems where the rows make no step at all."""
+    lengths = {} if step["method"] != "sft" or not config.packing else {"packed_rows": packed(found["length"], config)}
+    steps = optimizer_steps(config, step["method"], lengths.get("packed_rows", len(trained)), step["processes"])
     if not steps:
-        raise Problems(
-            [
-                Problem(
-                    where,
-                    f"{count} rows make 0 optimizer steps",
-                    "at least one batch",
-                    "lower per_device_train_batch_size, gradient_accumulation_steps or num_generations",
-                )
-            ]
-        )
-    return step | {
-        "rows": len(rows),
-        "trained_rows": count,
-        "tokens": int(total[trained].sum()),
-        "learned_tokens": int(learned[trained].sum()),
+        found, hint = f"{len(trained)} rows make 0 optimizer steps", "lower per_device_train_batch_size, "
+        hint += "gradient_accumulation_steps or num_generations; max_steps: 0 takes none"
+        raise Problems([Problem(f"{where}: preflight.optimizer_steps", found, "at least one batch", hint)])
+    return {
+        "rows": len(found),
+        "trained_rows": len(trained),
+        "tokens": int(trained["tokens"].sum()),
+        "learned_tokens": int(trained["learned"].sum()),
         "optimizer_steps": steps,
-        "length": {"p50": int(np.percentile(total, 50)), "p95": int(np.percentile(total, 95)), "max": int(total.max())},
-    }
-
-
-def optimizer_steps(config, method, rows):
-    """Optimizer steps of one process; GRPO spends `num_generations` completions on each prompt."""
-    if config.max_steps > 0:
-        return config.max_steps
-    batch = config.per_device_train_batch_size * config.gradient_accumulation_steps
-    if method == "grpo":
-        per_epoch = rows // max(1, config.generation_batch_size // config.num_generations) * config.steps_per_generation
-        return math.floor(per_epoch // config.gradient_accumulation_steps * config.num_train_epochs)
-    return math.ceil(math.ceil(rows / batch) * config.num_train_epochs)
-
-
-def lengths(rows, method, tokenizer, where):
-    """(prompt tokens, learned tokens) of each row, both (rows,) integers, as the trainer will see them.
-
-    SFT: learned are the tokens inside the template's generation marks. Preference: the longer of the two answers counts.
-    Raises Problems where a row teaches nothing, or where the end of the answer is not learned.
-    """
-    if method == "sft":
-        return sft_lengths(rows, training_tokenizer(tokenizer), where)
-    prompts = np.array([len(rendered(tokenizer, row["prompt"], add_generation_prompt=True)) for row in rows])
-    if method == "grpo":
-        return prompts, np.zeros(len(rows), int)
-    sides = ("completion",) if method == "kto" else ("chosen", "rejected")
-    whole = np.array([max(len(rendered(tokenizer, row["prompt"] + row[side])) for side in sides) for row in rows])
-    return prompts, np.maximum(whole - prompts, 0)
-
-
-def rendered(tokenizer, messages, **options):
-    """Token ids of a conversation; TRL's rows carry `tool_calls: null`, which templates take as no call."""
-    return tokenizer.apply_chat_template(messages, tokenize=True, return_dict=True, **options)["input_ids"]
-
-
-def sft_lengths(rows, tokenizer, where):
-    prompts, learned = [], []
-    for number, row in enumerate(rows):
-        tokens = tokenizer.apply_chat_template(
-            row["messages"],
-            tools=json.loads(row["tools"]) if row.get("tools") else None,
-            tokenize=True,
-            return_dict=True,
-            return_assistant_tokens_mask=True,
-        )
-        ids, mask = np.array(tokens["input_ids"]), np.array(tokens["assistant_masks"], bool)
-        if not mask.any():
-            raise Problems(
-                [
-                    Problem(
-                        where,
-                        f"train row {number} has no token to learn from",
-                        "an assistant turn inside generation marks",
-                        "look at the chat template of the base model",
-                    )
-                ]
-            )
-        last = int(np.flatnonzero(mask)[-1])
-        if ids[last] != tokenizer.eos_token_id and tokenizer.eos_token_id not in ids[mask][-2:]:
-            raise Problems(
-                [
-                    Problem(
-                        where,
-                        f"the end of the answer is not learned: train row {number} ends with "
-                        f"{tokenizer.decode(ids[last : last + 1])!r}",
-                        f"{tokenizer.eos_token!r} inside the generation marks",
-                        "a model that never learns to stop goes on until max_new_tokens; mend the chat template",
-                    )
-                ]
-            )
-        prompts.append(int(np.flatnonzero(mask)[0]))
-        learned.append(int(mask.sum()))
-    return np.array(prompts), np.array(learned)
+        "length": {f"p{share}": int(np.percentile(found["length"], share)) for share in (50, 95, 99)}
+        | {"max": int(found["length"].max())},
+    } | lengths

@@ -16,7 +16,9 @@ import os
 import shutil
 from pathlib import Path
 
+from stages._completions import last_answers
 from stages._models import BASE, adapters, full_weights, load_model, load_tokenizer
+from stages._ties import stop_if_rewards_tie
 from stages._trl import COLUMNS, make_config, training_tokenizer, trl_class
 from validators import rewards
 from validators._problems import Problem, Problems
@@ -30,10 +32,11 @@ def main(name):
     work = Path(".work", name)
     with only_trainer(work):
         trainer = make_trainer(name, step, work)
-        if len(trainer.train_dataset) != step["trained_rows"]:
-            raise AssertionError(
-                f"TRL kept {len(trainer.train_dataset)} rows, preflight announced {step['trained_rows']}"
-            )
+        announced = step.get("packed_rows", step["trained_rows"])
+        if len(trainer.train_dataset) != announced:
+            raise AssertionError(f"TRL kept {len(trainer.train_dataset)} rows, preflight announced {announced}")
+        if step["method"] == "grpo":
+            stop_if_rewards_tie(trainer, step)
         result = trainer.train()
         if not result.global_step:
             raise AssertionError("TRL took no optimizer step")
@@ -101,6 +104,8 @@ def make_trainer(name, step, work):
     table = pq.read_table(f"data/train/{step['dataset']}.parquet", columns=COLUMNS[method])
     if "tools" in table.column_names and table["tools"].null_count == len(table):
         table = table.drop_columns("tools")
+    if step.get("learns") == "completion":
+        table = last_answers(table)
     rows = Dataset(table)  # in memory: from_parquet would leave Arrow files in a cache that DVC knows nothing of
     if method == "kto":
         rows = rows.shuffle(seed=step["seed"])  # KTO takes rows in file order; a batch of one class has no contrast
@@ -112,7 +117,7 @@ def make_trainer(name, step, work):
     if method == "grpo":
         extra["reward_funcs"] = [getattr(rewards, function) for function in step["rewards"]]
     tokenizer = load_tokenizer(parent)
-    if method == "sft":
+    if method == "sft" and step.get("learns", "assistant") == "assistant":
         training_tokenizer(tokenizer)
     trainer = trl_class(f"{method.upper()}Trainer")(
         model=model, args=config, train_dataset=rows, processing_class=tokenizer, **extra

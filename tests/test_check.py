@@ -14,6 +14,7 @@ base: {model: tiny}
 datasets: {chat: {kind: sft, raw: raw}}
 steps: {sft: {method: sft, from: base, dataset: chat, args: {learning_rate: RATE}}}
 curate: {near_duplicates: null}
+preflight: {}
 evaluate: {max_new_tokens: 24, max_rows: 2000, batch_size: 128}
 """
 

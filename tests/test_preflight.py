@@ -1,61 +1,87 @@
 """Gates before training: what cannot be trained is named, and nothing that depends on the machine is written."""
 
+import csv
+import hashlib
 import json
+import re
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
+from test_tokens import said, step_of, user, write
 
 from stages import preflight
 from stages._models import load_tokenizer, save_tiny
+from validators import _preflight as asked
 from validators._problems import Problems
+from validators.params import Preflight, Strict, examine, read
+
+ROOT = Path(__file__).parents[1]
+LIMITS = asked.settings({})
 
 
-@pytest.fixture
-def tokenizer(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    save_tiny("models/base")
-    return load_tokenizer()
+# -- what is asked, and where it is documented ------------------------------------------------------------------------
 
 
-def turns(*texts):
-    return [
-        {"role": role, "content": text, "tool_calls": None}
-        for role, text in zip(["user", "assistant"] * 4, texts, strict=False)
-    ]
+def test_the_page_has_every_check():
+    page = (ROOT / "docs/preflight.md").read_text(encoding="utf-8")
+    assert page.split("<!-- checks -->\n")[1].split("\n<!-- /checks -->")[0] == asked.table()
 
 
-def test_learned_tokens_of_sft_are_the_answers_and_their_ends(tokenizer):
-    prompts, learned = preflight.lengths(
-        [{"messages": turns("ab", "xyz"), "tools": None}], "sft", tokenizer, "steps.sft"
-    )
-    assert (prompts.tolist(), learned.tolist()) == ([5], [4])
+def test_the_names_of_checks_in_the_code_are_those_that_are_documented():
+    names = set()
+    for path in (ROOT / "stages").glob("*.py"):
+        names |= set(re.findall(r"preflight\.[a-z_]+", path.read_text(encoding="utf-8")))
+    assert names - {"preflight.tie_prompts", "preflight.md"} == {*asked.CHECKS, *asked.GATES, *asked.NUMBERS}
 
 
-def test_a_row_without_an_answer_stops_the_build(tokenizer):
-    with pytest.raises(Problems, match="train row 0 has no token to learn from"):
-        preflight.lengths([{"messages": turns("ab"), "tools": None}], "sft", tokenizer, "steps.sft")
+def test_every_limit_is_a_key_of_params_with_the_same_default():
+    assert set(Preflight.model_fields) == {*asked.LIMITS, *asked.COUNTS}
+    assert Preflight.model_validate({}).model_dump() == asked.LIMITS | asked.COUNTS
+    assert {f"preflight.{name}" for name in asked.LIMITS} == {*asked.GATES, *asked.NUMBERS}
+    assert issubclass(Preflight, Strict)
 
 
-def test_a_template_that_leaves_the_end_unlearned_stops_the_build(tokenizer):
-    tokenizer.chat_template = tokenizer.chat_template.replace(
-        "{{ '<|end|>' }}{% endgeneration %}", "{% endgeneration %}{{ '<|end|>' }}"
-    )
-    with pytest.raises(Problems, match="the end of the answer is not learned"):
-        preflight.lengths([{"messages": turns("ab", "xyz"), "tools": None}], "sft", tokenizer, "steps.sft")
+def test_what_params_say_takes_the_place_of_a_default():
+    assert asked.settings({"truncated_share": 0.5}) == asked.LIMITS | asked.COUNTS | {"truncated_share": 0.5}
+    assert asked.settings(None) == asked.settings({})
 
 
-def test_the_longer_answer_of_a_pair_counts(tokenizer):
-    row = {"prompt": turns("ab"), "chosen": turns("", "x")[1:], "rejected": turns("", "wxyz")[1:]}
-    prompts, learned = preflight.lengths([row], "dpo", tokenizer, "steps.dpo")
-    assert (prompts.tolist(), learned.tolist()) == ([5], [5])
+def params(**changes):
+    return read(ROOT / "params.yaml") | changes
 
 
-def test_a_step_holds_the_reward_code_only_if_it_is_grpo():
-    params = {"seed": 7, "base": {"backend": "auto"}}
-    grpo = {"method": "grpo", "from": "sft", "dataset": "problems", "rewards": ["exact_match"]}
-    sft = {"method": "sft", "from": "base", "dataset": "chat", "waive": {"beta": "no"}}
-    assert len(preflight.resolve("a", grpo, params)["reward_code"]) == 64
-    assert "reward_code" not in preflight.resolve("a", sft, params)
-    assert "waive" not in preflight.resolve("a", sft, params)
+@pytest.mark.parametrize("section", [{}, {"memory_gb": 24, "reward_rows": 10, "tie_prompts": 0}, {"memory_gb": None}])
+def test_a_section_of_limits_is_right(section):
+    assert examine(params(preflight=section))[0] == []
+
+
+@pytest.mark.parametrize(
+    "section, where, hint",
+    [
+        ({"truncated_shar": 0.1}, "params.yaml: preflight.truncated_shar", "did you mean 'truncated_share'?"),
+        ({"truncated_share": 2}, "params.yaml: preflight.truncated_share", ""),
+        ({"reward_rows": 0}, "params.yaml: preflight.reward_rows", ""),
+    ],
+)
+def test_a_mistake_in_a_limit_is_named(section, where, hint):
+    ((problem,), _) = examine(params(preflight=section))
+    assert (problem.where, problem.hint) == (where, hint)
+
+
+def test_a_file_without_the_section_is_told_what_to_write():
+    data = params()
+    del data["preflight"]
+    ((problem,), _) = examine(data)
+    assert (problem.where, problem.hint) == ("params.yaml: preflight", "preflight: {} takes the defaults")
+
+
+@pytest.mark.parametrize("name", asked.WAIVABLE)
+def test_every_number_can_be_waived(name):
+    data = params()
+    data["steps"] = {"sft": data["methods"]["sft"] | {"waive": {name: "a reason", "learning_rate": "tiny"}}}
+    assert examine(data)[0] == []
 
 
 def test_rewards_are_scored_with_the_weights_of_the_step_that_trains_on_them():
@@ -72,6 +98,139 @@ def test_rewards_are_scored_with_the_weights_of_the_step_that_trains_on_them():
     }
 
 
+# -- whether it can be trained ----------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def tokenizer(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "data/train").mkdir(parents=True)
+    save_tiny("models/base")
+    return load_tokenizer()
+
+
+TALKS = [{"messages": user("a" * n) + said("xyz")} for n in (2, 4, 40)]
+
+
+def examined(tokenizer, method, rows, waive=None, **args):
+    write(method, rows)
+    step = step_of(method, **args) | {"processes": 1}
+    return preflight.examine("s", step, tokenizer, preflight.shape_of(), LIMITS, waive or {})
+
+
+def test_a_step_is_counted(tokenizer):
+    report = examined(tokenizer, "sft", TALKS, max_length=24, max_steps=-1, num_train_epochs=2)
+    step = report.step
+    assert (step["rows"], step["trained_rows"], step["tokens"], step["learned_tokens"]) == (3, 2, 20, 8)
+    assert step["optimizer_steps"] == 2
+    assert step["length"] == {"p50": 11, "p95": 43, "p99": 46, "max": 47}
+    assert report.dropped == ["raw.jsonl:3"]
+    by_name = {item["check"]: item for item in report.findings}
+    assert by_name["preflight.dropped_share"]["value"] == 0.3333
+    assert "raw.jsonl:3" in by_name["preflight.dropped_share"]["message"]
+
+
+def test_no_row_that_fits_stops_the_build(tokenizer):
+    with pytest.raises(Problems, match=r"rows_left: no row of 'd' fits max_length 4"):
+        examined(tokenizer, "sft", TALKS, max_length=4)
+
+
+def test_a_dataset_without_rows_stops_the_build(tokenizer):
+    with pytest.raises(Problems, match="'d' has no train rows"):
+        examined(tokenizer, "sft", [])
+
+
+@pytest.mark.parametrize(
+    "args", [{"max_steps": 0}, {"max_steps": -1, "dataloader_drop_last": True, "per_device_train_batch_size": 8}]
+)
+def test_rows_that_make_no_step_stop_the_build(tokenizer, args):
+    with pytest.raises(Problems, match="3 rows make 0 optimizer steps"):
+        examined(tokenizer, "sft", TALKS, **args)
+
+
+def test_packed_rows_are_announced_as_what_trl_makes_of_them(tokenizer):
+    from stages import train
+
+    args = {"packing": True, "max_length": 24, "max_steps": -1, "num_train_epochs": 1}
+    step = examined(tokenizer, "sft", TALKS * 5, **args).step
+    trainer = train.make_trainer("s", step, Path(".work"))
+    assert len(trainer.train_dataset) == step["packed_rows"] < step["trained_rows"]
+
+
+def trained_on(step, template):
+    """Tokens that a real trainer takes its loss over, with this chat template in the base."""
+    from stages import train
+
+    Path("models/base/chat_template.jinja").write_text(template, encoding="utf-8")
+    trainer = train.make_trainer("s", step, Path(".work"))
+    assert len(trainer.train_dataset) == step["trained_rows"]
+    return sum(label != -100 for row in trainer.train_dataset for label in row["labels"])
+
+
+def test_a_template_without_marks_stops_sft_and_says_how_to_train_without(tokenizer):
+    template = re.sub(r"{%-? ?(end)?generation ?-?%}", "", tokenizer.chat_template)
+    tokenizer.chat_template = template
+    with pytest.raises(Problems) as error:
+        examined(tokenizer, "sft", TALKS)
+    (problem,) = error.value.problems
+    assert problem.where == "steps.s: preflight.generation_marks"
+    assert "args: {assistant_only_loss: false, completion_only_loss: true}" in problem.hint
+    tokenizer.chat_template = template
+    step = examined(tokenizer, "sft", TALKS, assistant_only_loss=False, completion_only_loss=True).step
+    assert (step["learns"], step["learned_tokens"]) == ("completion", 12)
+    assert trained_on(step, template) == step["learned_tokens"]
+    step = examined(tokenizer, "sft", TALKS, assistant_only_loss=False).step
+    assert trained_on(step, template) == step["learned_tokens"]
+    assert (step["learns"], step["learned_tokens"]) == ("all", step["tokens"])
+
+
+def test_a_template_that_leaves_the_end_unlearned_stops_the_build(tokenizer):
+    old = "{{ '<|end|>' }}{% endgeneration %}"
+    tokenizer.chat_template = tokenizer.chat_template.replace(old, "{% endgeneration %}{{ '<|end|>' }}")
+    with pytest.raises(Problems, match=r"preflight\.end_of_turn: 3 of 3 rows do not learn the token that ends"):
+        examined(tokenizer, "sft", TALKS)
+
+
+def test_rows_of_one_label_stop_kto(tokenizer):
+    rated = [{"prompt": user("a"), "completion": said("b"), "label": True}] * 4
+    with pytest.raises(Problems, match="all 4 rows that are trained have label true"):
+        examined(tokenizer, "kto", rated)
+
+
+def test_a_tokenizer_larger_than_the_embedding_stops_the_build(tokenizer):
+    assert preflight.embedding_problems(preflight.shape_of(), tokenizer) == []
+    tokenizer.add_tokens(["<|one|>", "<|more|>"])
+    (problem,) = preflight.embedding_problems(preflight.shape_of(), tokenizer)
+    assert problem.found == "the tokenizer has 265 tokens, but the model's embedding 263 rows"
+
+
+def test_a_tokenizer_without_a_template_stops_the_build(tokenizer):
+    Path("models/base/chat_template.jinja").unlink()
+    with pytest.raises(Problems, match="the tokenizer has no chat template"):
+        load_tokenizer()
+
+
+GIVEN = [{"prompt": user("a"), "ground_truth": truth, "extra": "{}"} for truth in ("ab", "cd", "ef")]
+
+
+def test_a_reward_that_prefers_wrong_answers_stops_the_build_unless_waived(tokenizer, monkeypatch):
+    from validators import rewards
+
+    def brief(completions, **_):
+        return [-float(len(answer[-1]["content"])) for answer in completions]
+
+    monkeypatch.setattr(rewards, "one_word", brief)
+    with pytest.raises(Problems, match=r"preflight\.reward_order: empty answers earn 2 more than the ground truth"):
+        examined(tokenizer, "grpo", GIVEN, num_generations=2)
+    report = examined(tokenizer, "grpo", GIVEN, waive={"reward_order": "brevity is all"}, num_generations=2)
+    assert {item["check"]: item["level"] for item in report.findings}["preflight.reward_order"] == "waived"
+    assert any("ms an answer" in line for line in report.printed)
+    assert not any("ms an answer" in item["message"] for item in report.findings)
+
+
+# -- a whole build ----------------------------------------------------------------------------------------------------
+
+
 @pytest.mark.slow
 def test_optimizer_steps_are_those_that_trl_takes(built, tmp_path, monkeypatch):
     project = built.copy(tmp_path / "copy")
@@ -85,23 +244,125 @@ def test_optimizer_steps_are_those_that_trl_takes(built, tmp_path, monkeypatch):
         params["steps"]["align"] = params["methods"][method] | {"args": args}
         project.write_params(params)
         preflight.main()
-        announced = json.loads((project.folder / "preflight/align.json").read_text())["optimizer_steps"]
-        trainer = train.make_trainer(
-            "align",
-            json.loads((project.folder / "preflight/align.json").read_text()) | {"backend": "transformers"},
-            tmp_path / "work",
-        )
-        assert trainer.train().global_step == announced
+        announced = json.loads((project.folder / "preflight/align.json").read_text())
+        trainer = train.make_trainer("align", announced | {"backend": "transformers"}, tmp_path / "work")
+        assert trainer.train().global_step == announced["optimizer_steps"]
+
+
+@pytest.fixture
+def project(built, tmp_path, monkeypatch):
+    project = built.copy(tmp_path / "copy")
+    monkeypatch.chdir(project.folder)
+    return project
 
 
 @pytest.mark.slow
-def test_args_that_trl_refuses_are_named_for_all_steps_at_once(built, tmp_path, monkeypatch):
-    project = built.copy(tmp_path / "copy")
-    monkeypatch.chdir(project.folder)
+def test_what_cannot_be_trained_is_named_for_all_steps_at_once(project):
     params = project.read_params()
     params["steps"]["align"] = params["methods"]["grpo"] | {"args": {"num_generations": 7}}
     params["steps"]["sft"] = params["methods"]["sft"] | {"args": {"max_length": 2}}
+    params["steps"]["odd"] = params["methods"]["orpo"] | {"args": {"loss_type": "none", "warmup_ratio": 3.0}}
     project.write_params(params)
     with pytest.raises(Problems) as error:
         preflight.main()
-    assert {problem.where for problem in error.value.problems} == {"steps.sft", "steps.align"}
+    assert {problem.where.split(": ")[0] for problem in error.value.problems} == {
+        "steps.sft",
+        "steps.align",
+        "steps.odd",
+    }
+
+
+def hashes(folder):
+    return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in folder.iterdir()}
+
+
+@pytest.mark.slow
+def test_limits_waivers_and_the_machine_leave_what_train_reads_as_it_is(project):
+    params = project.read_params()
+    params["steps"] |= {name: params["methods"][name] for name in ("orpo", "kto", "grpo")}
+    project.write_params(params)
+    preflight.main()
+    first = hashes(Path("preflight"))
+    preflight.main()
+    assert hashes(Path("preflight")) == first
+    params["preflight"] = {"truncated_share": 0.0, "memory_gb": 0.001}
+    params["steps"]["sft"] |= {"args": params["steps"]["sft"]["args"], "waive": {"memory_gb": "a joke"}}
+    project.write_params(params)
+    preflight.main()
+    changed = {name for name, digest in hashes(Path("preflight")).items() if digest != first[name]}
+    assert changed == {"_findings.json"}
+    found = json.loads(Path("preflight/_findings.json").read_text())
+    assert set(found) == set(params["steps"])
+    levels = {item["check"]: item["level"] for item in found["sft"]}
+    assert levels["preflight.memory_gb"] == "waived"
+    assert {tuple(item) for items in found.values() for item in items} == {
+        ("check", "value", "limit", "level", "message")
+    }
+
+
+def tilth(project, *arguments):
+    done = subprocess.run([sys.executable, "-m", "commands", "preflight", *arguments], cwd=project.folder, capture_output=True, text=True, env={**__import__("os").environ, "COLUMNS": "200", "HF_HUB_OFFLINE": "1"})  # fmt: skip
+    return done.returncode, done.stdout, done.stderr
+
+
+@pytest.mark.slow
+def test_the_command_shows_what_the_build_left(project):
+    params = project.read_params()
+    params["steps"]["sft"]["args"] = params["steps"]["sft"]["args"] | {"max_length": 26}
+    params["steps"]["reward"] = params["methods"]["grpo"]
+    project.write_params(params)
+    preflight.main()
+    code, out, _ = tilth(project)
+    assert code == 0 and "says otherwise" not in out
+    assert all(
+        word in out
+        for word in (
+            "sft",
+            "align",
+            "reward",
+            "truncated_share",
+            "warning",
+            "exact_match takes",
+            "free",
+            "are longer than max_length 26",
+        )
+    )
+    code, out, _ = tilth(project, "sft", "--json")
+    report = json.loads(out)
+    assert (
+        set(report) == {"sft"} and report["sft"]["findings"] and report["sft"]["rows"] > report["sft"]["trained_rows"]
+    )
+    code, out, _ = tilth(project, "--dropped")
+    rows = [line for line in out.splitlines() if line.startswith("sft: data/raw/chat/")]
+    with open("preflight/_dropped.csv", encoding="utf-8", newline="") as file:
+        assert len(rows) == len(list(csv.DictReader(file))) == report["sft"]["rows"] - report["sft"]["trained_rows"]
+
+
+@pytest.mark.slow
+def test_the_command_says_what_has_changed_since(project):
+    params = project.read_params()
+    params["steps"]["align"] = params["methods"]["dpo"] | {"args": {"beta": 0.3}}
+    project.write_params(params)
+    assert "says otherwise by now of align: dvc repro preflight" in tilth(project)[1]
+
+
+@pytest.mark.slow
+def test_the_command_says_what_is_not_built_yet_and_what_is_no_step(project):
+    code, _, err = tilth(project, "algin")
+    assert code == 1 and "no step 'algin'" in err and "did you mean 'align'?" in err
+    (project.folder / "preflight/align.json").unlink()
+    code, _, err = tilth(project)
+    assert code == 1 and "nothing about align yet" in err and "dvc repro preflight" in err
+
+
+@pytest.mark.slow
+def test_another_limit_or_waiver_trains_nothing_again(built, tmp_path):
+    project = built.copy(tmp_path / "copy")
+    params = project.read_params()
+    params["preflight"] = {"truncated_share": 0.9}
+    params["steps"]["align"]["waive"] = {"length_bias": "the sample is made so"}
+    project.write_params(params)
+    assert project.repro() == {"check", "preflight", "report"}
+    found = json.loads((project.folder / "preflight/_findings.json").read_text(encoding="utf-8"))["align"]
+    (bias,) = [item for item in found if item["check"] == "preflight.length_bias"]
+    assert bias["level"] == "waived" and bias["message"].endswith("(the sample is made so)")

@@ -3,6 +3,7 @@
 repeated_warning("sft", 1000, 700) -> [("sft.repeated_prompts", "30.0% of 1,000 prompts repeat an earlier one")]
 """
 
+BALANCE = (1, 4 / 3)  # TRL's guide of KTO: desirable_weight * true rows / (undesirable_weight * false rows)
 # several answers to one prompt are what preference and kto data are made of
 REPEATED = {"sft": 0.1, "preference": 0.75, "kto": 0.75, "grpo": 0.1}
 
@@ -25,3 +26,21 @@ def repeated_warning(kind, rows, prompts):
     share = 1 - prompts / rows if rows else 0
     text = f"{share:.1%} of {rows:,} prompts repeat an earlier one"
     return [(f"{kind}.repeated_prompts", text)] if share > REPEATED[kind] else []
+
+
+def imbalance(true, false):
+    """How far the weights of two classes are from what TRL advises: up to 1 they are within it."""
+    low, high = BALANCE
+    if not true or not false:
+        return float("inf")
+    return max(low * false / true, true / false / high)
+
+
+def weights_advice(true, false, desirable=1.0, undesirable=1.0):
+    """The weights to set for so many rows of each label, from the lowest that TRL advises to the highest."""
+    text = f"set desirable_weight {weights(false * undesirable / true)} or undesirable_weight"
+    return f"{text} {weights(true * desirable / false / BALANCE[1])} in the step's args, not both"
+
+
+def weights(low):
+    return f"{low:.2f} to {low * BALANCE[1]:.2f}"

@@ -20,7 +20,7 @@ from validators._messages import (
     turn_failures,
 )
 from validators._problems import Problem, Problems
-from validators._warnings import mojibake_warning, repeated_warning, shared_warnings
+from validators._warnings import imbalance, mojibake_warning, repeated_warning, shared_warnings, weights_advice
 
 CHECKS = shared_checks("kto", "every turn of the prompt and of the completion", "; the completion follows the user") | {
     "kto.prompt_ends_with_user": "the prompt's last turn is the user's or a tool's",
@@ -31,7 +31,6 @@ WARNINGS = {
     "kto.both_classes": "rows of both labels are there, as KTO learns from the contrast",
     "kto.class_balance": "the weight of true against false rows is 1 to 4/3, as TRL recommends; else the weights to set",
 } | shared_warnings("kto")
-BALANCE = (1, 4 / 3)  # TRL's guide of KTO: desirable_weight * true rows / (undesirable_weight * false rows)
 PROMPT = message_schema("kto").add_columns({"ends": pa.Column(bool, check("kto.prompt_ends_with_user", is_true))})
 COMPLETION = message_schema("kto").add_columns({"ends": pa.Column(bool, check("kto.ends_with_assistant", is_true))})
 LABEL = pa.DataFrameSchema({"labelled": pa.Column(bool, check("kto.label_present", is_true))})
@@ -78,14 +77,6 @@ def balance_warning(true, false):
         found = f"all {true + false:,} rows have label {str(bool(true)).lower()}"
         hint = "KTO learns from the contrast: add rows of the other label, or train with sft on the good ones"
         raise Problems([Problem("kto.both_classes", found, "rows with label true and rows with label false", hint)])
-    low, high = BALANCE
-    if low <= true / false <= high:
+    if imbalance(true, false) <= 1:
         return []
-    text = f"{true:,} true and {false:,} false rows; set desirable_weight {weights(false / true)} or"
-    text += f" undesirable_weight {weights(true / false / high)} in the step's args, not both"
-    return [("kto.class_balance", text)]
-
-
-def weights(low):
-    """From the lowest weight that is recommended to the highest."""
-    return f"{low:.2f} to {low * BALANCE[1]:.2f}"
+    return [("kto.class_balance", f"{true:,} true and {false:,} false rows; {weights_advice(true, false)}")]

@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from validators._cautions import FILE, KIND, WAIVERS, ancestry, cautions_of
 from validators._formats import option_problems
+from validators._preflight import COUNTS, LIMITS, WAIVABLE
 from validators._problems import Problem, Problems, did_you_mean
 from validators._trl_fields import fits, trl_fields
 
@@ -28,6 +29,7 @@ TILTH_SETS = {
     "trust_remote_code": "false",
     "model_init_kwargs": "from `base`",
     "dataset_kwargs": "nothing: rows are prepared by TRL",
+    "chat_template_path": "the template of `base`, which every model of the chain has",
 }
 NAME = re.compile(r"^[a-z][a-z0-9_]*$")
 COMMIT = re.compile(r"^[0-9a-f]{40}$")
@@ -95,6 +97,28 @@ class LmEval(Strict):
     apply_chat_template: bool = False
 
 
+Share = Annotated[float, Field(ge=0, le=1)]
+
+
+class Preflight(Strict):
+    """Limits of what preflight measures, and how much it looks at; docs/preflight.md says what each is."""
+
+    prompt_prefix: Share = LIMITS["prompt_prefix"]
+    reward_order: float = LIMITS["reward_order"]
+    class_balance: Annotated[float, Field(ge=1)] = LIMITS["class_balance"]
+    context_share: Share = LIMITS["context_share"]
+    dropped_share: Share = LIMITS["dropped_share"]
+    equal_pairs_share: Share = LIMITS["equal_pairs_share"]
+    length_bias: Share = LIMITS["length_bias"]
+    memory_gb: Annotated[float, Field(gt=0)] | None = LIMITS["memory_gb"]
+    reward_random: Share = LIMITS["reward_random"]
+    reward_truth: Share = LIMITS["reward_truth"]
+    reward_wrong: Share = LIMITS["reward_wrong"]
+    truncated_share: Share = LIMITS["truncated_share"]
+    reward_rows: Annotated[int, Field(gt=0)] = COUNTS["reward_rows"]
+    tie_prompts: Annotated[int, Field(ge=0)] = COUNTS["tie_prompts"]
+
+
 class Evaluate(Strict):
     max_new_tokens: Annotated[int, Field(gt=0)]
     max_rows: Annotated[int, Field(gt=0)]
@@ -115,6 +139,7 @@ class Params(Strict):
     methods: dict[str, Step] = {}
     steps: dict[str, Step]
     curate: Curate
+    preflight: Preflight
     evaluate: Evaluate
 
 
@@ -228,7 +253,8 @@ def schema_problem(error):
             where,
             "the key is missing",
             f"{key!r} in {'.'.join(map(str, parents)) or FILE}",
-            "see params.yaml of a fresh clone",
+            # DVC, too, wants the key: it is a parameter of the stage
+            "preflight: {} takes the defaults" if key == "preflight" else "see params.yaml of a fresh clone",
         )
     expected = error["msg"].removeprefix("Input should be ")
     return Problem(
@@ -241,7 +267,10 @@ def schema_problem(error):
 
 def known_keys(parents):
     """The keys that may stand at a place of params.yaml; the second part of a place is a name of the user's."""
-    models = {"datasets": Dataset, "steps": Step, "methods": Step, "base": Base, "curate": Curate, "evaluate": Evaluate}
+    models = {
+        "datasets": Dataset, "steps": Step, "methods": Step,
+        "base": Base, "curate": Curate, "preflight": Preflight, "evaluate": Evaluate,
+    }  # fmt: skip
     model = models.get(parents[0], Params) if parents else Params
     if "lora" in parents[2:]:
         model = Lora
@@ -321,8 +350,8 @@ def step_problems(where, step, datasets, steps):
         hint = did_you_mean(parent, ["base", *steps])
         problems.append(Problem(f"{where}.from", f"no step {parent!r}", "base or a name under steps", hint))
     for waiver in step.get("waive", {}):
-        if waiver not in WAIVERS:
-            problems.append(Problem(f"{where}.waive", f"no warning {waiver!r}", "", did_you_mean(waiver, WAIVERS)))
+        if waiver not in (known := [*WAIVERS, *WAIVABLE]):
+            problems.append(Problem(f"{where}.waive", f"no warning {waiver!r}", "", did_you_mean(waiver, known)))
     return problems + reward_problems(where, step) + arg_problems(where, step)
 
 

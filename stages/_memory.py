@@ -1,0 +1,184 @@
+"""How much memory a step will want, from the shapes of its base model alone; docs/preflight.md derives the formula.
+
+    estimate(step, shape, config, device="cuda") -> {"weights": 2.4e9, "gradients": ..., ..., "total": 1.9e10} in bytes
+
+The activations are counted as Korthikanti et al. count them (Reducing Activation Recomputation in Large Transformer
+Models, 2022), for the layers of today: gated MLPs, grouped queries, attention that keeps no matrix of scores.
+"""
+
+import json
+import math
+import re
+import struct
+from dataclasses import dataclass
+from pathlib import Path
+
+from stages._models import BASE
+
+GB = 1e9
+NF4 = (4 + 0.127) / 8  # bytes a weight with double quantisation, QLoRA (Dettmers et al. 2023), section 3
+CHUNK = 256  # tokens whose logits TRL's chunked loss holds at a time
+LOGITS = 16  # bytes a logit: itself, its log-softmax, and the gradients of both, all in float32
+PLACES = {"cuda": "GPU", "cpu": "memory"}
+OUTSIDE = re.compile(r"embed|lm_head|wte|wpe")
+
+
+@dataclass(frozen=True)
+class Shape:
+    """What of a model decides its memory. linear: {module: (out, in)} of the layers that LoRA and 4 bits apply to."""
+
+    parameters: int
+    linear: dict
+    layers: int
+    hidden: int
+    queries: int
+    keys: int
+    intermediate: int
+    vocabulary: int
+    embedding: int
+    context: int
+
+
+def shape_of(folder=BASE):
+    """The Shape of the model in a folder, from its config and the headers of its safetensors; no weight is read."""
+    from transformers import AutoConfig
+
+    config = AutoConfig.from_pretrained(folder).get_text_config()
+    tensors = {}
+    for path in sorted(Path(folder).glob("*.safetensors")):
+        tensors |= header(path)
+    heads = config.num_attention_heads
+    size = getattr(config, "head_dim", None) or config.hidden_size // heads
+    linear = {
+        name.removesuffix(".weight"): shape
+        for name, shape in tensors.items()
+        if len(shape) == 2 and name.endswith(".weight") and not OUTSIDE.search(name)
+    }
+    rows = [shape[0] for name, shape in tensors.items() if re.search(r"(embed_tokens|wte)\.weight$", name)]
+    return Shape(
+        parameters=sum(math.prod(shape) for shape in tensors.values()),
+        linear=linear,
+        layers=config.num_hidden_layers,
+        hidden=config.hidden_size,
+        queries=heads * size,
+        keys=(getattr(config, "num_key_value_heads", None) or heads) * size,
+        intermediate=getattr(config, "intermediate_size", None) or 4 * config.hidden_size,
+        vocabulary=config.vocab_size,
+        embedding=rows[0] if rows else config.vocab_size,
+        context=getattr(config, "max_position_embeddings", None) or 0,
+    )
+
+
+def header(path):
+    """{tensor: shape} of a safetensors file."""
+    with open(path, "rb") as file:
+        (size,) = struct.unpack("<Q", file.read(8))
+        tensors = json.loads(file.read(size))
+    return {name: tuple(tensor["shape"]) for name, tensor in tensors.items() if name != "__metadata__"}
+
+
+def lora_parameters(shape, lora):
+    """How many weights an adapter adds: r x (in + out) for every layer that it is on."""
+    targets = lora.get("target_modules", "all-linear")
+    if targets == "all-linear":
+        hit = shape.linear
+    elif isinstance(targets, str):
+        hit = [name for name in shape.linear if re.fullmatch(targets, name)]
+    else:
+        hit = [
+            name
+            for name in shape.linear
+            if name.split(".")[-1] in targets or name.endswith(tuple(f".{t}" for t in targets))
+        ]
+    return lora.get("r", 16) * sum(sum(shape.linear[name]) for name in hit)
+
+
+def estimate(step, shape, config, device):
+    """{part: bytes} of the peak of a training, "total" last; the worst batch is one of the longest rows.
+
+    step: as preflight wrote it. config: TRL's, of this machine; what a GPU would take instead is TRL's own default.
+    """
+    on_gpu, args, lora = device == "cuda", step["args"], step["lora"]
+    half = args.get("bf16", not args.get("fp16", False)) if on_gpu else config.bf16
+    checkpointed = args.get("gradient_checkpointing", True) if on_gpu else config.gradient_checkpointing
+    four_bit = bool(lora) and bool(step.get("load_in_4bit"))
+    linear = sum(math.prod(sides) for sides in shape.linear.values())
+    trained = lora_parameters(shape, lora) if lora else shape.parameters
+    # full training keeps float32, of which autocast makes half copies; under an adapter the base itself is half
+    kept = 2 if lora and half else 4
+    weights = NF4 * linear + 2 * (shape.parameters - linear) if four_bit else kept * shape.parameters
+    batch, tokens, scored = tokens_of(step, config)
+    parts = {
+        "weights": weights + (2 if four_bit else 4) * trained * bool(lora),
+        "half copies": 2 * linear if half and not lora else 0,
+        "reference": weights if keeps_reference(step, config) else 0,
+        "gradients": (2 if four_bit else 4) * trained,
+        "optimizer": optimizer_bytes(config) * trained,
+        "activations": batch * tokens * activation_bytes(shape, lora, half, checkpointed),
+        "logits": LOGITS * shape.vocabulary * scored,
+    }
+    return parts | {"total": sum(parts.values())}
+
+
+def tokens_of(step, config):
+    """(sequences, tokens of the longest, tokens whose logits are held) of one forward pass of one device."""
+    method, longest, limit = step["method"], step["length"]["max"], getattr(config, "max_length", None)
+    batch = config.per_device_train_batch_size * (2 if method in ("dpo", "orpo") else 1)
+    if method == "grpo":
+        return batch, longest + config.max_completion_length, batch * (config.max_completion_length + 1)
+    tokens = min(longest, limit or longest)
+    if method == "sft":
+        if config.packing:
+            tokens = limit
+        return batch, tokens, min(CHUNK, batch * tokens) if config.loss_type == "chunked_nll" else batch * tokens
+    return batch, tokens, batch * tokens
+
+
+def activation_bytes(shape, lora, half, checkpointed):
+    """Bytes that one token leaves behind for the backward pass, in all layers."""
+    size = 2 if half else 4
+    # both norms keep what came in and what went out of their scaling, in float32, and the residual sum
+    layer = 4 * 6 * shape.hidden
+    # queries with their norm and rotation, keys and values spread over all heads, and what attention gives
+    layer += size * (6 * shape.queries + 2 * shape.keys)
+    layer += size * 4 * shape.intermediate  # gate, its activation, up, and their product
+    if lora:
+        layer += 4 * len(shape.linear) / shape.layers * lora.get("r", 16)
+    # with checkpoints a layer keeps what came in, and one layer at a time is run again
+    return 4 * shape.hidden * shape.layers + layer if checkpointed else layer * shape.layers
+
+
+def keeps_reference(step, config):
+    """Whether a second model is held: with an adapter the reference is the model with its adapter off."""
+    if step["lora"] or getattr(config, "precompute_ref_log_probs", False):
+        return False
+    return step["method"] in ("dpo", "kto") or (step["method"] == "grpo" and config.beta > 0)
+
+
+def optimizer_bytes(config):
+    """Bytes of state a trained weight."""
+    name = str(getattr(config.optim, "value", config.optim))
+    if "8bit" in name:
+        return 2
+    if name.startswith(("sgd", "adafactor")):
+        return 0
+    return 4 if name.startswith(("lion", "adagrad", "rmsprop")) else 8
+
+
+def size(count):
+    """Bytes as a person says them: 35 MB, 1.2 GB."""
+    return f"{count / GB:,.1f} GB" if count >= GB else f"{count / 1e6:,.0f} MB"
+
+
+def free_bytes():
+    """(device, free bytes) of this machine: its GPU, else its memory."""
+    import torch
+
+    if torch.cuda.is_available():
+        return "cuda", torch.cuda.mem_get_info()[0]
+    for line in (
+        Path("/proc/meminfo").read_text(encoding="utf-8").splitlines() if Path("/proc/meminfo").exists() else []
+    ):
+        if line.startswith("MemAvailable:"):
+            return "cpu", int(line.split()[1]) * 1024
+    return "cpu", None

@@ -1,0 +1,103 @@
+"""Calling reward functions as TRL's GRPO trainer calls them, with mistakes that name the function and the row.
+
+score(["exact_match"], rows, ["cba"], tokenizer, where="steps.align", names=["data/raw/p.jsonl:3"]) -> (1, 1) floats
+"""
+
+import math
+
+import numpy as np
+
+from validators import rewards
+from validators._problems import Problem, Problems
+
+
+def score(functions, rows, answers, tokenizer, where, names):
+    """What each function gives each answer, (answers, functions); NaN where it gives None, as TRL takes it.
+
+    rows: of a grpo dataset, one an answer. names: `source:line` of each. Raises Problems where a function raises,
+    returns another number of values than there are answers, or a value that is no finite number.
+    """
+    given = arguments(rows, answers, tokenizer)
+    found, problems = [], []
+    for function in functions:
+        try:
+            found.append(values_of(function, given, where, names))
+        except Problems as error:
+            problems += error.problems
+    if problems:
+        raise Problems(problems)
+    return np.array(found, float).T.reshape(len(answers), len(functions))
+
+
+def arguments(rows, answers, tokenizer):
+    """The keywords that TRL passes: completions as conversations, their tokens, the prompts, and the other columns."""
+    from transformers import TrainerState
+
+    ids = tokenizer(list(answers), add_special_tokens=False)["input_ids"]
+    return {
+        "prompts": [row["prompt"] for row in rows],
+        "completions": [[{"role": "assistant", "content": answer}] for answer in answers],
+        "completion_ids": [[*tokens, tokenizer.eos_token_id] for tokens in ids],
+        "ground_truth": [row["ground_truth"] for row in rows],
+        "extra": [row["extra"] for row in rows],
+        "trainer_state": TrainerState(),
+        "log_extra": lambda column, values: None,
+        "log_metric": lambda name, value: None,
+    }
+
+
+def values_of(function, given, where, names):
+    """The values of one function, (answers,) floats."""
+    count = len(given["completions"])
+    try:
+        returned = list(getattr(rewards, function)(**given))
+    except Exception as error:
+        raise Problems([raised(function, given, where, names, error)]) from None
+    if len(returned) != count:
+        found = f"{function} returned {len(returned)} values for {count} answers, of {names[0]} and those after it"
+        hint = "return a list with a number, or None, for each of `completions`"
+        raise Problems([problem(where, found, f"{count} values", hint)])
+    numbers = [number(value) for value in returned]
+    wrong = [i for i, value in enumerate(numbers) if value is None]
+    if wrong:
+        i = wrong[0]
+        more = f" and {len(wrong) - 1:,} more such" if len(wrong) > 1 else ""
+        found = f"{function} returned {returned[i]!r} for the answer {shown(given, i)} of {names[i]}{more}"
+        hint = "one such value makes the whole batch worth nothing; return None where the function does not apply"
+        raise Problems([problem(where, found, "a finite number or None", hint)])
+    return numbers
+
+
+def number(value):
+    """A reward as a float, NaN for None; None where it is no finite number."""
+    if value is None:
+        return math.nan
+    try:
+        value = float(value)
+    except (TypeError, ValueError):
+        return None
+    return value if math.isfinite(value) else None
+
+
+def raised(function, given, where, names, error):
+    """The Problem of a function that raises, with the first row for which it does so by itself."""
+    for i in range(len(names)):
+        one = {key: value[i : i + 1] if isinstance(value, list) else value for key, value in given.items()}
+        try:
+            getattr(rewards, function)(**one)
+        except Exception as alone:
+            found = f"{function} raised {type(alone).__name__}: {alone}; the answer was {shown(given, i)} of {names[i]}"
+            break
+    else:
+        found = f"{function} raised {type(error).__name__}: {error}; the batch began with {names[0]}"
+    hint = "a model says anything: give 0 to what cannot be read, or None where the function does not apply"
+    return problem(where, found, "a reward for any text", hint)
+
+
+def problem(where, found, expected, hint):
+    return Problem(f"{where}: preflight.reward_runs", found, expected, hint)
+
+
+def shown(given, i):
+    text = given["completions"][i][0]["content"]
+    return repr(text if len(text) <= 60 else text[:60] + "...")

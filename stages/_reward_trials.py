@@ -1,0 +1,144 @@
+"""Trying reward functions before a model learns from them: is the right answer worth most, and every other one less?
+
+    tried(step, rows, names, tokenizer, where) -> [Trial("exact_match", scores, again, seconds), ...]
+
+scores is {"truth": (rows,) floats, "corrupted": ..., "other": ..., "empty": ...}: each row's ground truth as the answer,
+the same with every word changed, another row's ground truth, and nothing at all.
+"""
+
+import re
+import time
+from dataclasses import dataclass
+
+import numpy as np
+
+from stages._reward_calls import score
+from stages._rows import batches, origins
+from stages._trl import COLUMNS
+from validators._problems import Problems
+
+WRONG = ("corrupted", "other", "empty")
+BATCH = 64
+WORD = re.compile(r"\w+")
+NEXT = str.maketrans("0123456789" + "abcdefghijklmnopqrstuvwxyz" + "ABCDEFGHIJKLMNOPQRSTUVWXYZ",
+                     "1234567891" + "bcdefghijklmnopqrstuvwxyza" + "BCDEFGHIJKLMNOPQRSTUVWXYZA")  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Trial:
+    """What one function gave. again: whether it gave the same the second time. seconds: of one call for one answer."""
+
+    function: str
+    scores: dict
+    again: bool
+    seconds: float
+
+
+def sample(path, wanted):
+    """(rows, names): `wanted` rows of a file, spread evenly over it, with the `source:line` of each."""
+    import pyarrow.parquet as pq
+
+    count = pq.read_metadata(path).num_rows
+    chosen = np.unique(np.linspace(0, count - 1, min(wanted, count)).astype(int)) if count else np.zeros(0, int)
+    rows, first = [], 0
+    for batch in batches(path, COLUMNS["grpo"]):
+        rows += [batch[i - first] for i in chosen[(chosen >= first) & (chosen < first + len(batch))]]
+        first += len(batch)
+    return rows, origins(path, chosen)
+
+
+def tried(step, rows, names, tokenizer, where):
+    """A Trial of each function of a grpo step. Raises Problems with every function that fails, at its first row."""
+    answers = probes([row["ground_truth"] for row in rows])
+    trials, problems = [], []
+    for function in step["rewards"]:
+        try:
+            trials.append(trial(function, rows, names, answers, tokenizer, where))
+        except Problems as error:
+            problems += error.problems
+    if problems:
+        raise Problems(problems)
+    return trials
+
+
+def trial(function, rows, names, answers, tokenizer, where):
+    scores, seconds, calls = {}, 0.0, 0
+    for kind, texts in answers.items():
+        asked = [i for i, text in enumerate(texts) if text is not None]
+        scores[kind] = np.full(len(rows), np.nan)
+        started = time.perf_counter()
+        scores[kind][asked] = called(function, rows, names, texts, asked, tokenizer, where)
+        seconds, calls = seconds + time.perf_counter() - started, calls + len(asked)
+    everything = range(len(rows))
+    again = called(function, rows, names, answers["truth"], everything, tokenizer, where)
+    same = np.array_equal(again, scores["truth"], equal_nan=True)
+    return Trial(function, scores, same, seconds / max(1, calls))
+
+
+def called(function, rows, names, texts, asked, tokenizer, where):
+    """The function's values for the rows that are asked about, in batches of the size of a training's."""
+    parts = [np.zeros(0)]
+    for first in range(0, len(asked), BATCH):
+        part = asked[first : first + BATCH]
+        given = [rows[i] for i in part], [texts[i] for i in part]
+        parts.append(score([function], *given, tokenizer, where, [names[i] for i in part])[:, 0])
+    return np.concatenate(parts)
+
+
+def probes(truths):
+    """{kind: answers} to try on rows with these ground truths; None where there is no such answer."""
+    return {
+        "truth": truths,
+        "corrupted": [corrupted(truth) for truth in truths],
+        "other": [next((other for other in around(truths, i) if other.strip() != truths[i].strip()), None) for i in range(len(truths))],
+        "empty": ["" if truth.strip() else None for truth in truths],
+    }  # fmt: skip
+
+
+def around(truths, i):
+    """The truths after one, then those before it, a hundred at most."""
+    return [truths[(i + step) % len(truths)] for step in range(1, min(len(truths), 101))]
+
+
+def corrupted(truth):
+    """The text with every word and number changed: neither it nor a part of it is right.
+
+    corrupted("answer: 42, Paris") -> "bnswer: 52, Qaris"
+    """
+    changed = WORD.sub(lambda word: word[0][0].translate(NEXT) + word[0][1:] if word[0].isascii() else "x", truth)
+    return changed if changed != truth else truth + "x"
+
+
+# -- what the trials say ----------------------------------------------------------------------------------------------
+
+
+def truth_share(trial):
+    """(share, positions) of ground truths that get less than the best that the function ever gave."""
+    below = ~(trial.scores["truth"] >= spread(trial)[1])
+    return below.mean(), np.flatnonzero(below)
+
+
+def wrong_share(trial):
+    """{kind: share} of wrong answers that get no less than the ground truth of their row, where both got something."""
+    truth, found = trial.scores["truth"], {}
+    for kind in WRONG:
+        judged = ~np.isnan(trial.scores[kind]) & ~np.isnan(truth)
+        found[kind] = float((trial.scores[kind] >= truth)[judged].mean()) if judged.any() else 0.0
+    return found
+
+
+def advantage(trials, weights):
+    """{kind: how much more a wrong answer earns than the ground truth, in all functions together, on average}."""
+    total = {
+        kind: sum(weight * np.nan_to_num(trial.scores[kind]) for trial, weight in zip(trials, weights, strict=True))
+        for kind in ("truth", *WRONG)
+    }
+    asked = {kind: ~np.all([np.isnan(trial.scores[kind]) for trial in trials], axis=0) for kind in WRONG}
+    return {kind: float((total[kind] - total["truth"])[asked[kind]].mean()) for kind in WRONG if asked[kind].any()}
+
+
+def spread(trial):
+    """(lowest, highest) of everything that the function gave; NaN where it judged nothing."""
+    values = np.concatenate(list(trial.scores.values()))
+    values = values[~np.isnan(values)]
+    return (float(values.min()), float(values.max())) if len(values) else (np.nan, np.nan)

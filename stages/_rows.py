@@ -1,0 +1,41 @@
+"""Rows of a Parquet file as TRL's trainers get them, a batch at a time.
+
+`tools` and `tool_calls` are JSON columns: `datasets` decodes them, pyarrow gives their text, over whose letters a chat
+template would go as if each were a call.
+"""
+
+import json
+
+import pyarrow.parquet as pq
+
+BATCH = 1024
+
+
+def batches(path, columns, size=BATCH):
+    """Lists of at most `size` rows (dicts), JSON decoded, in the order of the file."""
+    for batch in pq.ParquetFile(path).iter_batches(size, columns=columns):
+        yield [decoded(row) for row in batch.to_pylist()]
+
+
+def decoded(row):
+    """A row with its tools and tool calls as what they say, None where there are none."""
+    for turns in row.values():
+        if isinstance(turns, list):
+            for turn in turns:
+                if isinstance(turn.get("tool_calls"), str):
+                    turn["tool_calls"] = json.loads(turn["tool_calls"])
+    if isinstance(row.get("tools"), str):
+        row["tools"] = json.loads(row["tools"])
+    return row
+
+
+def origins(path, wanted):
+    """`source:line` of the rows of a file at these positions, (n,) texts."""
+    rows = pq.read_table(path, columns=["source", "line"]).take(wanted).to_pylist()
+    return [f"{row['source']}:{row['line']}" for row in rows]
+
+
+def named(path, wanted, most=3):
+    """The first rows by `source:line`, and how many more there are."""
+    more = f" and {len(wanted) - most:,} more" if len(wanted) > most else ""
+    return ", ".join(origins(path, wanted[:most])) + more

@@ -1,0 +1,89 @@
+"""How many batches and optimizer steps a step makes, on as many processes as `launch` starts."""
+
+import contextlib
+import itertools
+import math
+from pathlib import Path
+
+import numpy as np
+
+PACKED_TOGETHER = 1000  # rows that TRL packs with each other: `datasets` maps so many at a time
+
+
+def processes(launch):
+    """How many processes `launch` starts, all machines together; 1 where it does not say."""
+    words = [part for word in launch.split() for part in (word.split("=", 1) if word.startswith("--") else [word])]
+    given = dict(itertools.pairwise(words))
+    if "--num_processes" in given:
+        return number(given["--num_processes"])
+    if "--config_file" in given:
+        return number(config_file(given["--config_file"]).get("num_processes"))
+    nodes = (given.get("--nnodes") or "1").split(":")[-1]
+    return number(given.get("--nproc_per_node") or given.get("--nproc-per-node")) * number(nodes)
+
+
+def number(text):
+    """A count of processes; 1 for what only the machine knows (`gpu`, `auto`, nothing)."""
+    return int(text) if str(text).isdigit() and int(text) else 1
+
+
+def config_file(path):
+    """accelerate's config; nothing where there is none, which accelerate itself will say."""
+    from ruamel.yaml import YAML
+    from ruamel.yaml.error import YAMLError
+
+    try:
+        read = YAML(typ="safe", pure=True).load(Path(path))
+    except (OSError, YAMLError):
+        return {}
+    return read if isinstance(read, dict) else {}
+
+
+@contextlib.contextmanager
+def as_one_of(count):
+    """TRL's configs made as on one of `count` processes: GRPO's divides its batches among them as it is made."""
+    from transformers import TrainingArguments
+
+    before = TrainingArguments.world_size
+    try:
+        if count > 1:
+            TrainingArguments.world_size = count
+        yield
+    finally:
+        TrainingArguments.world_size = before
+
+
+def batches_an_epoch(config, method, rows, count=1):
+    """Batches that each process takes in an epoch; what does not fill one of GRPO's is left out."""
+    batch = config.per_device_train_batch_size * count
+    if method == "grpo":
+        prompts = config.generation_batch_size // config.num_generations
+        return rows // prompts * config.steps_per_generation * config.num_iterations
+    return rows // batch if config.dataloader_drop_last else math.ceil(rows / batch)
+
+
+def optimizer_steps(config, method, rows, count=1):
+    """Optimizer steps as transformers' Trainer counts them."""
+    batches = batches_an_epoch(config, method, rows, count)
+    if not batches:
+        return 0
+    if config.max_steps >= 0:
+        return config.max_steps
+    return math.ceil(math.ceil(batches / config.gradient_accumulation_steps) * config.num_train_epochs)
+
+
+def packed(lengths, config):
+    """How many sequences TRL packs rows of these lengths into: its own packing, of nothing but lengths."""
+    from datasets import Dataset
+    from trl import pack_dataset
+
+    if config.shuffle_dataset:
+        lengths = np.array(Dataset.from_dict({"length": lengths}).shuffle(seed=config.seed)["length"])
+    found = 0
+    for shard in np.array_split(lengths, config.dataset_num_proc or 1):
+        for first in range(0, len(shard), PACKED_TOGETHER):
+            part = [[0] * int(length) for length in shard[first : first + PACKED_TOGETHER]]
+            found += len(
+                pack_dataset(Dataset.from_dict({"input_ids": part}), config.max_length, config.packing_strategy)
+            )
+    return found

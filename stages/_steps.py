@@ -1,0 +1,108 @@
+"""A step as it will be trained: with everything that decides its training, its tokenizer, and TRL's config of it.
+
+resolve("align", params["steps"]["align"], params, limits) -> {"step": "align", "method": "dpo", "from": "sft", ...}
+"""
+
+import copy
+import hashlib
+from pathlib import Path
+
+from stages._schedule import as_one_of, processes
+from stages._tokens import what_is_learned
+from stages._trl import make_config, training_tokenizer
+from validators import rewards
+from validators._problems import Problem, Problems
+
+
+def resolve(name, step, params, limits):
+    """A step with everything that decides its training, and nothing else (a waiver, say, does not)."""
+    resolved = {
+        "step": name,
+        "method": step["method"],
+        "from": step["from"],
+        "dataset": step["dataset"],
+        "seed": step.get("args", {}).get("seed", params["seed"]),
+        "backend": params["base"]["backend"],
+        "args": step.get("args", {}),
+        "lora": step.get("lora"),
+        "load_in_4bit": step.get("load_in_4bit", False),
+        "processes": processes(params["launch"]),
+    }
+    if step["method"] == "grpo":
+        resolved |= {
+            "rewards": step["rewards"],
+            "reward_code": hashlib.sha256(Path(rewards.__file__).read_bytes()).hexdigest(),
+            "tie_prompts": limits["tie_prompts"],
+        }
+    return resolved
+
+
+def weights_of(step):
+    return step.get("args", {}).get("reward_weights") or [1.0] * len(step["rewards"])
+
+
+def tokenizer_of(name, steps, tokenizer):
+    """The tokenizer as the step will have it: a full model that SFT trained hands on its training template."""
+    tokenizer = copy.deepcopy(tokenizer)
+    parent = steps.get(steps[name]["from"])
+    while parent:
+        if (
+            parent["method"] == "sft"
+            and not parent.get("lora")
+            and parent.get("args", {}).get("assistant_only_loss", True)
+        ):
+            return training_tokenizer(tokenizer)
+        parent = steps.get(parent["from"])
+    return tokenizer
+
+
+def config_of(name, step):
+    """TRL's config of a step. Raises Problems where TRL refuses the args, or its trainer would."""
+    where = f"steps.{name}"
+    if step["method"] == "grpo":
+        check_generations(where, step)
+    with as_one_of(step["processes"]):
+        config = make_config(f"{where}: preflight.args", step, ".work/preflight")
+    if step["method"] == "sft" and config.packing and config.max_length is None:
+        hint = "args: {max_length: 4096}, or packing: false"
+        raise Problems(
+            [Problem(f"{where}: preflight.args", "packing without max_length", "how long a sequence is", hint)]
+        )
+    if step["method"] == "kto" and config.per_device_train_batch_size < 2 and config.loss_type == "kto":
+        found, hint = "a batch of one row", "args: {per_device_train_batch_size: 2}, or more"
+        raise Problems(
+            [Problem(f"{where}: preflight.batches", found, "two: KTO compares with another row's answer", hint)]
+        )
+    return config
+
+
+def check_generations(where, step):
+    """GRPO compares the answers to one prompt with each other: a batch of all processes holds whole groups of them."""
+    import trl
+
+    defaults = trl.GRPOConfig.__dataclass_fields__
+    args = {key: defaults[key].default for key in ("per_device_train_batch_size", "num_generations")} | step["args"]
+    batch, each = args["per_device_train_batch_size"], args["num_generations"]
+    rounds = args.get("steps_per_generation") or args.get("gradient_accumulation_steps", 1)
+    together = args.get("generation_batch_size") or batch * step["processes"] * rounds
+    if together % each:
+        found = f"{together} answers are sampled together ({batch} a batch x {step['processes']} processes x {rounds} batches), in groups of {each}"
+        hint = f"num_generations: one of {', '.join(str(n) for n in range(2, together + 1) if together % n == 0) or 'a larger batch'}"
+        raise Problems([Problem(f"{where}: preflight.batches", found, f"a multiple of {each}", hint)])
+
+
+def marked(where, tokenizer, config):
+    """The tokenizer of an SFT step, with a template that marks what the assistant says where the step learns that."""
+    if config.eos_token:
+        tokenizer.eos_token = config.eos_token
+    if what_is_learned(config) != "assistant":
+        return tokenizer
+    try:
+        return training_tokenizer(tokenizer)
+    except Problems as error:
+        (problem,) = error.problems
+        hint = f"{problem.hint}; or train on the last answer of each conversation alone: "
+        hint += "args: {assistant_only_loss: false, completion_only_loss: true}"
+        raise Problems(
+            [Problem(f"{where}: preflight.generation_marks", problem.found, problem.expected, hint)]
+        ) from None

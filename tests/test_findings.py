@@ -1,0 +1,225 @@
+"""Numbers beside their limits, and what no row may be; each named with the first rows that have it."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from stages import _findings as findings
+from stages._reward_trials import Trial
+from stages._tables import row_schema, to_table, write
+from stages._tokens import ROW
+from validators._preflight import LIMITS, settings
+from validators._problems import Problems
+
+SETTINGS = settings({})
+
+
+@pytest.fixture
+def path(tmp_path):
+    """A file of ten rows, named raw.jsonl:1 to 10."""
+    row = {"messages": [{"role": "user", "content": "q"}], "tools": None, "id": "x", "source": "raw.jsonl"}
+    write(tmp_path / "d.parquet", to_table([row | {"line": i + 1} for i in range(10)], row_schema("sft")))
+    return tmp_path / "d.parquet"
+
+
+def rows(**flags):
+    """Ten records, those at the given places with a flag set."""
+    found = np.zeros(10, ROW)
+    found["length"] = 5
+    for flag, places in flags.items():
+        found[flag][places] = True
+    return found
+
+
+def method(name="sft", limit=8, **config):
+    tokenizer = SimpleNamespace(bos_token="<s>", decode=lambda ids: f"<{ids[0]}>")
+    config = SimpleNamespace(
+        **({"max_completion_length": 4, "desirable_weight": 1.0, "undesirable_weight": 1.0} | config)
+    )
+    return SimpleNamespace(name=name, limit=limit, tokenizer=tokenizer, stops={1}, config=config)
+
+
+def found(path, records, given=None, context=16, waive=(), **limits):
+    out = findings.row_findings(records, given or method(), path, context, SETTINGS | limits, dict(waive))
+    return {item["check"].removeprefix("preflight."): item for item in out}
+
+
+def test_a_number_up_to_its_limit_is_ok_and_above_it_a_warning():
+    settings = {"truncated_share": 0.2}
+    levels = [
+        findings.finding("preflight.truncated_share", value, "", settings, {})["level"] for value in (0.0, 0.2, 0.21)
+    ]
+    assert levels == ["ok", "ok", "warning"]
+
+
+def test_a_warning_is_waived_by_name_with_its_reason_and_what_is_ok_is_not():
+    waive = {"truncated_share": "logs"}
+    above = findings.finding("preflight.truncated_share", 0.3, "long", {"truncated_share": 0.2}, waive)
+    below = findings.finding("preflight.truncated_share", 0.1, "long", {"truncated_share": 0.2}, waive)
+    assert (above["level"], above["message"], below["level"]) == ("waived", "long (logs)", "ok")
+
+
+def test_one_row_of_a_million_is_more_than_none():
+    item = findings.finding("preflight.dropped_share", 1e-6, "", {"dropped_share": 0.0}, {})
+    assert (item["value"], item["level"]) == (1e-6, "warning")
+
+
+def test_no_limit_is_no_warning():
+    assert findings.finding("preflight.memory_gb", 1e9, "", {"memory_gb": None}, {})["level"] == "ok"
+
+
+@pytest.mark.parametrize(
+    "flag, check", [("doubled", "double_bos"), ("unlearned", "learned_tokens"), ("endless", "end_of_turn")]
+)
+def test_a_row_that_cannot_be_trained_is_named(path, flag, check):
+    (problem,) = findings.row_problems("steps.s", rows(**{flag: [1, 4, 5, 9]}), method(), path)
+    assert problem.where == f"steps.s: preflight.{check}"
+    assert problem.found.startswith("4 of 10 rows ")
+    assert problem.found.endswith(": raw.jsonl:2, raw.jsonl:5, raw.jsonl:6 and 1 more")
+    assert findings.row_problems("steps.s", rows(), method(), path) == []
+
+
+@pytest.mark.parametrize(
+    "flag, check", [("broken", "prompt_prefix"), ("cut", "truncated_share"), ("dropped", "dropped_share")]
+)
+def test_shares_of_rows_are_counted_and_named(path, flag, check):
+    item = found(path, rows(**{flag: [3, 7]}))[check]
+    assert (item["value"], item["level"]) == (0.2, "warning")
+    assert "raw.jsonl:4, raw.jsonl:8" in item["message"]
+    assert found(path, rows())[check] | {"message": ""} == {
+        "check": f"preflight.{check}", "value": 0.0, "limit": LIMITS[check], "level": "ok", "message": "",
+    }  # fmt: skip
+
+
+def test_a_prompt_that_does_not_begin_its_row_stops_the_build_unless_waived(path):
+    kept, waived = (
+        list(found(path, rows(broken=[0]), waive=waive).values()) for waive in ({}, {"prompt_prefix": "r1"})
+    )
+    (problem,) = findings.stopping(kept, "steps.s")
+    assert problem.where == "steps.s: preflight.prompt_prefix"
+    assert problem.hint == "if it is meant so: waive: {prompt_prefix: your reason}"
+    assert findings.stopping(waived, "steps.s") == []
+
+
+def test_a_number_that_is_no_gate_stops_nothing(path):
+    assert findings.stopping(list(found(path, rows(cut=range(10))).values()), "steps.s") == []
+
+
+def test_rows_longer_than_the_models_positions_are_found(path):
+    records = rows()
+    records["length"][2] = 17
+    assert found(path, records, method(limit=None))["context_share"]["value"] == 0.1
+    assert found(path, records, method(limit=16))["context_share"]["value"] == 0.0
+    records["length"][2] = 13
+    assert found(path, records, method("grpo"))["context_share"]["value"] == 0.1
+    assert "context_share" not in found(path, records, context=0)
+
+
+def test_pairs_are_looked_at_for_equal_answers_and_length(path):
+    records = rows(equal=[0, 1], dropped=[1])
+    records["longer"] = [1, 1, 1, 1, 1, 1, 1, 1, -1, 0]
+    pairs = found(path, records, method("dpo"))
+    assert pairs["equal_pairs_share"]["value"] == 0.1
+    assert pairs["length_bias"]["value"] == round(7 / 9, 4)
+    assert pairs["length_bias"]["message"] == "chosen has more tokens in 77.8% of 9 pairs and fewer in 11.1%"
+    assert "length_bias" not in found(path, records)
+
+
+def test_classes_are_balanced_with_the_weights_that_the_step_has(path):
+    records = rows(label=range(4))
+    item = found(path, records, method("kto"))["class_balance"]
+    assert (item["value"], item["level"]) == (1.5, "warning")
+    assert item["message"] == (
+        "4 true and 6 false rows; set desirable_weight 1.50 to 2.00 or undesirable_weight 0.50 to 0.67 in the step's args, not both"
+    )
+    for weights in ({"desirable_weight": 1.5}, {"desirable_weight": 2.0}, {"undesirable_weight": 0.5}):
+        assert found(path, records, method("kto", **weights))["class_balance"]["level"] == "ok"
+    assert found(path, records, method("kto", desirable_weight=0.0))["class_balance"]["value"] == 1000
+    assert found(path, records, method("kto", desirable_weight=2.1))["class_balance"]["level"] == "warning"
+
+
+def test_two_rows_of_a_thousand_more_are_a_balance(path):
+    records = np.zeros(2001, ROW)
+    records["label"][:1000] = True
+    item = findings.class_balance(records, method("kto").config, SETTINGS, {})
+    assert (item["value"], item["level"]) == (1.0, "ok")
+
+
+def test_the_weights_that_are_advised_are_those_that_trl_advises():
+    """TRL's own formula, of its KTO trainer."""
+    true, false, desirable, undesirable = 30, 50, 1.2, 0.9
+    low = false * undesirable / true
+    from validators._warnings import weights_advice
+
+    text = weights_advice(true, false, desirable, undesirable)
+    assert f"desirable_weight {low:.2f} to {low * 4 / 3:.2f} " in text
+    high = true * desirable / false
+    assert f"undesirable_weight {high * 3 / 4:.2f} to {high:.2f} " in text
+
+
+def test_rows_of_one_label_alone_stop_the_build():
+    findings.both_labels("steps.s", rows(label=[0]))
+    with pytest.raises(Problems, match="all 10 rows that are trained have label false"):
+        findings.both_labels("steps.s", rows())
+
+
+# -- rewards ----------------------------------------------------------------------------------------------------------
+
+
+def trial(truth, corrupted, other, empty, again=True):
+    scores = {"truth": truth, "corrupted": corrupted, "other": other, "empty": empty}
+    return Trial("f", {kind: np.array(values, float) for kind, values in scores.items()}, again, 0.0)
+
+
+def of_rewards(*trials, weights=None, waive=()):
+    out = findings.reward_findings(trials, weights or [1.0] * len(trials), SETTINGS, dict(waive))
+    return {item["check"].removeprefix("preflight."): item for item in out}
+
+
+def test_a_right_reward_has_no_warning():
+    out = of_rewards(trial([1, 1], [0, 0], [0, 0], [0, 0]))
+    assert {item["level"] for item in out.values()} == {"ok"}
+    assert out["reward_truth"]["message"] == "f gives from 0 to 1; 0 of 2 ground truths get less than that"
+    assert (
+        out["reward_order"]["message"]
+        == "the ground truth earns 1 more than the best of the wrong answers (corrupted), on average"
+    )
+
+
+def test_a_format_reward_beside_a_right_one_warns_and_stops_nothing():
+    out = findings.reward_findings(
+        [trial([1, 1], [0, 0], [0, 0], [0, 0]), trial([1, 1], [1, 1], [1, 1], [0, 0])], [1, 1], SETTINGS, {}
+    )
+    assert [item["level"] for item in out if item["check"] == "preflight.reward_wrong"] == ["ok", "warning"]
+    assert findings.stopping(out, "steps.s") == []
+
+
+def test_a_reward_that_prefers_wrong_answers_stops_the_build():
+    out = of_rewards(trial([1, 1], [1, 1], [0, 0], [3, 3]))
+    assert (out["reward_order"]["value"], out["reward_order"]["level"]) == (2.0, "warning")
+    assert out["reward_order"]["message"] == "empty answers earn 2 more than the ground truth, on average"
+    assert len(findings.stopping(out.values(), "steps.s")) == 1
+    assert (
+        findings.stopping(of_rewards(trial([1], [1], [0], [3]), waive={"reward_order": "brevity"}).values(), "steps.s")
+        == []
+    )
+
+
+def test_weights_decide_what_is_preferred():
+    right, short = trial([1], [0], [0], [0]), trial([-3], [-3], [-3], [0])
+    assert of_rewards(right, short, weights=[1.0, 0.1])["reward_order"]["level"] == "ok"
+    assert of_rewards(right, short, weights=[1.0, 1.0])["reward_order"]["level"] == "warning"
+
+
+def test_of_a_reward_by_chance_nothing_else_is_written():
+    out = of_rewards(trial([1, 0], [0, 0], [0, 0], [0, 0], again=False))
+    assert list(out) == ["reward_random"]
+    assert (out["reward_random"]["value"], out["reward_random"]["level"]) == (1.0, "warning")
+
+
+def test_memory_is_held_against_a_limit_where_there_is_one():
+    parts = {"weights": 2e9, "reference": 0, "total": 3e9}
+    assert findings.memory_findings(parts, SETTINGS, {}) == []
+    (item,) = findings.memory_findings(parts, SETTINGS | {"memory_gb": 2.5}, {})
+    assert (item["value"], item["level"], item["message"]) == (3.0, "warning", "estimated on a GPU, in GB: weights 2.0")
