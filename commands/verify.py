@@ -132,7 +132,14 @@ def run(check, evidence):
         return {}, error.problems
     except Exception as error:  # a damaged or forged file may hold anything: what cannot be verified is a break
         found = f"cannot be checked: {type(error).__name__}: {' '.join(str(error).split())[:300]}"
-        return {}, [Problem(check.__name__, found, "files as a build leaves them", "see the breaks above; dvc repro")]
+        return {}, [
+            Problem(
+                check.__name__,
+                found,
+                "files as a build leaves them",
+                "tilth check, then mend the breaks that are named",
+            )
+        ]
 
 
 # -- shown --------------------------------------------------------------------------------------------------------
