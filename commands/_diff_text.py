@@ -92,7 +92,7 @@ def heading(dataset):
     if dataset["sizes"] is None:
         return f"{dataset['dataset']}: {dataset['change']}, but its rows cannot be read"
     sizes = (
-        f"{room} {' -> '.join(f'{count:,}' for count in counts if count is not None)}"
+        f"{room} {' -> '.join(f'{count:,}' for count in dict.fromkeys(counts) if count is not None)}"
         for room, counts in dataset["sizes"].items()
     )
     return (
@@ -115,7 +115,7 @@ def record_lines(dataset):
         was = f" (was line {before['line']})" if before and record["new"] and before["line"] != here["line"] else ""
         path = " -> ".join(shown(place) for place in (record["from"], record["to"]) if place)
         yield f"  {shown(here['source'])}:{here['line']}{was} {record['change']}: {path}"
-        if before and record["new"] and before["text"] == record["new"]["text"]:
+        if record["change"] == "moved":
             yield f"      {shown(before['text'], WIDTH)}"
             continue
         for sign, side in (("-", before), ("+", record["new"])):

@@ -98,8 +98,6 @@ def record(side, texts):
 
 def texts_of(database, files, sides):
     """{(key, source, line, place): text} of rows: JSON of what is trained on, or what was rejected as it was read."""
-    from stages._turns import ENCODE
-
     texts = {}
     for room, path in files.items():
         wanted = {side for side in sides if side[0] and side[3].split(":")[0] == room}
@@ -114,6 +112,16 @@ def texts_of(database, files, sides):
             place = f"rejected: {row['check']}" if room == "rejected" else room
             side = row["key"], row["source"], row["line"], place
             if side in wanted:
-                content = {name: value for name, value in row.items() if name not in ("id", "source", "line", "key")}
-                texts[side] = row["raw"] or "" if room == "rejected" else ENCODE(content).decode()
+                texts[side] = row["raw"] or "" if room == "rejected" else content(row)
     return texts
+
+
+def content(row):
+    """The columns that are trained on as JSON, without what is null."""
+    from stages._identity import bare
+    from stages._turns import ENCODE
+
+    said = {
+        key: value for key, value in row.items() if value is not None and key not in ("id", "source", "line", "key")
+    }
+    return ENCODE({key: bare(value) if isinstance(value, list) else value for key, value in said.items()}).decode()

@@ -198,3 +198,13 @@ def test_the_command_prints_text_json_and_markdown_and_stops_at_what_it_does_not
     scratch.object(at("v1").outs["data/train/chat.parquet"]["md5"]).unlink()
     status, printed, said = tilth(scratch, "diff", "v1", "v2")
     assert status == 1 and "seed: 7 -> 8" in printed and "not in the DVC cache" in said
+
+
+def test_a_row_that_only_moved_is_printed_once(scratch):
+    scratch.save("v1", params(), train=[("aa", 1), ("bb", 2)])
+    scratch.save(
+        "v2", params(), train=[("aa", 1)], rejects=[("bb", 2, "curate.benchmark", '{"messages": [], "tools": null}')]
+    )
+    said = list(text(between("v1", "v2", limit=0)[0]))
+    assert "  data/raw/chat.jsonl:2 moved: train -> rejected: curate.benchmark" in said
+    assert [line for line in said if "question bb" in line] == [line for line in said if line.startswith("      {")]

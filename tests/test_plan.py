@@ -14,11 +14,17 @@ from commands.plan import duration, summary, text, times
 ROW = '{"prompt": "What is new here?", "completion": "A row."}\n'
 
 
+def files(project):
+    """What git says of the working tree, ignored files too; without what DVC and Python keep for themselves."""
+    lines = project.run("git", "status", "--short", "--ignored").splitlines()
+    return [line for line in lines if "__pycache__" not in line and ".dvc/tmp" not in line]
+
+
 def plan(project):
     """(stages by verdict, why by stage) of `tilth plan`, which must leave the project as it is."""
-    before = project.run("git", "status", "--short", "--ignored")
+    before = files(project)
     found = json.loads(project.run(sys.executable, "-m", "commands", "plan", "--json"))
-    assert project.run("git", "status", "--short", "--ignored") == before
+    assert files(project) == before
     verdicts = {}
     for item in found["stages"]:
         verdicts.setdefault(item["verdict"], set()).add(item["stage"])
