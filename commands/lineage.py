@@ -189,6 +189,8 @@ def file_line(file):
 
 
 def hash_of(file):
+    if file["bytes"] is None and not file["md5"]:
+        return "no longer there, nor in git or DVC"
     if file["read"]:
         return f"md5 {short(file['md5'])}"
     if file["git"]:
