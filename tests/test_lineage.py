@@ -390,6 +390,21 @@ def test_ingested_rows_that_are_lost_are_counted_from_what_became_of_them(projec
     assert stages["validate@chat"]["in"] == 23
 
 
+@pytest.mark.parametrize(
+    "text, said",
+    [
+        ("steps: {sft: {from: base}}", "steps.sft has no 'dataset'"),
+        ("datasets: [chat]", "datasets holds no names"),
+        ("datasets: {chat: null}", "datasets.chat has no 'raw'"),
+        ("words", "steps holds no names"),
+    ],
+)
+def test_params_that_say_not_what_is_made_of_what_are_a_problem(told, text, said):
+    put("params.yaml", text)
+    with pytest.raises(Problems, match=f"{said}(.|\n)*tilth check"):
+        told()
+
+
 # -- forms --------------------------------------------------------------------------------------------------------
 
 
