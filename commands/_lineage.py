@@ -11,7 +11,7 @@ from collections import Counter
 from pathlib import Path, PurePosixPath
 
 from commands._build import Missing, chain, file_of, files_of
-from commands._sources import data_files, folder_md5, md5_of, sources_of
+from commands._sources import Source, data_files, folder_md5, md5_of, sources_of
 
 SHARED = ("collect", "preflight", "report")
 PROBLEMS = "validators/_problems.py"  # checks nothing: it says how an error looks
@@ -122,6 +122,8 @@ def changed_deps(build, entry, written):
             if now == "":
                 if size != dep.get("size"):
                     yield f"{path}: {dep.get('size'):,} bytes -> {size:,} bytes"
+            elif now is None and build.rev and not path.startswith(("stages/", "validators/")):
+                continue  # raw data that neither git nor DVC has at that commit: not known to have changed
             elif now != locked:
                 yield f"{path}: {short(locked)} -> {short(now) if now else 'not there'}"
         elif (now := built_md5(build, path)) and now != locked:
@@ -287,6 +289,8 @@ def numbers_of(names):
 def raw(build, path, ingest, counts):
     """The raw files of a dataset with their hashes and what ingest made of each."""
     files = data_files(sources_of(build, [path])[path], path)
+    seen = {file.path for file in files}
+    files += [Source(name, None) for name in sorted(counts["records"]) if name not in seen]
     return {
         "path": path,
         "md5": ingest["inputs"].get(path),

@@ -22,7 +22,7 @@ def main(
     from commands._lineage import facts
     from validators._problems import Problems
 
-    build = at(rev)
+    build = whole(at(rev))
     datasets, steps, only = chosen(build, target, context.obj)
     found, problems = facts(build, datasets, steps)
     for name in datasets if only else []:
@@ -41,6 +41,27 @@ def main(
         show(found)
     if problems:
         raise Problems(problems)
+
+
+def whole(build):
+    """The build, where params.yaml says of every dataset and step what it is made from. Raises Problems."""
+    from commands._build import named
+    from validators._problems import Problem, Problems
+
+    where, problems = named(build.rev, "params.yaml"), []
+    params = build.params if isinstance(build.params, dict) else {"datasets": None, "steps": None}
+    for section, keys in (("datasets", ("raw",)), ("steps", ("from", "dataset"))):
+        entries = params.get(section, {})
+        if not isinstance(entries, dict):
+            problems.append(Problem(where, f"{section} holds no names", "a mapping", "tilth check"))
+            continue
+        for name, entry in entries.items():
+            for key in keys:
+                if not isinstance(entry, dict) or not isinstance(entry.get(key), str):
+                    problems.append(Problem(where, f"{section}.{name} has no {key!r}", "", "tilth check"))
+    if problems:
+        raise Problems(problems)
+    return build
 
 
 # -- what is asked for --------------------------------------------------------------------------------------------
@@ -189,6 +210,8 @@ def file_line(file):
 
 
 def hash_of(file):
+    if file["bytes"] is None and not file["md5"]:
+        return "no longer there, nor in git or DVC"
     if file["read"]:
         return f"md5 {short(file['md5'])}"
     if file["git"]:

@@ -23,9 +23,12 @@ def test_a_local_folder_is_copied_without_its_pickles(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     save_tiny(tmp_path / "mine")
     (tmp_path / "mine/pytorch_model.bin").write_bytes(b"pickle")
+    (tmp_path / "mine/LICENSES").mkdir()
+    for name in ("README.md", "LICENSE"):  # the card, which has the license, and the license
+        (tmp_path / "mine" / name).write_text(name)
     params(tmp_path, "mine")
     base.main()
-    assert (BASE / "model.safetensors").exists()
+    assert all((BASE / name).exists() for name in ("model.safetensors", "README.md", "LICENSE"))
     assert not (BASE / "pytorch_model.bin").exists()
 
 

@@ -353,6 +353,18 @@ def test_raw_data_of_a_dvc_file_is_told_at_a_commit(facts, project):
     assert "ingest@chat" not in stale(found)
 
 
+def test_raw_data_that_neither_git_nor_dvc_has_is_still_counted(facts, told, project):
+    git("rm", "-rq", "--cached", "data/raw/chat")
+    git("commit", "-qm", "not in git")
+    found = facts("chat", rev="HEAD")
+    assert [(f["path"][-7:], f["bytes"], f["records"]) for f in found["datasets"]["chat"]["raw"]["files"]] == [
+        ("a.jsonl", None, 22),
+        ("b.jsonl", None, 2),
+    ]
+    assert stale(found) == {}
+    assert any("no longer there, nor in git or DVC, 22 records" in line for line in told("chat", rev="HEAD"))
+
+
 def test_what_the_cache_lost_is_named_and_the_rest_is_answered(project, capsys, monkeypatch):
     monkeypatch.setenv("COLUMNS", "300")
     _build.object_of(hash_whole("data/rejected/chat.parquet")).unlink()
@@ -376,6 +388,21 @@ def test_ingested_rows_that_are_lost_are_counted_from_what_became_of_them(projec
     stages = every_stage(json.loads(out[out.index("{\n") :]))
     assert stages["ingest@chat"]["out"] == {"rows": 23} and stages["ingest@chat"]["in"] is None
     assert stages["validate@chat"]["in"] == 23
+
+
+@pytest.mark.parametrize(
+    "text, said",
+    [
+        ("steps: {sft: {from: base}}", "steps.sft has no 'dataset'"),
+        ("datasets: [chat]", "datasets holds no names"),
+        ("datasets: {chat: null}", "datasets.chat has no 'raw'"),
+        ("words", "steps holds no names"),
+    ],
+)
+def test_params_that_say_not_what_is_made_of_what_are_a_problem(told, text, said):
+    put("params.yaml", text)
+    with pytest.raises(Problems, match=f"{said}(.|\n)*tilth check"):
+        told()
 
 
 # -- forms --------------------------------------------------------------------------------------------------------

@@ -1,0 +1,88 @@
+import hashlib
+import subprocess
+
+import pytest
+
+from commands import _build, _sources
+from commands._build import Build
+from commands._sources import data_files, folder_md5, hash_whole, md5_of, sources_of
+
+
+@pytest.fixture
+def project(tmp_path, monkeypatch):
+    """A repository with a folder of two files, one of them with a name that needs care."""
+    monkeypatch.chdir(tmp_path)
+    _build.cache_folder.cache_clear()
+    (tmp_path / "raw").mkdir()
+    (tmp_path / "raw/a b\n.jsonl").write_bytes(b"one")
+    (tmp_path / "raw/.hidden").write_bytes(b"two")
+    for arguments in (["init", "-q"], ["add", "-A"], ["commit", "-qm", "raw"]):
+        subprocess.run(["git", "-c", "user.name=t", "-c", "user.email=t@t", *arguments], check=True)
+    yield tmp_path
+    _build.cache_folder.cache_clear()
+
+
+def build(rev=None):
+    return Build(_build.commit_of(rev) if rev else None, {}, {}, {})
+
+
+def md5(data):
+    return hashlib.md5(data).hexdigest()
+
+
+@pytest.mark.parametrize("rev", [None, "HEAD"])
+def test_a_folder_is_hashed_as_dvc_does_here_and_at_a_commit(project, rev):
+    found = sources_of(build(rev), ["raw", "raw/.hidden", "nowhere"])
+    # the list that DVC hashes: sorted by path, JSON with sorted keys
+    listing = (
+        f'[{{"md5": "{md5(b"two")}", "relpath": ".hidden"}}, {{"md5": "{md5(b"one")}", "relpath": "a b\\n.jsonl"}}]'
+    )
+    assert md5_of("raw", found["raw"]) == f"{md5(listing.encode())}.dir" == hash_whole("raw")
+    assert md5_of("raw/.hidden", found["raw/.hidden"]) == md5(b"two") == hash_whole("raw/.hidden")
+    assert md5_of("nowhere", found["nowhere"]) is None
+    assert [file.path for file in data_files(found["raw"], "raw")] == ["raw/a b\n.jsonl"]
+
+
+@pytest.mark.parametrize("rev", [None, "HEAD"])
+def test_what_is_large_is_not_read_but_has_the_blob_of_git(project, rev, monkeypatch):
+    monkeypatch.setattr(_sources, "READ_BYTES", 5)
+    found = sources_of(build(rev), ["raw"])["raw"]
+    assert md5_of("raw", found) == "" and {file.md5 for file in found} == {None}
+    assert found[1].git == hashlib.sha1(b"blob 3\0one").hexdigest()
+
+
+def test_a_large_file_that_was_changed_has_no_blob(project, monkeypatch):
+    monkeypatch.setattr(_sources, "READ_BYTES", 5)
+    (project / "raw/a b\n.jsonl").write_bytes(b"six")
+    found = {file.path: file.git for file in sources_of(build(), ["raw"])["raw"]}
+    assert found["raw/a b\n.jsonl"] is None and found["raw/.hidden"]
+
+
+def test_a_commit_is_read_as_it_was(project):
+    (project / "raw/a b\n.jsonl").write_bytes(b"changed")
+    assert [file.md5 for file in sources_of(build("HEAD"), ["raw"])["raw"]] == [md5(b"two"), md5(b"one")]
+
+
+def test_what_dvc_ignores_is_no_part_of_a_hash(project):
+    before = hash_whole("raw")
+    (project / "raw/x.partial").write_bytes(b"x")
+    (project / "raw/__pycache__").mkdir()
+    (project / "raw/__pycache__/x.pyc").write_bytes(b"x")
+    assert hash_whole("raw") == before == md5_of("raw", sources_of(build(), ["raw"])["raw"])
+
+
+@pytest.mark.parametrize("text", ["", "outs: []", "outs:\n- path: raw\n", "[", "outs:\n- md5: 5f0e\n  path: raw\n"])
+def test_a_dvc_file_that_says_nothing_of_a_file_is_passed_over(project, text):
+    (project / "raw.dvc").write_text(text, encoding="utf-8")
+    assert [file.md5 for file in sources_of(build(), ["raw"])["raw"]] == [md5(b"two"), md5(b"one")]
+
+
+def test_a_dvc_file_knows_the_hash_of_what_is_too_large_to_read(project, monkeypatch):
+    monkeypatch.setattr(_sources, "READ_BYTES", 2)
+    (project / "raw/.hidden.dvc").write_text("outs:\n- md5: 5f0e\n  path: .hidden\n", encoding="utf-8")
+    (file,) = sources_of(build(), ["raw/.hidden"])["raw/.hidden"]
+    assert (file.md5, file.read) == ("5f0e", False)
+
+
+def test_the_order_of_files_says_nothing():
+    assert folder_md5({"a": "1", "b": "2"}) == folder_md5({"b": "2", "a": "1"}) != folder_md5({"a": "2", "b": "1"})
