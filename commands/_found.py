@@ -65,7 +65,7 @@ def look(build, what, start, limit=SHOWN, near=None, as_text=False):
     if not paths:
         raise Problems(problems)
     database = connect()
-    by, found = "text", None
+    by, found, total = "text", None, None
     if not as_text and (place := place_of(build, what, start)):
         by, found = "line", at_line(database, build, paths, problems, *place)
     elif not as_text and re.fullmatch(f"[0-9a-f]{{{LEAST_DIGITS},64}}", what):
@@ -78,13 +78,13 @@ def look(build, what, start, limit=SHOWN, near=None, as_text=False):
         text = what if not found else None
         by, found = "likeness", alike(database, build, paths, problems, text, found or [], near)
     elif not found:
-        by, found = "text", by_text(database, build, paths, problems, what)
+        by, (found, total) = "text", by_text(database, build, paths, problems, what, limit)
     if not found:
         raise Problems([nothing(*nothing_like(what, near, as_text)), *problems])
     found.sort(key=lambda r: (-(r.likeness or 0), list(build.datasets).index(r.dataset), r.source, r.line, r.room))
     shown = found[: limit or None]
     read_contents(build, paths, shown)
-    return Found(by, shown, len(found), problems)
+    return Found(by, shown, total or len(found), problems)
 
 
 @cache
@@ -117,15 +117,16 @@ def nothing_like(what, near, as_text):
 
 
 def ask(database, path, problems, columns, where, given):
-    """Rows of a Parquet file as tuples; a file that cannot be read becomes a problem."""
+    """Rows of a Parquet file as tuples, as they come; a file that cannot be read becomes a problem."""
     import duckdb
 
     query = f"SELECT {columns} FROM read_parquet($path, file_row_number = true) WHERE {where}"
     try:
-        return database.execute(query, {"path": str(path)} | given).fetchall()
+        answer = database.cursor().execute(query, {"path": str(path)} | given)
+        while rows := answer.fetchmany(2048):
+            yield from rows
     except duckdb.Error as error:
         problems.append(unreadable(path, error))
-        return []
 
 
 def unreadable(path, error):
@@ -197,9 +198,7 @@ def at_line(database, build, paths, problems, source, line):
         return found
     last = {}
     for path in paths.values():
-        for name, end in database.execute(
-            "SELECT source, max(line) FROM read_parquet($path) GROUP BY source", {"path": str(path)}
-        ).fetchall():
+        for name, end in ask(database, path, [], "source, max(line)", "true GROUP BY source", {}):
             last[name] = max(end, last.get(name, 0))
     where = f"{source}:{line}"
     if source in last:
@@ -245,17 +244,25 @@ def rows_of_line(database, build, places):
 # -- text ---------------------------------------------------------------------------------------------------------
 
 
-def by_text(database, build, paths, problems, text):
-    """Every record that says just this in a turn; where there is none, those in which it stands."""
+def by_text(database, build, paths, problems, text, limit):
+    """([Record], how many there are): those that say just this in a turn; where there is none, those in which it stands.
+
+    Of each table no more than the first `limit` are kept: a short text may be held by every row.
+    """
     escaped = json.dumps(text, ensure_ascii=False)[1:-1]
     given = {"text": text, "escaped": escaped, "quoted": f'"{escaped}"', "ascii": json.dumps(text)[1:-1]}
-    found = []
+    found, totals = {True: [], False: []}, {True: 0, False: 0}
     for key, path in paths.items():
         holds, exact = conditions(key[0], build.datasets[key[1]]["kind"])
         used = {name: value for name, value in given.items() if f"${name}" in holds + exact}
+        kept = {True: 0, False: 0}
         for *row, whole in ask(database, path, problems, f"{columns_of(key[0])}, {exact}", holds, used):
-            found.append(Record(*key, *row, exact=bool(whole)))
-    return [record for record in found if record.exact] or found
+            whole = bool(whole)
+            totals[whole] += 1
+            if not limit or kept[whole] < limit:
+                kept[whole] += 1
+                found[whole].append(Record(*key, *row, exact=whole))
+    return (found[True], totals[True]) if found[True] else (found[False], totals[False])
 
 
 def conditions(room, kind):

@@ -88,7 +88,7 @@ def seen_by(build, step, record, stayed, models):
 
 def holds(path, name):
     """True where a table has a row with an id."""
-    return bool(ask(connect(), path, [], "1", "id = $id", {"id": name}))
+    return any(True for _ in ask(connect(), path, [], "1", "id = $id", {"id": name}))
 
 
 # -- scores -------------------------------------------------------------------------------------------------------

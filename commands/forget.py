@@ -188,19 +188,18 @@ def show(build, found, before):
 
 def next_steps(build, found, count):
     """Print what is left to do, as commands."""
-    print(
-        f"\n{count} lines written to data/forgotten.jsonl. Raw data is yours, and is never written to; to take them out:"
-    )
+    print(f"\n{count} line{'s' * (count != 1)} written to data/forgotten.jsonl")
+    print("raw data is yours, and is never written to; to take the records out of it:")
     for command in raw_commands([record for record, _ in found]):
         print(f"  {command}")
     print("then:")
     for command, why in (
-        ("git add -A data && git commit -m 'forget: ...'", ""),
-        ("dvc repro", "builds without them; every model above is trained anew"),
+        ("git add data && git commit", ""),
+        ("dvc repro", "builds without them; trains the models above anew"),
         ("tilth verify", "proves that nothing that is built holds them"),
-        ("tilth forget", "lists what the cache and git still hold, with the commands that remove it"),
+        ("tilth forget", "lists what the cache and git still hold"),
     ):
-        print(f"  {command:<50}{why}".rstrip())
+        print(f"  {command:<29}{why}".rstrip())
 
 
 def raw_commands(records):
@@ -260,7 +259,8 @@ def tell(build, entries):
     print(f"\nobjects of earlier builds in the cache: {many}")
     for path, versions in sorted(old.held.items()):
         print(f"  {shown(path, 200)}: {', '.join(sorted(md5[:10] for md5 in versions))}")
-    left = f"; {old.left_out:,} objects were left out" if old.left_out else ""
+    left = f"; {old.left_out:,} more were left out" if old.left_out else ""
+    left += f"; {old.absent:,} are not in this cache, a remote may have them" if old.absent else ""
     print(
         f"searched: {old.searched:,} tables, named by {old.commits:,} commits of dvc.lock and {old.runs:,} cached runs{left}"
     )
@@ -289,8 +289,8 @@ def tell_raw(build):
         {record.source for record in records if git("ls-files", "--error-unmatch", record.source) is not None}
     )
     if kept or not records:
-        print("\nhistory of git: whatever raw data was committed stays in it, and in every clone")
-        print("  git filter-repo rewrites it; every clone must then be made anew: that is for you to decide")
+        print("\ngit: raw data that was committed stays in its history, and in every clone")
+        print("  git filter-repo rewrites it, and all clones are then made anew: you decide")
 
 
 def removing(build):

@@ -135,6 +135,7 @@ def test_what_ingest_keeps_of_a_later_copy_is_named_as_a_break_with_what_to_do(p
     build()
     (problem,) = breaks(at())
     assert problem.where == "data/ingested/chat" and "from data/raw/chat.jsonl:22" in problem.found
+    assert problem.found.startswith("holds a row of what is forgotten")
     forgotten(problem.hint.split()[2])
     build()
     assert breaks(at()) == []
@@ -156,7 +157,7 @@ def test_both_rows_of_a_pair_are_forgotten(project):
 def test_before_the_build_every_place_is_a_break(project):
     forgotten("data/raw/chat.jsonl:21")
     places = {problem.where for problem in breaks(at())}
-    sides = {f"data/{side}/{name}" for side in ("train", "eval") for name in DATASETS}
+    sides = {f"data/{side}/{name}.parquet" for side in ("train", "eval") for name in DATASETS}
     assert {f"data/ingested/{name}" for name in DATASETS} < places
     assert len(places & sides) == 3
 

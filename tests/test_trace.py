@@ -159,6 +159,13 @@ def test_no_more_than_the_limit_is_shown_and_the_total_is_told(traced, project, 
     assert "28 more: --limit 0 shows all 31" in capsys.readouterr().out
 
 
+def test_of_a_text_that_every_row_holds_no_more_than_the_limit_is_kept(project):
+    from commands._build import at
+
+    found = _found.by_text(_found.connect(), at(), {("train", "chat"): "data/train/chat.parquet"}, [], "o", 2)
+    assert len(found[0]) == 2 and found[1] > 10
+
+
 # -- not found ----------------------------------------------------------------------------------------------------
 
 
