@@ -31,13 +31,13 @@ def words(reason):
         "command": [f"command: {value(reason.get('old'))} -> {value(reason.get('new'))}"],
         "output": [f"{path} {OUTPUT.get(reason.get('status'), reason.get('status'))}"],
         "cache": ["unless the run cache has it, which the inputs will tell"],
-        "unknown": [if_different(reason.get("paths", []))],
+        "unknown": [if_different(reason.get("paths", [""]))],
     }[what]
 
 
 def if_different(paths):
     """The condition on which a stage runs, for inputs that are not known yet."""
-    *first, last = paths or [""]
+    *first, last = paths
     return f"if {', '.join(first)} or {last} come out different" if first else f"if {last} comes out different"
 
 

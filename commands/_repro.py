@@ -97,8 +97,9 @@ class Ahead:
             return Decision(name, UNCHANGED)
         verdict, entry = self.verdict(stage, locked, deps, why)
         if verdict == MAY_RUN:
+            unknown = [dep.def_path for dep, state in deps if state.verdict == UNKNOWN]
             why += [{"what": "cache"}] if why else []
-            why.append({"what": "unknown", "paths": [dep.def_path for dep, state in deps if state.verdict == UNKNOWN]})
+            why += [{"what": "unknown", "paths": unknown}] if unknown else []
         self.after(stage, verdict, entry, {dep.def_path: state for dep, state in deps})
         return Decision(name, verdict, why)
 
@@ -211,14 +212,17 @@ class Ahead:
         )
 
     def records(self):
-        """Every record of the run cache."""
+        """Every record of the run cache; a file that is none, which a killed DVC may leave, is passed over."""
         import yaml
 
         from commands._build import yaml_1_2
 
         if not hasattr(self, "run_cache"):
-            files = Path(self.repo.stage_cache.cache_dir).glob("*/*/*")
-            self.run_cache = [yaml.load(path.read_bytes(), Loader=yaml_1_2()) for path in files if path.is_file()]
+            self.run_cache = []
+            for path in Path(self.repo.stage_cache.cache_dir).glob("*/*/*"):
+                with contextlib.suppress(yaml.YAMLError, OSError, UnicodeDecodeError):
+                    record = yaml.load(path.read_bytes(), Loader=yaml_1_2())
+                    self.run_cache += [record] if isinstance(record, dict) else []
         return self.run_cache
 
 

@@ -129,7 +129,7 @@ def figures(item):
 def times(seconds):
     """How long it takes, as far as there is a record."""
     unknown = seconds["unknown"]
-    if not seconds["most"]:
+    if unknown and not seconds["most"]:
         return "time: unknown, these stages have not run here before"
     least, most = duration(seconds["least"]), duration(seconds["most"])
     line = f"time: about {least}" + (f", up to {most}" if most != least else "")
