@@ -144,7 +144,8 @@ def word_hashes(said):
     last[joints - 1] = inside[joints - 1]
     starts, ends = np.flatnonzero(first), np.flatnonzero(last) + 1
     power, inverse = powers(1 << (len(data) - 1).bit_length())
-    sums = np.r_[np.uint64(0), np.cumsum((data.astype(np.uint64) + np.uint64(1)) * power[: len(data)])]
+    sums = np.zeros(len(data) + 1, np.uint64)
+    np.cumsum(np.multiply(data, power[: len(data)], dtype=np.uint64), out=sums[1:])
     # a polynomial of the bytes of each word, modulo 2**64, from sums over all bytes
     hashes = mixed((sums[ends] - sums[starts]) * inverse[starts])
     return hashes, np.diff(np.searchsorted(starts, bounds))
