@@ -97,7 +97,7 @@ def connect():
 
 
 def nothing(found, expected="", hint=""):
-    return Problem("tilth trace", found, expected, hint)
+    return Problem("WHAT", found, expected, hint)
 
 
 def nothing_like(what, near, as_text):
@@ -213,7 +213,15 @@ def at_line(database, build, paths, problems, source, line):
         hint = near or f"dvc repro builds what params.yaml names; tilth inspect {source} says what the file is"
         raise Problems([Problem(where, "the file is in no dataset that was built", "", hint), *problems])
     raise Problems(
-        [Problem(where, "there is no such raw file", "", near or "the raw files: " + listing(last)), *problems]
+        [
+            Problem(
+                where,
+                "there is no such raw file",
+                "",
+                (near or "the raw files: " + listing(last)) + "; --text, if it is a text",
+            ),
+            *problems,
+        ]
     )
 
 

@@ -104,12 +104,12 @@ def left_out(rows, rejects, ids):
 
     hit = rows.filter(pc.is_in(rows["id"], pa.array(sorted(ids), pa.string()))).select(["id", "source", "line"])
     gone = {row["line"]: row for row in reversed(hit.to_pylist())}
-    others = rejects.to_pylist()
-    forgotten = [row | {"id": raw_id(row["raw"])} for row in others if raw_id(row["raw"]) in ids]
+    others = [(raw_id(row["raw"]), row) for row in rejects.to_pylist()]
+    forgotten = [row | {"id": name} for name, row in others if name in ids]
     if not gone and not forgotten:
         return rows, rejects
     blank = {"stage": "ingest", "check": LEFT_OUT, "detail": "the record is in data/forgotten.jsonl", "raw": None}
-    kept = [row for row in others if raw_id(row["raw"]) not in ids]
+    kept = [row for name, row in others if name not in ids]
     kept += [{"id": row["id"], "source": row["source"], "line": row["line"]} | blank for row in forgotten]
     kept += [row | blank for row in gone.values()]
     stays = pc.invert(pc.is_in(rows["line"], pa.array(sorted(gone), pa.int64())))

@@ -73,29 +73,56 @@ def said_in(table, name):
 
 def sketches(said):
     """(rows, BINS) integers of 0 to 15, and the number of word triples of each text, (rows,)."""
-    found, counts = np.zeros((len(said), BINS), np.uint8), np.zeros(len(said), np.int64)
-    for first, last in pieces(said):
-        words, lengths = word_hashes(said[first:last])
-        triples, offsets = shingle_hashes(words, lengths)
-        counts[first:last] = np.where(lengths >= SHINGLE_WORDS, np.diff(offsets), 0)
-        triples = mixed(triples)
-        row = np.repeat(np.arange(last - first), np.diff(offsets))
-        lowest = np.full((last - first) * BINS, 2**64 - 1, np.uint64)
-        np.minimum.at(lowest, row * BINS + (triples >> np.uint64(57)).astype(np.int64), triples << np.uint64(7))
-        kept = (mixed(lowest) % np.uint64(15)).astype(np.uint8) + np.uint8(1)
-        found[first:last] = np.where(lowest == 2**64 - 1, np.uint8(0), kept).reshape(-1, BINS)
+    return sketched(*word_hashes(said))
+
+
+def sketches_of(table, names):
+    """The same of what the rows of a table say in some columns, without making texts of it: they would take longer."""
+    found, counts = np.zeros((len(table), BINS), np.uint8), np.zeros(len(table), np.int64)
+    # about a megabyte at a time is what a processor's cache holds
+    rows = max(1, int(len(table) * PIECE_BYTES / max(1, sum(table[name].nbytes for name in names))))
+    for first in range(0, len(table), rows):
+        words, lengths = joined([spoken_words(table.slice(first, rows), name) for name in names])
+        found[first : first + rows], counts[first : first + rows] = sketched(words, lengths)
     return found, counts
 
 
-def pieces(said):
-    """(first, last) of runs of texts of about a megabyte, which is what a processor's cache holds."""
-    sizes = np.cumsum(said.str.len_bytes().to_numpy().astype(np.int64))
-    first = 0
-    while first < len(said):
-        before = sizes[first - 1] if first else 0
-        last = max(first + 1, int(np.searchsorted(sizes, before + PIECE_BYTES, "right")))
-        yield first, last
-        first = last
+def sketched(words, lengths):
+    """The sketches and the numbers of triples of texts, given as the hashes of all words and how many each text has."""
+    triples, offsets = shingle_hashes(words, lengths)
+    triples = mixed(triples)
+    row = np.repeat(np.arange(len(lengths)), np.diff(offsets))
+    lowest = np.full(len(lengths) * BINS, 2**64 - 1, np.uint64)
+    np.minimum.at(lowest, row * BINS + (triples >> np.uint64(57)).astype(np.int64), triples << np.uint64(7))
+    kept = (mixed(lowest) % np.uint64(15)).astype(np.uint8) + np.uint8(1)
+    bins = np.where(lowest == 2**64 - 1, np.uint8(0), kept).reshape(-1, BINS)
+    return bins, np.where(lengths >= SHINGLE_WORDS, np.diff(offsets), 0)
+
+
+def spoken_words(table, name):
+    """(hashes of all words of a column, how many each row has); of messages without their system turns."""
+    column = table[name].combine_chunks()
+    if pa.types.is_string(column.type):
+        return word_hashes(pl.from_arrow(column).fill_null(""))
+    turns = pc.list_flatten(column)
+    words, lengths = word_hashes(pl.from_arrow(pc.struct_field(turns, "content")).fill_null(""))
+    system = pc.equal(pc.struct_field(turns, "role"), "system").to_numpy(zero_copy_only=False).astype(bool)
+    if system.any():
+        words, lengths = words[~np.repeat(system, lengths)], np.where(system, 0, lengths)
+    row = pc.list_parent_indices(column).to_numpy()
+    return words, np.bincount(row, lengths, len(column)).astype(np.int64)
+
+
+def joined(parts):
+    """The words of two columns as one text a row, or those of the only one as they are."""
+    (words, lengths), *more = parts
+    for others, other_lengths in more:
+        both = lengths + other_lengths
+        starts, whole = np.cumsum(both) - both, np.zeros(len(words) + len(others), np.uint64)
+        for piece, counts, begin in ((words, lengths, starts), (others, other_lengths, starts + lengths)):
+            whole[np.arange(len(piece)) + np.repeat(begin - (np.cumsum(counts) - counts), counts)] = piece
+        words, lengths = whole, both
+    return words, lengths
 
 
 def word_hashes(said):
@@ -117,7 +144,8 @@ def word_hashes(said):
     last[joints - 1] = inside[joints - 1]
     starts, ends = np.flatnonzero(first), np.flatnonzero(last) + 1
     power, inverse = powers(1 << (len(data) - 1).bit_length())
-    sums = np.r_[np.uint64(0), np.cumsum((data.astype(np.uint64) + np.uint64(1)) * power[: len(data)])]
+    sums = np.zeros(len(data) + 1, np.uint64)
+    np.cumsum(np.multiply(data, power[: len(data)], dtype=np.uint64), out=sums[1:])
     # a polynomial of the bytes of each word, modulo 2**64, from sums over all bytes
     hashes = mixed((sums[ends] - sums[starts]) * inverse[starts])
     return hashes, np.diff(np.searchsorted(starts, bounds))
@@ -179,12 +207,13 @@ def recognised(table, kind, known, least=LIKENESS):
     why: `by id`, `word for word`, or `about 93% alike`. least: the similarity that is too much, 0 to 1.
     """
     found = {}
-    for said in sayings(table, kind) if known.texts or known.entries else ():
-        bins, counts = sketches(said)
+    for number, names in enumerate(SAID[kind] if known.texts or known.entries else ()):
+        bins, counts = sketches_of(table, names)
         long = counts >= LEAST_TRIPLES
-        if known.texts:
-            for row in np.flatnonzero(~long).tolist():
-                if entry := known.texts.get(text_hash(said[row])):
+        if known.texts and not long.all():
+            short = np.flatnonzero(~long)
+            for row, text in zip(short.tolist(), sayings(table.take(pa.array(short)), kind)[number], strict=True):
+                if entry := known.texts.get(text_hash(text)):
                     found.setdefault(row, (entry, "word for word"))
         rows = np.flatnonzero(long)
         for entry, sketch in zip(known.entries, known.bins, strict=True):

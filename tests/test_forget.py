@@ -237,10 +237,10 @@ def test_after_a_build_no_artifact_holds_it_and_the_cache_does_until_it_is_clean
     def tilth(*arguments):
         return project.run(sys.executable, "-m", "commands", *arguments)
 
-    (found,) = json.loads(tilth("trace", "data/raw/feedback/feedback.jsonl:7", "--json"))["records"]
-    rows = json.loads(tilth("trace", "data/raw/pairs/pairs.jsonl:3", "--json"))
-    assert rows["total"] == 1 and found["line"] == 7
-    tilth("forget", "data/raw/pairs/pairs.jsonl:3", "--reason", "request 17", "--yes")
+    row = pq.read_table(project.folder / "data/train/pairs.parquet").slice(2, 1).to_pylist()[0]
+    (found,) = json.loads(tilth("trace", f"{row['source']}:{row['line']}", "--json"))["records"]
+    assert [seen["step"] for seen in found["models"] if seen["trained"]] == ["align"]
+    tilth("forget", row["id"], "--reason", "request 17", "--yes")
     assert "may hold them" in tilth("forget")
     ran = project.repro()
     assert {"ingest@pairs", "curate@pairs", "train@align"} <= ran

@@ -143,3 +143,13 @@ def test_a_reject_is_recognised_by_what_its_row_said(tmp_path):
     entry = Forgotten("d" * 64, "preference", tuple(texts), tuple(sketches), "r")
     ((record, _, why),) = held_in(("rejected", "chat", tmp_path / "r.parquet", 0), [entry], {"chat": "sft"}, 0.8)
     assert (record.row, record.id, why) == (1, "c" * 64, "about 100% alike")
+
+
+def test_tilth_check_names_a_broken_line(tmp_path, monkeypatch):
+    from commands import check
+
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data/forgotten.jsonl").write_text(written(ENTRY) + "{}\n", encoding="utf-8")
+    with pytest.raises(Problems, match=r"data/forgotten\.jsonl:2: has not just the keys"):
+        check.main()

@@ -8,7 +8,18 @@ import pytest
 
 from stages._forgotten import Forgotten
 from stages._near import similarity
-from stages._sketches import BINS, Known, hashes_of, likeness, recognised, sketches, word_hashes
+from stages._sketches import (
+    BINS,
+    SAID,
+    Known,
+    hashes_of,
+    likeness,
+    recognised,
+    sayings,
+    sketches,
+    sketches_of,
+    word_hashes,
+)
 from stages._tables import row_schema, to_table
 
 
@@ -63,9 +74,31 @@ def test_sketches_are_the_same_for_ever():
     # a list that was written once is good for every later version: never change these digits, add another kind of sketch
     bins, _ = sketches(pl.Series(["the quick brown fox jumps over the lazy dog again and again"]))
     assert "".join(f"{value:x}" for value in bins[0]) == (
-        "0000030000600000000000000b00000000000000000000000000000300c00000"
-        "00b00010000000000000000000000000000000000000000b00000000000000d0"
+        "000000000000c0007000000000000000000000000900d0000000070000000000"
+        "000000000000000500000000e0c0000000000000000000000900000000000000"
     )
+
+
+@pytest.mark.parametrize("kind", ["sft", "preference", "kto", "grpo"])
+def test_sketches_of_a_table_are_those_of_its_texts_however_it_is_cut(kind, monkeypatch):
+    rng = random.Random(9)
+    system = {"role": "system", "content": "Be brief and kind to everyone"}
+
+    def made():
+        one, two, three = (" ".join(words(rng.randrange(30), rng)) for _ in range(3))
+        prompt = [system, *turns(one)] if rng.random() < 0.3 else turns(one)
+        answers = {"chosen": turns("", two)[1:], "rejected": turns("", three)[1:], "completion": turns("", two)[1:]}
+        return {"prompt": prompt, "messages": prompt + turns("", two)[1:], "ground_truth": two} | answers
+
+    nothing = {"tools": None, "label": True, "extra": "{}"}
+    rows = table(kind, *(made() | nothing for _ in range(50)))
+    for names, said in zip(SAID[kind], sayings(rows, kind), strict=True):
+        expected, counts = sketches(said)
+        for piece in (1, 3_000, 10**6):
+            monkeypatch.setattr("stages._sketches.PIECE_BYTES", piece)
+            for part, first in ((rows, 0), (rows.slice(20), 20)):
+                bins, triples = sketches_of(part, names)
+                assert (bins == expected[first:]).all() and (triples == counts[first:]).all()
 
 
 def test_words_end_with_their_text():
