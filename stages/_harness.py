@@ -15,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from stages import _statistics as statistics
 from validators._problems import Problem, Problems, did_you_mean
@@ -76,7 +77,8 @@ def harness_scores(model, tasks, wanted, seed, parent):
 
     os.environ["DISABLE_MULTIPROC"] = "1"  # its bootstrap would fork a process that holds a model
     set_seed(seed)
-    found = evaluate(
+    found = quietly(
+        evaluate,
         HFLM(pretrained=model.model, tokenizer=model.tokenizer, batch_size=model.batch_size),
         tasks,
         limit=wanted.get("limit"),
@@ -86,13 +88,27 @@ def harness_scores(model, tasks, wanted, seed, parent):
     report, tables = {}, []
     for task, values in sorted((found["results"] | found.get("groups", {})).items()):
         documents = table_of(task, found["samples"].get(task, []))
-        before = parent.filter(pa.compute.equal(parent["dataset"], f"lm_eval/{task}")) if parent else None
-        report[f"lm_eval/{task}"] = {
+        before = parent.filter(pc.equal(parent["dataset"], f"lm_eval/{task}")) if parent else None
+        scored = {
             metric: summary(value, error, values["sample_len"], *paired(metric, documents, before), seed)
             for metric, value, error in metrics_of(values)
         }
+        report |= {f"lm_eval/{task}": scored} if scored else {}  # a group may be a name for its tasks, and no more
         tables += [documents] if documents.num_rows else []
     return report, tables
+
+
+def quietly(call, *arguments, **options):
+    """What a call returns, without what it prints; without its progress bars too, where nobody watches."""
+    import contextlib
+    import io
+    import sys
+
+    with contextlib.redirect_stdout(io.StringIO()):
+        if sys.stderr.isatty():
+            return call(*arguments, **options)
+        with contextlib.redirect_stderr(io.StringIO()):
+            return call(*arguments, **options)
 
 
 def load_tasks(wanted, seed):
@@ -108,7 +124,7 @@ def load_tasks(wanted, seed):
     found, problems = {"tasks": {}, "groups": {}}, []
     for name in names:
         try:
-            loaded = tasks.load(name)
+            loaded = quietly(tasks.load, name)
         except Exception as error:  # whatever a task file, its code and its data may raise
             problems.append(not_loaded(name, error, tasks.all_tasks))
             continue

@@ -75,10 +75,8 @@ def told(metric, item):
 
 
 def offline():
-    """No network: what is scored is here. No progress bars in a log. Both are read when the libraries are imported."""
+    """No network: what is scored is here. The libraries read this when they are imported."""
     os.environ.update({"HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1"})
-    if not os.isatty(2):
-        os.environ["TQDM_DISABLE"] = "1"
 
 
 def columns_of(parent, dataset, ids, columns):

@@ -105,13 +105,26 @@ def test_the_change_is_paired_with_the_parents_documents(project, model):
 
 
 @installed
-def test_what_a_model_says_is_kept_and_two_runs_are_the_same(project, model):
+def test_what_a_model_says_is_kept_and_two_runs_are_the_same_and_silent(project, model, capsys):
     wanted = {"tasks": ["spoken", "letters"], "limit": 3}
     first, second = (scores(model, wanted, None) for _ in range(2))
     assert first[0] == second[0] and [a.equals(b) for a, b in zip(first[1], second[1], strict=True)] == [True, True]
+    assert capsys.readouterr() == ("", "")
     assert list(first[0]) == ["lm_eval/letters", "lm_eval/spoken"]
     assert first[0]["lm_eval/spoken"]["exact_match"]["n"] == 3
     assert all(isinstance(text, str) for text in first[1][1]["generation"].to_pylist())
+
+
+@installed
+@pytest.mark.parametrize("aggregate", [True, False])
+def test_a_group_has_the_scores_of_its_tasks_and_its_own_if_it_has_any(project, model, aggregate):
+    both = "group: both\ntask: [letters, spoken]\n"
+    own = "aggregate_metric_list: [{metric: acc, weight_by_size: true, filter_list: none}]\n" if aggregate else ""
+    (project / "data/tasks/both.yaml").write_text(both + own)
+    report, _ = scores(model, {"tasks": ["both"]}, None)
+    assert list(report) == ["lm_eval/both"] * aggregate + ["lm_eval/letters", "lm_eval/spoken"]
+    if aggregate:
+        assert report["lm_eval/both"]["acc"]["value"] == report["lm_eval/letters"]["acc"]["value"]
 
 
 @installed
