@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from stages._process import end_with_parent
 from validators._problems import Problem, Problems, did_you_mean
 
 STAGES = sorted(path.stem for path in Path(__file__).parent.glob("[a-z]*.py"))
@@ -19,6 +20,7 @@ def run(
     name: Annotated[str | None, typer.Argument(help="The dataset or the step, where the stage is one of many.")] = None,
 ):
     """Run one stage of the graph, in the folder of dvc.yaml."""
+    end_with_parent()
     try:
         if stage not in STAGES:
             raise Problems([Problem("python -m stages", f"no stage {stage!r}", "", did_you_mean(stage, STAGES))])

@@ -65,6 +65,7 @@ def resolve(name, step, params):
         "backend": params["base"]["backend"],
         "args": step.get("args", {}),
         "lora": step.get("lora"),
+        "load_in_4bit": step.get("load_in_4bit", False),
     }
     if step["method"] == "grpo":
         resolved |= {

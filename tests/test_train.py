@@ -7,6 +7,9 @@ import shutil
 
 import pytest
 
+from stages._process import only_trainer
+from validators._problems import Problems
+
 pytestmark = pytest.mark.slow
 
 
@@ -25,6 +28,7 @@ def train(project, monkeypatch):
     monkeypatch.chdir(project.folder)
 
     def run(method, name="align", **changes):
+        shutil.rmtree(project.folder / ".work", ignore_errors=True)  # else a finished model is put back
         params = project.read_params()
         params["steps"][name] = params["methods"][method] | changes
         project.write_params(params)
@@ -124,11 +128,13 @@ def test_what_a_model_is_made_of_is_written_beside_it(train, project):
     assert str(project.folder) not in json.dumps(made_of)
 
 
-def test_a_second_trainer_of_the_same_step_is_refused(train, project):
-    from stages.train import only_trainer
+def test_a_second_trainer_of_the_same_step_is_refused(train, project, monkeypatch):
+    from stages import train as stage
 
+    monkeypatch.setattr(stage, "only_trainer", lambda work: only_trainer(work, timeout_s=0))
+    train("dpo")
     with (
         only_trainer(project.folder / ".work/align"),
-        pytest.raises(Exception, match="another process trains this step"),
+        pytest.raises(Problems, match="another process trains this step"),
     ):
-        train("dpo")
+        stage.main("align")
