@@ -13,6 +13,7 @@ Checkpoints hold pickles (optimizer.pt, rng_state.pth), as transformers writes t
 torch with `weights_only`, and never leave `.work/`, which git and DVC ignore.
 """
 
+import errno
 import hashlib
 import importlib.metadata
 import json
@@ -214,13 +215,13 @@ def lost(history):
 
 
 def keep_finished(folder, outs):
-    """Hard links of what a training made, so that a `dvc` killed before it has stored that trains nothing again."""
+    """Keep what a training made, as hard links, so that a `dvc` killed before it has stored that trains nothing again."""
     partial = emptied(folder / "finished.partial")
     for out in outs:
         for path in [out] if out.is_file() else sorted(out.rglob("*")):
             if path.is_file():
                 (partial / path).parent.mkdir(parents=True, exist_ok=True)
-                os.link(path, partial / path)
+                link(path, partial / path)
     (partial / "finished.json").write_text(json.dumps(stamps(partial)), encoding="utf-8")
     os.replace(partial, emptied(folder / "finished"))
     for path in [*folder.glob("checkpoint-*"), folder / "start"]:
@@ -236,7 +237,7 @@ def put_back(folder, outs):
         partial = emptied(folder / "back")
         # copies: DVC makes the files of its cache read-only, and two outputs must not be one file
         shutil.copytree(kept / out, partial) if (kept / out).is_dir() else shutil.copyfile(kept / out, partial)
-        os.replace(partial, emptied(out))
+        appear(partial, out)
     return True
 
 
@@ -247,6 +248,25 @@ def stamps(folder):
         for path in sorted(folder.rglob("*"))
         if path.is_file() and path.name != "finished.json"
     }
+
+
+def link(path, target):
+    try:
+        os.link(path, target)
+    except OSError:  # `.work` may be a link to another disk, and not every disk has hard links
+        shutil.copy2(path, target)
+
+
+def appear(path, target):
+    """Put a finished file or folder in its place by one rename, beside it first where it comes from another disk."""
+    try:
+        os.replace(path, emptied(target))
+    except OSError as error:
+        if error.errno != errno.EXDEV:
+            raise
+        beside = emptied(target.with_name(f"{target.name}.partial"))
+        shutil.move(path, beside)
+        os.replace(beside, target)
 
 
 def emptied(path):

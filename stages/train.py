@@ -10,7 +10,6 @@ looks finished, and the next one goes on where it was.
 
 import csv
 import json
-import os
 from pathlib import Path
 
 from stages._adapters import start, write_model
@@ -18,7 +17,7 @@ from stages._backends import choose_backend, device, lacking, load_for_training
 from stages._failures import out_of_memory_named, watch_loss
 from stages._models import load_tokenizer
 from stages._process import only_trainer
-from stages._resume import emptied, folder_of, go_on, identity_of, keep_finished, put_back, save_checkpoints
+from stages._resume import appear, emptied, folder_of, go_on, identity_of, keep_finished, put_back, save_checkpoints
 from stages._trl import COLUMNS, make_config, training_tokenizer, trl_class
 from validators._problems import Problems
 
@@ -39,7 +38,7 @@ def main(name):
         write_model(trainer, step, folder / "model", made_of(step, identity))
         if trainer.is_world_process_zero():
             write_curve(curve, trainer.state.log_history)
-            os.replace(folder / "model", emptied(model))
+            appear(folder / "model", model)
             keep_finished(folder, [curve, model])
             print(
                 f"train {name}: {step['method']} on {step['trained_rows']:,} rows, {result.global_step:,} optimizer steps, "

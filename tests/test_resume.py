@@ -1,6 +1,7 @@
 """A killed training goes on where it was, bit by bit, and only where nothing that decides its result has changed."""
 
 import csv
+import errno
 import hashlib
 import json
 import os
@@ -141,6 +142,22 @@ def test_a_finished_model_is_put_back_as_it_was_and_a_changed_one_is_not(tmp_pat
     kept = work / "finished" / curve
     kept.write_text("another")
     assert not resume.put_back(work, [curve, model])
+
+
+def test_a_model_made_on_another_disk_appears_in_one_rename_too(tmp_path, monkeypatch):
+    made, model, replace = tmp_path / "made", tmp_path / "models/sft", os.replace
+    made.mkdir()
+    (made / "a.safetensors").write_text("a")
+
+    def of_one_disk(source, target):
+        if str(source) == str(made):
+            raise OSError(errno.EXDEV, "another disk")
+        replace(source, target)
+
+    monkeypatch.setattr(os, "replace", of_one_disk)
+    resume.appear(made, model)
+    assert (model / "a.safetensors").read_text() == "a"
+    assert [path.name for path in model.parent.iterdir()] == ["sft"]
 
 
 # -- trainings that are killed --------------------------------------------------------------------------------------
