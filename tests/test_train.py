@@ -147,9 +147,10 @@ def test_a_second_trainer_of_the_same_step_is_refused(train, project, monkeypatc
 
 # -- two processes --------------------------------------------------------------------------------------------------
 
+# accelerate starts MULTI_CPU by mpirun alone; this way it is torchrun, as on GPUs, and gloo
 TWO = """\
 compute_environment: LOCAL_MACHINE
-distributed_type: MULTI_CPU
+distributed_type: MULTI_GPU
 num_machines: 1
 num_processes: 2
 machine_rank: 0
