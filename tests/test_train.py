@@ -163,13 +163,13 @@ main_process_port: 0
 """
 
 
-def prepared(built, folder, method, batch, lora=None):
+def prepared(built, folder, method, batch, lora=None, steps=12):
     """A copy of the project whose step `align` has a batch, and is ready to be trained."""
     project = built.copy(folder)
     (project.folder / "two.yaml").write_text(TWO)
     shutil.rmtree(project.folder / ".work")
     params = project.read_params()
-    args = {"max_steps": 12, "logging_steps": 1, "per_device_train_batch_size": batch, "learning_rate": 1e-3}
+    args = {"max_steps": steps, "logging_steps": 1, "per_device_train_batch_size": batch, "learning_rate": 1e-3}
     params["steps"]["align"] = params["methods"][method] | {"args": args, "lora": lora}
     project.write_params(params)
     project.run(sys.executable, "-m", "stages", "preflight")
@@ -199,7 +199,7 @@ def test_two_processes_follow_the_curve_of_one_at_the_same_global_batch(built, t
 
 
 def test_two_processes_that_are_killed_go_on_as_if_they_had_not_been(built, tmp_path):
-    project = prepared(built, tmp_path / "copy", "sft", 4)
+    project = prepared(built, tmp_path / "copy", "sft", 4, steps=60)
     project.run(*launched(project, 2))
     expected = made(project)
     shutil.rmtree(project.folder / ".work/align")
