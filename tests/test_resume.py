@@ -344,7 +344,7 @@ def test_25_kills_at_random_moments_leave_no_trace_in_what_is_built(built, tmp_p
     for kill in range(25):
         running = build(project)
         try:
-            running.communicate(timeout=moments.uniform(0.2, whole_s * 0.6))
+            running.communicate(timeout=moments.uniform(0.2, whole_s * 0.45))
         except subprocess.TimeoutExpired:
             if kill % 2:
                 os.killpg(running.pid, signal.SIGKILL)
