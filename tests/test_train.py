@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import psutil
 import pytest
@@ -219,3 +220,16 @@ def test_two_processes_that_are_killed_go_on_as_if_they_had_not_been(built, tmp_
     assert "goes on from" in told
     assert made(project) == expected
     assert not any(psutil.pid_exists(pid) for pid in trainers)
+
+
+@pytest.mark.parametrize(("name", "flag"), [("ddp", "multi_gpu"), ("fsdp2", "use_fsdp"), ("zero3", "use_deepspeed")])
+def test_the_shipped_configs_of_accelerate_have_keys_that_it_knows(name, flag):
+    from accelerate.commands.launch import _validate_launch_command, launch_command_parser
+
+    path = str(Path(__file__).parents[1] / f"recipes/accelerate/{name}.yaml")
+    known = vars(launch_command_parser().parse_args(["train.py"]))
+    parsed, config, _ = _validate_launch_command(
+        launch_command_parser().parse_args(["--config_file", path, "train.py"])
+    )
+    assert getattr(parsed, flag) and parsed.num_processes == 8
+    assert set(config.fsdp_config) | set(config.deepspeed_config) <= set(known)
