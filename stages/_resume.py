@@ -58,11 +58,7 @@ def identity_of(step):
 
 def versions(step):
     """{library: version} of what trains a step."""
-    used = {
-        step["backend"],
-        *(key for key in ("load_in_4bit",) if step.get(key)),
-        *(k for k, v in step["args"].items() if v),
-    }
+    used = {step["backend"], *(key for key in OPTIONAL if step.get(key) or step["args"].get(key))}
     optional = [library for key, libraries in OPTIONAL.items() if key in used for library in libraries]
     return {library: importlib.metadata.version(library) for library in (*LIBRARIES, *optional)}
 

@@ -275,7 +275,7 @@ def test_a_model_whose_dvc_was_killed_before_it_was_stored_is_not_trained_again(
 def one_step(project):
     """The project cut down to one dataset of 60 rows and one step of 4 optimizer steps."""
     params = project.read_params()
-    params["datasets"] = {"feedback": params["datasets"]["feedback"] | {"kind": "sft"}}
+    params["datasets"] = {"feedback": params["datasets"]["feedback"] | {"kind": "sft", "max_reject_share": 0.9}}
     args = {"max_steps": 4, "logging_steps": 1, "per_device_train_batch_size": 8, "learning_rate": 1e-3}
     params["steps"] = {"sft": params["methods"]["sft"] | {"dataset": "feedback", "args": args}}
     project.write_params(params)
