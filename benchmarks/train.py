@@ -10,6 +10,7 @@ import argparse
 import hashlib
 import os
 import platform
+import resource
 import shutil
 import statistics
 import subprocess
@@ -39,8 +40,8 @@ def main():
         print(
             f"{arguments.steps} steps, {arguments.pairs} pairs, {os.cpu_count()} cores, Python {platform.python_version()}\n"
         )
-        print("| method | tilth s | bare s | ratio, median | lowest | highest | same weights |")
-        print("|---|--:|--:|--:|--:|--:|---|", flush=True)
+        print("| method | tilth s | bare s | ratio, median | lowest | highest | ratio of CPU time | same weights |")
+        print("|---|--:|--:|--:|--:|--:|--:|---|", flush=True)
         for method in arguments.methods:
             print(row(clone, method, arguments.pairs), flush=True)
 
@@ -72,26 +73,28 @@ def row(clone, method, pairs):
     ours, bare, same = [], [], True
     for pair in range(pairs):
         ways = [("tilth", ours), ("bare", bare)]
-        for way, seconds in ways if pair % 2 else reversed(ways):
-            seconds.append(timed(clone, method, way))
+        for way, taken in ways if pair % 2 else reversed(ways):
+            taken.append(timed(clone, method, way))
         same &= weights(clone / "models" / f"its_{method}") == weights(clone / "bare")
-    ratios = [a / b for a, b in zip(ours, bare, strict=True)]
+    wall, cpu = ([a[i] / b[i] for a, b in zip(ours, bare, strict=True)] for i in (0, 1))
+    seconds = [statistics.median(wall_s for wall_s, _ in taken) for taken in (ours, bare)]
     return (
-        f"| {method} | {statistics.median(ours):.2f} | {statistics.median(bare):.2f} | {statistics.median(ratios):.3f} "
-        f"| {min(ratios):.3f} | {max(ratios):.3f} | {'yes' if same else 'NO'} |"
+        f"| {method} | {seconds[0]:.2f} | {seconds[1]:.2f} | {statistics.median(wall):.3f} | {min(wall):.3f} "
+        f"| {max(wall):.3f} | {statistics.median(cpu):.3f} | {'yes' if same else 'NO'} |"
     )
 
 
 def timed(clone, method, way):
-    """Seconds of one run, from nothing: no checkpoint, no finished model, no output."""
+    """(wall, CPU) seconds of one run, from nothing: no checkpoint, no finished model, no output."""
     for path in (".work", "bare", f"models/its_{method}"):
         shutil.rmtree(clone / path, ignore_errors=True)
-    began = time.perf_counter()
+    began, before = time.perf_counter(), resource.getrusage(resource.RUSAGE_CHILDREN)
     if way == "tilth":
         run(clone, sys.executable, "-m", "stages", "train", f"its_{method}")
     else:
         run(clone, sys.executable, ROOT / "benchmarks/train_bare.py", f"preflight/its_{method}.json", "bare")
-    return time.perf_counter() - began
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return time.perf_counter() - began, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
 
 def weights(folder):
