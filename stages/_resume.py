@@ -190,14 +190,34 @@ def go_on(trainer, folder):
             shutil.rmtree(path, ignore_errors=True)
     if checkpoint is None:
         return trainer.train()
-    history = json.loads((checkpoint / "trainer_state.json").read_text(encoding="utf-8"))["log_history"]
+    state = json.loads((checkpoint / "trainer_state.json").read_text(encoding="utf-8"))
+    history = state["log_history"]
     if first_process():
         print(f"  goes on from {checkpoint}")
     # TRL counts the tokens that it has seen in the log alone
     trainer._total_train_tokens = next((line["num_tokens"] for line in reversed(history) if "num_tokens" in line), 0)
+    in_later_order(trainer, round(state["epoch"], 6) // 1)
     result = trainer.train(resume_from_checkpoint=str(checkpoint))
     # transformers divides what was lost since the checkpoint by all steps
     return result._replace(training_loss=result.training_loss + lost(history) / result.global_step)
+
+
+def in_later_order(trainer, epochs):
+    """The trainer, giving GRPO's prompts in the order of a later epoch: its sampler would begin with the first again."""
+    import torch
+    from trl.trainer.utils import RepeatSampler
+
+    make = trainer._get_train_sampler
+
+    def make_later(*arguments):
+        sampler = make(*arguments)
+        if isinstance(sampler, RepeatSampler) and sampler.shuffle:
+            for _ in range(int(epochs)):
+                torch.randperm(sampler.num_samples, generator=sampler.generator)
+        return sampler
+
+    trainer._get_train_sampler = make_later
+    return trainer
 
 
 def lost(history):

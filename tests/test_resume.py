@@ -160,6 +160,20 @@ def test_a_model_made_on_another_disk_appears_in_one_rename_too(tmp_path, monkey
     assert [path.name for path in model.parent.iterdir()] == ["sft"]
 
 
+def test_grpo_goes_on_in_the_order_of_its_epoch():
+    from trl.trainer.utils import RepeatSampler
+
+    def sampler(*_):
+        return RepeatSampler(list(range(20)), mini_repeat_count=1, seed=7)
+
+    epochs = sampler()
+    orders = [list(epochs) for _ in range(3)]
+    assert orders[0] != orders[1] != orders[2]
+    for epoch, order in enumerate(orders):
+        trainer = resume.in_later_order(SimpleNamespace(_get_train_sampler=sampler), epoch)
+        assert list(trainer._get_train_sampler()) == order
+
+
 # -- trainings that are killed --------------------------------------------------------------------------------------
 
 
