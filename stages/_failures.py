@@ -54,7 +54,7 @@ def watch_loss(trainer, name, step, ids):
     ids: of the rows in the order in which TRL got them. Transformers would put the mean of earlier losses in its place
     and train on. The check costs what that one did: `logging_nan_inf_filter` is off.
     """
-    collate, train_step, batches = trainer.data_collator, trainer.training_step, deque(maxlen=64)
+    collate, train_step, batches = trainer.data_collator, trainer.training_step, deque()
 
     def collate_and_keep(features):
         batches.append(features)
