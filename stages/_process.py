@@ -43,11 +43,23 @@ def started_by():
     stage, found = os.environ.get(MARK), []
     if stage is None and signal.getsignal(signal.SIGHUP) == signal.SIG_IGN:
         return []
-    for parent in psutil.Process().parents():
+    parent = above(psutil.Process())
+    while parent is not None:
         found.append(parent)
         if stage is None or environment(parent).get(MARK) != stage:
             break
+        parent = above(parent)
     return found
+
+
+def above(process):
+    """The parent of a process; None above the first one, or where the system hides it."""
+    import psutil
+
+    try:
+        return process.parent()
+    except psutil.Error:
+        return None
 
 
 def environment(process):
