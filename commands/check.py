@@ -2,10 +2,13 @@
 
 
 def main():
-    """Check params.yaml as a whole, and that the raw files it names can be read."""
+    """Check params.yaml as a whole, and that the raw files it names can be read. Mends what a killed dvc has left."""
+    from commands._mend import mend
     from stages.check import announce, check
     from validators.params import read
 
+    for mended in mend():
+        print(mended)
     warnings = check()
     announce(warnings)
     data = read()

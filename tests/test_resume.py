@@ -15,6 +15,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from commands._mend import mend
 from stages import _resume as resume
 
 METHODS = ["sft", "dpo", "orpo", "kto", "grpo"]
@@ -317,6 +318,7 @@ def start_anew(project):
 
 
 def build(project):
+    mend(project.folder)  # as `tilth check` does: dvc may have been killed while it wrote a file of its own
     environment = os.environ | {"TILTH_CHECKPOINT_S": "0", "DVC_NO_ANALYTICS": "1", "HF_HUB_OFFLINE": "1"}
     environment["PATH"] = os.path.dirname(sys.executable) + os.pathsep + environment["PATH"]
     return subprocess.Popen(
@@ -358,7 +360,7 @@ def test_25_kills_at_random_moments_leave_no_trace_in_what_is_built(built, tmp_p
     for kill in range(25):
         running = build(project)
         try:
-            running.communicate(timeout=moments.uniform(0.2, whole_s * 0.45))
+            running.told, _ = running.communicate(timeout=moments.uniform(0.2, whole_s * 0.45))
         except subprocess.TimeoutExpired:
             if kill % 2:
                 os.killpg(running.pid, signal.SIGKILL)
@@ -367,7 +369,8 @@ def test_25_kills_at_random_moments_leave_no_trace_in_what_is_built(built, tmp_p
             running.communicate()
         else:
             # it came to its end before its moment: another build begins
-            assert running.returncode == 0 and outputs(project) == expected
+            assert running.returncode == 0, running.told
+            assert outputs(project) == expected
             rebuilt += 1
             start_anew(project)
     last = build(project)
