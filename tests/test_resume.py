@@ -360,7 +360,7 @@ def test_25_kills_at_random_moments_leave_no_trace_in_what_is_built(built, tmp_p
     for kill in range(25):
         running = build(project)
         try:
-            running.told, _ = running.communicate(timeout=moments.uniform(0.2, whole_s * 0.45))
+            told, _ = running.communicate(timeout=moments.uniform(0.2, whole_s * 0.45))
         except subprocess.TimeoutExpired:
             if kill % 2:
                 os.killpg(running.pid, signal.SIGKILL)
@@ -369,7 +369,7 @@ def test_25_kills_at_random_moments_leave_no_trace_in_what_is_built(built, tmp_p
             running.communicate()
         else:
             # it came to its end before its moment: another build begins
-            assert running.returncode == 0, running.told
+            assert running.returncode == 0, told
             assert outputs(project) == expected
             rebuilt += 1
             start_anew(project)
