@@ -13,7 +13,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from stages._process import only_trainer
+from stages._process import ended, only_trainer
 from validators._problems import Problems
 
 pytestmark = pytest.mark.slow
@@ -209,7 +209,7 @@ def test_two_processes_that_are_killed_go_on_as_if_they_had_not_been(built, tmp_
     running = subprocess.Popen(launched(project, 2), cwd=project.folder, env=environment, start_new_session=True)
     trainers = []
     for _ in range(6000):
-        trainers = trainers or [child.pid for child in psutil.Process(running.pid).children(recursive=True)]
+        trainers = trainers or psutil.Process(running.pid).children(recursive=True)
         if running.poll() is not None or list(project.folder.glob(".work/align/*/checkpoint-*/complete.json")):
             break
         time.sleep(0.01)
@@ -219,7 +219,7 @@ def test_two_processes_that_are_killed_go_on_as_if_they_had_not_been(built, tmp_
     told = project.run(*launched(project, 2))  # takes the lock: the trainers ended with their launcher
     assert "goes on from" in told
     assert made(project) == expected
-    assert not any(psutil.pid_exists(pid) for pid in trainers)
+    assert trainers and all(ended(trainer) for trainer in trainers)
 
 
 @pytest.mark.parametrize(("name", "flag"), [("ddp", "multi_gpu"), ("fsdp2", "use_fsdp"), ("zero3", "use_deepspeed")])
