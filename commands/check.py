@@ -2,11 +2,14 @@
 
 
 def main():
-    """Check params.yaml as a whole, that the raw files it names can be read, and data/forgotten.jsonl."""
+    """Check params.yaml as a whole, raw files and data/forgotten.jsonl. Mends what a killed dvc has left."""
+    from commands._mend import mend
     from stages._forgotten import read as read_forgotten
     from stages.check import announce, check
     from validators.params import read
 
+    for mended in mend():
+        print(mended)
     read_forgotten()
     warnings = check()
     announce(warnings)

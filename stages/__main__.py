@@ -11,6 +11,7 @@ from typing import Annotated
 
 import typer
 
+from stages._process import end_with_parent
 from validators._problems import Problem, Problems, did_you_mean
 
 STAGES = sorted(path.stem for path in Path(__file__).parent.glob("[a-z]*.py"))
@@ -24,6 +25,7 @@ def run(
     name: Annotated[str | None, typer.Argument(help="The dataset or the step, where the stage is one of many.")] = None,
 ):
     """Run one stage of the graph, in the folder of dvc.yaml."""
+    end_with_parent()
     start = time.monotonic()
     try:
         if stage not in STAGES:

@@ -21,6 +21,7 @@ COLUMNS = {
 def trl_class(name):
     """A class of TRL's by its name; ORPO lives among its experiments, and says so once is enough."""
     os.environ.setdefault("TRL_EXPERIMENTAL_SILENCE", "1")
+    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")  # else TRL tells the Hub what is trained, and waits for it
     if name.startswith("ORPO"):
         from trl.experimental import orpo as module
     else:
@@ -40,7 +41,8 @@ def make_config(where, step, output_dir):
         "report_to": "none",  # else it logs to whatever tracker is installed
         "seed": step["seed"],
         "disable_tqdm": not os.isatty(2),
-        "save_strategy": "no",
+        "save_strategy": "no",  # `stages/_resume.py` says when
+        "logging_nan_inf_filter": False,  # `stages/_failures.py` stops instead
     }
     if not torch.cuda.is_available():
         # TRL's defaults are bf16 and checkpointing, which a CPU does slowly or not at all

@@ -5,6 +5,7 @@ params base -> models/base/
 `base.model` is `tiny` (made on the spot), a local folder, or a Hub id with a pinned revision.
 """
 
+import json
 import os
 import shutil
 from pathlib import Path
@@ -15,6 +16,8 @@ from validators._problems import Problem, Problems
 
 # what a model needs to be loaded, and its card and license; pickles are left where they are
 FILES = ["*.json", "*.safetensors", "*.jinja", "*.model", "*.txt", "README.md", "LICENSE*"]
+PICKLES = ("*.bin", "*.pt", "*.pth", "*.pkl", "*.ckpt")
+HEADER_BYTES = 100_000_000  # safetensors' own limit
 
 
 def main():
@@ -22,24 +25,47 @@ def main():
     partial = BASE.with_name("base.partial")
     shutil.rmtree(partial, ignore_errors=True)
     fetch(base["model"], base.get("revision"), partial)
-    if not any(partial.glob("*.safetensors")):
-        pickles = ", ".join(
-            sorted(p.name for pattern in ("*.bin", "*.pt", "*.pth") for p in Path(base["model"]).glob(pattern))
-        )
-        raise Problems(
-            [
-                Problem(
-                    "base.model",
-                    f"{base['model']!r} has no safetensors" + (f", only {pickles}" if pickles else ""),
-                    "weights as *.safetensors; pickles can run code and are never loaded",
-                    "save the model with save_pretrained, which writes safetensors",
-                )
-            ]
-        )
+    if problems := weight_problems(base["model"], partial):
+        raise Problems(problems)
     shutil.rmtree(BASE, ignore_errors=True)
     os.replace(partial, BASE)
     size = sum(path.stat().st_size for path in BASE.rglob("*") if path.is_file())
     print(f"base: {base['model']}, {size / 1e6:,.1f} MB")
+
+
+def weight_problems(model, folder):
+    """What is wrong with the weights of a folder: none, pickles alone, files that are cut or no safetensors, lost parts."""
+    weights = sorted(folder.glob("*.safetensors"))
+    if not weights:
+        pickles = sorted(path.name for pattern in PICKLES for path in Path(model).glob(pattern))
+        found = f"{model!r} has no safetensors" + (f", only {', '.join(pickles)}" if pickles else "")
+        expected = "weights as *.safetensors; pickles can run code and are never loaded"
+        hint = "save the model with save_pretrained, which writes safetensors"
+        return [Problem("base.model", found, expected, hint)]
+    again = "git lfs pull, or download the model again"
+    problems = [
+        Problem(f"base.model: {path.name}", "cut, or no safetensors", "a whole file", again)
+        for path in weights
+        if not is_safetensors(path)
+    ]
+    index = folder / "model.safetensors.index.json"
+    named = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()) if index.exists() else set()
+    lost = sorted(named - {path.name for path in weights})
+    return problems + [Problem(f"base.model: {name}", "not there", f"what {index.name} names", again) for name in lost]
+
+
+def is_safetensors(path):
+    """True where a file begins with the header of safetensors and is as long as that says."""
+    with open(path, "rb") as file:
+        length = int.from_bytes(file.read(8), "little")
+        if not 2 <= length <= min(HEADER_BYTES, path.stat().st_size - 8):
+            return False
+        try:
+            header = json.loads(file.read(length))
+        except ValueError:
+            return False
+    ends = [tensor["data_offsets"][1] for name, tensor in header.items() if name != "__metadata__"]
+    return path.stat().st_size == 8 + length + max(ends, default=0)
 
 
 def fetch(model, revision, folder):
@@ -53,19 +79,19 @@ def fetch(model, revision, folder):
                 shutil.copyfile(path, folder / path.name)
     else:
         from huggingface_hub import snapshot_download
-        from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+        from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, RevisionNotFoundError
 
         try:
             snapshot_download(model, revision=revision, local_dir=folder, allow_patterns=FILES)
+        except RevisionNotFoundError:
+            found, hint = (
+                f"{model!r} has no revision {revision!r}",
+                "copy the commit's 40 digits from its page, Files, History",
+            )
+            raise Problems([Problem("base.revision", found, "a commit of the model", hint)]) from None
         except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
-            raise Problems(
-                [
-                    Problem(
-                        "base.model",
-                        f"{model!r} at revision {revision!r} could not be downloaded: {error}",
-                        "a Hub id with an existing revision, a local folder, or tiny",
-                        "check the id, the revision and the network; `hf auth login` for gated models",
-                    )
-                ]
-            ) from None
+            found = f"{model!r} at revision {revision!r} could not be downloaded: {error}"
+            hint = "check the id, the revision and the network; `hf auth login` for gated models"
+            expected = "a Hub id with an existing revision, a local folder, or tiny"
+            raise Problems([Problem("base.model", found, expected, hint)]) from None
         shutil.rmtree(folder / ".cache", ignore_errors=True)

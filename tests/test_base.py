@@ -1,7 +1,10 @@
 """The base model comes from the spot, a folder or the Hub, and is safetensors or nothing."""
 
+import json
+import pickle
+
 import pytest
-from huggingface_hub.errors import LocalEntryNotFoundError
+from huggingface_hub.errors import LocalEntryNotFoundError, RevisionNotFoundError
 
 from stages import base
 from stages._models import BASE, load_model, save_tiny
@@ -65,4 +68,61 @@ def test_a_revision_that_is_not_there_is_a_clear_error(tmp_path, monkeypatch):
     monkeypatch.setattr("huggingface_hub.snapshot_download", download)
     params(tmp_path, "some/model", "abc123")
     with pytest.raises(Problems, match=r"'some/model' at revision 'abc123' could not be downloaded"):
+        base.main()
+
+
+def test_a_commit_that_the_model_does_not_have_is_named(tmp_path, monkeypatch):
+    import httpx
+
+    def download(*_, **__):
+        raise RevisionNotFoundError("404", response=httpx.Response(404, request=httpx.Request("GET", "https://a")))
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("huggingface_hub.snapshot_download", download)
+    params(tmp_path, "some/model", "abc123")
+    with pytest.raises(Problems, match=r"base.revision: 'some/model' has no revision 'abc123'"):
+        base.main()
+
+
+def test_a_hub_model_of_pickles_alone_is_refused(tmp_path, monkeypatch):
+    def download(model, revision, local_dir, allow_patterns):
+        save_tiny(local_dir)
+        (local_dir / "model.safetensors").unlink()
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("huggingface_hub.snapshot_download", download)
+    params(tmp_path, "some/model", "abc123")
+    with pytest.raises(Problems, match=r"has no safetensors; expected weights as .* pickles can run code"):
+        base.main()
+
+
+def cut(path):
+    path.write_bytes(path.read_bytes()[:-1])
+
+
+def make_pickle(path):
+    path.write_bytes(pickle.dumps({"weight": [0.0] * 100}))
+
+
+def make_pointer(path):
+    path.write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 2\n")
+
+
+@pytest.mark.parametrize("spoil", [cut, make_pickle, make_pointer])
+def test_weights_that_are_cut_or_something_else_under_that_name_are_refused(tmp_path, monkeypatch, spoil):
+    monkeypatch.chdir(tmp_path)
+    save_tiny(tmp_path / "mine")
+    spoil(tmp_path / "mine/model.safetensors")
+    params(tmp_path, "mine")
+    with pytest.raises(Problems, match=r"model\.safetensors: cut, or no safetensors"):
+        base.main()
+
+
+def test_a_part_that_the_index_names_and_that_is_lost_is_named(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    save_tiny(tmp_path / "mine")
+    index = {"weight_map": {"a": "model.safetensors", "b": "model-00002-of-00002.safetensors"}}
+    (tmp_path / "mine/model.safetensors.index.json").write_text(json.dumps(index))
+    params(tmp_path, "mine")
+    with pytest.raises(Problems, match=r"model-00002-of-00002\.safetensors: not there"):
         base.main()

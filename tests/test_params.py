@@ -398,3 +398,35 @@ def test_what_evaluate_cannot_do_is_a_problem_at_its_key(evaluate, where):
     assert problem.where == f"params.yaml: {where}"
     if "limt" in where:
         assert problem.hint == "did you mean 'limit'?"
+def test_4_bit_weights_need_adapters():
+    data = shipped(sft=method("sft", load_in_4bit=True))
+    assert mistakes(data) == [("steps.sft.load_in_4bit", "lora: {r: 16, lora_alpha: 16}, or no load_in_4bit")]
+    assert mistakes(shipped(sft=method("sft", load_in_4bit=True, lora={"r": 16, "lora_alpha": 16}))) == []
+    assert mistakes(shipped(sft=method("sft", load_in_4bit="yes")))[0][0] == "steps.sft.load_in_4bit"
+
+
+def test_a_method_that_the_backend_does_not_train_is_named(monkeypatch):
+    from validators import params
+
+    data = put(shipped(sft=method("sft"), align=method("kto")), "base.backend", "unsloth")
+    assert mistakes(data) == []
+    monkeypatch.setitem(params.BACKENDS, "unsloth", ("sft",))
+    assert mistakes(data) == [("steps.align.method", "base.backend: transformers")]
+    assert mistakes(put(data, "base.backend", "auto")) == []
+
+
+def test_unsloth_with_vllm_needs_adapters():
+    step = method("grpo")
+    step["args"] = step["args"] | {"use_vllm": True}
+    data = put(shipped(sft=method("sft"), align=step), "base.backend", "unsloth")
+    assert [where for where, _ in mistakes(data)] == ["steps.align.args.use_vllm"]
+    assert mistakes(put(data, "base.backend", "transformers")) == []
+
+
+def test_a_launch_config_that_is_not_there_is_named(monkeypatch):
+    monkeypatch.chdir(Path(__file__).parents[1])
+    wrong = put(shipped(), "launch", "accelerate launch --config_file recipes/accelerate/dpd.yaml")
+    assert mistakes(wrong)[0][0] == "launch"
+    assert "recipes/accelerate/ddp.yaml" in mistakes(wrong)[0][1]
+    right = put(shipped(), "launch", "accelerate launch --config_file recipes/accelerate/ddp.yaml --num_processes 2")
+    assert mistakes(right) == []

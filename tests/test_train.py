@@ -3,9 +3,18 @@
 import csv
 import hashlib
 import json
+import os
 import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
 
+import psutil
 import pytest
+
+from stages._process import ended, only_trainer
+from validators._problems import Problems
 
 pytestmark = pytest.mark.slow
 
@@ -25,6 +34,7 @@ def train(project, monkeypatch):
     monkeypatch.chdir(project.folder)
 
     def run(method, name="align", **changes):
+        shutil.rmtree(project.folder / ".work", ignore_errors=True)  # else a finished model is put back
         params = project.read_params()
         params["steps"][name] = params["methods"][method] | changes
         project.write_params(params)
@@ -124,14 +134,105 @@ def test_what_a_model_is_made_of_is_written_beside_it(train, project):
     assert str(project.folder) not in json.dumps(made_of)
 
 
-def test_a_second_trainer_of_the_same_step_is_refused(train, project):
-    from stages.train import only_trainer
+def test_a_second_trainer_of_the_same_step_is_refused(train, project, monkeypatch):
+    from stages import train as stage
 
+    monkeypatch.setattr(stage, "only_trainer", lambda work: only_trainer(work, timeout_s=0))
+    train("dpo")
     with (
         only_trainer(project.folder / ".work/align"),
-        pytest.raises(Exception, match="another process trains this step"),
+        pytest.raises(Problems, match="another process trains this step"),
     ):
-        train("dpo")
+        stage.main("align")
+
+
+# -- two processes --------------------------------------------------------------------------------------------------
+
+# accelerate starts MULTI_CPU by mpirun alone; this way it is torchrun, as on GPUs, and gloo
+TWO = """\
+compute_environment: LOCAL_MACHINE
+distributed_type: MULTI_GPU
+num_machines: 1
+num_processes: 2
+machine_rank: 0
+mixed_precision: "no"
+use_cpu: true
+rdzv_backend: static
+same_network: true
+main_training_function: main
+main_process_port: 0
+"""
+
+
+def prepared(built, folder, method, batch, lora=None, steps=12):
+    """A copy of the project whose step `align` has a batch, and is ready to be trained."""
+    project = built.copy(folder)
+    (project.folder / "two.yaml").write_text(TWO)
+    shutil.rmtree(project.folder / ".work")
+    params = project.read_params()
+    args = {"max_steps": steps, "logging_steps": 1, "per_device_train_batch_size": batch, "learning_rate": 1e-3}
+    params["steps"]["align"] = params["methods"][method] | {"args": args, "lora": lora}
+    project.write_params(params)
+    project.run(sys.executable, "-m", "stages", "preflight")
+    return project
+
+
+def launched(project, processes):
+    how = [] if processes == 1 else ["-m", "accelerate.commands.launch", "--config_file", "two.yaml"]
+    return [sys.executable, *how, "-m", "stages", "train", "align"]
+
+
+def made(project):
+    return hashes(project.folder / "models/align") | hashes(project.folder / "scores")
+
+
+@pytest.mark.parametrize(("method", "lora"), [("sft", None), ("dpo", {"r": 4, "lora_alpha": 8})], ids=["sft", "dpo"])
+def test_two_processes_follow_the_curve_of_one_at_the_same_global_batch(built, tmp_path, method, lora):
+    one, two = (prepared(built, tmp_path / str(n), method, 8 // n, lora) for n in (1, 2))
+    one.run(*launched(one, 1))
+    told = two.run(*launched(two, 2))
+    curves = [[float(row["loss"]) for row in curve_of(project)] for project in (one, two)]
+    assert len(curves[0]) == 12 and curves[0][0] != curves[0][-1]
+    assert curves[0] == pytest.approx(curves[1], rel=1e-3)
+    made_of = json.loads((two.folder / "models/align/made_of.json").read_text())
+    assert made_of["processes"] == 2
+    assert told.count("train align:") == 1
+
+
+def test_two_processes_that_are_killed_go_on_as_if_they_had_not_been(built, tmp_path):
+    project = prepared(built, tmp_path / "copy", "sft", 4, steps=60)
+    project.run(*launched(project, 2))
+    expected = made(project)
+    shutil.rmtree(project.folder / ".work/align")
+    shutil.rmtree(project.folder / "models/align")
+    environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"} | {"TILTH_CHECKPOINT_S": "0"}
+    running = subprocess.Popen(launched(project, 2), cwd=project.folder, env=environment, start_new_session=True)
+    trainers = []
+    for _ in range(6000):
+        trainers = trainers or psutil.Process(running.pid).children(recursive=True)
+        if running.poll() is not None or list(project.folder.glob(".work/align/*/checkpoint-*/complete.json")):
+            break
+        time.sleep(0.01)
+    running.kill()
+    running.wait()
+    assert not (project.folder / "models/align").exists()
+    told = project.run(*launched(project, 2))  # takes the lock: the trainers ended with their launcher
+    assert "goes on from" in told
+    assert made(project) == expected
+    assert trainers and all(ended(trainer) for trainer in trainers)
+
+
+@pytest.mark.parametrize(("name", "flag"), [("ddp", "multi_gpu"), ("fsdp2", "use_fsdp"), ("zero3", "use_deepspeed")])
+def test_the_shipped_configs_of_accelerate_have_keys_that_it_knows(name, flag):
+    from accelerate.commands.launch import _validate_launch_command, launch_command_parser
+
+    path = str(Path(__file__).parents[1] / f"recipes/accelerate/{name}.yaml")
+    known = vars(launch_command_parser().parse_args(["train.py"]))
+    parsed, config, _ = _validate_launch_command(
+        launch_command_parser().parse_args(["--config_file", path, "train.py"])
+    )
+    assert getattr(parsed, flag) and parsed.num_processes == 8
+    assert set(config.fsdp_config) | set(config.deepspeed_config) <= set(known)
 
 
 def test_tools_and_calls_of_raw_data_reach_the_tokens_that_are_trained(project, monkeypatch):

@@ -24,13 +24,19 @@ TILTH_SETS = {
     "report_to": "none",
     "push_to_hub": "false",
     "eval_strategy": "no: `evaluate` is a stage",
-    "save_strategy": "by itself",
+    "save_strategy": "by the clock: docs/training.md",
+    "save_steps": "by the clock: docs/training.md",
+    "save_total_limit": "1",
+    "logging_nan_inf_filter": "false: a loss that is no number stops the step",
     "resume_from_checkpoint": "by itself",
     "trust_remote_code": "false",
     "model_init_kwargs": "from `base`",
     "dataset_kwargs": "nothing: rows are prepared by TRL",
     "chat_template_path": "the template of `base`, which every model of the chain has",
 }
+METHODS = ("sft", "dpo", "orpo", "kto", "grpo")
+# Unsloth 2026.10 patches TRL's trainer of each of them, ORPO's in trl.experimental too
+BACKENDS = {"transformers": METHODS, "unsloth": METHODS}
 NAME = re.compile(r"^[a-z][a-z0-9_]*$")
 COMMIT = re.compile(r"^[0-9a-f]{40}$")
 # the Hub's identifiers of licenses, such as apache-2.0 or cc-by-sa-4.0, or `other`
@@ -76,6 +82,7 @@ class Step(Strict):
     dataset: str
     args: dict[str, object] = {}
     lora: Lora | None = None
+    load_in_4bit: bool = False
     rewards: list[str] | None = None
     waive: dict[str, str] = {}
 
@@ -192,12 +199,14 @@ def examine(data):
         problems += base_problems(data["base"])
     if ("evaluate",) not in faulty:
         problems += evaluate_problems(data["evaluate"])
+    problems += launch_problems(data.get("launch"))
     steps = sections["steps"]
     for name, dataset in sections["datasets"].items():
         problems += option_problems(f"{FILE}: datasets.{name}", dataset)
     kinds = {name: sections["datasets"].get(name, {}).get("kind") for name in mapping(data, "datasets")}
     for name, step in steps.items():
         problems += step_problems(f"{FILE}: steps.{name}", step, kinds, mapping(data, "steps"))
+        problems += backend_problems(f"{FILE}: steps.{name}", step, mapping(data, "base").get("backend", "auto"))
     for name, step in sections["methods"].items():
         if step not in steps.values():
             problems += arg_problems(f"{FILE}: methods.{name}", step) + reward_problems(f"{FILE}: methods.{name}", step)
@@ -330,6 +339,19 @@ def evaluate_problems(evaluate):
     return [Problem(f"{FILE}: evaluate.pass_at_k", found, "at most as many as evaluate.samples", f"samples: {wanted}")]
 
 
+def launch_problems(launch):
+    """A config file that `launch` names and that is not there: accelerate would say so when the first step trains."""
+    if not isinstance(launch, str):
+        return []
+    named = re.findall(r"--config_file[ =]([^\s'\"]+)", launch)
+    hint = "known: " + ", ".join(sorted(str(path) for path in Path("recipes/accelerate").glob("*.yaml")))
+    return [
+        Problem(f"{FILE}: launch", f"no file {path!r}", "a config of accelerate", hint)
+        for path in named
+        if not Path(path).is_file()
+    ]
+
+
 # -- steps ----------------------------------------------------------------------------------------------------------
 
 
@@ -353,6 +375,23 @@ def step_problems(where, step, datasets, steps):
         if waiver not in (known := [*WAIVERS, *WAIVABLE]):
             problems.append(Problem(f"{where}.waive", f"no warning {waiver!r}", "", did_you_mean(waiver, known)))
     return problems + reward_problems(where, step) + arg_problems(where, step)
+
+
+def backend_problems(where, step, backend):
+    """What a backend cannot train: a method that it does not know, weights or samplers that it does not combine."""
+    problems, method, lora, args = [], step.get("method"), step.get("lora"), step.get("args", {})
+    able = [name for name, methods in BACKENDS.items() if method in methods]
+    if method and backend in BACKENDS and backend not in able:
+        found, hint = f"{backend} does not train {method}", f"base.backend: {' or '.join(able)}"
+        problems.append(Problem(f"{where}.method", found, "a method that the backend knows", hint))
+    if step.get("load_in_4bit") and not lora:
+        found, hint = "4-bit weights cannot be trained themselves", "lora: {r: 16, lora_alpha: 16}, or no load_in_4bit"
+        problems.append(Problem(f"{where}.load_in_4bit", found, "adapters on top of them", hint))
+    if backend == "unsloth" and args.get("use_vllm") and not lora:
+        found = "unsloth shares its weights with vLLM, which takes adapters alone"
+        hint = "lora: {r: 16, lora_alpha: 16}, use_vllm: false, or base.backend: transformers"
+        problems.append(Problem(f"{where}.args.use_vllm", found, "a step with lora", hint))
+    return problems
 
 
 def reward_problems(where, step):

@@ -1,0 +1,75 @@
+"""Removes what a `dvc` that was killed while it wrote its own files has left half written; it would start no more.
+
+.dvc/tmp/rwlock   who uses which file now                    removed
+dvc.lock          what was built from what                   as last committed, or removed
+
+Nothing is built anew for it: what the lock lacks, DVC restores from its run cache. DVC writes neither file in one rename.
+"""
+
+import json
+import subprocess
+from contextlib import ExitStack
+from pathlib import Path
+
+LOCKS = (".dvc/tmp/lock", ".dvc/tmp/rwlock.lock")
+
+
+def mend(root=Path()):
+    """What was mended, in words; nothing while a dvc runs, whose files these are."""
+    import zc.lockfile
+
+    broken = [
+        path for path, whole in (("dvc.lock", whole_lock), (".dvc/tmp/rwlock", whole_json)) if not whole(root / path)
+    ]
+    if not broken:
+        return []
+    with ExitStack() as locks:
+        try:
+            for path in LOCKS:
+                (root / path).parent.mkdir(parents=True, exist_ok=True)
+                locks.callback(zc.lockfile.LockFile(str(root / path)).close)
+        except zc.lockfile.LockError:
+            return []
+        return [f"{path} was half written by a dvc that was killed: {restore(root, path)}" for path in broken]
+
+
+def restore(root, path):
+    """Put a file back as git has it, else remove it; says which."""
+    committed = subprocess.run(["git", "show", f"HEAD:./{path}"], cwd=root, capture_output=True)
+    if committed.returncode == 0 and committed.stdout:
+        (root / path).write_bytes(committed.stdout)
+        return "put back as last committed"
+    (root / path).unlink()
+    return "removed"
+
+
+def whole_json(path):
+    """True where a file is JSON, or not there."""
+    try:
+        json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return True
+    except ValueError:
+        return False
+    return True
+
+
+def whole_lock(path):
+    """True where a dvc.lock ends with a line and has what each of its stages needs, or is not there."""
+    from ruamel.yaml import YAML
+    from ruamel.yaml.error import YAMLError
+
+    try:
+        text = path.read_text(encoding="utf-8")
+        stages = YAML(typ="safe").load(text)["stages"].values()
+        return text.endswith("\n") and all(
+            stage["cmd"] and all("path" in file for file in files(stage)) for stage in stages
+        )
+    except FileNotFoundError:
+        return True
+    except (YAMLError, KeyError, TypeError, AttributeError, ValueError):
+        return False
+
+
+def files(stage):
+    return [*stage.get("deps", []), *stage.get("outs", [])]

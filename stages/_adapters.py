@@ -1,0 +1,74 @@
+"""From the model that a step starts from to the model that it writes: merged chains in, adapters or full weights out.
+
+models/sft/adapters/00_sft                       step sft with lora, from base
+models/dpo/adapters/00_sft, 01_dpo               step dpo with lora, from sft: loads on models/base alone
+models/kto/model.safetensors                     step kto without lora, from dpo: full weights, nothing beneath
+"""
+
+import json
+import shutil
+from pathlib import Path
+
+from stages._models import BASE, adapters, full_weights, load_model, load_tokenizer
+from stages._resume import emptied
+
+
+def start(parent, step, folder, config):
+    """The folder that a step starts from: its parent, or the parent's chain merged in float32 and saved.
+
+    Without adapters of its own the step's reference model is loaded anew by TRL, from where the model says it came. After
+    a chain of adapters that would be `models/base`: so the merged chain is saved, and loaded from there. Unsloth and 4-bit
+    weights load from a folder only.
+    """
+    merged = step["backend"] == "transformers" and step["lora"] and not step.get("load_in_4bit")
+    if not adapters(parent) or merged:
+        return parent
+    with config.main_process_first(local=False):
+        if config.process_index == 0:
+            load_model(parent).save_pretrained(emptied(folder))
+            load_tokenizer(parent).save_pretrained(folder)
+    return folder
+
+
+def write_model(trainer, step, folder, facts):
+    """Write the trained model: safetensors alone, no pickle, no path of this machine, keys in a fixed order.
+
+    All processes come here, since sharded weights are gathered from all; the first of them writes.
+    """
+    parent, first = Path("models", step["from"]), trainer.is_world_process_zero()
+    target = folder / "adapters" / f"{len(adapters(parent)):02}_{step['step']}" if step["lora"] else folder
+    if first:
+        emptied(folder)
+        if step["lora"]:
+            copy_chain(parent, folder)
+    trainer.save_model(str(target))
+    if not first:
+        return
+    if step["lora"]:
+        tidy_adapter(target)
+    else:
+        trainer.processing_class.save_pretrained(target)
+    for pickle in target.glob("*.bin"):
+        pickle.unlink()
+    (folder / "made_of.json").write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
+
+
+def copy_chain(parent, folder):
+    """What the new adapter stands on: full weights that are not the base's, and the adapters before it."""
+    if parent != BASE and full_weights(parent) == parent:
+        shutil.copytree(parent, folder, ignore=shutil.ignore_patterns("adapters", "made_of.json"))
+    for adapter in adapters(parent):
+        shutil.copytree(adapter, folder / "adapters" / adapter.name)
+
+
+def tidy_adapter(folder):
+    """One config for one adapter: PEFT writes target modules in random order and the path that the base came from."""
+    for path in folder.iterdir():
+        if path.name not in ("adapter_config.json", "adapter_model.safetensors"):
+            path.unlink() if path.is_file() else shutil.rmtree(path)
+    config_path = folder / "adapter_config.json"
+    config = json.loads(config_path.read_text(encoding="utf-8"))
+    config["base_model_name_or_path"] = "models/base"
+    if isinstance(config.get("target_modules"), list):
+        config["target_modules"].sort()
+    config_path.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", encoding="utf-8")

@@ -1,0 +1,92 @@
+"""What goes wrong on a device in the middle of a training, named: out of memory, a loss that is no number.
+
+steps.sft: the loss of optimizer step 12 is nan; expected a number
+  hint: lower learning_rate; the batch: rows 3f2a..., 91cc... of data/train/chat.parquet
+"""
+
+import contextlib
+import math
+from collections import deque
+
+from stages._backends import device
+from validators._problems import Problem, Problems
+
+SHOWN = 8
+
+
+@contextlib.contextmanager
+def out_of_memory_named(name, step, trainer=None):
+    """A context in which the device running out of memory is a Problem, with what to lower."""
+    import torch
+
+    try:
+        yield
+    except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
+        # the CPU's allocator has no error of its own
+        if type(error) is RuntimeError and "DefaultCPUAllocator" not in str(error):
+            raise
+        raise Problems([memory_problem(name, step, trainer)]) from None
+
+
+def memory_problem(name, step, trainer):
+    if trainer is None:
+        found, hint = "while the model was loaded", ""
+    else:
+        batch, sums = trainer.args.per_device_train_batch_size, trainer.args.gradient_accumulation_steps
+        found = f"at optimizer step {trainer.state.global_step + 1}, with per_device_train_batch_size {batch}"
+        half = (
+            f"per_device_train_batch_size: {batch // 2} with gradient_accumulation_steps: {sums * 2} trains the same; "
+        )
+        lengths = "num_generations or max_completion_length" if step["method"] == "grpo" else "max_length"
+        hint = (half if batch > 1 and step["method"] != "grpo" else "") + f"lower {lengths}; "
+    if not step["lora"]:
+        hint += "train adapters: lora: {r: 16, lora_alpha: 16}"
+    elif not step.get("load_in_4bit"):
+        hint += "load_in_4bit: true"
+    else:
+        hint += "take a smaller model, or more devices: docs/scaling.md"
+    return Problem(f"steps.{name}", f"out of memory on {device()} {found}", "a batch that fits", hint)
+
+
+def watch_loss(trainer, name, step, ids):
+    """The trainer, stopping with the rows of the batch where a loss is no number.
+
+    ids: of the rows in the order in which TRL got them. Transformers would put the mean of earlier losses in its place
+    and train on. The check costs what that one did: `logging_nan_inf_filter` is off.
+    """
+    collate, train_step, batches = trainer.data_collator, trainer.training_step, deque()
+
+    def collate_and_keep(features):
+        batches.append(features)
+        return collate(features)
+
+    def train_step_and_look(*arguments, **options):
+        loss = train_step(*arguments, **options)
+        features = batches.popleft() if batches else None
+        value = float(loss)
+        if not math.isfinite(value):
+            raise Problems([loss_problem(trainer, name, step, value, named_rows(features, trainer.train_dataset, ids))])
+        return loss
+
+    trainer.data_collator, trainer.training_step = collate_and_keep, train_step_and_look
+    return trainer
+
+
+def loss_problem(trainer, name, step, value, rows):
+    batch = f"the batch: rows {', '.join(rows)} of data/train/{step['dataset']}.parquet" if rows else "no row is known"
+    hint = f"lower learning_rate or raise warmup_steps; {batch}"
+    where = f"the loss of optimizer step {trainer.state.global_step + 1} is {value}"
+    return Problem(f"steps.{name}", where, "a number", hint)
+
+
+def named_rows(features, dataset, ids):
+    """Ids of the rows of a batch, found by their content; [] where TRL has dropped or packed rows."""
+    if not features or len(dataset) != len(ids):
+        return []
+    wanted = [{key: feature[key] for key in feature if key in dataset.column_names} for feature in features]
+    found = [
+        row_id
+        for row_id, row in zip(ids, dataset, strict=True)
+        if any(all(row[key] == feature[key] for key in feature) for feature in wanted)
+    ]
+    return found[:SHOWN] + ([f"and {len(found) - SHOWN} more"] if len(found) > SHOWN else [])

@@ -1,0 +1,118 @@
+"""One trainer a step, which ends with what started it: a killed `dvc` must not leave one that holds the GPU.
+
+    dvc repro -> sh -c -> accelerate launch -> python -m stages train sft     any of them gone: the trainer is gone
+
+Linux kills a process whose parent ends (PR_SET_PDEATHSIG), and a thread watches the whole way up to `dvc`, since a shell
+or a launcher that stands between may outlive it.
+"""
+
+import ctypes
+import os
+import signal
+import sys
+import threading
+import time
+from functools import cache
+
+from validators._problems import Problem, Problems
+
+WATCH_S = 1.0
+PR_SET_PDEATHSIG = 1  # linux/prctl.h
+MARK = "DVC_STAGE"  # dvc sets it for the commands of stages, and has it not itself
+REAPERS = {"init", "systemd", "launchd", "tini", "dumb-init", "docker-init", "catatonit"}  # adopt what is left behind
+
+
+@cache
+def end_with_parent():
+    """From here on this process is killed when what started it is gone; at once if that is gone already."""
+    parents = started_by()
+    if orphaned(parents):
+        raise SystemExit("train: the dvc that started this is gone")
+    if not parents:
+        return
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    # the first look is after prctl: a parent that ended before it is noticed here
+    threading.Thread(target=watch, args=(parents,), daemon=True).start()
+
+
+def started_by():
+    """The direct parent; under DVC every process up to dvc itself. Nothing under nohup, which is there to outlive."""
+    import psutil
+
+    stage, found = os.environ.get(MARK), []
+    if stage is None and signal.getsignal(signal.SIGHUP) == signal.SIG_IGN:
+        return []
+    parent = above(psutil.Process())
+    while parent is not None:
+        found.append(parent)
+        if stage is None or environment(parent).get(MARK) != stage:
+            break
+        parent = above(parent)
+    return found
+
+
+def above(process):
+    """The parent of a process; None above the first one, or where the system hides it."""
+    import psutil
+
+    try:
+        return process.parent()
+    except psutil.Error:
+        return None
+
+
+def environment(process):
+    import psutil
+
+    try:
+        return process.environ()
+    except psutil.Error:
+        return {}
+
+
+def orphaned(parents):
+    """True where DVC started this process and a reaper has adopted it, or one of those between, since."""
+    import psutil
+
+    if MARK not in os.environ or not parents:
+        return False
+    try:
+        top = parents[-1]
+        return (top.pid == 1 or top.name() in REAPERS) and not any("dvc" in word for word in top.cmdline())
+    except psutil.Error:
+        return True
+
+
+def watch(parents):
+    while not any(ended(parent) for parent in parents):
+        time.sleep(WATCH_S)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def ended(process):
+    """True where a process is gone, or dead and not yet buried by its own parent."""
+    import psutil
+
+    try:
+        return not process.is_running() or process.status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True
+
+
+def only_trainer(work, timeout_s=5):
+    """A lock on the step: a second trainer would write over the first. It is the kernel's, so it dies with its holder.
+
+    timeout_s: a trainer whose dvc was killed just now needs a moment to follow it.
+    """
+    from filelock import FileLock, Timeout
+
+    work.mkdir(parents=True, exist_ok=True)
+    # the processes of one `accelerate launch` are one trainer, and each of them has its own lock
+    lock = FileLock(work / f"lock.{os.environ.get('RANK', '0')}")
+    try:
+        lock.acquire(timeout=timeout_s)
+    except Timeout:
+        found, hint = "another process trains this step", f"wait for it, or end it: fuser {work}/lock.0"
+        raise Problems([Problem(f"steps.{work.name}", found, "one trainer a step", hint)]) from None
+    return lock
