@@ -6,7 +6,22 @@ from pathlib import Path
 
 import typer
 
-from commands import chat, check, diff, export, forget, inspect, ledger, lineage, plan, preflight, prune, recommend, trace, verify
+from commands import (
+    chat,
+    check,
+    diff,
+    export,
+    forget,
+    inspect,
+    ledger,
+    lineage,
+    plan,
+    preflight,
+    prune,
+    recommend,
+    trace,
+    verify,
+)
 from validators._problems import Problem, Problems
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)

@@ -398,6 +398,8 @@ def test_what_evaluate_cannot_do_is_a_problem_at_its_key(evaluate, where):
     assert problem.where == f"params.yaml: {where}"
     if "limt" in where:
         assert problem.hint == "did you mean 'limit'?"
+
+
 def test_4_bit_weights_need_adapters():
     data = shipped(sft=method("sft", load_in_4bit=True))
     assert mistakes(data) == [("steps.sft.load_in_4bit", "lora: {r: 16, lora_alpha: 16}, or no load_in_4bit")]
