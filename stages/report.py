@@ -1,6 +1,6 @@
-"""Tell in words what was built from what, and how good it is.
+"""Tell in words and on a page what was built from what, and how good it is.
 
-data/train.json, data/eval.json, data/rejected/, preflight/, scores/, params -> report/report.md
+data/, preflight/, scores/, params -> report/report.md, report/index.html
 
 Nothing that differs between two builds of the same thing (times, paths) is written. Scores of steps that params.yaml
 no longer has are deleted, as `collect` does with datasets.
@@ -13,6 +13,7 @@ from pathlib import Path
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from stages._page import page
 from stages._params import read_params
 from validators._cautions import cautions_of
 
@@ -33,6 +34,7 @@ def main():
     )
     OUT.mkdir(exist_ok=True)
     (OUT / "report.md").write_text(text + "\n", encoding="utf-8")
+    (OUT / "index.html").write_text(page(params), encoding="utf-8")
     print(text)
 
 
