@@ -14,12 +14,17 @@ from xml.etree import ElementTree
 VEGA_LITE = "6.4"
 INK, GRID, FIRST, SECOND, CUT = "#5b635c", "#dedbd0", "#2b6a4d", "#a8501f", "#8c2f39"
 WIDTH, HEIGHT = 300, 110
-PADDING = {"left": 46, "right": 12, "top": 8, "bottom": 34}
+PADDING = {"left": 46, "right": 12, "top": 8, "bottom": 40}
 AXIS = {
     "labelColor": INK, "titleColor": INK, "titleFontWeight": "normal", "labelFontSize": 11, "titleFontSize": 11,
     "gridColor": GRID, "domainColor": GRID, "tickColor": GRID, "tickSize": 4, "tickCount": 4, "labelOverlap": False,
     "labelBound": False, "labelFlush": False, "titlePadding": 6,
 }  # fmt: skip
+# Vega's expression for a number in few digits, where d3's own formats write `0e+0` and `0.2k`
+LABELS = (
+    "datum.value == 0 ? '0' : abs(datum.value) < 0.001 ? format(datum.value, '~e') : "
+    "abs(datum.value) < 1 ? format(datum.value, '~g') : format(datum.value, abs(datum.value) >= 1e5 ? '~s' : ',~g')"
+)
 KEPT = {"d", "x", "y", "x2", "y2", "width", "height", "fill", "stroke", "stroke-width", "stroke-dasharray", "transform",
         "text-anchor", "font-size", "fill-opacity", "opacity", "clip-path", "id", "r"}  # fmt: skip
 
@@ -39,7 +44,7 @@ def lines(ident, points, label, x_title="optimizer step"):
                 "x": {"field": "x", "type": "quantitative", "title": x_title, "scale": {"nice": False}},
                 "y": {
                     "field": "y", "type": "quantitative", "title": None, "scale": {"zero": False},
-                    "axis": {"format": number_format(points)},
+                    "axis": {"labelExpr": LABELS},
                 },
                 "color": {"field": "series", "type": "nominal", "scale": scale, "legend": None},
                 "strokeDash": {"field": "series", "type": "nominal", "scale": dashes, "legend": None},
@@ -53,7 +58,7 @@ def histogram(ident, bins, label, cut=None, x_title="characters"):
     first = bins[0]["series"]
     encoding = {
         "x": {"field": "low", "type": "quantitative", "title": x_title, "scale": {"nice": False, "zero": True}, "axis": {"grid": False}},
-        "y": {"field": "count", "type": "quantitative", "title": None, "axis": {"format": "~s"}},
+        "y": {"field": "count", "type": "quantitative", "title": None, "axis": {"labelExpr": LABELS}},
     }  # fmt: skip
     layers = [
         {
@@ -80,12 +85,6 @@ def histogram(ident, bins, label, cut=None, x_title="characters"):
             }
         )
     return drawn(ident, label, bins, {"layer": layers})
-
-
-def number_format(points):
-    """d3's format that tells the values of `y` in few digits."""
-    top = max(abs(point["y"]) for point in points)
-    return "~e" if 0 < top < 0.01 else "~g" if top < 1000 else "~s"
 
 
 def drawn(ident, label, values, spec):

@@ -12,4 +12,9 @@ TURNS = {code: f"‹U+{code:04X}›" for code in (*range(0x202A, 0x202F), *range
 def clipped(text, width, length=None):
     """{"text": at most `width` characters, "more": how many were left out}. length: of the whole, where `text` is a part."""
     length = len(text) if length is None else length
-    return {"text": text[:width].translate(PICTURES | TURNS), "more": max(0, length - width)}
+    return {"text": text[:width], "more": max(0, length - width)}
+
+
+def visible(value):
+    """A text with what cannot be seen made visible; what is no text, or is markup of our own, as it is."""
+    return value.translate(PICTURES | TURNS) if type(value) is str else value

@@ -5,8 +5,8 @@ height of a band is its share of the rows, and each name has room however thin i
 Source: Schmidt, The Sankey diagram in energy and material flow management (2008).
 """
 
-HEIGHT, BAR, LEFT, RIGHT, ROOM, GAP = 240, 12, 4, 190, 22, 6
-NODE_WIDTH, NODE_HEIGHT, COLUMN, ROW = 148, 46, 196, 66
+HEIGHT, BAR, LEFT, RIGHT, ROOM, GAP = 230, 12, 0, 138, 22, 4
+NODE_WIDTH, NODE_HEIGHT, COLUMN, ROW = 152, 46, 208, 62
 REASONS = 7
 
 
@@ -51,54 +51,63 @@ def band(x1, y1, x2, y2, thick):
 def graph(datasets, steps):
     """{"nodes": [{x, y, kind, name, note, href}], "edges": [{path, kind}], "width", "height"} of what is built from what.
 
-    datasets: {name: {kind, raw, note}}; steps: {name: {from, dataset, method, note}}. Columns: raw, datasets, base, then
-    the models by how many steps they are from it.
+    datasets: {name: {raw, note}}; steps: {name: {from, dataset, note}}. Columns: raw data; datasets and the base model;
+    models by how many steps they are from it, each beside its dataset where that place is free.
     """
-    raws = list(dict.fromkeys(dataset["raw"] for dataset in datasets.values()))
-    depth = {"base": 0}
-    for name in steps:  # params.yaml may name a step before the one that it starts from
-        chain = [name]
-        while chain[-1] != "base" and chain[-1] in steps and steps[chain[-1]]["from"] not in chain:
-            chain.append(steps[chain[-1]]["from"])
-        depth[name] = len(chain) - 1
-    tall = max(len(raws), len(datasets), *(list(depth.values()).count(level) for level in set(depth.values())), 1)
-    places = {("dataset", name): (1, spaced(i, len(datasets), tall)) for i, name in enumerate(datasets)}
-    for i, raw in enumerate(raws):
-        places["raw", raw] = (0, spaced(i, len(raws), tall))
-    for level in sorted(set(depth.values())):
-        names = [name for name in depth if depth[name] == level]
-        for i, name in enumerate(names):
-            places["model", name] = (2 + level, spaced(i, len(names), tall))
+    places = placed(datasets, steps)
     nodes = [
-        {"kind": "raw", "name": raw, "note": "raw data", "href": first_of(raw, datasets)} for raw in raws
-    ] + [
-        {"kind": "dataset", "name": name, "note": dataset["note"], "href": f"#data-{name}"}
-        for name, dataset in datasets.items()
-    ] + [{"kind": "model", "name": "base", "note": "base model", "href": "#scores"}] + [
-        {"kind": "model", "name": name, "note": step["note"], "href": f"#step-{name}"} for name, step in steps.items()
+        *({"kind": "raw", "name": raw, "note": "raw data", "href": of_raw(raw, datasets)} for kind, raw in places if kind == "raw"),
+        *({"kind": "dataset", "name": name, "note": item["note"], "href": f"#data-{name}"} for name, item in datasets.items()),
+        {"kind": "model", "name": "base", "note": "base model", "href": "#base"},
+        *({"kind": "model", "name": name, "note": step["note"], "href": f"#step-{name}"} for name, step in steps.items()),
     ]  # fmt: skip
     for node in nodes:
         column, row = places[node["kind"], node["name"]]
         node |= {"x": column * COLUMN, "y": round(row * ROW, 2)}
-    edges = [edge(places["raw", dataset["raw"]], places["dataset", name], "data") for name, dataset in datasets.items()]
+    links = [("data", ("raw", item["raw"]), ("dataset", name)) for name, item in datasets.items()]
     for name, step in steps.items():
-        for kind, origin in (("data", ("dataset", step["dataset"])), ("model", ("model", step["from"]))):
-            if origin in places:
-                edges.append(edge(places[origin], places["model", name], kind))
-    columns = 1 + max(column for column, _ in places.values())
+        links.append(("data", ("dataset", step["dataset"]), ("model", name)))
+        links.append(("model", ("model", step["from"]), ("model", name)))
+    columns, rows = (1 + max(place[axis] for place in places.values()) for axis in (0, 1))
     return {
-        "nodes": nodes, "edges": edges, "node_width": NODE_WIDTH, "node_height": NODE_HEIGHT,
-        "width": columns * COLUMN - (COLUMN - NODE_WIDTH), "height": tall * ROW - (ROW - NODE_HEIGHT),
-    }  # fmt: skip
+        "nodes": nodes,
+        "edges": [edge(places[start], places[end], kind) for kind, start, end in links if start in places],
+        "node_width": NODE_WIDTH,
+        "node_height": NODE_HEIGHT,
+        "width": columns * COLUMN - (COLUMN - NODE_WIDTH),
+        "height": round(rows * ROW - (ROW - NODE_HEIGHT), 2),
+    }
 
 
-def spaced(index, count, tall):
-    """The row of one of `count` nodes, spread evenly over `tall` rows."""
-    return (index + 0.5) * tall / count - 0.5
+def placed(datasets, steps):
+    """{(kind, name): (column, row)} of every node."""
+    row_of = {name: row for row, name in enumerate(datasets)}
+    places = {}
+    for raw in dict.fromkeys(item["raw"] for item in datasets.values()):
+        rows = [row_of[name] for name, item in datasets.items() if item["raw"] == raw]
+        places["raw", raw] = (0, sum(rows) / len(rows))
+    places |= {("dataset", name): (1, row) for name, row in row_of.items()} | {("model", "base"): (1, len(datasets))}
+    taken = set()
+    for name, step in steps.items():
+        column, row = 1 + depth(name, steps), row_of.get(step["dataset"], 0)
+        while (column, row) in taken:
+            row += 1
+        taken.add((column, row))
+        places["model", name] = (column, row)
+    return places
 
 
-def first_of(raw, datasets):
-    return next(f"#data-{name}" for name, dataset in datasets.items() if dataset["raw"] == raw)
+def depth(name, steps):
+    """How many steps a model is from the base model."""
+    chain = [name]  # params.yaml may name a step before the one that it starts from
+    while (parent := steps.get(chain[-1], {}).get("from")) in steps and parent not in chain:
+        chain.append(parent)
+    return len(chain)
+
+
+def of_raw(raw, datasets):
+    """The section of the first dataset that was made of some raw data."""
+    return next(f"#data-{name}" for name, item in datasets.items() if item["raw"] == raw)
 
 
 def edge(start, end, kind):

@@ -79,7 +79,7 @@ def most_different(rows, limit):
     left = sorted(
         set(rows) - set(drawn), key=lambda row: (-spread(rows[row]), -len({text for text, _ in rows[row]}), row)
     )
-    shown = dict.fromkeys(left[:limit - len(drawn)], False) | dict.fromkeys(drawn, True)
+    shown = dict.fromkeys(left[: limit - len(drawn)], False) | dict.fromkeys(drawn, True)
     return dict(sorted(shown.items(), key=lambda item: (-spread(rows[item[0]]), item[0])))
 
 

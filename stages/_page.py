@@ -16,13 +16,14 @@ import jinja2
 from markupsafe import Markup
 
 from stages import _curves as curves
+from stages._clips import visible
 from stages._flow import graph
 from stages._generations import side_by_side
 from stages._scoreboard import board
 from stages._sections import dataset_section, share, step_section
 
 PAGE = Path(__file__).parent / "page"
-ANSWERS = 120
+ANSWERS = 60
 LIBRARIES = (
     "torch",
     "transformers",
@@ -78,6 +79,7 @@ def environment():
     made = jinja2.Environment(
         loader=jinja2.FileSystemLoader(PAGE),
         autoescape=True,
+        finalize=visible,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
@@ -120,7 +122,7 @@ def notes_of_datasets(datasets):
     return {
         item["name"]: {
             "raw": item["raw"],
-            "note": item["kind"] + ("" if item["missing"] else f" · {item['train']:,} + {item['eval']:,} rows"),
+            "note": "not built yet" if item["missing"] else f"{item['train']:,} + {item['eval']:,} rows",
         }
         for item in datasets
     }
