@@ -67,20 +67,24 @@ def answers(model, dataset, kind, functions):
 def spread(answers):
     """How far apart the scores of one row are."""
     scores = [score for _, score in answers]
-    return round(max(scores) - min(scores), 4)
+    return round(max(scores) - min(scores), 4) if scores else 0.0
 
 
 def most_different(rows, limit):
-    """{id: drawn by lot or not}: rows by the spread of their scores, then by how many texts differ, then a few by lot.
+    """{id: drawn by lot or not}: rows by how far apart their answers are, and a few by lot, the furthest apart first.
 
-    rows: {id: [(text, score), ...]}. An id is a hash, so that the order of ids is as good as a lot, and stays.
+    rows: {id: [(text, score) of base, of the first step, ...]}. An id is a hash, so that the order of ids is as good as a
+    lot, and stays. Trained models that differ come before a base model that differs from all of them.
     """
-    drawn = list(rows)[: int(limit * LOT)]
-    left = sorted(
-        set(rows) - set(drawn), key=lambda row: (-spread(rows[row]), -len({text for text, _ in rows[row]}), row)
-    )
-    shown = dict.fromkeys(left[: limit - len(drawn)], False) | dict.fromkeys(drawn, True)
-    return dict(sorted(shown.items(), key=lambda item: (-spread(rows[item[0]]), item[0])))
+
+    def order(row):
+        answers = rows[row]
+        texts = len({text for text, _ in answers})
+        return -spread(answers), -spread(answers[1:]), -texts, row
+
+    drawn = sorted(rows)[: int(limit * LOT)]
+    chosen = sorted(set(rows) - set(drawn), key=order)[: limit - len(drawn)]
+    return {row: row in drawn for row in sorted([*chosen, *drawn], key=order)}
 
 
 def question(row, kind):

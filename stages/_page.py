@@ -142,7 +142,7 @@ def all_answers(params):
         for name, dataset in asking.items()
         for row in side_by_side(name, dataset["kind"], models, functions.get(name, {}), max(8, ANSWERS // len(asking)))
     ]
-    rows.sort(key=lambda row: (-row["spread"], row["id"]))
+    rows.sort(key=lambda row: -row["spread"])
     return rows, sum(held_out.get(name, {}).get("rows", 0) for name in asking)
 
 
