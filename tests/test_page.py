@@ -8,9 +8,10 @@ from pathlib import Path
 
 import fake_build
 import pytest
-from fake_build import EMOJI, HEBREW, PARAMS
+from fake_build import EMOJI, HEBREW
 
 from stages import _page, report
+from stages._params import read_params
 
 ROOT = Path(__file__).parents[1]
 STYLE = (ROOT / "stages/page/style.css").read_text(encoding="utf-8")
@@ -39,7 +40,7 @@ def html(folder):
 
 def test_the_same_build_gives_the_same_bytes(folder, html, monkeypatch):
     monkeypatch.chdir(folder)
-    assert _page.page(PARAMS) == html
+    assert _page.page(read_params()) == html
 
 
 def test_no_path_of_this_machine_is_in_the_page(folder, html):
