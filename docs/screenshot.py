@@ -1,7 +1,7 @@
 """Pictures of report/index.html by headless Chromium: docs/report.png for the README, or whole pages to look at.
 
-    python docs/screenshot.py            # the top of the page, as docs/report.png
-    python docs/screenshot.py --all DIR  # at 390 and 1280 pixels, light and dark, all of it
+python docs/screenshot.py            # the top of the page, as docs/report.png
+python docs/screenshot.py --all DIR  # at 390 and 1280 pixels, light and dark, all of it
 """
 
 import argparse
@@ -21,7 +21,11 @@ def main():
     browser = next(path for name in ("chromium", "chromium-browser", "google-chrome") if (path := shutil.which(name)))
     with sync_playwright() as play:
         chromium = play.chromium.launch(executable_path=browser, args=["--no-sandbox"])
-        for width, theme in [(width, theme) for width in (390, 1280) for theme in ("light", "dark")] if arguments.all else [(1280, "light")]:
+        for width, theme in (
+            [(width, theme) for width in (390, 1280) for theme in ("light", "dark")]
+            if arguments.all
+            else [(1280, "light")]
+        ):
             tab = chromium.new_page(viewport={"width": width, "height": 1180}, color_scheme=theme)
             tab.goto(arguments.page.resolve().as_uri())
             if arguments.all:
