@@ -26,7 +26,7 @@ def main():
             if arguments.all
             else [(1280, "light")]
         ):
-            tab = chromium.new_page(viewport={"width": width, "height": 1180}, color_scheme=theme)
+            tab = chromium.new_page(viewport={"width": width, "height": 1400}, color_scheme=theme)
             tab.goto(arguments.page.resolve().as_uri())
             if arguments.all:
                 arguments.all.mkdir(parents=True, exist_ok=True)
