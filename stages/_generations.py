@@ -94,7 +94,9 @@ def question(row, kind):
         if kind == "sft"
         else (row["prompt"], row["ground_truth"])
     )
-    shown = [{"role": turn["role"], **clipped(turn["content"] or "", WIDTH)} for turn in turns[-TURNS:]]
+    shown = [
+        {"role": turn["role"], **clipped(turn["content"] or turn["tool_calls"] or "", WIDTH)} for turn in turns[-TURNS:]
+    ]
     return {
         "id": row["id"],
         "prompt": shown,

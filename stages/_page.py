@@ -64,7 +64,7 @@ def page(params):
             answers=answers,
             answerable=answerable,
             answer_datasets=list(dict.fromkeys(row["dataset"] for row in answers)),
-            answer_models=list(answers[0]["said"]) if answers else [],
+            answer_models=list(dict.fromkeys(model for row in answers for model in row["said"])),
             unscored=[model for model, found in scores.items() if found is None],
             files=files(params["steps"]),
             hashes=hashes(),

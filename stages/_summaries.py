@@ -114,23 +114,24 @@ def sources(database, rejected):
     return found
 
 
-def lengths(database, column, table, where="true"):
-    """{p50, p95, max, bins: [{low, high, count}]} of a column of counts; None where there are no rows."""
-    query = (
-        f"""SELECT quantile_disc({column}, [0.5, 0.95, 0.995]), max({column}), count(*) FROM {table} WHERE {where}"""
-    )
+def lengths(database, column, table, where="true", width=0):
+    """{p50, p95, max, rows, width, bins: [{low, high, count}], open} of a column of counts; None where there are no rows.
+
+    width: of a bin, at least. open: the last bin holds all that is longer as well.
+    """
+    query = f"SELECT quantile_disc({column}, [0.5, 0.95, 0.995]), max({column}), count(*) FROM {table} WHERE {where}"
     quantiles, top, rows = database.execute(query).fetchone()
     if not rows:
         return None
     p50, p95, most = quantiles
     # a few very long rows would leave one bar at the left: they are counted in the last bin
-    width = bin_width(min(top, max(most, 1) * 2))
+    width = max(width, bin_width(min(top, max(most, 1) * 2)))
     counted = database.execute(
         f"SELECT least({column} // {width}, {BINS - 1}) AS bin, count(*) FROM {table} WHERE {where} GROUP BY bin"
     ).fetchall()
     counts = dict(counted)
     bins = [{"low": width * i, "high": width * (i + 1), "count": counts.get(i, 0)} for i in range(int(max(counts)) + 1)]
-    return {"p50": p50, "p95": p95, "max": top, "rows": rows, "bins": bins, "open": top >= width * BINS}
+    return {"p50": p50, "p95": p95, "max": top, "rows": rows, "width": width, "bins": bins, "open": top >= width * BINS}
 
 
 def bin_width(top):
@@ -151,7 +152,9 @@ def answers(database, kind):
         sides = [("true", "answer", "label"), ("false", "answer", "NOT label")]
     else:
         return []
-    found = [(name, lengths(database, column, "train", where)) for name, column, where in sides]
+    widths = [item["width"] for _, column, where in sides if (item := lengths(database, column, "train", where))]
+    # one width for both: bars of different widths cannot be compared
+    found = [(name, lengths(database, column, "train", where, max(widths, default=0))) for name, column, where in sides]
     return [(name, item) for name, item in found if item]
 
 

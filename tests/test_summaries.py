@@ -46,6 +46,12 @@ def test_classes_and_length_bias_are_counted(found):
     assert found["problems"]["answers"] == []
 
 
+def test_two_sorts_of_answers_are_counted_in_bins_of_one_width(found):
+    chosen, rejected = (lengths for _, lengths in found["pairs"]["answers"])
+    assert chosen["max"] == 3 and rejected["max"] > 100_000
+    assert chosen["width"] == rejected["width"] > 1
+
+
 @pytest.mark.parametrize("top, width", [(0, 1), (29, 1), (30, 2), (78, 5), (599, 20), (3000, 200), (10**9, 50_000_000)])
 def test_bins_have_round_widths_that_reach_the_longest(top, width):
     assert summaries.bin_width(top) == width
