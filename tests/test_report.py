@@ -3,6 +3,7 @@
 And `tilth report`: builds it, says of which commit it is, and lets `dvc plots show` draw without a network.
 """
 
+import re
 import shutil
 import subprocess
 import sys
@@ -66,6 +67,16 @@ def test_the_page_of_a_build_is_small_and_all_of_it(built):
         assert part in html
     assert "is not there" not in html.replace("preflight/_findings.json is not there", "")
     assert str(built.folder) not in html
+
+
+@pytest.mark.slow
+def test_every_file_that_the_lineage_names_is_in_the_lock_by_its_md5(built):
+    html = (built.folder / "report/index.html").read_text(encoding="utf-8")
+    lock = (built.folder / "dvc.lock").read_text(encoding="utf-8")
+    named = re.findall(r'class="mono">([^<]+\.json)</th><td class="mono">(\w{32})</td>', html)
+    assert {path for path, _ in named} >= {"data/train.json", "scores/align.json", "preflight/align.json"}
+    for path, md5 in named:
+        assert f"path: {path}\n" in lock and md5 in lock, path
 
 
 # -- tilth report -------------------------------------------------------------------------------------------------
