@@ -16,6 +16,7 @@ Plots = Annotated[bool, typer.Option("--plots", help="Make and open the page of 
 PAGE = Path("report/index.html")
 # DVC's page of plots loads its scripts from the web; .dvc/plots/page.html, which .dvc/config names, loads this file
 SCRIPTS = Path(".dvc/tmp/vega.js")
+VEGA_LITE = "5.20"  # the version that the templates of DVC are written in
 
 
 def main(open_page: Open = True, plots: Plots = False):
@@ -52,7 +53,7 @@ def write_scripts():
 
     SCRIPTS.parent.mkdir(parents=True, exist_ok=True)
     partial = SCRIPTS.with_suffix(".partial")
-    partial.write_text(mark + vl_convert.javascript_bundle(), encoding="utf-8")
+    partial.write_text(mark + vl_convert.javascript_bundle(vl_version=VEGA_LITE), encoding="utf-8")
     partial.replace(SCRIPTS)
 
 
