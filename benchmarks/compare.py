@@ -4,7 +4,7 @@
 
 Builds recipes/compare.yaml in a temporary clone of HEAD, each training by itself so that it can be timed, and writes the
 table of the report's section "Steps compared" with the times beside it. CPU seconds are those of the stage with its
-start-up, of all its threads; they hold on a machine that has other things to do, where seconds on the clock do not.
+start-up and DVC's, of all threads; they hold on a machine that has other things to do, where seconds on the clock do not.
 """
 
 import argparse

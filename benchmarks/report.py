@@ -30,11 +30,11 @@ KINDS = {"chat": "sft", "pairs": "preference", "feedback": "kto", "problems": "g
 STORY = "the rain in spring makes soil ready for seed and every row of it is counted twice before winter comes again"
 MEASURE = """
 import time, stages.report, vl_convert
-start = time.perf_counter()
+start, cpu = time.perf_counter(), time.process_time()
 import contextlib, io
 with contextlib.redirect_stdout(io.StringIO()):
     stages.report.main()
-print(time.perf_counter() - start)
+print(time.perf_counter() - start, time.process_time() - cpu)
 """
 
 
@@ -64,7 +64,8 @@ def measure(folder):
     whole = time.perf_counter() - start
     page = folder / "report/index.html"
     print(f"{os.cpu_count()} cores, {platform.system()} {platform.machine()}, Python {platform.python_version()}")
-    print(f"stage beyond imports: {float(done.stdout):.2f} s; with imports and start-up: {whole:.2f} s")
+    wall, cpu = map(float, done.stdout.split())
+    print(f"stage beyond imports: {wall:.2f} s, of the CPU {cpu:.2f} s; with imports and start-up: {whole:.2f} s")
     print(f"page: {page.stat().st_size:,} bytes")
     paint = first_paint(page)
     print("first paint: no browser here" if paint is None else f"first paint from disk: {paint:.0f} ms")

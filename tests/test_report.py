@@ -126,7 +126,7 @@ def page(tmp_path):
             asked = []
             tab.on("request", lambda request: asked.append(request.url))
             tab.goto(path.as_uri())
-            tab.wait_for_function(f"document.querySelectorAll('canvas.marks').length == {drawings}")
+            tab.wait_for_function(f"document.querySelectorAll('.marks').length == {drawings}")
             return asked, tab.inner_text("body")
 
     return opened
