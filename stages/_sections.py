@@ -1,5 +1,7 @@
 """What the page says of a dataset and of a step, as plain data with its drawings; stages/page/ has the words around it."""
 
+from pathlib import Path
+
 from markupsafe import Markup
 
 from stages import _curves as curves
@@ -123,6 +125,7 @@ def step_section(name, params, resolved, logged, findings):
         "from": step["from"],
         "dataset": step["dataset"],
         "settings": settings(step),
+        "trained": Path(f"scores/{name}.csv").exists(),
         "charts": curves.charts(name, logged),
         "preflight": curves.preflight_table(resolved) if resolved else None,
         "findings": None if findings is None else [shown_finding(item) for item in findings.get(name, [])],

@@ -150,6 +150,15 @@ def test_what_is_not_built_yet_is_said_in_its_place(folder, tmp_path, monkeypatc
     assert said in (copy / "report/index.html").read_text(encoding="utf-8")
 
 
+def test_a_training_too_short_for_its_log_is_not_called_untrained(folder, tmp_path, monkeypatch):
+    copy = shutil.copytree(folder, tmp_path / "copy")
+    (copy / "scores/align.csv").write_text("step,epoch,loss\n")
+    monkeypatch.chdir(copy)
+    report.main()
+    html = (copy / "report/index.html").read_text(encoding="utf-8")
+    assert "Nothing was logged" in html and "There is no training curve" not in html
+
+
 def test_a_page_of_nothing_says_what_to_run(tmp_path, monkeypatch):
     shutil.copyfile(ROOT / "params.yaml", tmp_path / "params.yaml")
     monkeypatch.chdir(tmp_path)

@@ -63,7 +63,7 @@ def test_what_is_not_built_yet_is_named_in_words(tmp_path, monkeypatch):
 def test_the_page_of_a_build_is_small_and_all_of_it(built):
     html = (built.folder / "report/index.html").read_text(encoding="utf-8")
     assert len(html.encode()) < 2_000_000
-    for part in ('<h3 id="data-problems">', '<h3 id="step-align">', "Rewards of the answers", "3 of 3", 'class="row"'):
+    for part in ('<h3 id="data-problems">', '<h3 id="step-align">', "Nothing was logged", "3 of 3", 'class="row"'):
         assert part in html
     assert "is not there" not in html.replace("preflight/_findings.json is not there", "")
     assert str(built.folder) not in html
