@@ -6,7 +6,7 @@ from pathlib import Path
 
 import typer
 
-from commands import (
+from commands import chat, check, diff, export, forget, inspect, ledger, lineage, plan, preflight, prune, recommend, report, trace, verify
     chat,
     check,
     diff,
@@ -22,6 +22,7 @@ from commands import (
     trace,
     verify,
 )
+from commands import check, inspect, ledger, recommend, report
 from validators._problems import Problem, Problems
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
@@ -37,6 +38,7 @@ app.command("plan")(plan.main)
 app.command("preflight")(preflight.main)
 app.command("prune")(prune.main)
 app.command("recommend")(recommend.main)
+app.command("report")(report.main)
 app.command("trace")(trace.main)
 app.command("verify")(verify.main)
 ANYWHERE = ("inspect", "recommend")  # what is useful before there is a project

@@ -1,6 +1,6 @@
-"""Tell in words what was built from what, and how good it is.
+"""Tell in words and on a page what was built from what, and how good it is.
 
-data/train.json, data/eval.json, data/rejected/, preflight/, scores/, params -> report/report.md, report/cards/ (see `stages/_cards.py`)
+data/, preflight/, scores/, params -> report/report.md, report/index.html, report/cards/ (see `stages/_cards.py`)
 
 Nothing that differs between two builds of the same thing (times, paths) is written. Scores of steps that params.yaml
 no longer has are deleted, as `collect` does with datasets.
@@ -14,6 +14,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from stages._cards import write_cards
+from stages._page import page
 from stages._params import read_params
 from validators._cautions import cautions_of
 
@@ -26,25 +27,32 @@ def main():
     text = "\n\n".join(
         [
             "# What was built",
-            datasets_section(params["datasets"], listed("data/train.json"), listed("data/eval.json")),
+            datasets_section(params["datasets"], listed("data/train.json") or {}, listed("data/eval.json") or {}),
             rejects_section(params["datasets"]),
             steps_section(params),
-            scores_section(params["steps"], listed("data/eval.json")),
+            scores_section(params["steps"]),
         ]
     )
     OUT.mkdir(exist_ok=True)
     (OUT / "report.md").write_text(text + "\n", encoding="utf-8")
     write_cards(params)
+    (OUT / "index.html").write_text(page(params), encoding="utf-8")
     print(text)
 
 
 def listed(path):
-    return json.loads(Path(path).read_text(encoding="utf-8"))
+    """What a JSON file holds, None where it is not built yet."""
+    return json.loads(Path(path).read_text(encoding="utf-8")) if Path(path).exists() else None
+
+
+def not_yet(names):
+    """A sentence of what is not built yet; nothing where all is."""
+    return f"\n\nNot built yet: {', '.join(names)}." if names else ""
 
 
 def prune(steps):
     """Delete the scores of steps that are no more, which would else make every clone run this stage again."""
-    for path in sorted(Path("scores").iterdir()):
+    for path in sorted(Path("scores").glob("*")):
         if path.name.split(".")[0] not in ("base", *steps):
             print(f"report: {path} belongs to no step of params.yaml, deleted")
             path.unlink()
@@ -52,6 +60,8 @@ def prune(steps):
 
 def table(header, rows):
     """A Markdown table; columns of numbers stand on the right."""
+    if not rows:
+        return "None."
     columns = zip(*rows, strict=True)
     ruler = ["--:" if all(str(cell).lstrip("-")[:1].isdigit() for cell in column) else "---" for column in columns]
     lines = [header, ruler, *rows]
@@ -64,21 +74,25 @@ def escaped(cell):
 
 def rejects(name):
     """{(check, stage): count} of one dataset."""
-    columns = pq.read_table(f"data/rejected/{name}.parquet", columns=["check", "stage"])
+    path = f"data/rejected/{name}.parquet"
+    if not Path(path).exists():
+        return Counter()
+    columns = pq.read_table(path, columns=["check", "stage"])
     return Counter(zip(*columns.to_pydict().values(), strict=True))
 
 
 def datasets_section(datasets, train, held_out):
-    rows = []
+    rows, missing = [], [name for name in datasets if name not in train or name not in held_out]
     for name, dataset in datasets.items():
+        if name in missing:
+            continue
         out = sum(rejects(name).values())
         parts = train[name]["rows"], held_out[name]["rows"], out
         rows.append(
             [name, dataset["kind"], f"{sum(parts):,}", *(f"{part:,}" for part in parts), train[name]["sha256"][:12]]
         )
-    return "## Datasets\n\n" + table(
-        ["dataset", "kind", "records in", "train", "eval", "rejected", "sha256 of train"], rows
-    )
+    header = ["dataset", "kind", "records in", "train", "eval", "rejected", "sha256 of train"]
+    return "## Datasets\n\n" + table(header, rows) + not_yet(missing)
 
 
 def rejects_section(datasets):
@@ -99,9 +113,11 @@ def sample(name, check):
 
 
 def steps_section(params):
-    rows, base = [], params["base"]
+    rows, missing, base = [], [], params["base"]
     for name in params["steps"]:
-        step = listed(f"preflight/{name}.json")
+        if (step := listed(f"preflight/{name}.json")) is None:
+            missing.append(name)
+            continue
         args = ", ".join(f"{key} {value}" for key, value in step["args"].items())
         rows.append(
             [
@@ -121,6 +137,7 @@ def steps_section(params):
         + f", seed {params['seed']}.\n\n"
     )
     text += table(["step", "method", "from", "dataset", "rows", "optimizer steps", "weights", "args"], rows)
+    text += not_yet(missing)
     warnings = [
         caution for name, step in params["steps"].items() for caution in cautions_of(name, step, params["steps"])
     ]
@@ -131,18 +148,23 @@ def steps_section(params):
     return text
 
 
-def scores_section(steps, held_out):
-    models = ["base", *steps]
-    scores = {model: listed(f"scores/{model}.json") for model in models}
+def scores_section(steps):
+    scores = {model: listed(f"scores/{model}.json") for model in ["base", *steps]}
+    missing = [model for model, found in scores.items() if found is None]
+    scores = {model: found for model, found in scores.items() if found is not None}
     parts = [
         "## Scores\n\nEach value with its 95% interval; in brackets the change against the model that the step started from, "
-        "**bold** where its interval excludes zero."
+        "**bold** where its interval excludes zero." + not_yet(missing)
     ]
-    for dataset in held_out:
-        metrics = list(scores["base"].get(dataset, {}))
+    for dataset in dict.fromkeys(name for found in scores.values() for name in found):
+        models = {model: found[dataset] for model, found in scores.items() if dataset in found}
+        metrics = list(dict.fromkeys(metric for found in models.values() for metric in found))
         if metrics:
-            n = scores["base"][dataset][metrics[0]]["n"]
-            rows = [[model, *(cell(scores[model][dataset][metric]) for metric in metrics)] for model in models]
+            n = max(item.get("n") or 0 for found in models.values() for item in found.values())
+            rows = [
+                [model, *(cell(found[metric]) if metric in found else "" for metric in metrics)]
+                for model, found in models.items()
+            ]
             parts.append(f"### {dataset} ({n:,} eval rows)\n\n" + table(["model", *metrics], rows))
     return "\n\n".join(parts)
 

@@ -1,8 +1,12 @@
 """The README says what is so: every key of params.yaml, every room, and the commands that exist."""
 
 import re
+import shutil
 from pathlib import Path
 
+from ruamel.yaml import YAML
+
+from commands import recommend
 from validators.params import Base, Curate, Dataset, Evaluate, Params, Step
 
 ROOT = Path(__file__).parents[1]
@@ -35,3 +39,27 @@ def test_the_readme_shows_a_real_build_and_a_real_reject():
     source, line = re.search(r"(data/raw/\S+?):(\d+)", reject).groups()
     raw = (ROOT / source).read_text(encoding="utf-8").splitlines()[int(line) - 1]
     assert raw in reject
+
+
+def test_the_page_of_methods_says_what_tilth_recommend_says():
+    page = (ROOT / "docs/methods.md").read_text(encoding="utf-8")
+    for method in recommend.WHY:
+        row = next(line for line in page.splitlines() if line.startswith(f"| {method.upper()} |"))
+        assert recommend.WHY[method] in row and recommend.TRADE_OFFS[method] in row
+        assert f"### {method.upper()}: " in page
+
+
+def test_the_comparison_of_methods_is_one_source_and_one_start():
+    recipe = YAML(typ="safe", pure=True).load(ROOT / "recipes/compare.yaml")
+    assert len({dataset["raw"] for dataset in recipe["datasets"].values()}) == 1
+    assert [step["method"] for step in recipe["steps"].values()] == ["sft", "dpo", "orpo", "kto", "grpo"]
+    assert [step["from"] for step in recipe["steps"].values()] == ["base", "sft", "sft", "sft", "sft"]
+
+
+def test_the_comparison_of_methods_passes_check(monkeypatch, tmp_path):
+    from stages.check import check
+
+    shutil.copytree(ROOT / "data/raw/pairs", tmp_path / "data/raw/pairs")
+    (tmp_path / "params.yaml").write_bytes((ROOT / "recipes/compare.yaml").read_bytes())
+    monkeypatch.chdir(tmp_path)
+    assert all(warning.waived for warning in check())

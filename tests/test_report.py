@@ -1,9 +1,22 @@
-"""The report says what was built, in words, and nothing that differs between two builds of the same thing."""
+"""The report says what was built, in words, and nothing that differs between two builds of the same thing.
+
+And `tilth report`: builds it, says of which commit it is, and lets `dvc plots show` draw without a network.
+"""
+
+import re
+import shutil
+import subprocess
+import sys
 
 import pyarrow.parquet as pq
 import pytest
 
+from commands import report as command
 from stages import report
+
+BROWSER = next(
+    (path for name in ("chromium", "chromium-browser", "google-chrome") if (path := shutil.which(name))), None
+)
 
 
 def test_columns_of_numbers_stand_on_the_right():
@@ -36,3 +49,106 @@ def test_scores_of_removed_steps_are_deleted(built, tmp_path, monkeypatch):
     report.main()
     assert not (project.folder / "scores/gone.json").exists()
     assert (project.folder / "scores/base.json").exists()
+
+
+def test_what_is_not_built_yet_is_named_in_words(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    steps = {"sft": {"method": "sft", "from": "base", "dataset": "chat"}}
+    assert report.datasets_section({"chat": {"kind": "sft"}}, {}, {}).endswith("None.\n\nNot built yet: chat.")
+    assert "Not built yet: sft." in report.steps_section({"base": {"model": "tiny"}, "seed": 7, "steps": steps})
+    assert "Not built yet: base, sft." in report.scores_section(steps)
+
+
+@pytest.mark.slow
+def test_the_page_of_a_build_is_small_and_all_of_it(built):
+    html = (built.folder / "report/index.html").read_text(encoding="utf-8")
+    assert len(html.encode()) < 2_000_000
+    for part in ('<h3 id="data-problems">', '<h3 id="step-align">', "Nothing was logged", "3 of 3", 'class="row"'):
+        assert part in html
+    assert "is not there" not in html.replace("preflight/_findings.json is not there", "")
+    assert str(built.folder) not in html
+
+
+@pytest.mark.slow
+def test_every_file_that_the_lineage_names_is_in_the_lock_by_its_md5(built):
+    html = (built.folder / "report/index.html").read_text(encoding="utf-8")
+    lock = (built.folder / "dvc.lock").read_text(encoding="utf-8")
+    named = re.findall(r'class="mono">([^<]+\.json)</th><td class="mono">(\w{32})</td>', html)
+    assert {path for path, _ in named} >= {"data/train.json", "scores/align.json", "preflight/align.json"}
+    for path, md5 in named:
+        assert f"path: {path}\n" in lock and md5 in lock, path
+
+
+# -- tilth report -------------------------------------------------------------------------------------------------
+
+
+def git(*arguments, folder):
+    who = ["-c", "user.name=t", "-c", "user.email=t@t"]
+    subprocess.run(["git", *who, *arguments], cwd=folder, check=True, capture_output=True)
+
+
+def test_the_commit_is_said_with_whether_all_is_in_it(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert command.commit() == "of no commit yet"
+    git("init", "-q", folder=tmp_path)
+    (tmp_path / "a").write_text("a")
+    git("add", "a", folder=tmp_path)
+    git("commit", "-qm", "a", folder=tmp_path)
+    assert command.commit().startswith("of commit ") and "changes" not in command.commit()
+    (tmp_path / "a").write_text("b")
+    assert command.commit().endswith(" and changes that are not committed")
+
+
+def test_the_scripts_for_plots_are_written_once_for_each_version(tmp_path, monkeypatch):
+    import vl_convert
+
+    made = []
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(vl_convert, "javascript_bundle", lambda vl_version: made.append(1) or "window.vegaEmbed = 1;\n")
+    command.write_scripts()
+    command.write_scripts()
+    assert len(made) == 1 and command.SCRIPTS.read_text().endswith("window.vegaEmbed = 1;\n")
+    command.SCRIPTS.write_text("// of vl-convert-python 0.1\n")
+    command.write_scripts()
+    assert len(made) == 2
+
+
+@pytest.fixture
+def page(tmp_path):
+    """Opens a page from disk, waits until it has so many drawings; returns what it requested and its text."""
+    if BROWSER is None:
+        pytest.skip("no chromium here: apt-get install chromium")
+    playwright = pytest.importorskip("playwright.sync_api")
+
+    def opened(path, drawings):
+        with playwright.sync_playwright() as play:
+            tab = play.chromium.launch(executable_path=BROWSER, args=["--no-sandbox"]).new_page()
+            asked = []
+            tab.on("request", lambda request: asked.append(request.url))
+            tab.goto(path.as_uri())
+            tab.wait_for_function(f"document.querySelectorAll('.marks').length == {drawings}")
+            return asked, tab.inner_text("body")
+
+    return opened
+
+
+@pytest.mark.slow
+def test_plots_are_drawn_without_a_network_and_say_so_where_they_cannot_be_yet(built, tmp_path, page):
+    project = built.copy(tmp_path / "copy")
+    project.run("dvc", "plots", "show")
+    plots = project.folder / "dvc_plots/index.html"
+    _, text = page(plots, drawings=0)
+    assert text.count("run `tilth report` once") == 2
+    said = project.run(sys.executable, "-m", "commands", "report", "--no-open", "--plots")
+    assert "report/index.html: " in said and "of commit " in said
+    asked, _ = page(plots, drawings=2)
+    assert asked == [plots.as_uri(), (project.folder / ".dvc/tmp/vega.js").as_uri()]
+
+
+@pytest.mark.slow
+def test_where_the_build_fails_the_command_fails_without_a_traceback(built, tmp_path):
+    project = built.copy(tmp_path / "copy")
+    project.edit("params.yaml", "dataset: pairs", "dataset: nothing")
+    said = project.run(sys.executable, "-m", "commands", "report", "--no-open", fails=True)
+    assert "no dataset" in said or "nothing" in said
+    assert "Traceback" not in said

@@ -17,25 +17,43 @@ def trl_fields(method):
 
     Importing the config costs ten seconds, as it brings torch; its source says the same in a fraction of one.
     """
-    trl, transformers = (
-        Path(importlib.util.find_spec(package).submodule_search_locations[0]) for package in ("trl", "transformers")
-    )
-    own = trl / "experimental/orpo/orpo_config.py" if method == "orpo" else trl / f"trainer/{method}_config.py"
+    own, name = _own(method)
     sources = {
-        transformers / "training_args.py": "TrainingArguments",
-        trl / "trainer/base_config.py": "_BaseConfig",
-        own: f"{method.upper()}Config",
+        _package("transformers") / "training_args.py": "TrainingArguments",
+        _package("trl") / "trainer/base_config.py": "_BaseConfig",
+        own: name,
     }
     fields = {}
     for path, name in sources.items():
-        tree = ast.parse(path.read_text(encoding="utf-8"))
-        body = next(node.body for node in tree.body if isinstance(node, ast.ClassDef) and node.name == name)
-        fields |= {
-            node.target.id: ast.unparse(node.annotation)
-            for node in body
-            if isinstance(node, ast.AnnAssign) and node.target.id[0] != "_"
-        }
+        fields |= {node.target.id: ast.unparse(node.annotation) for node in _declared(path, name)}
     return fields
+
+
+@cache
+def trl_default(method, field):
+    """The default of a field that TRL's config of a method declares itself; None where it is not told or is no constant."""
+    nodes = {node.target.id: node for node in _declared(*_own(method))}
+    call = nodes[field].value if field in nodes else None
+    told = [word.value for word in getattr(call, "keywords", []) if word.arg == "default"]
+    return told[0].value if told and isinstance(told[0], ast.Constant) else None
+
+
+def _package(name):
+    return Path(importlib.util.find_spec(name).submodule_search_locations[0])
+
+
+def _own(method):
+    """(file, class) of TRL's config for a method."""
+    trl = _package("trl")
+    own = trl / "experimental/orpo/orpo_config.py" if method == "orpo" else trl / f"trainer/{method}_config.py"
+    return own, f"{method.upper()}Config"
+
+
+def _declared(path, name):
+    """The annotated assignments of a class in a source file."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    body = next(node.body for node in tree.body if isinstance(node, ast.ClassDef) and node.name == name)
+    return [node for node in body if isinstance(node, ast.AnnAssign) and node.target.id[0] != "_"]
 
 
 def fits(value, annotation):

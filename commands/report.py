@@ -1,0 +1,81 @@
+"""`tilth report`: builds what is not up to date, up to report/index.html, says which commit it is of, and opens it.
+
+The commit is printed and not written: a page with it would differ in every clone, and DVC would build it again.
+"""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+Open = Annotated[bool, typer.Option("--open/--no-open", help="Open the page in a browser, where there is a screen.")]
+Plots = Annotated[bool, typer.Option("--plots", help="Make and open the page of `dvc plots show` as well.")]
+PAGE = Path("report/index.html")
+# DVC's page of plots loads its scripts from the web; .dvc/plots/page.html, which .dvc/config names, loads this file
+SCRIPTS = Path(".dvc/tmp/vega.js")
+VEGA_LITE = "5.20"  # the version that the templates of DVC are written in
+
+
+def main(open_page: Open = True, plots: Plots = False):
+    """Build the report with `dvc repro report` and open it."""
+    run("repro", "report")
+    write_scripts()
+    pages = [PAGE]
+    if plots:
+        run("plots", "show")
+        pages.append(Path("dvc_plots/index.html"))
+    print(f"{PAGE}: {PAGE.stat().st_size:,} bytes, {commit()}")
+    for page in pages if open_page and has_screen() else []:
+        import webbrowser
+
+        webbrowser.open(page.resolve().as_uri())
+
+
+def run(*arguments):
+    """Run dvc with this Python first on the path, as its stages call `python`. Ends where dvc fails: it has said why."""
+    path = str(Path(sys.executable).parent) + os.pathsep + os.environ.get("PATH", "")
+    done = subprocess.run([sys.executable, "-m", "dvc", *arguments], env=os.environ | {"PATH": path})
+    if done.returncode:
+        raise SystemExit(1)
+
+
+def write_scripts():
+    """Put the scripts of Vega where the page of `dvc plots show` finds them, once for each version of vl-convert."""
+    import importlib.metadata
+
+    mark = f"// of vl-convert-python {importlib.metadata.version('vl-convert-python')}\n"
+    if SCRIPTS.exists() and SCRIPTS.open(encoding="utf-8").readline() == mark:
+        return
+    import vl_convert
+
+    SCRIPTS.parent.mkdir(parents=True, exist_ok=True)
+    partial = SCRIPTS.with_suffix(".partial")
+    partial.write_text(mark + vl_convert.javascript_bundle(vl_version=VEGA_LITE), encoding="utf-8")
+    partial.replace(SCRIPTS)
+
+
+def commit():
+    """The commit that the page is of, in words."""
+    head = git("rev-parse", "--short=12", "HEAD")
+    if not head:
+        return "of no commit yet"
+    return f"of commit {head}" + (" and changes that are not committed" if git("status", "--porcelain") else "")
+
+
+def git(*arguments):
+    """What git says, "" where it says nothing or is not there."""
+    try:
+        done = subprocess.run(["git", *arguments], capture_output=True, text=True)
+    except FileNotFoundError:
+        return ""
+    return done.stdout.strip() if not done.returncode else ""
+
+
+def has_screen():
+    """True where a browser can show something: not in CI, not on a server without a display."""
+    return sys.stdout.isatty() and (
+        sys.platform in ("darwin", "win32") or bool({"DISPLAY", "WAYLAND_DISPLAY"} & set(os.environ))
+    )

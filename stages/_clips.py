@@ -1,0 +1,20 @@
+"""Text from data and models as the page shows it: cut with a mark, and nothing in it that cannot be seen.
+
+clipped("a" * 100_000, 400) -> {"text": "aaa...", "more": 99_600}
+"""
+
+# control characters as the pictures that Unicode has of them, but line ends and tabs; HTML would drop or refuse them
+PICTURES = {code: chr(0x2400 + code) for code in range(32) if chr(code) not in "\n\t"} | {0x7F: "\u2421"}
+# characters that turn the direction of what follows them: shown, as a text could hide behind them
+TURNS = {code: f"‹U+{code:04X}›" for code in (*range(0x202A, 0x202F), *range(0x2066, 0x206A))}
+
+
+def clipped(text, width, length=None):
+    """{"text": at most `width` characters, "more": how many were left out}. length: of the whole, where `text` is a part."""
+    length = len(text) if length is None else length
+    return {"text": text[:width], "more": max(0, length - width)}
+
+
+def visible(value):
+    """A text with what cannot be seen made visible; what is no text, or is markup of our own, as it is."""
+    return value.translate(PICTURES | TURNS) if type(value) is str else value

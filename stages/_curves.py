@@ -1,0 +1,132 @@
+"""The training curve and the preflight numbers of a step, as the page shows them.
+
+scores/<step>.csv, preflight/<step>.json -> charts and table cells
+
+    read("scores/sft.csv") -> [{"step": 10.0, "loss": 4.88, "grad_norm": 3.55, ...}, ...]
+"""
+
+import csv
+import math
+from pathlib import Path
+
+from markupsafe import Markup
+
+from stages._charts import lines
+from validators._trl_fields import trl_default
+
+POINTS = 200
+PANELS = [  # title, columns of the curve: two share a chart
+    ("Loss", ["loss"]),
+    ("Reward", ["reward"]),
+    ("Spread of rewards in a group", ["reward_std"]),
+    ("Rewards of the answers", ["rewards/chosen", "rewards/rejected"]),
+    ("Reward margin", ["rewards/margins"]),
+    ("Reward accuracy", ["rewards/accuracies"]),
+    ("KL from the reference", ["kl"]),
+    ("Log odds ratio", ["log_odds_ratio"]),
+    ("Token accuracy", ["mean_token_accuracy"]),
+    ("Length of completions, tokens", ["completions/mean_length"]),
+    ("Learning rate", ["learning_rate"]),
+    ("Gradient norm", ["grad_norm"]),
+]
+NUMBERS = {
+    "rows": "rows",
+    "trained_rows": "trained rows",
+    "tokens": "tokens",
+    "learned_tokens": "learned tokens",
+    "optimizer_steps": "optimizer steps",
+}
+RESOLVED = {"seed"}  # said elsewhere on the page
+
+
+def read(path):
+    """The rows of a curve with what is a finite number in each; [] where there is no file."""
+    if not Path(path).exists():
+        return []
+    with open(path, encoding="utf-8", newline="") as file:
+        return [
+            {key: value for key, text in row.items() if (value := number(text)) is not None}
+            for row in csv.DictReader(file)
+        ]
+
+
+def number(text):
+    try:
+        value = float(text)
+    except (TypeError, ValueError):
+        return None
+    return value if math.isfinite(value) else None
+
+
+def charts(name, rows):
+    """[{title, legend, dashed, note, svg}] of what a step logged."""
+    found = []
+    for title, columns in PANELS:
+        points = [
+            {"x": x, "y": y, "series": column.rpartition("/")[2]}
+            for column in columns
+            for x, y in thinned([(row["step"], row[column]) for row in rows if column in row and "step" in row])
+        ]
+        if not points:
+            continue
+        series = list(dict.fromkeys(point["series"] for point in points))
+        shown = {key: [point["y"] for point in points if point["series"] == key] for key in series}
+        note = ", ".join(f"{values[0]:.4g} → {values[-1]:.4g}" for values in shown.values())
+        label = f"{title} of {name} by optimizer step: " + "; ".join(
+            f"{key} from {values[0]:.4g} to {values[-1]:.4g}, lowest {min(values):.4g}, highest {max(values):.4g}"
+            for key, values in shown.items()
+        )
+        ident = f"{name}-{columns[0].replace('/', '-')}"
+        legend = series if len(series) > 1 else []
+        found.append(
+            {"title": title, "legend": legend, "dashed": True, "note": note, "svg": Markup(lines(ident, points, label))}
+        )
+    return found
+
+
+def thinned(points):
+    """At most POINTS points: means of as many neighbours as it takes. points: [(x, y)] in order."""
+    size = math.ceil(len(points) / POINTS)
+    groups = [points[i : i + size] for i in range(0, len(points), size or 1)]
+    return [tuple(sum(values) / len(group) for values in zip(*group, strict=True)) for group in groups]
+
+
+def preflight_table(resolved):
+    """[(name, value)] of the numbers that preflight found for a step."""
+    found = [(title, f"{resolved[key]:,}") for key, title in NUMBERS.items() if key in resolved]
+    found += [(f"length {key}", f"{value:,}") for key, value in resolved.get("length", {}).items() if is_number(value)]
+    others = {
+        key: value for key, value in resolved.items() if key not in NUMBERS.keys() | RESOLVED and is_number(value)
+    }
+    return found + [(key.replace("_", " "), f"{value:,.6g}") for key, value in others.items()]
+
+
+def is_number(value):
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def max_length(step, resolved):
+    """The length in tokens at which a step cuts its rows; None where it does not."""
+    args = step.get("args") or {}
+    if step["method"] == "grpo":
+        return None
+    if "max_length" in args:
+        return args["max_length"]
+    return (resolved or {}).get("max_length") or trl_default(step["method"], "max_length")
+
+
+def seen(resolved, rows):
+    """{"rows_seen", "tokens_seen"} of a training, with repetitions, as its curve tells; None where it does not.
+
+    The last logged row may come some steps before the end, so that what it says is carried on to the last step.
+    """
+    last = rows[-1] if rows else {}
+    if not resolved or not last.get("step"):
+        return {"rows_seen": None, "tokens_seen": None}
+    rest = resolved["optimizer_steps"] / last["step"]
+    rows_seen = last["epoch"] * resolved["trained_rows"] * rest if "epoch" in last else None
+    tokens = last["num_tokens"] * rest if "num_tokens" in last else None
+    return {
+        "rows_seen": None if rows_seen is None else round(rows_seen),
+        "tokens_seen": None if tokens is None else round(tokens),
+    }

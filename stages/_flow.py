@@ -1,0 +1,118 @@
+"""The two drawings that are no charts: rows from raw to train and eval as a flow, and the graph of what is built from what.
+
+Geometry alone, in plain numbers; stages/page/ has what it looks like. The flow is a Sankey diagram of one step: the
+height of a band is its share of the rows, and each name has room however thin its band.
+Source: Schmidt, The Sankey diagram in energy and material flow management (2008).
+"""
+
+HEIGHT, BAR, LEFT, RIGHT, ROOM, GAP = 230, 12, 0, 138, 22, 4
+NODE_WIDTH, NODE_HEIGHT, COLUMN, ROW = 152, 46, 208, 62
+REASONS = 7
+
+
+def flow(train, held_out, reasons):
+    """{"bands": [{path, y, height, label_y, kind, name, count, share}], "height"} of one dataset.
+
+    reasons: [(check, count)], the most frequent first; those beyond REASONS are added up.
+    """
+    shown = reasons[:REASONS]
+    if len(reasons) > REASONS:
+        rest = reasons[REASONS - 1 :]
+        shown = [*reasons[: REASONS - 1], (f"{len(rest)} other reasons", sum(count for _, count in rest))]
+    parts = [("train", "train", train), ("eval", "eval", held_out), *(("reject", name, count) for name, count in shown)]
+    parts = [part for part in parts if part[2]]
+    total = sum(count for _, _, count in parts)
+    if not total:
+        return {"bands": [], "height": 0}
+    bands, source, target = [], 0.0, 0.0
+    for kind, name, count in parts:
+        thick = max(HEIGHT * count / total, 1.5)
+        room = max(thick, ROOM)
+        y = target + (room - thick) / 2
+        bands.append(
+            {
+                "path": band(LEFT + BAR, source, RIGHT, y, thick),
+                "y": round(y, 2), "height": round(thick, 2), "label_y": round(target + room / 2, 2),
+                "kind": kind, "name": name, "count": count, "share": count / total,
+            }
+        )  # fmt: skip
+        source += HEIGHT * count / total
+        target += room + GAP
+    return {"bands": bands, "height": round(max(target, HEIGHT + GAP), 2), "left_height": HEIGHT}
+
+
+def band(x1, y1, x2, y2, thick):
+    """The outline of a band that leaves at (x1, y1) and arrives at (x2, y2), as an SVG path."""
+    middle = (x1 + x2) / 2
+    y1, y2, low1, low2 = (round(value, 2) for value in (y1, y2, y1 + thick, y2 + thick))
+    return f"M{x1} {y1}C{middle} {y1} {middle} {y2} {x2} {y2}V{low2}C{middle} {low2} {middle} {low1} {x1} {low1}Z"
+
+
+def graph(datasets, steps):
+    """{"nodes": [{x, y, kind, name, note, href}], "edges": [{path, kind}], "width", "height"} of what is built from what.
+
+    datasets: {name: {raw, note}}; steps: {name: {from, dataset, note}}. Columns: raw data; datasets and the base model;
+    models by how many steps they are from it, each beside its dataset where that place is free.
+    """
+    places = placed(datasets, steps)
+    nodes = [
+        *({"kind": "raw", "name": raw, "note": "raw data", "href": of_raw(raw, datasets)} for kind, raw in places if kind == "raw"),
+        *({"kind": "dataset", "name": name, "note": item["note"], "href": f"#data-{name}"} for name, item in datasets.items()),
+        {"kind": "model", "name": "base", "note": "base model", "href": "#base"},
+        *({"kind": "model", "name": name, "note": step["note"], "href": f"#step-{name}"} for name, step in steps.items()),
+    ]  # fmt: skip
+    for node in nodes:
+        column, row = places[node["kind"], node["name"]]
+        node |= {"x": column * COLUMN, "y": round(row * ROW, 2)}
+    links = [("data", ("raw", item["raw"]), ("dataset", name)) for name, item in datasets.items()]
+    for name, step in steps.items():
+        links.append(("data", ("dataset", step["dataset"]), ("model", name)))
+        links.append(("model", ("model", step["from"]), ("model", name)))
+    columns, rows = (1 + max(place[axis] for place in places.values()) for axis in (0, 1))
+    return {
+        "nodes": nodes,
+        "edges": [edge(places[start], places[end], kind) for kind, start, end in links if start in places],
+        "node_width": NODE_WIDTH,
+        "node_height": NODE_HEIGHT,
+        "width": columns * COLUMN - (COLUMN - NODE_WIDTH),
+        "height": round(rows * ROW - (ROW - NODE_HEIGHT), 2),
+    }
+
+
+def placed(datasets, steps):
+    """{(kind, name): (column, row)} of every node."""
+    row_of = {name: row for row, name in enumerate(datasets)}
+    places = {}
+    for raw in dict.fromkeys(item["raw"] for item in datasets.values()):
+        rows = [row_of[name] for name, item in datasets.items() if item["raw"] == raw]
+        places["raw", raw] = (0, sum(rows) / len(rows))
+    places |= {("dataset", name): (1, row) for name, row in row_of.items()} | {("model", "base"): (1, len(datasets))}
+    taken = set()
+    for name, step in steps.items():
+        column, row = 1 + depth(name, steps), row_of.get(step["dataset"], 0)
+        while (column, row) in taken:
+            row += 1
+        taken.add((column, row))
+        places["model", name] = (column, row)
+    return places
+
+
+def depth(name, steps):
+    """How many steps a model is from the base model."""
+    chain = [name]  # params.yaml may name a step before the one that it starts from
+    while (parent := steps.get(chain[-1], {}).get("from")) in steps and parent not in chain:
+        chain.append(parent)
+    return len(chain)
+
+
+def of_raw(raw, datasets):
+    """The section of the first dataset that was made of some raw data."""
+    return next(f"#data-{name}" for name, item in datasets.items() if item["raw"] == raw)
+
+
+def edge(start, end, kind):
+    """A curve from the right of one node to the left of another."""
+    x1, y1 = start[0] * COLUMN + NODE_WIDTH, start[1] * ROW + NODE_HEIGHT / 2
+    x2, y2 = end[0] * COLUMN, end[1] * ROW + NODE_HEIGHT / 2
+    bend = min(60, (x2 - x1) / 2)
+    return {"kind": kind, "path": f"M{x1:g} {y1:g}C{x1 + bend:g} {y1:g} {x2 - bend:g} {y2:g} {x2:g} {y2:g}"}

@@ -1,0 +1,105 @@
+"""What the models said to the same prompts, side by side: the rows where they differ most, and some drawn by lot.
+
+scores/<model>.parquet, data/eval/<d>.parquet -> plain data for the page, bounded however many rows were scored
+
+    side_by_side("problems", "grpo", ["base", "sft"], {"exact_match": 1.0}, 40) ->
+        [{"prompt": [{"role": "user", "text": ...}], "reference": ..., "said": {"sft": {"text": ..., "score": 1.0}}, "spread": 1.0}]
+"""
+
+from pathlib import Path
+
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from stages._clips import clipped
+
+WIDTH = 700
+TURNS = 6
+LOT = 0.25  # of the rows shown, this share is drawn by lot, as the most different alone would mislead
+
+
+def side_by_side(dataset, kind, models, functions, limit):
+    """Rows of one dataset with what each model said; [] where its kind asks for no answer or nothing was scored."""
+    path = Path(f"data/eval/{dataset}.parquet")
+    said = {model: answers(model, dataset, kind, functions) for model in models}
+    said = {model: found for model, found in said.items() if found}
+    if kind not in ("sft", "grpo") or not said or not path.exists():
+        return []
+    shared = sorted(set.intersection(*(set(found) for found in said.values())))
+    chosen = most_different({row: [said[model][row] for model in said] for row in shared}, limit)
+    rows = pq.read_table(path, filters=[("id", "in", list(chosen))]).to_pylist() if chosen else []
+    by_id = {row["id"]: row for row in rows}
+    return [
+        question(by_id[row], kind)
+        | {
+            "dataset": dataset,
+            "by_lot": by_lot,
+            "spread": spread([said[model][row] for model in said]),
+            "said": {model: {**clipped(found[row][0], WIDTH), "score": found[row][1]} for model, found in said.items()},
+        }
+        for row, by_lot in chosen.items()
+        if row in by_id
+    ]
+
+
+def answers(model, dataset, kind, functions):
+    """{id: (text, score)} of what a model said to a dataset's eval rows; empty where it was not scored."""
+    path = Path(f"scores/{model}.parquet")
+    if not path.exists():
+        return {}
+    table = pq.read_table(path)
+    if "generation" not in table.column_names:
+        return {}
+    table = table.filter(pc.equal(table["dataset"], dataset))
+    weights = (
+        {"exact_match": 1.0} if kind == "sft" else {f"reward/{name}": weight for name, weight in functions.items()}
+    )
+    totals = [0.0] * len(table)
+    for column in weights.keys() & set(table.column_names):
+        for i, value in enumerate(table[column].to_pylist()):
+            totals[i] += weights[column] * (value or 0.0)
+    texts = (text or "" for text in table["generation"].to_pylist())
+    return dict(
+        zip(table["id"].to_pylist(), zip(texts, (round(total, 4) for total in totals), strict=True), strict=True)
+    )
+
+
+def spread(answers):
+    """How far apart the scores of one row are."""
+    scores = [score for _, score in answers]
+    return round(max(scores) - min(scores), 4) if scores else 0.0
+
+
+def most_different(rows, limit):
+    """{id: drawn by lot or not}: rows by how far apart their answers are, and a few by lot, the furthest apart first.
+
+    rows: {id: [(text, score) of base, of the first step, ...]}. An id is a hash, so that the order of ids is as good as a
+    lot, and stays. Trained models that differ come before a base model that differs from all of them.
+    """
+
+    def order(row):
+        answers = rows[row]
+        texts = len({text for text, _ in answers})
+        return -spread(answers), -spread(answers[1:]), -texts, row
+
+    drawn = sorted(rows)[: int(limit * LOT)]
+    chosen = sorted(set(rows) - set(drawn), key=order)[: limit - len(drawn)]
+    return {row: row in drawn for row in sorted([*chosen, *drawn], key=order)}
+
+
+def question(row, kind):
+    """{"prompt": turns, "more_turns": left out, "reference": text} of an eval row."""
+    turns, reference = (
+        (row["messages"][:-1], row["messages"][-1]["content"])
+        if kind == "sft"
+        else (row["prompt"], row["ground_truth"])
+    )
+    shown = [
+        {"role": turn["role"], **clipped(turn["content"] or turn["tool_calls"] or "", WIDTH)} for turn in turns[-TURNS:]
+    ]
+    return {
+        "id": row["id"],
+        "prompt": shown,
+        "more_turns": max(0, len(turns) - TURNS),
+        "reference": clipped(reference or "", WIDTH),
+    }

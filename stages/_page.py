@@ -1,0 +1,181 @@
+"""The report as one page: stages/page/ filled with what the build left, no request to anywhere, the same bytes every time.
+
+data/, preflight/, scores/, params -> report/index.html
+
+What is missing is said in its place: a page of half a build is still a page. Every text is escaped by jinja2; what is
+drawn stands in the page as SVG. The policy in its head lets nothing be loaded and runs the page's own script alone.
+"""
+
+import base64
+import hashlib
+import importlib.metadata
+import json
+from pathlib import Path
+
+import jinja2
+from markupsafe import Markup
+
+from stages import _curves as curves
+from stages._clips import visible
+from stages._flow import graph
+from stages._generations import side_by_side
+from stages._scoreboard import board
+from stages._sections import dataset_section, share, step_section
+
+PAGE = Path(__file__).parent / "page"
+ANSWERS = 60
+LIBRARIES = (
+    "torch",
+    "transformers",
+    "trl",
+    "peft",
+    "datasets",
+    "duckdb",
+    "pyarrow",
+    "vl-convert-python",
+    "jinja2",
+    "dvc",
+)
+
+
+def page(params):
+    """The text of report/index.html."""
+    scores = {model: read_json(f"scores/{model}.json") for model in ("base", *params["steps"])}
+    resolved = {name: read_json(f"preflight/{name}.json") for name in params["steps"]}
+    logged = {name: curves.read(f"scores/{name}.csv") for name in params["steps"]}
+    findings = read_json("preflight/_findings.json")
+    datasets = [dataset_section(name, params, resolved) for name in params["datasets"]]
+    steps = [step_section(name, params, resolved[name], logged[name], findings) for name in params["steps"]]
+    answers, answerable = all_answers(params)
+    style, script = ((PAGE / name).read_text(encoding="utf-8") for name in ("style.css", "page.js"))
+    return (
+        environment()
+        .get_template("index.html.j2")
+        .render(
+            policy=policy(style, script),
+            style=Markup(style),
+            script=Markup(script),
+            base=params["base"],
+            seed=params["seed"],
+            facts=facts(datasets, scores),
+            graph=graph(notes_of_datasets(datasets), notes_of_steps(params["steps"])),
+            datasets=datasets,
+            steps=steps,
+            answers=answers,
+            answerable=answerable,
+            answer_datasets=list(dict.fromkeys(row["dataset"] for row in answers)),
+            answer_models=list(dict.fromkeys(model for row in answers for model in row["said"])),
+            unscored=[model for model, found in scores.items() if found is None],
+            files=files(params["steps"]),
+            hashes=hashes(),
+            versions=versions(),
+            **board(scores, params["steps"], resolved, logged),
+        )
+    )
+
+
+def environment():
+    """jinja2 with everything escaped, and with an error for a name that is not there."""
+    made = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(PAGE),
+        autoescape=True,
+        finalize=visible,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    made.filters |= {"share": share, "ending": ending}
+    return made
+
+
+def policy(style, script):
+    """A content security policy that loads nothing, and takes this style and this script alone."""
+    hashed = [base64.b64encode(hashlib.sha256(text.encode()).digest()).decode() for text in (style, script)]
+    return (
+        f"default-src 'none'; img-src data:; style-src 'sha256-{hashed[0]}'; script-src 'sha256-{hashed[1]}'; "
+        "base-uri 'none'; form-action 'none'"
+    )
+
+
+def ending(text, width):
+    """The end of a text that is too long: of a path, the end says most."""
+    return text if len(text) <= width else "…" + text[1 - width :]
+
+
+def read_json(path):
+    return json.loads(Path(path).read_text(encoding="utf-8")) if Path(path).exists() else None
+
+
+# -- the sections -------------------------------------------------------------------------------------------------
+
+
+def facts(datasets, scores):
+    built = [item for item in datasets if not item["missing"]]
+    sums = {key: sum(item[key] for item in built) for key in ("records", "train", "eval", "rejected")}
+    names = {"records": "raw records", "train": "train rows", "eval": "eval rows", "rejected": "rejected"}
+    counts = [(names[key], f"{value:,}") for key, value in sums.items()]
+    return [*counts, ("models scored", f"{sum(found is not None for found in scores.values())} of {len(scores)}")]
+
+
+def notes_of_datasets(datasets):
+    return {
+        item["name"]: {
+            "raw": item["raw"],
+            "note": "not built yet" if item["missing"] else f"{item['train']:,} + {item['eval']:,} rows",
+        }
+        for item in datasets
+    }
+
+
+def notes_of_steps(steps):
+    return {name: {**step, "note": f"{step['method']} on {step['dataset']}"} for name, step in steps.items()}
+
+
+def all_answers(params):
+    """(rows with what each model said, the number of eval rows that ask for an answer)."""
+    functions = read_json("preflight/_rewards.json") or {}
+    models, held_out = ["base", *params["steps"]], read_json("data/eval.json") or {}
+    asking = {name: item for name, item in params["datasets"].items() if item["kind"] in ("sft", "grpo")}
+    rows = [
+        row
+        for name, dataset in asking.items()
+        for row in side_by_side(name, dataset["kind"], models, functions.get(name, {}), max(8, ANSWERS // len(asking)))
+    ]
+    rows.sort(key=lambda row: -row["spread"])
+    return rows, sum(held_out.get(name, {}).get("rows", 0) for name in asking)
+
+
+# -- lineage ------------------------------------------------------------------------------------------------------
+
+
+def files(steps):
+    """[{path, md5}] of the small files that this page is made of, each as dvc.lock has it."""
+    names = ["data/train.json", "data/eval.json", "scores/base.json"]
+    names += [f"{folder}/{name}.json" for name in steps for folder in ("preflight", "scores")]
+    return [
+        {"path": name, "md5": hashlib.md5(Path(name).read_bytes(), usedforsecurity=False).hexdigest()}
+        for name in names
+        if Path(name).exists()
+    ]
+
+
+def hashes():
+    sides = {side: read_json(f"data/{side}.json") or {} for side in ("train", "eval")}
+    names = list(dict.fromkeys(name for listed in sides.values() for name in listed))
+    return [
+        {"name": name, "side": side, "rows": listed[name]["rows"], "sha256": listed[name]["sha256"]}
+        for name in names
+        for side, listed in sides.items()
+        if name in listed
+    ]
+
+
+def versions():
+    found = []
+    for library in LIBRARIES:
+        try:
+            found.append((library, importlib.metadata.version(library)))
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found

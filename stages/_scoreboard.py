@@ -1,0 +1,141 @@
+"""All models on all eval sets: the tables of scores, and the comparison of steps.
+
+scores/<model>.json as dicts -> plain data for the page
+
+    score_of({"value": 0.399, "low": 0.36, "high": 0.435, "change": 0.399, "change_low": 0.36, "change_high": 0.435, "n": 664},
+             "exact_match") -> {"value": "0.399", ..., "change": "+0.399", "verdict": "better"}
+"""
+
+from stages import _curves as curves
+
+LOWER_IS_BETTER = {"loss", "perplexity", "word_perplexity", "byte_perplexity", "bits_per_byte"}
+OWN = {"sft": "exact_match", "dpo": "pair_accuracy", "orpo": "pair_accuracy", "kto": "auc", "grpo": "reward"}
+COMMON = ("reward", "exact_match", "pair_accuracy", "auc")  # the first that there is compares all steps
+PLOT_LEFT, PLOT_WIDTH = 5, 140
+
+
+def board(scores, steps, resolved, logged):
+    """{"scores", "scores_text", "headlines", "common", "compared"} for the page.
+
+    scores: {model: {dataset: {metric: item}} or None}. resolved: {step: preflight} and logged: {step: rows of its curve}.
+    """
+    known = {model: found for model, found in scores.items() if found}
+    datasets = list(dict.fromkeys(name for found in known.values() for name in found))
+    tables = [table(name, known) for name in datasets]
+    common = common_metric(tables)
+    return {
+        "scores": tables,
+        "scores_text": as_text(known, datasets),
+        "headlines": [line for name, step in steps.items() if (line := headline(name, step, known.get(name, {})))],
+        "common": common,
+        "compared": [
+            compared(name, step, known.get(name, {}), common, resolved.get(name), logged.get(name, []))
+            for name, step in steps.items()
+        ],
+    }
+
+
+def table(dataset, scores):
+    """{"name", "rows", "metrics": [{"name", "lower", "rows": [{model, score, x, low_x, high_x}]}]} of one dataset."""
+    models = {model: found[dataset] for model, found in scores.items() if dataset in found}
+    metrics = list(dict.fromkeys(metric for found in models.values() for metric in found))
+    found = []
+    for metric in metrics:
+        items = {model: measured[metric] for model, measured in models.items() if metric in measured}
+        rows = [
+            {"model": model, "score": score_of(item, metric)} | place(item, items.values())
+            for model, item in items.items()
+        ]
+        found.append({"name": metric, "lower": lower_is_better(metric), "rows": rows})
+    sizes = [item.get("n") or 0 for measured in models.values() for item in measured.values()]
+    return {"name": dataset, "rows": max(sizes, default=0), "metrics": found}
+
+
+def score_of(item, metric):
+    """A score as text; `verdict` is `better` or `worse` only where the interval of the change excludes zero."""
+    found = {key: shown(item.get(key)) for key in ("value", "low", "high")}
+    change, low, high = (item.get(key) for key in ("change", "change_low", "change_high"))
+    found |= {"change": None if change is None else f"{change:+.3f}", "verdict": None}
+    found |= {"change_low": signed(low), "change_high": signed(high)}
+    if change is not None and low is not None and high is not None and (low > 0 or high < 0):
+        found["verdict"] = "better" if (change > 0) != lower_is_better(metric) else "worse"
+    return found
+
+
+def lower_is_better(metric):
+    return metric.split(",")[0] in LOWER_IS_BETTER
+
+
+def shown(value):
+    return "–" if value is None else f"{value:.3f}"
+
+
+def signed(value):
+    return "–" if value is None else f"{value:+.3f}"
+
+
+def place(item, items):
+    """Where a value and its interval stand on the scale that all models of a metric share."""
+    ends = [item.get(key) for item in items for key in ("low", "high", "value")]
+    ends = [end for end in ends if end is not None]
+    low, high = min(ends, default=0), max(ends, default=1)
+    if low >= 0 and high <= 1:  # a share: the whole scale says more than a part of it
+        low, high = 0, 1
+
+    def x(key):
+        value = item.get(key)
+        value = item.get("value") if value is None else value
+        return None if value is None else round(PLOT_LEFT + PLOT_WIDTH * (value - low) / ((high - low) or 1), 1)
+
+    return {"x": x("value"), "low_x": x("low"), "high_x": x("high")}
+
+
+def as_text(scores, datasets):
+    """All scores as lines of cells between tabs."""
+    keys = ["value", "low", "high", "n", "change", "change_low", "change_high"]
+    rows = [
+        [dataset, metric, model, *("" if item.get(key) is None else str(item[key]) for key in keys)]
+        for dataset in datasets
+        for model, found in scores.items()
+        for metric, item in found.get(dataset, {}).items()
+    ]
+    rows.sort(key=lambda row: (datasets.index(row[0]), row[1]))
+    return "\n".join("\t".join(row) for row in [["dataset", "metric", "model", *keys], *rows])
+
+
+# -- steps compared -----------------------------------------------------------------------------------------------
+
+
+def headline(name, step, measured):
+    """What a step did to its method's own metric on its own dataset, or None where that was not scored."""
+    metric = OWN.get(step["method"])
+    item = measured.get(step["dataset"], {}).get(metric)
+    if not item:
+        return None
+    kept = {key: step[key] for key in ("method", "dataset", "from")}
+    return {"step": name, "metric": metric, "score": score_of(item, metric), **kept}
+
+
+def common_metric(tables):
+    """{"dataset", "metric"} that all models share: the one that is nearest to what people want of a model."""
+    for metric in COMMON:
+        for found in tables:
+            if any(item["name"] == metric for item in found["metrics"]):
+                return {"dataset": found["name"], "metric": metric}
+    return None
+
+
+def compared(name, step, measured, common, resolved, logged):
+    line = headline(name, step, measured)
+    shared = measured.get(common["dataset"], {}).get(common["metric"]) if common else None
+    return {
+        "step": name,
+        "method": step["method"],
+        "from": step["from"],
+        "rows": (resolved or {}).get("trained_rows"),
+        "optimizer_steps": (resolved or {}).get("optimizer_steps"),
+        **curves.seen(resolved, logged),
+        "own": line["score"] if line else None,
+        "own_metric": OWN.get(step["method"]),
+        "common": score_of(shared, common["metric"]) if shared else None,
+    }

@@ -1,0 +1,147 @@
+"""What the page says of a dataset and of a step, as plain data with its drawings; stages/page/ has the words around it."""
+
+from pathlib import Path
+
+from markupsafe import Markup
+
+from stages import _curves as curves
+from stages._charts import histogram
+from stages._flow import flow
+from stages._summaries import summary
+from validators._cautions import cautions_of
+
+
+def share(value):
+    """A share as a percentage in which what is not nothing is not 0."""
+    return f"{value:.1%}" if value >= 0.001 or value == 0 else "<0.1%"
+
+
+def dataset_section(name, params, resolved):
+    """A dataset's summary with its drawings and remarks. resolved: {step: its preflight, or None}."""
+    item = summary(name, params["datasets"][name])
+    if item["missing"]:
+        return item
+    item["total"] = item["train"] + item["eval"] + item["rejected"]
+    reasons = [(reason["check"], reason["count"]) for reason in item["reasons"]]
+    item["flow"] = flow(item["train"], item["eval"], reasons)
+    bands = ", ".join(f"{band['name']} {band['count']:,}" for band in item["flow"]["bands"])
+    item["flow_label"] = f"{item['records']:,} raw records of {item['name']}: {bands}"
+    cut, limits = cut_of(item, params["steps"], resolved)
+    item["charts"], item["remarks"] = dataset_charts(item, cut), [*limits, *remarks(item)]
+    return item
+
+
+def cut_of(item, steps, resolved):
+    """(the place of the first max_length on the axis of characters, what is said of each step's limit)."""
+    places, lines = [], []
+    for name, step in steps.items():
+        found = resolved[name] if step["dataset"] == item["name"] else None
+        length = (found or {}).get("length")
+        limit = curves.max_length(step, found)
+        if not length or not limit:
+            continue
+        rate = length["p50"] / max(item["lengths"]["p50"], 1) if item["lengths"] else 0
+        places += [limit / rate] if rate else []
+        over = "no row is longer" if length["max"] <= limit else f"the longest row has {length['max']:,}"
+        lines.append(
+            f"{name} cuts at max_length {limit:,} tokens: {over}; the median is {length['p50']:,}, the 95th percentile "
+            f"{length['p95']:,} tokens"
+        )
+    return min(places, default=None), lines
+
+
+def dataset_charts(item, cut):
+    charts, found = [], item["lengths"]
+    if found:
+        bins = [entry | {"series": "rows"} for entry in found["bins"]]
+        end = bins[-1]["high"]
+        label = (
+            f"Lengths of {item['name']}'s train rows in characters: median {found['p50']:,}, 95th percentile "
+            f"{found['p95']:,}, longest {found['max']:,}"
+        )
+        note = f"median {found['p50']:,}, p95 {found['p95']:,}, max {found['max']:,} characters"
+        if found["open"]:
+            note += f"; the last bar has all from {bins[-1]['low']:,}"
+        if cut is not None:
+            note += "; dashed: max_length, roughly" if cut <= end else "; max_length is beyond the axis"
+        drawn = histogram(f"{item['name']}-lengths", bins, label, cut if cut is not None and cut <= end else None)
+        charts.append({"title": "Row lengths in train", "legend": [], "note": note, "svg": Markup(drawn)})
+    if len(item["answers"]) == 2:
+        bins = [
+            entry | {"series": name}
+            for name, entry in ((name, entry) for name, lengths in item["answers"] for entry in closed(lengths["bins"]))
+        ]
+        medians = ", ".join(f"{name} {lengths['p50']:,}" for name, lengths in item["answers"])
+        label = f"Lengths of answers in {item['name']}: medians {medians} characters"
+        charts.append(
+            {
+                "title": "Answer lengths",
+                "legend": [name for name, _ in item["answers"]],
+                "dashed": False,
+                "note": f"medians: {medians} characters",
+                "svg": Markup(histogram(f"{item['name']}-answers", bins, label)),
+            }
+        )
+    return charts
+
+
+def closed(bins):
+    """Bins with an empty one behind them, where a line of steps comes down."""
+    return [*bins, {"low": bins[-1]["high"], "high": bins[-1]["high"], "count": 0}]
+
+
+def remarks(item):
+    """What is to be known of a dataset as a whole, in sentences."""
+    found = []
+    twice = {
+        reason["check"]: reason["count"]
+        for reason in item["reasons"]
+        if reason["check"].startswith(("curate.duplicate", "curate.near_duplicate"))
+    }
+    if twice:
+        found.append("duplicates taken out: " + ", ".join(f"{count:,} by {check}" for check, count in twice.items()))
+    if repeated := item["train"] - item["prompts"]:
+        found.append(f"{repeated:,} train rows repeat the prompt of another")
+    for side, counts in item.get("classes", {}).items():
+        rows = counts["true"] + counts["false"]
+        found.append(
+            f"class balance of {side}: {counts['true']:,} true ({share(counts['true'] / (rows or 1))}), {counts['false']:,} false"
+        )
+    if bias := item.get("bias"):
+        pairs = sum(bias.values()) or 1
+        found.append(
+            f"length bias: chosen is longer in {share(bias['longer'] / pairs)} of the pairs, shorter in "
+            f"{share(bias['shorter'] / pairs)}, as long in {share(bias['equal'] / pairs)}"
+        )
+    return found
+
+
+def step_section(name, params, resolved, logged, findings):
+    """A step with its curves, what preflight found, and what was waived. findings: of all steps, None where not written."""
+    step = params["steps"][name]
+    return {
+        "name": name,
+        "method": step["method"],
+        "from": step["from"],
+        "dataset": step["dataset"],
+        "settings": settings(step),
+        "trained": Path(f"scores/{name}.csv").exists(),
+        "charts": curves.charts(name, logged),
+        "preflight": curves.preflight_table(resolved) if resolved else None,
+        "findings": None if findings is None else [shown_finding(item) for item in findings.get(name, [])],
+        "cautions": cautions_of(name, step, params["steps"]),
+    }
+
+
+def settings(step):
+    found = [*(step.get("args") or {}).items(), *(step.get("lora") or {}).items()]
+    return found + ([("rewards", ", ".join(step["rewards"]))] if step.get("rewards") else [])
+
+
+def shown_finding(item):
+    numbers = {key: "" if item.get(key) is None else format_number(item[key]) for key in ("value", "limit")}
+    return {"check": item["check"], "level": item["level"], "message": item.get("message", ""), **numbers}
+
+
+def format_number(value):
+    return f"{value:,}" if isinstance(value, int) else f"{value:.4g}" if isinstance(value, float) else str(value)

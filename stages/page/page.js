@@ -1,0 +1,87 @@
+// Everything on the page is there without this script: it adds the choice of a theme, copying, and the filters.
+"use strict";
+const one = (selector) => document.querySelector(selector);
+const all = (selector, from = document) => [...from.querySelectorAll(selector)];
+const store = {
+  get(key) { try { return localStorage.getItem(key); } catch { return null; } },
+  set(key, value) { try { localStorage.setItem(key, value); } catch { /* a browser may forbid it */ } },
+};
+
+// -- theme: as the system has it, light, dark --
+const THEMES = ["auto", "light", "dark"];
+function setTheme(theme) {
+  if (theme === "auto") delete document.documentElement.dataset.theme;
+  else document.documentElement.dataset.theme = theme;
+  one("#theme").textContent = `Theme: ${theme}`;
+  store.set("tilth-theme", theme);
+}
+const saved = store.get("tilth-theme");
+setTheme(THEMES.includes(saved) ? saved : "auto");
+one("#theme").hidden = false;
+one("#theme").addEventListener("click", () => {
+  const now = document.documentElement.dataset.theme || "auto";
+  setTheme(THEMES[(THEMES.indexOf(now) + 1) % THEMES.length]);
+});
+
+// -- the table of scores, to copy --
+const copy = one("#copy");
+if (copy) {
+  copy.hidden = false;
+  copy.addEventListener("click", async () => {
+    const text = one("#scores-text");
+    try {
+      await navigator.clipboard.writeText(text.value);
+      copy.textContent = "Copied";
+    } catch {
+      text.closest("details").open = true;
+      text.select();
+      copy.textContent = "Selected: press Ctrl+C";
+    }
+  });
+}
+
+// -- filters of what the models say --
+const filters = one(".filters");
+if (filters) {
+  const rows = all(".row").map((element) => ({
+    element,
+    dataset: element.dataset.dataset,
+    text: element.textContent.toLowerCase(),
+    said: new Map(all(".answer", element).map((answer) => [answer.dataset.model, {
+      element: answer, score: Number(answer.dataset.score), text: answer.querySelector(".said").textContent,
+    }])),
+  }));
+  const [dataset, first, second, differ, search] = ["dataset", "first", "second", "differ", "search"].map((id) => one(`#filter-${id}`));
+  const pair = (row) => [first, second].map((select) => row.said.get(select.value)).filter(Boolean);
+  const apart = (row) => {
+    const chosen = pair(row);
+    if (chosen.length < 2) {
+      const scores = [...row.said.values()].map((answer) => answer.score);
+      return Math.max(...scores) - Math.min(...scores);
+    }
+    return Math.abs(chosen[0].score - chosen[1].score) + (chosen[0].text === chosen[1].text ? 0 : 1e-6);
+  };
+  const differs = (row) => {
+    const texts = (pair(row).length === 2 ? pair(row) : [...row.said.values()]).map((answer) => answer.text);
+    return new Set(texts).size > 1;
+  };
+  const apply = () => {
+    const words = search.value.trim().toLowerCase();
+    let shown = 0;
+    for (const row of rows) {
+      const fits = (!dataset.value || row.dataset === dataset.value) && (!differ.checked || differs(row)) && row.text.includes(words);
+      row.element.hidden = !fits;
+      shown += fits;
+      for (const [model, answer] of row.said) answer.element.hidden = Boolean(first.value || second.value) && ![first.value, second.value].includes(model);
+    }
+    const list = one("#answers-list");
+    for (const row of [...rows].sort((a, b) => apart(b) - apart(a))) list.append(row.element);
+    one("#filter-count").value = `${shown} of ${rows.length} rows`;
+  };
+  filters.hidden = false;
+  filters.addEventListener("input", apply);
+  apply();
+}
+
+// what is folded on the screen is open on paper
+addEventListener("beforeprint", () => all("details").forEach((element) => { element.open = true; }));

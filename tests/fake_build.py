@@ -1,0 +1,156 @@
+"""What a build of one SFT and one GRPO step would leave, without building it: small, and full of awkward text."""
+
+import json
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from ruamel.yaml import YAML
+
+from stages._tables import REJECTS, row_schema, to_table
+
+SCRIPT = "<script>document.title = 'owned'; fetch('https://example.org/')</script><img src=x onerror=\"document.title='owned'\">"
+HEBREW, ARABIC, EMOJI = "שלום עולם", "مرحبا بالعالم", "👩🏽‍🚀🏳️‍🌈"
+LONG = "x" * 100_000
+CONTROL = "bell\x07 null\x00 \u202eturned"
+QUESTIONS = ["What is 1 + 1?", SCRIPT, HEBREW, ARABIC, EMOJI, LONG, CONTROL, "an ordinary question"]
+PARAMS = {
+    "seed": 7,
+    "launch": "python",
+    "eval_fraction": 0.5,
+    "base": {"model": "tiny", "revision": None, "backend": "auto"},
+    "datasets": {
+        "chat": {"kind": "sft", "raw": "data/raw/chat"},
+        "pairs": {"kind": "preference", "raw": "data/raw/pairs"},
+        "feedback": {"kind": "kto", "raw": "data/raw/feedback"},
+        "problems": {"kind": "grpo", "raw": "data/raw/problems"},
+    },
+    "steps": {
+        "sft": {"method": "sft", "from": "base", "dataset": "chat", "args": {"learning_rate": 0.003}, "waive": {"learning_rate": SCRIPT}},
+        "align": {"method": "grpo", "from": "sft", "dataset": "problems", "rewards": ["exact_match"], "args": {"max_completion_length": 256}},
+    },
+}  # fmt: skip
+
+
+def user(text):
+    return [{"role": "user", "content": text}]
+
+
+def assistant(text):
+    return [{"role": "assistant", "content": text}]
+
+
+def rows_of(kind, side):
+    made = []
+    for number, text in enumerate(QUESTIONS):
+        origin = {"id": f"{side}{number}", "source": f"data/raw/{kind}/<b>{number % 2}</b>.jsonl", "line": number + 1}
+        made.append(
+            origin
+            | {
+                "sft": {"messages": user(text) + assistant(text[::-1]), "tools": None},
+                "preference": {"prompt": user(text), "chosen": assistant("yes"), "rejected": assistant("no, " + text)},
+                "kto": {"prompt": user(text), "completion": assistant("yes"), "label": number % 2 == 0},
+                "grpo": {"prompt": user(text), "ground_truth": "2", "extra": "{}"},
+            }[kind]
+        )
+    return made
+
+
+def write(path, table):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pq.write_table(table, path)
+
+
+def dump(path, data):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(data, indent=2) + "\n", encoding="utf-8")
+
+
+def fake_build(folder):
+    """Write all that the report reads into `folder`; returns it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with open(folder / "params.yaml", "w", encoding="utf-8") as file:
+        YAML(typ="safe", pure=True).dump(PARAMS, file)
+    for name, dataset in PARAMS["datasets"].items():
+        for side in ("train", "eval"):
+            write(
+                folder / f"data/{side}/{name}.parquet",
+                to_table(rows_of(dataset["kind"], side), row_schema(dataset["kind"])),
+            )
+        refused = [
+            {
+                "id": None, "source": f"data/raw/{name}/<i>bad</i>.jsonl", "line": number, "stage": "ingest",
+                "check": f"ingest.check_{number % 9}", "detail": SCRIPT, "raw": QUESTIONS[number % len(QUESTIONS)],
+            }
+            for number in range(40)
+        ]  # fmt: skip
+        write(folder / f"data/rejected/{name}.parquet", to_table(refused, REJECTS))
+    for side in ("train", "eval"):
+        kinds = {
+            name: {"kind": item["kind"], "rows": 8, "sha256": "5" * 64} for name, item in PARAMS["datasets"].items()
+        }
+        dump(folder / f"data/{side}.json", kinds)
+    for name, step in PARAMS["steps"].items():
+        kept = {key: step[key] for key in ("method", "from", "dataset", "args")}
+        counts = {
+            "rows": 8,
+            "trained_rows": 8,
+            "tokens": 400,
+            "learned_tokens": 90,
+            "optimizer_steps": 20,
+            "lora": None,
+        }
+        dump(
+            folder / f"preflight/{name}.json",
+            {"step": name} | kept | counts | {"length": {"p50": 9, "p95": 30, "max": 2000}},
+        )
+        curve = ["step,epoch,loss,grad_norm,learning_rate,reward,num_tokens"]
+        curve += [
+            f"{at},{at / 20},{4 / at},{1.5 if at < 20 else 'nan'},{1e-5 * at},{at / 20},{at * 50}"
+            for at in (5, 10, 15, 20)
+        ]
+        (folder / "scores").mkdir(exist_ok=True)
+        (folder / f"scores/{name}.csv").write_text("\n".join(curve) + "\n", encoding="utf-8")
+    finding = {
+        "check": "preflight.truncated_share",
+        "value": 0.25,
+        "limit": 0.05,
+        "level": "warning",
+        "message": SCRIPT,
+    }
+    dump(folder / "preflight/_findings.json", {"sft": [finding], "align": []})
+    dump(folder / "preflight/_rewards.json", {"problems": {"exact_match": 1.0}})
+    for number, model in enumerate(("base", *PARAMS["steps"])):
+        write_scores(folder, model, number)
+    return folder
+
+
+def write_scores(folder, model, number):
+    def item(value, change=None, low=None, high=None):
+        return {
+            "value": value,
+            "low": value - 0.05,
+            "high": value + 0.05,
+            "n": 8,
+            "change": change,
+            "change_low": low,
+            "change_high": high,
+        }
+
+    better, unclear = ((0.2, 0.1, 0.3), (0.05, -0.1, 0.2)) if number else ((), ())
+    found = {
+        "chat": {"loss": item(2.0 - number, *better), "exact_match": item(0.1 + number / 5, *better)},
+        "problems": {"reward": item(0.3 + number / 10, *unclear)},
+    }
+    dump(folder / f"scores/{model}.json", found)
+    tables = []
+    for name, score in (("chat", "exact_match"), ("problems", "reward/exact_match")):
+        said = [f"{model} says {text}" for text in QUESTIONS]
+        right = [float(at < number * 3) for at in range(len(QUESTIONS))]
+        columns = {
+            "dataset": [name] * len(said),
+            "id": [f"eval{at}" for at in range(len(said))],
+            "generation": said,
+            score: right,
+        }
+        tables.append(pa.table(columns))
+    write(folder / f"scores/{model}.parquet", pa.concat_tables(tables, promote_options="default"))

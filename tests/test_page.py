@@ -1,0 +1,331 @@
+"""The page: what it says, that nothing of the data is markup in it, and, in a real browser, that it works and calls nobody."""
+
+import hashlib
+import itertools
+import re
+import shutil
+from pathlib import Path
+
+import fake_build
+import pytest
+from fake_build import EMOJI, HEBREW
+
+from stages import _page, report
+from stages._params import read_params
+
+ROOT = Path(__file__).parents[1]
+STYLE = (ROOT / "stages/page/style.css").read_text(encoding="utf-8")
+BROWSER = next(
+    (path for name in ("chromium", "chromium-browser", "google-chrome") if (path := shutil.which(name))), None
+)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A build with awkward text in it, and its page."""
+    made = fake_build.fake_build(tmp_path_factory.mktemp("fake") / "build")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(made)
+        report.main()
+    return made
+
+
+@pytest.fixture(scope="module")
+def html(folder):
+    return (folder / "report/index.html").read_text(encoding="utf-8")
+
+
+# -- bytes --------------------------------------------------------------------------------------------------------
+
+
+def test_the_same_build_gives_the_same_bytes(folder, html, monkeypatch):
+    monkeypatch.chdir(folder)
+    assert _page.page(read_params()) == html
+
+
+def test_no_path_of_this_machine_is_in_the_page(folder, html):
+    assert str(folder) not in html and str(ROOT) not in html
+
+
+def test_no_two_elements_have_one_id_and_every_reference_leads_to_one(html):
+    ids = re.findall(r'\sid="([^"]+)"', html)
+    assert len(ids) == len(set(ids))
+    references = re.findall(r'href="#([^"]+)"', html) + re.findall(r"url\(#([^)]+)\)", html)
+    references += [name for found in re.findall(r'aria-labelledby="([^"]+)"', html) for name in found.split()]
+    assert len(references) > 20
+    assert set(references) <= set(ids)
+
+
+def test_headings_go_down_one_level_at_a_time(html):
+    levels = [int(level) for level in re.findall(r"<h([1-6])", html)]
+    assert levels[0] == 1 and levels.count(1) == 1
+    assert all(later - earlier <= 1 for earlier, later in itertools.pairwise(levels))
+
+
+def test_every_table_has_a_caption_and_every_drawing_a_name_or_is_hidden(html):
+    assert html.count("<table>") == html.count("<caption>") > 5
+    for drawing in re.findall(r"<svg[^>]*>", html):
+        assert 'aria-label="' in drawing or 'aria-hidden="true"' in drawing, drawing
+
+
+def test_the_policy_takes_this_style_and_this_script_alone(html):
+    policy = re.search(r'Content-Security-Policy" content="([^"]+)"', html)[1].replace("&#39;", "'")
+    assert policy.startswith("default-src 'none'") and "unsafe" not in policy
+    style, script = re.search(r"<style>(.*?)</style>", html, re.S)[1], re.findall(r"<script>(.*?)</script>", html, re.S)
+    assert len(script) == 1
+    assert _page.policy(style, script[0]) == policy
+    assert not re.search(r'\sstyle="|\son\w+="', html.replace("&#34;", ""))
+
+
+# -- text from data and models --------------------------------------------------------------------------------------
+
+
+def test_markup_in_the_data_is_text_on_the_page(html):
+    assert "<script>document" not in html and "<img" not in html and "<b>0</b>" not in html
+    assert html.count("&lt;script&gt;document.title") > 5  # in rejects, a finding, a waiver, questions and answers
+
+
+def test_any_script_is_shown_in_its_direction(html):
+    for text in (HEBREW, EMOJI):
+        assert re.search(rf'<dd class="said" dir="auto">{text}</dd>', html)
+
+
+def test_a_very_long_row_is_cut_with_a_mark(html):
+    assert "x" * 700 + "<mark> … cut: 99,300 more characters</mark>" in html
+    assert "x" * 701 not in html
+
+
+def test_what_cannot_be_seen_is_made_visible(html):
+    assert "bell␇ null␀ ‹U+202E›turned" in html
+    assert "\x07" not in html and "\x00" not in html and "\u202e" not in html
+
+
+# -- what it says ---------------------------------------------------------------------------------------------------
+
+
+def test_the_page_names_every_reason_and_shows_samples_of_it(html):
+    for number in range(9):
+        assert f"<code>ingest.check_{number}</code>" in html
+    assert "data/raw/chat/&lt;i&gt;bad&lt;/i&gt;.jsonl:0" in html
+
+
+def test_changes_are_marked_only_where_the_interval_excludes_zero(html):
+    scores = html.split('<h2 id="scores">')[1].split('<h2 id="methods">')[0]
+    chat, problems = scores.split('<h3 id="scores-problems">')
+    assert (
+        chat.count("▼ worse</span></td>") == 2 and chat.count("▲ better</span></td>") == 2
+    )  # loss rises, exact_match too
+    assert "+0.050" in problems and "▲" not in problems and "▼" not in problems
+
+
+def test_findings_and_waivers_of_preflight_stand_at_their_step(html):
+    step = html.split('<h3 id="step-sft">')[1].split('<h3 id="step-align">')[0]
+    assert "preflight.truncated_share" in step and '<span class="badge warning">warning</span>' in step
+    assert '<span class="badge waived">waived</span>' in step
+
+
+def test_the_lineage_has_the_md5_that_dvc_lock_has(folder, html):
+    for path in ("data/train.json", "scores/align.json", "preflight/sft.json"):
+        assert hashlib.md5((folder / path).read_bytes()).hexdigest() in html
+
+
+@pytest.mark.parametrize(
+    "gone, said",
+    [
+        ("scores/align.csv", "There is no training curve, scores/align.csv"),
+        ("scores/align.json", "There are no scores of align."),
+        ("scores/align.parquet", "What the models say"),
+        ("preflight/align.json", "There is no preflight/align.json."),
+        ("preflight/_findings.json", "preflight/_findings.json is not there"),
+        ("data/train/pairs.parquet", "Not built yet: data/train/pairs.parquet is not there."),
+        ("data/eval/problems.parquet", "Not built yet: data/eval/problems.parquet is not there."),
+        ("data/eval.json", "What was built"),
+    ],
+)
+def test_what_is_not_built_yet_is_said_in_its_place(folder, tmp_path, monkeypatch, gone, said):
+    copy = shutil.copytree(folder, tmp_path / "copy")
+    (copy / gone).unlink()
+    monkeypatch.chdir(copy)
+    report.main()
+    assert said in (copy / "report/index.html").read_text(encoding="utf-8")
+
+
+def test_a_training_too_short_for_its_log_is_not_called_untrained(folder, tmp_path, monkeypatch):
+    copy = shutil.copytree(folder, tmp_path / "copy")
+    (copy / "scores/align.csv").write_text("step,epoch,loss\n")
+    monkeypatch.chdir(copy)
+    report.main()
+    html = (copy / "report/index.html").read_text(encoding="utf-8")
+    assert "Nothing was logged" in html and "There is no training curve" not in html
+
+
+def test_a_page_of_nothing_says_what_to_run(tmp_path, monkeypatch):
+    shutil.copyfile(ROOT / "params.yaml", tmp_path / "params.yaml")
+    monkeypatch.chdir(tmp_path)
+    report.main()
+    html = (tmp_path / "report/index.html").read_text(encoding="utf-8")
+    for command in ("dvc repro curate@chat", "dvc repro train@sft", "dvc repro evaluate_base", "dvc repro preflight"):
+        assert f"<code>{command}</code>" in html
+
+
+# -- colours --------------------------------------------------------------------------------------------------------
+
+
+def luminance(colour):
+    shares = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+    linear = [share / 12.92 if share <= 0.04045 else ((share + 0.055) / 1.055) ** 2.4 for share in shares]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+
+def contrast(one, other):
+    """Source: WCAG 2.2, contrast ratio."""
+    low, high = sorted((luminance(one), luminance(other)))
+    return (high + 0.05) / (low + 0.05)
+
+
+@pytest.mark.parametrize("theme", [0, 1], ids=["light", "dark"])
+def test_text_has_the_contrast_of_aa_on_every_ground(theme):
+    colours = {name: pair[theme] for name, *pair in re.findall(r"--([\w-]+): light-dark\((#\w+), (#\w+)\)", STYLE)}
+    assert len(colours) == 13
+    for text in ("ink", "quiet", "first", "second", "third", "cut"):
+        for ground in ("paper", "card", "soft"):
+            assert contrast(colours[text], colours[ground]) >= 4.5, (text, ground)
+
+
+def test_every_colour_of_a_chart_has_its_variable():
+    from stages import _charts
+
+    for colour in (_charts.INK, _charts.GRID, _charts.FIRST, _charts.SECOND, _charts.CUT):
+        assert f'="{colour}"]' in STYLE
+
+
+# -- in a browser ---------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def chromium():
+    if BROWSER is None:
+        pytest.skip("no chromium here: apt-get install chromium")
+    playwright = pytest.importorskip("playwright.sync_api")
+    with playwright.sync_playwright() as play:
+        browser = play.chromium.launch(executable_path=BROWSER, args=["--no-sandbox"])
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def opened(chromium, folder):
+    """Opens the page from disk; `heard` collects what the console says and every request."""
+    contexts = []
+
+    def opened(**options):
+        context = chromium.new_context(**{"viewport": {"width": 1280, "height": 900}} | options)
+        contexts.append(context)
+        tab = context.new_page()
+        tab.heard = []
+        tab.on("console", lambda message: tab.heard.append(message.text))
+        tab.on("pageerror", lambda error: tab.heard.append(str(error)))
+        tab.on("request", lambda request: tab.heard.append(request.url))
+        tab.goto((folder / "report/index.html").as_uri())
+        return tab
+
+    yield opened
+    for context in contexts:
+        context.close()
+
+
+@pytest.mark.parametrize("width", [390, 1280])
+def test_nothing_is_requested_and_the_console_is_silent(opened, folder, width):
+    tab = opened(viewport={"width": width, "height": 900})
+    tab.wait_for_timeout(200)
+    assert tab.heard == [(folder / "report/index.html").as_uri()]
+    assert tab.title() == "Tilth report: 2 models of 4 datasets"  # no script of the data has run
+    assert tab.evaluate("document.documentElement.scrollWidth") == width
+    assert "<script>document.title" in tab.inner_text("#answers-list")
+    assert tab.locator("main script, main img").count() == 0
+
+
+def test_no_request_could_leave_the_page(opened):
+    tab = opened()
+    said = tab.evaluate("fetch('https://example.org/').then(() => 'sent', () => 'refused')")
+    assert said == "refused"
+    assert any("Content Security Policy" in line for line in tab.heard)
+
+
+def test_the_filters_show_what_they_say(opened):
+    tab = opened()
+    shown = tab.locator(".row:visible")
+    everything = shown.count()
+    tab.select_option("#filter-dataset", "problems")
+    assert 0 < shown.count() < everything
+    assert {row.get_attribute("data-dataset") for row in shown.all()} == {"problems"}
+    tab.fill("#filter-search", HEBREW)
+    assert shown.count() == 1 and tab.inner_text("#filter-count") == f"1 of {everything} rows"
+    tab.fill("#filter-search", "")
+    tab.select_option("#filter-first", "base")
+    tab.select_option("#filter-second", "align")
+    assert set(tab.locator(".answer:visible").evaluate_all("all => all.map(each => each.dataset.model)")) == {
+        "base",
+        "align",
+    }
+
+
+def test_the_rows_where_two_models_differ_most_come_first(opened):
+    tab = opened()
+    tab.select_option("#filter-first", "sft")
+    tab.select_option("#filter-second", "align")
+    apart = tab.locator(".row:visible").evaluate_all(
+        "rows => rows.map(row => Math.abs(...['sft', 'align'].map(model => Number(row.querySelector(`[data-model=${model}]`).dataset.score)).reduce((a, b) => [a - b])))"
+    )
+    assert apart == sorted(apart, reverse=True) and apart[0] == 1
+
+
+def test_the_theme_is_the_systems_until_it_is_chosen_and_then_stays(opened):
+    def ground(tab):
+        return tab.evaluate("getComputedStyle(document.body).backgroundColor")
+
+    assert ground(opened(color_scheme="light")) == "rgb(251, 250, 246)"
+    tab = opened(color_scheme="dark")
+    assert ground(tab) == "rgb(21, 25, 22)"
+    tab.click("#theme")
+    assert ground(tab) == "rgb(251, 250, 246)" and tab.inner_text("#theme") == "Theme: light"
+    tab.reload()
+    assert ground(tab) == "rgb(251, 250, 246)"
+    drawn = "getComputedStyle(document.querySelector('.chart path[stroke]')).stroke"
+    light = tab.evaluate(drawn)
+    tab.click("#theme")
+    assert tab.inner_text("#theme") == "Theme: dark" and tab.evaluate(drawn) != light
+
+
+def test_all_scores_can_be_copied(opened):
+    tab = opened(permissions=["clipboard-read", "clipboard-write"])
+    tab.click("#copy")
+    tab.wait_for_function("document.querySelector('#copy').textContent === 'Copied'")
+    copied = tab.evaluate("navigator.clipboard.readText()")
+    assert copied.splitlines()[0].split("\t")[:4] == ["dataset", "metric", "model", "value"]
+    assert "problems\treward\talign\t0.5" in copied
+
+
+def test_the_keyboard_reaches_the_content_and_every_control(opened):
+    tab = opened()
+    tab.keyboard.press("Tab")
+    assert tab.evaluate("document.activeElement.className") == "skip"
+    tab.keyboard.press("Tab")
+    assert tab.evaluate("document.activeElement.id") == "theme"
+    tab.keyboard.press("Enter")
+    assert tab.inner_text("#theme") == "Theme: light"
+    names = "[...document.querySelectorAll('select, input, button, textarea')].filter(each => !(each.labels?.length || each.textContent.trim()))"
+    assert tab.evaluate(f"{names}.length") == 0
+
+
+def test_without_scripts_everything_is_there_but_the_controls(opened):
+    tab = opened(java_script_enabled=False)
+    assert tab.locator(".row:visible").count() > 10
+    assert not tab.is_visible("#theme") and not tab.is_visible(".filters")
+
+
+def test_what_is_folded_is_open_on_paper(opened):
+    tab = opened()
+    assert tab.locator("details[open]").count() == 0
+    tab.evaluate("dispatchEvent(new Event('beforeprint'))")
+    assert tab.locator("details:not([open])").count() == 0

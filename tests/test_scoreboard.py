@@ -1,0 +1,89 @@
+import pytest
+
+from stages import _scoreboard as scoreboard
+
+
+def item(value, change=None, low=None, high=None):
+    return {
+        "value": value,
+        "low": value - 0.1,
+        "high": value + 0.1,
+        "n": 10,
+        "change": change,
+        "change_low": low,
+        "change_high": high,
+    }
+
+
+@pytest.mark.parametrize(
+    "metric, interval, verdict",
+    [
+        ("exact_match", (0.2, 0.1, 0.3), "better"),
+        ("exact_match", (-0.2, -0.3, -0.1), "worse"),
+        ("exact_match", (0.2, -0.1, 0.3), None),
+        ("loss", (0.2, 0.1, 0.3), "worse"),
+        ("loss", (-0.2, -0.3, -0.1), "better"),
+        ("exact_match", (0.0, 0.0, 0.0), None),
+        ("auc", (0.1, None, None), None),
+    ],
+)
+def test_a_change_is_better_or_worse_only_where_its_interval_excludes_zero(metric, interval, verdict):
+    assert scoreboard.score_of(item(0.5, *interval), metric)["verdict"] == verdict
+
+
+def test_a_score_that_cannot_be_told_is_a_dash():
+    nothing = {
+        "value": None,
+        "low": None,
+        "high": None,
+        "n": 5,
+        "change": None,
+        "change_low": None,
+        "change_high": None,
+    }
+    assert scoreboard.score_of(nothing, "auc")["value"] == "–"
+    assert scoreboard.place(nothing, [nothing])["x"] is None
+
+
+def test_shares_stand_on_the_whole_scale_and_others_on_that_of_the_models():
+    half = item(0.5)
+    assert scoreboard.place(half, [half])["x"] == 75
+    loss, other = item(2.0), item(6.0)
+    assert (
+        scoreboard.place(loss, [loss, other])["low_x"] == 5 and scoreboard.place(other, [loss, other])["high_x"] == 145
+    )
+
+
+def test_steps_are_compared_on_their_own_metric_and_on_a_shared_one():
+    scores = {
+        "base": {"chat": {"exact_match": item(0.1)}, "pairs": {"pair_accuracy": item(0.5)}},
+        "dpo": {
+            "chat": {"exact_match": item(0.2, 0.1, 0.05, 0.15)},
+            "pairs": {"pair_accuracy": item(0.9, 0.4, 0.3, 0.5)},
+        },
+        "sft": None,
+    }
+    steps = {
+        "dpo": {"method": "dpo", "from": "base", "dataset": "pairs"},
+        "sft": {"method": "sft", "from": "base", "dataset": "chat"},
+    }
+    board = scoreboard.board(
+        scores, steps, {"dpo": {"trained_rows": 8, "optimizer_steps": 3}, "sft": None}, {"dpo": [], "sft": []}
+    )
+    assert board["common"] == {"dataset": "chat", "metric": "exact_match"}
+    dpo, sft = board["compared"]
+    assert (dpo["own_metric"], dpo["own"]["value"], dpo["common"]["value"], dpo["rows"]) == (
+        "pair_accuracy",
+        "0.900",
+        "0.200",
+        8,
+    )
+    assert sft["own"] is None and sft["common"] is None
+    assert [line["step"] for line in board["headlines"]] == ["dpo"]
+
+
+def test_the_text_to_copy_has_every_number_as_it_is_in_the_file():
+    scores = {"base": {"chat": {"loss": item(0.123456)}}}
+    header, line = scoreboard.as_text(scores, ["chat"]).splitlines()
+    assert header.split("\t")[:4] == ["dataset", "metric", "model", "value"]
+    assert line.split("\t")[:4] == ["chat", "loss", "base", "0.123456"]
