@@ -6,7 +6,7 @@ from pathlib import Path
 
 import typer
 
-from commands import chat, check, diff, export, forget, inspect, ledger, lineage, plan, preflight, prune, recommend, report, trace, verify
+from commands import (
     chat,
     check,
     diff,
@@ -19,10 +19,10 @@ from commands import chat, check, diff, export, forget, inspect, ledger, lineage
     preflight,
     prune,
     recommend,
+    report,
     trace,
     verify,
 )
-from commands import check, inspect, ledger, recommend, report
 from validators._problems import Problem, Problems
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
