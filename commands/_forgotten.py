@@ -57,6 +57,11 @@ def breaks(build):
     return problems + in_scores(build, entries) + in_models(build)
 
 
+def forgotten(evidence):
+    """What `tilth verify` says of the list: (counts, problems)."""
+    return {"listed": len(entries_of(evidence.build))}, breaks(evidence.build)
+
+
 def in_scores(build, entries):
     """Scores of forgotten rows, which have what a model generated for them."""
     problems, ids = [], [entry.id for entry in entries]

@@ -78,7 +78,7 @@ def main(rev: Rev = None, sample: Sample = 0, cache: Cache = False, allow_dirty:
 
 def checks(rev, cache, allow_dirty):
     """{name: check}, in the order in which they are told. A check: Evidence -> (counts, problems)."""
-    from commands import _committed, _conserved, _inputs, _locked, _remade
+    from commands import _committed, _conserved, _forgotten, _inputs, _locked, _remade
 
     found = {
         "outputs": _locked.outputs,
@@ -87,6 +87,7 @@ def checks(rev, cache, allow_dirty):
         "records": _conserved.records,
         "rows": _remade.rows,
         "models": _inputs.models,
+        "forgotten": _forgotten.forgotten,
         "raw": _committed.raw,
         "tree": None if rev or allow_dirty else _committed.tree,
     }
@@ -100,6 +101,7 @@ TOLD = {
     "records": "{records:,} raw records are rejects or rows; {rows:,} rows are in train, eval or rejected, each once",
     "rows": "{checked:,} of {total:,} ids made anew from what the rows say; no prompt on both sides",
     "models": "{models:,} models are of the rows, settings and adapters that are there; scores are of eval rows",
+    "forgotten": "{listed:,} forgotten records are in no table, score or model",
     "raw": "{files:,} raw files are as committed, {by_dvc:,} of them by DVC",
     "tree": "{files:,} files as in commit {commit}",
 }
@@ -151,7 +153,7 @@ def show(report, absent):
 
     for name, (counts, problems) in report.items():
         broken = f"BROKEN: {len(problems):,} {'break' if len(problems) == 1 else 'breaks'}, named below"
-        print(f"{name:<8} {broken if problems else TOLD[name].format(**counts)}")
+        print(f"{name:<9} {broken if problems else TOLD[name].format(**counts)}")
     for path in absent[:20]:
         print(f"not verified: {shown(path, 500)}: its bytes are not in the DVC cache")
     if len(absent) > 20:
