@@ -285,7 +285,7 @@ def test_limits_waivers_and_the_machine_leave_what_train_reads_as_it_is(project)
     first = hashes(Path("preflight"))
     preflight.main()
     assert hashes(Path("preflight")) == first
-    params["preflight"] = {"truncated_share": 0.0, "memory_gb": 0.001}
+    params["preflight"] |= {"truncated_share": 0.0, "memory_gb": 0.001}
     params["steps"]["sft"] |= {"args": params["steps"]["sft"]["args"], "waive": {"memory_gb": "a joke"}}
     project.write_params(params)
     preflight.main()
@@ -359,7 +359,7 @@ def test_the_command_says_what_is_not_built_yet_and_what_is_no_step(project):
 def test_another_limit_or_waiver_trains_nothing_again(built, tmp_path):
     project = built.copy(tmp_path / "copy")
     params = project.read_params()
-    params["preflight"] = {"truncated_share": 0.9}
+    params["preflight"] |= {"truncated_share": 0.9}
     params["steps"]["align"]["waive"] = {"length_bias": "the sample is made so"}
     project.write_params(params)
     assert project.repro() == {"check", "preflight", "report"}
