@@ -308,7 +308,7 @@ def tilth(project, *arguments):
 @pytest.mark.slow
 def test_the_command_shows_what_the_build_left(project):
     params = project.read_params()
-    params["steps"]["sft"]["args"] = params["steps"]["sft"]["args"] | {"max_length": 26}
+    params["steps"]["sft"]["args"] = params["steps"]["sft"]["args"] | {"max_length": 18}
     params["steps"]["reward"] = params["methods"]["grpo"]
     project.write_params(params)
     preflight.main()
@@ -324,7 +324,7 @@ def test_the_command_shows_what_the_build_left(project):
             "warning",
             "exact_match takes",
             "free",
-            "are longer than max_length 26",
+            "are longer than max_length 18",
         )
     )
     code, out, _ = tilth(project, "sft", "--json")
