@@ -82,6 +82,7 @@ def small_project(folder):
         if method == "grpo":
             step["args"]["max_completion_length"] = 4
     params["steps"] = {"sft": params["methods"]["sft"], "align": params["methods"]["dpo"]}
+    params["preflight"] = params["preflight"] | {"tie_prompts": 0}  # after two steps a model earns nothing yet
     params["evaluate"] = {"max_new_tokens": 4, "max_rows": 10, "batch_size": 10}
     params["datasets"] = {name: dataset | {"max_reject_share": 0.2} for name, dataset in params["datasets"].items()}
     project.write_params(params)

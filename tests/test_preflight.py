@@ -285,7 +285,7 @@ def test_limits_waivers_and_the_machine_leave_what_train_reads_as_it_is(project)
     first = hashes(Path("preflight"))
     preflight.main()
     assert hashes(Path("preflight")) == first
-    params["preflight"] = {"truncated_share": 0.0, "memory_gb": 0.001}
+    params["preflight"] |= {"truncated_share": 0.0, "memory_gb": 0.001}
     params["steps"]["sft"] |= {"args": params["steps"]["sft"]["args"], "waive": {"memory_gb": "a joke"}}
     project.write_params(params)
     preflight.main()
@@ -308,7 +308,7 @@ def tilth(project, *arguments):
 @pytest.mark.slow
 def test_the_command_shows_what_the_build_left(project):
     params = project.read_params()
-    params["steps"]["sft"]["args"] = params["steps"]["sft"]["args"] | {"max_length": 26}
+    params["steps"]["sft"]["args"] = params["steps"]["sft"]["args"] | {"max_length": 18}
     params["steps"]["reward"] = params["methods"]["grpo"]
     project.write_params(params)
     preflight.main()
@@ -324,7 +324,7 @@ def test_the_command_shows_what_the_build_left(project):
             "warning",
             "exact_match takes",
             "free",
-            "are longer than max_length 26",
+            "are longer than max_length 18",
         )
     )
     code, out, _ = tilth(project, "sft", "--json")
@@ -359,7 +359,7 @@ def test_the_command_says_what_is_not_built_yet_and_what_is_no_step(project):
 def test_another_limit_or_waiver_trains_nothing_again(built, tmp_path):
     project = built.copy(tmp_path / "copy")
     params = project.read_params()
-    params["preflight"] = {"truncated_share": 0.9}
+    params["preflight"] |= {"truncated_share": 0.9}
     params["steps"]["align"]["waive"] = {"length_bias": "the sample is made so"}
     project.write_params(params)
     assert project.repro() == {"check", "preflight", "report"}

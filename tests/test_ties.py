@@ -1,5 +1,6 @@
 """A GRPO training whose first prompts teach nothing is stopped before it begins, and one that goes on is not changed by the look."""
 
+import json
 import random
 
 import numpy as np
@@ -52,6 +53,15 @@ def test_prompts_whose_answers_all_earn_the_same_stop_the_training(trainer):
 
 def test_answers_that_differ_let_it_go_on(trainer):
     assert ties.stop_if_rewards_tie(*trainer(length)) is None
+
+
+def test_train_stops_before_it_learns(trainer, tmp_path):
+    _, step = trainer(nothing)
+    (tmp_path / "preflight").mkdir()
+    (tmp_path / "preflight/s.json").write_text(json.dumps(step | {"trained_rows": 20}), encoding="utf-8")
+    with pytest.raises(Problems, match=r"preflight\.rewards_tie"):
+        train.main("s")
+    assert not (tmp_path / "models/s").exists()
 
 
 def test_one_function_that_tells_answers_apart_is_enough(trainer):
