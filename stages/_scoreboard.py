@@ -8,7 +8,7 @@ scores/<model>.json as dicts -> plain data for the page
 
 from stages import _curves as curves
 
-LOWER_IS_BETTER = {"loss", "perplexity", "word_perplexity", "byte_perplexity", "bits_per_byte"}
+LOWER_IS_BETTER = {"loss", "perplexity", "word_perplexity", "byte_perplexity", "bits_per_byte", "brier_score", "wer"}
 OWN = {"sft": "exact_match", "dpo": "pair_accuracy", "orpo": "pair_accuracy", "kto": "auc", "grpo": "reward"}
 COMMON = ("reward", "exact_match", "pair_accuracy", "auc")  # the first that there is compares all steps
 PLOT_LEFT, PLOT_WIDTH = 5, 140

@@ -82,6 +82,16 @@ def test_steps_are_compared_on_their_own_metric_and_on_a_shared_one():
     assert [line["step"] for line in board["headlines"]] == ["dpo"]
 
 
+def test_scores_of_other_tasks_are_shown_as_all_others():
+    task = {"acc": item(0.4) | {"stderr": 0.05}, "word_perplexity": {"value": 9.0, "low": 8.0, "high": 10.0}}
+    (table,) = scoreboard.board({"base": {"lm_eval/arc": task}}, {}, {}, {})["scores"]
+    assert table["name"] == "lm_eval/arc" and table["rows"] == 10
+    assert [(metric["name"], metric["lower"]) for metric in table["metrics"]] == [
+        ("acc", False),
+        ("word_perplexity", True),
+    ]
+
+
 def test_the_text_to_copy_has_every_number_as_it_is_in_the_file():
     scores = {"base": {"chat": {"loss": item(0.123456)}}}
     header, line = scoreboard.as_text(scores, ["chat"]).splitlines()
