@@ -85,13 +85,16 @@ def may_list(kinds, md5):
 def preflights(deps, states, last):
     """The files of preflight: a step as params.yaml resolves it, and the figures of its rows."""
     from stages._params import read_params
-    from stages.preflight import resolve, scored_rewards
+    from stages._steps import resolve
+    from stages.preflight import scored_rewards
+    from validators._preflight import settings
 
     params, found = read_params(), {}
+    limits = settings(params.get("preflight"))
     if last("preflight") is None:
         return {}
     for name, step in params["steps"].items():
-        path, resolved = f"preflight/{name}.json", plain(resolve(name, step, params))
+        path, resolved = f"preflight/{name}.json", plain(resolve(name, step, params, limits))
         before = read(last(path))
         if last(path) is None or (before and differences(before, resolved)):
             found[path] = another(
