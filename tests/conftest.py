@@ -48,7 +48,7 @@ class Project:
 
     def write_params(self, params):
         with open(self.folder / "params.yaml", "w", encoding="utf-8") as file:
-            YAML(typ="safe", pure=True).dump(params, file)
+            YAML(pure=True).dump(params, file)  # in the order that they have; `safe` would sort
 
     def edit(self, path, old, new):
         text = (self.folder / path).read_text(encoding="utf-8")
@@ -60,8 +60,8 @@ class Project:
         return Project(folder)
 
 
-def small_project(folder):
-    """The project as it stands in the working tree, with the first rows of its data and a few steps of training."""
+def small_project(folder, rows=ROWS):
+    """The project as it stands in the working tree, with the first rows of its data (None: all) and few training steps."""
     listed = subprocess.run(
         ["git", "ls-files", "--cached", "--others", "--exclude-standard"],
         cwd=ROOT, check=True, capture_output=True, text=True,
@@ -70,10 +70,11 @@ def small_project(folder):
         if (ROOT / name).is_file() and name != "dvc.lock":
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(ROOT / name, folder / name)
-    for name in ("chat/alpaca.json", "chat/sharegpt.jsonl", "chat/chatml.jsonl"):
-        (folder / "data/raw" / name).unlink()
-    for path in (folder / "data/raw").rglob("*.*"):
-        path.write_text("".join(path.read_text(encoding="utf-8").splitlines(True)[:ROWS]), encoding="utf-8")
+    if rows:
+        for name in ("chat/alpaca.json", "chat/sharegpt.jsonl", "chat/chatml.jsonl"):
+            (folder / "data/raw" / name).unlink()
+        for path in (folder / "data/raw").rglob("*.*"):
+            path.write_text("".join(path.read_text(encoding="utf-8").splitlines(True)[:rows]), encoding="utf-8")
     project = Project(folder)
     params = project.read_params()
     for method, step in params["methods"].items():
