@@ -86,7 +86,7 @@ def row(clone, method, pairs):
 
 def timed(clone, method, way):
     """(wall, CPU) seconds of one run, from nothing: no checkpoint, no finished model, no output."""
-    for path in (".work", "bare", f"models/its_{method}"):
+    for path in (".work", f"models/its_{method}") if way == "tilth" else ("bare",):
         shutil.rmtree(clone / path, ignore_errors=True)
     began, before = time.perf_counter(), resource.getrusage(resource.RUSAGE_CHILDREN)
     if way == "tilth":

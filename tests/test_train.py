@@ -164,7 +164,7 @@ main_process_port: 0
 """
 
 
-def prepared(built, folder, method, batch, lora=None, steps=12):
+def prepared(built, folder, method, batch, lora=None, steps=10):
     """A copy of the project whose step `align` has a batch, and is ready to be trained."""
     project = built.copy(folder)
     (project.folder / "two.yaml").write_text(TWO)
@@ -192,7 +192,8 @@ def test_two_processes_follow_the_curve_of_one_at_the_same_global_batch(built, t
     one.run(*launched(one, 1))
     told = two.run(*launched(two, 2))
     curves = [[float(row["loss"]) for row in curve_of(project)] for project in (one, two)]
-    assert len(curves[0]) == 12 and curves[0][0] != curves[0][-1]
+    # less than an epoch: the last batch of one is filled up with rows of its beginning, to be even for two
+    assert len(curves[0]) == 10 and curves[0][0] != curves[0][-1]
     assert curves[0] == pytest.approx(curves[1], rel=1e-3)
     made_of = json.loads((two.folder / "models/align/made_of.json").read_text())
     assert made_of["processes"] == 2
