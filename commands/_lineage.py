@@ -346,7 +346,11 @@ def model(build, name, stages, problems):
 
 def decided_otherwise(build, step, made):
     """What params.yaml says of a step now and did not when its model was trained."""
+    from stages._trl import LORA
+
+    lora = step.get("lora")
     now = step | {"seed": (step.get("args") or {}).get("seed", build.params.get("seed"))}
+    now |= {"lora": None if lora is None else LORA | lora}
     for key in DECIDES:
         if (made.get(key) or None) != (now.get(key) or None):
             yield from differing(key, made.get(key) or None, now.get(key) or None)

@@ -122,7 +122,7 @@ def unsloth_model(folder, step, config):
     )
     if not lora:
         return model
-    wanted = lora.get("target_modules", "all-linear")
+    wanted = lora["target_modules"]
     return FastLanguageModel.get_peft_model(
         model,
         use_gradient_checkpointing="unsloth" if config.gradient_checkpointing else False,

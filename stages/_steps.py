@@ -9,13 +9,14 @@ from pathlib import Path
 
 from stages._schedule import as_one_of, processes
 from stages._tokens import what_is_learned
-from stages._trl import make_config, training_tokenizer
+from stages._trl import LORA, make_config, training_tokenizer
 from validators import rewards
 from validators._problems import Problem, Problems
 
 
 def resolve(name, step, params, limits):
     """A step with everything that decides its training, and nothing else (a waiver, say, does not)."""
+    lora = step.get("lora")
     resolved = {
         "step": name,
         "method": step["method"],
@@ -24,7 +25,7 @@ def resolve(name, step, params, limits):
         "seed": step.get("args", {}).get("seed", params["seed"]),
         "backend": params["base"]["backend"],
         "args": step.get("args", {}),
-        "lora": step.get("lora"),
+        "lora": None if lora is None else LORA | lora,
         "load_in_4bit": step.get("load_in_4bit", False),
         "processes": processes(params["launch"]),
     }
@@ -48,7 +49,7 @@ def tokenizer_of(name, steps, tokenizer):
     while parent:
         if (
             parent["method"] == "sft"
-            and not parent.get("lora")
+            and parent.get("lora") is None
             and parent.get("args", {}).get("assistant_only_loss", True)
         ):
             return training_tokenizer(tokenizer)

@@ -16,6 +16,8 @@ COLUMNS = {
     "kto": ["prompt", "completion", "label"],
     "grpo": ["prompt", "ground_truth", "extra"],
 }
+# what a step's `lora` is where params.yaml leaves something out; PEFT's own defaults are others
+LORA = {"r": 16, "lora_alpha": 16, "lora_dropout": 0.0, "target_modules": "all-linear"}
 
 
 def trl_class(name):

@@ -24,6 +24,7 @@ from stages import _statistics as statistics
 from stages._generation import generate, loaded, render, sample, token_scores
 from stages._harness import harness_scores, load_tasks
 from stages._params import read_params
+from stages._rows import decoded
 from stages._trl import training_tokenizer
 from validators import rewards
 from validators._problems import Problem, Problems
@@ -48,7 +49,8 @@ def score(name, params, parent):
     model = loaded(Path("models", name), options["batch_size"], options["max_new_tokens"])
     tables, report = [pa.table({"dataset": pa.array([], pa.string()), "id": pa.array([], pa.string())})], {}
     for dataset, listed in datasets.items():
-        rows = pq.read_table(f"data/eval/{dataset}.parquet").sort_by("id").slice(0, options["max_rows"]).to_pylist()
+        table = pq.read_table(f"data/eval/{dataset}.parquet").sort_by("id").slice(0, options["max_rows"])
+        rows = [decoded(row) for row in table.to_pylist()]
         if not rows:
             print(f"evaluate {name}: {dataset} has no eval rows")
             continue
@@ -105,7 +107,7 @@ def measure(model, rows, kind, functions, options, seed):
     if kind == "sft":
         counted = sft_scores(model, rows)
         prompts, answers = zip(*(split_answer(row["messages"]) for row in rows), strict=True)
-        said = generate(model, prompts, [tools_of(row) for row in rows])
+        said = generate(model, prompts, [row.get("tools") for row in rows])
         match = [float(answer_of(text) == answer_of(answer)) for text, answer in zip(said, answers, strict=True)]
         return counted | {"exact_match": pa.array(match), "generation": pa.array(said)}
     if kind == "grpo":
@@ -140,10 +142,6 @@ def sampled(model, rows, functions, options, seed):
     return passed | {"samples": pa.array(drawn, pa.list_(pa.string()))}
 
 
-def tools_of(row):
-    return json.loads(row["tools"]) if row.get("tools") else None
-
-
 def split_answer(messages):
     """(prompt, text of the last answer) of a conversation."""
     return messages[:-1], messages[-1]["content"] or ""
@@ -155,31 +153,47 @@ def answer_of(text):
 
 
 def sft_scores(model, rows):
-    """Summed negative log-likelihood, tokens and right guesses over what the assistant says, of each row."""
-    tokenizer = training_tokenizer(model.tokenizer)
-    ids, masks = [], []
-    for row in rows:
-        tokens = tokenizer.apply_chat_template(
-            row["messages"], tools=tools_of(row), tokenize=True, return_dict=True, return_assistant_tokens_mask=True
-        )
-        ids.append(tokens["input_ids"])
-        masks.append(tokens["assistant_masks"])
+    """Summed negative log-likelihood, tokens and right guesses over what the assistant says, of each row.
+
+    With a template that no generation marks can be found for, over the last answer alone.
+    """
+    try:
+        tokenizer = training_tokenizer(model.tokenizer)
+    except Problems:
+        ids, masks = zip(*(answered(model.tokenizer, row) for row in rows), strict=True)
+    else:
+        ids, masks = zip(*(marked(tokenizer, row) for row in rows), strict=True)
     nll, tokens, right = token_scores(model, ids, masks)
     return {"nll": pa.array(nll), "tokens": pa.array(tokens), "right": pa.array(right)}
 
 
+def marked(tokenizer, row):
+    """(token ids, mask of what stands between the template's generation marks) of a conversation."""
+    found = tokenizer.apply_chat_template(
+        row["messages"], tools=row.get("tools"), tokenize=True, return_dict=True, return_assistant_tokens_mask=True
+    )
+    return found["input_ids"], found["assistant_masks"]
+
+
+def answered(tokenizer, row):
+    """(token ids, mask of the last answer) of a conversation."""
+    *prompt, answer = row["messages"]
+    return apart(tokenizer, prompt, [answer], tools=row.get("tools"))
+
+
+def apart(tokenizer, prompt, answer, **options):
+    """(token ids of the whole, mask of the answer)."""
+    before = render(tokenizer, prompt, add_generation_prompt=True, **options)
+    whole = render(tokenizer, prompt + answer, **options)
+    # the template may render the prompt alone differently: the answer begins where the two part, as TRL takes it
+    pairs = zip(before, whole, strict=False)
+    shared = next((i for i, (a, b) in enumerate(pairs) if a != b), min(len(before), len(whole)))
+    return whole, [0] * shared + [1] * (len(whole) - shared)
+
+
 def mean_logp(model, rows, side):
     """Mean log-probability of the tokens of one answer, of each row."""
-    ids, masks = [], []
-    for row in rows:
-        prompt = render(model.tokenizer, row["prompt"], add_generation_prompt=True)
-        whole = render(model.tokenizer, row["prompt"] + row[side])
-        # the template may render the prompt alone differently: the answer begins where the two part, as TRL takes it
-        shared = next(
-            (i for i, (a, b) in enumerate(zip(prompt, whole, strict=False)) if a != b), min(len(prompt), len(whole))
-        )
-        ids.append(whole)
-        masks.append([0] * shared + [1] * (len(whole) - shared))
+    ids, masks = zip(*(apart(model.tokenizer, row["prompt"], row[side]) for row in rows), strict=True)
     nll, tokens, _ = token_scores(model, ids, masks)
     return pa.array(-nll / np.maximum(tokens, 1))
 

@@ -15,6 +15,7 @@ from ruamel.yaml import YAML
 from commands import _build, lineage
 from commands._sources import hash_whole
 from stages import collect, curate, ingest, validate
+from stages._trl import LORA
 from validators._problems import Problems
 
 ROOT = Path(__file__).parents[1]
@@ -49,6 +50,7 @@ def put(path, text):
 def model(name, adapters):
     step = PARAMS["steps"][name]
     made = step | {"step": name, "seed": 7, "args": {}, "trained_rows": 9, "tokens": 99, "optimizer_steps": 3}
+    made |= {"lora": LORA | step["lora"]}  # as preflight resolves it
     made |= {"rows_sha256": "5f0e" * 16, "versions": {"torch": "2.13.0"}, "backend": "transformers"}
     put(f"models/{name}/made_of.json", json.dumps(made))
     for adapter in adapters:

@@ -7,6 +7,7 @@ from stages._models import load_tokenizer, save_tiny
 from stages._steps import config_of, resolve, tokenizer_of
 from validators import _preflight as asked
 from validators._problems import Problems
+from validators.params import Lora
 
 LIMITS = asked.settings({})
 PARAMS = {"seed": 7, "launch": "python", "base": {"backend": "auto"}}
@@ -25,6 +26,13 @@ def test_no_limit_reaches_what_train_reads():
     sft = {"method": "sft", "from": "base", "dataset": "chat"}
     changed = dict.fromkeys(asked.LIMITS, 0.5)
     assert resolve("a", sft, PARAMS, LIMITS) == resolve("a", sft, PARAMS, LIMITS | changed)
+
+
+def test_what_lora_leaves_out_is_what_params_yaml_documents():
+    step = {"method": "sft", "from": "base", "dataset": "chat"}
+    assert resolve("a", step | {"lora": {}}, PARAMS, LIMITS)["lora"] == Lora().model_dump()
+    assert resolve("a", step | {"lora": {"r": 4}}, PARAMS, LIMITS)["lora"] == Lora(r=4).model_dump()
+    assert resolve("a", step, PARAMS, LIMITS)["lora"] is None
 
 
 def config(method, **args):

@@ -384,10 +384,10 @@ def backend_problems(where, step, backend):
     if method and backend in BACKENDS and backend not in able:
         found, hint = f"{backend} does not train {method}", f"base.backend: {' or '.join(able)}"
         problems.append(Problem(f"{where}.method", found, "a method that the backend knows", hint))
-    if step.get("load_in_4bit") and not lora:
+    if step.get("load_in_4bit") and lora is None:
         found, hint = "4-bit weights cannot be trained themselves", "lora: {r: 16, lora_alpha: 16}, or no load_in_4bit"
         problems.append(Problem(f"{where}.load_in_4bit", found, "adapters on top of them", hint))
-    if backend == "unsloth" and args.get("use_vllm") and not lora:
+    if backend == "unsloth" and args.get("use_vllm") and lora is None:
         found = "unsloth shares its weights with vLLM, which takes adapters alone"
         hint = "lora: {r: 16, lora_alpha: 16}, use_vllm: false, or base.backend: transformers"
         problems.append(Problem(f"{where}.args.use_vllm", found, "a step with lora", hint))
