@@ -12,6 +12,7 @@ from multiprocessing import get_context
 from pathlib import Path
 
 from stages._containers import container
+from stages._process import end_with_parent
 from validators._problems import Problem, Problems
 
 PART_BYTES = 32 * 2**20
@@ -67,7 +68,7 @@ def mapped(function, items, size_bytes, engine="local"):
     else:
         workers = min(len(items), os.cpu_count() or 1)
         # a forked child would inherit the locks of Arrow's threads
-        with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+        with ProcessPoolExecutor(workers, get_context("spawn"), initializer=end_with_parent) as pool:
             yield from pool.map(function, items)
 
 

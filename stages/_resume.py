@@ -33,10 +33,13 @@ CODE = (
     "stages/train.py",
     "stages/_adapters.py",
     "stages/_backends.py",
+    "stages/_completions.py",
     "stages/_failures.py",
     "stages/_models.py",
     "stages/_process.py",
     "stages/_resume.py",
+    "stages/_reward_calls.py",
+    "stages/_ties.py",
     "stages/_trl.py",
     "validators/_problems.py",
 )
