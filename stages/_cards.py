@@ -33,7 +33,8 @@ def write_cards(params):
             save(OUT / "datasets" / f"{name}.md", *dataset_card(name, params, built))
     for name in params["steps"]:
         chain = ancestry(name, params["steps"])[::-1]
-        needed = [f"preflight/{step}.json" for step in chain[1:]] + [f"scores/{name}.json"]
+        needed = ["data/train.json", "data/eval.json", f"scores/{name}.json"]
+        needed += [f"preflight/{step}.json" for step in chain[1:]]
         if all(Path(path).exists() for path in needed):
             save(OUT / f"{name}.md", *model_card(name, chain[1:], params, built))
 
