@@ -128,13 +128,13 @@ def to_be_forgotten(build, records, before, reason):
             f"{why}: like {entry.id[:12]}…" if why != "by id" else why,
         )
         if record.id and record.id not in meant:
-            # its id keeps it out of ingest; without a sketch of its own, what is like it and not like the first is kept
-            meant[record.id] = entry_for(build, record, reason, sketch=False)
+            # its id keeps it out of ingest; with what else it says on the list, rows that the first is not like would go too
+            meant[record.id] = entry_for(build, record, reason, says=False)
     return [entry for entry in meant.values() if entry.id not in listed], list(found.values())
 
 
-def entry_for(build, record, reason, sketch=True):
-    """The line of the list for a record."""
+def entry_for(build, record, reason, says=True):
+    """The line of the list for a record, with hashes of what it says or with its id alone."""
     import json
 
     import pyarrow as pa
@@ -146,11 +146,12 @@ def entry_for(build, record, reason, sketch=True):
     kind = build.datasets[record.dataset]["kind"]
     if not record.id:
         return Forgotten(raw_id(record.content), "raw", (), (), reason)
-    if record.content is None:  # curate turned it away, as it says what a forgotten one said; ingest still has it
+    # without content: curate turned it away, as it says what a forgotten one said; ingest still has it
+    if record.content is None or not says:
         return Forgotten(record.id, kind, (), (), reason)
     row = record.content if isinstance(record.content, dict) else json.loads(record.content)
     ((texts, sketches),) = hashes_of(to_table([row], pa.schema(COLUMNS[kind])), kind)
-    return Forgotten(record.id, kind, tuple(texts), tuple(sketches) if sketch else (), reason)
+    return Forgotten(record.id, kind, tuple(texts), tuple(sketches), reason)
 
 
 # -- written and shown --------------------------------------------------------------------------------------------
