@@ -58,7 +58,11 @@ def canonical(text):
 
 def normalised(text):
     """Text with NFC, case and white space folded: what is the same question to a person has one key."""
-    return " ".join((text if text.isascii() else unicodedata.normalize("NFC", text)).casefold().split())
+    if not text.isascii():
+        text = unicodedata.normalize("NFC", text)
+    elif text.isprintable() and "  " not in text:
+        return text.casefold().strip(" ")  # no white space but single spaces: three times as fast as to split it
+    return " ".join(text.casefold().split())
 
 
 def digest(data):

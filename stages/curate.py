@@ -60,6 +60,7 @@ def main(name):
     if not train:
         hint = f"`data/rejected` names the reasons; eval_fraction is {params['eval_fraction']}"
         raise Problems([Problem(f"datasets.{name}", "no row is left to train on", "at least one row in train", hint)])
+    decision.database.close()  # its memory is needed for the rows
     write_all(name, kind, parts, decision, before)
 
 
@@ -111,7 +112,7 @@ class Decision:
         self.database = duckdb.connect()
         SPILL.mkdir(parents=True, exist_ok=True)  # DuckDB makes the last folder of a path and no other
         self.database.execute(
-            f"SET memory_limit = '1GB'; SET temp_directory = '{SPILL}'; SET preserve_insertion_order = false"
+            f"SET memory_limit = '600MB'; SET temp_directory = '{SPILL}'; SET preserve_insertion_order = false"
         )
         files = [str(part) for part in parts]
         self.database.register("parts", pa.table({"file": files, "first_row": self.first_rows}))
@@ -140,7 +141,7 @@ class Decision:
         self.database.register("found", pa.table({"row": pa.array(sorted(rows), pa.int64())}))
         return dict(
             self.database.execute(
-                "SELECT row, id || ' (' || place || ')' FROM keys SEMI JOIN found USING (row)"
+                "SELECT row, id || ' (' || source || ':' || line || ')' FROM keys SEMI JOIN found USING (row)"
             ).fetchall()
         )
 

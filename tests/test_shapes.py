@@ -434,6 +434,14 @@ def test_other_questions_have_other_prompt_keys():
     assert len({normalised(text) for text in ("sort ab", "sort a b", "sort äb", "sort ab.")}) == 4
 
 
+@pytest.mark.parametrize(
+    "text",
+    ["", " ", "Sort  AB", " Sort AB ", "Sort\tAB", "Sort\nAB", "a\x1cb", "a\x7fb", "ÄB  c", "a\u00a0b", "ab", "a  "],
+)
+def test_text_without_odd_white_space_has_the_key_that_splitting_it_gives(text):
+    assert normalised(text) == " ".join(text.casefold().split())
+
+
 def test_a_question_has_one_prompt_key_in_every_kind_and_behind_any_system_turn():
     records = {
         "sft": {"messages": [{"role": "system", "content": "s"}, Q, A, {**Q, "content": "and?"}, B]},

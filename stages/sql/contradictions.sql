@@ -1,7 +1,7 @@
 -- Rows that claim the opposite of another row: (row, detail). Nobody can say which is right, so none is kept.
 WITH claims AS (
     SELECT claim_key, min(claim) AS low_claim, arg_min(id, claim) AS low_id, arg_max(id, claim) AS high_id,
-           arg_min(place, claim) AS low_place, arg_max(place, claim) AS high_place
+           arg_min(source || ':' || line, claim) AS low_place, arg_max(source || ':' || line, claim) AS high_place
     FROM keys
     WHERE claim_key IS NOT NULL
     GROUP BY claim_key
