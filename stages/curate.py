@@ -40,7 +40,7 @@ def main(name):
     kind, folder = dataset["kind"], Path("data/ingested", name)
     parts = sorted((folder / "rows").glob("*.parquet"))
     invalid = Path("data/validated", f"{name}.parquet")
-    before = [pq.read_table(folder / "rejects.parquet"), pq.read_table(invalid)]
+    before = [folder / "rejects.parquet", invalid]
     decision = Decision(parts, invalid, params["seed"], params["eval_fraction"])
     engine = params.get("engine", "local")
     if entries := read_forgotten():
@@ -56,7 +56,7 @@ def main(name):
             decision.reject(check, found)
     side, reasons = decision.side, decision.reasons
     train, held_out = int((side == TRAIN).sum()), int((side == EVAL).sum())
-    conserve("curate", name, len(side) - before[1].num_rows, len(reasons), train=train, eval=held_out)
+    conserve("curate", name, len(side) - pq.read_metadata(invalid).num_rows, len(reasons), train=train, eval=held_out)
     if not train:
         hint = f"`data/rejected` names the reasons; eval_fraction is {params['eval_fraction']}"
         raise Problems([Problem(f"datasets.{name}", "no row is left to train on", "at least one row in train", hint)])
@@ -65,27 +65,44 @@ def main(name):
 
 
 def write_all(name, kind, parts, decision, before):
-    """Write train, eval and the rejects of all stages. before: the rejects of ingest and of validate."""
-    schema = row_schema(kind)
+    """Write train, eval and the rejects of all stages. before: the files of rejects of ingest and of validate."""
+    schema, turned_away = row_schema(kind), SPILL / f"{name}.parquet"
     with (
         writing(f"data/train/{name}.parquet", schema) as train_out,
         writing(f"data/eval/{name}.parquet", schema) as eval_out,
-        writing(f"data/rejected/{name}.parquet", REJECTS) as rejected_out,
-    ):
+        writing(turned_away, REJECTS, "none") as turned_out,
         # one part is read and sorted out while the one before it is being compressed
-        with ThreadPoolExecutor(1) as ahead:
-            sort_out = partial(sorted_out, decision=decision, kind=kind, names=schema.names)
-            rejected, following = [], ahead.submit(sort_out, 0)
-            for number in range(1, len(parts) + 1):
-                train, held_out, turned_away = following.result()
-                following = ahead.submit(sort_out, number) if number < len(parts) else None
-                train_out.write_table(train)
-                eval_out.write_table(held_out)
-                rejected.append(turned_away)
-        everything = pa.concat_tables(before + rejected)
-        rejected_out.write_table(
-            everything.sort_by([("source", "ascending"), ("line", "ascending"), ("id", "ascending")])
-        )
+        ThreadPoolExecutor(1) as ahead,
+    ):
+        sort_out = partial(sorted_out, decision=decision, kind=kind, names=schema.names)
+        following = ahead.submit(sort_out, 0)
+        for number in range(1, len(parts) + 1):
+            train, held_out, rejected = following.result()
+            following = ahead.submit(sort_out, number) if number < len(parts) else None
+            train_out.write_table(train)
+            eval_out.write_table(held_out)
+            turned_out.write_table(rejected)
+    write_rejects(name, [*before, turned_away])
+    turned_away.unlink()
+
+
+def write_rejects(name, files):
+    """Write data/rejected/<d>.parquet: all rejects, in the order of the raw records. Their texts may exceed the memory."""
+    with open_database() as database, writing(f"data/rejected/{name}.parquet", REJECTS) as out:
+        columns = ", ".join(f'"{column}"' for column in REJECTS.names)
+        ordered = f"SELECT {columns} FROM read_parquet($files) ORDER BY source, line, id, stage, {columns}"
+        for batch in database.sql(ordered, params={"files": [str(file) for file in files]}).to_arrow_reader(20_000):
+            out.write_table(pa.Table.from_batches([batch]).cast(REJECTS))
+
+
+def open_database():
+    """DuckDB with little memory, and a folder for what exceeds it."""
+    SPILL.mkdir(parents=True, exist_ok=True)  # DuckDB makes the last folder of a path and no other
+    database = duckdb.connect()
+    database.execute(
+        f"SET memory_limit = '600MB'; SET temp_directory = '{SPILL}'; SET preserve_insertion_order = false"
+    )
+    return database
 
 
 def sorted_out(number, decision, kind, names):
@@ -109,11 +126,7 @@ class Decision:
     def __init__(self, parts, invalid, seed, eval_fraction):
         counts = [pq.read_metadata(part).num_rows for part in parts]
         self.parts, self.first_rows, self.reasons = parts, np.r_[0, np.cumsum(counts)].astype(np.int64)[:-1], {}
-        self.database = duckdb.connect()
-        SPILL.mkdir(parents=True, exist_ok=True)  # DuckDB makes the last folder of a path and no other
-        self.database.execute(
-            f"SET memory_limit = '600MB'; SET temp_directory = '{SPILL}'; SET preserve_insertion_order = false"
-        )
+        self.database = open_database()
         files = [str(part) for part in parts]
         self.database.register("parts", pa.table({"file": files, "first_row": self.first_rows}))
         given = {"files": files, "rejects": str(invalid), "seed": str(seed), "eval_fraction": eval_fraction}
