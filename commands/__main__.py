@@ -6,7 +6,24 @@ from pathlib import Path
 
 import typer
 
-from commands import chat, check, diff, export, forget, inspect, ledger, lineage, plan, preflight, prune, recommend, trace, verify
+from commands import (
+    chat,
+    check,
+    diff,
+    export,
+    fetch,
+    forget,
+    inspect,
+    ledger,
+    lineage,
+    plan,
+    preflight,
+    prune,
+    recommend,
+    share,
+    trace,
+    verify,
+)
 from validators._problems import Problem, Problems
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
@@ -14,6 +31,7 @@ app.command("chat")(chat.main)
 app.command("check")(check.main)
 app.command("diff")(diff.main)
 app.command("export")(export.main)
+app.command("fetch")(fetch.main)
 app.command("forget")(forget.main)
 app.command("inspect")(inspect.main)
 app.command("ledger")(ledger.main)
@@ -22,6 +40,7 @@ app.command("plan")(plan.main)
 app.command("preflight")(preflight.main)
 app.command("prune")(prune.main)
 app.command("recommend")(recommend.main)
+app.command("share")(share.main)
 app.command("trace")(trace.main)
 app.command("verify")(verify.main)
 ANYWHERE = ("inspect", "recommend")  # what is useful before there is a project
