@@ -31,6 +31,9 @@ def opened(name, command):
     except DvcException as error:
         hint = "dvc remote list; docs/sharing.md has a remote of every kind"
         raise Problems([Problem(where, masked(error, config), "", hint)]) from None
+    except FileNotFoundError as error:
+        hint = "is its folder there? WebDAV makes none: make the one of its address first"
+        raise Problems([Problem(where, masked(error, config), "", hint)]) from None
     except Exception as error:  # each kind of remote has errors of its own
         hint = "is it there, and may you use it? What was moved stays moved: run it again"
         raise Problems([Problem(where, masked(f"{type(error).__name__}: {error}", config), "", hint)]) from None

@@ -74,7 +74,7 @@ def s3(tmp_path, serve):
 
 def webdav(tmp_path, serve):
     port, root = free_port(), tmp_path / "dav"
-    root.mkdir()
+    (root / "team").mkdir(parents=True)
     config = tmp_path / "wsgidav.yaml"
     config.write_text(
         f"""
@@ -150,8 +150,6 @@ def test_what_is_pushed_is_pulled_and_nothing_runs(once, tmp_path, kind, serve):
     assert yours.repro() == []
     yours.switch(3)
     assert yours.repro() == [*CHECKED, "train", "evaluate"]
-    yours.switch(1)
-    assert yours.repro() == CHECKED
 
 
 @pytest.mark.slow
@@ -178,6 +176,13 @@ def test_a_wrong_password_is_one_line_without_it(once, tmp_path, kind, serve):
     said = mine.tilth("share", fails=True)
     assert "remote team: " in said and "hint: " in said
     assert "wr0ng-and-secret" not in said
+
+
+@pytest.mark.slow
+def test_a_webdav_folder_that_is_not_there_is_one_line_with_what_to_do(once, tmp_path, serve):
+    mine, _ = joined(once, tmp_path, webdav, serve)
+    (tmp_path / "dav/team").rmdir()
+    assert "make the one of its address first" in mine.tilth("share", fails=True)
 
 
 def test_errors_are_told_without_the_secrets_of_the_configuration():
