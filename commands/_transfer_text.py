@@ -1,8 +1,11 @@
 """What `tilth share` and `tilth fetch` say of what moved, and the Problems of what could not be had."""
 
+from commands._transfer import DAMAGED_HERE
 from validators._problems import Problem
 
 SHOWN = 20
+REMOVE = "remove the damaged object from DVC's cache"
+HAVE_IT = "ask whoever built it for `tilth share`"
 
 
 def told(plan, moved, name, dry_run):
@@ -42,21 +45,22 @@ def size_of(plan):
 
 
 def outs_lacking(plan, one):
-    """`models/align: 2 objects are neither here nor on the remote`."""
+    """`models/align: 2 objects are neither here nor on the remote (0cc1...)`, with the name of the first."""
     lost = sorted(plan.objects[one] & plan.lost.keys(), key=str)
     reasons = " and ".join(sorted({plan.lost[each] for each in lost}))
     paths = ", ".join(path for path, _, _ in one.outs)
-    return f"{paths}: {counted(len(lost), 'object')} {'is' if len(lost) == 1 else 'are'} {reasons}"
+    return f"{paths}: {counted(len(lost), 'object')} {'is' if len(lost) == 1 else 'are'} {reasons} ({lost[0].value})"
 
 
 def problems(plan, moved, name, config):
     """Why the workspace is not whole at its goal, and what failed on the way."""
     from commands._remotes import masked
 
-    hint = "dvc repro builds it again" if plan.sending else "whoever built it: tilth share"
+    hint = "dvc repro builds it again" if plan.sending else HAVE_IT
     for one in plan.workspace:
         if not plan.whole(one):
-            yield Problem(one.name, outs_lacking(plan, one), "", hint)
+            damaged = DAMAGED_HERE in {plan.lost.get(each) for each in plan.objects[one]}
+            yield Problem(one.name, outs_lacking(plan, one), "", f"{REMOVE}, then {hint}" if damaged else hint)
     for record, why in plan.damaged:
         if plan.sending:
             yield Problem(f".dvc/cache/runs: {'/'.join(record)}", why, "", "remove it: its stage's next run writes it")

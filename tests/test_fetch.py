@@ -48,7 +48,7 @@ def test_an_object_that_is_nowhere_is_named(mine, yours):
     mine.object_of("models/align", "../remote").unlink()
     said = yours.tilth("fetch", fails=True)
     assert "train: models/align: 1 object is neither here nor on the remote" in said
-    assert "hint: whoever built it: tilth share" in said
+    assert "hint: ask whoever built it for `tilth share`" in said
 
 
 def test_a_remote_that_is_empty_or_away_says_what_is_lacking(mine, yours, tmp_path):
