@@ -27,7 +27,7 @@ from stages._params import read_params
 from stages._parts import mapped, parts_of, with_bar
 from stages._readers import links_out, packed_lines, raw_files, read_lines, record_of, records
 from stages._shapes import explained, rows_of
-from stages._tables import REJECTS, conserve, row_schema, stop_if_too_many, to_table, write, writing
+from stages._tables import REJECTS, conserve, row_schema, shown, stop_if_too_many, to_table, write, writing
 from stages._turns import Unreadable
 from validators._problems import Problems
 
@@ -70,7 +70,7 @@ def read_all(name, dataset, parts, folder, engine):
         shapes.setdefault((part.path.as_posix(), part.container), Counter()).update(seen)
     for (source, container), seen in shapes.items():
         found = [f"{count:,} {shape}" for shape, count in seen.most_common()]
-        print(f"  {source}: {', '.join([described(container), *found])}")
+        print(f"  {shown(source, 400)}: {', '.join([described(container), *found])}")
     conserve("ingest", name, counts["records"], counts["rejects"], rows=counts["rows"])
     table = pa.concat_tables(rejects)
     stop_if_too_many(name, table, counts["records"], dataset.get("max_reject_share", 0.05))

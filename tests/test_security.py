@@ -8,13 +8,12 @@ import pyarrow.parquet as pq
 import pytest
 from conftest import ROOT, small_project
 
+# made here, as the project that is built holds this file too
 PLANTED = {
-    "AWS_ACCESS_KEY_ID": "AKIAPLANTEDPLANTED00",
-    "AWS_SECRET_ACCESS_KEY": "planted/aws/secret/0123456789",
-    "HF_TOKEN": "hf_plantedplantedplanted",
-    "WANDB_API_KEY": "planted-wandb-0123456789",
+    name: f"planted/{name[::-1]}"
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "HF_TOKEN", "WANDB_API_KEY")
 }
-PASSWORD = "planted-remote-passw0rd"
+PASSWORD = f"planted-{'passw0rd'[::-1]}"
 COMMANDS = (["check"], ["plan"], ["verify"], ["lineage"], ["ledger"], ["preflight"], ["share"], ["fetch"])
 
 
