@@ -11,6 +11,7 @@ from commands import (
     check,
     diff,
     export,
+    fetch,
     forget,
     inspect,
     ledger,
@@ -20,6 +21,7 @@ from commands import (
     prune,
     recommend,
     report,
+    share,
     trace,
     verify,
 )
@@ -30,6 +32,7 @@ app.command("chat")(chat.main)
 app.command("check")(check.main)
 app.command("diff")(diff.main)
 app.command("export")(export.main)
+app.command("fetch")(fetch.main)
 app.command("forget")(forget.main)
 app.command("inspect")(inspect.main)
 app.command("ledger")(ledger.main)
@@ -39,6 +42,7 @@ app.command("preflight")(preflight.main)
 app.command("prune")(prune.main)
 app.command("recommend")(recommend.main)
 app.command("report")(report.main)
+app.command("share")(share.main)
 app.command("trace")(trace.main)
 app.command("verify")(verify.main)
 ANYWHERE = ("inspect", "recommend")  # what is useful before there is a project

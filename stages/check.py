@@ -7,7 +7,7 @@ from pathlib import Path
 
 from stages._containers import container
 from stages._harness import task_problems
-from stages._readers import raw_files, records
+from stages._readers import links_out, raw_files, records
 from validators import params
 from validators._problems import Problem, Problems
 
@@ -65,13 +65,9 @@ def raw_problems(where, raw, numbered=False):
         files = raw_files(raw, where)
     except Problems as error:
         return error.problems
-    problems = []
-    for path in files:
-        if not path.resolve().is_relative_to(root):
-            problems.append(
-                Problem(str(path), "a link that leaves the project", "a file inside it", "replace the link by the file")
-            )
-            continue
+    problems = links_out(files)
+    outside = {problem.where for problem in problems}
+    for path in (path for path in files if str(path) not in outside):
         try:
             kind = container(path)
             if kind.startswith("csv"):

@@ -25,10 +25,11 @@ from stages._identity import identify
 from stages._options import NONE, options_of
 from stages._params import read_params
 from stages._parts import mapped, parts_of, with_bar
-from stages._readers import packed_lines, raw_files, read_lines, record_of, records
+from stages._readers import links_out, packed_lines, raw_files, read_lines, record_of, records
 from stages._shapes import explained, rows_of
-from stages._tables import REJECTS, conserve, row_schema, stop_if_too_many, to_table, write, writing
+from stages._tables import REJECTS, conserve, row_schema, shown, stop_if_too_many, to_table, write, writing
 from stages._turns import Unreadable
+from validators._problems import Problems
 
 BATCH_RECORDS = 20_000
 
@@ -36,7 +37,10 @@ BATCH_RECORDS = 20_000
 def main(name):
     params = read_params()
     dataset = params["datasets"][name]
-    parts = [part for path in raw_files(dataset["raw"], f"datasets.{name}.raw") for part in parts_of(path)]
+    files = raw_files(dataset["raw"], f"datasets.{name}.raw")
+    if problems := links_out(files):
+        raise Problems(problems)
+    parts = [part for path in files for part in parts_of(path)]
     folder = Path("data/ingested", name)
     building = folder.with_name(f"{name}.partial")
     for stale in (building, folder):
@@ -66,7 +70,7 @@ def read_all(name, dataset, parts, folder, engine):
         shapes.setdefault((part.path.as_posix(), part.container), Counter()).update(seen)
     for (source, container), seen in shapes.items():
         found = [f"{count:,} {shape}" for shape, count in seen.most_common()]
-        print(f"  {source}: {', '.join([described(container), *found])}")
+        print(f"  {shown(source, 400)}: {', '.join([described(container), *found])}")
     conserve("ingest", name, counts["records"], counts["rejects"], rows=counts["rows"])
     table = pa.concat_tables(rejects)
     stop_if_too_many(name, table, counts["records"], dataset.get("max_reject_share", 0.05))

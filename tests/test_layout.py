@@ -122,7 +122,16 @@ def test_every_test_file_is_named_after_a_module():
     }
     for path in (ROOT / "tests").glob("test_*.py"):
         name = path.stem.removeprefix("test_")
-        assert name in modules | {"layout", "graph", "sample", "documentation", "fuzz", "recipes"}, path
+        assert name in modules | {
+            "layout",
+            "graph",
+            "sample",
+            "documentation",
+            "fuzz",
+            "recipes",
+            "security",
+            "faults",
+        }, path
 
 
 def test_no_path_of_this_machine_and_no_registry_is_written_down():

@@ -1,0 +1,92 @@
+"""A remote of DVC, of whatever type, opened for `tilth share` and `tilth fetch`; its failures in one line, without secrets.
+
+with opened("team", "share") as (repo, remote):
+    records(remote)                     # {(key, value): path} of the run records there
+"""
+
+import contextlib
+import re
+
+from validators._problems import Problem, Problems
+
+SECRET = ("password", "secret", "token", "key", "passphrase", "credential", "sas", "connection_string")
+
+
+@contextlib.contextmanager
+def opened(name, command):
+    """(DVC's repository, its remote of a name or the default one). Raises Problems for what fails in between."""
+    from dvc.exceptions import DvcException
+    from dvc.repo import Repo
+
+    config, where = {}, f"remote {name}" if name else "the default remote"
+    try:
+        with quiet(), Repo() as repo, repo.lock:
+            config = repo.config
+            remote = repo.cloud.get_remote(name, command)
+            where = f"remote {remote.name}"
+            refuse(remote)
+            yield repo, remote
+    except (Problems, TypeError, AttributeError, NameError, AssertionError):
+        raise
+    except DvcException as error:
+        hint = "dvc remote list; docs/sharing.md has a remote of every kind"
+        raise Problems([Problem(where, masked(error, config), "", hint)]) from None
+    except FileNotFoundError as error:
+        hint = "is its folder there? WebDAV makes none: make the one of its address first"
+        raise Problems([Problem(where, masked(error, config), "", hint)]) from None
+    except Exception as error:  # each kind of remote has errors of its own
+        hint = "is it there, and may you use it? What was moved stays moved: run it again"
+        raise Problems([Problem(where, masked(f"{type(error).__name__}: {error}", config), "", hint)]) from None
+
+
+@contextlib.contextmanager
+def quiet():
+    """No word of DVC's loggers, which print tracebacks and addresses: what they know is told here in one line."""
+    import logging
+
+    loggers = [logging.getLogger(name) for name in ("dvc", "dvc_data", "dvc_objects")]
+    before = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.CRITICAL + 1)
+    try:
+        yield
+    finally:
+        for logger, level in zip(loggers, before, strict=True):
+            logger.setLevel(level)
+
+
+def refuse(remote):
+    """Raises Problems for a remote that cannot keep run records."""
+    from dvc.fs import HTTPFileSystem
+
+    what = "keeps versions of files itself" if remote.fs.version_aware or remote.worktree else ""
+    if isinstance(remote.fs, HTTPFileSystem):
+        what = "is plain HTTP, which cannot be listed"
+    if what:
+        hint = "another remote (--remote), or dvc push and dvc pull for the workspace alone"
+        raise Problems([Problem(f"remote {remote.name}", f"{what}: it keeps no run records", "", hint)])
+
+
+def masked(error, config):
+    """An error in one line, without the user information of addresses and without the secrets of the configuration."""
+    text = " ".join(str(error).split())[:500]
+    for remote in dict(config.get("remote", {})).values():
+        for key, value in dict(remote).items():
+            if any(word in key for word in SECRET) and isinstance(value, str) and value:
+                text = text.replace(value, "***")
+    return re.sub(r"://[^/@\s]+@", "://***@", text)
+
+
+def records(side):
+    """{(key, value): path} of the run records of a cache or a remote."""
+    runs = side.fs.join(side.path, "runs")
+    if not side.fs.exists(runs):
+        return {}
+    split = ((path, side.fs.parts(path)) for path in side.fs.find(runs))
+    # a record that is just being written has a short random name
+    return {parts[-2:]: path for path, parts in split if len(parts[-1]) == len(parts[-2]) == 64}
+
+
+def record_path(side, record):
+    key, value = record
+    return side.fs.join(side.path, "runs", key[:2], key, value)

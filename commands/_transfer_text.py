@@ -1,0 +1,70 @@
+"""What `tilth share` and `tilth fetch` say of what moved, and the Problems of what could not be had."""
+
+from commands._transfer import DAMAGED_HERE
+from validators._problems import Problem
+
+SHOWN = 20
+REMOVE = "remove the damaged object from DVC's cache"
+HAVE_IT = "ask whoever built it for `tilth share`"
+
+
+def told(plan, moved, name, dry_run):
+    """The summary, then what is not whole and what goes another way."""
+    done = "sent" if plan.sending else "fetched"
+    if dry_run:
+        done = f"would be {done}"
+    records = len(plan.new_records()) if dry_run else moved.records
+    objects, size = (len(plan.moving()), size_of(plan)) if dry_run else (len(moved.objects), f"{moved.size:,}")
+    yield f"remote {name}: {counted(objects, 'object')} ({size} bytes) and {counted(records, 'run record')} {done}"
+    before = len({one.record for one in plan.records} & plan.known)
+    yield f"already there: {counted(len(plan.there), 'object')}, {counted(before, 'run record')}"
+    for path, why in plan.left:
+        yield f"left alone: {path} {why}"
+    yield from limited([f"run record {key[:8]}.../{value[:8]}...: {why}" for (key, value), why in plan.damaged])
+    partial = [one for one in plan.records if not plan.whole(one)]
+    if partial:
+        yield f"{counted(len(partial), 'run record')} not whole: what they made would be made again"
+    yield from limited([f"  {one.name}: {outs_lacking(plan, one)}" for one in partial])
+
+
+def limited(lines):
+    yield from lines[:SHOWN]
+    if len(lines) > SHOWN:
+        yield f"  ... and {len(lines) - SHOWN:,} more"
+
+
+def counted(number, word):
+    return f"{number:,} {word}{'' if number == 1 else 's'}"
+
+
+def size_of(plan):
+    """The bytes that would move: of what is fetched, the recorded sizes of all that is not whole here."""
+    moving = plan.moving()
+    tops = {top: size for one, objects in plan.objects.items() if objects & moving for _, top, size in one.outs}
+    return f"at most {sum(tops.values()):,}"
+
+
+def outs_lacking(plan, one):
+    """`models/align: 2 objects are neither here nor on the remote (0cc1...)`, with the name of the first."""
+    lost = sorted(plan.objects[one] & plan.lost.keys(), key=str)
+    reasons = " and ".join(sorted({plan.lost[each] for each in lost}))
+    paths = ", ".join(path for path, _, _ in one.outs)
+    return f"{paths}: {counted(len(lost), 'object')} {'is' if len(lost) == 1 else 'are'} {reasons} ({lost[0].value})"
+
+
+def problems(plan, moved, name, config):
+    """Why the workspace is not whole at its goal, and what failed on the way."""
+    from commands._remotes import masked
+
+    hint = "dvc repro builds it again" if plan.sending else HAVE_IT
+    for one in plan.workspace:
+        if not plan.whole(one):
+            damaged = DAMAGED_HERE in {plan.lost.get(each) for each in plan.objects[one]}
+            yield Problem(one.name, outs_lacking(plan, one), "", f"{REMOVE}, then {hint}" if damaged else hint)
+    for record, why in plan.damaged:
+        if plan.sending:
+            yield Problem(f".dvc/cache/runs: {'/'.join(record)}", why, "", "remove it: its stage's next run writes it")
+    if moved and moved.failed:
+        reasons = sorted({masked(why, config) for why in moved.failed.values()})
+        found = f"{counted(len(moved.failed), 'file')} could not be moved: {'; '.join(reasons[:3])}"
+        yield Problem(f"remote {name}", found, "", "run it again: what has arrived is not moved twice")

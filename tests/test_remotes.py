@@ -1,0 +1,191 @@
+"""Remotes of every kind that can be started on the loopback address: what one pushes, another builds nothing of.
+
+Each server is a real one, with credentials, started by its test and ended with it.
+"""
+
+import getpass
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from test_share import CHECKED, Folder, project
+
+from commands._remotes import masked
+
+SECRET = "tr0ub4dor-and-3"
+SSHD = shutil.which("sshd") or shutil.which("sshd", path="/usr/sbin:/usr/local/sbin")
+
+
+@pytest.fixture(scope="module")
+def once(tmp_path_factory):
+    made = project(tmp_path_factory.mktemp("remotes") / "project")
+    made.run("dvc", "remote", "remove", "team")
+    return made
+
+
+@pytest.fixture
+def serve():
+    """Starts servers, waits until their port answers, and ends them by their id."""
+    running = []
+
+    def start(command, port, log, **environment):
+        with open(log, "wb") as file:
+            running.append(subprocess.Popen(command, stdout=file, stderr=file, env=os.environ | environment))
+        for _ in range(600):
+            with socket.socket() as probe:
+                if probe.connect_ex(("127.0.0.1", port)) == 0:
+                    return
+            assert running[-1].poll() is None, log.read_text()
+            time.sleep(0.1)
+        raise AssertionError(log.read_text())
+
+    yield start
+    for server in running:
+        server.terminate()
+        server.wait(30)
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def folder(tmp_path, serve):
+    return str(tmp_path / "remote"), {}, {}
+
+
+def s3(tmp_path, serve):
+    import boto3
+
+    port = free_port()
+    serve([sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)], port, tmp_path / "s3.log")
+    address = f"http://127.0.0.1:{port}"
+    keys = {"aws_access_key_id": "ada", "aws_secret_access_key": SECRET}
+    boto3.client("s3", endpoint_url=address, region_name="us-east-1", **keys).create_bucket(Bucket="tilth")
+    local = {"access_key_id": "ada", "secret_access_key": SECRET}
+    return "s3://tilth/team", {"endpointurl": address, "region": "us-east-1"}, local
+
+
+def webdav(tmp_path, serve):
+    port, root = free_port(), tmp_path / "dav"
+    (root / "team").mkdir(parents=True)
+    config = tmp_path / "wsgidav.yaml"
+    config.write_text(
+        f"""
+host: 127.0.0.1
+port: {port}
+provider_mapping: {{"/": "{root}"}}
+http_authenticator: {{domain_controller: null, accept_basic: true, accept_digest: false}}
+simple_dc: {{user_mapping: {{"*": {{ada: {{password: "{SECRET}"}}}}}}}}
+"""
+    )
+    serve([sys.executable, "-m", "wsgidav.server.server_cli", "-c", str(config)], port, tmp_path / "dav.log")
+    return f"webdav://127.0.0.1:{port}/team", {}, {"user": "ada", "password": SECRET}
+
+
+def ssh(tmp_path, serve):
+    if not SSHD or not shutil.which("ssh-keygen"):
+        pytest.skip("openssh-server is not installed: apt-get install openssh-server")
+    if os.getuid() == 0:
+        Path("/run/sshd").mkdir(exist_ok=True)  # sshd of root wants it, and takes no other
+    port, home = free_port(), tmp_path / "ssh"
+    home.mkdir(mode=0o700)
+    for name in ("host", "user"):
+        subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(home / name)], check=True)
+    shutil.copyfile(home / "user.pub", home / "authorized")
+    (home / "config").write_text(
+        f"""
+ListenAddress 127.0.0.1
+Port {port}
+HostKey {home}/host
+AuthorizedKeysFile {home}/authorized
+PidFile none
+StrictModes no
+PasswordAuthentication no
+KbdInteractiveAuthentication no
+PermitRootLogin prohibit-password
+Subsystem sftp internal-sftp
+"""
+    )
+    serve([SSHD, "-D", "-e", "-f", str(home / "config")], port, tmp_path / "ssh.log")
+    address = f"ssh://127.0.0.1:{port}{tmp_path}/remote"
+    return address, {}, {"user": getpass.getuser(), "keyfile": str(home / "user")}
+
+
+def joined(once, tmp_path, kind, serve):
+    """(a project with a remote of a kind as its default one, the settings that git does not keep)."""
+    shutil.copytree(once.path, tmp_path / "mine", symlinks=True)
+    mine = Folder(tmp_path / "mine")
+    address, settings, local = kind(tmp_path, serve)
+    mine.run("dvc", "remote", "add", "--default", "team", address)
+    for key, value in settings.items():
+        mine.run("dvc", "remote", "modify", "team", key, value)
+    mine.commit()
+    introduced(mine, local)
+    return mine, local
+
+
+def introduced(project, local):
+    for key, value in local.items():
+        project.run("dvc", "remote", "modify", "--local", "team", key, value)
+    return project
+
+
+KINDS = [folder, s3, webdav, ssh]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_is_pushed_is_pulled_and_nothing_runs(once, tmp_path, kind, serve):
+    mine, local = joined(once, tmp_path, kind, serve)
+    mine.run("dvc", "push")
+    yours = introduced(mine.clone(tmp_path / "yours"), local)
+    yours.run("dvc", "pull")
+    assert yours.repro() == []
+    yours.switch(3)
+    assert yours.repro() == [*CHECKED, "train", "evaluate"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_is_shared_is_fetched_with_every_variant_and_no_secret_is_told(once, tmp_path, kind, serve):
+    mine, local = joined(once, tmp_path, kind, serve)
+    said = mine.tilth("share")
+    yours = introduced(mine.clone(tmp_path / "yours"), local)
+    said += yours.tilth("fetch")
+    assert yours.repro() == []
+    yours.switch(2)
+    assert yours.repro() == CHECKED
+    assert SECRET not in said
+    kept = yours.run("git", "log", "--all", "-p") + (yours.path / "dvc.lock").read_text()
+    assert SECRET not in kept
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", [s3, webdav])
+def test_a_wrong_password_is_one_line_without_it(once, tmp_path, kind, serve):
+    mine, _ = joined(once, tmp_path, kind, serve)
+    mine.run("dvc", "remote", "modify", "--local", "team", "password" if kind is webdav else "endpointurl",
+             "wr0ng-and-secret" if kind is webdav else f"http://ada:wr0ng-and-secret@127.0.0.1:{free_port()}")  # fmt: skip
+    said = mine.tilth("share", fails=True)
+    assert "remote team: " in said and "hint: " in said
+    assert "wr0ng-and-secret" not in said
+
+
+@pytest.mark.slow
+def test_a_webdav_folder_that_is_not_there_is_one_line_with_what_to_do(once, tmp_path, serve):
+    mine, _ = joined(once, tmp_path, webdav, serve)
+    (tmp_path / "dav/team").rmdir()
+    assert "make the one of its address first" in mine.tilth("share", fails=True)
+
+
+def test_errors_are_told_without_the_secrets_of_the_configuration():
+    config = {"remote": {"team": {"url": "s3://b", "secret_access_key": SECRET, "user": "ada"}}}
+    told = masked(f"403 for https://ada:pass@example.org/x\nwith {SECRET}", config)
+    assert told == "403 for https://***@example.org/x with ***"

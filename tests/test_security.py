@@ -1,0 +1,108 @@
+"""No secret of the machine reaches what is built, and nothing that comes with data or models runs: SECURITY.md's promises."""
+
+import ast
+import json
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+from conftest import ROOT, small_project
+
+# made here, as the project that is built holds this file too
+PLANTED = {
+    name: f"planted/{name[::-1]}"
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "HF_TOKEN", "WANDB_API_KEY")
+}
+PASSWORD = f"planted-{'passw0rd'[::-1]}"
+COMMANDS = (["check"], ["plan"], ["verify"], ["lineage"], ["ledger"], ["preflight"], ["share"], ["fetch"])
+
+
+def texts(folder):
+    """(path, all that it says) of every file but DVC's own settings of this machine; tables as they read."""
+    for path in sorted(folder.rglob("*")):
+        if not path.is_file() or path.name == "config.local":
+            continue
+        data = path.read_bytes()
+        if data[:4] == b"PAR1":
+            data += json.dumps(pq.read_table(path).to_pylist(), default=str).encode()
+        yield path.relative_to(folder), data
+
+
+@pytest.mark.slow
+def test_no_planted_secret_is_in_any_output_lock_card_report_or_log(tmp_path, monkeypatch):
+    for name, value in PLANTED.items():
+        monkeypatch.setenv(name, value)
+    project = small_project(made(tmp_path / "project"))
+    project.run("dvc", "remote", "add", "--default", "team", str(tmp_path / "remote"))
+    project.run("dvc", "remote", "add", "dav", "webdav://127.0.0.1:9/team")
+    project.run("dvc", "remote", "modify", "--local", "dav", "password", PASSWORD)
+    said = project.run("dvc", "repro", "-v")
+    project.commit()
+    said += "".join(project.run("python", "-m", "commands", *command) for command in COMMANDS)
+    said += project.run("python", "-m", "commands", "share", "--remote", "dav", fails=True)
+    secrets = [secret.encode() for secret in (*PLANTED.values(), PASSWORD)]
+    assert not [secret for secret in secrets if secret in said.encode()]
+    found = [(path, secret) for path, data in texts(tmp_path) for secret in secrets if secret in data]
+    assert not found
+    assert PASSWORD in (project.folder / ".dvc/config.local").read_text()  # it was there to be found
+
+
+def made(folder):
+    folder.mkdir()
+    return folder
+
+
+def test_no_code_of_the_project_trusts_remote_code_or_loads_pickles():
+    """All calls of the rooms: no `trust_remote_code` but False, no loader of pickles but between its own processes."""
+    for path in (path for room in ("stages", "validators", "commands", "data") for path in (ROOT / room).rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if not isinstance(node, ast.Call):
+                continue
+            trusted = [one.value for one in node.keywords if one.arg == "trust_remote_code"]
+            assert all(isinstance(value, ast.Constant) and value.value is False for value in trusted), path
+            name = ast.unparse(node.func)
+            own = path.name == "_parts.py"  # what `engine: ray` hands from one process of a build to another
+            assert own or name not in ("pickle.load", "pickle.loads", "torch.load", "joblib.load", "dill.load"), path
+            assert name not in ("eval", "exec", "yaml.unsafe_load", "os.system"), path
+
+
+def test_code_that_comes_with_a_model_is_not_copied_and_does_not_run(tmp_path, monkeypatch):
+    from stages import base
+    from stages._models import load_tokenizer
+
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "params.yaml").write_text("base: {model: tiny, revision: null}\n")
+    base.main()
+    mine = tmp_path / "mine"
+    (tmp_path / "models/base").rename(mine)
+    ran = tmp_path / "ran"
+    (mine / "evil.py").write_text(f"open({str(ran)!r}, 'w').close()\nclass Evil: pass\n")
+    for name, key in (("config.json", "AutoModelForCausalLM"), ("tokenizer_config.json", "AutoTokenizer")):
+        settings = json.loads((mine / name).read_text())
+        (mine / name).write_text(json.dumps(settings | {"auto_map": {key: "evil.Evil"}}))
+    (tmp_path / "params.yaml").write_text(f"base: {{model: {mine}, revision: null}}\n")
+    base.main()
+    assert not list((tmp_path / "models/base").glob("*.py"))
+    load_tokenizer(Path("models/base"))
+    assert not ran.exists()
+
+
+@pytest.mark.parametrize("aside", ["outside.jsonl", "outside"])
+def test_a_link_in_raw_that_leaves_the_repository_stops_the_stage(tmp_path, monkeypatch, aside):
+    from stages import ingest
+    from validators._problems import Problems
+
+    project = made(tmp_path / "project")
+    monkeypatch.chdir(project)
+    row = json.dumps({"instruction": "q", "output": "a secret of this machine"}) + "\n"
+    (tmp_path / "outside.jsonl").write_text(row)
+    made(tmp_path / "outside").joinpath("x.jsonl").write_text(row)
+    (project / "params.yaml").write_text("datasets: {chat: {kind: sft, raw: raw/chat, max_reject_share: 0.2}}\n")
+    (project / "raw").mkdir()
+    if aside == "outside":
+        (project / "raw/chat").symlink_to(tmp_path / aside)
+    else:
+        made(project / "raw/chat").joinpath("a.jsonl").symlink_to(tmp_path / aside)
+    with pytest.raises(Problems, match="a link that leaves the project"):
+        ingest.main("chat")
+    assert not (project / "data").exists()
