@@ -100,7 +100,7 @@ def open_database():
     SPILL.mkdir(parents=True, exist_ok=True)  # DuckDB makes the last folder of a path and no other
     database = duckdb.connect()
     database.execute(
-        f"SET memory_limit = '600MB'; SET temp_directory = '{SPILL}'; SET preserve_insertion_order = false"
+        f"SET memory_limit = '400MB'; SET temp_directory = '{SPILL}'; SET preserve_insertion_order = false"
     )
     return database
 
