@@ -35,7 +35,7 @@ PARAMS = {
         "sft": {"method": "sft", "from": "base", "dataset": "chat"},
         "gone": {"method": "sft", "from": "sft", "dataset": "old"},
     },
-    "curate": {}, "evaluate": {"max_new_tokens": 4, "max_rows": 4, "batch_size": 4},
+    "curate": {}, "preflight": {}, "evaluate": {"max_new_tokens": 4, "max_rows": 4, "batch_size": 4},
 }  # fmt: skip
 pytestmark = pytest.mark.slow
 LEFT = ("models/gone", "scores/gone.csv", "data/ingested/old", ".work/gone")

@@ -81,6 +81,7 @@ def test_an_untouched_build_passes_and_says_what_was_verified(project):
         "records",
         "rows",
         "models",
+        "forgotten",
         "raw",
         "tree",
     ]
