@@ -3,7 +3,6 @@
 import json
 import re
 
-import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from transformers import AddedToken
