@@ -20,6 +20,12 @@ def md5(path):
         return None
 
 
+def sha256(path):
+    """The sha256 of a file's bytes. Raises OSError where it cannot be read."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
 def md5s(paths):
     """{path: md5} of files, the largest first, so that no thread ends with one large file alone."""
     paths = sorted(set(paths), key=size, reverse=True)

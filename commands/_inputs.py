@@ -3,12 +3,12 @@
 Each check takes the Evidence of `tilth verify` and returns (counts, problems).
 """
 
-import hashlib
 import json
 from pathlib import Path
 
 from commands._build import chain
 from commands._conserved import few
+from commands._hashes import sha256
 from validators._problems import Problem
 
 BUILD = "dvc repro builds it anew"
@@ -48,12 +48,9 @@ def read(path, problems):
     return None
 
 
-def sha256(path):
+def sha256_if_there(path):
     """The sha256 of a file's bytes, None where it is not there."""
-    if not Path(path).is_file():
-        return None
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    return sha256(path) if Path(path).is_file() else None
 
 
 def other_list(build, side):
@@ -62,7 +59,7 @@ def other_list(build, side):
     path = Path("data", f"{side}.json")
     listed = read(path, problems) or {}
     for name, dataset in build.datasets.items():
-        found = sha256(f"data/{side}/{name}.parquet")
+        found = sha256_if_there(f"data/{side}/{name}.parquet")
         if listed and found:
             entry = listed.get(name) or {}
             for key, value in (("sha256", found), ("kind", dataset["kind"])):
@@ -93,7 +90,7 @@ def other_settings(name, step, made_of):
 def other_rows(name, made_of):
     """Where a model was trained on other rows than those that its dataset has."""
     path = f"data/train/{made_of.get('dataset')}.parquet"
-    found = sha256(path)
+    found = sha256_if_there(path)
     if found is None or made_of.get("rows_sha256") == found:
         return []
     where = f"models/{name}/made_of.json: rows_sha256"

@@ -6,11 +6,11 @@
 A model on disk may have been trained on other rows than those that are there now: its made_of.json has their hash.
 """
 
-import hashlib
 import json
 
 from commands._build import Missing, chain, file_of, object_of
 from commands._found import ask, connect, unreadable
+from commands._hashes import sha256
 
 # -- models -------------------------------------------------------------------------------------------------------
 
@@ -46,14 +46,9 @@ def present_hash(build, dataset, listed):
     if dataset in listed:
         return listed[dataset]["sha256"]
     try:
-        return sha256_of(file_of(build, f"data/train/{dataset}.parquet"))
+        return sha256(file_of(build, f"data/train/{dataset}.parquet"))
     except Missing:
         return None
-
-
-def sha256_of(path):
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def old_rows(build, step, made):
@@ -61,7 +56,7 @@ def old_rows(build, step, made):
     deps = build.stages.get(f"train@{step}", {}).get("deps") or []
     md5 = next((dep.get("md5") for dep in deps if dep["path"] == f"data/train/{made.get('dataset')}.parquet"), None)
     path = md5 and object_of(md5)
-    return path if path and path.is_file() and sha256_of(path) == made["rows_sha256"] else None
+    return path if path and path.is_file() and sha256(path) == made["rows_sha256"] else None
 
 
 def seen_by(build, step, record, stayed, models):

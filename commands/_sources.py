@@ -7,13 +7,13 @@ Nothing is checked out. A path that holds more than READ_BYTES is not read: git'
 """
 
 import hashlib
-import json
 import os
 import subprocess
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from commands._build import git, listed, object_of, text_of, yaml_1_2
+from commands._hashes import folder_md5
 from validators._problems import Problems
 
 READ_BYTES = 96 * 2**20  # a fifth of a second
@@ -48,12 +48,6 @@ def md5_of(path, found):
     if [source.path for source in found] == [path]:
         return found[0].md5
     return folder_md5({source.path[len(path) + 1 :]: source.md5 for source in found})
-
-
-def folder_md5(files):
-    """DVC's hash of a folder. files: {relative path: md5}."""
-    entries = [{"md5": files[path], "relpath": path} for path in sorted(files)]
-    return md5(json.dumps(entries, sort_keys=True).encode()) + ".dir"
 
 
 def md5(data):

@@ -13,7 +13,6 @@ AsText = Annotated[bool, typer.Option("--text", help="WHAT is a text, whatever i
 Rev = Annotated[str | None, typer.Option(help="A commit, branch or tag; the working tree if left out.")]
 Limit = Annotated[int, typer.Option(min=0, help="How many records are shown at most; 0 for all.")]
 Json = Annotated[bool, typer.Option("--json", help="As JSON, for scripts.")]
-LIKENESS = 0.8
 
 
 def main(
@@ -27,11 +26,11 @@ def main(
 ):
     """Find a record in the raw files, and tell what became of it, up to the models that trained on it."""
     from commands._build import at
+    from commands._forgotten import threshold
     from commands._found import look
 
     build = at(rev)
-    least = ((build.params.get("curate") or {}).get("near_duplicates") or LIKENESS) if near else None
-    found = look(build, what, context.obj, limit, least, as_text)
+    found = look(build, what, context.obj, limit, threshold(build) if near else None, as_text)
     accounts, problems = accounts_of(build, found.records)
     problems += found.problems
     if as_json:

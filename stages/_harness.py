@@ -206,17 +206,8 @@ def paired(metric, documents, before):
 def summary(value, error, rows, ours, theirs, seed):
     """The harness's value and standard error as a summary; its change where the value is the mean over documents."""
     low, high = (value - 1.96 * error, value + 1.96 * error) if error is not None else (None, None)
-    found = {
-        "value": value,
-        "low": low,
-        "high": high,
-        "n": rows,
-        "change": None,
-        "change_low": None,
-        "change_high": None,
-    }
+    changes = {}
     if ours is not None and theirs is not None and np.isclose(ours.mean(), value):
         whole = statistics.summary(statistics.mean(ours), statistics.mean(theirs), len(ours), seed)
-        found |= {key: whole[key] for key in ("change", "change_low", "change_high")}
-    found = {key: number if key == "n" else statistics.rounded(number) for key, number in found.items()}
-    return found | {"stderr": statistics.rounded(error)}
+        changes = {key: whole[key] for key in ("change", "change_low", "change_high")}
+    return statistics.figures(value, low, high, rows, changes) | {"stderr": statistics.rounded(error)}

@@ -104,6 +104,7 @@ def ending(text, width):
 
 
 def read_json(path):
+    """What a JSON file holds, None where it is not built yet."""
     return json.loads(Path(path).read_text(encoding="utf-8")) if Path(path).exists() else None
 
 

@@ -45,6 +45,19 @@ def summary(metric, parent, rows, seed):
     whole = np.ones((1, rows))
     drawn, value = metric(resamples), float(np.squeeze(metric(whole)))
     low, high = np.nanpercentile(drawn, [2.5, 97.5])
+    changes = {}
+    if parent:
+        change_low, change_high = np.nanpercentile(drawn - parent(resamples), [2.5, 97.5])
+        changes = {
+            "change": value - float(np.squeeze(parent(whole))),
+            "change_low": change_low,
+            "change_high": change_high,
+        }
+    return figures(value, low, high, rows, changes)
+
+
+def figures(value, low, high, rows, changes):
+    """What the scores file has of a metric; without changes where there is no parent to compare with."""
     found = {
         "value": value,
         "low": low,
@@ -54,15 +67,8 @@ def summary(metric, parent, rows, seed):
         "change_low": None,
         "change_high": None,
     }
-    if parent:
-        change_low, change_high = np.nanpercentile(drawn - parent(resamples), [2.5, 97.5])
-        found |= {
-            "change": value - float(np.squeeze(parent(whole))),
-            "change_low": change_low,
-            "change_high": change_high,
-        }
     # NaN, as the AUC of one class, is no JSON
-    return {key: number if key == "n" else rounded(number) for key, number in found.items()}
+    return {key: number if key == "n" else rounded(number) for key, number in (found | changes).items()}
 
 
 def rounded(number):

@@ -6,7 +6,6 @@ Nothing that differs between two builds of the same thing (times, paths) is writ
 no longer has are deleted, as `collect` does with datasets.
 """
 
-import json
 from collections import Counter
 from pathlib import Path
 
@@ -14,7 +13,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from stages._cards import write_cards
-from stages._page import page
+from stages._page import page, read_json
 from stages._params import read_params
 from validators._cautions import cautions_of
 
@@ -27,7 +26,7 @@ def main():
     text = "\n\n".join(
         [
             "# What was built",
-            datasets_section(params["datasets"], listed("data/train.json") or {}, listed("data/eval.json") or {}),
+            datasets_section(params["datasets"], read_json("data/train.json") or {}, read_json("data/eval.json") or {}),
             rejects_section(params["datasets"]),
             steps_section(params),
             scores_section(params["steps"]),
@@ -38,11 +37,6 @@ def main():
     write_cards(params)
     (OUT / "index.html").write_text(page(params), encoding="utf-8")
     print(text)
-
-
-def listed(path):
-    """What a JSON file holds, None where it is not built yet."""
-    return json.loads(Path(path).read_text(encoding="utf-8")) if Path(path).exists() else None
 
 
 def not_yet(names):
@@ -115,7 +109,7 @@ def sample(name, check):
 def steps_section(params):
     rows, missing, base = [], [], params["base"]
     for name in params["steps"]:
-        if (step := listed(f"preflight/{name}.json")) is None:
+        if (step := read_json(f"preflight/{name}.json")) is None:
             missing.append(name)
             continue
         args = ", ".join(f"{key} {value}" for key, value in step["args"].items())
@@ -149,7 +143,7 @@ def steps_section(params):
 
 
 def scores_section(steps):
-    scores = {model: listed(f"scores/{model}.json") for model in ["base", *steps]}
+    scores = {model: read_json(f"scores/{model}.json") for model in ["base", *steps]}
     missing = [model for model, found in scores.items() if found is None]
     scores = {model: found for model, found in scores.items() if found is not None}
     parts = [
