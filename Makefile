@@ -2,7 +2,7 @@
 PYTHON ?= python3
 RUN = PATH="$(CURDIR)/.venv/bin:$$PATH"
 
-.PHONY: setup build test clean
+.PHONY: setup build test test-long clean
 setup: .venv/ready
 build: setup
 	$(RUN) tilth check
@@ -10,6 +10,8 @@ build: setup
 test: setup
 	$(RUN) ruff check .
 	$(RUN) pytest
+test-long: setup
+	$(RUN) pytest -m long
 
 .venv/ready: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
