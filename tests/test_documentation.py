@@ -1,9 +1,13 @@
 """The README says what is so: every key of params.yaml, every room, and the commands that exist."""
 
+import doctest
 import re
 import shutil
+import sys
 from pathlib import Path
 
+import pytest
+from conftest import small_project
 from ruamel.yaml import YAML
 
 from commands import recommend
@@ -63,3 +67,25 @@ def test_the_comparison_of_methods_passes_check(monkeypatch, tmp_path):
     (tmp_path / "params.yaml").write_bytes((ROOT / "recipes/compare.yaml").read_bytes())
     monkeypatch.chdir(tmp_path)
     assert all(warning.waived for warning in check())
+
+
+def commands_of(text):
+    """(command, what it prints) of each `$ command` in the console blocks of a text."""
+    blocks = re.findall(r"```console\n(.*?)```", text, re.DOTALL)
+    return [re.split("\n", told, maxsplit=1) for block in blocks for told in re.split(r"(?m)^\$ ", block)[1:]]
+
+
+@pytest.mark.slow
+def test_the_story_of_the_audit_is_what_its_commands_print(tmp_path):
+    page = (ROOT / "docs/audit.md").read_text(encoding="utf-8")
+    story = page.split("<!-- story -->")[1].split("<!-- /story -->")[0]
+    project = small_project(tmp_path, rows=None)
+    project.repro()
+    project.commit()
+    tilth = f'export COLUMNS=110; tilth() {{ "{sys.executable}" -m commands "$@"; }}\n'
+    found = commands_of(story)
+    assert len(found) > 5
+    for command, expected in found:
+        told = project.run("bash", "-c", tilth + command)
+        alike = doctest.OutputChecker().check_output(expected, told, doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE)
+        assert alike, f"{command}\n--- the page says\n{expected}\n--- it prints\n{told}"

@@ -20,7 +20,8 @@ linux = pytest.mark.skipif(sys.platform != "linux", reason="PR_SET_PDEATHSIG is 
 def parent_of(command, marked=True):
     """A process that starts a command as dvc does, tells the pid of the command, and waits for it."""
     code = (
-        "import os, subprocess, sys\n"
+        "import os, signal, subprocess, sys\n"
+        "signal.signal(signal.SIGHUP, signal.SIG_DFL)\n"  # these tests themselves may run under nohup
         f"child = subprocess.Popen({command!r}, env=os.environ | {'{'}'DVC_STAGE': 'train@sft'{'}'} if {marked} else None)\n"
         "print(child.pid, flush=True)\n"
         "child.wait()\n"
