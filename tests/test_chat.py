@@ -1,5 +1,6 @@
 import os
 import pty
+import select
 import signal
 import subprocess
 import sys
@@ -172,7 +173,10 @@ def test_a_turn_is_answered_with_the_turns_before_it(project):
 
 
 def at_a_terminal(project, keys, *arguments):
-    """What a terminal shows of `tilth chat` when these keys are typed, each after the mark of the prompt: (text, exit status)."""
+    """What a terminal shows of `tilth chat` when these keys are typed, each after the mark of the prompt: (text, exit status).
+
+    Keys are typed again where nothing answers: Python loses a Ctrl-C between the mark's showing and its wait for keys.
+    """
     me, its = pty.openpty()
     command = [sys.executable, "-m", "commands", "chat", *arguments]
     environment = os.environ | {"PYTHONPATH": str(ROOT), "TERM": "xterm", "COLUMNS": "60"}
@@ -181,16 +185,22 @@ def at_a_terminal(project, keys, *arguments):
         preexec_fn=lambda: __import__("fcntl").ioctl(0, __import__("termios").TIOCSCTTY, 0),
     )  # fmt: skip
     os.close(its)
-    seen, sent, until = b"", 0, time.monotonic() + 120
-    while time.monotonic() < until:
-        try:
-            seen += os.read(me, 4096)
-        except OSError:  # the other side is closed
-            break
-        if sent < len(keys) and seen.count(b"> ") > sent:
-            os.write(me, keys[sent])
-            sent += 1
-    child.wait(timeout=30)
+    seen, sent, until = b"", 0, time.monotonic() + 240
+    try:
+        while time.monotonic() < until:
+            if select.select([me], [], [], 5)[0]:
+                try:
+                    seen += os.read(me, 4096)
+                except OSError:  # the other side is closed
+                    break
+                if sent < len(keys) and seen.count(b"> ") > sent:
+                    os.write(me, keys[sent])
+                    sent += 1
+            elif sent and keys[sent - 1] == b"\x03":
+                os.write(me, b"\x03")
+        child.wait(timeout=30)
+    finally:
+        child.kill()
     return seen.decode(errors="replace"), child.returncode
 
 
