@@ -1,9 +1,11 @@
+import fcntl
 import os
 import pty
 import select
 import signal
 import subprocess
 import sys
+import termios
 import time
 from pathlib import Path
 from types import SimpleNamespace
@@ -175,14 +177,19 @@ def test_a_turn_is_answered_with_the_turns_before_it(project):
 def at_a_terminal(project, keys, *arguments):
     """What a terminal shows of `tilth chat` when these keys are typed, each after the mark of the prompt: (text, exit status).
 
-    Keys are typed again where nothing answers: Python loses a Ctrl-C between the mark's showing and its wait for keys.
+    A Ctrl-C that comes between the mark and the wait for keys may be lost, so that it is typed again where nothing answers.
     """
     me, its = pty.openpty()
     command = [sys.executable, "-m", "commands", "chat", *arguments]
     environment = os.environ | {"PYTHONPATH": str(ROOT), "TERM": "xterm", "COLUMNS": "60"}
+
+    def take_terminal():
+        signal.signal(signal.SIGINT, signal.SIG_DFL)  # a shell's background job, as CI may be, ignores it
+        fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+
     child = subprocess.Popen(
         command, cwd=project, env=environment, stdin=its, stdout=its, stderr=its, start_new_session=True,
-        preexec_fn=lambda: __import__("fcntl").ioctl(0, __import__("termios").TIOCSCTTY, 0),
+        preexec_fn=take_terminal,
     )  # fmt: skip
     os.close(its)
     seen, sent, until = b"", 0, time.monotonic() + 240
@@ -243,6 +250,10 @@ def test_interrupting_one_answer_ends_with_the_status_of_an_interrupt(project, m
         time.sleep(5)
 
     monkeypatch.setattr(chat, "reply", interrupted)
-    with pytest.raises(SystemExit) as ended:
-        chat.main(SimpleNamespace(obj=project), "base", "hi")
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with pytest.raises(SystemExit) as ended:
+            chat.main(SimpleNamespace(obj=project), "base", "hi")
+    finally:
+        signal.signal(signal.SIGINT, before)
     assert ended.value.code == 130
