@@ -151,6 +151,7 @@ def project(tmp_path, monkeypatch):
 def told(project, capsys, monkeypatch):
     """What `tilth lineage` prints, without the lines of the tree."""
     monkeypatch.setenv("COLUMNS", "300")
+    monkeypatch.setenv("TERM", "xterm")  # a dumb terminal is 80 columns wide, whatever COLUMNS says
     capsys.readouterr()
 
     def lines(target=None, **options):

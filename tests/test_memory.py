@@ -13,6 +13,7 @@ from stages._models import save_tiny
 
 ROOT = Path(__file__).parents[1]
 FACTOR = 1.5
+OFTEN = ("sft-full", "kto-lora", "grpo-lora")  # the others are tried by `make test-long`
 SHAPE = memory.Shape(
     parameters=1000, linear={"model.layers.0.mlp.up_proj": (30, 10), "model.layers.0.self_attn.q_proj": (10, 10)},
     layers=2, hidden=10, queries=10, keys=5, intermediate=30, vocabulary=50, embedding=50, context=64,
@@ -174,8 +175,14 @@ def peak(method, lora):
 
 @pytest.mark.slow
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the peak is read from /proc")
-@pytest.mark.parametrize("lora", [None, {"r": 16, "lora_alpha": 16}], ids=["full", "lora"])
-@pytest.mark.parametrize("method", ["sft", "dpo", "orpo", "kto", "grpo"])
+@pytest.mark.parametrize(
+    ("method", "lora"),
+    [
+        pytest.param(method, lora, id=f"{method}-{way}", marks=() if f"{method}-{way}" in OFTEN else pytest.mark.long)
+        for method in ("sft", "dpo", "orpo", "kto", "grpo")
+        for way, lora in (("full", None), ("lora", {"r": 16, "lora_alpha": 16}))
+    ],
+)
 def test_the_estimate_is_near_what_a_training_took(tmp_path, method, lora):
     done = subprocess.run(
         [sys.executable, "-c", TRAINING, str(ROOT), str(ROOT / "tests"), method, json.dumps(lora)],
