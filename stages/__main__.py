@@ -11,9 +11,10 @@ from typing import Annotated
 
 import typer
 
-from stages._process import end_with_parent
+from stages._process import end_with_parent, keep_memory
 from validators._problems import Problem, Problems, did_you_mean
 
+OF_DATA = ("ingest", "validate", "curate")  # batch after batch of the same size
 STAGES = sorted(path.stem for path in Path(__file__).parent.glob("[a-z]*.py"))
 TIMES = Path(".work/times.jsonl")  # for `tilth plan` alone: git and DVC ignore it, no stage reads it
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
@@ -30,6 +31,8 @@ def run(
     try:
         if stage not in STAGES:
             raise Problems([Problem("python -m stages", f"no stage {stage!r}", "", did_you_mean(stage, STAGES))])
+        if stage in OF_DATA:
+            keep_memory()
         main = importlib.import_module(f"stages.{stage}").main
         main(name) if name else main()
     except Problems as error:

@@ -49,18 +49,21 @@ class Plain(msgspec.Struct, gc=False):
 OTHERS = sorted((KEYS | set(MEDIA)) - set(Plain.__struct_fields__) - {"question", "problem", "query", "context"})
 NOTICED = [(name, Other, UNSET) for name in OTHERS]
 UNSETS = (UNSET,) * len(OTHERS)
-STRICT = msgspec.json.Decoder(msgspec.defstruct("Strict", NOTICED, bases=(Plain,), forbid_unknown_fields=True)).decode
+STRICT = msgspec.json.Decoder(msgspec.defstruct("Strict", [], bases=(Plain,), forbid_unknown_fields=True)).decode
 LAX = msgspec.json.Decoder(msgspec.defstruct("Lax", NOTICED, bases=(Plain,))).decode
 WHOLE = msgspec.json.Decoder().decode
+BEGUN = hashlib.sha256(b'{"kind":"sft","messages":')  # every id begins so
 
 
 def decoded(line):
-    """A line as a Plain record, or None where it is no such record, or has a fault."""
+    """A line as a Plain record, or None where it has more to say than such a record, or has a fault."""
     try:
         try:
             return STRICT(line)
         except msgspec.ValidationError:
             record = LAX(line)
+            if msgspec.structs.astuple(record)[-len(OTHERS) :] != UNSETS:
+                return None
             # msgspec checks nothing of the fields that it skips: neither UTF-8 nor the range of numbers
             line.isascii() or line.decode()
             WHOLE(line)
@@ -73,9 +76,7 @@ def turns_of(line):
     """(messages, shape) of a plain conversation, or None where the line must take the general way."""
     if (record := decoded(line)) is None:
         return None
-    messages, conversations, instruction, output, extra, _, *others = msgspec.structs.astuple(record)
-    if tuple(others) != UNSETS:
-        return None
+    messages, conversations, instruction = record.messages, record.conversations, record.instruction
     if messages is not UNSET:
         if conversations is not UNSET or instruction is not UNSET or not messages:
             return None
@@ -87,14 +88,16 @@ def turns_of(line):
     if conversations is not UNSET:
         if instruction is not UNSET or not conversations:
             return None
-        if any(said.sender == "function_call" for said in conversations):
-            return None
-        turns = [Turn(ROLES.get(said.sender, said.sender), said.value) for said in conversations]
+        turns = []
+        for said in conversations:
+            if said.sender == "function_call":
+                return None
+            turns.append(Turn(ROLES.get(said.sender, said.sender), said.value))
         return turns, "sharegpt (key conversations)"
-    if instruction is UNSET or output is UNSET:
+    if instruction is UNSET or record.output is UNSET:
         return None
-    asked = f"{instruction}\n{extra}" if extra else instruction
-    return [Turn("user", asked), Turn("assistant", output)], "alpaca (keys instruction, output)"
+    asked = f"{instruction}\n{record.input}" if record.input else instruction
+    return [Turn("user", asked), Turn("assistant", record.output)], "alpaca (keys instruction, output)"
 
 
 class Columns:
@@ -114,7 +117,10 @@ class Columns:
             if asked is None and turn.role == "user" and turn.content:
                 asked = turn.content
         encoded = ENCODE(turns)
-        self.ids.append(hashlib.sha256(b'{"kind":"sft","messages":%b,"tools":null}' % encoded).hexdigest())
+        hashed = BEGUN.copy()
+        hashed.update(encoded)
+        hashed.update(b',"tools":null}')
+        self.ids.append(hashed.hexdigest())
         key = normalised(asked if asked is not None else encoded.decode())
         self.prompt_keys.append(hashlib.sha256(key.encode()).hexdigest())
         self.lines.append(line)

@@ -8,7 +8,7 @@ import gc
 import os
 import pickle
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -17,19 +17,13 @@ from stages._process import end_with_parent
 from validators._problems import Problem, Problems
 
 PART_BYTES = 32 * 2**20
-# memory that a batch gives back is what the next one takes: to fetch it anew from the system costs a tenth of the time
-KEEP_MEMORY = {
-    "MIMALLOC_PURGE_DELAY": "-1",
-    "MALLOC_TRIM_THRESHOLD_": "1000000000",
-    "MALLOC_MMAP_THRESHOLD_": "1000000000",
-}
 # below this, starting processes takes longer than the work
 ALONE_BYTES = 16 * 2**20
 
 
 @dataclass(frozen=True)
 class Part:
-    """Bytes start to end of a file; `line` is the number of the first line in them."""
+    """Bytes start to end of a file; `line` is the number of the first line in them, 0 where it is not counted yet."""
 
     path: Path
     container: str
@@ -40,44 +34,57 @@ class Part:
 
 def parts_of(path, part_bytes=PART_BYTES):
     """The parts of one raw file, in order."""
+    return list(numbered(cut(path, part_bytes)))
+
+
+def cut(path, part_bytes=PART_BYTES):
+    """The parts of one raw file, in order, their lines not counted: only the ends of parts are read."""
     kind, size = container(path), path.stat().st_size
     if kind != "jsonl" or size <= part_bytes:
         return [Part(path, kind, 0, size, 1)]
-    parts, start, line, buffer = [], 0, 1, bytearray(2**20)
+    parts, start = [], 0
     with open(path, "rb") as file:
         while start < size:
             file.seek(min(start + part_bytes, size) - 1)
             file.readline()
-            end = file.tell()
-            parts.append(Part(path, kind, start, end, line))
-            line += newlines(file, start, end, buffer)
-            start = end
+            parts.append(Part(path, kind, start, file.tell(), 0))
+            start = file.tell()
     return parts
 
 
-def newlines(file, start, end, buffer):
-    """How many lines end between two places of a file; one buffer for all, as fresh memory costs more than the count."""
-    file.seek(start)
-    count, left, view = 0, end - start, memoryview(buffer)
-    while left > 0:
-        got = file.readinto(view[: min(left, len(buffer))])
-        count += buffer.count(b"\n", 0, got)
-        left -= got
+def numbered(parts):
+    """The parts with their lines, each as soon as the lines before it are counted: work can begin with the first."""
+    line, before, buffer = 1, None, bytearray(2**20)
+    for part in parts:
+        line = line + newlines(before, buffer) if part.start else 1
+        before = part
+        yield replace(part, line=line)
+
+
+def newlines(part, buffer):
+    """How many lines end in a part; one buffer for all, as fresh memory costs more than the count."""
+    count, left, view = 0, part.end - part.start, memoryview(buffer)
+    with open(part.path, "rb", buffering=0) as file:
+        file.seek(part.start)
+        while left > 0 and (got := file.readinto(view[: min(left, len(buffer))])):
+            count += buffer.count(b"\n", 0, got)
+            left -= got
     return count
 
 
-def mapped(function, items, size_bytes, engine="local"):
-    """The results of a picklable function for each item, in order. size_bytes: of all items together."""
+def mapped(function, items, size_bytes, engine="local", count=None):
+    """The results of a picklable function for each item, in order.
+
+    size_bytes: of all items together. count: how many items there are, where they come one by one.
+    """
+    count = len(items) if count is None else count
     if engine == "ray":
         yield from _by_ray(function, items)
-    elif len(items) == 1 or size_bytes < ALONE_BYTES:
+    elif count == 1 or size_bytes < ALONE_BYTES:
         yield from map(function, items)
     else:
-        workers = min(len(items), os.cpu_count() or 1)
-        for name, value in KEEP_MEMORY.items():
-            os.environ.setdefault(name, value)  # allocators read it when a process starts
         # a forked child would inherit the locks of Arrow's threads
-        with ProcessPoolExecutor(workers, get_context("spawn"), initializer=begin) as pool:
+        with ProcessPoolExecutor(min(count, os.cpu_count() or 1), get_context("spawn"), initializer=begin) as pool:
             yield from pool.map(function, items)
 
 

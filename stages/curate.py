@@ -107,12 +107,11 @@ def open_database():
 
 def sorted_out(number, decision, kind, names):
     """(train, eval, rejects) of one part."""
-    table, first = pq.read_table(decision.parts[number]), int(decision.first_rows[number])
+    table, first = pq.read_table(decision.parts[number], columns=names), int(decision.first_rows[number])
     here = decision.side[first : first + len(table)]
-    kept = table.select(names)
     return (
-        kept.filter(pa.array(here == TRAIN)),
-        kept.filter(pa.array(here == EVAL)),
+        table.filter(pa.array(here == TRAIN)),
+        table.filter(pa.array(here == EVAL)),
         quarantined(table, first, decision.reasons, kind),
     )
 

@@ -24,7 +24,7 @@ from stages._forgotten import read as read_forgotten
 from stages._identity import identify
 from stages._options import NONE, options_of
 from stages._params import read_params
-from stages._parts import mapped, parts_of, with_bar
+from stages._parts import cut, mapped, numbered, with_bar
 from stages._readers import links_out, packed_lines, raw_files, read_lines, record_of, records
 from stages._shapes import explained, rows_of
 from stages._tables import REJECTS, conserve, row_schema, shown, stop_if_too_many, to_table, write, writing
@@ -40,7 +40,7 @@ def main(name):
     files = raw_files(dataset["raw"], f"datasets.{name}.raw")
     if problems := links_out(files):
         raise Problems(problems)
-    parts = [part for path in files for part in parts_of(path)]
+    parts = [part for path in files for part in cut(path)]
     folder = Path("data/ingested", name)
     building = folder.with_name(f"{name}.partial")
     for stale in (building, folder):
@@ -54,13 +54,14 @@ def main(name):
 
 def read_all(name, dataset, parts, folder, engine):
     """Read all parts of a dataset into `folder`; print what was found, and stop if too much of it is bad."""
-    work = [(part, folder / f"rows/{number:05}.parquet") for number, part in enumerate(parts)]
+    work = ((part, folder / f"rows/{number:05}.parquet") for number, part in enumerate(numbered(parts)))
     forgotten = frozenset(entry.id for entry in read_forgotten())
     results = mapped(
         partial(ingest_part, kind=dataset["kind"], options=options_of(dataset), forgotten=forgotten),
         work,
         sum(part.end - part.start for part in parts),
         engine,
+        len(parts),
     )
     rejects, counts, shapes = [], Counter(), {}
     bar = with_bar(results, len(parts), f"ingest {name}")

@@ -8,7 +8,7 @@ import pytest
 
 from stages import curate, ingest, validate
 from stages._identity import digest, normalised
-from stages._parts import parts_of
+from stages._parts import cut
 from validators._problems import Problems
 
 
@@ -201,7 +201,7 @@ def test_every_record_is_in_train_in_eval_or_rejected_with_a_reason(build, tmp_p
 def test_rows_keep_the_order_of_the_raw_files_in_parts_of_any_size(build, monkeypatch):
     records = [*fresh(20), *fresh(3)]
     whole = build("sft", *records)
-    monkeypatch.setattr(ingest, "parts_of", partial(parts_of, part_bytes=200))
+    monkeypatch.setattr(ingest, "cut", partial(cut, part_bytes=200))
     assert build("sft", *records) == whole
     assert [row["line"] for row in whole[0]] == sorted(row["line"] for row in whole[0])
 
