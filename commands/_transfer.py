@@ -119,7 +119,7 @@ def compare(plan, named, here, far):
     there = {one for one in named if one.value in found} - plan.lost.keys()
     paths = {one: here.oid_to_path(one.value) for one in there}
     differing = of_other_size(paths, {one: far.oid_to_path(one.value) for one in there}, far.fs)
-    # a transfer that was cut: WebDAV and SSH keep what came of it under the object's name, and so does `dvc pull` here
+    # a transfer that was cut: WebDAV and SSH keep what came of it under the object's name
     plan.there |= there - {one for one in differing if bool(fault(one, paths[one])) != plan.sending}
     todo = named - plan.there - plan.lost.keys()
     if plan.sending:
@@ -200,20 +200,29 @@ def move_objects(moved, plan, objects, here, far):
     def failed(oid, error):
         moved.failed[by_oid[oid]] = f"{type(error).__name__}: {error}"
 
+    aborted = False
     with TqdmCallback(desc="sending" if plan.sending else "fetching", unit="file") as progress:
         paths = [source.oid_to_path(oid) for oid in by_oid]
         verify, jobs = not plan.sending, far.fs.jobs
-        goal.add(
-            paths, source.fs, list(by_oid), verify=verify, check_exists=False, batch_size=jobs, on_error=failed,
-            callback=progress,
-        )  # fmt: skip
+        try:
+            goal.add(
+                paths, source.fs, list(by_oid), verify=verify, check_exists=False, batch_size=jobs, on_error=failed,
+                callback=progress,
+            )  # fmt: skip
+        except FileNotFoundError:
+            # DVC puts a file in its place though it has told of its failure; one that never began stops all others
+            if not moved.failed:
+                raise
+            aborted = True
     for oid, one in by_oid.items():
         path = here.oid_to_path(oid)
+        if aborted and not plan.sending and fault(one, path) == DAMAGED_HERE:
+            os.unlink(path)
         if one not in moved.failed and os.path.exists(path):
             moved.objects.append(one)
             moved.size += os.path.getsize(path)
         elif one not in moved.failed:
-            moved.failed[one] = f"{DAMAGED_THERE}: {source.oid_to_path(oid)}"
+            moved.failed[one] = "not tried any more" if aborted else f"{DAMAGED_THERE}: {source.oid_to_path(oid)}"
 
 
 def move_records(moved, plan, new, here, remote):

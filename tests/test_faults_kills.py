@@ -98,6 +98,7 @@ def test_52_kills_at_random_moments_of_the_whole_build_leave_no_trace(built, tmp
         told, _ = running.communicate()
         if was_killed and running.returncode:
             killed[who] += 1
+            print(f"{killed.total()} of {KILLS}: {who}", flush=True)
             if who in ("stage", "trainer"):
                 assert re.search("failed to reproduce .* exited with (-9|137)", told, re.DOTALL), told
         else:

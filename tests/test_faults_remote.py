@@ -100,7 +100,7 @@ def sizes(project):
     return sum(path.stat().st_size for path in project.objects())
 
 
-@pytest.mark.parametrize("kind", [s3, webdav])
+@pytest.mark.parametrize("kind", [s3, pytest.param(webdav, marks=pytest.mark.long)])
 def test_a_share_and_a_fetch_that_are_cut_are_told_and_completed_by_the_next(built, tmp_path, kind, serve):
     mine, proxy, local = behind_proxy(built, tmp_path, kind, serve)
     expected, half = outputs_of(built.folder), sizes(mine) // 2
@@ -122,6 +122,7 @@ def test_a_share_and_a_fetch_that_are_cut_are_told_and_completed_by_the_next(bui
     yours.tilth("verify")
 
 
+@pytest.mark.long
 def test_what_dvc_left_cut_on_a_remote_and_in_a_cache_is_mended_by_share_and_fetch(built, tmp_path, serve):
     """DVC takes an object for whole that is there, and never looks again."""
     mine, proxy, local = behind_proxy(built, tmp_path, webdav, serve)
@@ -130,13 +131,12 @@ def test_what_dvc_left_cut_on_a_remote_and_in_a_cache_is_mended_by_share_and_fet
     assert "ERROR" in mine.run("dvc", "push", fails=True)
     proxy.mend()
     mine.run("dvc", "push")
-    print("cut on the remote:", damaged(remote))
+    assert damaged(remote)
     mine.tilth("share")
     assert not damaged(remote)
     yours = introduced(mine.clone(tmp_path / "yours"), local)
     proxy.drop(after_bytes=half)
     assert "ERROR" in yours.run("dvc", "pull", fails=True)
-    print("cut in the cache:", damaged(yours.path / ".dvc/cache"))
     proxy.mend()
     yours.tilth("fetch")
     assert not damaged(yours.path / ".dvc/cache")
