@@ -72,13 +72,15 @@ def test_a_disk_that_is_full_again_and_again_through_a_whole_build_leaves_no_tra
     print(dict(told))
 
 
-def test_a_read_only_cache_restores_what_it_has_and_what_it_cannot_keep_is_told(built, tmp_path):
+def test_a_read_only_cache_is_told_where_something_would_be_restored_or_kept(built, tmp_path):
+    """DVC tries in the cache itself whether it can make links, so that it restores nothing from a read-only one."""
     project = built.copy(tmp_path / "project")
     expected, raw = outputs_of(project.folder), project.folder / "data/raw/feedback/feedback.jsonl"
     before = raw.read_bytes()
     with read_only(project.folder / ".dvc/cache"):
+        assert project.repro() == set()
         (project.folder / "data/train/chat.parquet").unlink()
-        assert holds(project, expected) == set()
+        assert "Read-only file system" in project.run("dvc", "repro", fails=True)
         raw.write_bytes(before + b'{"prompt": "Add 4 and 7.", "completion": "It is 11.", "label": true}\n')
         assert "Read-only file system" in project.run("dvc", "repro", "ingest@feedback", fails=True)
     assert "ingest@feedback" in project.repro("ingest@feedback")
