@@ -200,11 +200,11 @@ def object_of(md5):
 
 
 def listed(md5):
-    """{relative path: md5} of a cached folder, None where its list is not in the cache."""
-    path = object_of(md5)
-    if not path.is_file():
+    """{relative path: md5} of a cached folder, None where its list is not in the cache, or is damaged there."""
+    try:
+        return {item["relpath"]: item["md5"] for item in json.loads(object_of(md5).read_bytes())}
+    except (OSError, ValueError, KeyError, TypeError):
         return None
-    return {item["relpath"]: item["md5"] for item in json.loads(path.read_bytes())}
 
 
 def files_of(build, out):

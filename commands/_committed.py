@@ -148,14 +148,19 @@ def at_head():
 def blobs(head):
     """{path: (mode, blob)} of the same files as they are on disk, None where one is missing."""
     links = [path for path, (mode, _) in head.items() if mode == "120000"]
-    # a name with a line end cannot be asked for by its line: such a file counts as missing
-    plain = [path for path in head if os.path.isfile(path) and path not in links and "\n" not in path]
+    plain = [path for path in head if os.path.isfile(path) and path not in links]
     above = (git("rev-parse", "--show-prefix") or b"").decode().strip()  # git reads these names from its own root
-    given = "\n".join(above + path for path in plain).encode(errors="surrogateescape")
+    given = "\n".join(quoted(above + path) for path in plain).encode(errors="surrogateescape")
     done = subprocess.run(["git", "hash-object", "--stdin-paths"], input=given, capture_output=True, check=False)
     found = dict(zip(plain, done.stdout.decode().split(), strict=False))
     found |= {path: link_blob(path) for path in links if os.path.islink(path)}
     return {path: (mode, found[path]) if path in found else None for path, (mode, _) in head.items()}
+
+
+def quoted(path):
+    """A path as git reads it from a line, whatever is in it: quotes and line ends too."""
+    escaped = path.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
+    return f'"{escaped}"'
 
 
 def link_blob(path):

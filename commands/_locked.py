@@ -4,6 +4,7 @@ Each check takes the Evidence of `tilth verify` and returns (counts, problems).
 """
 
 import json
+import shlex
 from pathlib import Path
 from posixpath import normpath
 
@@ -46,7 +47,7 @@ def differing(entry, files, hashes, hint):
     elif files != [path]:
         return [missing(path, hint)]
     elif hashes.get(path) != wanted:
-        return [Problem(path, f"its bytes hash to {hashes.get(path)}", wanted, hint)]
+        return [Problem(path, f"its bytes hash to {hashes.get(path)}", wanted, mending(path, wanted, hint))]
     counts = {"size": sum(map(size, files))} | ({"nfiles": len(files)} if wanted.endswith(".dir") else {})
     return [
         Problem(f"{path}: {key}", f"its entry says {entry[key]}", str(count), "the entry was edited: dvc commit")
@@ -65,8 +66,17 @@ def differing_files(path, wanted, found, listing, hint):
         if name not in built:
             problems.append(Problem(f"{path}/{name}", "no stage built it", "no such file", "delete or move it"))
         elif found_md5 != built[name]:
-            problems.append(Problem(f"{path}/{name}", f"its bytes hash to {found_md5}", built[name], hint))
+            how = mending(f"{path}/{name}", built[name], hint)
+            problems.append(Problem(f"{path}/{name}", f"its bytes hash to {found_md5}", built[name], how))
     return problems
+
+
+def mending(path, wanted, hint):
+    """How a file comes back as it was built: DVC would restore an object of the cache that is damaged, as it is."""
+    place = object_of(wanted)
+    if md5(place) in (None, wanted):
+        return hint
+    return f"{shlex.join(['rm', str(place), path])}, as that object is damaged; tilth fetch, if it was shared; {hint}"
 
 
 def missing(path, hint):

@@ -75,7 +75,7 @@ def planned(repo, remote, sending):
 def read_records(plan, here, remote):
     """The run records of this side, and when fetching those of the remote: all of them, as their objects may be missing."""
     mine, theirs = records(here), records(remote)
-    plan.known = set(theirs if plan.sending else mine)
+    plan.known = theirs.keys() - of_other_size(mine, theirs, remote.fs) if plan.sending else set(mine)
     plan.texts = {record: Path(path).read_bytes() for record, path in mine.items()}
     if not plan.sending:
         new = {record: path for record, path in theirs.items() if record not in mine}
@@ -116,7 +116,11 @@ def compare(plan, named, here, far):
     """What of the named objects is at its goal, and what can be had nowhere."""
     goal = far if plan.sending else here
     found = set(goal.oids_exist({one.value for one in named}))
-    plan.there |= {one for one in named if one.value in found} - plan.lost.keys()
+    there = {one for one in named if one.value in found} - plan.lost.keys()
+    paths = {one: here.oid_to_path(one.value) for one in there}
+    differing = of_other_size(paths, {one: far.oid_to_path(one.value) for one in there}, far.fs)
+    # a transfer that was cut: WebDAV and SSH keep what came of it under the object's name
+    plan.there |= there - {one for one in differing if bool(fault(one, paths[one])) != plan.sending}
     todo = named - plan.there - plan.lost.keys()
     if plan.sending:
         paths = {one: here.oid_to_path(one.value) for one in todo}
@@ -126,6 +130,16 @@ def compare(plan, named, here, far):
     elif todo:
         found = set(far.oids_exist({one.value for one in todo}))
         plan.lost |= {one: NOWHERE for one in todo if one.value not in found}
+
+
+def of_other_size(here, there, fs):
+    """The keys of two dicts of paths whose files, here and on the remote, are both there and not of one length."""
+    both = [key for key in here.keys() & there.keys() if os.path.exists(here[key])]
+    infos = fs.info([there[key] for key in both], batch_size=fs.jobs, return_exceptions=True) if both else []
+    found = {key: info for key, info in zip(both, infos, strict=True) if not isinstance(info, FileNotFoundError)}
+    if failed := [info for info in found.values() if isinstance(info, Exception)]:
+        raise failed[0]
+    return {key for key, info in found.items() if info["size"] != os.path.getsize(here[key])}
 
 
 def fault(one, path):
@@ -186,20 +200,29 @@ def move_objects(moved, plan, objects, here, far):
     def failed(oid, error):
         moved.failed[by_oid[oid]] = f"{type(error).__name__}: {error}"
 
+    aborted = False
     with TqdmCallback(desc="sending" if plan.sending else "fetching", unit="file") as progress:
         paths = [source.oid_to_path(oid) for oid in by_oid]
         verify, jobs = not plan.sending, far.fs.jobs
-        goal.add(
-            paths, source.fs, list(by_oid), verify=verify, check_exists=False, batch_size=jobs, on_error=failed,
-            callback=progress,
-        )  # fmt: skip
+        try:
+            goal.add(
+                paths, source.fs, list(by_oid), verify=verify, check_exists=False, batch_size=jobs, on_error=failed,
+                callback=progress,
+            )  # fmt: skip
+        except FileNotFoundError:
+            # DVC puts a file in its place though it has told of its failure; one that never began stops all others
+            if not moved.failed:
+                raise
+            aborted = True
     for oid, one in by_oid.items():
         path = here.oid_to_path(oid)
+        if aborted and not plan.sending and fault(one, path) == DAMAGED_HERE:
+            os.unlink(path)
         if one not in moved.failed and os.path.exists(path):
             moved.objects.append(one)
             moved.size += os.path.getsize(path)
         elif one not in moved.failed:
-            moved.failed[one] = DAMAGED_THERE
+            moved.failed[one] = "not tried any more" if aborted else f"{DAMAGED_THERE}: {source.oid_to_path(oid)}"
 
 
 def move_records(moved, plan, new, here, remote):

@@ -1,11 +1,12 @@
 """What `tilth share` and `tilth fetch` say of what moved, and the Problems of what could not be had."""
 
-from commands._transfer import DAMAGED_HERE
+from commands._transfer import DAMAGED_HERE, DAMAGED_THERE
 from validators._problems import Problem
 
 SHOWN = 20
 REMOVE = "remove the damaged object from DVC's cache"
 HAVE_IT = "ask whoever built it for `tilth share`"
+AGAIN = "run it again: what has arrived is not moved twice"
 
 
 def told(plan, moved, name, dry_run):
@@ -67,4 +68,7 @@ def problems(plan, moved, name, config):
     if moved and moved.failed:
         reasons = sorted({masked(why, config) for why in moved.failed.values()})
         found = f"{counted(len(moved.failed), 'file')} could not be moved: {'; '.join(reasons[:3])}"
-        yield Problem(f"remote {name}", found, "", "run it again: what has arrived is not moved twice")
+        hint = AGAIN
+        if any(DAMAGED_THERE in reason for reason in reasons):
+            hint = f"remove what is damaged from the remote, then {HAVE_IT}; or dvc repro builds it"
+        yield Problem(f"remote {name}", found, "", hint)

@@ -11,6 +11,7 @@ from typing import Annotated
 
 import typer
 
+from stages._machine import machine_problem
 from stages._process import end_with_parent, keep_memory
 from validators._problems import Problem, Problems, did_you_mean
 
@@ -38,6 +39,11 @@ def run(
     except Problems as error:
         print(error, file=sys.stderr)
         raise SystemExit(1) from None
+    except Exception as error:
+        if problem := machine_problem(" ".join([stage, *([name] if name else [])]), error):
+            print(problem, file=sys.stderr)
+            raise SystemExit(1) from None
+        raise
     with contextlib.suppress(Exception):  # a log that cannot be written must not fail a build that is done
         note(stage, name, time.monotonic() - start)
 

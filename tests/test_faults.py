@@ -1,4 +1,7 @@
-"""What goes wrong around a build, on real DVC: after each, a clear word, the next run completes, and the data are the same."""
+"""What goes wrong around a build, on real DVC: after each, a clear word, the next run completes, and the data are the same.
+
+First on a graph of three small stages, then on the project's own. Kills, disks and remotes have files of their own.
+"""
 
 import json
 import os
@@ -6,11 +9,13 @@ import shutil
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
 from test_share import Folder, project
+from undisturbed import holds, never_built, outputs_of, tilth
 
 pytestmark = pytest.mark.slow
 SLOW = "import time\ntime.sleep(4)\nopen('began', 'a').write('x')\n"
@@ -123,3 +128,74 @@ def test_names_of_raw_files_are_data_with_spaces_quotes_and_newlines(tmp_path):
     yours = mine.clone(tmp_path / "yours")
     yours.tilth("fetch")
     assert yours.repro() == []
+
+
+# -- the project's own graph ----------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def whole(built, tmp_path):
+    return built.copy(tmp_path / "whole")
+
+
+def test_two_builds_of_the_project_at_once_leave_what_one_would(whole):
+    expected = outputs_of(whole.folder)
+    for stage in ("ingest@chat", "curate@chat"):
+        never_built(whole.folder, stage)
+    with ThreadPoolExecutor(2) as pool:
+        told = list(pool.map(lambda _: whole.run("dvc", "repro", fails=None), range(2)))
+    failed = [said for said in told if "ERROR: " in said]
+    assert len(failed) < 2
+    assert all("is busy" in said or "Unable to acquire lock" in said for said in failed), failed
+    holds(whole, expected)
+
+
+def test_files_that_a_killed_dvc_has_torn_are_named_and_mended_and_nothing_is_built_again(whole):
+    expected, lock = outputs_of(whole.folder), whole.folder / "dvc.lock"
+    lock.write_text(lock.read_text(encoding="utf-8")[:5_000], encoding="utf-8")
+    assert "dvc.lock" in whole.run("dvc", "repro", fails=True)
+    assert "dvc.lock was half written by a dvc that was killed: put back" in tilth(whole, "check")
+    (whole.folder / ".dvc/tmp/rwlock").write_text('{"write": {"a": {"pid": 1', encoding="utf-8")
+    assert "rwlock" in whole.run("dvc", "repro", fails=True)
+    assert "rwlock was half written by a dvc that was killed: removed" in tilth(whole, "check")
+    assert holds(whole, expected) == set()
+
+
+def test_files_of_the_future_and_edits_of_the_past_are_taken_by_their_bytes(whole):
+    """So the files of a project are after its machine's clock was moved back."""
+    expected, future = outputs_of(whole.folder), time.time() + 10 * 365 * 86_400
+    for path in (path for path in whole.folder.rglob("*") if path.is_file() and ".git" not in path.parts):
+        os.utime(path, (future, future))
+    raw = whole.folder / "data/raw/feedback/feedback.jsonl"
+    before = raw.read_bytes()
+    raw.write_bytes(before[::-1])
+    assert "ingest@feedback" in whole.run("dvc", "status")
+    raw.write_bytes(before)
+    os.utime(raw, (1, 1))
+    assert holds(whole, expected) == set()
+
+
+def ids_of(folder):
+    """The ids of every dataset, by side."""
+    return {
+        path.relative_to(folder).as_posix(): set(pq.read_table(path)["id"].to_pylist())
+        for side in ("train", "eval")
+        for path in sorted((folder / "data" / side).glob("*.parquet"))
+    }
+
+
+@pytest.mark.long
+def test_a_project_whose_raw_files_have_odd_names_is_built_and_verified_as_one_with_plain_names(whole):
+    expected, ids = outputs_of(whole.folder), ids_of(whole.folder)
+    for path in sorted((whole.folder / "data/raw").glob("*/*.jsonl")):
+        lines = path.read_text(encoding="utf-8").splitlines(True)
+        path.unlink()
+        for number, name in enumerate(ODD):
+            (path.parent / name).write_text("".join(lines[number :: len(ODD)]), encoding="utf-8")
+    whole.repro()
+    assert ids_of(whole.folder) == ids
+    assert not (whole.folder / "ran").exists()
+    whole.commit()
+    assert "BROKEN" not in tilth(whole, "verify")
+    whole.run("git", "revert", "--no-edit", "HEAD")
+    holds(whole, expected)

@@ -96,6 +96,25 @@ def test_a_fetch_that_was_cut_short_goes_on_where_it_was(mine, yours):
     assert yours.repro() == []
 
 
+def test_objects_that_a_cut_transfer_of_dvc_left_are_replaced_on_both_sides(mine, yours):
+    """DVC takes an object for whole that is there."""
+    there, whole = mine.object_of("models/align", "../remote"), mine.object_of("models/align").read_bytes()
+    cut(there)
+    assert "remote team: 1 object (" in mine.tilth("share")
+    assert there.read_bytes() == whole
+    yours.tilth("fetch")
+    here = yours.path / ".dvc/cache/files/md5" / there.parent.name / there.name
+    cut(here)
+    assert "remote team: 1 object (" in yours.tilth("fetch")
+    assert here.read_bytes() == whole
+
+
+def cut(path):
+    path.chmod(0o644)
+    path.write_bytes(path.read_bytes()[:-1])
+    path.chmod(0o444)  # DVC trusts what is read-only
+
+
 def test_the_working_tree_is_left_as_it_is(yours):
     yours.tilth("fetch")
     assert not (yours.path / "models/align").exists()

@@ -131,6 +131,9 @@ def test_every_test_file_is_named_after_a_module():
             "recipes",
             "security",
             "faults",
+            "faults_disk",
+            "faults_kills",
+            "faults_remote",
         }, path
 
 

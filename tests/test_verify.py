@@ -396,6 +396,15 @@ def test_raw_data_that_nobody_keeps_and_links_out_of_the_project_are_named(proje
         verify.main(allow_dirty=True)
 
 
+def test_raw_files_are_held_against_git_whatever_is_in_their_names(project, capsys):
+    for name in ("two\nlines", '"quoted', "back\\slash", "tab\t and space", "-rf"):
+        Path("data/raw", name).write_text(name, encoding="utf-8")
+    project.commit()
+    assert breaks(capsys, allow_dirty=False) == {}
+    Path("data/raw/two\nlines").write_text("other", encoding="utf-8")
+    assert list(breaks(capsys)["raw"]) == ["data/raw/two\nlines"]
+
+
 def test_raw_data_of_dvc_is_held_against_its_dvc_file(project, capsys):
     project.run("git", "rm", "-qr", "--cached", "data/raw/pairs")
     listing = {"pairs.jsonl": md5("data/raw/pairs/pairs.jsonl")}
