@@ -3,6 +3,7 @@
 Each server is a real one, with credentials, started by its test and ended with it.
 """
 
+import contextlib
 import getpass
 import os
 import shutil
@@ -28,9 +29,9 @@ def once(tmp_path_factory):
     return made
 
 
-@pytest.fixture
-def serve():
-    """Starts servers, waits until their port answers, and ends them by their id."""
+@contextlib.contextmanager
+def servers():
+    """A function that starts a server and waits until its port answers; all are ended by their id."""
     running = []
 
     def start(command, port, log, **environment):
@@ -44,10 +45,18 @@ def serve():
             time.sleep(0.1)
         raise AssertionError(log.read_text())
 
-    yield start
-    for server in running:
-        server.terminate()
-        server.wait(30)
+    try:
+        yield start
+    finally:
+        for server in running:
+            server.terminate()
+            server.wait(30)
+
+
+@pytest.fixture
+def serve():
+    with servers() as start:
+        yield start
 
 
 def free_port():
