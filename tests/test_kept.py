@@ -135,6 +135,7 @@ def test_a_file_that_changed_is_named_and_no_build_takes_it_in(project, name):
     assert f"{NAMES[name]}: changed since DVC took it down" in said
     assert ("dvc add" if name == "added" else "dvc update") in said
     assert any(where.startswith(NAMES[name]) for where in verified(project)[1])
+    assert "changed since DVC took it down; tilth check says what to do" in tilth(project, "plan")
     for _ in range(2):  # the first has DVC rewrite the .dvc file
         said = project.run("dvc", "repro", f"ingest@{name}", fails=True)
         assert f"{NAMES[name]}.dvc: its data changed since git took this file in" in said
