@@ -159,7 +159,8 @@ def make_bare(project, bare):
     graph = {name.replace("@", "_"): {"cmd": "true"} | {key: paths[key][name] for key in paths} for name in stages}
     with open(bare / "dvc.yaml", "w", encoding="utf-8") as file:
         YAML(typ="safe", pure=True).dump({"stages": graph}, file)
-    shutil.copyfile(project / ".dvcignore", bare / ".dvcignore")
+    for name in (".dvcignore", ".gitignore"):  # without the second, DVC writes some into folders that stages depend on
+        shutil.copyfile(project / name, bare / name)
     run(bare, "git", "init", "-q")
     run(bare, "dvc", "init", "-q")
     run(bare, "dvc", "commit", "--force", "--quiet")
