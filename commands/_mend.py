@@ -30,7 +30,7 @@ def name_methods(path):
 
     mended = []
     while path.is_file():
-        text = path.read_text(encoding="utf-8", errors="surrogateescape")
+        text = path.read_bytes().decode(errors="surrogateescape")
         try:
             YAML(typ="safe", pure=True).load(text)
             break
@@ -42,7 +42,7 @@ def name_methods(path):
         named = missed and re.sub(rf"(?m)^( +{missed[1]}:)(?= *[^ &*]|$)", rf"\1 &{missed[1]}", after, count=1)
         if not missed or named == after:
             break
-        path.write_text(before + methods + named, encoding="utf-8", errors="surrogateescape")
+        path.write_bytes((before + methods + named).encode(errors="surrogateescape"))
         mended.append(
             f"{path.name}: methods.{missed[1]} had lost its name, as `dvc exp` drops those that no step takes: put back"
         )

@@ -5,6 +5,7 @@ anew. What git has of the file does not follow: `git add` is how a change is acc
 """
 
 import shlex
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -21,7 +22,7 @@ def dvc_files(raw):
 def taken_in(raw):
     """A Problem for each .dvc file of a raw path that is not as git's index has it; one that is new to git is right."""
     files = [file.as_posix() for file in dvc_files(raw)]
-    if not files:
+    if not files or not shutil.which("git"):
         return []
     command = ["git", "--literal-pathspecs", "diff", "--name-only", "--relative", "-z", "--no-ext-diff", "--", *files]
     found = subprocess.run(command, capture_output=True, text=True, check=False).stdout.split("\0")

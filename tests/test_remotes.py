@@ -202,7 +202,7 @@ def whole(built, tmp_path_factory):
     params = grown.read_params()
     params["datasets"]["extra"] = {"kind": "sft", "raw": "data/raw/chat", "max_reject_share": 0.2}
     grown.write_params(params)
-    assert "ingest@extra" in grown.repro("report")
+    assert "ingest@extra" in grown.repro("collect")
     del params["datasets"]["extra"]
     grown.write_params(params)
     assert "collect" in grown.repro()
