@@ -163,6 +163,7 @@ def make_bare(project, bare):
         shutil.copyfile(project / name, bare / name)
     run(bare, "git", "init", "-q")
     run(bare, "dvc", "init", "-q")
+    shutil.copyfile(project / ".dvc/config", bare / ".dvc/config")  # neither looks for a newer DVC
     run(bare, "dvc", "commit", "--force", "--quiet")
     commit_all(bare)
 
