@@ -17,6 +17,7 @@ from test_remotes import SECRET, s3, servers
 pytestmark = pytest.mark.slow
 ROW = '{"instruction": "Say again.", "output": "again"}\n'
 NAMES = {"added": "data/raw/added", "web": "data/raw/web.jsonl", "bucket": "data/raw/bucket/bucket.jsonl"}
+LONG_BUCKET = pytest.param("bucket", marks=pytest.mark.long)
 
 
 def rows(name):
@@ -133,7 +134,7 @@ def test_check_verify_and_lineage_know_data_that_were_added_and_imported(project
     assert SECRET not in project.run("git", "log", "-p", "--all", "--", ".dvc", "data", "dvc.lock")
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", ["added", "web", LONG_BUCKET])
 def test_a_file_that_changed_is_named_and_no_build_takes_it_in(project, name):
     spoil(project, name)
     said = tilth(project, "check", fails=True)
@@ -166,7 +167,7 @@ def test_what_check_says_brings_the_data_back(project):
     assert "params.yaml is valid" in tilth(project, "check")
 
 
-@pytest.mark.parametrize("name", ["web", "bucket"])
+@pytest.mark.parametrize("name", ["web", LONG_BUCKET])
 def test_a_source_that_moved_on_is_told_when_asked_and_taken_by_update(project, sources, name):
     file = f"{NAMES[name]}.dvc"
     sources[0][name](rows(name) + ROW)

@@ -211,7 +211,7 @@ def whole(built, tmp_path_factory):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", [s3, ssh, *(pytest.param(kind, marks=pytest.mark.long) for kind in (folder, webdav))])
 def test_a_real_build_is_pulled_and_an_edit_reaches_its_step_alone(whole, tmp_path, kind, serve):
     mine, local = joined(whole.folder, tmp_path, kind, serve)
     mine.run("dvc", "push")
