@@ -31,7 +31,7 @@ def raw(evidence):
     hashes = evidence.md5s | md5s([file for found in by_dvc.values() for file in found if file not in evidence.md5s])
     for path, found in by_dvc.items():
         if not evidence.absent_in(path):
-            hint = f"dvc checkout {path}.dvc, or dvc add {path} if the change is meant"
+            hint = f"dvc checkout --force {path}.dvc; or, if the change is meant, {entries[path]['take']}"
             problems += differing(entries[path], found, hashes, hint)
     counts = {"files": len(files), "by_dvc": sum(map(len, by_dvc.values()))}
     if evidence.rev:
@@ -64,9 +64,12 @@ def tracked_by_dvc(places):
     """{path: entry} of all that the .dvc files in, beside and above places of raw data track."""
     above = {Path(f"{part}.dvc") for place in places for part in (Path(place), *Path(place).parents)}
     files = above.union(*(Path(place).rglob("*.dvc") for place in ("data", *places)))
-    found = [(path.parent, entry) for path in sorted(files) if path.is_file() for entry in outs_of(path)]
-    paths = [normpath((parent / entry["path"]).as_posix()) for parent, entry in found]
-    return {path: entry | {"path": path} for path, (_, entry) in zip(paths, found, strict=True)}
+    found = [(file, entry) for file in sorted(files) if file.is_file() for entry in outs_of(file)]
+    paths = [normpath((file.parent / entry["path"]).as_posix()) for file, entry in found]
+    return {
+        path: entry | {"path": path, "take": f"dvc update {file}" if entry["imported"] else f"dvc add {path}"}
+        for path, (file, entry) in zip(paths, found, strict=True)
+    }
 
 
 def leaving(file):

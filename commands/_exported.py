@@ -13,6 +13,7 @@ from pathlib import Path
 from posixpath import normpath
 
 from commands._build import cache_folder, git, listed, object_of, one_line
+from commands._sources import imported
 from validators._problems import Problem, Problems
 
 
@@ -59,12 +60,13 @@ def tracked_by_dvc(root):
 
 
 def outs_of(path):
-    """The outputs of a .dvc file with an md5. Raises Problems where it does not parse."""
+    """The outputs of a .dvc file with an md5, and where each was `imported` from. Raises Problems where it does not parse."""
     import yaml
 
     try:
         found = yaml.safe_load(path.read_text(encoding="utf-8"))
-        return [entry for entry in found.get("outs") or [] if "md5" in entry and "path" in entry]
+        source = imported(found)
+        return [entry | {"imported": source} for entry in found.get("outs") or [] if {"md5", "path"} <= entry.keys()]
     except (yaml.YAMLError, UnicodeDecodeError, AttributeError, TypeError) as error:
         raise Problems([Problem(str(path), f"does not parse: {one_line(error)}", "what dvc add wrote", "")]) from None
 

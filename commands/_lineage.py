@@ -296,6 +296,7 @@ def raw(build, path, ingest, counts):
         "md5": ingest["inputs"].get(path),
         "files": [
             {"path": file.path, "bytes": file.size, "md5": file.md5, "git": file.git, "read": file.read}
+            | {"dvc": file.dvc, "imported": file.imported}
             | {what: counts[what][file.path] if counts["records"] else None for what in ("records", "rows", "rejected")}
             for file in files
         ],

@@ -1,12 +1,15 @@
-"""Removes what a `dvc` that was killed while it wrote its own files has left half written; it would start no more.
+"""Mends what `dvc` has left in files so that nothing starts any more.
 
-.dvc/tmp/rwlock   who uses which file now                    removed
-dvc.lock          what was built from what                   as last committed, or removed
+.dvc/tmp/rwlock   who uses which file now; half written      removed
+dvc.lock          what was built from what; half written     as last committed, or removed
+params.yaml       `*kto` where `kto: &kto` has lost its name  the name put back
 
-Nothing is built anew for it: what the lock lacks, DVC restores from its run cache. DVC writes neither file in one rename.
+Nothing is built anew for it: what the lock lacks, DVC restores from its run cache. A DVC that is killed writes half of the first
+two, as it writes neither in one rename; `dvc exp run -S` writes params.yaml without the names of methods that no step takes.
 """
 
 import json
+import re
 import subprocess
 from contextlib import ExitStack
 from pathlib import Path
@@ -15,7 +18,39 @@ LOCKS = (".dvc/tmp/lock", ".dvc/tmp/rwlock.lock")
 
 
 def mend(root=Path()):
-    """What was mended, in words; nothing while a dvc runs, whose files these are."""
+    """What was mended, in words; nothing of DVC's own files while a dvc runs."""
+    return name_methods(root / "params.yaml") + mend_files(root)
+
+
+def name_methods(path):
+    """Put back the names that aliases in params.yaml miss, where a method is called so; what was mended, in words."""
+    from ruamel.yaml import YAML
+    from ruamel.yaml.composer import ComposerError
+    from ruamel.yaml.error import YAMLError
+
+    mended = []
+    while path.is_file():
+        text = path.read_bytes().decode(errors="surrogateescape")
+        try:
+            YAML(typ="safe", pure=True).load(text)
+            break
+        except ComposerError as error:
+            missed = re.search(r"undefined alias '?([a-z][a-z0-9_]*)", str(error))
+        except (YAMLError, ValueError):
+            break
+        before, methods, after = text.partition("\nmethods:")
+        named = missed and re.sub(rf"(?m)^( +{missed[1]}:)(?= *[^ &*]|$)", rf"\1 &{missed[1]}", after, count=1)
+        if not missed or named == after:
+            break
+        path.write_bytes((before + methods + named).encode(errors="surrogateescape"))
+        mended.append(
+            f"{path.name}: methods.{missed[1]} had lost its name, as `dvc exp` drops those that no step takes: put back"
+        )
+    return mended
+
+
+def mend_files(root):
+    """The files of DVC that were mended, in words; nothing while a dvc runs, whose files these are."""
     import zc.lockfile
 
     broken = [

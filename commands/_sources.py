@@ -8,6 +8,7 @@ Nothing is checked out. A path that holds more than READ_BYTES is not read: git'
 
 import hashlib
 import os
+import re
 import subprocess
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -21,13 +22,18 @@ READ_BYTES = 96 * 2**20  # a fifth of a second
 
 @dataclass(frozen=True)
 class Source:
-    """md5: of the bytes; as a `.dvc` file has it, or None, where they were not read. git: the blob that git keeps."""
+    """md5: of the bytes; as a `.dvc` file has it, or None, where they were not read. git: the blob that git keeps.
+
+    dvc: the `.dvc` file that keeps it. imported: the address that DVC had it from.
+    """
 
     path: str
     size: int | None
     md5: str | None = None
     git: str | None = None
     read: bool = False
+    dvc: str | None = None
+    imported: str | None = None
 
 
 def data_files(found, root):
@@ -145,27 +151,38 @@ def with_pointers(commit, path, files):
     owners = [file.path.removesuffix(".dvc") for file in files if file.path.endswith(".dvc")]
     if commit is None or not files:
         owners += [path, *(parent.as_posix() for parent in Path(path).parents if parent.name)]
-    known = {name: md5 for owner in owners for name, md5 in tracked(commit, owner).items()}
-    found = [replace(file, md5=known.get(file.path)) for file in files]
+    known = {file.path: file for owner in owners for file in tracked(commit, owner)}
+    found = [replace(known[file.path], size=file.size, git=file.git) if file.path in known else file for file in files]
     if commit:
         seen = {file.path for file in files}
-        found += below(
-            path, [Source(name, size_of(md5), md5, read=True) for name, md5 in known.items() if name not in seen]
-        )
+        gone = [replace(file, size=size_of(file.md5), read=True) for name, file in known.items() if name not in seen]
+        found += below(path, gone)
     return sorted(found, key=lambda file: file.path)
 
 
 def tracked(commit, owner):
-    """{path: md5} of what `<owner>.dvc` keeps, as far as the cache knows a folder's files."""
+    """The files that `<owner>.dvc` keeps, with their hashes there, as far as the cache knows a folder's files."""
     import yaml
 
     try:
-        md5 = yaml.load(text_of(commit, f"{owner}.dvc"), Loader=yaml_1_2())["outs"][0]["md5"]
+        kept = yaml.load(text_of(commit, f"{owner}.dvc"), Loader=yaml_1_2())
+        md5 = kept["outs"][0]["md5"]
     except (Problems, yaml.YAMLError, KeyError, IndexError, TypeError):
-        return {}
-    if not md5.endswith(".dir"):
-        return {owner: md5}
-    return {f"{owner}/{name}": one for name, one in (listed(md5) or {}).items()}
+        return []
+    files = {owner: md5}
+    if md5.endswith(".dir"):
+        files = {f"{owner}/{name}": one for name, one in (listed(md5) or {}).items()}
+    return [Source(name, None, md5, dvc=f"{owner}.dvc", imported=imported(kept)) for name, md5 in files.items()]
+
+
+def imported(kept):
+    """The address that `dvc import-url` or `dvc import` had the data of a .dvc file from, without a password; or None."""
+    dep = (kept.get("deps") or [None])[0]
+    if not isinstance(dep, dict):
+        return None
+    repository = dep.get("repo")
+    address = f"{repository.get('url')}: {dep.get('path')}" if isinstance(repository, dict) else str(dep.get("path"))
+    return re.sub(r"://[^/@\s]+@", "://***@", address)
 
 
 def size_of(md5):

@@ -1,21 +1,55 @@
-"""`tilth check`: every mistake in params.yaml, all at once, before anything runs."""
+"""`tilth check`: every mistake in params.yaml, and raw data that changed under DVC, all at once, before anything runs."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+Upstream = Annotated[
+    bool, typer.Option("--upstream", help="Also ask the sources of `dvc import-url` whether they are others by now.")
+]
 
 
-def main():
+def main(upstream: Upstream = False):
     """Check params.yaml as a whole, raw files and data/forgotten.jsonl. Mends what a killed dvc has left."""
+    from commands._kept import changed, moved_on
     from commands._mend import mend
     from stages._forgotten import read as read_forgotten
     from stages.check import announce, check
+    from validators._problems import Problems
     from validators.params import read
 
     for mended in mend():
         print(mended)
     read_forgotten()
-    warnings = check()
-    announce(warnings)
     data = read()
+    places = raw_places(data)
+    kept = changed(places)
+    try:
+        warnings = check()
+    except Problems as error:
+        raise Problems([*error.problems, *kept]) from None
+    if kept:
+        raise Problems(kept)
+    announce(warnings)
+    for line in moved_on(places) if upstream else ():
+        print(line)
     waived = sum(warning.waived is not None for warning in warnings)
     print(
         f"params.yaml is valid: {len(data['datasets'])} datasets, {len(data['steps'])} steps, "
         f"{len(warnings) - waived} warnings, {waived} waived"
     )
+
+
+def raw_places(params):
+    """The raw paths of the datasets, as far as params.yaml, which may be anything yet, has some; and the benchmarks."""
+    datasets = params.get("datasets") if isinstance(params, dict) else None
+    entries = datasets.values() if isinstance(datasets, dict) else ()
+    named = (entry.get("raw") for entry in entries if isinstance(entry, dict))
+    inside = (raw for raw in named if isinstance(raw, str) and raw and is_inside(raw))
+    return [*dict.fromkeys(inside), "data/benchmarks"]
+
+
+def is_inside(raw):
+    root = Path.cwd().resolve()
+    return not Path(raw).is_absolute() and (root / raw).resolve().is_relative_to(root)

@@ -226,7 +226,7 @@ def raw_commands(records):
         else:
             yield f"# {described(kind)}: take out record {', '.join(map(str, sorted(numbers)))} of {quoted(source)} by hand"
         tracked = [folder for folder in (Path(source), *Path(source).parents) if Path(f"{folder}.dvc").is_file()]
-        yield from (f"dvc add {quoted(str(folder))}" for folder in tracked)
+        yield from (f"dvc add {quoted(str(path))} && git add {quoted(f'{path}.dvc')}" for path in tracked)
 
 
 def quoted(text):

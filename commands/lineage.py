@@ -206,7 +206,8 @@ def sides_of(dataset):
 
 def file_line(file):
     parts = f"{number(file['records'])} records = {number(file['rows'])} rows + {number(file['rejected'])} rejected"
-    return f"{file['path']}: {number(file['bytes'])} bytes, {hash_of(file)}, {parts}"
+    whence = f", imported from {file['imported']}" if file["imported"] else ", kept by DVC" if file["dvc"] else ""
+    return f"{file['path']}: {number(file['bytes'])} bytes, {hash_of(file)}{whence}, {parts}"
 
 
 def hash_of(file):

@@ -71,7 +71,7 @@ def total(stages):
 # -- shown ----------------------------------------------------------------------------------------------------------
 
 HEADINGS = {
-    "recorded": "taken down again: data of `dvc add` that changed",
+    "recorded": "changed since DVC took it down; tilth check says what to do",
     "runs": "runs",
     "restored": "restored from the cache; nothing runs",
     "may run": "may run: DVC stops where inputs come out the same",

@@ -46,7 +46,9 @@ def raw_files(raw, where="raw"):
                     where,
                     f"{raw!r} does not exist",
                     "a file or a folder with raw data",
-                    "put the data there; the path is relative to the folder of params.yaml",
+                    f"dvc pull {path}.dvc"
+                    if Path(f"{path}.dvc").is_file()
+                    else "put the data there; the path is relative to the folder of params.yaml",
                 )
             ]
         )

@@ -28,6 +28,7 @@ from stages._parts import cut, mapped, numbered, with_bar
 from stages._readers import links_out, packed_lines, raw_files, read_lines, record_of, records
 from stages._shapes import explained, rows_of
 from stages._tables import REJECTS, conserve, row_schema, shown, stop_if_too_many, to_table, write, writing
+from stages._tracked import taken_in
 from stages._turns import Unreadable
 from validators._problems import Problems
 
@@ -38,7 +39,7 @@ def main(name):
     params = read_params()
     dataset = params["datasets"][name]
     files = raw_files(dataset["raw"], f"datasets.{name}.raw")
-    if problems := links_out(files):
+    if problems := links_out(files) + taken_in(dataset["raw"]):
         raise Problems(problems)
     parts = [part for path in files for part in cut(path)]
     folder = Path("data/ingested", name)

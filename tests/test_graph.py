@@ -1,7 +1,10 @@
 """The graph rebuilds what changed and nothing else: real `dvc repro` on a small copy of the project."""
 
+import csv
 import hashlib
 import json
+import re
+import sys
 
 import pytest
 
@@ -141,3 +144,56 @@ def test_a_mistake_in_the_last_step_stops_the_build_before_anything_trains(proje
     assert "did you mean 'beta'?" in output
     assert "Traceback" not in output
     assert (project.folder / "models/sft/model.safetensors").exists()
+
+
+@pytest.mark.long
+def test_all_five_methods_in_turn_and_back_through_all_of_them_train_each_once(project):
+    params, models = project.read_params(), {}
+
+    def switched(method):
+        params["steps"]["align"] = params["methods"][method]
+        project.write_params(params)
+        return project.repro(), (project.folder / "models/align/model.safetensors").read_bytes()
+
+    for method in ("orpo", "kto", "grpo", "sft", "dpo"):
+        ran, models[method] = switched(method)
+        assert trained(ran) == (set() if method == "dpo" else {"train@align"})  # dpo is what was built before
+    assert len(set(models.values())) == 5
+    for method in (*reversed(models), *models):
+        ran, model = switched(method)
+        assert ran <= {"check"} and model == models[method]
+
+
+def experiment(project, *arguments):
+    rates = [f"steps.align.args.learning_rate={argument}" for argument in arguments if argument[0].isdigit()]
+    others = [argument for argument in arguments if not argument[0].isdigit()]
+    return project.run("dvc", "exp", "run", *others, *(part for rate in rates for part in ("-S", rate)))
+
+
+@pytest.mark.long
+def test_a_queue_of_three_learning_rates_trains_align_alone_and_one_is_taken(project, tmp_path):
+    """As docs/sharing.md has it."""
+    said = experiment(project, "4e-5")
+    assert set(re.findall(r"Running stage '([^']+)'", said)) == ALIGN
+    project.run("git", "checkout", "-q", ".")
+    assert project.repro() <= {"check"}
+    names = {"slow": 1e-5, "middle": 2e-5, "fast": 1e-4}
+    for name, rate in names.items():
+        experiment(project, "--queue", "--name", name, str(rate))
+    project.run("dvc", "exp", "run", "--run-all")
+    for name in names:
+        ran = set(re.findall(r"Running stage '([^']+)'", project.run("dvc", "queue", "logs", name)))
+        assert ran == ALIGN
+    shown = {row["Experiment"]: row for row in csv.DictReader(project.run("dvc", "exp", "show", "--csv").splitlines())}
+    rates = {name: float(shown[name]["steps.align.args.learning_rate"]) for name in names}
+    assert rates == names
+    score = next(column for column in shown["slow"] if "align" in column and column.endswith("pair_accuracy.value"))
+    assert all(shown[name][score] for name in names)
+    project.run("dvc", "exp", "apply", "middle")
+    assert project.read_params()["steps"]["align"]["args"]["learning_rate"] == 2e-5
+    assert project.repro() <= {"check"}
+    project.commit()
+    assert "BROKEN" not in project.run(sys.executable, "-m", "commands", "verify")
+    project.edit("params.yaml", "align: *dpo", "align: *kto")
+    said = project.run(sys.executable, "-m", "commands", "check")
+    assert "params.yaml is valid" in said

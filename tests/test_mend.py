@@ -6,6 +6,7 @@ import subprocess
 
 import pytest
 import zc.lockfile
+from ruamel.yaml import YAML
 
 from commands._mend import mend
 
@@ -76,3 +77,36 @@ def test_the_files_of_a_dvc_that_runs_are_its_own(root):
     assert mend(root) == []
     running.close()
     assert mend(root)
+
+
+METHODS = """
+datasets:
+  kto: {kind: kto, raw: raw}
+methods:            # ready to use
+  sft: &sft
+    method: sft
+  kto:
+    method: kto
+  grpo: {method: grpo}
+steps:
+  sft: *sft
+  align: ALIGN
+"""
+
+
+def test_the_name_of_a_method_that_dvc_dropped_is_put_back_when_a_step_takes_it(tmp_path):
+    path = tmp_path / "params.yaml"
+    for name, line in (("kto", "  kto: &kto\n    method: kto"), ("grpo", "  grpo: &grpo {method: grpo}")):
+        path.write_text(METHODS.replace("ALIGN", f"*{name}"))
+        assert f"methods.{name} had lost its name" in mend(tmp_path)[0]
+        assert line in path.read_text() and "datasets:\n  kto: {kind" in path.read_text()
+        assert YAML(typ="safe").load(path)["steps"]["align"]["method"] == name
+        assert mend(tmp_path) == []
+
+
+@pytest.mark.parametrize("align", ["*sft", "*ipo", "{method: kto}", "[", "*sft*", "{<<: *sft, args: {}}"])
+def test_params_that_miss_no_name_of_a_method_stay_as_they_are(tmp_path, align):
+    path = tmp_path / "params.yaml"
+    path.write_text(METHODS.replace("ALIGN", align))
+    assert mend(tmp_path) == []
+    assert path.read_text() == METHODS.replace("ALIGN", align)

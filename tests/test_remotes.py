@@ -3,7 +3,9 @@
 Each server is a real one, with credentials, started by its test and ended with it.
 """
 
+import contextlib
 import getpass
+import json
 import os
 import shutil
 import socket
@@ -28,9 +30,9 @@ def once(tmp_path_factory):
     return made
 
 
-@pytest.fixture
-def serve():
-    """Starts servers, waits until their port answers, and ends them by their id."""
+@contextlib.contextmanager
+def servers():
+    """A function that starts a server and waits until its port answers; all are ended by their id."""
     running = []
 
     def start(command, port, log, **environment):
@@ -44,10 +46,18 @@ def serve():
             time.sleep(0.1)
         raise AssertionError(log.read_text())
 
-    yield start
-    for server in running:
-        server.terminate()
-        server.wait(30)
+    try:
+        yield start
+    finally:
+        for server in running:
+            server.terminate()
+            server.wait(30)
+
+
+@pytest.fixture
+def serve():
+    with servers() as start:
+        yield start
 
 
 def free_port():
@@ -118,9 +128,9 @@ Subsystem sftp internal-sftp
     return address, {}, {"user": getpass.getuser(), "keyfile": str(home / "user")}
 
 
-def joined(once, tmp_path, kind, serve):
+def joined(built_in, tmp_path, kind, serve):
     """(a project with a remote of a kind as its default one, the settings that git does not keep)."""
-    shutil.copytree(once.path, tmp_path / "mine", symlinks=True)
+    shutil.copytree(built_in, tmp_path / "mine", symlinks=True)
     mine = Folder(tmp_path / "mine")
     address, settings, local = kind(tmp_path, serve)
     mine.run("dvc", "remote", "add", "--default", "team", address)
@@ -143,7 +153,7 @@ KINDS = [folder, s3, webdav, ssh]
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_what_is_pushed_is_pulled_and_nothing_runs(once, tmp_path, kind, serve):
-    mine, local = joined(once, tmp_path, kind, serve)
+    mine, local = joined(once.path, tmp_path, kind, serve)
     mine.run("dvc", "push")
     yours = introduced(mine.clone(tmp_path / "yours"), local)
     yours.run("dvc", "pull")
@@ -155,7 +165,7 @@ def test_what_is_pushed_is_pulled_and_nothing_runs(once, tmp_path, kind, serve):
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_what_is_shared_is_fetched_with_every_variant_and_no_secret_is_told(once, tmp_path, kind, serve):
-    mine, local = joined(once, tmp_path, kind, serve)
+    mine, local = joined(once.path, tmp_path, kind, serve)
     said = mine.tilth("share")
     yours = introduced(mine.clone(tmp_path / "yours"), local)
     said += yours.tilth("fetch")
@@ -170,7 +180,7 @@ def test_what_is_shared_is_fetched_with_every_variant_and_no_secret_is_told(once
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", [s3, webdav])
 def test_a_wrong_password_is_one_line_without_it(once, tmp_path, kind, serve):
-    mine, _ = joined(once, tmp_path, kind, serve)
+    mine, _ = joined(once.path, tmp_path, kind, serve)
     mine.run("dvc", "remote", "modify", "--local", "team", "password" if kind is webdav else "endpointurl",
              "wr0ng-and-secret" if kind is webdav else f"http://ada:wr0ng-and-secret@127.0.0.1:{free_port()}")  # fmt: skip
     said = mine.tilth("share", fails=True)
@@ -180,9 +190,42 @@ def test_a_wrong_password_is_one_line_without_it(once, tmp_path, kind, serve):
 
 @pytest.mark.slow
 def test_a_webdav_folder_that_is_not_there_is_one_line_with_what_to_do(once, tmp_path, serve):
-    mine, _ = joined(once, tmp_path, webdav, serve)
+    mine, _ = joined(once.path, tmp_path, webdav, serve)
     (tmp_path / "dav/team").rmdir()
     assert "make the one of its address first" in mine.tilth("share", fails=True)
+
+
+@pytest.fixture(scope="module")
+def whole(built, tmp_path_factory):
+    """The small project, to which a dataset was added, built, removed, and built again."""
+    grown = built.copy(tmp_path_factory.mktemp("whole") / "project")
+    params = grown.read_params()
+    params["datasets"]["extra"] = {"kind": "sft", "raw": "data/raw/chat", "max_reject_share": 0.2}
+    grown.write_params(params)
+    assert "ingest@extra" in grown.repro("collect")
+    del params["datasets"]["extra"]
+    grown.write_params(params)
+    assert "collect" in grown.repro()
+    grown.commit()
+    return grown
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", [s3, ssh, *(pytest.param(kind, marks=pytest.mark.long) for kind in (folder, webdav))])
+def test_a_real_build_is_pulled_and_an_edit_reaches_its_step_alone(whole, tmp_path, kind, serve):
+    mine, local = joined(whole.folder, tmp_path, kind, serve)
+    mine.run("dvc", "push")
+    yours = introduced(mine.clone(tmp_path / "yours"), local)
+    yours.run("dvc", "pull")
+    assert yours.repro() == []
+    clone = type(whole)(yours.path)
+    params = clone.read_params()
+    params["steps"]["align"]["args"]["learning_rate"] = 4e-5
+    clone.write_params(params)
+    assert clone.repro("preflight") == {"check", "preflight"}
+    changed = set(json.loads(clone.run("dvc", "status", "--json")))
+    assert {stage for stage in changed if stage.startswith("train@")} == {"train@align"}
+    assert changed <= {"train@align", "report"}  # what depends on all of preflight/
 
 
 def test_errors_are_told_without_the_secrets_of_the_configuration():

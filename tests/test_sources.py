@@ -86,3 +86,21 @@ def test_a_dvc_file_knows_the_hash_of_what_is_too_large_to_read(project, monkeyp
 
 def test_the_order_of_files_says_nothing():
     assert folder_md5({"a": "1", "b": "2"}) == folder_md5({"b": "2", "a": "1"}) != folder_md5({"a": "2", "b": "1"})
+
+
+@pytest.mark.parametrize(
+    ("deps", "address"),
+    [
+        ("", None),
+        ("deps: []\n", None),
+        ("deps:\n- path: https://ada:secret@example.org/raw\n  etag: x\n", "https://***@example.org/raw"),
+        (
+            "deps:\n- path: raw\n  repo:\n    url: git@example.org:a.git\n    rev_lock: x\n",
+            "git@example.org:a.git: raw",
+        ),
+    ],
+)
+def test_where_dvc_had_data_from_is_told_without_a_password(project, deps, address):
+    (project / "raw/.hidden.dvc").write_text(f"{deps}outs:\n- md5: 5f0e\n  path: .hidden\n", encoding="utf-8")
+    found = {file.path: (file.dvc, file.imported) for file in sources_of(build(), ["raw"])["raw"]}
+    assert found["raw/.hidden"] == ("raw/.hidden.dvc", address) and found["raw/a b\n.jsonl"] == (None, None)

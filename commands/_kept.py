@@ -1,0 +1,80 @@
+"""Raw data that DVC keeps, held against their .dvc files before a build takes a change in; and their sources elsewhere.
+
+    changed(["data/raw/chat"])       # Problems of data that are not what their .dvc files name
+    moved_on(["data/raw/chat"])      # lines on sources of `dvc import-url` that are others by now; asks the network
+
+DVC itself says what changed: it hashes what has another time, size or inode than when it last looked. `tilth verify` hashes all.
+"""
+
+import contextlib
+import shlex
+
+from stages._tracked import dvc_files, taken_in
+from validators._problems import Problem
+
+
+def changed(places):
+    """A Problem for each .dvc file of some places whose data changed or are gone, or which was rewritten and not accepted."""
+    problems = [problem for place in places for problem in taken_in(place)]
+    names = [name for name in names_of(places) if name not in {problem.where for problem in problems}]
+    with stages(names) as found:
+        for name, stage in found.items():
+            problems += [stage] if isinstance(stage, Problem) else other_data(name, stage)
+    return list(dict.fromkeys(problems))
+
+
+def names_of(places):
+    return sorted({file.as_posix() for place in places for file in dvc_files(place)})
+
+
+@contextlib.contextmanager
+def stages(names):
+    """{name: DVC's stage of a .dvc file, or the Problem of it}; no DVC is opened where there is none."""
+    from commands._build import one_line
+
+    if not names:
+        yield {}
+        return
+    from dvc.dvcfile import load_file
+    from dvc.exceptions import DvcException
+    from dvc.repo import Repo
+
+    from commands._remotes import quiet
+
+    found = {}
+    with quiet(), Repo() as repo:
+        for name in names:
+            try:
+                found[name] = load_file(repo, name).stage
+            except DvcException as error:
+                found[name] = Problem(name, one_line(error), "what dvc add wrote", f"git checkout {name}")
+        yield found
+
+
+def other_data(name, stage):
+    """Problems of data that are not those of their .dvc file."""
+    out, file = stage.outs[0], shlex.quote(name)
+    status = out.workspace_status().values()
+    if "deleted" in status:
+        hint = f"dvc pull {file}" if out.hash_info else f"dvc update {file}"
+        return [Problem(str(out), "is missing", f"what {name} names", hint)]
+    take = f"dvc update {file} takes the source's" if stage.is_import else f"dvc add {shlex.quote(str(out))} takes it"
+    hint = f"dvc checkout --force {file} undoes it; {take}, then git add {file}"
+    return [Problem(str(out), "changed since DVC took it down", f"the bytes that {name} names", hint) for _ in status]
+
+
+def moved_on(places):
+    """A line for each import whose source is another by now, or could not be asked."""
+    from commands._remotes import masked
+
+    with stages(names_of(places)) as found:
+        for name, stage in found.items():
+            if isinstance(stage, Problem) or not stage.is_import:
+                continue
+            source = masked(stage.deps[0], {})
+            try:
+                if stage.deps[0].workspace_status():
+                    yield f"{name}: its source {source} is another by now: dvc update {name} takes it"
+            except Exception as error:  # each kind of source has errors of its own
+                why = masked(f"{type(error).__name__}: {error}", stage.repo.config)
+                yield f"{name}: its source {source} could not be asked: {why}"
