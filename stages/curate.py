@@ -23,6 +23,7 @@ from stages._near import signatures, similarity, texts
 from stages._overlap import Benchmarks
 from stages._params import read_params
 from stages._parts import mapped, with_bar
+from stages._quarantine import merge
 from stages._shapes import ENCODE
 from stages._tables import COLUMNS, REJECTS, conserve, row_schema, to_table, writing
 from validators._problems import Problem, Problems
@@ -82,17 +83,8 @@ def write_all(name, kind, parts, decision, before):
             train_out.write_table(train)
             eval_out.write_table(held_out)
             turned_out.write_table(rejected)
-    write_rejects(name, [*before, turned_away])
+    merge([*before, turned_away], f"data/rejected/{name}.parquet")
     turned_away.unlink()
-
-
-def write_rejects(name, files):
-    """Write data/rejected/<d>.parquet: all rejects, in the order of the raw records. Their texts may exceed the memory."""
-    with open_database() as database, writing(f"data/rejected/{name}.parquet", REJECTS) as out:
-        columns = ", ".join(f'"{column}"' for column in REJECTS.names)
-        ordered = f"SELECT {columns} FROM read_parquet($files) ORDER BY source, line, id, stage, {columns}"
-        for batch in database.sql(ordered, params={"files": [str(file) for file in files]}).to_arrow_reader(20_000):
-            out.write_table(pa.Table.from_batches([batch]).cast(REJECTS))
 
 
 def open_database():
