@@ -3,6 +3,7 @@
 params.yaml, dvc.lock, the Parquet files' metadata, models/<step>/made_of.json, scores/<step>.json -> a tree, JSON, or Mermaid
 """
 
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -12,6 +13,7 @@ Target = Annotated[str | None, typer.Argument(help="A step, a dataset, base, or 
 Rev = Annotated[str | None, typer.Option(help="Answer for this commit, from git and the DVC cache.")]
 Json = Annotated[bool, typer.Option("--json", help="As JSON, with every hash in full.")]
 Mermaid = Annotated[bool, typer.Option("--mermaid", help="As a Mermaid flowchart, for a Markdown page.")]
+WIDE = 10_000  # columns
 
 
 def main(
@@ -158,7 +160,8 @@ def show(found):
     for stage in found["shared"]:
         for text in stage["stale"]:
             tree.add(Text.assemble(line(f"{stage['stage']} "), (line(f"stale: {text}").plain, "yellow")))
-    Console(highlight=False, markup=False, emoji=False).print(tree)
+    width = None if sys.stdout.isatty() else WIDE  # what reads a pipe must not meet half a line
+    Console(highlight=False, markup=False, emoji=False, width=width).print(tree)
 
 
 def grow(tree, label, children):

@@ -100,7 +100,8 @@ def sizes(project):
     return sum(path.stat().st_size for path in project.objects())
 
 
-@pytest.mark.parametrize("kind", [s3, pytest.param(webdav, marks=pytest.mark.long)])
+@pytest.mark.long
+@pytest.mark.parametrize("kind", [s3, webdav])
 def test_a_share_and_a_fetch_that_are_cut_are_told_and_completed_by_the_next(built, tmp_path, kind, serve):
     mine, proxy, local = behind_proxy(built, tmp_path, kind, serve)
     expected, half = outputs_of(built.folder), sizes(mine) // 2

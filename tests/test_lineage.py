@@ -148,10 +148,8 @@ def project(tmp_path, monkeypatch):
 
 
 @pytest.fixture
-def told(project, capsys, monkeypatch):
+def told(project, capsys):
     """What `tilth lineage` prints, without the lines of the tree."""
-    monkeypatch.setenv("COLUMNS", "300")
-    monkeypatch.setenv("TERM", "xterm")  # a dumb terminal is 80 columns wide, whatever COLUMNS says
     capsys.readouterr()
 
     def lines(target=None, **options):
@@ -368,8 +366,7 @@ def test_raw_data_that_neither_git_nor_dvc_has_is_still_counted(facts, told, pro
     assert any("no longer there, nor in git or DVC, 22 records" in line for line in told("chat", rev="HEAD"))
 
 
-def test_what_the_cache_lost_is_named_and_the_rest_is_answered(project, capsys, monkeypatch):
-    monkeypatch.setenv("COLUMNS", "300")
+def test_what_the_cache_lost_is_named_and_the_rest_is_answered(project, capsys):
     _build.object_of(hash_whole("data/rejected/chat.parquet")).unlink()
     _build.object_of(hash_whole("scores/sft.json")).unlink(missing_ok=True)
     for folder in ("data/rejected", "scores"):

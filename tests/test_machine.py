@@ -30,7 +30,8 @@ def by_arrow(folder):
 def by_duckdb(folder):
     import duckdb
 
-    duckdb.sql(f"COPY (SELECT md5(i::VARCHAR) FROM range(200000) t(i)) TO '{folder}/a.parquet'")
+    with duckdb.connect() as database:
+        database.execute(f"COPY (SELECT md5(i::VARCHAR) FROM range(200000) t(i)) TO '{folder}/a.parquet'")
 
 
 def by_duckdb_spilling(folder):
