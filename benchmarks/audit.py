@@ -184,6 +184,7 @@ def params(train_on):
             "datasets": datasets,
             "steps": {"sft": step},
             "curate": {"near_duplicates": None, "ngram_words": 13, "overlap_share": 0.8},
+            "preflight": {},
             "evaluate": {"max_new_tokens": 2, "max_rows": 10, "batch_size": 10},
         },
         indent=2,
