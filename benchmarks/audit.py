@@ -140,6 +140,7 @@ def build(project, arguments):
     run(project, "git", "init", "-q")
     for what in ("built", "built again"):
         run(project, "dvc", "add", "-q", "data/raw/chat")
+        run(project, "git", "add", "data/raw/chat.dvc")
         seconds, memory = quiet(["dvc", "repro"], project)
         print(f"dvc repro: {seconds:.0f} s, {memory / 1e9:.2f} GB", flush=True)
         run(project, "git", "add", "-A")
