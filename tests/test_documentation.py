@@ -76,6 +76,7 @@ def commands_of(text):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(2400)  # two whole builds
 def test_the_story_of_the_audit_is_what_its_commands_print(tmp_path):
     page = (ROOT / "docs/audit.md").read_text(encoding="utf-8")
     story = page.split("<!-- story -->")[1].split("<!-- /story -->")[0]
