@@ -19,8 +19,6 @@ import pyarrow.parquet as pq
 
 from stages._forgotten import TURNED_AWAY
 from stages._forgotten import read as read_forgotten
-from stages._near import signatures, similarity, texts
-from stages._overlap import Benchmarks
 from stages._params import read_params
 from stages._parts import mapped, with_bar
 from stages._quarantine import merge
@@ -213,6 +211,9 @@ def overlaps(decision, kind, rules, engine):
 
 
 def overlaps_of_part(work, kind, ngram_words, share):
+    from stages._near import texts  # polars takes 0.3 s to import, and most builds never compare texts
+    from stages._overlap import Benchmarks
+
     part, rows = work
     benchmarks = Benchmarks(BENCHMARKS.as_posix(), ngram_words)
     said = texts(pq.read_table(part, columns=list(COLUMNS[kind])), kind)
@@ -222,6 +223,8 @@ def overlaps_of_part(work, kind, ngram_words, share):
 
 def near_duplicates(decision, kind, threshold, engine):
     """{check: [(row, detail)]}: train rows near an eval row, and rows near an earlier row of their own side that stays."""
+    from stages._near import similarity
+
     work = decision.kept_of_parts()
     for (_, rows), first, bands in zip(
         work,
@@ -260,6 +263,8 @@ def near_duplicates(decision, kind, threshold, engine):
 
 
 def bands_of_part(work, kind):
+    from stages._near import signatures, texts
+
     part, rows = work
     said = texts(pq.read_table(part, columns=list(COLUMNS[kind])), kind)
     return signatures(said.gather(rows))
@@ -267,6 +272,8 @@ def bands_of_part(work, kind):
 
 def texts_of(decision, kind, rows):
     """{row: what it says} of some rows."""
+    from stages._near import texts
+
     found, numbers = {}, np.array(sorted(rows), np.int64)
     for part, first, end in zip(
         decision.parts, decision.first_rows, [*decision.first_rows[1:], len(decision.side)], strict=True

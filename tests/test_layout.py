@@ -2,6 +2,8 @@
 
 import ast
 import re
+import subprocess
+import sys
 from functools import cache
 from pathlib import Path
 
@@ -18,6 +20,7 @@ DATA_ENGINE = {"polars", "duckdb", "dvc", "pandera"}
 WITHOUT_IMPORT = {
     ("check", "validators/rewards.py"),
     ("validate", "validators/_messages.py"),
+    ("validate", "validators/_pandera.py"),
     ("validate", "validators/_warnings.py"),
 }
 THROUGH_PREFLIGHT = {("train", "validators/rewards.py")}
@@ -146,3 +149,8 @@ def test_no_path_of_this_machine_and_no_registry_is_written_down():
     ]:
         if path.is_file() and path.suffix in (".py", ".md", ".toml", ".yaml", ".txt", ".sql", ""):
             assert not forbidden.search(path.read_text(encoding="utf-8")), path
+
+
+def test_checking_rows_imports_no_pandas_and_hides_it_from_nobody():
+    code = "import sys, validators.sft; assert 'pandas' not in sys.modules; import pandas; assert pandas.DataFrame"
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)

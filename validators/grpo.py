@@ -3,22 +3,20 @@
 {"prompt": [{"role": "user", "content": "Reverse abc."}], "ground_truth": "cba", "extra": "{}"}
 """
 
-import pandera.polars as pa
 import polars as pl
 
 from validators._messages import (
-    check,
     empty_failures,
     ends_with,
     flatten,
-    is_true,
+    holds,
     message_schema,
     mojibake,
-    not_blank,
     row_failures,
     shared_checks,
     turn_failures,
 )
+from validators._pandera import pa
 from validators._warnings import mojibake_warning, repeated_warning, shared_warnings
 
 CHECKS = shared_checks("grpo", "every turn of the prompt", ", the user first") | {
@@ -26,8 +24,9 @@ CHECKS = shared_checks("grpo", "every turn of the prompt", ", the user first") |
     "grpo.ground_truth_present": "the ground truth is there and not blank",
 }
 WARNINGS = shared_warnings("grpo")
-PROMPT = message_schema("grpo").add_columns({"ends": pa.Column(bool, check("grpo.prompt_ends_with_user", is_true))})
-TRUTH = pa.DataFrameSchema({"ground_truth": pa.Column(str, check("grpo.ground_truth_present", not_blank))})
+PROMPT = message_schema("grpo", ends="grpo.prompt_ends_with_user")
+SPEAKS = holds("grpo.ground_truth_present", pl.col("ground_truth").str.strip_chars() != "")
+TRUTH = pa.DataFrameSchema({"ground_truth": pa.Column(str, SPEAKS)})
 
 
 def failing(table):

@@ -4,15 +4,13 @@
  "label": true}
 """
 
-import pandera.polars as pa
 import polars as pl
 
 from validators._messages import (
-    check,
     empty_failures,
     ends_with,
+    flag_schema,
     flatten,
-    is_true,
     message_schema,
     mojibake,
     row_failures,
@@ -31,9 +29,9 @@ WARNINGS = {
     "kto.both_classes": "rows of both labels are there, as KTO learns from the contrast",
     "kto.class_balance": "the weight of true against false rows is 1 to 4/3, as TRL recommends; else the weights to set",
 } | shared_warnings("kto")
-PROMPT = message_schema("kto").add_columns({"ends": pa.Column(bool, check("kto.prompt_ends_with_user", is_true))})
-COMPLETION = message_schema("kto").add_columns({"ends": pa.Column(bool, check("kto.ends_with_assistant", is_true))})
-LABEL = pa.DataFrameSchema({"labelled": pa.Column(bool, check("kto.label_present", is_true))})
+PROMPT = message_schema("kto", ends="kto.prompt_ends_with_user")
+COMPLETION = message_schema("kto", ends="kto.ends_with_assistant")
+LABEL = flag_schema("labelled", "kto.label_present")
 
 
 def failing(table):

@@ -4,15 +4,13 @@
  "rejected": [{"role": "assistant", "content": "It is cba."}]}
 """
 
-import pandera.polars as pa
 import polars as pl
 
 from validators._messages import (
-    check,
     empty_failures,
     ends_with,
+    flag_schema,
     flatten,
-    is_true,
     lengths,
     message_schema,
     mojibake,
@@ -36,16 +34,9 @@ WARNINGS = {
     "preference.length_bias": "neither side is the longer one in over 65% of pairs; else length is what is learned"
 } | shared_warnings("preference")
 BIAS = 0.65
-PROMPT = message_schema("preference").add_columns(
-    {"ends": pa.Column(bool, check("preference.prompt_ends_with_user", is_true))}
-)
-ANSWER = message_schema("preference").add_columns(
-    {
-        "ends": pa.Column(bool, check("preference.ends_with_assistant", is_true)),
-        "answers": pa.Column(bool, check("preference.shared_prompt", is_true)),
-    }
-)
-PAIR = pa.DataFrameSchema({"differs": pa.Column(bool, check("preference.chosen_differs", is_true))})
+PROMPT = message_schema("preference", ends="preference.prompt_ends_with_user")
+ANSWER = message_schema("preference", ends="preference.ends_with_assistant", answers="preference.shared_prompt")
+PAIR = flag_schema("differs", "preference.chosen_differs")
 
 
 def failing(table):

@@ -3,15 +3,12 @@
 {"messages": [{"role": "user", "content": "Reverse abc."}, {"role": "assistant", "content": "cba"}]}
 """
 
-import pandera.polars as pa
 import polars as pl
 
 from validators._messages import (
-    check,
     empty_failures,
     ends_with,
     flatten,
-    is_true,
     message_schema,
     mojibake,
     shared_checks,
@@ -23,7 +20,7 @@ CHECKS = shared_checks("sft", order=", the user first") | {
     "sft.ends_with_assistant": "the last turn is the assistant's"
 }
 WARNINGS = shared_warnings("sft")
-SCHEMA = message_schema("sft").add_columns({"ends": pa.Column(bool, check("sft.ends_with_assistant", is_true))})
+SCHEMA = message_schema("sft", ends="sft.ends_with_assistant")
 
 
 def failing(table):
