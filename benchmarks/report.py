@@ -87,7 +87,9 @@ def first_paint(page):
             tab = chromium.new_page(viewport={"width": 1280, "height": 900})
             tab.goto(page.resolve().as_uri())
             # asked again and again from outside: the page's own policy allows no script but its own to wait in it
-            while (start := tab.evaluate("performance.getEntriesByName('first-contentful-paint')[0]?.startTime")) is None:
+            while (
+                start := tab.evaluate("performance.getEntriesByName('first-contentful-paint')[0]?.startTime")
+            ) is None:
                 tab.wait_for_timeout(10)
             found.append(start)
             tab.close()

@@ -50,19 +50,21 @@ def prepare(clone, arguments):
     """The clone with its data, its parents and the preflight of a step for each method, none of those trained."""
     yaml = YAML(typ="safe", pure=True)
     params = yaml.load(clone / "params.yaml")
-    for step in params["methods"].values():
-        step["args"] = step["args"] | {"max_steps": arguments.steps}
-        if arguments.lora:
-            step["lora"] = {"r": 16, "lora_alpha": 16}
-    params["steps"] = {f"its_{name}": step for name, step in params["methods"].items()}
-    params["steps"]["sft"] = params["methods"]["sft"] | {"lora": None}
+    parent = params["methods"]["sft"] | {
+        "lora": None
+    }  # trained to the end: what it cannot do at all, grpo cannot learn
+    params["steps"] = {"sft": parent}
+    for name, step in params["methods"].items():
+        step = step | {"args": step["args"] | {"max_steps": arguments.steps}}
+        params["steps"][f"its_{name}"] = step | ({"lora": {"r": 16, "lora_alpha": 16}} if arguments.lora else {})
     with open(clone / "params.yaml", "w", encoding="utf-8") as file:
         yaml.dump(params, file)
     run(clone, "dvc", "repro", "--quiet", "train@sft")
 
 
 def run(clone, *command):
-    environment = os.environ | QUIET | {"PATH": str(Path(sys.executable).parent) + os.pathsep + os.environ["PATH"]}
+    environment = os.environ | QUIET | {"HF_DATASETS_CACHE": str(clone / ".datasets")}
+    environment |= {"PATH": str(Path(sys.executable).parent) + os.pathsep + os.environ["PATH"]}
     done = subprocess.run(command, cwd=clone, env=environment, capture_output=True, text=True)
     if done.returncode:
         raise SystemExit(f"{' '.join(command)}\n{done.stdout[-2000:]}\n{done.stderr[-4000:]}")
@@ -85,8 +87,8 @@ def row(clone, method, pairs):
 
 
 def timed(clone, method, way):
-    """(wall, CPU) seconds of one run, from nothing: no checkpoint, no finished model, no output."""
-    for path in (".work", f"models/its_{method}") if way == "tilth" else ("bare",):
+    """(wall, CPU) seconds of one run, from nothing: no checkpoint, no model, no rows that `datasets` has kept of a run before."""
+    for path in (".datasets", *((".work", f"models/its_{method}") if way == "tilth" else ("bare",))):
         shutil.rmtree(clone / path, ignore_errors=True)
     began, before = time.perf_counter(), resource.getrusage(resource.RUSAGE_CHILDREN)
     if way == "tilth":
