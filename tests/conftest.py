@@ -12,6 +12,8 @@ from filelock import FileLock
 from ruamel.yaml import YAML
 
 ROOT = Path(__file__).parents[1]
+# Tests run two at once: where each also has torch compute with all cores, its threads spin while they wait for one another.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 PYTHON_BIN = str(Path(sys.executable).parent)
 ROWS = 120
 
