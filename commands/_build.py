@@ -8,13 +8,13 @@ Nothing is checked out and nothing is written: texts come from git, outputs from
 """
 
 import json
-import os
 import re
 import subprocess
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 
+from stages._links import cache_folder
 from validators._problems import Problem, Problems, did_you_mean
 
 SIDES = ("train", "eval")
@@ -168,30 +168,6 @@ def one_line(error):
 
 
 # -- the bytes of outputs -----------------------------------------------------------------------------------------
-
-
-@cache
-def cache_folder():
-    """Where DVC keeps objects: `.dvc/cache/files/md5`, or what the configuration says."""
-    folder = ".dvc/cache"
-    # DVC takes a third of a second to read its configuration, which says nothing of the cache in most projects
-    if any("cache" in file.read_text(encoding="utf-8", errors="replace") for file in configurations()):
-        from dvc.config import Config
-
-        folder = Config(".dvc", validate=False).get("cache", {}).get("dir") or folder
-    return Path(folder, "files/md5")
-
-
-def configurations():
-    """The files of DVC's configuration that are there: this project's, the user's and the machine's."""
-    from platformdirs import site_config_dir, user_config_dir
-
-    folders = (
-        os.environ.get("DVC_GLOBAL_CONFIG_DIR") or user_config_dir("dvc", "iterative"),
-        os.environ.get("DVC_SYSTEM_CONFIG_DIR") or site_config_dir("dvc", "iterative"),
-    )
-    files = [Path(".dvc/config"), Path(".dvc/config.local"), *(Path(folder, "config") for folder in folders)]
-    return [file for file in files if file.is_file()]
 
 
 def object_of(md5):

@@ -12,6 +12,7 @@ from commands._build import git
 from commands._exported import outs_of
 from commands._hashes import files_in, md5s
 from commands._locked import differing
+from stages._links import links_out
 from validators._problems import Problem
 
 # where a file that git does not know changes what is built, or says what was
@@ -26,7 +27,7 @@ def raw(evidence):
     places = raw_places(evidence.build)
     files = [file for place in places for file in files_in(place)]
     entries = {path: entry for path, entry in tracked_by_dvc(places).items() if overlaps(path, places)}
-    problems = [link for file in files for link in leaving(file)]
+    problems = [link for place in places for link in links_out(place)]
     by_dvc = {path: files_in(path) for path in entries}
     hashes = evidence.md5s | md5s([file for found in by_dvc.values() for file in found if file not in evidence.md5s])
     for path, found in by_dvc.items():
@@ -70,20 +71,6 @@ def tracked_by_dvc(places):
         path: entry | {"path": path, "take": f"dvc update {file}" if entry["imported"] else f"dvc add {path}"}
         for path, (file, entry) in zip(paths, found, strict=True)
     }
-
-
-def leaving(file):
-    """A problem where a file is outside of the project, through a link; DVC's cache may lie anywhere."""
-    from commands._build import cache_folder
-
-    target = Path(file).resolve()
-    if target.is_relative_to(Path.cwd().resolve()) or target.is_relative_to(cache_folder().resolve()):
-        return []
-    return [
-        Problem(
-            file, f"a link that leaves the project, to {target}", "a file inside it", "replace the link by the file"
-        )
-    ]
 
 
 def uncommitted(files, places):

@@ -75,16 +75,6 @@ def raw_files(raw, where="raw"):
     return files
 
 
-def links_out(files):
-    """A Problem for each file that a link brings in from outside the project: it may be anybody's, secrets too."""
-    root = Path.cwd().resolve()
-    return [
-        Problem(str(path), "a link that leaves the project", "a file inside it", "replace the link by the file")
-        for path in files
-        if not path.resolve().is_relative_to(root)
-    ]
-
-
 def _hidden(path):
     return any(part.startswith(".") for part in path.parts)
 

@@ -3,11 +3,13 @@
 params.yaml -> .build/params.ok (the same content always: what follows depends on the fact, not on the file's text)
 """
 
+import os
 from pathlib import Path
 
 from stages._containers import container
 from stages._harness import task_problems
-from stages._readers import links_out, raw_files, records
+from stages._links import links_out
+from stages._readers import raw_files, records
 from validators import params
 from validators._problems import Problem, Problems
 
@@ -52,7 +54,7 @@ def raw_problems(where, raw, numbered=False):
     numbered: its `columns:` are numbers, so that a CSV has no line of names.
     """
     root = Path.cwd().resolve()
-    if not raw or Path(raw).is_absolute() or not (root / raw).resolve().is_relative_to(root):
+    if not raw or Path(raw).is_absolute() or not Path(os.path.normpath(root / raw)).is_relative_to(root):
         return [
             Problem(
                 where,
@@ -61,13 +63,13 @@ def raw_problems(where, raw, numbered=False):
                 "copy the data to data/raw/, or `dvc import-url` it there",
             )
         ]
+    if problems := links_out(raw):
+        return problems
     try:
         files = raw_files(raw, where)
     except Problems as error:
         return error.problems
-    problems = links_out(files)
-    outside = {problem.where for problem in problems}
-    for path in (path for path in files if str(path) not in outside):
+    for path in files:
         try:
             kind = container(path)
             if kind.startswith("csv"):

@@ -19,6 +19,7 @@ import pyarrow.parquet as pq
 
 from stages._forgotten import TURNED_AWAY
 from stages._forgotten import read as read_forgotten
+from stages._links import links_out
 from stages._params import read_params
 from stages._parts import mapped, with_bar
 from stages._quarantine import merge
@@ -199,7 +200,9 @@ def mixed_out(decision, dataset):
 
 
 def overlaps(decision, kind, rules, engine):
-    """Rows that hold a record of a benchmark."""
+    """Rows that hold a record of a benchmark. Raises Problems where a link brings one in from outside the project."""
+    if problems := links_out(BENCHMARKS):
+        raise Problems(problems)
     options = partial(overlaps_of_part, kind=kind, ngram_words=rules["ngram_words"], share=rules["overlap_share"])
     work = decision.kept_of_parts()
     found = with_bar(mapped(options, work, decision.size_bytes(), engine), len(work), "benchmarks")

@@ -22,10 +22,11 @@ from stages._conversations import Columns, turns_of
 from stages._forgotten import left_out
 from stages._forgotten import read as read_forgotten
 from stages._identity import identify
+from stages._links import links_out
 from stages._options import NONE, options_of
 from stages._params import read_params
 from stages._parts import cut, mapped, numbered, with_bar
-from stages._readers import links_out, packed_lines, raw_files, read_lines, record_of, records
+from stages._readers import packed_lines, raw_files, read_lines, record_of, records
 from stages._shapes import explained, rows_of
 from stages._tables import REJECTS, conserve, row_schema, shown, stop_if_too_many, to_table, write, writing
 from stages._tracked import taken_in
@@ -38,9 +39,9 @@ BATCH_RECORDS = 20_000
 def main(name):
     params = read_params()
     dataset = params["datasets"][name]
-    files = raw_files(dataset["raw"], f"datasets.{name}.raw")
-    if problems := links_out(files) + taken_in(dataset["raw"]):
+    if problems := links_out(dataset["raw"]) + taken_in(dataset["raw"]):
         raise Problems(problems)
+    files = raw_files(dataset["raw"], f"datasets.{name}.raw")
     parts = [part for path in files for part in cut(path)]
     folder = Path("data/ingested", name)
     building = folder.with_name(f"{name}.partial")

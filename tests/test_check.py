@@ -1,6 +1,6 @@
 import pytest
 
-from stages import check
+from stages import _links, check
 from stages.check import raw_problems
 from validators._cautions import Caution
 from validators._problems import Problem, Problems
@@ -27,6 +27,7 @@ def project(tmp_path, monkeypatch):
     (root / "params.yaml").write_text(PARAMS.replace("RATE", "1.0e-4"))
     (tmp_path / "outside.jsonl").write_text(GOOD)
     monkeypatch.chdir(root)
+    _links.cache_folder.cache_clear()
     return root
 
 
@@ -60,13 +61,30 @@ def test_an_absolute_path_is_a_problem_even_inside_the_project(project):
 
 
 def test_a_link_that_leaves_the_project_is_a_problem(project):
-    (project / "raw/link.jsonl").symlink_to(project.parent / "outside.jsonl")
-    assert found("raw") == [("raw/link.jsonl", "a link that leaves the project")]
+    for name in ("link.jsonl", ".hidden", ".folder"):
+        link = project / "raw" / name
+        link.symlink_to(project.parent / "outside.jsonl")
+        assert found("raw") == [
+            (f"raw/{name}", f"a link that leaves the project, to {project.parent / 'outside.jsonl'}")
+        ]
+        link.unlink()
 
 
 def test_a_raw_path_that_is_itself_a_link_out_is_a_problem(project):
     (project / "link").symlink_to(project.parent)
-    assert found("link") == [("datasets.chat.raw", "'link' is outside the project")]
+    assert found("link") == [("link", f"a link that leaves the project, to {project.parent}")]
+
+
+@pytest.mark.parametrize("raw", ["raw", "raw/link.jsonl"])
+def test_a_link_into_dvcs_cache_is_right_wherever_that_lies(project, raw):
+    """With `cache.type symlink`, DVC puts such links where the data were."""
+    (project / ".dvc").mkdir()
+    (project / ".dvc/config").write_text(f"[cache]\n    dir = {project.parent / 'shared'}\n    type = symlink\n")
+    held = project.parent / "shared/files/md5/ab/cdef"
+    held.parent.mkdir(parents=True)
+    held.write_bytes((project / "raw/good.jsonl").read_bytes())
+    (project / "raw/link.jsonl").symlink_to(held)
+    assert found(raw) == []
 
 
 def test_a_link_inside_the_project_is_right(project):
@@ -76,7 +94,7 @@ def test_a_link_inside_the_project_is_right(project):
 
 def test_a_link_to_a_folder_outside_is_a_problem(project):
     (project / "raw/link").symlink_to(project.parent)
-    assert found("raw") == [("raw/link", "a link to a folder, or to nothing")]
+    assert found("raw") == [("raw/link", f"a link that leaves the project, to {project.parent}")]
 
 
 @pytest.mark.parametrize(

@@ -279,6 +279,14 @@ def test_a_row_that_holds_a_benchmarks_record_is_turned_away_naming_file_and_lin
     assert rejected[0]["detail"] == "holds data/benchmarks/exam.jsonl:2 (100% of its 13-grams)"
 
 
+def test_a_link_that_brings_in_a_benchmark_from_outside_the_project_stops_the_stage(benchmark, build, tmp_path):
+    aside = tmp_path.parent / f"{tmp_path.name}.jsonl"
+    aside.write_text("{}")
+    (tmp_path / "data/benchmarks/more.jsonl").symlink_to(aside)
+    with pytest.raises(Problems, match=f"data/benchmarks/more.jsonl: a link that leaves the project, to {aside}"):
+        build("sft", *fresh(5))
+
+
 def test_a_row_that_holds_less_than_the_share_stays(benchmark, build):
     half = " ".join(WORDS[:20])
     assert build("sft", chat(half), *fresh(5))[2] == []
