@@ -7,7 +7,8 @@ one after the other in turns:
 
 noop    `dvc repro` when nothing changed, beside that of a bare pipeline: as many stages, with as many dependencies and outputs of
         the same sizes, but neither parameters nor templates, and commands that do nothing
-switch  `dvc repro` after a switch to a method that was built before, beside `dvc checkout` of the same outputs
+switch  `dvc repro` after a switch to a method that was built before, beside `dvc checkout` of the same outputs, and beside
+        `dvc repro` of a bare pipeline that restores as many stages
 first   `dvc pull` and `dvc repro` in a fresh clone, beside `dvc pull` alone in another
 edits   one edit at a time, from the committed state: the stages that ran, and the share of the first build's time
 
@@ -56,7 +57,10 @@ def main():
     if "noop" in arguments.only:
         paired("no-op `dvc repro`", *noop(project, arguments.pairs), "the bare pipeline", 1.3)
     if "switch" in arguments.only:
-        paired("`dvc repro` after a switch back", *switch(project, arguments.pairs), "`dvc checkout` alone", 1.5)
+        ours, checkouts, bare = switch(project, arguments.pairs)
+        paired("`dvc repro` after a switch back", ours, checkouts, "`dvc checkout` alone", 1.5)
+        paired("`dvc repro` after a switch back", ours, bare, "the bare pipeline, switched", "-")
+        paired("the bare pipeline, switched", bare, checkouts, "`dvc checkout` alone", "-")
     if "first" in arguments.only:
         paired("`dvc pull` and `dvc repro` of a colleague", *first(project, arguments.pairs), "`dvc pull` alone", None)
     if "edits" in arguments.only:
@@ -146,8 +150,11 @@ def noop(project, pairs):
     return zip(*times, strict=True)
 
 
-def make_bare(project, bare):
-    """A pipeline of stages without commands, parameters or templates, over copies of what the project's stages read and write."""
+def make_bare(project, bare, switched=()):
+    """A pipeline of stages without commands, parameters or templates, over copies of what the project's stages read and write.
+
+    switched: the stages that depend on the one parameter that there is, `method`.
+    """
     stages = YAML(typ="safe", pure=True).load(project / "dvc.lock")["stages"]
     bare.mkdir()
     paths = {
@@ -157,6 +164,9 @@ def make_bare(project, bare):
     for path in {path for named in paths.values() for found in named.values() for path in found}:
         copy(project / path, bare / path)
     graph = {name.replace("@", "_"): {"cmd": "true"} | {key: paths[key][name] for key in paths} for name in stages}
+    for name in switched:
+        graph[name.replace("@", "_")]["params"] = ["method"]
+    (bare / "params.yaml").write_text("method: dpo\n", encoding="utf-8")
     with open(bare / "dvc.yaml", "w", encoding="utf-8") as file:
         YAML(typ="safe", pure=True).dump({"stages": graph}, file)
     for name in (".dvcignore", ".gitignore"):  # without the second, DVC writes some into folders that stages depend on
@@ -180,8 +190,11 @@ def copy(source, target):
 
 
 def switch(project, pairs):
-    """Back and forth between two methods that were built, beside a `dvc checkout` of the same two in a clone with the same cache."""
-    twin = project.with_name("twin")
+    """Back and forth between two methods that were built, beside a `dvc checkout` of the same two in a clone with the same cache.
+
+    Returns the seconds of the project, of the checkouts, and of a bare pipeline.
+    """
+    twin, bare = project.with_name("twin"), project.with_name("bare-switch")
     if not twin.exists():
         run(project, "git", "checkout", "-q", "-b", "other")
         take(project, OTHER)
@@ -195,16 +208,40 @@ def switch(project, pairs):
         run(twin, "dvc", "checkout", "--quiet")
         branch(twin, "other")
         branch(twin, "-")
-    ours, others = [], []
+    if not bare.exists():
+        make_bare_switch(project, twin, bare)
+    ours, checkouts, bares = [], [], []
     for number in range(2 * pairs):
         method = (OTHER, "dpo")[number % 2]
         take(project, method)
         seconds, ran = repro(project)
         assert set(ran) <= {"check"}, ran
         ours.append(seconds)
-        others.append(branch(twin, "other" if method == OTHER else "-"))
+        checkouts.append(branch(twin, "other" if method == OTHER else "-"))
+        (bare / "params.yaml").write_text(f"method: {method}\n", encoding="utf-8")
+        seconds, ran = repro(bare)
+        assert ran == [], ran
+        bares.append(seconds)
     run(project, "git", "checkout", "-q", ".")
-    return ours, others
+    return ours, checkouts, bares
+
+
+def make_bare_switch(project, twin, bare):
+    """A bare pipeline that has built both methods; the twin has what the other one made."""
+    locks = [
+        YAML(typ="safe", pure=True).load(run(project, "git", "show", f"{name}:dvc.lock")) for name in ("HEAD", "other")
+    ]
+    here, there = (lock["stages"] for lock in locks)
+    switched = [name for name in here if here[name] != there[name] and name != "check"]  # of which nothing is cached
+    make_bare(project, bare, switched)
+    branch(twin, "other")
+    for out in (out["path"] for name in switched for out in there[name]["outs"]):
+        run(bare, "rm", "-rf", out)  # it may be a link to the cache
+        copy(twin / out, bare / out)
+    branch(twin, "-")
+    (bare / "params.yaml").write_text(f"method: {OTHER}\n", encoding="utf-8")
+    run(bare, "dvc", "commit", "--force", "--quiet")
+    commit_all(bare)
 
 
 def take(project, method):

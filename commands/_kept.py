@@ -73,7 +73,11 @@ def moved_on(places):
                 continue
             source = masked(stage.deps[0], {})
             try:
-                if stage.deps[0].workspace_status():
+                if "deleted" in (
+                    status := stage.deps[0].workspace_status().values()
+                ):  # so where no server answers, too
+                    yield f"{name}: its source {source} is gone, or does not answer"
+                elif status:
                     yield f"{name}: its source {source} is another by now: dvc update {name} takes it"
             except Exception as error:  # each kind of source has errors of its own
                 why = masked(f"{type(error).__name__}: {error}", stage.repo.config)

@@ -177,6 +177,17 @@ def test_files_of_the_future_and_edits_of_the_past_are_taken_by_their_bytes(whol
     assert holds(whole, expected) == set()
 
 
+@pytest.mark.skipif(not shutil.which("faketime"), reason="no faketime here (Debian: apt-get install faketime)")
+def test_a_build_while_the_clock_is_set_back_makes_the_same_bytes(whole):
+    expected, stages = outputs_of(whole.folder), ("curate@pairs", "preflight", "train@align")
+    for stage in stages:
+        never_built(whole.folder, stage)
+    back = ["env", "FAKETIME_DONT_FAKE_MONOTONIC=1", "faketime", "-f", "-400d"]
+    said = whole.run(*back, "dvc", "repro")
+    assert all(f"Running stage '{stage}'" in said for stage in stages)
+    assert holds(whole, expected) == set()
+
+
 def ids_of(folder):
     """The ids of every dataset, by side."""
     return {

@@ -190,6 +190,35 @@ def test_a_source_that_does_not_answer_is_told_and_stops_nothing(project):
     assert SECRET not in said and "params.yaml is valid" in said
 
 
+@pytest.mark.parametrize("there", ["web.jsonl", "127.0.0.1"])
+def test_a_web_source_that_is_gone_or_whose_server_is_down_is_not_told_as_another(project, sources, there):
+    elsewhere = (
+        sources[1].replace("web.jsonl", "gone.jsonl") if there == "web.jsonl" else "http://127.0.0.1:9/web.jsonl"
+    )
+    project.edit(f"{NAMES['web']}.dvc", sources[1], elsewhere)
+    project.commit()
+    said = tilth(project, "check", "--upstream")
+    assert f"its source {elsewhere} is gone, or does not answer" in said
+    assert "another by now" not in said and "params.yaml is valid" in said
+
+
+def test_a_change_back_to_bytes_that_were_accepted_once_is_told_by_check_and_verify(project):
+    """No stage runs, as the run cache has what `ingest` made of them, so that no build can say it."""
+    spoil(project, "added")
+    project.run("dvc", "add", NAMES["added"])
+    project.run("git", "add", f"{NAMES['added']}.dvc")
+    assert ingest(project) == {"ingest@added"}
+    project.run("git", "reset", "-q", "--hard")
+    project.run("dvc", "checkout", f"{NAMES['added']}.dvc")
+    assert ingest(project) == set()
+    spoil(project, "added")
+    assert "changed since DVC took it down" in tilth(project, "check", fails=True)
+    assert ingest(project) == set()
+    assert "its data changed since git took this file in" in tilth(project, "check", fails=True)
+    assert f"{NAMES['added']}.dvc" in project.run("git", "status", "--short")
+    assert f"{NAMES['added']}.dvc: differs from what is committed" in tilth(project, "verify", fails=True)
+
+
 def test_data_that_are_not_here_are_pulled(project, tmp_path):
     project.run("dvc", "remote", "add", "--default", "team", str(tmp_path / "remote"))
     project.run("dvc", "push", "-r", "team", NAMES["bucket"], NAMES["web"])
