@@ -8,9 +8,10 @@ params base -> models/base/
 import json
 import os
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
-from stages._models import BASE, save_tiny
+from stages._models import BASE, load_part, save_tiny
 from stages._params import read_params
 from validators._problems import Problem, Problems
 
@@ -25,7 +26,7 @@ def main():
     partial = BASE.with_name("base.partial")
     shutil.rmtree(partial, ignore_errors=True)
     fetch(base["model"], base.get("revision"), partial)
-    if problems := weight_problems(base["model"], partial):
+    if problems := weight_problems(base["model"], partial) or architecture_problems(base["model"], partial):
         raise Problems(problems)
     shutil.rmtree(BASE, ignore_errors=True)
     os.replace(partial, BASE)
@@ -52,6 +53,24 @@ def weight_problems(model, folder):
     named = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()) if index.exists() else set()
     lost = sorted(named - {path.name for path in weights})
     return problems + [Problem(f"base.model: {name}", "not there", f"what {index.name} names", again) for name in lost]
+
+
+def architecture_problems(model, folder):
+    """What keeps transformers from reading a model's config and tokenizer without code of the model's own."""
+    from transformers import AutoConfig, AutoTokenizer
+    from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
+
+    problems = []
+    for kind in (AutoConfig, AutoTokenizer):
+        try:
+            part = load_part(kind, folder)
+        except Problems as error:
+            problems += [replace(problem, where=f"base.model: {model}") for problem in error.problems]
+            continue
+        if kind is AutoConfig and part.model_type not in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES:
+            found, hint = f"{part.model_type!r} models write no text", "take a causal language model"
+            problems.append(Problem(f"base.model: {model}", found, "a model that transformers generates with", hint))
+    return list(dict.fromkeys(problems))
 
 
 def is_safetensors(path):
