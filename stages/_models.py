@@ -15,6 +15,7 @@ from pathlib import Path
 from validators._problems import Problem, Problems
 
 BASE = Path("models/base")
+HEADER_BYTES = 100_000_000  # safetensors' own limit
 # A training template as TRL asks for: what the model says stands between generation marks, its end of turn included.
 TINY_TEMPLATE = """\
 {%- if tools %}{{ '<|system|>' }}{% if messages[0].role == 'system' %}{{ messages[0].content + '\n' }}{% endif %}
@@ -92,6 +93,32 @@ def adapters(folder):
     return sorted(path for path in (folder / "adapters").glob("*") if path.is_dir())
 
 
+def is_safetensors(path):
+    """True where a file begins with the header of safetensors and is as long as that says."""
+    with open(path, "rb") as file:
+        length = int.from_bytes(file.read(8), "little")
+        if not 2 <= length <= min(HEADER_BYTES, path.stat().st_size - 8):
+            return False
+        try:
+            header = json.loads(file.read(length))
+            ends = [int(tensor["data_offsets"][1]) for name, tensor in header.items() if name != "__metadata__"]
+        except (ValueError, TypeError, LookupError, AttributeError, RecursionError):
+            return False
+    return path.stat().st_size == 8 + length + max(ends, default=0)
+
+
+def adapter_weights(adapter):
+    """The safetensors of an adapter folder. Raises Problems where there are none: PEFT would take a pickle, or ask the Hub."""
+    path = adapter / "adapter_model.safetensors"
+    if path.exists() and is_safetensors(path):
+        return path
+    pickles = sorted(pickle.name for pickle in adapter.glob("*.bin"))
+    found = "cut, or no safetensors" if path.exists() else ", only ".join(["not there", *pickles])
+    expected = "weights as safetensors; pickles can run code and are never loaded"
+    hint = "dvc checkout restores what a stage built; PEFT's save_pretrained writes safetensors"
+    raise Problems([Problem(str(path), found, expected, hint)])
+
+
 def load_part(kind, folder, **options):
     """What a class of transformers, such as AutoConfig, reads from a folder. Raises Problems where it cannot, or would need code."""
     try:
@@ -151,6 +178,8 @@ def load_model(folder, dtype="float32", device=None):
 
     quiet()
     chain = adapters(folder)
+    for adapter in chain:
+        adapter_weights(adapter)
     model = AutoModelForCausalLM.from_pretrained(
         full_weights(folder),
         dtype=torch.float32 if chain else getattr(torch, dtype),

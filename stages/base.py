@@ -11,14 +11,13 @@ import shutil
 from dataclasses import replace
 from pathlib import Path
 
-from stages._models import BASE, load_part, save_tiny
+from stages._models import BASE, is_safetensors, load_part, save_tiny
 from stages._params import read_params
 from validators._problems import Problem, Problems
 
 # what a model needs to be loaded, and its card and license; pickles are left where they are
 FILES = ["*.json", "*.safetensors", "*.jinja", "*.model", "*.txt", "README.md", "LICENSE*"]
 PICKLES = ("*.bin", "*.pt", "*.pth", "*.pkl", "*.ckpt")
-HEADER_BYTES = 100_000_000  # safetensors' own limit
 
 
 def main():
@@ -71,20 +70,6 @@ def architecture_problems(model, folder):
             found, hint = f"{part.model_type!r} models write no text", "take a causal language model"
             problems.append(Problem(f"base.model: {model}", found, "a model that transformers generates with", hint))
     return list(dict.fromkeys(problems))
-
-
-def is_safetensors(path):
-    """True where a file begins with the header of safetensors and is as long as that says."""
-    with open(path, "rb") as file:
-        length = int.from_bytes(file.read(8), "little")
-        if not 2 <= length <= min(HEADER_BYTES, path.stat().st_size - 8):
-            return False
-        try:
-            header = json.loads(file.read(length))
-        except ValueError:
-            return False
-    ends = [tensor["data_offsets"][1] for name, tensor in header.items() if name != "__metadata__"]
-    return path.stat().st_size == 8 + length + max(ends, default=0)
 
 
 def fetch(model, revision, folder):

@@ -108,7 +108,11 @@ def make_pointer(path):
     path.write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 2\n")
 
 
-@pytest.mark.parametrize("spoil", [cut, make_pickle, make_pointer])
+def make_header_of_something_else(path):
+    path.write_bytes((8).to_bytes(8, "little") + b'{"a": 1}')
+
+
+@pytest.mark.parametrize("spoil", [cut, make_pickle, make_pointer, make_header_of_something_else])
 def test_weights_that_are_cut_or_something_else_under_that_name_are_refused(tmp_path, monkeypatch, spoil):
     monkeypatch.chdir(tmp_path)
     save_tiny(tmp_path / "mine")
