@@ -6,6 +6,7 @@ The harness imports what `!function` names, renders templates in an open Jinja e
 libraries that load code or pickles when they are told to. Its own tasks are the library's code, and are not looked at here.
 """
 
+import os
 from pathlib import Path
 
 from validators._problems import Problem
@@ -64,7 +65,7 @@ def outside(path):
 
 def leaves(path, folder):
     """Whether a path, taken from a folder of the project, ends outside of the project."""
-    return not (folder / path).resolve().is_relative_to(Path.cwd().resolve())
+    return not Path(os.path.realpath(folder / path)).is_relative_to(Path.cwd().resolve())
 
 
 def read(path):

@@ -72,15 +72,37 @@ def architecture_problems(model, folder):
     return list(dict.fromkeys(problems))
 
 
+def link_problems(folder, paths):
+    """A Problem for each file that a link brings in from outside of its folder: it may be anybody's, and would be shared.
+
+    In a cache of the Hub a file of `snapshots/<commit>/` is a link to one of `blobs/`, beside `snapshots`.
+    """
+    home = folder.resolve()
+    blobs = home.parents[1] / "blobs" if home.parent.name == "snapshots" else None
+    problems = []
+    for path in (path for path in paths if path.is_symlink()):
+        target = Path(os.path.realpath(path))  # `resolve` raises where links go in a circle
+        if not target.is_relative_to(home) and target.parent != blobs:
+            hint = "replace the link by the file, if it belongs to the model"
+            found = "a link that leaves the folder"
+            problems.append(Problem(f"base.model: {path}", found, "a file of the model", hint))
+        elif not target.exists():
+            hint = "download the model again"
+            problems.append(Problem(f"base.model: {path}", "a link to what is not there", "a file of the model", hint))
+    return problems
+
+
 def fetch(model, revision, folder):
     """Make, copy or download a model into `folder`."""
     if model == "tiny":
         save_tiny(folder)
     elif Path(model).is_dir():
+        paths = sorted({path for pattern in FILES for path in Path(model).glob(pattern) if not path.is_dir()})
+        if problems := link_problems(Path(model), paths):
+            raise Problems(problems)
         folder.mkdir(parents=True)
-        for pattern in FILES:
-            for path in sorted(path for path in Path(model).glob(pattern) if path.is_file()):
-                shutil.copyfile(path, folder / path.name)
+        for path in paths:
+            shutil.copyfile(path, folder / path.name)
     else:
         from huggingface_hub import snapshot_download
         from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, RevisionNotFoundError

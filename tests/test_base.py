@@ -46,6 +46,68 @@ def test_a_folder_with_pickles_alone_is_refused_and_the_old_model_stays(tmp_path
     assert (BASE / "model.safetensors").exists()
 
 
+@pytest.mark.parametrize("name", ["notes.txt", "model-2.safetensors", "config.json"])
+def test_a_link_that_leaves_the_folder_is_not_followed(tmp_path, monkeypatch, name):
+    monkeypatch.chdir(tmp_path)
+    save_tiny(tmp_path / "mine")
+    (tmp_path / "secret").write_text("a secret of this machine")
+    (tmp_path / "mine" / name).unlink(missing_ok=True)
+    (tmp_path / "mine" / name).symlink_to(tmp_path / "secret")
+    params(tmp_path, "mine")
+    with pytest.raises(Problems, match=rf"base\.model: mine/{name}: a link that leaves the folder"):
+        base.main()
+    assert not (tmp_path / "models").exists()
+
+
+def test_links_inside_the_folder_and_to_the_folder_are_followed(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    save_tiny(tmp_path / "elsewhere/mine")
+    (tmp_path / "elsewhere/mine/LICENSE").write_text("free")
+    (tmp_path / "elsewhere/mine/LICENSE.txt").symlink_to("LICENSE")
+    (tmp_path / "link").symlink_to(tmp_path / "elsewhere/mine")
+    params(tmp_path, "link")
+    base.main()
+    assert (BASE / "LICENSE.txt").read_text() == "free" and not (BASE / "LICENSE.txt").is_symlink()
+
+
+def hub_cache(folder):
+    """The tiny model as a cache of the Hub has it: the folder of a commit, with links to blobs."""
+    snapshot, blobs = folder / "snapshots/0123abc", folder / "blobs"
+    save_tiny(snapshot)
+    blobs.mkdir()
+    for number, path in enumerate(sorted(snapshot.iterdir())):
+        path.rename(blobs / f"{number:040x}")
+        path.symlink_to(f"../../blobs/{number:040x}")
+    return snapshot
+
+
+def test_a_commit_in_a_cache_of_the_hub_is_copied(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    params(tmp_path, hub_cache(tmp_path / "models--some--model"))
+    base.main()
+    assert load_model(BASE).config.model_type == "qwen3"
+    assert not any(path.is_symlink() for path in BASE.iterdir())
+
+
+def test_a_cache_of_the_hub_reaches_no_further_than_its_blobs(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    snapshot = hub_cache(tmp_path / "models--some--model")
+    (tmp_path / "secret").write_text("a secret of this machine")
+    (snapshot.parents[1] / "blobs/f").symlink_to(tmp_path / "secret")
+    links = {"a.txt": "../../blobs/f", "b.txt": "../../../secret", "c.txt": "../../blobs/lost", "d.txt": "d.txt"}
+    for name, target in links.items():
+        (snapshot / name).symlink_to(target)
+    params(tmp_path, snapshot)
+    with pytest.raises(Problems) as found:
+        base.main()
+    assert [(problem.where.rpartition("/")[2], problem.found) for problem in found.value.problems] == [
+        ("a.txt", "a link that leaves the folder"),
+        ("b.txt", "a link that leaves the folder"),
+        ("c.txt", "a link to what is not there"),
+        ("d.txt", "a link to what is not there"),
+    ]
+
+
 def test_a_hub_model_is_downloaded_at_its_revision(tmp_path, monkeypatch):
     asked = {}
 

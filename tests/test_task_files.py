@@ -165,6 +165,7 @@ def test_files_that_include_one_another_are_read_once(tasks):
 def test_a_link_that_leaves_the_project_is_not_followed(tasks, tmp_path):
     (tmp_path.parent / "elsewhere.yaml").write_text("task: mine\nclass: a.b\n")
     (tasks / "mine.yaml").symlink_to(tmp_path.parent / "elsewhere.yaml")
+    (tasks / "round.yaml").symlink_to("round.yaml")
     (found,) = told()
     assert found.startswith("data/tasks/mine.yaml: a link that leaves the project")
 
