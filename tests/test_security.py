@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 from types import SimpleNamespace
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from conftest import ROOT, small_project
@@ -153,6 +154,40 @@ def test_no_loader_of_the_project_runs_code_that_comes_with_a_model(hostile, nam
     ):
         with contextlib.suppress(Exception):
             load()
+    assert not Path("ran").exists()
+
+
+@pytest.mark.parametrize(
+    "payload",
+    [
+        "{{ cycler.__init__.__globals__.os.system('touch ran') }}",
+        "{{ namespace.__init__['__glo' ~ 'bals__']['__builtins__']['open']('ran', 'w') }}",
+        "{{ (joiner|attr('__init__')).__globals__.os.system('touch ran') }}",
+    ],
+)
+def test_a_hostile_chat_template_runs_nothing_and_is_told_by_preflight(hostile, payload):
+    from jinja2 import Environment
+    from jinja2.exceptions import SecurityError
+
+    from stages._generation import render
+    from stages._models import load_tokenizer
+    from stages._tokens import Method, measured
+    from validators._problems import Problems
+
+    with contextlib.suppress(Exception):
+        Environment().from_string(payload).render()
+    Path("ran").unlink()  # it runs where nobody forbids it
+    template = hostile / "chat_template.jinja"
+    template.write_text("{% for message in messages %}" + payload + "{% endfor %}")
+    talk = [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}]
+    tokenizer = load_tokenizer(hostile)
+    with pytest.raises(SecurityError):
+        render(tokenizer, talk)
+    row = {"messages": [turn | {"tool_calls": None} for turn in talk], "tools": None, "source": "raw", "line": 1}
+    pq.write_table(pa.Table.from_pylist([row]), "rows.parquet")
+    config = SimpleNamespace(assistant_only_loss=False, completion_only_loss=False)
+    with pytest.raises(Problems, match=r"is unsafe\.; expected .*\n  hint: the template reaches for Python"):
+        measured("rows.parquet", Method("sft", config, tokenizer, frozenset()), "steps.sft")
     assert not Path("ran").exists()
 
 
