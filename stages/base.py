@@ -105,7 +105,7 @@ def fetch(model, revision, folder):
             shutil.copyfile(path, folder / path.name)
     else:
         from huggingface_hub import snapshot_download
-        from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, RevisionNotFoundError
+        from huggingface_hub.errors import RevisionNotFoundError
 
         try:
             snapshot_download(model, revision=revision, local_dir=folder, allow_patterns=FILES)
@@ -115,8 +115,9 @@ def fetch(model, revision, folder):
                 "copy the commit's 40 digits from its page, Files, History",
             )
             raise Problems([Problem("base.revision", found, "a commit of the model", hint)]) from None
-        except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
-            found = f"{model!r} at revision {revision!r} could not be downloaded: {error}"
+        except Exception as error:  # its errors, httpx's and those of its transfers have no common class
+            text = " ".join(str(error).split())[:300]
+            found = f"{model!r} at revision {revision!r} could not be downloaded: {type(error).__name__}: {text}"
             hint = "check the id, the revision and the network; `hf auth login` for gated models"
             expected = "a Hub id with an existing revision, a local folder, or tiny"
             raise Problems([Problem("base.model", found, expected, hint)]) from None

@@ -1,9 +1,13 @@
 """The base model comes from the spot, a folder or the Hub, and is safetensors or nothing."""
 
 import json
+import os
 import pickle
+import subprocess
+import sys
 
 import pytest
+from conftest import ROOT
 from huggingface_hub.errors import LocalEntryNotFoundError, RevisionNotFoundError
 
 from stages import base
@@ -131,6 +135,34 @@ def test_a_revision_that_is_not_there_is_a_clear_error(tmp_path, monkeypatch):
     params(tmp_path, "some/model", "abc123")
     with pytest.raises(Problems, match=r"'some/model' at revision 'abc123' could not be downloaded"):
         base.main()
+
+
+NOBODY = "HF_ENDPOINT=http://127.0.0.1:9"
+COMMIT = "0123456789abcdef0123456789abcdef01234567"
+
+
+@pytest.mark.parametrize(
+    "model, revision, setting, found",
+    [
+        ("some/model", COMMIT, NOBODY, "ConnectError"),
+        ("some/model", "main", NOBODY, "ConnectError"),
+        ("some/model", COMMIT, "HF_HUB_OFFLINE=1", "OfflineModeIsEnabled"),
+        ("not a/model", "main", NOBODY, "HFValidationError"),
+    ],
+)
+def test_what_cannot_be_downloaded_is_one_problem_and_no_traceback(tmp_path, model, revision, setting, found):
+    params(tmp_path, model, revision)
+    proxies = ("http_proxy", "https_proxy", "all_proxy")
+    variables = {name: value for name, value in os.environ.items() if name.lower() not in (*proxies, "hf_hub_offline")}
+    variables |= {"PYTHONPATH": str(ROOT), "HF_HOME": str(tmp_path / "hf"), **dict([setting.split("=", 1)])}
+    done = subprocess.run(
+        [sys.executable, "-m", "stages", "base"], cwd=tmp_path, env=variables, capture_output=True, text=True
+    )
+    assert done.returncode == 1
+    problem, hint = done.stderr.splitlines()
+    assert problem.startswith(f"base.model: {model!r} at revision {revision!r} could not be downloaded: ")
+    assert found in problem and hint.startswith("  hint: check the id, the revision and the network")
+    assert not (tmp_path / "models/base").exists()
 
 
 def test_a_commit_that_the_model_does_not_have_is_named(tmp_path, monkeypatch):
