@@ -132,7 +132,7 @@ def export_adapter(source, folder):
 
     from safetensors.torch import load_file, save_file
 
-    from stages._models import adapters, full_weights
+    from stages._models import adapter_weights, adapters, full_weights
     from validators._problems import Problem, Problems
 
     chain = adapters(source)
@@ -140,7 +140,7 @@ def export_adapter(source, folder):
         hint = "leave out --adapter, or give the step a `lora:`"
         raise Problems([Problem(str(source), "full weights and no adapter", "a step with lora", hint)])
     configs = [json.loads((path / "adapter_config.json").read_text(encoding="utf-8")) for path in chain]
-    tensors = [load_file(path / "adapter_model.safetensors") for path in chain]
+    tensors = [load_file(adapter_weights(path)) for path in chain]
     config, joined = joined_adapter(chain, configs, tensors) if len(chain) > 1 else (configs[0], tensors[0])
     config["base_model_name_or_path"], config["revision"] = base_of(full_weights(source))
     save_file(joined, folder / "adapter_model.safetensors", metadata={"format": "pt"})

@@ -100,6 +100,7 @@ def load_in_4bit(folder, config):
         dtype=dtype,
         device_map={"": int(os.environ.get("LOCAL_RANK", "0"))},
         use_safetensors=True,
+        trust_remote_code=False,
     )
 
 

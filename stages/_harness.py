@@ -4,7 +4,8 @@
     harness_scores(model, tasks, ...) -> {"lm_eval/arc_easy": {"acc": {"value": 0.61, "stderr": 0.02, ...}}}, [table]
 
 A task comes from `data/tasks/`, which `evaluate` depends on, or from the harness's own collection. Nothing is
-downloaded: the data of a task lies in `data/tasks/`, or in the cache of Hugging Face on this machine.
+downloaded: the data of a task lies in `data/tasks/`, or in the cache of Hugging Face on this machine. Files of `data/tasks/`
+are data: what of them would run code is a Problem (`stages/_task_files.py`), and templates are rendered in a sandbox.
 Values and standard errors are the harness's; where a value is a mean over documents, its change against the model
 that the step started from is a paired one.
 """
@@ -18,9 +19,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from stages import _statistics as statistics
+from stages._task_files import TASKS, file_problems, sandbox_templates
 from validators._problems import Problem, Problems, did_you_mean
 
-TASKS = Path("data/tasks")
 WHERE = "evaluate.lm_eval.tasks"
 NOT_INSTALLED = Problem(
     "evaluate.lm_eval",
@@ -32,7 +33,7 @@ NAMED = re.compile(r"^\s*-?\s*(?:task|group|tag):\s*(\S+)\s*$", re.MULTILINE)
 
 
 def task_problems(names):
-    """What is wrong with the names of tasks: the harness is not installed, or neither it nor `data/tasks/` has them."""
+    """What is wrong with tasks: no harness, files of `data/tasks/` that are more than data, names that nobody has."""
     spec = importlib.util.find_spec("lm_eval")
     if spec is None:
         return [NOT_INSTALLED]
@@ -42,9 +43,9 @@ def task_problems(names):
     for path in (path for folder in folders for path in folder.rglob("*.yaml")):
         if not unseen:
             break
-        unseen -= {name.strip("\"'") for name in NAMED.findall(path.read_text(encoding="utf-8"))}
+        unseen -= {name.strip("\"'") for name in NAMED.findall(path.read_text(encoding="utf-8", errors="replace"))}
     known = manager(defaults=True).all_tasks if unseen else []
-    return [
+    return file_problems() + [
         Problem(
             WHERE, f"no task {name!r}", "a task of the harness, or of a file in data/tasks/", did_you_mean(name, known)
         )
@@ -54,12 +55,16 @@ def task_problems(names):
 
 
 def manager(defaults):
-    """The harness's tasks by name; its own collection, which takes many seconds to read, only if `defaults`."""
+    """The harness's tasks by name; its own collection, which takes many seconds to read, only if `defaults`.
+
+    Templates, its own tasks' too, are rendered in a sandbox from here on.
+    """
     import logging
 
     logging.getLogger("lm_eval").setLevel(logging.ERROR)
     from lm_eval.tasks import TaskManager
 
+    sandbox_templates()
     return TaskManager(include_path=str(TASKS) if TASKS.is_dir() else None, include_defaults=defaults)
 
 
@@ -71,20 +76,24 @@ def harness_scores(model, tasks, wanted, seed, parent):
     """
     import os
 
+    from jinja2.exceptions import SecurityError
     from lm_eval.evaluator import evaluate
     from lm_eval.models.huggingface import HFLM
     from transformers import set_seed
 
     os.environ["DISABLE_MULTIPROC"] = "1"  # its bootstrap would fork a process that holds a model
     set_seed(seed)
-    found = quietly(
-        evaluate,
-        HFLM(pretrained=model.model, tokenizer=model.tokenizer, batch_size=model.batch_size),
-        tasks,
-        limit=wanted.get("limit"),
-        apply_chat_template=wanted.get("apply_chat_template", False),
-        bootstrap_iters=statistics.RESAMPLES,
-    )
+    try:
+        found = quietly(
+            evaluate,
+            HFLM(pretrained=model.model, tokenizer=model.tokenizer, batch_size=model.batch_size),
+            tasks,
+            limit=wanted.get("limit"),
+            apply_chat_template=wanted.get("apply_chat_template", False),
+            bootstrap_iters=statistics.RESAMPLES,
+        )
+    except SecurityError as error:  # of what is not rendered when a task is loaded, such as its description
+        raise Problems([unsafe_template(error, " or ".join(wanted["tasks"]))]) from None
     report, tables = {}, []
     for task, values in sorted((found["results"] | found.get("groups", {})).items()):
         documents = table_of(task, found["samples"].get(task, []))
@@ -118,15 +127,21 @@ def load_tasks(wanted, seed):
     """
     if importlib.util.find_spec("lm_eval") is None:
         raise Problems([NOT_INSTALLED])
+    if problems := file_problems():
+        raise Problems(problems)
     names, num_fewshot = wanted["tasks"], wanted.get("num_fewshot")
     local = manager(defaults=False)
     tasks = local if set(names) <= set(local.all_tasks) else manager(defaults=True)
     found, problems = {"tasks": {}, "groups": {}}, []
     for name in names:
+        if name not in tasks.all_tasks:  # it would be taken for the path of a task file, wherever that lies
+            hint = did_you_mean(name, tasks.all_tasks)
+            problems.append(Problem(WHERE, f"no task {name!r}", "a task of the harness or of data/tasks/", hint))
+            continue
         try:
             loaded = quietly(tasks.load, name)
         except Exception as error:  # whatever a task file, its code and its data may raise
-            problems.append(not_loaded(name, error, tasks.all_tasks))
+            problems.append(not_loaded(name, error))
             continue
         unsafe = [task for task, item in loaded["tasks"].items() if getattr(item, "UNSAFE_CODE", False)]
         problems += [
@@ -150,9 +165,11 @@ def load_tasks(wanted, seed):
     return found
 
 
-def not_loaded(name, error, known):
-    if name not in known:
-        return Problem(WHERE, f"no task {name!r}", "a task of the harness or of data/tasks/", did_you_mean(name, known))
+def not_loaded(name, error):
+    from jinja2.exceptions import SecurityError
+
+    if isinstance(error, SecurityError):
+        return unsafe_template(error, repr(name))
     text = " ".join(str(error).split())
     return Problem(
         WHERE,
@@ -160,6 +177,12 @@ def not_loaded(name, error, known):
         "a task whose data is in data/tasks/, or in the cache of this machine",
         f"to fill the cache once, with a network: lm_eval run --model dummy --limit 1 --tasks {name}",
     )
+
+
+def unsafe_template(error, task):
+    found = f"a template of {task} does what the sandbox forbids: {error}"
+    hint = "look at the file before you trust it"
+    return Problem(WHERE, found, "a template that reads the fields of its document", hint)
 
 
 # -- what the harness found, as scores like all others --------------------------------------------------------------

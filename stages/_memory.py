@@ -13,7 +13,7 @@ import struct
 from dataclasses import dataclass
 from pathlib import Path
 
-from stages._models import BASE
+from stages._models import BASE, load_part
 
 GB = 1e9
 NF4 = (4 + 0.127) / 8  # bytes a weight with double quantisation, QLoRA (Dettmers et al. 2023), section 3
@@ -43,7 +43,7 @@ def shape_of(folder=BASE):
     """The Shape of the model in a folder, from its config and the headers of its safetensors; no weight is read."""
     from transformers import AutoConfig
 
-    config = AutoConfig.from_pretrained(folder).get_text_config()
+    config = load_part(AutoConfig, folder).get_text_config()
     tensors = {}
     for path in sorted(Path(folder).glob("*.safetensors")):
         tensors |= header(path)

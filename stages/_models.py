@@ -4,15 +4,18 @@ A model folder is one of
     full weights    config.json, *.safetensors, tokenizer files
     adapters        adapters/00_<step>/, adapters/01_<step>/, ... in the order of training, on `models/base`
     both            full weights, and adapters on top of them
-so that every model loads from its own folder and `models/base` alone. Only safetensors are read, never pickles.
+so that every model loads from its own folder and `models/base` alone. Only safetensors are read, never pickles, and no code
+that comes with a model is run: left unsaid, transformers asks on a terminal whether it shall.
 """
 
+import json
 import sys
 from pathlib import Path
 
 from validators._problems import Problem, Problems
 
 BASE = Path("models/base")
+HEADER_BYTES = 100_000_000  # safetensors' own limit
 # A training template as TRL asks for: what the model says stands between generation marks, its end of turn included.
 TINY_TEMPLATE = """\
 {%- if tools %}{{ '<|system|>' }}{% if messages[0].role == 'system' %}{{ messages[0].content + '\n' }}{% endif %}
@@ -90,11 +93,65 @@ def adapters(folder):
     return sorted(path for path in (folder / "adapters").glob("*") if path.is_dir())
 
 
+def is_safetensors(path):
+    """True where a file begins with the header of safetensors and is as long as that says."""
+    with open(path, "rb") as file:
+        length = int.from_bytes(file.read(8), "little")
+        if not 2 <= length <= min(HEADER_BYTES, path.stat().st_size - 8):
+            return False
+        try:
+            header = json.loads(file.read(length))
+            ends = [int(tensor["data_offsets"][1]) for name, tensor in header.items() if name != "__metadata__"]
+        except (ValueError, TypeError, LookupError, AttributeError, RecursionError):
+            return False
+    return path.stat().st_size == 8 + length + max(ends, default=0)
+
+
+def adapter_weights(adapter):
+    """The safetensors of an adapter folder. Raises Problems where there are none: PEFT would take a pickle, or ask the Hub."""
+    path = adapter / "adapter_model.safetensors"
+    if path.exists() and is_safetensors(path):
+        return path
+    pickles = sorted(pickle.name for pickle in adapter.glob("*.bin"))
+    found = "cut, or no safetensors" if path.exists() else ", only ".join(["not there", *pickles])
+    expected = "weights as safetensors; pickles can run code and are never loaded"
+    hint = "dvc checkout restores what a stage built; PEFT's save_pretrained writes safetensors"
+    raise Problems([Problem(str(path), found, expected, hint)])
+
+
+def load_part(kind, folder, **options):
+    """What a class of transformers, such as AutoConfig, reads from a folder. Raises Problems where it cannot, or would need code."""
+    try:
+        return kind.from_pretrained(folder, trust_remote_code=False, **options)
+    except Exception as error:  # whatever it makes of settings that may be anybody's
+        raise Problems([not_read(folder, error)]) from None
+
+
+def not_read(folder, error):
+    """The Problem of a model that transformers does not read: it brings its own code, or else what transformers says."""
+    text, expected = " ".join(str(error).split()), "a model that transformers knows"
+    if "trust_remote_code" in text:  # its advice is to trust it
+        named = sorted({name for path in Path(folder).glob("*config.json") for name in named_code(path)})
+        found = f"needs code that comes with it ({', '.join(named)}), which is not run"
+        return Problem(str(folder), found, expected, "take another model, or one that was converted")
+    return Problem(str(folder), f"does not load: {text[:300]}", expected, "take another model, or get it again")
+
+
+def named_code(path):
+    """The classes that the `auto_map` of a config names, as far as it can be read."""
+    try:
+        settings = json.loads(path.read_text(encoding="utf-8"))
+        classes = settings.get("auto_map", {}).values()
+    except (ValueError, AttributeError):
+        return []
+    return [repr(name) for each in classes for name in (each if isinstance(each, list) else [each]) if name]
+
+
 def load_tokenizer(folder=BASE):
     """The tokenizer of a model, padding on the left as generation needs; without a chat template it is an error."""
     from transformers import AutoTokenizer
 
-    tokenizer = AutoTokenizer.from_pretrained(full_weights(folder), padding_side="left")
+    tokenizer = load_part(AutoTokenizer, full_weights(folder), padding_side="left")
     if tokenizer.chat_template is None:
         raise Problems(
             [
@@ -121,8 +178,13 @@ def load_model(folder, dtype="float32", device=None):
 
     quiet()
     chain = adapters(folder)
+    for adapter in chain:
+        adapter_weights(adapter)
     model = AutoModelForCausalLM.from_pretrained(
-        full_weights(folder), dtype=torch.float32 if chain else getattr(torch, dtype), use_safetensors=True
+        full_weights(folder),
+        dtype=torch.float32 if chain else getattr(torch, dtype),
+        use_safetensors=True,
+        trust_remote_code=False,
     )
     for adapter in chain:
         from peft import PeftModel

@@ -101,12 +101,18 @@ def measured(path, method, where):
 
 def refused(path, first, rows, method, where):
     """Problems that name the first row of a batch which cannot be rendered by itself; None where each can."""
+    from jinja2.exceptions import SecurityError
+
     for i, row in enumerate(rows):
         try:
             MEASURES[method.name]([row], method)
         except Exception as error:
             found = f"{named(path, [first + i])}: the chat template refuses the row: {error}"
-            hint = "reject such rows with a check of validators/, or take a base whose template knows them"
+            hint = (
+                "the template reaches for Python, which the sandbox forbids: look at it before you trust this base"
+                if isinstance(error, SecurityError)
+                else "reject such rows with a check of validators/, or take a base whose template knows them"
+            )
             return Problems([Problem(f"{where}: preflight.chat_template", found, "a row that it renders", hint)])
     return None
 

@@ -8,16 +8,16 @@ params base -> models/base/
 import json
 import os
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
-from stages._models import BASE, save_tiny
+from stages._models import BASE, is_safetensors, load_part, save_tiny
 from stages._params import read_params
 from validators._problems import Problem, Problems
 
 # what a model needs to be loaded, and its card and license; pickles are left where they are
 FILES = ["*.json", "*.safetensors", "*.jinja", "*.model", "*.txt", "README.md", "LICENSE*"]
 PICKLES = ("*.bin", "*.pt", "*.pth", "*.pkl", "*.ckpt")
-HEADER_BYTES = 100_000_000  # safetensors' own limit
 
 
 def main():
@@ -25,7 +25,7 @@ def main():
     partial = BASE.with_name("base.partial")
     shutil.rmtree(partial, ignore_errors=True)
     fetch(base["model"], base.get("revision"), partial)
-    if problems := weight_problems(base["model"], partial):
+    if problems := weight_problems(base["model"], partial) or architecture_problems(base["model"], partial):
         raise Problems(problems)
     shutil.rmtree(BASE, ignore_errors=True)
     os.replace(partial, BASE)
@@ -54,18 +54,42 @@ def weight_problems(model, folder):
     return problems + [Problem(f"base.model: {name}", "not there", f"what {index.name} names", again) for name in lost]
 
 
-def is_safetensors(path):
-    """True where a file begins with the header of safetensors and is as long as that says."""
-    with open(path, "rb") as file:
-        length = int.from_bytes(file.read(8), "little")
-        if not 2 <= length <= min(HEADER_BYTES, path.stat().st_size - 8):
-            return False
+def architecture_problems(model, folder):
+    """What keeps transformers from reading a model's config and tokenizer without code of the model's own."""
+    from transformers import AutoConfig, AutoTokenizer
+    from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
+
+    problems = []
+    for kind in (AutoConfig, AutoTokenizer):
         try:
-            header = json.loads(file.read(length))
-        except ValueError:
-            return False
-    ends = [tensor["data_offsets"][1] for name, tensor in header.items() if name != "__metadata__"]
-    return path.stat().st_size == 8 + length + max(ends, default=0)
+            part = load_part(kind, folder)
+        except Problems as error:
+            problems += [replace(problem, where=f"base.model: {model}") for problem in error.problems]
+            continue
+        if kind is AutoConfig and part.model_type not in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES:
+            found, hint = f"{part.model_type!r} models write no text", "take a causal language model"
+            problems.append(Problem(f"base.model: {model}", found, "a model that transformers generates with", hint))
+    return list(dict.fromkeys(problems))
+
+
+def link_problems(folder, paths):
+    """A Problem for each file that a link brings in from outside of its folder: it may be anybody's, and would be shared.
+
+    In a cache of the Hub a file of `snapshots/<commit>/` is a link to one of `blobs/`, beside `snapshots`.
+    """
+    home = folder.resolve()
+    blobs = home.parents[1] / "blobs" if home.parent.name == "snapshots" else None
+    problems = []
+    for path in (path for path in paths if path.is_symlink()):
+        target = Path(os.path.realpath(path))  # `resolve` raises where links go in a circle
+        if not target.is_relative_to(home) and target.parent != blobs:
+            hint = "replace the link by the file, if it belongs to the model"
+            found = "a link that leaves the folder"
+            problems.append(Problem(f"base.model: {path}", found, "a file of the model", hint))
+        elif not target.exists():
+            hint = "download the model again"
+            problems.append(Problem(f"base.model: {path}", "a link to what is not there", "a file of the model", hint))
+    return problems
 
 
 def fetch(model, revision, folder):
@@ -73,13 +97,15 @@ def fetch(model, revision, folder):
     if model == "tiny":
         save_tiny(folder)
     elif Path(model).is_dir():
+        paths = sorted({path for pattern in FILES for path in Path(model).glob(pattern) if not path.is_dir()})
+        if problems := link_problems(Path(model), paths):
+            raise Problems(problems)
         folder.mkdir(parents=True)
-        for pattern in FILES:
-            for path in sorted(path for path in Path(model).glob(pattern) if path.is_file()):
-                shutil.copyfile(path, folder / path.name)
+        for path in paths:
+            shutil.copyfile(path, folder / path.name)
     else:
         from huggingface_hub import snapshot_download
-        from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, RevisionNotFoundError
+        from huggingface_hub.errors import RevisionNotFoundError
 
         try:
             snapshot_download(model, revision=revision, local_dir=folder, allow_patterns=FILES)
@@ -89,8 +115,9 @@ def fetch(model, revision, folder):
                 "copy the commit's 40 digits from its page, Files, History",
             )
             raise Problems([Problem("base.revision", found, "a commit of the model", hint)]) from None
-        except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
-            found = f"{model!r} at revision {revision!r} could not be downloaded: {error}"
+        except Exception as error:  # its errors, httpx's and those of its transfers have no common class
+            text = " ".join(str(error).split())[:300]
+            found = f"{model!r} at revision {revision!r} could not be downloaded: {type(error).__name__}: {text}"
             hint = "check the id, the revision and the network; `hf auth login` for gated models"
             expected = "a Hub id with an existing revision, a local folder, or tiny"
             raise Problems([Problem("base.model", found, expected, hint)]) from None

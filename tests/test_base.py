@@ -1,9 +1,13 @@
 """The base model comes from the spot, a folder or the Hub, and is safetensors or nothing."""
 
 import json
+import os
 import pickle
+import subprocess
+import sys
 
 import pytest
+from conftest import ROOT
 from huggingface_hub.errors import LocalEntryNotFoundError, RevisionNotFoundError
 
 from stages import base
@@ -46,6 +50,68 @@ def test_a_folder_with_pickles_alone_is_refused_and_the_old_model_stays(tmp_path
     assert (BASE / "model.safetensors").exists()
 
 
+@pytest.mark.parametrize("name", ["notes.txt", "model-2.safetensors", "config.json"])
+def test_a_link_that_leaves_the_folder_is_not_followed(tmp_path, monkeypatch, name):
+    monkeypatch.chdir(tmp_path)
+    save_tiny(tmp_path / "mine")
+    (tmp_path / "secret").write_text("a secret of this machine")
+    (tmp_path / "mine" / name).unlink(missing_ok=True)
+    (tmp_path / "mine" / name).symlink_to(tmp_path / "secret")
+    params(tmp_path, "mine")
+    with pytest.raises(Problems, match=rf"base\.model: mine/{name}: a link that leaves the folder"):
+        base.main()
+    assert not (tmp_path / "models").exists()
+
+
+def test_links_inside_the_folder_and_to_the_folder_are_followed(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    save_tiny(tmp_path / "elsewhere/mine")
+    (tmp_path / "elsewhere/mine/LICENSE").write_text("free")
+    (tmp_path / "elsewhere/mine/LICENSE.txt").symlink_to("LICENSE")
+    (tmp_path / "link").symlink_to(tmp_path / "elsewhere/mine")
+    params(tmp_path, "link")
+    base.main()
+    assert (BASE / "LICENSE.txt").read_text() == "free" and not (BASE / "LICENSE.txt").is_symlink()
+
+
+def hub_cache(folder):
+    """The tiny model as a cache of the Hub has it: the folder of a commit, with links to blobs."""
+    snapshot, blobs = folder / "snapshots/0123abc", folder / "blobs"
+    save_tiny(snapshot)
+    blobs.mkdir()
+    for number, path in enumerate(sorted(snapshot.iterdir())):
+        path.rename(blobs / f"{number:040x}")
+        path.symlink_to(f"../../blobs/{number:040x}")
+    return snapshot
+
+
+def test_a_commit_in_a_cache_of_the_hub_is_copied(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    params(tmp_path, hub_cache(tmp_path / "models--some--model"))
+    base.main()
+    assert load_model(BASE).config.model_type == "qwen3"
+    assert not any(path.is_symlink() for path in BASE.iterdir())
+
+
+def test_a_cache_of_the_hub_reaches_no_further_than_its_blobs(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    snapshot = hub_cache(tmp_path / "models--some--model")
+    (tmp_path / "secret").write_text("a secret of this machine")
+    (snapshot.parents[1] / "blobs/f").symlink_to(tmp_path / "secret")
+    links = {"a.txt": "../../blobs/f", "b.txt": "../../../secret", "c.txt": "../../blobs/lost", "d.txt": "d.txt"}
+    for name, target in links.items():
+        (snapshot / name).symlink_to(target)
+    params(tmp_path, snapshot)
+    with pytest.raises(Problems) as found:
+        base.main()
+    assert [(problem.where.rpartition("/")[2], problem.found) for problem in found.value.problems] == [
+        ("a.txt", "a link that leaves the folder"),
+        ("b.txt", "a link that leaves the folder"),
+        ("c.txt", "a link to what is not there"),
+        ("d.txt", "a link to what is not there"),
+    ]
+
+
 def test_a_hub_model_is_downloaded_at_its_revision(tmp_path, monkeypatch):
     asked = {}
 
@@ -69,6 +135,34 @@ def test_a_revision_that_is_not_there_is_a_clear_error(tmp_path, monkeypatch):
     params(tmp_path, "some/model", "abc123")
     with pytest.raises(Problems, match=r"'some/model' at revision 'abc123' could not be downloaded"):
         base.main()
+
+
+NOBODY = "HF_ENDPOINT=http://127.0.0.1:9"
+COMMIT = "0123456789abcdef0123456789abcdef01234567"
+
+
+@pytest.mark.parametrize(
+    "model, revision, setting, found",
+    [
+        ("some/model", COMMIT, NOBODY, "ConnectError"),
+        ("some/model", "main", NOBODY, "ConnectError"),
+        ("some/model", COMMIT, "HF_HUB_OFFLINE=1", "OfflineModeIsEnabled"),
+        ("not a/model", "main", NOBODY, "HFValidationError"),
+    ],
+)
+def test_what_cannot_be_downloaded_is_one_problem_and_no_traceback(tmp_path, model, revision, setting, found):
+    params(tmp_path, model, revision)
+    proxies = ("http_proxy", "https_proxy", "all_proxy")
+    variables = {name: value for name, value in os.environ.items() if name.lower() not in (*proxies, "hf_hub_offline")}
+    variables |= {"PYTHONPATH": str(ROOT), "HF_HOME": str(tmp_path / "hf"), **dict([setting.split("=", 1)])}
+    done = subprocess.run(
+        [sys.executable, "-m", "stages", "base"], cwd=tmp_path, env=variables, capture_output=True, text=True
+    )
+    assert done.returncode == 1
+    problem, hint = done.stderr.splitlines()
+    assert problem.startswith(f"base.model: {model!r} at revision {revision!r} could not be downloaded: ")
+    assert found in problem and hint.startswith("  hint: check the id, the revision and the network")
+    assert not (tmp_path / "models/base").exists()
 
 
 def test_a_commit_that_the_model_does_not_have_is_named(tmp_path, monkeypatch):
@@ -108,7 +202,11 @@ def make_pointer(path):
     path.write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 2\n")
 
 
-@pytest.mark.parametrize("spoil", [cut, make_pickle, make_pointer])
+def make_header_of_something_else(path):
+    path.write_bytes((8).to_bytes(8, "little") + b'{"a": 1}')
+
+
+@pytest.mark.parametrize("spoil", [cut, make_pickle, make_pointer, make_header_of_something_else])
 def test_weights_that_are_cut_or_something_else_under_that_name_are_refused(tmp_path, monkeypatch, spoil):
     monkeypatch.chdir(tmp_path)
     save_tiny(tmp_path / "mine")

@@ -155,10 +155,41 @@ def test_a_task_whose_data_is_not_here_is_a_problem_that_says_how_to_get_it(proj
 
 
 @installed
-def test_a_task_that_runs_what_a_model_wrote_is_refused(project, model):
+def test_a_task_of_the_harness_that_runs_what_a_model_wrote_is_refused(project, model, monkeypatch):
     (project / "data/tasks/letters.yaml").write_text(CHOICE + "unsafe_code: true\n")
+    monkeypatch.setattr(harness, "file_problems", list)  # as if it lay there
     with pytest.raises(Problems, match="runs code that a model wrote"):
         scores(model, {"tasks": ["letters"]}, None)
+
+
+@installed
+@pytest.mark.parametrize("place", ["doc_to_text", "description"])
+def test_a_template_that_reaches_for_python_is_a_problem_and_runs_nothing(project, model, place):
+    hostile = "{{cycler.__init__.__globals__.os.system('touch ran')}}"
+    (project / "data/tasks/letters.yaml").write_text(
+        "\n".join(line for line in CHOICE.splitlines() if not line.startswith(place)) + f'\n{place}: "{hostile}"\n'
+    )
+    with pytest.raises(Problems, match=r"a template of .?letters.? does what the sandbox forbids: .*__init__"):
+        scores(model, {"tasks": ["letters"]}, None)
+    assert not (project / "ran").exists()
+
+
+@installed
+def test_a_task_file_that_names_code_is_told_before_a_build_and_not_run_by_one(project, model):
+    (project / "data/tasks/helper.py").write_text("open('ran', 'w').close()\ndef go(rows): return rows\n")
+    (project / "data/tasks/letters.yaml").write_text(CHOICE + "process_docs: !function helper.go\n")
+    (problem,) = harness.task_problems(["letters"])
+    assert problem.where == "data/tasks/letters.yaml: process_docs"
+    with pytest.raises(Problems, match=r"process_docs: '!function helper\.go' names Python code"):
+        scores(model, {"tasks": ["letters"]}, None)
+    assert not (project / "ran").exists()
+
+
+@installed
+def test_a_path_is_no_name_of_a_task(project, model):
+    (project / "mine.yaml").write_text(CHOICE)
+    with pytest.raises(Problems, match=r"no task 'mine\.yaml'"):
+        harness.load_tasks({"tasks": ["letters", "mine.yaml"]}, 7)
 
 
 def test_without_the_harness_its_tasks_are_a_problem(monkeypatch):

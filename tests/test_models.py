@@ -6,7 +6,9 @@ import pytest
 import torch
 from peft import LoraConfig, get_peft_model
 
+from commands import export
 from stages import _models as models
+from validators._problems import Problems
 
 TALK = [
     {"role": "system", "content": "Be brief.", "tool_calls": None},
@@ -96,6 +98,31 @@ def test_a_chain_of_two_adapters_loads_as_the_model_that_was_trained(base, tmp_p
         expected = trained(input_ids=ids).logits
         assert not torch.allclose(models.load_model(first)(input_ids=ids).logits, expected, atol=1e-2)
         assert torch.allclose(models.load_model(second)(input_ids=ids).logits, expected, atol=1e-4)
+
+
+class Evil:
+    def __reduce__(self):
+        return open, ("ran", "w")
+
+
+@pytest.mark.parametrize(
+    "name, found",
+    [
+        ("adapter_model.bin", r"adapter_model\.safetensors: not there, only adapter_model\.bin; .* are never loaded"),
+        ("adapter_model.safetensors", r"adapter_model\.safetensors: cut, or no safetensors"),
+        ("notes.txt", r"adapter_model\.safetensors: not there; "),  # PEFT would ask the Hub for them
+    ],
+)
+def test_an_adapter_is_safetensors_or_refused(base, tmp_path, name, found):
+    adapter = tmp_path / "models/first/adapters/00_first"
+    add_adapter(base, adapter, 1)
+    (adapter / "adapter_model.safetensors").unlink()
+    torch.save({"a": Evil()}, adapter / name)
+    with pytest.raises(Problems, match=found):
+        models.load_model(tmp_path / "models/first")
+    with pytest.raises(Problems, match=found):
+        export.export_adapter(tmp_path / "models/first", tmp_path)
+    assert not (tmp_path / "ran").exists()
 
 
 def test_adapters_on_full_weights_load_on_those_weights(base, tmp_path):

@@ -1,9 +1,13 @@
 """No secret of the machine reaches what is built, and nothing that comes with data or models runs: SECURITY.md's promises."""
 
 import ast
+import contextlib
+import io
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from conftest import ROOT, small_project
@@ -14,6 +18,7 @@ PLANTED = {
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "HF_TOKEN", "WANDB_API_KEY")
 }
 PASSWORD = f"planted-{'passw0rd'[::-1]}"
+LOADERS = ("from_pretrained", "from_config", "load_dataset", "load_dataset_builder", "pipeline")
 COMMANDS = (["check"], ["plan"], ["verify"], ["lineage"], ["ledger"], ["preflight"], ["share"], ["fetch"])
 
 
@@ -53,7 +58,7 @@ def made(folder):
 
 
 def test_no_code_of_the_project_trusts_remote_code_or_loads_pickles():
-    """All calls of the rooms: no `trust_remote_code` but False, no loader of pickles but between its own processes."""
+    """All calls of the rooms: models with `trust_remote_code=False` and said so, no loader of pickles but between its own processes."""
     for path in (path for room in ("stages", "validators", "commands", "data") for path in (ROOT / room).rglob("*.py")):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if not isinstance(node, ast.Call):
@@ -61,6 +66,9 @@ def test_no_code_of_the_project_trusts_remote_code_or_loads_pickles():
             trusted = [one.value for one in node.keywords if one.arg == "trust_remote_code"]
             assert all(isinstance(value, ast.Constant) and value.value is False for value in trusted), path
             name = ast.unparse(node.func)
+            # left unsaid, transformers asks on a terminal; PEFT's puts weights on a model that is there
+            loads = name.rpartition(".")[2] in LOADERS and name != "PeftModel.from_pretrained"
+            assert trusted or not loads, f"{path}:{node.lineno}: trust_remote_code=False is missing"
             own = path.name == "_parts.py"  # what `engine: ray` hands from one process of a build to another
             assert own or name not in ("pickle.load", "pickle.loads", "torch.load", "joblib.load", "dill.load"), path
             assert name not in ("eval", "exec", "yaml.unsafe_load", "os.system"), path
@@ -85,6 +93,102 @@ def test_code_that_comes_with_a_model_is_not_copied_and_does_not_run(tmp_path, m
     assert not list((tmp_path / "models/base").glob("*.py"))
     load_tokenizer(Path("models/base"))
     assert not ran.exists()
+
+
+@pytest.fixture
+def hostile(tmp_path, monkeypatch):
+    """The tiny model in `mine`, whose configs name the class of a folder beside it, and somebody who answers y."""
+    from stages._models import save_tiny
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sys.stdin", io.StringIO("y\n" * 20))
+    made(tmp_path / "evil").joinpath("code.py").write_text("open('ran', 'w').close()\nclass Evil: pass\n")
+    (tmp_path / "params.yaml").write_text("base: {model: mine, revision: null}\n")
+    save_tiny(tmp_path / "mine")
+    return tmp_path / "mine"
+
+
+def change(path, **settings):
+    path.write_text(json.dumps(json.loads(path.read_text()) | settings))
+
+
+CONFIG = ("config.json", {"model_type": "unheard_of", "auto_map": {"AutoConfig": "evil--code.Evil"}})
+# a model_type that transformers knows, without a class that generates
+MODEL = ("config.json", {"model_type": "clip", "auto_map": {"AutoModelForCausalLM": "evil--code.Evil"}})
+TOKENIZER = (
+    "tokenizer_config.json",
+    {"tokenizer_class": "Unheard", "auto_map": {"AutoTokenizer": [None, "evil--code.Evil"]}},
+)
+
+
+NEEDS_CODE = (
+    r"needs code that comes with it \('evil--code\.Evil'\), which is not run; expected a model that transformers knows"
+)
+
+
+@pytest.mark.parametrize(
+    "name, settings, found", [(*CONFIG, NEEDS_CODE), (*MODEL, "'clip' models write no text; expected")]
+)
+def test_a_base_that_brings_its_architecture_is_a_problem_though_somebody_answers_y(hostile, name, settings, found):
+    from stages import base
+    from validators._problems import Problems
+
+    change(hostile / name, **settings)
+    with pytest.raises(Problems, match=rf"^base\.model: mine: {found}"):
+        base.main()
+    assert not Path("ran").exists() and not Path("models/base").exists()
+
+
+@pytest.mark.parametrize("name, settings", [CONFIG, MODEL, TOKENIZER])
+def test_no_loader_of_the_project_runs_code_that_comes_with_a_model(hostile, name, settings):
+    from stages import _backends, _generation, _memory, _models
+
+    change(hostile / name, **settings)
+    config = SimpleNamespace(bf16=False, fp16=False)
+    for load in (
+        lambda: _memory.shape_of(hostile),
+        lambda: _models.load_tokenizer(hostile),
+        lambda: _models.load_model(hostile),
+        lambda: _generation.loaded(hostile),
+        lambda: _backends.load_in_4bit(hostile, config),
+    ):
+        with contextlib.suppress(Exception):
+            load()
+    assert not Path("ran").exists()
+
+
+@pytest.mark.parametrize(
+    "payload",
+    [
+        "{{ cycler.__init__.__globals__.os.system('touch ran') }}",
+        "{{ namespace.__init__['__glo' ~ 'bals__']['__builtins__']['open']('ran', 'w') }}",
+        "{{ (joiner|attr('__init__')).__globals__.os.system('touch ran') }}",
+    ],
+)
+def test_a_hostile_chat_template_runs_nothing_and_is_told_by_preflight(hostile, payload):
+    from jinja2 import Environment
+    from jinja2.exceptions import SecurityError
+
+    from stages._generation import render
+    from stages._models import load_tokenizer
+    from stages._tokens import Method, measured
+    from validators._problems import Problems
+
+    with contextlib.suppress(Exception):
+        Environment().from_string(payload).render()
+    Path("ran").unlink()  # it runs where nobody forbids it
+    template = hostile / "chat_template.jinja"
+    template.write_text("{% for message in messages %}" + payload + "{% endfor %}")
+    talk = [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}]
+    tokenizer = load_tokenizer(hostile)
+    with pytest.raises(SecurityError):
+        render(tokenizer, talk)
+    row = {"messages": [turn | {"tool_calls": None} for turn in talk], "tools": None, "source": "raw", "line": 1}
+    pq.write_table(pa.Table.from_pylist([row]), "rows.parquet")
+    config = SimpleNamespace(assistant_only_loss=False, completion_only_loss=False)
+    with pytest.raises(Problems, match=r"is unsafe\.; expected .*\n  hint: the template reaches for Python"):
+        measured("rows.parquet", Method("sft", config, tokenizer, frozenset()), "steps.sft")
+    assert not Path("ran").exists()
 
 
 @pytest.mark.parametrize("aside", ["outside.jsonl", "outside"])
