@@ -157,7 +157,7 @@ def data_problems(path, config, where):
         why = (
             "reads pickles, which run code" if named == "pandas"
             else "is a script" if named.endswith(".py")
-            else "is a folder, whose README may name files elsewhere" if Path(named).is_dir()
+            else "is a folder, whose README may name files elsewhere" if named not in DATA and Path(named).is_dir()
             else "is no name of data on the Hub" if elsewhere(named)
             else None
         )  # fmt: skip

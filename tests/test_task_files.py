@@ -45,6 +45,7 @@ def told():
 
 def test_tasks_and_groups_of_settings_and_templates_are_taken(tasks):
     (tasks / "both.yaml").write_text(GROUP)
+    (tasks.parents[1] / "json").mkdir()  # dataset_path: json is not this
     (tasks / "_common").write_text("num_fewshot: 0\n")
     (tasks / "other.yaml").write_text(
         "include: [_common, letters.yaml]\ntask: other\nuse_prompt: qa-basic:q-newline-a\n"
