@@ -22,7 +22,7 @@ def links_out(raw):
 
 
 def leaving(path):
-    target = path.resolve()
+    target = Path(os.path.realpath(path))  # `resolve` raises where links go in a circle
     if any(target.is_relative_to(folder().resolve()) for folder in (Path.cwd, cache_folder)):
         return []
     found = f"a link that leaves the project, to {target}"

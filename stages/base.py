@@ -11,6 +11,7 @@ import shutil
 from dataclasses import replace
 from pathlib import Path
 
+from stages._links import cache_folder
 from stages._models import BASE, is_safetensors, load_part, save_tiny
 from stages._params import read_params
 from validators._problems import Problem, Problems
@@ -75,14 +76,15 @@ def architecture_problems(model, folder):
 def link_problems(folder, paths):
     """A Problem for each file that a link brings in from outside of its folder: it may be anybody's, and would be shared.
 
-    In a cache of the Hub a file of `snapshots/<commit>/` is a link to one of `blobs/`, beside `snapshots`.
+    In a cache of the Hub a file of `snapshots/<commit>/` is a link to one of `blobs/`, beside `snapshots`; with `cache.type symlink`,
+    what DVC keeps is a link into its cache.
     """
-    home = folder.resolve()
+    home, kept = folder.resolve(), cache_folder().resolve()
     blobs = home.parents[1] / "blobs" if home.parent.name == "snapshots" else None
     problems = []
     for path in (path for path in paths if path.is_symlink()):
         target = Path(os.path.realpath(path))  # `resolve` raises where links go in a circle
-        if not target.is_relative_to(home) and target.parent != blobs:
+        if not target.is_relative_to(home) and target.parent != blobs and not target.is_relative_to(kept):
             hint = "replace the link by the file, if it belongs to the model"
             found = "a link that leaves the folder"
             problems.append(Problem(f"base.model: {path}", found, "a file of the model", hint))

@@ -74,6 +74,18 @@ def test_links_inside_the_folder_and_to_the_folder_are_followed(tmp_path, monkey
     assert (BASE / "LICENSE.txt").read_text() == "free" and not (BASE / "LICENSE.txt").is_symlink()
 
 
+def test_what_dvc_keeps_as_links_to_its_cache_is_copied(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    kept = tmp_path / ".dvc/cache/files/md5/ab"
+    kept.mkdir(parents=True)
+    save_tiny(tmp_path / "mine")
+    for number, path in enumerate(sorted((tmp_path / "mine").iterdir())):
+        path.symlink_to(path.rename(kept / f"{number:030x}"))
+    params(tmp_path, "mine")
+    base.main()
+    assert load_model(BASE).config.model_type == "qwen3"
+
+
 def hub_cache(folder):
     """The tiny model as a cache of the Hub has it: the folder of a commit, with links to blobs."""
     snapshot, blobs = folder / "snapshots/0123abc", folder / "blobs"

@@ -61,6 +61,7 @@ def test_an_absolute_path_is_a_problem_even_inside_the_project(project):
 
 
 def test_a_link_that_leaves_the_project_is_a_problem(project):
+    (project / "raw/.round").symlink_to(".round")
     for name in ("link.jsonl", ".hidden", ".folder"):
         link = project / "raw" / name
         link.symlink_to(project.parent / "outside.jsonl")
