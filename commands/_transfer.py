@@ -14,7 +14,7 @@ from pathlib import Path
 
 from commands._hashes import md5
 from commands._remotes import record_path, records
-from commands._variants import LEGACY, Wanted, members, read_record, wanted
+from commands._variants import LEGACY, Wanted, inputs, members, read_record, wanted
 
 NOWHERE = "neither here nor on the remote"
 DAMAGED_HERE = "damaged in the cache here"
@@ -29,6 +29,7 @@ class Plan:
     workspace: list
     left: list  # (path, why it goes another way)
     records: list = field(default_factory=list)
+    inputs: list = field(default_factory=list)  # raw data of variants, as far as they lie where things come from
     damaged: list = field(default_factory=list)  # ((key, value), why) of records
     texts: dict = field(default_factory=dict)  # (key, value): bytes of a record
     known: set = field(default_factory=set)  # records that the other side has
@@ -39,9 +40,12 @@ class Plan:
     def whole(self, one):
         return not self.objects[one] & self.lost.keys()
 
+    def all(self):
+        return [*self.workspace, *self.records, *self.inputs]
+
     def moving(self):
-        """All that the workspace needs and can be had; of records, what whole ones name: others restore nothing."""
-        useful = [*self.workspace, *(one for one in self.records if self.whole(one))]
+        """All that the workspace needs and can be had; of the others, what whole ones name: the rest restores nothing."""
+        useful = [*self.workspace, *(one for one in (*self.records, *self.inputs) if self.whole(one))]
         return set().union(*(self.objects[one] for one in useful)) - self.there - self.lost.keys()
 
     def new_records(self):
@@ -63,8 +67,9 @@ def planned(repo, remote, sending):
     """The Plan of a push (sending), or of its reverse."""
     plan = Plan(sending, *wanted(repo))
     read_records(plan, repo.cache.legacy, remote)
+    find_inputs(plan, repo, remote)
     lists = read_lists(plan, repo, remote)
-    for one in (*plan.workspace, *plan.records):
+    for one in plan.all():
         tops = {hash_info for _, hash_info, _ in one.outs}
         plan.objects[one] = tops.union(*(lists.get(top) or () for top in tops))
     for hash_name, named in by_hash_name(set().union(*plan.objects.values())).items():
@@ -89,9 +94,18 @@ def read_records(plan, here, remote):
             plan.damaged.append((record, found))
 
 
+def find_inputs(plan, repo, remote):
+    """The raw data that runs have read, of the workspace or earlier: what is not at the source is code, or git keeps it."""
+    read = inputs(plan.records, {top for one in plan.all() for _, top, _ in one.outs})
+    for hash_name, named in by_hash_name(read).items():
+        here, far = caches(repo, remote, hash_name)
+        found = set((here if plan.sending else far).oids_exist({one.value for one in named}))
+        plan.inputs += [read[one] for one in named if one.value in found]
+
+
 def read_lists(plan, repo, remote):
     """{HashInfo of a folder: its members}; a folder without a list that can be trusted is lost."""
-    folders = {top for one in (*plan.workspace, *plan.records) for _, top, _ in one.outs if top.isdir}
+    folders = {top for one in plan.all() for _, top, _ in one.outs if top.isdir}
 
     def read(folder):
         here, far = caches(repo, remote, folder.name)

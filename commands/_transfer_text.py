@@ -30,6 +30,8 @@ def told(plan, moved, name, dry_run):
     if partial:
         yield f"{counted(len(partial), 'run record')} not whole: what they made would be made again"
     yield from limited([f"  {one.name}: {outs_lacking(plan, one)}" for one in partial])
+    broken = [one for one in plan.inputs if not plan.whole(one)]
+    yield from limited([f"raw data of an earlier run: {outs_lacking(plan, one)}" for one in broken])
 
 
 def told_placed(outs, dry_run):
