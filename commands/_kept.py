@@ -71,9 +71,14 @@ def moved_on(places):
         for name, stage in found.items():
             if isinstance(stage, Problem) or not stage.is_import:
                 continue
-            source = masked(stage.deps[0], {})
+            source = masked(stage.deps[0], stage.repo.config)
             try:
-                if stage.deps[0].workspace_status():
+                status = stage.deps[0].workspace_status()
+                if (
+                    "deleted" in status.values()
+                ):  # DVC takes a server of HTTP that does not answer for a file that is gone
+                    yield f"{name}: its source {source} is gone, or its server does not answer"
+                elif status:
                     yield f"{name}: its source {source} is another by now: dvc update {name} takes it"
             except Exception as error:  # each kind of source has errors of its own
                 why = masked(f"{type(error).__name__}: {error}", stage.repo.config)
