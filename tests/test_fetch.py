@@ -47,6 +47,24 @@ def test_a_damaged_object_of_the_remote_does_not_enter_the_cache(mine, yours):
     assert yours.repro() == []
 
 
+def test_dvc_pull_leaves_out_what_is_damaged_where_the_remote_says_verify(mine, yours):
+    """As every recipe of docs/sharing.md has it: dvc itself takes one flipped byte for the model."""
+    bad = mine.object_of("models/align", "../remote")
+    text = bad.read_bytes()
+    bad.chmod(0o644)
+    bad.write_bytes(bytes([text[0] ^ 1]) + text[1:])
+    bad.chmod(0o444)
+    trusting = mine.clone(yours.path.with_name("trusting"))
+    trusting.run("dvc", "pull")
+    assert trusting.repro() == []  # with the wrong bytes; should dvc look one day, the recipes need their line no more
+    yours.run("dvc", "remote", "modify", "team", "verify", "true")
+    assert "Checkout failed" in yours.run("dvc", "pull", fails=True)
+    assert not (yours.path / ".dvc/cache/files/md5" / bad.parent.name / bad.name).exists()
+    assert yours.repro() == ["train"]
+    assert yours.run("git", "diff", "--stat", "dvc.lock") == ""
+    assert yours.object_of("models/align").read_bytes() == text
+
+
 def test_an_object_that_is_nowhere_is_named(mine, yours):
     mine.object_of("models/align", "../remote").unlink()
     said = yours.tilth("fetch", fails=True)

@@ -7,6 +7,7 @@ import contextlib
 import getpass
 import json
 import os
+import re
 import shutil
 import socket
 import subprocess
@@ -15,7 +16,7 @@ import time
 from pathlib import Path
 
 import pytest
-from test_share import CHECKED, Folder, project
+from test_share import CHECKED, ROOT, Folder, project
 
 from commands._remotes import masked
 
@@ -226,6 +227,12 @@ def test_a_real_build_is_pulled_and_an_edit_reaches_its_step_alone(whole, tmp_pa
     changed = set(json.loads(clone.run("dvc", "status", "--json")))
     assert {stage for stage in changed if stage.startswith("train@")} == {"train@align"}
     assert changed <= {"train@align", "report"}  # what depends on all of preflight/
+
+
+def test_every_recipe_has_dvc_hash_what_it_pulls():
+    page = (ROOT / "docs/sharing.md").read_text(encoding="utf-8")
+    recipes = re.findall(r"```console\n\$ dvc remote add --default team .*\n(.*)\n", page)
+    assert recipes == ["$ dvc remote modify team verify true"] * 6
 
 
 def test_errors_are_told_without_the_secrets_of_the_configuration():
