@@ -44,15 +44,16 @@ def quiet():
     """No word of DVC's loggers, which print tracebacks and addresses: what they know is told here in one line."""
     import logging
 
-    loggers = [logging.getLogger(name) for name in ("dvc", "dvc_data", "dvc_objects")]
-    before = [logger.level for logger in loggers]
-    for logger in loggers:
-        logger.setLevel(logging.CRITICAL + 1)
+    levels = dict.fromkeys(("dvc", "dvc_data", "dvc_objects"), logging.CRITICAL + 1)
+    levels["dvc.progress"] = logging.ERROR  # says nothing; above this level, there are no bars either
+    before = {name: logging.getLogger(name).level for name in levels}
+    for name, level in levels.items():
+        logging.getLogger(name).setLevel(level)
     try:
         yield
     finally:
-        for logger, level in zip(loggers, before, strict=True):
-            logger.setLevel(level)
+        for name, level in before.items():
+            logging.getLogger(name).setLevel(level)
 
 
 def refuse(remote):

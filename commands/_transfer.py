@@ -85,7 +85,8 @@ def read_records(plan, here, remote):
     if not plan.sending:
         new = {record: path for record, path in theirs.items() if record not in mine}
         with ThreadPoolExecutor(remote.fs.jobs) as pool:
-            plan.texts |= zip(new, pool.map(remote.fs.cat_file, new.values()), strict=True)
+            texts = watched("reading records", pool.map(remote.fs.cat_file, new.values()), len(new))
+            plan.texts |= zip(new, texts, strict=True)
     for record, text in sorted(plan.texts.items()):
         found = read_record(*record, text)
         if isinstance(found, Wanted):
@@ -99,8 +100,7 @@ def find_inputs(plan, repo, remote):
     read = inputs(plan.records, {top for one in plan.all() for _, top, _ in one.outs})
     for hash_name, named in by_hash_name(read).items():
         here, far = caches(repo, remote, hash_name)
-        found = set((here if plan.sending else far).oids_exist({one.value for one in named}))
-        plan.inputs += [read[one] for one in named if one.value in found]
+        plan.inputs += [read[one] for one in existing(here if plan.sending else far, named)]
 
 
 def read_lists(plan, repo, remote):
@@ -121,7 +121,7 @@ def read_lists(plan, repo, remote):
         return side if found is None else found
 
     with ThreadPoolExecutor(remote.fs.jobs) as pool:
-        found = dict(zip(folders, pool.map(read, folders), strict=True))
+        found = dict(zip(folders, watched("reading lists", pool.map(read, folders), len(folders)), strict=True))
     plan.lost |= {folder: why for folder, why in found.items() if isinstance(why, str)}
     return {folder: members for folder, members in found.items() if folder not in plan.lost}
 
@@ -129,8 +129,7 @@ def read_lists(plan, repo, remote):
 def compare(plan, named, here, far):
     """What of the named objects is at its goal, and what can be had nowhere."""
     goal = far if plan.sending else here
-    found = set(goal.oids_exist({one.value for one in named}))
-    there = {one for one in named if one.value in found} - plan.lost.keys()
+    there = existing(goal, named) - plan.lost.keys()
     paths = {one: here.oid_to_path(one.value) for one in there}
     differing = of_other_size(paths, {one: far.oid_to_path(one.value) for one in there}, far.fs)
     # a transfer that was cut: WebDAV and SSH keep what came of it under the object's name
@@ -139,11 +138,33 @@ def compare(plan, named, here, far):
     if plan.sending:
         paths = {one: here.oid_to_path(one.value) for one in todo}
         with ThreadPoolExecutor(os.cpu_count()) as pool:
-            faults = dict(zip(todo, pool.map(lambda one: fault(one, paths[one]), todo), strict=True))
+            checked = watched("hashing", pool.map(lambda one: fault(one, paths[one]), todo), len(todo))
+            faults = dict(zip(todo, checked, strict=True))
         plan.lost |= {one: why for one, why in faults.items() if why}
     elif todo:
-        found = set(far.oids_exist({one.value for one in todo}))
-        plan.lost |= {one: NOWHERE for one in todo if one.value not in found}
+        plan.lost |= dict.fromkeys(todo - existing(far, todo), NOWHERE)
+
+
+def existing(side, objects):
+    """Those objects that a cache or a remote has, with a bar while it is asked."""
+    from dvc.fs.callbacks import TqdmCallback
+
+    with TqdmCallback(desc="listing", unit="file") as progress:
+
+        def advance(_, total, current):
+            progress.set_size(total)
+            progress.absolute_update(current)
+
+        found = set(side.oids_exist({one.value for one in objects}, progress=advance))
+    return {one for one in objects if one.value in found}
+
+
+def watched(doing, results, size):
+    """The results, one by one, with a bar."""
+    from dvc.fs.callbacks import TqdmCallback
+
+    with TqdmCallback(desc=doing, unit="file", size=size) as progress:
+        yield from progress.wrap(results)
 
 
 def of_other_size(here, there, fs):
