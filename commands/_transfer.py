@@ -132,7 +132,7 @@ def compare(plan, named, here, far):
     there = existing(goal, named) - plan.lost.keys()
     paths = {one: here.oid_to_path(one.value) for one in there}
     differing = of_other_size(paths, {one: far.oid_to_path(one.value) for one in there}, far.fs)
-    # a transfer that was cut: WebDAV and SSH keep what came of it under the object's name
+    # a transfer that was cut: WebDAV keeps what came of it under the object's name; the others, under no name or another
     plan.there |= there - {one for one in differing if bool(fault(one, paths[one])) != plan.sending}
     todo = named - plan.there - plan.lost.keys()
     if plan.sending:
