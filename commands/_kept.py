@@ -71,12 +71,11 @@ def moved_on(places):
         for name, stage in found.items():
             if isinstance(stage, Problem) or not stage.is_import:
                 continue
-            source = masked(stage.deps[0], {})
+            source = masked(stage.deps[0], stage.repo.config)
             try:
-                if "deleted" in (
-                    status := stage.deps[0].workspace_status().values()
-                ):  # so where no server answers, too
-                    yield f"{name}: its source {source} is gone, or does not answer"
+                status = stage.deps[0].workspace_status().values()
+                if "deleted" in status:  # DVC takes a web server that does not answer for a file that is gone
+                    yield f"{name}: its source {source} is gone, or its server does not answer"
                 elif status:
                     yield f"{name}: its source {source} is another by now: dvc update {name} takes it"
             except Exception as error:  # each kind of source has errors of its own

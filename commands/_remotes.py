@@ -5,11 +5,11 @@ with opened("team", "share") as (repo, remote):
 """
 
 import contextlib
-import re
+import os
+from urllib.parse import quote
 
+from commands._addresses import is_secret, secrets_in, without_credentials
 from validators._problems import Problem, Problems
-
-SECRET = ("password", "secret", "token", "key", "passphrase", "credential", "sas", "connection_string")
 
 
 @contextlib.contextmanager
@@ -44,15 +44,16 @@ def quiet():
     """No word of DVC's loggers, which print tracebacks and addresses: what they know is told here in one line."""
     import logging
 
-    loggers = [logging.getLogger(name) for name in ("dvc", "dvc_data", "dvc_objects")]
-    before = [logger.level for logger in loggers]
-    for logger in loggers:
-        logger.setLevel(logging.CRITICAL + 1)
+    levels = dict.fromkeys(("dvc", "dvc_data", "dvc_objects"), logging.CRITICAL + 1)
+    levels["dvc.progress"] = logging.ERROR  # says nothing; above this level, there are no bars either
+    before = {name: logging.getLogger(name).level for name in levels}
+    for name, level in levels.items():
+        logging.getLogger(name).setLevel(level)
     try:
         yield
     finally:
-        for logger, level in zip(loggers, before, strict=True):
-            logger.setLevel(level)
+        for name, level in before.items():
+            logging.getLogger(name).setLevel(level)
 
 
 def refuse(remote):
@@ -68,13 +69,22 @@ def refuse(remote):
 
 
 def masked(error, config):
-    """An error in one line, without the user information of addresses and without the secrets of the configuration."""
-    text = " ".join(str(error).split())[:500]
+    """An error in one line, without what opens an address and without the secrets of configuration and environment."""
+    text = str(error)
+    secrets = {each for secret in secrets_of(config) for each in (secret, quote(secret, safe=""))}
+    for secret in sorted(secrets, key=len, reverse=True):
+        text = text.replace(secret, "***")
+    return without_credentials(" ".join(text.split()))[:500]  # cut last: half a secret is not known for one
+
+
+def secrets_of(config):
+    """What options, addresses in them, and variables of the environment hold."""
     for remote in dict(config.get("remote", {})).values():
-        for key, value in dict(remote).items():
-            if any(word in key for word in SECRET) and isinstance(value, str) and value:
-                text = text.replace(value, "***")
-    return re.sub(r"://[^/@\s]+@", "://***@", text)
+        for option, value in dict(remote).items():
+            if isinstance(value, str) and value:
+                yield from [value] if is_secret(option) else ()
+                yield from secrets_in(value)
+    yield from (value for name, value in os.environ.items() if is_secret(name.lower()) and len(value) >= 8)
 
 
 def records(side):

@@ -8,11 +8,11 @@ Nothing is checked out. A path that holds more than READ_BYTES is not read: git'
 
 import hashlib
 import os
-import re
 import subprocess
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from commands._addresses import without_credentials
 from commands._build import git, listed, object_of, text_of, yaml_1_2
 from commands._hashes import folder_md5
 from validators._problems import Problems
@@ -176,13 +176,13 @@ def tracked(commit, owner):
 
 
 def imported(kept):
-    """The address that `dvc import-url` or `dvc import` had the data of a .dvc file from, without a password; or None."""
+    """The address that `dvc import-url` or `dvc import` had the data of a .dvc file from, without a credential; or None."""
     dep = (kept.get("deps") or [None])[0]
     if not isinstance(dep, dict):
         return None
     repository = dep.get("repo")
     address = f"{repository.get('url')}: {dep.get('path')}" if isinstance(repository, dict) else str(dep.get("path"))
-    return re.sub(r"://[^/@\s]+@", "://***@", address)
+    return without_credentials(address)
 
 
 def size_of(md5):

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from commands._hashes import md5
 from commands._remotes import record_path, records
-from commands._variants import LEGACY, Wanted, members, read_record, wanted
+from commands._variants import LEGACY, Wanted, inputs, members, read_record, wanted
 
 NOWHERE = "neither here nor on the remote"
 DAMAGED_HERE = "damaged in the cache here"
@@ -29,6 +29,7 @@ class Plan:
     workspace: list
     left: list  # (path, why it goes another way)
     records: list = field(default_factory=list)
+    inputs: list = field(default_factory=list)  # raw data of variants, as far as they lie where things come from
     damaged: list = field(default_factory=list)  # ((key, value), why) of records
     texts: dict = field(default_factory=dict)  # (key, value): bytes of a record
     known: set = field(default_factory=set)  # records that the other side has
@@ -39,9 +40,12 @@ class Plan:
     def whole(self, one):
         return not self.objects[one] & self.lost.keys()
 
+    def all(self):
+        return [*self.workspace, *self.records, *self.inputs]
+
     def moving(self):
-        """All that the workspace needs and can be had; of records, what whole ones name: others restore nothing."""
-        useful = [*self.workspace, *(one for one in self.records if self.whole(one))]
+        """All that the workspace needs and can be had; of the others, what whole ones name: the rest restores nothing."""
+        useful = [*self.workspace, *(one for one in (*self.records, *self.inputs) if self.whole(one))]
         return set().union(*(self.objects[one] for one in useful)) - self.there - self.lost.keys()
 
     def new_records(self):
@@ -63,8 +67,9 @@ def planned(repo, remote, sending):
     """The Plan of a push (sending), or of its reverse."""
     plan = Plan(sending, *wanted(repo))
     read_records(plan, repo.cache.legacy, remote)
+    find_inputs(plan, repo, remote)
     lists = read_lists(plan, repo, remote)
-    for one in (*plan.workspace, *plan.records):
+    for one in plan.all():
         tops = {hash_info for _, hash_info, _ in one.outs}
         plan.objects[one] = tops.union(*(lists.get(top) or () for top in tops))
     for hash_name, named in by_hash_name(set().union(*plan.objects.values())).items():
@@ -80,7 +85,8 @@ def read_records(plan, here, remote):
     if not plan.sending:
         new = {record: path for record, path in theirs.items() if record not in mine}
         with ThreadPoolExecutor(remote.fs.jobs) as pool:
-            plan.texts |= zip(new, pool.map(remote.fs.cat_file, new.values()), strict=True)
+            texts = watched("reading records", pool.map(remote.fs.cat_file, new.values()), len(new))
+            plan.texts |= zip(new, texts, strict=True)
     for record, text in sorted(plan.texts.items()):
         found = read_record(*record, text)
         if isinstance(found, Wanted):
@@ -89,9 +95,17 @@ def read_records(plan, here, remote):
             plan.damaged.append((record, found))
 
 
+def find_inputs(plan, repo, remote):
+    """The raw data that runs have read, of the workspace or earlier: what is not at the source is code, or git keeps it."""
+    read = inputs(plan.records, {top for one in plan.all() for _, top, _ in one.outs})
+    for hash_name, named in by_hash_name(read).items():
+        here, far = caches(repo, remote, hash_name)
+        plan.inputs += [read[one] for one in existing(here if plan.sending else far, named)]
+
+
 def read_lists(plan, repo, remote):
     """{HashInfo of a folder: its members}; a folder without a list that can be trusted is lost."""
-    folders = {top for one in (*plan.workspace, *plan.records) for _, top, _ in one.outs if top.isdir}
+    folders = {top for one in plan.all() for _, top, _ in one.outs if top.isdir}
 
     def read(folder):
         here, far = caches(repo, remote, folder.name)
@@ -107,7 +121,7 @@ def read_lists(plan, repo, remote):
         return side if found is None else found
 
     with ThreadPoolExecutor(remote.fs.jobs) as pool:
-        found = dict(zip(folders, pool.map(read, folders), strict=True))
+        found = dict(zip(folders, watched("reading lists", pool.map(read, folders), len(folders)), strict=True))
     plan.lost |= {folder: why for folder, why in found.items() if isinstance(why, str)}
     return {folder: members for folder, members in found.items() if folder not in plan.lost}
 
@@ -115,21 +129,42 @@ def read_lists(plan, repo, remote):
 def compare(plan, named, here, far):
     """What of the named objects is at its goal, and what can be had nowhere."""
     goal = far if plan.sending else here
-    found = set(goal.oids_exist({one.value for one in named}))
-    there = {one for one in named if one.value in found} - plan.lost.keys()
+    there = existing(goal, named) - plan.lost.keys()
     paths = {one: here.oid_to_path(one.value) for one in there}
     differing = of_other_size(paths, {one: far.oid_to_path(one.value) for one in there}, far.fs)
-    # a transfer that was cut: WebDAV and SSH keep what came of it under the object's name
+    # a transfer that was cut: WebDAV keeps what came of it under the object's name; the others, under no name or another
     plan.there |= there - {one for one in differing if bool(fault(one, paths[one])) != plan.sending}
     todo = named - plan.there - plan.lost.keys()
     if plan.sending:
         paths = {one: here.oid_to_path(one.value) for one in todo}
         with ThreadPoolExecutor(os.cpu_count()) as pool:
-            faults = dict(zip(todo, pool.map(lambda one: fault(one, paths[one]), todo), strict=True))
+            checked = watched("hashing", pool.map(lambda one: fault(one, paths[one]), todo), len(todo))
+            faults = dict(zip(todo, checked, strict=True))
         plan.lost |= {one: why for one, why in faults.items() if why}
     elif todo:
-        found = set(far.oids_exist({one.value for one in todo}))
-        plan.lost |= {one: NOWHERE for one in todo if one.value not in found}
+        plan.lost |= dict.fromkeys(todo - existing(far, todo), NOWHERE)
+
+
+def existing(side, objects):
+    """Those objects that a cache or a remote has, with a bar while it is asked."""
+    from dvc.fs.callbacks import TqdmCallback
+
+    with TqdmCallback(desc="listing", unit="file") as progress:
+
+        def advance(_, total, current):
+            progress.set_size(total)
+            progress.absolute_update(current)
+
+        found = set(side.oids_exist({one.value for one in objects}, progress=advance))
+    return {one for one in objects if one.value in found}
+
+
+def watched(doing, results, size):
+    """The results, one by one, with a bar."""
+    from dvc.fs.callbacks import TqdmCallback
+
+    with TqdmCallback(desc=doing, unit="file", size=size) as progress:
+        yield from progress.wrap(results)
 
 
 def of_other_size(here, there, fs):

@@ -6,6 +6,10 @@ from validators._problems import Problem
 SHOWN = 20
 REMOVE = "remove the damaged object from DVC's cache"
 HAVE_IT = "ask whoever built it for `tilth share`"
+AGAIN_FROM = (
+    "dvc repro builds it again",
+    "dvc add or dvc update brings it again",
+)  # an output of a stage, of a .dvc file
 AGAIN = "run it again: what has arrived is not moved twice"
 
 
@@ -26,6 +30,16 @@ def told(plan, moved, name, dry_run):
     if partial:
         yield f"{counted(len(partial), 'run record')} not whole: what they made would be made again"
     yield from limited([f"  {one.name}: {outs_lacking(plan, one)}" for one in partial])
+    broken = [one for one in plan.inputs if not plan.whole(one)]
+    yield from limited([f"raw data of an earlier run: {outs_lacking(plan, one)}" for one in broken])
+
+
+def told_placed(outs, dry_run):
+    """The data of .dvc files that were missing from the workspace."""
+    done = "would be checked out" if dry_run else "checked out"
+    if outs:
+        yield f"{done}: {counted(len(outs), 'missing output')} of .dvc files"
+    yield from limited([f"  {out}" for out in outs])
 
 
 def limited(lines):
@@ -57,9 +71,9 @@ def problems(plan, moved, name, config):
     """Why the workspace is not whole at its goal, and what failed on the way."""
     from commands._remotes import masked
 
-    hint = "dvc repro builds it again" if plan.sending else HAVE_IT
     for one in plan.workspace:
         if not plan.whole(one):
+            hint = AGAIN_FROM[one.name.endswith(".dvc")] if plan.sending else HAVE_IT
             damaged = DAMAGED_HERE in {plan.lost.get(each) for each in plan.objects[one]}
             yield Problem(one.name, outs_lacking(plan, one), "", f"{REMOVE}, then {hint}" if damaged else hint)
     for record, why in plan.damaged:

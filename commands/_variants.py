@@ -1,5 +1,7 @@
 """What a project is made of in DVC's cache: the outputs of the workspace, and those of every variant that was ever built.
 
+What a variant was built from, where DVC keeps it, belongs to it: an earlier version of raw data is a dependency of its runs.
+
     wanted(repo)[0]      # Wanted("train@align", [("models/align", HashInfo)], record=None)
     read_record(key, value, text)      # the same of a record of the run cache, or what is wrong with it
 
@@ -9,19 +11,25 @@ DVC restores a variant from it, where every object that it names is in the cache
 
 import hashlib
 import json
+import os
+import re
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
+from commands._build import git
+
 LEGACY = "md5-dos2unix"  # how DVC 2 hashed; entries without a `hash` are of that time
+MD5 = re.compile(r"[0-9a-f]{32}(\.dir)?")
 
 
 @dataclass(frozen=True)
 class Wanted:
-    """What must be whole to be of use. name: a stage, a .dvc file, or a record's command. record: (key, value)."""
+    """What must be whole to be of use. name: a stage, a .dvc file, a record's command, or a path. record: (key, value)."""
 
     name: str
     outs: tuple  # (path, HashInfo, bytes as recorded)
     record: tuple | None = None
+    deps: tuple = ()  # as outs; code and data that git keeps are among them
 
 
 def wanted(repo):
@@ -60,21 +68,65 @@ def read_record(key, value, text):
     from dvc.schema import COMPILED_LOCK_FILE_STAGE_SCHEMA
     from dvc.stage.cache import _get_cache_hash
     from dvc.utils.serialize import YAMLFileCorruptedError, parse_yaml
-    from dvc_data.hashfile.hash_info import HashInfo
     from voluptuous import Invalid
 
     try:
         record = COMPILED_LOCK_FILE_STAGE_SCHEMA(parse_yaml(text, value))
-        outs = tuple(
-            (out["path"], HashInfo(out.get("hash", LEGACY), out["md5"]), out.get("size") or 0) for out in record["outs"]
-        )
+        outs = entries(record["outs"])
+        deps = entries(dep for dep in record.get("deps", ()) if "md5" in dep)  # one elsewhere may have an etag
         # the second call changes the record: it comes last
         if _get_cache_hash(record) != value or _get_cache_hash(record, key=True) != key:
             return "its content does not belong to its name"
-    except (YAMLFileCorruptedError, Invalid, UnicodeDecodeError, KeyError, TypeError, AttributeError) as error:
+    except (YAMLFileCorruptedError, Invalid, ValueError, KeyError, TypeError, AttributeError) as error:
         return f"cannot be read: {' '.join(str(error).split())[:120]}"
     command = record["cmd"] if isinstance(record["cmd"], str) else "; ".join(record["cmd"])
-    return Wanted(command, outs, (key, value))
+    return Wanted(command, outs, (key, value), deps)
+
+
+def entries(listed):
+    """(path, HashInfo, bytes) of what a record lists. ValueError for a hash that is none: as a path it may lead anywhere."""
+    from dvc_data.hashfile.hash_info import HashInfo
+
+    listed = tuple(listed)
+    if strange := [one["md5"] for one in listed if not MD5.fullmatch(one["md5"])]:
+        raise ValueError(f"{strange[0]} is no hash")
+    return tuple((one["path"], HashInfo(one.get("hash", LEGACY), one["md5"]), one.get("size") or 0) for one in listed)
+
+
+def inputs(records, made):
+    """{HashInfo: Wanted} of what runs read and no run has made, and of the data of every .dvc file that git has."""
+    read = {entry[1]: entry for one in records for entry in one.deps}
+    # the run of a folder in which DVC keeps single files knows the folder's hash alone
+    read |= {entry[1]: entry for path, text in committed() for entry in data_of(path, text)}
+    return {top: Wanted(entry[0], (entry,)) for top, entry in read.items() if top not in made}
+
+
+def committed():
+    """(path, text) of all .dvc files of git's history, in all their versions."""
+    changes = git(
+        "log", "--all", "-m", "--root", "--raw", "--no-abbrev", "--no-renames", "--format=", "-z", "--", "*.dvc"
+    )
+    parts = (changes or b"").split(b"\0")
+    # :100644 100644 <blob before> <blob> M, then the path
+    named = {about.split()[3].decode(): os.fsdecode(path) for about, path in zip(parts[::2], parts[1::2], strict=False)}
+    for blob, path in named.items():
+        if text := git("cat-file", "blob", blob):
+            yield path, text
+
+
+def data_of(path, text):
+    """(path, HashInfo, bytes) of the data of a .dvc file, but of those that go another way than to the one remote."""
+    from dvc.utils.serialize import YAMLFileCorruptedError, parse_yaml
+
+    try:
+        kept = parse_yaml(text, path)
+        if any("repo" in dep for dep in kept.get("deps") or ()):
+            return ()
+        sent = [out for out in kept["outs"] if "md5" in out and not out.get("remote") and out.get("push", True)]
+        folder = PurePosixPath(path).parent
+        return tuple((str(folder / out), hash_info, size) for out, hash_info, size in entries(sent))
+    except (YAMLFileCorruptedError, ValueError, KeyError, TypeError, AttributeError):
+        return ()  # what is wrong in the past cannot be mended, and says nothing of the rest
 
 
 def members(hash_info, data):
@@ -83,8 +135,12 @@ def members(hash_info, data):
 
     if hashlib.md5(data, usedforsecurity=False).hexdigest() != hash_info.as_raw().value:
         return None
-    files = json.loads(data)
-    paths = [PurePosixPath(file["relpath"]) for file in files]
-    if any(path.is_absolute() or ".." in path.parts for path in paths):
+    try:
+        files = {file["relpath"]: file["md5"] for file in json.loads(data)}
+        paths = [PurePosixPath(path) for path in files]
+        hashes = all(MD5.fullmatch(md5) for md5 in files.values())
+    except (ValueError, KeyError, TypeError):
         return None
-    return [HashInfo(hash_info.name, file["md5"]) for file in files]
+    if not hashes or any(path.is_absolute() or ".." in path.parts for path in paths):
+        return None
+    return [HashInfo(hash_info.name, md5) for md5 in files.values()]

@@ -12,9 +12,11 @@ Upstream = Annotated[
 
 def main(upstream: Upstream = False):
     """Check params.yaml as a whole, raw files and data/forgotten.jsonl. Mends what a killed dvc has left."""
+    from commands._addresses import in_git
     from commands._kept import changed, moved_on
     from commands._mend import mend
     from stages._forgotten import read as read_forgotten
+    from stages._tables import shown
     from stages.check import announce, check
     from validators._problems import Problems
     from validators.params import read
@@ -32,12 +34,15 @@ def main(upstream: Upstream = False):
     if kept:
         raise Problems(kept)
     announce(warnings)
+    in_the_open = in_git()
+    for problem in in_the_open:
+        print("\n".join(shown(line, 2000) for line in f"warning: {problem}".splitlines()))
     for line in moved_on(places) if upstream else ():
         print(line)
     waived = sum(warning.waived is not None for warning in warnings)
     print(
         f"params.yaml is valid: {len(data['datasets'])} datasets, {len(data['steps'])} steps, "
-        f"{len(warnings) - waived} warnings, {waived} waived"
+        f"{len(warnings) - waived + len(in_the_open)} warnings, {waived} waived"
     )
 
 

@@ -1,13 +1,14 @@
 """`tilth fetch`: bring what the workspace needs and every shared variant into the cache, each object checked.
 
-a remote of DVC -> .dvc/cache/files, .dvc/cache/runs. The working tree stays as it is: `dvc repro` restores from the cache.
+a remote of DVC -> .dvc/cache/files, .dvc/cache/runs. Of the working tree, the missing data of .dvc files are put in their
+place, as `dvc repro` makes none of them; all else stays as it is, and `dvc repro` restores it from the cache.
 """
 
 from commands.share import DryRun, Remote, carry
 
 
 def main(remote: Remote = None, dry_run: DryRun = False):
-    """Bring the workspace's outputs and every shared variant into the cache."""
+    """Bring the workspace's outputs and every shared variant into the cache, and missing data of .dvc files into their place."""
     carry("fetch", remote, dry_run)
     if not dry_run:
         print("next: dvc repro restores what params.yaml says, of this variant or another")

@@ -20,9 +20,10 @@ def main(remote: Remote = None, dry_run: DryRun = False):
 
 def carry(command, name, dry_run):
     """Plan, move, tell; Problems for what the workspace needs and cannot be had, after all else has moved."""
+    from commands._checkout import missing, put
     from commands._remotes import opened
     from commands._transfer import move, planned
-    from commands._transfer_text import problems, told
+    from commands._transfer_text import problems, told, told_placed
     from stages._tables import shown
     from validators._problems import Problems
 
@@ -30,6 +31,11 @@ def carry(command, name, dry_run):
         plan = planned(repo, remote, sending=command == "share")
         moved = None if dry_run else move(plan, repo, remote)
         for line in told(plan, moved, remote.name, dry_run):
+            print(shown(line, 400))
+        outs = missing(plan, repo, moved.failed if moved else ()) if command == "fetch" else []
+        if not dry_run:
+            put(outs)
+        for line in told_placed(outs, dry_run):
             print(shown(line, 400))
         if found := list(problems(plan, moved, remote.name, repo.config)):
             raise Problems(found)

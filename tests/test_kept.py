@@ -198,7 +198,7 @@ def test_a_web_source_that_is_gone_or_whose_server_is_down_is_not_told_as_anothe
     project.edit(f"{NAMES['web']}.dvc", sources[1], elsewhere)
     project.commit()
     said = tilth(project, "check", "--upstream")
-    assert f"its source {elsewhere} is gone, or does not answer" in said
+    assert f"its source {elsewhere} is gone, or its server does not answer" in said
     assert "another by now" not in said and "params.yaml is valid" in said
 
 

@@ -219,6 +219,13 @@ def test_a_record_without_its_objects_is_repaired_by_those_who_have_them(mine, t
     assert yours.repro() == CHECKED
 
 
+def test_bars_tell_what_is_going_on(mine, tmp_path):
+    said = mine.tilth("share", DVC_IGNORE_ISATTY="1")
+    assert all(f"{doing}|" in said for doing in ("listing", "hashing", "sending"))
+    said = mine.clone(tmp_path / "yours").tilth("fetch", DVC_IGNORE_ISATTY="1")
+    assert all(f"{doing}|" in said for doing in ("listing", "reading records", "fetching"))
+
+
 def test_no_remote_says_how_to_add_one(mine):
     mine.run("dvc", "remote", "remove", "team")
     assert "dvc remote add -d <remote name> <remote url>" in mine.tilth("share", fails=True)

@@ -94,6 +94,7 @@ def test_the_order_of_files_says_nothing():
         ("", None),
         ("deps: []\n", None),
         ("deps:\n- path: https://ada:secret@example.org/raw\n  etag: x\n", "https://***@example.org/raw"),
+        ("deps:\n- path: https://example.org/raw?sig=secret\n  etag: x\n", "https://example.org/raw?sig=***"),
         (
             "deps:\n- path: raw\n  repo:\n    url: git@example.org:a.git\n    rev_lock: x\n",
             "git@example.org:a.git: raw",

@@ -1,0 +1,66 @@
+"""Addresses without what opens them: no user information, no values of their query strings; and where git keeps one with it.
+
+without_credentials("403 for https://ada:pw@example.org/x?sig=5f0e")      # 403 for https://***@example.org/x?sig=***
+in_git()                                                                  # a Problem for each file that carries one
+"""
+
+import re
+from pathlib import Path
+
+from validators._problems import Problem
+
+SECRET = ("password", "secret", "token", "key", "passphrase", "credential", "sas", "connection_string", "kerb_ticket")
+NO_SECRET = re.compile(r"ask_.*|.*(file|path|command|algorithm|kms_key_id)")  # a place, a name, or yes and no
+IN_QUERY = ("sig", "token", "key", "secret", "pass", "credential", "auth")
+ADDRESS = re.compile(r"[a-z][\w+.-]*://[^\s'\"]+", re.IGNORECASE)
+# up to the last @ before the path, as a password may hold one; past a slash where what should be the port is no number
+USER = re.compile(r"://(?:[^/\s]*|[^/\s:@\[]+:(?!\d+(?:[/\s]|$))\S*)@")
+OPTION = re.compile(r"^\s*(\w+)\s*=\s*(\S.*)$", re.MULTILINE)
+
+
+def without_credentials(text):
+    """A text with the user information of its addresses, and all that their query strings say, as `***`."""
+    text = USER.sub("://***@", text)
+    text = re.sub(r"(?<=[?&#;])([^\s=&?#;]+=)[^\s&#;]*", r"\1***", text)  # some errors tell `/path?sig=...` alone
+    return re.sub(r"(://[^\s?]*\?)[^\s=&#;]+(?=[\s&#;]|$)", r"\1***", text)
+
+
+def is_secret(option):
+    """Whether an option of a DVC remote holds a secret."""
+    return any(word in option for word in SECRET) and not NO_SECRET.fullmatch(option)
+
+
+def secrets_in(address):
+    """The password, or the user that is as long as a token, and the values of the query that open something."""
+    _, _, rest = address.partition("://")
+    authority, _, query = rest.partition("?")
+    user, _, password = authority.split("/")[0].rpartition("@")[0].partition(":")
+    found = [password or (user if len(user) >= 20 else "")]
+    pairs = (part.partition("=") for part in re.split(r"[&;#]", query))
+    found += [value for name, _, value in pairs if any(word in name.lower() for word in IN_QUERY)]
+    return [secret for secret in found if secret]
+
+
+def in_git():
+    """A Problem for each .dvc file, dvc.yaml and .dvc/config in which an address or an option is a credential."""
+    from commands._build import git
+
+    kept = git("ls-files", "-z", "--cached", "--others", "--exclude-standard", "--", "*.dvc", "dvc.yaml", ".dvc/config")
+    return [
+        Problem(name, f"holds a credential, which is in git with it: {shown}", "", hint)
+        for name in sorted(set((kept or b"").decode(errors="surrogateescape").split("\0")))
+        if Path(name).is_file()
+        for shown, hint in credentials(name, Path(name).read_text(encoding="utf-8", errors="replace"))
+    ]
+
+
+def credentials(name, text):
+    """(what to show of it, what to do) of each credential in a file."""
+    change = "and make it void, as git's history keeps it"
+    for address in dict.fromkeys(ADDRESS.findall(text)):
+        if secrets_in(address):
+            yield without_credentials(address), f"name a remote, whose credentials are in .dvc/config.local; {change}"
+    if name.endswith("config"):
+        for option, _ in OPTION.findall(text):
+            if is_secret(option):
+                yield option, f"dvc remote modify --local puts it into .dvc/config.local; take it out here, {change}"

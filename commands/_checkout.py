@@ -1,0 +1,43 @@
+"""The data of .dvc files that are missing from the workspace, put there from the cache: no stage makes them again.
+
+missing(plan, repo)      # outputs of DVC that `put` would place; what lies in the workspace stays, whatever it is
+"""
+
+import os
+import shutil
+
+from validators._problems import Problem, Problems
+
+
+def missing(plan, repo, failed=()):
+    """Outputs of .dvc files that are whole in the cache, or will be, and of which nothing is in the workspace."""
+    lacking = plan.lost.keys() | set(failed)
+    whole = {one.name for one in plan.workspace if not plan.objects[one] & lacking}
+    kept = (stage for stage in repo.index.stages if stage.is_data_source and stage.addressing in whole)
+    return [out for stage in kept for out in stage.outs if out.hash_info and not os.path.lexists(out.fs_path)]
+
+
+def put(outs):
+    """Place outputs as DVC does. One that cannot be placed whole is taken away again: it would count as there."""
+    from dvc.exceptions import CheckoutError
+    from dvc.fs.callbacks import TqdmCallback
+
+    if not outs:
+        return
+    with TqdmCallback(desc="checking out", unit="file", size=sum(out.get_files_number() for out in outs)) as progress:
+        for out in outs:
+            try:
+                out.checkout(progress_callback=progress)
+            except BaseException as error:
+                taken_away(out.fs_path)
+                if isinstance(error, (CheckoutError, OSError)):
+                    why = " ".join(str(error).split())
+                    raise Problems([Problem(str(out), why, "", "dvc checkout puts it there from the cache")]) from None
+                raise
+
+
+def taken_away(path):
+    if os.path.isdir(path):
+        shutil.rmtree(path)
+    elif os.path.lexists(path):
+        os.unlink(path)
