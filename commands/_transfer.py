@@ -97,7 +97,7 @@ def read_records(plan, here, remote):
 
 def find_inputs(plan, repo, remote):
     """The raw data that runs have read, of the workspace or earlier: what is not at the source is code, or git keeps it."""
-    read = inputs(plan.records, {top for one in plan.all() for _, top, _ in one.outs})
+    read = inputs(repo, plan.records, {top for one in plan.all() for _, top, _ in one.outs})
     for hash_name, named in by_hash_name(read).items():
         here, far = caches(repo, remote, hash_name)
         plan.inputs += [read[one] for one in existing(here if plan.sending else far, named)]

@@ -93,18 +93,40 @@ def entries(listed):
     return tuple((one["path"], HashInfo(one.get("hash", LEGACY), one["md5"]), one.get("size") or 0) for one in listed)
 
 
-def inputs(records, made):
+def inputs(repo, records, made):
     """{HashInfo: Wanted} of what runs read and no run has made, and of the data of every .dvc file that git has."""
-    read = {entry[1]: entry for one in records for entry in one.deps}
+    kept = [pair for path, text in committed() for pair in data_of(path, text)]
     # the run of a folder in which DVC keeps single files knows the folder's hash alone
-    read |= {entry[1]: entry for path, text in committed() for entry in data_of(path, text)}
-    return {top: Wanted(entry[0], (entry,)) for top, entry in read.items() if top not in made}
+    read = {entry[1]: entry for entry in [*(dep for one in records for dep in one.deps), *(entry for entry, _ in kept)]}
+    apart = {PurePosixPath(entry[0]) for entry, sent in kept if not sent} | left_to_dvc(repo)
+    return {
+        top: Wanted(entry[0], (entry,))
+        for top, entry in read.items()
+        if top not in made and not apart & {PurePosixPath(entry[0]), *PurePosixPath(entry[0]).parents}
+    }
+
+
+def left_to_dvc(repo):
+    """Paths of outputs that go another way than to the one remote: in none of their versions do they take this one."""
+    outs = (out for stage in repo.index.stages for out in stage.outs if out.use_cache and reason_to_leave(stage, out))
+    return {PurePosixPath(os.path.relpath(out.fs_path, repo.root_dir)) for out in outs}
 
 
 def committed():
     """(path, text) of all .dvc files of git's history, in all their versions."""
     changes = git(
-        "log", "--all", "-m", "--root", "--raw", "--no-abbrev", "--no-renames", "--format=", "-z", "--", "*.dvc"
+        "log",
+        "--all",
+        "-m",
+        "--root",
+        "--raw",
+        "--no-abbrev",
+        "--no-renames",
+        "--format=",
+        "--relative",
+        "-z",
+        "--",
+        "*.dvc",
     )
     parts = (changes or b"").split(b"\0")
     # :100644 100644 <blob before> <blob> M, then the path
@@ -115,18 +137,18 @@ def committed():
 
 
 def data_of(path, text):
-    """(path, HashInfo, bytes) of the data of a .dvc file, but of those that go another way than to the one remote."""
+    """[((path, HashInfo, bytes), whether it goes to the one remote)] of the data of a .dvc file."""
     from dvc.utils.serialize import YAMLFileCorruptedError, parse_yaml
 
     try:
         kept = parse_yaml(text, path)
-        if any("repo" in dep for dep in kept.get("deps") or ()):
-            return ()
-        sent = [out for out in kept["outs"] if "md5" in out and not out.get("remote") and out.get("push", True)]
-        folder = PurePosixPath(path).parent
-        return tuple((str(folder / out), hash_info, size) for out, hash_info, size in entries(sent))
+        imported = any("repo" in dep for dep in kept.get("deps") or ())
+        outs = [out for out in kept["outs"] if "md5" in out]
+        sent = [not imported and not out.get("remote") and out.get("push", True) for out in outs]
+        named = entries(out | {"path": str(PurePosixPath(path).parent / out["path"])} for out in outs)
+        return list(zip(named, sent, strict=True))
     except (YAMLFileCorruptedError, ValueError, KeyError, TypeError, AttributeError):
-        return ()  # what is wrong in the past cannot be mended, and says nothing of the rest
+        return []  # what is wrong in the past cannot be mended, and says nothing of the rest
 
 
 def members(hash_info, data):

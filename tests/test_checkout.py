@@ -87,6 +87,17 @@ def test_data_that_were_built_and_never_committed_are_shared_and_code_is_not(you
     assert "not whole" not in yours.tilth("fetch")
 
 
+def test_data_that_must_not_be_pushed_stay_here_in_all_their_versions(once, tmp_path):
+    shutil.copytree(once.path, tmp_path / "mine", symlinks=True)
+    mine = Folder(tmp_path / "mine")
+    file = mine.path / "raw/more.dvc"
+    file.write_text(f"{file.read_text()}  push: false\n", encoding="utf-8")
+    assert "left alone: more has `push: false`" in mine.tilth("share")
+    texts = {path.read_text() for path in mine.objects("../remote")}
+    assert {"a 1\n", "a 2\n", "a 3\n"} <= texts
+    assert not [text for text in texts if text.startswith("more/")]
+
+
 def test_earlier_data_that_are_damaged_are_named_and_stay_here(once, tmp_path):
     shutil.copytree(once.path, tmp_path / "mine", symlinks=True)
     mine = Folder(tmp_path / "mine")

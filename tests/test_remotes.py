@@ -117,6 +117,7 @@ Port {port}
 HostKey {home}/host
 AuthorizedKeysFile {home}/authorized
 PidFile none
+LogLevel DEBUG1
 StrictModes no
 PasswordAuthentication no
 KbdInteractiveAuthentication no
@@ -176,6 +177,26 @@ def test_what_is_shared_is_fetched_with_every_variant_and_no_secret_is_told(once
     assert SECRET not in said
     kept = yours.run("git", "log", "--all", "-p") + (yours.path / "dvc.lock").read_text()
     assert SECRET not in kept
+
+
+@pytest.mark.slow
+def test_an_agent_is_forwarded_to_an_ssh_server_until_ssh_config_has_none(once, tmp_path, serve):
+    """As docs/sharing.md says; and the server's host key, which nobody here has seen before, is taken."""
+    mine, local = joined(once.path, tmp_path, ssh, serve)
+    (tmp_path / "home/.ssh").mkdir(parents=True)
+    (tmp_path / "home/.ssh/config").write_text("Host *\n  ForwardAgent no\n  StrictHostKeyChecking yes\n")
+    home = {"HOME": str(tmp_path / "home"), "SSH_AUTH_SOCK": str(tmp_path / "agent")}
+    agent = subprocess.Popen(["ssh-agent", "-D", "-a", home["SSH_AUTH_SOCK"]], stdout=subprocess.DEVNULL)
+    try:
+        mine.run("dvc", "push", **home)
+        assert b"auth-agent-req" in (tmp_path / "ssh.log").read_bytes()
+        os.truncate(tmp_path / "ssh.log", 0)
+        (tmp_path / "home/.ssh/config").write_text("Host 127.0.0.1\n  IdentityAgent none\n")
+        introduced(mine.clone(tmp_path / "yours"), local).run("dvc", "pull", **home)
+        assert b"auth-agent-req" not in (tmp_path / "ssh.log").read_bytes()
+    finally:
+        agent.terminate()
+        agent.wait(30)
 
 
 @pytest.mark.slow
