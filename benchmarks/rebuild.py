@@ -210,6 +210,8 @@ def switch(project, pairs):
         branch(twin, "-")
     if not bare.exists():
         make_bare_switch(project, twin, bare)
+    (bare / "params.yaml").write_text("method: dpo\n", encoding="utf-8")
+    repro(bare)
     ours, checkouts, bares = [], [], []
     for number in range(2 * pairs):
         method = (OTHER, "dpo")[number % 2]

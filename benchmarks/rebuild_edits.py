@@ -49,7 +49,7 @@ EDITS = {
     "the method of the last step, never built": params_of(lambda p: p["steps"].update(align=p["methods"]["orpo"])),
     "a raw row added, of data that a step trains on": more("data/raw/pairs/pairs.jsonl", PAIR),
     "a raw row added, of data that no step trains on": more("data/raw/feedback/feedback.jsonl", VOTE),
-    "a raw row removed, of data that a step trains on": {"data/raw/pairs/pairs.jsonl": without_last},
+    "a raw row removed, one that eval holds": {"data/raw/pairs/pairs.jsonl": without_last},
     "a comment in a validator": comment("validators/kto.py"),
     "a comment in the reward functions, no GRPO step": comment("validators/rewards.py"),
     "a comment in stages/train.py": comment("stages/train.py"),
