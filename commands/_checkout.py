@@ -4,7 +4,6 @@ missing(plan, repo)      # outputs of DVC that `put` would place; what lies in t
 """
 
 import os
-import shutil
 
 from validators._problems import Problem, Problems
 
@@ -21,6 +20,7 @@ def put(outs):
     """Place outputs as DVC does. One that cannot be placed whole is taken away again: it would count as there."""
     from dvc.exceptions import CheckoutError
     from dvc.fs.callbacks import TqdmCallback
+    from dvc.utils.fs import remove
 
     if not outs:
         return
@@ -29,15 +29,8 @@ def put(outs):
             try:
                 out.checkout(progress_callback=progress)
             except BaseException as error:
-                taken_away(out.fs_path)
+                remove(out.fs_path)
                 if isinstance(error, (CheckoutError, OSError)):
                     why = " ".join(str(error).split())
                     raise Problems([Problem(str(out), why, "", "dvc checkout puts it there from the cache")]) from None
                 raise
-
-
-def taken_away(path):
-    if os.path.isdir(path):
-        shutil.rmtree(path)
-    elif os.path.lexists(path):
-        os.unlink(path)

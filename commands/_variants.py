@@ -114,20 +114,8 @@ def left_to_dvc(repo):
 
 def committed():
     """(path, text) of all .dvc files of git's history, in all their versions."""
-    changes = git(
-        "log",
-        "--all",
-        "-m",
-        "--root",
-        "--raw",
-        "--no-abbrev",
-        "--no-renames",
-        "--format=",
-        "--relative",
-        "-z",
-        "--",
-        "*.dvc",
-    )
+    told = ["--raw", "--no-abbrev", "--no-renames", "--format=", "--relative", "-z"]
+    changes = git("log", "--all", "-m", "--root", *told, "--", "*.dvc")
     parts = (changes or b"").split(b"\0")
     # :100644 100644 <blob before> <blob> M, then the path
     named = {about.split()[3].decode(): os.fsdecode(path) for about, path in zip(parts[::2], parts[1::2], strict=False)}

@@ -190,11 +190,14 @@ def texts(value):
 
 def metric_problems(path, config, where):
     """Problems for metrics that are not the harness's: it would load a script of that name, from the Hub or from a file."""
+    listed = config.get("metric_list")
+    metrics = [metric for metric in listed if isinstance(metric, dict)] if isinstance(listed, list) else []
+    if not metrics:
+        return []  # the harness takes half a second to import
+
     import lm_eval.api.metrics  # noqa: F401 - which registers them
     from lm_eval.api.registry import metric_registry
 
-    listed = config.get("metric_list")
-    metrics = [metric for metric in listed if isinstance(metric, dict)] if isinstance(listed, list) else []
     return [
         problem(
             path,
