@@ -25,7 +25,7 @@ from commands import (
     trace,
     verify,
 )
-from validators._problems import Problem, Problems
+from validators.problems import Problem, Problems
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
 app.command("chat")(chat.main)

@@ -7,7 +7,7 @@ in_git()                                                                  # a Pr
 import re
 from pathlib import Path
 
-from validators._problems import Problem
+from validators.problems import Problem
 
 SECRET = ("password", "secret", "token", "key", "passphrase", "credential", "sas", "connection_string", "kerb_ticket")
 NO_SECRET = re.compile(r"ask_.*|.*(file|path|command|algorithm|kms_key_id)")  # a place, a name, or yes and no

@@ -15,7 +15,7 @@ from functools import cache
 from pathlib import Path
 
 from stages._links import cache_folder
-from validators._problems import Problem, Problems, did_you_mean
+from validators.problems import Problem, Problems, did_you_mean
 
 SIDES = ("train", "eval")
 

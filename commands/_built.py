@@ -8,8 +8,8 @@ def folder_of(model, start):
 
     Raises Problems where there is no such step and no such folder, or where it holds no model that can be loaded.
     """
-    from validators._problems import Problem, Problems, did_you_mean
     from validators.params import mapping, read
+    from validators.problems import Problem, Problems, did_you_mean
 
     known = ["base", *mapping(read(), "steps")] if Path("params.yaml").exists() else ["base"]
     folder, given = Path("models", model), start / model
@@ -29,7 +29,7 @@ def folder_of(model, start):
 def fault(folder, step):
     """What keeps a folder from being loaded as a model, or None. step: its name in params.yaml, None for any folder."""
     from stages._models import BASE, adapters
-    from validators._problems import Problem
+    from validators.problems import Problem
 
     again = "dvc repro base" if step == "base" else f"dvc repro train@{step}"
     if not folder.is_dir():
@@ -50,7 +50,7 @@ def loading(folder, load):
     """What `load()` returns. What transformers cannot load becomes Problems."""
     from safetensors import SafetensorError
 
-    from validators._problems import Problem, Problems
+    from validators.problems import Problem, Problems
 
     try:
         return load()

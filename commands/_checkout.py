@@ -5,7 +5,7 @@ missing(plan, repo)      # outputs of DVC that `put` would place; what lies in t
 
 import os
 
-from validators._problems import Problem, Problems
+from validators.problems import Problem, Problems
 
 
 def missing(plan, repo, failed=()):

@@ -13,7 +13,7 @@ from commands._exported import outs_of
 from commands._hashes import files_in, md5s
 from commands._locked import differing
 from stages._links import links_out
-from validators._problems import Problem
+from validators.problems import Problem
 
 # where a file that git does not know changes what is built, or says what was
 ROOMS = ("params.yaml", "dvc.yaml", "dvc.lock", ".dvcignore", ".dvc", "stages", "validators", "commands", "data")

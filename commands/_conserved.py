@@ -8,7 +8,7 @@ import tempfile
 from pathlib import Path
 
 from commands import ledger
-from validators._problems import Problem, Problems
+from validators.problems import Problem, Problems
 
 SHOWN = 5
 BUILD = "dvc repro builds it anew; git log -p dvc.lock shows who changed what"

@@ -14,7 +14,7 @@ from posixpath import normpath
 
 from commands._build import cache_folder, git, listed, object_of, one_line
 from commands._sources import imported
-from validators._problems import Problem, Problems
+from validators.problems import Problem, Problems
 
 
 @contextlib.contextmanager

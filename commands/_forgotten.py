@@ -12,7 +12,7 @@ from pathlib import Path
 from commands._build import Missing, cache_folder, file_of, files_of, git, listed, lock_of, object_of, text_of
 from commands._found import ROOMS, Record, ask, connect
 from stages import _forgotten
-from validators._problems import Problem, Problems
+from validators.problems import Problem, Problems
 
 MOST_COMMITS, MOST_RUNS, MOST_OBJECTS = 200, 2_000, 5_000
 

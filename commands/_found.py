@@ -13,7 +13,7 @@ from functools import cache
 from pathlib import Path
 
 from commands._build import SIDES, tables
-from validators._problems import Problem, Problems, did_you_mean
+from validators.problems import Problem, Problems, did_you_mean
 
 ROOMS = (*SIDES, "rejected")
 SHOWN, MEMORY = 20, "600MB"

@@ -9,7 +9,7 @@ from pathlib import Path
 from commands._build import chain
 from commands._conserved import few
 from commands._hashes import sha256
-from validators._problems import Problem
+from validators.problems import Problem
 
 BUILD = "dvc repro builds it anew"
 # what preflight leaves open, and train decides on the machine that trains

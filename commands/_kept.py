@@ -10,7 +10,7 @@ import contextlib
 import shlex
 
 from stages._tracked import dvc_files, taken_in
-from validators._problems import Problem
+from validators.problems import Problem
 
 
 def changed(places):

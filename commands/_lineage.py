@@ -14,7 +14,7 @@ from commands._build import Missing, chain, file_of, files_of
 from commands._sources import Source, data_files, folder_md5, md5_of, sources_of
 
 SHARED = ("collect", "preflight", "report")
-PROBLEMS = "validators/_problems.py"  # checks nothing: it says how an error looks
+PROBLEMS = "validators/problems.py"  # checks nothing: it says how an error looks
 GATE = ".build/params.ok"  # its content never changes: it says nothing
 DECIDES = ("method", "from", "dataset", "seed", "args", "lora", "rewards")  # what a step's training is decided by
 

@@ -10,7 +10,7 @@ from posixpath import normpath
 
 from commands._build import listed, object_of
 from commands._hashes import folder_md5, md5, md5s, size
-from validators._problems import Problem
+from validators.problems import Problem
 
 LOCK = "dvc.lock"
 RESTORE = "dvc checkout --force brings back what was built; dvc repro builds it anew"

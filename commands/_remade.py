@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 
 from commands._conserved import BUILD, WITHOUT_TEXT, few, short, tables_of
-from validators._problems import Problem
+from validators.problems import Problem
 
 BATCH_ROWS = 5_000
 

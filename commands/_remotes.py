@@ -9,7 +9,7 @@ import os
 from urllib.parse import quote
 
 from commands._addresses import is_secret, secrets_in, without_credentials
-from validators._problems import Problem, Problems
+from validators.problems import Problem, Problems
 
 
 @contextlib.contextmanager

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
-from validators._problems import Problem, Problems
+from validators.problems import Problem, Problems
 
 RUNS, RESTORED, MAY_RUN, UNCHANGED, RECORDED = "runs", "restored", "may run", "unchanged", "recorded"
 SAME, CHANGED, UNKNOWN = "same", "changed", "unknown"

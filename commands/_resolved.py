@@ -8,7 +8,7 @@ from posixpath import normpath
 from types import SimpleNamespace
 
 from commands._build import one_line
-from validators._problems import Problem, Problems
+from validators.problems import Problem, Problems
 
 PARAMS = "params.yaml"
 

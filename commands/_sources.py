@@ -15,7 +15,7 @@ from pathlib import Path
 from commands._addresses import without_credentials
 from commands._build import git, listed, object_of, text_of, yaml_1_2
 from commands._hashes import folder_md5
-from validators._problems import Problems
+from validators.problems import Problems
 
 READ_BYTES = 96 * 2**20  # a fifth of a second
 

@@ -1,7 +1,7 @@
 """What `tilth share` and `tilth fetch` say of what moved, and the Problems of what could not be had."""
 
 from commands._transfer import DAMAGED_HERE, DAMAGED_THERE
-from validators._problems import Problem
+from validators.problems import Problem
 
 SHOWN = 20
 REMOVE = "remove the damaged object from DVC's cache"

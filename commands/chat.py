@@ -41,7 +41,7 @@ def main(
 ):
     """Talk to a model: a conversation, or one answer to --prompt."""
     from commands._built import folder_of, loading
-    from validators._problems import Problem, Problems
+    from validators.problems import Problem, Problems
 
     if prompt is not None and not prompt.strip():
         raise Problems([Problem("tilth chat --prompt", "nothing is asked", "a text", "--prompt 'Reverse abc.'")])
@@ -74,7 +74,7 @@ def silence():
 
 def converse(speakers, opening, temperature):
     """Turn after turn, until /exit or the end of input."""
-    from validators._problems import Problems
+    from validators.problems import Problems
 
     typed = sys.stdin.isatty()
     if typed:
@@ -152,7 +152,7 @@ def rendered(speaker, messages):
     """The conversation as the model takes it. Raises Problems where its template refuses."""
     from jinja2 import TemplateError
 
-    from validators._problems import Problem, Problems
+    from validators.problems import Problem, Problems
 
     try:
         return speaker.loaded.tokenizer.apply_chat_template(
@@ -165,7 +165,7 @@ def rendered(speaker, messages):
 
 
 def too_long(speaker, length, room):
-    from validators._problems import Problem, Problems
+    from validators.problems import Problem, Problems
 
     found = f"the conversation has {length:,} tokens"
     raise Problems([Problem(speaker.name, found, f"fewer than {room:,}, which is what the model takes", "/reset")])

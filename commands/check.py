@@ -18,8 +18,8 @@ def main(upstream: Upstream = False):
     from stages._forgotten import read as read_forgotten
     from stages._tables import shown
     from stages.check import announce, check
-    from validators._problems import Problems
     from validators.params import read
+    from validators.problems import Problems
 
     for mended in mend():
         print(mended)

@@ -24,7 +24,7 @@ ROOMS = ("train", "eval", "rejected")
 def main(old: Old, new: New = None, rows: Rows = False, limit: Limit = 20, md: Markdown = False, as_json: Json = False):
     """Show what differs between two builds: parameters, rows by dataset and reason, models and scores."""
     from commands._build import at
-    from validators._problems import Problem, Problems
+    from validators.problems import Problem, Problems
 
     if md and as_json:
         raise Problems([Problem("tilth diff", "--md and --json at once", "one of them")])

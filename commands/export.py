@@ -41,7 +41,7 @@ def main(
 ):
     """Export a model for use outside: merged weights, tokenizer, chat template and card."""
     from commands._built import folder_of
-    from validators._problems import Problem, Problems
+    from validators.problems import Problem, Problems
 
     if adapter and (gguf or dtype != "auto"):
         found = "--gguf and --dtype are about merged weights"
@@ -66,7 +66,7 @@ def main(
 
 def empty(folder):
     """The folder's path, if nothing is there. Raises Problems where something is."""
-    from validators._problems import Problem, Problems
+    from validators.problems import Problem, Problems
 
     if folder.is_symlink() or (folder.exists() and (not folder.is_dir() or any(folder.iterdir()))):
         raise Problems(
@@ -78,7 +78,7 @@ def empty(folder):
 @contextlib.contextmanager
 def appearing(folder):
     """A folder to write in, which becomes `folder` in one rename when all is written, and goes when something fails."""
-    from validators._problems import Problem, Problems
+    from validators.problems import Problem, Problems
 
     partial = folder.with_name(f".{folder.name}.partial")
     try:
@@ -133,7 +133,7 @@ def export_adapter(source, folder):
     from safetensors.torch import load_file, save_file
 
     from stages._models import adapter_weights, adapters, full_weights
-    from validators._problems import Problem, Problems
+    from validators.problems import Problem, Problems
 
     chain = adapters(source)
     if not chain:
@@ -192,7 +192,7 @@ def scaling(config):
 
 def refuse_other_kinds(chain, configs):
     """Raise Problems where an adapter of a chain is more than low-rank products, so that they do not add up to one."""
-    from validators._problems import Problem, Problems
+    from validators.problems import Problem, Problems
 
     odd = ("use_dora", "rank_pattern", "alpha_pattern", "modules_to_save")
     problems = [
@@ -228,7 +228,7 @@ def find_converter():
     """The command that runs llama.cpp's converter. Raises Problems where it is not installed."""
     import sys
 
-    from validators._problems import Problem, Problems
+    from validators.problems import Problem, Problems
 
     given = os.environ.get("LLAMA_CPP")
     if given:
@@ -248,7 +248,7 @@ def convert(converter, folder, name, kind):
     """Write the GGUF file of a merged model; the line that says so. What the converter refuses becomes Problems."""
     import subprocess
 
-    from validators._problems import Problem, Problems
+    from validators.problems import Problem, Problems
 
     file = f"{name}-{kind}.gguf"
     command = [*converter, str(folder.resolve()), "--outfile", str(folder.resolve() / file), "--outtype", kind]

@@ -55,7 +55,7 @@ def main(
 
 def stop_at_bad_reason(reason, what, dry_run):
     """Raise Problems where there is no reason, or one that says what is to be forgotten."""
-    from validators._problems import Problem, Problems
+    from validators.problems import Problem, Problems
 
     hint = '--reason "request 17 of the privacy office"'
     if not dry_run and not (reason or "").strip():
@@ -69,7 +69,7 @@ def confirm(yes, count):
     """Ask, where somebody is there to answer. Raises Problems where the answer is no."""
     import sys
 
-    from validators._problems import Problem, Problems
+    from validators.problems import Problem, Problems
 
     if yes:
         return
@@ -88,7 +88,7 @@ def matching(build, what, start, near, as_text):
     """The records that WHAT means, with their text. Raises Problems where they are too many to be meant."""
     from commands._forgotten import threshold
     from commands._found import connect, look, read_contents, rows_of_line
-    from validators._problems import Problem, Problems
+    from validators.problems import Problem, Problems
 
     found = look(build, what, start, MOST, threshold(build) if near else None, as_text)
     if found.problems:
@@ -208,7 +208,7 @@ def raw_commands(records):
     from pathlib import Path
 
     from stages._containers import container, described
-    from validators._problems import Problems
+    from validators.problems import Problems
 
     lines = {}
     for record in records:

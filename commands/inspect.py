@@ -38,7 +38,7 @@ def main(context: typer.Context, path: Raw):
 
 def located(path, start=None):
     """The path that the user means, relative to the project where it is inside. Raises Problems if it is not there."""
-    from validators._problems import Problem, Problems
+    from validators.problems import Problem, Problems
 
     whole = (start or Path.cwd()) / path
     if not path or not whole.exists():
@@ -60,7 +60,7 @@ def sampled(raw):
     from collections import Counter
 
     from stages._readers import raw_files
-    from validators._problems import Problem, Problems
+    from validators.problems import Problem, Problems
 
     try:
         files = raw_files(str(raw), str(raw))
@@ -84,7 +84,7 @@ def look_at(file, most, found, problems):
     from stages._readers import records
     from stages._shapes import rows_of, shape_of
     from stages._turns import Unreadable
-    from validators._problems import Problems
+    from validators.problems import Problems
 
     seen, what, fault, count = Counter(), "unreadable", "", 0
     try:
@@ -124,7 +124,7 @@ def fitting(found):
     from collections import Counter
 
     from stages._tables import shown
-    from validators._problems import Problem, Problems
+    from validators.problems import Problem, Problems
 
     natures = Counter()
     for shape, count in found["shapes"].items():
@@ -169,7 +169,7 @@ def examine(found, kind):
     from stages._turns import Unreadable
     from stages.validate import examined, warnings_of
     from validators._messages import lengths
-    from validators._problems import Problems
+    from validators.problems import Problems
 
     rows, rejects = [], []
     for source, record in found["records"]:

@@ -15,8 +15,8 @@ Json = Annotated[bool, typer.Option("--json", help="As JSON, for scripts.")]
 
 def main(dataset: Name = None, check: Check = None, limit: Limit = 20, as_json: Json = False):
     """Account for every raw record of a dataset: train, eval, or rejected by which check."""
-    from validators._problems import Problem, Problems, did_you_mean
     from validators.params import mapping, read
+    from validators.problems import Problem, Problems, did_you_mean
 
     known = mapping(read(), "datasets")
     if dataset and dataset not in known:
@@ -100,7 +100,7 @@ def ingested(name):
     """(Parquet files of rows, table of rejects) of ingest. Raises Problems where it has not run."""
     from pathlib import Path
 
-    from validators._problems import Problem, Problems
+    from validators.problems import Problem, Problems
 
     folder = Path("data/ingested", name)
     refused = table(folder / "rejects.parquet", ["stage", "check"])
@@ -117,7 +117,7 @@ def table(path, columns):
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    from validators._problems import Problem, Problems
+    from validators.problems import Problem, Problems
 
     if not Path(path).exists():
         return None
@@ -221,7 +221,7 @@ def show_rejected(names, check, limit, as_json):
 def none_found(check, seen, names):
     """Say that a check turned nothing away. Raises Problems where there is no such check."""
     from stages._checks import every_check
-    from validators._problems import Problem, Problems, did_you_mean
+    from validators.problems import Problem, Problems, did_you_mean
 
     known = {*every_check(), *seen}
     if check not in known:

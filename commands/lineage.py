@@ -22,7 +22,7 @@ def main(
     """Show the tree from raw files through every stage to models and scores, and what of it is stale."""
     from commands._build import at
     from commands._lineage import facts
-    from validators._problems import Problems
+    from validators.problems import Problems
 
     build = whole(at(rev))
     datasets, steps, only = chosen(build, target, context.obj)
@@ -48,7 +48,7 @@ def main(
 def whole(build):
     """The build, where params.yaml says of every dataset and step what it is made from. Raises Problems."""
     from commands._build import named
-    from validators._problems import Problem, Problems
+    from validators.problems import Problem, Problems
 
     where, problems = named(build.rev, "params.yaml"), []
     params = build.params if isinstance(build.params, dict) else {"datasets": None, "steps": None}
@@ -72,7 +72,7 @@ def whole(build):
 def chosen(build, target, start=None):
     """(datasets, steps, the one raw file) that a target stands for. Raises Problems where it stands for nothing."""
     from commands._build import chain, models_of
-    from validators._problems import Problem, Problems, did_you_mean
+    from validators.problems import Problem, Problems, did_you_mean
 
     if target is None:
         return list(build.datasets), in_order(build, build.steps), None

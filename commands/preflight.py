@@ -36,8 +36,8 @@ def main(step: Name = None, dropped: Dropped = False, as_json: Json = False):
 
 def built(wanted):
     """({step: what preflight wrote for train}, {step: findings}). Raises Problems where it has not run as params now are."""
-    from validators._problems import Problem, Problems, did_you_mean
     from validators.params import mapping, read
+    from validators.problems import Problem, Problems, did_you_mean
 
     known = mapping(read(), "steps")
     if wanted and wanted not in known:

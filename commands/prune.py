@@ -21,8 +21,8 @@ def main(dry_run: DryRun = False):
     """Remove what is left of steps and datasets that params.yaml no longer has."""
     from commands._build import at
     from stages._tables import shown
-    from validators._problems import Problems
     from validators.params import examine, read
+    from validators.problems import Problems
 
     if problems := examine(read())[0]:
         raise Problems(problems)  # a mistake in params.yaml must not look like a removed step
@@ -42,7 +42,7 @@ def alone():
     from dvc.repo import Repo
     from dvc.rwlock import rwlock
 
-    from validators._problems import Problem, Problems
+    from validators.problems import Problem, Problems
 
     try:
         with Repo() as repo, repo.lock:

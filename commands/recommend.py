@@ -117,7 +117,7 @@ def imagined(answers):
 
 def ask(questions):
     """{question: answer}, asked at the terminal. Raises Problems where nobody answers."""
-    from validators._problems import Problem, Problems
+    from validators.problems import Problem, Problems
 
     try:
         return {key: typer.confirm(text, default=False) for key, text in questions.items()}

@@ -25,7 +25,7 @@ def carry(command, name, dry_run):
     from commands._transfer import move, planned
     from commands._transfer_text import problems, told, told_placed
     from stages._tables import shown
-    from validators._problems import Problems
+    from validators.problems import Problems
 
     with opened(name, command) as (repo, remote):
         plan = planned(repo, remote, sending=command == "share")

@@ -59,7 +59,7 @@ def main(rev: Rev = None, sample: Sample = 0, cache: Cache = False, allow_dirty:
 
     from commands import _build
     from commands._exported import exported
-    from validators._problems import Problems
+    from validators.problems import Problems
 
     build = _build.at(rev)
     with exported(build) if rev else contextlib.nullcontext([]) as absent:
@@ -126,7 +126,7 @@ def gathered(build, absent, rev, sample):
 
 def run(check, evidence):
     """(counts, problems) of a check; what it cannot go on after is a problem, and the other checks still run."""
-    from validators._problems import Problem, Problems
+    from validators.problems import Problem, Problems
 
     try:
         return check(evidence)

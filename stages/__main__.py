@@ -13,7 +13,7 @@ import typer
 
 from stages._machine import machine_problem
 from stages._process import end_with_parent, keep_memory
-from validators._problems import Problem, Problems, did_you_mean
+from validators.problems import Problem, Problems, did_you_mean
 
 OF_DATA = ("ingest", "validate", "curate")  # batch after batch of the same size
 STAGES = sorted(path.stem for path in Path(__file__).parent.glob("[a-z]*.py"))

@@ -9,7 +9,7 @@ import importlib.util
 import os
 
 from stages._models import full_weights, load_model
-from validators._problems import Problem, Problems
+from validators.problems import Problem, Problems
 
 # what PEFT's all-linear is in the architectures that Unsloth knows; it compiles these layers by name
 LINEAR = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]

@@ -12,7 +12,7 @@ from itertools import islice
 
 import msgspec
 
-from validators._problems import Problem, Problems
+from validators.problems import Problem, Problems
 
 BOM = b"\xef\xbb\xbf"
 GZIP, ZSTD, PARQUET = b"\x1f\x8b", b"\x28\xb5\x2f\xfd", b"PAR1"

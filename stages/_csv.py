@@ -5,7 +5,7 @@ import re
 from itertools import chain
 
 from stages._turns import KEYS
-from validators._problems import Problem, Problems
+from validators.problems import Problem, Problems
 
 csv.field_size_limit(2**31 - 1)
 PROSE = re.compile(r"\S\s+\S+\s+\S+\s+\S|[.?!。？！]\s*$|\n|^\s*-?\d+([.,]\d+)*\s*$")

@@ -9,7 +9,7 @@ import math
 from collections import deque
 
 from stages._backends import device
-from validators._problems import Problem, Problems
+from validators.problems import Problem, Problems
 
 SHOWN = 8
 

@@ -12,8 +12,8 @@ from stages import _reward_trials as trials_of
 from stages._memory import GB
 from stages._rows import named
 from validators._preflight import GATES
-from validators._problems import Problem, Problems
 from validators._warnings import imbalance, weights_advice
+from validators.problems import Problem, Problems
 
 MOST = 1000  # a weight of 0 makes the other label endlessly heavier, which JSON cannot say
 

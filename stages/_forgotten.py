@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from stages._tables import REJECTS, to_table
-from validators._problems import Problem, Problems
+from validators.problems import Problem, Problems
 
 FILE = Path("data/forgotten.jsonl")
 KINDS = ("sft", "preference", "kto", "grpo", "raw")

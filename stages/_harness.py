@@ -20,7 +20,7 @@ import pyarrow.compute as pc
 
 from stages import _statistics as statistics
 from stages._task_files import TASKS, file_problems, sandbox_templates
-from validators._problems import Problem, Problems, did_you_mean
+from validators.problems import Problem, Problems, did_you_mean
 
 WHERE = "evaluate.lm_eval.tasks"
 NOT_INSTALLED = Problem(

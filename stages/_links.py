@@ -7,7 +7,7 @@ import os
 from functools import cache
 from pathlib import Path
 
-from validators._problems import Problem
+from validators.problems import Problem
 
 
 def links_out(raw):

@@ -9,7 +9,7 @@ import os
 import tempfile
 from concurrent.futures.process import BrokenProcessPool
 
-from validators._problems import Problem
+from validators.problems import Problem
 
 # the libraries below the stages (Arrow, DuckDB, safetensors, torch) have no common error for it
 FULL = (

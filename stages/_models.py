@@ -12,7 +12,7 @@ import json
 import sys
 from pathlib import Path
 
-from validators._problems import Problem, Problems
+from validators.problems import Problem, Problems
 
 BASE = Path("models/base")
 HEADER_BYTES = 100_000_000  # safetensors' own limit

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from functools import cache
 
 from stages._turns import Unreadable
-from validators._problems import Problem, Problems
+from validators.problems import Problem, Problems
 
 PATTERN_TIMEOUT_S = 5
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from stages._containers import container
 from stages._process import end_with_parent
-from validators._problems import Problem, Problems
+from validators.problems import Problem, Problems
 
 PART_BYTES = 32 * 2**20
 # below this, starting processes takes longer than the work

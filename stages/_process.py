@@ -14,7 +14,7 @@ import threading
 import time
 from functools import cache
 
-from validators._problems import Problem, Problems
+from validators.problems import Problem, Problems
 
 WATCH_S = 1.0
 # memory that a batch gives back is what the next one takes: to fetch it anew from the system costs a tenth of the time

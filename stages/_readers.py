@@ -18,7 +18,7 @@ import msgspec
 from stages._arrays import elements
 from stages._containers import BOM, container, opened
 from stages._csv import csv_records
-from validators._problems import Problem, Problems
+from validators.problems import Problem, Problems
 
 PARQUET_ROWS = 1000
 

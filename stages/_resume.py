@@ -41,7 +41,7 @@ CODE = (
     "stages/_reward_calls.py",
     "stages/_ties.py",
     "stages/_trl.py",
-    "validators/_problems.py",
+    "validators/problems.py",
 )
 STEP_LOGS = ("steps", "IntervalStrategy.STEPS")
 

@@ -8,7 +8,7 @@ import math
 import numpy as np
 
 from validators import rewards
-from validators._problems import Problem, Problems
+from validators.problems import Problem, Problems
 
 
 def score(functions, rows, answers, tokenizer, where, names):

@@ -15,7 +15,7 @@ import numpy as np
 from stages._reward_calls import score
 from stages._rows import batches, origins
 from stages._trl import COLUMNS
-from validators._problems import Problems
+from validators.problems import Problems
 
 WRONG = ("corrupted", "other", "empty")
 BATCH = 64

@@ -11,7 +11,7 @@ from stages._schedule import as_one_of, processes
 from stages._tokens import what_is_learned
 from stages._trl import LORA, make_config, training_tokenizer
 from validators import rewards
-from validators._problems import Problem, Problems
+from validators.problems import Problem, Problems
 
 
 def resolve(name, step, params, limits):

@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from validators._problems import Problem, Problems
+from validators.problems import Problem, Problems
 
 JSON = pa.json_()
 MESSAGES = pa.list_(pa.struct([("role", pa.string()), ("content", pa.string()), ("tool_calls", JSON)]))

@@ -9,7 +9,7 @@ libraries that load code or pickles when they are told to. Its own tasks are the
 import os
 from pathlib import Path
 
-from validators._problems import Problem
+from validators.problems import Problem
 
 TASKS = Path("data/tasks")
 DATA = ("csv", "json", "parquet", "text")

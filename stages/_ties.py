@@ -8,7 +8,7 @@ import random
 import numpy as np
 
 from stages._reward_calls import score
-from validators._problems import Problem, Problems
+from validators.problems import Problem, Problems
 
 
 def stop_if_rewards_tie(trainer, step):

@@ -15,7 +15,7 @@ import numpy as np
 from stages._models import BASE
 from stages._rows import BATCH, batches, named
 from stages._trl import COLUMNS
-from validators._problems import Problem, Problems
+from validators.problems import Problem, Problems
 
 ROW = np.dtype(
     [

@@ -9,7 +9,7 @@ import shutil
 import subprocess
 from pathlib import Path
 
-from validators._problems import Problem
+from validators.problems import Problem
 
 
 def dvc_files(raw):

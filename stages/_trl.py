@@ -6,7 +6,7 @@ Each setting that is forced stands with its trap; everything else is TRL's defau
 import os
 import re
 
-from validators._problems import Problem, Problems
+from validators.problems import Problem, Problems
 
 CONFIGS = {"sft": "SFTConfig", "dpo": "DPOConfig", "orpo": "ORPOConfig", "kto": "KTOConfig", "grpo": "GRPOConfig"}
 COLUMNS = {

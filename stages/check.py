@@ -11,7 +11,7 @@ from stages._harness import task_problems
 from stages._links import links_out
 from stages._readers import raw_files, records
 from validators import params
-from validators._problems import Problem, Problems
+from validators.problems import Problem, Problems
 
 OK = Path(".build/params.ok")
 

@@ -25,7 +25,7 @@ from stages._parts import mapped, with_bar
 from stages._quarantine import merge
 from stages._shapes import ENCODE
 from stages._tables import COLUMNS, REJECTS, conserve, row_schema, to_table, writing
-from validators._problems import Problem, Problems
+from validators.problems import Problem, Problems
 
 SQL = Path(__file__).parent / "sql"
 OUT, TRAIN, EVAL = 0, 1, 2

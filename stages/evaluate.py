@@ -27,7 +27,7 @@ from stages._params import read_params
 from stages._rows import decoded
 from stages._trl import training_tokenizer
 from validators import rewards
-from validators._problems import Problem, Problems
+from validators.problems import Problem, Problems
 
 SAMPLES, TEMPERATURE = 8, 0.8  # what pass@k draws where params.yaml does not say
 REASONING = re.compile(r"\A\s*<think>.*?</think>", re.DOTALL)

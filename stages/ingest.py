@@ -31,7 +31,7 @@ from stages._shapes import explained, rows_of
 from stages._tables import REJECTS, conserve, row_schema, shown, stop_if_too_many, to_table, write, writing
 from stages._tracked import taken_in
 from stages._turns import Unreadable
-from validators._problems import Problems
+from validators.problems import Problems
 
 BATCH_RECORDS = 20_000
 

@@ -29,7 +29,7 @@ from stages._schedule import optimizer_steps, packed
 from stages._steps import config_of, marked, resolve, tokenizer_of, weights_of
 from stages._tokens import Method, measured, stop_tokens, what_is_learned
 from validators._preflight import settings
-from validators._problems import Problem, Problems
+from validators.problems import Problem, Problems
 
 OUT = Path("preflight")
 

@@ -21,7 +21,7 @@ from stages._process import only_trainer
 from stages._resume import appear, emptied, folder_of, go_on, identity_of, keep_finished, put_back, save_checkpoints
 from stages._ties import stop_if_rewards_tie
 from stages._trl import COLUMNS, make_config, training_tokenizer, trl_class
-from validators._problems import Problems
+from validators.problems import Problems
 
 
 def main(name):

@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import pytest
 
 from stages import _backends as backends
-from validators._problems import Problems
+from validators.problems import Problems
 
 STAND_IN = '''
 """In place of Unsloth: its functions as the project calls them, on plain transformers and PEFT; told in calls.json."""

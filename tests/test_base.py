@@ -12,7 +12,7 @@ from huggingface_hub.errors import LocalEntryNotFoundError, RevisionNotFoundErro
 
 from stages import base
 from stages._models import BASE, load_model, save_tiny
-from validators._problems import Problems
+from validators.problems import Problems
 
 
 def params(tmp_path, model, revision="null"):

@@ -6,7 +6,7 @@ from ruamel.yaml import YAML
 
 from commands import _build
 from commands._build import Missing, at, chain, file_of, files_of, models_of, tables, yaml_1_2
-from validators._problems import Problems
+from validators.problems import Problems
 
 PARAMS = {
     "datasets": {"chat": {"kind": "sft"}, "pairs": {"kind": "preference"}},

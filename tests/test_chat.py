@@ -15,7 +15,7 @@ import torch
 
 from commands import chat
 from stages import _models as models
-from validators._problems import Problems
+from validators.problems import Problems
 
 ROOT = Path(__file__).parents[1]
 PARAMS = "base: {model: tiny}\nsteps: {sft: {}, align: {}}\n"

@@ -3,7 +3,7 @@ import pytest
 from stages import _links, check
 from stages.check import raw_problems
 from validators._cautions import Caution
-from validators._problems import Problem, Problems
+from validators.problems import Problem, Problems
 
 GOOD = '{"instruction": "q", "output": "a"}\n'
 PARAMS = """

@@ -9,7 +9,7 @@ import pytest
 from test_share import Folder
 
 from commands._checkout import put
-from validators._problems import Problems
+from validators.problems import Problems
 
 pytestmark = pytest.mark.slow
 GRAPH = """

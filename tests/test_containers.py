@@ -11,7 +11,7 @@ import zstandard
 from stages import _containers
 from stages._containers import container, described, opened
 from stages._readers import records
-from validators._problems import Problems
+from validators.problems import Problems
 
 PACK = {"gz": gzip.compress, "zst": zstandard.ZstdCompressor().compress}
 TEXTS = {"jsonl": b'{"a": 1}\n{"a": 2}\n', "json": b'[{"a": 1}, {"a": 2}]', "csv": b"a,b\n1,2\n3,4\n"}

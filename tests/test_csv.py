@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from stages._csv import csv_records
-from validators._problems import Problems
+from validators.problems import Problems
 
 
 def read(text, numbered=False):

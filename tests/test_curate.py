@@ -9,7 +9,7 @@ import pytest
 from stages import curate, ingest, validate
 from stages._identity import digest, normalised
 from stages._parts import cut
-from validators._problems import Problems
+from validators.problems import Problems
 
 
 @pytest.fixture

@@ -11,8 +11,8 @@ import torch
 from stages import _generation as generation
 from stages import evaluate
 from stages._models import load_model, load_tokenizer, save_tiny
-from validators._problems import Problems
 from validators.params import Evaluate
+from validators.problems import Problems
 
 ROWS = [
     {"prompt": [{"role": "user", "content": question}], "chosen": [{"role": "assistant", "content": answer}]}

@@ -14,7 +14,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from commands import export
 from stages import _models as models
-from validators._problems import Problems
+from validators.problems import Problems
 
 ROOT = Path(__file__).parents[1]
 IDS = torch.arange(7, 40)[None]

@@ -10,7 +10,7 @@ import torch
 from datasets import Dataset
 
 from stages import _failures as failures
-from validators._problems import Problems
+from validators.problems import Problems
 
 STEP = {"method": "sft", "dataset": "chat", "lora": None, "load_in_4bit": False}
 

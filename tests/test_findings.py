@@ -10,7 +10,7 @@ from stages._reward_trials import Trial
 from stages._tables import row_schema, to_table, write
 from stages._tokens import ROW
 from validators._preflight import LIMITS, settings
-from validators._problems import Problems
+from validators.problems import Problems
 
 SETTINGS = settings({})
 

@@ -13,7 +13,7 @@ from commands import _found, forget, trace
 from commands._build import at, cache_folder
 from commands._forgotten import breaks
 from stages import _forgotten, collect, curate, ingest, validate
-from validators._problems import Problems
+from validators.problems import Problems
 
 SECRET = "My name is Ada Example and I live at number 12"
 LONG = " ".join(f"w{random.Random(1).randrange(10**6) * i % 997}" for i in range(60))

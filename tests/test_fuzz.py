@@ -18,7 +18,7 @@ from stages._options import NONE
 from stages._parts import parts_of
 from stages._readers import record_of
 from stages.ingest import general_table, plain_table, tables_of
-from validators._problems import Problems
+from validators.problems import Problems
 
 RECORDS = 100
 KINDS = ("sft", "preference", "kto", "grpo")

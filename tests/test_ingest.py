@@ -6,7 +6,7 @@ import pytest
 from stages import ingest
 from stages._readers import Record
 from stages.ingest import convert
-from validators._problems import Problems
+from validators.problems import Problems
 
 CHAT = {"instruction": "q", "output": "a"}
 PAIR = {"prompt": "q", "chosen": "a", "rejected": "b"}

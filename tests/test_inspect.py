@@ -11,8 +11,8 @@ from ruamel.yaml import YAML
 from commands import inspect
 from stages._options import Options, extracted
 from stages._shapes import rows_of
-from validators._problems import Problems
 from validators.params import NAME, Dataset
+from validators.problems import Problems
 
 ROOT = Path(__file__).parents[1]
 CHAT = [json.dumps({"instruction": f"question {i}", "output": "a"}) for i in range(40)]

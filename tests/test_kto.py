@@ -1,8 +1,8 @@
 import pytest
 
 from stages._tables import row_schema, to_table
-from validators._problems import Problems
 from validators.kto import CHECKS, WARNINGS, failing, measured, warnings_of
+from validators.problems import Problems
 
 ORIGIN = {"id": "5f0e", "source": "raw", "line": 1}
 CALLS = '[{"type":"function","function":{"name":"add","arguments":{}}}]'

@@ -6,7 +6,7 @@ import pytest
 from commands import ledger
 from stages import collect, curate, ingest, validate
 from stages._tables import REJECTS, to_table, write
-from validators._problems import Problems
+from validators.problems import Problems
 
 PARAMS = """
 seed: 7

@@ -16,7 +16,7 @@ from commands import _build, lineage
 from commands._sources import hash_whole
 from stages import collect, curate, ingest, validate
 from stages._trl import LORA
-from validators._problems import Problems
+from validators.problems import Problems
 
 ROOT = Path(__file__).parents[1]
 PARAMS = {

@@ -8,7 +8,7 @@ from peft import LoraConfig, get_peft_model
 
 from commands import export
 from stages import _models as models
-from validators._problems import Problems
+from validators.problems import Problems
 
 TALK = [
     {"role": "system", "content": "Be brief.", "tool_calls": None},

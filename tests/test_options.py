@@ -8,7 +8,7 @@ from stages import _options
 from stages._options import NONE, Options, extracted, options_of, renamed
 from stages._shapes import rows_of
 from stages._turns import Unreadable, assistant, system, user
-from validators._problems import Problems
+from validators.problems import Problems
 
 QUESTION = {"question": "q", "correct": "a", "level": 3}
 

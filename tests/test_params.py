@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from validators._cautions import KIND
-from validators._problems import Problems
 from validators.params import examine, read
+from validators.problems import Problems
 
 SHIPPED = json.dumps(read(Path(__file__).parents[1] / "params.yaml"))
 REVISION = "0123456789abcdef0123456789abcdef01234567"

@@ -10,7 +10,7 @@ import pytest
 from stages import ingest, validate
 from stages._parts import mapped, parts_of, with_bar
 from stages._readers import read_lines
-from validators._problems import Problems
+from validators.problems import Problems
 
 
 @pytest.fixture

@@ -14,8 +14,8 @@ from test_tokens import said, step_of, user, write
 from stages import preflight
 from stages._models import load_tokenizer, save_tiny
 from validators import _preflight as asked
-from validators._problems import Problems
 from validators.params import Preflight, Strict, examine, read
+from validators.problems import Problems
 
 ROOT = Path(__file__).parents[1]
 LIMITS = asked.settings({})

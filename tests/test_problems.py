@@ -2,7 +2,7 @@
 
 import pickle
 
-from validators._problems import Problem, Problems
+from validators.problems import Problem, Problems
 
 
 def test_problems_are_the_same_after_a_way_between_processes():

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from stages._process import only_trainer
-from validators._problems import Problems
+from validators.problems import Problems
 
 ROOT = Path(__file__).parents[1]
 CHILD = "import time; from stages._process import end_with_parent; end_with_parent(); print('up', flush=True); time.sleep(60)"

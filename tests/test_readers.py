@@ -4,7 +4,7 @@ import pytest
 
 from stages._containers import container
 from stages._readers import raw_files, records
-from validators._problems import Problems
+from validators.problems import Problems
 
 
 @pytest.fixture

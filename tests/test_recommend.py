@@ -11,7 +11,7 @@ from ruamel.yaml import YAML
 from commands import recommend
 from commands.recommend import choose
 from stages.check import check
-from validators._problems import Problems
+from validators.problems import Problems
 
 ROOT = Path(__file__).parents[1]
 FILES = {

@@ -7,7 +7,7 @@ import pytest
 from stages._models import load_tokenizer, save_tiny
 from stages._reward_calls import score
 from validators import rewards
-from validators._problems import Problems
+from validators.problems import Problems
 
 ROWS = [
     {"prompt": [{"role": "user", "content": "q"}], "ground_truth": truth, "extra": "{}"} for truth in ("a", "b", "c")

@@ -172,7 +172,7 @@ NEEDS_CODE = (
 )
 def test_a_base_that_brings_its_architecture_is_a_problem_though_somebody_answers_y(hostile, name, settings, found):
     from stages import base
-    from validators._problems import Problems
+    from validators.problems import Problems
 
     change(hostile / name, **settings)
     with pytest.raises(Problems, match=rf"^base\.model: mine: {found}"):
@@ -213,7 +213,7 @@ def test_a_hostile_chat_template_runs_nothing_and_is_told_by_preflight(hostile, 
     from stages._generation import render
     from stages._models import load_tokenizer
     from stages._tokens import Method, measured
-    from validators._problems import Problems
+    from validators.problems import Problems
 
     with contextlib.suppress(Exception):
         Environment().from_string(payload).render()
@@ -235,7 +235,7 @@ def test_a_hostile_chat_template_runs_nothing_and_is_told_by_preflight(hostile, 
 @pytest.mark.parametrize("aside", ["outside.jsonl", "outside"])
 def test_a_link_in_raw_that_leaves_the_repository_stops_the_stage(tmp_path, monkeypatch, aside):
     from stages import ingest
-    from validators._problems import Problems
+    from validators.problems import Problems
 
     project = made(tmp_path / "project")
     monkeypatch.chdir(project)

@@ -6,8 +6,8 @@ from test_tokens import step_of
 from stages._models import load_tokenizer, save_tiny
 from stages._steps import config_of, resolve, tokenizer_of
 from validators import _preflight as asked
-from validators._problems import Problems
 from validators.params import Lora
+from validators.problems import Problems
 
 LIMITS = asked.settings({})
 PARAMS = {"seed": 7, "launch": "python", "base": {"backend": "auto"}}

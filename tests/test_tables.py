@@ -4,7 +4,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from stages._tables import COLUMNS, REJECTS, conserve, row_schema, shown, stop_if_too_many, to_table, write, writing
-from validators._problems import Problems
+from validators.problems import Problems
 
 ORIGIN = {"id": "5f0e", "source": "data/raw/chat.jsonl", "line": 12}
 Q = {"role": "user", "content": "q", "tool_calls": None}

@@ -11,7 +11,7 @@ from test_tokens import base, step_of, user, write  # noqa: F401
 from stages import _ties as ties
 from stages import train
 from validators import rewards
-from validators._problems import Problems
+from validators.problems import Problems
 
 ARGS = {"num_generations": 4, "per_device_train_batch_size": 8, "max_completion_length": 6}
 

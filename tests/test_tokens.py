@@ -12,7 +12,7 @@ from stages._models import load_tokenizer, save_tiny
 from stages._rows import BATCH
 from stages._tables import row_schema, to_table
 from stages._trl import make_config, training_tokenizer
-from validators._problems import Problems
+from validators.problems import Problems
 
 LIMIT = 24
 CALL = json.dumps([{"type": "function", "function": {"name": "add", "arguments": {"a": 1}}}])

@@ -14,7 +14,7 @@ import pytest
 from commands import _found, trace
 from commands._build import cache_folder
 from stages import collect, curate, ingest, validate
-from validators._problems import Problems
+from validators.problems import Problems
 
 LONG = " ".join(f"w{random.Random(3).randrange(10**6) * i % 991}" for i in range(60))
 CHAT = [

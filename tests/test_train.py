@@ -14,7 +14,7 @@ import psutil
 import pytest
 
 from stages._process import ended, only_trainer
-from validators._problems import Problems
+from validators.problems import Problems
 
 pytestmark = pytest.mark.slow
 

@@ -9,7 +9,7 @@ from stages._identity import identify
 from stages._tables import REJECTS, row_schema, to_table, write
 from stages.validate import examined
 from validators import sft
-from validators._problems import Problems
+from validators.problems import Problems
 
 Q, A = {"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}
 EMPTY = {"role": "assistant", "content": ""}

@@ -1,6 +1,6 @@
 """What a dataset's options in params.yaml may say: shapes by name, columns by name or number, a pattern that compiles."""
 
-from validators._problems import Problem, did_you_mean
+from validators.problems import Problem, did_you_mean
 
 SHAPES = (
     "openai_preference",

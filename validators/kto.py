@@ -17,8 +17,8 @@ from validators._messages import (
     shared_checks,
     turn_failures,
 )
-from validators._problems import Problem, Problems
 from validators._warnings import imbalance, mojibake_warning, repeated_warning, shared_warnings, weights_advice
+from validators.problems import Problem, Problems
 
 CHECKS = shared_checks("kto", "every turn of the prompt and of the completion", "; the completion follows the user") | {
     "kto.prompt_ends_with_user": "the prompt's last turn is the user's or a tool's",

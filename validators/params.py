@@ -16,8 +16,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from validators._cautions import FILE, KIND, WAIVERS, ancestry, cautions_of
 from validators._formats import option_problems
 from validators._preflight import COUNTS, LIMITS, WAIVABLE
-from validators._problems import Problem, Problems, did_you_mean
 from validators._trl_fields import fits, trl_fields
+from validators.problems import Problem, Problems, did_you_mean
 
 TILTH_SETS = {
     "output_dir": "models/<step>",
