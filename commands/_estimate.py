@@ -54,7 +54,7 @@ def seconds_of_training(name, steps):
 
 @cache
 def read_params():
-    from stages import _params
+    from stages.core import params as _params
 
     return _params.read_params()
 

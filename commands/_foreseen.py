@@ -54,7 +54,7 @@ def settled(deps, *but):
 
 def lists(deps, last):
     """The lists of datasets: each dataset's kind comes from params.yaml, rows and hash from its file."""
-    from stages._params import read_params
+    from stages.core.params import read_params
 
     kinds = {name: dataset["kind"] for name, dataset in read_params()["datasets"].items()}
     found = {}
@@ -84,8 +84,8 @@ def may_list(kinds, md5):
 
 def preflights(deps, states, last):
     """The files of preflight: a step as params.yaml resolves it, and the figures of its rows."""
-    from stages._params import read_params
     from stages._steps import resolve
+    from stages.core.params import read_params
     from stages.preflight import scored_rewards
     from validators._preflight import settings
 

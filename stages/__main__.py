@@ -11,8 +11,8 @@ from typing import Annotated
 
 import typer
 
-from stages._machine import machine_problem
-from stages._process import end_with_parent, keep_memory
+from stages.core.machine import machine_problem
+from stages.core.process import end_with_parent, keep_memory
 from validators.problems import Problem, Problems, did_you_mean
 
 OF_DATA = ("ingest", "validate", "curate")  # batch after batch of the same size

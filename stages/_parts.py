@@ -13,7 +13,7 @@ from multiprocessing import get_context
 from pathlib import Path
 
 from stages._containers import container
-from stages._process import end_with_parent
+from stages.core.process import end_with_parent
 from validators.problems import Problem, Problems
 
 PART_BYTES = 32 * 2**20

@@ -36,7 +36,7 @@ CODE = (
     "stages/_completions.py",
     "stages/_failures.py",
     "stages/_models.py",
-    "stages/_process.py",
+    "stages/core/process.py",
     "stages/_resume.py",
     "stages/_reward_calls.py",
     "stages/_ties.py",

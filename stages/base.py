@@ -13,7 +13,7 @@ from pathlib import Path
 
 from stages._links import cache_folder
 from stages._models import BASE, is_safetensors, load_part, save_tiny
-from stages._params import read_params
+from stages.core.params import read_params
 from validators.problems import Problem, Problems
 
 # what a model needs to be loaded, and its card and license; pickles are left where they are

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 
-from stages._params import read_params
+from stages.core.params import read_params
 
 FOLDERS = ("train", "eval", "rejected")
 

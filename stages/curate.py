@@ -20,11 +20,11 @@ import pyarrow.parquet as pq
 from stages._forgotten import TURNED_AWAY
 from stages._forgotten import read as read_forgotten
 from stages._links import links_out
-from stages._params import read_params
 from stages._parts import mapped, with_bar
 from stages._quarantine import merge
 from stages._shapes import ENCODE
 from stages._tables import COLUMNS, REJECTS, conserve, row_schema, to_table, writing
+from stages.core.params import read_params
 from validators.problems import Problem, Problems
 
 SQL = Path(__file__).parent / "sql"

@@ -3,7 +3,7 @@
 models/base/, data/eval.json, data/eval/ -> scores/base.json, scores/base.parquet (see `stages/evaluate.py`)
 """
 
-from stages._params import read_params
+from stages.core.params import read_params
 from stages.evaluate import score
 
 

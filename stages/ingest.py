@@ -24,13 +24,13 @@ from stages._forgotten import read as read_forgotten
 from stages._identity import identify
 from stages._links import links_out
 from stages._options import NONE, options_of
-from stages._params import read_params
 from stages._parts import cut, mapped, numbered, with_bar
 from stages._readers import packed_lines, raw_files, read_lines, record_of, records
 from stages._shapes import explained, rows_of
 from stages._tables import REJECTS, conserve, row_schema, shown, stop_if_too_many, to_table, write, writing
 from stages._tracked import taken_in
 from stages._turns import Unreadable
+from stages.core.params import read_params
 from validators.problems import Problems
 
 BATCH_RECORDS = 20_000

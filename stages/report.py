@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 
 from stages._cards import write_cards
 from stages._page import page, read_json
-from stages._params import read_params
+from stages.core.params import read_params
 from validators._cautions import cautions_of
 
 OUT = Path("report")

@@ -17,10 +17,10 @@ from stages._backends import choose_backend, device, lacking, load_for_training
 from stages._completions import last_answers
 from stages._failures import out_of_memory_named, watch_loss
 from stages._models import load_tokenizer
-from stages._process import only_trainer
 from stages._resume import appear, emptied, folder_of, go_on, identity_of, keep_finished, put_back, save_checkpoints
 from stages._ties import stop_if_rewards_tie
 from stages._trl import COLUMNS, make_config, training_tokenizer, trl_class
+from stages.core.process import only_trainer
 from validators.problems import Problems
 
 

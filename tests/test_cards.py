@@ -153,7 +153,7 @@ def test_a_card_of_the_base_that_says_nothing_gives_no_license(cards, readme):
     "license, fine", [("apache-2.0", True), ("cc-by-nc-sa-4.0", True), ("MIT", False), ("a b", False)]
 )
 def test_params_take_the_hubs_identifiers_of_licenses(license, fine):
-    from stages._params import read_params
+    from stages.core.params import read_params
 
     params = read_params(Path(__file__).parents[1] / "params.yaml")
     params["base"]["license"] = params["datasets"]["chat"]["license"] = license

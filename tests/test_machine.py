@@ -10,7 +10,7 @@ import pytest
 from disks import disk_of, read_only
 
 from stages import __main__ as stages_main
-from stages._machine import machine_problem
+from stages.core.machine import machine_problem
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ import pytest
 from fake_build import EMOJI, HEBREW
 
 from stages import _page, report
-from stages._params import read_params
+from stages.core.params import read_params
 
 ROOT = Path(__file__).parents[1]
 STYLE = (ROOT / "stages/page/style.css").read_text(encoding="utf-8")

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from stages._process import only_trainer
+from stages.core.process import only_trainer
 from validators.problems import Problems
 
 ROOT = Path(__file__).parents[1]
-CHILD = "import time; from stages._process import end_with_parent; end_with_parent(); print('up', flush=True); time.sleep(60)"
+CHILD = "import time; from stages.core.process import end_with_parent; end_with_parent(); print('up', flush=True); time.sleep(60)"
 linux = pytest.mark.skipif(sys.platform != "linux", reason="PR_SET_PDEATHSIG is Linux's")
 
 
@@ -98,7 +98,7 @@ def test_nohup_lets_a_stage_outlive_the_shell_that_started_it():
 def test_a_second_holder_of_a_step_is_refused_with_a_hint(tmp_path):
     with only_trainer(tmp_path / "sft"):
         code = (
-            "import sys; from pathlib import Path; from stages._process import only_trainer;"
+            "import sys; from pathlib import Path; from stages.core.process import only_trainer;"
             f"only_trainer(Path({str(tmp_path / 'sft')!r}), timeout_s=0)"
         )
         done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
@@ -108,7 +108,7 @@ def test_a_second_holder_of_a_step_is_refused_with_a_hint(tmp_path):
 
 def test_a_killed_holder_leaves_no_lock(tmp_path):
     code = (
-        "import os, signal; from pathlib import Path; from stages._process import only_trainer;"
+        "import os, signal; from pathlib import Path; from stages.core.process import only_trainer;"
         f"lock = only_trainer(Path({str(tmp_path / 'sft')!r})); os.kill(os.getpid(), signal.SIGKILL)"
     )
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT).returncode == -signal.SIGKILL

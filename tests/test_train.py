@@ -13,7 +13,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from stages._process import ended, only_trainer
+from stages.core.process import ended, only_trainer
 from validators.problems import Problems
 
 pytestmark = pytest.mark.slow
