@@ -102,7 +102,7 @@ def first_paint(page):
 
 def make(folder, rows):
     """What a build of the five methods would leave, `rows` rows over the four datasets, 5% of them rejected."""
-    from stages._tables import REJECTS, row_schema, to_table
+    from stages.rows.tables import REJECTS, row_schema, to_table
 
     random = np.random.default_rng(7)
     params = YAML(typ="safe", pure=True).load(ROOT / "params.yaml")
@@ -159,7 +159,7 @@ def reject(random, name, kind, number):
 
 def write_rows(path, block, schema, count):
     """`count` rows: the block again and again, with lines of their own."""
-    from stages._tables import to_table
+    from stages.rows.tables import to_table
 
     table, path = to_table(block, schema), Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -59,7 +59,7 @@ def main():
         os.chdir(root())
         app(obj=start)  # paths on the command line are relative to where the user is
     except Problems as error:
-        from stages._tables import shown
+        from stages.rows.tables import shown
 
         # a file's name or a parser's message may hold what a terminal would obey
         print("\n".join(shown(line, 2000) for line in str(error).splitlines()), file=sys.stderr)

@@ -36,7 +36,7 @@ def near_candidates(database, key, path, problems, build, wanted, least):
     A similar text can lack only so many of the triples: it has one at least of any larger number of them.
     """
     from stages._near import triples
-    from stages._tables import COLUMNS, MESSAGES
+    from stages.rows.tables import COLUMNS, MESSAGES
 
     groups = [
         [one] if isinstance(one, str) else list(one) for text in wanted for one in probes_of(triples(text), least)
@@ -70,7 +70,7 @@ def probes_of(groups, least):
 
 def turns_of(record, build):
     """The text of each turn of a record, and its ground truth; the raw text of what never became a row."""
-    from stages._tables import COLUMNS, MESSAGES
+    from stages.rows.tables import COLUMNS, MESSAGES
 
     row = record.content
     if not isinstance(row, dict):

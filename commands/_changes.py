@@ -24,7 +24,7 @@ def changed_params(old, new, prefix=""):
 
 def told(change, width=100):
     """A changed parameter in one line, safe for a terminal."""
-    from stages._tables import shown
+    from stages.rows.tables import shown
 
     key = shown(change["key"])
     if "old" not in change:
@@ -36,7 +36,7 @@ def told(change, width=100):
 
 def value(item, width=100):
     """A parameter's value as YAML would have it, in one line."""
-    from stages._tables import shown
+    from stages.rows.tables import shown
 
     plain = isinstance(item, str) and item[:1].isalpha() and item not in ("true", "false", "null")
     return shown(item if plain else json.dumps(item, ensure_ascii=False, default=str), width)

@@ -143,7 +143,7 @@ def other_rejects(name, paths):
 
 def unknown_checks(name, account, rev):
     """Reasons that are no check of the stage that gives them. A past commit may have had other checks than this one."""
-    from stages._checks import CURATE, INGEST, every_check
+    from stages.rows.checks import CURATE, INGEST, every_check
 
     names = every_check()
     of_stage = {"ingest": INGEST.keys(), "curate": CURATE.keys()}
@@ -161,8 +161,8 @@ def unknown_checks(name, account, rev):
 
 def other_records(evidence, name, paths):
     """Raw records that are neither row nor reject, and rows and rejects of records that no raw file has."""
-    from stages._options import options_of
     from stages._readers import raw_files
+    from stages.rows.options import options_of
 
     dataset, problems = evidence.build.datasets[name], []
     try:

@@ -3,8 +3,8 @@
 import re
 
 from commands._changes import aligned, told
-from stages._tables import shown
 from stages.report import escaped, table
+from stages.rows.tables import shown
 
 NOTHING = "nothing differs: same parameters, same rows, same models, same scores"
 MOVED = "moved between train and eval, though neither seed nor eval_fraction differs: tilth verify says more"

@@ -50,7 +50,7 @@ def edge(chart, start, end):
 
 def escaped(text):
     """A text inside a quoted label: Mermaid's own codes for what it, Markdown or HTML would take for syntax."""
-    from stages._tables import shown
+    from stages.rows.tables import shown
 
     return "".join(f"#{ord(c)};" if c in '"#&<>`*_~[]{}()|\\;' else c for c in shown(text, 200))
 

@@ -143,7 +143,7 @@ def held_in(piece, entries, kinds, least):
     import pyarrow.parquet as pq
 
     from stages._sketches import Known, recognised
-    from stages._tables import COLUMNS
+    from stages.rows.tables import COLUMNS
 
     room, dataset, path, group = piece
     file, kind, found = pq.ParquetFile(path), kinds[dataset], []
@@ -169,7 +169,7 @@ def batch_table(batch, kind):
     """(rows, their numbers in the batch) of the rejects that were rows, and of which the text is kept."""
     import pyarrow as pa
 
-    from stages._tables import COLUMNS, to_table
+    from stages.rows.tables import COLUMNS, to_table
 
     rejects = batch.select(["id", "raw"]).to_pylist()
     numbers = [number for number, reject in enumerate(rejects) if reject["id"] and reject["raw"]]

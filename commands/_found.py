@@ -275,7 +275,7 @@ def by_text(database, build, paths, problems, text, limit):
 
 def conditions(room, kind):
     """(holds, exact): SQL of whether a row holds $text, and whether one of its turns is just that."""
-    from stages._tables import COLUMNS, MESSAGES
+    from stages.rows.tables import COLUMNS, MESSAGES
 
     if room == "rejected":
         return "contains(raw, $escaped) OR contains(raw, $ascii) OR contains(raw, $text)", "contains(raw, $quoted)"
@@ -296,7 +296,7 @@ def conditions(room, kind):
 
 def read_contents(build, paths, records):
     """Give the records their content: a row of its kind, or the raw text of a reject. paths: of tables, or None."""
-    from stages._tables import COLUMNS
+    from stages.rows.tables import COLUMNS
 
     paths = tables(build, *ROOMS)[0] if paths is None else paths
 

@@ -118,7 +118,7 @@ def blob_hash(blob):
 def changed_since(commit, path):
     """`file: 3 lines since the last build` for what changed of a path since a commit."""
     from commands._build import git
-    from stages._tables import shown
+    from stages.rows.tables import shown
 
     printed = (git("diff", "--numstat", "-z", "--relative", commit, "--", path) or b"").decode(errors="replace")
     rows = [line.split("\t") for line in printed.split("\0") if line.count("\t") == 2]

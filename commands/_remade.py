@@ -78,7 +78,7 @@ def checked(work, every):
 
 def wrong(origin, row, room, kind, split):
     """What is wrong with one row, as (kind of problem, where, found, expected). origin: its id, place and keys."""
-    from stages._identity import identify
+    from stages.rows.identity import identify
 
     where = f"row {short(origin['id'])} ({origin['source']}:{origin['line']})"
     try:
@@ -103,7 +103,7 @@ def on_eval_side(prompt_key, seed, eval_fraction):
 
 def rows_in(batch, kind):
     """(origin, row) of each row of a batch."""
-    from stages._tables import COLUMNS
+    from stages.rows.tables import COLUMNS
 
     columns = {name: values(batch.column(name)) for name in COLUMNS[kind]}
     names = [name for name in ("id", "source", "line", "prompt_key") if name in batch.schema.names]

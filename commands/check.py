@@ -16,8 +16,8 @@ def main(upstream: Upstream = False):
     from commands._kept import changed, moved_on
     from commands._mend import mend
     from stages._forgotten import read as read_forgotten
-    from stages._tables import shown
     from stages.check import announce, check
+    from stages.rows.tables import shown
     from validators.params import read
     from validators.problems import Problems
 

@@ -141,7 +141,7 @@ def entry_for(build, record, reason, says=True):
 
     from stages._forgotten import Forgotten, raw_id
     from stages._sketches import hashes_of
-    from stages._tables import COLUMNS, to_table
+    from stages.rows.tables import COLUMNS, to_table
 
     kind = build.datasets[record.dataset]["kind"]
     if not record.id:
@@ -174,7 +174,7 @@ def write(entries):
 def show(build, found, before):
     """Print the rows concerned, and the datasets and models that hold them."""
     from commands._build import models_of
-    from stages._tables import shown
+    from stages.rows.tables import shown
 
     print(f"{len(found):,} record{'s' * (len(found) != 1)}:")
     for record, why in found:
@@ -232,7 +232,7 @@ def raw_commands(records):
 def quoted(text):
     import shlex
 
-    from stages._tables import shown
+    from stages.rows.tables import shown
 
     return shlex.quote(shown(text, 2000))
 
@@ -243,7 +243,7 @@ def quoted(text):
 def tell(build, entries):
     """Print the list, what is built and still holds some of it, and what the cache, remotes and git still hold."""
     from commands._forgotten import breaks, old_objects
-    from stages._tables import shown
+    from stages.rows.tables import shown
 
     if not entries:
         print("data/forgotten.jsonl is empty: nothing is forgotten")

@@ -19,7 +19,7 @@ Raw = Annotated[str, typer.Argument(metavar="PATH", help="A raw file, or a folde
 
 def main(context: typer.Context, path: Raw):
     """Tell what a raw file or folder is and can become, with its `datasets:` entry, before anything is built."""
-    from stages._tables import shown
+    from stages.rows.tables import shown
 
     raw = located(path, context.obj)
     found = sampled(raw)
@@ -82,8 +82,8 @@ def look_at(file, most, found, problems):
 
     from stages._containers import container
     from stages._readers import records
-    from stages._shapes import rows_of, shape_of
-    from stages._turns import Unreadable
+    from stages.rows.shapes import rows_of, shape_of
+    from stages.rows.turns import Unreadable
     from validators.problems import Problems
 
     seen, what, fault, count = Counter(), "unreadable", "", 0
@@ -123,7 +123,7 @@ def fitting(found):
     """The kind that most records are by nature. Raises Problems where no record has a known shape."""
     from collections import Counter
 
-    from stages._tables import shown
+    from stages.rows.tables import shown
     from validators.problems import Problem, Problems
 
     natures = Counter()
@@ -145,7 +145,7 @@ def naming(record):
     """A hint on how `columns:` would name a record's keys: the first two texts stand in for question and answer."""
     import re
 
-    from stages._tables import shown
+    from stages.rows.tables import shown
 
     says_nothing = re.compile(r"(.*_)?(id|name|source|split)", re.IGNORECASE)
     keys = [key for key, value in record.items() if isinstance(value, str) and not says_nothing.fullmatch(key)]
@@ -163,10 +163,10 @@ def examine(found, kind):
     """The sample through the shapes and checks of a build: {table, rejects, warnings, pattern, characters}."""
     import importlib
 
-    from stages._identity import identify
-    from stages._shapes import rows_of
-    from stages._tables import MESSAGES, row_schema, to_table
-    from stages._turns import Unreadable
+    from stages.rows.identity import identify
+    from stages.rows.shapes import rows_of
+    from stages.rows.tables import MESSAGES, row_schema, to_table
+    from stages.rows.turns import Unreadable
     from stages.validate import examined, warnings_of
     from validators._messages import lengths
     from validators.problems import Problems
@@ -200,8 +200,8 @@ def examine(found, kind):
 
 def pattern_of(rows):
     """The usual pattern that finds an answer in nearly every ground truth that is a whole solution, or None."""
-    from stages._options import extracted
-    from stages._turns import Unreadable
+    from stages.rows.options import extracted
+    from stages.rows.turns import Unreadable
 
     def finds(pattern, text):
         try:
@@ -215,7 +215,7 @@ def pattern_of(rows):
 
 def report(found, kind, checked):
     """The lines that say what the sample becomes."""
-    from stages._tables import shown
+    from stages.rows.tables import shown
 
     records, rejects = len(found["records"]), checked["rejects"]
     able = ", ".join(f"{k} {found['kinds'][k]:,}" for k in KINDS if found["kinds"][k])
@@ -249,7 +249,7 @@ def tokens(table):
     if not Path("models/base/tokenizer_config.json").exists():
         return "tokens a row: unknown until the base model is there: dvc repro base"
     from stages._models import load_tokenizer
-    from stages._tables import MESSAGES
+    from stages.rows.tables import MESSAGES
 
     columns = [field.name for field in table.schema if field.type == MESSAGES]
     rows = table.slice(0, TOKENIZED_ROWS).select(columns).to_pylist()

@@ -181,7 +181,7 @@ def built(item):
 
 def lines_of(item):
     """(stage, what, count) for each line of the table."""
-    from stages._tables import shown
+    from stages.rows.tables import shown
 
     lines, stage = [("ingest", "raw records", f"{item['records']:,}")], "ingest"
     for stage, counts in item["rejected"].items():
@@ -208,7 +208,7 @@ def show_rejected(names, check, limit, as_json):
 
         print(json.dumps(rows, indent=2))
     else:
-        from stages._tables import shown
+        from stages.rows.tables import shown
 
         for row in rows[: limit or None]:
             print(
@@ -220,7 +220,7 @@ def show_rejected(names, check, limit, as_json):
 
 def none_found(check, seen, names):
     """Say that a check turned nothing away. Raises Problems where there is no such check."""
-    from stages._checks import every_check
+    from stages.rows.checks import every_check
     from validators.problems import Problem, Problems, did_you_mean
 
     known = {*every_check(), *seen}

@@ -175,7 +175,7 @@ def line(text):
     """A line of the tree, safe for a terminal; what is stale stands out."""
     from rich.text import Text
 
-    from stages._tables import shown
+    from stages.rows.tables import shown
 
     return Text(shown(text, 2000), "yellow" if text.startswith("stale: ") else "")
 

@@ -55,7 +55,7 @@ def built(wanted):
 
 def show_dropped(reports):
     """Print `step: source:line` of every row that is in data/train and not trained."""
-    from stages._tables import shown
+    from stages.rows.tables import shown
 
     with open(ROOM / "_dropped.csv", encoding="utf-8", newline="") as file:
         rows = [row for row in csv.DictReader(file) if row["step"] in reports]
@@ -68,7 +68,7 @@ def show(reports, findings):
     """The tables, for a person; what is unusual below them in words."""
     from rich.console import Console
 
-    from stages._tables import shown
+    from stages.rows.tables import shown
 
     console = Console(highlight=False)
     for table in (account(reports), lengths(reports), numbers(findings)):

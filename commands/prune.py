@@ -20,7 +20,7 @@ DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would go, and 
 def main(dry_run: DryRun = False):
     """Remove what is left of steps and datasets that params.yaml no longer has."""
     from commands._build import at
-    from stages._tables import shown
+    from stages.rows.tables import shown
     from validators.params import examine, read
     from validators.problems import Problems
 

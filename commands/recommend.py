@@ -71,7 +71,7 @@ def main(
     elif not (data := data_of_params()):
         answers = ask(QUESTIONS if one_stage is None else {key: QUESTIONS[key] for key in answers})
         data, one_stage = imagined(answers), answers.get("one_stage", one_stage)
-    from stages._tables import shown
+    from stages.rows.tables import shown
 
     for line in "\n".join(advice(data, bool(one_stage))).split("\n"):
         print(shown(line, 2000))

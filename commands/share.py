@@ -24,7 +24,7 @@ def carry(command, name, dry_run):
     from commands._remotes import opened
     from commands._transfer import move, planned
     from commands._transfer_text import problems, told, told_placed
-    from stages._tables import shown
+    from stages.rows.tables import shown
     from validators.problems import Problems
 
     with opened(name, command) as (repo, remote):

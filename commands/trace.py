@@ -113,7 +113,7 @@ def show(found, accounts, problems):
     import shutil
     import sys
 
-    from stages._tables import shown
+    from stages.rows.tables import shown
 
     width = max(60, shutil.get_terminal_size((100, 24)).columns)
     what = {"id": "with this id", "line": "of this line", "text": "", "likeness": "almost the same"}[found.by]
@@ -131,7 +131,7 @@ def show(found, accounts, problems):
 
 def lines_of(item, width):
     """The lines of one account, each at most so wide."""
-    from stages._tables import shown
+    from stages.rows.tables import shown
 
     alike = f"  {item['likeness']:.0%} alike" if item["likeness"] is not None else ""
     yield f"{shown(item['source'], 400)}:{item['line']}{alike}"
@@ -161,7 +161,7 @@ def entry(label, text, width):
 def model_lines(item, width):
     """The lines of what models have to do with a record."""
     from commands._seen import figures
-    from stages._tables import shown
+    from stages.rows.tables import shown
 
     trained = [named(seen) for seen in item["models"] if seen["trained"]]
     if trained:

@@ -149,7 +149,7 @@ def run(check, evidence):
 
 def show(report, absent):
     """Print a line for each check, and what could not be verified."""
-    from stages._tables import shown
+    from stages.rows.tables import shown
 
     for name, (counts, problems) in report.items():
         broken = f"BROKEN: {len(problems):,} {'break' if len(problems) == 1 else 'breaks'}, named below"

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 
-from stages._tables import shown
+from stages.rows.tables import shown
 from validators._cautions import ancestry, cautions_of
 
 OUT = Path("report/cards")

@@ -4,7 +4,7 @@ import csv
 import re
 from itertools import chain
 
-from stages._turns import KEYS
+from stages.rows.turns import KEYS
 from validators.problems import Problem, Problems
 
 csv.field_size_limit(2**31 - 1)

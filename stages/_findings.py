@@ -10,7 +10,7 @@ import numpy as np
 
 from stages import _reward_trials as trials_of
 from stages._memory import GB
-from stages._rows import named
+from stages.rows.batches import named
 from validators._preflight import GATES
 from validators._warnings import imbalance, weights_advice
 from validators.problems import Problem, Problems

@@ -12,7 +12,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from stages._tables import REJECTS, to_table
+from stages.rows.tables import REJECTS, to_table
 from validators.problems import Problem, Problems
 
 FILE = Path("data/forgotten.jsonl")

@@ -13,7 +13,7 @@ import polars as pl
 import pyarrow.compute as pc
 from rensa import RMinHash
 
-from stages._tables import COLUMNS, MESSAGES
+from stages.rows.tables import COLUMNS, MESSAGES
 
 BANDS, BAND_ROWS, SHINGLE_WORDS = 16, 8, 3
 ODD = [np.uint64(n) for n in (0x9E3779B97F4A7C15, 0xC2B2AE3D27D4EB4F, 0x165667B19E3779F9)]

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from stages._reward_calls import score
-from stages._rows import batches, origins
 from stages._trl import COLUMNS
+from stages.rows.batches import batches, origins
 from validators.problems import Problems
 
 WRONG = ("corrupted", "other", "empty")

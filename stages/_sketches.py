@@ -20,8 +20,8 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from stages._identity import digest, normalised
 from stages._near import SHINGLE_WORDS, shingle_hashes
+from stages.rows.identity import digest, normalised
 
 BINS, LEAST_TRIPLES, LIKENESS = 128, 20, 0.8
 SAID = {

@@ -13,8 +13,8 @@ from pathlib import Path
 import numpy as np
 
 from stages._models import BASE
-from stages._rows import BATCH, batches, named
 from stages._trl import COLUMNS
+from stages.rows.batches import BATCH, batches, named
 from validators.problems import Problem, Problems
 
 ROW = np.dtype(

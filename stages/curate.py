@@ -21,10 +21,10 @@ from stages._forgotten import TURNED_AWAY
 from stages._forgotten import read as read_forgotten
 from stages._links import links_out
 from stages._parts import mapped, with_bar
-from stages._quarantine import merge
-from stages._shapes import ENCODE
-from stages._tables import COLUMNS, REJECTS, conserve, row_schema, to_table, writing
 from stages.core.params import read_params
+from stages.rows.quarantine import merge
+from stages.rows.shapes import ENCODE
+from stages.rows.tables import COLUMNS, REJECTS, conserve, row_schema, to_table, writing
 from validators.problems import Problem, Problems
 
 SQL = Path(__file__).parent / "sql"

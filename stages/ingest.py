@@ -18,19 +18,19 @@ from pathlib import Path
 import pyarrow as pa
 
 from stages._containers import described
-from stages._conversations import Columns, turns_of
 from stages._forgotten import left_out
 from stages._forgotten import read as read_forgotten
-from stages._identity import identify
 from stages._links import links_out
-from stages._options import NONE, options_of
 from stages._parts import cut, mapped, numbered, with_bar
 from stages._readers import packed_lines, raw_files, read_lines, record_of, records
-from stages._shapes import explained, rows_of
-from stages._tables import REJECTS, conserve, row_schema, shown, stop_if_too_many, to_table, write, writing
 from stages._tracked import taken_in
-from stages._turns import Unreadable
 from stages.core.params import read_params
+from stages.rows.conversations import Columns, turns_of
+from stages.rows.identity import identify
+from stages.rows.options import NONE, options_of
+from stages.rows.shapes import explained, rows_of
+from stages.rows.tables import REJECTS, conserve, row_schema, shown, stop_if_too_many, to_table, write, writing
+from stages.rows.turns import Unreadable
 from validators.problems import Problems
 
 BATCH_RECORDS = 20_000

@@ -21,9 +21,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from stages._parts import mapped, with_bar
-from stages._shapes import ENCODE
-from stages._tables import COLUMNS, REJECTS, conserve, stop_if_too_many, to_table, write
 from stages.core.params import read_params
+from stages.rows.shapes import ENCODE
+from stages.rows.tables import COLUMNS, REJECTS, conserve, stop_if_too_many, to_table, write
 
 BATCH_ROWS = 50_000
 

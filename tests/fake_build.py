@@ -6,7 +6,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from ruamel.yaml import YAML
 
-from stages._tables import REJECTS, row_schema, to_table
+from stages.rows.tables import REJECTS, row_schema, to_table
 
 SCRIPT = "<script>document.title = 'owned'; fetch('https://example.org/')</script><img src=x onerror=\"document.title='owned'\">"
 HEBREW, ARABIC, EMOJI = "שלום עולם", "مرحبا بالعالم", "👩🏽‍🚀🏳️‍🌈"

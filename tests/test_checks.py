@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-from stages._checks import CURATE, INGEST, every_check, every_warning, page
+from stages.rows.checks import CURATE, INGEST, every_check, every_warning, page
 
 ROOT = Path(__file__).parents[1]
 NAME = re.compile(r"[\"'](?:f?\{kind\}|ingest|curate|sft|preference|kto|grpo)\.[a-z_0-9]+[\"']")

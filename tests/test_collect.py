@@ -5,7 +5,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from stages import collect
-from stages._tables import row_schema, to_table, write
+from stages.rows.tables import row_schema, to_table, write
 
 ROW = {
     "messages": [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}],

@@ -5,7 +5,7 @@ import json
 import pyarrow as pa
 
 from stages._completions import last_answers
-from stages._tables import row_schema, to_table
+from stages.rows.tables import row_schema, to_table
 
 CALL = json.dumps([{"type": "function", "function": {"name": "f", "arguments": {}}}])
 TALKS = [

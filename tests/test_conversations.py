@@ -4,10 +4,10 @@ import json
 
 import pytest
 
-from stages._conversations import Columns, turns_of
 from stages._readers import record_of
-from stages._tables import row_schema, to_table
 from stages.ingest import convert
+from stages.rows.conversations import Columns, turns_of
+from stages.rows.tables import row_schema, to_table
 
 PLAIN = [
     {"messages": [{"role": "user", "content": "Reverse abc."}, {"role": "assistant", "content": "cba"}]},

@@ -7,8 +7,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from stages import curate, ingest, validate
-from stages._identity import digest, normalised
 from stages._parts import cut
+from stages.rows.identity import digest, normalised
 from validators.problems import Problems
 
 

@@ -7,8 +7,8 @@ import pytest
 
 from stages import _findings as findings
 from stages._reward_trials import Trial
-from stages._tables import row_schema, to_table, write
 from stages._tokens import ROW
+from stages.rows.tables import row_schema, to_table, write
 from validators._preflight import LIMITS, settings
 from validators.problems import Problems
 

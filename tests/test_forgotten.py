@@ -10,7 +10,7 @@ from commands._build import Build
 from commands._forgotten import breaks
 from stages import _forgotten
 from stages._forgotten import Forgotten, left_out, parsed, raw_id, written
-from stages._tables import REJECTS, row_schema, to_table
+from stages.rows.tables import REJECTS, row_schema, to_table
 from validators.problems import Problems
 
 ENTRY = Forgotten("a" * 64, "sft", ("b" * 64,), ("0" * 128,), "request 17")

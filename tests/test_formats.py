@@ -2,8 +2,8 @@
 
 import pytest
 
-from stages._shapes import READ
-from stages._turns import KEYS
+from stages.rows.shapes import READ
+from stages.rows.turns import KEYS
 from validators._formats import COLUMNS, SHAPES, option_problems
 
 

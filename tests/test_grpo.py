@@ -1,6 +1,6 @@
 import pytest
 
-from stages._tables import row_schema, to_table
+from stages.rows.tables import row_schema, to_table
 from validators.grpo import CHECKS, WARNINGS, failing, measured, warnings_of
 
 ORIGIN = {"id": "5f0e", "source": "raw", "line": 1}

@@ -9,8 +9,8 @@ import pytest
 from ruamel.yaml import YAML
 
 from commands import inspect
-from stages._options import Options, extracted
-from stages._shapes import rows_of
+from stages.rows.options import Options, extracted
+from stages.rows.shapes import rows_of
 from validators.params import NAME, Dataset
 from validators.problems import Problems
 

@@ -5,7 +5,7 @@ import pytest
 
 from commands import ledger
 from stages import collect, curate, ingest, validate
-from stages._tables import REJECTS, to_table, write
+from stages.rows.tables import REJECTS, to_table, write
 from validators.problems import Problems
 
 PARAMS = """

@@ -7,7 +7,7 @@ import pyarrow as pa
 import pytest
 
 from stages._near import shingle_hashes, signatures, similarity, texts
-from stages._tables import row_schema, to_table
+from stages.rows.tables import row_schema, to_table
 
 
 def test_similarity_is_that_of_the_sets_of_word_triples():

@@ -4,10 +4,10 @@ import pickle
 
 import pytest
 
-from stages import _options
-from stages._options import NONE, Options, extracted, options_of, renamed
-from stages._shapes import rows_of
-from stages._turns import Unreadable, assistant, system, user
+from stages.rows import options as _options
+from stages.rows.options import NONE, Options, extracted, options_of, renamed
+from stages.rows.shapes import rows_of
+from stages.rows.turns import Unreadable, assistant, system, user
 from validators.problems import Problems
 
 QUESTION = {"question": "q", "correct": "a", "level": 3}

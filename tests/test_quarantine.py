@@ -5,8 +5,8 @@ import random
 import pyarrow.parquet as pq
 import pytest
 
-from stages import _quarantine as quarantine
-from stages._tables import REJECTS, to_table, write
+from stages.rows import quarantine
+from stages.rows.tables import REJECTS, to_table, write
 
 
 def reject(source, line, stage):

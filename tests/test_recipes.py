@@ -9,7 +9,7 @@ import pytest
 from ruamel.yaml import YAML
 
 from stages import check
-from stages._shapes import rows_of
+from stages.rows.shapes import rows_of
 
 ROOT = Path(__file__).parents[1]
 # compare.yaml is for the tiny model and the sample data: tests/test_documentation.py holds it

@@ -1,11 +1,11 @@
 import pytest
 
 from commands._remade import on_eval_side, rejects_in, rows_in, wrong
-from stages._identity import identify
-from stages._samples import SAMPLES
-from stages._shapes import rows_of
-from stages._tables import COLUMNS, REJECTS, row_schema, to_table
-from stages._turns import ENCODE
+from stages.rows.identity import identify
+from stages.rows.samples import SAMPLES
+from stages.rows.shapes import rows_of
+from stages.rows.tables import COLUMNS, REJECTS, row_schema, to_table
+from stages.rows.turns import ENCODE
 
 NEVER, ALWAYS = (7, 0.0), (7, 1.0)
 ASKED = {"role": "user", "content": "What is 1 + 1?", "tool_calls": None}

@@ -110,7 +110,7 @@ def test_functions_are_called_in_batches_of_a_trainings_size(tried):
 
 
 def test_a_sample_is_spread_over_the_file_and_named(tmp_path):
-    from stages._tables import row_schema, to_table, write
+    from stages.rows.tables import row_schema, to_table, write
 
     rows = [
         {"prompt": [{"role": "user", "content": str(i)}], "ground_truth": str(i), "extra": "{}", "id": str(i), "source": "r", "line": i}

@@ -2,7 +2,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from commands._row_changes import comparing, counted, quoted, records
-from stages._tables import REJECTS, row_schema, to_table
+from stages.rows.tables import REJECTS, row_schema, to_table
 
 FILE = "data/raw/chat.jsonl"
 

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from stages._samples import SAMPLES, page
-from stages._shapes import READ, rows_of, shape_of
-from stages._tables import COLUMNS
+from stages.rows.samples import SAMPLES, page
+from stages.rows.shapes import READ, rows_of, shape_of
+from stages.rows.tables import COLUMNS
 
 ROOT = Path(__file__).parents[1]
 

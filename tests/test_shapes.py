@@ -4,9 +4,9 @@ import json
 
 import pytest
 
-from stages._identity import identify, normalised
-from stages._shapes import CONVERT, READ, rows_of, shape_of
-from stages._turns import Unreadable
+from stages.rows.identity import identify, normalised
+from stages.rows.shapes import CONVERT, READ, rows_of, shape_of
+from stages.rows.turns import Unreadable
 
 
 def system(text):

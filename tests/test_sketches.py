@@ -20,7 +20,7 @@ from stages._sketches import (
     sketches_of,
     word_hashes,
 )
-from stages._tables import row_schema, to_table
+from stages.rows.tables import row_schema, to_table
 
 
 def words(count, rng):

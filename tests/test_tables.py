@@ -3,7 +3,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from stages._tables import COLUMNS, REJECTS, conserve, row_schema, shown, stop_if_too_many, to_table, write, writing
+from stages.rows.tables import COLUMNS, REJECTS, conserve, row_schema, shown, stop_if_too_many, to_table, write, writing
 from validators.problems import Problems
 
 ORIGIN = {"id": "5f0e", "source": "data/raw/chat.jsonl", "line": 12}

@@ -9,9 +9,9 @@ from transformers import AddedToken
 
 from stages import _tokens as tokens
 from stages._models import load_tokenizer, save_tiny
-from stages._rows import BATCH
-from stages._tables import row_schema, to_table
 from stages._trl import make_config, training_tokenizer
+from stages.rows.batches import BATCH
+from stages.rows.tables import row_schema, to_table
 from validators.problems import Problems
 
 LIMIT = 24

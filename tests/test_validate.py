@@ -5,8 +5,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from stages import validate
-from stages._identity import identify
-from stages._tables import REJECTS, row_schema, to_table, write
+from stages.rows.identity import identify
+from stages.rows.tables import REJECTS, row_schema, to_table, write
 from stages.validate import examined
 from validators import sft
 from validators.problems import Problems

@@ -15,7 +15,7 @@ import typer
 from commands import _build, verify
 from commands._conserved import BUILD
 from commands._hashes import folder_md5, md5
-from stages._tables import to_table
+from stages.rows.tables import to_table
 
 pytestmark = pytest.mark.slow
 

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from functools import cache
 
-from stages._turns import Unreadable
+from stages.rows.turns import Unreadable
 from validators.problems import Problem, Problems
 
 PATTERN_TIMEOUT_S = 5

@@ -1,6 +1,6 @@
 """Every check that can turn a record away, in one line each, and the page that lists them.
 
-    python -m stages._checks > docs/checks.md
+    python -m stages.rows.checks > docs/checks.md
 
 The checks of `validate` stand beside their code, in `validators/<kind>.py`; those of ingest and curate are here.
 """
@@ -43,7 +43,7 @@ INTRODUCTION = """# The checks
 A record that fails one is in `data/rejected/<dataset>.parquet`, with the check's name, where it came from and what
 was wrong; `tilth ledger DATASET --check NAME` shows it. A record that fails several is rejected by the first.
 
-This page is made of the code: `python -m stages._checks > docs/checks.md`."""
+This page is made of the code: `python -m stages.rows.checks > docs/checks.md`."""
 
 
 def every_check():

@@ -11,8 +11,8 @@ from functools import lru_cache
 
 import msgspec
 
-from stages._options import NONE, extracted, missing, renamed
-from stages._turns import (
+from stages.rows.options import NONE, extracted, missing, renamed
+from stages.rows.turns import (
     CONVERSATION_KEYS,
     ENCODE,
     MEDIA,

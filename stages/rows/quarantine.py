@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from stages._tables import REJECTS, writing
+from stages.rows.tables import REJECTS, writing
 
 BATCH_ROWS = 5_000
 

@@ -1,11 +1,11 @@
 """One sample of each shape and style that is read, with the kind it is read as; docs/formats.md is made of them.
 
-python -m stages._samples > docs/formats.md
+python -m stages.rows.samples > docs/formats.md
 """
 
 import json
 
-from stages._shapes import explained, rows_of
+from stages.rows.shapes import explained, rows_of
 
 Q, A = {"role": "user", "content": "What is 1 + 1?"}, {"role": "assistant", "content": "2"}
 WRONG = {"role": "assistant", "content": "3"}
@@ -55,7 +55,7 @@ conversation becomes its system turn, `history` its earlier turns, `context` fol
 tool calls are kept by kind `sft` alone; elsewhere a record with tools is rejected by name, as are images and other media, and
 turns with `reasoning_content` or a `weight` of 0, which no column could keep.
 
-This page is made of tested samples: `python -m stages._samples > docs/formats.md`.
+This page is made of tested samples: `python -m stages.rows.samples > docs/formats.md`.
 
 | what | shape, and the keys that tell it | kind | sample | becomes |
 |---|---|---|---|---|

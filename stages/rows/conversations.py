@@ -1,7 +1,7 @@
 """Plain conversations straight from JSON lines to columns: the bulk of supervised data, at several times the speed.
 
 A line of ChatML, ShareGPT or Alpaca with text alone is decoded into typed structs, hashed and appended to columns. Any
-other line (tools, parts, other keys, a fault of any kind) takes the general way of `stages/_shapes.py`, which gives
+other line (tools, parts, other keys, a fault of any kind) takes the general way of `stages/rows/shapes.py`, which gives
 the same rows: a test holds the two against each other on every sample.
 """
 
@@ -11,9 +11,9 @@ from itertools import accumulate
 import msgspec
 import pyarrow as pa
 
-from stages._identity import normalised
-from stages._tables import MESSAGES, row_schema
-from stages._turns import ENCODE, KEYS, MEDIA, ROLES
+from stages.rows.identity import normalised
+from stages.rows.tables import MESSAGES, row_schema
+from stages.rows.turns import ENCODE, KEYS, MEDIA, ROLES
 
 UNSET, Unset = msgspec.UNSET, msgspec.UnsetType
 Other = msgspec.Raw | Unset

@@ -8,7 +8,7 @@ import unicodedata
 
 import msgspec
 
-from stages._turns import ENCODE
+from stages.rows.turns import ENCODE
 
 ODD_SPACES = "\t\n\v\f\r\x1c\x1d\x1e\x1f"  # the white space of ASCII but the space itself
 
