@@ -22,8 +22,8 @@ import pyarrow.parquet as pq  # noqa: E402
 from make_chat import write as write_raw  # noqa: E402
 
 from stages import curate, validate  # noqa: E402
-from stages._parts import Part  # noqa: E402
-from stages._readers import read_lines  # noqa: E402
+from stages.reading.parts import Part  # noqa: E402
+from stages.reading.readers import read_lines  # noqa: E402
 from stages.rows.conversations import Columns, turns_of  # noqa: E402
 from stages.rows.identity import normalised  # noqa: E402
 from stages.rows.tables import REJECTS, write, writing  # noqa: E402

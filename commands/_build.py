@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 
-from stages._links import cache_folder
+from stages.reading.links import cache_folder
 from validators.problems import Problem, Problems, did_you_mean
 
 SIDES = ("train", "eval")

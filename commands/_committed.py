@@ -12,7 +12,7 @@ from commands._build import git
 from commands._exported import outs_of
 from commands._hashes import files_in, md5s
 from commands._locked import differing
-from stages._links import links_out
+from stages.reading.links import links_out
 from validators.problems import Problem
 
 # where a file that git does not know changes what is built, or says what was

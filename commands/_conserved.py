@@ -161,7 +161,7 @@ def unknown_checks(name, account, rev):
 
 def other_records(evidence, name, paths):
     """Raw records that are neither row nor reject, and rows and rejects of records that no raw file has."""
-    from stages._readers import raw_files
+    from stages.reading.readers import raw_files
     from stages.rows.options import options_of
 
     dataset, problems = evidence.build.datasets[name], []
@@ -196,9 +196,9 @@ def other_records(evidence, name, paths):
 
 def lines_of(path, numbered):
     """The numbers of the records of a raw file."""
-    from stages._containers import container
-    from stages._parts import parts_of
-    from stages._readers import read_lines, records
+    from stages.reading.containers import container
+    from stages.reading.parts import parts_of
+    from stages.reading.readers import read_lines, records
 
     kind = container(path)
     if kind == "jsonl":

@@ -95,7 +95,7 @@ def in_models(build):
 
 def held_by(build, entries, rooms, least=None):
     """([(Record, entry, why)], problems): every row of some rooms that is a forgotten record or says what one said."""
-    from stages._parts import mapped
+    from stages.reading.parts import mapped
 
     least = least or threshold(build)
     work, problems = [], []

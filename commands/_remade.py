@@ -17,7 +17,7 @@ BATCH_ROWS = 5_000
 
 def rows(evidence):
     """The id of every row made anew from its content, and its side of the split from its prompt."""
-    from stages._parts import mapped, with_bar
+    from stages.reading.parts import mapped, with_bar
 
     work = []
     for name, dataset in evidence.build.datasets.items():

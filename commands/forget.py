@@ -207,7 +207,7 @@ def raw_commands(records):
     """The commands that take records out of the raw files; a line is emptied, so that all others keep their numbers."""
     from pathlib import Path
 
-    from stages._containers import container, described
+    from stages.reading.containers import container, described
     from validators.problems import Problems
 
     lines = {}

@@ -59,7 +59,7 @@ def sampled(raw):
     """
     from collections import Counter
 
-    from stages._readers import raw_files
+    from stages.reading.readers import raw_files
     from validators.problems import Problem, Problems
 
     try:
@@ -80,8 +80,8 @@ def look_at(file, most, found, problems):
     from collections import Counter
     from itertools import islice
 
-    from stages._containers import container
-    from stages._readers import records
+    from stages.reading.containers import container
+    from stages.reading.readers import records
     from stages.rows.shapes import rows_of, shape_of
     from stages.rows.turns import Unreadable
     from validators.problems import Problems

@@ -10,7 +10,7 @@ Learners (2020), appendix C.
 
 import re
 
-from stages._readers import raw_files, records
+from stages.reading.readers import raw_files, records
 
 WORD = re.compile(r"\w+")
 

@@ -19,9 +19,9 @@ import pyarrow.parquet as pq
 
 from stages._forgotten import TURNED_AWAY
 from stages._forgotten import read as read_forgotten
-from stages._links import links_out
-from stages._parts import mapped, with_bar
 from stages.core.params import read_params
+from stages.reading.links import links_out
+from stages.reading.parts import mapped, with_bar
 from stages.rows.quarantine import merge
 from stages.rows.shapes import ENCODE
 from stages.rows.tables import COLUMNS, REJECTS, conserve, row_schema, to_table, writing

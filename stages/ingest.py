@@ -17,14 +17,14 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from stages._containers import described
 from stages._forgotten import left_out
 from stages._forgotten import read as read_forgotten
-from stages._links import links_out
-from stages._parts import cut, mapped, numbered, with_bar
-from stages._readers import packed_lines, raw_files, read_lines, record_of, records
-from stages._tracked import taken_in
 from stages.core.params import read_params
+from stages.reading.containers import described
+from stages.reading.links import links_out
+from stages.reading.parts import cut, mapped, numbered, with_bar
+from stages.reading.readers import packed_lines, raw_files, read_lines, record_of, records
+from stages.reading.tracked import taken_in
 from stages.rows.conversations import Columns, turns_of
 from stages.rows.identity import identify
 from stages.rows.options import NONE, options_of

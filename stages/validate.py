@@ -20,8 +20,8 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from stages._parts import mapped, with_bar
 from stages.core.params import read_params
+from stages.reading.parts import mapped, with_bar
 from stages.rows.shapes import ENCODE
 from stages.rows.tables import COLUMNS, REJECTS, conserve, stop_if_too_many, to_table, write
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from stages._arrays import elements, scanned
+from stages.reading.arrays import elements, scanned
 
 
 def split(data):

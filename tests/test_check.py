@@ -1,7 +1,8 @@
 import pytest
 
-from stages import _links, check
+from stages import check
 from stages.check import raw_problems
+from stages.reading import links as _links
 from validators._cautions import Caution
 from validators.problems import Problem, Problems
 

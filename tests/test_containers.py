@@ -8,9 +8,9 @@ import pyarrow.parquet as pq
 import pytest
 import zstandard
 
-from stages import _containers
-from stages._containers import container, described, opened
-from stages._readers import records
+from stages.reading import containers as _containers
+from stages.reading.containers import container, described, opened
+from stages.reading.readers import records
 from validators.problems import Problems
 
 PACK = {"gz": gzip.compress, "zst": zstandard.ZstdCompressor().compress}

@@ -4,8 +4,8 @@ import json
 
 import pytest
 
-from stages._readers import record_of
 from stages.ingest import convert
+from stages.reading.readers import record_of
 from stages.rows.conversations import Columns, turns_of
 from stages.rows.tables import row_schema, to_table
 

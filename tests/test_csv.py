@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from stages._csv import csv_records
+from stages.reading.csv import csv_records
 from validators.problems import Problems
 
 

@@ -7,7 +7,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from stages import curate, ingest, validate
-from stages._parts import cut
+from stages.reading.parts import cut
 from stages.rows.identity import digest, normalised
 from validators.problems import Problems
 

@@ -14,9 +14,9 @@ import zstandard
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from stages._parts import parts_of
-from stages._readers import record_of
 from stages.ingest import general_table, plain_table, tables_of
+from stages.reading.parts import parts_of
+from stages.reading.readers import record_of
 from stages.rows.options import NONE
 from validators.problems import Problems
 

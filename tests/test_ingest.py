@@ -4,8 +4,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from stages import ingest
-from stages._readers import Record
 from stages.ingest import convert
+from stages.reading.readers import Record
 from validators.problems import Problems
 
 CHAT = {"instruction": "q", "output": "a"}

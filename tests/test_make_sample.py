@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from stages._readers import Record
 from stages.ingest import convert
+from stages.reading.readers import Record
 
 ROOT = Path(__file__).parents[1]
 SPEC = importlib.util.spec_from_file_location("make_sample", ROOT / "data/make_sample.py")

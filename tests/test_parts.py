@@ -8,8 +8,8 @@ import sys
 import pytest
 
 from stages import ingest, validate
-from stages._parts import mapped, parts_of, with_bar
-from stages._readers import read_lines
+from stages.reading.parts import mapped, parts_of, with_bar
+from stages.reading.readers import read_lines
 from validators.problems import Problems
 
 

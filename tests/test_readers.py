@@ -2,8 +2,8 @@ import codecs
 
 import pytest
 
-from stages._containers import container
-from stages._readers import raw_files, records
+from stages.reading.containers import container
+from stages.reading.readers import raw_files, records
 from validators.problems import Problems
 
 

@@ -4,7 +4,7 @@ import subprocess
 
 import pytest
 
-from stages._tracked import dvc_files, taken_in
+from stages.reading.tracked import dvc_files, taken_in
 
 
 def git(*arguments):

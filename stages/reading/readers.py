@@ -15,9 +15,9 @@ from pathlib import Path
 
 import msgspec
 
-from stages._arrays import elements
-from stages._containers import BOM, container, opened
-from stages._csv import csv_records
+from stages.reading.arrays import elements
+from stages.reading.containers import BOM, container, opened
+from stages.reading.csv import csv_records
 from validators.problems import Problem, Problems
 
 PARQUET_ROWS = 1000

@@ -12,8 +12,8 @@ from dataclasses import dataclass, replace
 from multiprocessing import get_context
 from pathlib import Path
 
-from stages._containers import container
 from stages.core.process import end_with_parent
+from stages.reading.containers import container
 from validators.problems import Problem, Problems
 
 PART_BYTES = 32 * 2**20
@@ -105,7 +105,7 @@ def _by_ray(function, items):
         hint = "pip install --editable '.[ray]', or engine: local"
         raise Problems([Problem("params.yaml: engine", "ray is not installed", "", hint)]) from None
 
-    code = os.pathsep.join([str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH", "")])
+    code = os.pathsep.join([str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH", "")])
     environment = {"env_vars": {"PYTHONPATH": code}}
     ray.init(ignore_reinit_error=True, log_to_driver=False, include_dashboard=False, runtime_env=environment)
     settings = ray.data.DataContext.get_current()
