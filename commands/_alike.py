@@ -14,7 +14,7 @@ def alike(database, build, paths, problems, text, records, least):
 
     Similar to a text given by the user is a row, or one turn of it; to other records, a row as a whole.
     """
-    from stages._near import similarity
+    from stages.dedup.near import similarity
 
     read_contents(build, paths, records)
     wanted = [text] if text is not None else sorted({" ".join(turns_of(record, build)) for record in records})
@@ -35,7 +35,7 @@ def near_candidates(database, key, path, problems, build, wanted, least):
 
     A similar text can lack only so many of the triples: it has one at least of any larger number of them.
     """
-    from stages._near import triples
+    from stages.dedup.near import triples
     from stages.rows.tables import COLUMNS, MESSAGES
 
     groups = [

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from commands._build import Missing, cache_folder, file_of, files_of, git, listed, lock_of, object_of, text_of
 from commands._found import ROOMS, Record, ask, connect
-from stages import _forgotten
+from stages.dedup import forgotten as _forgotten
 from validators.problems import Problem, Problems
 
 MOST_COMMITS, MOST_RUNS, MOST_OBJECTS = 200, 2_000, 5_000
@@ -29,7 +29,7 @@ def entries_of(build):
 
 def threshold(build):
     """The similarity from which on a row is taken for a forgotten one: as curate has it."""
-    from stages._sketches import LIKENESS
+    from stages.dedup.sketches import LIKENESS
 
     return (build.params.get("curate") or {}).get("near_duplicates") or LIKENESS
 
@@ -142,7 +142,7 @@ def held_in(piece, entries, kinds, least):
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    from stages._sketches import Known, recognised
+    from stages.dedup.sketches import Known, recognised
     from stages.rows.tables import COLUMNS
 
     room, dataset, path, group = piece

@@ -97,7 +97,7 @@ def wrong(origin, row, room, kind, split):
 
 
 def on_eval_side(prompt_key, seed, eval_fraction):
-    """Whether a prompt is held out: stages/sql/keys.sql says the same in SQL."""
+    """Whether a prompt is held out: stages/dedup/sql/keys.sql says the same in SQL."""
     return int(hashlib.sha256(f"{seed}:{prompt_key}".encode()).hexdigest()[:8], 16) / 2**32 < eval_fraction
 
 

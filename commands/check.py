@@ -15,8 +15,8 @@ def main(upstream: Upstream = False):
     from commands._addresses import in_git
     from commands._kept import changed, moved_on
     from commands._mend import mend
-    from stages._forgotten import read as read_forgotten
     from stages.check import announce, check
+    from stages.dedup.forgotten import read as read_forgotten
     from stages.rows.tables import shown
     from validators.params import read
     from validators.problems import Problems

@@ -32,7 +32,7 @@ def main(
 ):
     """Forget a record: no build will hold it again. Without WHAT, tell what still holds forgotten records."""
     from commands._build import at
-    from stages._forgotten import read
+    from stages.dedup.forgotten import read
 
     before = read()
     build = at()
@@ -139,8 +139,8 @@ def entry_for(build, record, reason, says=True):
 
     import pyarrow as pa
 
-    from stages._forgotten import Forgotten, raw_id
-    from stages._sketches import hashes_of
+    from stages.dedup.forgotten import Forgotten, raw_id
+    from stages.dedup.sketches import hashes_of
     from stages.rows.tables import COLUMNS, to_table
 
     kind = build.datasets[record.dataset]["kind"]
@@ -161,7 +161,7 @@ def write(entries):
     """Add lines to the list, all or none."""
     import os
 
-    from stages._forgotten import FILE, written
+    from stages.dedup.forgotten import FILE, written
 
     FILE.parent.mkdir(exist_ok=True)
     text = FILE.read_text(encoding="utf-8") if FILE.exists() else ""

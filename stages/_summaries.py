@@ -6,7 +6,7 @@ data/train/<d>.parquet, data/eval/<d>.parquet, data/rejected/<d>.parquet -> a di
         {"name": "chat", "records": 4381, "train": 3643, "eval": 664, "rejected": 74, "reasons": [...], "lengths": {...}, ...}
 
 Everything is counted in integers, whose sums do not depend on the order in which threads add them. The queries stand in
-stages/page/, beside the page's template: `curate` depends on all of stages/sql.
+stages/page/, beside the page's template: `curate` depends on all of stages/dedup/sql.
 """
 
 from pathlib import Path

@@ -17,9 +17,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from stages._forgotten import TURNED_AWAY
-from stages._forgotten import read as read_forgotten
 from stages.core.params import read_params
+from stages.dedup.forgotten import TURNED_AWAY
+from stages.dedup.forgotten import read as read_forgotten
 from stages.reading.links import links_out
 from stages.reading.parts import mapped, with_bar
 from stages.rows.quarantine import merge
@@ -27,7 +27,7 @@ from stages.rows.shapes import ENCODE
 from stages.rows.tables import COLUMNS, REJECTS, conserve, row_schema, to_table, writing
 from validators.problems import Problem, Problems
 
-SQL = Path(__file__).parent / "sql"
+SQL = Path(__file__).parent / "dedup/sql"
 OUT, TRAIN, EVAL = 0, 1, 2
 BENCHMARKS = Path("data/benchmarks")
 SPILL = Path(".work/duckdb")
@@ -126,7 +126,7 @@ class Decision:
         self.side[kept["row"]] = np.where(kept["is_eval"], EVAL, TRAIN)
 
     def ask(self, name, **given):
-        """The answer of a query of stages/sql as a list of tuples."""
+        """The answer of a query of stages/dedup/sql as a list of tuples."""
         return self.database.execute(query(name), given or None).fetchall()
 
     def reject(self, check, found):
@@ -176,7 +176,7 @@ def forgotten(decision, kind, entries, rules, engine):
 
 
 def forgotten_of_part(work, kind, entries, least):
-    from stages._sketches import LIKENESS, Known, recognised
+    from stages.dedup.sketches import LIKENESS, Known, recognised
 
     part, rows = work
     table = pq.read_table(part, columns=[*COLUMNS[kind], "id"])
@@ -214,8 +214,8 @@ def overlaps(decision, kind, rules, engine):
 
 
 def overlaps_of_part(work, kind, ngram_words, share):
-    from stages._near import texts  # polars takes 0.3 s to import, and most builds never compare texts
-    from stages._overlap import Benchmarks
+    from stages.dedup.near import texts  # polars takes 0.3 s to import, and most builds never compare texts
+    from stages.dedup.overlap import Benchmarks
 
     part, rows = work
     benchmarks = Benchmarks(BENCHMARKS.as_posix(), ngram_words)
@@ -226,7 +226,7 @@ def overlaps_of_part(work, kind, ngram_words, share):
 
 def near_duplicates(decision, kind, threshold, engine):
     """{check: [(row, detail)]}: train rows near an eval row, and rows near an earlier row of their own side that stays."""
-    from stages._near import similarity
+    from stages.dedup.near import similarity
 
     work = decision.kept_of_parts()
     for (_, rows), first, bands in zip(
@@ -266,7 +266,7 @@ def near_duplicates(decision, kind, threshold, engine):
 
 
 def bands_of_part(work, kind):
-    from stages._near import signatures, texts
+    from stages.dedup.near import signatures, texts
 
     part, rows = work
     said = texts(pq.read_table(part, columns=list(COLUMNS[kind])), kind)
@@ -275,7 +275,7 @@ def bands_of_part(work, kind):
 
 def texts_of(decision, kind, rows):
     """{row: what it says} of some rows."""
-    from stages._near import texts
+    from stages.dedup.near import texts
 
     found, numbers = {}, np.array(sorted(rows), np.int64)
     for part, first, end in zip(

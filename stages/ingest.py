@@ -17,9 +17,9 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from stages._forgotten import left_out
-from stages._forgotten import read as read_forgotten
 from stages.core.params import read_params
+from stages.dedup.forgotten import left_out
+from stages.dedup.forgotten import read as read_forgotten
 from stages.reading.containers import described
 from stages.reading.links import links_out
 from stages.reading.parts import cut, mapped, numbered, with_bar

@@ -12,7 +12,8 @@ import pytest
 from commands import _found, forget, trace
 from commands._build import at, cache_folder
 from commands._forgotten import breaks
-from stages import _forgotten, collect, curate, ingest, validate
+from stages import collect, curate, ingest, validate
+from stages.dedup import forgotten as _forgotten
 from validators.problems import Problems
 
 SECRET = "My name is Ada Example and I live at number 12"

@@ -8,8 +8,8 @@ import pytest
 
 from commands._build import Build
 from commands._forgotten import breaks
-from stages import _forgotten
-from stages._forgotten import Forgotten, left_out, parsed, raw_id, written
+from stages.dedup import forgotten as _forgotten
+from stages.dedup.forgotten import Forgotten, left_out, parsed, raw_id, written
 from stages.rows.tables import REJECTS, row_schema, to_table
 from validators.problems import Problems
 
@@ -127,7 +127,7 @@ def test_a_reject_is_recognised_by_what_its_row_said(tmp_path):
     import pyarrow.parquet as pq
 
     from commands._forgotten import held_in
-    from stages._sketches import hashes_of
+    from stages.dedup.sketches import hashes_of
 
     text = words(60, 1)
     row = {"messages": [{"role": "user", "content": "q", "tool_calls": None}, {"role": "assistant", "content": text, "tool_calls": None}], "tools": None}  # fmt: skip

@@ -6,7 +6,7 @@ import polars as pl
 import pyarrow as pa
 import pytest
 
-from stages._near import shingle_hashes, signatures, similarity, texts
+from stages.dedup.near import shingle_hashes, signatures, similarity, texts
 from stages.rows.tables import row_schema, to_table
 
 

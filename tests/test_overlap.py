@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from stages._overlap import Benchmarks, ngrams, strings, words_of
+from stages.dedup.overlap import Benchmarks, ngrams, strings, words_of
 
 
 @pytest.fixture

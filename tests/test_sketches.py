@@ -6,9 +6,9 @@ import numpy as np
 import polars as pl
 import pytest
 
-from stages._forgotten import Forgotten
-from stages._near import similarity
-from stages._sketches import (
+from stages.dedup.forgotten import Forgotten
+from stages.dedup.near import similarity
+from stages.dedup.sketches import (
     BINS,
     SAID,
     Known,
@@ -95,7 +95,7 @@ def test_sketches_of_a_table_are_those_of_its_texts_however_it_is_cut(kind, monk
     for names, said in zip(SAID[kind], sayings(rows, kind), strict=True):
         expected, counts = sketches(said)
         for piece in (1, 3_000, 10**6):
-            monkeypatch.setattr("stages._sketches.PIECE_BYTES", piece)
+            monkeypatch.setattr("stages.dedup.sketches.PIECE_BYTES", piece)
             for part, first in ((rows, 0), (rows.slice(20), 20)):
                 bins, triples = sketches_of(part, names)
                 assert (bins == expected[first:]).all() and (triples == counts[first:]).all()

@@ -20,7 +20,7 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from stages._near import SHINGLE_WORDS, shingle_hashes
+from stages.dedup.near import SHINGLE_WORDS, shingle_hashes
 from stages.rows.identity import digest, normalised
 
 BINS, LEAST_TRIPLES, LIKENESS = 128, 20, 0.8

@@ -3,7 +3,7 @@
     {"id": "5f0e...", "kind": "sft", "texts": [], "sketches": ["30f2..."], "reason": "request 17 of the privacy office"}
 
 `tilth forget` writes the list. `ingest` leaves out what it names by id; `curate` also turns away what says the same in
-another kind of row, and what says almost the same (`stages/_sketches.py` has the hashes in `texts` and `sketches`). A
+another kind of row, and what says almost the same (`stages/dedup/sketches.py` has the hashes in `texts` and `sketches`). A
 record that could not be read has no id: its kind is `raw`, and its id is the sha256 of its raw text.
 """
 
