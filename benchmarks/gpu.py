@@ -106,7 +106,7 @@ def save_model(folder, shape):
     import torch
     from transformers import AutoModelForCausalLM, Qwen3Config
 
-    from stages._models import load_tokenizer, save_tiny
+    from stages.training.models import load_tokenizer, save_tiny
 
     save_tiny(folder)
     tokenizer = load_tokenizer(folder)
@@ -184,8 +184,8 @@ def one(who, backend, method):
 
 def ours(given):
     """The trainer as `python -m stages train` makes it."""
-    from stages._backends import choose_backend
-    from stages._resume import save_checkpoints
+    from stages.training.backends import choose_backend
+    from stages.training.resume import save_checkpoints
 
     given["backend"] = choose_backend(given["backend"])
     from stages.train import make_trainer
@@ -204,7 +204,7 @@ def bare(given):
     from peft import LoraConfig
     from transformers import AutoModelForCausalLM, AutoTokenizer, set_seed
 
-    from stages._trl import COLUMNS, make_config, trl_class
+    from stages.training.trl import COLUMNS, make_config, trl_class
     from validators import rewards
 
     method = given["method"]

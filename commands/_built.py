@@ -28,7 +28,7 @@ def folder_of(model, start):
 
 def fault(folder, step):
     """What keeps a folder from being loaded as a model, or None. step: its name in params.yaml, None for any folder."""
-    from stages._models import BASE, adapters
+    from stages.training.models import BASE, adapters
     from validators.problems import Problem
 
     again = "dvc repro base" if step == "base" else f"dvc repro train@{step}"

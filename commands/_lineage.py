@@ -347,7 +347,7 @@ def model(build, name, stages, problems):
 
 def decided_otherwise(build, step, made):
     """What params.yaml says of a step now and did not when its model was trained."""
-    from stages._trl import LORA
+    from stages.training.trl import LORA
 
     lora = step.get("lora")
     now = step | {"seed": (step.get("args") or {}).get("seed", build.params.get("seed"))}

@@ -104,7 +104,7 @@ def export_merged(source, folder, dtype):
     import json
 
     from commands._built import loading
-    from stages._models import BASE, adapters, full_weights, load_model
+    from stages.training.models import BASE, adapters, full_weights, load_model
 
     chain, below = adapters(source), full_weights(source)
     if dtype == "auto":
@@ -132,7 +132,7 @@ def export_adapter(source, folder):
 
     from safetensors.torch import load_file, save_file
 
-    from stages._models import adapter_weights, adapters, full_weights
+    from stages.training.models import adapter_weights, adapters, full_weights
     from validators.problems import Problem, Problems
 
     chain = adapters(source)
@@ -212,7 +212,7 @@ def refuse_other_kinds(chain, configs):
 
 def base_of(folder):
     """(name, revision) of what an adapter stands on: the Hub's, where the base model comes from there."""
-    from stages._models import BASE
+    from stages.training.models import BASE
     from validators.params import read
 
     base = read()["base"] if Path("params.yaml").exists() else {}

@@ -248,8 +248,8 @@ def tokens(table):
     """How many tokens the base model makes of a row's text, where the base model is built."""
     if not Path("models/base/tokenizer_config.json").exists():
         return "tokens a row: unknown until the base model is there: dvc repro base"
-    from stages._models import load_tokenizer
     from stages.rows.tables import MESSAGES
+    from stages.training.models import load_tokenizer
 
     columns = [field.name for field in table.schema if field.type == MESSAGES]
     rows = table.slice(0, TOKENIZED_ROWS).select(columns).to_pylist()

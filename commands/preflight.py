@@ -150,7 +150,7 @@ def machine(reports):
     """The estimate of each step's peak on this machine, part by part."""
     from stages._memory import PLACES, estimate, free_bytes, shape_of, size
     from stages._schedule import as_one_of
-    from stages._trl import make_config
+    from stages.training.trl import make_config
 
     device, free = free_bytes()
     estimates, shape = {}, shape_of()
@@ -169,8 +169,8 @@ def machine(reports):
 
 def timings(reports):
     """How long each reward function takes for an answer, tried on the ground truths of a few rows."""
-    from stages._models import load_tokenizer
     from stages._reward_trials import sample, tried
+    from stages.training.models import load_tokenizer
 
     for name, report in reports.items():
         if report["method"] == "grpo":

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from stages._models import load_model, load_tokenizer
+from stages.training.models import load_model, load_tokenizer
 
 
 @dataclass

@@ -13,7 +13,7 @@ import struct
 from dataclasses import dataclass
 from pathlib import Path
 
-from stages._models import BASE, load_part
+from stages.training.models import BASE, load_part
 
 GB = 1e9
 NF4 = (4 + 0.127) / 8  # bytes a weight with double quantisation, QLoRA (Dettmers et al. 2023), section 3

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from stages._reward_calls import score
-from stages._trl import COLUMNS
 from stages.rows.batches import batches, origins
+from stages.training.reward_calls import score
+from stages.training.trl import COLUMNS
 from validators.problems import Problems
 
 WRONG = ("corrupted", "other", "empty")

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from stages._schedule import as_one_of, processes
 from stages._tokens import what_is_learned
-from stages._trl import LORA, make_config, training_tokenizer
+from stages.training.trl import LORA, make_config, training_tokenizer
 from validators import rewards
 from validators.problems import Problem, Problems
 

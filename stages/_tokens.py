@@ -12,9 +12,9 @@ from pathlib import Path
 
 import numpy as np
 
-from stages._models import BASE
-from stages._trl import COLUMNS
 from stages.rows.batches import BATCH, batches, named
+from stages.training.models import BASE
+from stages.training.trl import COLUMNS
 from validators.problems import Problem, Problems
 
 ROW = np.dtype(

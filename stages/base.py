@@ -11,9 +11,9 @@ import shutil
 from dataclasses import replace
 from pathlib import Path
 
-from stages._models import BASE, is_safetensors, load_part, save_tiny
 from stages.core.params import read_params
 from stages.reading.links import cache_folder
+from stages.training.models import BASE, is_safetensors, load_part, save_tiny
 from validators.problems import Problem, Problems
 
 # what a model needs to be loaded, and its card and license; pickles are left where they are

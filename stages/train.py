@@ -2,9 +2,9 @@
 
 preflight/<step>.json, models/<from>/, models/base/, data/train/<d>.parquet -> models/<step>/, scores/<step>.csv
 
-models/<step>/ holds full weights, or the adapters of the whole chain (see `stages/_models.py`), and `made_of.json`: what
+models/<step>/ holds full weights, or the adapters of the whole chain (see `stages/training/models.py`), and `made_of.json`: what
 the model was trained from, with what and on what. scores/<step>.csv is the training curve. The work is done in
-`.work/<step>/` (see `stages/_resume.py`), and the model appears in one rename, so that a killed run leaves nothing that
+`.work/<step>/` (see `stages/training/resume.py`), and the model appears in one rename, so that a killed run leaves nothing that
 looks finished, and the next one goes on where it was.
 """
 
@@ -12,15 +12,24 @@ import csv
 import json
 from pathlib import Path
 
-from stages._adapters import start, write_model
-from stages._backends import choose_backend, device, lacking, load_for_training
-from stages._completions import last_answers
-from stages._failures import out_of_memory_named, watch_loss
-from stages._models import load_tokenizer
-from stages._resume import appear, emptied, folder_of, go_on, identity_of, keep_finished, put_back, save_checkpoints
-from stages._ties import stop_if_rewards_tie
-from stages._trl import COLUMNS, make_config, training_tokenizer, trl_class
 from stages.core.process import only_trainer
+from stages.training.adapters import start, write_model
+from stages.training.backends import choose_backend, device, lacking, load_for_training
+from stages.training.completions import last_answers
+from stages.training.failures import out_of_memory_named, watch_loss
+from stages.training.models import load_tokenizer
+from stages.training.resume import (
+    appear,
+    emptied,
+    folder_of,
+    go_on,
+    identity_of,
+    keep_finished,
+    put_back,
+    save_checkpoints,
+)
+from stages.training.ties import stop_if_rewards_tie
+from stages.training.trl import COLUMNS, make_config, training_tokenizer, trl_class
 from validators.problems import Problems
 
 

@@ -5,8 +5,8 @@ import shutil
 
 import pytest
 
-from stages import _adapters as adapters_module
-from stages._models import BASE, adapters, load_model, save_tiny
+from stages.training import adapters as adapters_module
+from stages.training.models import BASE, adapters, load_model, save_tiny
 
 LORA = {"r": 4, "lora_alpha": 8, "target_modules": ["q_proj", "v_proj", "down_proj"]}
 PARENTS = {"adapted": LORA, "full": None}

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from stages import _backends as backends
+from stages.training import backends
 from validators.problems import Problems
 
 STAND_IN = '''
@@ -62,7 +62,7 @@ def test_without_cuda_auto_is_transformers():
 def test_auto_is_unsloth_where_it_stands_beside_a_gpu(unsloth, tmp_path):
     code = (
         "import torch; torch.cuda.is_available = lambda: True\n"
-        "from stages._backends import choose_backend; print(choose_backend('auto'))"
+        "from stages.training.backends import choose_backend; print(choose_backend('auto'))"
     )
     root = str(backends.__file__).rsplit("/stages", 1)[0]
     environment = os.environ | {"PYTHONPATH": f"{unsloth}:{root}"}

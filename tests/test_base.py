@@ -11,7 +11,7 @@ from conftest import ROOT
 from huggingface_hub.errors import LocalEntryNotFoundError, RevisionNotFoundError
 
 from stages import base
-from stages._models import BASE, load_model, save_tiny
+from stages.training.models import BASE, load_model, save_tiny
 from validators.problems import Problems
 
 

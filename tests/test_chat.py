@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from commands import chat
-from stages import _models as models
+from stages.training import models
 from validators.problems import Problems
 
 ROOT = Path(__file__).parents[1]

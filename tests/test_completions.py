@@ -4,8 +4,8 @@ import json
 
 import pyarrow as pa
 
-from stages._completions import last_answers
 from stages.rows.tables import row_schema, to_table
+from stages.training.completions import last_answers
 
 CALL = json.dumps([{"type": "function", "function": {"name": "f", "arguments": {}}}])
 TALKS = [

@@ -10,7 +10,7 @@ import torch
 
 from stages import _generation as generation
 from stages import evaluate
-from stages._models import load_model, load_tokenizer, save_tiny
+from stages.training.models import load_model, load_tokenizer, save_tiny
 from validators.params import Evaluate
 from validators.problems import Problems
 

@@ -13,7 +13,7 @@ from peft import LoraConfig, PeftModel, get_peft_model
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from commands import export
-from stages import _models as models
+from stages.training import models
 from validators.problems import Problems
 
 ROOT = Path(__file__).parents[1]

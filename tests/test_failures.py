@@ -9,7 +9,7 @@ import pytest
 import torch
 from datasets import Dataset
 
-from stages import _failures as failures
+from stages.training import failures
 from validators.problems import Problems
 
 STEP = {"method": "sft", "dataset": "chat", "lora": None, "load_in_4bit": False}

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from stages import _generation as generation
-from stages._models import save_tiny
+from stages.training.models import save_tiny
 
 PROMPTS = [
     [{"role": "user", "content": text}] for text in ("x", "Reverse abc.", "a much longer prompt than the others")

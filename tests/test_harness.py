@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import pytest
 
 from stages import _harness as harness
-from stages._models import load_model, load_tokenizer, save_tiny
+from stages.training.models import load_model, load_tokenizer, save_tiny
 from validators.problems import Problems
 
 installed = pytest.mark.skipif(not importlib.util.find_spec("lm_eval"), reason="the extra lm-eval is not installed")

@@ -64,7 +64,7 @@ def test_lengths_are_in_characters_and_in_tokens_where_there_is_a_model(inspecte
 
 
 def test_tokens_are_counted_with_the_base_model(inspected, tmp_path):
-    from stages._models import save_tiny
+    from stages.training.models import save_tiny
 
     save_tiny(tmp_path / "models/base")
     # a byte a token, and the line end between the turns

@@ -15,7 +15,7 @@ from ruamel.yaml import YAML
 from commands import _build, lineage
 from commands._sources import hash_whole
 from stages import collect, curate, ingest, validate
-from stages._trl import LORA
+from stages.training.trl import LORA
 from validators.problems import Problems
 
 ROOT = Path(__file__).parents[1]

@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import pytest
 
 from stages import _memory as memory
-from stages._models import save_tiny
+from stages.training.models import save_tiny
 
 ROOT = Path(__file__).parents[1]
 FACTOR = 1.5
@@ -37,7 +37,7 @@ def test_the_shape_is_read_from_headers_and_config(tmp_path):
 
     save_tiny(tmp_path)
     shape = memory.shape_of(tmp_path)
-    from stages._models import load_model
+    from stages.training.models import load_model
 
     model = load_model(tmp_path)
     assert shape.parameters == sum(weight.numel() for weight in model.parameters())
@@ -51,7 +51,7 @@ def test_the_shape_is_read_from_headers_and_config(tmp_path):
 def test_adapters_have_as_many_weights_as_peft_makes(tmp_path, targets):
     from peft import LoraConfig, get_peft_model
 
-    from stages._models import load_model
+    from stages.training.models import load_model
 
     save_tiny(tmp_path)
     model = get_peft_model(load_model(tmp_path), LoraConfig(task_type="CAUSAL_LM", r=4, target_modules=targets))
@@ -144,7 +144,7 @@ def peak(method, lora):
     from transformers import Qwen3Config, Qwen3ForCausalLM
 
     from stages import train
-    from stages._trl import make_config
+    from stages.training.trl import make_config
 
     Path("data/train").mkdir(parents=True)
     save_tiny("models/base")

@@ -7,7 +7,7 @@ import torch
 from peft import LoraConfig, get_peft_model
 
 from commands import export
-from stages import _models as models
+from stages.training import models
 from validators.problems import Problems
 
 TALK = [

@@ -12,7 +12,7 @@ import pytest
 from test_tokens import said, step_of, user, write
 
 from stages import preflight
-from stages._models import load_tokenizer, save_tiny
+from stages.training.models import load_tokenizer, save_tiny
 from validators import _preflight as asked
 from validators.params import Preflight, Strict, examine, read
 from validators.problems import Problems

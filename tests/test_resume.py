@@ -16,7 +16,7 @@ from types import SimpleNamespace
 import pytest
 
 from commands._mend import mend
-from stages import _resume as resume
+from stages.training import resume
 
 METHODS = ["sft", "dpo", "orpo", "kto", "grpo"]
 LORA = {"r": 4, "lora_alpha": 8}

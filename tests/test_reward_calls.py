@@ -4,8 +4,8 @@ import math
 
 import pytest
 
-from stages._models import load_tokenizer, save_tiny
-from stages._reward_calls import score
+from stages.training.models import load_tokenizer, save_tiny
+from stages.training.reward_calls import score
 from validators import rewards
 from validators.problems import Problems
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from stages import _reward_trials as trials
-from stages._models import load_tokenizer, save_tiny
+from stages.training.models import load_tokenizer, save_tiny
 from validators import rewards
 
 TRUTHS = ["cba", "42", "Paris, France", "été", "a b"]

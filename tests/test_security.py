@@ -117,7 +117,7 @@ def test_no_code_of_the_project_trusts_remote_code_or_loads_pickles():
 
 def test_code_that_comes_with_a_model_is_not_copied_and_does_not_run(tmp_path, monkeypatch):
     from stages import base
-    from stages._models import load_tokenizer
+    from stages.training.models import load_tokenizer
 
     monkeypatch.chdir(tmp_path)
     (tmp_path / "params.yaml").write_text("base: {model: tiny, revision: null}\n")
@@ -139,7 +139,7 @@ def test_code_that_comes_with_a_model_is_not_copied_and_does_not_run(tmp_path, m
 @pytest.fixture
 def hostile(tmp_path, monkeypatch):
     """The tiny model in `mine`, whose configs name the class of a folder beside it, and somebody who answers y."""
-    from stages._models import save_tiny
+    from stages.training.models import save_tiny
 
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("sys.stdin", io.StringIO("y\n" * 20))
@@ -182,7 +182,9 @@ def test_a_base_that_brings_its_architecture_is_a_problem_though_somebody_answer
 
 @pytest.mark.parametrize("name, settings", [CONFIG, MODEL, TOKENIZER])
 def test_no_loader_of_the_project_runs_code_that_comes_with_a_model(hostile, name, settings):
-    from stages import _backends, _generation, _memory, _models
+    from stages import _generation, _memory
+    from stages.training import backends as _backends
+    from stages.training import models as _models
 
     change(hostile / name, **settings)
     config = SimpleNamespace(bf16=False, fp16=False)
@@ -211,8 +213,8 @@ def test_a_hostile_chat_template_runs_nothing_and_is_told_by_preflight(hostile, 
     from jinja2.exceptions import SecurityError
 
     from stages._generation import render
-    from stages._models import load_tokenizer
     from stages._tokens import Method, measured
+    from stages.training.models import load_tokenizer
     from validators.problems import Problems
 
     with contextlib.suppress(Exception):

@@ -3,8 +3,8 @@
 import pytest
 from test_tokens import step_of
 
-from stages._models import load_tokenizer, save_tiny
 from stages._steps import config_of, resolve, tokenizer_of
+from stages.training.models import load_tokenizer, save_tiny
 from validators import _preflight as asked
 from validators.params import Lora
 from validators.problems import Problems

@@ -8,8 +8,8 @@ import pytest
 import torch
 from test_tokens import base, step_of, user, write  # noqa: F401
 
-from stages import _ties as ties
 from stages import train
+from stages.training import ties
 from validators import rewards
 from validators.problems import Problems
 

@@ -8,10 +8,10 @@ import pytest
 from transformers import AddedToken
 
 from stages import _tokens as tokens
-from stages._models import load_tokenizer, save_tiny
-from stages._trl import make_config, training_tokenizer
 from stages.rows.batches import BATCH
 from stages.rows.tables import row_schema, to_table
+from stages.training.models import load_tokenizer, save_tiny
+from stages.training.trl import make_config, training_tokenizer
 from validators.problems import Problems
 
 LIMIT = 24

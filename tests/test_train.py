@@ -96,7 +96,7 @@ def test_full_weights_after_adapters_start_and_refer_to_the_merged_chain(train, 
     import torch
 
     from stages import train as stage
-    from stages._models import load_model
+    from stages.training.models import load_model
 
     lora = {"r": 4, "lora_alpha": 8}
     shutil.rmtree(project.folder / "models/first", ignore_errors=True)

@@ -7,7 +7,7 @@ import random
 
 import numpy as np
 
-from stages._reward_calls import score
+from stages.training.reward_calls import score
 from validators.problems import Problem, Problems
 
 

@@ -43,8 +43,8 @@ def make_config(where, step, output_dir):
         "report_to": "none",  # else it logs to whatever tracker is installed
         "seed": step["seed"],
         "disable_tqdm": not os.isatty(2),
-        "save_strategy": "no",  # `stages/_resume.py` says when
-        "logging_nan_inf_filter": False,  # `stages/_failures.py` stops instead
+        "save_strategy": "no",  # `stages/training/resume.py` says when
+        "logging_nan_inf_filter": False,  # `stages/training/failures.py` stops instead
     }
     if not torch.cuda.is_available():
         # TRL's defaults are bf16 and checkpointing, which a CPU does slowly or not at all

@@ -8,7 +8,7 @@ do, though they do nothing in that version.
 import importlib.util
 import os
 
-from stages._models import full_weights, load_model
+from stages.training.models import full_weights, load_model
 from validators.problems import Problem, Problems
 
 # what PEFT's all-linear is in the architectures that Unsloth knows; it compiles these layers by name

@@ -23,7 +23,7 @@ import shutil
 import time
 from pathlib import Path
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 # a kill costs at most this, and the time until the next step that can be gone on from bit by bit
 EVERY_S = 300
 SHARE = 20  # a save that takes long is followed by 20 times as long without one: at most 5% of the time
@@ -31,16 +31,16 @@ LIBRARIES = ("torch", "transformers", "trl", "peft", "datasets", "accelerate")
 OPTIONAL = {"unsloth": ("unsloth", "unsloth_zoo"), "load_in_4bit": ("bitsandbytes",), "use_vllm": ("vllm",)}
 CODE = (
     "stages/train.py",
-    "stages/_adapters.py",
-    "stages/_backends.py",
-    "stages/_completions.py",
-    "stages/_failures.py",
-    "stages/_models.py",
+    "stages/training/adapters.py",
+    "stages/training/backends.py",
+    "stages/training/completions.py",
+    "stages/training/failures.py",
+    "stages/training/models.py",
     "stages/core/process.py",
-    "stages/_resume.py",
-    "stages/_reward_calls.py",
-    "stages/_ties.py",
-    "stages/_trl.py",
+    "stages/training/resume.py",
+    "stages/training/reward_calls.py",
+    "stages/training/ties.py",
+    "stages/training/trl.py",
     "validators/problems.py",
 )
 STEP_LOGS = ("steps", "IntervalStrategy.STEPS")

@@ -9,8 +9,8 @@ import json
 import shutil
 from pathlib import Path
 
-from stages._models import BASE, adapters, full_weights, load_model, load_tokenizer
-from stages._resume import emptied
+from stages.training.models import BASE, adapters, full_weights, load_model, load_tokenizer
+from stages.training.resume import emptied
 
 
 def start(parent, step, folder, config):

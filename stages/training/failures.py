@@ -8,7 +8,7 @@ import contextlib
 import math
 from collections import deque
 
-from stages._backends import device
+from stages.training.backends import device
 from validators.problems import Problem, Problems
 
 SHOWN = 8
