@@ -84,8 +84,8 @@ def may_list(kinds, md5):
 
 def preflights(deps, states, last):
     """The files of preflight: a step as params.yaml resolves it, and the figures of its rows."""
-    from stages._steps import resolve
     from stages.core.params import read_params
+    from stages.dryrun.steps import resolve
     from stages.preflight import scored_rewards
     from validators._preflight import settings
 

@@ -90,7 +90,7 @@ def show(reports, findings):
 
 def outdated(reports):
     """The steps that params.yaml describes otherwise than when preflight ran."""
-    from stages._steps import resolve
+    from stages.dryrun.steps import resolve
     from validators._preflight import settings
     from validators.params import read
 
@@ -148,8 +148,8 @@ def numbers(findings):
 
 def machine(reports):
     """The estimate of each step's peak on this machine, part by part."""
-    from stages._memory import PLACES, estimate, free_bytes, shape_of, size
-    from stages._schedule import as_one_of
+    from stages.dryrun.memory import PLACES, estimate, free_bytes, shape_of, size
+    from stages.dryrun.schedule import as_one_of
     from stages.training.trl import make_config
 
     device, free = free_bytes()
@@ -169,7 +169,7 @@ def machine(reports):
 
 def timings(reports):
     """How long each reward function takes for an answer, tried on the ground truths of a few rows."""
-    from stages._reward_trials import sample, tried
+    from stages.dryrun.reward_trials import sample, tried
     from stages.training.models import load_tokenizer
 
     for name, report in reports.items():

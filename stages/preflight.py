@@ -19,13 +19,13 @@ from pathlib import Path
 
 import numpy as np
 
-from stages import _findings as findings_of
-from stages._memory import PLACES, estimate, free_bytes, shape_of, size
-from stages._reward_trials import sample, tried
-from stages._schedule import optimizer_steps, packed
-from stages._steps import config_of, marked, resolve, tokenizer_of, weights_of
-from stages._tokens import Method, measured, stop_tokens, what_is_learned
 from stages.core.params import read_params
+from stages.dryrun import findings as findings_of
+from stages.dryrun.memory import PLACES, estimate, free_bytes, shape_of, size
+from stages.dryrun.reward_trials import sample, tried
+from stages.dryrun.schedule import optimizer_steps, packed
+from stages.dryrun.steps import config_of, marked, resolve, tokenizer_of, weights_of
+from stages.dryrun.tokens import Method, measured, stop_tokens, what_is_learned
 from stages.rows.batches import origins
 from stages.training.models import BASE, load_tokenizer
 from validators._preflight import settings

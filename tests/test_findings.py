@@ -5,9 +5,9 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from stages import _findings as findings
-from stages._reward_trials import Trial
-from stages._tokens import ROW
+from stages.dryrun import findings
+from stages.dryrun.reward_trials import Trial
+from stages.dryrun.tokens import ROW
 from stages.rows.tables import row_schema, to_table, write
 from validators._preflight import LIMITS, settings
 from validators.problems import Problems

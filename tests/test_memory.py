@@ -8,7 +8,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from stages import _memory as memory
+from stages.dryrun import memory
 from stages.training.models import save_tiny
 
 ROOT = Path(__file__).parents[1]

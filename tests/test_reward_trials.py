@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from stages import _reward_trials as trials
+from stages.dryrun import reward_trials as trials
 from stages.training.models import load_tokenizer, save_tiny
 from validators import rewards
 

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from stages import _schedule as schedule
+from stages.dryrun import schedule
 
 CONFIG = SimpleNamespace(
     per_device_train_batch_size=8,

@@ -3,7 +3,7 @@
 import pytest
 from test_tokens import step_of
 
-from stages._steps import config_of, resolve, tokenizer_of
+from stages.dryrun.steps import config_of, resolve, tokenizer_of
 from stages.training.models import load_tokenizer, save_tiny
 from validators import _preflight as asked
 from validators.params import Lora

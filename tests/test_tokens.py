@@ -7,7 +7,7 @@ import pyarrow.parquet as pq
 import pytest
 from transformers import AddedToken
 
-from stages import _tokens as tokens
+from stages.dryrun import tokens
 from stages.rows.batches import BATCH
 from stages.rows.tables import row_schema, to_table
 from stages.training.models import load_tokenizer, save_tiny

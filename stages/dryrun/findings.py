@@ -8,8 +8,8 @@ the build. Values have four digits.
 
 import numpy as np
 
-from stages import _reward_trials as trials_of
-from stages._memory import GB
+from stages.dryrun import reward_trials as trials_of
+from stages.dryrun.memory import GB
 from stages.rows.batches import named
 from validators._preflight import GATES
 from validators._warnings import imbalance, weights_advice

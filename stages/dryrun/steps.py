@@ -7,8 +7,8 @@ import copy
 import hashlib
 from pathlib import Path
 
-from stages._schedule import as_one_of, processes
-from stages._tokens import what_is_learned
+from stages.dryrun.schedule import as_one_of, processes
+from stages.dryrun.tokens import what_is_learned
 from stages.training.trl import LORA, make_config, training_tokenizer
 from validators import rewards
 from validators.problems import Problem, Problems
