@@ -48,7 +48,7 @@ def main(
     names = [model] if against is None else [model, against]
     folders = [folder_of(name, context.obj) for name in names]
     silence()
-    from stages._generation import loaded
+    from stages.scoring.generation import loaded
 
     speakers = [
         Speaker(name, loading(folder, lambda folder=folder: loaded(folder, max_new_tokens=max_new_tokens)))
@@ -124,7 +124,7 @@ def answer(speaker, messages, temperature, tell):
     """Generate `speaker.said`, and `tell` each piece of it as it comes. Raises Problems where the model has no room for it."""
     import torch
 
-    from stages._generation import context_length
+    from stages.scoring.generation import context_length
 
     it = speaker.loaded
     inputs = rendered(speaker, messages).to(it.device)

@@ -6,10 +6,10 @@ params.yaml -> .build/params.ok (the same content always: what follows depends o
 import os
 from pathlib import Path
 
-from stages._harness import task_problems
 from stages.reading.containers import container
 from stages.reading.links import links_out
 from stages.reading.readers import raw_files, records
+from stages.scoring.harness import task_problems
 from validators import params
 from validators.problems import Problem, Problems
 

@@ -20,11 +20,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from stages import _statistics as statistics
-from stages._generation import generate, loaded, render, sample, token_scores
-from stages._harness import harness_scores, load_tasks
 from stages.core.params import read_params
 from stages.rows.batches import decoded
+from stages.scoring import statistics
+from stages.scoring.generation import generate, loaded, render, sample, token_scores
+from stages.scoring.harness import harness_scores, load_tasks
 from stages.training.trl import training_tokenizer
 from validators import rewards
 from validators.problems import Problem, Problems

@@ -8,8 +8,8 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
-from stages import _generation as generation
 from stages import evaluate
+from stages.scoring import generation
 from stages.training.models import load_model, load_tokenizer, save_tiny
 from validators.params import Evaluate
 from validators.problems import Problems

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from stages import _generation as generation
+from stages.scoring import generation
 from stages.training.models import save_tiny
 
 PROMPTS = [

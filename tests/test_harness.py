@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from stages import _harness as harness
+from stages.scoring import harness
 from stages.training.models import load_model, load_tokenizer, save_tiny
 from validators.problems import Problems
 

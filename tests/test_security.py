@@ -182,8 +182,8 @@ def test_a_base_that_brings_its_architecture_is_a_problem_though_somebody_answer
 
 @pytest.mark.parametrize("name, settings", [CONFIG, MODEL, TOKENIZER])
 def test_no_loader_of_the_project_runs_code_that_comes_with_a_model(hostile, name, settings):
-    from stages import _generation
     from stages.dryrun import memory as _memory
+    from stages.scoring import generation as _generation
     from stages.training import backends as _backends
     from stages.training import models as _models
 
@@ -213,8 +213,8 @@ def test_a_hostile_chat_template_runs_nothing_and_is_told_by_preflight(hostile, 
     from jinja2 import Environment
     from jinja2.exceptions import SecurityError
 
-    from stages._generation import render
     from stages.dryrun.tokens import Method, measured
+    from stages.scoring.generation import render
     from stages.training.models import load_tokenizer
     from validators.problems import Problems
 

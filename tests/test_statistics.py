@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from stages._statistics import auc, mean, ratio, summary
+from stages.scoring.statistics import auc, mean, ratio, summary
 
 ONES = np.ones((1, 4))
 

@@ -4,7 +4,7 @@ import importlib.util
 
 import pytest
 
-from stages import _task_files as task_files
+from stages.scoring import task_files
 
 pytestmark = pytest.mark.skipif(not importlib.util.find_spec("lm_eval"), reason="the extra lm-eval is not installed")
 TASK = """

@@ -5,7 +5,7 @@
 
 A task comes from `data/tasks/`, which `evaluate` depends on, or from the harness's own collection. Nothing is
 downloaded: the data of a task lies in `data/tasks/`, or in the cache of Hugging Face on this machine. Files of `data/tasks/`
-are data: what of them would run code is a Problem (`stages/_task_files.py`), and templates are rendered in a sandbox.
+are data: what of them would run code is a Problem (`stages/scoring/task_files.py`), and templates are rendered in a sandbox.
 Values and standard errors are the harness's; where a value is a mean over documents, its change against the model
 that the step started from is a paired one.
 """
@@ -18,8 +18,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from stages import _statistics as statistics
-from stages._task_files import TASKS, file_problems, sandbox_templates
+from stages.scoring import statistics
+from stages.scoring.task_files import TASKS, file_problems, sandbox_templates
 from validators.problems import Problem, Problems, did_you_mean
 
 WHERE = "evaluate.lm_eval.tasks"
