@@ -44,8 +44,8 @@ def main():
 
 def build(clone):
     """(steps of params.yaml, {step: (seconds, CPU seconds)}, {model: scores}, {step: rows and tokens seen})."""
-    from stages import _curves as curves
-    from stages._page import read_json
+    from stages.reporting import curves
+    from stages.reporting.page import read_json
 
     steps = YAML(typ="safe", pure=True).load(clone / "params.yaml")["steps"]
     run(clone, "preflight")

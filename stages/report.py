@@ -1,6 +1,6 @@
 """Tell in words and on a page what was built from what, and how good it is.
 
-data/, preflight/, scores/, params -> report/report.md, report/index.html, report/cards/ (see `stages/_cards.py`)
+data/, preflight/, scores/, params -> report/report.md, report/index.html, report/cards/ (see `stages/reporting/cards.py`)
 
 Nothing that differs between two builds of the same thing (times, paths) is written. Scores of steps that params.yaml
 no longer has are deleted, as `collect` does with datasets.
@@ -12,9 +12,9 @@ from pathlib import Path
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from stages._cards import write_cards
-from stages._page import page, read_json
 from stages.core.params import read_params
+from stages.reporting.cards import write_cards
+from stages.reporting.page import page, read_json
 from validators._cautions import cautions_of
 
 OUT = Path("report")

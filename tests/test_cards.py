@@ -7,7 +7,7 @@ import pytest
 from huggingface_hub import DatasetCard, ModelCard, ModelCardData
 from huggingface_hub.repocard import REGEX_YAML_BLOCK
 
-from stages._cards import escaped, size_of, write_cards
+from stages.reporting.cards import escaped, size_of, write_cards
 from stages.rows.tables import REJECTS, to_table, write
 from validators.params import examine
 

@@ -1,7 +1,7 @@
 import re
 from xml.etree import ElementTree
 
-from stages import _charts as charts
+from stages.reporting import charts
 
 POINTS = [{"x": x, "y": y, "series": "loss"} for x, y in [(1, 4.0), (2, 3.0), (3, 1.0)]]
 BINS = [{"low": 0, "high": 5, "count": 3, "series": "rows"}, {"low": 5, "high": 10, "count": 7, "series": "rows"}]

@@ -1,4 +1,4 @@
-from stages._clips import clipped, visible
+from stages.reporting.clips import clipped, visible
 
 
 def test_a_text_is_cut_and_says_by_how_much():

@@ -1,6 +1,6 @@
 import pytest
 
-from stages import _curves as curves
+from stages.reporting import curves
 
 
 def test_what_is_no_finite_number_is_no_point(tmp_path):

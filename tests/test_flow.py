@@ -1,6 +1,6 @@
 import itertools
 
-from stages._flow import HEIGHT, REASONS, ROOM, flow, graph
+from stages.reporting.flow import HEIGHT, REASONS, ROOM, flow, graph
 
 DATASETS = {
     "chat": {"raw": "data/raw/chat", "note": ""},

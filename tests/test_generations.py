@@ -1,4 +1,4 @@
-from stages._generations import most_different, spread
+from stages.reporting.generations import most_different, spread
 
 
 def test_rows_where_scores_are_far_apart_come_first():

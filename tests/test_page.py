@@ -10,11 +10,12 @@ import fake_build
 import pytest
 from fake_build import EMOJI, HEBREW
 
-from stages import _page, report
+from stages import report
 from stages.core.params import read_params
+from stages.reporting import page as _page
 
 ROOT = Path(__file__).parents[1]
-STYLE = (ROOT / "stages/page/style.css").read_text(encoding="utf-8")
+STYLE = (ROOT / "stages/reporting/templates/style.css").read_text(encoding="utf-8")
 BROWSER = next(
     (path for name in ("chromium", "chromium-browser", "google-chrome") if (path := shutil.which(name))), None
 )
@@ -193,7 +194,7 @@ def test_text_has_the_contrast_of_aa_on_every_ground(theme):
 
 
 def test_every_colour_of_a_chart_has_its_variable():
-    from stages import _charts
+    from stages.reporting import charts as _charts
 
     for colour in (_charts.INK, _charts.GRID, _charts.FIRST, _charts.SECOND, _charts.CUT):
         assert f'="{colour}"]' in STYLE

@@ -1,6 +1,6 @@
 import pytest
 
-from stages import _scoreboard as scoreboard
+from stages.reporting import scoreboard
 
 
 def item(value, change=None, low=None, high=None):

@@ -3,7 +3,7 @@
 import fake_build
 import pytest
 
-from stages import _summaries as summaries
+from stages.reporting import summaries
 
 
 @pytest.fixture(scope="module")

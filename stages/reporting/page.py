@@ -1,4 +1,4 @@
-"""The report as one page: stages/page/ filled with what the build left, no request to anywhere, the same bytes every time.
+"""The report as one page: stages/reporting/templates/ filled with what the build left, no request to anywhere, the same bytes every time.
 
 data/, preflight/, scores/, params -> report/index.html
 
@@ -15,14 +15,14 @@ from pathlib import Path
 import jinja2
 from markupsafe import Markup
 
-from stages import _curves as curves
-from stages._clips import visible
-from stages._flow import graph
-from stages._generations import side_by_side
-from stages._scoreboard import board
-from stages._sections import dataset_section, share, step_section
+from stages.reporting import curves
+from stages.reporting.clips import visible
+from stages.reporting.flow import graph
+from stages.reporting.generations import side_by_side
+from stages.reporting.scoreboard import board
+from stages.reporting.sections import dataset_section, share, step_section
 
-PAGE = Path(__file__).parent / "page"
+PAGE = Path(__file__).parent / "templates"
 ANSWERS = 60
 LIBRARIES = (
     "torch",

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from markupsafe import Markup
 
-from stages._charts import lines
+from stages.reporting.charts import lines
 from validators._trl_fields import trl_default
 
 POINTS = 200

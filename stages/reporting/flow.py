@@ -1,6 +1,6 @@
 """The two drawings that are no charts: rows from raw to train and eval as a flow, and the graph of what is built from what.
 
-Geometry alone, in plain numbers; stages/page/ has what it looks like. The flow is a Sankey diagram of one step: the
+Geometry alone, in plain numbers; stages/reporting/templates/ has what it looks like. The flow is a Sankey diagram of one step: the
 height of a band is its share of the rows, and each name has room however thin its band.
 Source: Schmidt, The Sankey diagram in energy and material flow management (2008).
 """

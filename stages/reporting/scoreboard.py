@@ -6,7 +6,7 @@ scores/<model>.json as dicts -> plain data for the page
              "exact_match") -> {"value": "0.399", ..., "change": "+0.399", "verdict": "better"}
 """
 
-from stages import _curves as curves
+from stages.reporting import curves
 
 LOWER_IS_BETTER = {"loss", "perplexity", "word_perplexity", "byte_perplexity", "bits_per_byte", "brier_score", "wer"}
 OWN = {"sft": "exact_match", "dpo": "pair_accuracy", "orpo": "pair_accuracy", "kto": "auc", "grpo": "reward"}

@@ -11,7 +11,7 @@ from pathlib import Path
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from stages._clips import clipped
+from stages.reporting.clips import clipped
 
 WIDTH = 700
 TURNS = 6

@@ -1,13 +1,13 @@
-"""What the page says of a dataset and of a step, as plain data with its drawings; stages/page/ has the words around it."""
+"""What the page says of a dataset and of a step, as plain data with its drawings; stages/reporting/templates/ has the words around it."""
 
 from pathlib import Path
 
 from markupsafe import Markup
 
-from stages import _curves as curves
-from stages._charts import histogram
-from stages._flow import flow
-from stages._summaries import summary
+from stages.reporting import curves
+from stages.reporting.charts import histogram
+from stages.reporting.flow import flow
+from stages.reporting.summaries import summary
 from validators._cautions import cautions_of
 
 

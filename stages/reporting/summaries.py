@@ -6,16 +6,16 @@ data/train/<d>.parquet, data/eval/<d>.parquet, data/rejected/<d>.parquet -> a di
         {"name": "chat", "records": 4381, "train": 3643, "eval": 664, "rejected": 74, "reasons": [...], "lengths": {...}, ...}
 
 Everything is counted in integers, whose sums do not depend on the order in which threads add them. The queries stand in
-stages/page/, beside the page's template: `curate` depends on all of stages/dedup/sql.
+stages/reporting/templates/, beside the page's template: `curate` depends on all of stages/dedup/sql.
 """
 
 from pathlib import Path
 
 import duckdb
 
-from stages._clips import clipped
+from stages.reporting.clips import clipped
 
-SQL = Path(__file__).parent / "page"
+SQL = Path(__file__).parent / "templates"
 SPILL = Path(".work/duckdb")
 SAMPLES, WIDTH, SOURCES, BINS = 3, 400, 12, 30
 NICE = (1, 2, 5, 10, 20, 25, 50)
