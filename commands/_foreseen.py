@@ -41,7 +41,7 @@ def read(found):
 
 
 def read_cached(md5):
-    from commands._build import object_of
+    from commands.builds.build import object_of
 
     path = object_of(md5)
     return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
@@ -118,7 +118,7 @@ def plain(data):
 
 def differences(before, resolved):
     """What of a resolved step differs from that of the last build, in words; empty where nothing does."""
-    from commands._changes import changed_params, told
+    from commands.builds.changes import changed_params, told
 
     return "; ".join(told(change) for change in changed_params({key: before.get(key) for key in resolved}, resolved))
 

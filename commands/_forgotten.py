@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from commands._build import Missing, cache_folder, file_of, files_of, git, listed, lock_of, object_of, text_of
 from commands._found import ROOMS, Record, ask, connect
+from commands.builds.build import Missing, cache_folder, file_of, files_of, git, listed, lock_of, object_of, text_of
 from stages.dedup import forgotten as _forgotten
 from validators.problems import Problem, Problems
 
@@ -229,7 +229,7 @@ def past_stages():
     """(stages, commits, runs): what dvc.lock of earlier commits and the run cache say of outputs and their inputs."""
     import yaml
 
-    from commands._build import yaml_1_2
+    from commands.builds.build import yaml_1_2
 
     stages = []
     commits = (git("log", f"-{MOST_COMMITS}", "--all", "--format=%H", "--", "dvc.lock") or b"").decode().split()

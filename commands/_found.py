@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 
-from commands._build import SIDES, tables
+from commands.builds.build import SIDES, tables
 from validators.problems import Problem, Problems, did_you_mean
 
 ROOMS = (*SIDES, "rejected")

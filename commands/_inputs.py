@@ -6,9 +6,9 @@ Each check takes the Evidence of `tilth verify` and returns (counts, problems).
 import json
 from pathlib import Path
 
-from commands._build import chain
 from commands._conserved import few
-from commands._hashes import sha256
+from commands.builds.build import chain
+from commands.builds.hashes import sha256
 from validators.problems import Problem
 
 BUILD = "dvc repro builds it anew"

@@ -30,7 +30,7 @@ def names_of(places):
 @contextlib.contextmanager
 def stages(names):
     """{name: DVC's stage of a .dvc file, or the Problem of it}; no DVC is opened where there is none."""
-    from commands._build import one_line
+    from commands.builds.build import one_line
 
     if not names:
         yield {}

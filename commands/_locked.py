@@ -8,8 +8,8 @@ import shlex
 from pathlib import Path
 from posixpath import normpath
 
-from commands._build import listed, object_of
-from commands._hashes import folder_md5, md5, md5s, size
+from commands.builds.build import listed, object_of
+from commands.builds.hashes import folder_md5, md5, md5s, size
 from validators.problems import Problem
 
 LOCK = "dvc.lock"

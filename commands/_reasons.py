@@ -16,7 +16,7 @@ FILES, WIDTH = 3, 60  # of what one reason tells, in files and in characters of 
 
 def words(reason):
     """Lines for one reason of a Decision."""
-    from commands._changes import changed_params, told, value
+    from commands.builds.changes import changed_params, told, value
 
     what, path = reason["what"], reason.get("path", "")
     if what == "params":
@@ -75,7 +75,7 @@ def size_of(path):
 @cache
 def commit_with(path, md5, size):
     """The latest commit in which a file or folder has a hash of DVC's, None where git has none such."""
-    from commands._build import git
+    from commands.builds.build import git
 
     if size > LARGE_BYTES:
         return None
@@ -85,7 +85,7 @@ def commit_with(path, md5, size):
 
 
 def file_hash(commit, path):
-    from commands._build import git
+    from commands.builds.build import git
 
     text = git("show", f"{commit}:./{path}")
     return None if text is None else hashlib.md5(text, usedforsecurity=False).hexdigest()
@@ -96,8 +96,8 @@ def folder_hash(commit, path):
     from dvc_data.hashfile.meta import Meta
     from dvc_data.hashfile.tree import Tree
 
-    from commands._build import git
     from commands._repro import hash_of
+    from commands.builds.build import git
 
     tree = Tree()
     entries = (git("ls-tree", "-r", "-z", commit, "--", path) or b"").decode(errors="replace").split("\0")
@@ -110,14 +110,14 @@ def folder_hash(commit, path):
 
 @cache
 def blob_hash(blob):
-    from commands._build import git
+    from commands.builds.build import git
 
     return hashlib.md5(git("cat-file", "blob", blob) or b"", usedforsecurity=False).hexdigest()
 
 
 def changed_since(commit, path):
     """`file: 3 lines since the last build` for what changed of a path since a commit."""
-    from commands._build import git
+    from commands.builds.build import git
     from stages.rows.tables import shown
 
     printed = (git("diff", "--numstat", "-z", "--relative", commit, "--", path) or b"").decode(errors="replace")

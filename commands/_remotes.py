@@ -8,7 +8,7 @@ import contextlib
 import os
 from urllib.parse import quote
 
-from commands._addresses import is_secret, secrets_in, without_credentials
+from commands.builds.addresses import is_secret, secrets_in, without_credentials
 from validators.problems import Problem, Problems
 
 

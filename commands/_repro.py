@@ -47,7 +47,7 @@ def decide():
     from dvc.lock import LockError
     from dvc.repo import Repo
 
-    from commands._build import lock_of, one_line
+    from commands.builds.build import lock_of, one_line
 
     lock = lock_of(None) if Path("dvc.lock").exists() else {}
     try:
@@ -155,7 +155,7 @@ class Ahead:
 
     def inside(self, out, path):
         """A file in a folder that is an output."""
-        from commands._build import listed
+        from commands.builds.build import listed
 
         state = self.states[out]
         files = listed(state.hash.value) if state.hash else None
@@ -215,7 +215,7 @@ class Ahead:
         """Every record of the run cache; a file that is none, which a killed DVC may leave, is passed over."""
         import yaml
 
-        from commands._build import yaml_1_2
+        from commands.builds.build import yaml_1_2
 
         if not hasattr(self, "run_cache"):
             self.run_cache = []
@@ -251,7 +251,7 @@ def fits(dep, state, record):
 
 def last_hash(outs, path):
     """The hash of an output, or of a file in one, as the last build left it; None where there is none. outs: {path: hash}."""
-    from commands._build import listed
+    from commands.builds.build import listed
 
     if path in outs:
         return outs[path]

@@ -16,7 +16,7 @@ import re
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
-from commands._build import git
+from commands.builds.build import git
 
 LEGACY = "md5-dos2unix"  # how DVC 2 hashed; entries without a `hash` are of that time
 MD5 = re.compile(r"[0-9a-f]{32}(\.dir)?")

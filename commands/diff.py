@@ -1,6 +1,6 @@
 """`tilth diff`: what differs between two builds: parameters, files, rows by dataset and reason, models and scores.
 
-git and the DVC cache at each commit (`commands/_build.py`) -> text, Markdown for a pull request, or JSON
+git and the DVC cache at each commit (`commands/builds/build.py`) -> text, Markdown for a pull request, or JSON
 
 Outputs of the same hash are the same and are not read. A file that neither the working tree nor the cache has is named at
 the end, exit 1, after everything that can be answered without it.
@@ -23,7 +23,7 @@ ROOMS = ("train", "eval", "rejected")
 
 def main(old: Old, new: New = None, rows: Rows = False, limit: Limit = 20, md: Markdown = False, as_json: Json = False):
     """Show what differs between two builds: parameters, rows by dataset and reason, models and scores."""
-    from commands._build import at
+    from commands.builds.build import at
     from validators.problems import Problem, Problems
 
     if md and as_json:
@@ -37,7 +37,7 @@ def main(old: Old, new: New = None, rows: Rows = False, limit: Limit = 20, md: M
 
         print(json.dumps(found, indent=2, ensure_ascii=False))
     else:
-        from commands._diff_text import markdown, text
+        from commands.builds.diff_text import markdown, text
 
         print("\n".join((markdown if md else text)(found)))
     if problems:
@@ -56,7 +56,7 @@ def named(rev, build):
 
 def difference(old, new, limit, problems):
     """Everything that differs. limit: rows to fetch of each dataset, 0 for all, None for none. problems: of missing bytes."""
-    from commands._changes import changed_params
+    from commands.builds.changes import changed_params
 
     # `methods` only keeps what `steps` take from it
     params = [{key: value for key, value in build.params.items() if key != "methods"} for build in (old, new)]
@@ -74,7 +74,7 @@ def difference(old, new, limit, problems):
 
 def not_built(build):
     """What params.yaml says and the build does not have yet: rows and scores are those of the lock."""
-    from commands._changes import changed_params
+    from commands.builds.changes import changed_params
 
     locked = build.stages.get("check", {}).get("params", {}).get("params.yaml")
     return [] if locked is None else changed_params(locked, build.params)
@@ -104,7 +104,7 @@ def is_built(build, path):
 
 def changed_lines(old, new):
     """{path: lines added and removed} by git, between two commits or a commit and the working tree."""
-    from commands._build import git
+    from commands.builds.build import git
 
     revs = [build.rev for build in (old, new) if build.rev]
     printed = (git("diff", "--numstat", "-z", "--relative", *revs, "--") or b"").decode(errors="replace")
@@ -138,7 +138,7 @@ def changed_dataset(name, old, new, limit, problems):
 
 def read(build, room, name, problems):
     """Where to read a table of a dataset; None, and a problem, where its bytes are missing."""
-    from commands._build import Missing, file_of
+    from commands.builds.build import Missing, file_of
 
     try:
         return file_of(build, f"data/{room}/{name}.parquet")
@@ -189,7 +189,7 @@ def scores_of(build, model, problems):
     """{(dataset, metric): {value, low, high, n}} of a model, empty where it was not scored; None if bytes are missing."""
     import json
 
-    from commands._build import Missing, file_of
+    from commands.builds.build import Missing, file_of
 
     path = f"scores/{model}.json"
     if path not in build.outs or (model != "base" and model not in build.steps):

@@ -31,7 +31,7 @@ def main(
     dry_run: DryRun = False,
 ):
     """Forget a record: no build will hold it again. Without WHAT, tell what still holds forgotten records."""
-    from commands._build import at
+    from commands.builds.build import at
     from stages.dedup.forgotten import read
 
     before = read()
@@ -173,7 +173,7 @@ def write(entries):
 
 def show(build, found, before):
     """Print the rows concerned, and the datasets and models that hold them."""
-    from commands._build import models_of
+    from commands.builds.build import models_of
     from stages.rows.tables import shown
 
     print(f"{len(found):,} record{'s' * (len(found) != 1)}:")
@@ -273,8 +273,8 @@ def tell(build, entries):
 
 def tell_raw(build):
     """Print the raw records that are still there and are left out of every build, and the files of git's history."""
-    from commands._build import git, tables
     from commands._found import Record, ask, connect
+    from commands.builds.build import git, tables
 
     records, paths = [], tables(build, "rejected")[0]
     for (_, dataset), path in paths.items():

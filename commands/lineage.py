@@ -20,8 +20,8 @@ def main(
     context: typer.Context, target: Target = None, rev: Rev = None, as_json: Json = False, mermaid: Mermaid = False
 ):
     """Show the tree from raw files through every stage to models and scores, and what of it is stale."""
-    from commands._build import at
-    from commands._lineage import facts
+    from commands.builds.build import at
+    from commands.builds.lineage import facts
     from validators.problems import Problems
 
     build = whole(at(rev))
@@ -36,7 +36,7 @@ def main(
 
         print(json.dumps(found | {"problems": [str(problem) for problem in problems]}, indent=2))
     elif mermaid:
-        from commands._flowchart import flowchart
+        from commands.builds.flowchart import flowchart
 
         print("\n".join(flowchart(found)))
     else:
@@ -47,7 +47,7 @@ def main(
 
 def whole(build):
     """The build, where params.yaml says of every dataset and step what it is made from. Raises Problems."""
-    from commands._build import named
+    from commands.builds.build import named
     from validators.problems import Problem, Problems
 
     where, problems = named(build.rev, "params.yaml"), []
@@ -71,7 +71,7 @@ def whole(build):
 
 def chosen(build, target, start=None):
     """(datasets, steps, the one raw file) that a target stands for. Raises Problems where it stands for nothing."""
-    from commands._build import chain, models_of
+    from commands.builds.build import chain, models_of
     from validators.problems import Problem, Problems, did_you_mean
 
     if target is None:
@@ -98,7 +98,7 @@ def chosen(build, target, start=None):
 
 def in_order(build, steps):
     """Steps, each after the one that it started from."""
-    from commands._build import chain
+    from commands.builds.build import chain
 
     return sorted((name for name in build.steps if name in steps), key=lambda name: len(chain(build, name)))
 
@@ -132,8 +132,8 @@ def of_raw(build, path):
 
 def raw_paths(build):
     """{raw file: datasets that read it}."""
-    from commands._lineage import raw_path
-    from commands._sources import data_files, sources_of
+    from commands.builds.lineage import raw_path
+    from commands.builds.sources import data_files, sources_of
 
     found = {}
     roots = {name: raw_path(build, name) for name in build.datasets}

@@ -19,7 +19,7 @@ DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would go, and 
 
 def main(dry_run: DryRun = False):
     """Remove what is left of steps and datasets that params.yaml no longer has."""
-    from commands._build import at
+    from commands.builds.build import at
     from stages.rows.tables import shown
     from validators.params import examine, read
     from validators.problems import Problems
@@ -106,20 +106,20 @@ def reason_to_keep(out):
 
 def whole_md5(path):
     """DVC's hash of a path, of all its bytes."""
-    from commands._sources import hash_whole
+    from commands.builds.sources import hash_whole
 
     return hash_whole(path)
 
 
 def tracked(path):
-    from commands._build import git
+    from commands.builds.build import git
 
     return bool(git("ls-files", "--", path))
 
 
 def cached(md5):
     """True where the DVC cache has all of an output: it can be brought back."""
-    from commands._build import listed, object_of
+    from commands.builds.build import listed, object_of
 
     if not md5.endswith(".dir"):
         return object_of(md5).is_file()
@@ -128,7 +128,7 @@ def cached(md5):
 
 
 def size_of(path):
-    from commands._sources import here
+    from commands.builds.sources import here
 
     return sum(file.size for file in here(path))
 

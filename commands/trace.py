@@ -25,9 +25,9 @@ def main(
     as_json: Json = False,
 ):
     """Find a record in the raw files, and tell what became of it, up to the models that trained on it."""
-    from commands._build import at
     from commands._forgotten import threshold
     from commands._found import look
+    from commands.builds.build import at
 
     build = at(rev)
     found = look(build, what, context.obj, limit, threshold(build) if near else None, as_text)

@@ -44,7 +44,7 @@ class Evidence:
     @cached_property
     def graph(self):
         """dvc.yaml as params.yaml resolves it: only where that fails is there nothing to hold the lock against."""
-        from commands._resolved import resolved
+        from commands.builds.resolved import resolved
 
         return resolved()
 
@@ -57,8 +57,8 @@ def main(rev: Rev = None, sample: Sample = 0, cache: Cache = False, allow_dirty:
     """Re-check the whole chain from bytes: outputs, lock, rows, models, raw files, working tree."""
     import contextlib
 
-    from commands import _build
-    from commands._exported import exported
+    from commands.builds import build as _build
+    from commands.builds.exported import exported
     from validators.problems import Problems
 
     build = _build.at(rev)
@@ -111,7 +111,7 @@ def gathered(build, absent, rev, sample):
     """The Evidence of the working folder: every file of every output and dependency, hashed."""
     from posixpath import normpath
 
-    from commands._hashes import files_in, files_of_source, md5s
+    from commands.builds.hashes import files_in, files_of_source, md5s
 
     files = {out: files_in(out) for out in build.outs}
     built = {file for found in files.values() for file in found}

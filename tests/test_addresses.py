@@ -4,7 +4,7 @@ import subprocess
 
 import pytest
 
-from commands._addresses import in_git, without_credentials
+from commands.builds.addresses import in_git, without_credentials
 
 
 @pytest.mark.parametrize(

@@ -4,8 +4,8 @@ import subprocess
 import pytest
 from ruamel.yaml import YAML
 
-from commands import _build
-from commands._build import Missing, at, chain, file_of, files_of, models_of, tables, yaml_1_2
+from commands.builds import build as _build
+from commands.builds.build import Missing, at, chain, file_of, files_of, models_of, tables, yaml_1_2
 from validators.problems import Problems
 
 PARAMS = {

@@ -1,4 +1,4 @@
-from commands._changes import aligned, changed_params, told, value
+from commands.builds.changes import aligned, changed_params, told, value
 
 
 def test_parameters_are_told_by_dotted_key():

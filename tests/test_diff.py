@@ -9,9 +9,9 @@ from ruamel.yaml import YAML
 from test_build import git
 from test_row_changes import write
 
-from commands import _build
-from commands._build import at
-from commands._diff_text import code, markdown, text
+from commands.builds import build as _build
+from commands.builds.build import at
+from commands.builds.diff_text import code, markdown, text
 from commands.diff import difference
 
 CHAT = {"chat": {"kind": "sft", "raw": "data/raw/chat.jsonl"}}

@@ -10,7 +10,7 @@ import pytest
 from disks import disk_of, read_only
 from undisturbed import holds, never_built, outputs_of, outs_of, start_anew, tilth
 
-from commands._mend import mend
+from commands.builds.mend import mend
 
 pytestmark = pytest.mark.slow
 # what is free when the stage begins, which needs more

@@ -13,7 +13,7 @@ import psutil
 import pytest
 from undisturbed import holds, outputs_of, start_anew
 
-from commands._mend import mend
+from commands.builds.mend import mend
 
 WHO = ["dvc", "stage", "everything", "trainer"]
 KILLS = 52

@@ -10,8 +10,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from commands import _found, forget, trace
-from commands._build import at, cache_folder
 from commands._forgotten import breaks
+from commands.builds.build import at, cache_folder
 from stages import collect, curate, ingest, validate
 from stages.dedup import forgotten as _forgotten
 from validators.problems import Problems

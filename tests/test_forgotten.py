@@ -6,8 +6,8 @@ import random
 import pyarrow as pa
 import pytest
 
-from commands._build import Build
 from commands._forgotten import breaks
+from commands.builds.build import Build
 from stages.dedup import forgotten as _forgotten
 from stages.dedup.forgotten import Forgotten, left_out, parsed, raw_id, written
 from stages.rows.tables import REJECTS, row_schema, to_table

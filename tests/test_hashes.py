@@ -1,6 +1,6 @@
 import pytest
 
-from commands._hashes import files_in, files_of_source, folder_md5, md5, md5s
+from commands.builds.hashes import files_in, files_of_source, folder_md5, md5, md5s
 
 FILES = {"b.json": "{}\n", "a/c.txt": "x\r\n", "a.txt": "", "ä/d": "y"}
 

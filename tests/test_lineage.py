@@ -12,8 +12,9 @@ from types import SimpleNamespace
 import pytest
 from ruamel.yaml import YAML
 
-from commands import _build, lineage
-from commands._sources import hash_whole
+from commands import lineage
+from commands.builds import build as _build
+from commands.builds.sources import hash_whole
 from stages import collect, curate, ingest, validate
 from stages.training.trl import LORA
 from validators.problems import Problems

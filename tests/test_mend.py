@@ -8,7 +8,7 @@ import pytest
 import zc.lockfile
 from ruamel.yaml import YAML
 
-from commands._mend import mend
+from commands.builds.mend import mend
 
 LOCK = """\
 schema: '2.0'

@@ -15,7 +15,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from commands._mend import mend
+from commands.builds.mend import mend
 from stages.training import resume
 
 METHODS = ["sft", "dpo", "orpo", "kto", "grpo"]

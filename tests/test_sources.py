@@ -3,9 +3,10 @@ import subprocess
 
 import pytest
 
-from commands import _build, _sources
-from commands._build import Build
-from commands._sources import data_files, folder_md5, hash_whole, md5_of, sources_of
+from commands.builds import build as _build
+from commands.builds import sources as _sources
+from commands.builds.build import Build
+from commands.builds.sources import data_files, folder_md5, hash_whole, md5_of, sources_of
 
 
 @pytest.fixture

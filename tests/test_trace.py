@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from commands import _found, trace
-from commands._build import cache_folder
+from commands.builds.build import cache_folder
 from stages import collect, curate, ingest, validate
 from validators.problems import Problems
 
@@ -160,7 +160,7 @@ def test_no_more_than_the_limit_is_shown_and_the_total_is_told(traced, project, 
 
 
 def test_of_a_text_that_every_row_holds_no_more_than_the_limit_is_kept(project):
-    from commands._build import at
+    from commands.builds.build import at
 
     found = _found.by_text(_found.connect(), at(), {("train", "chat"): "data/train/chat.parquet"}, [], "o", 2)
     assert len(found[0]) == 2 and found[1] > 10

@@ -12,9 +12,10 @@ import pyarrow.parquet as pq
 import pytest
 import typer
 
-from commands import _build, verify
+from commands import verify
 from commands._conserved import BUILD
-from commands._hashes import folder_md5, md5
+from commands.builds import build as _build
+from commands.builds.hashes import folder_md5, md5
 from stages.rows.tables import to_table
 
 pytestmark = pytest.mark.slow

@@ -2,7 +2,7 @@
 
 import re
 
-from commands._changes import aligned, told
+from commands.builds.changes import aligned, told
 from stages.report import escaped, table
 from stages.rows.tables import shown
 

@@ -12,8 +12,8 @@ import tempfile
 from pathlib import Path
 from posixpath import normpath
 
-from commands._build import cache_folder, git, listed, object_of, one_line
-from commands._sources import imported
+from commands.builds.build import cache_folder, git, listed, object_of, one_line
+from commands.builds.sources import imported
 from validators.problems import Problem, Problems
 
 

@@ -7,7 +7,7 @@ resolved()["train@sft"] -> {"cmd": "python -m stages train sft", "deps": {"model
 from posixpath import normpath
 from types import SimpleNamespace
 
-from commands._build import one_line
+from commands.builds.build import one_line
 from validators.problems import Problem, Problems
 
 PARAMS = "params.yaml"

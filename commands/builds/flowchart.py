@@ -4,7 +4,7 @@ MANY_FILES = 12
 
 
 def flowchart(found):
-    """The lines of a flowchart. found: what `commands/_lineage.py` makes."""
+    """The lines of a flowchart. found: what `commands/builds/lineage.py` makes."""
     chart = {"nodes": [], "edges": [], "stale": []}
     models = {"base": node(chart, base_label(found["base"]), "([{}])", stale(found["base"]["stages"]))}
     trains = {name: dataset_nodes(chart, name, item) for name, item in found["datasets"].items()}

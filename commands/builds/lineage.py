@@ -10,8 +10,8 @@ import json
 from collections import Counter
 from pathlib import Path, PurePosixPath
 
-from commands._build import Missing, chain, file_of, files_of
-from commands._sources import Source, data_files, folder_md5, md5_of, sources_of
+from commands.builds.build import Missing, chain, file_of, files_of
+from commands.builds.sources import Source, data_files, folder_md5, md5_of, sources_of
 
 SHARED = ("collect", "preflight", "report")
 PROBLEMS = "validators/problems.py"  # checks nothing: it says how an error looks

@@ -12,9 +12,9 @@ import subprocess
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from commands._addresses import without_credentials
-from commands._build import git, listed, object_of, text_of, yaml_1_2
-from commands._hashes import folder_md5
+from commands.builds.addresses import without_credentials
+from commands.builds.build import git, listed, object_of, text_of, yaml_1_2
+from commands.builds.hashes import folder_md5
 from validators.problems import Problems
 
 READ_BYTES = 96 * 2**20  # a fifth of a second
