@@ -117,7 +117,7 @@ def changed_dataset(name, old, new, limit, problems):
 
     sizes: {room: [rows before, rows after]} of the files that differ. rows, sizes: None where bytes are missing.
     """
-    from commands._row_changes import comparing, counted, records, rows_of
+    from commands.records.row_changes import comparing, counted, records, rows_of
 
     hashes = [hashes_of(build, name) for build in (old, new)]
     rooms = [room for room in ROOMS if hashes[0].get(room) != hashes[1].get(room)]

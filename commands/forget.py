@@ -86,8 +86,8 @@ def confirm(yes, count):
 
 def matching(build, what, start, near, as_text):
     """The records that WHAT means, with their text. Raises Problems where they are too many to be meant."""
-    from commands._forgotten import threshold
-    from commands._found import connect, look, read_contents, rows_of_line
+    from commands.records.forgotten import threshold
+    from commands.records.found import connect, look, read_contents, rows_of_line
     from validators.problems import Problem, Problems
 
     found = look(build, what, start, MOST, threshold(build) if near else None, as_text)
@@ -107,8 +107,8 @@ def matching(build, what, start, near, as_text):
 
 def to_be_forgotten(build, records, before, reason):
     """(new lines of the list, [(Record, why)] of all rows concerned): the records, and the rows that say the same elsewhere."""
-    from commands._forgotten import held_by
-    from commands._found import ROOMS, read_contents
+    from commands.records.forgotten import held_by
+    from commands.records.found import ROOMS, read_contents
 
     listed = {entry.id: entry for entry in before}
     meant = {}
@@ -242,7 +242,7 @@ def quoted(text):
 
 def tell(build, entries):
     """Print the list, what is built and still holds some of it, and what the cache, remotes and git still hold."""
-    from commands._forgotten import breaks, old_objects
+    from commands.records.forgotten import breaks, old_objects
     from stages.rows.tables import shown
 
     if not entries:
@@ -273,8 +273,8 @@ def tell(build, entries):
 
 def tell_raw(build):
     """Print the raw records that are still there and are left out of every build, and the files of git's history."""
-    from commands._found import Record, ask, connect
     from commands.builds.build import git, tables
+    from commands.records.found import Record, ask, connect
 
     records, paths = [], tables(build, "rejected")[0]
     for (_, dataset), path in paths.items():

@@ -78,7 +78,8 @@ def main(rev: Rev = None, sample: Sample = 0, cache: Cache = False, allow_dirty:
 
 def checks(rev, cache, allow_dirty):
     """{name: check}, in the order in which they are told. A check: Evidence -> (counts, problems)."""
-    from commands import _committed, _conserved, _forgotten, _inputs, _locked, _remade
+    from commands import _committed, _conserved, _inputs, _locked, _remade
+    from commands.records import forgotten as _forgotten
 
     found = {
         "outputs": _locked.outputs,

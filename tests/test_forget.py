@@ -9,9 +9,10 @@ from types import SimpleNamespace
 import pyarrow.parquet as pq
 import pytest
 
-from commands import _found, forget, trace
-from commands._forgotten import breaks
+from commands import forget, trace
 from commands.builds.build import at, cache_folder
+from commands.records import found as _found
+from commands.records.forgotten import breaks
 from stages import collect, curate, ingest, validate
 from stages.dedup import forgotten as _forgotten
 from validators.problems import Problems

@@ -6,8 +6,8 @@ import random
 import pyarrow as pa
 import pytest
 
-from commands._forgotten import breaks
 from commands.builds.build import Build
+from commands.records.forgotten import breaks
 from stages.dedup import forgotten as _forgotten
 from stages.dedup.forgotten import Forgotten, left_out, parsed, raw_id, written
 from stages.rows.tables import REJECTS, row_schema, to_table
@@ -113,7 +113,7 @@ def words(count, seed):
 def test_the_numbers_of_rows_go_on_from_one_row_group_to_the_next(tmp_path):
     import pyarrow.parquet as pq
 
-    from commands._forgotten import held_in
+    from commands.records.forgotten import held_in
 
     rows = to_table([kto_row(str(i) * 64, i) for i in range(6)], row_schema("kto"))
     pq.write_table(rows, tmp_path / "t.parquet", row_group_size=2)
@@ -126,7 +126,7 @@ def test_the_numbers_of_rows_go_on_from_one_row_group_to_the_next(tmp_path):
 def test_a_reject_is_recognised_by_what_its_row_said(tmp_path):
     import pyarrow.parquet as pq
 
-    from commands._forgotten import held_in
+    from commands.records.forgotten import held_in
     from stages.dedup.sketches import hashes_of
 
     text = words(60, 1)

@@ -1,7 +1,7 @@
 import pyarrow.parquet as pq
 import pytest
 
-from commands._row_changes import comparing, counted, quoted, records
+from commands.records.row_changes import comparing, counted, quoted, records
 from stages.rows.tables import REJECTS, row_schema, to_table
 
 FILE = "data/raw/chat.jsonl"

@@ -11,8 +11,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from commands import _found, trace
+from commands import trace
 from commands.builds.build import cache_folder
+from commands.records import found as _found
 from stages import collect, curate, ingest, validate
 from validators.problems import Problems
 

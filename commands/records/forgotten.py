@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from commands._found import ROOMS, Record, ask, connect
 from commands.builds.build import Missing, cache_folder, file_of, files_of, git, listed, lock_of, object_of, text_of
+from commands.records.found import ROOMS, Record, ask, connect
 from stages.dedup import forgotten as _forgotten
 from validators.problems import Problem, Problems
 
@@ -78,7 +78,7 @@ def in_scores(build, entries):
 
 def in_models(build):
     """Models that were trained on other rows than those that are there now: they may have seen a forgotten record."""
-    from commands._seen import trained_models
+    from commands.records.seen import trained_models
 
     hint = "dvc repro train@{}"
     return [
@@ -128,7 +128,7 @@ def row_groups(path, problems):
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    from commands._found import unreadable
+    from commands.records.found import unreadable
 
     try:
         return pq.read_metadata(path).num_row_groups

@@ -8,9 +8,9 @@ A model on disk may have been trained on other rows than those that are there no
 
 import json
 
-from commands._found import ask, connect, unreadable
 from commands.builds.build import Missing, chain, file_of, object_of
 from commands.builds.hashes import sha256
+from commands.records.found import ask, connect, unreadable
 
 # -- models -------------------------------------------------------------------------------------------------------
 

@@ -73,7 +73,7 @@ def look(build, what, start, limit=SHOWN, near=None, as_text=False):
         if not found and len(what) == 64:
             raise Problems([nothing("no record has this id", "an id of train, eval or rejected"), *problems])
     if near is not None:
-        from commands._alike import alike
+        from commands.records.alike import alike
 
         text = what if not found else None
         by, found = "likeness", alike(database, build, paths, problems, text, found or [], near)
