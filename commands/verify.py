@@ -78,7 +78,11 @@ def main(rev: Rev = None, sample: Sample = 0, cache: Cache = False, allow_dirty:
 
 def checks(rev, cache, allow_dirty):
     """{name: check}, in the order in which they are told. A check: Evidence -> (counts, problems)."""
-    from commands import _committed, _conserved, _inputs, _locked, _remade
+    from commands.checks import committed as _committed
+    from commands.checks import conserved as _conserved
+    from commands.checks import inputs as _inputs
+    from commands.checks import locked as _locked
+    from commands.checks import remade as _remade
     from commands.records import forgotten as _forgotten
 
     found = {

@@ -6,7 +6,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from commands._conserved import SHOWN, records
+from commands.checks.conserved import SHOWN, records
 from stages import curate, ingest, validate
 
 PARAMS = """

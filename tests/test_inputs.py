@@ -3,7 +3,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from commands._inputs import other_adapters, other_settings
+from commands.checks.inputs import other_adapters, other_settings
 
 STEPS = {
     "sft": {"from": "base", "method": "sft", "dataset": "chat"},

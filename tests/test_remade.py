@@ -1,6 +1,6 @@
 import pytest
 
-from commands._remade import on_eval_side, rejects_in, rows_in, wrong
+from commands.checks.remade import on_eval_side, rejects_in, rows_in, wrong
 from stages.rows.identity import identify
 from stages.rows.samples import SAMPLES
 from stages.rows.shapes import rows_of

@@ -13,9 +13,9 @@ import pytest
 import typer
 
 from commands import verify
-from commands._conserved import BUILD
 from commands.builds import build as _build
 from commands.builds.hashes import folder_md5, md5
+from commands.checks.conserved import BUILD
 from stages.rows.tables import to_table
 
 pytestmark = pytest.mark.slow

@@ -6,9 +6,9 @@ Each check takes the Evidence of `tilth verify` and returns (counts, problems).
 import json
 from pathlib import Path
 
-from commands._conserved import few
 from commands.builds.build import chain
 from commands.builds.hashes import sha256
+from commands.checks.conserved import few
 from validators.problems import Problem
 
 BUILD = "dvc repro builds it anew"
