@@ -15,7 +15,7 @@ Json = Annotated[bool, typer.Option("--json", help="As JSON, for scripts.")]
 
 def main(as_json: Json = False):
     """Say what `dvc repro` would run and why, what it would restore from the cache, and about how long it takes."""
-    from commands._repro import decide
+    from commands.planning.repro import decide
     from stages.check import check
 
     check()  # a mistake in params.yaml is where a build would stop
@@ -35,8 +35,8 @@ def main(as_json: Json = False):
 
 def described(decision):
     """{stage, verdict, why, seconds?, optimizer_steps?, tokens?} of a stage."""
-    from commands._estimate import estimate
-    from commands._reasons import words
+    from commands.planning.estimate import estimate
+    from commands.planning.reasons import words
 
     item = {"stage": decision.stage, "verdict": decision.verdict}
     if decision.verdict == "unchanged":

@@ -2,8 +2,8 @@ import json
 
 import pytest
 
-from commands import _estimate
-from commands._estimate import estimate
+from commands.planning import estimate as _estimate
+from commands.planning.estimate import estimate
 
 STEP = {"method": "dpo", "from": "base", "dataset": "pairs", "args": {"max_steps": 200}}
 

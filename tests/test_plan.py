@@ -8,8 +8,8 @@ import sys
 
 import pytest
 
-from commands._estimate import optimizer_steps
 from commands.plan import duration, summary, text, times
+from commands.planning.estimate import optimizer_steps
 
 ROW = '{"prompt": "What is new here?", "completion": "A row."}\n'
 

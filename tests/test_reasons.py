@@ -4,8 +4,8 @@ import json
 import pytest
 from test_build import git
 
-from commands import _reasons
-from commands._reasons import commit_with, words
+from commands.planning import reasons as _reasons
+from commands.planning.reasons import commit_with, words
 
 
 @pytest.fixture

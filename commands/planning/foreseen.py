@@ -24,13 +24,13 @@ def foreseen(name, deps, states, last):
 
 
 def same():
-    from commands._repro import SAME, State
+    from commands.planning.repro import SAME, State
 
     return State(SAME)
 
 
 def another(why, fits=lambda md5: True):
-    from commands._repro import CHANGED, State
+    from commands.planning.repro import CHANGED, State
 
     return State(CHANGED, fits=fits, why=why)
 

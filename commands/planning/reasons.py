@@ -96,8 +96,8 @@ def folder_hash(commit, path):
     from dvc_data.hashfile.meta import Meta
     from dvc_data.hashfile.tree import Tree
 
-    from commands._repro import hash_of
     from commands.builds.build import git
+    from commands.planning.repro import hash_of
 
     tree = Tree()
     entries = (git("ls-tree", "-r", "-z", commit, "--", path) or b"").decode(errors="replace").split("\0")

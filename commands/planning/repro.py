@@ -3,7 +3,7 @@
     decide() -> [Decision(stage="train@sft", verdict=RUNS, why=[...]), ...] in the order in which DVC would take them
 
 Stages are gone through as DVC does it, over the workspace as it would be by then: outputs of a stage that is restored have
-the hashes of the cache, those of a stage that runs are unknown, unless `commands/_foreseen.py` knows better. Hashes, keys of
+the hashes of the cache, those of a stage that runs are unknown, unless `commands/planning/foreseen.py` knows better. Hashes, keys of
 the run cache and the order are DVC's own.
 """
 
@@ -31,7 +31,7 @@ class State:
 
 @dataclass
 class Decision:
-    """What becomes of a stage. why: [{what, ...}], of which `commands/_reasons.py` makes words."""
+    """What becomes of a stage. why: [{what, ...}], of which `commands/planning/reasons.py` makes words."""
 
     stage: str
     verdict: str
@@ -167,7 +167,7 @@ class Ahead:
 
     def after(self, stage, verdict, entry, deps):
         """Put down what the outputs of a stage will be."""
-        from commands._foreseen import foreseen
+        from commands.planning.foreseen import foreseen
 
         if verdict == RESTORED:
             why = "another, from the cache"
