@@ -20,10 +20,10 @@ def main(remote: Remote = None, dry_run: DryRun = False):
 
 def carry(command, name, dry_run):
     """Plan, move, tell; Problems for what the workspace needs and cannot be had, after all else has moved."""
-    from commands._checkout import missing, put
-    from commands._remotes import opened
-    from commands._transfer import move, planned
-    from commands._transfer_text import problems, told, told_placed
+    from commands.sharing.checkout import missing, put
+    from commands.sharing.remotes import opened
+    from commands.sharing.transfer import move, planned
+    from commands.sharing.transfer_text import problems, told, told_placed
     from stages.rows.tables import shown
     from validators.problems import Problems
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from test_share import Folder
 
-from commands._checkout import put
+from commands.sharing.checkout import put
 from validators.problems import Problems
 
 pytestmark = pytest.mark.slow

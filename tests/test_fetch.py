@@ -8,7 +8,7 @@ import pytest
 from dvc_data.hashfile.hash_info import HashInfo
 from test_share import CHECKED, Folder, project
 
-from commands._variants import members
+from commands.sharing.variants import members
 
 pytestmark = pytest.mark.slow
 

@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 from test_share import CHECKED, ROOT, Folder, project
 
-from commands._remotes import masked
+from commands.sharing.remotes import masked
 
 SECRET = "tr0ub4dor-and-3"
 SSHD = shutil.which("sshd") or shutil.which("sshd", path="/usr/sbin:/usr/local/sbin")

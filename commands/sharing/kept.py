@@ -39,7 +39,7 @@ def stages(names):
     from dvc.exceptions import DvcException
     from dvc.repo import Repo
 
-    from commands._remotes import quiet
+    from commands.sharing.remotes import quiet
 
     found = {}
     with quiet(), Repo() as repo:
@@ -65,7 +65,7 @@ def other_data(name, stage):
 
 def moved_on(places):
     """A line for each import whose source is another by now, or could not be asked."""
-    from commands._remotes import masked
+    from commands.sharing.remotes import masked
 
     with stages(names_of(places)) as found:
         for name, stage in found.items():

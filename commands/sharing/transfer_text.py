@@ -1,6 +1,6 @@
 """What `tilth share` and `tilth fetch` say of what moved, and the Problems of what could not be had."""
 
-from commands._transfer import DAMAGED_HERE, DAMAGED_THERE
+from commands.sharing.transfer import DAMAGED_HERE, DAMAGED_THERE
 from validators.problems import Problem
 
 SHOWN = 20
@@ -69,7 +69,7 @@ def outs_lacking(plan, one):
 
 def problems(plan, moved, name, config):
     """Why the workspace is not whole at its goal, and what failed on the way."""
-    from commands._remotes import masked
+    from commands.sharing.remotes import masked
 
     for one in plan.workspace:
         if not plan.whole(one):

@@ -12,9 +12,9 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from commands._remotes import record_path, records
-from commands._variants import LEGACY, Wanted, inputs, members, read_record, wanted
 from commands.builds.hashes import md5
+from commands.sharing.remotes import record_path, records
+from commands.sharing.variants import LEGACY, Wanted, inputs, members, read_record, wanted
 
 NOWHERE = "neither here nor on the remote"
 DAMAGED_HERE = "damaged in the cache here"
