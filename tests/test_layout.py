@@ -121,7 +121,7 @@ def test_every_test_file_is_named_after_a_module():
     modules = {
         path.stem.lstrip("_")
         for room in ("stages", "validators", "commands", "data")
-        for path in ROOT.glob(f"{room}/*.py")
+        for path in ROOT.glob(f"{room}/**/*.py")
     }
     for path in (ROOT / "tests").glob("test_*.py"):
         name = path.stem.removeprefix("test_")

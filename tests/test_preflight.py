@@ -31,7 +31,7 @@ def test_the_page_has_every_check():
 
 def test_the_names_of_checks_in_the_code_are_those_that_are_documented():
     names = set()
-    for path in (ROOT / "stages").glob("*.py"):
+    for path in (ROOT / "stages").rglob("*.py"):
         names |= set(re.findall(r"preflight\.[a-z_]+", path.read_text(encoding="utf-8")))
     assert names - {"preflight.tie_prompts", "preflight.md"} == {*asked.CHECKS, *asked.GATES, *asked.NUMBERS}
 
