@@ -239,13 +239,30 @@ KILLS = {
 }
 
 
+OFTEN = {  # each method once and each kill twice; the whole matrix, 70 trainings, is `long`
+    "sft-full": ["between two checkpoints", "while a checkpoint is written"],
+    "dpo-lora": ["just after a checkpoint"],
+    "orpo-full": ["while a checkpoint is written"],
+    "kto-lora": ["between two checkpoints"],
+    "grpo-full": ["just after a checkpoint"],
+}
+CELLS = [f"{method}-{way}" for method in METHODS for way in ("full", "lora")]
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("lora", [False, True], ids=["full", "lora"])
-@pytest.mark.parametrize("method", METHODS)
-def test_a_killed_run_ends_as_one_that_was_never_killed(train, project, method, lora, monkeypatch, capsys):
-    train.prepare(method, lora)
+@pytest.mark.parametrize(
+    ("cell", "kills"),
+    [
+        *(pytest.param(cell, kills, id=cell) for cell, kills in OFTEN.items()),
+        *(pytest.param(cell, list(KILLS), id=f"{cell}-every-kill", marks=pytest.mark.long) for cell in CELLS),
+    ],
+)
+def test_a_killed_run_ends_as_one_that_was_never_killed(train, project, cell, kills, monkeypatch, capsys):
+    method, way = cell.split("-")
+    train.prepare(method, way == "lora")
     expected = train.run(every_s="3600")
-    for where, (name, steps, left) in KILLS.items():
+    for where in kills:
+        name, steps, left = KILLS[where]
         shutil.rmtree(project.folder / ".work")
         with monkeypatch.context() as patch, pytest.raises(Killed):
             kill_in(patch, name, steps)
@@ -346,7 +363,7 @@ def outputs(project):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kills", [4, pytest.param(25, marks=pytest.mark.long)])
+@pytest.mark.parametrize("kills", [2, pytest.param(25, marks=pytest.mark.long)])
 def test_kills_at_random_moments_leave_no_trace_in_what_is_built(built, tmp_path, kills):
     """Even kills end dvc alone, as an out-of-memory killer does, odd ones every process that the build has started."""
     project = one_step(built.copy(tmp_path / "copy"))

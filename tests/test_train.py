@@ -182,7 +182,13 @@ def launched(project, processes):
     return [sys.executable, *how, "-m", "stages", "train", "align"]
 
 
-@pytest.mark.parametrize(("method", "lora"), [("sft", None), ("dpo", {"r": 4, "lora_alpha": 8})], ids=["sft", "dpo"])
+@pytest.mark.parametrize(
+    ("method", "lora"),
+    [
+        pytest.param("sft", None, id="sft", marks=pytest.mark.long),
+        pytest.param("dpo", {"r": 4, "lora_alpha": 8}, id="dpo"),
+    ],
+)
 def test_two_processes_follow_the_curve_of_one_at_the_same_global_batch(built, tmp_path, method, lora):
     one, two = (prepared(built, tmp_path / str(n), method, 8 // n, lora) for n in (1, 2))
     one.run(*launched(one, 1))

@@ -1,4 +1,4 @@
-"""Each way to break a build, on a copy of a small one that was really built."""
+"""Each way to break a build, on a copy of a small one that was really built, and that is whole again for each test."""
 
 import json
 import os
@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import typer
+from builds import put_back, stamps
 
 from commands import verify
 from commands.builds import build as _build
@@ -21,12 +22,19 @@ from stages.rows.tables import to_table
 pytestmark = pytest.mark.slow
 
 
+@pytest.fixture(scope="module")
+def copy(built, tmp_path_factory):
+    return built.copy(tmp_path_factory.mktemp("verify") / "p")
+
+
 @pytest.fixture
-def project(built, tmp_path, monkeypatch):
-    copy = built.copy(tmp_path / "p")
+def project(built, copy, monkeypatch):
+    """A built project to break: what a test changes is put back after it."""
     monkeypatch.chdir(copy.folder)
     _build.cache_folder.cache_clear()
-    return copy
+    before = stamps(copy.folder)
+    yield copy
+    put_back(built.folder, copy.folder, before)
 
 
 def breaks(capsys, **options):
@@ -98,12 +106,12 @@ def test_a_past_commit_is_verified_while_the_working_tree_is_broken(project, cap
     assert sorted(path for path in Path().rglob("*") if ".git/" not in str(path)) == before
 
 
-def test_a_project_in_a_folder_of_a_repository_is_verified(project, capsys, monkeypatch):
-    inside = project.folder.parent / "repository/inside"
-    inside.parent.mkdir()
-    os.rename(project.folder, inside)
+def test_a_project_in_a_folder_of_a_repository_is_verified(built, tmp_path, capsys, monkeypatch):
+    inside = tmp_path / "repository/inside"
+    project = built.copy(inside)
     shutil.rmtree(inside / ".git")
     monkeypatch.chdir(inside)
+    _build.cache_folder.cache_clear()
     around = type(project)(inside.parent)
     around.run("git", "init", "-q")
     around.commit()
@@ -118,23 +126,30 @@ def test_it_needs_no_torch(project):
 # -- bytes --------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    "path",
-    [
-        "data/ingested/chat/rejects.parquet",
-        "data/validated/pairs.parquet",
-        "data/train/chat.parquet",
-        "data/eval.json",
-        "preflight/sft.json",
-        "models/base/tokenizer.json",
-        "models/sft/model.safetensors",
-        "scores/sft.parquet",
-        "scores/sft.json",
-        "scores/sft.csv",
-        "report/report.md",
-        ".build/params.ok",
-    ],
-)
+FILES = [
+    "data/ingested/chat/rejects.parquet",
+    "data/validated/pairs.parquet",
+    "data/train/chat.parquet",
+    "data/eval.json",
+    "preflight/sft.json",
+    "models/base/tokenizer.json",
+    "models/sft/model.safetensors",
+    "scores/sft.parquet",
+    "scores/sft.json",
+    "scores/sft.csv",
+    "report/report.md",
+    ".build/params.ok",
+]
+
+
+def test_files_changed_by_one_bit_each_are_named_and_no_others(project, capsys):
+    for path in FILES:
+        flip(path)
+    assert sorted(breaks(capsys)["outputs"]) == sorted(FILES)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("path", FILES)
 def test_a_file_changed_by_one_bit_is_named(project, capsys, path):
     flip(path)
     assert list(breaks(capsys)["outputs"]) == [path]
