@@ -122,7 +122,7 @@ def make(folder, rows):
     for name, step in params["steps"].items():
         dump(folder / f"preflight/{name}.json", resolved(name, step, int(rows // 4 * 0.8)))
         write_curve(folder / f"scores/{name}.csv", random)
-    dump(folder / "preflight/_rewards.json", {"problems": {"exact_match": 1.0}})
+    dump(folder / "preflight/_rewards.json", {"problems": {"exact_match": {"weight": 1.0, "code": "a1"}}})
     for model in ("base", *params["steps"]):
         write_scores(folder, model, random)
     with open(folder / "params.yaml", "w", encoding="utf-8") as file:

@@ -19,6 +19,7 @@ Limit = Annotated[int, typer.Option(min=0, help="How many rows --rows prints of 
 Markdown = Annotated[bool, typer.Option("--md", help="As Markdown, for a pull request.")]
 Json = Annotated[bool, typer.Option("--json", help="As JSON, for scripts.")]
 ROOMS = ("train", "eval", "rejected")
+CODE = ("stages", "validators")  # what the lists of code are made of
 
 
 def main(old: Old, new: New = None, rows: Rows = False, limit: Limit = 20, md: Markdown = False, as_json: Json = False):
@@ -93,7 +94,24 @@ def changed_files(old, new):
         if len({side["md5"] for side in sides.values()}) > 1 or len(sides) == 1:
             sizes = {key: {"md5": side["md5"], "size": side.get("size")} for key, side in sides.items()}
             counts = [count for file, count in lines.items() if f"{file}/".startswith(f"{path}/")]
-            found.append({"path": path, "lines": sum(counts) or None, **sizes})
+            if path not in CODE:
+                found.append({"path": path, "lines": sum(counts) or None, **sizes})
+    return found + changed_modules(old, new, lines)
+
+
+def changed_modules(old, new, lines):
+    """The same of modules, by the lists of code: an edit of a comment is none."""
+    from commands.builds.code import modules, written
+
+    sides = [modules(written(build).values()) for build in (old, new)]
+    found = []
+    for path in sorted({*sides[0], *sides[1]}):
+        hashes = [side.get(path) for side in sides]
+        if hashes[0] != hashes[1] and ":" not in path:
+            kept = {
+                key: {"md5": None, "size": None} for key, sha256 in zip(("old", "new"), hashes, strict=True) if sha256
+            }
+            found.append({"path": path, "lines": lines.get(path), **kept})
     return found
 
 

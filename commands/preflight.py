@@ -90,13 +90,15 @@ def show(reports, findings):
 
 def outdated(reports):
     """The steps that params.yaml describes otherwise than when preflight ran."""
+    from stages.code import lists, reward_code
     from stages.dryrun.steps import resolve
     from validators._preflight import settings
     from validators.params import read
 
     params = read()
     limits = settings(params.get("preflight"))
-    now = {name: resolve(name, params["steps"][name], params, limits) for name in reports}
+    codes = reward_code(lists())
+    now = {name: resolve(name, params["steps"][name], params, limits, codes) for name in reports}
     return [
         name for name, report in reports.items() if any(report.get(key) != value for key, value in now[name].items())
     ]

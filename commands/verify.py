@@ -78,6 +78,7 @@ def main(rev: Rev = None, sample: Sample = 0, cache: Cache = False, allow_dirty:
 
 def checks(rev, cache, allow_dirty):
     """{name: check}, in the order in which they are told. A check: Evidence -> (counts, problems)."""
+    from commands.builds.code import code
     from commands.checks import committed as _committed
     from commands.checks import conserved as _conserved
     from commands.checks import inputs as _inputs
@@ -89,6 +90,7 @@ def checks(rev, cache, allow_dirty):
         "outputs": _locked.outputs,
         "cache": _locked.cached if cache else None,
         "lock": _locked.lock,
+        "code": code,
         "records": _conserved.records,
         "rows": _remade.rows,
         "models": _inputs.models,
@@ -103,6 +105,7 @@ TOLD = {
     "outputs": "{files:,} files of {outputs:,} outputs, {bytes:,} bytes, hash to what dvc.lock says",
     "cache": "{objects:,} objects of the cache hash to their names",
     "lock": "{stages:,} stages are those of dvc.yaml and params.yaml; {deps:,} dependencies are what is there, {made:,} of them made by other stages",
+    "code": "{lists:,} lists of code are those of the code here",
     "records": "{records:,} raw records are rejects or rows; {rows:,} rows are in train, eval or rejected, each once",
     "rows": "{checked:,} of {total:,} ids made anew from what the rows say; no prompt on both sides",
     "models": "{models:,} models are of the rows, settings and adapters that are there; scores are of eval rows",

@@ -43,7 +43,7 @@ def score(name, params, parent):
     """Score the model `name`; `parent` is the table of scores of the model that it started from, or None."""
     offline()
     options, seed = params["evaluate"], params["seed"]
-    functions = json.loads(Path("preflight/_rewards.json").read_text(encoding="utf-8"))
+    functions = read_rewards()
     datasets = json.loads(Path("data/eval.json").read_text(encoding="utf-8"))
     tasks = load_tasks(options["lm_eval"], seed) if options.get("lm_eval") else None  # first: it may fail
     model = loaded(Path("models", name), options["batch_size"], options["max_new_tokens"])
@@ -69,6 +69,12 @@ def score(name, params, parent):
     Path(f"scores/{name}.json").write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
     for dataset, found in report.items():
         print(f"evaluate {name}: {dataset}: " + ", ".join(told(metric, item) for metric, item in found.items()))
+
+
+def read_rewards(path="preflight/_rewards.json"):
+    """{dataset: {reward function: weight}}."""
+    listed = json.loads(Path(path).read_text(encoding="utf-8"))
+    return {name: {each: item["weight"] for each, item in functions.items()} for name, functions in listed.items()}
 
 
 def told(metric, item):

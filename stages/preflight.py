@@ -19,6 +19,7 @@ from pathlib import Path
 
 import numpy as np
 
+from stages.core.code_lists import reward_code
 from stages.core.params import read_params
 from stages.dryrun import findings as findings_of
 from stages.dryrun.memory import PLACES, estimate, free_bytes, shape_of, size
@@ -48,13 +49,13 @@ def main():
     params = read_params()
     limits = settings(params.get("preflight"))
     datasets = json.loads(Path("data/train.json").read_text(encoding="utf-8"))
-    tokenizer, shape = load_tokenizer(), shape_of()
+    tokenizer, shape, codes = load_tokenizer(), shape_of(), reward_code()
     shutil.rmtree(OUT, ignore_errors=True)
     OUT.mkdir()
     problems, reports = embedding_problems(shape, tokenizer), {}
     for name, step in params["steps"].items():
         try:
-            resolved = resolve(name, step, params, limits)
+            resolved = resolve(name, step, params, limits, codes)
             model = tokenizer_of(name, params["steps"], tokenizer)
             reports[name] = examine(name, resolved, model, shape, limits, step.get("waive") or {})
         except Problems as error:
@@ -66,7 +67,7 @@ def main():
         announce(name, report)
     write("_findings.json", {name: report.findings for name, report in reports.items()})
     write_dropped(reports)
-    write("_rewards.json", scored_rewards(params["steps"], datasets))
+    write("_rewards.json", scored_rewards(params["steps"], datasets, codes))
     device, free = free_bytes()
     if free is not None:
         print(f"preflight: {size(free)} of this machine's {PLACES[device]} are free")
@@ -101,13 +102,19 @@ def announce(name, report):
 # -- what all steps share ---------------------------------------------------------------------------------------------
 
 
-def scored_rewards(steps, datasets):
-    """{dataset: {function: weight}} that evaluate scores: those of the grpo steps on it, else exact_match alone."""
+def scored_rewards(steps, datasets, codes):
+    """{dataset: {function: {weight, code}}} that evaluate scores: those of the grpo steps on it, else exact_match alone.
+
+    codes: {function: hash of its code}, so that an edit of a function reaches the scores that use it, and no others.
+    """
     scored = {name: {"exact_match": 1.0} for name, dataset in datasets.items() if dataset["kind"] == "grpo"}
     for step in steps.values():
         if step["method"] == "grpo":
             scored[step["dataset"]] = dict(zip(step["rewards"], weights_of(step), strict=True))
-    return scored
+    return {
+        name: {function: {"weight": weight, "code": codes[function]} for function, weight in weights.items()}
+        for name, weights in scored.items()
+    }
 
 
 def embedding_problems(shape, tokenizer):

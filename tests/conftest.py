@@ -96,6 +96,16 @@ def small_project(folder, rows=ROWS):
     return project
 
 
+@pytest.fixture(autouse=True, scope="session")
+def lists_of_code():
+    """Stages that tests run in this process, in folders of their own, find the lists of the code that they are."""
+    from stages.core import code_lists
+
+    before, code_lists.FOLDER = code_lists.FOLDER, ROOT / code_lists.FOLDER
+    yield
+    code_lists.FOLDER = before
+
+
 @pytest.fixture(scope="session")
 def built(tmp_path_factory):
     """A small project, built once for all workers of pytest-xdist; tests work on copies of it."""

@@ -118,7 +118,7 @@ def fake_build(folder):
         "message": SCRIPT,
     }
     dump(folder / "preflight/_findings.json", {"sft": [finding], "align": []})
-    dump(folder / "preflight/_rewards.json", {"problems": {"exact_match": 1.0}})
+    dump(folder / "preflight/_rewards.json", {"problems": {"exact_match": {"weight": 1.0, "code": "a1"}}})
     for number, model in enumerate(("base", *PARAMS["steps"])):
         write_scores(folder, model, number)
     return folder

@@ -72,9 +72,31 @@ def test_a_raw_row_reaches_only_its_dataset_and_the_steps_that_use_it(project):
 
 
 def test_a_validator_reruns_only_datasets_of_its_kind(project):
-    project.edit("validators/kto.py", '"""What makes', '"""  What makes')
-    ran = project.repro()
-    assert ran == {"validate@feedback"}
+    project.edit("validators/kto.py", "CHECKS = shared_checks(", "CHECKS = {} | shared_checks(")
+    assert project.repro() == {"code", "validate@feedback"}
+
+
+def test_a_comment_or_docstring_in_any_module_reruns_the_lists_of_code_alone(project):
+    for path in ("stages/curate.py", "stages/training/trl.py", "validators/kto.py", "validators/rewards.py"):
+        project.edit(path, '\n\n\ndef ', '\n\n# a comment\n\ndef ')
+    assert project.repro() == {"code"}
+
+
+def test_code_that_does_not_parse_is_one_line_and_nothing_is_built_or_deleted(project):
+    before = {path: path.read_bytes() for path in sorted((project.folder / ".build/code").rglob("*")) if path.is_file()}
+    project.edit("stages/dedup/near.py", "import ", "impor ")
+    output = project.run("dvc", "repro", fails=True)
+    assert "stages/dedup/near.py:" in output and "does not parse" in output
+    assert "Traceback" not in output
+    assert {path: path.read_bytes() for path in before} == before
+
+
+def test_a_module_is_named_by_plan_and_reruns_what_holds_it(project):
+    project.edit("stages/dedup/near.py", "import numpy as np\n", "import numpy as np, json\n")
+    output = project.run(sys.executable, "-m", "commands", "plan")
+    assert "stages/dedup/near.py changed" in output
+    assert project.repro() == {"code", *(f"curate@{name}" for name in ("chat", "pairs", "feedback", "problems"))}
+    assert "stages/dedup/near.py" in project.run(sys.executable, "-m", "commands", "diff", "HEAD")
 
 
 def test_a_reward_function_trains_only_grpo_steps(project):
@@ -82,7 +104,9 @@ def test_a_reward_function_trains_only_grpo_steps(project):
     params["steps"]["align"] = params["methods"]["grpo"]
     project.write_params(params)
     assert trained(project.repro()) == {"train@align"}
-    project.edit("validators/rewards.py", "NUMBER = ", "# a comment\nNUMBER = ")
+    project.edit("validators/rewards.py", "NUMBER = ", "UNUSED = 1\nNUMBER = ")
+    assert trained(project.repro()) == set()
+    project.edit("validators/rewards.py", '["content"] or ""', '["content"] or str()')
     assert trained(project.repro()) == {"train@align"}
 
 

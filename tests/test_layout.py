@@ -1,58 +1,24 @@
 """The rooms: code is where its name says, the graph knows what it depends on, and every command is documented."""
 
-import ast
 import re
 import subprocess
 import sys
-from functools import cache
 from pathlib import Path
 
 import pytest
 from ruamel.yaml import YAML
+
+from stages import code
 
 ROOT = Path(__file__).parents[1]
 GRAPH = YAML(typ="safe", pure=True).load(ROOT / "dvc.yaml")["stages"]
 PARAMS = YAML(typ="safe", pure=True).load(ROOT / "params.yaml")
 STAGES = sorted(path.stem for path in (ROOT / "stages").glob("[a-z]*.py"))
 DATA_ENGINE = {"polars", "duckdb", "dvc", "pandera"}
-# a grpo step's preflight holds the hash of the reward code, so that an edit of it reaches no other step
-# read as text for the names in it; imported by name, whatever the kind
-WITHOUT_IMPORT = {
-    ("check", "validators/rewards.py"),
-    ("validate", "validators/_messages.py"),
-    ("validate", "validators/_pandera.py"),
-    ("validate", "validators/_warnings.py"),
-}
-THROUGH_PREFLIGHT = {("train", "validators/rewards.py")}
 
 
 def body(stage):
     return GRAPH[stage].get("do", GRAPH[stage])
-
-
-@cache
-def imports(module):
-    """Every module that a file imports, at its top or in a function: names with dots."""
-    found = set()
-    for node in ast.walk(ast.parse((ROOT / module).read_text(encoding="utf-8"))):
-        if isinstance(node, ast.Import):
-            found |= {alias.name for alias in node.names}
-        if isinstance(node, ast.ImportFrom):
-            found |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
-    return found
-
-
-@cache
-def reached(module):
-    """The files of the project that a file needs to run, itself included."""
-    files, todo = {module}, [module]
-    while todo:
-        for name in imports(todo.pop()):
-            path = name.replace(".", "/") + ".py"
-            if path not in files and (ROOT / path).exists():
-                files.add(path)
-                todo.append(path)
-    return files
 
 
 def test_every_stage_is_a_module_and_every_module_a_stage():
@@ -65,31 +31,41 @@ def test_every_stage_says_what_it_does():
     assert all(body(stage).get("desc") for stage in STAGES)
 
 
-@pytest.mark.parametrize("stage", STAGES)
-def test_a_stage_depends_on_the_modules_that_it_imports(stage):
-    needed = {path for path in reached(f"stages/{stage}.py") if (stage, path) not in THROUGH_PREFLIGHT}
-    declared = {dep for dep in body(stage)["deps"] if dep.endswith(".py") and "$" not in dep}
-    assert needed == {path for path in declared if (stage, path) not in WITHOUT_IMPORT}
+@pytest.mark.parametrize("stage", [stage for stage in STAGES if stage != "code"])
+def test_a_stage_depends_on_the_list_of_its_code(stage):
+    assert f".build/code/{stage}" in body(stage)["deps"]
 
 
-def test_validate_depends_on_all_that_any_validator_imports():
-    kinds = {path for kind in ("sft", "preference", "kto", "grpo") for path in reached(f"validators/{kind}.py")}
-    deps = set(body("validate")["deps"])
-    assert "validators/${item.kind}.py" in deps
-    shared = {path for path in kinds if "/_" in path}
-    assert shared and shared <= deps
+def test_the_lists_of_code_are_those_of_the_code():
+    there = {path.relative_to(ROOT / code.OUT).as_posix(): path for path in (ROOT / code.OUT).rglob("*") if path.is_file()}
+    found = {name: path.read_text(encoding="utf-8") for name, path in there.items()}
+    assert found == code.lists(ROOT), "out of date: python -m stages code"
+
+
+def test_every_import_by_name_is_in_the_table():
+    made = re.compile(r"\b(import_module|__import__)\(")
+    found = {
+        path.relative_to(ROOT).as_posix()
+        for room in ("stages", "validators", "commands")
+        for path in (ROOT / room).rglob("*.py")
+        if made.search(path.read_text(encoding="utf-8"))
+    }
+    assert found == set(code.BY_NAME)
+
+
+def test_packages_hold_no_code_of_their_own():
+    assert not [path for room in ("stages", "validators", "commands") for path in (ROOT / room).rglob("__init__.py") if path.read_text()]
 
 
 def test_imports_run_one_way():
-    for path in (ROOT / "validators").glob("*.py"):
-        assert not any(name.startswith(("stages", "commands")) for name in imports(f"validators/{path.name}")), path
-    for path in (ROOT / "stages").glob("*.py"):
-        assert not any(name.startswith("commands") for name in imports(f"stages/{path.name}")), path
+    done = subprocess.run([Path(sys.executable).with_name("lint-imports")], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout[-3000:]
 
 
 @pytest.mark.parametrize("stage", ["preflight", "train", "evaluate", "evaluate_base"])
 def test_what_runs_on_a_gpu_image_imports_nothing_of_the_data_engine(stage):
-    outside = {name.split(".")[0] for path in reached(f"stages/{stage}.py") for name in imports(path)}
+    tree = code.Tree(ROOT)
+    outside = {name.split(".")[0] for path in tree.closure(f"stages/{stage}.py") for name in tree.imports(path)}
     assert not outside & DATA_ENGINE
 
 
@@ -126,6 +102,7 @@ def test_every_test_file_is_named_after_a_module():
     for path in (ROOT / "tests").glob("test_*.py"):
         name = path.stem.removeprefix("test_")
         assert name in modules | {
+            "builds",
             "layout",
             "graph",
             "sample",

@@ -77,8 +77,14 @@ def test_a_plan_is_what_repro_does_and_names_the_cause(built, tmp_path):
         (project.folder / "stages/collect.py").read_text(encoding="utf-8") + "# a comment\n", encoding="utf-8"
     )
     verdicts, why = plan(project)
-    assert verdicts["runs"] == {"collect"} and "train@sft" not in verdicts["may run"]
-    assert why["collect"] == ["stages/collect.py: 1 line since the last build"]
+    assert verdicts["runs"] == {"code"} and "may run" not in verdicts
+    assert why["code"] == ["stages/collect.py: 1 line since the last build"]
+    assert holds(verdicts, project.run("dvc", "repro"))
+
+    project.edit("stages/collect.py", "# a comment", "UNUSED = 1")
+    verdicts, why = plan(project)
+    assert verdicts["runs"] == {"code", "collect"} and "train@sft" not in verdicts["may run"]
+    assert why["collect"] == ["stages/collect.py changed"]
     assert holds(verdicts, project.run("dvc", "repro"))
 
 

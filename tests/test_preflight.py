@@ -92,9 +92,11 @@ def test_rewards_are_scored_with_the_weights_of_the_step_that_trains_on_them():
         "rewards": ["exact_match", "one_word"],
         "args": {"reward_weights": [1.0, 0.2]},
     }
-    assert preflight.scored_rewards({"a": step}, datasets) == {
-        "problems": {"exact_match": 1.0, "one_word": 0.2},
-        "others": {"exact_match": 1.0},
+    codes = {"exact_match": "a1", "one_word": "b2", "numeric_match": "c3"}
+    exact = {"weight": 1.0, "code": "a1"}
+    assert preflight.scored_rewards({"a": step}, datasets, codes) == {
+        "problems": {"exact_match": exact, "one_word": {"weight": 0.2, "code": "b2"}},
+        "others": {"exact_match": exact},
     }
 
 

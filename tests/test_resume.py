@@ -69,15 +69,9 @@ def test_other_params_code_versions_or_processes_have_another_folder(step, tmp_p
         patch.setattr(resume, "versions", lambda step: {"torch": "9"})
         seen.append(folder(step, tmp_path / "work"))
     with monkeypatch.context() as patch:
-        patch.setattr(resume, "CODE", resume.CODE[1:])
+        patch.setattr(resume, "code_of", lambda name: "another")
         seen.append(folder(step, tmp_path / "work"))
     assert len(set(seen)) == 5
-
-
-def test_the_code_of_a_training_is_what_dvc_depends_on():
-    from tests.test_layout import body
-
-    assert sorted(resume.CODE) == sorted(dep for dep in body("train")["deps"] if dep.endswith(".py"))
 
 
 def checkpoint(folder, number):

@@ -10,29 +10,30 @@ from validators.params import Lora
 from validators.problems import Problems
 
 LIMITS = asked.settings({})
+CODES = {"exact_match": "a" * 64}
 PARAMS = {"seed": 7, "launch": "python", "base": {"backend": "auto"}}
 
 
 def test_a_step_holds_the_reward_code_only_if_it_is_grpo():
     grpo = {"method": "grpo", "from": "sft", "dataset": "problems", "rewards": ["exact_match"]}
     sft = {"method": "sft", "from": "base", "dataset": "chat", "waive": {"beta": "no"}}
-    assert len(resolve("a", grpo, PARAMS, LIMITS)["reward_code"]) == 64
-    assert resolve("a", grpo, PARAMS, LIMITS)["tie_prompts"] == 16
-    resolved = resolve("a", sft, PARAMS, LIMITS)
+    assert resolve("a", grpo, PARAMS, LIMITS, CODES | {"one_word": "b"})["reward_code"] == CODES
+    assert resolve("a", grpo, PARAMS, LIMITS, CODES)["tie_prompts"] == 16
+    resolved = resolve("a", sft, PARAMS, LIMITS, CODES)
     assert not {"reward_code", "tie_prompts", "waive"} & set(resolved)
 
 
 def test_no_limit_reaches_what_train_reads():
     sft = {"method": "sft", "from": "base", "dataset": "chat"}
     changed = dict.fromkeys(asked.LIMITS, 0.5)
-    assert resolve("a", sft, PARAMS, LIMITS) == resolve("a", sft, PARAMS, LIMITS | changed)
+    assert resolve("a", sft, PARAMS, LIMITS, CODES) == resolve("a", sft, PARAMS, LIMITS | changed, CODES)
 
 
 def test_what_lora_leaves_out_is_what_params_yaml_documents():
     step = {"method": "sft", "from": "base", "dataset": "chat"}
-    assert resolve("a", step | {"lora": {}}, PARAMS, LIMITS)["lora"] == Lora().model_dump()
-    assert resolve("a", step | {"lora": {"r": 4}}, PARAMS, LIMITS)["lora"] == Lora(r=4).model_dump()
-    assert resolve("a", step, PARAMS, LIMITS)["lora"] is None
+    assert resolve("a", step | {"lora": {}}, PARAMS, LIMITS, CODES)["lora"] == Lora().model_dump()
+    assert resolve("a", step | {"lora": {"r": 4}}, PARAMS, LIMITS, CODES)["lora"] == Lora(r=4).model_dump()
+    assert resolve("a", step, PARAMS, LIMITS, CODES)["lora"] is None
 
 
 def config(method, **args):

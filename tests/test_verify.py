@@ -87,6 +87,7 @@ def test_an_untouched_build_passes_and_says_what_was_verified(project):
         "outputs",
         "cache",
         "lock",
+        "code",
         "records",
         "rows",
         "models",
@@ -327,7 +328,7 @@ def test_a_sample_says_how_many_ids_it_made(project, capsys):
     ("stage", "key", "path", "said"),
     [
         ("train@sft", "deps", "data/train/chat.parquet", "what curate@chat made"),
-        ("train@sft", "deps", "stages/train.py", "its bytes now"),
+        ("train@sft", "deps", ".build/code/train", "its bytes now"),
         ("train@align", "deps", "preflight/align.json", "its bytes now"),
         ("report", "deps", "scores", "the list of what stages made there"),
         ("ingest@chat", "deps", "data/raw/chat", "its files now"),
@@ -369,9 +370,9 @@ def test_a_stage_that_the_lock_lacks_and_one_too_many_are_named(project, capsys)
 
 def test_another_command_and_a_dependency_left_out_are_named(project, capsys):
     edit("dvc.lock", "python -m stages collect", "python -m stages  collect")
-    edit("dvc.yaml", "      - stages/collect.py\n", "")
+    edit("dvc.yaml", "      - .build/code/collect\n", "")
     found = breaks(capsys)["lock"]
-    assert {"dvc.lock: collect: cmd", "dvc.lock: collect: deps: stages/collect.py"} <= found.keys()
+    assert {"dvc.lock: collect: cmd", "dvc.lock: collect: deps: .build/code/collect"} <= found.keys()
 
 
 def test_a_graph_that_does_not_resolve_is_an_error_in_one_piece(project):
@@ -434,12 +435,29 @@ def test_raw_data_of_dvc_is_held_against_its_dvc_file(project, capsys):
 
 def test_uncommitted_files_are_named_unless_they_are_allowed(project, capsys):
     Path("README.md").write_text("other", encoding="utf-8")
-    Path("stages/mine.py").write_text("", encoding="utf-8")
+    Path("commands/mine.py").write_text("", encoding="utf-8")
     Path("notes.txt").write_text("harms nothing", encoding="utf-8")
     project.run("git", "rm", "-q", "--cached", "dvc.lock")
     project.run("git", "commit", "-qm", "no lock")
     assert breaks(capsys) == {}
-    assert list(breaks(capsys, allow_dirty=False)["tree"]) == ["README.md", "dvc.lock", "stages/mine.py"]
+    assert list(breaks(capsys, allow_dirty=False)["tree"]) == ["README.md", "commands/mine.py", "dvc.lock"]
+
+
+def test_a_list_of_code_that_was_edited_by_hand_or_left_out_is_named(project, capsys):
+    first, other = Path(".build/code/curate"), Path(".build/code/kinds/sft")
+    first.write_text(first.read_text(encoding="utf-8").replace("stages/curate.py", "stages/cured.py"), encoding="utf-8")
+    other.unlink()
+    found = breaks(capsys)["code"]
+    assert list(found) == [".build/code/curate", ".build/code/kinds/sft"]
+    assert found[".build/code/curate"]["found"] == "is not of the code here: stages/curate.py is new, stages/cured.py is no longer needed"
+    assert found[".build/code/kinds/sft"]["found"] == "is missing"
+
+
+def test_a_list_of_code_that_git_does_not_have_is_named(project, capsys):
+    project.run("git", "rm", "-q", "--cached", ".build/code/curate")
+    project.run("git", "commit", "-qm", "one list less")
+    assert breaks(capsys) == {}
+    assert list(breaks(capsys, allow_dirty=False)["tree"]) == [".build/code/curate"]
 
 
 def test_without_git_the_rest_is_verified(project, capsys, monkeypatch):

@@ -11,10 +11,12 @@ from collections import Counter
 from pathlib import Path, PurePosixPath
 
 from commands.builds.build import Missing, chain, file_of, files_of
+from commands.builds.code import FOLDER, changes_since, computed
+from commands.builds.code import md5_of as md5_of_code
+from commands.builds.code import written as written_lists
 from commands.builds.sources import Source, data_files, folder_md5, md5_of, sources_of
 
 SHARED = ("collect", "preflight", "report")
-PROBLEMS = "validators/problems.py"  # checks nothing: it says how an error looks
 GATE = ".build/params.ok"  # its content never changes: it says nothing
 DECIDES = ("method", "from", "dataset", "seed", "args", "lora", "rewards")  # what a step's training is decided by
 
@@ -72,8 +74,10 @@ def stage(build, name, written):
     """One entry of the lock: hashes of what went in by kind, what came out, and what has changed since."""
     entry = build.stages[name]
     deps = {dep["path"]: dep.get("md5") for dep in entry.get("deps") or [] if dep["path"] != GATE}
-    validators = {p: md5 for p, md5 in deps.items() if p.startswith("validators/") and p != PROBLEMS}
-    code = {p: md5 for p, md5 in deps.items() if p.startswith("stages/") or p == PROBLEMS}
+    # builds from before there were lists depend on each module
+    checking = (f"{FOLDER}/kinds", f"{FOLDER}/rewards", "validators/")
+    validators = {path: md5 for path, md5 in deps.items() if path.startswith(checking)}
+    code = {p: md5 for p, md5 in deps.items() if p.startswith((f"{FOLDER}/", "stages/")) and p not in validators}
     return {
         "stage": name,
         "params": (entry.get("params") or {}).get("params.yaml") or {},
@@ -117,7 +121,11 @@ def changed_deps(build, entry, written):
         path, locked = dep["path"], dep.get("md5")
         if path == GATE:
             continue
-        if path in written:
+        if path.startswith(f"{FOLDER}/"):
+            now = md5_of_code(computed() if build.rev is None else written_lists(build), path)
+            if now != locked:
+                yield from changes_since(build, path, locked)
+        elif path in written:
             now, size = written[path]
             if now == "":
                 if size != dep.get("size"):
@@ -166,7 +174,7 @@ def written_by_people(build):
     """{path: (md5, size)} of every dependency that no stage builds."""
     rooms = {str(PurePosixPath(out).parent) for out in build.outs} | set(build.outs)
     paths = {dep["path"] for entry in build.stages.values() for dep in entry.get("deps") or []}
-    paths = {path for path in paths if path not in rooms and str(PurePosixPath(path).parent) not in build.outs}
+    paths = {path for path in paths if not path.startswith(f"{FOLDER}/") and path not in rooms and str(PurePosixPath(path).parent) not in build.outs}
     found = sources_of(build, sorted(paths - {GATE}))
     return {path: (md5_of(path, files), sum(file.size or 0 for file in files)) for path, files in found.items()}
 

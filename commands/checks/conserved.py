@@ -7,7 +7,8 @@ check takes the Evidence of `tilth verify` and returns (counts, problems).
 import tempfile
 from pathlib import Path
 
-from commands import ledger
+from commands.records.account import account as account_of
+from commands.records.account import table
 from validators.problems import Problem, Problems
 
 SHOWN = 5
@@ -28,7 +29,7 @@ def records(evidence):
         problems += unreadable
         if unreadable or not all(paths.values()):
             continue  # what is missing is an output's break, named already
-        account = ledger.account(name)
+        account = account_of(name)
         problems += [Problem(f"datasets.{name}", fault, "", BUILD) for fault in account["faults"]]
         problems += lost_or_made_up(name, paths) + twice(name, paths) + other_rejects(name, paths)
         problems += unknown_checks(name, account, evidence.rev) + other_records(evidence, name, paths)
@@ -51,7 +52,7 @@ def unreadable_in(paths):
     problems = []
     for path in paths:
         try:
-            lacking = {"id", "source", "line"} - set(ledger.table(path, ["id", "source", "line"]).column_names)
+            lacking = {"id", "source", "line"} - set(table(path, ["id", "source", "line"]).column_names)
             if lacking:
                 problems.append(Problem(path, f"has no column {', '.join(sorted(lacking))}", "", BUILD))
         except Problems as error:

@@ -16,11 +16,24 @@ def foreseen(name, deps, states, last):
     deps: {path: State} of its inputs. states: {path: State} of what went before. last: the hash of an output of the last
     build, None where there is none.
     """
+    if name == "code":
+        return code_lists()
     if name == "check":
         return {".build/params.ok": same()}  # the fact that params.yaml is valid, whatever it says
     if name == "collect":
         return lists(deps, last)
     return preflights(deps, states, last) if name == "preflight" else {}
+
+
+def code_lists():
+    """The lists of code, which follow from the code alone."""
+    from commands.builds.code import FOLDER, computed, md5_of
+    from commands.planning.repro import CHANGED, State, hash_of
+
+    texts = computed()
+    paths = [f"{FOLDER}/{name}" for name in texts]
+    folders = {path.rpartition("/")[0] for path in paths} - {FOLDER}
+    return {path: State(CHANGED, hash_of(md5_of(texts, path))) for path in (*paths, *folders)}
 
 
 def same():
@@ -84,17 +97,18 @@ def may_list(kinds, md5):
 
 def preflights(deps, states, last):
     """The files of preflight: a step as params.yaml resolves it, and the figures of its rows."""
+    from stages.code import lists, reward_code
     from stages.core.params import read_params
     from stages.dryrun.steps import resolve
     from stages.preflight import scored_rewards
     from validators._preflight import settings
 
     params, found = read_params(), {}
-    limits = settings(params.get("preflight"))
+    limits, codes = settings(params.get("preflight")), reward_code(lists())
     if last("preflight") is None:
         return {}
     for name, step in params["steps"].items():
-        path, resolved = f"preflight/{name}.json", plain(resolve(name, step, params, limits))
+        path, resolved = f"preflight/{name}.json", plain(resolve(name, step, params, limits, codes))
         before = read(last(path))
         if last(path) is None or (before and differences(before, resolved)):
             found[path] = another(
@@ -103,7 +117,7 @@ def preflights(deps, states, last):
         elif before and settled(deps, "data/train.json") and f"data/train/{step['dataset']}.parquet" not in states:
             found[path] = same()
     kinds = {name: {"kind": dataset["kind"]} for name, dataset in params["datasets"].items()}
-    before, rewards = read(last("preflight/_rewards.json")), plain(scored_rewards(params["steps"], kinds))
+    before, rewards = read(last("preflight/_rewards.json")), plain(scored_rewards(params["steps"], kinds, codes))
     if before is not None:
         changed = before != rewards
         found["preflight/_rewards.json"] = another("other reward functions") if changed else same()

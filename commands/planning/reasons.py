@@ -52,6 +52,8 @@ OUTPUT = {
 def file_words(reason):
     """How an input differs from that of the last build."""
     path, old = reason["path"], reason["old"]
+    if path.startswith(".build/code/") and old is not None:
+        return code_words(path, old["md5"])
     if reason["foreseen"]:
         return [f"{path}: {reason['foreseen']}"]
     if not reason["there"]:
@@ -64,6 +66,14 @@ def file_words(reason):
     if old.get("size") not in (None, size):
         return [f"{path}: {old['size']:,} -> {size:,} bytes since the last build"]
     return [f"{path}: changed since the last build"]
+
+
+def code_words(path, md5):
+    """The modules that differ in a list of code."""
+    from commands.builds.build import Build
+    from commands.builds.code import changes_since
+
+    return changes_since(Build(None, {}, {}, {}), path, md5)
 
 
 def size_of(path):

@@ -187,6 +187,8 @@ class Ahead:
         """The record from which DVC would restore the outputs of a stage, None where it would run it."""
         if all(reason["what"] == "output" for reason in why):
             entry = locked
+        elif any(out.persist for out in stage.outs):
+            return None  # DVC keeps no records of such a stage
         else:
             for dep, state in deps:
                 if dep.exists and not is_params(dep):

@@ -1,21 +1,21 @@
 """A step as it will be trained: with everything that decides its training, its tokenizer, and TRL's config of it.
 
-resolve("align", params["steps"]["align"], params, limits) -> {"step": "align", "method": "dpo", "from": "sft", ...}
+resolve("align", params["steps"]["align"], params, limits, reward_code()) -> {"step": "align", "method": "dpo", "from": "sft", ...}
 """
 
 import copy
-import hashlib
-from pathlib import Path
 
 from stages.dryrun.schedule import as_one_of, processes
 from stages.dryrun.tokens import what_is_learned
 from stages.training.trl import LORA, make_config, training_tokenizer
-from validators import rewards
 from validators.problems import Problem, Problems
 
 
-def resolve(name, step, params, limits):
-    """A step with everything that decides its training, and nothing else (a waiver, say, does not)."""
+def resolve(name, step, params, limits, codes):
+    """A step with everything that decides its training, and nothing else (a waiver, say, does not).
+
+    codes: {reward function: hash of its code}.
+    """
     lora = step.get("lora")
     resolved = {
         "step": name,
@@ -32,7 +32,7 @@ def resolve(name, step, params, limits):
     if step["method"] == "grpo":
         resolved |= {
             "rewards": step["rewards"],
-            "reward_code": hashlib.sha256(Path(rewards.__file__).read_bytes()).hexdigest(),
+            "reward_code": {function: codes[function] for function in step["rewards"]},
             "tie_prompts": limits["tie_prompts"],
         }
     return resolved

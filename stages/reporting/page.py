@@ -135,7 +135,8 @@ def notes_of_steps(steps):
 
 def all_answers(params):
     """(rows with what each model said, the number of eval rows that ask for an answer)."""
-    functions = read_json("preflight/_rewards.json") or {}
+    rewards = read_json("preflight/_rewards.json") or {}
+    functions = {name: {each: item["weight"] for each, item in found.items()} for name, found in rewards.items()}
     models, held_out = ["base", *params["steps"]], read_json("data/eval.json") or {}
     asking = {name: item for name, item in params["datasets"].items() if item["kind"] in ("sft", "grpo")}
     rows = [

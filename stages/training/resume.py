@@ -23,26 +23,13 @@ import shutil
 import time
 from pathlib import Path
 
-ROOT = Path(__file__).parents[2]
+from stages.core.code_lists import code_of
+
 # a kill costs at most this, and the time until the next step that can be gone on from bit by bit
 EVERY_S = 300
 SHARE = 20  # a save that takes long is followed by 20 times as long without one: at most 5% of the time
 LIBRARIES = ("torch", "transformers", "trl", "peft", "datasets", "accelerate")
 OPTIONAL = {"unsloth": ("unsloth", "unsloth_zoo"), "load_in_4bit": ("bitsandbytes",), "use_vllm": ("vllm",)}
-CODE = (
-    "stages/train.py",
-    "stages/training/adapters.py",
-    "stages/training/backends.py",
-    "stages/training/completions.py",
-    "stages/training/failures.py",
-    "stages/training/models.py",
-    "stages/core/process.py",
-    "stages/training/resume.py",
-    "stages/training/reward_calls.py",
-    "stages/training/ties.py",
-    "stages/training/trl.py",
-    "validators/problems.py",
-)
 STEP_LOGS = ("steps", "IntervalStrategy.STEPS")
 
 
@@ -53,7 +40,7 @@ def identity_of(step):
         "step": step,
         "rows_sha256": sha256(Path(f"data/train/{step['dataset']}.parquet")),
         "models": models,
-        "code": {path: sha256(ROOT / path) for path in CODE},
+        "code": code_of("train"),
         "versions": versions(step),
         "processes": int(os.environ.get("WORLD_SIZE", "1")),
     }

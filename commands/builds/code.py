@@ -1,0 +1,128 @@
+"""The lists of code of a build (`stages/code.py` writes them, git keeps them): which module of a stage differs, by its name.
+
+lists_of(at("v1"))["curate"]      # {"stages/curate.py": sha256, ...}
+changes(before, after)            # ["stages/reading/csv.py changed"]
+"""
+
+import hashlib
+from functools import cache
+from pathlib import Path
+
+from commands.builds.build import git, text_of
+from commands.builds.hashes import folder_md5
+from validators.problems import Problems
+
+FOLDER = ".build/code"
+
+
+def computed():
+    """{name: text} of the lists as the code of the working folder is; nothing where a module does not parse."""
+    from stages.code import ROOMS
+
+    files = (path for room in ROOMS for path in Path(room).rglob("*") if path.suffix != ".pyc")
+    return computed_of(Path.cwd(), tuple(sorted((str(path), path.stat().st_mtime_ns) for path in files)))
+
+
+@cache
+def computed_of(folder, stamps):
+    from stages.code import lists
+
+    try:
+        return lists(folder)
+    except Problems:
+        return {}
+
+
+def written(build):
+    """{name: text} of the lists of a build as they were written: in the working tree, or at its commit."""
+    if build.rev is None:
+        paths = [path.as_posix() for path in sorted(Path(FOLDER).rglob("*")) if path.is_file()]
+    else:
+        names = git("ls-tree", "-r", "-z", "--name-only", build.rev, "--", FOLDER) or b""
+        paths = [path for path in names.decode(errors="surrogateescape").split("\0") if path]
+    return {path.removeprefix(f"{FOLDER}/"): text_of(build.rev, path) for path in paths}
+
+
+def modules(texts):
+    """{path: sha256} of all modules that some lists hold."""
+    from stages.code import parsed
+
+    return {path: found for text in texts for path, found in parsed(text).items()}
+
+
+def changes(before, after):
+    """What differs between two lists, in words. before, after: {path: sha256}."""
+    said = []
+    for path in sorted(before.keys() | after.keys()):
+        if path not in before:
+            said.append(f"{path} is new")
+        elif path not in after:
+            said.append(f"{path} is no longer needed")
+        elif before[path] != after[path]:
+            said.append(f"{path} changed")
+    return said
+
+
+def below(texts, path):
+    """{name: text} of the list at a path of FOLDER, or of those in a folder there."""
+    name = path.removeprefix(f"{FOLDER}/")
+    return {each: text for each, text in texts.items() if each == name or each.startswith(f"{name}/")}
+
+
+def md5_of(texts, path):
+    """What DVC calls the hash of a path of FOLDER; None where there is nothing."""
+    inside = below(texts, path)
+    hashes = {name: hashlib.md5(text.encode(), usedforsecurity=False).hexdigest() for name, text in inside.items()}
+    name = path.removeprefix(f"{FOLDER}/")
+    if not hashes or name in hashes:
+        return hashes.get(name)
+    return folder_md5({each[len(name) + 1 :]: md5 for each, md5 in hashes.items()})
+
+
+def changes_since(build, path, locked):
+    """What differs in the code behind a path of FOLDER, in words: from the list with the hash `locked`, to the code as it is."""
+    now = computed() if build.rev is None else written(build)
+    for before in candidates(build):
+        if md5_of(before, path) == locked:
+            found = changes(modules(below(before, path).values()), modules(below(now, path).values()))
+            return [*found[:3], *([f"{len(found) - 3} more modules changed"] if len(found) > 3 else [])]
+    return [f"{path} changed"]
+
+
+def candidates(build):
+    """The lists that may be those of the last build: as they stand, and of the last commits that changed them."""
+    from commands.builds.build import Build
+
+    yield written(build)
+    commits = (git("log", "--max-count=30", "--format=%H", build.rev or "HEAD", "--", FOLDER) or b"").decode().split()
+    for commit in commits:
+        yield written(Build(commit, {}, {}, {}))
+
+
+# -- what `tilth verify` asks ------------------------------------------------------------------------------------------
+
+
+def code(evidence):
+    """Each list is that of the code as it is: not edited by hand, and none left out."""
+    from stages.code import lists
+    from validators.problems import Problem
+
+    if FOLDER not in evidence.build.outs:
+        return {"lists": 0}, []  # a commit from before there were lists
+    there, wanted = written(evidence.build), lists()
+    hint = "python -m stages code writes them anew"
+    problems = []
+    for name in sorted(there.keys() | wanted.keys()):
+        if there.get(name) != wanted.get(name):
+            found = (
+                "is missing"
+                if name not in there
+                else "is of no code"
+                if name not in wanted
+                else "is not of the code here"
+            )
+            if name in there and name in wanted:
+                said = changes(modules([there[name]]), modules([wanted[name]]))
+                found += f": {', '.join(said[:3])}" if said else ": it was edited"
+            problems.append(Problem(f"{FOLDER}/{name}", found, "what stages/code.py makes of the code", hint))
+    return {"lists": len(wanted)}, problems

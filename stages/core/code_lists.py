@@ -1,0 +1,20 @@
+"""The lists of code that `stages/code.py` writes, as other stages read them: what was a stage made with, by hashes.
+
+.build/code/train                  all that `train` runs
+.build/code/rewards/exact_match    a reward function, and all that it calls
+"""
+
+import hashlib
+from pathlib import Path
+
+FOLDER = Path(".build/code")
+
+
+def code_of(name):
+    """The sha256 of a list. Raises FileNotFoundError where `code` has not run."""
+    return hashlib.sha256((FOLDER / name).read_bytes()).hexdigest()
+
+
+def reward_code():
+    """{function of validators/rewards.py: sha256 of its list}."""
+    return {path.name: code_of(f"rewards/{path.name}") for path in sorted((FOLDER / "rewards").iterdir())}
