@@ -87,7 +87,8 @@ def confirm(yes, count):
 def matching(build, what, start, near, as_text):
     """The records that WHAT means, with their text. Raises Problems where they are too many to be meant."""
     from commands.records.forgotten import threshold
-    from commands.records.found import connect, look, read_contents, rows_of_line
+    from commands.records.found import look, rows_of_line
+    from commands.records.table import connect, read_contents
     from validators.problems import Problem, Problems
 
     found = look(build, what, start, MOST, threshold(build) if near else None, as_text)
@@ -108,7 +109,7 @@ def matching(build, what, start, near, as_text):
 def to_be_forgotten(build, records, before, reason):
     """(new lines of the list, [(Record, why)] of all rows concerned): the records, and the rows that say the same elsewhere."""
     from commands.records.forgotten import held_by
-    from commands.records.found import ROOMS, read_contents
+    from commands.records.table import ROOMS, read_contents
 
     listed = {entry.id: entry for entry in before}
     meant = {}
@@ -274,7 +275,7 @@ def tell(build, entries):
 def tell_raw(build):
     """Print the raw records that are still there and are left out of every build, and the files of git's history."""
     from commands.builds.build import git, tables
-    from commands.records.found import Record, ask, connect
+    from commands.records.table import Record, ask, connect
 
     records, paths = [], tables(build, "rejected")[0]
     for (_, dataset), path in paths.items():

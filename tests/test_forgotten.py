@@ -2,6 +2,7 @@
 
 import json
 import random
+from pathlib import Path
 
 import pyarrow as pa
 import pytest
@@ -14,6 +15,19 @@ from stages.rows.tables import REJECTS, row_schema, to_table
 from validators.problems import Problems
 
 ENTRY = Forgotten("a" * 64, "sft", ("b" * 64,), ("0" * 128,), "request 17")
+
+
+def test_the_first_line_may_say_what_the_file_is_and_no_other():
+    header = '{"about": "records that must not come back"}\n'
+    assert _forgotten.parsed(header) == []
+    assert _forgotten.parsed(header + written(ENTRY)) == [ENTRY]
+    with pytest.raises(Problems, match="has not just the keys"):
+        _forgotten.parsed(written(ENTRY) + header)
+
+
+def test_the_list_that_the_project_comes_with_names_no_record_and_is_not_empty():
+    assert _forgotten.read(Path(__file__).parents[1] / "data/forgotten.jsonl") == []
+    assert (Path(__file__).parents[1] / "data/forgotten.jsonl").stat().st_size
 
 
 def test_a_line_that_is_written_is_read_again():

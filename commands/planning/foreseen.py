@@ -9,6 +9,8 @@ content follows from params.yaml alone are foreseen: whether each will be the sa
 import json
 from functools import partial
 
+from commands.planning.state import CHANGED, SAME, State, hash_of
+
 
 def foreseen(name, deps, states, last):
     """{path: State} of outputs of a stage that will run.
@@ -28,7 +30,6 @@ def foreseen(name, deps, states, last):
 def code_lists():
     """The lists of code, which follow from the code alone."""
     from commands.builds.code import FOLDER, computed, md5_of
-    from commands.planning.repro import CHANGED, State, hash_of
 
     texts = computed()
     paths = [f"{FOLDER}/{name}" for name in texts]
@@ -37,14 +38,10 @@ def code_lists():
 
 
 def same():
-    from commands.planning.repro import SAME, State
-
     return State(SAME)
 
 
 def another(why, fits=lambda md5: True):
-    from commands.planning.repro import CHANGED, State
-
     return State(CHANGED, fits=fits, why=why)
 
 

@@ -107,7 +107,7 @@ def folder_hash(commit, path):
     from dvc_data.hashfile.tree import Tree
 
     from commands.builds.build import git
-    from commands.planning.repro import hash_of
+    from commands.planning.state import hash_of
 
     tree = Tree()
     entries = (git("ls-tree", "-r", "-z", commit, "--", path) or b"").decode(errors="replace").split("\0")

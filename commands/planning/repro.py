@@ -8,34 +8,24 @@ the run cache and the order are DVC's own.
 """
 
 import contextlib
-from collections.abc import Callable
-from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
+from commands.planning.foreseen import foreseen
+from commands.planning.state import (
+    CHANGED,
+    MAY_RUN,
+    RECORDED,
+    RESTORED,
+    RUNS,
+    SAME,
+    UNCHANGED,
+    UNKNOWN,
+    Decision,
+    State,
+    hash_of,
+)
 from validators.problems import Problem, Problems
-
-RUNS, RESTORED, MAY_RUN, UNCHANGED, RECORDED = "runs", "restored", "may run", "unchanged", "recorded"
-SAME, CHANGED, UNKNOWN = "same", "changed", "unknown"
-
-
-@dataclass
-class State:
-    """A path as a stage will find it. hash: where it is known. fits: whether a hash could be its, where it is not."""
-
-    verdict: str
-    hash: object = None
-    fits: Callable = lambda md5: True
-    why: str = ""
-
-
-@dataclass
-class Decision:
-    """What becomes of a stage. why: [{what, ...}], of which `commands/planning/reasons.py` makes words."""
-
-    stage: str
-    verdict: str
-    why: list = field(default_factory=list)
 
 
 def decide():
@@ -167,8 +157,6 @@ class Ahead:
 
     def after(self, stage, verdict, entry, deps):
         """Put down what the outputs of a stage will be."""
-        from commands.planning.foreseen import foreseen
-
         if verdict == RESTORED:
             why = "another, from the cache"
             self.states |= {out["path"]: State(UNKNOWN, hash_of(out["md5"]), why=why) for out in entry["outs"]}
@@ -260,12 +248,6 @@ def last_hash(outs, path):
     folder, _, name = path.rpartition("/")
     files = listed(outs[folder].value) if folder in outs else None
     return hash_of(files[name]) if files and name in files else None
-
-
-def hash_of(md5):
-    from dvc_data.hashfile.hash_info import HashInfo
-
-    return HashInfo("md5", md5)
 
 
 def with_files(dep, states):

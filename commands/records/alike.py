@@ -6,7 +6,7 @@ DuckDB leaves of a million rows those that have one of a few rare triples; of th
 import json
 import re
 
-from commands.records.found import Record, ask, columns_of, read_contents
+from commands.records.table import Record, ask, columns_of, read_contents
 
 
 def alike(database, build, paths, problems, text, records, least):

@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 
 from commands.builds.build import Missing, cache_folder, file_of, files_of, git, listed, lock_of, object_of, text_of
-from commands.records.found import ROOMS, Record, ask, connect
+from commands.records.table import ROOMS, Record, ask, connect
 from stages.dedup import forgotten as _forgotten
 from validators.problems import Problem, Problems
 
@@ -128,7 +128,7 @@ def row_groups(path, problems):
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    from commands.records.found import unreadable
+    from commands.records.table import unreadable
 
     try:
         return pq.read_metadata(path).num_row_groups

@@ -8,40 +8,18 @@ a question needs; the texts of the few records that are shown are read afterward
 
 import json
 import re
-from dataclasses import dataclass, field
-from functools import cache
+from dataclasses import dataclass
 from pathlib import Path
 
-from commands.builds.build import SIDES, tables
+from commands.builds.build import tables
+from commands.records.alike import alike
+from commands.records.table import ROOMS, Record, ask, columns_of, connect, read_contents
 from validators.problems import Problem, Problems, did_you_mean
 
-ROOMS = (*SIDES, "rejected")
-SHOWN, MEMORY = 20, "600MB"
+SHOWN = 20
 LEAST_DIGITS = 6
 # a saying that a reject names: `duplicate of <id> (file:line)`, `93% like <id> (...)`, `contradicts <id> (...)`
 OTHER = re.compile(r"(?:duplicate of|like|contradicts) ([0-9a-f]{64}) \(")
-
-
-@dataclass
-class Record:
-    """Where one row, or one record that became none, stands in a build. row: its number in the table of its room."""
-
-    room: str
-    dataset: str
-    row: int
-    id: str | None
-    source: str
-    line: int
-    stage: str | None = None
-    check: str | None = None
-    detail: str | None = None
-    exact: bool = True
-    likeness: float | None = None
-    content: dict | str | None = field(default=None, repr=False)
-
-    @property
-    def place(self):
-        return f"{self.source}:{self.line}"
 
 
 @dataclass
@@ -73,8 +51,6 @@ def look(build, what, start, limit=SHOWN, near=None, as_text=False):
         if not found and len(what) == 64:
             raise Problems([nothing("no record has this id", "an id of train, eval or rejected"), *problems])
     if near is not None:
-        from commands.records.alike import alike
-
         text = what if not found else None
         by, found = "likeness", alike(database, build, paths, problems, text, found or [], near)
     elif not found:
@@ -85,15 +61,6 @@ def look(build, what, start, limit=SHOWN, near=None, as_text=False):
     shown = found[: limit or None]
     read_contents(build, paths, shown)
     return Found(by, shown, total or len(found), problems)
-
-
-@cache
-def connect():
-    import duckdb
-
-    database = duckdb.connect()
-    database.execute(f"SET memory_limit = '{MEMORY}'; SET enable_progress_bar = false")
-    return database
 
 
 def nothing(found, expected="", hint=""):
@@ -114,29 +81,6 @@ def nothing_like(what, near, as_text):
 
 
 # -- one question, every table ------------------------------------------------------------------------------------
-
-
-def ask(database, path, problems, columns, where, given):
-    """Rows of a Parquet file as tuples, as they come; a file that cannot be read becomes a problem."""
-    import duckdb
-
-    query = f"SELECT {columns} FROM read_parquet($path, file_row_number = true) WHERE {where}"
-    try:
-        answer = database.cursor().execute(query, {"path": str(path)} | given)
-        while rows := answer.fetchmany(2048):
-            yield from rows
-    except duckdb.Error as error:
-        problems.append(unreadable(path, error))
-
-
-def unreadable(path, error):
-    said = str(error).splitlines()[0]
-    return Problem(str(path), f"cannot be read: {said}", "Parquet", "dvc checkout, or dvc repro; the rest is answered")
-
-
-def columns_of(room):
-    more = '"stage", "check", detail' if room == "rejected" else "NULL, NULL, NULL"
-    return f"file_row_number, id, source, line, {more}"
 
 
 def by_id(database, paths, problems, prefix):
@@ -289,30 +233,3 @@ def conditions(room, kind):
             holds.append(f"contains({name}::VARCHAR, ${'text' if name == 'ground_truth' else 'escaped'})")
             exact.append(f"coalesce({name}::VARCHAR = $text, false)")
     return " OR ".join(holds), " OR ".join(exact)
-
-
-# -- content ------------------------------------------------------------------------------------------------------
-
-
-def read_contents(build, paths, records):
-    """Give the records their content: a row of its kind, or the raw text of a reject. paths: of tables, or None."""
-    from stages.rows.tables import COLUMNS
-
-    paths = tables(build, *ROOMS)[0] if paths is None else paths
-
-    tables_used = {(record.room, record.dataset) for record in records}
-    database = connect()
-    for key in tables_used:
-        names = ["raw"] if key[0] == "rejected" else list(COLUMNS[build.datasets[key[1]]["kind"]])
-        here = [record for record in records if (record.room, record.dataset) == key]
-        rows = {record.row for record in here}
-        columns = ", ".join(["file_row_number", *names])
-        answer = {
-            first: rest
-            for first, *rest in ask(
-                database, paths[key], [], columns, "file_row_number IN $rows", {"rows": sorted(rows)}
-            )
-        }
-        for record in here:
-            values = dict(zip(names, answer.get(record.row, [None] * len(names)), strict=True))
-            record.content = values["raw"] if key[0] == "rejected" else values

@@ -10,7 +10,7 @@ import json
 
 from commands.builds.build import Missing, chain, file_of, object_of
 from commands.builds.hashes import sha256
-from commands.records.found import ask, connect, unreadable
+from commands.records.table import ask, connect, unreadable
 
 # -- models -------------------------------------------------------------------------------------------------------
 

@@ -5,6 +5,8 @@
 `tilth forget` writes the list. `ingest` leaves out what it names by id; `curate` also turns away what says the same in
 another kind of row, and what says almost the same (`stages/dedup/sketches.py` has the hashes in `texts` and `sketches`). A
 record that could not be read has no id: its kind is `raw`, and its id is the sha256 of its raw text.
+
+The first line may be {"about": "..."}, which is no record: DVC warns of an empty file in every stage that depends on one.
 """
 
 import json
@@ -45,7 +47,7 @@ def parsed(text, where=FILE):
     """The list of a text. Raises Problems with every line that is not of its form."""
     found, problems = [], []
     for number, line in enumerate(text.split("\n"), 1):
-        if line.strip():
+        if line.strip() and not (number == 1 and is_header(line)):
             try:
                 found.append(entry_of(line))
             except ValueError as error:
@@ -53,6 +55,11 @@ def parsed(text, where=FILE):
     if problems:
         raise Problems(problems)
     return found
+
+
+def is_header(line):
+    """True for the line that says what the file is, and names no record."""
+    return re.fullmatch(r'\{"about": "[^"]*"\}\s*', line) is not None
 
 
 def entry_of(line):
