@@ -81,7 +81,7 @@ def once(sources, tmp_path_factory):
     params["datasets"] |= {name: {"kind": "sft", "raw": path} for name, path in NAMES.items()}
     params["datasets"]["bucket"]["raw"] = "data/raw/bucket"  # a folder in which DVC keeps a file
     project.write_params(params)
-    assert ingest(project) == {"check", *(f"ingest@{name}" for name in NAMES)}
+    assert ingest(project) == {"check", "code", *(f"ingest@{name}" for name in NAMES)}
     project.commit()
     return project
 
