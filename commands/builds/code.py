@@ -37,10 +37,16 @@ def written(build):
     """{name: text} of the lists of a build as they were written: in the working tree, or at its commit."""
     if build.rev is None:
         paths = [path.as_posix() for path in sorted(Path(FOLDER).rglob("*")) if path.is_file()]
-    else:
-        names = git("ls-tree", "-r", "-z", "--name-only", build.rev, "--", FOLDER) or b""
-        paths = [path for path in names.decode(errors="surrogateescape").split("\0") if path]
-    return {path.removeprefix(f"{FOLDER}/"): text_of(build.rev, path) for path in paths}
+        return {path.removeprefix(f"{FOLDER}/"): text_of(None, path) for path in paths}
+    return committed(build.rev)
+
+
+@cache
+def committed(rev):
+    """{name: text} of the lists of a commit: read once, as each stage of a build asks for them."""
+    names = git("ls-tree", "-r", "-z", "--name-only", rev, "--", FOLDER) or b""
+    paths = [path for path in names.decode(errors="surrogateescape").split("\0") if path]
+    return {path.removeprefix(f"{FOLDER}/"): text_of(rev, path) for path in paths}
 
 
 def modules(texts):
