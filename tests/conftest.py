@@ -26,14 +26,18 @@ class Project:
 
     def run(self, *command, fails=False):
         """Output of a command in the project's folder, with this Python first on the path. fails: None for either."""
-        environment = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"} | {
-            "GIT_AUTHOR_NAME": "t", "GIT_AUTHOR_EMAIL": "t@t", "GIT_COMMITTER_NAME": "t", "GIT_COMMITTER_EMAIL": "t@t",
-        }  # fmt: skip
-        done = preloaded.run(command, cwd=self.folder, env=environment, real=self.real, capture_output=True, text=True)
+        done = self.start(*command)
         assert fails is None or (done.returncode != 0) == fails, (
             f"{command}\n{done.stdout[-6000:]}\n{done.stderr[-6000:]}"
         )
         return done.stdout + done.stderr
+
+    def start(self, *command, **variables):
+        """A command that was run to its end, as subprocess tells of it."""
+        environment = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"} | {
+            "GIT_AUTHOR_NAME": "t", "GIT_AUTHOR_EMAIL": "t@t", "GIT_COMMITTER_NAME": "t", "GIT_COMMITTER_EMAIL": "t@t",
+        } | variables  # fmt: skip
+        return preloaded.run(command, cwd=self.folder, env=environment, real=self.real, capture_output=True, text=True)
 
     def repro(self, *arguments):
         """The stages that `dvc repro` runs, not those that it restores."""

@@ -29,7 +29,7 @@ LIGHT = """
     dvc_data.index dvc_render filelock flatten_dict hypothesis.strategies jinja2 json msgspec multiprocessing.spawn networkx
     numpy platformdirs psutil pyarrow.compute pyarrow.parquet pydantic.json_schema pydantic.main regex rensa
     rich.console rich.live rich.table rich.tree ruamel.yaml scmrepo.git typeguard typer typing_inspect vl_convert yaml
-    zc.lockfile zstandard
+    asyncssh s3fs webdav4 zc.lockfile zstandard
 """
 HEAVY = """
     torch transformers transformers.models.qwen3.modeling_qwen3 trl trl.experimental.orpo datasets peft accelerate
