@@ -4,9 +4,9 @@ import os
 import re
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 
+import preloaded
 import pytest
 from filelock import FileLock
 from ruamel.yaml import YAML
@@ -14,29 +14,30 @@ from ruamel.yaml import YAML
 ROOT = Path(__file__).parents[1]
 # Tests run two at once: where each also has torch compute with all cores, its threads spin while they wait for one another.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
-PYTHON_BIN = str(Path(sys.executable).parent)
 ROWS = 120
 
 
 class Project:
-    """A folder with the project in it, its params and its command line."""
+    """A folder with the project in it, its params and its command line. real: see preloaded.run."""
 
-    def __init__(self, folder):
+    def __init__(self, folder, real=False):
         self.folder = folder
+        self.real = real
 
     def run(self, *command, fails=False):
         """Output of a command in the project's folder, with this Python first on the path. fails: None for either."""
-        environment = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"} | {
-            "PATH": PYTHON_BIN + os.pathsep + os.environ["PATH"],
-            "DVC_NO_ANALYTICS": "1",
-            "HF_HUB_OFFLINE": "1",
-            "GIT_AUTHOR_NAME": "t", "GIT_AUTHOR_EMAIL": "t@t", "GIT_COMMITTER_NAME": "t", "GIT_COMMITTER_EMAIL": "t@t",
-        }  # fmt: skip
-        done = subprocess.run(command, cwd=self.folder, env=environment, capture_output=True, text=True)
+        done = self.start(*command)
         assert fails is None or (done.returncode != 0) == fails, (
             f"{command}\n{done.stdout[-6000:]}\n{done.stderr[-6000:]}"
         )
         return done.stdout + done.stderr
+
+    def start(self, *command, **variables):
+        """A command that was run to its end, as subprocess tells of it."""
+        environment = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"} | {
+            "GIT_AUTHOR_NAME": "t", "GIT_AUTHOR_EMAIL": "t@t", "GIT_COMMITTER_NAME": "t", "GIT_COMMITTER_EMAIL": "t@t",
+        } | variables  # fmt: skip
+        return preloaded.run(command, cwd=self.folder, env=environment, real=self.real, capture_output=True, text=True)
 
     def repro(self, *arguments):
         """The stages that `dvc repro` runs, not those that it restores."""
@@ -59,12 +60,12 @@ class Project:
         assert old in text
         (self.folder / path).write_text(text.replace(old, new), encoding="utf-8")
 
-    def copy(self, folder):
+    def copy(self, folder, real=False):
         shutil.copytree(self.folder, folder, symlinks=True)
-        return Project(folder)
+        return Project(folder, real)
 
 
-def small_project(folder, rows=ROWS):
+def small_project(folder, rows=ROWS, real=False):
     """The project as it stands in the working tree, with the first rows of its data (None: all) and few training steps."""
     listed = subprocess.run(
         ["git", "ls-files", "--cached", "--others", "--exclude-standard"],
@@ -79,7 +80,7 @@ def small_project(folder, rows=ROWS):
             (folder / "data/raw" / name).unlink()
         for path in (folder / "data/raw").rglob("*.*"):
             path.write_text("".join(path.read_text(encoding="utf-8").splitlines(True)[:rows]), encoding="utf-8")
-    project = Project(folder)
+    project = Project(folder, real)
     params = project.read_params()
     for method, step in params["methods"].items():
         step["args"] = step["args"] | {"max_steps": 2, "per_device_train_batch_size": 8}

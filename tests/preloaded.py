@@ -7,7 +7,7 @@ A test starts dozens of `dvc` and `python -m stages`, and each of them spends 1 
 
 All runs as it would: real DVC, and the project's code as it is in the command's folder. Two servers, since a child of a
 small process starts and ends faster: `light` has imported DVC and Arrow, `heavy` torch and TRL too. They belong to one
-worker of pytest-xdist and end with it. conftest.py does not use them yet.
+worker of pytest-xdist and end with it. `TILTH_PRELOADED=0 pytest` is without them: each command an interpreter of its own.
 """
 
 import os
@@ -53,7 +53,7 @@ def environment(variables=None, real=False):
 
 def usable():
     """False on a GPU too: an import may make a context there, which no child of a fork can use."""
-    return sys.platform == "linux" and os.environ.get("TILTH_PRELOADED") == "1" and not Path("/dev/nvidiactl").exists()
+    return sys.platform == "linux" and os.environ.get("TILTH_PRELOADED") != "0" and not Path("/dev/nvidiactl").exists()
 
 
 @cache

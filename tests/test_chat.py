@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 from types import SimpleNamespace
 
+import preloaded
 import pytest
 import torch
 
@@ -38,7 +39,7 @@ def project(tmp_path_factory):
 
 def tilth(project, *arguments, said=None):
     """`tilth chat` as a process with a pipe on each side."""
-    return subprocess.run(
+    return preloaded.run(
         [sys.executable, "-m", "commands", "chat", *arguments],
         cwd=project, env=os.environ | {"PYTHONPATH": str(ROOT)}, input=said, capture_output=True,
     )  # fmt: skip

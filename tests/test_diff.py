@@ -1,9 +1,9 @@
 import hashlib
 import json
 import os
-import subprocess
 import sys
 
+import preloaded
 import pytest
 from ruamel.yaml import YAML
 from test_build import git
@@ -179,7 +179,7 @@ def tilth(scratch, *arguments):
     environment = os.environ | {"PYTHONPATH": os.getcwd(), "COLUMNS": "80"}
     environment["PYTHONPATH"] = str(_build.__file__).rsplit("/commands/", 1)[0]
     command = [sys.executable, "-m", "commands", *arguments]
-    done = subprocess.run(command, cwd=scratch.folder, env=environment, capture_output=True, text=True)
+    done = preloaded.run(command, cwd=scratch.folder, env=environment, capture_output=True, text=True)
     return done.returncode, done.stdout, done.stderr
 
 

@@ -3,7 +3,6 @@
 import doctest
 import re
 import shutil
-import sys
 from pathlib import Path
 
 import pytest
@@ -83,7 +82,7 @@ def test_the_story_of_the_audit_is_what_its_commands_print(tmp_path):
     project = small_project(tmp_path, rows=None)
     project.repro("train@align")  # scores and the report are built once, by the story itself
     project.commit()
-    tilth = f'export COLUMNS=110; tilth() {{ "{sys.executable}" -m commands "$@"; }}\n'
+    tilth = 'export COLUMNS=110; tilth() { python -m commands "$@"; }\n'
     found = commands_of(story)
     assert len(found) > 5
     for command, expected in found:

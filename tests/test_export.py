@@ -2,11 +2,11 @@ import importlib
 import json
 import os
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 from types import SimpleNamespace
 
+import preloaded
 import pytest
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
@@ -274,5 +274,5 @@ def test_the_command_line_says_what_is_wrong(project):
         (".", "no model: neither config.json nor adapters/"),
         ("models/first/adapters/00_first", "an adapter alone"),
     ]:
-        done = subprocess.run([*command, model, "out"], cwd=project, env=environment, capture_output=True, text=True)
+        done = preloaded.run([*command, model, "out"], cwd=project, env=environment, capture_output=True, text=True)
         assert done.returncode == 1 and text in done.stderr and "Traceback" not in done.stderr, done.stderr

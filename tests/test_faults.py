@@ -32,13 +32,13 @@ ODD = ["with space.jsonl", 'it\'s "quoted".jsonl', "two\nlines.jsonl", "$(touch 
 
 @pytest.fixture(scope="module")
 def once(tmp_path_factory):
-    return project(tmp_path_factory.mktemp("faults") / "project")
+    return project(tmp_path_factory.mktemp("faults") / "project", real=True)
 
 
 @pytest.fixture
 def mine(once, tmp_path):
     shutil.copytree(once.path, tmp_path / "mine", symlinks=True)
-    return Folder(tmp_path / "mine")
+    return Folder(tmp_path / "mine", real=True)
 
 
 def test_of_two_builds_at_once_one_says_who_is_ahead_and_a_stage_runs_once(mine):
@@ -105,7 +105,7 @@ def test_a_build_that_is_killed_in_a_stage_is_completed_by_the_next(mine):
 
 
 def test_names_of_raw_files_are_data_with_spaces_quotes_and_newlines(tmp_path):
-    mine = Folder(tmp_path / "mine")
+    mine = Folder(tmp_path / "mine", real=True)
     (mine.path / "data/raw/chat").mkdir(parents=True)
     (mine.path / "data/forgotten.jsonl").write_text("")
     (mine.path / "dvc.yaml").write_text(INGEST, encoding="utf-8")
@@ -135,7 +135,7 @@ def test_names_of_raw_files_are_data_with_spaces_quotes_and_newlines(tmp_path):
 
 @pytest.fixture
 def whole(built, tmp_path):
-    return built.copy(tmp_path / "whole")
+    return built.copy(tmp_path / "whole", real=True)
 
 
 def test_two_builds_of_the_project_at_once_leave_what_one_would(whole):

@@ -36,7 +36,7 @@ def make_room(disk):
 
 
 def test_a_disk_that_is_full_in_a_stage_is_told_and_nothing_half_written_stays(built, disk):
-    project = built.copy(disk / "project")
+    project = built.copy(disk / "project", real=True)
     expected = outputs_of(project.folder)
     for stage, free_bytes in STAGES.items():
         never_built(project.folder, stage)
@@ -55,7 +55,7 @@ def test_a_disk_that_is_full_in_a_stage_is_told_and_nothing_half_written_stays(b
 @pytest.mark.timeout(3600)
 def test_a_disk_that_is_full_again_and_again_through_a_whole_build_leaves_no_trace(built, disk):
     """The stages, DVC's cache, its lock and its other files: each of them meets the end of the disk somewhere."""
-    project = built.copy(disk / "project")
+    project = built.copy(disk / "project", real=True)
     expected, part, told = outputs_of(project.folder), random.Random(7), Counter()
     start_anew(project)
     for build in range(60):
@@ -74,7 +74,7 @@ def test_a_disk_that_is_full_again_and_again_through_a_whole_build_leaves_no_tra
 
 def test_a_read_only_cache_is_told_where_something_would_be_restored_or_kept(built, tmp_path):
     """DVC tries in the cache itself whether it can make links, so that it restores nothing from a read-only one."""
-    project = built.copy(tmp_path / "project")
+    project = built.copy(tmp_path / "project", real=True)
     expected, raw = outputs_of(project.folder), project.folder / "data/raw/feedback/feedback.jsonl"
     before = raw.read_bytes()
     with read_only(project.folder / ".dvc/cache"):
@@ -100,7 +100,7 @@ def damage(path):
 
 def test_a_damaged_object_of_the_cache_is_named_with_what_mends_it(built, tmp_path):
     """DVC restores it as it is; `tilth verify` reads the bytes."""
-    project = built.copy(tmp_path / "project")
+    project = built.copy(tmp_path / "project", real=True)
     expected = outputs_of(project.folder)
     objects = {}
     for path in ("data/train/chat.parquet", "models/sft/model.safetensors"):

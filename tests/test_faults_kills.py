@@ -83,7 +83,7 @@ def wait(process, seconds):
 @pytest.mark.long
 @pytest.mark.timeout(3600)
 def test_52_kills_at_random_moments_of_the_whole_build_leave_no_trace(built, tmp_path):
-    project = two_steps(built.copy(tmp_path / "copy"))
+    project = two_steps(built.copy(tmp_path / "copy", real=True))
     began = time.monotonic()
     project.repro()
     whole_s, expected = time.monotonic() - began, outputs_of(project.folder)

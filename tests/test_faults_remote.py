@@ -71,7 +71,7 @@ def close(connection):
 
 def behind_proxy(built, tmp_path, kind, serve):
     """(a built project whose remote is reached through a proxy, the proxy, what git does not keep)."""
-    mine = Folder(built.copy(tmp_path / "mine").folder)
+    mine = Folder(built.copy(tmp_path / "mine").folder, real=True)
     address, settings, local = kind(tmp_path, serve)
     proxy = Proxy(int(re.search(r"127\.0\.0\.1:(\d+)", f"{address} {settings}")[1]))
     mine.run("dvc", "remote", "add", "--default", "team", through(address, proxy))

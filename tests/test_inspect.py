@@ -1,10 +1,10 @@
 import json
 import os
-import subprocess
 import sys
 from pathlib import Path
 from types import SimpleNamespace
 
+import preloaded
 import pytest
 from ruamel.yaml import YAML
 
@@ -183,7 +183,7 @@ def test_records_that_cannot_be_read_at_all_are_a_problem(inspected):
 def tilth(folder, *arguments):
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
     command = [sys.executable, "-m", "commands", *arguments]
-    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
+    return preloaded.run(command, cwd=folder, env=environment, capture_output=True, text=True)
 
 
 def test_the_path_is_relative_to_where_the_user_is(tmp_path):

@@ -4,7 +4,6 @@ import hashlib
 import http.server
 import json
 import shutil
-import subprocess
 import sys
 import threading
 from pathlib import Path
@@ -102,7 +101,7 @@ def tilth(project, *arguments, fails=False):
 def verified(project):
     """(counts of raw files, {where: problem} of what is wrong with them)."""
     command = [sys.executable, "-m", "commands", "verify", "--json", "--allow-dirty"]
-    said = json.loads(subprocess.run(command, cwd=project.folder, capture_output=True, check=False).stdout)
+    said = json.loads(project.start(*command).stdout)
     return said["verified"]["raw"], {item["where"]: item for item in said["broken"] if item["check"] == "raw"}
 
 

@@ -108,6 +108,7 @@ def test_every_test_file_is_named_after_a_module():
             "sample",
             "documentation",
             "fuzz",
+            "preloaded",
             "recipes",
             "security",
             "faults",

@@ -4,8 +4,6 @@ import csv
 import hashlib
 import json
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -303,7 +301,7 @@ def test_limits_waivers_and_the_machine_leave_what_train_reads_as_it_is(project)
 
 
 def tilth(project, *arguments):
-    done = subprocess.run([sys.executable, "-m", "commands", "preflight", *arguments], cwd=project.folder, capture_output=True, text=True, env={**__import__("os").environ, "COLUMNS": "200", "HF_HUB_OFFLINE": "1"})  # fmt: skip
+    done = project.start("python", "-m", "commands", "preflight", *arguments, COLUMNS="200")
     return done.returncode, done.stdout, done.stderr
 
 

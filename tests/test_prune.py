@@ -2,10 +2,10 @@
 
 import os
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 
+import preloaded
 import pytest
 from filelock import FileLock
 from ruamel.yaml import YAML
@@ -46,9 +46,8 @@ class Folder:
         self.path = path
 
     def run(self, *command, fails=False):
-        path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-        environment = os.environ | {"PYTHONPATH": str(ROOT), "DVC_NO_ANALYTICS": "1", "PATH": path}
-        done = subprocess.run(command, cwd=self.path, env=environment, capture_output=True, text=True)
+        environment = os.environ | {"PYTHONPATH": str(ROOT)}
+        done = preloaded.run(command, cwd=self.path, env=environment, capture_output=True, text=True)
         assert (done.returncode != 0) == fails, done.stdout + done.stderr
         assert "Traceback" not in done.stderr
         return done.stdout + done.stderr

@@ -360,7 +360,7 @@ def outputs(project):
 @pytest.mark.parametrize("kills", [2, pytest.param(25, marks=pytest.mark.long)])
 def test_kills_at_random_moments_leave_no_trace_in_what_is_built(built, tmp_path, kills):
     """Even kills end dvc alone, as an out-of-memory killer does, odd ones every process that the build has started."""
-    project = one_step(built.copy(tmp_path / "copy"))
+    project = one_step(built.copy(tmp_path / "copy", real=True))
     began = time.monotonic()
     done = build(project)
     output, _ = done.communicate()

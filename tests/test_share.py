@@ -3,10 +3,10 @@
 import json
 import os
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 
+import preloaded
 import pytest
 from ruamel.yaml import YAML
 
@@ -39,17 +39,19 @@ pytestmark = pytest.mark.slow
 
 
 class Folder:
-    def __init__(self, path):
+    """A repository. real: see preloaded.run."""
+
+    def __init__(self, path, real=False):
         self.path = path
+        self.real = real
 
     def run(self, *command, fails=False, **environment):
         """Output of a command, without a word on the network, as another user of the machine would run it."""
-        path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
         who = {f"GIT_{role}_{what}": "t@t" for role in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}
-        settings = os.environ | {"PYTHONPATH": str(ROOT), "DVC_NO_ANALYTICS": "1", "PATH": path} | who | environment
+        settings = os.environ | {"PYTHONPATH": str(ROOT)} | who | environment
         # DVC remembers what it saw on a remote, for all clones of a machine: a colleague has another machine
         settings["DVC_SITE_CACHE_DIR"] = str(self.path.parent / f"{self.path.name}-site")
-        done = subprocess.run(command, cwd=self.path, env=settings, capture_output=True, text=True)
+        done = preloaded.run(command, cwd=self.path, env=settings, real=self.real, capture_output=True, text=True)
         assert (done.returncode != 0) == fails, done.stdout + done.stderr
         assert "Traceback" not in done.stderr, done.stderr
         return done.stdout + done.stderr
@@ -71,7 +73,7 @@ class Folder:
 
     def clone(self, path):
         self.run("git", "clone", "-q", ".", str(path))
-        return Folder(path)
+        return Folder(path, self.real)
 
     def objects(self, folder=".dvc/cache"):
         return sorted(path for path in (self.path / folder / "files/md5").rglob("*") if path.is_file())
@@ -90,10 +92,10 @@ class Folder:
         return self.path / folder / "files/md5" / md5[:2] / md5[2:]
 
 
-def project(folder, graph=GRAPH):
+def project(folder, graph=GRAPH, real=False):
     """A repository in which the variant of rate 1 is committed, and that of rate 2 was built before and never was."""
     folder.mkdir(parents=True)
-    made = Folder(folder)
+    made = Folder(folder, real)
     for name, text in (("dvc.yaml", graph), ("train.py", TRAIN), ("raw.txt", "raw\n")):
         (folder / name).write_text(text, encoding="utf-8")
     made.run("git", "init", "-q")

@@ -166,7 +166,7 @@ main_process_port: 0
 
 def prepared(built, folder, method, batch, lora=None, steps=10):
     """A copy of the project whose step `align` has a batch, and is ready to be trained."""
-    project = built.copy(folder)
+    project = built.copy(folder, real=True)
     (project.folder / "two.yaml").write_text(TWO)
     shutil.rmtree(project.folder / ".work")
     params = project.read_params()
