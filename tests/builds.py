@@ -1,6 +1,12 @@
-"""Builds that tests work on: a whole one, which is put back after each test."""
+"""Builds that tests work on: a whole one, put back after each test, and what those made by hand have in common."""
 
+import hashlib
 import shutil
+import subprocess
+
+from ruamel.yaml import YAML
+
+# -- a whole one --------------------------------------------------------------------------------------------------
 
 
 def stamps(folder):
@@ -30,3 +36,38 @@ def put_back(original, folder, before):
 
 def is_folder(path):
     return path.is_dir() and not path.is_symlink()
+
+
+# -- made by hand -------------------------------------------------------------------------------------------------
+
+
+def run_data_stages(*datasets):
+    """ingest, validate and curate of these datasets, in the working folder."""
+    from stages import curate, ingest, validate
+
+    for name in datasets:
+        for stage in (ingest, validate, curate):
+            stage.main(name)
+
+
+def git(folder, *arguments):
+    identity = ["-c", "user.name=t", "-c", "user.email=t@t"]
+    subprocess.run(["git", *identity, *arguments], cwd=folder, check=True, capture_output=True)
+
+
+def write_yaml(path, data):
+    with open(path, "w", encoding="utf-8") as file:
+        YAML(typ="safe", pure=True).dump(data, file)
+
+
+def object_of(folder, md5):
+    """The place of an object in the DVC cache of a project."""
+    return folder / ".dvc/cache/files/md5" / md5[:2] / md5[2:]
+
+
+def put_object(folder, data, md5=None):
+    """Write an object of the DVC cache; its hash, which is that of its bytes where none is given."""
+    md5 = md5 or hashlib.md5(data).hexdigest()
+    object_of(folder, md5).parent.mkdir(parents=True, exist_ok=True)
+    object_of(folder, md5).write_bytes(data)
+    return md5

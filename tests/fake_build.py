@@ -4,7 +4,7 @@ import json
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from ruamel.yaml import YAML
+from builds import write_yaml
 
 from stages.rows.tables import REJECTS, row_schema, to_table
 
@@ -68,8 +68,7 @@ def dump(path, data):
 def fake_build(folder):
     """Write all that the report reads into `folder`; returns it."""
     folder.mkdir(parents=True, exist_ok=True)
-    with open(folder / "params.yaml", "w", encoding="utf-8") as file:
-        YAML(typ="safe", pure=True).dump(PARAMS, file)
+    write_yaml(folder / "params.yaml", PARAMS)
     for name, dataset in PARAMS["datasets"].items():
         for side in ("train", "eval"):
             write(

@@ -1,7 +1,7 @@
 import json
-import subprocess
 
 import pytest
+from builds import git, put_object, write_yaml
 from ruamel.yaml import YAML
 
 from commands.builds import build as _build
@@ -19,26 +19,17 @@ PARAMS = {
 MODEL = {"config.json": "11aa", "adapters/00_sft/adapter_config.json": "22bb"}
 
 
-def git(folder, *arguments):
-    identity = ["-c", "user.name=t", "-c", "user.email=t@t"]
-    subprocess.run(["git", *identity, *arguments], cwd=folder, check=True, capture_output=True)
-
-
 def save(folder, train_md5):
     """params.yaml, a lock, and the cache of a build with one dataset and one model."""
     outs = [{"path": "data/train/chat.parquet", "hash": "md5", "md5": train_md5, "size": 4}]
     model = [{"path": "models/sft", "hash": "md5", "md5": "77ff.dir", "size": 9, "nfiles": 2}]
     lock = {"schema": "2.0", "stages": {"curate@chat": {"outs": outs}, "train@sft": {"outs": model}}}
     for name, data in (("params.yaml", PARAMS), ("dvc.lock", lock)):
-        with open(folder / name, "w", encoding="utf-8") as file:
-            YAML(typ="safe", pure=True).dump(data, file)
-    for md5, text in ((train_md5, f"rows {train_md5}"), ("11aa", "{}"), ("22bb", "{}")):
-        path = folder / ".dvc/cache/files/md5" / md5[:2] / md5[2:]
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text, encoding="utf-8")
-    listing = folder / ".dvc/cache/files/md5/77/ff.dir"
-    listing.parent.mkdir(parents=True, exist_ok=True)
-    listing.write_text(json.dumps([{"relpath": path, "md5": md5} for path, md5 in MODEL.items()]), encoding="utf-8")
+        write_yaml(folder / name, data)
+    listing = [{"relpath": path, "md5": md5} for path, md5 in MODEL.items()]
+    texts = {train_md5: f"rows {train_md5}", "11aa": "{}", "22bb": "{}", "77ff.dir": json.dumps(listing)}
+    for md5, text in texts.items():
+        put_object(folder, text.encode(), md5)
 
 
 @pytest.fixture

@@ -5,9 +5,9 @@ from types import SimpleNamespace
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from builds import run_data_stages
 
 from commands.checks.conserved import SHOWN, records
-from stages import curate, ingest, validate
 
 PARAMS = """
 seed: 7
@@ -40,8 +40,7 @@ def built(tmp_path, monkeypatch, capsys):
     (raw / "c.csv").write_text('instruction,output\n"two\nlines",a\nx,y,z\n' + "".join(f"c {i},a\n" for i in range(9)))
     (raw / "d.jsonl.gz").write_bytes(gzip.compress(lines("d"))[:-20])
     pq.write_table(pa.Table.from_pylist(asked("e")), raw / "e.parquet")
-    for stage in (ingest, validate, curate):
-        stage.main("chat")
+    run_data_stages("chat")
     capsys.readouterr()
     return raw
 

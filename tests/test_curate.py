@@ -5,8 +5,9 @@ from functools import partial
 
 import pyarrow.parquet as pq
 import pytest
+from builds import run_data_stages
 
-from stages import curate, ingest, validate
+from stages import ingest
 from stages.reading.parts import cut
 from stages.rows.identity import digest, normalised
 from validators.problems import Problems
@@ -23,8 +24,7 @@ def build(tmp_path, monkeypatch):
             f"seed: {seed}\neval_fraction: {eval_fraction}\n"
             f"datasets: {{d: {{kind: {kind}, raw: raw.jsonl, max_reject_share: 1{more}}}}}\ncurate: {rules}\n"
         )
-        for stage in (ingest, validate, curate):
-            stage.main("d")
+        run_data_stages("d")
         return [pq.read_table(f"data/{part}/d.parquet").to_pylist() for part in ("train", "eval", "rejected")]
 
     return build

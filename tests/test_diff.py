@@ -1,12 +1,11 @@
-import hashlib
 import json
 import os
 import sys
 
 import preloaded
 import pytest
+from builds import git, object_of, put_object, write_yaml
 from ruamel.yaml import YAML
-from test_build import git
 from test_row_changes import write
 
 from commands.builds import build as _build
@@ -42,20 +41,16 @@ class Scratch:
             "train@sft": {"cmd": "t", "outs": models},
         }
         for name, data in (("params.yaml", params), ("dvc.lock", {"schema": "2.0", "stages": stages})):
-            with open(self.folder / name, "w", encoding="utf-8") as file:
-                YAML(typ="safe", pure=True).dump(data, file)
+            write_yaml(self.folder / name, data)
         git(self.folder, "add", "params.yaml", "dvc.lock", "dvc.yaml")
         git(self.folder, "commit", "-qm", tag)
         git(self.folder, "tag", tag)
 
     def cached(self, path, data):
-        md5 = hashlib.md5(data).hexdigest()
-        self.object(md5).parent.mkdir(parents=True, exist_ok=True)
-        self.object(md5).write_bytes(data)
-        return {"path": path, "hash": "md5", "md5": md5, "size": len(data)}
+        return {"path": path, "hash": "md5", "md5": put_object(self.folder, data), "size": len(data)}
 
     def object(self, md5):
-        return self.folder / ".dvc/cache/files/md5" / md5[:2] / md5[2:]
+        return object_of(self.folder, md5)
 
 
 @pytest.fixture
@@ -167,10 +162,8 @@ def test_not_built_parameters_of_the_working_tree_are_noted(scratch):
     scratch.save("v1", params(), train=[("aa", 1)])
     lock = YAML(typ="safe", pure=True).load(scratch.folder / "dvc.lock")
     lock["stages"]["check"] = {"cmd": "k", "params": {"params.yaml": params()}}
-    with open(scratch.folder / "dvc.lock", "w", encoding="utf-8") as file:
-        YAML(typ="safe", pure=True).dump(lock, file)
-    with open(scratch.folder / "params.yaml", "w", encoding="utf-8") as file:
-        YAML(typ="safe", pure=True).dump(params(seed=9), file)
+    write_yaml(scratch.folder / "dvc.lock", lock)
+    write_yaml(scratch.folder / "params.yaml", params(seed=9))
     found = difference(at("v1"), at(), None, [])
     assert found["not_built"] == [{"key": "seed", "old": 7, "new": 9}]
 

@@ -8,12 +8,13 @@ from types import SimpleNamespace
 
 import pyarrow.parquet as pq
 import pytest
+from builds import run_data_stages
 
 from commands import forget, trace
 from commands.builds.build import at, cache_folder
 from commands.records import found as _found
 from commands.records.forgotten import breaks
-from stages import collect, curate, ingest, validate
+from stages import collect, ingest
 from stages.dedup import forgotten as _forgotten
 from validators.problems import Problems
 
@@ -65,9 +66,7 @@ def write(name, lines):
 
 
 def build():
-    for name in DATASETS:
-        for stage in (ingest, validate, curate):
-            stage.main(name)
+    run_data_stages(*DATASETS)
     collect.main()
 
 

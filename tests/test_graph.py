@@ -11,6 +11,8 @@ import pytest
 pytestmark = pytest.mark.slow
 
 ALIGN = {"check", "preflight", "train@align", "evaluate@align", "report"}
+# where it is asked what is trained, and not what is scored, a build goes up to the models
+UP_TO = [pytest.param(("train@sft", "train@align"), id="models"), pytest.param((), id="all", marks=pytest.mark.long)]
 
 
 @pytest.fixture
@@ -38,11 +40,12 @@ def test_a_learning_rate_reruns_its_step_alone(project):
     assert project.repro() == ALIGN
 
 
-def test_a_waiver_trains_nothing(project):
+@pytest.mark.parametrize("up_to", UP_TO)
+def test_a_waiver_trains_nothing(project, up_to):
     params = project.read_params()
     params["steps"]["align"]["waive"] = {"beta": "none of its business"}
     project.write_params(params)
-    assert trained(project.repro()) == set()
+    assert trained(project.repro(*up_to)) == set()
 
 
 def test_a_switch_of_method_trains_once_and_the_way_back_nothing(project):
@@ -55,18 +58,19 @@ def test_a_switch_of_method_trains_once_and_the_way_back_nothing(project):
     assert not {stage for stage in project.repro() if stage.startswith(("train", "evaluate"))}
 
 
-def test_a_raw_row_reaches_only_its_dataset_and_the_steps_that_use_it(project):
+@pytest.mark.parametrize("up_to", UP_TO)
+def test_a_raw_row_reaches_only_its_dataset_and_the_steps_that_use_it(project, up_to):
     feedback = project.folder / "data/raw/feedback/feedback.jsonl"
     feedback.write_text(
         feedback.read_text() + json.dumps({"prompt": "Say a.", "completion": "a", "label": True}) + "\n"
     )
-    ran = project.repro()
+    ran = project.repro(*up_to)
     assert of_dataset(ran) == {"feedback"}
     assert trained(ran) == set()
     pairs = project.folder / "data/raw/pairs/pairs.jsonl"
     more = [json.dumps({"prompt": f"Say {word}.", "chosen": word, "rejected": "no"}) for word in "abcdefgh"]
     pairs.write_text(pairs.read_text() + "\n".join(more) + "\n")
-    ran = project.repro()
+    ran = project.repro(*up_to)
     assert of_dataset(ran) == {"pairs"}
     assert trained(ran) == {"train@align"}
 
@@ -99,22 +103,24 @@ def test_a_module_is_named_by_plan_and_reruns_what_holds_it(project):
     assert "stages/dedup/near.py" in project.run(sys.executable, "-m", "commands", "diff", "HEAD")
 
 
-def test_a_reward_function_trains_only_grpo_steps(project):
+@pytest.mark.parametrize("up_to", UP_TO)
+def test_a_reward_function_trains_only_grpo_steps(project, up_to):
     params = project.read_params()
     params["steps"]["align"] = params["methods"]["grpo"]
     project.write_params(params)
-    assert trained(project.repro()) == {"train@align"}
+    assert trained(project.repro(*up_to)) == {"train@align"}
     project.edit("validators/rewards.py", "NUMBER = ", "UNUSED = 1\nNUMBER = ")
-    assert trained(project.repro()) == set()
+    assert trained(project.repro(*up_to)) == set()
     project.edit("validators/rewards.py", '["content"] or ""', '["content"] or str()')
-    assert trained(project.repro()) == {"train@align"}
+    assert trained(project.repro(*up_to)) == {"train@align"}
 
 
-def test_a_dataset_added_and_removed_leaves_a_clone_with_nothing_to_run(project, tmp_path):
+@pytest.mark.parametrize("up_to", UP_TO)
+def test_a_dataset_added_and_removed_leaves_a_clone_with_nothing_to_run(project, tmp_path, up_to):
     params = project.read_params()
     params["datasets"]["extra"] = {"kind": "sft", "raw": "data/raw/chat", "max_reject_share": 0.2}
     project.write_params(params)
-    ran = project.repro()
+    ran = project.repro(*up_to)
     assert of_dataset(ran) == {"extra"}
     assert trained(ran) == set()
     del params["datasets"]["extra"]

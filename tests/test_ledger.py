@@ -2,9 +2,10 @@ import json
 
 import pyarrow.parquet as pq
 import pytest
+from builds import run_data_stages
 
 from commands import ledger
-from stages import collect, curate, ingest, validate
+from stages import collect, ingest, validate
 from stages.rows.tables import REJECTS, to_table, write
 from validators.problems import Problems
 
@@ -32,9 +33,7 @@ def project(tmp_path, monkeypatch):
 
 @pytest.fixture
 def built(project, capsys):
-    for name in ("chat", "feedback"):
-        for stage in (ingest, validate, curate):
-            stage.main(name)
+    run_data_stages("chat", "feedback")
     collect.main()
     capsys.readouterr()
     return project

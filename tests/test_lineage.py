@@ -10,12 +10,12 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from ruamel.yaml import YAML
+from builds import git, put_object, run_data_stages, write_yaml
 
 from commands import lineage
 from commands.builds import build as _build
 from commands.builds.sources import hash_whole
-from stages import collect, curate, ingest, validate
+from stages import collect
 from stages.training.trl import LORA
 from validators.problems import Problems
 
@@ -37,10 +37,6 @@ PARAMS = {
 CHAT = [json.dumps({"instruction": f"question {i}", "output": "a"}) for i in range(20)]
 PAIRS = [json.dumps({"prompt": f"q {i}", "chosen": "a", "rejected": "b"}) for i in range(10)]
 SCORES = {"chat": {"loss": {"value": 0.5, "low": 0.4, "high": 0.6, "n": 6}, "auc": {"value": None, "n": 6}}}
-
-
-def git(*arguments):
-    subprocess.run(["git", "-c", "user.name=t", "-c", "user.email=t@t", *arguments], check=True, capture_output=True)
 
 
 def put(path, text):
@@ -81,21 +77,18 @@ def cached(path):
     md5, files = hash_whole(path), [Path(path)] if Path(path).is_file() else sorted(Path(path).rglob("*"))
     files = [file for file in files if file.is_file()]
     for file in files:
-        target = _build.object_of(hash_whole(file.as_posix()))
-        target.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(file, target)
+        put_object(Path(), file.read_bytes())
     if md5.endswith(".dir"):
         listing = [{"md5": hash_whole(f.as_posix()), "relpath": f.relative_to(path).as_posix()} for f in files]
-        put(_build.object_of(md5), json.dumps(listing))
+        put_object(Path(), json.dumps(listing).encode(), md5)
     return md5
 
 
 def build():
     """Run the data stages, make models by hand, and write what `dvc repro` would have written."""
     stages = {}
+    run_data_stages(*PARAMS["datasets"])
     for name, dataset in PARAMS["datasets"].items():
-        for stage in (ingest, validate, curate):
-            stage.main(name)
         key, done, bad = f"datasets.{name}", f"data/ingested/{name}", f"data/validated/{name}.parquet"
         sides = [f"data/{side}/{name}.parquet" for side in ("train", "eval", "rejected")]
         stages[f"ingest@{name}"] = entry([dataset["raw"], "stages/ingest.py"], [done], [key])
@@ -111,12 +104,7 @@ def build():
         stages[f"train@{name}"] = entry(made_from, [f"models/{name}"])
         stages[f"evaluate@{name}"] = entry([f"models/{name}", "data/eval.json"], [f"scores/{name}.json"])
     stages["report"] = entry(["data/train.json"], ["report"])
-    write("dvc.lock", {"schema": "2.0", "stages": stages})
-
-
-def write(path, data):
-    with open(path, "w", encoding="utf-8") as file:
-        YAML(typ="safe", pure=True).dump(data, file)
+    write_yaml("dvc.lock", {"schema": "2.0", "stages": stages})
 
 
 @pytest.fixture
@@ -124,7 +112,7 @@ def project(tmp_path, monkeypatch):
     """A project that is built and committed as v1."""
     monkeypatch.chdir(tmp_path)
     _build.cache_folder.cache_clear()
-    write("params.yaml", PARAMS)
+    write_yaml("params.yaml", PARAMS)
     put("data/raw/chat/a.jsonl", "\n".join([*CHAT, CHAT[3], "{"]))
     put("data/raw/chat/b.jsonl", "\n".join(CHAT[:2]))
     put("data/raw/chat/.hidden", "no data")
@@ -140,10 +128,10 @@ def project(tmp_path, monkeypatch):
     put("report/report.md", "# What was built")
     build()
     put(".gitignore", "/.dvc/\n/data/[a-qs-z]*\n/data/rejected\n/models\n/scores\n/preflight\n/report\n")
-    git("init", "-q")
-    git("add", "-A")
-    git("commit", "-qm", "built")
-    git("tag", "v1")
+    git(".", "init", "-q")
+    git(".", "add", "-A")
+    git(".", "commit", "-qm", "built")
+    git(".", "tag", "v1")
     yield tmp_path
     _build.cache_folder.cache_clear()
 
@@ -296,14 +284,14 @@ def test_changed_code_is_said_with_both_hashes(facts, project):
 
 
 def test_a_changed_param_is_said_from_what_to_what(facts, project, told):
-    write("params.yaml", PARAMS | {"eval_fraction": 0.5})
+    write_yaml("params.yaml", PARAMS | {"eval_fraction": 0.5})
     assert stale(facts())["curate@chat"] == ["params.yaml: eval_fraction: 0.3 -> 0.5"]
     assert "stale: params.yaml: eval_fraction: 0.3 -> 0.5" in told("chat")
 
 
 def test_a_step_that_params_now_trains_otherwise_is_stale(facts, project):
     steps = PARAMS["steps"] | {"align": PARAMS["steps"]["align"] | {"lora": {"r": 16}}}
-    write("params.yaml", PARAMS | {"steps": steps})
+    write_yaml("params.yaml", PARAMS | {"steps": steps})
     assert stale(facts())["train@align"] == ["lora.r: 8 -> 16"]
     assert "train@sft" not in stale(facts())
 
@@ -318,7 +306,9 @@ def test_an_output_that_the_lock_has_otherwise_than_what_it_went_into_is_said(fa
 
 
 def test_a_stage_that_was_never_built_says_how_to_build_it(facts, project):
-    write("params.yaml", PARAMS | {"steps": PARAMS["steps"] | {"third": PARAMS["steps"]["align"] | {"from": "align"}}})
+    write_yaml(
+        "params.yaml", PARAMS | {"steps": PARAMS["steps"] | {"third": PARAMS["steps"]["align"] | {"from": "align"}}}
+    )
     found = facts("third")
     assert stale(found)["train@third"] == ["not built: dvc repro train@third"]
     assert found["problems"] == [] and found["models"]["third"]["scores"] is None
@@ -331,7 +321,7 @@ def test_a_past_commit_is_answered_for_without_a_checkout(facts, project):
     now = facts("align")
     put("data/raw/chat/a.jsonl", "changed")
     put("stages/ingest.py", "# changed")
-    write("params.yaml", PARAMS | {"steps": {}})
+    write_yaml("params.yaml", PARAMS | {"steps": {}})
     for folder in ("models", "scores", "data/train", "data/ingested", "data/rejected", "data/eval"):
         shutil.rmtree(folder)
     then = facts("align", rev="v1")
@@ -347,17 +337,17 @@ def test_a_past_commit_is_answered_for_without_a_checkout(facts, project):
 def test_raw_data_of_a_dvc_file_is_told_at_a_commit(facts, project):
     md5 = cached("data/raw/chat")
     put("data/raw/chat.dvc", f"outs:\n- md5: {md5}\n  path: chat\n")
-    git("rm", "-rq", "--cached", "data/raw/chat")
-    git("add", "-f", "data/raw/chat.dvc")
-    git("commit", "-qm", "dvc add")
+    git(".", "rm", "-rq", "--cached", "data/raw/chat")
+    git(".", "add", "-f", "data/raw/chat.dvc")
+    git(".", "commit", "-qm", "dvc add")
     found = facts("chat", rev="HEAD")
     assert [file["records"] for file in found["datasets"]["chat"]["raw"]["files"]] == [22, 2]
     assert "ingest@chat" not in stale(found)
 
 
 def test_raw_data_that_neither_git_nor_dvc_has_is_still_counted(facts, told, project):
-    git("rm", "-rq", "--cached", "data/raw/chat")
-    git("commit", "-qm", "not in git")
+    git(".", "rm", "-rq", "--cached", "data/raw/chat")
+    git(".", "commit", "-qm", "not in git")
     found = facts("chat", rev="HEAD")
     assert [(f["path"][-7:], f["bytes"], f["records"]) for f in found["datasets"]["chat"]["raw"]["files"]] == [
         ("a.jsonl", None, 22),

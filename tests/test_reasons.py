@@ -2,7 +2,7 @@ import hashlib
 import json
 
 import pytest
-from test_build import git
+from builds import git
 
 from commands.planning import reasons as _reasons
 from commands.planning.reasons import commit_with, words

@@ -5,11 +5,11 @@ And `tilth report`: builds it, says of which commit it is, and lets `dvc plots s
 
 import re
 import shutil
-import subprocess
 import sys
 
 import pyarrow.parquet as pq
 import pytest
+from builds import git
 
 from commands import report as command
 from stages import report
@@ -82,18 +82,13 @@ def test_every_file_that_the_lineage_names_is_in_the_lock_by_its_md5(built):
 # -- tilth report -------------------------------------------------------------------------------------------------
 
 
-def git(*arguments, folder):
-    who = ["-c", "user.name=t", "-c", "user.email=t@t"]
-    subprocess.run(["git", *who, *arguments], cwd=folder, check=True, capture_output=True)
-
-
 def test_the_commit_is_said_with_whether_all_is_in_it(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert command.commit() == "of no commit yet"
-    git("init", "-q", folder=tmp_path)
+    git(tmp_path, "init", "-q")
     (tmp_path / "a").write_text("a")
-    git("add", "a", folder=tmp_path)
-    git("commit", "-qm", "a", folder=tmp_path)
+    git(tmp_path, "add", "a")
+    git(tmp_path, "commit", "-qm", "a")
     assert command.commit().startswith("of commit ") and "changes" not in command.commit()
     (tmp_path / "a").write_text("b")
     assert command.commit().endswith(" and changes that are not committed")

@@ -1,7 +1,7 @@
 import hashlib
-import subprocess
 
 import pytest
+from builds import git
 
 from commands.builds import build as _build
 from commands.builds import sources as _sources
@@ -18,7 +18,7 @@ def project(tmp_path, monkeypatch):
     (tmp_path / "raw/a b\n.jsonl").write_bytes(b"one")
     (tmp_path / "raw/.hidden").write_bytes(b"two")
     for arguments in (["init", "-q"], ["add", "-A"], ["commit", "-qm", "raw"]):
-        subprocess.run(["git", "-c", "user.name=t", "-c", "user.email=t@t", *arguments], check=True)
+        git(tmp_path, *arguments)
     yield tmp_path
     _build.cache_folder.cache_clear()
 

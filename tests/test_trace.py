@@ -10,11 +10,12 @@ from types import SimpleNamespace
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from builds import run_data_stages
 
 from commands import trace
 from commands.builds.build import cache_folder
 from commands.records import found as _found
-from stages import collect, curate, ingest, validate
+from stages import collect
 from validators.problems import Problems
 
 LONG = " ".join(f"w{random.Random(3).randrange(10**6) * i % 991}" for i in range(60))
@@ -58,9 +59,7 @@ def project(tmp_path, monkeypatch):
         Path(f"data/raw/{name}.jsonl").write_text("\n".join([*lines, "", "{broken é"]) + "\n", encoding="utf-8")
     Path("params.yaml").write_text(json.dumps(PARAMS), encoding="utf-8")
     Path("dvc.lock").write_text("schema: '2.0'\nstages: {}\n", encoding="utf-8")
-    for name in PARAMS["datasets"]:
-        for stage in (ingest, validate, curate):
-            stage.main(name)
+    run_data_stages(*PARAMS["datasets"])
     collect.main()
     listed = json.loads(Path("data/train.json").read_text(encoding="utf-8"))
     for step, given in PARAMS["steps"].items():

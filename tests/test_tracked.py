@@ -1,14 +1,9 @@
 """Data of .dvc files against what git has of them: real git, and .dvc files as DVC writes them."""
 
-import subprocess
-
 import pytest
+from builds import git
 
 from stages.reading.tracked import dvc_files, taken_in
-
-
-def git(*arguments):
-    subprocess.run(["git", "-c", "user.name=t", "-c", "user.email=t@t", *arguments], check=True)
 
 
 def keep(path, md5):
@@ -22,9 +17,9 @@ def raw(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     keep(tmp_path / "data/raw/some/large one.jsonl.dvc", "11")
     keep(tmp_path / "data/raw/all.dvc", "22.dir")
-    git("init", "-q")
-    git("add", "-A")
-    git("commit", "-qm", "raw data")
+    git(".", "init", "-q")
+    git(".", "add", "-A")
+    git(".", "commit", "-qm", "raw data")
     return tmp_path / "data/raw"
 
 
@@ -50,7 +45,7 @@ def test_a_rewritten_file_is_named_until_git_has_it(raw):
     assert names("data/raw/some") == ["data/raw/some/large one.jsonl.dvc"]
     assert "git add 'data/raw/some/large one.jsonl.dvc'" in taken_in("data/raw/some")[0].hint
     assert names("data/raw/all/a") == []
-    git("add", "-A")
+    git(".", "add", "-A")
     assert names("data/raw/some") == []
 
 
