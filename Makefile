@@ -2,11 +2,14 @@
 PYTHON ?= python3
 RUN = PATH="$(CURDIR)/.venv/bin:$$PATH"
 
-.PHONY: setup build test test-long clean
+.PHONY: setup build quick test test-long clean
 setup: .venv/ready
 build: setup
 	$(RUN) tilth check
 	$(RUN) dvc repro
+quick: setup
+	$(RUN) ruff check .
+	$(RUN) pytest -m "not slow and not long"
 test: setup
 	$(RUN) ruff check .
 	$(RUN) pytest

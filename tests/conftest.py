@@ -9,6 +9,12 @@ from pathlib import Path
 import preloaded
 import pytest
 from filelock import FileLock
+from quick import (  # noqa: F401 - hooks of pytest
+    pytest_ignore_collect,
+    pytest_make_collect_report,
+    pytest_runtest_call,
+    pytest_runtest_protocol,
+)
 from ruamel.yaml import YAML
 
 ROOT = Path(__file__).parents[1]

@@ -24,6 +24,7 @@ def test_an_adapter_is_written_without_pickles_paths_or_random_order(tmp_path):
     assert written == {"base_model_name_or_path": "models/base", "r": 4, "target_modules": ["q_proj", "v_proj"]}
 
 
+@pytest.mark.slow
 def test_a_chain_is_copied_with_the_full_weights_that_it_stands_on(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     save_tiny(BASE)

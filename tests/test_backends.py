@@ -55,10 +55,12 @@ def step(**changes):
     return {"method": "sft", "lora": None, "load_in_4bit": False, "args": {}} | changes
 
 
+@pytest.mark.slow
 def test_without_cuda_auto_is_transformers():
     assert backends.choose_backend("auto") == "transformers"
 
 
+@pytest.mark.slow
 def test_auto_is_unsloth_where_it_stands_beside_a_gpu(unsloth, tmp_path):
     code = (
         "import torch; torch.cuda.is_available = lambda: True\n"
@@ -77,6 +79,7 @@ def test_unsloth_that_does_not_load_is_named_with_a_hint():
     assert "[gpu]" in error.value.problems[0].hint
 
 
+@pytest.mark.slow
 def test_what_a_machine_lacks_is_named_before_anything_is_loaded(monkeypatch):
     import torch
 
@@ -95,6 +98,7 @@ def test_weights_beneath_adapters_are_as_precise_as_the_gpu_computes():
     assert backends.compute_dtype(SimpleNamespace(bf16=False, fp16=False)) == "float32"
 
 
+@pytest.mark.slow
 def test_4_bit_weights_are_asked_for_as_qlora_has_them(monkeypatch, tmp_path):
     import torch
     from transformers import AutoModelForCausalLM

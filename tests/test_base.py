@@ -14,6 +14,8 @@ from stages import base
 from stages.training.models import BASE, load_model, save_tiny
 from validators.problems import Problems
 
+pytestmark = pytest.mark.slow
+
 
 def params(tmp_path, model, revision="null"):
     (tmp_path / "params.yaml").write_text(f"base: {{model: {model}, revision: {revision}, backend: auto}}\n")

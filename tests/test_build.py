@@ -81,6 +81,7 @@ def test_bytes_that_the_cache_lost_are_named_and_the_rest_is_there(project):
     assert [problem.where[11:] for problem in problems] == ["data/train/pairs.parquet"]
 
 
+@pytest.mark.slow
 def test_a_cache_that_the_configuration_puts_elsewhere_is_the_one_that_is_read(project):
     (project / ".dvc/cache").rename(project / "elsewhere")
     with pytest.raises(Missing):

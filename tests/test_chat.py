@@ -18,6 +18,8 @@ from commands import chat
 from stages.training import models
 from validators.problems import Problems
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[1]
 PARAMS = "base: {model: tiny}\nsteps: {sft: {}, align: {}}\n"
 

@@ -77,6 +77,7 @@ def test_a_raw_path_that_is_itself_a_link_out_is_a_problem(project):
     assert found("link") == [("link", f"a link that leaves the project, to {project.parent}")]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("raw", ["raw", "raw/link.jsonl"])
 def test_a_link_into_dvcs_cache_is_right_wherever_that_lies(project, raw):
     """With `cache.type symlink`, DVC puts such links where the data were."""

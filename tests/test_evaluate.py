@@ -6,7 +6,6 @@ from types import SimpleNamespace
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-import torch
 
 from stages import evaluate
 from stages.scoring import generation
@@ -33,7 +32,10 @@ def scored(tmp_path_factory):
     )
 
 
+@pytest.mark.slow
 def test_mean_logp_is_that_of_each_row_alone(scored):
+    import torch
+
     found = evaluate.mean_logp(scored, ROWS, "chosen").to_pylist()
     for row, value in zip(ROWS, found, strict=True):
         prompt = generation.render(scored.tokenizer, row["prompt"], add_generation_prompt=True)
@@ -44,6 +46,7 @@ def test_mean_logp_is_that_of_each_row_alone(scored):
         assert value == pytest.approx(expected, abs=1e-4)
 
 
+@pytest.mark.slow
 def test_sft_scores_count_only_what_the_assistant_says(scored):
     rows = [{"messages": ROWS[0]["prompt"] + ROWS[0]["chosen"], "tools": None}]
     columns = evaluate.sft_scores(scored, rows)
@@ -60,6 +63,7 @@ def test_an_answer_is_what_follows_the_reasoning(said, answer):
     assert evaluate.answer_of("cba <think>x</think>") != "cba"
 
 
+@pytest.mark.slow
 def test_a_pair_is_won_by_the_higher_mean(scored):
     columns = {"chosen_logp": np.array([-1.0, -2.0, -1.0, -3.0]), "rejected_logp": np.array([-2.0, -1.0, -1.0, -4.0])}
     found = evaluate.metrics("preference", columns, None, {}, 4, seed=1, options={})
@@ -101,6 +105,7 @@ def test_pass_at_k_is_a_metric_of_each_reward_function_like_any_other():
     assert item["low"] < 0.5 < item["high"] and item["change_low"] > 0
 
 
+@pytest.mark.slow
 def test_an_answer_passes_where_a_function_gives_full_marks(scored, monkeypatch):
     rows = [
         {"prompt": row["prompt"], "ground_truth": truth, "extra": None} for row, truth in zip(ROWS, "abc", strict=True)

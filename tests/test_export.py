@@ -16,6 +16,8 @@ from commands import export
 from stages.training import models
 from validators.problems import Problems
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[1]
 IDS = torch.arange(7, 40)[None]
 STAND_IN = """#!{python}

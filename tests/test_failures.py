@@ -12,6 +12,8 @@ from datasets import Dataset
 from stages.training import failures
 from validators.problems import Problems
 
+pytestmark = pytest.mark.slow
+
 STEP = {"method": "sft", "dataset": "chat", "lora": None, "load_in_4bit": False}
 
 
@@ -90,7 +92,6 @@ def test_rows_that_cannot_be_told_are_not_made_up():
     assert failures.named_rows(None, Dataset.from_dict({"input_ids": [[1, 2]]}), ["a"]) == []
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("method", ["sft", "dpo", "orpo", "kto", "grpo"])
 def test_a_training_that_loses_its_numbers_names_rows_of_its_dataset(built, tmp_path, monkeypatch, method):
     import pyarrow.parquet as pq

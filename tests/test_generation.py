@@ -7,6 +7,8 @@ import torch
 from stages.scoring import generation
 from stages.training.models import save_tiny
 
+pytestmark = pytest.mark.slow
+
 PROMPTS = [
     [{"role": "user", "content": text}] for text in ("x", "Reverse abc.", "a much longer prompt than the others")
 ]

@@ -78,6 +78,7 @@ def scores(model, wanted, parent):
     return harness.harness_scores(model, harness.load_tasks(wanted, 7), wanted, 7, parent)
 
 
+@pytest.mark.slow
 @installed
 def test_a_task_file_is_scored_with_its_standard_error(project, model):
     report, (table,) = scores(model, {"tasks": ["letters"]}, None)
@@ -91,6 +92,7 @@ def test_a_task_file_is_scored_with_its_standard_error(project, model):
     assert table["lm_eval/acc"].to_pylist() == [float(value) for value in right]
 
 
+@pytest.mark.slow
 @installed
 def test_the_change_is_paired_with_the_parents_documents(project, model):
     import pyarrow as pa
@@ -104,6 +106,7 @@ def test_the_change_is_paired_with_the_parents_documents(project, model):
     assert scores(model, {"tasks": ["letters"]}, other)[0]["lm_eval/letters"]["acc"]["change"] is None
 
 
+@pytest.mark.slow
 @installed
 def test_what_a_model_says_is_kept_and_two_runs_are_the_same_and_silent(project, model, capsys):
     wanted = {"tasks": ["spoken", "letters"], "limit": 3}
@@ -115,6 +118,7 @@ def test_what_a_model_says_is_kept_and_two_runs_are_the_same_and_silent(project,
     assert all(isinstance(text, str) for text in first[1][1]["generation"].to_pylist())
 
 
+@pytest.mark.slow
 @installed
 @pytest.mark.parametrize("aggregate", [True, False])
 def test_a_group_has_the_scores_of_its_tasks_and_its_own_if_it_has_any(project, model, aggregate):
@@ -127,6 +131,7 @@ def test_a_group_has_the_scores_of_its_tasks_and_its_own_if_it_has_any(project, 
         assert report["lm_eval/both"]["acc"]["value"] == report["lm_eval/letters"]["acc"]["value"]
 
 
+@pytest.mark.slow
 @installed
 def test_fewshot_examples_are_the_same_for_the_same_seed(project, model):
     (project / "data/tasks/letters.yaml").write_text(CHOICE + "fewshot_split: test\n")
@@ -135,6 +140,7 @@ def test_fewshot_examples_are_the_same_for_the_same_seed(project, model):
     assert first == second
 
 
+@pytest.mark.slow
 @installed
 def test_names_of_tasks_are_checked_without_running_them(project):
     assert harness.task_problems(["letters", "spoken", "arc_easy", "gsm8k", "mmlu"]) == []
@@ -147,6 +153,7 @@ def test_an_unknown_task_is_a_problem_with_the_nearest_name(project):
     assert problem.found == "no task 'lettres'" and problem.hint == "did you mean 'letters'?"
 
 
+@pytest.mark.slow
 @installed
 def test_a_task_whose_data_is_not_here_is_a_problem_that_says_how_to_get_it(project, model):
     (project / "data/tasks/letters.jsonl").unlink()
@@ -154,6 +161,7 @@ def test_a_task_whose_data_is_not_here_is_a_problem_that_says_how_to_get_it(proj
         scores(model, {"tasks": ["letters"]}, None)
 
 
+@pytest.mark.slow
 @installed
 def test_a_task_of_the_harness_that_runs_what_a_model_wrote_is_refused(project, model, monkeypatch):
     (project / "data/tasks/letters.yaml").write_text(CHOICE + "unsafe_code: true\n")
@@ -162,6 +170,7 @@ def test_a_task_of_the_harness_that_runs_what_a_model_wrote_is_refused(project, 
         scores(model, {"tasks": ["letters"]}, None)
 
 
+@pytest.mark.slow
 @installed
 @pytest.mark.parametrize("place", ["doc_to_text", "description"])
 def test_a_template_that_reaches_for_python_is_a_problem_and_runs_nothing(project, model, place):
@@ -174,6 +183,7 @@ def test_a_template_that_reaches_for_python_is_a_problem_and_runs_nothing(projec
     assert not (project / "ran").exists()
 
 
+@pytest.mark.slow
 @installed
 def test_a_task_file_that_names_code_is_told_before_a_build_and_not_run_by_one(project, model):
     (project / "data/tasks/helper.py").write_text("open('ran', 'w').close()\ndef go(rows): return rows\n")
@@ -185,6 +195,7 @@ def test_a_task_file_that_names_code_is_told_before_a_build_and_not_run_by_one(p
     assert not (project / "ran").exists()
 
 
+@pytest.mark.slow
 @installed
 def test_a_path_is_no_name_of_a_task(project, model):
     (project / "mine.yaml").write_text(CHOICE)

@@ -32,6 +32,7 @@ def test_files_are_hashed_as_one_by_one_and_a_missing_one_has_no_hash(folder):
     assert md5s(["out/b.json", "out/none"]) == {"out/b.json": md5("out/b.json"), "out/none": None}
 
 
+@pytest.mark.slow
 def test_every_file_of_an_output_is_seen_and_those_of_dvcignore_are_no_source(folder):
     (folder / ".dvcignore").write_text("*.txt\n")
     (folder / "out/.hidden").touch()

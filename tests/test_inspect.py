@@ -63,6 +63,7 @@ def test_lengths_are_in_characters_and_in_tokens_where_there_is_a_model(inspecte
     assert "unknown until the base model is there: dvc repro base" in out
 
 
+@pytest.mark.slow
 def test_tokens_are_counted_with_the_base_model(inspected, tmp_path):
     from stages.training.models import save_tiny
 

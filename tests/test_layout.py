@@ -109,6 +109,7 @@ def test_every_test_file_is_named_after_a_module():
             "documentation",
             "fuzz",
             "preloaded",
+            "quick",
             "recipes",
             "security",
             "faults",

@@ -334,6 +334,7 @@ def test_a_past_commit_is_answered_for_without_a_checkout(facts, project):
     assert not (project / "models").exists()
 
 
+@pytest.mark.slow
 def test_raw_data_of_a_dvc_file_is_told_at_a_commit(facts, project):
     md5 = cached("data/raw/chat")
     put("data/raw/chat.dvc", f"outs:\n- md5: {md5}\n  path: chat\n")

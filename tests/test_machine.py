@@ -55,7 +55,8 @@ def by_torch(folder):
     torch.save({"a": torch.zeros(500_000)}, folder / "a.pt")
 
 
-WRITERS = [by_python, by_arrow, by_duckdb, by_duckdb_spilling, by_safetensors, by_torch]
+SLOW = [pytest.param(write, marks=pytest.mark.slow) for write in (by_safetensors, by_torch)]
+WRITERS = [by_python, by_arrow, by_duckdb, by_duckdb_spilling, *SLOW]
 
 
 @pytest.mark.parametrize("write", WRITERS)

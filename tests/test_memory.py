@@ -32,6 +32,7 @@ def config(**changes):
     return SimpleNamespace(**(vars(CONFIG) | changes))
 
 
+@pytest.mark.slow
 def test_the_shape_is_read_from_headers_and_config(tmp_path):
     import torch
 
@@ -47,6 +48,7 @@ def test_the_shape_is_read_from_headers_and_config(tmp_path):
     assert (shape.intermediate, shape.vocabulary, shape.embedding, shape.context) == (384, 263, 263, 1024)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("targets", ["all-linear", ["q_proj", "v_proj"], r".*\.mlp\..*_proj"])
 def test_adapters_have_as_many_weights_as_peft_makes(tmp_path, targets):
     from peft import LoraConfig, get_peft_model

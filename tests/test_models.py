@@ -10,6 +10,8 @@ from commands import export
 from stages.training import models
 from validators.problems import Problems
 
+pytestmark = pytest.mark.slow
+
 TALK = [
     {"role": "system", "content": "Be brief.", "tool_calls": None},
     {"role": "user", "content": "Reverse abc.", "tool_calls": None},

@@ -63,6 +63,7 @@ def test_without_ray_the_engine_is_a_clear_error(monkeypatch):
         list(mapped(abs, [-1], 0, "ray"))
 
 
+@pytest.mark.slow
 def test_ray_makes_the_same_bytes(tmp_path, monkeypatch):
     pytest.importorskip("ray", reason="the extra `ray` is not installed")
     monkeypatch.chdir(tmp_path)

@@ -15,6 +15,8 @@ from validators import _preflight as asked
 from validators.params import Preflight, Strict, examine, read
 from validators.problems import Problems
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[1]
 LIMITS = asked.settings({})
 
@@ -231,7 +233,6 @@ def test_a_reward_that_prefers_wrong_answers_stops_the_build_unless_waived(token
 # -- a whole build ----------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.slow
 def test_optimizer_steps_are_those_that_trl_takes(built, tmp_path, monkeypatch):
     project = built.copy(tmp_path / "copy")
     monkeypatch.chdir(project.folder)
@@ -256,7 +257,6 @@ def project(built, tmp_path, monkeypatch):
     return project
 
 
-@pytest.mark.slow
 def test_what_cannot_be_trained_is_named_for_all_steps_at_once(project):
     params = project.read_params()
     params["steps"]["align"] = params["methods"]["grpo"] | {"args": {"num_generations": 7}}
@@ -276,7 +276,6 @@ def hashes(folder):
     return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in folder.iterdir()}
 
 
-@pytest.mark.slow
 def test_limits_waivers_and_the_machine_leave_what_train_reads_as_it_is(project):
     params = project.read_params()
     params["steps"] |= {name: params["methods"][name] for name in ("orpo", "kto", "grpo")}
@@ -305,7 +304,6 @@ def tilth(project, *arguments):
     return done.returncode, done.stdout, done.stderr
 
 
-@pytest.mark.slow
 def test_the_command_shows_what_the_build_left(project):
     params = project.read_params()
     params["steps"]["sft"]["args"] = params["steps"]["sft"]["args"] | {"max_length": 18}
@@ -338,7 +336,6 @@ def test_the_command_shows_what_the_build_left(project):
         assert len(rows) == len(list(csv.DictReader(file))) == report["sft"]["rows"] - report["sft"]["trained_rows"]
 
 
-@pytest.mark.slow
 def test_the_command_says_what_has_changed_since(project):
     params = project.read_params()
     params["steps"]["align"] = params["methods"]["dpo"] | {"args": {"beta": 0.3}}
@@ -346,7 +343,6 @@ def test_the_command_says_what_has_changed_since(project):
     assert "says otherwise by now of align: dvc repro preflight" in tilth(project)[1]
 
 
-@pytest.mark.slow
 def test_the_command_says_what_is_not_built_yet_and_what_is_no_step(project):
     code, _, err = tilth(project, "algin")
     assert code == 1 and "no step 'algin'" in err and "did you mean 'align'?" in err
@@ -355,7 +351,6 @@ def test_the_command_says_what_is_not_built_yet_and_what_is_no_step(project):
     assert code == 1 and "nothing about align yet" in err and "dvc repro preflight" in err
 
 
-@pytest.mark.slow
 def test_another_limit_or_waiver_trains_nothing_again(built, tmp_path):
     project = built.copy(tmp_path / "copy")
     params = project.read_params()

@@ -155,6 +155,7 @@ def test_a_model_made_on_another_disk_appears_in_one_rename_too(tmp_path, monkey
     assert [path.name for path in model.parent.iterdir()] == ["sft"]
 
 
+@pytest.mark.slow
 def test_grpo_goes_on_in_the_order_of_its_epoch():
     from trl.trainer.utils import RepeatSampler
 

@@ -9,6 +9,8 @@ from stages.training.reward_calls import score
 from validators import rewards
 from validators.problems import Problems
 
+pytestmark = pytest.mark.slow
+
 ROWS = [
     {"prompt": [{"role": "user", "content": "q"}], "ground_truth": truth, "extra": "{}"} for truth in ("a", "b", "c")
 ]

@@ -55,6 +55,7 @@ def test_another_rows_answer_is_one_that_differs():
     assert trials.probes(["yes", "yes "])["other"] == [None, None]
 
 
+@pytest.mark.slow
 def test_a_right_function_gives_the_truth_its_best_and_nothing_else_as_much(tried):
     trial = tried(rewards.exact_match)
     assert trials.truth_share(trial)[0] == 0.0
@@ -64,24 +65,28 @@ def test_a_right_function_gives_the_truth_its_best_and_nothing_else_as_much(trie
     assert trial.again and trial.seconds > 0
 
 
+@pytest.mark.slow
 def test_a_function_that_gives_all_the_same_is_found(tried):
     trial = tried(lambda completions, **_: [0.5] * len(completions))
     assert trials.wrong_share(trial) == {"corrupted": 1.0, "other": 1.0, "empty": 1.0}
     assert trials.spread(trial) == (0.5, 0.5)
 
 
+@pytest.mark.slow
 def test_a_function_that_prefers_wrong_answers_is_found(tried):
     trial = tried(lambda completions, **_: [-float(len(text)) for text in texts(completions)])
     assert trials.advantage([trial], [1.0])["empty"] == np.mean([len(truth) for truth in TRUTHS])
     assert trials.advantage([trial], [-1.0])["empty"] < 0
 
 
+@pytest.mark.slow
 def test_a_truth_that_gets_less_than_the_best_is_found(tried):
     trial = tried(rewards.numeric_match)
     share, below = trials.truth_share(trial)
     assert (share, below.tolist()) == (0.8, [0, 2, 3, 4])
 
 
+@pytest.mark.slow
 def test_a_function_that_does_not_apply_is_not_wrong(tried):
     trial = tried(
         lambda completions, ground_truth, **_: [
@@ -93,11 +98,13 @@ def test_a_function_that_does_not_apply_is_not_wrong(tried):
     assert "empty" not in trials.advantage([trial], [1.0])
 
 
+@pytest.mark.slow
 def test_a_function_that_answers_by_chance_is_found(tried):
     values = iter(np.linspace(0, 1, 1000))
     assert not tried(lambda completions, **_: [next(values) for _ in completions]).again
 
 
+@pytest.mark.slow
 def test_functions_are_called_in_batches_of_a_trainings_size(tried):
     sizes = []
 

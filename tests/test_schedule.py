@@ -84,6 +84,7 @@ def test_grpo_takes_no_step_with_fewer_prompts_than_a_batch_whatever_max_steps_s
     assert schedule.optimizer_steps(grpo(max_steps=50), "grpo", 3) == 0
 
 
+@pytest.mark.slow
 def test_a_config_is_made_as_one_of_several_processes_and_nothing_is_left_of_it():
     from trl import GRPOConfig
 
@@ -94,6 +95,7 @@ def test_a_config_is_made_as_one_of_several_processes_and_nothing_is_left_of_it(
         GRPOConfig("out", per_device_train_batch_size=2, num_generations=4, use_cpu=True, bf16=False)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("strategy", ["bfd", "bfd_split", "wrapped"])
 @pytest.mark.parametrize("changes", [{}, {"shuffle_dataset": True}, {"dataset_num_proc": 2}])
 def test_packed_sequences_are_those_of_trl(strategy, changes):

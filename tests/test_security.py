@@ -115,6 +115,7 @@ def test_no_code_of_the_project_trusts_remote_code_or_loads_pickles():
             assert name not in ("eval", "exec", "yaml.unsafe_load", "os.system"), path
 
 
+@pytest.mark.slow
 def test_code_that_comes_with_a_model_is_not_copied_and_does_not_run(tmp_path, monkeypatch):
     from stages import base
     from stages.training.models import load_tokenizer
@@ -167,6 +168,7 @@ NEEDS_CODE = (
 )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name, settings, found", [(*CONFIG, NEEDS_CODE), (*MODEL, "'clip' models write no text; expected")]
 )
@@ -180,6 +182,7 @@ def test_a_base_that_brings_its_architecture_is_a_problem_though_somebody_answer
     assert not Path("ran").exists() and not Path("models/base").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name, settings", [CONFIG, MODEL, TOKENIZER])
 def test_no_loader_of_the_project_runs_code_that_comes_with_a_model(hostile, name, settings):
     from stages.dryrun import memory as _memory
@@ -201,6 +204,7 @@ def test_no_loader_of_the_project_runs_code_that_comes_with_a_model(hostile, nam
     assert not Path("ran").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "payload",
     [

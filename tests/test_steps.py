@@ -40,6 +40,7 @@ def config(method, **args):
     return config_of("s", step_of(method, **args) | {"processes": args.pop("processes", 1)})
 
 
+@pytest.mark.slow
 def test_answers_that_do_not_fill_groups_stop_the_build():
     with pytest.raises(Problems) as error:
         config("grpo", num_generations=7)
@@ -49,6 +50,7 @@ def test_answers_that_do_not_fill_groups_stop_the_build():
     assert problem.hint == "num_generations: one of 2"
 
 
+@pytest.mark.slow
 def test_processes_and_accumulation_fill_groups():
     step = step_of("grpo", num_generations=8, gradient_accumulation_steps=2)
     with pytest.raises(Problems):
@@ -57,17 +59,20 @@ def test_processes_and_accumulation_fill_groups():
     assert (made.generation_batch_size, made.num_generations) == (8, 8)
 
 
+@pytest.mark.slow
 def test_kto_needs_two_rows_a_batch():
     with pytest.raises(Problems, match=r"preflight\.batches: a batch of one row"):
         config("kto", per_device_train_batch_size=1)
     config("kto", per_device_train_batch_size=1, loss_type="apo_zero_unpaired")
 
 
+@pytest.mark.slow
 def test_packing_needs_a_length():
     with pytest.raises(Problems, match=r"preflight\.args: packing without max_length"):
         config("sft", packing=True, max_length=None)
 
 
+@pytest.mark.slow
 def test_a_full_model_that_sft_trained_hands_on_its_training_template(tmp_path):
     from trl.chat_template_utils import qwen3_chat_template, qwen3_training_chat_template
 

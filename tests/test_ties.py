@@ -13,6 +13,8 @@ from stages.training import ties
 from validators import rewards
 from validators.problems import Problems
 
+pytestmark = pytest.mark.slow
+
 ARGS = {"num_generations": 4, "per_device_train_batch_size": 8, "max_completion_length": 6}
 
 

@@ -5,7 +5,6 @@ import re
 
 import pyarrow.parquet as pq
 import pytest
-from transformers import AddedToken
 
 from stages.dryrun import tokens
 from stages.rows.batches import BATCH
@@ -13,6 +12,8 @@ from stages.rows.tables import row_schema, to_table
 from stages.training.models import load_tokenizer, save_tiny
 from stages.training.trl import make_config, training_tokenizer
 from validators.problems import Problems
+
+pytestmark = pytest.mark.slow
 
 LIMIT = 24
 CALL = json.dumps([{"type": "function", "function": {"name": "add", "arguments": {"a": 1}}}])
@@ -118,7 +119,6 @@ def trained(method, **args):
     return out
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     "method, args",
     [
@@ -218,7 +218,6 @@ def test_an_orpo_answer_that_is_cut_to_nothing_has_nothing_to_learn(row):
     assert not row("orpo", pair, max_length=64)["unlearned"]
 
 
-@pytest.mark.slow
 def test_an_orpo_answer_that_is_cut_to_nothing_makes_a_loss_that_is_no_number(base, tmp_path):
     from stages import train
 
@@ -318,6 +317,7 @@ FAMILIES = {  # the template of an instruct model, and how its turns end
 @pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize("method, columns", [("sft", TALK), ("dpo", PAIR), ("kto", RATED), ("orpo", PAIR)])
 def test_the_templates_of_usual_families_pass(base, tmp_path, family, method, columns):
+    from transformers import AddedToken
     from trl import chat_template_utils
 
     end, beginning = FAMILIES[family]
