@@ -40,7 +40,7 @@ def main(
     temperature: Temperature = 0.0,
 ):
     """Talk to a model: a conversation, or one answer to --prompt."""
-    from commands.builds.built import folder_of, loading
+    from commands.builds.model_folders import folder_of, loading
     from validators.problems import Problem, Problems
 
     if prompt is not None and not prompt.strip():

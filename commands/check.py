@@ -14,7 +14,7 @@ def main(upstream: Upstream = False):
     """Check params.yaml as a whole, raw files and data/forgotten.jsonl. Mends what a killed dvc has left."""
     from commands.builds.addresses import in_git
     from commands.builds.mend import mend
-    from commands.sharing.kept import changed, moved_on
+    from commands.sharing.raw_data import changed, moved_on
     from stages.check import announce, check
     from stages.dedup.forgotten import read as read_forgotten
     from stages.rows.tables import shown

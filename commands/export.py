@@ -40,7 +40,7 @@ def main(
     gguf: Gguf = None,
 ):
     """Export a model for use outside: merged weights, tokenizer, chat template and card."""
-    from commands.builds.built import folder_of
+    from commands.builds.model_folders import folder_of
     from validators.problems import Problem, Problems
 
     if adapter and (gguf or dtype != "auto"):
@@ -103,7 +103,7 @@ def export_merged(source, folder, dtype):
     """Write the model with its whole chain merged; the lines that say so."""
     import json
 
-    from commands.builds.built import loading
+    from commands.builds.model_folders import loading
     from stages.training.models import BASE, adapters, full_weights, load_model
 
     chain, below = adapters(source), full_weights(source)

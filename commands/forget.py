@@ -87,7 +87,7 @@ def confirm(yes, count):
 def matching(build, what, start, near, as_text):
     """The records that WHAT means, with their text. Raises Problems where they are too many to be meant."""
     from commands.records.forgotten import threshold
-    from commands.records.found import look, rows_of_line
+    from commands.records.search import look, rows_of_line
     from commands.records.table import connect, read_contents
     from validators.problems import Problem, Problems
 

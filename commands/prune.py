@@ -31,7 +31,7 @@ def main(dry_run: DryRun = False):
         plan = leftovers(build, live)
         if not dry_run:
             remove(plan)
-    for line in told(plan, dry_run):
+    for line in describe(plan, dry_run):
         print(shown(line, 400))
 
 
@@ -172,7 +172,7 @@ def foreign(known):
 # -- what is said and done ----------------------------------------------------------------------------------------
 
 
-def told(plan, dry_run):
+def describe(plan, dry_run):
     """The lines that say what goes and what stays."""
     verb = "would remove" if dry_run else "removed"
     for path, (size, note) in plan["paths"].items():

@@ -23,19 +23,19 @@ def carry(command, name, dry_run):
     from commands.sharing.checkout import missing, put
     from commands.sharing.remotes import opened
     from commands.sharing.transfer import move, planned
-    from commands.sharing.transfer_text import problems, told, told_placed
+    from commands.sharing.transfer_text import describe, describe_placed, problems
     from stages.rows.tables import shown
     from validators.problems import Problems
 
     with opened(name, command) as (repo, remote):
         plan = planned(repo, remote, sending=command == "share")
         moved = None if dry_run else move(plan, repo, remote)
-        for line in told(plan, moved, remote.name, dry_run):
+        for line in describe(plan, moved, remote.name, dry_run):
             print(shown(line, 400))
         outs = missing(plan, repo, moved.failed if moved else ()) if command == "fetch" else []
         if not dry_run:
             put(outs)
-        for line in told_placed(outs, dry_run):
+        for line in describe_placed(outs, dry_run):
             print(shown(line, 400))
         if found := list(problems(plan, moved, remote.name, repo.config)):
             raise Problems(found)

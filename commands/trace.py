@@ -27,7 +27,7 @@ def main(
     """Find a record in the raw files, and tell what became of it, up to the models that trained on it."""
     from commands.builds.build import at
     from commands.records.forgotten import threshold
-    from commands.records.found import look
+    from commands.records.search import look
 
     build = at(rev)
     found = look(build, what, context.obj, limit, threshold(build) if near else None, as_text)
@@ -47,8 +47,8 @@ def main(
 
 def accounts_of(build, records):
     """(what became of each record, as plain data; problems of what could not be read)."""
-    from commands.records.found import OTHER, with_ids
-    from commands.records.seen import scores_of, trained_models
+    from commands.records.exposure import scores_of, trained_models
+    from commands.records.search import OTHER, with_ids
 
     named = {match[1] for record in records if (match := OTHER.search(record.detail or ""))}
     standing = with_ids(build, {record.id for record in records if record.id} | named)
@@ -59,7 +59,7 @@ def accounts_of(build, records):
 
 def account(build, record, standing, models, scores):
     """What became of one record."""
-    from commands.records.seen import seen_by
+    from commands.records.exposure import seen_by
 
     stayed = row_that_stayed(record, standing)
     side = None if record.room == "rejected" else record.room
@@ -93,7 +93,7 @@ def stages_of(record, kind):
 
 def row_that_stayed(record, standing):
     """The row in train or eval that a rejected record is a duplicate of, or like, or None."""
-    from commands.records.found import OTHER
+    from commands.records.search import OTHER
 
     seen, detail = set(), record.detail or ""
     while (match := OTHER.search(detail)) and match[1] not in seen:
@@ -160,7 +160,7 @@ def entry(label, text, width):
 
 def model_lines(item, width):
     """The lines of what models have to do with a record."""
-    from commands.records.seen import figures
+    from commands.records.exposure import figures
     from stages.rows.tables import shown
 
     trained = [named(seen) for seen in item["models"] if seen["trained"]]

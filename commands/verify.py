@@ -58,7 +58,7 @@ def main(rev: Rev = None, sample: Sample = 0, cache: Cache = False, allow_dirty:
     import contextlib
 
     from commands.builds import build as _build
-    from commands.builds.exported import exported
+    from commands.builds.snapshot import exported
     from validators.problems import Problems
 
     build = _build.at(rev)
@@ -79,29 +79,25 @@ def main(rev: Rev = None, sample: Sample = 0, cache: Cache = False, allow_dirty:
 def checks(rev, cache, allow_dirty):
     """{name: check}, in the order in which they are told. A check: Evidence -> (counts, problems)."""
     from commands.builds.code import code
-    from commands.checks import committed as _committed
-    from commands.checks import conserved as _conserved
-    from commands.checks import inputs as _inputs
-    from commands.checks import locked as _locked
-    from commands.checks import remade as _remade
+    from commands.checks import conservation, inputs, lock, row_ids, tracking
     from commands.records import forgotten as _forgotten
 
     found = {
-        "outputs": _locked.outputs,
-        "cache": _locked.cached if cache else None,
-        "lock": _locked.lock,
+        "outputs": lock.outputs,
+        "cache": lock.cached if cache else None,
+        "lock": lock.lock,
         "code": code,
-        "records": _conserved.records,
-        "rows": _remade.rows,
-        "models": _inputs.models,
+        "records": conservation.records,
+        "rows": row_ids.rows,
+        "models": inputs.models,
         "forgotten": _forgotten.forgotten,
-        "raw": _committed.raw,
-        "tree": None if rev or allow_dirty else _committed.tree,
+        "raw": tracking.raw,
+        "tree": None if rev or allow_dirty else tracking.tree,
     }
     return {name: check for name, check in found.items() if check}
 
 
-TOLD = {
+SENTENCES = {
     "outputs": "{files:,} files of {outputs:,} outputs, {bytes:,} bytes, hash to what dvc.lock says",
     "cache": "{objects:,} objects of the cache hash to their names",
     "lock": "{stages:,} stages are those of dvc.yaml and params.yaml; {deps:,} dependencies are what is there, {made:,} of them made by other stages",
@@ -161,7 +157,7 @@ def show(report, absent):
 
     for name, (counts, problems) in report.items():
         broken = f"BROKEN: {len(problems):,} {'break' if len(problems) == 1 else 'breaks'}, named below"
-        print(f"{name:<9} {broken if problems else TOLD[name].format(**counts)}")
+        print(f"{name:<9} {broken if problems else SENTENCES[name].format(**counts)}")
     for path in absent[:20]:
         print(f"not verified: {shown(path, 500)}: its bytes are not in the DVC cache")
     if len(absent) > 20:

@@ -68,7 +68,7 @@ def score(name, params, parent):
     pq.write_table(pa.concat_tables(tables, promote_options="default"), f"scores/{name}.parquet", compression="zstd")
     Path(f"scores/{name}.json").write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
     for dataset, found in report.items():
-        print(f"evaluate {name}: {dataset}: " + ", ".join(told(metric, item) for metric, item in found.items()))
+        print(f"evaluate {name}: {dataset}: " + ", ".join(describe(metric, item) for metric, item in found.items()))
 
 
 def read_rewards(path="preflight/_rewards.json"):
@@ -77,7 +77,7 @@ def read_rewards(path="preflight/_rewards.json"):
     return {name: {each: item["weight"] for each, item in functions.items()} for name, functions in listed.items()}
 
 
-def told(metric, item):
+def describe(metric, item):
     # an AUC of one class has no value
     return f"{metric} none" if item["value"] is None else f"{metric} {item['value']:.3f}"
 

@@ -21,10 +21,10 @@ from stages.core.params import read_params
 from stages.dedup.forgotten import left_out
 from stages.dedup.forgotten import read as read_forgotten
 from stages.reading.containers import described
+from stages.reading.dvc_files import taken_in
 from stages.reading.links import links_out
 from stages.reading.parts import cut, mapped, numbered, with_bar
 from stages.reading.readers import packed_lines, raw_files, read_lines, record_of, records
-from stages.reading.tracked import taken_in
 from stages.rows.conversations import Columns, turns_of
 from stages.rows.identity import identify
 from stages.rows.options import NONE, options_of

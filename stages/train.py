@@ -14,7 +14,7 @@ from pathlib import Path
 
 from stages.core.process import only_trainer
 from stages.training.adapters import start, write_model
-from stages.training.backends import choose_backend, device, lacking, load_for_training
+from stages.training.backends import choose_backend, device, load_for_training, missing_requirements
 from stages.training.completions import last_answers
 from stages.training.failures import out_of_memory_named, watch_loss
 from stages.training.models import load_tokenizer
@@ -22,10 +22,10 @@ from stages.training.resume import (
     appear,
     emptied,
     folder_of,
-    go_on,
     identity_of,
     keep_finished,
-    put_back,
+    restore,
+    resume_training,
     save_checkpoints,
 )
 from stages.training.ties import stop_if_rewards_tie
@@ -36,13 +36,13 @@ from validators.problems import Problems
 def main(name):
     step = json.loads(Path("preflight", f"{name}.json").read_text(encoding="utf-8"))
     step["backend"] = choose_backend(step["backend"])
-    if problems := lacking(name, step):
+    if problems := missing_requirements(name, step):
         raise Problems(problems)
     model, curve, work = Path("models", name), Path("scores", f"{name}.csv"), Path(".work", name)
     with only_trainer(work):
         identity = identity_of(step)
         folder = folder_of(work, identity)
-        if put_back(folder, [curve, model]):
+        if restore(folder, [curve, model]):
             print(f"train {name}: finished before, with the same rows, params and code: put back from {folder}")
             return
         trainer, result = train(name, step, folder)
@@ -67,7 +67,7 @@ def train(name, step, folder):
     if step["method"] == "grpo":
         stop_if_rewards_tie(trainer, step)
     with out_of_memory_named(name, step, trainer):
-        result = go_on(save_checkpoints(trainer), folder)
+        result = resume_training(save_checkpoints(trainer), folder)
     if not result.global_step:
         raise AssertionError("TRL took no optimizer step")
     return trainer, result

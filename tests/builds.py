@@ -22,7 +22,7 @@ def stamp(path):
     return stat.st_mode, stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns
 
 
-def put_back(original, folder, before):
+def restore(original, folder, before):
     """Make a copy of `original` what it was when it had these stamps."""
     changed = [path for path, _ in stamps(folder).items() - before.items()]
     for path in sorted(changed, reverse=True):  # what is in a folder first

@@ -83,13 +83,13 @@ def test_unsloth_that_does_not_load_is_named_with_a_hint():
 def test_what_a_machine_lacks_is_named_before_anything_is_loaded(monkeypatch):
     import torch
 
-    assert backends.lacking("sft", step()) == []
+    assert backends.missing_requirements("sft", step()) == []
     wants = step(load_in_4bit=True, args={"use_vllm": True})
-    found = backends.lacking("sft", wants)
+    found = backends.missing_requirements("sft", wants)
     assert [problem.where for problem in found] == ["steps.sft.load_in_4bit", "steps.sft.args.use_vllm"]
     assert found[0].found == "no CUDA device" and "pip install vllm" in found[1].hint
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    assert backends.lacking("sft", wants)[0].found == "bitsandbytes is not installed"
+    assert backends.missing_requirements("sft", wants)[0].found == "bitsandbytes is not installed"
 
 
 def test_weights_beneath_adapters_are_as_precise_as_the_gpu_computes():

@@ -1,7 +1,7 @@
 import os
 import shutil
 
-from builds import put_back, stamps
+from builds import restore, stamps
 
 
 def texts(folder):
@@ -25,7 +25,7 @@ def test_what_a_test_changes_is_put_back_and_nothing_else_is_written(tmp_path):
     (copy / "turned").write_text("a file")
     (copy / "new/folder").mkdir(parents=True)
     (copy / "new/folder/file").write_text("new")
-    put_back(original, copy, before)
+    restore(original, copy, before)
     assert texts(copy) == texts(original) and not (copy / "folder").is_symlink()
     assert texts(original)["flipped"] == "flipped"
     same = (copy / "same").relative_to(copy)

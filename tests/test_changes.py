@@ -1,15 +1,15 @@
-from commands.builds.changes import aligned, changed_params, told, value
+from commands.builds.changes import aligned, changed_params, describe, value
 
 
 def test_parameters_are_told_by_dotted_key():
     old = {"seed": 7, "steps": {"sft": {"args": {"learning_rate": 1e-4}, "from": "base"}}}
     new = {"seed": 7, "steps": {"sft": {"args": {"learning_rate": 2e-4}, "from": "base"}}}
-    assert [told(change) for change in changed_params(old, new)] == ["steps.sft.args.learning_rate: 0.0001 -> 0.0002"]
+    assert [describe(change) for change in changed_params(old, new)] == ["steps.sft.args.learning_rate: 0.0001 -> 0.0002"]
 
 
 def test_a_section_that_is_new_or_gone_is_one_change():
     found = changed_params({"datasets": {"a": {"kind": "sft"}}}, {"datasets": {"b": {"kind": "kto"}}})
-    assert [told(change) for change in found] == [
+    assert [describe(change) for change in found] == [
         'datasets.a: removed, was {"kind": "sft"}',
         'datasets.b: added: {"kind": "kto"}',
     ]
@@ -23,12 +23,12 @@ def test_null_and_absent_are_two_things():
 
 def test_a_number_and_its_text_are_told_apart():
     (change,) = changed_params({"revision": 7}, {"revision": "7"})
-    assert told(change) == 'revision: 7 -> "7"'
+    assert describe(change) == 'revision: 7 -> "7"'
     assert (value("base"), value("true"), value(True), value(None)) == ("base", '"true"', "true", "null")
 
 
 def test_nothing_that_a_terminal_obeys_passes():
-    assert "\x1b" not in told({"key": "a\x1b[2J", "old": "\x1b]0;x\x07", "new": "b\x1b[31m"})
+    assert "\x1b" not in describe({"key": "a\x1b[2J", "old": "\x1b]0;x\x07", "new": "b\x1b[31m"})
 
 
 def test_columns_stand_under_each_other():

@@ -3,7 +3,8 @@
 import re
 from pathlib import Path
 
-from stages.rows.checks import CURATE, INGEST, every_check, every_warning, page
+from docs.generate import checks_page
+from stages.rows.checks import CURATE, INGEST, every_check, every_warning
 
 ROOT = Path(__file__).parents[1]
 NAME = re.compile(r"[\"'](?:f?\{kind\}|ingest|curate|sft|preference|kto|grpo)\.[a-z_0-9]+[\"']")
@@ -21,7 +22,7 @@ def names_in_source():
 
 
 def test_the_committed_page_is_the_generated_one():
-    assert (ROOT / "docs/checks.md").read_text(encoding="utf-8") == page() + "\n"
+    assert (ROOT / "docs/checks.md").read_text(encoding="utf-8") == checks_page()
 
 
 def test_every_name_of_a_check_in_the_code_is_documented():
@@ -41,4 +42,4 @@ def test_every_check_is_one_line():
 
 def test_the_page_lists_every_check_and_every_warning_once():
     for name in [*every_check(), *every_warning()]:
-        assert page().count(f"| `{name}` |") == 1
+        assert checks_page().count(f"| `{name}` |") == 1

@@ -124,8 +124,8 @@ def test_what_params_leave_out_of_pass_at_k_is_what_their_schema_says():
 
 
 def test_a_metric_without_a_value_is_told_as_such():
-    assert evaluate.told("auc", {"value": None}) == "auc none"
-    assert evaluate.told("auc", {"value": 0.5}) == "auc 0.500"
+    assert evaluate.describe("auc", {"value": None}) == "auc none"
+    assert evaluate.describe("auc", {"value": 0.5}) == "auc 0.500"
 
 
 def test_a_parent_scored_on_other_rows_is_an_error():

@@ -12,7 +12,7 @@ from builds import run_data_stages
 
 from commands import forget, trace
 from commands.builds.build import at, cache_folder
-from commands.records import found as _found
+from commands.records import search
 from commands.records.forgotten import breaks
 from stages import collect, ingest
 from stages.dedup import forgotten as _forgotten
@@ -41,7 +41,7 @@ DATASETS = {
 def project(tmp_path, monkeypatch):
     """A folder in which the data stages have run; without a repository, without models."""
     monkeypatch.chdir(tmp_path)
-    _found.connect.cache_clear()
+    search.connect.cache_clear()
     cache_folder.cache_clear()
     (tmp_path / "data/raw").mkdir(parents=True)
     (tmp_path / ".dvc").mkdir()

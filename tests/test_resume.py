@@ -125,18 +125,18 @@ def test_a_finished_model_is_put_back_as_it_was_and_a_changed_one_is_not(tmp_pat
         path.parent.mkdir(parents=True)
         path.write_text(path.name)
     work.mkdir()
-    assert not resume.put_back(work, [curve, model])
+    assert not resume.restore(work, [curve, model])
     checkpoint(work, 4)
     resume.keep_finished(work, [curve, model])
     assert not (work / "checkpoint-4").exists()
     shutil.rmtree(model)
     curve.unlink()
-    assert resume.put_back(work, [curve, model])
+    assert resume.restore(work, [curve, model])
     assert (model / "adapters/00_sft/a.safetensors").read_text() == "a.safetensors"
     assert curve.read_text() == "sft.csv"
     kept = work / "finished" / curve
     kept.write_text("another")
-    assert not resume.put_back(work, [curve, model])
+    assert not resume.restore(work, [curve, model])
 
 
 def test_a_model_made_on_another_disk_appears_in_one_rename_too(tmp_path, monkeypatch):

@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from conftest import ROOT, small_project
-from test_kept import Tagged
+from test_raw_data import Tagged
 
 # made here, as the project that is built holds this file too
 PLANTED = {

@@ -14,7 +14,7 @@ from builds import run_data_stages
 
 from commands import trace
 from commands.builds.build import cache_folder
-from commands.records import found as _found
+from commands.records import search
 from stages import collect
 from validators.problems import Problems
 
@@ -49,7 +49,7 @@ PARAMS = {
 def project(tmp_path, monkeypatch):
     """A folder in which the data stages have run, with models that say what they are made of."""
     monkeypatch.chdir(tmp_path)
-    _found.connect.cache_clear()
+    search.connect.cache_clear()
     cache_folder.cache_clear()
     for folder in ("data/raw", ".dvc", "scores"):
         (tmp_path / folder).mkdir(parents=True)
@@ -109,7 +109,7 @@ def test_a_row_is_found_by_its_line_its_id_and_the_first_digits_of_it(traced):
 
 
 def test_digits_that_more_ids_begin_with_are_an_error_with_more_of_each(traced, monkeypatch):
-    monkeypatch.setattr(_found, "LEAST_DIGITS", 1)
+    monkeypatch.setattr(search, "LEAST_DIGITS", 1)
     with pytest.raises(Problems, match=r"ids begin with [0-9a-f](.|\n)*more digits of"):
         for digit in "0123456789abcdef":
             traced(digit)
@@ -162,7 +162,7 @@ def test_no_more_than_the_limit_is_shown_and_the_total_is_told(traced, project, 
 def test_of_a_text_that_every_row_holds_no_more_than_the_limit_is_kept(project):
     from commands.builds.build import at
 
-    found = _found.by_text(_found.connect(), at(), {("train", "chat"): "data/train/chat.parquet"}, [], "o", 2)
+    found = search.by_text(search.connect(), at(), {("train", "chat"): "data/train/chat.parquet"}, [], "o", 2)
     assert len(found[0]) == 2 and found[1] > 10
 
 

@@ -11,12 +11,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import typer
-from builds import put_back, stamps
+from builds import restore, stamps
 
 from commands import verify
 from commands.builds import build as _build
 from commands.builds.hashes import folder_md5, md5
-from commands.checks.conserved import BUILD
+from commands.checks.conservation import BUILD
 from stages.rows.tables import to_table
 
 pytestmark = pytest.mark.slow
@@ -34,7 +34,7 @@ def project(built, copy, monkeypatch):
     _build.cache_folder.cache_clear()
     before = stamps(copy.folder)
     yield copy
-    put_back(built.folder, copy.folder, before)
+    restore(built.folder, copy.folder, before)
 
 
 def breaks(capsys, **options):

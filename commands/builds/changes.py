@@ -1,6 +1,6 @@
 """Two versions of parameters or of a table of figures beside each other, in words.
 
-changed_params({"seed": 7}, {"seed": 8}) -> [{"key": "seed", "old": 7, "new": 8}], which told() shows as `seed: 7 -> 8`
+changed_params({"seed": 7}, {"seed": 8}) -> [{"key": "seed", "old": 7, "new": 8}], which describe() shows as `seed: 7 -> 8`
 """
 
 import json
@@ -22,7 +22,7 @@ def changed_params(old, new, prefix=""):
     return found
 
 
-def told(change, width=100):
+def describe(change, width=100):
     """A changed parameter in one line, safe for a terminal."""
     from stages.rows.tables import shown
 

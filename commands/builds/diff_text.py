@@ -2,7 +2,7 @@
 
 import re
 
-from commands.builds.changes import aligned, told
+from commands.builds.changes import aligned, describe
 from stages.report import escaped, table
 from stages.rows.tables import shown
 
@@ -17,7 +17,7 @@ def text(found):
     if not any(found[key] for key in ("params", "files", "datasets", "models", "scores")):
         yield NOTHING
     for title, lines in (
-        ("parameters", list(map(told, found["params"]))),
+        ("parameters", list(map(describe, found["params"]))),
         ("raw data and code", list(aligned(list(files(found)), indent=0))),
         ("models", [f"{item['model']}: {item['change']}" for item in found["models"]]),
     ):
@@ -42,7 +42,7 @@ def markdown(found):
     if not any(found[key] for key in ("params", "files", "datasets", "models", "scores")):
         yield from ("", NOTHING)
     for title, lines in (
-        ("Parameters", list(map(told, found["params"]))),
+        ("Parameters", list(map(describe, found["params"]))),
         ("Raw data and code", [" ".join(filter(None, file)) for file in files(found)]),
         ("Models", [f"{item['model']}: {item['change']}" for item in found["models"]]),
     ):

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from commands.builds.build import chain
 from commands.builds.hashes import sha256
-from commands.checks.conserved import few
+from commands.checks.conservation import few
 from validators.problems import Problem
 
 BUILD = "dvc repro builds it anew"

@@ -10,20 +10,20 @@ from functools import cache
 from pathlib import Path
 
 COMMITS = 30  # how far back git is searched for what was built from
-LARGE_BYTES = 64_000_000  # data folders above this are told by their size
+LARGE_BYTES = 64_000_000  # data folders above this are described by their size
 FILES, WIDTH = 3, 60  # of what one reason tells, in files and in characters of a value
 
 
 def words(reason):
     """Lines for one reason of a Decision."""
-    from commands.builds.changes import changed_params, told, value
+    from commands.builds.changes import changed_params, describe, value
 
     what, path = reason["what"], reason.get("path", "")
     if what == "params":
         changes = changed_params(reason["old"], reason["new"])
         # what `methods` holds counts where `steps` take it from there
         used = [change for change in changes if not change["key"].startswith("methods")] or changes
-        return [f"{'' if path == 'params.yaml' else path + ': '}{told(change, WIDTH)}" for change in used]
+        return [f"{'' if path == 'params.yaml' else path + ': '}{describe(change, WIDTH)}" for change in used]
     if what == "file":
         return file_words(reason)
     return {

@@ -3,7 +3,7 @@
     decide() -> [Decision(stage="train@sft", verdict=RUNS, why=[...]), ...] in the order in which DVC would take them
 
 Stages are gone through as DVC does it, over the workspace as it would be by then: outputs of a stage that is restored have
-the hashes of the cache, those of a stage that runs are unknown, unless `commands/planning/foreseen.py` knows better. Hashes, keys of
+the hashes of the cache, those of a stage that runs are unknown, unless `commands/planning/forecast.py` knows better. Hashes, keys of
 the run cache and the order are DVC's own.
 """
 
@@ -11,7 +11,7 @@ import contextlib
 from functools import partial
 from pathlib import Path
 
-from commands.planning.foreseen import foreseen
+from commands.planning.forecast import foreseen
 from commands.planning.state import (
     CHANGED,
     MAY_RUN,

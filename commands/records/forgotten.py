@@ -78,7 +78,7 @@ def in_scores(build, entries):
 
 def in_models(build):
     """Models that were trained on other rows than those that are there now: they may have seen a forgotten record."""
-    from commands.records.seen import trained_models
+    from commands.records.exposure import trained_models
 
     hint = "dvc repro train@{}"
     return [

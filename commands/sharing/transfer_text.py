@@ -13,7 +13,7 @@ AGAIN_FROM = (
 AGAIN = "run it again: what has arrived is not moved twice"
 
 
-def told(plan, moved, name, dry_run):
+def describe(plan, moved, name, dry_run):
     """The summary, then what is not whole and what goes another way."""
     done = "sent" if plan.sending else "fetched"
     if dry_run:
@@ -34,7 +34,7 @@ def told(plan, moved, name, dry_run):
     yield from limited([f"raw data of an earlier run: {outs_lacking(plan, one)}" for one in broken])
 
 
-def told_placed(outs, dry_run):
+def describe_placed(outs, dry_run):
     """The data of .dvc files that were missing from the workspace."""
     done = "would be checked out" if dry_run else "checked out"
     if outs:

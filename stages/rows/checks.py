@@ -1,6 +1,4 @@
-"""Every check that can turn a record away, in one line each, and the page that lists them.
-
-    python -m stages.rows.checks > docs/checks.md
+"""Every check that can turn a record away, in one line each. docs/checks.md lists them (docs/generate.py).
 
 The checks of `validate` stand beside their code, in `validators/<kind>.py`; those of ingest and curate are here.
 """
@@ -38,12 +36,6 @@ CURATE = {
     "curate.benchmark": "no text of a benchmark is in the row; the detail names the benchmark's file and line",
     "curate.mixed_out": "the row is in the share that `weights` and `max_rows` keep",
 }
-INTRODUCTION = """# The checks
-
-A record that fails one is in `data/rejected/<dataset>.parquet`, with the check's name, where it came from and what
-was wrong; `tilth ledger DATASET --check NAME` shows it. A record that fails several is rejected by the first.
-
-This page is made of the code: `python -m stages.rows.checks > docs/checks.md`."""
 
 
 def every_check():
@@ -56,26 +48,3 @@ def every_warning():
     """{name: what it asks} of every check of a dataset as a whole."""
     kinds = [importlib.import_module(f"validators.{kind}").WARNINGS for kind in KINDS]
     return {name: text for warnings in kinds for name, text in warnings.items()}
-
-
-def page():
-    """docs/checks.md."""
-    parts = [INTRODUCTION, section("`ingest`: a raw record becomes a row", INGEST)]
-    for kind in KINDS:
-        parts.append(section(f"`validate`, kind {kind}", importlib.import_module(f"validators.{kind}").CHECKS))
-    parts.append(section("`curate`: train, eval or neither", CURATE))
-    whole = "## A dataset as a whole\n\nNothing is rejected by these: `validate` prints a warning with the numbers.\n`kto.both_classes` alone stops the build."
-    return "\n\n".join([*parts, whole + "\n\n" + table("is usual", every_warning())])
-
-
-def section(title, checks):
-    return f"## {title}\n\n" + table("passes", checks)
-
-
-def table(what, checks):
-    rows = [f"| `{name}` | {text.replace('|', chr(92) + '|')} |" for name, text in checks.items()]
-    return "\n".join([f"| check | what {what} |", "|---|---|", *rows])
-
-
-if __name__ == "__main__":
-    print(page())

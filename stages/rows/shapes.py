@@ -52,10 +52,10 @@ SIGNS = [
 
 def shape_of(record):
     """The name of a record's shape by its keys, or None."""
-    return told(record)[0]
+    return shape_and_keys(record)[0]
 
 
-def told(record):
+def shape_and_keys(record):
     """(shape, the keys that told it), or (None, ()). A null counts as absent, but where nothing else fits."""
     shape, keys = None, ()
     if None in record.values():
@@ -84,7 +84,7 @@ def explained(record, options=NONE):
     """A record's shape and why, in a few words: `chatml (key messages)`."""
     if options.format:
         return f"{options.format} (by format)"
-    shape, keys = told(renamed(record, options.columns))
+    shape, keys = shape_and_keys(renamed(record, options.columns))
     return f"{shape} (key{'s' * (len(keys) > 1)} {', '.join(keys)})" if shape else "unknown"
 
 

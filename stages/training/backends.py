@@ -39,7 +39,7 @@ def choose_backend(wanted):
     return wanted
 
 
-def lacking(name, step):
+def missing_requirements(name, step):
     """Problems for what a step wants and this machine has not; known before anything is loaded."""
     import torch
 

@@ -172,7 +172,7 @@ def agreed(wanted):
     return broadcast_object_list([wanted])[0]
 
 
-def go_on(trainer, folder):
+def resume_training(trainer, folder):
     """Train from the last checkpoint of the folder, or from the start. Returns transformers' TrainOutput."""
     checkpoint = last_checkpoint(folder)
     for path in folder.glob("checkpoint-*"):
@@ -234,7 +234,7 @@ def keep_finished(folder, outs):
         shutil.rmtree(path, ignore_errors=True)
 
 
-def put_back(folder, outs):
+def restore(folder, outs):
     """True where the folder has what a finished training made; it is then back in its place."""
     kept = folder / "finished"
     if not kept.exists() or json.loads((kept / "finished.json").read_text(encoding="utf-8")) != stamps(kept):

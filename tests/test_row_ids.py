@@ -1,8 +1,8 @@
 import pytest
 
-from commands.checks.remade import on_eval_side, rejects_in, rows_in, wrong
+from commands.checks.row_ids import on_eval_side, rejects_in, rows_in, wrong
+from docs.generate import SAMPLES
 from stages.rows.identity import identify
-from stages.rows.samples import SAMPLES
 from stages.rows.shapes import rows_of
 from stages.rows.tables import COLUMNS, REJECTS, row_schema, to_table
 from stages.rows.turns import ENCODE

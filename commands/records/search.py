@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from commands.builds.build import tables
-from commands.records.alike import alike
+from commands.records.near import alike
 from commands.records.table import ROOMS, Record, ask, columns_of, connect, read_contents
 from validators.problems import Problem, Problems, did_you_mean
 

@@ -3,7 +3,7 @@
 import pytest
 from builds import git
 
-from stages.reading.tracked import dvc_files, taken_in
+from stages.reading.dvc_files import dvc_files, taken_in
 
 
 def keep(path, md5):

@@ -129,9 +129,9 @@ def plain(data):
 
 def differences(before, resolved):
     """What of a resolved step differs from that of the last build, in words; empty where nothing does."""
-    from commands.builds.changes import changed_params, told
+    from commands.builds.changes import changed_params, describe
 
-    return "; ".join(told(change) for change in changed_params({key: before.get(key) for key in resolved}, resolved))
+    return "; ".join(describe(change) for change in changed_params({key: before.get(key) for key in resolved}, resolved))
 
 
 def may_be_of(resolved, md5):

@@ -9,9 +9,9 @@ from pathlib import Path
 from posixpath import normpath
 
 from commands.builds.build import git
-from commands.builds.exported import outs_of
 from commands.builds.hashes import files_in, md5s
-from commands.checks.locked import differing
+from commands.builds.snapshot import outs_of
+from commands.checks.lock import differing
 from stages.reading.links import links_out
 from validators.problems import Problem
 

@@ -9,7 +9,7 @@ import json
 from functools import partial
 from pathlib import Path
 
-from commands.checks.conserved import BUILD, WITHOUT_TEXT, few, short, tables_of
+from commands.checks.conservation import BUILD, WITHOUT_TEXT, few, short, tables_of
 from validators.problems import Problem
 
 BATCH_ROWS = 5_000

@@ -7,7 +7,7 @@ import pyarrow.parquet as pq
 import pytest
 from builds import run_data_stages
 
-from commands.checks.conserved import SHOWN, records
+from commands.checks.conservation import SHOWN, records
 
 PARAMS = """
 seed: 7

@@ -1,10 +1,13 @@
-"""One sample of each shape and style that is read, with the kind it is read as; docs/formats.md is made of them.
+"""The pages of docs/ that are made of the code: `python -m docs.generate` writes them.
 
-python -m stages.rows.samples > docs/formats.md
+docs/checks.md lists every check, docs/formats.md has one sample of each shape and style that is read. No stage runs this.
 """
 
+import importlib
 import json
+from pathlib import Path
 
+from stages.rows.checks import CURATE, INGEST, KINDS, every_warning
 from stages.rows.shapes import explained, rows_of
 
 Q, A = {"role": "user", "content": "What is 1 + 1?"}, {"role": "assistant", "content": "2"}
@@ -40,7 +43,13 @@ SAMPLES = [
     ("feedback as sft", "sft", {"prompt": "What is 1 + 1?", "completion": "2", "label": True}),
     ("one question as grpo", "grpo", {"messages": [Q, A]}),
 ]  # fmt: skip
-PAGE = """# Formats
+CHECKS = """# The checks
+
+A record that fails one is in `data/rejected/<dataset>.parquet`, with the check's name, where it came from and what
+was wrong; `tilth ledger DATASET --check NAME` shows it. A record that fails several is rejected by the first.
+
+This page is made of the code: `python -m docs.generate`."""
+FORMATS = """# Formats
 
 What a record is, is told from its keys; `format:` in `params.yaml` names a shape where the keys would tell another, and
 `columns:` gives keys the names that a shape knows. A null counts as an absent key. A record that fits no shape is
@@ -55,16 +64,35 @@ conversation becomes its system turn, `history` its earlier turns, `context` fol
 tool calls are kept by kind `sft` alone; elsewhere a record with tools is rejected by name, as are images and other media, and
 turns with `reasoning_content` or a `weight` of 0, which no column could keep.
 
-This page is made of tested samples: `python -m stages.rows.samples > docs/formats.md`.
+This page is made of tested samples: `python -m docs.generate`.
 
 | what | shape, and the keys that tell it | kind | sample | becomes |
 |---|---|---|---|---|
 """
 
 
-def page():
+def checks_page():
+    """docs/checks.md."""
+    parts = [CHECKS, section("`ingest`: a raw record becomes a row", INGEST)]
+    for kind in KINDS:
+        parts.append(section(f"`validate`, kind {kind}", importlib.import_module(f"validators.{kind}").CHECKS))
+    parts.append(section("`curate`: train, eval or neither", CURATE))
+    whole = "## A dataset as a whole\n\nNothing is rejected by these: `validate` prints a warning with the numbers.\n`kto.both_classes` alone stops the build."
+    return "\n\n".join([*parts, whole + "\n\n" + table("is usual", every_warning())]) + "\n"
+
+
+def section(title, checks):
+    return f"## {title}\n\n" + table("passes", checks)
+
+
+def table(what, checks):
+    rows = [f"| `{name}` | {text.replace('|', chr(92) + '|')} |" for name, text in checks.items()]
+    return "\n".join([f"| check | what {what} |", "|---|---|", *rows])
+
+
+def formats_page():
     """The text of docs/formats.md."""
-    return PAGE + "".join(_line(*sample) for sample in SAMPLES)
+    return FORMATS + "".join(_line(*sample) for sample in SAMPLES)
 
 
 def _line(name, kind, record):
@@ -89,5 +117,8 @@ def _text(value):
     return json.dumps(value, ensure_ascii=False).replace("|", "\\|")
 
 
+PAGES = {"docs/checks.md": checks_page, "docs/formats.md": formats_page}
+
 if __name__ == "__main__":
-    print(page(), end="")
+    for path, page in PAGES.items():
+        (Path(__file__).parents[1] / path).write_text(page(), encoding="utf-8")
