@@ -2,8 +2,7 @@
 
 data/, preflight/, scores/, params -> report/report.md, report/index.html, report/cards/ (see `stages/reporting/cards.py`)
 
-Nothing that differs between two builds of the same thing (times, paths) is written. Scores of steps that params.yaml
-no longer has are deleted, as `collect` does with datasets.
+Nothing that differs between two builds of the same thing (times, paths) is written.
 """
 
 from collections import Counter
@@ -22,7 +21,6 @@ OUT = Path("report")
 
 def main():
     params = read_params()
-    prune(params["steps"])
     text = "\n\n".join(
         [
             "# What was built",
@@ -42,14 +40,6 @@ def main():
 def not_yet(names):
     """A sentence of what is not built yet; nothing where all is."""
     return f"\n\nNot built yet: {', '.join(names)}." if names else ""
-
-
-def prune(steps):
-    """Delete the scores of steps that are no more, which would else make every clone run this stage again."""
-    for path in sorted(Path("scores").glob("*")):
-        if path.name.split(".")[0] not in ("base", *steps):
-            print(f"report: {path} belongs to no step of params.yaml, deleted")
-            path.unlink()
 
 
 def table(header, rows):

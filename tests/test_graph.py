@@ -10,7 +10,7 @@ import pytest
 
 pytestmark = pytest.mark.slow
 
-ALIGN = {"check", "preflight", "train@align", "evaluate@align", "report"}
+ALIGN = {"check", "preflight", "train@align", "evaluate@align", "collect_scores", "report"}
 # where it is asked what is trained, and not what is scored, a build goes up to the models
 UP_TO = [pytest.param(("train@sft", "train@align"), id="models"), pytest.param((), id="all", marks=pytest.mark.long)]
 
@@ -135,6 +135,20 @@ def test_a_dataset_added_and_removed_leaves_a_clone_with_nothing_to_run(project,
     clone = type(project)(tmp_path / "clone")
     clone.run("dvc", "pull")
     assert clone.repro() == set()
+
+
+def test_a_step_added_and_removed_leaves_no_scores_of_it_and_the_report_of_before(project):
+    report = (project.folder / "report/index.html").read_bytes()
+    params = project.read_params()
+    params["steps"]["more"] = params["methods"]["kto"] | {"args": {"max_steps": 1, "learning_rate": 5e-5}}
+    project.write_params(params)
+    assert {"evaluate@more", "collect_scores", "report"} <= project.repro()
+    del params["steps"]["more"]
+    project.write_params(params)
+    assert project.repro() - {"check"} == {"collect_scores"}
+    assert not list((project.folder / "scores").glob("more.*"))
+    assert (project.folder / "report/index.html").read_bytes() == report
+    assert project.repro() == set()
 
 
 def test_two_builds_in_two_folders_have_the_same_data(built, tmp_path):

@@ -42,13 +42,12 @@ def test_the_report_of_a_build_names_datasets_rejects_steps_scores_and_waivers(b
 
 
 @pytest.mark.slow
-def test_scores_of_removed_steps_are_deleted(built, tmp_path, monkeypatch):
+def test_the_report_deletes_nothing_of_what_it_reads(built, tmp_path, monkeypatch):
     project = built.copy(tmp_path / "copy")
     (project.folder / "scores/gone.json").write_text("{}")
     monkeypatch.chdir(project.folder)
     report.main()
-    assert not (project.folder / "scores/gone.json").exists()
-    assert (project.folder / "scores/base.json").exists()
+    assert (project.folder / "scores/gone.json").exists()
 
 
 def test_what_is_not_built_yet_is_named_in_words(tmp_path, monkeypatch):

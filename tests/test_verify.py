@@ -95,7 +95,7 @@ def test_an_untouched_build_passes_and_says_what_was_verified(project):
         "raw",
         "tree",
     ]
-    assert "23 stages are those of dvc.yaml and params.yaml" in said[2]
+    assert "24 stages are those of dvc.yaml and params.yaml" in said[2]
     assert "2 models" in said[6]
 
 
@@ -330,7 +330,7 @@ def test_a_sample_says_how_many_ids_it_made(project, capsys):
         ("train@sft", "deps", "data/train/chat.parquet", "what curate@chat made"),
         ("train@sft", "deps", ".build/code/train", "its bytes now"),
         ("train@align", "deps", "preflight/align.json", "its bytes now"),
-        ("report", "deps", "scores", "the list of what stages made there"),
+        ("collect_scores", "deps", "scores", "the list of what stages made there"),
         ("ingest@chat", "deps", "data/raw/chat", "its files now"),
     ],
 )

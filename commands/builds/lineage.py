@@ -16,7 +16,7 @@ from commands.builds.code import md5_of as md5_of_code
 from commands.builds.code import written as written_lists
 from commands.builds.sources import Source, data_files, folder_md5, md5_of, sources_of
 
-SHARED = ("collect", "preflight", "report")
+SHARED = ("collect", "preflight", "collect_scores", "report")
 GATE = ".build/params.ok"  # its content never changes: it says nothing
 DECIDES = ("method", "from", "dataset", "seed", "args", "lora", "rewards")  # what a step's training is decided by
 

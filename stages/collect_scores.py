@@ -1,0 +1,32 @@
+"""List the scores that were made, and delete what is left of steps that params.yaml no longer has.
+
+scores/ -> .build/scores.json
+
+    {"sft.json": "5f0e...", "sft.parquet": "91ac..."}
+
+The report depends on this list, not on the folder: a stale file would make it run again in every clone. As this stage
+depends on the folder, a stale file makes this stage run, which deletes it.
+"""
+
+import hashlib
+import json
+from pathlib import Path
+
+from stages.core.params import read_params
+
+LIST = Path(".build/scores.json")
+
+
+def main():
+    models = {"base", *read_params()["steps"]}
+    listed = {}
+    for path in sorted(Path("scores").glob("*")):
+        if path.name.split(".")[0] in models:
+            with open(path, "rb") as file:
+                listed[path.name] = hashlib.file_digest(file, "sha256").hexdigest()
+        else:
+            print(f"collect_scores: {path} belongs to no step of params.yaml, deleted")
+            path.unlink()
+    LIST.parent.mkdir(exist_ok=True)
+    LIST.write_text(json.dumps(listed, indent=2) + "\n", encoding="utf-8")
+    print(f"collect_scores: {len(listed)} files")
