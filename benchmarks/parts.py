@@ -22,6 +22,7 @@ import pyarrow.parquet as pq  # noqa: E402
 from make_chat import write as write_raw  # noqa: E402
 
 from stages import curate, validate  # noqa: E402
+from stages.dedup.decision import Decision  # noqa: E402
 from stages.reading.parts import Part  # noqa: E402
 from stages.reading.readers import read_lines  # noqa: E402
 from stages.rows.conversations import Columns, turns_of  # noqa: E402
@@ -79,7 +80,7 @@ def times(path):
     rejects = timed("validate: checking", lambda: [validate.examined(batch, sft)[0] for batch in batches])
     write("invalid.parquet", pa.concat_tables([REJECTS.empty_table(), *rejects]), "none")
     decision = timed(
-        "curate: keys and split", lambda: curate.Decision([Path("rows.parquet")], Path("invalid.parquet"), 7, 0.05)
+        "curate: keys and split", lambda: Decision([Path("rows.parquet")], Path("invalid.parquet"), 7, 0.05)
     )
     timed("curate: duplicates", lambda: decision.reject("curate.duplicate", decision.ask("duplicates")))
     names = [name for name in table.schema.names if name not in ("prompt_key", "claim_key", "claim")]

@@ -12,12 +12,12 @@ from fnmatch import fnmatch
 from functools import partial
 from pathlib import Path
 
-import duckdb
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from stages.core.params import read_params
+from stages.dedup.decision import EVAL, SPILL, TRAIN, Decision
 from stages.dedup.forgotten import TURNED_AWAY
 from stages.dedup.forgotten import read as read_forgotten
 from stages.reading.links import links_out
@@ -27,10 +27,7 @@ from stages.rows.shapes import ENCODE
 from stages.rows.tables import COLUMNS, REJECTS, conserve, row_schema, to_table, writing
 from validators.problems import Problem, Problems
 
-SQL = Path(__file__).parent / "dedup/sql"
-OUT, TRAIN, EVAL = 0, 1, 2
 BENCHMARKS = Path("data/benchmarks")
-SPILL = Path(".work/duckdb")
 RULES = {"near_duplicates": None, "ngram_words": 13, "overlap_share": 0.8}
 
 
@@ -86,16 +83,6 @@ def write_all(name, kind, parts, decision, before):
     turned_away.unlink()
 
 
-def open_database():
-    """DuckDB with little memory, and a folder for what exceeds it."""
-    SPILL.mkdir(parents=True, exist_ok=True)  # DuckDB makes the last folder of a path and no other
-    database = duckdb.connect()
-    database.execute(
-        f"SET memory_limit = '400MB'; SET temp_directory = '{SPILL}'; SET preserve_insertion_order = false"
-    )
-    return database
-
-
 def sorted_out(number, decision, kind, names):
     """(train, eval, rejects) of one part."""
     table, first = pq.read_table(decision.parts[number], columns=names), int(decision.first_rows[number])
@@ -105,59 +92,6 @@ def sorted_out(number, decision, kind, names):
         table.filter(pa.array(here == EVAL)),
         quarantined(table, first, decision.reasons, kind),
     )
-
-
-class Decision:
-    """What becomes of each ingested row. Rows are numbered through all parts, in the order of the raw files.
-
-    side: (rows,) of OUT, TRAIN or EVAL. reasons: {row: (check, detail)} of the rows that curate turns away.
-    """
-
-    def __init__(self, parts, invalid, seed, eval_fraction):
-        counts = [pq.read_metadata(part).num_rows for part in parts]
-        self.parts, self.first_rows, self.reasons = parts, np.r_[0, np.cumsum(counts)].astype(np.int64)[:-1], {}
-        self.database = open_database()
-        files = [str(part) for part in parts]
-        self.database.register("parts", pa.table({"file": files, "first_row": self.first_rows}))
-        given = {"files": files, "rejects": str(invalid), "seed": str(seed), "eval_fraction": eval_fraction}
-        self.database.execute(query("keys"), given)
-        kept = self.database.execute("SELECT row, is_eval FROM keys").fetchnumpy()
-        self.side = np.full(sum(counts), OUT, np.int8)
-        self.side[kept["row"]] = np.where(kept["is_eval"], EVAL, TRAIN)
-
-    def ask(self, name, **given):
-        """The answer of a query of stages/dedup/sql as a list of tuples."""
-        return self.database.execute(query(name), given or None).fetchall()
-
-    def reject(self, check, found):
-        """Turn rows away. found: (row, detail) of each."""
-        if not found:
-            return
-        self.reasons |= {row: (check, detail) for row, detail in found}
-        rows = np.array([row for row, _ in found], np.int64)
-        self.side[rows] = OUT
-        self.database.register("found", pa.table({"row": rows}))
-        self.database.execute("DELETE FROM keys WHERE row IN (SELECT row FROM found)")
-
-    def places(self, rows):
-        """{row: `<id> (<file>:<line>)`} of rows that are still in."""
-        self.database.register("found", pa.table({"row": pa.array(sorted(rows), pa.int64())}))
-        return dict(
-            self.database.execute(
-                "SELECT row, id || ' (' || source || ':' || line || ')' FROM keys SEMI JOIN found USING (row)"
-            ).fetchall()
-        )
-
-    def kept_of_parts(self):
-        """(part, numbers within it of the rows that are still in) of each part."""
-        bounds = [*self.first_rows, len(self.side)]
-        return [
-            (part, np.flatnonzero(self.side[first:end] != OUT))
-            for part, first, end in zip(self.parts, bounds, bounds[1:], strict=False)
-        ]
-
-    def size_bytes(self):
-        return sum(part.stat().st_size for part in self.parts)
 
 
 # -- what must not come back ----------------------------------------------------------------------------------------
@@ -286,10 +220,6 @@ def texts_of(decision, kind, rows):
             table = pq.read_table(part, columns=list(COLUMNS[kind])).take(pa.array(here - first))
             found |= dict(zip(here.tolist(), texts(table, kind), strict=True))
     return found
-
-
-def query(name):
-    return (SQL / f"{name}.sql").read_text(encoding="utf-8")
 
 
 def quarantined(table, first, reasons, kind):
