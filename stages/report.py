@@ -5,7 +5,6 @@ data/, preflight/, scores/, params -> report/report.md, report/index.html, repor
 Nothing that differs between two builds of the same thing (times, paths) is written.
 """
 
-from collections import Counter
 from pathlib import Path
 
 import pyarrow.compute as pc
@@ -14,6 +13,7 @@ import pyarrow.parquet as pq
 from stages.core.params import read_params
 from stages.reporting.cards import write_cards
 from stages.reporting.page import page, read_json
+from stages.rows.rejects import counts
 from validators._cautions import cautions_of
 
 OUT = Path("report")
@@ -57,12 +57,9 @@ def escaped(cell):
 
 
 def rejects(name):
-    """{(check, stage): count} of one dataset."""
-    path = f"data/rejected/{name}.parquet"
-    if not Path(path).exists():
-        return Counter()
-    columns = pq.read_table(path, columns=["check", "stage"])
-    return Counter(zip(*columns.to_pydict().values(), strict=True))
+    """{(stage, check): count} of one dataset; empty where it is not built."""
+    path = Path(f"data/rejected/{name}.parquet")
+    return counts(path) if path.exists() else {}
 
 
 def datasets_section(datasets, train, held_out):
@@ -82,7 +79,7 @@ def datasets_section(datasets, train, held_out):
 def rejects_section(datasets):
     rows = []
     for name in datasets:
-        for (check, stage), count in sorted(rejects(name).items(), key=lambda item: (-item[1], item[0])):
+        for (stage, check), count in sorted(rejects(name).items(), key=lambda item: (-item[1], item[0][1], item[0][0])):
             rows.append([name, stage, f"`{check}`", f"{count:,}", f"`{sample(name, check)}`"])
     return "## Rejected, by reason\n\n" + (
         table(["dataset", "stage", "check", "rows", "the first"], rows) if rows else "Nothing."

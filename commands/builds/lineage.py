@@ -240,15 +240,10 @@ def flow(entries, counts, refused, sides):
 
 def refused_by(build, path):
     """{stage: Counter of checks} of a file of rejects."""
-    import pyarrow.parquet as pq
+    from stages.rows.rejects import by_check, counts
 
-    # pq.read_table, Table.group_by and NumPy arrays import pandas, which takes half a second
-    table = pq.ParquetFile(file_of(build, path)).read(columns=["stage", "check"])
-    found = {room: Counter() for room in ("ingest", "validate", "curate")}
-    counts = Counter(zip(*(table[column].to_pylist() for column in ("stage", "check")), strict=True))
-    for (room, check), count in sorted(counts.items()):
-        found[room][check] = count
-    return found
+    found = counts(file_of(build, path))
+    return {room: Counter(by_check(found, room)) for room in ("ingest", "validate", "curate")}
 
 
 def rows_in(build, path):

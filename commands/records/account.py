@@ -13,55 +13,57 @@ def account(name):
 
     Raises Problems where nothing is built yet, or a file cannot be read.
     """
+    from stages.rows.rejects import by_check, counts
+
     parts, refused = ingested(name)
-    invalid, rejected, train, held_out = (
-        table(f"data/{room}/{name}.parquet", ["stage", "check"] if room in ("validated", "rejected") else [])
-        for room in ("validated", "rejected", "train", "eval")
-    )
+    invalid, rejected = (read(f"data/{room}/{name}.parquet", counts) for room in ("validated", "rejected"))
+    train, held_out = (table(f"data/{room}/{name}.parquet", []) for room in ("train", "eval"))
     origins = [table(part, ["source", "line"]) for part in parts]
     rows, records = sum(map(len, origins)), sum(records_in(origin) for origin in origins)
-    curated = [] if rejected is None else [row for row in rejected.to_pylist() if row["stage"] == "curate"]
-    counts = {
-        "ingest": counted(refused.to_pylist()),
-        "validate": None if invalid is None else counted(invalid.to_pylist()),
-        "curate": None if rejected is None else counted(curated),
+    checks = {
+        "ingest": by_check(refused),
+        "validate": None if invalid is None else by_check(invalid),
+        "curate": None if rejected is None else by_check(rejected, "curate"),
     }
     found = {
         "dataset": name,
-        "records": records + len(refused),
+        "records": records + refused.total(),
         "rows": rows,
-        "rejected": counts,
+        "rejected": checks,
         "train": None if train is None else len(train),
         "eval": None if held_out is None else len(held_out),
     }
-    return found | {"faults": faults(found, {} if rejected is None else counted(rejected.to_pylist(), "stage"))}
+    return found | {"faults": faults(found, rejected)}
 
 
-def faults(found, by_stage):
-    """What does not add up, in words. by_stage: {stage: records} of the file of all rejects."""
+def faults(found, rejected):
+    """What does not add up, in words. rejected: {(stage, check): records} of the file of all rejects."""
     if not built(found):
         return []
     sums = {stage: sum(counts.values()) for stage, counts in found["rejected"].items()}
+    from stages.rows.rejects import by_check
+
     wrong = []
     out = sums["validate"] + sums["curate"] + found["train"] + found["eval"]
     if out != found["rows"]:
         wrong.append(f"does not add up: {found['rows']:,} rows in, but {out:,} in train, eval and rejected")
     for stage in ("ingest", "validate"):
-        if by_stage.get(stage, 0) != sums[stage]:
-            wrong.append(
-                f"does not add up: {stage} rejected {sums[stage]:,}, but data/rejected has {by_stage.get(stage, 0):,} of them"
-            )
+        there = sum(by_check(rejected, stage).values())
+        if there != sums[stage]:
+            said = f"{stage} rejected {sums[stage]:,}, but data/rejected has {there:,} of them"
+            wrong.append(f"does not add up: {said}")
     return wrong
 
 
 def ingested(name):
-    """(Parquet files of rows, table of rejects) of ingest. Raises Problems where it has not run."""
+    """(Parquet files of rows, counts of rejects) of ingest. Raises Problems where it has not run."""
     from pathlib import Path
 
+    from stages.rows.rejects import counts
     from validators.problems import Problem, Problems
 
     folder = Path("data/ingested", name)
-    refused = table(folder / "rejects.parquet", ["stage", "check"])
+    refused = read(folder / "rejects.parquet", counts)
     if refused is None:
         hint = f"dvc repro curate@{name}, or dvc pull if a colleague built it"
         raise Problems([Problem(f"datasets.{name}", f"{folder} is not there: nothing is built yet", "", hint)])
@@ -70,18 +72,24 @@ def ingested(name):
 
 def table(path, columns):
     """Columns of a Parquet file, None where the file is not there. Raises Problems where it is no Parquet."""
+    import pyarrow.parquet as pq
+
+    return read(path, lambda path: pq.read_table(path, columns=columns))
+
+
+def read(path, look):
+    """What `look` finds in a Parquet file, None where the file is not there. Raises Problems where it is no Parquet."""
     from pathlib import Path
 
     import pyarrow as pa
-    import pyarrow.parquet as pq
 
     from validators.problems import Problem, Problems
 
     if not Path(path).exists():
         return None
     try:
-        return pq.read_table(path, columns=columns)
-    except (pa.ArrowException, OSError) as error:
+        return look(path)
+    except (pa.ArrowException, OSError, KeyError) as error:  # KeyError: of a column
         found = str(error).splitlines()[0]
         raise Problems(
             [Problem(str(path), f"cannot be read: {found}", "Parquet", "dvc checkout, or dvc repro")]
@@ -93,11 +101,3 @@ def records_in(origin):
     lines, sources = origin["line"].to_numpy(), origin["source"].combine_chunks().dictionary_encode().indices.to_numpy()
     changes = (lines[1:] != lines[:-1]) | (sources[1:] != sources[:-1])
     return int(changes.sum()) + bool(len(lines))
-
-
-def counted(rejects, key="check"):
-    """{name: count}, the most frequent first."""
-    from collections import Counter
-
-    counts = Counter(row[key] for row in rejects)
-    return dict(sorted(counts.items(), key=lambda item: (-item[1], item[0])))

@@ -9,11 +9,9 @@ What is not known (a license, a language) is left out, never guessed. A card is 
 import json
 import re
 import shutil
-from collections import Counter
 from pathlib import Path
 
-import pyarrow.parquet as pq
-
+from stages.rows.rejects import counts
 from stages.rows.tables import shown
 from validators._cautions import ancestry, cautions_of
 
@@ -226,22 +224,19 @@ def datasets_table(names, params, built):
     rows = []
     for name in names:
         train, held_out = built["train"][name], built["eval"][name]
-        counts = [f"{n:,}" for n in (train["rows"], held_out["rows"], sum(rejects(name).values()))]
-        rows.append([f"`{name}`", train["kind"], *counts, f"`{train['sha256']}`", f"`{held_out['sha256']}`"])
+        rejected = counts(f"data/rejected/{name}.parquet").total()
+        numbers = [f"{n:,}" for n in (train["rows"], held_out["rows"], rejected)]
+        rows.append([f"`{name}`", train["kind"], *numbers, f"`{train['sha256']}`", f"`{held_out['sha256']}`"])
     return table(["dataset", "kind", "train", "eval", "rejected", "sha256 of train", "sha256 of eval"], rows)
-
-
-def rejects(name):
-    """{(stage, check): count} of one dataset."""
-    columns = pq.read_table(f"data/rejected/{name}.parquet", columns=["stage", "check"])
-    return Counter(zip(*columns.to_pydict().values(), strict=True))
 
 
 def rejects_section(names):
     rows = [
         [f"`{name}`", stage, f"`{plain(check)}`", f"{count:,}"]
         for name in names
-        for (stage, check), count in sorted(rejects(name).items(), key=lambda item: (-item[1], item[0]))
+        for (stage, check), count in sorted(
+            counts(f"data/rejected/{name}.parquet").items(), key=lambda item: (-item[1], item[0])
+        )
     ]
     said = table(["dataset", "stage", "check", "rejected"], rows) if rows else "None."
     return f"## Records that were turned away, by reason\n\n{said}"

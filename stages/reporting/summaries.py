@@ -14,6 +14,7 @@ from pathlib import Path
 import duckdb
 
 from stages.reporting.clips import clipped
+from stages.rows.rejects import by_check, counts
 
 SQL = Path(__file__).parent / "templates"
 SPILL = Path(".work/duckdb")
@@ -71,11 +72,9 @@ def dicts(database, query, values=None):
 def rejects(database, files):
     """{"records": of the raw files, "rejected": count, "reasons": [{check, stage, count, samples}]}, the most frequent first."""
     paths = {side: str(path) for side, path in files.items()}
-    reasons = dicts(
-        database,
-        'SELECT "check", min(stage) AS stage, count(*) AS count FROM read_parquet($file) GROUP BY ALL ORDER BY count DESC, "check"',
-        {"file": paths["rejected"]},
-    )
+    found = counts(paths["rejected"])
+    stage_of = {check: stage for stage, check in sorted(found, reverse=True)}
+    reasons = [{"check": name, "stage": stage_of[name], "count": count} for name, count in by_check(found).items()]
     records = (SQL / "records.sql").read_text(encoding="utf-8")
     samples = dicts(
         database,
@@ -87,7 +86,7 @@ def rejects(database, files):
             sample[key] = clipped(sample[key] or "", WIDTH, sample[f"{key}_length"] or 0)
     return {
         "records": one(database, records, paths),
-        "rejected": sum(reason["count"] for reason in reasons),
+        "rejected": found.total(),
         "reasons": [
             reason | {"samples": [sample for sample in samples if sample["check"] == reason["check"]]}
             for reason in reasons
