@@ -75,24 +75,23 @@ def difference(old, new, limit, problems):
 
 def not_built(build):
     """What params.yaml says and the build does not have yet: rows and scores are those of the lock."""
-    from commands.builds.changes import changed_params
+    from commands.builds.differences import WHOLE, change, other_params
 
-    locked = build.stages.get("check", {}).get("params", {}).get("params.yaml")
-    return [] if locked is None else changed_params(locked, build.params)
+    return [change(found) for found in other_params(build, build.stages[WHOLE])] if WHOLE in build.stages else []
 
 
 def changed_files(old, new):
     """[{path, lines?, old?, new?}] of raw data and code, by the hashes of what stages read and no stage builds."""
     files = []
     for build in (old, new):
-        deps = [dep for stage in build.stages.values() for dep in stage.get("deps") or []]
-        files.append({dep["path"]: dep for dep in deps if not is_built(build, dep["path"])})
+        deps = [dep for stage in build.stages.values() for dep in stage.deps.values()]
+        files.append({dep.path: dep for dep in deps if not build.makes(dep.path)})
     lines = changed_lines(old, new)
     found = []
     for path in sorted({*files[0], *files[1]}):
         sides = {key: file[path] for key, file in zip(("old", "new"), files, strict=True) if path in file}
-        if len({side["md5"] for side in sides.values()}) > 1 or len(sides) == 1:
-            sizes = {key: {"md5": side["md5"], "size": side.get("size")} for key, side in sides.items()}
+        if len({side.md5 for side in sides.values()}) > 1 or len(sides) == 1:
+            sizes = {key: {"md5": side.md5, "size": side.size} for key, side in sides.items()}
             counts = [count for file, count in lines.items() if f"{file}/".startswith(f"{path}/")]
             if path not in CODE:
                 found.append({"path": path, "lines": sum(counts) or None, **sizes})
@@ -115,14 +114,9 @@ def changed_modules(old, new, lines):
     return found
 
 
-def is_built(build, path):
-    """Whether a stage builds a path, what holds it, or what it holds."""
-    return any(f"{out}/".startswith(f"{path}/") or f"{path}/".startswith(f"{out}/") for out in build.outs)
-
-
 def changed_lines(old, new):
     """{path: lines added and removed} by git, between two commits or a commit and the working tree."""
-    from commands.builds.build import git
+    from commands.builds.git import git
 
     revs = [build.rev for build in (old, new) if build.rev]
     printed = (git("diff", "--numstat", "-z", "--relative", *revs, "--") or b"").decode(errors="replace")
@@ -156,7 +150,8 @@ def changed_dataset(name, old, new, limit, problems):
 
 def read(build, room, name, problems):
     """Where to read a table of a dataset; None, and a problem, where its bytes are missing."""
-    from commands.builds.build import Missing, file_of
+    from commands.builds.build import file_of
+    from commands.builds.git import Missing
 
     try:
         return file_of(build, f"data/{room}/{name}.parquet")
@@ -167,8 +162,8 @@ def read(build, room, name, problems):
 
 def hashes_of(build, name):
     """{room: md5} of the files of a dataset that was built."""
-    outs = {room: build.outs.get(f"data/{room}/{name}.parquet") for room in ROOMS if name in build.datasets}
-    return {room: out["md5"] for room, out in outs.items() if out}
+    hashes = {room: build.md5_of(f"data/{room}/{name}.parquet") for room in ROOMS if name in build.datasets}
+    return {room: md5 for room, md5 in hashes.items() if md5}
 
 
 def changed_models(old, new):
@@ -176,8 +171,7 @@ def changed_models(old, new):
     found = []
     for name in dict.fromkeys(["base", *old.steps, *new.steps]):
         before, after = (
-            build.outs.get(f"models/{name}", {}).get("md5") if name == "base" or name in build.steps else None
-            for build in (old, new)
+            build.md5_of(f"models/{name}") if name == "base" or name in build.steps else None for build in (old, new)
         )
         if before != after:
             found.append({"model": name, "change": "added" if not before else "changed" if after else "removed"})
@@ -188,7 +182,7 @@ def changed_scores(old, new, problems):
     """[{model, dataset, metric, old, new, change}] of every score that differs; old, new: {value, low, high, n} or None."""
     found = []
     for model in dict.fromkeys(["base", *old.steps, *new.steps]):
-        hashes = [build.outs.get(f"scores/{model}.json", {}).get("md5") for build in (old, new)]
+        hashes = [build.md5_of(f"scores/{model}.json") for build in (old, new)]
         if hashes[0] == hashes[1]:
             continue
         sides = [scores_of(build, model, problems) for build in (old, new)]
@@ -207,7 +201,8 @@ def scores_of(build, model, problems):
     """{(dataset, metric): {value, low, high, n}} of a model, empty where it was not scored; None if bytes are missing."""
     import json
 
-    from commands.builds.build import Missing, file_of
+    from commands.builds.build import file_of
+    from commands.builds.git import Missing
 
     path = f"scores/{model}.json"
     if path not in build.outs or (model != "base" and model not in build.steps):

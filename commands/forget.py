@@ -274,7 +274,8 @@ def tell(build, entries):
 
 def tell_raw(build):
     """Print the raw records that are still there and are left out of every build, and the files of git's history."""
-    from commands.builds.build import git, tables
+    from commands.builds.build import tables
+    from commands.builds.git import git
     from commands.records.table import Record, ask, connect
 
     records, paths = [], tables(build, "rejected")[0]
@@ -297,8 +298,8 @@ def tell_raw(build):
 
 def removing(build):
     """The commands that remove what only earlier builds used, from the cache and from each remote."""
-    from dvc.config import Config
+    from commands.builds.dvc import remote_names
 
     yield "dvc gc --workspace"
-    for remote in Config(validate=False).get("remote") or {}:
+    for remote in remote_names():
         yield f"dvc gc --workspace --cloud --remote {quoted(remote)}"

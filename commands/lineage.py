@@ -47,7 +47,7 @@ def main(
 
 def whole(build):
     """The build, where params.yaml says of every dataset and step what it is made from. Raises Problems."""
-    from commands.builds.build import named
+    from commands.builds.git import named
     from validators.problems import Problem, Problems
 
     where, problems = named(build.rev, "params.yaml"), []
@@ -113,9 +113,9 @@ def from_root(target, start):
 
 def of_output(build, path):
     """({datasets and steps}, None) of what a stage built, or of a file in it; None where no stage built it."""
-    for out, entry in build.outs.items():
-        if path == out or path.startswith((f"{out}/",)):
-            name = entry["stage"].partition("@")[2]
+    for out, file in build.outs.items():
+        if path == out or path.startswith(f"{out}/"):
+            name = build.stages[file.stage].subject
             if name or not path.startswith(("preflight/", "report/", "models/", "scores/")):
                 return ({name} if name else {*build.datasets, *build.steps}), None
             step = path.split("/")[-1].partition(".")[0]

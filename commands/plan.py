@@ -36,13 +36,16 @@ def main(as_json: Json = False):
 def described(decision):
     """{stage, verdict, why, seconds?, optimizer_steps?, tokens?} of a stage."""
     from commands.planning.estimate import estimate
-    from commands.planning.reasons import words
+    from commands.planning.reasons import lines
 
     item = {"stage": decision.stage, "verdict": decision.verdict}
     if decision.verdict == "unchanged":
         return item
-    why = list(dict.fromkeys(line for reason in decision.why for line in words(reason)))
-    return item | {"why": why} | (estimate(decision.stage) if decision.verdict in ("runs", "may run") else {})
+    return (
+        item
+        | {"why": lines(decision.why)}
+        | (estimate(decision.stage) if decision.verdict in ("runs", "may run") else {})
+    )
 
 
 def lost(decisions):
@@ -50,9 +53,7 @@ def lost(decisions):
     return [
         decision.stage
         for decision in decisions
-        if decision.verdict == "runs"
-        and decision.why
-        and all(why.get("status") == "not in cache" for why in decision.why)
+        if decision.verdict == "runs" and decision.why and all(why.new == "not in cache" for why in decision.why)
     ]
 
 

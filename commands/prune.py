@@ -38,24 +38,18 @@ def main(dry_run: DryRun = False):
 @contextlib.contextmanager
 def alone():
     """{stage: its outputs} of the graph, with no stage running meanwhile. Raises Problems where one runs."""
-    from dvc.exceptions import DvcException
-    from dvc.repo import Repo
-    from dvc.rwlock import rwlock
-
+    from commands.builds import dvc as _dvc
     from validators.problems import Problem, Problems
 
     try:
-        with Repo() as repo, repo.lock:
-            everything = [repo.root_dir]  # a running stage holds the paths that it reads and writes
-            hardlink = repo.config["core"].get("hardlink_lock", False)
-            with rwlock(repo.tmp_dir, repo.fs, "tilth prune", [], everything, hardlink):
-                root = Path(repo.root_dir)
-                yield {
-                    stage.addressing: {Path(out.fs_path).relative_to(root).as_posix() for out in stage.outs}
-                    for stage in repo.index.stages
-                    if all(Path(out.fs_path).is_relative_to(root) for out in stage.outs)
-                }
-    except DvcException as error:
+        with _dvc.alone("tilth prune") as repo:
+            root = Path(repo.root_dir)
+            yield {
+                stage.addressing: {Path(out.fs_path).relative_to(root).as_posix() for out in stage.outs}
+                for stage in repo.index.stages
+                if all(Path(out.fs_path).is_relative_to(root) for out in stage.outs)
+            }
+    except _dvc.DvcException as error:
         found = " ".join(str(error).split())
         hint = "wait until dvc is done, or mend what it names; nothing was removed"
         raise Problems([Problem("tilth prune", found, "", hint)]) from None
@@ -72,16 +66,16 @@ def leftovers(build, live):
     wanted = set().union(*live.values())
     plan = {"stages": [], "paths": {}, "lines": [], "kept": {}}
     for name in [name for name in build.stages if name not in live]:
-        outs = [out for out in build.stages[name].get("outs") or [] if out["path"] not in wanted]
-        faults = {out["path"]: why for out in outs if (why := reason_to_keep(out))}
+        outs = [out for out in build.stages[name].outs.values() if out.path not in wanted]
+        faults = {out.path: why for out in outs if (why := reason_to_keep(out))}
         plan["kept"] |= faults
         if faults:
             continue
         plan["stages"].append(name)
         for out in outs:
-            if Path(out["path"]).exists() or Path(out["path"]).is_symlink():
-                plan["paths"][out["path"]] = (size_of(out["path"]), "" if cached(out["md5"]) else "the last copy")
-            plan["lines"] += ignore_lines(out["path"])
+            if Path(out.path).exists() or Path(out.path).is_symlink():
+                plan["paths"][out.path] = (size_of(out.path), "" if cached(out.md5 or "") else "the last copy")
+            plan["lines"] += ignore_lines(out.path)
     for folder in old_work(build, plan["stages"]):
         if held(folder):
             plan["kept"][folder] = "its trainer still runs"
@@ -94,12 +88,12 @@ def leftovers(build, live):
 
 def reason_to_keep(out):
     """Why an output of a stage that is no more may not be removed; nothing where it may."""
-    path = PurePosixPath(out["path"])
+    path = PurePosixPath(out.path)
     if ".." in path.parts or not any(path.is_relative_to(room) and path != PurePosixPath(room) for room in ROOMS):
         return "it is outside the folders that stages build in"
     if tracked(path.as_posix()):
         return "git keeps it"
-    if Path(path).exists() and whole_md5(path.as_posix()) != out["md5"]:
+    if Path(path).exists() and whole_md5(path.as_posix()) != out.md5:
         return "it was changed after it was built"
     return ""
 
@@ -112,7 +106,7 @@ def whole_md5(path):
 
 
 def tracked(path):
-    from commands.builds.build import git
+    from commands.builds.git import git
 
     return bool(git("ls-files", "--", path))
 
@@ -195,7 +189,7 @@ def remove(plan):
     """Remove what is planned; the entries of dvc.lock last, so that what is cut short can be run again."""
     import shutil
 
-    from dvc.utils.serialize import modify_yaml
+    from commands.builds.dvc import drop_from_lock
 
     for name in plan["paths"]:
         path = Path(name)
@@ -211,6 +205,4 @@ def remove(plan):
         else:
             path.unlink()
     if plan["stages"]:
-        with modify_yaml("dvc.lock") as lock:
-            for name in plan["stages"]:
-                del lock["stages"][name]
+        drop_from_lock(plan["stages"])

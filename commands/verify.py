@@ -113,16 +113,16 @@ SENTENCES = {
 
 def gathered(build, absent, rev, sample):
     """The Evidence of the working folder: every file of every output and dependency, hashed."""
-    from posixpath import normpath
-
-    from commands.builds.hashes import files_in, files_of_source, md5s
+    from commands.builds.differences import deps_of
+    from commands.builds.hashes import files_in, md5s
+    from commands.builds.sources import files_of_source
 
     files = {out: files_in(out) for out in build.outs}
     built = {file for found in files.values() for file in found}
-    deps = {normpath(entry["path"]) for stage in build.stages.values() for entry in stage.get("deps") or []}
+    deps = deps_of(build)
     shared = {dep for dep in deps if any(out.startswith(f"{dep}/") for out in files)}
     strangers = {file for dep in shared for file in files_of_source(dep)} - built
-    sources = {dep: files_of_source(dep) for dep in sorted(deps - shared - files.keys() - built)}
+    sources = {dep: files_of_source(dep) for dep in sorted(deps) if not build.makes(dep)}
     hashes = md5s([*built, *(file for found in sources.values() for file in found)])
     known = sorted(file for file in strangers if not file.endswith(".gitignore"))
     return Evidence(build, files, sources, hashes, known, absent, rev, sample)

@@ -5,7 +5,9 @@ from builds import git, put_object, write_yaml
 from ruamel.yaml import YAML
 
 from commands.builds import build as _build
-from commands.builds.build import Missing, at, chain, file_of, files_of, models_of, tables, yaml_1_2
+from commands.builds.build import at, chain, file_of, files_of, models_of, tables
+from commands.builds.git import Missing
+from commands.builds.lock import parsed
 from validators.problems import Problems
 
 PARAMS = {
@@ -153,10 +155,8 @@ def test_a_dataset_was_seen_by_every_model_behind_the_step_that_trained_on_it(pr
     "text", ["3e-05", "1e-4", "1.5", "7", "-3", "true", "yes", "off", "1:30", "null", "~", "", ".inf", "'1'"]
 )
 def test_scalars_of_the_lock_are_those_of_yaml_1_2(text):
-    import yaml
-
     line = f"value: {text}"
-    ours = yaml.load(line, Loader=yaml_1_2())["value"]
+    ours = parsed(line)["value"]
     dvcs = YAML(typ="safe", pure=True).load(line)["value"]
     assert (ours, type(ours)) == (dvcs, type(dvcs))
 

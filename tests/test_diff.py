@@ -78,8 +78,8 @@ def test_two_builds_that_are_the_same_differ_in_nothing_and_no_table_is_read(scr
     for tag in ("v1", "v2"):
         scratch.save(tag, params(seed=7, methods={tag: 1}), train=[("aa", 1)])
     for stage in at("v1").stages.values():
-        for out in stage["outs"]:
-            scratch.object(out["md5"]).unlink()
+        for out in stage.outs.values():
+            scratch.object(out.md5).unlink()
     found, problems = between("v1", "v2")
     assert not any(found[key] for key in ("params", "files", "datasets", "models", "scores")) and not problems
     assert list(text(found))[1:] == ["nothing differs: same parameters, same rows, same models, same scores"]
@@ -134,7 +134,7 @@ def test_a_move_between_train_and_eval_needs_another_seed_or_is_pointed_at(scrat
 def test_missing_bytes_are_named_after_all_that_can_be_said(scratch):
     scratch.save("v1", params(), {"chat": {"loss": SCORE}}, train=[("aa", 1)])
     scratch.save("v2", params(seed=8), {"chat": {"loss": SCORE | {"value": 0.7}}}, train=[("bb", 1)])
-    scratch.object(at("v1").outs["data/train/chat.parquet"]["md5"]).unlink()
+    scratch.object(at("v1").md5_of("data/train/chat.parquet")).unlink()
     found, problems = between("v1", "v2")
     assert [problem.where[11:] for problem in problems] == ["data/train/chat.parquet"]
     said = list(text(found))
@@ -188,7 +188,7 @@ def test_the_command_prints_text_json_and_markdown_and_stops_at_what_it_does_not
     assert "| 1 | added | - | train |" in printed
     status, _, said = tilth(scratch, "diff", "v11")
     assert status == 1 and "did you mean 'v1'" in said and "Traceback" not in said
-    scratch.object(at("v1").outs["data/train/chat.parquet"]["md5"]).unlink()
+    scratch.object(at("v1").md5_of("data/train/chat.parquet")).unlink()
     status, printed, said = tilth(scratch, "diff", "v1", "v2")
     assert status == 1 and "seed: 7 -> 8" in printed and "not in the DVC cache" in said
 

@@ -11,11 +11,12 @@ import pytest
 from builds import run_data_stages
 
 from commands import forget, trace
-from commands.builds.build import at, cache_folder
+from commands.builds.build import at
 from commands.records import search
 from commands.records.forgotten import breaks
 from stages import collect, ingest
 from stages.dedup import forgotten as _forgotten
+from stages.reading.links import cache_folder
 from validators.problems import Problems
 
 SECRET = "My name is Ada Example and I live at number 12"

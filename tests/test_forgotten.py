@@ -116,7 +116,7 @@ def test_nothing_changes_where_nothing_is_forgotten():
 
 def test_where_nothing_is_forgotten_nothing_is_looked_at(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    assert breaks(Build(None, {"datasets": {"gone": {"kind": "sft"}}}, {}, {})) == []
+    assert breaks(Build(None, {"datasets": {"gone": {"kind": "sft"}}})) == []
 
 
 def words(count, seed):

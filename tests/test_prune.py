@@ -4,6 +4,7 @@ import os
 import shutil
 import sys
 from pathlib import Path
+from posixpath import normpath
 
 import preloaded
 import pytest
@@ -154,7 +155,7 @@ def test_a_hand_edited_lock_removes_nothing_outside_the_folders_of_outputs(proje
     lock = (project.path / "dvc.lock").read_text(encoding="utf-8")
     (project.path / "dvc.lock").write_text(lock.replace("path: models/gone", f"path: {path}"), encoding="utf-8")
     out = project.remove_a_step_and_a_dataset().prune()
-    assert f"left alone: {path}: it is outside" in out
+    assert f"left alone: {normpath(path)}: it is outside" in out
     assert (project.path / "data/raw/old.jsonl").exists() and (project.path.parent / "outside").exists()
     assert (project.path / "models/sft").exists()
 

@@ -3,28 +3,30 @@ import hashlib
 import pytest
 from builds import git
 
-from commands.builds import build as _build
 from commands.builds import sources as _sources
 from commands.builds.build import Build
-from commands.builds.sources import data_files, folder_md5, hash_whole, md5_of, sources_of
+from commands.builds.git import commit_of
+from commands.builds.hashes import folder_md5
+from commands.builds.sources import data_files, files_of_source, hash_whole, md5_of, sources_of
+from stages.reading.links import cache_folder
 
 
 @pytest.fixture
 def project(tmp_path, monkeypatch):
     """A repository with a folder of two files, one of them with a name that needs care."""
     monkeypatch.chdir(tmp_path)
-    _build.cache_folder.cache_clear()
+    cache_folder.cache_clear()
     (tmp_path / "raw").mkdir()
     (tmp_path / "raw/a b\n.jsonl").write_bytes(b"one")
     (tmp_path / "raw/.hidden").write_bytes(b"two")
     for arguments in (["init", "-q"], ["add", "-A"], ["commit", "-qm", "raw"]):
         git(tmp_path, *arguments)
     yield tmp_path
-    _build.cache_folder.cache_clear()
+    cache_folder.cache_clear()
 
 
 def build(rev=None):
-    return Build(_build.commit_of(rev) if rev else None, {}, {}, {})
+    return Build(commit_of(rev) if rev else None, {})
 
 
 def md5(data):
@@ -64,12 +66,46 @@ def test_a_commit_is_read_as_it_was(project):
     assert [file.md5 for file in sources_of(build("HEAD"), ["raw"])["raw"]] == [md5(b"two"), md5(b"one")]
 
 
-def test_what_dvc_ignores_is_no_part_of_a_hash(project):
+@pytest.mark.parametrize("rev", [None, "HEAD"])
+def test_what_dvc_always_ignores_is_no_part_of_a_hash(project, rev):
     before = hash_whole("raw")
-    (project / "raw/x.partial").write_bytes(b"x")
-    (project / "raw/__pycache__").mkdir()
-    (project / "raw/__pycache__/x.pyc").write_bytes(b"x")
-    assert hash_whole("raw") == before == md5_of("raw", sources_of(build(), ["raw"])["raw"])
+    for name in ("raw/.hg/x", "raw/inner/.dvc/config"):
+        (project / name).parent.mkdir(parents=True)
+        (project / name).write_bytes(b"x")
+    git(project, "add", "-A")
+    git(project, "commit", "-qm", "ignored")
+    assert hash_whole("raw") == before == md5_of("raw", sources_of(build(rev), ["raw"])["raw"])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("rev", [None, "HEAD"])
+def test_what_dvcignore_names_is_no_part_of_a_hash(project, rev):
+    before = hash_whole("raw")
+    for name, text in (
+        (".dvcignore", "*.partial\n__pycache__\n!kept.partial\n"),
+        ("raw/x.partial", "x"),
+        ("raw/__pycache__/x.pyc", "x"),
+        ("raw/.dvcignore", "notes/\n.dvcignore\n"),
+        ("raw/notes/x.txt", "x"),
+    ):
+        (project / name).parent.mkdir(parents=True, exist_ok=True)
+        (project / name).write_text(text, encoding="utf-8")
+    git(project, "add", "-A")
+    git(project, "commit", "-qm", "ignored")
+    assert hash_whole("raw") == before == md5_of("raw", sources_of(build(rev), ["raw"])["raw"])
+    (project / "raw/kept.partial").write_bytes(b"x")
+    assert files_of_source("raw") == ["raw/.hidden", "raw/a b\n.jsonl", "raw/kept.partial"]
+
+
+def test_a_source_may_be_a_file_or_nothing(project):
+    assert files_of_source("raw/.hidden") == ["raw/.hidden"] and files_of_source("none") == []
+
+
+@pytest.mark.slow
+def test_dvcignore_is_that_of_the_commit(project):
+    (project / ".dvcignore").write_text(".hidden\n", encoding="utf-8")
+    assert [file.path for file in sources_of(build("HEAD"), ["raw"])["raw"]] == ["raw/.hidden", "raw/a b\n.jsonl"]
+    assert [file.path for file in sources_of(build(), ["raw"])["raw"]] == ["raw/a b\n.jsonl"]
 
 
 @pytest.mark.parametrize("text", ["", "outs: []", "outs:\n- path: raw\n", "[", "outs:\n- md5: 5f0e\n  path: raw\n"])

@@ -13,9 +13,9 @@ import pytest
 from builds import run_data_stages
 
 from commands import trace
-from commands.builds.build import cache_folder
 from commands.records import search
 from stages import collect
+from stages.reading.links import cache_folder
 from validators.problems import Problems
 
 LONG = " ".join(f"w{random.Random(3).randrange(10**6) * i % 991}" for i in range(60))

@@ -75,7 +75,7 @@ def reseal(path, table):
 
 
 def entry(stage, key, path):
-    return next(entry for entry in _build.at().stages[stage][key] if entry["path"] == path)
+    return getattr(_build.at().stages[stage], key)[path]
 
 
 # -- what holds ---------------------------------------------------------------------------------------------------
@@ -173,7 +173,7 @@ def test_a_missing_file_a_missing_output_and_an_extra_file_are_named(project, ca
 
 
 def test_a_flipped_object_of_the_cache_is_found_when_asked(project, capsys):
-    place = _build.object_of(entry("curate@chat", "outs", "data/train/chat.parquet")["md5"])
+    place = _build.object_of(entry("curate@chat", "outs", "data/train/chat.parquet").md5)
     flip(place)
     assert breaks(capsys) == {}
     found = breaks(capsys, cache=True)
@@ -182,8 +182,8 @@ def test_a_flipped_object_of_the_cache_is_found_when_asked(project, capsys):
 
 
 def test_a_flipped_object_breaks_a_past_commit_and_a_lost_one_is_said_to_be_not_verified(project, capsys):
-    flip(_build.object_of(entry("evaluate@sft", "outs", "scores/sft.parquet")["md5"]))
-    _build.object_of(entry("curate@chat", "outs", "data/train/chat.parquet")["md5"]).unlink()
+    flip(_build.object_of(entry("evaluate@sft", "outs", "scores/sft.parquet").md5))
+    _build.object_of(entry("curate@chat", "outs", "data/train/chat.parquet").md5).unlink()
     assert list(breaks(capsys, rev="HEAD")["outputs"]) == ["scores/sft.parquet"]
     with pytest.raises(_build.Problems):
         verify.main(rev="HEAD")
@@ -219,7 +219,7 @@ def test_swapped_models_whose_hashes_are_swapped_in_the_lock_are_named(project, 
     swap("models/sft", "models/align")
     one, other = (entry(f"train@{name}", "outs", f"models/{name}") for name in ("sft", "align"))
     for key in ("md5", "size"):
-        old, new = f"{key}: {one[key]}\n", f"{key}: {other[key]}\n"
+        old, new = f"{key}: {getattr(one, key)}\n", f"{key}: {getattr(other, key)}\n"
         if old != new:
             for a, b in ((old, "aside\n"), (new, old), ("aside\n", new)):
                 edit("dvc.lock", a, b)
@@ -328,7 +328,7 @@ def test_a_sample_says_how_many_ids_it_made(project, capsys):
     ("stage", "key", "path", "said"),
     [
         ("train@sft", "deps", "data/train/chat.parquet", "what curate@chat made"),
-        ("train@sft", "deps", ".build/code/train", "its bytes now"),
+        ("train@sft", "deps", ".build/code/train", "the list of the code as it is"),
         ("train@align", "deps", "preflight/align.json", "its bytes now"),
         ("collect_scores", "deps", "scores", "the list of what stages made there"),
         ("ingest@chat", "deps", "data/raw/chat", "its files now"),
@@ -336,7 +336,7 @@ def test_a_sample_says_how_many_ids_it_made(project, capsys):
 )
 def test_a_hand_edited_dependency_is_named(project, capsys, stage, key, path, said):
     head, _, tail = Path("dvc.lock").read_text(encoding="utf-8").partition(f"\n  {stage}:\n")
-    wanted = entry(stage, key, path)["md5"]
+    wanted = entry(stage, key, path).md5
     tail = tail.replace(wanted, "f" * 32, 1)
     Path("dvc.lock").write_text(f"{head}\n  {stage}:\n{tail}", encoding="utf-8")
     found = breaks(capsys)
@@ -348,7 +348,7 @@ def test_a_hand_edited_dependency_is_named(project, capsys, stage, key, path, sa
 
 def test_a_hand_edited_output_is_named_by_its_bytes_and_by_who_depends_on_it(project, capsys):
     head, _, tail = Path("dvc.lock").read_text(encoding="utf-8").partition("\n  train@sft:\n")
-    was = entry("train@sft", "outs", "models/sft")["md5"]
+    was = entry("train@sft", "outs", "models/sft").md5
     Path("dvc.lock").write_text(f"{head}\n  train@sft:\n{tail.replace(was, '0' * 32 + '.dir', 1)}", encoding="utf-8")
     found = breaks(capsys)
     assert found["outputs"]["models/sft"]["expected"] == "0" * 32 + ".dir"

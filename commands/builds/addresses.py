@@ -43,7 +43,7 @@ def secrets_in(address):
 
 def in_git():
     """A Problem for each .dvc file, dvc.yaml and .dvc/config in which an address or an option is a credential."""
-    from commands.builds.build import git
+    from commands.builds.git import git
 
     kept = git("ls-files", "-z", "--cached", "--others", "--exclude-standard", "--", "*.dvc", "dvc.yaml", ".dvc/config")
     return [

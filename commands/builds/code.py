@@ -8,7 +8,7 @@ import hashlib
 from functools import cache
 from pathlib import Path
 
-from commands.builds.build import git, text_of
+from commands.builds.git import git, text_of
 from commands.builds.hashes import folder_md5
 from validators.problems import Problems
 
@@ -102,7 +102,7 @@ def candidates(build):
     yield written(build)
     commits = (git("log", "--max-count=30", "--format=%H", build.rev or "HEAD", "--", FOLDER) or b"").decode().split()
     for commit in commits:
-        yield written(Build(commit, {}, {}, {}))
+        yield written(Build(commit, {}))
 
 
 # -- what `tilth verify` asks ------------------------------------------------------------------------------------------

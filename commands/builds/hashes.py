@@ -57,15 +57,3 @@ def files_in(folder):
         for name in names
         if not os.path.isdir(os.path.join(parent, name))
     )
-
-
-def files_of_source(path):
-    """The files that DVC sees in a file or folder which no stage builds: all but those of .dvcignore."""
-    if not Path(path).is_dir():
-        return [path] if Path(path).is_file() else []
-    from dvc.fs import LocalFileSystem
-    from dvc.ignore import DvcIgnoreFilter
-
-    root, disk = os.getcwd(), LocalFileSystem()
-    found = DvcIgnoreFilter(disk, root).find(disk, os.path.join(root, path))
-    return sorted(Path(os.path.relpath(file, root)).as_posix() for file in found)

@@ -5,9 +5,8 @@ resolved()["train@sft"] -> {"cmd": "python -m stages train sft", "deps": {"model
 """
 
 from posixpath import normpath
-from types import SimpleNamespace
 
-from commands.builds.build import one_line
+from commands.builds.git import one_line
 from validators.problems import Problem, Problems
 
 PARAMS = "params.yaml"
@@ -15,17 +14,15 @@ PARAMS = "params.yaml"
 
 def resolved():
     """{stage: what it asks for} of the working folder. Raises Problems where dvc.yaml does not resolve."""
-    from dvc.exceptions import DvcException
-    from dvc.fs import LocalFileSystem
-    from dvc.parsing import DataResolver
     from ruamel.yaml import YAML
     from ruamel.yaml.error import YAMLError
+
+    from commands.builds.dvc import DvcException, resolve
 
     try:
         with open("dvc.yaml", encoding="utf-8") as file:
             graph = YAML(typ="safe", pure=True).load(file)
-        place = SimpleNamespace(fs=LocalFileSystem(), config={})  # what the resolver takes of a repository
-        stages = DataResolver(place, "", graph).resolve()["stages"]
+        stages = resolve(graph)
     except (OSError, UnicodeDecodeError, YAMLError, DvcException, AttributeError) as error:
         raise Problems([Problem("dvc.yaml", f"does not resolve: {one_line(error)}", "", "dvc stage list")]) from None
     return {name: wanted(stage) for name, stage in stages.items()}

@@ -10,10 +10,11 @@ import os
 import subprocess
 import tempfile
 from pathlib import Path
-from posixpath import normpath
 
-from commands.builds.build import cache_folder, git, listed, object_of, one_line
-from commands.builds.sources import imported
+from commands.builds.build import listed, object_of
+from commands.builds.git import git, one_line
+from commands.builds.tracked import tracked_by
+from stages.reading.links import cache_folder
 from validators.problems import Problem, Problems
 
 
@@ -25,8 +26,8 @@ def exported(build):
         inside = (git("rev-parse", "--show-prefix") or b"").decode().strip()
         write_tree(build.rev, Path(folder))
         root = Path(folder, "tree", inside)
-        entries = list(build.outs.values()) + tracked_by_dvc(root)
-        absent = [path for entry in entries for path in linked(entry, root)]
+        kept = [one.file for one in tracked_by(root.rglob("*.dvc"), root).values()]
+        absent = [path for file in (*build.outs.values(), *kept) for path in linked(file, root)]
         if not (root / ".dvc/cache").exists():
             (root / ".dvc").mkdir(exist_ok=True)
             (root / ".dvc/cache").symlink_to(cache_folder().resolve().parents[1])
@@ -49,38 +50,16 @@ def write_tree(commit, folder):
             )
 
 
-def tracked_by_dvc(root):
-    """What the .dvc files of a folder track, as entries with paths from the root."""
-    return [
-        entry | {"path": normpath((path.parent / entry["path"]).relative_to(root).as_posix())}
-        for path in sorted(root.rglob("*.dvc"))
-        if path.is_file()
-        for entry in outs_of(path)
-    ]
-
-
-def outs_of(path):
-    """The outputs of a .dvc file with an md5, and where each was `imported` from. Raises Problems where it does not parse."""
-    import yaml
-
-    try:
-        found = yaml.safe_load(path.read_text(encoding="utf-8"))
-        source = imported(found)
-        return [entry | {"imported": source} for entry in found.get("outs") or [] if {"md5", "path"} <= entry.keys()]
-    except (yaml.YAMLError, UnicodeDecodeError, AttributeError, TypeError) as error:
-        raise Problems([Problem(str(path), f"does not parse: {one_line(error)}", "what dvc add wrote", "")]) from None
-
-
-def linked(entry, root):
-    """Make an output's files links to the cache; the paths that the cache has no bytes of."""
-    target, md5 = root / entry["path"], entry["md5"]
+def linked(out, root):
+    """Make an output's files links to the cache; the paths that the cache has no bytes of. out: File."""
+    target, md5 = root / out.path, out.md5 or ""
     if target.exists():  # tracked by git
         return []
     files = {target: md5}
     if md5.endswith(".dir"):
         listing = listed(md5)
         if listing is None:
-            return [entry["path"]]
+            return [out.path]
         target.mkdir(parents=True, exist_ok=True)
         files = {target / relative: md5 for relative, md5 in listing.items()}
     absent = []

@@ -8,16 +8,21 @@ Nothing is checked out. A path that holds more than READ_BYTES is not read: git'
 
 import hashlib
 import os
+import re
 import subprocess
 from dataclasses import dataclass, replace
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
-from commands.builds.addresses import without_credentials
-from commands.builds.build import git, listed, object_of, text_of, yaml_1_2
+from commands.builds.build import members, object_of
+from commands.builds.git import git, text_of
 from commands.builds.hashes import folder_md5
+from commands.builds.tracked import tracked
 from validators.problems import Problems
 
 READ_BYTES = 96 * 2**20  # a fifth of a second
+IGNORED = re.compile(r"(^|/)(\.(git|hg|dvc)/|\.git$)")  # what DVC ignores without any .dvcignore
+
+HASHES = {}  # {blob: md5} of those that were read: what git has by a name never changes
 
 
 @dataclass(frozen=True)
@@ -63,7 +68,14 @@ def md5(data):
 def sources_of(build, paths):
     """{path: its files}, sorted, without those that DVC ignores; an empty list where there is nothing."""
     tree = at_commit(build.rev) if build.rev else None
-    found = {path: kept(here(path) if tree is None else below(path, tree)) for path in paths}
+    found = {path: here(path) if tree is None else below(path, tree) for path in paths}
+    there = [file.path for files in found.values() for file in files]
+    if tree is None:
+        rules = rules_for(there)
+    else:
+        rules = {f.path: text_of(build.rev, f.path) for f in tree if f.path.rpartition("/")[2] == ".dvcignore"}
+    seen = set(not_ignored(there, rules))
+    found = {path: [file for file in files if file.path in seen] for path, files in found.items()}
     found = {path: with_pointers(build.rev, path, files) for path, files in found.items()}
     small = [path for path, files in found.items() if sum(file.size or 0 for file in files) <= READ_BYTES]
     if tree is None:
@@ -74,10 +86,29 @@ def sources_of(build, paths):
     return found | {path: [replace(f, md5=texts.get(f.git, f.md5), read=True) for f in found[path]] for path in small}
 
 
-def kept(files):
-    """Those that .dvcignore of this project does not name: the others are no part of any hash."""
-    ignored = {".git", ".dvc", ".venv", ".work", "__pycache__"}
-    return [file for file in files if not ignored & set(file.path.split("/")) and not file.path.endswith(".partial")]
+# -- what DVC ignores ---------------------------------------------------------------------------------------------
+
+
+def not_ignored(paths, rules):
+    """Those paths of files that are part of a hash: DVC ignores the others. rules: {path of a .dvcignore: its text}."""
+    if not rules:
+        return [path for path in paths if not IGNORED.search(path)]  # DVC takes a fifth of a second to import
+    from commands.builds import dvc as _dvc
+
+    return _dvc.not_ignored(paths, rules)
+
+
+def rules_for(paths):
+    """{path of a .dvcignore: its text} of all that may say something of these paths of the working tree."""
+    folders = {parent for path in paths for parent in PurePosixPath(path).parents}
+    files = (Path(folder, ".dvcignore") for folder in sorted(folders))
+    return {file.as_posix(): file.read_text(encoding="utf-8") for file in files if file.is_file()}
+
+
+def files_of_source(path):
+    """The paths of the files that DVC sees in a file or folder of the working tree which no stage builds."""
+    files = [file.path for file in here(path)]
+    return not_ignored(files, rules_for(files))
 
 
 # -- the working tree ---------------------------------------------------------------------------------------------
@@ -107,9 +138,9 @@ def with_blobs(path, files):
 def hash_whole(path):
     """DVC's hash of a file or folder of the working tree, of all its bytes however many they are."""
     files = {}
-    for file in kept(here(path)):
-        with open(file.path, "rb") as data:
-            files[file.path] = hashlib.file_digest(data, "md5").hexdigest()
+    for name in files_of_source(path):
+        with open(name, "rb") as data:
+            files[name] = hashlib.file_digest(data, "md5").hexdigest()
     return files[path] if list(files) == [path] else folder_md5({name[len(path) + 1 :]: files[name] for name in files})
 
 
@@ -130,17 +161,17 @@ def below(path, files):
 
 def blobs(names):
     """{blob: md5 of its bytes}, read from git in one go; without those that a shallow or partial clone lacks."""
-    given = "".join(f"{name}\n" for name in sorted(names)).encode()
+    given = "".join(f"{name}\n" for name in sorted(names - HASHES.keys())).encode()
     done = subprocess.run(["git", "cat-file", "--batch"], input=given, capture_output=True, check=False)
-    found, place = {}, 0
+    place = 0
     while place < len(done.stdout):
         end = done.stdout.index(b"\n", place)
         name, *about = done.stdout[place:end].split()
         size = int(about[1]) if len(about) == 2 else -2
         if size >= 0:
-            found[name.decode()] = md5(done.stdout[end + 1 : end + 1 + size])
+            HASHES[name.decode()] = md5(done.stdout[end + 1 : end + 1 + size])
         place = end + 2 + size
-    return found
+    return HASHES
 
 
 # -- data that `dvc add` keeps ------------------------------------------------------------------------------------
@@ -151,7 +182,7 @@ def with_pointers(commit, path, files):
     owners = [file.path.removesuffix(".dvc") for file in files if file.path.endswith(".dvc")]
     if commit is None or not files:
         owners += [path, *(parent.as_posix() for parent in Path(path).parents if parent.name)]
-    known = {file.path: file for owner in owners for file in tracked(commit, owner)}
+    known = {file.path: file for owner in owners for file in kept_by(commit, owner)}
     found = [replace(known[file.path], size=file.size, git=file.git) if file.path in known else file for file in files]
     if commit:
         seen = {file.path for file in files}
@@ -160,29 +191,17 @@ def with_pointers(commit, path, files):
     return sorted(found, key=lambda file: file.path)
 
 
-def tracked(commit, owner):
+def kept_by(commit, owner):
     """The files that `<owner>.dvc` keeps, with their hashes there, as far as the cache knows a folder's files."""
-    import yaml
-
     try:
-        kept = yaml.load(text_of(commit, f"{owner}.dvc"), Loader=yaml_1_2())
-        md5 = kept["outs"][0]["md5"]
-    except (Problems, yaml.YAMLError, KeyError, IndexError, TypeError):
-        return []
-    files = {owner: md5}
-    if md5.endswith(".dir"):
-        files = {f"{owner}/{name}": one for name, one in (listed(md5) or {}).items()}
-    return [Source(name, None, md5, dvc=f"{owner}.dvc", imported=imported(kept)) for name, md5 in files.items()]
-
-
-def imported(kept):
-    """The address that `dvc import-url` or `dvc import` had the data of a .dvc file from, without a credential; or None."""
-    dep = (kept.get("deps") or [None])[0]
-    if not isinstance(dep, dict):
-        return None
-    repository = dep.get("repo")
-    address = f"{repository.get('url')}: {dep.get('path')}" if isinstance(repository, dict) else str(dep.get("path"))
-    return without_credentials(address)
+        found = tracked(f"{owner}.dvc", text_of(commit, f"{owner}.dvc"))
+    except Problems:
+        return []  # what is wrong in it, `tilth verify` says
+    return [
+        Source(name, None, md5, dvc=one.dvc, imported=one.imported)
+        for one in found
+        for name, md5 in (members(one.file) or {}).items()
+    ]
 
 
 def size_of(md5):

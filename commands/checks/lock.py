@@ -1,14 +1,17 @@
 """What dvc.lock says, held against the bytes, against dvc.yaml and params.yaml, and against itself.
 
+What is stale is decided in `commands/builds/differences.py`; here all bytes are read for it.
+
 Each check takes the Evidence of `tilth verify` and returns (counts, problems).
 """
 
 import json
 import shlex
+from dataclasses import replace
 from pathlib import Path
-from posixpath import normpath
 
 from commands.builds.build import listed, object_of
+from commands.builds.differences import ABSENT, Present, differences, other_cmd, present
 from commands.builds.hashes import folder_md5, md5, md5s, size
 from validators.problems import Problem
 
@@ -22,9 +25,9 @@ RESTORE = "dvc checkout --force brings back what was built; dvc repro builds it 
 def outputs(evidence):
     """The bytes of every output of the lock: files changed, missing and extra are named."""
     problems, outs = [], evidence.build.outs
-    for path, entry in outs.items():
+    for path, out in outs.items():
         if not evidence.absent_in(path):
-            problems += differing(entry, evidence.listing(path), evidence.md5s, RESTORE)
+            problems += differing(out, evidence.listing(path), evidence.md5s, RESTORE)
     problems += [
         Problem(
             file, "no stage built it", "no such file", "delete or move it; tilth prune, if its dataset or step is gone"
@@ -36,9 +39,9 @@ def outputs(evidence):
     return {"files": len(files), "outputs": len(there), "bytes": sum(map(size, files))}, problems
 
 
-def differing(entry, files, hashes, hint):
-    """What differs between an entry (path, md5, size, nfiles) of a lock or .dvc file and the files that are there."""
-    path, wanted = entry["path"], str(entry.get("md5", "no md5"))
+def differing(out, files, hashes, hint):
+    """What differs between a File of a lock or .dvc file and the files that are there."""
+    path, wanted = out.path, out.md5 or "no md5"
     if wanted.endswith(".dir"):
         listing = {file[len(path) + 1 :]: hashes.get(file) for file in files if file != path}
         found = folder_md5(listing) if None not in listing.values() else None
@@ -50,9 +53,9 @@ def differing(entry, files, hashes, hint):
         return [Problem(path, f"its bytes hash to {hashes.get(path)}", wanted, mending(path, wanted, hint))]
     counts = {"size": sum(map(size, files))} | ({"nfiles": len(files)} if wanted.endswith(".dir") else {})
     return [
-        Problem(f"{path}: {key}", f"its entry says {entry[key]}", str(count), "the entry was edited: dvc commit")
+        Problem(f"{path}: {key}", f"its entry says {getattr(out, key)}", str(count), "the entry was edited: dvc commit")
         for key, count in counts.items()
-        if str(entry.get(key, count)) != str(count)
+        if getattr(out, key) is not None and str(getattr(out, key)) != str(count)
     ]
 
 
@@ -86,11 +89,11 @@ def missing(path, hint):
 def cached(evidence):
     """The objects of the cache, which `dvc checkout` and every past build depend on."""
     problems, objects = [], {}
-    for path, entry in evidence.build.outs.items():
-        if path not in evidence.uncached and entry.get("md5"):
-            objects[str(entry["md5"])] = path
-            if str(entry["md5"]).endswith(".dir"):
-                objects |= {md5: f"{path}/{name}" for name, md5 in (listed(entry["md5"]) or {}).items()}
+    for path, out in evidence.build.outs.items():
+        if path not in evidence.uncached and out.md5:
+            objects[out.md5] = path
+            if out.md5.endswith(".dir"):
+                objects |= {md5: f"{path}/{name}" for name, md5 in (listed(out.md5) or {}).items()}
     hashes = md5s([object_of(md5).as_posix() for md5 in objects])
     for wanted, path in objects.items():
         place = object_of(wanted)
@@ -121,104 +124,77 @@ def lock(evidence):
         else:
             hint = "tilth prune --dry-run shows what is left of it"
             problems.append(Problem(f"{LOCK}: {name}", "dvc.yaml and params.yaml ask for no such stage", "", hint))
-    kept = {name: stage for name, stage in stages.items() if name in graph}
-    counts, stale = dependencies(evidence, kept)
-    return {"stages": len(stages)} | counts, problems + stale + other_params(evidence.build.params, kept, graph)
+    found = differences(evidence.build, present_of(evidence), graph)
+    problems += other_deps(found) + other_params(found)
+    deps = [path for name in found for path in stages[name].deps]
+    made = [path for path in deps if path in evidence.build.outs]
+    return {"stages": len(stages), "deps": len(deps), "made": len(made)}, problems
 
 
 def other_shape(name, stage, wanted):
     """Where the command of a stage, or the names of what goes in and out, are not those of dvc.yaml."""
-    problems = []
-    if stage.get("cmd") != wanted["cmd"]:
-        problems.append(Problem(f"{LOCK}: {name}: cmd", f"{stage.get('cmd')!r}", repr(wanted["cmd"]), "dvc repro"))
+    problems = [
+        Problem(f"{LOCK}: {name}: cmd", f"{found.old!r}", repr(found.new), "dvc repro")
+        for found in other_cmd(stage, wanted["cmd"])
+    ]
     for key in ("deps", "outs"):
-        here = {normpath(entry["path"]) for entry in stage.get(key) or []}
+        here = set(getattr(stage, key))
         for path in sorted(here ^ wanted[key]):
             found, expected = ("is there", "none") if path in here else ("is not there", "as dvc.yaml says")
             problems.append(Problem(f"{LOCK}: {name}: {key}: {path}", found, expected, "dvc repro"))
     return problems
 
 
-def dependencies(evidence, stages):
-    """Each dependency's hash: that of the output which another stage made, or that of the bytes that are there."""
-    stale, count, made = {}, 0, 0
-    for name, stage in stages.items():
-        for entry in stage.get("deps") or []:
-            path = normpath(entry["path"])
-            count, made = count + 1, made + (path in evidence.build.outs)
-            wanted, why = expected(evidence, path)
-            if wanted is not None and entry.get("md5") != wanted:
-                stale.setdefault((path, entry.get("md5"), wanted, why), []).append(name)
-    return {"deps": count, "made": made}, [
-        Problem(f"{LOCK}: {path}", f"{', '.join(names)} ran on {found}", f"{wanted}, {why}", "dvc repro")
-        for (path, found, wanted, why), names in stale.items()
-    ]
-
-
-def expected(evidence, path):
-    """(md5, why) that a dependency should have; (None, "") where its bytes are not there to say."""
-    outs = evidence.build.outs
-    if path in outs:
-        return outs[path].get("md5"), f"what {outs[path]['stage']} made"
-    if any(out.startswith(f"{path}/") for out in outs):
-        return folder_md5(made_in(evidence, path)), "the list of what stages made there"
-    files = evidence.sources.get(path, [path])
-    if evidence.absent_in(path):
-        return None, ""
-    if files == [path]:
-        return evidence.md5s.get(path) or md5(path) or "nothing", "its bytes now"
-    listing = {file[len(path) + 1 :]: evidence.md5s[file] for file in files}
-    return (folder_md5(listing) if files else "nothing"), "its files now"
-
-
-def made_in(evidence, folder):
-    """{relative path: md5} of a folder that stages fill side by side."""
-    made = {}
-    for out, entry in evidence.build.outs.items():
-        if out.startswith(f"{folder}/"):
-            whole = str(entry.get("md5")).endswith(".dir")
-            made |= {file: evidence.md5s[file] for file in evidence.listing(out)} if whole else {out: entry.get("md5")}
-    return {path[len(folder) + 1 :]: md5 for path, md5 in made.items()}
-
-
-def other_params(params, stages, graph):
-    """Where the lock's parameters are not those of params.yaml."""
-    differing = {}
-    for name, stage in stages.items():
-        wanted = graph[name]["params"].get("params.yaml", set())
-        locked = (stage.get("params") or {}).get("params.yaml") or {}
-        now = params if wanted is None else {key: value_of(params, key) for key in wanted}
-        for place, found, expected in leaves(locked, now):
-            differing.setdefault((place, found, expected), []).append(name)
+def other_deps(found):
+    """Dependencies whose hash is not that of the output which another stage made, or of the bytes that are there."""
+    stale = {}
+    for name, stale_in in found.items():
+        for each in stale_in:
+            if each.what in ("dep", "code"):
+                stale.setdefault((each.path, each.old.md5, each.new), []).append(name)
     return [
         Problem(
-            f"{LOCK}: params: {place}",
-            f"{', '.join(names)} ran with {found}",
-            f"{expected}, as in params.yaml",
-            "dvc repro",
+            f"{LOCK}: {path}", f"{', '.join(names)} ran on {md5}", f"{now.md5 or 'nothing'}, {now.whence}", "dvc repro"
         )
-        for (place, found, expected), names in differing.items()
+        for (path, md5, now), names in stale.items()
     ]
 
 
-def value_of(params, key):
-    """The value under a name with dots, None where there is none."""
-    for part in key.split("."):
-        params = params.get(part) if isinstance(params, dict) else None
-    return params
-
-
-def leaves(found, wanted, place=""):
-    """(place, found, wanted) as text, where two values differ, as deep in as both are mappings."""
-    if isinstance(found, dict) and isinstance(wanted, dict):
-        for key in dict.fromkeys([*found, *wanted]):
-            if key in found and key in wanted:
-                yield from leaves(found[key], wanted[key], f"{place}.{key}".lstrip("."))
-            else:
-                yield (f"{place}.{key}".lstrip("."), *(text(value.get(key, "nothing")) for value in (found, wanted)))
-    elif found != wanted or isinstance(found, bool) != isinstance(wanted, bool):
-        yield place, text(found), text(wanted)
+def other_params(found):
+    """Where the lock's parameters are not those of their files."""
+    stale = {}
+    for name, stale_in in found.items():
+        for each in stale_in:
+            if each.what == "param":
+                sides = text(each.old), f"{text(each.new)}, as in {each.path}"
+                stale.setdefault((each.key, *sides), []).append(name)
+    return [
+        Problem(f"{LOCK}: params: {key}", f"{', '.join(names)} ran with {old}", new, "dvc repro")
+        for (key, old, new), names in stale.items()
+    ]
 
 
 def text(value):
-    return value if value == "nothing" else json.dumps(value, default=str)
+    return "nothing" if value is ABSENT else json.dumps(value, default=str)
+
+
+# -- what is there, by its bytes ----------------------------------------------------------------------------------
+
+
+def present_of(evidence):
+    """{path: Present} of every dependency of the lock whose bytes are there to say."""
+    sources = {path: of_source(evidence, path, files) for path, files in evidence.sources.items()}
+    found = present(evidence.build, sources, lambda out: {file: evidence.md5s[file] for file in evidence.listing(out)})
+    return {
+        path: now if now.whence else replace(now, whence="its bytes now")
+        for path, now in found.items()
+        if path in evidence.build.outs or not evidence.absent_in(path)
+    }
+
+
+def of_source(evidence, path, files):
+    """The Present of a file or folder that no stage makes."""
+    if files == [path]:
+        return Present(evidence.md5s.get(path), whence="its bytes now")
+    listing = {file[len(path) + 1 :]: evidence.md5s[file] for file in files}
+    return Present(folder_md5(listing) if files else None, whence="its files now")

@@ -39,8 +39,8 @@ def rows(evidence):
 
 def split_of(build, name):
     """(seed, eval_fraction) that a dataset was split by: where params.yaml has others now, `lock` says so."""
-    stage = build.stages.get(f"curate@{name}") or {}
-    ran_with = (stage.get("params") or {}).get("params.yaml") or {}
+    stage = build.stages.get(f"curate@{name}")
+    ran_with = stage.settings if stage else {}
     return tuple(ran_with.get(key, build.params.get(key)) for key in ("seed", "eval_fraction"))
 
 

@@ -8,15 +8,26 @@ import subprocess
 from pathlib import Path
 from posixpath import normpath
 
-from commands.builds.build import git
+from commands.builds.git import git
 from commands.builds.hashes import files_in, md5s
-from commands.builds.snapshot import outs_of
+from commands.builds.tracked import tracked_by
 from commands.checks.lock import differing
 from stages.reading.links import links_out
 from validators.problems import Problem
 
 # where a file that git does not know changes what is built, or says what was
-ROOMS = ("params.yaml", "dvc.yaml", "dvc.lock", ".build", ".dvcignore", ".dvc", "stages", "validators", "commands", "data")
+ROOMS = (
+    "params.yaml",
+    "dvc.yaml",
+    "dvc.lock",
+    ".build",
+    ".dvcignore",
+    ".dvc",
+    "stages",
+    "validators",
+    "commands",
+    "data",
+)
 NO_GIT = Problem(
     "git", "no commit here to hold files against", "a repository with history", "git init, git add, git commit"
 )
@@ -26,14 +37,16 @@ def raw(evidence):
     """Raw files as committed, or as their .dvc files say; none of them unknown to both, no link out of the project."""
     places = raw_places(evidence.build)
     files = [file for place in places for file in files_in(place)]
-    entries = {path: entry for path, entry in tracked_by_dvc(places).items() if overlaps(path, places)}
+    kept = {path: one for path, one in kept_by_dvc(places).items() if overlaps(path, places)}
     problems = [link for place in places for link in links_out(place)]
-    by_dvc = {path: files_in(path) for path in entries}
+    by_dvc = {path: files_in(path) for path in kept}
     hashes = evidence.md5s | md5s([file for found in by_dvc.values() for file in found if file not in evidence.md5s])
     for path, found in by_dvc.items():
         if not evidence.absent_in(path):
-            hint = f"dvc checkout --force {path}.dvc; or, if the change is meant, {entries[path]['take']}"
-            problems += differing(entries[path], found, hashes, hint)
+            one = kept[path]
+            take = f"dvc update {one.dvc}" if one.imported else f"dvc add {path}"
+            hint = f"dvc checkout --force {one.dvc}; or, if the change is meant, {take}"
+            problems += differing(one.file, found, hashes, hint)
     counts = {"files": len(files), "by_dvc": sum(map(len, by_dvc.values()))}
     if evidence.rev:
         return counts, problems  # git's own are written from the commit
@@ -61,16 +74,10 @@ def overlaps(path, places):
     return any(within(path, place) or within(place, path) for place in places)
 
 
-def tracked_by_dvc(places):
-    """{path: entry} of all that the .dvc files in, beside and above places of raw data track."""
+def kept_by_dvc(places):
+    """{path: Tracked} of all that the .dvc files in, beside and above places of raw data track."""
     above = {Path(f"{part}.dvc") for place in places for part in (Path(place), *Path(place).parents)}
-    files = above.union(*(Path(place).rglob("*.dvc") for place in ("data", *places)))
-    found = [(file, entry) for file in sorted(files) if file.is_file() for entry in outs_of(file)]
-    paths = [normpath((file.parent / entry["path"]).as_posix()) for file, entry in found]
-    return {
-        path: entry | {"path": path, "take": f"dvc update {file}" if entry["imported"] else f"dvc add {path}"}
-        for path, (file, entry) in zip(paths, found, strict=True)
-    }
+    return tracked_by(above.union(*(Path(place).rglob("*.dvc") for place in ("data", *places))))
 
 
 def uncommitted(files, places):

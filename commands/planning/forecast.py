@@ -9,7 +9,7 @@ content follows from params.yaml alone are foreseen: whether each will be the sa
 import json
 from functools import partial
 
-from commands.planning.state import CHANGED, SAME, State, hash_of
+from commands.planning.state import CHANGED, SAME, State
 
 
 def foreseen(name, deps, states, last):
@@ -34,7 +34,7 @@ def code_lists():
     texts = computed()
     paths = [f"{FOLDER}/{name}" for name in texts]
     folders = {path.rpartition("/")[0] for path in paths} - {FOLDER}
-    return {path: State(CHANGED, hash_of(md5_of(texts, path))) for path in (*paths, *folders)}
+    return {path: State(CHANGED, md5_of(texts, path)) for path in (*paths, *folders)}
 
 
 def same():
@@ -47,7 +47,7 @@ def another(why, fits=lambda md5: True):
 
 def read(found):
     """A JSON file of the last build by its hash, None where there is none or the cache does not have it."""
-    return read_cached(found.value) if found else None
+    return read_cached(found) if found else None
 
 
 def read_cached(md5):
@@ -131,7 +131,9 @@ def differences(before, resolved):
     """What of a resolved step differs from that of the last build, in words; empty where nothing does."""
     from commands.builds.changes import changed_params, describe
 
-    return "; ".join(describe(change) for change in changed_params({key: before.get(key) for key in resolved}, resolved))
+    return "; ".join(
+        describe(change) for change in changed_params({key: before.get(key) for key in resolved}, resolved)
+    )
 
 
 def may_be_of(resolved, md5):

@@ -1,38 +1,50 @@
 """Why a stage runs, in words: which parameter, file or line of code changed, from what to what.
 
-words({"what": "file", "path": "stages/curate.py", ...}) -> ["stages/curate.py: 3 lines since the last build"]
+words(Difference("dep", "data/raw/chat", ...)) -> ["data/raw/chat/a.jsonl: 3 lines since the last build"]
 
 The lock has hashes only. What a file was is looked for in git, by the hash, in the last commits that touched it.
 """
 
-import hashlib
 from functools import cache
-from pathlib import Path
+
+from commands.builds.build import Build
+from commands.builds.changes import describe, value
+from commands.builds.code import changes_since
+from commands.builds.differences import change
+from commands.builds.git import git
+from commands.builds.sources import md5_of, sources_of
 
 COMMITS = 30  # how far back git is searched for what was built from
 LARGE_BYTES = 64_000_000  # data folders above this are described by their size
 FILES, WIDTH = 3, 60  # of what one reason tells, in files and in characters of a value
 
 
-def words(reason):
-    """Lines for one reason of a Decision."""
-    from commands.builds.changes import changed_params, describe, value
+def lines(why):
+    """Lines for all reasons of a Decision, each once."""
+    # what `methods` holds counts where `steps` take it from there
+    named = [each for each in why if each.what == "param" and not each.key.startswith("methods")]
+    used = [each for each in why if each.what != "param" or not named or each in named]
+    return list(dict.fromkeys(line for each in used for line in words(each)))
 
-    what, path = reason["what"], reason.get("path", "")
-    if what == "params":
-        changes = changed_params(reason["old"], reason["new"])
-        # what `methods` holds counts where `steps` take it from there
-        used = [change for change in changes if not change["key"].startswith("methods")] or changes
-        return [f"{'' if path == 'params.yaml' else path + ': '}{describe(change, WIDTH)}" for change in used]
-    if what == "file":
-        return file_words(reason)
-    return {
-        "new": ["it was never built"],
-        "command": [f"command: {value(reason.get('old'))} -> {value(reason.get('new'))}"],
-        "output": [f"{path} {OUTPUT.get(reason.get('status'), reason.get('status'))}"],
-        "cache": ["unless the run cache has it, which the inputs will tell"],
-        "unknown": [if_different(reason.get("paths", [""]))],
-    }[what]
+
+def words(reason):
+    """Lines for one Difference."""
+    what, path = reason.what, reason.path
+    if what == "new":
+        return ["it was never built"]
+    if what == "param":
+        return [f"{'' if path == 'params.yaml' else path + ': '}{describe(change(reason), WIDTH)}"]
+    if what == "cmd":
+        return [f"command: {value(reason.old)} -> {value(reason.new)}"]
+    if what == "output":
+        return [f"{path} {OUTPUT.get(reason.new, reason.new)}"]
+    if what == "cache":
+        return ["unless the run cache has it, which the inputs will tell"]
+    if what == "unknown":
+        return [if_different(reason.new)]
+    if what == "code" and reason.old is not None:
+        return changes_since(Build(None, {}), path, reason.old.md5)
+    return file_words(reason)
 
 
 def if_different(paths):
@@ -51,83 +63,33 @@ OUTPUT = {
 
 def file_words(reason):
     """How an input differs from that of the last build."""
-    path, old = reason["path"], reason["old"]
-    if path.startswith(".build/code/") and old is not None:
-        return code_words(path, old["md5"])
-    if reason["foreseen"]:
-        return [f"{path}: {reason['foreseen']}"]
-    if not reason["there"]:
+    path, old, now = reason.path, reason.old, reason.new
+    if now and now.whence:
+        return [f"{path}: {now.whence}"]
+    if now is None:
         return [f"{path} is not there"]
     if old is None:
         return [f"{path}: a new input"]
-    if commit := commit_with(path, old["md5"], old.get("size", 0)):
+    if commit := commit_with(path, old.md5, old.size or 0):
         return changed_since(commit, path)
-    size = size_of(Path(path))
-    if old.get("size") not in (None, size):
-        return [f"{path}: {old['size']:,} -> {size:,} bytes since the last build"]
+    if old.size not in (None, now.size):
+        return [f"{path}: {old.size:,} -> {now.size:,} bytes since the last build"]
     return [f"{path}: changed since the last build"]
-
-
-def code_words(path, md5):
-    """The modules that differ in a list of code."""
-    from commands.builds.build import Build
-    from commands.builds.code import changes_since
-
-    return changes_since(Build(None, {}, {}, {}), path, md5)
-
-
-def size_of(path):
-    return (
-        sum(file.stat().st_size for file in path.rglob("*") if file.is_file()) if path.is_dir() else path.stat().st_size
-    )
 
 
 @cache
 def commit_with(path, md5, size):
     """The latest commit in which a file or folder has a hash of DVC's, None where git has none such."""
-    from commands.builds.build import git
-
     if size > LARGE_BYTES:
         return None
-    found = git("log", f"--max-count={COMMITS}", "--format=%H", "--", path) or b""
-    hashed = folder_hash if md5.endswith(".dir") else file_hash
-    return next((commit for commit in found.decode().split() if hashed(commit, path) == md5), None)
-
-
-def file_hash(commit, path):
-    from commands.builds.build import git
-
-    text = git("show", f"{commit}:./{path}")
-    return None if text is None else hashlib.md5(text, usedforsecurity=False).hexdigest()
-
-
-def folder_hash(commit, path):
-    """DVC's hash of a folder as git has it at a commit."""
-    from dvc_data.hashfile.meta import Meta
-    from dvc_data.hashfile.tree import Tree
-
-    from commands.builds.build import git
-    from commands.planning.state import hash_of
-
-    tree = Tree()
-    entries = (git("ls-tree", "-r", "-z", commit, "--", path) or b"").decode(errors="replace").split("\0")
-    for entry in filter(None, entries):
-        about, _, file = entry.partition("\t")
-        tree.add(tuple(file[len(path) + 1 :].split("/")), Meta(), hash_of(blob_hash(about.split()[2])))
-    tree.digest()
-    return tree.hash_info.value
-
-
-@cache
-def blob_hash(blob):
-    from commands.builds.build import git
-
-    return hashlib.md5(git("cat-file", "blob", blob) or b"", usedforsecurity=False).hexdigest()
+    commits = (git("log", f"--max-count={COMMITS}", "--format=%H", "--", path) or b"").decode().split()
+    return next(
+        (commit for commit in commits if md5_of(path, sources_of(Build(commit, {}), [path])[path]) == md5), None
+    )
 
 
 def changed_since(commit, path):
     """`file: 3 lines since the last build` for what changed of a path since a commit."""
-    from commands.builds.build import git
     from stages.rows.tables import shown
 
     printed = (git("diff", "--numstat", "-z", "--relative", commit, "--", path) or b"").decode(errors="replace")

@@ -4,13 +4,18 @@
 
 Stages are gone through as DVC does it, over the workspace as it would be by then: outputs of a stage that is restored have
 the hashes of the cache, those of a stage that runs are unknown, unless `commands/planning/forecast.py` knows better. Hashes, keys of
-the run cache and the order are DVC's own.
+the run cache and the order are DVC's own (`commands/builds/dvc.py`); what differs is told as for lineage and verify.
 """
 
 import contextlib
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
+from posixpath import normpath
 
+from commands.builds.differences import Difference, Present, is_code, other_cmd, param_differences
+from commands.builds.hashes import folder_md5, size
+from commands.builds.lock import lock_of, runs, stage_of
+from commands.builds.sources import files_of_source
 from commands.planning.forecast import foreseen
 from commands.planning.state import (
     CHANGED,
@@ -23,7 +28,6 @@ from commands.planning.state import (
     UNKNOWN,
     Decision,
     State,
-    hash_of,
 )
 from validators.problems import Problem, Problems
 
@@ -33,11 +37,8 @@ def decide():
 
     Raises Problems where DVC cannot read the graph, or another DVC is at work.
     """
-    from dvc.exceptions import DvcException
-    from dvc.lock import LockError
-    from dvc.repo import Repo
-
-    from commands.builds.build import lock_of, one_line
+    from commands.builds.dvc import DvcException, LockError, Repo
+    from commands.builds.git import one_line
 
     lock = lock_of(None) if Path("dvc.lock").exists() else {}
     try:
@@ -52,24 +53,21 @@ def decide():
 
 
 def gone_through(repo, lock):
-    from dvc.repo.reproduce import collect_stages, get_active_graph, plan_repro
-
-    graph = get_active_graph(repo.index.graph)
     ahead = Ahead(repo, lock)
-    stages = plan_repro(graph, collect_stages(repo, ["dvc.yaml"]))
-    decisions = [ahead.decide(stage) if stage.cmd else recorded(stage) for stage in stages]
+    decisions = [ahead.decide(stage) if stage.cmd else recorded(stage) for stage in _dvc().in_order(repo)]
     names = {decision.stage for decision in decisions}
     return decisions, [name for name in lock if name not in names]
 
 
 def recorded(stage):
     """Data of `dvc add`: DVC takes down its new hash, and runs nothing."""
-    why = [
-        {"what": "output", "path": path, "status": status}
-        for out in stage.outs
-        for path, status in out.status().items()
-    ]
+    why = other_outputs(stage)
     return Decision(stage.addressing, RECORDED if why else UNCHANGED, why)
+
+
+def other_outputs(stage):
+    """The outputs of a stage that are not there, or not as it left them."""
+    return [Difference("output", path, new=status) for out in stage.outs for path, status in out.status().items()]
 
 
 class Ahead:
@@ -88,8 +86,8 @@ class Ahead:
         verdict, entry = self.verdict(stage, locked, deps, why)
         if verdict == MAY_RUN:
             unknown = [dep.def_path for dep, state in deps if state.verdict == UNKNOWN]
-            why += [{"what": "cache"}] if why else []
-            why += [{"what": "unknown", "paths": unknown}] if unknown else []
+            why += [Difference("cache")] if why else []
+            why += [Difference("unknown", new=unknown)] if unknown else []
         self.after(stage, verdict, entry, {dep.def_path: state for dep, state in deps})
         return Decision(name, verdict, why)
 
@@ -105,25 +103,21 @@ class Ahead:
     def reasons(self, stage, locked, deps):
         """What has certainly changed, whatever comes of the stages before."""
         if locked is None:
-            return [{"what": "new"}]
-        why = []
-        if stage.cmd_changed:
-            why.append({"what": "command", "old": locked.get("cmd"), "new": stage.cmd})
+            return [Difference("new")]
+        why = other_cmd(locked, stage.cmd)
         for dep, state in deps:
             if state.verdict == CHANGED:
-                why.append(changed_dep(dep, state, locked))
-        for out in stage.outs:
-            why += [{"what": "output", "path": path, "status": status} for path, status in out.status().items()]
-        return why
+                why += changed_dep(dep, state, locked)
+        return why + other_outputs(stage)
 
     # -- inputs -------------------------------------------------------------------------------------------------------
 
     def state(self, dep):
         """A dependency as the stage will find it, beside what dvc.lock says of it."""
         path = dep.def_path
-        if is_params(dep):
-            changed = dep.status()
-            return State(CHANGED if changed else SAME, dep.get_hash())
+        if _dvc().is_params(dep):
+            now = dep.get_hash().value
+            return State(CHANGED if param_differences(path, dep.hash_info.value or {}, now) else SAME, now)
         if path in self.states:
             return self.compared(dep, self.states[path])
         around = [out for out in self.states if path.startswith(f"{out}/")]
@@ -141,17 +135,17 @@ class Ahead:
         """A state, with whether it is what dvc.lock has of the dependency."""
         if state.hash is None:
             return state
-        return State(SAME if state.hash == dep.hash_info else CHANGED, state.hash, why=state.why)
+        return State(SAME if state.hash == dep.hash_info.value else CHANGED, state.hash, why=state.why)
 
     def inside(self, out, path):
         """A file in a folder that is an output."""
         from commands.builds.build import listed
 
         state = self.states[out]
-        files = listed(state.hash.value) if state.hash else None
+        files = listed(state.hash) if state.hash else None
         if not files or path[len(out) + 1 :] not in files:
             return State(UNKNOWN)
-        return State(UNKNOWN, hash_of(files[path[len(out) + 1 :]]), why=state.why)
+        return State(UNKNOWN, files[path[len(out) + 1 :]], why=state.why)
 
     # -- outputs ------------------------------------------------------------------------------------------------------
 
@@ -159,10 +153,10 @@ class Ahead:
         """Put down what the outputs of a stage will be."""
         if verdict == RESTORED:
             why = "another, from the cache"
-            self.states |= {out["path"]: State(UNKNOWN, hash_of(out["md5"]), why=why) for out in entry["outs"]}
+            self.states |= {path: State(UNKNOWN, out.md5, why=why) for path, out in entry.outs.items()}
             return
         self.states |= {out.def_path: State(UNKNOWN) for out in stage.outs}
-        last = partial(last_hash, {out.def_path: out.hash_info for out in stage.outs if out.hash_info})
+        last = partial(last_hash, {out.def_path: out.hash_info.value for out in stage.outs if out.hash_info})
         for path, state in foreseen(stage.addressing, deps, self.states, last).items():
             if state.verdict == SAME:
                 state.hash = last(path)
@@ -173,70 +167,58 @@ class Ahead:
 
     def cached(self, stage, deps, locked, why):
         """The record from which DVC would restore the outputs of a stage, None where it would run it."""
-        if all(reason["what"] == "output" for reason in why):
+        if all(reason.what == "output" for reason in why):
             entry = locked
         elif any(out.persist for out in stage.outs):
             return None  # DVC keeps no records of such a stage
         else:
-            for dep, state in deps:
-                if dep.exists and not is_params(dep):
-                    dep.meta = dep.get_meta()
-                dep.hash_info, dep.get_hash = state.hash, lambda state=state: state.hash
-            entry = self.repo.stage_cache._load(stage)
+            record = _dvc().run_record(self.repo, stage, {dep.def_path: state.hash for dep, state in deps})
+            entry = record and stage_of(stage.addressing, record)
         return entry if entry and self.has_outputs(entry, stage) else None
 
     def has_outputs(self, entry, stage):
         """Whether the cache has every output of a record."""
-        outs = entry.get("outs", [])
-        return (
-            all("md5" in out for out in outs) and self.repo.stage_cache._create_stage(entry, stage.wdir).outs_cached()
-        )
+        return _dvc().has_outputs(self.repo, stage, entry.entry())
 
     def cached_perhaps(self, stage, deps):
         """Whether the run cache has a record that fits all that is known of the inputs of a stage."""
         return any(
-            record.get("cmd") == stage.cmd
+            record.cmd == stage.cmd
             and all(fits(dep, state, record) for dep, state in deps)
             and self.has_outputs(record, stage)
-            for record in self.records()
+            for record in self.records
         )
 
+    @cached_property
     def records(self):
-        """Every record of the run cache; a file that is none, which a killed DVC may leave, is passed over."""
-        import yaml
-
-        from commands.builds.build import yaml_1_2
-
-        if not hasattr(self, "run_cache"):
-            self.run_cache = []
-            for path in Path(self.repo.stage_cache.cache_dir).glob("*/*/*"):
-                with contextlib.suppress(yaml.YAMLError, OSError, UnicodeDecodeError):
-                    record = yaml.load(path.read_bytes(), Loader=yaml_1_2())
-                    self.run_cache += [record] if isinstance(record, dict) else []
-        return self.run_cache
+        """Every record of the run cache."""
+        return list(runs())
 
 
-def is_params(dep):
-    from dvc.dependency import ParamsDependency
+def _dvc():
+    from commands.builds import dvc
 
-    return isinstance(dep, ParamsDependency)
+    return dvc
 
 
 def changed_dep(dep, state, locked):
-    """Why a dependency makes its stage run, as data."""
-    if is_params(dep):
-        old, new = locked.get("params", {}).get(dep.def_path, {}), dep.read_params()
-        return {"what": "params", "path": dep.def_path, "old": old, "new": new}
-    old = next((entry for entry in locked.get("deps", []) if entry["path"] == dep.def_path), None)
-    return {"what": "file", "path": dep.def_path, "old": old, "foreseen": state.why, "there": dep.exists}
+    """Why a dependency makes its stage run."""
+    path = dep.def_path
+    if _dvc().is_params(dep):
+        return param_differences(path, locked.params.get(path, {}), state.hash)
+    now = None
+    if dep.exists or state.why:
+        now = Present(state.hash, sum(map(size, files_of_source(path))), whence=state.why)
+    return [Difference("code" if is_code(path) else "dep", path, old=locked.deps.get(normpath(path)), new=now)]
 
 
 def fits(dep, state, record):
     """Whether a dependency, as far as it is known, is the one of a record."""
-    if is_params(dep):
-        return record.get("params", {}).get(dep.def_path, {}) == state.hash.value
-    md5 = next((entry.get("md5") for entry in record.get("deps", []) if entry["path"] == dep.def_path), None)
-    return md5 == state.hash.value if state.hash else md5 is not None and state.fits(md5)
+    if _dvc().is_params(dep):
+        return record.params.get(dep.def_path, {}) == state.hash
+    file = record.deps.get(normpath(dep.def_path))
+    md5 = file and file.md5
+    return md5 == state.hash if state.hash else md5 is not None and state.fits(md5)
 
 
 def last_hash(outs, path):
@@ -246,23 +228,12 @@ def last_hash(outs, path):
     if path in outs:
         return outs[path]
     folder, _, name = path.rpartition("/")
-    files = listed(outs[folder].value) if folder in outs else None
-    return hash_of(files[name]) if files and name in files else None
+    return (listed(outs[folder]) or {}).get(name) if folder in outs else None
 
 
 def with_files(dep, states):
     """The hash of a dependency in the workspace, with the files of `states` ({path: State}) in their places."""
-    from dvc_data.hashfile.meta import Meta
-    from dvc_data.hashfile.tree import Tree
-
     if not states:
-        return dep.get_hash()
-    tree = Tree()
-    if dep.exists:
-        *_, there = dep._build(dep.local_cache, dep.fs_path, dep.fs, dep.hash_name, ignore=dep.dvcignore, dry_run=True)
-        for key, meta, found in there:
-            tree.add(key, meta, found)
-    for path, state in states.items():
-        tree.add(tuple(path[len(dep.def_path) + 1 :].split("/")), Meta(), state.hash)
-    tree.digest()
-    return tree.hash_info
+        return dep.get_hash().value
+    files = _dvc().files_of(dep) if dep.exists else {}
+    return folder_md5(files | {path[len(dep.def_path) + 1 :]: state.hash for path, state in states.items()})

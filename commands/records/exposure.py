@@ -8,7 +8,8 @@ A model on disk may have been trained on other rows than those that are there no
 
 import json
 
-from commands.builds.build import Missing, chain, file_of, object_of
+from commands.builds.build import chain, file_of, object_of
+from commands.builds.git import Missing
 from commands.builds.hashes import sha256
 from commands.records.table import ask, connect, unreadable
 
@@ -53,9 +54,9 @@ def present_hash(build, dataset, listed):
 
 def old_rows(build, step, made):
     """The cached table of rows that a model was trained on, by the lock, or None where the cache has lost it."""
-    deps = build.stages.get(f"train@{step}", {}).get("deps") or []
-    md5 = next((dep.get("md5") for dep in deps if dep["path"] == f"data/train/{made.get('dataset')}.parquet"), None)
-    path = md5 and object_of(md5)
+    stage = build.stages.get(f"train@{step}")
+    rows = stage and stage.deps.get(f"data/train/{made.get('dataset')}.parquet")
+    path = rows and rows.md5 and object_of(rows.md5)
     return path if path and path.is_file() and sha256(path) == made["rows_sha256"] else None
 
 

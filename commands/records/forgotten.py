@@ -9,7 +9,9 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from commands.builds.build import Missing, cache_folder, file_of, files_of, git, listed, lock_of, object_of, text_of
+from commands.builds.build import file_of, files_of, listed, members, object_of
+from commands.builds.git import Missing, git, text_of
+from commands.builds.lock import lock_of, runs
 from commands.records.table import ROOMS, Record, ask, connect
 from stages.dedup import forgotten as _forgotten
 from validators.problems import Problem, Problems
@@ -198,12 +200,12 @@ def old_objects(build, ids):
 
     Searched are the objects that past versions of dvc.lock and the run cache name.
     """
-    stages, commits, runs = past_stages()
-    present = {md5 for entry in build.outs.values() for md5 in [entry.get("md5"), *members(entry.get("md5") or "")]}
+    stages, commits, records = past_stages()
+    present = {md5 for out in build.outs.values() for md5 in [out.md5, *(members(out) or {}).values()]}
     files = {}
     for stage in stages:
-        for out in stage.get("outs") or []:
-            for path, md5 in objects_in(out):
+        for out in stage.outs.values():
+            for path, md5 in (members(out) or {}).items():
                 if is_table(path):
                     files.setdefault(md5, path)
     there = [md5 for md5 in files if object_of(md5).is_file()]
@@ -219,7 +221,7 @@ def old_objects(build, ids):
         size,
         min(len(there), MOST_OBJECTS),
         commits,
-        runs,
+        records,
         max(0, len(there) - MOST_OBJECTS),
         len(files) - len(there),
     )
@@ -227,10 +229,6 @@ def old_objects(build, ids):
 
 def past_stages():
     """(stages, commits, runs): what dvc.lock of earlier commits and the run cache say of outputs and their inputs."""
-    import yaml
-
-    from commands.builds.build import yaml_1_2
-
     stages = []
     commits = (git("log", f"-{MOST_COMMITS}", "--all", "--format=%H", "--", "dvc.lock") or b"").decode().split()
     for commit in [None, *commits]:
@@ -238,28 +236,8 @@ def past_stages():
             stages += lock_of(commit).values()
         except Problems:
             continue  # a commit whose lock does not parse, or was deleted, names no objects
-    runs = sorted((cache_folder().parents[1] / "runs").glob("*/*/*"))[:MOST_RUNS]
-    for run in runs:
-        try:
-            found = yaml.load(run.read_text(encoding="utf-8"), Loader=yaml_1_2())
-        except (yaml.YAMLError, OSError, UnicodeDecodeError):
-            continue
-        stages += [found] if isinstance(found, dict) else []
-    return stages, len(commits), len(runs)
-
-
-def objects_in(out):
-    """(path, md5) of every file of an output, as far as the cache has its list."""
-    md5 = out.get("md5") or ""
-    if not md5.endswith(".dir"):
-        return [(out["path"], md5)] if md5 else []
-    return [(f"{out['path']}/{relative}", found) for found, relative in members(md5).items()]
-
-
-def members(md5):
-    """{md5: relative path} of the files of a cached folder; empty for a file, or where the cache has lost the list."""
-    found = listed(md5) if md5.endswith(".dir") else None
-    return {found_md5: relative for relative, found_md5 in (found or {}).items()}
+    records = list(runs(MOST_RUNS))
+    return stages + records, len(commits), len(records)
 
 
 def is_table(path):
@@ -288,19 +266,13 @@ def trained_on(stages, rows):
     while more:
         more = {}
         for stage in stages:
-            trains = " train " in f"{stage.get('cmd', '')} "
-            deps = {dep.get("md5") for dep in stage.get("deps") or []}
-            if trains and deps & (rows | set(found)):
-                more |= {
-                    out["md5"]: out["path"]
-                    for out in stage.get("outs") or []
-                    if out.get("md5") and out["md5"] not in found
-                }
+            if stage.kind == "train" and {dep.md5 for dep in stage.deps.values()} & (rows | set(found)):
+                more |= {out.md5: out.path for out in stage.outs.values() if out.md5 and out.md5 not in found}
         found |= more
     return found
 
 
 def size_of(md5):
     """Bytes of an object; of a folder, of what its list names."""
-    names = [md5, *members(md5)]
+    names = [md5, *((listed(md5) or {}).values() if md5.endswith(".dir") else ())]
     return sum(object_of(name).stat().st_size for name in names if object_of(name).is_file())

@@ -18,9 +18,7 @@ def missing(plan, repo, failed=()):
 
 def put(outs):
     """Place outputs as DVC does. One that cannot be placed whole is taken away again: it would count as there."""
-    from dvc.exceptions import CheckoutError
-    from dvc.fs.callbacks import TqdmCallback
-    from dvc.utils.fs import remove
+    from commands.builds.dvc import CheckoutError, TqdmCallback, remove
 
     if not outs:
         return

@@ -30,22 +30,19 @@ def names_of(places):
 @contextlib.contextmanager
 def stages(names):
     """{name: DVC's stage of a .dvc file, or the Problem of it}; no DVC is opened where there is none."""
-    from commands.builds.build import one_line
+    from commands.builds.git import one_line
 
     if not names:
         yield {}
         return
-    from dvc.dvcfile import load_file
-    from dvc.exceptions import DvcException
-    from dvc.repo import Repo
-
+    from commands.builds.dvc import DvcException, Repo, stage_of_file
     from commands.sharing.remotes import quiet
 
     found = {}
     with quiet(), Repo() as repo:
         for name in names:
             try:
-                found[name] = load_file(repo, name).stage
+                found[name] = stage_of_file(repo, name)
             except DvcException as error:
                 found[name] = Problem(name, one_line(error), "what dvc add wrote", f"git checkout {name}")
         yield found

@@ -15,8 +15,7 @@ from validators.problems import Problem, Problems
 @contextlib.contextmanager
 def opened(name, command):
     """(DVC's repository, its remote of a name or the default one). Raises Problems for what fails in between."""
-    from dvc.exceptions import DvcException
-    from dvc.repo import Repo
+    from commands.builds.dvc import DvcException, Repo
 
     config, where = {}, f"remote {name}" if name else "the default remote"
     try:
@@ -58,10 +57,10 @@ def quiet():
 
 def refuse(remote):
     """Raises Problems for a remote that cannot keep run records."""
-    from dvc.fs import HTTPFileSystem
+    from commands.builds.dvc import is_http
 
     what = "keeps versions of files itself" if remote.fs.version_aware or remote.worktree else ""
-    if isinstance(remote.fs, HTTPFileSystem):
+    if is_http(remote.fs):
         what = "is plain HTTP, which cannot be listed"
     if what:
         hint = "another remote (--remote), or dvc push and dvc pull for the workspace alone"

@@ -13,8 +13,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from commands.builds.hashes import md5
+from commands.builds.lock import LEGACY
 from commands.sharing.remotes import record_path, records
-from commands.sharing.variants import LEGACY, Wanted, inputs, members, read_record, wanted
+from commands.sharing.variants import Wanted, inputs, members, read_record, wanted
 
 NOWHERE = "neither here nor on the remote"
 DAMAGED_HERE = "damaged in the cache here"
@@ -147,7 +148,7 @@ def compare(plan, named, here, far):
 
 def existing(side, objects):
     """Those objects that a cache or a remote has, with a bar while it is asked."""
-    from dvc.fs.callbacks import TqdmCallback
+    from commands.builds.dvc import TqdmCallback
 
     with TqdmCallback(desc="listing", unit="file") as progress:
 
@@ -161,7 +162,7 @@ def existing(side, objects):
 
 def watched(doing, results, size):
     """The results, one by one, with a bar."""
-    from dvc.fs.callbacks import TqdmCallback
+    from commands.builds.dvc import TqdmCallback
 
     with TqdmCallback(desc=doing, unit="file", size=size) as progress:
         yield from progress.wrap(results)
@@ -182,9 +183,9 @@ def fault(one, path):
     if not os.path.exists(path):
         return NOWHERE
     if one.name == LEGACY:
-        from dvc_data.hashfile.hash import file_md5
+        from commands.builds.dvc import legacy_md5
 
-        actual = file_md5(path, name=LEGACY)
+        actual = legacy_md5(path)
     else:
         actual = md5(path)
     return "" if actual == one.as_raw().value else DAMAGED_HERE
@@ -225,7 +226,7 @@ def lists_lacking(plan, one, lacking):
 
 def move_objects(moved, plan, objects, here, far):
     """Copy objects; each that fails is noted with its reason, and one that arrives damaged is removed."""
-    from dvc.fs.callbacks import TqdmCallback
+    from commands.builds.dvc import TqdmCallback
 
     if not objects:
         return
@@ -262,7 +263,7 @@ def move_objects(moved, plan, objects, here, far):
 
 def move_records(moved, plan, new, here, remote):
     """Copy run records, each in one rename where the goal has them."""
-    from dvc_objects.fs.generic import copy
+    from commands.builds.dvc import copy, write_in_one_rename
 
     if plan.sending:
         sources = [record_path(here, record) for record in new]
@@ -277,15 +278,5 @@ def move_records(moved, plan, new, here, remote):
             copy(here.fs, sources, remote.fs, list(goals), batch_size=remote.fs.jobs, on_error=failed)
     else:
         for record in new:
-            save(plan.texts[record], record_path(here, record), here)
+            write_in_one_rename(plan.texts[record], record_path(here, record), here)
     moved.records = len(new) - len(moved.failed.keys() & set(new))
-
-
-def save(text, path, cache):
-    """Write a record as DVC does: beside its place, then moved there."""
-    from dvc_objects.fs.utils import tmp_fname
-
-    cache.makedirs(os.path.dirname(path))
-    beside = os.path.join(os.path.dirname(path), tmp_fname())
-    Path(beside).write_bytes(text)
-    cache.move(beside, path)

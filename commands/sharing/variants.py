@@ -16,9 +16,11 @@ import re
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
-from commands.builds.build import git
+from commands.builds.git import git
+from commands.builds.lock import LEGACY, file_of
+from commands.builds.tracked import tracked
+from validators.problems import Problems
 
-LEGACY = "md5-dos2unix"  # how DVC 2 hashed; entries without a `hash` are of that time
 MD5 = re.compile(r"[0-9a-f]{32}(\.dir)?")
 
 
@@ -65,32 +67,27 @@ def read_record(key, value, text):
 
     A record whose name is not the hash of its content was damaged, or made up to write elsewhere than its stage does.
     """
-    from dvc.schema import COMPILED_LOCK_FILE_STAGE_SCHEMA
-    from dvc.stage.cache import _get_cache_hash
-    from dvc.utils.serialize import YAMLFileCorruptedError, parse_yaml
-    from voluptuous import Invalid
+    from commands.builds.dvc import read_record as read_by_dvc
 
     try:
-        record = COMPILED_LOCK_FILE_STAGE_SCHEMA(parse_yaml(text, value))
-        outs = entries(record["outs"])
-        deps = entries(dep for dep in record.get("deps", ()) if "md5" in dep)  # one elsewhere may have an etag
-        # the second call changes the record: it comes last
-        if _get_cache_hash(record) != value or _get_cache_hash(record, key=True) != key:
-            return "its content does not belong to its name"
-    except (YAMLFileCorruptedError, Invalid, ValueError, KeyError, TypeError, AttributeError) as error:
-        return f"cannot be read: {' '.join(str(error).split())[:120]}"
+        record = read_by_dvc(key, value, text)
+        outs = entries(map(file_of, record["outs"]))
+        # one elsewhere may have an etag
+        deps = entries(file_of(dep) for dep in record.get("deps", ()) if "md5" in dep)
+    except ValueError as error:
+        return str(error)
     command = record["cmd"] if isinstance(record["cmd"], str) else "; ".join(record["cmd"])
     return Wanted(command, outs, (key, value), deps)
 
 
-def entries(listed):
-    """(path, HashInfo, bytes) of what a record lists. ValueError for a hash that is none: as a path it may lead anywhere."""
-    from dvc_data.hashfile.hash_info import HashInfo
+def entries(files):
+    """(path, HashInfo, bytes) of Files. ValueError for a hash that is none: as a path it may lead anywhere."""
+    from commands.builds.dvc import HashInfo
 
-    listed = tuple(listed)
-    if strange := [one["md5"] for one in listed if not MD5.fullmatch(one["md5"])]:
-        raise ValueError(f"{strange[0]} is no hash")
-    return tuple((one["path"], HashInfo(one.get("hash", LEGACY), one["md5"]), one.get("size") or 0) for one in listed)
+    files = tuple(files)
+    if strange := [file.md5 for file in files if not MD5.fullmatch(file.md5 or "")]:
+        raise ValueError(f"cannot be read: {strange[0]} is no hash")
+    return tuple((file.path, HashInfo(file.hash or LEGACY, file.md5), file.size or 0) for file in files)
 
 
 def inputs(repo, records, made):
@@ -126,22 +123,16 @@ def committed():
 
 def data_of(path, text):
     """[((path, HashInfo, bytes), whether it goes to the one remote)] of the data of a .dvc file."""
-    from dvc.utils.serialize import YAMLFileCorruptedError, parse_yaml
-
     try:
-        kept = parse_yaml(text, path)
-        imported = any("repo" in dep for dep in kept.get("deps") or ())
-        outs = [out for out in kept["outs"] if "md5" in out]
-        sent = [not imported and not out.get("remote") and out.get("push", True) for out in outs]
-        named = entries(out | {"path": str(PurePosixPath(path).parent / out["path"])} for out in outs)
-        return list(zip(named, sent, strict=True))
-    except (YAMLFileCorruptedError, ValueError, KeyError, TypeError, AttributeError):
+        found = tracked(path, text)
+        return list(zip(entries(one.file for one in found), (one.pushed for one in found), strict=True))
+    except (Problems, ValueError):
         return []  # what is wrong in the past cannot be mended, and says nothing of the rest
 
 
 def members(hash_info, data):
     """The objects of a folder from the bytes of its list; nothing where these are damaged or name a path outside it."""
-    from dvc_data.hashfile.hash_info import HashInfo
+    from commands.builds.dvc import HashInfo
 
     if hashlib.md5(data, usedforsecurity=False).hexdigest() != hash_info.as_raw().value:
         return None

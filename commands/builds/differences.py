@@ -1,0 +1,226 @@
+"""What differs between a build and what is there now, or at its commit: staleness, decided in this one place.
+
+    differences(at())["curate@chat"]     # [Difference("param", "params.yaml", "eval_fraction", 0.3, 0.5)]
+
+`tilth lineage`, `tilth verify` and `tilth diff` ask for all of it or a part, `tilth plan` goes on from the same pieces to what
+stages will write. Each makes words of it. What may be read differs: verify hands in the hashes of all bytes that are there.
+"""
+
+from dataclasses import dataclass
+from functools import partial
+
+from commands.builds.build import files_of
+from commands.builds.changes import changed_params
+from commands.builds.code import FOLDER, computed, md5_of, written
+from commands.builds.git import Missing, text_of
+from commands.builds.hashes import folder_md5
+from commands.builds.lock import parsed
+from commands.builds.sources import md5_of as md5_of_source
+from commands.builds.sources import sources_of
+
+ABSENT = object()  # null is a value
+WHOLE = (
+    "check"  # the stage that depends on whole files of parameters, so that the lock cannot say which keys it asks for
+)
+DECIDES = ("method", "from", "dataset", "seed", "args", "lora", "rewards")  # what a step's training is decided by
+
+
+@dataclass(frozen=True)
+class Difference:
+    """One thing in which a stage, or what was made, is not what it would be now.
+
+    what    path                  old, new
+    param   a file of parameters  the values of `key`, ABSENT where it has none
+    dep     a dependency          a File, None where it is new to the stage; the Present of it
+    code    a list of code        the same
+    cmd                           commands
+    model   made_of.json          the values of `key` that a model was trained with, and would be
+
+    `tilth plan` adds `new`, `output` (new: what DVC says of it), `cache` and `unknown` (new: the paths).
+    """
+
+    what: str
+    path: str = ""
+    key: str = ""
+    old: object = None
+    new: object = None
+
+
+@dataclass(frozen=True)
+class Present:
+    """A dependency as it is. md5: None where nothing is there, "" where its bytes were not read. made: by a stage."""
+
+    md5: str | None
+    size: int | None = None
+    made: bool = False
+    whence: str = ""  # who says so, where it is not its bytes
+
+
+def differences(build, present=None, graph=None):
+    """{stage: its Differences} of every stage of a build.
+
+    present: {path: Present} of dependencies, others are not compared. graph: what dvc.yaml asks for (`resolved`); without it,
+    the lock says which parameters a stage has, and params.yaml how it is launched.
+    """
+    present = present_of(build) if present is None else present
+    return {
+        name: [
+            *other_params(build, stage, graph and graph[name]["params"]),
+            *other_deps(stage, present),
+            *other_cmd(stage, graph[name]["cmd"] if graph else launched(build, stage)),
+        ]
+        for name, stage in build.stages.items()
+        if graph is None or name in graph
+    }
+
+
+def behind(build, name, found):
+    """The outputs that a stage was made from and that are stale themselves; lists of datasets and scores say nothing of one.
+
+    found: the differences of each stage.
+    """
+    stage = build.stages[name]
+    made_from = [
+        dep for dep in stage.deps if dep in build.outs and not dep.startswith(".") and not dep.endswith(".json")
+    ]
+    return [path for path in made_from if found[maker := build.outs[path].stage] or behind(build, maker, found)]
+
+
+# -- parameters ---------------------------------------------------------------------------------------------------
+
+
+def other_params(build, stage, wanted=None):
+    """The Differences of a stage's parameters. wanted: {file: keys, None for all}; the keys of the lock, where it is None."""
+    found = []
+    for file in {**stage.params, **(wanted or {})}:
+        locked = stage.params.get(file, {})
+        keys = wanted.get(file, ()) if wanted is not None else None if stage.kind == WHOLE else locked
+        found += param_differences(file, locked, params_now(build, file, keys))
+    return found
+
+
+def params_now(build, file, keys=None):
+    """{key with dots: its value} of a file of parameters as it is; without those that it has not. keys: None for the whole."""
+    data = build.params
+    if file != "params.yaml":
+        try:
+            data = parsed(text_of(build.rev, file)) or {}
+        except Missing:
+            data = {}
+    if keys is None:
+        return data
+    return {key: value for key in keys if (value := value_of(data, key)) is not ABSENT}
+
+
+def value_of(data, key):
+    """The value under a key with dots, ABSENT where there is none."""
+    for part in key.split("."):
+        data = data.get(part, ABSENT) if isinstance(data, dict) else ABSENT
+    return data
+
+
+def param_differences(path, old, new, what="param"):
+    """The Differences of two dicts of parameters, as deep in as both are dicts; 1, 1.0 and true are the same to DVC."""
+    found = ((item["key"], item.get("old", ABSENT), item.get("new", ABSENT)) for item in changed_params(old, new))
+    return [Difference(what, path, key, before, after) for key, before, after in found if before != after]
+
+
+def change(difference):
+    """The Difference of a parameter as `changed_params` has it: {key, old?, new?}."""
+    sides = {"key": difference.key, "old": difference.old, "new": difference.new}
+    return {name: value for name, value in sides.items() if value is not ABSENT}
+
+
+def trained_otherwise(build, step, made):
+    """What params.yaml says of a step now and did not when its model was trained. made: the model's made_of.json."""
+    from stages.training.trl import LORA
+
+    declared, lora = build.steps[step], build.steps[step].get("lora")
+    now = declared | {"seed": (declared.get("args") or {}).get("seed", build.params.get("seed"))}
+    now |= {"lora": None if lora is None else LORA | lora}
+    sides = ({key: side[key] for key in DECIDES if side.get(key)} for side in (made, now))
+    return param_differences(f"models/{step}/made_of.json", *sides, what="model")
+
+
+# -- dependencies and commands ------------------------------------------------------------------------------------
+
+
+def other_deps(stage, present):
+    for path, dep in stage.deps.items():
+        now = present.get(path)
+        unread = now and now.md5 == "" and now.size == dep.size
+        if now and now.md5 != dep.md5 and not unread:
+            yield Difference("code" if is_code(path) else "dep", path, old=dep, new=now)
+
+
+def other_cmd(stage, wanted):
+    return [] if stage.cmd == wanted else [Difference("cmd", old=stage.cmd, new=wanted)]
+
+
+def launched(build, stage):
+    """The command of a stage as params.yaml launches trainers."""
+    if stage.kind != "train" or " -m stages " not in stage.cmd:
+        return stage.cmd
+    return f"{build.params.get('launch')} -m stages {stage.cmd.partition(' -m stages ')[2]}"
+
+
+def is_code(path):
+    return path.startswith(f"{FOLDER}/")
+
+
+# -- what is there ------------------------------------------------------------------------------------------------
+
+
+def present_of(build):
+    """{path: Present} of every dependency of a build, here or at its commit, without reading what is large.
+
+    At a commit, what neither git nor DVC has is left out: it is not known to have changed.
+    """
+    sources = {}
+    for path, files in sources_of(build, sorted(dep for dep in deps_of(build) if not build.makes(dep))).items():
+        found = Present(md5_of_source(path, files), sum(file.size or 0 for file in files))
+        # code stood in the lock itself in builds from before there were lists
+        if found.md5 is not None or build.rev is None or path.startswith(("stages", "validators")):
+            sources[path] = found
+    return present(build, sources, partial(files_of, build))
+
+
+def present(build, sources, files):
+    """{path: Present} of every dependency of a build that is known.
+
+    sources: {path: Present} of what no stage makes. files: an output -> {path: md5} of what is in it, which may raise Missing.
+    """
+    deps, found = deps_of(build), {}
+    lists = (computed() if build.rev is None else written(build)) if any(map(is_code, deps)) else {}
+    for path in deps:
+        if is_code(path):
+            found[path] = Present(md5_of(lists, path), made=True, whence="the list of the code as it is")
+        elif path in build.outs:
+            out = build.outs[path]
+            found[path] = Present(out.md5, out.size, True, f"what {out.stage} made")
+        elif build.makes(path):
+            try:
+                found[path] = in_outputs(build, path, files)
+            except Missing:
+                continue
+        elif path in sources:
+            found[path] = sources[path]
+    return found
+
+
+def in_outputs(build, path, files):
+    """The Present of a file in an output, or of a folder that several stages fill."""
+    around = next((out for out in build.outs if path.startswith(f"{out}/")), None)
+    if around:
+        return Present(files(around).get(path), made=True)
+    listing = {}
+    for out, file in build.outs.items():
+        # what params.yaml no longer has was deleted from such a folder
+        if out.startswith(f"{path}/") and build.has(build.stages[file.stage].subject):
+            listing |= files(out) if (file.md5 or "").endswith(".dir") else {out: file.md5}
+    md5 = folder_md5({name[len(path) + 1 :]: md5 for name, md5 in listing.items()})
+    return Present(md5, made=True, whence="the list of what stages made there")
+
+
+def deps_of(build):
+    return {path for stage in build.stages.values() for path in stage.deps}

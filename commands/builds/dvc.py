@@ -1,0 +1,167 @@
+"""Everything of DVC that commands call: its documentation promises little of it, so each has a test in tests/test_dvc.py.
+
+No other module of commands/ imports DVC, and of stages/ `reading/links.py` alone, which must know DVC's cache without a
+command. Import it in a function: it takes a fifth of a second.
+"""
+
+import contextlib
+import io
+import os
+from types import SimpleNamespace
+
+from dvc.config import Config
+from dvc.dependency import ParamsDependency
+from dvc.dvcfile import load_file
+from dvc.exceptions import CheckoutError, DvcException
+from dvc.fs import HTTPFileSystem, LocalFileSystem
+from dvc.fs.callbacks import TqdmCallback
+from dvc.ignore import DvcIgnoreFilter
+from dvc.lock import LockError
+from dvc.parsing import DataResolver
+from dvc.repo import Repo
+from dvc.repo.reproduce import collect_stages, get_active_graph, plan_repro
+from dvc.rwlock import rwlock
+from dvc.schema import COMPILED_LOCK_FILE_STAGE_SCHEMA
+from dvc.stage.cache import _get_cache_hash
+from dvc.utils.fs import remove
+from dvc.utils.serialize import YAMLFileCorruptedError, modify_yaml, parse_yaml
+from dvc_data.hashfile.hash import file_md5
+from dvc_data.hashfile.hash_info import HashInfo
+from dvc_objects.fs.generic import copy
+from dvc_objects.fs.utils import tmp_fname
+from voluptuous import Invalid
+
+from commands.builds.lock import LEGACY
+
+# what callers take as it is
+__all__ = ["CheckoutError", "DvcException", "HashInfo", "LockError", "Repo", "TqdmCallback", "copy", "remove"]
+
+# -- what is ignored ----------------------------------------------------------------------------------------------
+
+
+class Texts(LocalFileSystem):
+    """A working tree of which only the files named .dvcignore are there, as texts by their whole paths."""
+
+    def __init__(self, texts):
+        super().__init__()
+        self.texts = texts
+
+    def exists(self, path, callback=None, batch_size=None):
+        return path in self.texts
+
+    def open(self, path, mode="r", **_):
+        return io.StringIO(self.texts[path])
+
+    def walk(self, path, **_):
+        return iter(())
+
+
+def not_ignored(paths, texts):
+    """Those paths of files that DVC does not ignore. Paths are relative to the root; texts: {path of a .dvcignore: its text}."""
+    root = os.getcwd()
+    rules = DvcIgnoreFilter(Texts({os.path.join(root, path): text for path, text in texts.items()}), root)
+    return [path for path in paths if not rules.is_ignored_file(os.path.join(root, path))]
+
+
+# -- the graph ----------------------------------------------------------------------------------------------------
+
+
+def resolve(graph):
+    """The stages of a dvc.yaml that was read, as the params here resolve them. Raises DvcException."""
+    place = SimpleNamespace(fs=LocalFileSystem(), config={})  # what the resolver takes of a repository
+    return DataResolver(place, "", graph).resolve()["stages"]
+
+
+def in_order(repo):
+    """The stages of dvc.yaml, as `dvc repro` would take them."""
+    return plan_repro(get_active_graph(repo.index.graph), collect_stages(repo, ["dvc.yaml"]))
+
+
+@contextlib.contextmanager
+def alone(what):
+    """DVC's repository while no stage runs and none starts. Raises DvcException where one runs."""
+    with Repo() as repo, repo.lock:
+        hardlink = repo.config["core"].get("hardlink_lock", False)
+        with rwlock(repo.tmp_dir, repo.fs, what, [], [repo.root_dir], hardlink):  # a stage holds the paths it uses
+            yield repo
+
+
+def stage_of_file(repo, name):
+    """DVC's stage of a .dvc file. Raises DvcException."""
+    return load_file(repo, name).stage
+
+
+def remote_names():
+    return list(Config(validate=False).get("remote") or {})
+
+
+# -- dependencies -------------------------------------------------------------------------------------------------
+
+
+def is_params(dep):
+    return isinstance(dep, ParamsDependency)
+
+
+def files_of(dep):
+    """{relative path: md5} of a dependency that is a folder in the workspace."""
+    *_, found = dep._build(dep.local_cache, dep.fs_path, dep.fs, dep.hash_name, ignore=dep.dvcignore, dry_run=True)
+    return {"/".join(key): md5.value for key, _, md5 in found}
+
+
+# -- the run cache ------------------------------------------------------------------------------------------------
+
+
+def run_record(repo, stage, hashes):
+    """The record that DVC would restore a stage from, or None. hashes: {path of a dependency: its hash, as it will be}."""
+    for dep in stage.deps:
+        found = HashInfo(dep.hash_name, hashes[dep.def_path])
+        if dep.exists and not is_params(dep):
+            dep.meta = dep.get_meta()
+        dep.hash_info, dep.get_hash = found, lambda found=found: found
+    return repo.stage_cache._load(stage)
+
+
+def has_outputs(repo, stage, entry):
+    """Whether the cache has every output of a record, or of an entry of dvc.lock."""
+    outs = entry.get("outs", [])
+    return all("md5" in out for out in outs) and repo.stage_cache._create_stage(entry, stage.wdir).outs_cached()
+
+
+def read_record(key, value, text):
+    """A record of the run cache, as it stands at `<key>/<value>`. Raises ValueError with what is wrong with it."""
+    try:
+        record = COMPILED_LOCK_FILE_STAGE_SCHEMA(parse_yaml(text, value))
+        # DVC writes into what it makes a key of
+        if _get_cache_hash(record) != value or _get_cache_hash(dict(record), key=True) != key:
+            raise ValueError("its content does not belong to its name")
+        return record
+    except (YAMLFileCorruptedError, Invalid, KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f"cannot be read: {' '.join(str(error).split())[:120]}") from None
+
+
+# -- files and remotes --------------------------------------------------------------------------------------------
+
+
+def legacy_md5(path):
+    """The hash that DVC 2 gave a file: of a text, with the line ends of Unix."""
+    return file_md5(path, name=LEGACY)
+
+
+def is_http(fs):
+    return isinstance(fs, HTTPFileSystem)
+
+
+def write_in_one_rename(data, path, cache):
+    """Write a file as DVC does: beside its place in a cache, then moved there."""
+    cache.makedirs(os.path.dirname(path))
+    beside = os.path.join(os.path.dirname(path), tmp_fname())
+    with open(beside, "wb") as file:
+        file.write(data)
+    cache.move(beside, path)
+
+
+def drop_from_lock(names):
+    """Take stages out of dvc.lock."""
+    with modify_yaml("dvc.lock") as lock:
+        for name in names:
+            del lock["stages"][name]

@@ -1,0 +1,60 @@
+"""What git keeps: revisions, and the text of a file at one of them or as it stands in the working tree.
+
+text_of(commit_of("v1"), "params.yaml")     # at a commit
+text_of(None, "params.yaml")                # in the working tree
+git("diff", "--numstat", "v1")              # bytes; None where git fails
+"""
+
+import subprocess
+from pathlib import Path
+
+from validators.problems import Problem, Problems, did_you_mean
+
+
+class Missing(Problems):
+    """Bytes that are neither in the working tree nor in the cache: the rest can still be answered."""
+
+
+def git(*arguments):
+    """What git prints as bytes, None where it fails."""
+    try:
+        done = subprocess.run(["git", *arguments], capture_output=True, check=False)
+    except FileNotFoundError:
+        raise Problems([Problem("git", "is not installed", "git on the PATH", "install git")]) from None
+    return done.stdout if done.returncode == 0 else None
+
+
+def commit_of(rev):
+    """The full hash of a revision. Raises Problems with a hint where there is none."""
+    if found := git("rev-parse", "--verify", "--quiet", "--end-of-options", f"{rev}^{{commit}}"):
+        return found.decode().strip()
+    if git("rev-parse", "--git-dir") is None:
+        hint = "git init; without --rev the working tree is answered for"
+        raise Problems([Problem("git", "this folder is not in a git repository", "one with history", hint)])
+    if git("rev-parse", "--is-shallow-repository") == b"true\n":
+        hint = "git fetch --unshallow"
+    else:
+        names = (git("for-each-ref", "--format=%(refname:short)") or b"").decode().split()
+        hint = did_you_mean(rev, names) if names else "there is no commit yet"
+    raise Problems([Problem("git", f"no revision {rev!r}", "a commit, branch or tag", hint)])
+
+
+def text_of(commit, path):
+    """The text of a file that git keeps: at a commit, or as it stands in the working tree. Raises Missing."""
+    if commit is None:
+        if not Path(path).is_file():
+            raise Missing([Problem(str(path), "is not there", "", "git checkout, or a clone of the project")])
+        return Path(path).read_text(encoding="utf-8", errors="replace")
+    found = git("show", f"{commit}:./{path}")
+    if found is None:
+        raise Missing([Problem(named(commit, path), "is not there", "", "a later commit may have it")])
+    return found.decode(errors="replace")
+
+
+def named(commit, path):
+    """A path as an error names it."""
+    return str(path) if commit is None else f"{commit[:10]}:{path}"
+
+
+def one_line(error):
+    return " ".join(str(error).split())[:200]

@@ -1,0 +1,163 @@
+"""dvc.lock as plain data: what went into each stage of the last build, and what came out of it.
+
+    lock_of("v1")["curate@chat"].deps["data/benchmarks"].md5      # of a commit; of the working tree: lock_of(None)
+    for stage in runs(): ...                                      # the same of what the run cache can restore
+
+Paths are normalised. `parsed` reads YAML as DVC writes it, for all that DVC writes.
+"""
+
+import re
+from dataclasses import dataclass
+from functools import cache
+from posixpath import normpath
+
+from commands.builds.git import Missing, named, one_line, text_of
+from stages.reading.links import cache_folder
+from validators.problems import Problem, Problems
+
+LEGACY = "md5-dos2unix"  # how DVC 2 hashed; entries without a `hash` are of that time
+
+
+@dataclass(frozen=True)
+class File:
+    """A dependency or an output, a file or a folder, as DVC has it. stage: the one that made it, of an output."""
+
+    path: str
+    md5: str | None = None  # ends with .dir for a folder
+    size: int | None = None
+    nfiles: int | None = None
+    hash: str | None = None  # None stands for LEGACY
+    stage: str | None = None
+
+    def entry(self):
+        """As DVC writes it."""
+        kept = {key: getattr(self, key) for key in ("path", "hash", "md5", "size", "nfiles")}
+        return {key: value for key, value in kept.items() if value is not None}
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One entry of dvc.lock: `curate@chat` is of the kind curate, and chat its subject."""
+
+    kind: str
+    subject: str | None
+    cmd: str | list
+    deps: dict[str, File]
+    outs: dict[str, File]
+    params: dict[str, dict]  # {file: {key with dots: value}}
+
+    @property
+    def name(self):
+        return self.kind if self.subject is None else f"{self.kind}@{self.subject}"
+
+    @property
+    def settings(self):
+        """{key: value} of its parameters, whichever file has them."""
+        return {key: value for keys in self.params.values() for key, value in keys.items()}
+
+    def entry(self):
+        """As DVC writes it."""
+        files = {key: [file.entry() for file in getattr(self, key).values()] for key in ("deps", "outs")}
+        return {"cmd": self.cmd, "params": self.params} | files
+
+
+def lock_of(commit):
+    """{name: Stage} of dvc.lock. Raises Problems where it is missing or broken, with what still works."""
+    where = named(commit, "dvc.lock")
+    still = "tilth ledger and tilth inspect need no lock"
+    try:
+        lock = parsed(text_of(commit, "dvc.lock"))
+    except Missing:
+        hint = f"dvc repro, then commit dvc.lock; {still}" if commit is None else "a commit that has dvc.lock"
+        raise Problems([Problem(where, "is not there: nothing was built", "", hint)]) from None
+    except ValueError as error:
+        hint = f"git checkout dvc.lock, then dvc repro; {still}"
+        raise Problems([Problem(where, f"does not parse: {one_line(error)}", "what dvc repro wrote", hint)]) from None
+    stages = lock.get("stages") if isinstance(lock, dict) else None
+    if not isinstance(stages, dict):
+        hint = f"git checkout dvc.lock, then dvc repro; {still}"
+        raise Problems([Problem(where, "has no `stages`", "what dvc repro wrote", hint)])
+    if odd := [name for name, stage in stages.items() if not well_formed(stage)]:
+        hint = f"git checkout dvc.lock, then dvc repro; {still}"
+        raise Problems([Problem(f"{where}: {odd[0]}", "is no stage", "deps and outs with a `path` each", hint)])
+    return {name: stage_of(name, entry) for name, entry in stages.items()}
+
+
+def well_formed(stage):
+    """True where a stage of the lock has the shape that everything here relies on."""
+    if not isinstance(stage, dict):
+        return False
+    entries = [entry for key in ("deps", "outs") for entry in stage.get(key) or []]
+    return all(isinstance(entry, dict) and isinstance(entry.get("path"), str) for entry in entries)
+
+
+def stage_of(name, entry):
+    """A Stage of an entry that is well formed."""
+    kind, _, subject = name.partition("@")
+    params = {file: keys for file, keys in (entry.get("params") or {}).items() if isinstance(keys, dict)}
+    deps, outs = (files_of(entry.get(key) or [], stage) for key, stage in (("deps", None), ("outs", name)))
+    return Stage(kind, subject or None, entry.get("cmd") or "", deps, outs, params)
+
+
+def files_of(entries, stage=None):
+    """{path: File} of entries that DVC wrote."""
+    return {file.path: file for file in (file_of(entry, stage) for entry in entries)}
+
+
+def file_of(entry, stage=None):
+    md5 = None if entry.get("md5") is None else str(entry["md5"])
+    return File(normpath(entry["path"]), md5, entry.get("size"), entry.get("nfiles"), entry.get("hash"), stage)
+
+
+# -- the run cache ------------------------------------------------------------------------------------------------
+
+
+def runs(most=None):
+    """The Stage of each record of the run cache; what is none, which a killed DVC may leave, is passed over."""
+    for path in sorted((cache_folder().parents[1] / "runs").glob("*/*/*"))[:most]:
+        try:
+            entry = parsed(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError):  # not UTF-8 is a ValueError too
+            continue
+        if well_formed(entry):
+            yield stage_of(run_of(entry.get("cmd")), entry)
+
+
+def run_of(cmd):
+    """The name of the stage that a command runs, empty where it is none of this project's."""
+    words = cmd.split() if isinstance(cmd, str) else []
+    return "@".join(words[words.index("stages") + 1 :]) if "stages" in words else ""
+
+
+# -- YAML ---------------------------------------------------------------------------------------------------------
+
+
+def parsed(text):
+    """What a text of YAML 1.2 holds. Raises ValueError where it is no YAML."""
+    import yaml
+
+    try:
+        return yaml.load(text, Loader=yaml_1_2())
+    except yaml.YAMLError as error:
+        raise ValueError(one_line(error)) from None
+
+
+@cache
+def yaml_1_2():
+    """PyYAML's C loader with the scalars of YAML 1.2, as DVC writes them: ten times as fast as ruamel."""
+    import yaml
+
+    base = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    loader = type("Loader", (base,), {"yaml_implicit_resolvers": {}})
+    for name, pattern, first in (
+        ("null", r"~|null|Null|NULL|", ["~", "n", "N", ""]),
+        ("bool", r"true|True|TRUE|false|False|FALSE", list("tTfF")),
+        ("int", r"[-+]?[0-9]+", list("-+0123456789")),
+        (
+            "float",
+            r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)",
+            list("-+0123456789."),
+        ),
+    ):
+        loader.add_implicit_resolver(f"tag:yaml.org,2002:{name}", re.compile(f"^(?:{pattern})$"), first)
+    return loader
