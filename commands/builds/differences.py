@@ -19,9 +19,7 @@ from commands.builds.sources import md5_of as md5_of_source
 from commands.builds.sources import sources_of
 
 ABSENT = object()  # null is a value
-WHOLE = (
-    "check"  # the stage that depends on whole files of parameters, so that the lock cannot say which keys it asks for
-)
+WHOLE = "check"  # depends on whole files of parameters, so that the lock cannot say which keys it asks for
 DECIDES = ("method", "from", "dataset", "seed", "args", "lora", "rewards")  # what a step's training is decided by
 
 
@@ -80,9 +78,7 @@ def behind(build, name, found):
     found: the differences of each stage.
     """
     stage = build.stages[name]
-    made_from = [
-        dep for dep in stage.deps if dep in build.outs and not dep.startswith(".") and not dep.endswith(".json")
-    ]
+    made_from = [dep for dep in stage.deps if dep in build.outs and dep[0] != "." and not dep.endswith(".json")]
     return [path for path in made_from if found[maker := build.outs[path].stage] or behind(build, maker, found)]
 
 

@@ -39,27 +39,31 @@ __all__ = ["CheckoutError", "DvcException", "HashInfo", "LockError", "Repo", "Tq
 # -- what is ignored ----------------------------------------------------------------------------------------------
 
 
-class Texts(LocalFileSystem):
-    """A working tree of which only the files named .dvcignore are there, as texts by their whole paths."""
+class Rules(LocalFileSystem):
+    """A working tree of which only that is there which makes DVC ignore something, all by whole paths.
 
-    def __init__(self, texts):
+    texts: {path of a .dvcignore: its text}. projects: folders that are projects of DVC themselves.
+    """
+
+    def __init__(self, texts, projects):
         super().__init__()
-        self.texts = texts
+        self.texts, self.projects = texts, projects
 
     def exists(self, path, callback=None, batch_size=None):
-        return path in self.texts
+        return path in self.texts or path in {f"{project}/.dvc" for project in self.projects}
 
     def open(self, path, mode="r", **_):
         return io.StringIO(self.texts[path])
 
     def walk(self, path, **_):
-        return iter(())
+        yield path, [os.path.basename(project) for project in self.projects if os.path.dirname(project) == path], []
 
 
 def not_ignored(paths, texts):
     """Those paths of files that DVC does not ignore. Paths are relative to the root; texts: {path of a .dvcignore: its text}."""
     root = os.getcwd()
-    rules = DvcIgnoreFilter(Texts({os.path.join(root, path): text for path, text in texts.items()}), root)
+    projects = {os.path.join(root, path.partition("/.dvc/")[0]) for path in paths if "/.dvc/" in path}
+    rules = DvcIgnoreFilter(Rules({os.path.join(root, path): text for path, text in texts.items()}, projects), root)
     return [path for path in paths if not rules.is_ignored_file(os.path.join(root, path))]
 
 
@@ -92,7 +96,8 @@ def stage_of_file(repo, name):
 
 
 def remote_names():
-    return list(Config(validate=False).get("remote") or {})
+    """The remotes of the project, the user and the machine: without a folder, DVC reads the last two alone."""
+    return list(Config(".dvc", validate=False).get("remote") or {})
 
 
 # -- dependencies -------------------------------------------------------------------------------------------------

@@ -20,7 +20,7 @@ from commands.builds.tracked import tracked
 from validators.problems import Problems
 
 READ_BYTES = 96 * 2**20  # a fifth of a second
-IGNORED = re.compile(r"(^|/)(\.(git|hg|dvc)/|\.git$)")  # what DVC ignores without any .dvcignore
+IGNORED = re.compile(r"(^|/)(\.(git|hg)/|\.git$)|^\.dvc/")  # what DVC ignores without any .dvcignore
 
 HASHES = {}  # {blob: md5} of those that were read: what git has by a name never changes
 
@@ -91,7 +91,7 @@ def sources_of(build, paths):
 
 def not_ignored(paths, rules):
     """Those paths of files that are part of a hash: DVC ignores the others. rules: {path of a .dvcignore: its text}."""
-    if not rules:
+    if not rules and not any("/.dvc/" in path for path in paths):  # a project inside this one
         return [path for path in paths if not IGNORED.search(path)]  # DVC takes a fifth of a second to import
     from commands.builds import dvc as _dvc
 

@@ -16,18 +16,7 @@ from stages.reading.links import links_out
 from validators.problems import Problem
 
 # where a file that git does not know changes what is built, or says what was
-ROOMS = (
-    "params.yaml",
-    "dvc.yaml",
-    "dvc.lock",
-    ".build",
-    ".dvcignore",
-    ".dvc",
-    "stages",
-    "validators",
-    "commands",
-    "data",
-)
+ROOMS = ("params.yaml", "dvc.yaml", "dvc.lock", ".build", ".dvcignore", ".dvc", "stages", "validators", "commands", "data")
 NO_GIT = Problem(
     "git", "no commit here to hold files against", "a repository with history", "git init, git add, git commit"
 )
