@@ -173,7 +173,8 @@ def present_of(build):
     At a commit, what neither git nor DVC has is left out: it is not known to have changed.
     """
     sources = {}
-    for path, files in sources_of(build, sorted(dep for dep in deps_of(build) if not build.makes(dep))).items():
+    of_people = sorted(dep for dep in deps_of(build) if not build.makes(dep) and not is_code(dep))
+    for path, files in sources_of(build, of_people).items():
         found = Present(md5_of_source(path, files), sum(file.size or 0 for file in files))
         # code stood in the lock itself in builds from before there were lists
         if found.md5 is not None or build.rev is None or path.startswith(("stages", "validators")):

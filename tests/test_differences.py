@@ -1,0 +1,262 @@
+import hashlib
+import json
+import sys
+
+import pytest
+
+from commands.builds import differences as _differences
+from commands.builds.build import Build
+from commands.builds.differences import (
+    ABSENT,
+    Difference,
+    Present,
+    behind,
+    change,
+    differences,
+    present,
+    present_of,
+    trained_otherwise,
+)
+from commands.builds.hashes import folder_md5
+from commands.builds.lock import stage_of
+from stages.training.trl import LORA
+
+PARAMS = {
+    "seed": 7,
+    "launch": "python",
+    "datasets": {"chat": {"raw": "raw", "kind": "sft"}},
+    "steps": {"sft": {"method": "sft", "from": "base", "dataset": "chat"}},
+}
+
+
+def entries(files):
+    return [{"path": path, "md5": md5} for path, md5 in (files or {}).items()]
+
+
+def build(params=PARAMS, **stages):
+    """A build of stages, each (deps, outs, params) or a part of it; `train_sft` stands for train@sft."""
+    made = {}
+    for name, (deps, outs, keys) in stages.items():
+        kind, _, subject = name.partition("_")
+        name = f"{kind}@{subject}" if subject else kind
+        cmd = f"python -m stages {kind} {subject}".strip()
+        entry = {"cmd": cmd, "deps": entries(deps), "outs": entries(outs), "params": keys or {}}
+        made[name] = stage_of(name, entry)
+    return Build(None, params, made)
+
+
+def of_params(locked, now, kind="curate", file="params.yaml"):
+    found = differences(build(now, **{kind: (None, None, {file: locked})}), {})
+    return [(each.path, each.key, each.old, each.new) for each in found[kind]]
+
+
+# -- parameters ---------------------------------------------------------------------------------------------------
+
+
+def test_a_parameter_is_told_by_its_dotted_key_as_deep_as_it_goes():
+    locked = {"seed": 7, "datasets.chat": {"raw": "raw", "kind": "sft"}}
+    now = {"seed": 8, "datasets": {"chat": {"raw": "raw", "kind": "kto"}}}
+    assert of_params(locked, now) == [
+        ("params.yaml", "seed", 7, 8),
+        ("params.yaml", "datasets.chat.kind", "sft", "kto"),
+    ]
+
+
+def test_null_is_a_value_and_a_missing_key_is_none():
+    assert of_params({"a": None}, {"a": 1}) == [("params.yaml", "a", None, 1)]
+    assert of_params({"a": None}, {}) == [("params.yaml", "a", None, ABSENT)]
+    assert of_params({"a": {"b": 1}}, {"a": {"b": 1, "c": None}}) == [("params.yaml", "a.c", ABSENT, None)]
+
+
+def test_values_that_dvc_takes_for_the_same_differ_in_nothing():
+    assert of_params({"a": 1, "b": True, "c": [1]}, {"a": 1.0, "b": 1, "c": [1.0]}) == []
+    assert of_params({"a": 1}, {"a": "1"}) == [("params.yaml", "a", 1, "1")]
+
+
+def test_keys_that_a_stage_does_not_ask_for_say_nothing_but_check_asks_for_all():
+    assert of_params({"seed": 7}, {"seed": 7, "new": 1}) == []
+    assert of_params({"seed": 7}, {"seed": 7, "new": 1}, kind="check") == [("params.yaml", "new", ABSENT, 1)]
+
+
+def test_check_is_the_one_stage_that_depends_on_a_whole_file_of_parameters():
+    from test_layout import STAGES, body
+
+    whole = [
+        stage
+        for stage in STAGES
+        for entry in body(stage).get("params", [])
+        if isinstance(entry, dict) and None in entry.values()
+    ]
+    assert whole == [_differences.WHOLE]
+
+
+def test_parameters_may_be_in_another_file(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert of_params({"a": 1}, {"a": 1}, file="more.json") == [("more.json", "a", 1, ABSENT)]
+    (tmp_path / "more.json").write_text('{"a": 2}', encoding="utf-8")
+    assert of_params({"a": 1}, {"a": 1}, file="more.json") == [("more.json", "a", 1, 2)]
+
+
+def test_dvc_yaml_says_which_parameters_and_which_command_where_it_is_known():
+    graph = {"curate": {"cmd": "python -m stages curate", "params": {"params.yaml": {"seed", "new"}}}}
+    found = differences(build({"seed": 7, "new": 1}, curate=(None, None, {"params.yaml": {"seed": 7}})), {}, graph)
+    assert found == {"curate": [Difference("param", "params.yaml", "new", ABSENT, 1)]}
+    graph["curate"] |= {"cmd": "other", "params": {}}
+    (cmd,) = differences(build(curate=(None, None, None)), {}, graph)["curate"]
+    assert (cmd.what, cmd.old, cmd.new) == ("cmd", "python -m stages curate", "other")
+
+
+def test_a_change_has_only_the_sides_that_there_are():
+    assert change(Difference("param", "params.yaml", "a", ABSENT, None)) == {"key": "a", "new": None}
+    assert change(Difference("param", "params.yaml", "a", 1, ABSENT)) == {"key": "a", "old": 1}
+
+
+# -- commands -----------------------------------------------------------------------------------------------------
+
+
+def test_trainers_are_launched_as_params_say():
+    now = build(PARAMS | {"launch": "accelerate launch"}, train_sft=(None, None, None), curate_chat=(None, None, None))
+    found = differences(now, {})
+    assert found["curate@chat"] == []
+    (cmd,) = found["train@sft"]
+    assert (cmd.what, cmd.old, cmd.new) == (
+        "cmd",
+        "python -m stages train sft",
+        "accelerate launch -m stages train sft",
+    )
+
+
+# -- dependencies -------------------------------------------------------------------------------------------------
+
+
+def test_what_another_stage_made_is_by_the_lock():
+    now = build(
+        curate_chat=(None, {"data/train/chat.parquet": "new"}, None),
+        train_sft=({"data/train/chat.parquet": "old"}, None, None),
+    )
+    (found,) = differences(now, present(now, {}, dict))["train@sft"]
+    assert (found.what, found.path, found.old.md5) == ("dep", "data/train/chat.parquet", "old")
+    assert (found.new.md5, found.new.made, found.new.whence) == ("new", True, "what curate@chat made")
+
+
+def test_a_folder_that_stages_fill_is_without_the_files_of_datasets_that_are_gone():
+    outs = {name: f"data/train/{name}.parquet" for name in ("chat", "gone")}
+    wanted = folder_md5({"chat.parquet": "aa"})
+    now = build(
+        curate_chat=(None, {outs["chat"]: "aa"}, None),
+        curate_gone=(None, {outs["gone"]: "bb"}, None),
+        collect=({"data/train": wanted}, None, None),
+    )
+    assert differences(now, present(now, {}, dict))["collect"] == []
+
+
+def test_a_file_in_an_output_is_by_what_is_in_it_and_unknown_where_that_is_lost():
+    from commands.builds.git import Missing
+
+    def lost(out):
+        raise Missing([])
+
+    now = build(preflight=(None, {"preflight": "cc.dir"}, None), train_sft=({"preflight/sft.json": "aa"}, None, None))
+    there = {"preflight/sft.json": "bb"}
+    (found,) = differences(now, present(now, {}, lambda out: there))["train@sft"]
+    assert found.new.md5 == "bb"
+    (found,) = differences(now, present(now, {}, lambda out: {}))["train@sft"]
+    assert found.new.md5 is None
+    assert differences(now, present(now, {}, lost))["train@sft"] == []
+
+
+def test_what_was_not_read_differs_by_its_size_alone():
+    entry = {"deps": [{"path": "raw", "md5": "aa.dir", "size": 5}]}
+    now = Build(None, PARAMS, {"ingest@chat": stage_of("ingest@chat", entry)})
+    assert differences(now, {"raw": Present("", 5)})["ingest@chat"] == []
+    assert [each.new.size for each in differences(now, {"raw": Present("", 6)})["ingest@chat"]] == [6]
+    assert [each.new.md5 for each in differences(now, {"raw": Present(None)})["ingest@chat"]] == [None]
+    assert differences(now, {})["ingest@chat"] == []
+
+
+def test_sources_are_hashed_here(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "raw").mkdir()
+    (tmp_path / "raw/a.jsonl").write_bytes(b"a")
+    md5 = folder_md5({"a.jsonl": hashlib.md5(b"a").hexdigest()})
+    assert differences(build(ingest_chat=({"raw": md5}, None, None)))["ingest@chat"] == []
+    (tmp_path / "raw/a.jsonl").write_bytes(b"b")
+    (found,) = differences(build(ingest_chat=({"raw": md5}, None, None)))["ingest@chat"]
+    assert (found.what, found.path, found.new.made) == ("dep", "raw", False)
+    assert present_of(build(ingest_chat=({"none": md5}, None, None))) == {"none": Present(None, 0)}
+
+
+def test_code_is_as_its_modules_are_not_as_the_list_was_written(monkeypatch):
+    monkeypatch.setattr(_differences, "computed", lambda: {"curate": "1  stages/curate.py\n"})
+    md5 = hashlib.md5(b"1  stages/curate.py\n").hexdigest()
+    path = ".build/code/curate"
+    assert differences(build(curate_chat=({path: md5}, None, None)))["curate@chat"] == []
+    (found,) = differences(
+        build(code=(None, {".build/code": "dd.dir"}, None), curate_chat=({path: "old"}, None, None))
+    )["curate@chat"]
+    assert (found.what, found.path, found.new.md5) == ("code", path, md5)
+
+
+def test_what_was_made_from_something_stale_is_behind_through_any_number_of_stages():
+    now = build(
+        PARAMS | {"seed": 8},
+        curate_chat=(None, {"data/train/chat.parquet": "aa"}, {"params.yaml": {"seed": 7}}),
+        train_sft=({"data/train/chat.parquet": "aa"}, {"models/sft": "bb.dir"}, None),
+        evaluate_sft=({"models/sft": "bb.dir"}, {"scores/sft.json": "cc"}, None),
+        collect=({"scores/sft.json": "cc"}, None, None),
+    )
+    found = differences(now, {})
+    assert behind(now, "curate@chat", found) == []
+    assert behind(now, "train@sft", found) == ["data/train/chat.parquet"]
+    assert behind(now, "evaluate@sft", found) == ["models/sft"]
+    assert behind(now, "collect", found) == []  # a list of scores says nothing of one
+
+
+# -- models -------------------------------------------------------------------------------------------------------
+
+
+def test_a_model_differs_where_its_step_would_train_it_otherwise():
+    step = PARAMS["steps"]["sft"] | {"lora": {"r": 8}}
+    made = step | {"seed": 7, "lora": LORA | {"r": 8}, "args": {}}
+    now = build(PARAMS | {"steps": {"sft": step}})
+    assert trained_otherwise(now, "sft", made) == []
+    found = trained_otherwise(now, "sft", made | {"lora": LORA | {"r": 4}, "args": {"beta": 1}})
+    assert [(each.what, each.key, each.old, each.new) for each in found] == [
+        ("model", "args", {"beta": 1}, ABSENT),
+        ("model", "lora.r", 4, 8),
+    ]
+
+
+# -- all who ask --------------------------------------------------------------------------------------------------
+
+
+def said_of(project):
+    """{who: whether it takes raw data of chat for changed}."""
+
+    def run(*command):
+        return project.start(*command).stdout
+
+    def tilth(*command):
+        return json.loads(run(sys.executable, "-m", "commands", *command, "--json"))
+
+    lineage = tilth("lineage", "chat")["datasets"]["chat"]["stages"][0]
+    plan = {item["stage"]: item for item in tilth("plan")["stages"]}["ingest@chat"]
+    broken = [each["where"] for each in tilth("verify", "--allow-dirty")["broken"] if each["check"] == "lock"]
+    return {
+        "lineage": any(line.startswith("data/raw/chat: ") for line in lineage["stale"]),
+        "plan": plan["verdict"] == "runs",
+        "verify": broken == ["dvc.lock: data/raw/chat"],
+        "dvc": "ingest@chat" in json.loads(run("dvc", "status", "--json")),
+    }
+
+
+@pytest.mark.slow
+def test_all_say_the_same_as_dvc_of_a_file_that_dvcignore_names(built, tmp_path):
+    project = built.copy(tmp_path / "p")
+    (project.folder / "data/raw/chat/notes.skip").write_text("no data\n", encoding="utf-8")
+    assert said_of(project) == dict.fromkeys(("lineage", "plan", "verify", "dvc"), True)
+    with open(project.folder / ".dvcignore", "a", encoding="utf-8") as file:
+        file.write("*.skip\n")
+    assert said_of(project) == dict.fromkeys(("lineage", "plan", "verify", "dvc"), False)
+    (project.folder / "data/raw/chat/.dvcignore").write_text("!notes.skip\n.dvcignore\n", encoding="utf-8")
+    assert said_of(project) == dict.fromkeys(("lineage", "plan", "verify", "dvc"), True)
