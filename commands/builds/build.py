@@ -10,7 +10,7 @@ Nothing is checked out and nothing is written: texts come from git, outputs from
 import json
 from dataclasses import dataclass, field
 from functools import cached_property
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from commands.builds.git import Missing, commit_of, named, one_line, text_of
 from commands.builds.lock import lock_of
@@ -39,7 +39,16 @@ class Build:
 
     def makes(self, path):
         """Whether a stage makes a path, what holds it, or something in it."""
-        return any(f"{out}/".startswith(f"{path}/") or f"{path}/".startswith(f"{out}/") for out in self.outs)
+        return path in self.outs or path in self.rooms or self.around(path) is not None
+
+    def around(self, path):
+        """The output that a path is inside of, None where there is none."""
+        return next((out for part in PurePosixPath(path).parents if (out := part.as_posix()) in self.outs), None)
+
+    @cached_property
+    def rooms(self):
+        """The folders that hold outputs."""
+        return {folder.as_posix() for out in self.outs for folder in PurePosixPath(out).parents}
 
     def has(self, subject):
         """Whether params.yaml has a dataset or step of a name; None is the subject of stages that have none."""
@@ -118,7 +127,7 @@ def file_of(build, path):
     path = Path(path).as_posix()
     if build.rev is None and Path(path).exists():
         return Path(path)
-    out = next((out for out in build.outs if path == out or path.startswith(out + "/")), None)
+    out = path if path in build.outs else build.around(path)
     if out is None:
         raise Missing([Problem(named(build.rev, path), "no stage of dvc.lock built it", "", "dvc repro")])
     md5 = files_of(build, out).get(path)

@@ -207,8 +207,7 @@ def present(build, sources, files):
 
 def in_outputs(build, path, files):
     """The Present of a file in an output, or of a folder that several stages fill."""
-    around = next((out for out in build.outs if path.startswith(f"{out}/")), None)
-    if around:
+    if around := build.around(path):
         return Present(files(around).get(path), made=True)
     listing = {}
     for out, file in build.outs.items():

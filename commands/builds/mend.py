@@ -91,20 +91,13 @@ def whole_json(path):
 
 def whole_lock(path):
     """True where a dvc.lock ends with a line and has what each of its stages needs, or is not there."""
-    from ruamel.yaml import YAML
-    from ruamel.yaml.error import YAMLError
+    from commands.builds.lock import parsed, well_formed
 
     try:
         text = path.read_text(encoding="utf-8")
-        stages = YAML(typ="safe").load(text)["stages"].values()
-        return text.endswith("\n") and all(
-            stage["cmd"] and all("path" in file for file in files(stage)) for stage in stages
-        )
+        stages = parsed(text)["stages"].values()
+        return text.endswith("\n") and all(well_formed(stage) and stage.get("cmd") for stage in stages)
     except FileNotFoundError:
         return True
-    except (YAMLError, KeyError, TypeError, AttributeError, ValueError):
+    except (KeyError, TypeError, AttributeError, ValueError):
         return False
-
-
-def files(stage):
-    return [*stage.get("deps", []), *stage.get("outs", [])]
