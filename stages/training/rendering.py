@@ -1,0 +1,323 @@
+"""Rows as tokens, and which of them are learned: rendered by the base's own chat template, proved turn by turn.
+
+    render = Renderer(tokenizer, stops)
+    render.conversations([[{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}]])
+    -> [[Sequence(ids=[...], learned=[False, ..., True, True], turns=[Turn(message=1, start=9, end=11)])]]
+
+A turn is learned only where five proofs hold:
+
+    PROMPT  the text begins with what inference sees before the turn: the turns before it, and the generation prompt
+    LAST    the turn is written as it is when it is the last one
+    SAID    all that the message holds is in the text that is learned
+    STOP    this text ends with a token that ends an answer, the first one in it
+    BORDER  no token lies across a border of this text, and the prompt's tokens are those that inference sees
+
+A conversation of which all turns hold is one sequence. Else each turn is a sequence of its own, cut off behind it, so that
+LAST holds by itself. A turn that does not hold even so is Unproved. No template is changed: whatever it prints is taken.
+"""
+
+import json
+from bisect import bisect_left
+from dataclasses import dataclass, field
+
+PROOFS = ("PROMPT", "LAST", "SAID", "STOP", "BORDER")
+HEADS = 10_000  # prompts whose tokens are remembered: most templates write the same few letters before every answer
+
+
+@dataclass(frozen=True)
+class Turn:
+    """What is learned of one message: tokens start to end of its sequence. message: its place in the conversation."""
+
+    message: int
+    start: int
+    end: int
+
+
+@dataclass
+class Sequence:
+    """ids: (n,) tokens. turns: the spans of them that are learned."""
+
+    ids: list
+    turns: list = field(default_factory=list)
+
+    @property
+    def labels(self):
+        """(n,) the tokens that are learned, -100 elsewhere."""
+        labels = [-100] * len(self.ids)
+        for turn in self.turns:
+            labels[turn.start : turn.end] = self.ids[turn.start : turn.end]
+        return labels
+
+
+class Unproved(Exception):
+    """A row that cannot be learned as it is. proof: one of PROOFS, or CONTEXT, TOOLS or TEMPLATE. message: its place."""
+
+    def __init__(self, proof, message, detail):
+        super().__init__(f"{proof}: {detail}" if message is None else f"{proof} of message {message + 1}: {detail}")
+        self.proof, self.message, self.detail = proof, message, detail
+
+
+class Renderer:
+    """The chat template of a tokenizer, with what it is always given. stops: ids of the tokens that end an answer."""
+
+    def __init__(self, tokenizer, stops, **options):
+        self.tokenizer, self.stops, self.options = tokenizer, frozenset(stops), options
+        self.arguments_as_text = (
+            None  # whether the template reads the arguments of calls as JSON text, once it is known
+        )
+        self.late_stops = {}
+        self.heads = {}  # {text before a turn since the last special token: its tokens}
+        special = {id for id, token in tokenizer.added_tokens_decoder.items() if token.special}
+        self.stop_texts = [text for text in map(str, tokenizer.convert_ids_to_tokens(sorted(stops))) if text.strip()]
+        self.special = frozenset(special | set(tokenizer.all_special_ids))
+
+    # -- text ---------------------------------------------------------------------------------------------------
+
+    def text(self, messages, tools=None, generation_prompt=False):
+        """A conversation as the template writes it. Raises Unproved(TEMPLATE) where it refuses the conversation."""
+        try:
+            # in a list of one, as the template would else not be asked about a conversation without turns
+            return self.tokenizer.apply_chat_template(
+                [messages], tools=tools, tokenize=False, add_generation_prompt=generation_prompt, **self.options
+            )[0]
+        except Exception as error:  # a template may raise whatever it likes
+            raise Unproved("TEMPLATE", None, f"the chat template refuses it: {' '.join(str(error).split())}") from error
+
+    def readable(self, messages, tools=None):
+        """Messages as this template reads them: without keys that hold nothing, arguments of calls as objects or as text."""
+        messages = [as_templates_read(message) for message in messages]
+        if not any(message.get("tool_calls") for message in messages):
+            return messages
+        if self.arguments_as_text is None:
+            self.arguments_as_text = not self.shows_calls(messages, tools) and self.shows_calls(
+                [with_text_arguments(message) for message in messages], tools
+            )
+        return [with_text_arguments(message) for message in messages] if self.arguments_as_text else messages
+
+    def check_stops(self, place, message):
+        """Raise Unproved where a message writes a stop token itself: an answer would end there."""
+        for text in (message["content"], message.get("reasoning_content", "")):
+            if found := next((stop for stop in self.stop_texts if stop in text), None):
+                raise Unproved("STOP", place, f"it says {found!r}, at which every answer ends")
+
+    def shows_calls(self, messages, tools):
+        try:
+            text = self.text(messages, tools)
+        except Unproved:
+            return False
+        return not any(missing_of_calls(message, text) for message in messages)
+
+    def encode(self, texts):
+        """[(ids, offsets)] of texts; the template has written the special tokens already."""
+        found = self.tokenizer(texts, add_special_tokens=False, return_offsets_mapping=True)
+        return list(zip(found["input_ids"], found["offset_mapping"], strict=True))
+
+    # -- rows ---------------------------------------------------------------------------------------------------
+
+    def conversation(self, messages, tools=None, only=None):
+        """The sequences of a conversation. only: the places of the messages that are learned, the assistant's if None.
+
+        Raises Unproved.
+        """
+        messages = self.readable(messages, tools)
+        if only is None:
+            only = [place for place, message in enumerate(messages) if message["role"] == "assistant"]
+        for place in only:
+            self.check_stops(place, messages[place])
+        whole = self.text(messages, tools)
+        check_context(messages, tools, whole)
+        prompts = [self.text(messages[:place], tools, generation_prompt=True) for place in only]
+        cut = [whole if place == len(messages) - 1 else self.text(messages[: place + 1], tools) for place in only]
+        if len(only) > 1 and all(whole.startswith(text) for text in (*prompts, *cut)):
+            try:
+                return [self.sequence(whole, messages, tools, list(zip(only, prompts, cut, strict=True)))]
+            except Unproved:
+                pass  # a turn alone may hold where all of them do not
+        return [
+            self.sequence(text, messages[: place + 1], tools, [(place, prompt, text)])
+            for place, prompt, text in zip(only, prompts, cut, strict=True)
+        ]
+
+    def sequence(self, whole, messages, tools, turns):
+        """The Sequence of a text. turns: (place, text of its prompt, text up to its end) of each message that is learned."""
+        [(ids, offsets)] = self.encode([whole])
+        starts = [start for start, _ in offsets]
+        found = Sequence(ids)
+        for place, prompt, end in turns:
+            if not end.startswith(prompt):
+                raise Unproved("PROMPT", place, where_they_part(prompt, end))
+            first, behind = self.border(len(prompt), whole, ids, starts, place), bisect_left(starts, len(end))
+            last = next((i + 1 for i in range(first, behind) if ids[i] in self.stops), None)
+            said = whole[len(prompt) : offsets[last - 1][1] if last else len(end)]
+            if missing := missing_of(messages[place], said):
+                raise Unproved("SAID", place, f"{missing!r} is not in what is learned, {shortened(said)!r}")
+            if last is None:
+                # what ends an answer may be how the next message begins
+                last = behind + 1
+                if behind == len(ids):
+                    ids.append(self.late_stop(messages[place]))
+                if ids[behind] not in self.stops:
+                    raise Unproved("STOP", place, f"{shortened(said[-60:])!r} ends in no token that ends an answer")
+            found.turns.append(Turn(place, first, last))
+        return found
+
+    def late_stop(self, message):
+        """The token with which the template begins what follows a message like this one; None where none is known."""
+        calls = bool(message.get("tool_calls"))
+        if calls not in self.late_stops:
+            call = {"type": "function", "function": {"name": "x", "arguments": {}}}
+            talk = [{"role": "user", "content": "x"}, {"role": "assistant", "content": "x"}]
+            talk[1] |= {"tool_calls": [call]} if calls else {}
+            talk = self.readable(talk)
+            try:
+                text = self.text(talk)
+                longer = self.text([*talk, {"role": "tool" if calls else "user", "content": "x"}])
+            except Unproved:
+                text, longer = "x", ""
+            [(ids, offsets)] = self.encode([longer])
+            behind = (token for token, (start, _) in zip(ids, offsets, strict=True) if start >= len(text))
+            self.late_stops[calls] = next(behind, None) if longer.startswith(text) else None
+        return self.late_stops[calls]
+
+    def border(self, at, whole, ids, starts, place):
+        """The first token of what follows the prompt, where the tokens before it are those of the prompt alone."""
+        first = bisect_left(starts, at)
+        # tokens up to the last special one are not changed by what follows it
+        since = next((i for i in range(first - 1, -1, -1) if ids[i] in self.special), 0)
+        head = whole[starts[since] if since else 0 : at]
+        if head not in self.heads:
+            if len(self.heads) > HEADS:
+                self.heads.clear()
+            self.heads[head] = self.tokenizer(head, add_special_tokens=False)["input_ids"]
+        if self.heads[head] != ids[since:first]:
+            around = whole[max(0, at - 20) : at + 20]
+            raise Unproved("BORDER", place, f"the prompt alone has other tokens at its end, in {around!r}")
+        return first
+
+
+# -- messages -----------------------------------------------------------------------------------------------------
+
+
+def as_templates_read(message):
+    """A message without keys that hold nothing, its content a text, the arguments of its calls objects.
+
+    Templates ask whether `tool_calls` is defined, add to `content` as a text, and write arguments as JSON themselves.
+    """
+    found = {key: value for key, value in message.items() if value is not None}
+    found.setdefault("content", "")
+    if reasoning := found.get("reasoning_content"):
+        found["thinking"] = reasoning  # under one of the two names templates look for it
+    if calls := found.pop("tool_calls", None):
+        found["tool_calls"] = [with_arguments(call, as_object) for call in calls]
+    return found
+
+
+def with_text_arguments(message):
+    if "tool_calls" not in message:
+        return message
+    return message | {"tool_calls": [with_arguments(call, as_text) for call in message["tool_calls"]]}
+
+
+def with_arguments(call, change):
+    """A call with its arguments changed; it may stand in `function`, as OpenAI's do."""
+    if isinstance(call.get("function"), dict):
+        return call | {"function": with_arguments(call["function"], change)}
+    return call | {"arguments": change(call["arguments"])} if "arguments" in call else call
+
+
+def as_object(arguments):
+    if isinstance(arguments, str):
+        try:
+            return json.loads(arguments)
+        except ValueError:
+            return arguments
+    return arguments
+
+
+def as_text(arguments):
+    return arguments if isinstance(arguments, str) else json.dumps(arguments, ensure_ascii=False)
+
+
+# -- what must be in the text -------------------------------------------------------------------------------------
+
+
+def check_context(messages, tools, text):
+    """Raise Unproved where the template left out what was said to the assistant, or the definition of a tool."""
+    for place, message in enumerate(messages):
+        if message["role"] != "assistant" and (missing := missing_lines(message, text)):
+            raise Unproved("CONTEXT", place, f"{missing!r} of the {message['role']} is not in the text")
+    for tool in tools or []:
+        function = tool.get("function") or tool
+        names = [function.get("name"), *((function.get("parameters") or {}).get("properties") or {})]
+        if missing := next((name for name in names if name and not is_in(name, text)), None):
+            raise Unproved("TOOLS", None, f"the definition of the tool {names[0]!r} is not in the text ({missing!r})")
+
+
+def missing_of(message, text):
+    """What a message of the assistant holds that its text does not: a line, a call's name or value; None if nothing."""
+    for missing in (
+        missing_lines(message, text),
+        missing_lines(message, text, "reasoning_content"),
+        missing_of_calls(message, text),
+    ):
+        if missing:
+            return missing
+    return "None" if "None" in text and "None" not in json.dumps(message, ensure_ascii=False) else None
+
+
+def missing_lines(message, text, key="content"):
+    """The first line of a message's content that is not in the text, each behind the one before; white space at its ends aside."""
+    at = 0
+    for line in (message.get(key) or "").splitlines():
+        if line := line.strip():
+            found = text.find(line, at)
+            if found < 0:
+                return line
+            at = found + len(line)
+    return None
+
+
+def missing_of_calls(message, text):
+    """The first name or value of a call that is not in the text."""
+    for call in message.get("tool_calls") or []:
+        function = call.get("function") or call
+        values = leaves(as_object(function.get("arguments")))
+        for value in (function.get("name"), *values):
+            if value not in (None, "") and not is_in(value, text):
+                return str(value)
+    return None
+
+
+def leaves(value):
+    """The keys and the values, down to texts and numbers, of the arguments of a call."""
+    if isinstance(value, dict):
+        for key, each in value.items():
+            yield key
+            yield from leaves(each)
+    elif isinstance(value, list):
+        for each in value:
+            yield from leaves(each)
+    else:
+        yield value
+
+
+def is_in(value, text):
+    """Whether a name, text or number stands in a text, by itself or as JSON writes it."""
+    if isinstance(value, bool):
+        return str(value) in text or json.dumps(value) in text
+    if not isinstance(value, str):
+        return json.dumps(value) in text
+    return value in text or any(json.dumps(value, ensure_ascii=ascii)[1:-1] in text for ascii in (False, True))
+
+
+# -- words --------------------------------------------------------------------------------------------------------
+
+
+def where_they_part(prompt, whole):
+    """What the prompt goes on with where the conversation goes on otherwise."""
+    at = next((i for i, (a, b) in enumerate(zip(prompt, whole, strict=False)) if a != b), min(len(prompt), len(whole)))
+    return f"the prompt goes on with {shortened(prompt[at:])!r}, the conversation with {shortened(whole[at:])!r}"
+
+
+def shortened(text, width=60):
+    return text if len(text) <= width else f"{text[: width - 1]}…"
