@@ -105,9 +105,9 @@ REFUSED = {
     "llama3_2": {"text beside a call", "reasoning"},
     "qwen2_5": {"reasoning"},
     "qwen3": set(),
-    "gptoss": {"text beside a call"},
+    "gptoss": set(),
     "glm4moe": set(),
-    "mistral, system turn in the last question": {"system", "tools", "text beside a call", "reasoning"},
+    "mistral, system turn in the last question": {"tools", "text beside a call", "reasoning"},
     "chatml": {"tools", "text beside a call", "reasoning"},
     "vicuna": {"tools", "text beside a call", "reasoning"},
     "granite": {"tools", "text beside a call", "reasoning"},
@@ -234,6 +234,27 @@ def test_each_sequence_begins_as_inference_does():
             messages[: turn.message], add_generation_prompt=True, return_dict=True
         )
         assert sequence.ids[: turn.start] == prompt["input_ids"]
+
+
+def test_a_system_turn_that_stands_in_the_last_question_is_what_each_turn_follows():
+    renderer = templates.renderer_of(*FAMILIES["mistral, system turn in the last question"])
+    texts = [renderer.tokenizer.decode(sequence.ids) for sequence in renderer.conversation(SHAPES["system"][0])]
+    assert texts == [
+        "<s>[INST]Speak briefly\n\none[/INST]first</s>",
+        "<s>[INST]one[/INST]first</s>[INST]Speak briefly\n\ntwo[/INST]second</s>",
+    ]
+
+
+def test_what_a_tool_found_may_be_written_as_json():
+    template = """{% for message in messages %}{{ '<|im_start|>' + message.role + '\n' }}
+    {%- if message.role == 'tool' %}{{ message.content | tojson }}{% else %}{{ message.content }}{% endif %}{{ '<|im_end|>\n' }}{% endfor %}
+    {%- if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"""
+    found = {"role": "tool", "content": '{"sky": "clear",\n "rain": 0}'}
+    renderer = templates.renderer_of(template, ["<|im_end|>"])
+    assert learned(renderer, [user("q"), assistant("a"), found, assistant("b")]) == [
+        (1, "a<|im_end|>"),
+        (3, "b<|im_end|>"),
+    ]
 
 
 def test_labels_are_the_learned_tokens_and_nothing_else():

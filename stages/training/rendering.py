@@ -124,31 +124,41 @@ class Renderer:
             only = [place for place, message in enumerate(messages) if message["role"] == "assistant"]
         for place in only:
             self.check_stops(place, messages[place])
+        turns = [self.turn(messages, tools, place) for place in only]
         whole = self.text(messages, tools)
-        check_context(messages, tools, whole)
-        prompts = [self.text(messages[:place], tools, generation_prompt=True) for place in only]
-        cut = [whole if place == len(messages) - 1 else self.text(messages[: place + 1], tools) for place in only]
-        if len(only) > 1 and all(whole.startswith(text) for text in (*prompts, *cut)):
+        if len(only) > 1 and all(whole.startswith(prompt + answer) for _, prompt, answer in turns):
             try:
-                return [self.sequence(whole, messages, tools, list(zip(only, prompts, cut, strict=True)))]
+                return [self.sequence(whole, messages, turns)]
             except Unproved:
                 pass  # a turn alone may hold where all of them do not
-        return [
-            self.sequence(text, messages[: place + 1], tools, [(place, prompt, text)])
-            for place, prompt, text in zip(only, prompts, cut, strict=True)
-        ]
+        return [self.sequence(prompt + answer, messages, [(place, prompt, answer)]) for place, prompt, answer in turns]
 
-    def sequence(self, whole, messages, tools, turns):
-        """The Sequence of a text. turns: (place, text of its prompt, text up to its end) of each message that is learned."""
+    def turn(self, messages, tools, place):
+        """(place, what inference sees before a message, what the template writes of it where it is the last one)."""
+        prompt = self.text(messages[:place], tools, generation_prompt=True)
+        check_context(messages[:place], tools, prompt)
+        text = self.text(messages[: place + 1], tools)
+        if text.startswith(prompt):
+            return place, prompt, text[len(prompt) :]
+        # the turns before it are written otherwise once it is there (a system turn that stands in the last question, a
+        # thought that is no longer shown): what it says itself is seen in a conversation of the last question alone
+        asked = [message for message in messages[:place] if message["role"] == "user"][-1:]
+        short = self.text(asked, tools, generation_prompt=True)
+        answer = self.text([*asked, messages[place]], tools).removeprefix(short)
+        if not (self.text([*asked, messages[place]], tools).startswith(short) and text.endswith(answer)):
+            raise Unproved("PROMPT", place, where_they_part(prompt, text))
+        return place, prompt, answer
+
+    def sequence(self, whole, messages, turns):
+        """The Sequence of a text. turns: (place, text of its prompt, what is written of it) of each that is learned."""
         [(ids, offsets)] = self.encode([whole])
         starts = [start for start, _ in offsets]
         found = Sequence(ids)
-        for place, prompt, end in turns:
-            if not end.startswith(prompt):
-                raise Unproved("PROMPT", place, where_they_part(prompt, end))
-            first, behind = self.border(len(prompt), whole, ids, starts, place), bisect_left(starts, len(end))
+        for place, prompt, answer in turns:
+            first = self.border(len(prompt), whole, ids, starts, place)
+            behind = bisect_left(starts, len(prompt) + len(answer))
             last = next((i + 1 for i in range(first, behind) if ids[i] in self.stops), None)
-            said = whole[len(prompt) : offsets[last - 1][1] if last else len(end)]
+            said = whole[len(prompt) : offsets[last - 1][1]] if last else answer
             if missing := missing_of(messages[place], said):
                 raise Unproved("SAID", place, f"{missing!r} is not in what is learned, {shortened(said)!r}")
             if last is None:
@@ -244,8 +254,11 @@ def as_text(arguments):
 def check_context(messages, tools, text):
     """Raise Unproved where the template left out what was said to the assistant, or the definition of a tool."""
     for place, message in enumerate(messages):
-        if message["role"] != "assistant" and (missing := missing_lines(message, text)):
-            raise Unproved("CONTEXT", place, f"{missing!r} of the {message['role']} is not in the text")
+        missing = missing_lines(message, text)
+        if missing and message["role"] == "tool" and is_in(message["content"], text):
+            missing = None  # templates may write what a tool found as JSON
+        if missing and message["role"] != "assistant":
+            raise Unproved("CONTEXT", place, f"{shortened(missing)!r} of the {message['role']} is not in the text")
     for tool in tools or []:
         function = tool.get("function") or tool
         names = [function.get("name"), *((function.get("parameters") or {}).get("properties") or {})]
