@@ -120,14 +120,18 @@ def tilth(raw, work, near=None):
     """The three stages as three processes, as DVC runs them."""
     (work / "data").mkdir(parents=True)
     (work / "params.yaml").write_text(
-        "seed: 7\neval_fraction: 0.05\ndatasets: {chat: {kind: sft, raw: data/raw, max_reject_share: 0.5}}\n"
+        "seed: 7\nlaunch: python\neval_fraction: 0.05\nbase: {model: tiny}\nsteps: {}\npreflight: {}\n"
+        "datasets: {chat: {kind: sft, raw: data/raw, max_reject_share: 0.5}}\n"
         f"curate: {{near_duplicates: {'null' if near is None else near}}}\n"
+        "evaluate: {max_new_tokens: 2, max_rows: 10, batch_size: 10}\n"
     )
     (work / "data/raw").mkdir()
     os.link(raw / "chat.jsonl", work / "data/raw/chat.jsonl")
     total, peak = 0.0, 0
+    environment = {"PYTHONPATH": str(ROOT)}
+    subprocess.run([sys.executable, "-m", "stages", "check"], cwd=work, env=os.environ | environment, check=True)
     for stage in ("ingest", "validate", "curate"):
-        seconds, memory = measured([sys.executable, "-m", "stages", stage, "chat"], work, {"PYTHONPATH": str(ROOT)})
+        seconds, memory = measured([sys.executable, "-m", "stages", stage, "chat"], work, environment)
         print(f"  {stage}: {seconds:.1f} s, {memory / 1e9:.2f} GB", flush=True)
         total, peak = total + seconds, max(peak, memory)
     return total, peak

@@ -8,6 +8,7 @@ seed, and runs the stage there. `--project DIR` measures a folder that was built
 """
 
 import argparse
+import contextlib
 import json
 import os
 import platform
@@ -46,9 +47,8 @@ def main():
     with tempfile.TemporaryDirectory() as folder:
         made = Path(folder, "project")
         if arguments.project:
-            for name in ("data", "preflight", "scores"):
+            for name in ("data", "preflight", "scores", ".build/params"):
                 shutil.copytree(arguments.project / name, made / name)
-            shutil.copyfile(arguments.project / "params.yaml", made / "params.yaml")
         else:
             make(made, arguments.rows)
         measure(made)
@@ -102,7 +102,9 @@ def first_paint(page):
 
 def make(folder, rows):
     """What a build of the five methods would leave, `rows` rows over the four datasets, 5% of them rejected."""
+    from stages.core import reads
     from stages.rows.tables import REJECTS, row_schema, to_table
+    from validators.params import resolved as with_defaults
 
     random = np.random.default_rng(7)
     params = YAML(typ="safe", pure=True).load(ROOT / "params.yaml")
@@ -125,8 +127,8 @@ def make(folder, rows):
     dump(folder / "preflight/_rewards.json", {"problems": {"exact_match": {"weight": 1.0, "code": "a1"}}})
     for model in ("base", *params["steps"]):
         write_scores(folder, model, random)
-    with open(folder / "params.yaml", "w", encoding="utf-8") as file:
-        YAML(typ="safe", pure=True).dump(params, file)
+    with contextlib.chdir(folder):
+        reads.write(with_defaults(params))
 
 
 def text(random, words):

@@ -136,30 +136,24 @@ def answer(speaker, messages, temperature, tell):
     pieces = Pieces(it.tokenizer, tell)
     speaker.said = ""
     with torch.inference_mode():
-        tokens = it.model.generate(**inputs, max_new_tokens=longest, streamer=pieces, **how)[0, length:]
+        stops = sorted(it.render.stops)
+        tokens = it.model.generate(**inputs, max_new_tokens=longest, streamer=pieces, eos_token_id=stops, **how)[0, length:]
     speaker.said = it.tokenizer.decode(tokens, skip_special_tokens=True)
-    if len(tokens) == longest and int(tokens[-1]) not in ends(it.model):
+    if len(tokens) == longest and int(tokens[-1]) not in it.render.stops:
         print(f"\n(cut at {longest:,} tokens)", end="", file=sys.stderr)
-
-
-def ends(model):
-    """The tokens that end an answer."""
-    found = model.generation_config.eos_token_id
-    return found if isinstance(found, list) else [found]
 
 
 def rendered(speaker, messages):
     """The conversation as the model takes it. Raises Problems where its template refuses."""
-    from jinja2 import TemplateError
-
+    from stages.training.rendering import Unproved
     from validators.problems import Problem, Problems
 
+    render = speaker.loaded.render
     try:
-        return speaker.loaded.tokenizer.apply_chat_template(
-            messages, add_generation_prompt=True, return_dict=True, return_tensors="pt"
-        )
-    except TemplateError as error:
-        found = f"its chat template refuses the conversation: {error}"
+        text = render.text(render.readable(messages), generation_prompt=True)
+        return render.tokenizer([text], add_special_tokens=False, return_tensors="pt")
+    except Unproved as error:
+        found = f"its chat template refuses the conversation: {error.detail.partition(': ')[2]}"
         hint = "some templates take no system turn: leave out --system"
         raise Problems([Problem(speaker.name, found, "", hint)]) from None
 

@@ -28,7 +28,7 @@ def main(upstream: Upstream = False):
     places = raw_places(data)
     kept = changed(places)
     try:
-        warnings = check()
+        warnings = check(data)
     except Problems as error:
         raise Problems([*error.problems, *kept]) from None
     if kept:

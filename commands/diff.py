@@ -75,9 +75,10 @@ def difference(old, new, limit, problems):
 
 def not_built(build):
     """What params.yaml says and the build does not have yet: rows and scores are those of the lock."""
-    from commands.builds.differences import WHOLE, change, other_params
+    from commands.builds.changes import changed_params
+    from commands.builds.params import changed_since
 
-    return [change(found) for found in other_params(build, build.stages[WHOLE])] if WHOLE in build.stages else []
+    return changed_params(*changed_since(build, "check"))
 
 
 def changed_files(old, new):

@@ -17,8 +17,9 @@ def main(as_json: Json = False):
     """Say what `dvc repro` would run and why, what it would restore from the cache, and about how long it takes."""
     from commands.planning.repro import decide
     from stages.check import check
+    from validators.params import read
 
-    check()  # a mistake in params.yaml is where a build would stop
+    check(read())  # a mistake in params.yaml is where a build would stop
     decisions, left = decide()
     stages = [described(decision) for decision in decisions]
     found = {"stages": stages, "seconds": total(stages), "not_in_cache": lost(decisions), "left_behind": left}

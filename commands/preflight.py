@@ -11,7 +11,10 @@ from typing import Annotated
 import typer
 
 Name = Annotated[str | None, typer.Argument(help="A name under `steps` of params.yaml; all of them if left out.")]
-Dropped = Annotated[bool, typer.Option("--dropped", help="Name every row that TRL will not train.")]
+Dropped = Annotated[bool, typer.Option("--dropped", help="Name every row that is not trained, with the reason.")]
+Row = Annotated[
+    str | None, typer.Option("--row", help="Show one row of the step as tokens: FILE:LINE of the raw data, or an id.")
+]
 Json = Annotated[bool, typer.Option("--json", help="What the build wrote, as JSON, for scripts.")]
 ROOM = Path("preflight")
 COLUMNS = {  # parts of the estimate, as many as fit into a line
@@ -23,10 +26,12 @@ COLUMNS = {  # parts of the estimate, as many as fit into a line
 TIMED = 64  # answers that a reward function is timed on
 
 
-def main(step: Name = None, dropped: Dropped = False, as_json: Json = False):
-    """Show what is known of each step before it trains."""
+def main(step: Name = None, row: Row = None, dropped: Dropped = False, as_json: Json = False):
+    """Show what is known of each step before it trains, or what it learns of one row."""
     reports, findings = built(step)
-    if as_json:
+    if row:
+        show_row(reports, step, row, as_json)
+    elif as_json:
         print(json.dumps({name: report | {"findings": findings[name]} for name, report in reports.items()}, indent=2))
     elif dropped:
         show_dropped(reports)
@@ -60,8 +65,115 @@ def show_dropped(reports):
     with open(ROOM / "_dropped.csv", encoding="utf-8", newline="") as file:
         rows = [row for row in csv.DictReader(file) if row["step"] in reports]
     for row in rows:
-        print(f"{row['step']}: {shown(row['row'])}")
-    print(f"{len(rows):,} rows are not trained: their prompt alone fills max_length")
+        print(f"{row['step']}: {shown(row['row'])}: {shown(row['reason'], 400)}")
+    print(f"{len(rows):,} rows are not trained")
+
+
+# -- one row ------------------------------------------------------------------------------------------------------
+
+
+def show_row(reports, step, which, as_json):
+    """Print a row of a step as tokens: what is learned, what is context, what is cut."""
+    from dataclasses import asdict
+
+    from stages.dryrun.xray import xray
+    from stages.training.models import renderer
+    from stages.training.rendering import Unproved
+    from stages.training.trl import make_config
+    from validators.problems import Problem, Problems
+
+    if not step:
+        raise Problems(
+            [
+                Problem(
+                    "tilth preflight --row", "no step", "tilth preflight STEP --row ROW", f"steps: {', '.join(reports)}"
+                )
+            ]
+        )
+    report = reports[step]
+    place, row = found_row(report, which)
+    try:
+        config = make_config(f"steps.{step}", report, ".work/preflight")
+        parts = xray(report["method"], row, renderer(), config, report["overlong"])
+    except Unproved as error:
+        if as_json:
+            print(
+                json.dumps(
+                    {"step": step, "row": place, "trained": False, "proof": error.proof, "reason": str(error)}, indent=2
+                )
+            )
+        else:
+            print(f"{step}: {place} is not trained: {error}")
+        return
+    if as_json:
+        print(
+            json.dumps(
+                {"step": step, "row": place, "trained": True, "parts": [asdict(part) for part in parts]},
+                ensure_ascii=False,
+            )
+        )
+    else:
+        print_parts(step, place, parts)
+
+
+def found_row(report, which):
+    """(`file:line`, the row) of data/train by file and line or by the beginning of its id. Raises Problems."""
+    import pyarrow.compute as pc
+    import pyarrow.parquet as pq
+
+    from stages.rows.batches import decoded
+    from stages.training.trl import COLUMNS
+    from validators.problems import Problem, Problems
+
+    path = f"data/train/{report['dataset']}.parquet"
+    keys = pq.read_table(path, columns=["id", "source", "line"])
+    source, _, line = which.rpartition(":")
+    if source and line.isdigit():
+        fits = pc.and_(pc.equal(keys["source"], source), pc.equal(keys["line"], int(line)))
+    else:
+        fits = pc.starts_with(keys["id"], which)
+    numbers = pc.indices_nonzero(fits)
+    if not len(numbers):
+        hint = f"tilth trace {which} says where it went"
+        raise Problems(
+            [
+                Problem(
+                    f"tilth preflight --row {which}",
+                    f"no such row in {path}",
+                    "FILE:LINE of the raw data, or an id",
+                    hint,
+                )
+            ]
+        )
+    at = numbers[0].as_py()
+    row = pq.read_table(path, columns=COLUMNS[report["method"]]).slice(at, 1).to_pylist()[0]
+    return f"{keys['source'][at]}:{keys['line'][at]}", decoded(row)
+
+
+STYLES = {"learned": "bold green", "context": "", "cut": "red strike"}
+
+
+def print_parts(step, place, parts):
+    from rich.console import Console
+    from rich.text import Text
+
+    from stages.dryrun.xray import runs
+    from stages.rows.tables import shown
+
+    console = Console(highlight=False)
+    for part in parts:
+        counts = {kind: sum(token.kind == kind for token in part.tokens) for kind in STYLES}
+        summary = ", ".join(f"{count:,} {kind}" for kind, count in counts.items() if count)
+        console.print(Text(f"{step}: {place}: {part.name}, {len(part.tokens):,} tokens: {summary}", style="bold"))
+        for kind, tokens in runs(part.tokens):
+            line = Text(f"  {kind:<8}{len(tokens):>6,}  ")
+            for token in tokens:
+                style = f"{STYLES[kind]} {'cyan' if token.special and kind == 'context' else ''}".strip()
+                line.append(shown(token.text, 10_000), style=style)
+            console.print(line, soft_wrap=True)
+
+
+# -- all of it ----------------------------------------------------------------------------------------------------
 
 
 def show(reports, findings):
@@ -92,13 +204,10 @@ def outdated(reports):
     """The steps that params.yaml describes otherwise than when preflight ran."""
     from stages.code import lists, reward_code
     from stages.dryrun.steps import resolve
-    from validators._preflight import settings
-    from validators.params import read
+    from validators.params import read, resolved
 
-    params = read()
-    limits = settings(params.get("preflight"))
-    codes = reward_code(lists())
-    now = {name: resolve(name, params["steps"][name], params, limits, codes) for name in reports}
+    params, codes = resolved(read()), reward_code(lists())
+    now = {name: resolve(name, params["steps"][name], params, codes) for name in reports}
     return [
         name for name, report in reports.items() if any(report.get(key) != value for key, value in now[name].items())
     ]

@@ -69,6 +69,32 @@ This page is made of tested samples: `python -m docs.generate`.
 | what | shape, and the keys that tell it | kind | sample | becomes |
 |---|---|---|---|---|
 """
+TEMPLATES = """# Chat templates
+
+Any chat template will do, if it can say the rows. Each turn of the assistant is learned where five proofs hold, and is else
+left out with the proof that fails ([preflight.md](preflight.md)); no template is changed, and none needs marks. This page
+shows what was tried, with a byte-level tokenizer that knows the tokens of the template. It is made by
+`python -m docs.generate`.
+
+- **yes**: all turns are learned, in one row for the trainer.
+- **a row a turn**: the template writes a turn otherwise once another follows (it shows a thought only in the last one, say).
+  Each turn is learned in a row of its own, as inference sees it.
+- **a proof**: such rows are refused. `PROMPT`: the text does not begin with what inference sees. `SAID`: the template leaves
+  out what the assistant says. `STOP`: no token ends the answer. `CONTEXT`, `TOOLS`: it leaves out what was said before, or the
+  definition of a tool. `TEMPLATE`: it raises an error.
+
+What helps: `base: {{chat_template: FILE}}` takes another template for the same model, `base.chat_template_kwargs` gives it what it
+asks for (`{{enable_thinking: false}}`, where a prompt ends in `<think>` and the rows hold no thoughts), `base.eos_token` names
+the token that ends a turn, `base.date` the day that it prints.
+
+## As TRL ships them
+
+{shipped}
+
+## Forms of other families, written here
+
+{own}
+"""
 
 
 def checks_page():
@@ -117,7 +143,32 @@ def _text(value):
     return json.dumps(value, ensure_ascii=False).replace("|", "\\|")
 
 
-PAGES = {"docs/checks.md": checks_page, "docs/formats.md": formats_page}
+def templates_page():
+    """docs/templates.md: each family's template with each shape of conversation, tried."""
+    from tests.templates import FAMILIES, OURS, SHAPES
+
+    header = ["| template | " + " | ".join(SHAPES) + " |", "|---|" + "---|" * len(SHAPES)]
+    lines = {name: f"| {name} | " + " | ".join(outcomes(name)) + " |" for name in FAMILIES}
+    shipped = [line for name, line in lines.items() if name not in OURS]
+    own = [line for name, line in lines.items() if name in OURS]
+    return TEMPLATES.format(shipped="\n".join(header + shipped), own="\n".join(header + own))
+
+
+def outcomes(family):
+    """What becomes of each shape with a family's template."""
+    from stages.training.rendering import Unproved
+    from tests.templates import FAMILIES, SHAPES, renderer_of
+
+    render = renderer_of(*FAMILIES[family])
+    for messages, tools in SHAPES.values():
+        try:
+            found = render.conversation(messages, tools)
+            yield "yes" if len(found) == 1 else "a row a turn"
+        except Unproved as error:
+            yield f"`{error.proof}`"
+
+
+PAGES = {"docs/checks.md": checks_page, "docs/formats.md": formats_page, "docs/templates.md": templates_page}
 
 if __name__ == "__main__":
     for path, page in PAGES.items():

@@ -2,7 +2,8 @@
 
 params base -> models/base/
 
-`base.model` is `tiny` (made on the spot), a local folder, or a Hub id with a pinned revision.
+`base.model` is `tiny` (made on the spot), a local folder, or a Hub id with a pinned revision. What params.yaml says of its
+tokenizer is written into the folder (`stages/training/settings.py`), so that every method, score, chat and export agrees.
 """
 
 import json
@@ -14,6 +15,7 @@ from pathlib import Path
 from stages.core.params import read_params
 from stages.reading.links import cache_folder
 from stages.training.models import BASE, is_safetensors, load_part, save_tiny
+from stages.training.settings import settle
 from validators.problems import Problem, Problems
 
 # what a model needs to be loaded, and its card and license; pickles are left where they are
@@ -22,12 +24,14 @@ PICKLES = ("*.bin", "*.pt", "*.pth", "*.pkl", "*.ckpt")
 
 
 def main():
-    base = read_params()["base"]
+    base = read_params("base")["base"]
     partial = BASE.with_name("base.partial")
     shutil.rmtree(partial, ignore_errors=True)
-    fetch(base["model"], base.get("revision"), partial)
+    fetch(base["model"], base["revision"], partial)
     if problems := weight_problems(base["model"], partial) or architecture_problems(base["model"], partial):
         raise Problems(problems)
+    for line in settle(partial, base):
+        print(f"base: {line}")
     shutil.rmtree(BASE, ignore_errors=True)
     os.replace(partial, BASE)
     size = sum(path.stat().st_size for path in BASE.rglob("*") if path.is_file())

@@ -1,11 +1,15 @@
 """Check params.yaml as a whole, and that the raw files it names can be read, before anything is built.
 
-params.yaml -> .build/params.ok (the same content always: what follows depends on the fact, not on the file's text)
+params.yaml -> .build/params/: params.yaml with every default filled in, one file a stage with what it reads of it
+
+A stage depends on its own file alone, so that content decides: a comment, or a default that is written out, runs this
+stage and no other. Nothing is written where there is a mistake: the files of before stay as they are.
 """
 
 import os
 from pathlib import Path
 
+from stages.core import reads
 from stages.reading.containers import container
 from stages.reading.links import links_out
 from stages.reading.readers import raw_files, records
@@ -13,13 +17,11 @@ from stages.scoring.harness import task_problems
 from validators import params
 from validators.problems import Problem, Problems
 
-OK = Path(".build/params.ok")
-
 
 def main():
-    announce(check())
-    OK.parent.mkdir(exist_ok=True)
-    OK.write_text("ok\n", encoding="utf-8")
+    data = params.read()
+    announce(check(data))
+    reads.write(params.resolved(data))
 
 
 def announce(warnings):
@@ -28,9 +30,8 @@ def announce(warnings):
         print(f"{'waived' if warning.waived is not None else 'warning'}: {warning}")
 
 
-def check():
-    """The warnings of params.yaml. Raises Problems with every mistake in it and in the raw files that it names."""
-    data = params.read()
+def check(data):
+    """The warnings of params.yaml, read as plain data. Raises Problems with every mistake in it and in the raw files that it names."""
     problems, warnings = params.examine(data)
     datasets = data.get("datasets")
     for name, dataset in datasets.items() if isinstance(datasets, dict) else ():

@@ -20,7 +20,7 @@ FOLDERS = ("train", "eval", "rejected")
 
 
 def main():
-    kinds = {name: dataset["kind"] for name, dataset in read_params()["datasets"].items()}
+    kinds = {name: dataset["kind"] for name, dataset in read_params("collect")["datasets"].items()}
     for folder in FOLDERS:
         for path in sorted(Path("data", folder).glob("*.parquet")):
             if path.stem not in kinds:

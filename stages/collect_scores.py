@@ -18,7 +18,7 @@ LIST = Path(".build/scores.json")
 
 
 def main():
-    models = {"base", *read_params()["steps"]}
+    models = {"base", *read_params("collect_scores")["steps"]}
     listed = {}
     for path in sorted(Path("scores").glob("*")):
         if path.name.split(".")[0] in models:

@@ -4,7 +4,7 @@ data/ingested/<d>/, data/validated/<d>.parquet -> data/train/<d>.parquet, data/e
 
 data/rejected/<d>.parquet has the rejects of all three stages, so that one file tells what became of every raw record
 that is in neither train nor eval. The side of the split is a pure function of the seed and the row's first user turn:
-a prompt stays on its side in every dataset, when rows are added and when they are reordered.
+a prompt stays on its side in every dataset, when rows are added and when they are reordered (`stages/dedup/sql/keys.sql`).
 """
 
 from concurrent.futures import ThreadPoolExecutor
@@ -16,7 +16,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from stages.core.params import read_params
+from stages.core.params import read_engine, read_params
 from stages.dedup.decision import EVAL, SPILL, TRAIN, Decision
 from stages.dedup.forgotten import TURNED_AWAY
 from stages.dedup.forgotten import read as read_forgotten
@@ -28,18 +28,16 @@ from stages.rows.tables import COLUMNS, REJECTS, conserve, row_schema, to_table,
 from validators.problems import Problem, Problems
 
 BENCHMARKS = Path("data/benchmarks")
-RULES = {"near_duplicates": None, "ngram_words": 13, "overlap_share": 0.8}
 
 
 def main(name):
-    params = read_params()
-    dataset, rules = params["datasets"][name], RULES | params.get("curate", {})
+    params, engine = read_params("curate", name), read_engine()
+    dataset, rules = params["datasets"][name], params["curate"]
     kind, folder = dataset["kind"], Path("data/ingested", name)
     parts = sorted((folder / "rows").glob("*.parquet"))
     invalid = Path("data/validated", f"{name}.parquet")
     before = [folder / "rejects.parquet", invalid]
     decision = Decision(parts, invalid, params["seed"], params["eval_fraction"])
-    engine = params.get("engine", "local")
     if entries := read_forgotten():
         # first, so that no detail of another reject leads to a forgotten row
         decision.reject(TURNED_AWAY, forgotten(decision, kind, entries, rules, engine))
@@ -123,7 +121,7 @@ def forgotten_of_part(work, kind, entries, least):
 
 def mixed_out(decision, dataset):
     """Rows beyond the weight of their file or beyond max_rows."""
-    weights, limit = dataset.get("weights", {}), dataset.get("max_rows")
+    weights, limit = dataset["weights"], dataset["max_rows"]
     if not weights and limit is None:
         return []
     sources = [source for (source,) in decision.database.execute("SELECT DISTINCT source FROM keys").fetchall()]

@@ -10,9 +10,9 @@ per completion token, without a reference model: a pair counts as won where the 
 on Code, equation 1). Tasks of the lm-evaluation-harness stand under `lm_eval/<task>`.
 """
 
+import contextlib
 import json
 import os
-import re
 from math import comb
 from pathlib import Path
 
@@ -23,18 +23,17 @@ import pyarrow.parquet as pq
 from stages.core.params import read_params
 from stages.rows.batches import decoded
 from stages.scoring import statistics
-from stages.scoring.generation import generate, loaded, render, sample, token_scores
+from stages.scoring.generation import generate, loaded, sample, token_scores
 from stages.scoring.harness import harness_scores, load_tasks
-from stages.training.trl import training_tokenizer
+from stages.training.prepared import scored_of
+from stages.training.rendering import Unproved
 from validators import rewards
+from validators._answers import answer_of
 from validators.problems import Problem, Problems
-
-SAMPLES, TEMPERATURE = 8, 0.8  # what pass@k draws where params.yaml does not say
-REASONING = re.compile(r"\A\s*<think>.*?</think>", re.DOTALL)
 
 
 def main(name):
-    params = read_params()
+    params = read_params("evaluate", name)
     parent = params["steps"][name]["from"]
     score(name, params, pq.read_table(f"scores/{parent}.parquet"))
 
@@ -45,7 +44,7 @@ def score(name, params, parent):
     options, seed = params["evaluate"], params["seed"]
     functions = read_rewards()
     datasets = json.loads(Path("data/eval.json").read_text(encoding="utf-8"))
-    tasks = load_tasks(options["lm_eval"], seed) if options.get("lm_eval") else None  # first: it may fail
+    tasks = load_tasks(options["lm_eval"], seed) if options["lm_eval"] else None  # first: it may fail
     model = loaded(Path("models", name), options["batch_size"], options["max_new_tokens"])
     tables, report = [pa.table({"dataset": pa.array([], pa.string()), "id": pa.array([], pa.string())})], {}
     for dataset, listed in datasets.items():
@@ -54,8 +53,15 @@ def score(name, params, parent):
         if not rows:
             print(f"evaluate {name}: {dataset} has no eval rows")
             continue
+        given, (rows, learned) = len(rows), scorable(model.render, rows, listed["kind"])
+        if len(rows) < given:
+            print(
+                f"evaluate {name}: {dataset}: {given - len(rows):,} of {given:,} eval rows are not scored: preflight/_unscored.csv"
+            )
+        if not rows:
+            continue
         scored = functions.get(dataset, {})
-        columns = measure(model, rows, listed["kind"], scored, options, seed)
+        columns = measure(model, rows, learned, listed["kind"], scored, options, seed)
         before = columns_of(parent, dataset, [row["id"] for row in rows], columns) if parent else None
         report[dataset] = metrics(listed["kind"], columns, before, scored, len(rows), seed, options)
         tables.append(
@@ -108,10 +114,23 @@ def columns_of(parent, dataset, ids, columns):
 # -- what is measured of each row -----------------------------------------------------------------------------------
 
 
-def measure(model, rows, kind, functions, options, seed):
-    """Arrow columns of one dataset's eval rows, each (rows,). options: `evaluate` of params.yaml."""
+def scorable(render, rows, kind):
+    """(the rows that the chat template can say, what is learned of each). preflight has named the others.
+
+    Of sft the Sequences of a row, of the others but grpo (tokens of the prompt, tokens of the answer) of each side.
+    """
+    kept, learned = [], []
+    for row in rows:
+        with contextlib.suppress(Unproved):
+            learned.append(scored_of(kind, row, render))
+            kept.append(row)
+    return kept, learned
+
+
+def measure(model, rows, learned, kind, functions, options, seed):
+    """Arrow columns of one dataset's eval rows, each (rows,). learned: see `scorable`. options: `evaluate` of params.yaml."""
     if kind == "sft":
-        counted = sft_scores(model, rows)
+        counted = sft_scores(model, learned)
         prompts, answers = zip(*(split_answer(row["messages"]) for row in rows), strict=True)
         said = generate(model, prompts, [row.get("tools") for row in rows])
         match = [float(answer_of(text) == answer_of(answer)) for text, answer in zip(said, answers, strict=True)]
@@ -121,12 +140,16 @@ def measure(model, rows, kind, functions, options, seed):
         columns = {
             f"reward/{name}": pa.array(values, pa.float64()) for name, values in rewarded(functions, said, rows).items()
         }
-        if options.get("pass_at_k"):
+        if options["pass_at_k"]:
             columns |= sampled(model, rows, functions, options, seed)
         return columns | {"generation": pa.array(said)}
     if kind == "kto":
-        return {"logp": mean_logp(model, rows, "completion"), "label": pa.array([float(row["label"]) for row in rows])}
-    return {f"{side}_logp": mean_logp(model, rows, side) for side in ("chosen", "rejected")}
+        return {
+            "logp": mean_logp(model, [answer for (answer,) in learned]),
+            "label": pa.array([float(row["label"]) for row in rows]),
+        }
+    chosen, rejected = zip(*learned, strict=True)
+    return {"chosen_logp": mean_logp(model, chosen), "rejected_logp": mean_logp(model, rejected)}
 
 
 def rewarded(functions, said, rows):
@@ -138,8 +161,8 @@ def rewarded(functions, said, rows):
 
 def sampled(model, rows, functions, options, seed):
     """Sampled answers of each row, and how many of them each reward function gives full marks: 1 or more."""
-    count = options.get("samples", SAMPLES)
-    drawn = sample(model, [row["prompt"] for row in rows], count, options.get("temperature", TEMPERATURE), seed)
+    count = options["samples"]
+    drawn = sample(model, [row["prompt"] for row in rows], count, options["temperature"], seed)
     said = [text for texts in drawn for text in texts]
     passed = {
         f"passed/{name}": pa.array(np.array([(value or 0) >= 1 for value in values]).reshape(-1, count).sum(1))
@@ -153,53 +176,30 @@ def split_answer(messages):
     return messages[:-1], messages[-1]["content"] or ""
 
 
-def answer_of(text):
-    """What is said after the reasoning, of which Qwen3's template writes an empty block before every answer."""
-    return REASONING.sub("", text).strip()
-
-
-def sft_scores(model, rows):
+def sft_scores(model, learned):
     """Summed negative log-likelihood, tokens and right guesses over what the assistant says, of each row.
 
-    With a template that no generation marks can be found for, over the last answer alone.
+    learned: the Sequences of each row; a conversation may be several, one a turn.
     """
-    try:
-        tokenizer = training_tokenizer(model.tokenizer)
-    except Problems:
-        ids, masks = zip(*(answered(model.tokenizer, row) for row in rows), strict=True)
-    else:
-        ids, masks = zip(*(marked(tokenizer, row) for row in rows), strict=True)
-    nll, tokens, right = token_scores(model, ids, masks)
-    return {"nll": pa.array(nll), "tokens": pa.array(tokens), "right": pa.array(right)}
+    rows = np.repeat(np.arange(len(learned)), [len(sequences) for sequences in learned])
+    found = np.zeros((3, len(learned)))
+    scores = token_scores(model, *spans([sequence for sequences in learned for sequence in sequences]))
+    for total, each in zip(found, scores, strict=True):
+        np.add.at(total, rows, each)
+    return {name: pa.array(total) for name, total in zip(("nll", "tokens", "right"), found, strict=True)}
 
 
-def marked(tokenizer, row):
-    """(token ids, mask of what stands between the template's generation marks) of a conversation."""
-    found = tokenizer.apply_chat_template(
-        row["messages"], tools=row.get("tools"), tokenize=True, return_dict=True, return_assistant_tokens_mask=True
-    )
-    return found["input_ids"], found["assistant_masks"]
+def spans(sequences):
+    """(token ids, masks of what is learned) of Sequences."""
+    return [sequence.ids for sequence in sequences], [
+        [label != -100 for label in sequence.labels] for sequence in sequences
+    ]
 
 
-def answered(tokenizer, row):
-    """(token ids, mask of the last answer) of a conversation."""
-    *prompt, answer = row["messages"]
-    return apart(tokenizer, prompt, [answer], tools=row.get("tools"))
-
-
-def apart(tokenizer, prompt, answer, **options):
-    """(token ids of the whole, mask of the answer)."""
-    before = render(tokenizer, prompt, add_generation_prompt=True, **options)
-    whole = render(tokenizer, prompt + answer, **options)
-    # the template may render the prompt alone differently: the answer begins where the two part, as TRL takes it
-    pairs = zip(before, whole, strict=False)
-    shared = next((i for i, (a, b) in enumerate(pairs) if a != b), min(len(before), len(whole)))
-    return whole, [0] * shared + [1] * (len(whole) - shared)
-
-
-def mean_logp(model, rows, side):
-    """Mean log-probability of the tokens of one answer, of each row."""
-    ids, masks = zip(*(apart(model.tokenizer, row["prompt"], row[side]) for row in rows), strict=True)
+def mean_logp(model, answers):
+    """Mean log-probability of the tokens of one answer, of each row. answers: (tokens of the prompt, tokens of the answer)."""
+    ids = [prompt + answer for prompt, answer in answers]
+    masks = [[0] * len(prompt) + [1] * len(answer) for prompt, answer in answers]
     nll, tokens, _ = token_scores(model, ids, masks)
     return pa.array(-nll / np.maximum(tokens, 1))
 
@@ -237,8 +237,8 @@ def estimators(kind, columns, functions, options):
     scored = {f"reward/{name}": np.nan_to_num(columns[f"reward/{name}"]) for name in functions}
     total = sum(weight * scored[f"reward/{name}"] for name, weight in functions.items())
     found = {"reward": statistics.mean(total)} | {name: statistics.mean(values) for name, values in scored.items()}
-    for k in options.get("pass_at_k") or ():
-        chances = {name: pass_at_k(columns[f"passed/{name}"], options.get("samples", SAMPLES), k) for name in functions}
+    for k in options["pass_at_k"] or ():
+        chances = {name: pass_at_k(columns[f"passed/{name}"], options["samples"], k) for name in functions}
         found |= {f"pass@{k}/{name}": statistics.mean(chance) for name, chance in chances.items()}
     return found
 

@@ -8,4 +8,4 @@ from stages.evaluate import score
 
 
 def main():
-    score("base", read_params(), None)
+    score("base", read_params("evaluate_base"), None)

@@ -17,14 +17,14 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from stages.core.params import read_params
+from stages.core.params import read_engine, read_params
 from stages.dedup.forgotten import left_out
 from stages.dedup.forgotten import read as read_forgotten
 from stages.reading.containers import described
-from stages.reading.dvc_files import taken_in
 from stages.reading.links import links_out
 from stages.reading.parts import cut, mapped, numbered, with_bar
 from stages.reading.readers import packed_lines, raw_files, read_lines, record_of, records
+from stages.reading.unaccepted import taken_in
 from stages.rows.conversations import Columns, turns_of
 from stages.rows.identity import identify
 from stages.rows.options import NONE, options_of
@@ -37,8 +37,7 @@ BATCH_RECORDS = 20_000
 
 
 def main(name):
-    params = read_params()
-    dataset = params["datasets"][name]
+    dataset = read_params("ingest", name)["datasets"][name]
     if problems := links_out(dataset["raw"]) + taken_in(dataset["raw"]):
         raise Problems(problems)
     files = raw_files(dataset["raw"], f"datasets.{name}.raw")
@@ -48,7 +47,7 @@ def main(name):
     for stale in (building, folder):
         shutil.rmtree(stale, ignore_errors=True)
     try:
-        read_all(name, dataset, parts, building, params.get("engine", "local"))
+        read_all(name, dataset, parts, building, read_engine())
         os.replace(building, folder)
     finally:
         shutil.rmtree(building, ignore_errors=True)
@@ -76,7 +75,7 @@ def read_all(name, dataset, parts, folder, engine):
         print(f"  {shown(source, 400)}: {', '.join([described(container), *found])}")
     conserve("ingest", name, counts["records"], counts["rejects"], rows=counts["rows"])
     table = pa.concat_tables(rejects)
-    stop_if_too_many(name, table, counts["records"], dataset.get("max_reject_share", 0.05))
+    stop_if_too_many(name, table, counts["records"], dataset["max_reject_share"])
     write(folder / "rejects.parquet", table, "none")
 
 

@@ -1,6 +1,6 @@
 """Resolve every step and prove on a CPU that it can be trained, before any step trains.
 
-params seed, launch, base, steps, preflight; data/train.json, data/train/, models/base
+.build/params/preflight.json, data/train.json, data/train/, models/base
     -> preflight/<step>.json, preflight/_findings.json, preflight/_dropped.csv, preflight/_rewards.json
 
     {"step": "sft", "method": "sft", "dataset": "chat", "rows": 3741, "trained_rows": 3741, "tokens": 91022,
@@ -25,11 +25,12 @@ from stages.dryrun import findings as findings_of
 from stages.dryrun.memory import PLACES, estimate, free_bytes, shape_of, size
 from stages.dryrun.reward_trials import sample, tried
 from stages.dryrun.schedule import optimizer_steps, packed
-from stages.dryrun.steps import config_of, marked, resolve, tokenizer_of, weights_of
-from stages.dryrun.tokens import Method, measured, stop_tokens, what_is_learned
-from stages.rows.batches import origins
-from stages.training.models import BASE, load_tokenizer
-from validators._preflight import settings
+from stages.dryrun.steps import config_of, resolve, weights_of
+from stages.dryrun.tokens import Method, measured
+from stages.rows.batches import batches, origins
+from stages.training.models import BASE, renderer
+from stages.training.prepared import scored_of, what_is_learned
+from stages.training.rendering import Unproved
 from validators.problems import Problem, Problems
 
 OUT = Path("preflight")
@@ -37,7 +38,7 @@ OUT = Path("preflight")
 
 @dataclass
 class Report:
-    """What preflight knows of a step: what `train` reads, the findings, the rows that TRL drops, what is printed."""
+    """What preflight knows of a step: what `train` reads, the findings, the rows that are left out, what is printed."""
 
     step: dict
     findings: list = field(default_factory=list)
@@ -46,18 +47,17 @@ class Report:
 
 
 def main():
-    params = read_params()
-    limits = settings(params.get("preflight"))
+    params = read_params("preflight")
+    limits = params["preflight"]
     datasets = json.loads(Path("data/train.json").read_text(encoding="utf-8"))
-    tokenizer, shape, codes = load_tokenizer(), shape_of(), reward_code()
+    render, shape, codes = renderer(), shape_of(), reward_code()
     shutil.rmtree(OUT, ignore_errors=True)
     OUT.mkdir()
-    problems, reports = embedding_problems(shape, tokenizer), {}
+    problems, reports = embedding_problems(shape, render.tokenizer), {}
     for name, step in params["steps"].items():
         try:
-            resolved = resolve(name, step, params, limits, codes)
-            model = tokenizer_of(name, params["steps"], tokenizer)
-            reports[name] = examine(name, resolved, model, shape, limits, step.get("waive") or {})
+            resolved = resolve(name, step, params, codes)
+            reports[name] = examine(name, resolved, render, shape, limits, step["waive"])
         except Problems as error:
             problems += error.problems
     if problems:
@@ -67,6 +67,7 @@ def main():
         announce(name, report)
     write("_findings.json", {name: report.findings for name, report in reports.items()})
     write_dropped(reports)
+    write_unscored(json.loads(Path("data/eval.json").read_text(encoding="utf-8")), render)
     write("_rewards.json", scored_rewards(params["steps"], datasets, codes))
     device, free = free_bytes()
     if free is not None:
@@ -78,11 +79,31 @@ def write(name, report):
 
 
 def write_dropped(reports):
-    """preflight/_dropped.csv: every row that TRL will not train, though it is in data/train."""
+    """preflight/_dropped.csv: every row that is not trained, though it is in data/train, with the reason."""
     with open(OUT / "_dropped.csv", "w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(["step", "row"])
-        writer.writerows([name, row] for name, report in reports.items() for row in report.dropped)
+        writer.writerow(["step", "row", "proof", "reason"])
+        writer.writerows([name, *row] for name, report in reports.items() for row in report.dropped)
+
+
+def write_unscored(datasets, render):
+    """preflight/_unscored.csv: every eval row that no model of this base can be scored on, with the reason."""
+    with open(OUT / "_unscored.csv", "w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(["dataset", "row", "proof", "reason"])
+        for name, listed in datasets.items():
+            path, left = f"data/eval/{name}.parquet", []
+            for number, row in enumerate(row for rows in batches(path, None) for row in rows):
+                try:
+                    scored_of(listed["kind"], row, render)
+                except Unproved as error:
+                    left.append((number, error))
+            if left:
+                print(f"preflight: {name}: {len(left):,} of {listed['rows']:,} eval rows are not scored: {left[0][1]}")
+            places = origins(path, [number for number, _ in left])
+            writer.writerows(
+                [name, place, error.proof, str(error)] for place, (_, error) in zip(places, left, strict=True)
+            )
 
 
 def announce(name, report):
@@ -93,7 +114,8 @@ def announce(name, report):
         f"{step['learned_tokens']:,} of {step['tokens']:,} tokens learned, {step['optimizer_steps']:,} optimizer steps"
     )
     for item in report.findings:
-        if item["level"] != "ok":
+        # what is not trained is said whatever its limit
+        if item["level"] != "ok" or (report.dropped and item["check"] == "preflight.dropped_share"):
             print(f"preflight {name}: {item['level']}: {item['check']}: {item['message']}")
     for line in report.printed:
         print(f"preflight {name}: {line}")
@@ -132,27 +154,26 @@ def embedding_problems(shape, tokenizer):
 # -- whether it can be trained ----------------------------------------------------------------------------------------
 
 
-def examine(name, step, tokenizer, shape, limits, waive):
+def examine(name, step, render, shape, limits, waive):
     """The Report of a step. Raises Problems where it cannot be trained."""
     where, path = f"steps.{name}", f"data/train/{step['dataset']}.parquet"
     config = config_of(name, step)
     if step["method"] == "sft":
-        tokenizer = marked(where, tokenizer, config)
         step["learns"] = what_is_learned(config)
-    method = Method(step["method"], config, tokenizer, stop_tokens(tokenizer))
-    found = measured(path, method, where)
+    method = Method(step["method"], config, render, step["overlong"])
+    found = measured(path, method)
     if problems := findings_of.row_problems(where, found, method, path):
         raise Problems(problems)
-    trained = found[~found["dropped"]]
-    if not len(trained):
-        raise Problems([nothing_left(where, step, found, method)])
+    if not len(found.rows):
+        raise Problems([nothing_left(where, step, found, path)])
     if step["method"] == "kto":
-        findings_of.both_labels(where, trained)
-    report = Report(step | account(where, step, config, found, trained, method))
-    report.dropped = origins(path, np.flatnonzero(found["dropped"]))
+        findings_of.both_labels(where, found.rows)
+    report = Report(step | account(where, step, config, found))
+    places = origins(path, [row for row, _, _ in found.left_out])
+    report.dropped = [(place, proof, why) for place, (_, proof, why) in zip(places, found.left_out, strict=True)]
     report.findings = findings_of.row_findings(found, method, path, shape.context, limits, waive)
     if step["method"] == "grpo":
-        try_rewards(report, path, tokenizer, limits, waive)
+        try_rewards(report, path, render.tokenizer, limits, waive)
     report.findings += findings_of.memory_findings(estimate(report.step, shape, config, "cuda"), limits, waive)
     here = estimate(report.step, shape, config, free_bytes()[0])["total"]
     report.printed.append(f"takes about {size(here)} on this machine")
@@ -169,37 +190,31 @@ def try_rewards(report, path, tokenizer, limits, waive):
     report.printed += [f"{trial.function} takes {trial.seconds * 1e3:.3g} ms an answer" for trial in trials]
 
 
-def nothing_left(where, step, found, method):
-    if not len(found):
-        return Problem(
-            f"{where}: preflight.rows_left",
-            f"{step['dataset']!r} has no train rows",
-            "some",
-            f"tilth ledger {step['dataset']}",
-        )
-    median = int(np.median(found["prompt"]))
-    return Problem(
-        f"{where}: preflight.rows_left",
-        f"no row of {step['dataset']!r} fits max_length {method.limit}",
-        "prompts shorter than that",
-        f"the median prompt has {median} tokens; raise args.max_length",
-    )
+def nothing_left(where, step, found, path):
+    """The Problem of a step without rows: none in data/train, or all of them left out."""
+    if not found.count:
+        hint = f"tilth ledger {step['dataset']}"
+        return Problem(f"{where}: preflight.rows_left", f"{step['dataset']!r} has no train rows", "some", hint)
+    what, hint = findings_of.left_out(found, path)
+    return Problem(f"{where}: preflight.rows_left", f"no row of {step['dataset']!r} is trained: {what}", "some", hint)
 
 
-def account(where, step, config, found, trained, method):
+def account(where, step, config, found):
     """Rows, tokens and optimizer steps. Raises Problems where the rows make no step at all."""
-    lengths = {} if step["method"] != "sft" or not config.packing else {"packed_rows": packed(found["length"], config)}
-    steps = optimizer_steps(config, step["method"], lengths.get("packed_rows", len(trained)), step["processes"])
+    rows = found.rows
+    lengths = {} if step["method"] != "sft" or not config.packing else {"packed_rows": packed(rows["length"], config)}
+    steps = optimizer_steps(config, step["method"], lengths.get("packed_rows", len(rows)), step["processes"])
     if not steps:
-        found, hint = f"{len(trained)} rows make 0 optimizer steps", "lower per_device_train_batch_size, "
+        what, hint = f"{len(rows)} rows make 0 optimizer steps", "lower per_device_train_batch_size, "
         hint += "gradient_accumulation_steps or num_generations; max_steps: 0 takes none"
-        raise Problems([Problem(f"{where}: preflight.optimizer_steps", found, "at least one batch", hint)])
+        raise Problems([Problem(f"{where}: preflight.optimizer_steps", what, "at least one batch", hint)])
     return {
-        "rows": len(found),
-        "trained_rows": len(trained),
-        "tokens": int(trained["tokens"].sum()),
-        "learned_tokens": int(trained["learned"].sum()),
+        "rows": found.count,
+        "trained_rows": found.count - len(found.left_out),
+        "sequences": len(rows),
+        "tokens": int(rows["tokens"].sum()),
+        "learned_tokens": int(rows["learned"].sum()),
         "optimizer_steps": steps,
-        "length": {f"p{share}": int(np.percentile(found["length"], share)) for share in (50, 95, 99)}
-        | {"max": int(found["length"].max())},
+        "length": {f"p{share}": int(np.percentile(rows["length"], share)) for share in (50, 95, 99)}
+        | {"max": int(rows["length"].max())},
     } | lengths

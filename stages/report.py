@@ -20,7 +20,7 @@ OUT = Path("report")
 
 
 def main():
-    params = read_params()
+    params = read_params("report")
     text = "\n\n".join(
         [
             "# What was built",
@@ -114,7 +114,7 @@ def steps_section(params):
         )
     text = (
         f"## Steps\n\nBase model: `{base['model']}`"
-        + (f" at `{base['revision']}`" if base.get("revision") else "")
+        + (f" at `{base['revision']}`" if base["revision"] else "")
         + f", seed {params['seed']}.\n\n"
     )
     text += table(["step", "method", "from", "dataset", "rows", "optimizer steps", "weights", "args"], rows)

@@ -13,11 +13,13 @@ import json
 from pathlib import Path
 
 from stages.core.process import only_trainer
+from stages.rows.batches import batches
 from stages.training.adapters import start, write_model
 from stages.training.backends import choose_backend, device, load_for_training, missing_requirements
-from stages.training.completions import last_answers
 from stages.training.failures import out_of_memory_named, watch_loss
-from stages.training.models import load_tokenizer
+from stages.training.models import renderer
+from stages.training.prepared import as_orpo_takes_it, limits_of, rows_of
+from stages.training.rendering import Unproved
 from stages.training.resume import (
     appear,
     emptied,
@@ -29,7 +31,7 @@ from stages.training.resume import (
     save_checkpoints,
 )
 from stages.training.ties import stop_if_rewards_tie
-from stages.training.trl import COLUMNS, make_config, training_tokenizer, trl_class
+from stages.training.trl import COLUMNS, make_config, trainer_class
 from validators.problems import Problems
 
 
@@ -61,7 +63,7 @@ def train(name, step, folder):
     """(trainer, transformers' TrainOutput) of a step that was trained to its end."""
     with out_of_memory_named(name, step):
         trainer = make_trainer(name, step, folder)
-    announced = step.get("packed_rows", step["trained_rows"])
+    announced = step.get("packed_rows", step["sequences"])
     if len(trainer.train_dataset) != announced:
         raise AssertionError(f"TRL kept {len(trainer.train_dataset)} rows, preflight announced {announced}")
     if step["method"] == "grpo":
@@ -80,36 +82,54 @@ def make_trainer(name, step, folder):
     method, parent = step["method"], Path("models", step["from"])
     config = make_config(f"steps.{name}", step, str(folder))
     set_seed(step["seed"])  # before the trainer: TRL initialises adapters before it seeds
-    rows, ids = read_rows(step)
+    render = renderer(parent)
+    rows, ids = read_rows(step, config, render)
     model, extra = load_for_training(start(parent, step, folder / "start", config), step, config)
     if method == "grpo":
         from validators import rewards
 
         extra["reward_funcs"] = [getattr(rewards, function) for function in step["rewards"]]
-    tokenizer = load_tokenizer(parent)
-    if method == "sft" and step.get("learns", "assistant") == "assistant":
-        training_tokenizer(tokenizer)
-    trainer = trl_class(f"{method.upper()}Trainer")(
-        model=model, args=config, train_dataset=rows, processing_class=tokenizer, **extra
+    if method == "grpo":
+        config.chat_template_kwargs = dict(render.options)
+    if method == "sft":
+        config.assistant_only_loss = config.completion_only_loss = False  # the rows say what is learned
+    trainer = trainer_class(method)(
+        model=model, args=config, train_dataset=rows, processing_class=render.tokenizer, **extra
     )
     watch_loss(trainer, name, step, ids)
     return in_ten_lines(trainer) if config.disable_tqdm else trainer
 
 
-def read_rows(step):
-    """(datasets.Dataset with the columns that the method takes, ids of its rows), in the order in which TRL gets them."""
-    import pyarrow.parquet as pq
-    from datasets import Dataset
+def read_rows(step, config, render):
+    """(datasets.Dataset as TRL's trainer takes it, ids of its rows), in the order in which TRL gets them.
 
-    table = pq.read_table(f"data/train/{step['dataset']}.parquet", columns=["id", *COLUMNS[step["method"]]])
-    if "tools" in table.column_names and table["tools"].null_count == len(table):
-        table = table.drop_columns("tools")
-    if step.get("learns") == "completion":
-        table = last_answers(table)
-    rows = Dataset(table)  # in memory: from_parquet would leave Arrow files in a cache that DVC knows nothing of
-    if step["method"] == "kto":
-        rows = rows.shuffle(seed=step["seed"])  # KTO takes rows in file order; a batch of one class has no contrast
-    return rows.remove_columns("id"), rows["id"]
+    Rows that preflight has left out are left out here, by the same functions.
+    """
+    from datasets import Dataset, concatenate_datasets
+
+    method, limits = step["method"], limits_of(step["method"], config, step["overlong"])
+    parts, ids = [], []
+    for rows in batches(f"data/train/{step['dataset']}.parquet", ["id", *COLUMNS[method]]):
+        part = []
+        for row in rows:
+            try:
+                prepared = rows_of(method, row, render, limits)
+            except Unproved:
+                continue
+            if method == "grpo":  # TRL renders the prompt, for its own generation and for the reward functions
+                prepared = [{key: row[key] for key in COLUMNS["grpo"]} | {"prompt": render.readable(row["prompt"])}]
+            elif method == "orpo":
+                prepared = [as_orpo_takes_it(each, limits.length) for each in prepared]
+            part += prepared
+            ids += [row["id"]] * len(prepared)
+        if part:
+            parts.append(Dataset.from_list(part))  # in memory: no Arrow files in a cache that DVC knows nothing of
+    rows = concatenate_datasets(parts)
+    if method == "kto":
+        # KTO takes rows in file order; a batch of one class has no contrast
+        order = rows.add_column("id", ids).shuffle(seed=step["seed"])
+        rows, ids = order.remove_columns("id"), order["id"]
+    return rows, ids
 
 
 def in_ten_lines(trainer):

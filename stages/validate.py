@@ -20,7 +20,7 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from stages.core.params import read_params
+from stages.core.params import read_engine, read_params
 from stages.reading.parts import mapped, with_bar
 from stages.rows.shapes import ENCODE
 from stages.rows.tables import COLUMNS, REJECTS, conserve, stop_if_too_many, to_table, write
@@ -29,12 +29,11 @@ BATCH_ROWS = 50_000
 
 
 def main(name):
-    params = read_params()
-    dataset = params["datasets"][name]
+    dataset = read_params("validate", name)["datasets"][name]
     folder = Path("data/ingested", name)
     parts = sorted((folder / "rows").glob("*.parquet"))
     examine = partial(examined_part, kind=dataset["kind"])
-    if params.get("engine") == "ray":
+    if read_engine() == "ray":
         found = mapped(examine, parts, 0, "ray")
     else:
         # threads: nearly all of the work is done inside Arrow and polars, which hold no lock of Python's meanwhile
@@ -48,7 +47,7 @@ def main(name):
     conserve("validate", name, count, rejects.num_rows, rows=count - rejects.num_rows)
     before = pq.read_table(folder / "rejects.parquet")
     everything = pa.concat_tables([before, rejects])
-    stop_if_too_many(name, everything, count + before.num_rows, dataset.get("max_reject_share", 0.05))
+    stop_if_too_many(name, everything, count + before.num_rows, dataset["max_reject_share"])
     warnings = warnings_of(pl.concat(measures), dataset["kind"]) if measures else {}
     for check, text in warnings.items():
         print(f"  warning: {check}: {text}")

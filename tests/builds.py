@@ -1,8 +1,11 @@
 """Builds that tests work on: a whole one, put back after each test, and what those made by hand have in common."""
 
+import contextlib
 import hashlib
+import json
 import shutil
 import subprocess
+from pathlib import Path
 
 from ruamel.yaml import YAML
 
@@ -48,6 +51,28 @@ def run_data_stages(*datasets):
     for name in datasets:
         for stage in (ingest, validate, curate):
             stage.main(name)
+
+
+def write_params(params, folder="."):
+    """params.yaml with these sections, the others in short, and what `check` writes of it. params: data, or YAML."""
+    from stages.core import reads
+    from validators.params import resolved
+
+    given = YAML(typ="safe", pure=True).load(params) if isinstance(params, str) else params
+    whole = {
+        "seed": 7,
+        "launch": "python",
+        "eval_fraction": 0.15,
+        "base": {"model": "tiny"},
+        "datasets": {},
+        "steps": {},
+        "curate": {},
+        "preflight": {},
+        "evaluate": {"max_new_tokens": 4, "max_rows": 10, "batch_size": 10},
+    } | given
+    Path(folder, "params.yaml").write_text(json.dumps(whole), encoding="utf-8")  # JSON is YAML, and keeps the order
+    with contextlib.chdir(folder):
+        reads.write(resolved(whole))
 
 
 def git(folder, *arguments):

@@ -1,5 +1,6 @@
 """A small copy of the project in which real `dvc repro` runs in a minute."""
 
+import contextlib
 import os
 import re
 import shutil
@@ -60,6 +61,15 @@ class Project:
     def write_params(self, params):
         with open(self.folder / "params.yaml", "w", encoding="utf-8") as file:
             YAML(pure=True).dump(params, file)  # in the order that they have; `safe` would sort
+
+    def write_checked(self, params):
+        """params.yaml, and what `check` writes of it: for stages that a test calls itself."""
+        from stages.core import reads
+        from validators.params import resolved
+
+        self.write_params(params)
+        with contextlib.chdir(self.folder):
+            reads.write(resolved(params))
 
     def edit(self, path, old, new):
         text = (self.folder / path).read_text(encoding="utf-8")

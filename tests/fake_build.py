@@ -4,7 +4,7 @@ import json
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from builds import write_yaml
+from builds import write_params
 
 from stages.rows.tables import REJECTS, row_schema, to_table
 
@@ -68,7 +68,7 @@ def dump(path, data):
 def fake_build(folder):
     """Write all that the report reads into `folder`; returns it."""
     folder.mkdir(parents=True, exist_ok=True)
-    write_yaml(folder / "params.yaml", PARAMS)
+    write_params(PARAMS, folder)
     for name, dataset in PARAMS["datasets"].items():
         for side in ("train", "eval"):
             write(

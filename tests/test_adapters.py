@@ -68,7 +68,7 @@ def train(project, name, method, lora, args, parent="base"):
     rewards = {"rewards": ["one_word"]} if method == "grpo" else {}
     step = params["methods"][method] | {"from": parent, "lora": lora} | rewards
     params["steps"][name] = step | {"args": step["args"] | args}
-    project.write_params(params)
+    project.write_checked(params)
     preflight.main()
     seen, make = {}, stage.make_trainer
 

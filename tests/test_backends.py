@@ -131,7 +131,7 @@ def test_all_methods_train_through_unsloths_functions(built, unsloth, tmp_path, 
     for method in ("dpo", "orpo", "kto", "grpo"):
         rewards = {"rewards": ["one_word"]} if method == "grpo" else {}
         params["steps"][method] = methods[method] | {"from": "sft", "lora": lora} | rewards
-    project.write_params(params)
+    project.write_checked(params)
     trained = "from stages import train\n" + "".join(f"train.main({name!r})\n" for name in params["steps"])
     for code in ("from stages import preflight; preflight.main()", trained):
         done = subprocess.run([sys.executable, "-c", code], cwd=project.folder, capture_output=True, text=True)

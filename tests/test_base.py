@@ -7,6 +7,7 @@ import subprocess
 import sys
 
 import pytest
+from builds import write_params
 from conftest import ROOT
 from huggingface_hub.errors import LocalEntryNotFoundError, RevisionNotFoundError
 
@@ -18,7 +19,7 @@ pytestmark = pytest.mark.slow
 
 
 def params(tmp_path, model, revision="null"):
-    (tmp_path / "params.yaml").write_text(f"base: {{model: {model}, revision: {revision}, backend: auto}}\n")
+    write_params(f"base: {{model: {model}, revision: {revision}, backend: auto}}", tmp_path)
 
 
 def test_tiny_is_made_on_the_spot(tmp_path, monkeypatch):

@@ -9,10 +9,11 @@ from huggingface_hub.repocard import REGEX_YAML_BLOCK
 
 from stages.reporting.cards import escaped, size_of, write_cards
 from stages.rows.tables import REJECTS, to_table, write
-from validators.params import examine
+from validators.params import examine, read, resolved
 
-PARAMS = {
+WRITTEN = {
     "seed": 7,
+    "launch": "python",
     "eval_fraction": 0.15,
     "base": {"model": "someone/model", "revision": "5f0e" * 10},
     "datasets": {"chat": {"kind": "sft", "raw": "data/raw/chat"}, "align": {"kind": "preference", "raw": "data/raw/x"}},
@@ -20,7 +21,11 @@ PARAMS = {
         "sft": {"method": "sft", "from": "base", "dataset": "chat", "args": {"learning_rate": 1}},
         "align": {"method": "dpo", "from": "sft", "dataset": "align", "args": {}, "lora": {"r": 16}},
     },
+    "curate": {},
+    "preflight": {},
+    "evaluate": {"max_new_tokens": 4, "max_rows": 10, "batch_size": 10},
 }
+PARAMS = resolved(WRITTEN)
 ITEM = {"value": 0.5, "low": 0.4, "high": 0.6, "n": 9, "change": 0.1, "change_low": 0.05, "change_high": 0.15}
 SCORES = {"chat": {"loss": ITEM, "none": ITEM | {"value": None}}, "align": {"pair_accuracy": ITEM}}
 
@@ -40,13 +45,13 @@ def cards(tmp_path, monkeypatch):
     for side, rows in (("train", 3643), ("eval", 664)):
         entry = {"rows": rows, "sha256": f"{side}0123" * 8}
         put(f"data/{side}.json", {name: entry | {"kind": d["kind"]} for name, d in PARAMS["datasets"].items()})
-    for name, step in PARAMS["steps"].items():
+    for name, step in WRITTEN["steps"].items():
         counted = {"step": name, "rows": 3643, "trained_rows": 3600, "optimizer_steps": 468}
         put(f"preflight/{name}.json", {"lora": None} | step | counted)
         put(f"scores/{name}.json", SCORES)
 
     def written(model="align", dataset="chat", **changed):
-        write_cards(PARAMS | changed)
+        write_cards(resolved(WRITTEN | changed))
         return ModelCard.load(f"report/cards/{model}.md"), DatasetCard.load(f"report/cards/datasets/{dataset}.md")
 
     return written
@@ -153,9 +158,7 @@ def test_a_card_of_the_base_that_says_nothing_gives_no_license(cards, readme):
     "license, fine", [("apache-2.0", True), ("cc-by-nc-sa-4.0", True), ("MIT", False), ("a b", False)]
 )
 def test_params_take_the_hubs_identifiers_of_licenses(license, fine):
-    from stages.core.params import read_params
-
-    params = read_params(Path(__file__).parents[1] / "params.yaml")
+    params = read(Path(__file__).parents[1] / "params.yaml")
     params["base"]["license"] = params["datasets"]["chat"]["license"] = license
     found = [problem.where for problem in examine(params)[0] if problem.where.endswith("license")]
     assert found == ([] if fine else ["params.yaml: base.license", "params.yaml: datasets.chat.license"])

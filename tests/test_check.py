@@ -1,3 +1,5 @@
+import json
+
 import pytest
 
 from stages import check
@@ -122,12 +124,42 @@ def test_every_bad_file_of_a_folder_is_named(project):
 # -- the stage ----------------------------------------------------------------------------------------------------
 
 
-def test_the_stage_writes_the_same_content_whatever_params_say(project):
+def written(project):
+    return {path.name: path.read_bytes() for path in (project / ".build/params").rglob("*.json")}
+
+
+def test_the_stage_writes_what_stages_read_with_every_default(project):
     check.main()
-    first = (project / ".build/params.ok").read_bytes()
-    (project / "params.yaml").write_text(PARAMS.replace("RATE", "2.0e-4"))
+    found = json.loads((project / ".build/params/curate/chat.json").read_text())
+    assert found["curate"] == {"near_duplicates": None, "ngram_words": 13, "overlap_share": 0.8}
+    assert found["datasets"]["chat"] == {"kind": "sft", "weights": {}, "max_rows": None}
+
+
+def test_a_default_that_is_written_out_and_a_comment_change_nothing(project):
     check.main()
-    assert (project / ".build/params.ok").read_bytes() == first == b"ok\n"
+    before = written(project)
+    text = PARAMS.replace("RATE", "1.0e-4").replace("raw: raw}", "raw: raw, max_rows: null}") + "# a comment\n"
+    (project / "params.yaml").write_text(text)
+    check.main()
+    assert written(project) == before and before
+
+
+def test_a_mistake_leaves_the_files_of_before_as_they_are(project):
+    check.main()
+    before = written(project)
+    (project / "params.yaml").write_text(PARAMS.replace("RATE", "2.0e-4").replace("seed", "sed"))
+    with pytest.raises(Problems):
+        check.main()
+    assert written(project) == before
+
+
+def test_what_stages_read_of_a_removed_dataset_goes_with_it(project):
+    (project / ".build/params/curate").mkdir(parents=True)
+    (project / ".build/params/curate/gone.json").write_text("{}")
+    (project / ".build/params/base.partial").write_text("{")
+    check.main()
+    assert not {"gone.json", "base.partial"} & {path.name for path in (project / ".build/params").rglob("*")}
+    assert (project / ".build/params/curate/chat.json").exists()
 
 
 def test_mistakes_in_params_and_in_raw_files_come_all_at_once(project):

@@ -3,6 +3,7 @@ import json
 
 import pyarrow.parquet as pq
 import pytest
+from builds import write_params
 
 from stages import collect
 from stages.rows.tables import row_schema, to_table, write
@@ -19,7 +20,7 @@ ROW = {
 @pytest.fixture
 def project(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "params.yaml").write_text("datasets: {words: {kind: sft, raw: w}, chat: {kind: sft, raw: c}}")
+    write_params("datasets: {words: {kind: sft, raw: w}, chat: {kind: sft, raw: c}}")
     for name, rows in (("chat", 3), ("words", 2)):
         write(f"data/train/{name}.parquet", to_table([ROW] * rows, row_schema("sft")))
         write(f"data/eval/{name}.parquet", to_table([ROW], row_schema("sft")))
@@ -40,7 +41,7 @@ def test_the_lists_name_kind_rows_and_hash_of_every_dataset_in_order_of_names(pr
 
 
 def test_what_is_left_of_a_removed_dataset_is_deleted_and_nothing_else(project):
-    (project / "params.yaml").write_text("datasets: {chat: {kind: sft, raw: c}}")
+    write_params("datasets: {chat: {kind: sft, raw: c}}")
     (project / "data/train/.gitignore").write_text("/chat.parquet\n")
     collect.main()
     for folder in ("train", "eval", "rejected"):
@@ -52,7 +53,7 @@ def test_what_is_left_of_a_removed_dataset_is_deleted_and_nothing_else(project):
 def test_the_lists_come_out_the_same_when_nothing_changed(project):
     collect.main()
     first = (project / "data/train.json").read_bytes()
-    (project / "params.yaml").write_text("datasets: {chat: {kind: sft, raw: c}, words: {kind: sft, raw: w}}")
+    write_params("datasets: {chat: {kind: sft, raw: c}, words: {kind: sft, raw: w}}")
     collect.main()
     assert (project / "data/train.json").read_bytes() == first
 

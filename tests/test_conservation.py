@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from builds import run_data_stages
+from builds import run_data_stages, write_params
 
 from commands.checks.conservation import SHOWN, records
 
@@ -30,7 +30,7 @@ def lines(name):
 def built(tmp_path, monkeypatch, capsys):
     """A dataset of a file of each container, with what makes counting lines hard."""
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "params.yaml").write_text(PARAMS)
+    write_params(PARAMS)
     raw = tmp_path / "raw"
     raw.mkdir()
     (raw / "a.jsonl").write_bytes(

@@ -5,7 +5,7 @@ from functools import partial
 
 import pyarrow.parquet as pq
 import pytest
-from builds import run_data_stages
+from builds import run_data_stages, write_params
 
 from stages import ingest
 from stages.reading.parts import cut
@@ -20,7 +20,7 @@ def build(tmp_path, monkeypatch):
 
     def build(kind, *records, seed=7, eval_fraction=0.3, rules="{}", more=""):
         (tmp_path / "raw.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records))
-        (tmp_path / "params.yaml").write_text(
+        write_params(
             f"seed: {seed}\neval_fraction: {eval_fraction}\n"
             f"datasets: {{d: {{kind: {kind}, raw: raw.jsonl, max_reject_share: 1{more}}}}}\ncurate: {rules}\n"
         )

@@ -1,6 +1,7 @@
 import hashlib
 import json
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -19,7 +20,7 @@ from commands.builds.differences import (
 )
 from commands.builds.hashes import folder_md5
 from commands.builds.lock import stage_of
-from stages.training.trl import LORA
+from validators.params import Lora
 
 PARAMS = {
     "seed": 7,
@@ -45,15 +46,23 @@ def build(params=PARAMS, **stages):
     return Build(None, params, made)
 
 
-def of_params(locked, now, kind="curate", file="params.yaml"):
-    found = differences(build(now, **{kind: (None, None, {file: locked})}), {})
-    return [(each.path, each.key, each.old, each.new) for each in found[kind]]
+@pytest.fixture
+def of_params(tmp_path, monkeypatch):
+    """Differences of a stage of a lock from before `check` wrote files, with the values in the lock itself."""
+    monkeypatch.chdir(tmp_path)
+
+    def of_params(locked, now):
+        (tmp_path / "params.yaml").write_text(json.dumps(now), encoding="utf-8")
+        found = differences(build(now, curate=(None, None, {"params.yaml": locked})), {})
+        return [(each.path, each.key, each.old, each.new) for each in found["curate"]]
+
+    return of_params
 
 
 # -- parameters ---------------------------------------------------------------------------------------------------
 
 
-def test_a_parameter_is_told_by_its_dotted_key_as_deep_as_it_goes():
+def test_a_parameter_is_told_by_its_dotted_key_as_deep_as_it_goes(of_params):
     locked = {"seed": 7, "datasets.chat": {"raw": "raw", "kind": "sft"}}
     now = {"seed": 8, "datasets": {"chat": {"raw": "raw", "kind": "kto"}}}
     assert of_params(locked, now) == [
@@ -62,46 +71,41 @@ def test_a_parameter_is_told_by_its_dotted_key_as_deep_as_it_goes():
     ]
 
 
-def test_null_is_a_value_and_a_missing_key_is_none():
+def test_null_is_a_value_and_a_key_that_is_new_has_none(of_params):
     assert of_params({"a": None}, {"a": 1}) == [("params.yaml", "a", None, 1)]
-    assert of_params({"a": None}, {}) == [("params.yaml", "a", None, ABSENT)]
     assert of_params({"a": {"b": 1}}, {"a": {"b": 1, "c": None}}) == [("params.yaml", "a.c", ABSENT, None)]
 
 
-def test_values_that_dvc_takes_for_the_same_differ_in_nothing():
+def test_values_that_dvc_takes_for_the_same_differ_in_nothing(of_params):
     assert of_params({"a": 1, "b": True, "c": [1]}, {"a": 1.0, "b": 1, "c": [1.0]}) == []
     assert of_params({"a": 1}, {"a": "1"}) == [("params.yaml", "a", 1, "1")]
 
 
-def test_keys_that_a_stage_does_not_ask_for_say_nothing_but_check_asks_for_all():
+def test_keys_that_a_stage_does_not_ask_for_say_nothing(of_params):
     assert of_params({"seed": 7}, {"seed": 7, "new": 1}) == []
-    assert of_params({"seed": 7}, {"seed": 7, "new": 1}, kind="check") == [("params.yaml", "new", ABSENT, 1)]
 
 
-def test_check_is_the_one_stage_that_depends_on_a_whole_file_of_parameters():
-    from test_layout import STAGES, body
+def test_what_a_stage_read_is_told_by_its_values_or_as_changed_where_no_copy_is_left(tmp_path, monkeypatch):
+    from commands.builds import params as read_of
+    from stages.core.reads import texts
+    from validators.params import read, resolved
 
-    whole = [
-        stage
-        for stage in STAGES
-        for entry in body(stage).get("params", [])
-        if isinstance(entry, dict) and None in entry.values()
-    ]
-    assert whole == [_differences.WHOLE]
-
-
-def test_parameters_may_be_in_another_file(tmp_path, monkeypatch):
+    root = Path(__file__).parents[1]
+    params = resolved(read(root / "params.yaml"))
     monkeypatch.chdir(tmp_path)
-    assert of_params({"a": 1}, {"a": 1}, file="more.json") == [("more.json", "a", 1, ABSENT)]
-    (tmp_path / "more.json").write_text('{"a": 2}', encoding="utf-8")
-    assert of_params({"a": 1}, {"a": 1}, file="more.json") == [("more.json", "a", 1, 2)]
+    path = f"{read_of.FOLDER}/collect.json"
+    before = texts(params)[path]
+    (tmp_path / read_of.FOLDER).mkdir(parents=True)
+    (tmp_path / path).write_text(before, encoding="utf-8")
+    params["datasets"]["chat"]["kind"] = "kto"
+    locked = build(params, collect=({path: read_of.md5_of(before)}, None, None))
+    assert differences(locked, {})["collect"] == [Difference("param", "params.yaml", "datasets.chat.kind", "sft", "kto")]
+    lost = build(params, collect=({path: "0" * 32}, None, None))
+    assert differences(lost, {})["collect"] == [Difference("param", "params.yaml")]
 
 
-def test_dvc_yaml_says_which_parameters_and_which_command_where_it_is_known():
-    graph = {"curate": {"cmd": "python -m stages curate", "params": {"params.yaml": {"seed", "new"}}}}
-    found = differences(build({"seed": 7, "new": 1}, curate=(None, None, {"params.yaml": {"seed": 7}})), {}, graph)
-    assert found == {"curate": [Difference("param", "params.yaml", "new", ABSENT, 1)]}
-    graph["curate"] |= {"cmd": "other", "params": {}}
+def test_dvc_yaml_says_which_command_where_it_is_known():
+    graph = {"curate": {"cmd": "other", "params": {}}}
     (cmd,) = differences(build(curate=(None, None, None)), {}, graph)["curate"]
     assert (cmd.what, cmd.old, cmd.new) == ("cmd", "python -m stages curate", "other")
 
@@ -200,7 +204,7 @@ def test_code_is_as_its_modules_are_not_as_the_list_was_written(monkeypatch):
 def test_what_was_made_from_something_stale_is_behind_through_any_number_of_stages():
     now = build(
         PARAMS | {"seed": 8},
-        curate_chat=(None, {"data/train/chat.parquet": "aa"}, {"params.yaml": {"seed": 7}}),
+        curate_chat=(None, {"data/train/chat.parquet": "aa"}, {"params.yaml": {"seed": 6}}),
         train_sft=({"data/train/chat.parquet": "aa"}, {"models/sft": "bb.dir"}, None),
         evaluate_sft=({"models/sft": "bb.dir"}, {"scores/sft.json": "cc"}, None),
         collect=({"scores/sft.json": "cc"}, None, None),
@@ -216,11 +220,11 @@ def test_what_was_made_from_something_stale_is_behind_through_any_number_of_stag
 
 
 def test_a_model_differs_where_its_step_would_train_it_otherwise():
-    step = PARAMS["steps"]["sft"] | {"lora": {"r": 8}}
-    made = step | {"seed": 7, "lora": LORA | {"r": 8}, "args": {}}
+    step = PARAMS["steps"]["sft"] | {"lora": Lora(r=8).model_dump()}
+    made = step | {"seed": 7, "args": {}}
     now = build(PARAMS | {"steps": {"sft": step}})
     assert trained_otherwise(now, "sft", made) == []
-    found = trained_otherwise(now, "sft", made | {"lora": LORA | {"r": 4}, "args": {"beta": 1}})
+    found = trained_otherwise(now, "sft", made | {"lora": Lora(r=4).model_dump(), "args": {"beta": 1}})
     assert [(each.what, each.key, each.old, each.new) for each in found] == [
         ("model", "args", {"beta": 1}, ABSENT),
         ("model", "lora.r", 4, 8),

@@ -10,7 +10,7 @@ from conftest import small_project
 from ruamel.yaml import YAML
 
 from commands import recommend
-from validators.params import Base, Curate, Dataset, Evaluate, Params, Step
+from validators.params import Base, Curate, Dataset, Evaluate, Params, Step, read
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -65,7 +65,7 @@ def test_the_comparison_of_methods_passes_check(monkeypatch, tmp_path):
     shutil.copytree(ROOT / "data/raw/pairs", tmp_path / "data/raw/pairs")
     (tmp_path / "params.yaml").write_bytes((ROOT / "recipes/compare.yaml").read_bytes())
     monkeypatch.chdir(tmp_path)
-    assert all(warning.waived for warning in check())
+    assert all(warning.waived for warning in check(read()))
 
 
 def commands_of(text):

@@ -299,7 +299,7 @@ def test_a_dvc_file_is_a_stage_that_knows_whether_its_data_changed(repo, dvc):
 
 
 def test_a_dvc_file_that_dvc_wrote_is_read_without_dvc(project):
-    from commands.builds.tracked import tracked_by
+    from commands.builds.dvc_files import tracked_by
 
     (found,) = tracked_by([Path("raw/inner/b.txt.dvc")]).values()
     assert (found.file.path, found.file.md5, found.file.size) == ("raw/inner/b.txt", md5("raw/inner/b.txt"), 1)

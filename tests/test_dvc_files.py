@@ -1,67 +1,59 @@
-"""Data of .dvc files against what git has of them: real git, and .dvc files as DVC writes them."""
+from pathlib import Path
 
 import pytest
-from builds import git
 
-from stages.reading.dvc_files import dvc_files, taken_in
+from commands.builds.dvc_files import tracked, tracked_by
+from commands.builds.lock import File
+from validators.problems import Problems
 
-
-def keep(path, md5):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(f"outs:\n- md5: {md5}\n  path: {path.stem}\n", encoding="utf-8")
+OUT = "outs:\n- md5: 5f0e\n  size: 3\n  hash: md5\n  path: a.jsonl\n"
 
 
-@pytest.fixture
-def raw(tmp_path, monkeypatch):
-    """A repository in which DVC keeps one file of a folder, and another folder as a whole."""
-    monkeypatch.chdir(tmp_path)
-    keep(tmp_path / "data/raw/some/large one.jsonl.dvc", "11")
-    keep(tmp_path / "data/raw/all.dvc", "22.dir")
-    git(".", "init", "-q")
-    git(".", "add", "-A")
-    git(".", "commit", "-qm", "raw data")
-    return tmp_path / "data/raw"
+def test_what_a_dvc_file_keeps_has_its_path_from_the_root():
+    (found,) = tracked("data/raw/a.jsonl.dvc", OUT)
+    assert found.file == File("data/raw/a.jsonl", "5f0e", 3, None, "md5")
+    assert (found.dvc, found.imported, found.pushed) == ("data/raw/a.jsonl.dvc", None, True)
+    (found,) = tracked("data/raw/a.jsonl.dvc", f"wdir: ..\n{OUT}")
+    assert found.file.path == "data/a.jsonl"
 
 
-def names(path):
-    return [problem.where for problem in taken_in(path)]
+@pytest.mark.parametrize("text", ["", "outs: []", "outs:\n- path: raw\n", "outs:\n- md5: 5f0e\n", "deps: []"])
+def test_a_dvc_file_without_a_hash_keeps_nothing_yet(text):
+    if text:
+        assert tracked("raw.dvc", text) == []
+    else:
+        with pytest.raises(Problems):
+            tracked("raw.dvc", text)
 
 
-def test_dvc_files_are_found_beside_in_and_around_a_path(raw):
-    some, whole = "data/raw/some/large one.jsonl.dvc", "data/raw/all.dvc"
-    found = {
-        path: [file.as_posix() for file in dvc_files(path)] for path in ("data/raw/some", "data/raw/all/a", "data")
-    }
-    assert found == {"data/raw/some": [some], "data/raw/all/a": [whole], "data": [whole, some]}
-    assert dvc_files("data/raw/some/large one.jsonl") and not dvc_files("data/raw/none")
+@pytest.mark.parametrize("text", ["[", "words", "outs: 1", "outs: [words]", "- a", "deps: 1\n" + OUT])
+def test_what_is_no_dvc_file_is_a_problem_with_a_hint(text):
+    with pytest.raises(Problems, match=r"raw.dvc: does not parse(.|\n)*git checkout raw.dvc"):
+        tracked("raw.dvc", text)
 
 
-def test_what_is_as_git_has_it_is_right(raw):
-    assert names("data/raw") == []
+@pytest.mark.parametrize(
+    ("text", "address", "pushed"),
+    [
+        (f"deps:\n- path: https://ada:pw@example.org/a\n{OUT}", "https://***@example.org/a", True),
+        (f"deps:\n- path: a\n  repo:\n    url: git@example.org:a.git\n{OUT}", "git@example.org:a.git: a", False),
+        (f"{OUT}  remote: other\n", None, False),
+        (f"{OUT}  push: false\n", None, False),
+    ],
+)
+def test_where_data_come_from_and_whether_they_are_pushed(text, address, pushed):
+    (found,) = tracked("a.jsonl.dvc", text)
+    assert (found.imported, found.pushed) == (address, pushed)
 
 
-def test_a_rewritten_file_is_named_until_git_has_it(raw):
-    keep(raw / "some/large one.jsonl.dvc", "33")
-    assert names("data/raw/some") == ["data/raw/some/large one.jsonl.dvc"]
-    assert "git add 'data/raw/some/large one.jsonl.dvc'" in taken_in("data/raw/some")[0].hint
-    assert names("data/raw/all/a") == []
-    git(".", "add", "-A")
-    assert names("data/raw/some") == []
+def test_numbers_are_those_of_yaml_1_2():
+    (found,) = tracked("a.dvc", "outs:\n- md5: 5f0e\n  path: no\n  size: 17\n")
+    assert (found.file.path, found.file.size) == ("no", 17)
 
 
-def test_one_that_is_new_to_git_is_right(raw):
-    keep(raw / "new.jsonl.dvc", "44")
-    assert names("data/raw/new.jsonl") == []
-
-
-def test_a_folder_below_the_root_of_git_has_names_of_its_own(raw, monkeypatch):
-    monkeypatch.chdir(raw)
-    keep(raw / "all.dvc", "55.dir")
-    assert names("all") == ["all.dvc"]
-
-
-def test_without_git_nothing_is_claimed(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
-    keep(tmp_path / "a.jsonl.dvc", "11")
-    assert names("a.jsonl") == []
+def test_files_are_read_from_a_folder(tmp_path):
+    (tmp_path / "raw").mkdir()
+    (tmp_path / "raw/a.jsonl.dvc").write_text(OUT, encoding="utf-8")
+    (tmp_path / ".dvc").mkdir()
+    found = tracked_by([*tmp_path.rglob("*.dvc"), Path(tmp_path, "none.dvc")], tmp_path)
+    assert list(found) == ["raw/a.jsonl"] and found["raw/a.jsonl"].dvc == "raw/a.jsonl.dvc"

@@ -1,6 +1,7 @@
 import json
 
 import pytest
+from builds import write_params
 
 from commands.planning import estimate as _estimate
 from commands.planning.estimate import estimate
@@ -16,7 +17,7 @@ def machine(tmp_path, monkeypatch):
     (tmp_path / "preflight").mkdir()
 
     def put(steps, preflight=None, records=(), junk=""):
-        (tmp_path / "params.yaml").write_text(json.dumps({"steps": steps}), encoding="utf-8")
+        write_params({"steps": steps})
         for name, report in (preflight or {}).items():
             (tmp_path / f"preflight/{name}.json").write_text(json.dumps(report), encoding="utf-8")
         lines = [json.dumps(record) for record in records]

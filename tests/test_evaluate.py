@@ -1,7 +1,6 @@
 """Scores are what their names say, computed here a second way."""
 
 import json
-from types import SimpleNamespace
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -9,8 +8,8 @@ import pytest
 
 from stages import evaluate
 from stages.scoring import generation
-from stages.training.models import load_model, load_tokenizer, save_tiny
-from validators.params import Evaluate
+from stages.training.models import save_tiny
+from stages.training.prepared import scored_of
 from validators.problems import Problems
 
 ROWS = [
@@ -27,19 +26,20 @@ ROWS = [
 def scored(tmp_path_factory):
     folder = tmp_path_factory.mktemp("models") / "base"
     save_tiny(folder)
-    return SimpleNamespace(
-        model=load_model(folder), tokenizer=load_tokenizer(folder), device="cpu", batch_size=2, max_new_tokens=5
-    )
+    return generation.loaded(folder, batch_size=2, max_new_tokens=5)
 
 
 @pytest.mark.slow
 def test_mean_logp_is_that_of_each_row_alone(scored):
     import torch
 
-    found = evaluate.mean_logp(scored, ROWS, "chosen").to_pylist()
+    answers = [scored.render.answer(row["prompt"], row["chosen"]) for row in ROWS]
+    found = evaluate.mean_logp(scored, answers).to_pylist()
     for row, value in zip(ROWS, found, strict=True):
-        prompt = generation.render(scored.tokenizer, row["prompt"], add_generation_prompt=True)
-        whole = generation.render(scored.tokenizer, row["prompt"] + row["chosen"])
+        prompt, whole = (
+            scored.tokenizer.apply_chat_template(talk, add_generation_prompt=asked, return_dict=True)["input_ids"]
+            for talk, asked in ((row["prompt"], True), (row["prompt"] + row["chosen"], False))
+        )
         with torch.inference_mode():
             logp = torch.log_softmax(scored.model(torch.tensor([whole])).logits[0], -1)
         expected = np.mean([logp[i - 1, whole[i]].item() for i in range(len(prompt), len(whole))])
@@ -49,18 +49,9 @@ def test_mean_logp_is_that_of_each_row_alone(scored):
 @pytest.mark.slow
 def test_sft_scores_count_only_what_the_assistant_says(scored):
     rows = [{"messages": ROWS[0]["prompt"] + ROWS[0]["chosen"], "tools": None}]
-    columns = evaluate.sft_scores(scored, rows)
+    columns = evaluate.sft_scores(scored, [scored_of("sft", row, scored.render) for row in rows])
     assert columns["tokens"].to_pylist() == [len("cba") + 1]  # the end of the turn is learned too
     assert 0 <= columns["right"].to_pylist()[0] <= 4
-
-
-@pytest.mark.parametrize(
-    "said, answer",
-    [(" cba\n", "cba"), ("<think>\n\n</think>\n\ncba", "cba"), ("<think>a\nb</think>cba", "<think>\n\n</think>cba")],
-)
-def test_an_answer_is_what_follows_the_reasoning(said, answer):
-    assert evaluate.answer_of(said) == evaluate.answer_of(answer)
-    assert evaluate.answer_of("cba <think>x</think>") != "cba"
 
 
 @pytest.mark.slow
@@ -81,7 +72,7 @@ def test_the_change_is_against_the_parents_scores_of_the_same_rows():
 
 def test_the_reward_is_the_weighted_sum_and_none_counts_as_nothing():
     columns = {"reward/a": np.array([1.0, np.nan]), "reward/b": np.array([0.0, 1.0])}
-    found = evaluate.metrics("grpo", columns, None, {"a": 1.0, "b": 0.5}, 2, seed=1, options={})
+    found = evaluate.metrics("grpo", columns, None, {"a": 1.0, "b": 0.5}, 2, seed=1, options={"pass_at_k": None})
     assert found["reward"]["value"] == 0.75
     assert found["reward/a"]["value"] == 0.5
 
@@ -112,15 +103,9 @@ def test_an_answer_passes_where_a_function_gives_full_marks(scored, monkeypatch)
     ]
     drawn = [["a", "a", "x", "a"], ["x", "y", "z", "b"], ["x", "x", "x", "x"]]
     monkeypatch.setattr(evaluate, "sample", lambda model, prompts, count, temperature, seed: drawn)
-    columns = evaluate.sampled(scored, rows, {"exact_match": 1.0}, {"samples": 4}, seed=1)
+    columns = evaluate.sampled(scored, rows, {"exact_match": 1.0}, {"samples": 4, "temperature": 1.0}, seed=1)
     assert columns["passed/exact_match"].to_pylist() == [3, 1, 0]
     assert columns["samples"].to_pylist() == drawn
-
-
-def test_what_params_leave_out_of_pass_at_k_is_what_their_schema_says():
-    said = Evaluate(max_new_tokens=1, max_rows=1, batch_size=1)
-    assert (said.samples, said.temperature) == (evaluate.SAMPLES, evaluate.TEMPERATURE)
-    assert said.pass_at_k is None and said.lm_eval is None
 
 
 def test_a_metric_without_a_value_is_told_as_such():

@@ -105,7 +105,7 @@ def test_a_training_that_loses_its_numbers_names_rows_of_its_dataset(built, tmp_
     rewards = {"rewards": ["one_word"]} if method == "grpo" else {}
     shutil.rmtree(".work")
     params["steps"]["align"] = params["methods"][method] | rewards
-    project.write_params(params)
+    project.write_checked(params)
     preflight.main()
     monkeypatch.setattr(Trainer, "training_step", lambda *_, **__: torch.tensor(float("nan")))
     with pytest.raises(Problems) as raised:

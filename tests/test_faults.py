@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
+from builds import write_params
 from test_share import Folder, project
 from undisturbed import holds, never_built, outputs_of, tilth
 
@@ -23,8 +24,7 @@ INGEST = """
 stages:
   ingest:
     cmd: python -m stages ingest chat
-    params: [datasets]
-    deps: [data/raw/chat]
+    deps: [data/raw/chat, .build/params/ingest/chat.json]
     outs: [data/ingested/chat]
 """
 ODD = ["with space.jsonl", 'it\'s "quoted".jsonl', "two\nlines.jsonl", "$(touch ran).jsonl", "-rf.jsonl", "tab\t.jsonl"]
@@ -109,7 +109,7 @@ def test_names_of_raw_files_are_data_with_spaces_quotes_and_newlines(tmp_path):
     (mine.path / "data/raw/chat").mkdir(parents=True)
     (mine.path / "data/forgotten.jsonl").write_text("")
     (mine.path / "dvc.yaml").write_text(INGEST, encoding="utf-8")
-    (mine.path / "params.yaml").write_text("datasets: {chat: {kind: sft, raw: data/raw/chat, max_reject_share: 0}}\n")
+    write_params("datasets: {chat: {kind: sft, raw: data/raw/chat, max_reject_share: 0}}", mine.path)
     for number, name in enumerate(ODD):
         row = json.dumps({"instruction": f"q{number}", "output": "a"}) + "\n"
         (mine.path / "data/raw/chat" / name).write_text(row, encoding="utf-8")

@@ -7,12 +7,13 @@ import pytest
 
 from stages.dryrun import findings
 from stages.dryrun.reward_trials import Trial
-from stages.dryrun.tokens import ROW
+from stages.dryrun.tokens import ROW, Measured
 from stages.rows.tables import row_schema, to_table, write
-from validators._preflight import LIMITS, settings
+from stages.training.prepared import Limits
+from validators._preflight import COUNTS, LIMITS
 from validators.problems import Problems
 
-SETTINGS = settings({})
+SETTINGS = LIMITS | COUNTS
 
 
 @pytest.fixture
@@ -26,21 +27,22 @@ def path(tmp_path):
 def rows(**flags):
     """Ten records, those at the given places with a flag set."""
     found = np.zeros(10, ROW)
-    found["length"] = 5
+    found["row"], found["length"] = range(10), 5
     for flag, places in flags.items():
         found[flag][places] = True
     return found
 
 
 def method(name="sft", limit=8, **config):
-    tokenizer = SimpleNamespace(bos_token="<s>", decode=lambda ids: f"<{ids[0]}>")
+    render = SimpleNamespace(tokenizer=SimpleNamespace(bos_token="<s>"))
     config = SimpleNamespace(
-        **({"max_completion_length": 4, "desirable_weight": 1.0, "undesirable_weight": 1.0} | config)
+        **({"max_completion_length": 4, "packing": False, "desirable_weight": 1.0, "undesirable_weight": 1.0} | config)
     )
-    return SimpleNamespace(name=name, limit=limit, tokenizer=tokenizer, stops={1}, config=config)
+    return SimpleNamespace(name=name, limits=Limits(limit), render=render, config=config, overlong="cut")
 
 
-def found(path, records, given=None, context=16, waive=(), **limits):
+def found(path, records, given=None, context=16, waive=(), left_out=(), **limits):
+    records = Measured(10, records, list(left_out))
     out = findings.row_findings(records, given or method(), path, context, SETTINGS | limits, dict(waive))
     return {item["check"].removeprefix("preflight."): item for item in out}
 
@@ -69,41 +71,61 @@ def test_no_limit_is_no_warning():
     assert findings.finding("preflight.memory_gb", 1e9, "", {"memory_gb": None}, {})["level"] == "ok"
 
 
-@pytest.mark.parametrize(
-    "flag, check", [("doubled", "double_bos"), ("unlearned", "learned_tokens"), ("endless", "end_of_turn")]
-)
-def test_a_row_that_cannot_be_trained_is_named(path, flag, check):
-    (problem,) = findings.row_problems("steps.s", rows(**{flag: [1, 4, 5, 9]}), method(), path)
-    assert problem.where == f"steps.s: preflight.{check}"
-    assert problem.found.startswith("4 of 10 rows ")
-    assert problem.found.endswith(": raw.jsonl:2, raw.jsonl:5, raw.jsonl:6 and 1 more")
-    assert findings.row_problems("steps.s", rows(), method(), path) == []
+def test_rows_that_begin_twice_are_named(path):
+    (problem,) = findings.row_problems("steps.s", Measured(10, rows(doubled=[1, 4, 5, 9])), method(), path)
+    assert problem.where == "steps.s: preflight.double_bos"
+    assert problem.found == "4 of 10 rows (raw.jsonl:2, raw.jsonl:5, raw.jsonl:6 and 1 more) begin with '<s>' twice"
+    assert findings.row_problems("steps.s", Measured(10, rows()), method(), path) == []
 
 
-@pytest.mark.parametrize(
-    "flag, check", [("broken", "prompt_prefix"), ("cut", "truncated_share"), ("dropped", "dropped_share")]
-)
-def test_shares_of_rows_are_counted_and_named(path, flag, check):
-    item = found(path, rows(**{flag: [3, 7]}))[check]
+def test_rows_that_are_cut_are_counted_and_named(path):
+    item = found(path, rows(cut=[3, 7]))["truncated_share"]
     assert (item["value"], item["level"]) == (0.2, "warning")
     assert "raw.jsonl:4, raw.jsonl:8" in item["message"]
-    assert found(path, rows())[check] | {"message": ""} == {
-        "check": f"preflight.{check}", "value": 0.0, "limit": LIMITS[check], "level": "ok", "message": "",
+    assert found(path, rows())["truncated_share"] == {
+        "check": "preflight.truncated_share", "value": 0.0, "limit": 0.05, "level": "ok",
+        "message": "0 of 10 rows are longer than max_length 8",
     }  # fmt: skip
 
 
-def test_a_prompt_that_does_not_begin_its_row_stops_the_build_unless_waived(path):
+LEFT_OUT = [(3, "PROMPT", "PROMPT of message 2: a, not b"), (5, "LENGTH", "LENGTH: long"), (7, "PROMPT", "PROMPT: c")]
+
+
+def test_rows_that_are_left_out_are_counted_by_proof_with_the_first_reason(path):
+    item = found(path, rows()[:7], left_out=LEFT_OUT)["dropped_share"]
+    assert (item["value"], item["level"]) == (0.3, "warning")
+    assert item["message"] == (
+        "3 of 10 rows are not trained: 2 by PROMPT: raw.jsonl:4, raw.jsonl:8: a, not b; 1 by LENGTH: raw.jsonl:6: long"
+    )
+
+
+def test_more_of_them_than_the_limit_stop_the_build_unless_waived(path):
     kept, waived = (
-        list(found(path, rows(broken=[0]), waive=waive).values()) for waive in ({}, {"prompt_prefix": "r1"})
+        list(found(path, rows()[:7], left_out=LEFT_OUT, waive=waive).values())
+        for waive in ({}, {"dropped_share": "r1"})
     )
     (problem,) = findings.stopping(kept, "steps.s")
-    assert problem.where == "steps.s: preflight.prompt_prefix"
-    assert problem.hint == "if it is meant so: waive: {prompt_prefix: your reason}"
+    assert problem.where == "steps.s: preflight.dropped_share"
+    assert problem.hint.endswith("; if it is meant so: waive: {dropped_share: your reason}")
+    assert "another chat template" in problem.hint
     assert findings.stopping(waived, "steps.s") == []
+    assert (
+        findings.stopping(list(found(path, rows()[:7], left_out=LEFT_OUT, dropped_share=0.3).values()), "steps.s") == []
+    )
 
 
 def test_a_number_that_is_no_gate_stops_nothing(path):
     assert findings.stopping(list(found(path, rows(cut=range(10))).values()), "steps.s") == []
+
+
+def test_packed_rows_and_control_tokens_are_warnings(path):
+    assert found(path, rows(), method(packing=True))["packing"]["level"] == "warning"
+    assert "packing" not in found(path, rows())
+    measured = Measured(10, rows(), special=[2])
+    out = findings.row_findings(measured, method(), path, 16, SETTINGS, {})
+    (item,) = [item for item in out if item["check"] == "preflight.special_in_content"]
+    assert (item["value"], item["level"]) == (0.1, "warning")
+    assert item["message"].startswith("1 of 10 rows (raw.jsonl:3) say a control token")
 
 
 def test_rows_longer_than_the_models_positions_are_found(path):
@@ -117,12 +139,12 @@ def test_rows_longer_than_the_models_positions_are_found(path):
 
 
 def test_pairs_are_looked_at_for_equal_answers_and_length(path):
-    records = rows(equal=[0, 1], dropped=[1])
-    records["longer"] = [1, 1, 1, 1, 1, 1, 1, 1, -1, 0]
+    records = rows(equal=[0])
+    records["longer"] = [1, 1, 1, 1, 1, 1, 1, -1, 0, 0]
     pairs = found(path, records, method("dpo"))
     assert pairs["equal_pairs_share"]["value"] == 0.1
-    assert pairs["length_bias"]["value"] == round(7 / 9, 4)
-    assert pairs["length_bias"]["message"] == "chosen has more tokens in 77.8% of 9 pairs and fewer in 11.1%"
+    assert pairs["length_bias"]["value"] == 0.7
+    assert pairs["length_bias"]["message"] == "chosen has more tokens in 70.0% of 10 pairs and fewer in 10.0%"
     assert "length_bias" not in found(path, records)
 
 

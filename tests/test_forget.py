@@ -8,7 +8,7 @@ from types import SimpleNamespace
 
 import pyarrow.parquet as pq
 import pytest
-from builds import run_data_stages
+from builds import run_data_stages, write_params
 
 from commands import forget, trace
 from commands.builds.build import at
@@ -17,6 +17,7 @@ from commands.records.forgotten import breaks
 from stages import collect, ingest
 from stages.dedup import forgotten as _forgotten
 from stages.reading.links import cache_folder
+from validators.params import read
 from validators.problems import Problems
 
 SECRET = "My name is Ada Example and I live at number 12"
@@ -54,7 +55,7 @@ def project(tmp_path, monkeypatch):
         "align": {"method": "dpo", "from": "sft", "dataset": "pairs"},
     }
     params = {"seed": 7, "eval_fraction": 0.2, "datasets": DATASETS, "steps": steps, "curate": {}}
-    (tmp_path / "params.yaml").write_text(json.dumps(params), encoding="utf-8")
+    write_params(params)
     (tmp_path / "dvc.lock").write_text("schema: '2.0'\nstages: {}\n", encoding="utf-8")
     build()
     yield tmp_path
@@ -203,10 +204,10 @@ def test_a_text_that_very_many_records_hold_is_not_forgotten_at_once(project, mo
 
 
 def test_many_forgotten_records_do_not_stop_a_build(project):
-    params = json.loads((project / "params.yaml").read_text(encoding="utf-8"))
+    params = read()
     for dataset in params["datasets"].values():
         dataset["max_reject_share"] = 0.1
-    (project / "params.yaml").write_text(json.dumps(params), encoding="utf-8")
+    write_params(params)
     forgotten("nswer 1")
     build()
     assert sum(row["check"] == "ingest.forgotten" for row in rejected("chat")) == 11

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from docs.generate import SAMPLES, formats_page
+from docs.generate import PAGES, SAMPLES, formats_page
 from stages.rows.shapes import READ, rows_of, shape_of
 from stages.rows.tables import COLUMNS
 
@@ -13,6 +13,11 @@ ROOT = Path(__file__).parents[1]
 
 def test_the_committed_page_is_the_one_that_the_samples_make():
     assert (ROOT / "docs/formats.md").read_text(encoding="utf-8") == formats_page()
+
+
+@pytest.mark.slow
+def test_the_committed_page_of_templates_is_what_was_tried():
+    assert (ROOT / "docs/templates.md").read_text(encoding="utf-8") == PAGES["docs/templates.md"]()
 
 
 def test_every_shape_has_a_sample():

@@ -4,9 +4,11 @@ import csv
 import hashlib
 import json
 import re
+import shutil
 import sys
 
 import pytest
+from ruamel.yaml import YAML
 
 pytestmark = pytest.mark.slow
 
@@ -38,6 +40,60 @@ def test_a_learning_rate_reruns_its_step_alone(project):
     params["steps"]["align"]["args"]["learning_rate"] = 4e-5
     project.write_params(params)
     assert project.repro() == ALIGN
+
+
+def test_a_comment_and_a_default_that_is_written_out_rerun_check_alone(project):
+    params = project.read_params()
+    params["curate"] = {"near_duplicates": None, "ngram_words": 13, "overlap_share": 0.8}
+    params["datasets"]["chat"] |= {"max_rows": None, "weights": {}, "columns": {}}
+    params["evaluate"] |= {"samples": 8, "temperature": 0.8}
+    params["base"]["license"] = None
+    project.write_params(params)
+    with open(project.folder / "params.yaml", "a", encoding="utf-8") as file:
+        file.write("# a comment\n")
+    before = lock_of(project)
+    assert project.repro() == {"check"}
+    changed = {name for name, entry in lock_of(project).items() if entry != before[name]}
+    assert changed == {"check"}
+
+
+def lock_of(project):
+    return YAML(typ="safe", pure=True).load(project.folder / "dvc.lock")["stages"]
+
+
+def test_an_option_of_a_dataset_reruns_the_stages_that_read_it(project):
+    params = project.read_params()
+    params["datasets"]["chat"]["max_rows"] = 30
+    project.write_params(params)
+    ran = project.repro("collect")
+    assert ran == {"check", "curate@chat", "collect"}
+    params["datasets"]["chat"]["max_reject_share"] = 0.3
+    project.write_params(params)
+    assert project.repro("collect") == {"check", "ingest@chat", "validate@chat"}
+
+
+def test_a_mistake_runs_nothing_behind_check_and_leaves_what_stages_read_as_it_was(project):
+    def written():
+        return {path: path.read_bytes() for path in (project.folder / ".build/params").rglob("*.json")}
+
+    before, lock = written(), lock_of(project)
+    params = project.read_params()
+    params["seed"], params["evaluate"]["sampels"] = 8, 3
+    project.write_params(params)
+    output = project.run("dvc", "repro", fails=True)
+    assert "did you mean 'samples'?" in output
+    assert re.findall(r"Running stage '([^']+)'", output) == ["check"]
+    assert written() == before and lock_of(project) == lock
+
+
+def test_an_experiment_of_a_param_is_one_column_under_its_own_name(project):
+    experiment(project, "--name", "few", "-S", "+datasets.chat.max_rows=30", "collect")
+    shown = csv.DictReader(project.run("dvc", "exp", "show", "--csv").splitlines())
+    columns = [name for name in shown.fieldnames if name.endswith("max_rows")]
+    assert sorted(columns) == ["datasets.chat.max_rows", "evaluate.max_rows"]
+    assert {row["Experiment"]: row["datasets.chat.max_rows"] for row in shown}["few"] == "30"
+    diff = json.loads(project.run("dvc", "params", "diff", "--json"))
+    assert {file: list(keys) for file, keys in diff.items()} == {"params.yaml": ["datasets.chat.max_rows"]}
 
 
 @pytest.mark.parametrize("up_to", UP_TO)
@@ -160,8 +216,8 @@ def test_two_builds_in_two_folders_have_the_same_data(built, tmp_path):
         }
 
     other = built.copy(tmp_path / "other", real=True)  # the two that preloaded processes build share a hash seed
-    for path in ("dvc.lock", ".build/params.ok"):
-        (other.folder / path).unlink()
+    (other.folder / "dvc.lock").unlink()
+    shutil.rmtree(other.folder / ".build/params")
     other.run("dvc", "destroy", "-f")
     other.run("git", "checkout", "-q", ".dvc", ".dvcignore", "dvc.yaml")
     other.run("git", "clean", "-qfdX", "data")

@@ -8,6 +8,7 @@ import pytest
 
 from stages.scoring import harness
 from stages.training.models import load_model, load_tokenizer, save_tiny
+from validators.params import LmEval
 from validators.problems import Problems
 
 installed = pytest.mark.skipif(not importlib.util.find_spec("lm_eval"), reason="the extra lm-eval is not installed")
@@ -74,7 +75,8 @@ def likelier(model, question, options):
 
 
 def scores(model, wanted, parent):
-    """As `evaluate` does it."""
+    """As `evaluate` does it. wanted: `evaluate.lm_eval`, as far as it is not the default."""
+    wanted = LmEval.model_validate(wanted).model_dump()
     return harness.harness_scores(model, harness.load_tasks(wanted, 7), wanted, 7, parent)
 
 
@@ -200,7 +202,7 @@ def test_a_task_file_that_names_code_is_told_before_a_build_and_not_run_by_one(p
 def test_a_path_is_no_name_of_a_task(project, model):
     (project / "mine.yaml").write_text(CHOICE)
     with pytest.raises(Problems, match=r"no task 'mine\.yaml'"):
-        harness.load_tasks({"tasks": ["letters", "mine.yaml"]}, 7)
+        harness.load_tasks(LmEval(tasks=["letters", "mine.yaml"]).model_dump(), 7)
 
 
 def test_without_the_harness_its_tasks_are_a_problem(monkeypatch):

@@ -2,6 +2,7 @@ import json
 
 import pyarrow.parquet as pq
 import pytest
+from builds import write_params
 
 from stages import ingest
 from stages.ingest import convert
@@ -70,7 +71,7 @@ def build(tmp_path, monkeypatch):
         for path, text in files.items():
             (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
             (tmp_path / path).write_text(text, encoding="utf-8")
-        (tmp_path / "params.yaml").write_text(
+        write_params(
             f"datasets: {{chat: {{kind: {kind}, raw: raw, max_reject_share: {limit}{options}}}}}"
         )
         ingest.main("chat")

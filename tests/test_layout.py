@@ -1,5 +1,6 @@
 """The rooms: code is where its name says, the graph knows what it depends on, and every command is documented."""
 
+import ast
 import re
 import subprocess
 import sys
@@ -9,6 +10,8 @@ import pytest
 from ruamel.yaml import YAML
 
 from stages import code
+from stages.core import reads
+from validators.params import Base, Curate, Dataset, Evaluate, LmEval, Lora, Preflight, Step, resolved
 
 ROOT = Path(__file__).parents[1]
 GRAPH = YAML(typ="safe", pure=True).load(ROOT / "dvc.yaml")["stages"]
@@ -69,12 +72,71 @@ def test_what_runs_on_a_gpu_image_imports_nothing_of_the_data_engine(stage):
     assert not outside & DATA_ENGINE
 
 
-def test_every_section_of_params_is_used_by_the_graph():
-    text = (ROOT / "dvc.yaml").read_text(encoding="utf-8")
-    named = {str(param).split(".")[0] for stage in STAGES for param in body(stage).get("params", [])}
-    for section in PARAMS:
-        # methods are there to be taken by steps, through YAML's anchors; the engine changes no byte of any output
-        assert section in named or f"${{{section}" in text or section in ("methods", "engine"), section
+def test_every_section_of_params_is_read_by_a_stage():
+    read = {section for found in reads.reads(resolved(PARAMS)).values() for section in found}
+    # methods are there to be taken by steps, through YAML's anchors
+    assert read == set(PARAMS) - {"methods"}
+
+
+def test_a_stage_depends_on_what_it_reads_of_the_params_and_on_nothing_else_of_them():
+    names = {"${key}": {"ingest": "chat", "validate": "chat", "curate": "chat", "evaluate": "sft"}}
+    declared = {stage: [dep for dep in body(stage).get("deps", []) if ".build/params/" in dep] for stage in STAGES}
+    for stage, deps in declared.items():
+        inside = f"/{names['${key}'][stage]}" if stage in names["${key}"] else ""
+        wanted = f".build/params/{stage}{inside}.json"
+        found = [dep.replace("${key}", inside[1:]) for dep in deps]
+        assert found == ([wanted] if wanted in reads.texts(resolved(PARAMS)) else [])
+        source = (ROOT / f"stages/{stage}.py").read_text(encoding="utf-8")
+        asked = re.findall(r'read_params\("(\w+)"', source)
+        assert asked == ([stage] if found else [])
+    assert not any(body(stage).get("params") for stage in STAGES)
+
+
+def test_what_stages_read_of_the_params_is_that_of_the_params():
+    there = {path.relative_to(ROOT).as_posix(): path.read_text() for path in (ROOT / ".build/params").rglob("*.json")}
+    assert there == reads.texts(resolved(PARAMS)), "out of date: python -m stages check"
+
+
+DEFAULTS = {
+    name: field.default
+    for model in (Base, Curate, Dataset, Evaluate, LmEval, Lora, Preflight, Step)
+    for name, field in model.model_fields.items()
+    if not field.is_required()
+}
+
+
+def second_defaults(source):
+    """The keys of params to which some code gives a default of its own: `.get("samples", 8)`, `{"samples": 8} | given`."""
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in ("get", "pop"):
+            first, *default = [arg.value if isinstance(arg, ast.Constant) else ... for arg in node.args] or [None]
+            if first in DEFAULTS and default and default != [None]:
+                yield first
+        elif isinstance(node, ast.BoolOp) and isinstance(node.op, ast.Or):
+            asked = [arg.value for arg in getattr(node.values[0], "args", []) if isinstance(arg, ast.Constant)]
+            other = getattr(node.values[1], "value", None)
+            if asked[:1] and asked[0] in DEFAULTS and other and other == DEFAULTS[asked[0]]:
+                yield asked[0]
+        elif isinstance(node, ast.Dict):
+            for key, value in zip(node.keys, node.values, strict=True):
+                given = value.value if isinstance(value, ast.Constant) else ...
+                name = getattr(key, "value", None)
+                if name in DEFAULTS and DEFAULTS[name] not in (None, False) and given == DEFAULTS[name]:
+                    yield name
+
+
+@pytest.mark.parametrize("code", ['a.get("samples", 8)', '{"ngram_words": 13} | rules', 'a.get("max_reject_share") or 0.05'])
+def test_a_second_default_is_found(code):
+    assert list(second_defaults(code))
+
+
+def test_no_default_of_params_stands_a_second_time():
+    places = [*(ROOT / "stages").rglob("*.py"), *(ROOT / "commands").rglob("*.py")]
+    found = {path.relative_to(ROOT).as_posix(): list(second_defaults(path.read_text(encoding="utf-8"))) for path in places}
+    assert {path: names for path, names in found.items() if names} == {}
+    numbers = re.compile(r"Field\(.*\)\] = (LIMITS|COUNTS)|= (LIMITS|COUNTS)")
+    source = (ROOT / "validators/params.py").read_text(encoding="utf-8")
+    assert len(numbers.findall(source)) == len(Preflight.model_fields)
 
 
 def test_every_kind_of_dataset_has_a_validator_with_documented_checks():

@@ -2,7 +2,7 @@ import json
 
 import pyarrow.parquet as pq
 import pytest
-from builds import run_data_stages
+from builds import run_data_stages, write_params
 
 from commands import ledger
 from stages import collect, ingest, validate
@@ -25,7 +25,7 @@ PAIRS = [json.dumps({"prompt": f"q {i}", "chosen": "a", "rejected": "b"}) for i 
 @pytest.fixture
 def project(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "params.yaml").write_text(PARAMS)
+    write_params(PARAMS)
     (tmp_path / "chat.jsonl").write_text("\n".join(CHAT))
     (tmp_path / "pairs.jsonl").write_text("\n".join(PAIRS))
     return tmp_path

@@ -10,13 +10,14 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from builds import git, put_object, run_data_stages, write_yaml
+from builds import git, put_object, run_data_stages, write_params, write_yaml
+from ruamel.yaml import YAML
 
 from commands import lineage
 from commands.builds import build as _build
 from commands.builds.sources import hash_whole
 from stages import collect
-from stages.training.trl import LORA
+from validators.params import Lora
 from validators.problems import Problems
 
 ROOT = Path(__file__).parents[1]
@@ -34,6 +35,7 @@ PARAMS = {
         "align": {"method": "kto", "from": "sft", "dataset": "votes", "lora": {"r": 8}},
     },
 }  # fmt: skip
+SHORT = {"curate": {}, "preflight": {}, "evaluate": {"max_new_tokens": 4, "max_rows": 10, "batch_size": 10}}
 CHAT = [json.dumps({"instruction": f"question {i}", "output": "a"}) for i in range(20)]
 PAIRS = [json.dumps({"prompt": f"q {i}", "chosen": "a", "rejected": "b"}) for i in range(10)]
 SCORES = {"chat": {"loss": {"value": 0.5, "low": 0.4, "high": 0.6, "n": 6}, "auc": {"value": None, "n": 6}}}
@@ -47,7 +49,7 @@ def put(path, text):
 def model(name, adapters):
     step = PARAMS["steps"][name]
     made = step | {"step": name, "seed": 7, "args": {}, "trained_rows": 9, "tokens": 99, "optimizer_steps": 3}
-    made |= {"lora": LORA | step["lora"]}  # as preflight resolves it
+    made |= {"lora": Lora(**step["lora"]).model_dump()}  # as preflight resolves it
     made |= {"rows_sha256": "5f0e" * 16, "versions": {"torch": "2.13.0"}, "backend": "transformers"}
     put(f"models/{name}/made_of.json", json.dumps(made))
     for adapter in adapters:
@@ -55,21 +57,17 @@ def model(name, adapters):
     put(f"scores/{name}.json", json.dumps(SCORES))
 
 
-def entry(deps, outs, params=()):
+def entry(deps, outs):
     """A stage of the lock, its outputs copied into the cache."""
-    taken = {key: at(PARAMS, key) for key in params}
     return {
         "cmd": "python -m stages",
         "deps": [{"path": path, "md5": hash_whole(path), "size": 1} for path in deps],
-        "params": {"params.yaml": taken},
         "outs": [{"path": path, "md5": cached(path), "size": 4, "nfiles": 1} for path in outs],
     }
 
 
-def at(data, key):
-    for part in key.split("."):
-        data = data[part]
-    return data
+def reads(stage):
+    return f".build/params/{stage}.json"
 
 
 def cached(path):
@@ -89,15 +87,18 @@ def build():
     stages = {}
     run_data_stages(*PARAMS["datasets"])
     for name, dataset in PARAMS["datasets"].items():
-        key, done, bad = f"datasets.{name}", f"data/ingested/{name}", f"data/validated/{name}.parquet"
+        done, bad = f"data/ingested/{name}", f"data/validated/{name}.parquet"
         sides = [f"data/{side}/{name}.parquet" for side in ("train", "eval", "rejected")]
-        stages[f"ingest@{name}"] = entry([dataset["raw"], "stages/ingest.py"], [done], [key])
-        stages[f"validate@{name}"] = entry([done, f"validators/{dataset['kind']}.py"], [bad], [key])
-        stages[f"curate@{name}"] = entry([done, bad], sides, [key, "seed", "eval_fraction"])
+        stages[f"ingest@{name}"] = entry([dataset["raw"], "stages/ingest.py", reads(f"ingest/{name}")], [done])
+        checks = [f"validators/{dataset['kind']}.py", reads(f"validate/{name}")]
+        stages[f"validate@{name}"] = entry([done, *checks], [bad])
+        stages[f"curate@{name}"] = entry([done, bad, reads(f"curate/{name}")], sides)
     collect.main()
-    stages["collect"] = entry(["data/train", "data/eval"], ["data/train.json", "data/eval.json"], ["datasets"])
-    stages["preflight"] = entry(["data/train.json", "models/base"], ["preflight"], ["steps"])
-    stages["base"] = entry(["stages/base.py"], ["models/base"], ["base"])
+    stages["check"] = entry(["params.yaml"], [".build/params"])
+    listed = ["data/train.json", "data/eval.json"]
+    stages["collect"] = entry(["data/train", "data/eval", reads("collect")], listed)
+    stages["preflight"] = entry(["data/train.json", "models/base", reads("preflight")], ["preflight"])
+    stages["base"] = entry(["stages/base.py", reads("base")], ["models/base"])
     stages["evaluate_base"] = entry(["models/base"], ["scores/base.json"])
     for name, step in PARAMS["steps"].items():
         made_from = [f"models/{step['from']}", f"data/train/{step['dataset']}.parquet", f"preflight/{name}.json"]
@@ -114,7 +115,7 @@ def project(tmp_path, monkeypatch):
     """A project that is built and committed as v1."""
     monkeypatch.chdir(tmp_path)
     _build.cache_folder.cache_clear()
-    write_yaml("params.yaml", PARAMS)
+    write_params(PARAMS)
     put("data/raw/chat/a.jsonl", "\n".join([*CHAT, CHAT[3], "{"]))
     put("data/raw/chat/b.jsonl", "\n".join(CHAT[:2]))
     put("data/raw/chat/.hidden", "no data")
@@ -195,7 +196,7 @@ def test_every_stage_is_told_with_what_came_in_was_rejected_and_went_out(told):
 def test_hashes_of_code_validators_and_params_are_those_of_the_lock(told, facts):
     stage = every_stage(facts("chat"))["validate@chat"]
     assert stage["validators"] == {"validators/sft.py": hash_whole("validators/sft.py")}
-    assert stage["params"] == {"datasets.chat": PARAMS["datasets"]["chat"]}
+    assert stage["params"] == {"datasets.chat": {"kind": "sft", "max_reject_share": 1.0}}
     assert f"validators {hash_whole('validators/sft.py')[:10]} validators/sft.py" in told("chat")
 
 
@@ -286,14 +287,44 @@ def test_changed_code_is_said_with_both_hashes(facts, project):
 
 
 def test_a_changed_param_is_said_from_what_to_what(facts, project, told):
-    write_yaml("params.yaml", PARAMS | {"eval_fraction": 0.5})
+    write_yaml("params.yaml", PARAMS | SHORT | {"eval_fraction": 0.5})
     assert stale(facts())["curate@chat"] == ["params.yaml: eval_fraction: 0.3 -> 0.5"]
     assert "stale: params.yaml: eval_fraction: 0.3 -> 0.5" in told("chat")
 
 
+def test_a_default_that_is_written_out_makes_nothing_stale(facts, project):
+    votes = PARAMS["datasets"]["votes"] | {"weights": {}, "max_rows": None}
+    write_yaml("params.yaml", PARAMS | SHORT | {"datasets": PARAMS["datasets"] | {"votes": votes}})
+    assert stale(facts()) == {}
+
+
+def test_what_a_stage_ran_with_is_found_in_git_when_check_has_written_anew(facts, project):
+    write_params(PARAMS | {"eval_fraction": 0.5})
+    assert stale(facts())["curate@chat"] == ["params.yaml: eval_fraction: 0.3 -> 0.5"]
+
+
+def test_params_that_no_copy_is_left_of_are_said_to_have_changed(facts, project):
+    lock = (project / "dvc.lock").read_text(encoding="utf-8")
+    put("dvc.lock", lock.replace(hash_whole(reads("curate/chat")), "0" * 32))
+    assert stale(facts())["curate@chat"] == ["params.yaml: changed since"]
+    assert every_stage(facts("chat"))["curate@chat"]["params"] == {}
+
+
+def test_a_build_from_before_has_its_params_in_the_lock_itself(facts, project):
+    write_yaml("params.yaml", PARAMS)  # a section is missing that today's models want
+    lock = YAML(typ="safe", pure=True).load(project / "dvc.lock")
+    curate = lock["stages"]["curate@chat"]
+    curate["deps"] = [dep for dep in curate["deps"] if not dep["path"].startswith(".build/params")]
+    curate["params"] = {"params.yaml": {"seed": 7, "eval_fraction": 0.2, "datasets.chat": PARAMS["datasets"]["chat"]}}
+    write_yaml("dvc.lock", lock)
+    assert stale(facts())["curate@chat"] == ["params.yaml: eval_fraction: 0.2 -> 0.3"]
+    read = every_stage(facts("chat"))["curate@chat"]["params"]
+    assert read == {"seed": 7, "eval_fraction": 0.2, "datasets.chat": PARAMS["datasets"]["chat"]}
+
+
 def test_a_step_that_params_now_trains_otherwise_is_stale(facts, project):
     steps = PARAMS["steps"] | {"align": PARAMS["steps"]["align"] | {"lora": {"r": 16}}}
-    write_yaml("params.yaml", PARAMS | {"steps": steps})
+    write_yaml("params.yaml", PARAMS | SHORT | {"steps": steps})
     assert stale(facts())["train@align"] == ["lora.r: 8 -> 16"]
     assert "train@sft" not in stale(facts())
 

@@ -17,13 +17,12 @@ def test_an_entry_of_the_lock_is_a_stage():
     assert (stage.kind, stage.subject, stage.name, stage.cmd) == ("curate", "chat", "curate@chat", ENTRY["cmd"])
     assert stage.deps == {"data/ingested/chat": File("data/ingested/chat", "aa.dir", 5, 2, "md5")}
     assert stage.outs["data/train/chat.parquet"].stage == "curate@chat"
-    assert stage.settings == {"seed": 7, "datasets.chat": {"kind": "sft"}, "x": 1}
 
 
 def test_a_stage_without_a_subject_and_without_anything_is_one_too():
     stage = stage_of("collect", {})
     assert (stage.kind, stage.subject, stage.name) == ("collect", None, "collect")
-    assert stage.deps == stage.outs == stage.params == stage.settings == {}
+    assert stage.deps == stage.outs == stage.params == {}
 
 
 def test_a_stage_is_written_as_dvc_has_it():

@@ -8,11 +8,13 @@ from pathlib import Path
 
 import fake_build
 import pytest
+from builds import write_params
 from fake_build import EMOJI, HEBREW
 
 from stages import report
 from stages.core.params import read_params
 from stages.reporting import page as _page
+from validators.params import read
 
 ROOT = Path(__file__).parents[1]
 STYLE = (ROOT / "stages/reporting/templates/style.css").read_text(encoding="utf-8")
@@ -41,7 +43,7 @@ def html(folder):
 
 def test_the_same_build_gives_the_same_bytes(folder, html, monkeypatch):
     monkeypatch.chdir(folder)
-    assert _page.page(read_params()) == html
+    assert _page.page(read_params("report")) == html
 
 
 def test_no_path_of_this_machine_is_in_the_page(folder, html):
@@ -161,8 +163,8 @@ def test_a_training_too_short_for_its_log_is_not_called_untrained(folder, tmp_pa
 
 
 def test_a_page_of_nothing_says_what_to_run(tmp_path, monkeypatch):
-    shutil.copyfile(ROOT / "params.yaml", tmp_path / "params.yaml")
     monkeypatch.chdir(tmp_path)
+    write_params(read(ROOT / "params.yaml"))
     report.main()
     html = (tmp_path / "report/index.html").read_text(encoding="utf-8")
     for command in ("dvc repro curate@chat", "dvc repro train@sft", "dvc repro evaluate_base", "dvc repro preflight"):

@@ -6,6 +6,7 @@ import shutil
 import sys
 
 import pytest
+from builds import write_params
 
 from stages import ingest, validate
 from stages.reading.parts import mapped, parts_of, with_bar
@@ -73,8 +74,7 @@ def test_ray_makes_the_same_bytes(tmp_path, monkeypatch):
     (tmp_path / "raw/b.csv").write_text("prompt,completion\nq,\n")
     made = {}
     for engine in ("local", "ray"):
-        params = f"engine: {engine}\ndatasets: {{d: {{kind: sft, raw: raw, max_reject_share: 1}}}}\n"
-        (tmp_path / "params.yaml").write_text(params)
+        write_params(f"engine: {engine}\ndatasets: {{d: {{kind: sft, raw: raw, max_reject_share: 1}}}}")
         shutil.rmtree(tmp_path / "data", ignore_errors=True)
         ingest.main("d")
         validate.main("d")

@@ -60,8 +60,8 @@ def test_a_plan_is_what_repro_does_and_names_the_cause(built, tmp_path):
 
     edit_params(project, lambda params: params["steps"]["align"]["args"].update(learning_rate=2e-5))
     verdicts, why = plan(project)
-    assert verdicts["runs"] == {"check", "preflight", "train@align", "collect_scores", "report"}
-    assert verdicts["may run"] == {"evaluate@align"}
+    assert verdicts["runs"] == {"check", "preflight", "train@align", "report"}
+    assert verdicts["may run"] == {"evaluate@align", "collect_scores"}
     assert why["preflight"] == ["steps.align.args.learning_rate: 3e-05 -> 2e-05"]
     assert why["train@align"] == ["preflight/align.json: args.learning_rate: 3e-05 -> 2e-05"]
     assert why["evaluate@align"] == ["if models/align comes out different"]

@@ -10,15 +10,15 @@ import pytest
 from test_tokens import said, step_of, user, write
 
 from stages import preflight
-from stages.training.models import load_tokenizer, save_tiny
+from stages.training.models import load_tokenizer, renderer, save_tiny
 from validators import _preflight as asked
-from validators.params import Preflight, Strict, examine, read
+from validators.params import Preflight, Strict, examine, read, resolved
 from validators.problems import Problems
 
 pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).parents[1]
-LIMITS = asked.settings({})
+LIMITS = asked.LIMITS | asked.COUNTS
 
 
 # -- what is asked, and where it is documented ------------------------------------------------------------------------
@@ -33,7 +33,7 @@ def test_the_names_of_checks_in_the_code_are_those_that_are_documented():
     names = set()
     for path in (ROOT / "stages").rglob("*.py"):
         names |= set(re.findall(r"preflight\.[a-z_]+", path.read_text(encoding="utf-8")))
-    assert names - {"preflight.tie_prompts", "preflight.md"} == {*asked.CHECKS, *asked.GATES, *asked.NUMBERS}
+    assert names - {"preflight.tie_prompts", "preflight.md", "preflight.json"} == {*asked.CHECKS, *asked.GATES, *asked.NUMBERS}
 
 
 def test_every_limit_is_a_key_of_params_with_the_same_default():
@@ -44,8 +44,8 @@ def test_every_limit_is_a_key_of_params_with_the_same_default():
 
 
 def test_what_params_say_takes_the_place_of_a_default():
-    assert asked.settings({"truncated_share": 0.5}) == asked.LIMITS | asked.COUNTS | {"truncated_share": 0.5}
-    assert asked.settings(None) == asked.settings({})
+    found = resolved(params(preflight={"truncated_share": 0.5}))["preflight"]
+    assert found == LIMITS | {"truncated_share": 0.5}
 
 
 def params(**changes):
@@ -104,109 +104,149 @@ def test_rewards_are_scored_with_the_weights_of_the_step_that_trains_on_them():
 
 
 @pytest.fixture
-def tokenizer(tmp_path, monkeypatch):
+def render(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "data/train").mkdir(parents=True)
     save_tiny("models/base")
-    return load_tokenizer()
+    return renderer()
 
 
 TALKS = [{"messages": user("a" * n) + said("xyz")} for n in (2, 4, 40)]
 
 
-def examined(tokenizer, method, rows, waive=None, **args):
+MANY = {"dropped_share": "the long one says nothing"}
+
+
+def examined(render, method, rows, waive=None, **args):
     write(method, rows)
     step = step_of(method, **args) | {"processes": 1}
-    return preflight.examine("s", step, tokenizer, preflight.shape_of(), LIMITS, waive or {})
+    return preflight.examine("s", step, render, preflight.shape_of(), LIMITS, waive or {})
 
 
-def test_a_step_is_counted(tokenizer):
-    report = examined(tokenizer, "sft", TALKS, max_length=24, max_steps=-1, num_train_epochs=2)
+def test_a_step_is_counted(render):
+    report = examined(render, "sft", TALKS, MANY, max_length=24, max_steps=-1, num_train_epochs=2)
     step = report.step
     assert (step["rows"], step["trained_rows"], step["tokens"], step["learned_tokens"]) == (3, 2, 20, 8)
     assert step["optimizer_steps"] == 2
-    assert step["length"] == {"p50": 11, "p95": 43, "p99": 46, "max": 47}
-    assert report.dropped == ["raw.jsonl:3"]
+    assert step["length"] == {"p50": 10, "p95": 10, "p99": 10, "max": 11}
+    why = "LENGTH: nothing of 47 tokens is left to learn, max_length is 24"
+    assert report.dropped == [("raw.jsonl:3", "LENGTH", why)]
     by_name = {item["check"]: item for item in report.findings}
     assert by_name["preflight.dropped_share"]["value"] == 0.3333
     assert "raw.jsonl:3" in by_name["preflight.dropped_share"]["message"]
 
 
-def test_no_row_that_fits_stops_the_build(tokenizer):
-    with pytest.raises(Problems, match=r"rows_left: no row of 'd' fits max_length 4"):
-        examined(tokenizer, "sft", TALKS, max_length=4)
+def test_no_row_that_fits_stops_the_build(render):
+    with pytest.raises(
+        Problems,
+        match=r"rows_left: no row of 'd' is trained: 3 by LENGTH: raw.jsonl:1, raw.jsonl:2, raw.jsonl:3: nothing of 9 tokens",
+    ):
+        examined(render, "sft", TALKS, max_length=4)
 
 
-def test_a_dataset_without_rows_stops_the_build(tokenizer):
+def test_a_dataset_without_rows_stops_the_build(render):
     with pytest.raises(Problems, match="'d' has no train rows"):
-        examined(tokenizer, "sft", [])
+        examined(render, "sft", [])
 
 
 @pytest.mark.parametrize(
     "args", [{"max_steps": 0}, {"max_steps": -1, "dataloader_drop_last": True, "per_device_train_batch_size": 8}]
 )
-def test_rows_that_make_no_step_stop_the_build(tokenizer, args):
+def test_rows_that_make_no_step_stop_the_build(render, args):
     with pytest.raises(Problems, match="3 rows make 0 optimizer steps"):
-        examined(tokenizer, "sft", TALKS, **args)
+        examined(render, "sft", TALKS, **args)
 
 
-def test_packed_rows_are_announced_as_what_trl_makes_of_them(tokenizer):
+def test_packed_rows_are_announced_as_what_trl_makes_of_them(render):
     from stages import train
 
     args = {"packing": True, "max_length": 24, "max_steps": -1, "num_train_epochs": 1}
-    step = examined(tokenizer, "sft", TALKS * 5, **args).step
+    step = examined(render, "sft", TALKS * 5, MANY, **args).step
     trainer = train.make_trainer("s", step, Path(".work"))
     assert len(trainer.train_dataset) == step["packed_rows"] < step["trained_rows"]
 
 
-def trained_on(step, template):
-    """Tokens that a real trainer takes its loss over, with this chat template in the base."""
+def test_more_rows_than_the_limit_that_cannot_be_trained_stop_the_build_by_proof(render):
+    with pytest.raises(Problems) as error:
+        examined(render, "sft", TALKS, max_length=24)
+    (problem,) = error.value.problems
+    assert problem.where == "steps.s: preflight.dropped_share"
+    assert problem.found.startswith("1 of 3 rows are not trained: 1 by LENGTH: raw.jsonl:3: nothing of 47 tokens")
+    assert problem.hint.startswith("raise args.max_length")
+    assert examined(render, "sft", TALKS[:1] * 40 + TALKS[2:], max_length=24).dropped[0][0] == "raw.jsonl:41"
+
+
+def test_rows_that_are_too_long_stop_a_step_that_says_so(render):
+    write("sft", TALKS)
+    step = step_of("sft", max_length=24) | {"processes": 1, "overlong": "stop"}
+    with pytest.raises(
+        Problems, match=r"preflight.overlong: 1 of 3 rows \(raw.jsonl:3\) are longer than max_length 24"
+    ):
+        preflight.examine("s", step, render, preflight.shape_of(), LIMITS, MANY)
+
+
+def trained_on(step):
+    """Tokens that a real trainer takes its loss over."""
     from stages import train
 
-    Path("models/base/chat_template.jinja").write_text(template, encoding="utf-8")
     trainer = train.make_trainer("s", step, Path(".work"))
-    assert len(trainer.train_dataset) == step["trained_rows"]
+    assert len(trainer.train_dataset) == step["sequences"]
     return sum(label != -100 for row in trainer.train_dataset for label in row["labels"])
 
 
-def test_a_template_without_marks_stops_sft_and_says_how_to_train_without(tokenizer):
-    template = re.sub(r"{%-? ?(end)?generation ?-?%}", "", tokenizer.chat_template)
-    tokenizer.chat_template = template
+def test_what_is_learned_is_what_the_args_say_with_any_template(render):
+    template = re.sub(r"{%-? ?(end)?generation ?-?%}", "", render.tokenizer.chat_template)
+    Path("models/base/chat_template.jinja").write_text(template, encoding="utf-8")
+    render = renderer()
+    talks = [*TALKS, {"messages": TALKS[0]["messages"] * 2}]
+    for args, learns, learned in [
+        ({}, "assistant", 20),
+        ({"assistant_only_loss": False, "completion_only_loss": True}, "completion", 16),
+        ({"assistant_only_loss": False}, "all", 85),
+    ]:
+        step = examined(render, "sft", talks, **args).step
+        assert (step["learns"], step["learned_tokens"]) == (learns, learned)
+        assert trained_on(step) == learned
+
+
+def test_a_template_without_an_end_stops_the_build_and_says_what_helps(render):
+    render.tokenizer.chat_template = render.tokenizer.chat_template.replace(
+        "{{ '<|end|>' }}{% endgeneration %}", "{% endgeneration %}"
+    )
     with pytest.raises(Problems) as error:
-        examined(tokenizer, "sft", TALKS)
+        examined(render, "sft", TALKS)
     (problem,) = error.value.problems
-    assert problem.where == "steps.s: preflight.generation_marks"
-    assert "args: {assistant_only_loss: false, completion_only_loss: true}" in problem.hint
-    tokenizer.chat_template = template
-    step = examined(tokenizer, "sft", TALKS, assistant_only_loss=False, completion_only_loss=True).step
-    assert (step["learns"], step["learned_tokens"]) == ("completion", 12)
-    assert trained_on(step, template) == step["learned_tokens"]
-    step = examined(tokenizer, "sft", TALKS, assistant_only_loss=False).step
-    assert trained_on(step, template) == step["learned_tokens"]
-    assert (step["learns"], step["learned_tokens"]) == ("all", step["tokens"])
+    assert (
+        "3 by STOP: raw.jsonl:1, raw.jsonl:2, raw.jsonl:3: 'xyz' ends in no token that ends an answer" in problem.found
+    )
+    assert "eos_token" in problem.hint
 
 
-def test_a_template_that_leaves_the_end_unlearned_stops_the_build(tokenizer):
-    old = "{{ '<|end|>' }}{% endgeneration %}"
-    tokenizer.chat_template = tokenizer.chat_template.replace(old, "{% endgeneration %}{{ '<|end|>' }}")
-    with pytest.raises(Problems, match=r"preflight\.end_of_turn: 3 of 3 rows do not learn the token that ends"):
-        examined(tokenizer, "sft", TALKS)
+def test_eval_rows_that_no_model_can_be_scored_on_are_named(render, capsys):
+    Path("data/eval").mkdir()
+    write("sft", [*TALKS, {"messages": user("a") + said("b<|end|>c")}], "data/eval/d.parquet")
+    Path("preflight").mkdir()
+    preflight.write_unscored({"d": {"kind": "sft", "rows": 4}}, render)
+    (row,) = csv.DictReader(Path("preflight/_unscored.csv").read_text(encoding="utf-8").splitlines())
+    assert (row["dataset"], row["row"], row["proof"]) == ("d", "raw.jsonl:4", "STOP")
+    assert "preflight: d: 1 of 4 eval rows are not scored: STOP of message 2" in capsys.readouterr().out
 
 
-def test_rows_of_one_label_stop_kto(tokenizer):
+def test_rows_of_one_label_stop_kto(render):
     rated = [{"prompt": user("a"), "completion": said("b"), "label": True}] * 4
     with pytest.raises(Problems, match="all 4 rows that are trained have label true"):
-        examined(tokenizer, "kto", rated)
+        examined(render, "kto", rated)
 
 
-def test_a_tokenizer_larger_than_the_embedding_stops_the_build(tokenizer):
+def test_a_tokenizer_larger_than_the_embedding_stops_the_build(render):
+    tokenizer = render.tokenizer
     assert preflight.embedding_problems(preflight.shape_of(), tokenizer) == []
     tokenizer.add_tokens(["<|one|>", "<|more|>"])
     (problem,) = preflight.embedding_problems(preflight.shape_of(), tokenizer)
     assert problem.found == "the tokenizer has 265 tokens, but the model's embedding 263 rows"
 
 
-def test_a_tokenizer_without_a_template_stops_the_build(tokenizer):
+def test_a_tokenizer_without_a_template_stops_the_build(render):
     Path("models/base/chat_template.jinja").unlink()
     with pytest.raises(Problems, match="the tokenizer has no chat template"):
         load_tokenizer()
@@ -215,7 +255,7 @@ def test_a_tokenizer_without_a_template_stops_the_build(tokenizer):
 GIVEN = [{"prompt": user("a"), "ground_truth": truth, "extra": "{}"} for truth in ("ab", "cd", "ef")]
 
 
-def test_a_reward_that_prefers_wrong_answers_stops_the_build_unless_waived(tokenizer, monkeypatch):
+def test_a_reward_that_prefers_wrong_answers_stops_the_build_unless_waived(render, monkeypatch):
     from validators import rewards
 
     def brief(completions, **_):
@@ -223,8 +263,8 @@ def test_a_reward_that_prefers_wrong_answers_stops_the_build_unless_waived(token
 
     monkeypatch.setattr(rewards, "one_word", brief)
     with pytest.raises(Problems, match=r"preflight\.reward_order: empty answers earn 2 more than the ground truth"):
-        examined(tokenizer, "grpo", GIVEN, num_generations=2)
-    report = examined(tokenizer, "grpo", GIVEN, waive={"reward_order": "brevity is all"}, num_generations=2)
+        examined(render, "grpo", GIVEN, num_generations=2)
+    report = examined(render, "grpo", GIVEN, waive={"reward_order": "brevity is all"}, num_generations=2)
     assert {item["check"]: item["level"] for item in report.findings}["preflight.reward_order"] == "waived"
     assert any("ms an answer" in line for line in report.printed)
     assert not any("ms an answer" in item["message"] for item in report.findings)
@@ -243,7 +283,7 @@ def test_optimizer_steps_are_those_that_trl_takes(built, tmp_path, monkeypatch):
         args = dict(params["methods"][method]["args"]) | {"num_train_epochs": 1}
         del args["max_steps"]
         params["steps"]["align"] = params["methods"][method] | {"args": args}
-        project.write_params(params)
+        project.write_checked(params)
         preflight.main()
         announced = json.loads((project.folder / "preflight/align.json").read_text())
         trainer = train.make_trainer("align", announced | {"backend": "transformers"}, tmp_path / "work")
@@ -262,7 +302,7 @@ def test_what_cannot_be_trained_is_named_for_all_steps_at_once(project):
     params["steps"]["align"] = params["methods"]["grpo"] | {"args": {"num_generations": 7}}
     params["steps"]["sft"] = params["methods"]["sft"] | {"args": {"max_length": 2}}
     params["steps"]["odd"] = params["methods"]["orpo"] | {"args": {"loss_type": "none", "warmup_ratio": 3.0}}
-    project.write_params(params)
+    project.write_checked(params)
     with pytest.raises(Problems) as error:
         preflight.main()
     assert {problem.where.split(": ")[0] for problem in error.value.problems} == {
@@ -279,14 +319,14 @@ def hashes(folder):
 def test_limits_waivers_and_the_machine_leave_what_train_reads_as_it_is(project):
     params = project.read_params()
     params["steps"] |= {name: params["methods"][name] for name in ("orpo", "kto", "grpo")}
-    project.write_params(params)
+    project.write_checked(params)
     preflight.main()
     first = hashes(Path("preflight"))
     preflight.main()
     assert hashes(Path("preflight")) == first
     params["preflight"] |= {"truncated_share": 0.0, "memory_gb": 0.001}
     params["steps"]["sft"] |= {"args": params["steps"]["sft"]["args"], "waive": {"memory_gb": "a joke"}}
-    project.write_params(params)
+    project.write_checked(params)
     preflight.main()
     changed = {name for name, digest in hashes(Path("preflight")).items() if digest != first[name]}
     assert changed == {"_findings.json"}
@@ -307,8 +347,9 @@ def tilth(project, *arguments):
 def test_the_command_shows_what_the_build_left(project):
     params = project.read_params()
     params["steps"]["sft"]["args"] = params["steps"]["sft"]["args"] | {"max_length": 18}
+    params["steps"]["sft"]["waive"] = {"dropped_share": "half are too long"}
     params["steps"]["reward"] = params["methods"]["grpo"]
-    project.write_params(params)
+    project.write_checked(params)
     preflight.main()
     code, out, _ = tilth(project)
     assert code == 0 and "says otherwise" not in out

@@ -10,6 +10,7 @@ from ruamel.yaml import YAML
 
 from stages import check
 from stages.rows.shapes import rows_of
+from validators.params import read
 
 ROOT = Path(__file__).parents[1]
 # compare.yaml is for the tiny model and the sample data: tests/test_documentation.py holds it
@@ -35,7 +36,7 @@ def test_check_takes_a_recipe_without_a_warning(recipe, tmp_path, monkeypatch):
         raw = Path(dataset["raw"])
         raw.mkdir(parents=True, exist_ok=True)
         (raw / "rows.jsonl").write_text(json.dumps(RAW[raw.name]) + "\n")
-    assert check.check() == []
+    assert check.check(read()) == []
 
 
 @pytest.mark.parametrize("recipe", RECIPES, ids=lambda path: path.stem)

@@ -11,6 +11,7 @@ from ruamel.yaml import YAML
 from commands import recommend
 from commands.recommend import choose
 from stages.check import check
+from validators.params import read
 from validators.problems import Problems
 
 ROOT = Path(__file__).parents[1]
@@ -76,21 +77,21 @@ def test_the_data_chooses_the_method(kinds, one_stage, method):
 @pytest.mark.parametrize("pairs, labels, verifiable, one_stage", product([True, False], repeat=4))
 def test_whatever_is_answered_the_steps_pass_check(said, project, pairs, labels, verifiable, one_stage):
     pasted(project, said(pairs=pairs, labels=labels, verifiable=verifiable, one_stage=one_stage))
-    check()
+    check(read())
 
 
 @pytest.mark.parametrize("name", FILES)
 @pytest.mark.parametrize("one_stage", [True, False])
 def test_whatever_the_path_holds_the_steps_pass_check(said, project, name, one_stage):
     pasted(project, said(f"data/raw/{name}", one_stage=one_stage))
-    check()
+    check(read())
 
 
 def test_the_data_of_params_is_what_the_steps_name(said, project):
     entry = pasted(project, said())
     assert {name: step["dataset"] for name, step in entry["steps"].items()} == {"sft": "chat", "align": "pairs"}
     assert "datasets" not in entry
-    check()
+    check(read())
 
 
 def test_other_methods_that_the_data_allows_are_named(said):

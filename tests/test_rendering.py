@@ -6,36 +6,11 @@ from pathlib import Path
 
 import pytest
 import templates
+from templates import CALL, FAMILIES, SHAPES, TOOLS, assistant, user
 
 from stages.training.rendering import Unproved
 
 pytestmark = pytest.mark.slow
-
-FAMILIES = {**templates.of_trl(), **templates.OURS}
-CALL = {"type": "function", "function": {"name": "weather", "arguments": {"city": "Paris", "days": 3}}}
-PARAMETERS = {"type": "object", "properties": {"city": {"type": "string"}, "days": {"type": "integer"}}}
-TOOLS = [{"type": "function", "function": {"name": "weather", "description": "Of a city.", "parameters": PARAMETERS}}]
-
-
-def user(text):
-    return {"role": "user", "content": text}
-
-
-def assistant(text, **more):
-    return {"role": "assistant", "content": text, **more}
-
-
-SYSTEM = {"role": "system", "content": "Speak briefly"}
-FOUND = {"role": "tool", "content": "sunny", "name": "weather"}
-SHAPES = {
-    "one turn": ([user("two and two"), assistant("four")], None),
-    "many turns": ([user("one"), assistant("first"), user("two"), assistant("second"), user("three"), assistant("third\n\nline")], None),
-    "system": ([SYSTEM, user("one"), assistant("first"), user("two"), assistant("second")], None),
-    "tools": ([user("will it rain"), assistant(None, tool_calls=[CALL]), FOUND, assistant("clear")], TOOLS),
-    "text beside a call": ([user("will it rain"), assistant("wait", tool_calls=[CALL]), FOUND, assistant("clear")], TOOLS),
-    "reasoning": ([user("one"), assistant("first", reasoning_content="pondering"), user("two"), assistant("second", reasoning_content="musing")], None),
-    "null keys": ([user("one") | {"tool_calls": None}, assistant("first", tool_calls=None, reasoning_content=None)], None),
-}  # fmt: skip
 
 
 def learned(renderer, messages, tools=None):

@@ -195,7 +195,7 @@ def train(project, monkeypatch):
         rewards = {"rewards": ["one_word"]} if method == "grpo" else {}
         changes = {"args": args, "lora": LORA if lora else None} | rewards
         params["steps"]["align"] = params["methods"][method] | changes
-        project.write_params(params)
+        project.write_checked(params)
         preflight.main()
 
     def run(every_s="0"):
@@ -314,7 +314,7 @@ def one_step(project):
 
 
 def start_anew(project):
-    for path in ("dvc.lock", ".build/params.ok", "data/train.json", "data/eval.json"):
+    for path in ("dvc.lock", "data/train.json", "data/eval.json"):
         (project.folder / path).unlink(missing_ok=True)
     for path in (
         ".dvc/cache",

@@ -13,6 +13,7 @@ from types import SimpleNamespace
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from builds import write_params
 from conftest import ROOT, small_project
 from test_raw_data import Tagged
 
@@ -121,7 +122,7 @@ def test_code_that_comes_with_a_model_is_not_copied_and_does_not_run(tmp_path, m
     from stages.training.models import load_tokenizer
 
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "params.yaml").write_text("base: {model: tiny, revision: null}\n")
+    write_params("base: {model: tiny}")
     base.main()
     mine = tmp_path / "mine"
     (tmp_path / "models/base").rename(mine)
@@ -130,7 +131,7 @@ def test_code_that_comes_with_a_model_is_not_copied_and_does_not_run(tmp_path, m
     for name, key in (("config.json", "AutoModelForCausalLM"), ("tokenizer_config.json", "AutoTokenizer")):
         settings = json.loads((mine / name).read_text())
         (mine / name).write_text(json.dumps(settings | {"auto_map": {key: "evil.Evil"}}))
-    (tmp_path / "params.yaml").write_text(f"base: {{model: {mine}, revision: null}}\n")
+    write_params(f"base: {{model: {mine}}}")
     base.main()
     assert not list((tmp_path / "models/base").glob("*.py"))
     load_tokenizer(Path("models/base"))
@@ -145,7 +146,7 @@ def hostile(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("sys.stdin", io.StringIO("y\n" * 20))
     made(tmp_path / "evil").joinpath("code.py").write_text("open('ran', 'w').close()\nclass Evil: pass\n")
-    (tmp_path / "params.yaml").write_text("base: {model: mine, revision: null}\n")
+    write_params("base: {model: mine}")
     save_tiny(tmp_path / "mine")
     return tmp_path / "mine"
 
@@ -215,12 +216,10 @@ def test_no_loader_of_the_project_runs_code_that_comes_with_a_model(hostile, nam
 )
 def test_a_hostile_chat_template_runs_nothing_and_is_told_by_preflight(hostile, payload):
     from jinja2 import Environment
-    from jinja2.exceptions import SecurityError
 
     from stages.dryrun.tokens import Method, measured
-    from stages.scoring.generation import render
-    from stages.training.models import load_tokenizer
-    from validators.problems import Problems
+    from stages.training.models import renderer
+    from stages.training.rendering import Unproved
 
     with contextlib.suppress(Exception):
         Environment().from_string(payload).render()
@@ -228,14 +227,14 @@ def test_a_hostile_chat_template_runs_nothing_and_is_told_by_preflight(hostile, 
     template = hostile / "chat_template.jinja"
     template.write_text("{% for message in messages %}" + payload + "{% endfor %}")
     talk = [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}]
-    tokenizer = load_tokenizer(hostile)
-    with pytest.raises(SecurityError):
-        render(tokenizer, talk)
+    render = renderer(hostile)
+    with pytest.raises(Unproved, match=r"TEMPLATE: .* is unsafe"):
+        render.text(talk)
     row = {"messages": [turn | {"tool_calls": None} for turn in talk], "tools": None, "source": "raw", "line": 1}
     pq.write_table(pa.Table.from_pylist([row]), "rows.parquet")
     config = SimpleNamespace(assistant_only_loss=False, completion_only_loss=False)
-    with pytest.raises(Problems, match=r"is unsafe\.; expected .*\n  hint: the template reaches for Python"):
-        measured("rows.parquet", Method("sft", config, tokenizer, frozenset()), "steps.sft")
+    ((number, proof, why),) = measured("rows.parquet", Method("sft", config, render)).left_out
+    assert (number, proof) == (0, "TEMPLATE") and "is unsafe" in why
     assert not Path("ran").exists()
 
 
@@ -249,7 +248,7 @@ def test_a_link_in_raw_that_leaves_the_repository_stops_the_stage(tmp_path, monk
     row = json.dumps({"instruction": "q", "output": "a secret of this machine"}) + "\n"
     (tmp_path / "outside.jsonl").write_text(row)
     made(tmp_path / "outside").joinpath("x.jsonl").write_text(row)
-    (project / "params.yaml").write_text("datasets: {chat: {kind: sft, raw: raw/chat, max_reject_share: 0.2}}\n")
+    write_params("datasets: {chat: {kind: sft, raw: raw/chat, max_reject_share: 0.2}}")
     (project / "raw").mkdir()
     if aside == "outside":
         (project / "raw/chat").symlink_to(tmp_path / aside)

@@ -1,39 +1,42 @@
 """A step as it will be trained: what decides its training is in it, and nothing else."""
 
+from pathlib import Path
+
 import pytest
 from test_tokens import step_of
 
-from stages.dryrun.steps import config_of, resolve, tokenizer_of
-from stages.training.models import load_tokenizer, save_tiny
-from validators import _preflight as asked
-from validators.params import Lora
+from stages.dryrun.steps import config_of, resolve
+from validators._preflight import LIMITS
+from validators.params import Lora, read, resolved
 from validators.problems import Problems
 
-LIMITS = asked.settings({})
+ROOT = Path(__file__).parents[1]
 CODES = {"exact_match": "a" * 64}
-PARAMS = {"seed": 7, "launch": "python", "base": {"backend": "auto"}}
+SFT = {"method": "sft", "from": "base", "dataset": "chat"}
+GRPO = {"method": "grpo", "from": "base", "dataset": "problems", "rewards": ["exact_match"]}
+
+
+def resolved_step(step, codes=CODES, **sections):
+    """A step of the shipped params with other sections, as preflight resolves it."""
+    params = resolved(read(ROOT / "params.yaml") | {"steps": {"a": step}} | sections)
+    return resolve("a", params["steps"]["a"], params, codes)
 
 
 def test_a_step_holds_the_reward_code_only_if_it_is_grpo():
-    grpo = {"method": "grpo", "from": "sft", "dataset": "problems", "rewards": ["exact_match"]}
-    sft = {"method": "sft", "from": "base", "dataset": "chat", "waive": {"beta": "no"}}
-    assert resolve("a", grpo, PARAMS, LIMITS, CODES | {"one_word": "b"})["reward_code"] == CODES
-    assert resolve("a", grpo, PARAMS, LIMITS, CODES)["tie_prompts"] == 16
-    resolved = resolve("a", sft, PARAMS, LIMITS, CODES)
-    assert not {"reward_code", "tie_prompts", "waive"} & set(resolved)
+    assert resolved_step(GRPO, CODES | {"one_word": "b"})["reward_code"] == CODES
+    assert resolved_step(GRPO, preflight={})["tie_prompts"] == 16
+    assert not {"reward_code", "tie_prompts", "waive"} & set(resolved_step(SFT | {"waive": {"beta": "no"}}))
 
 
 def test_no_limit_reaches_what_train_reads():
-    sft = {"method": "sft", "from": "base", "dataset": "chat"}
-    changed = dict.fromkeys(asked.LIMITS, 0.5)
-    assert resolve("a", sft, PARAMS, LIMITS, CODES) == resolve("a", sft, PARAMS, LIMITS | changed, CODES)
+    changed = dict.fromkeys(LIMITS, 1.0)
+    assert resolved_step(SFT) == resolved_step(SFT, preflight=changed)
 
 
 def test_what_lora_leaves_out_is_what_params_yaml_documents():
-    step = {"method": "sft", "from": "base", "dataset": "chat"}
-    assert resolve("a", step | {"lora": {}}, PARAMS, LIMITS, CODES)["lora"] == Lora().model_dump()
-    assert resolve("a", step | {"lora": {"r": 4}}, PARAMS, LIMITS, CODES)["lora"] == Lora(r=4).model_dump()
-    assert resolve("a", step, PARAMS, LIMITS, CODES)["lora"] is None
+    assert resolved_step(SFT | {"lora": {}})["lora"] == Lora().model_dump()
+    assert resolved_step(SFT | {"lora": {"r": 4}})["lora"] == Lora(r=4).model_dump()
+    assert resolved_step(SFT)["lora"] is None
 
 
 def config(method, **args):
@@ -70,22 +73,3 @@ def test_kto_needs_two_rows_a_batch():
 def test_packing_needs_a_length():
     with pytest.raises(Problems, match=r"preflight\.args: packing without max_length"):
         config("sft", packing=True, max_length=None)
-
-
-@pytest.mark.slow
-def test_a_full_model_that_sft_trained_hands_on_its_training_template(tmp_path):
-    from trl.chat_template_utils import qwen3_chat_template, qwen3_training_chat_template
-
-    save_tiny(tmp_path)
-    tokenizer = load_tokenizer(tmp_path)
-    tokenizer.chat_template = qwen3_chat_template
-    steps = {
-        "sft": {"method": "sft", "from": "base"},
-        "dpo": {"method": "dpo", "from": "sft"},
-        "orpo": {"method": "orpo", "from": "base"},
-    }
-    assert tokenizer_of("dpo", steps, tokenizer).chat_template == qwen3_training_chat_template
-    assert tokenizer_of("orpo", steps, tokenizer).chat_template == qwen3_chat_template
-    adapter = steps | {"sft": {"method": "sft", "from": "base", "lora": {"r": 4}}}
-    assert tokenizer_of("dpo", adapter, tokenizer).chat_template == qwen3_chat_template
-    assert tokenizer.chat_template == qwen3_chat_template

@@ -60,7 +60,7 @@ def test_answers_that_differ_let_it_go_on(trainer):
 def test_train_stops_before_it_learns(trainer, tmp_path):
     _, step = trainer(nothing)
     (tmp_path / "preflight").mkdir()
-    (tmp_path / "preflight/s.json").write_text(json.dumps(step | {"trained_rows": 20}), encoding="utf-8")
+    (tmp_path / "preflight/s.json").write_text(json.dumps(step | {"trained_rows": 20, "sequences": 20}), encoding="utf-8")
     with pytest.raises(Problems, match=r"preflight\.rewards_tie"):
         train.main("s")
     assert not (tmp_path / "models/s").exists()

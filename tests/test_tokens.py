@@ -1,7 +1,6 @@
 """What preflight says of every row is what TRL's trainers make of it: the same rows kept, the same tokens, learned and not."""
 
 import json
-import re
 
 import pyarrow.parquet as pq
 import pytest
@@ -9,9 +8,8 @@ import pytest
 from stages.dryrun import tokens
 from stages.rows.batches import BATCH
 from stages.rows.tables import row_schema, to_table
-from stages.training.models import load_tokenizer, save_tiny
-from stages.training.trl import make_config, training_tokenizer
-from validators.problems import Problems
+from stages.training.models import renderer, save_tiny, stop_tokens
+from stages.training.trl import make_config
 
 pytestmark = pytest.mark.slow
 
@@ -24,7 +22,7 @@ TOOLS = json.dumps([{"type": "function", "function": {"name": "add", "parameters
 def base(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     save_tiny("models/base")
-    return load_tokenizer()
+    return renderer()
 
 
 def user(text):
@@ -54,9 +52,7 @@ ROWS = {
     ],
     "grpo": [{"prompt": user(p), "ground_truth": "x", "extra": "{}"} for p in PROMPTS],
 }
-ROWS["orpo"] = [
-    row for row in ROWS["dpo"] if len(row["prompt"][0]["content"]) < 20 and len(row["chosen"][0]["content"]) < 20
-]
+ROWS["orpo"] = ROWS["dpo"]
 KIND = {"sft": "sft", "dpo": "preference", "orpo": "preference", "kto": "kto", "grpo": "grpo"}
 
 
@@ -70,20 +66,17 @@ def write(method, rows, path="data/train/d.parquet"):
 def step_of(method, **args):
     return {
         "step": "s", "method": method, "from": "base", "dataset": "d", "seed": 7, "backend": "transformers", "lora": None,
-        "args": {"max_steps": 1, "per_device_train_batch_size": 2, **args}, "rewards": ["one_word"],
-        "learns": "assistant" if args.get("assistant_only_loss", True) else "completion",
+        "args": {"max_steps": 1, "per_device_train_batch_size": 2, **args}, "rewards": ["one_word"], "overlong": "cut",
+        "load_in_4bit": False,
     }  # fmt: skip
 
 
-def method_of(method, tokenizer, **args):
-    config = make_config("steps.s", step_of(method, **args), "out")
-    if method == "sft" and config.assistant_only_loss:
-        training_tokenizer(tokenizer)
-    return tokens.Method(method, config, tokenizer, tokens.stop_tokens(tokenizer))
+def method_of(method, render, overlong="cut", **args):
+    return tokens.Method(method, make_config("steps.s", step_of(method, **args), "out"), render, overlong)
 
 
-def measured(method, tokenizer, rows=None, **args):
-    return tokens.measured(write(method, rows or ROWS[method]), method_of(method, tokenizer, **args), "steps.s")
+def measured(method, render, rows=None, **args):
+    return tokens.measured(write(method, rows or ROWS[method]), method_of(method, render, **args))
 
 
 def trained(method, **args):
@@ -142,11 +135,11 @@ def trained(method, **args):
 def test_every_row_has_the_tokens_that_a_real_trainer_takes(base, tmp_path, method, args):
     (tmp_path / "data/train").mkdir(parents=True)
     found = measured(method, base, **args)
-    kept = found[~found["dropped"]]
     expected = trained(method, **args)
-    assert sorted(zip(kept["tokens"].tolist(), kept["learned"].tolist(), strict=True)) == sorted(expected)
-    if args.get("max_length") == LIMIT and method != "orpo" and "truncation_mode" not in args:
-        assert 0 < found["dropped"].sum() < len(found)
+    assert sorted(zip(found.rows["tokens"].tolist(), found.rows["learned"].tolist(), strict=True)) == sorted(expected)
+    if args.get("max_length") == LIMIT and "truncation_mode" not in args:
+        assert 0 < len(found.left_out) < found.count
+        assert {proof for _, proof, _ in found.left_out} == {"LENGTH"}
 
 
 # -- what is wrong with a row ---------------------------------------------------------------------------------------
@@ -154,14 +147,15 @@ def test_every_row_has_the_tokens_that_a_real_trainer_takes(base, tmp_path, meth
 
 @pytest.fixture
 def row(base, tmp_path):
-    """The record of one row of a method, with the chat template changed by (old, new) if given."""
+    """The record of one row of a method, or the proof that it lacks; with the chat template changed by (old, new) if given."""
     (tmp_path / "data/train").mkdir(parents=True)
 
     def row(method, columns, *changes, **args):
         for old, new in changes:
-            assert old in base.chat_template
-            base.chat_template = base.chat_template.replace(old, new)
-        return measured(method, base, [columns], **args)[0]
+            assert old in base.tokenizer.chat_template
+            base.tokenizer.chat_template = base.tokenizer.chat_template.replace(old, new)
+        found = measured(method, base, [columns], **args)
+        return found.left_out[0][1] if found.left_out else found.rows[0]
 
     return row
 
@@ -169,10 +163,10 @@ def row(base, tmp_path):
 PAIR = {"prompt": user("ab"), "chosen": said("xy"), "rejected": said("x")}
 RATED = {"prompt": user("ab"), "completion": said("xy"), "label": True}
 TALK = {"messages": user("ab") + said("xyz")}
-UNENDED = ("{{ '<|end|>' }}{% endgeneration %}", "{% endgeneration %}{{ '<|end|>' }}")
 WITHOUT_END = ("{{ '<|end|>' }}{% endgeneration %}", "{% endgeneration %}")
 OTHER_PROMPT = ("add_generation_prompt %}{{ '<|assistant|>' }}", "add_generation_prompt %}{{ '<|assistant|>think' }}")
 NOTHING_SAID = ("{{ message.content or '' }}\n{%- for call", "{%- for call")
+BY_METHOD = [("sft", TALK), ("dpo", PAIR), ("kto", RATED), ("orpo", PAIR)]
 
 
 def test_learned_tokens_of_sft_are_the_answers_and_their_ends(row):
@@ -182,13 +176,14 @@ def test_learned_tokens_of_sft_are_the_answers_and_their_ends(row):
 
 def test_an_answer_that_max_length_cuts_counts_as_far_as_it_goes(row):
     found = row("sft", TALK, max_length=7)
-    assert (found["length"], found["tokens"], found["learned"], found["cut"], found["dropped"]) == (
-        9,
-        7,
-        2,
-        True,
-        False,
-    )
+    assert (found["length"], found["tokens"], found["learned"], found["cut"]) == (9, 7, 2, True)
+
+
+@pytest.mark.parametrize("method, columns", BY_METHOD)
+def test_a_row_that_is_too_long_is_left_out_where_the_step_says_so(row, method, columns):
+    assert row(method, columns, max_length=7)["cut"]
+    assert row(method, columns, max_length=7, overlong="drop") == "LENGTH"
+    assert row(method, columns, max_length=9, overlong="drop")["learned"] > 0
 
 
 def test_tools_and_tool_calls_are_what_they_say_and_not_their_letters(row):
@@ -204,129 +199,94 @@ def test_pairs_count_both_answers_and_are_as_long_as_the_longer(row):
 
 
 def test_a_conversation_without_an_answer_has_nothing_to_learn(row):
-    assert row("sft", {"messages": user("ab")})["unlearned"]
+    assert row("sft", {"messages": user("ab")}) == "SAID"
 
 
-@pytest.mark.parametrize("method, columns", [("dpo", PAIR), ("kto", RATED)])
-def test_an_answer_that_the_template_leaves_out_has_nothing_to_learn(row, method, columns):
-    assert row(method, columns, NOTHING_SAID, WITHOUT_END)["unlearned"]
+@pytest.mark.parametrize("method, columns", BY_METHOD)
+def test_an_answer_that_the_template_leaves_out_is_not_trained(row, method, columns):
+    assert row(method, columns, NOTHING_SAID) == "SAID"
 
 
-def test_an_orpo_answer_that_is_cut_to_nothing_has_nothing_to_learn(row):
-    pair = {"prompt": user("a"), "chosen": said("x" * 23), "rejected": said("y")}
-    assert row("orpo", pair, max_length=24)["unlearned"]
-    assert not row("orpo", pair, max_length=64)["unlearned"]
+@pytest.mark.parametrize("method, columns", BY_METHOD)
+def test_an_answer_without_an_end_is_not_trained(row, method, columns):
+    assert row(method, columns, WITHOUT_END) == "STOP"
 
 
-def test_an_orpo_answer_that_is_cut_to_nothing_makes_a_loss_that_is_no_number(base, tmp_path):
-    from stages import train
-
-    (tmp_path / "data/train").mkdir(parents=True)
-    write("orpo", [{"prompt": user("a"), "chosen": said("x" * 23), "rejected": said("y")}] * 4)
-    shown = {"logging_nan_inf_filter": False, "logging_steps": 1}  # else transformers shows 0 for it
-    trainer = train.make_trainer("s", step_of("orpo", max_length=24, **shown), train.Path(".work/s"))
-    with pytest.raises(Problems, match="the loss of optimizer step 1 is nan"):
-        trainer.train()
+@pytest.mark.parametrize("method, columns", BY_METHOD)
+def test_white_space_after_the_end_is_not_learned(row, method, columns):
+    learned = row(method, columns)["learned"]
+    assert row(method, columns, ("{% endgeneration %}", "{{ '\n' }}{% endgeneration %}"))["learned"] == learned
 
 
-def test_the_end_of_the_answer_inside_the_marks_is_learned(row):
-    assert not row("sft", TALK)["endless"]
+@pytest.mark.parametrize("method, columns", BY_METHOD)
+def test_a_row_that_does_not_begin_as_inference_does_is_not_trained(row, method, columns):
+    assert row(method, columns, OTHER_PROMPT) == "PROMPT"
 
 
-def test_the_end_of_the_answer_outside_the_marks_is_not_learned(row):
-    assert row("sft", TALK, UNENDED)["endless"]
-
-
-@pytest.mark.parametrize("method, columns", [("dpo", PAIR), ("kto", RATED)])
-def test_an_answer_without_an_end_is_not_ended(row, method, columns):
-    assert not row(method, columns)["endless"]
-    assert row(method, columns, WITHOUT_END)["endless"]
-
-
-def test_white_space_after_the_end_is_no_other_end(row):
-    assert not row("dpo", PAIR, ("{% endgeneration %}", "{{ '\n' }}{% endgeneration %}"))["endless"]
+@pytest.mark.filterwarnings("ignore:.*keep_end.*")
+def test_an_orpo_answer_is_cut_by_what_its_own_prompt_leaves(row):
+    """TRL 1.14 would leave it max_length minus the longer answer: 24 of 1,000 tokens (upstream, mended in 1.15)."""
+    pair = {"prompt": user("a" * 97), "chosen": said("x" * 999), "rejected": said("y")}
+    found = row("orpo", pair, max_length=1024)
+    assert (found["prompt"], found["length"], found["learned"]) == (100, 1100, 924 + 2)
 
 
 def test_a_token_that_the_models_config_stops_at_is_an_end(base, tmp_path):
-    assert tokens.stop_tokens(base) == {base.eos_token_id}
+    end = base.tokenizer.eos_token_id
+    assert stop_tokens(base.tokenizer) == {end}
     (tmp_path / "models/base/generation_config.json").write_text('{"eos_token_id": [1, 106]}', encoding="utf-8")
-    assert tokens.stop_tokens(base) == {base.eos_token_id, 1, 106}
-
-
-@pytest.mark.parametrize("method, columns", [("sft", TALK), ("dpo", PAIR), ("kto", RATED), ("orpo", PAIR)])
-def test_a_prompt_that_does_not_begin_its_row_is_found(row, method, columns):
-    assert not row(method, columns)["broken"]
-    assert row(method, columns, OTHER_PROMPT)["broken"]
+    assert stop_tokens(base.tokenizer) == {end, 1, 106}
 
 
 @pytest.mark.parametrize("method", KIND)
 def test_two_tokens_of_beginning_are_found(row, base, method):
     columns = {"sft": TALK, "kto": RATED, "grpo": ROWS["grpo"][0]}.get(method, PAIR)
-    base.bos_token = "<|call|>"
+    base.tokenizer.bos_token = "<|call|>"
     args = {"num_generations": 2} if method == "grpo" else {}
     once = ("{%- if tools", "{{ bos_token }}{%- if tools")
     assert not row(method, columns, once, **args)["doubled"]
     assert row(method, columns, once, **args)["doubled"]
 
 
+@pytest.mark.filterwarnings("ignore:.*keep_end.*")
 def test_pairs_that_differ_after_the_cut_alone_are_equal(row):
     pair = {"prompt": user("ab"), "chosen": said("x" * 30 + "y"), "rejected": said("x" * 30 + "z")}
     assert not row("dpo", pair)["equal"]
     assert row("dpo", pair, max_length=20)["equal"]
     assert not row("dpo", pair, max_length=20, truncation_mode="keep_end")["equal"]
-    assert row("orpo", pair, max_length=36)["equal"]
+    assert row("orpo", pair, max_length=35)["equal"]
 
 
-def test_a_row_that_the_template_refuses_is_named(base, tmp_path):
+def test_a_row_that_the_template_refuses_is_left_out_with_what_it_says(base, tmp_path):
     (tmp_path / "data/train").mkdir(parents=True)
-    base.chat_template = "{% if messages|length > 2 %}{{ raise_exception('too long') }}{% endif %}" + base.chat_template
-    rows = [TALK] * 3 + [{"messages": TALK["messages"] * 2}]
-    with pytest.raises(Problems) as error:
-        measured("sft", base, rows)
-    (problem,) = error.value.problems
-    assert problem.where == "steps.s: preflight.chat_template"
-    assert problem.found == "raw.jsonl:4: the chat template refuses the row: too long"
+    refusing = "{% if messages|length > 2 %}{{ raise_exception('too long') }}{% endif %}"
+    base.tokenizer.chat_template = refusing + base.tokenizer.chat_template
+    found = measured("sft", base, [TALK] * BATCH + [{"messages": TALK["messages"] * 2}] + [TALK])
+    assert found.left_out == [(BATCH, "TEMPLATE", "TEMPLATE: the chat template refuses it: too long")]
+    assert len(found.rows) == BATCH + 1 and (found.rows["learned"] == 4).all()
+    assert found.rows["row"].tolist() == [*range(BATCH), BATCH + 1]
 
 
-def test_rows_of_later_batches_are_counted_and_named_too(base, tmp_path):
+def test_a_conversation_may_be_trained_as_a_row_for_each_turn(base, tmp_path):
     (tmp_path / "data/train").mkdir(parents=True)
-    found = measured("sft", base, [TALK] * (BATCH + 1))
-    assert len(found) == BATCH + 1 and (found["learned"] == 4).all()
-    base.chat_template = "{% if messages|length > 2 %}{{ raise_exception('too long') }}{% endif %}" + base.chat_template
-    with pytest.raises(Problems, match=f"raw.jsonl:{BATCH + 1}: "):
-        measured("sft", base, [TALK] * BATCH + [{"messages": TALK["messages"] * 2}])
+    template = base.tokenizer.chat_template
+    assert template.count("{% generation %}") == 1
+    base.tokenizer.chat_template = template.replace(
+        "{% generation %}", "{% generation %}{% if loop.last %}thought {% endif %}"
+    )
+    found = measured("sft", base, [TALK, {"messages": TALK["messages"] * 2}])
+    assert found.rows["row"].tolist() == [0, 1, 1]
+    assert found.rows["learned"].tolist() == [4 + len("thought ")] * 3
+
+
+def test_rows_that_say_a_control_token_are_counted(base, tmp_path):
+    (tmp_path / "data/train").mkdir(parents=True)
+    found = measured("sft", base, [TALK, {"messages": user("say <|tool|> once") + said("no")}])
+    assert found.special == [1]
+    assert measured("dpo", base, [PAIR | {"rejected": said("<|system|>")}, PAIR]).special == [0]
 
 
 def test_packing_cuts_what_is_too_long_unless_it_is_split(row):
     assert row("sft", TALK, max_length=7, packing=True)["tokens"] == 7
     assert row("sft", TALK, max_length=7, packing=True, packing_strategy="bfd_split")["tokens"] == 9
-    assert not row("sft", {"messages": user("a" * 30) + said("b")}, max_length=7, packing=True)["dropped"]
-
-
-FAMILIES = {  # the template of an instruct model, and how its turns end
-    "qwen2_5": ("<|im_end|>", None),
-    "qwen3": ("<|im_end|>", None),
-    "qwen3_instruct_2507": ("<|im_end|>", None),
-    "llama3": ("<|eot_id|>", "<|begin_of_text|>"),
-    "gemma": ("<end_of_turn>", "<bos>"),
-    "gemma3": ("<end_of_turn>", "<bos>"),
-    "phi3": ("<|end|>", None),
-}
-
-
-@pytest.mark.parametrize("family", FAMILIES)
-@pytest.mark.parametrize("method, columns", [("sft", TALK), ("dpo", PAIR), ("kto", RATED), ("orpo", PAIR)])
-def test_the_templates_of_usual_families_pass(base, tmp_path, family, method, columns):
-    from transformers import AddedToken
-    from trl import chat_template_utils
-
-    end, beginning = FAMILIES[family]
-    base.chat_template = getattr(chat_template_utils, f"{family}_chat_template")
-    marks = set(re.findall(r"<\|?[a-z_]+\|?>", base.chat_template)) | {end, beginning} - {None}
-    base.add_tokens([AddedToken(mark, special=True, normalized=False) for mark in sorted(marks)])
-    base.eos_token, base.bos_token = end, beginning
-    (tmp_path / "data/train").mkdir(parents=True)
-    found = measured(method, base, [columns])[0]
-    faults = ("unlearned", "endless", "doubled", "broken", "equal")
-    assert [fault for fault in faults if found[fault]] == []
-    assert found["learned"] < found["tokens"]
+    assert row("sft", {"messages": user("a" * 30) + said("b")}, max_length=7, packing=True) == "LENGTH"

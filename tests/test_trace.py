@@ -10,7 +10,7 @@ from types import SimpleNamespace
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from builds import run_data_stages
+from builds import run_data_stages, write_params
 
 from commands import trace
 from commands.records import search
@@ -57,7 +57,7 @@ def project(tmp_path, monkeypatch):
     for name, records in (("chat", CHAT), ("pairs", PAIRS)):
         lines = [json.dumps(record, ensure_ascii=False) for record in records]
         Path(f"data/raw/{name}.jsonl").write_text("\n".join([*lines, "", "{broken é"]) + "\n", encoding="utf-8")
-    Path("params.yaml").write_text(json.dumps(PARAMS), encoding="utf-8")
+    write_params(PARAMS)
     Path("dvc.lock").write_text("schema: '2.0'\nstages: {}\n", encoding="utf-8")
     run_data_stages(*PARAMS["datasets"])
     collect.main()

@@ -37,7 +37,7 @@ def train(project, monkeypatch):
         shutil.rmtree(project.folder / ".work", ignore_errors=True)  # else a finished model is put back
         params = project.read_params()
         params["steps"][name] = params["methods"][method] | changes
-        project.write_params(params)
+        project.write_checked(params)
         preflight.main()
         stage.main(name)
         return project.folder / "models" / name
@@ -83,7 +83,7 @@ def test_a_chain_of_lora_steps_keeps_all_adapters_in_order(train, project):
     shutil.copytree(first, project.folder / "models/first")
     params = project.read_params()
     params["steps"]["first"] = params["methods"]["sft"] | {"lora": lora}
-    project.write_params(params)
+    project.write_checked(params)
     second = train("dpo", lora=lora, **{"from": "first"})
     assert sorted(path.name for path in (second / "adapters").iterdir()) == ["00_align", "01_align"]
     assert not (second / "config.json").exists()
@@ -106,7 +106,7 @@ def test_full_weights_after_adapters_start_and_refer_to_the_merged_chain(train, 
     )
     params = project.read_params()
     params["steps"]["first"] = params["methods"]["sft"] | {"lora": lora}
-    project.write_params(params)
+    project.write_checked(params)
     seen = {}
     make = stage.make_trainer
 
@@ -172,7 +172,7 @@ def prepared(built, folder, method, batch, lora=None, steps=10):
     params = project.read_params()
     args = {"max_steps": steps, "logging_steps": 1, "per_device_train_batch_size": batch, "learning_rate": 1e-3}
     params["steps"]["align"] = params["methods"][method] | {"args": args, "lora": lora}
-    project.write_params(params)
+    project.write_checked(params)
     project.run(sys.executable, "-m", "stages", "preflight")
     return project
 

@@ -3,6 +3,7 @@ import json
 
 import pyarrow.parquet as pq
 import pytest
+from builds import write_params
 
 from stages import validate
 from stages.rows.identity import identify
@@ -78,7 +79,7 @@ def build(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
 
     def build(rows, rejects=(), limit=1):
-        (tmp_path / "params.yaml").write_text(
+        write_params(
             f"datasets: {{chat: {{kind: sft, raw: raw.jsonl, max_reject_share: {limit}}}}}"
         )
         write("data/ingested/chat/rows/00000.parquet", to_table(rows, row_schema("sft", keys=True)), "none")

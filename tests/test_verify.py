@@ -139,21 +139,28 @@ FILES = [
     "scores/sft.json",
     "scores/sft.csv",
     "report/report.md",
-    ".build/params.ok",
+    ".build/params/report.json",
 ]
 
 
 def test_files_changed_by_one_bit_each_are_named_and_no_others(project, capsys):
     for path in FILES:
         flip(path)
-    assert sorted(breaks(capsys)["outputs"]) == sorted(FILES)
+    found = breaks(capsys)
+    assert sorted(found["outputs"]) == sorted(map(named, FILES))
+    assert "dvc.lock: .build/params/report.json" in found["lock"]
+
+
+def named(path):
+    """How `outputs` names a file: by its folder, where git keeps it and the cache has no list of its files."""
+    return ".build/params" if path.startswith(".build/") else path
 
 
 @pytest.mark.long
 @pytest.mark.parametrize("path", FILES)
 def test_a_file_changed_by_one_bit_is_named(project, capsys, path):
     flip(path)
-    assert list(breaks(capsys)["outputs"]) == [path]
+    assert list(breaks(capsys)["outputs"]) == [named(path)]
 
 
 def test_a_missing_file_a_missing_output_and_an_extra_file_are_named(project, capsys):
@@ -356,10 +363,30 @@ def test_a_hand_edited_output_is_named_by_its_bytes_and_by_who_depends_on_it(pro
 
 
 def test_a_hand_edited_parameter_is_named(project, capsys):
-    edit("dvc.lock", "ngram_words: 13", "ngram_words: 12")
-    problem = breaks(capsys)["lock"]["dvc.lock: params: curate.ngram_words"]
-    assert problem["found"].startswith("check, curate@chat, ") and problem["found"].endswith("ran with 12")
+    before = folder_md5(below(".build/params"))
+    for path in sorted(Path(".build/params/curate").iterdir()):  # and sealed, as if the build had been made so
+        was = md5(path)
+        edit(path, '"ngram_words": 13', '"ngram_words": 12')
+        edit("dvc.lock", was, md5(path))
+    edit("dvc.lock", before, folder_md5(below(".build/params")))
+    found = breaks(capsys)
+    assert list(found) == ["lock"]
+    problem = found["lock"]["dvc.lock: params: curate.ngram_words"]
+    assert problem["found"] == "check, curate@chat, curate@pairs, curate@feedback, curate@problems ran with 12"
     assert problem["expected"] == "13, as in params.yaml"
+
+
+def below(folder):
+    paths = (path for path in Path(folder).rglob("*") if path.is_file())
+    return {path.relative_to(folder).as_posix(): md5(path) for path in paths}
+
+
+def test_an_edit_of_params_is_named_with_the_stages_that_it_reaches(project, capsys):
+    edit("params.yaml", "seed: 7", "seed: 8")
+    found = breaks(capsys)["lock"]
+    assert found["dvc.lock: params: seed"]["expected"] == "8, as in params.yaml"
+    assert found["dvc.lock: params: seed"]["found"].endswith("ran with 7")
+    assert found["dvc.lock: params.yaml"]["found"].startswith("check ran on ")
 
 
 def test_a_stage_that_the_lock_lacks_and_one_too_many_are_named(project, capsys):

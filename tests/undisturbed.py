@@ -7,7 +7,7 @@ import sys
 from ruamel.yaml import YAML
 
 MADE = [
-    *("dvc.lock", ".build/params.ok", ".dvc/cache", ".dvc/tmp", ".work", "models", "preflight", "scores", "report"),
+    *("dvc.lock", ".dvc/cache", ".dvc/tmp", ".work", "models", "preflight", "scores", "report"),
     *(f"data/{name}" for name in ("ingested", "validated", "train", "eval", "rejected", "train.json", "eval.json")),
 ]
 

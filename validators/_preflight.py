@@ -9,54 +9,48 @@ CHECKS = {
     "preflight.args": "TRL takes the step's args",
     "preflight.batches": "grpo: batch x processes x accumulation is divisible by `num_generations`; kto: a batch has two rows",
     "preflight.both_labels": "kto: rows of both labels are trained",
-    "preflight.chat_template": "the tokenizer of the base model has a chat template, and it renders every row",
     "preflight.double_bos": "no row begins with the token of beginnings twice",
     "preflight.embedding": "the model's embedding has a row for every token of the tokenizer",
-    "preflight.end_of_turn": "the token that ends the answer is learned, in every row",
-    "preflight.generation_marks": "sft: the chat template marks what the assistant says, or args say to train without",
-    "preflight.learned_tokens": "every row has a token to learn from",
     "preflight.optimizer_steps": "the rows make at least one optimizer step",
+    "preflight.overlong": "with `overlong: stop`, no row is longer than `max_length`",
     "preflight.reward_runs": "grpo: a reward function raises nothing and returns one finite number or None an answer",
     "preflight.rewards_tie": "grpo, as `train` begins: of `tie_prompts` prompts at least one has answers of different rewards",
-    "preflight.rows_left": "a row is left when those are gone whose prompt alone fills `max_length`",
+    "preflight.rows_left": "a row is left to train",
 }
 GATES = {
-    "preflight.prompt_prefix": "share of rows whose prompt, ready for an answer, does not begin the prompt with its answer",
+    "preflight.dropped_share": "share of rows that are not trained: without proof, or with nothing to learn within `max_length`",
     "preflight.reward_order": "grpo: by how much a wrong answer earns more than the ground truth, on average",
 }
 NUMBERS = {
     "preflight.class_balance": "kto: how far the weighted rows of one label outweigh the other's; up to 1 is TRL's advice",
     "preflight.context_share": "share of rows longer than the positions that the model was made for",
-    "preflight.dropped_share": "share of rows that TRL drops without a word",
     "preflight.equal_pairs_share": "dpo, orpo: share of pairs whose two answers are the same tokens once truncated",
     "preflight.length_bias": "dpo, orpo: share of pairs in which the same side is the longer one, in tokens",
     "preflight.memory_gb": "estimated peak on a GPU in GB, where `memory_gb` says how much there is",
+    "preflight.packing": "sft: 1 where rows are packed, which models without Flash Attention may let attend to each other",
     "preflight.reward_random": "grpo: 1 where a function gives the same answers other rewards the second time",
     "preflight.reward_truth": "grpo: share of ground truths that a function gives less than its best",
     "preflight.reward_wrong": "grpo: share of wrong answers that a function gives no less than the ground truth",
+    "preflight.special_in_content": "share of rows that say a control token of the tokenizer in a turn",
     "preflight.truncated_share": "share of rows that `max_length` cuts",
 }
 LIMITS = {
-    "prompt_prefix": 0.01,  # tokens may merge across the border in a row or two; a template breaks all of them
+    "dropped_share": 0.05,  # a row or two in which the answer is missing; what a template cannot say is missing in all of them
     "reward_order": 0.0,
     "class_balance": 1.0,
     "context_share": 0.0,
-    "dropped_share": 0.0,
     "equal_pairs_share": 0.0,
     "length_bias": 0.65,
     "memory_gb": None,
+    "packing": 0.0,
     "reward_random": 0.0,
     "reward_truth": 0.01,
     "reward_wrong": 0.05,
+    "special_in_content": 0.0,
     "truncated_share": 0.05,
 }
 COUNTS = {"reward_rows": 1000, "tie_prompts": 16}
 WAIVABLE = [name.removeprefix("preflight.") for name in {**GATES, **NUMBERS}]
-
-
-def settings(section):
-    """Limits and counts: those of params.yaml's `preflight:`, the defaults where it has none."""
-    return LIMITS | COUNTS | (section or {})
 
 
 def table():

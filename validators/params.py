@@ -32,7 +32,9 @@ TILTH_SETS = {
     "trust_remote_code": "false",
     "model_init_kwargs": "from `base`",
     "dataset_kwargs": "nothing: rows are prepared by TRL",
-    "chat_template_path": "the template of `base`, which every model of the chain has",
+    "chat_template_path": "`base.chat_template`, which every model of the chain has",
+    "chat_template_kwargs": "`base.chat_template_kwargs`, so that training, scores and chat agree",
+    "eos_token": "`base.eos_token`, so that every model of the chain stops at it",
 }
 METHODS = ("sft", "dpo", "orpo", "kto", "grpo")
 # Unsloth 2026.10 patches TRL's trainer of each of them, ORPO's in trl.experimental too
@@ -52,6 +54,10 @@ class Base(Strict):
     revision: str | None = None
     backend: Literal["auto", "transformers", "unsloth"] = "auto"
     license: License | None = None
+    chat_template: str | None = None
+    eos_token: Annotated[str, Field(min_length=1)] | None = None
+    chat_template_kwargs: dict[str, object] = {}
+    date: Annotated[str, Field(pattern=r"^\d{4}-\d{2}-\d{2}$")] | None = None
 
 
 class Dataset(Strict):
@@ -68,7 +74,7 @@ class Dataset(Strict):
 
 
 class Lora(Strict):
-    """PEFT's LoraConfig, the fields that are usually set, under PEFT's names."""
+    """PEFT's LoraConfig, the fields that are usually set, under PEFT's names; PEFT's own defaults are others."""
 
     r: Annotated[int, Field(gt=0)] = 16
     lora_alpha: Annotated[int, Field(gt=0)] = 16
@@ -83,6 +89,7 @@ class Step(Strict):
     args: dict[str, object] = {}
     lora: Lora | None = None
     load_in_4bit: bool = False
+    overlong: Literal["cut", "drop", "stop"] = "cut"
     rewards: list[str] | None = None
     waive: dict[str, str] = {}
 
@@ -110,7 +117,6 @@ Share = Annotated[float, Field(ge=0, le=1)]
 class Preflight(Strict):
     """Limits of what preflight measures, and how much it looks at; docs/preflight.md says what each is."""
 
-    prompt_prefix: Share = LIMITS["prompt_prefix"]
     reward_order: float = LIMITS["reward_order"]
     class_balance: Annotated[float, Field(ge=1)] = LIMITS["class_balance"]
     context_share: Share = LIMITS["context_share"]
@@ -118,9 +124,11 @@ class Preflight(Strict):
     equal_pairs_share: Share = LIMITS["equal_pairs_share"]
     length_bias: Share = LIMITS["length_bias"]
     memory_gb: Annotated[float, Field(gt=0)] | None = LIMITS["memory_gb"]
+    packing: Share = LIMITS["packing"]
     reward_random: Share = LIMITS["reward_random"]
     reward_truth: Share = LIMITS["reward_truth"]
     reward_wrong: Share = LIMITS["reward_wrong"]
+    special_in_content: Share = LIMITS["special_in_content"]
     truncated_share: Share = LIMITS["truncated_share"]
     reward_rows: Annotated[int, Field(gt=0)] = COUNTS["reward_rows"]
     tie_prompts: Annotated[int, Field(ge=0)] = COUNTS["tie_prompts"]
@@ -189,6 +197,14 @@ def read(path=FILE):
     return data
 
 
+def resolved(data):
+    """Params with every default filled in, as plain data in the order of the models. Raises ValidationError.
+
+    This is where the defaults are: stages and commands read what is resolved, and have none of their own.
+    """
+    return Params.model_validate(data).model_dump(by_alias=True)
+
+
 def examine(data):
     """(problems, cautions) of the whole of params.yaml, read as plain data."""
     problems, faulty = schema_problems(data)
@@ -206,7 +222,7 @@ def examine(data):
     kinds = {name: sections["datasets"].get(name, {}).get("kind") for name in mapping(data, "datasets")}
     for name, step in steps.items():
         problems += step_problems(f"{FILE}: steps.{name}", step, kinds, mapping(data, "steps"))
-        problems += backend_problems(f"{FILE}: steps.{name}", step, mapping(data, "base").get("backend", "auto"))
+        problems += backend_problems(f"{FILE}: steps.{name}", step, mapping(data, "base").get("backend", Base.model_fields["backend"].default))
     for name, step in sections["methods"].items():
         if step not in steps.values():
             problems += arg_problems(f"{FILE}: methods.{name}", step) + reward_problems(f"{FILE}: methods.{name}", step)
@@ -309,6 +325,30 @@ def name_problems(data):
 
 
 def base_problems(base):
+    """What is wrong with `base`: the model that it names, its chat template, its date."""
+    return model_problems(base) + template_problems(base.get("chat_template")) + date_problems(base.get("date"))
+
+
+def template_problems(path):
+    where, expected = f"{FILE}: base.chat_template", "a file with a Jinja template, in the project"
+    if path is None:
+        return []
+    if Path(path).is_absolute() or ".." in Path(path).parts:
+        return [Problem(where, f"{path!r} is outside the project", expected, "copy it to recipes/templates/")]
+    return [] if Path(path).is_file() else [Problem(where, f"no file {path!r}", expected, "")]
+
+
+def date_problems(date):
+    from datetime import date as calendar
+
+    try:
+        calendar.fromisoformat(date or "2000-01-01")
+    except ValueError:
+        return [Problem(f"{FILE}: base.date", f"{date!r} is no day", "a day as YYYY-MM-DD", "")]
+    return []
+
+
+def model_problems(base):
     model = base["model"]
     if model == "tiny":
         return []
@@ -332,7 +372,7 @@ def base_problems(base):
 
 
 def evaluate_problems(evaluate):
-    samples, wanted = evaluate.get("samples", 8), max(evaluate.get("pass_at_k") or [0])
+    samples, wanted = evaluate.get("samples", Evaluate.model_fields["samples"].default), max(evaluate.get("pass_at_k") or [0])
     if wanted <= samples:
         return []
     found = f"pass@{wanted} of {samples} samples"

@@ -9,6 +9,8 @@ Each follows TRL's signature: `completions` (n conversations), the dataset's col
 import math
 import re
 
+from validators._answers import answer_of
+
 NUMBER = re.compile(r"[-+]?(?:\d[\d,]*\.?\d*|\.\d+)(?:[eE][-+]?\d+)?")
 
 
@@ -33,8 +35,8 @@ def one_word(completions, **_):
 
 
 def _text(answer):
-    """What the model said: TRL gives a text, or a conversation whose last message is the model's."""
-    return answer if isinstance(answer, str) else answer[-1]["content"] or ""
+    """What the model answers, its reasoning aside: TRL gives a text, or a conversation whose last message is the model's."""
+    return answer_of(answer if isinstance(answer, str) else answer[-1]["content"] or "")
 
 
 def _number(text):

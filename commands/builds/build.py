@@ -22,7 +22,7 @@ SIDES = ("train", "eval")
 
 @dataclass(frozen=True)
 class Build:
-    """rev: a commit's full hash, None for the working tree. stages: {name: Stage} of dvc.lock."""
+    """rev: a commit's full hash, None for the working tree. params: with every default filled in. stages: {name: Stage} of dvc.lock."""
 
     rev: str | None
     params: dict
@@ -71,16 +71,32 @@ def at(rev=None):
 
     Raises Problems where there is no such commit, or params.yaml or dvc.lock is missing or does not parse there.
     """
+    commit = commit_of(rev) if rev else None
+    return Build(commit, filled(raw_params(commit)), lock_of(commit))
+
+
+def raw_params(commit):
+    """params.yaml as it is written. Raises Problems where it is missing or does not parse."""
     from ruamel.yaml import YAML
     from ruamel.yaml.error import YAMLError
 
-    commit = commit_of(rev) if rev else None
     try:
-        params = YAML(typ="safe", pure=True).load(text_of(commit, "params.yaml")) or {}
+        return YAML(typ="safe", pure=True).load(text_of(commit, "params.yaml")) or {}
     except YAMLError as error:
-        hint = "tilth check" if not rev else "another revision"
+        hint = "tilth check" if not commit else "another revision"
         raise Problems([Problem(named(commit, "params.yaml"), f"is not YAML: {one_line(error)}", "", hint)]) from None
-    return Build(commit, params, lock_of(commit))
+
+
+def filled(params):
+    """Params with every default filled in; as they are where today's models do not take them, as those of a past build."""
+    from pydantic import ValidationError
+
+    from validators.params import resolved
+
+    try:
+        return resolved(params)
+    except ValidationError:
+        return params
 
 
 # -- the bytes of outputs -----------------------------------------------------------------------------------------

@@ -12,14 +12,13 @@ from functools import partial
 from commands.builds.build import files_of
 from commands.builds.changes import changed_params
 from commands.builds.code import FOLDER, computed, md5_of, written
-from commands.builds.git import Missing, text_of
+from commands.builds.git import Missing
 from commands.builds.hashes import folder_md5
-from commands.builds.lock import parsed
+from commands.builds.params import PARAMS, changed_since
 from commands.builds.sources import md5_of as md5_of_source
 from commands.builds.sources import sources_of
 
 ABSENT = object()  # null is a value
-WHOLE = "check"  # depends on whole files of parameters, so that the lock cannot say which keys it asks for
 DECIDES = ("method", "from", "dataset", "seed", "args", "lora", "rewards")  # what a step's training is decided by
 
 
@@ -28,7 +27,7 @@ class Difference:
     """One thing in which a stage, or what was made, is not what it would be now.
 
     what    path                  old, new
-    param   a file of parameters  the values of `key`, ABSENT where it has none
+    param   params.yaml           the values of `key`, ABSENT where it has none; no key where no copy of the old is left
     dep     a dependency          a File, None where it is new to the stage; the Present of it
     code    a list of code        the same
     cmd                           commands
@@ -58,12 +57,12 @@ def differences(build, present=None, graph=None):
     """{stage: its Differences} of every stage of a build.
 
     present: {path: Present} of dependencies, others are not compared. graph: what dvc.yaml asks for (`resolved`); without it,
-    the lock says which parameters a stage has, and params.yaml how it is launched.
+    params.yaml says how a stage is launched.
     """
     present = present_of(build) if present is None else present
     return {
         name: [
-            *other_params(build, stage, graph and graph[name]["params"]),
+            *other_params(build, stage),
             *other_deps(stage, present),
             *other_cmd(stage, graph[name]["cmd"] if graph else launched(build, stage)),
         ]
@@ -85,34 +84,10 @@ def behind(build, name, found):
 # -- parameters ---------------------------------------------------------------------------------------------------
 
 
-def other_params(build, stage, wanted=None):
-    """The Differences of a stage's parameters. wanted: {file: keys, None for all}; the keys of the lock, where it is None."""
-    found = []
-    for file in {**stage.params, **(wanted or {})}:
-        locked = stage.params.get(file, {})
-        keys = wanted.get(file, ()) if wanted is not None else None if stage.kind == WHOLE else locked
-        found += param_differences(file, locked, params_now(build, file, keys))
-    return found
-
-
-def params_now(build, file, keys=None):
-    """{key with dots: its value} of a file of parameters as it is; without those that it has not. keys: None for the whole."""
-    data = build.params
-    if file != "params.yaml":
-        try:
-            data = parsed(text_of(build.rev, file)) or {}
-        except Missing:
-            data = {}
-    if keys is None:
-        return data
-    return {key: value for key in keys if (value := value_of(data, key)) is not ABSENT}
-
-
-def value_of(data, key):
-    """The value under a key with dots, ABSENT where there is none."""
-    for part in key.split("."):
-        data = data.get(part, ABSENT) if isinstance(data, dict) else ABSENT
-    return data
+def other_params(build, stage):
+    """The Differences of what a stage reads of the params; one without a key where no copy of what it read is left."""
+    before, now = changed_since(build, stage.name)
+    return [Difference("param", PARAMS)] if before is None else param_differences(PARAMS, before, now)
 
 
 def param_differences(path, old, new, what="param"):
@@ -129,11 +104,8 @@ def change(difference):
 
 def trained_otherwise(build, step, made):
     """What params.yaml says of a step now and did not when its model was trained. made: the model's made_of.json."""
-    from stages.training.trl import LORA
-
-    declared, lora = build.steps[step], build.steps[step].get("lora")
+    declared = build.steps[step]
     now = declared | {"seed": (declared.get("args") or {}).get("seed", build.params.get("seed"))}
-    now |= {"lora": None if lora is None else LORA | lora}
     sides = ({key: side[key] for key in DECIDES if side.get(key)} for side in (made, now))
     return param_differences(f"models/{step}/made_of.json", *sides, what="model")
 

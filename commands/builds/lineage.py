@@ -14,11 +14,11 @@ from commands.builds.build import chain, file_of
 from commands.builds.code import FOLDER, changes_since
 from commands.builds.differences import ABSENT, behind, differences, trained_otherwise
 from commands.builds.git import Missing
+from commands.builds.params import by_name, of_params, ran_with
 from commands.builds.row_counts import files_in, flow, ingested, refused_by, rows_in
 from commands.builds.sources import Source, data_files, sources_of
 
 SHARED = ("collect", "preflight", "collect_scores", "report")
-GATE = ".build/params.ok"  # its content never changes: it says nothing
 MADE = ", as dvc.lock has what made it"
 
 
@@ -61,15 +61,17 @@ def as_json(build, path):
 def stage_facts(build, name, found):
     """One stage: hashes of what went in by kind, what came out, and what has changed since. found: all differences."""
     stage = build.stages[name]
-    deps = {path: dep.md5 for path, dep in stage.deps.items() if path != GATE}
+    deps = {path: dep.md5 for path, dep in stage.deps.items() if not of_params(path)}
     # builds from before there were lists depend on each module
     checking = (f"{FOLDER}/kinds", f"{FOLDER}/rewards", "validators/")
     validators = {path: md5 for path, md5 in deps.items() if path.startswith(checking)}
     code = {p: md5 for p, md5 in deps.items() if p.startswith((f"{FOLDER}/", "stages/")) and p not in validators}
-    stale = [line for difference in found[name] for line in words(build, difference)]
+    # what a stage read of the params is told by its values
+    told = (each for each in found[name] if each.what != "dep" or not of_params(each.path))
+    stale = [line for difference in told for line in words(build, difference)]
     return {
         "stage": name,
-        "params": stage.settings,
+        "params": by_name(ran_with(build, name) or {}),
         "code": code,
         "validators": validators,
         "inputs": {path: md5 for path, md5 in deps.items() if path not in code and path not in validators},
@@ -94,6 +96,8 @@ def words(build, difference):
         return [f"{path}: {old.size:,} bytes -> {new.size:,} bytes"]
     if what == "dep":
         return [f"{path}: {short(old.md5)} -> {short(new.md5) if new.md5 else 'not there'}{MADE * new.made}"]
+    if what == "param" and not difference.key:
+        return [f"{path}: changed since"]
     return [f"{'' if what == 'model' else path + ': '}{difference.key}: {plain(old)} -> {plain(new)}"]
 
 

@@ -50,11 +50,6 @@ class Stage:
     def name(self):
         return self.kind if self.subject is None else f"{self.kind}@{self.subject}"
 
-    @property
-    def settings(self):
-        """{key: value} of its parameters, whichever file has them."""
-        return {key: value for keys in self.params.values() for key, value in keys.items()}
-
     def entry(self):
         """As DVC writes it."""
         files = {key: [file.entry() for file in getattr(self, key).values()] for key in ("deps", "outs")}

@@ -12,8 +12,8 @@ import tempfile
 from pathlib import Path
 
 from commands.builds.build import listed, object_of
+from commands.builds.dvc_files import tracked_by
 from commands.builds.git import git, one_line
-from commands.builds.tracked import tracked_by
 from stages.reading.links import cache_folder
 from validators.problems import Problem, Problems
 

@@ -14,9 +14,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
 from commands.builds.build import members, object_of
+from commands.builds.dvc_files import tracked
 from commands.builds.git import git, text_of
 from commands.builds.hashes import folder_md5
-from commands.builds.tracked import tracked
 from validators.problems import Problems
 
 READ_BYTES = 96 * 2**20  # a fifth of a second

@@ -166,10 +166,11 @@ def other_params(found):
     for name, stale_in in found.items():
         for each in stale_in:
             if each.what == "param":
-                sides = text(each.old), f"{text(each.new)}, as in {each.path}"
+                # without a key: no copy is left of what they read
+                sides = text(each.old) if each.key else "another", f"{text(each.new)}, as in {each.path}" if each.key else "what it says now"
                 stale.setdefault((each.key, *sides), []).append(name)
     return [
-        Problem(f"{LOCK}: params: {key}", f"{', '.join(names)} ran with {old}", new, "dvc repro")
+        Problem(f"{LOCK}: params: {key or 'params.yaml'}", f"{', '.join(names)} ran with {old}", new, "dvc repro")
         for (key, old, new), names in stale.items()
     ]
 

@@ -9,6 +9,7 @@ import json
 from functools import partial
 from pathlib import Path
 
+from commands.builds.params import ran_with
 from commands.checks.conservation import BUILD, WITHOUT_TEXT, few, short, tables_of
 from validators.problems import Problem
 
@@ -39,9 +40,8 @@ def rows(evidence):
 
 def split_of(build, name):
     """(seed, eval_fraction) that a dataset was split by: where params.yaml has others now, `lock` says so."""
-    stage = build.stages.get(f"curate@{name}")
-    ran_with = stage.settings if stage else {}
-    return tuple(ran_with.get(key, build.params.get(key)) for key in ("seed", "eval_fraction"))
+    before = ran_with(build, f"curate@{name}") or {}
+    return tuple(before.get(key, build.params.get(key)) for key in ("seed", "eval_fraction"))
 
 
 def groups(path):

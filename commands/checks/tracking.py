@@ -8,9 +8,9 @@ import subprocess
 from pathlib import Path
 from posixpath import normpath
 
+from commands.builds.dvc_files import tracked_by
 from commands.builds.git import git
 from commands.builds.hashes import files_in, md5s
-from commands.builds.tracked import tracked_by
 from commands.checks.lock import differing
 from stages.reading.links import links_out
 from validators.problems import Problem

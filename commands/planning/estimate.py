@@ -54,9 +54,9 @@ def seconds_of_training(name, steps):
 
 @cache
 def read_params():
-    from stages.core import params as _params
+    from validators.params import read, resolved
 
-    return _params.read_params()
+    return resolved(read())
 
 
 def read_step(name):
@@ -73,7 +73,7 @@ def read_json(path):
 def steps_and_tokens(name):
     """{optimizer_steps, tokens, approximate} of a step: preflight's where it speaks of the same args, else by TRL's rule."""
     step, last = read_step(name), read_json(f"preflight/{name}.json")
-    args = step.get("args") or {}
+    args = step["args"]
     rows_are_alike = (last.get("method"), last.get("dataset")) == (step["method"], step["dataset"])
     tokens = last.get("tokens") if rows_are_alike else None
     if rows_are_alike and last.get("args") == args:

@@ -21,7 +21,7 @@ def foreseen(name, deps, states, last):
     if name == "code":
         return code_lists()
     if name == "check":
-        return {".build/params.ok": same()}  # the fact that params.yaml is valid, whatever it says
+        return reads()
     if name == "collect":
         return lists(deps, last)
     return preflights(deps, states, last) if name == "preflight" else {}
@@ -35,6 +35,22 @@ def code_lists():
     paths = [f"{FOLDER}/{name}" for name in texts]
     folders = {path.rpartition("/")[0] for path in paths} - {FOLDER}
     return {path: State(CHANGED, md5_of(texts, path)) for path in (*paths, *folders)}
+
+
+def resolved():
+    """params.yaml with every default filled in."""
+    from validators.params import read
+    from validators.params import resolved as with_defaults
+
+    return with_defaults(read())
+
+
+def reads():
+    """What each stage reads of the params, which follows from params.yaml alone."""
+    from commands.builds.params import md5_of
+    from stages.core.reads import texts
+
+    return {path: State(CHANGED, md5_of(text)) for path, text in texts(resolved()).items()}
 
 
 def same():
@@ -59,14 +75,12 @@ def read_cached(md5):
 
 def settled(deps, *but):
     """Whether the inputs of a stage, params aside, are those of the last build."""
-    return all(state.verdict == "same" for path, state in deps.items() if path not in ("params.yaml", *but))
+    return all(state.verdict == "same" for path, state in deps.items() if path not in but and not path.startswith(".build/params/"))
 
 
 def lists(deps, last):
     """The lists of datasets: each dataset's kind comes from params.yaml, rows and hash from its file."""
-    from stages.core.params import read_params
-
-    kinds = {name: dataset["kind"] for name, dataset in read_params()["datasets"].items()}
+    kinds = {name: dataset["kind"] for name, dataset in resolved()["datasets"].items()}
     found = {}
     for room, other in (("train", "eval"), ("eval", "train")):
         path = f"data/{room}.json"
@@ -95,23 +109,20 @@ def may_list(kinds, md5):
 def preflights(deps, states, last):
     """The files of preflight: a step as params.yaml resolves it, and the figures of its rows."""
     from stages.code import lists, reward_code
-    from stages.core.params import read_params
     from stages.dryrun.steps import resolve
     from stages.preflight import scored_rewards
-    from validators._preflight import settings
 
-    params, found = read_params(), {}
-    limits, codes = settings(params.get("preflight")), reward_code(lists())
+    params, codes, found = resolved(), reward_code(lists()), {}
     if last("preflight") is None:
         return {}
     for name, step in params["steps"].items():
-        path, resolved = f"preflight/{name}.json", plain(resolve(name, step, params, limits, codes))
+        path, described = f"preflight/{name}.json", plain(resolve(name, step, params, codes))
         before = read(last(path))
-        if last(path) is None or (before and differences(before, resolved)):
+        if last(path) is None or (before and differences(before, described)):
             found[path] = another(
-                differences(before, resolved) if before else "a new step", partial(may_be_of, resolved)
+                differences(before, described) if before else "a new step", partial(may_be_of, described)
             )
-        elif before and settled(deps, "data/train.json") and f"data/train/{step['dataset']}.parquet" not in states:
+        elif before and settled(deps, "data/train.json", "data/eval.json") and f"data/train/{step['dataset']}.parquet" not in states:
             found[path] = same()
     kinds = {name: {"kind": dataset["kind"]} for name, dataset in params["datasets"].items()}
     before, rewards = read(last("preflight/_rewards.json")), plain(scored_rewards(params["steps"], kinds, codes))

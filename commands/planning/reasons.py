@@ -5,13 +5,15 @@ words(Difference("dep", "data/raw/chat", ...)) -> ["data/raw/chat/a.jsonl: 3 lin
 The lock has hashes only. What a file was is looked for in git, by the hash, in the last commits that touched it.
 """
 
+import json
 from functools import cache
 
-from commands.builds.build import Build
-from commands.builds.changes import describe, value
+from commands.builds.build import Build, filled, raw_params
+from commands.builds.changes import changed_params, describe, value
 from commands.builds.code import changes_since
 from commands.builds.differences import change
 from commands.builds.git import git
+from commands.builds.params import FOLDER, PARAMS, content, texts, whole, written_here
 from commands.builds.sources import md5_of, sources_of
 
 COMMITS = 30  # how far back git is searched for what was built from
@@ -44,6 +46,10 @@ def words(reason):
         return [if_different(reason.new)]
     if what == "code" and reason.old is not None:
         return changes_since(Build(None, {}), path, reason.old.md5)
+    if path.startswith(f"{FOLDER}/") and reason.old is not None:
+        return params_words(path, reason.old.md5)
+    if path == PARAMS and reason.old is not None and (found := checked_words()):
+        return found
     return file_words(reason)
 
 
@@ -75,6 +81,23 @@ def file_words(reason):
     if old.size not in (None, now.size):
         return [f"{path}: {old.size:,} -> {now.size:,} bytes since the last build"]
     return [f"{path}: changed since the last build"]
+
+
+def params_words(path, md5):
+    """The values that differ of what a stage reads of the params."""
+    build = Build(None, filled(raw_params(None)))
+    before, now = content(build, path, md5), json.loads(texts(build)[path])
+    return ["params.yaml: changed since the last build"] if before is None else described(before, now)
+
+
+def checked_words():
+    """The values that differ from those that `check` wrote last; none where a comment was edited, say."""
+    written = written_here()
+    return described(whole(written), whole(texts(Build(None, filled(raw_params(None)))))) if written else []
+
+
+def described(before, now):
+    return [describe(change, WIDTH) for change in changed_params(before, now)]
 
 
 @cache

@@ -9,7 +9,7 @@ DVC itself says what changed: it hashes what has another time, size or inode tha
 import contextlib
 import shlex
 
-from stages.reading.dvc_files import dvc_files, taken_in
+from stages.reading.unaccepted import dvc_files, taken_in
 from validators.problems import Problem
 
 

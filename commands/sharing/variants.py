@@ -16,9 +16,9 @@ import re
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
+from commands.builds.dvc_files import tracked
 from commands.builds.git import git
 from commands.builds.lock import LEGACY, file_of
-from commands.builds.tracked import tracked
 from validators.problems import Problems
 
 MD5 = re.compile(r"[0-9a-f]{32}(\.dir)?")

@@ -1,10 +1,19 @@
-"""params.yaml as the stages read it: YAML 1.2, as DVC reads it (`1e-4` is a number). `validators/params.py` checks it."""
+"""The params as the stages read them: resolved by `check`, one file a stage with what it reads (`stages/core/reads.py`)."""
 
+import json
 from pathlib import Path
 
+FOLDER = Path(".build/params")
 
-def read_params(path="params.yaml"):
-    """The whole of params.yaml as plain dicts and lists."""
-    from ruamel.yaml import YAML
 
-    return YAML(typ="safe", pure=True).load(Path(path))
+def read_params(*stage):
+    """What a stage reads of the params, shaped as params.yaml is, with every default filled in.
+
+    stage: its name, and that of its dataset or step where it has one: `read_params("curate", "chat")`.
+    """
+    return json.loads(Path(f"{FOLDER.joinpath(*stage)}.json").read_text(encoding="utf-8"))
+
+
+def read_engine():
+    """`local` or `ray`. No stage depends on it: the bytes are the same."""
+    return read_params("engine")["engine"]

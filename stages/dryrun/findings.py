@@ -35,7 +35,15 @@ def stopping(findings, where):
             f"{where}: {item['check']}",
             item["message"],
             f"at most {item['limit']:g}, where this is {item['value']:g}",
-            f"if it is meant so: waive: {{{item['check'].removeprefix('preflight.')}: your reason}}",
+            "; ".join(
+                filter(
+                    None,
+                    (
+                        item.get("hint"),
+                        f"if it is meant so: waive: {{{item['check'].removeprefix('preflight.')}: your reason}}",
+                    ),
+                )
+            ),
         )
         for item in findings
         if item["check"] in GATES and item["level"] == "warning"
@@ -47,67 +55,92 @@ def stopping(findings, where):
 
 def row_problems(where, found, method, path):
     """What no row may be: each kind of fault once, with the first rows that have it."""
-    faults = [
-        ("preflight.double_bos", found["doubled"], f"begin with {method.tokenizer.bos_token!r} twice", "one",
-         "the chat template writes it, or a turn's text holds it: take it out of one"),
-        ("preflight.learned_tokens", found["unlearned"], f"have no token to learn from{cut_away(method)}", "an answer",
-         unlearned_hint(method)),
-        ("preflight.end_of_turn", found["endless"], "do not learn the token that ends the answer",
-         f"one of {sorted(method.tokenizer.decode([stop]) for stop in method.stops)} at the end of what is learned",
-         "a model that never learns to stop goes on until max_new_tokens; mend the chat template"),
-    ]  # fmt: skip
-    return [
-        Problem(f"{where}: {check}", f"{rows.sum():,} of {len(rows):,} rows {text}: {names(path, rows)}", *rest)
-        for check, rows, text, *rest in faults
-        if rows.any()
+    problems, doubled = [], found.rows["row"][found.rows["doubled"]]
+    if len(doubled):
+        what = f"{counted(found, doubled, path)} begin with {method.render.tokenizer.bos_token!r} twice"
+        hint = "the chat template writes it, or a turn's text holds it: take it out of one"
+        problems.append(Problem(f"{where}: preflight.double_bos", what, "one", hint))
+    overlong = [row for row, proof, _ in found.left_out if proof == "LENGTH"]
+    if method.overlong == "stop" and overlong:
+        what = f"{counted(found, overlong, path)} are longer than max_length {method.limits.length:,}"
+        hint = "raise args.max_length, or overlong: cut or drop"
+        problems.append(Problem(f"{where}: preflight.overlong", what, "rows that fit, as overlong: stop asks", hint))
+    return problems
+
+
+def counted(found, rows, path):
+    """How many rows of the file these are, with the first of them."""
+    rows = np.unique(rows)
+    where = f" ({named(path, rows)})" if len(rows) else ""
+    return f"{len(rows):,} of {found.count:,} rows{where}"
+
+
+def left_out(found, path):
+    """(what, hint) of the rows that are not trained: how many by proof, with the reason of the first of each."""
+    by_proof = {}
+    for row, proof, why in found.left_out:
+        by_proof.setdefault(proof, []).append((row, why))
+    parts = [
+        f"{len(rows):,} by {proof}: {named(path, [row for row, _ in rows])}: {rows[0][1].partition(': ')[2]}"
+        for proof, rows in sorted(by_proof.items(), key=lambda item: -len(item[1]))
     ]
+    most = max(by_proof, key=lambda proof: len(by_proof[proof]), default=None)
+    return "; ".join(parts), HINTS.get(most, "")
 
 
-def cut_away(method):
-    return f" once answers are cut to max_length {method.limit}: the loss is no number" if method.name == "orpo" else ""
-
-
-def unlearned_hint(method):
-    if method.name == "orpo":
-        return "raise args.max_length over the longest prompt with its answer: ORPO cuts the answer, never the prompt"
-    return "look at the chat template of the base model: it renders nothing for such an answer"
-
-
-def names(path, rows):
-    return named(path, np.flatnonzero(rows))
+HINTS = {  # what to do about rows that are left out by a proof
+    "PROMPT": "the template writes a conversation otherwise than inference sees it: take another chat template for this base",
+    "SAID": "the template leaves out what the assistant says: reject such rows, or take a template that knows them",
+    "STOP": "no token that ends an answer is learned: name the one that ends a turn as the tokenizer's eos_token",
+    "BORDER": "tokens merge across the border of prompt and answer: let the template end the prompt with a special token",
+    "CONTEXT": "the template leaves out what was said before: reject such rows, or take a template that knows them",
+    "TOOLS": "the template does not show definitions of tools: take a base that knows tools, or a template that does",
+    "TEMPLATE": "the template refuses such rows: reject them with a check of validators/, or take one that knows them",
+    "LENGTH": "raise args.max_length",
+}
 
 
 def row_findings(found, method, path, context, settings, waive):
     """The numbers of a step's rows."""
+    rows = found.rows
 
-    def add(check, rows, message):
-        where = f": {names(path, rows)}" if rows.any() else ""
-        return finding(check, rows.mean(), f"{rows.sum():,} of {len(rows):,} rows {message}{where}", settings, waive)
+    def add(check, numbers, message):
+        share = found.share(numbers)
+        return finding(check, share, f"{counted(found, numbers, path)} {message}", settings, waive)
 
-    out = [add("preflight.prompt_prefix", found["broken"], "begin otherwise than their prompt, ready for an answer")]
-    if method.limit is not None and method.name != "grpo":
-        out.append(add("preflight.truncated_share", found["cut"], f"are longer than max_length {method.limit}"))
-        out.append(add("preflight.dropped_share", found["dropped"], "are not trained: their prompt fills max_length"))
+    left = [row for row, _, _ in found.left_out]
+    what, hint = left_out(found, path)
+    message = f"{len(left):,} of {found.count:,} rows are not trained" + (f": {what}" if left else "")
+    out = [finding("preflight.dropped_share", found.share(left), message, settings, waive)]
+    if left:
+        out[0]["hint"] = hint
+    out.append(
+        add("preflight.special_in_content", found.special, "say a control token of the tokenizer, which then is one")
+    )
+    if method.name == "sft" and method.config.packing:
+        text = "packing puts rows behind one another, and only Flash Attention is known to keep them apart"
+        out.append(finding("preflight.packing", 1, text, settings, waive))
+    if method.limits.length is not None and method.name != "grpo":
+        cut = rows["row"][rows["cut"]]
+        out.append(add("preflight.truncated_share", cut, f"are longer than max_length {method.limits.length}"))
     if context:
         text = f"are longer than the {context:,} positions of the model"
-        out.append(add("preflight.context_share", longest(found, method) > context, text))
-    kept = found[~found["dropped"]]
+        out.append(add("preflight.context_share", rows["row"][longest(rows, method) > context], text))
     if method.name in ("dpo", "orpo"):
-        equal = found["equal"] & ~found["dropped"]
+        equal = rows["row"][rows["equal"]]
         out.append(add("preflight.equal_pairs_share", equal, "have two answers of the same tokens"))
-        out.append(length_bias(kept, settings, waive))
+        out.append(length_bias(rows, settings, waive))
     if method.name == "kto":
-        out.append(class_balance(kept, method.config, settings, waive))
+        out.append(class_balance(rows, method.config, settings, waive))
     return out
 
 
-def longest(found, method):
-    """Tokens of each row as the model will see it, (rows,): ORPO does not keep to max_length, GRPO adds an answer."""
+def longest(rows, method):
+    """Tokens of each row as the model will see it, (n,): GRPO adds an answer."""
+    limit = method.limits.length
     if method.name == "grpo":
-        return found["length"] + method.config.max_completion_length
-    return (
-        found["length"] if method.limit is None or method.name == "orpo" else np.minimum(found["length"], method.limit)
-    )
+        return rows["length"] + method.config.max_completion_length
+    return rows["length"] if limit is None else np.minimum(rows["length"], limit)
 
 
 def length_bias(rows, settings, waive):

@@ -79,7 +79,7 @@ def header(path):
 
 def lora_parameters(shape, lora):
     """How many weights an adapter adds: r x (in + out) for every layer that it is on."""
-    targets = lora.get("target_modules", "all-linear")
+    targets = lora["target_modules"]
     if targets == "all-linear":
         hit = shape.linear
     elif isinstance(targets, str):
@@ -90,7 +90,7 @@ def lora_parameters(shape, lora):
             for name in shape.linear
             if name.split(".")[-1] in targets or name.endswith(tuple(f".{t}" for t in targets))
         ]
-    return lora.get("r", 16) * sum(sum(shape.linear[name]) for name in hit)
+    return lora["r"] * sum(sum(shape.linear[name]) for name in hit)
 
 
 def estimate(step, shape, config, device):
@@ -143,7 +143,7 @@ def activation_bytes(shape, lora, half, checkpointed):
     layer += size * (6 * shape.queries + 2 * shape.keys)
     layer += size * 4 * shape.intermediate  # gate, its activation, up, and their product
     if lora:
-        layer += 4 * len(shape.linear) / shape.layers * lora.get("r", 16)
+        layer += 4 * len(shape.linear) / shape.layers * lora["r"]
     # with checkpoints a layer keeps what came in, and one layer at a time is run again
     return 4 * shape.hidden * shape.layers + layer if checkpointed else layer * shape.layers
 

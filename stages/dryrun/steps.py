@@ -1,60 +1,42 @@
-"""A step as it will be trained: with everything that decides its training, its tokenizer, and TRL's config of it.
+"""A step as it will be trained: with everything that decides its training, and TRL's config of it.
 
-resolve("align", params["steps"]["align"], params, limits, reward_code()) -> {"step": "align", "method": "dpo", "from": "sft", ...}
+resolve("align", params["steps"]["align"], params, reward_code()) -> {"step": "align", "method": "dpo", "from": "sft", ...}
 """
 
-import copy
-
 from stages.dryrun.schedule import as_one_of, processes
-from stages.dryrun.tokens import what_is_learned
-from stages.training.trl import LORA, make_config, training_tokenizer
+from stages.training.trl import make_config
 from validators.problems import Problem, Problems
 
 
-def resolve(name, step, params, limits, codes):
+def resolve(name, step, params, codes):
     """A step with everything that decides its training, and nothing else (a waiver, say, does not).
 
-    codes: {reward function: hash of its code}.
+    params: with every default filled in. codes: {reward function: hash of its code}.
     """
-    lora = step.get("lora")
     resolved = {
         "step": name,
         "method": step["method"],
         "from": step["from"],
         "dataset": step["dataset"],
-        "seed": step.get("args", {}).get("seed", params["seed"]),
+        "seed": step["args"].get("seed", params["seed"]),
         "backend": params["base"]["backend"],
-        "args": step.get("args", {}),
-        "lora": None if lora is None else LORA | lora,
-        "load_in_4bit": step.get("load_in_4bit", False),
+        "args": step["args"],
+        "lora": step["lora"],
+        "load_in_4bit": step["load_in_4bit"],
+        "overlong": step["overlong"],
         "processes": processes(params["launch"]),
     }
     if step["method"] == "grpo":
         resolved |= {
             "rewards": step["rewards"],
             "reward_code": {function: codes[function] for function in step["rewards"]},
-            "tie_prompts": limits["tie_prompts"],
+            "tie_prompts": params["preflight"]["tie_prompts"],
         }
     return resolved
 
 
 def weights_of(step):
-    return step.get("args", {}).get("reward_weights") or [1.0] * len(step["rewards"])
-
-
-def tokenizer_of(name, steps, tokenizer):
-    """The tokenizer as the step will have it: a full model that SFT trained hands on its training template."""
-    tokenizer = copy.deepcopy(tokenizer)
-    parent = steps.get(steps[name]["from"])
-    while parent:
-        if (
-            parent["method"] == "sft"
-            and parent.get("lora") is None
-            and parent.get("args", {}).get("assistant_only_loss", True)
-        ):
-            return training_tokenizer(tokenizer)
-        parent = steps.get(parent["from"])
-    return tokenizer
+    return step["args"].get("reward_weights") or [1.0] * len(step["rewards"])
 
 
 def config_of(name, step):
@@ -90,20 +72,3 @@ def check_generations(where, step):
         found = f"{together} answers are sampled together ({batch} a batch x {step['processes']} processes x {rounds} batches), in groups of {each}"
         hint = f"num_generations: one of {', '.join(str(n) for n in range(2, together + 1) if together % n == 0) or 'a larger batch'}"
         raise Problems([Problem(f"{where}: preflight.batches", found, f"a multiple of {each}", hint)])
-
-
-def marked(where, tokenizer, config):
-    """The tokenizer of an SFT step, with a template that marks what the assistant says where the step learns that."""
-    if config.eos_token:
-        tokenizer.eos_token = config.eos_token
-    if what_is_learned(config) != "assistant":
-        return tokenizer
-    try:
-        return training_tokenizer(tokenizer)
-    except Problems as error:
-        (problem,) = error.problems
-        hint = f"{problem.hint}; or train on the last answer of each conversation alone: "
-        hint += "args: {assistant_only_loss: false, completion_only_loss: true}"
-        raise Problems(
-            [Problem(f"{where}: preflight.generation_marks", problem.found, problem.expected, hint)]
-        ) from None

@@ -106,13 +106,13 @@ def origin(base):
     """The base model in words."""
     if base["model"] == "tiny":
         return "Tilth's tiny Qwen3, made with random weights"
-    revision = f" at revision `{plain(base['revision'])}`" if base.get("revision") else ""
+    revision = f" at revision `{plain(base['revision'])}`" if base["revision"] else ""
     return f"{escaped(base['model'])}{revision}"
 
 
 def base_license(base):
     """{license, license_name, license_link}, as far as params.yaml or else the base model's own card has them."""
-    if base.get("license"):
+    if base["license"]:
         return {"license": base["license"]}
     readme = Path("models/base/README.md")
     if not readme.exists():
@@ -197,7 +197,7 @@ def dataset_card(name, params, built):
     dataset = params["datasets"][name]
     rows = built["train"][name]["rows"] + built["eval"][name]["rows"]
     data = DatasetCardData(
-        license=dataset.get("license"),
+        license=dataset["license"],
         pretty_name=name,
         size_categories=[size_of(rows)],
         task_categories=["text-generation"],
@@ -248,7 +248,7 @@ def license_section(license, datasets, params):
     known += [
         f"dataset `{name}`: {escaped(params['datasets'][name]['license'])}"
         for name in datasets
-        if params["datasets"][name].get("license")
+        if params["datasets"][name]["license"]
     ]
     return "## Licenses\n\n" + "\n".join(f"- {text}" for text in known) if known else ""
 

@@ -134,8 +134,8 @@ def step_section(name, params, resolved, logged, findings):
 
 
 def settings(step):
-    found = [*(step.get("args") or {}).items(), *(step.get("lora") or {}).items()]
-    return found + ([("rewards", ", ".join(step["rewards"]))] if step.get("rewards") else [])
+    found = [*step["args"].items(), *(step["lora"] or {}).items()]
+    return found + ([("rewards", ", ".join(step["rewards"]))] if step["rewards"] else [])
 
 
 def shown_finding(item):

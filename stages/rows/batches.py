@@ -6,6 +6,7 @@ template would go as if each were a call.
 
 import json
 
+import numpy as np
 import pyarrow.parquet as pq
 
 BATCH = 1024
@@ -31,7 +32,7 @@ def decoded(row):
 
 def origins(path, wanted):
     """`source:line` of the rows of a file at these positions, (n,) texts."""
-    rows = pq.read_table(path, columns=["source", "line"]).take(wanted).to_pylist()
+    rows = pq.read_table(path, columns=["source", "line"]).take(np.asarray(wanted, np.int64)).to_pylist()
     return [f"{row['source']}:{row['line']}" for row in rows]
 
 

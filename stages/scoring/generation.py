@@ -10,18 +10,22 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from stages.training.models import load_model, load_tokenizer
+from stages.training.models import load_model, renderer
 
 
 @dataclass
 class Loaded:
-    """A model with its tokenizer on a device, and how much it is given at a time."""
+    """A model on a device with its Renderer (tokenizer and chat template), and how much it is given at a time."""
 
     model: object
-    tokenizer: object
+    render: object
     device: str
     batch_size: int
     max_new_tokens: int
+
+    @property
+    def tokenizer(self):
+        return self.render.tokenizer
 
 
 def loaded(folder, batch_size=1, max_new_tokens=512):
@@ -31,7 +35,7 @@ def loaded(folder, batch_size=1, max_new_tokens=512):
     device = "cuda" if torch.cuda.is_available() else "cpu"
     dtype = "bfloat16" if device == "cuda" and torch.cuda.is_bf16_supported() else "float32"
     model = load_model(folder, dtype, device).eval()
-    return Loaded(model, load_tokenizer(folder), device, batch_size, max_new_tokens)
+    return Loaded(model, renderer(folder), device, batch_size, max_new_tokens)
 
 
 def context_length(model):
@@ -43,11 +47,6 @@ def batches(lengths, size):
     """Indices of rows in batches of similar length, the longest first."""
     order = sorted(range(len(lengths)), key=lambda i: (-lengths[i], i))
     return [order[first : first + size] for first in range(0, len(order), size)]
-
-
-def render(tokenizer, messages, **options):
-    """Token ids of a conversation."""
-    return tokenizer.apply_chat_template(messages, tokenize=True, return_dict=True, **options)["input_ids"]
 
 
 def token_scores(model, ids, masks):
@@ -89,12 +88,7 @@ def answers(model, prompts, tools, count, **how):
     """`count` answers to each prompt: batches of prompts, padded on the left."""
     import torch
 
-    texts = [
-        model.tokenizer.apply_chat_template(
-            prompt, tools=tools[i] if tools else None, tokenize=False, add_generation_prompt=True
-        )
-        for i, prompt in enumerate(prompts)
-    ]
+    texts = [model.render.prompt(prompt, tools[i] if tools else None) for i, prompt in enumerate(prompts)]
     said = [[""] * count for _ in texts]
     for batch in batches([len(text) for text in texts], max(1, model.batch_size // count)):
         # the template has written the special tokens already: adding them again would double the first
@@ -103,8 +97,9 @@ def answers(model, prompts, tools, count, **how):
         ).to(model.device)
         with torch.inference_mode():
             tokens = model.model.generate(
-                **inputs, max_new_tokens=model.max_new_tokens, num_return_sequences=count, **how
-            )
+                **inputs, max_new_tokens=model.max_new_tokens, num_return_sequences=count,
+                eos_token_id=sorted(model.render.stops), **how,
+            )  # fmt: skip
         new = tokens[:, inputs["input_ids"].shape[1] :].reshape(len(batch), count, -1)
         for i, rows in zip(batch, new, strict=True):
             said[i] = model.tokenizer.batch_decode(rows, skip_special_tokens=True)

@@ -88,8 +88,8 @@ def harness_scores(model, tasks, wanted, seed, parent):
             evaluate,
             HFLM(pretrained=model.model, tokenizer=model.tokenizer, batch_size=model.batch_size),
             tasks,
-            limit=wanted.get("limit"),
-            apply_chat_template=wanted.get("apply_chat_template", False),
+            limit=wanted["limit"],
+            apply_chat_template=wanted["apply_chat_template"],
             bootstrap_iters=statistics.RESAMPLES,
         )
     except SecurityError as error:  # of what is not rendered when a task is loaded, such as its description
@@ -129,7 +129,7 @@ def load_tasks(wanted, seed):
         raise Problems([NOT_INSTALLED])
     if problems := file_problems():
         raise Problems(problems)
-    names, num_fewshot = wanted["tasks"], wanted.get("num_fewshot")
+    names, num_fewshot = wanted["tasks"], wanted["num_fewshot"]
     local = manager(defaults=False)
     tasks = local if set(names) <= set(local.all_tasks) else manager(defaults=True)
     found, problems = {"tasks": {}, "groups": {}}, []

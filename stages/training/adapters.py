@@ -11,6 +11,7 @@ from pathlib import Path
 
 from stages.training.models import BASE, adapters, full_weights, load_model, load_tokenizer
 from stages.training.resume import emptied
+from stages.training.settings import copy_settings
 
 
 def start(parent, step, folder, config):
@@ -26,7 +27,7 @@ def start(parent, step, folder, config):
     with config.main_process_first(local=False):
         if config.process_index == 0:
             load_model(parent).save_pretrained(emptied(folder))
-            load_tokenizer(parent).save_pretrained(folder)
+            save_tokenizer(load_tokenizer(parent), full_weights(parent), folder)
     return folder
 
 
@@ -47,10 +48,21 @@ def write_model(trainer, step, folder, facts):
     if step["lora"]:
         tidy_adapter(target)
     else:
-        trainer.processing_class.save_pretrained(target)
+        save_tokenizer(trainer.processing_class, full_weights(parent), target)
     for pickle in target.glob("*.bin"):
         pickle.unlink()
     (folder / "made_of.json").write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
+
+
+def save_tokenizer(tokenizer, source, folder):
+    """Write a tokenizer with what its chat template is always given, and nothing of how it was loaded."""
+    tokenizer.save_pretrained(folder)
+    copy_settings(source, folder)
+    path = folder / "tokenizer_config.json"
+    config = json.loads(path.read_text(encoding="utf-8"))
+    # transformers writes whether the Hub could be asked, so that the bytes would depend on the environment
+    config.pop("local_files_only", None)
+    path.write_text(json.dumps(config, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 def copy_chain(parent, folder):

@@ -159,7 +159,7 @@ def load_tokenizer(folder=BASE):
                     str(full_weights(folder)),
                     "the tokenizer has no chat template",
                     "a chat_template.jinja beside it",
-                    "take the instruct variant of the model, or add the template that you want trained",
+                    "base: {chat_template: FILE}, or take the instruct variant of the model",
                 )
             ]
         )
@@ -191,3 +191,24 @@ def load_model(folder, dtype="float32", device=None):
 
         model = PeftModel.from_pretrained(model, adapter).merge_and_unload()
     return model.to(device=device, dtype=getattr(torch, dtype))
+
+
+def stop_tokens(tokenizer, folder=BASE):
+    """Ids of the tokens at which generation ends: the tokenizer's, and those that the model's own configs name."""
+    found = {tokenizer.eos_token_id}
+    for name in ("config.json", "generation_config.json"):
+        if (path := Path(folder, name)).exists():
+            ids = json.loads(path.read_text(encoding="utf-8")).get("eos_token_id")
+            found |= set(ids) if isinstance(ids, list) else {ids}
+    return frozenset(found - {None})
+
+
+def renderer(folder=BASE):
+    """The Renderer of a model: its tokenizer and chat template, and the tokens at which it stops."""
+    from stages.training.rendering import Renderer
+    from stages.training.settings import fix_date, settings_of
+
+    tokenizer, settings = load_tokenizer(folder), settings_of(full_weights(folder))
+    if settings["date"]:
+        fix_date(tokenizer.chat_template, settings["date"])
+    return Renderer(tokenizer, stop_tokens(tokenizer, full_weights(folder)), **settings["chat_template_kwargs"])

@@ -17,8 +17,10 @@ LAST holds by itself. A turn that does not hold even so is Unproved. No template
 """
 
 import json
+import re
 from bisect import bisect_left
 from dataclasses import dataclass, field
+from functools import cached_property
 
 PROOFS = ("PROMPT", "LAST", "SAID", "STOP", "BORDER")
 HEADS = 10_000  # prompts whose tokens are remembered: most templates write the same few letters before every answer
@@ -39,6 +41,11 @@ class Sequence:
 
     ids: list
     turns: list = field(default_factory=list)
+
+    @classmethod
+    def whole(cls, ids):
+        """A sequence of which every token is learned."""
+        return cls(ids, [Turn(0, 0, len(ids))])
 
     @property
     def labels(self):
@@ -70,6 +77,17 @@ class Renderer:
         special = {id for id, token in tokenizer.added_tokens_decoder.items() if token.special}
         self.stop_texts = [text for text in map(str, tokenizer.convert_ids_to_tokens(sorted(stops))) if text.strip()]
         self.special = frozenset(special | set(tokenizer.all_special_ids))
+
+    @cached_property
+    def special_texts(self):
+        """A pattern of the texts of all control tokens."""
+        texts = (str(self.tokenizer.convert_ids_to_tokens(id)) for id in sorted(self.special))
+        return re.compile("|".join(re.escape(text) for text in texts if text.strip()) or "(?!)")
+
+    def says_special(self, row):
+        """Whether a turn of a row says a control token: it would be one, and end a turn or begin another."""
+        turns = (turn for value in row.values() if isinstance(value, list) for turn in value if isinstance(turn, dict))
+        return any(self.special_texts.search(turn.get("content") or "") for turn in turns)
 
     # -- text ---------------------------------------------------------------------------------------------------
 
@@ -122,6 +140,8 @@ class Renderer:
         messages = self.readable(messages, tools)
         if only is None:
             only = [place for place, message in enumerate(messages) if message["role"] == "assistant"]
+        if not only:
+            raise Unproved("SAID", None, "the assistant says nothing in it")
         for place in only:
             self.check_stops(place, messages[place])
         turns = [self.turn(messages, tools, place) for place in only]
@@ -132,6 +152,37 @@ class Renderer:
             except Unproved:
                 pass  # a turn alone may hold where all of them do not
         return [self.sequence(prompt + answer, messages, [(place, prompt, answer)]) for place, prompt, answer in turns]
+
+    def answer(self, prompt, said, tools=None):
+        """(tokens of a prompt, tokens of the answer to it). said: the messages of the answer. Raises Unproved."""
+        messages = self.readable([*prompt, *said], tools)
+        for place in range(len(prompt), len(messages)):
+            self.check_stops(place, messages[place])
+        if len(said) == 1:
+            [sequence] = self.conversation(messages, tools, [len(prompt)])
+            return sequence.ids[: sequence.turns[0].start], sequence.ids[
+                sequence.turns[0].start : sequence.turns[0].end
+            ]
+        # an answer of several messages is learned from its first token to its end, with what tools found in between
+        before = self.text(messages[: len(prompt)], tools, generation_prompt=True)
+        check_context(messages[: len(prompt)], tools, before)
+        place, asked, last = self.turn(messages, tools, len(messages) - 1)
+        if not asked.startswith(before):
+            raise Unproved("PROMPT", len(prompt), where_they_part(before, asked))
+        sequence = self.sequence(asked + last, messages, [(place, asked, last)])
+        [(ids, offsets)] = self.encode([asked + last])
+        first = self.border(len(before), asked + last, ids, [start for start, _ in offsets], len(prompt))
+        for place, message in enumerate(messages[len(prompt) :], len(prompt)):
+            if missing := missing_of(message, (asked + last)[len(before) :]):
+                raise Unproved("SAID", place, f"{missing!r} is not in what is learned")
+        return ids[:first], sequence.ids[first : sequence.turns[0].end]
+
+    def prompt(self, messages, tools=None):
+        """The text of a prompt, ready for an answer. Raises Unproved where something of it is left out."""
+        messages = self.readable(messages, tools)
+        text = self.text(messages, tools, generation_prompt=True)
+        check_context(messages, tools, text)
+        return text
 
     def turn(self, messages, tools, place):
         """(place, what inference sees before a message, what the template writes of it where it is the last one)."""

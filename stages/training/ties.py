@@ -21,7 +21,7 @@ def stop_if_rewards_tie(trainer, step):
     if trainer.is_fsdp_enabled or trainer.is_deepspeed_enabled:
         print(f"train {step['step']}: not looked whether rewards tie: no process has the whole model")
         return
-    wanted, dataset = step.get("tie_prompts", 0), trainer.train_dataset
+    wanted, dataset = step.get("tie_prompts") or 0, trainer.train_dataset
     order = np.random.default_rng(step["seed"]).permutation(len(dataset))[:wanted]
     together = max(1, trainer.args.per_device_train_batch_size // trainer.args.num_generations)
     seen = []

@@ -4,7 +4,6 @@ Each setting that is forced stands with its trap; everything else is TRL's defau
 """
 
 import os
-import re
 
 from validators.problems import Problem, Problems
 
@@ -16,8 +15,6 @@ COLUMNS = {
     "kto": ["prompt", "completion", "label"],
     "grpo": ["prompt", "ground_truth", "extra"],
 }
-# what a step's `lora` is where params.yaml leaves something out; PEFT's own defaults are others
-LORA = {"r": 16, "lora_alpha": 16, "lora_dropout": 0.0, "target_modules": "all-linear"}
 
 
 def trl_class(name):
@@ -66,22 +63,28 @@ def make_config(where, step, output_dir):
         ) from None
 
 
-def training_tokenizer(tokenizer):
-    """The tokenizer with a chat template that marks what the assistant says, as SFT needs it."""
-    if not re.search(r"{%-?\s*generation\s*-?%}", tokenizer.chat_template):
-        from trl.chat_template_utils import get_training_chat_template
+def trainer_class(method):
+    """TRL's trainer of a method, taking rows as `stages/training/prepared.py` makes them.
 
-        try:
-            tokenizer.chat_template = get_training_chat_template(tokenizer) or tokenizer.chat_template
-        except ValueError:
-            raise Problems(
-                [
-                    Problem(
-                        "models/base",
-                        "the chat template does not mark what the assistant says",
-                        "{% generation %} ... {% endgeneration %} around the assistant's turn and its end",
-                        "add the marks to the model's chat_template.jinja",
-                    )
-                ]
-            ) from None
-    return tokenizer
+    SFT leaves `input_ids` and `labels` as they are. The others would render and tokenise rows once more, by rules of
+    their own: tests/test_trl.py holds what is replaced here against TRL.
+    """
+    trainer = trl_class(f"{method.upper()}Trainer")
+    if method in ("sft", "grpo"):
+        return trainer
+
+    class Prepared(trainer):
+        def _prepare_dataset(self, dataset, processing_class, args, dataset_name):
+            if method == "kto" and self.calculate_KL:
+                # the answers of a batch, each to another row's prompt, as TRL pairs them
+                return dataset.map(
+                    lambda rows: {"KL_completion_ids": [rows["completion_ids"][-1], *rows["completion_ids"][:-1]]},
+                    batched=True, batch_size=args.per_device_train_batch_size,
+                )  # fmt: skip
+            return dataset
+
+        def tokenize_row(self, feature, model=None):
+            return {}  # ORPO's: the columns are there
+
+    Prepared.__name__ = trainer.__name__  # what TRL writes into model cards
+    return Prepared

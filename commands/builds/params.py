@@ -1,0 +1,151 @@
+"""The params of a build as its stages read them (`stages/core/reads.py`), and what differs from what they ran with.
+
+ran_with(at("v1"), "curate@chat")               # {"seed": 7, "datasets": {"chat": {"max_rows": None, ...}}, ...}
+changed_since(at(), "curate@chat")              # ({"seed": 7, ...}, {"seed": 8, ...})
+
+dvc.lock has the hash of what a stage read. What that was is looked for by the hash: in the params of the build, in what
+`check` wrote, and in the last commits. Builds from before `check` wrote it have the values in dvc.lock itself.
+"""
+
+import contextlib
+import hashlib
+import json
+from functools import cache
+from pathlib import Path
+
+from commands.builds.build import raw_params
+from commands.builds.git import git, text_of
+
+FOLDER = ".build/params"
+PARAMS = "params.yaml"
+
+
+def texts(build):
+    """{path: text} of what stages read of a build's params; nothing where the params are not those of today's models."""
+    from stages.core.reads import texts as texts_of
+
+    checked = build.stages["check"].deps.get(PARAMS) if "check" in build.stages else None
+    if build.rev and checked and checked.md5 == md5_of(text_of(build.rev, PARAMS)):
+        return committed(build.rev)  # by the models of then
+    try:
+        return texts_of(build.params)
+    except (KeyError, TypeError, AttributeError):
+        return {}
+
+
+def md5_of(text):
+    return hashlib.md5(text.encode(), usedforsecurity=False).hexdigest()
+
+
+def ran_with(build, stage):
+    """What a stage of a build read of the params, shaped as params.yaml is; None where no copy of it is left."""
+    entry = build.stages.get(stage)
+    found = nested(locked_values(entry))
+    for path, md5 in reads_of(entry).items():
+        read = content(build, path, md5)
+        if read is None:
+            return None
+        merge(found, read)
+    return found
+
+
+def changed_since(build, stage):
+    """(before, now) of what a stage of a build reads, both empty where nothing differs; before is None where no copy is left."""
+    entry, now = build.stages.get(stage), texts(build)
+    if values := locked_values(entry):
+        written = raw_params(build.rev)
+        return nested(values), nested({key: value_of(written, key) for key in values})
+    if stage == "check" and now:
+        return whole(committed(build.rev) if build.rev else written_here()), whole(now)
+    for path, md5 in reads_of(entry).items():
+        if path in now and md5_of(now[path]) != md5:
+            return content(build, path, md5), json.loads(now[path])
+    return {}, {}
+
+
+def of_params(path):
+    """True for what a stage reads of the params, which is told by its values."""
+    return path == PARAMS or path.startswith((f"{FOLDER}/", ".build/params.ok"))
+
+
+def reads_of(stage):
+    """{path: md5} of what a stage of dvc.lock read of the params. stage: None where it was never built."""
+    return {path: dep.md5 for path, dep in stage.deps.items() if path.startswith(f"{FOLDER}/")} if stage else {}
+
+
+def locked_values(stage):
+    """{name with dots: value} that a stage of dvc.lock ran with, in a build from before `check` wrote files."""
+    return stage.params.get(PARAMS, {}) if stage else {}
+
+
+def content(build, path, md5):
+    """A file of FOLDER by its hash: the build's own, or one of the last commits; None where there is none such."""
+    found = (text for text in candidates(build, path) if text is not None and md5_of(text) == md5)
+    text = next(found, None)
+    return None if text is None else json.loads(text)
+
+
+def candidates(build, path):
+    yield texts(build).get(path)
+    yield committed(build.rev).get(path) if build.rev else written_here().get(path)
+    commits = (git("log", "--max-count=30", "--format=%H", build.rev or "HEAD", "--", path) or b"").decode().split()
+    for commit in commits:
+        yield committed(commit).get(path)
+
+
+def written_here():
+    """{path: text} of the files of FOLDER in the working tree: what `check` wrote last."""
+    return {path.as_posix(): text_of(None, path) for path in sorted(Path(FOLDER).rglob("*.json"))}
+
+
+@cache
+def committed(rev):
+    """{path: text} of the files of FOLDER at a commit."""
+    names = git("ls-tree", "-r", "-z", "--name-only", rev, "--", FOLDER) or b""
+    paths = [path for path in names.decode(errors="surrogateescape").split("\0") if path]
+    return {path: text_of(rev, path) for path in paths}
+
+
+def whole(texts):
+    """All that stages read of the params. texts: {path: text}; one that somebody broke is for `outputs` to name."""
+    found = {}
+    for text in texts.values():
+        with contextlib.suppress(ValueError):
+            merge(found, json.loads(text))
+    return found
+
+
+def by_name(read):
+    """What a stage read, each dataset and step by a name with a dot: {"seed": 7, "datasets.chat": {...}}."""
+    found = {}
+    for key, value in read.items():
+        inside = key in ("datasets", "steps") and isinstance(value, dict)
+        found |= {f"{key}.{name}": entry for name, entry in value.items()} if inside else {key: value}
+    return found
+
+
+def merge(into, other):
+    for key, value in other.items():
+        if isinstance(value, dict) and isinstance(into.get(key), dict):
+            merge(into[key], value)
+        else:
+            into[key] = value
+
+
+def nested(values):
+    """{"datasets": {"chat": 1}} of {"datasets.chat": 1}."""
+    found = {}
+    for key, value in values.items():
+        *around, last = key.split(".")
+        place = found
+        for name in around:
+            place = place.setdefault(name, {})
+        place[last] = value
+    return found
+
+
+def value_of(params, key):
+    """The value under a name with dots, None where there is none."""
+    for part in key.split("."):
+        params = params.get(part) if isinstance(params, dict) else None
+    return params

@@ -1,0 +1,84 @@
+"""What each stage reads of the params: a file of its own, so that an edit reruns the stages that read what was edited.
+
+params.yaml with its defaults -> .build/params/<stage>.json, .build/params/<stage>/<dataset or step>.json
+
+    .build/params/curate/chat.json: {"seed": 7, "eval_fraction": 0.15, "curate": {...}, "datasets": {"chat": {"max_rows": null, ...}}}
+"""
+
+import json
+import os
+from pathlib import Path
+
+from stages.core.params import FOLDER
+
+
+def reads(params):
+    """{"curate/chat": what `curate chat` reads, shaped as params.yaml is, ...}. params: with every default filled in.
+
+    `train` is not among them: it reads what preflight made of its step.
+    """
+    found = {
+        "engine": part(params, "engine"),  # no stage depends on it: the bytes are the same
+        "base": base(params),
+        "collect": part(params, *(f"datasets.{name}.kind" for name in params["datasets"])),
+        "preflight": part(params, "seed", "launch", "base.backend", "steps", "preflight"),
+        "evaluate_base": part(params, "seed", "evaluate"),
+        "collect_scores": {"steps": list(params["steps"])},
+        "report": part(params, "seed", "eval_fraction", "base", "datasets", "steps"),
+    }
+    for name in params["datasets"]:
+        entry = f"datasets.{name}"
+        options = (f"{entry}.{key}" for key in ("columns", "format", "system", "ground_truth_pattern"))
+        found |= {
+            f"ingest/{name}": part(params, f"{entry}.kind", f"{entry}.raw", *options, f"{entry}.max_reject_share"),
+            f"validate/{name}": part(params, f"{entry}.kind", f"{entry}.max_reject_share"),
+            f"curate/{name}": part(
+                params, "seed", "eval_fraction", "curate", f"{entry}.kind", f"{entry}.weights", f"{entry}.max_rows"
+            ),
+        }
+    for name in params["steps"]:
+        found[f"evaluate/{name}"] = part(params, "seed", "evaluate", f"steps.{name}.from")
+    return found
+
+
+def base(params):
+    """What `base` reads: the text of the chat template too, so that an edit of it is an edit of an input."""
+    found = part(params, "base.model", "base.revision", "base.eos_token", "base.chat_template_kwargs", "base.date")
+    path = params["base"]["chat_template"]
+    found["base"]["chat_template"] = Path(path).read_text(encoding="utf-8") if path else None
+    return found
+
+
+def part(params, *keys):
+    """The values under some names with dots, at the places that they have in the params."""
+    found = {}
+    for key in keys:
+        *around, last = key.split(".")
+        source, target = params, found
+        for name in around:
+            source, target = source[name], target.setdefault(name, {})
+        target[last] = source[last]
+    return found
+
+
+def texts(params):
+    """{path: text} of every file."""
+    return {
+        f"{FOLDER.as_posix()}/{name}.json": json.dumps(read, indent=2, ensure_ascii=False) + "\n"
+        for name, read in reads(params).items()
+    }
+
+
+def write(params):
+    """Write each file that differs from the one that is there, none of them half; remove those of what is no more."""
+    wanted = texts(params)
+    for path in sorted(FOLDER.rglob("*")):
+        if path.is_file() and path.as_posix() not in wanted:
+            path.unlink()
+    for path, text in wanted.items():
+        path = Path(path)
+        if not path.is_file() or path.read_bytes() != text.encode():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            partial = path.with_suffix(".partial")
+            partial.write_text(text, encoding="utf-8", newline="\n")
+            os.replace(partial, path)

@@ -1,0 +1,110 @@
+"""A row as its trainer sees it, token by token: what is learned, what is context, what `max_length` cuts.
+
+    xray("sft", row, render, config) -> [Part("conversation", [Token(id=3, text="<|user|>", kind="context", special=True), ...])]
+
+What is shown is what TRL's own collator makes of the row; what is cut is shown behind it.
+"""
+
+from dataclasses import dataclass
+
+from stages.training.prepared import SIDES, as_orpo_takes_it, limits_of, rows_of
+
+
+@dataclass(frozen=True)
+class Token:
+    """kind: learned, context or cut. special: a control token of the tokenizer."""
+
+    id: int
+    text: str
+    kind: str
+    special: bool
+
+
+@dataclass(frozen=True)
+class Part:
+    """One sequence that goes through the model. name: conversation, prompt, or the side of a pair."""
+
+    name: str
+    tokens: list
+
+
+def xray(method, row, render, config, overlong="cut"):
+    """The sequences of a row as the trainer gets them. Raises Unproved where it gets none."""
+    limits = limits_of(method, config, overlong)
+    found = []
+    for prepared in rows_of(method, row, render, limits):
+        for name, whole, kept, learned in sequences(method, prepared, render.tokenizer, config, limits):
+            kinds = ["learned" if mark else "context" for mark in learned]
+            # what is cut is at the end, or with keep_end at the beginning
+            before = whole[: len(whole) - len(kept)] if limits.keeps_end else []
+            after = [] if limits.keeps_end else whole[len(kept) :]
+            marked = [*((id, "cut") for id in before), *zip(kept, kinds, strict=True), *((id, "cut") for id in after)]
+            found.append(Part(name, [token(render, id, kind) for id, kind in marked]))
+    return found
+
+
+def sequences(method, prepared, tokenizer, config, limits):
+    """(name, all tokens, the tokens of the collator's batch, whether each is learned) of each sequence of a row."""
+    if method == "grpo":
+        ids = prepared["prompt_ids"]
+        return [("prompt", ids, ids, [False] * len(ids))]
+    if method == "sft":
+        from trl.trainer.sft_trainer import DataCollatorForLanguageModeling
+
+        # TRL cuts before it collates; packing puts several of these behind one another
+        batch = DataCollatorForLanguageModeling(tokenizer.pad_token_id)(
+            [{key: limits.cut(prepared[key]) for key in ("input_ids", "labels")}]
+        )
+        return [
+            (
+                "conversation",
+                prepared["input_ids"],
+                batch["input_ids"][0].tolist(),
+                (batch["labels"][0] != -100).tolist(),
+            )
+        ]
+    sides = SIDES[method]
+    wholes = [prepared["prompt_ids"] + prepared[f"{side}_ids"] for side in sides]
+    if method == "orpo":
+        from trl.experimental.utils import DPODataCollatorWithPadding
+
+        batch = DPODataCollatorWithPadding(pad_token_id=tokenizer.pad_token_id)(
+            [as_orpo_takes_it(prepared, limits.length)]
+        )
+        rows = [
+            (batch[f"{side}_input_ids"], batch[f"{side}_labels"] != -100, batch[f"{side}_attention_mask"])
+            for side in sides
+        ]
+        rows = [(ids[0], learned[0], there[0]) for ids, learned, there in rows]
+    else:
+        batch = collator(method, tokenizer, config)([prepared])
+        rows = zip(batch["input_ids"], batch["completion_mask"], batch["attention_mask"], strict=True)
+    return [
+        (side, whole, ids[there.bool()].tolist(), learned[there.bool()].bool().tolist())
+        for side, whole, (ids, learned, there) in zip(sides, wholes, rows, strict=True)
+    ]
+
+
+def collator(method, tokenizer, config):
+    """TRL's collator of dpo or kto."""
+    if method == "dpo":
+        from trl.trainer.dpo_trainer import DataCollatorForPreference
+
+        return DataCollatorForPreference(tokenizer.pad_token_id, config.max_length, config.truncation_mode)
+    from trl.trainer.kto_trainer import DataCollatorForUnpairedPreference
+
+    return DataCollatorForUnpairedPreference(tokenizer.pad_token_id, config.max_length)
+
+
+def token(render, id, kind):
+    return Token(id, render.tokenizer.decode([id]), kind, id in render.special)
+
+
+def runs(tokens):
+    """[(kind, tokens)] of tokens of one kind that follow each other."""
+    found = []
+    for each in tokens:
+        if not found or found[-1][0] != each.kind:
+            found.append((each.kind, []))
+        found[-1][1].append(each)
+    return found

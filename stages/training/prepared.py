@@ -1,0 +1,145 @@
+"""Rows as the tokens that TRL's trainers are given, so that one module says what is learned, whoever asks.
+
+    rows_of("sft", {"messages": [...], "tools": None}, render, Limits(length=1024)) -> [{"input_ids": [...], "labels": [...]}]
+    rows_of("dpo", {...}, render, limits) -> [{"prompt_ids": [...], "chosen_ids": [...], "rejected_ids": [...]}]
+    rows_of("kto", {...}, render, limits) -> [{"prompt_ids": [...], "completion_ids": [...], "label": True}]
+    rows_of("grpo", {...}, render, limits) -> [{"prompt_ids": [...]}]
+
+preflight counts these, train hands them to TRL, evaluate scores them. A row that cannot be learned is Unproved; the
+proof LENGTH is that of a row of which `max_length` leaves nothing to learn.
+"""
+
+from dataclasses import dataclass
+
+from stages.training.rendering import Sequence, Unproved
+
+METHODS = {"preference": "dpo", "kto": "kto"}  # a method that takes rows of a kind
+SIDES = {"dpo": ("chosen", "rejected"), "orpo": ("chosen", "rejected"), "kto": ("completion",)}
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What of a row is trained. length: `max_length`, None for all of it.
+
+    learns, of sft: `assistant` (all that it says), `completion` (its last answer) or `all`. keeps_end: what is too long
+    loses its beginning. splits: packing goes on with it in the next sequence, so that nothing is cut.
+    overlong: what becomes of a row that is longer: `cut`, `drop` or `stop`.
+    """
+
+    length: int | None = None
+    learns: str = "assistant"
+    keeps_end: bool = False
+    splits: bool = False
+    overlong: str = "cut"
+
+    def cut(self, ids):
+        if self.length is None or self.splits:
+            return ids
+        return ids[-self.length :] if self.keeps_end else ids[: self.length]
+
+
+def limits_of(method, config, overlong="cut"):
+    """The Limits that TRL's config of a step sets."""
+    length = getattr(config, "max_length", None)
+    return Limits(
+        512 if method == "orpo" and length is None else length,  # what TRL takes then, with a warning
+        what_is_learned(config) if method == "sft" else "completion",
+        getattr(config, "truncation_mode", "keep_start") == "keep_end",
+        bool(getattr(config, "packing", False)) and config.packing_strategy != "bfd",
+        overlong,
+    )
+
+
+def what_is_learned(config):
+    """`assistant` (all that it says), `completion` (its last answer) or `all`, as the args of an SFT step say."""
+    if config.assistant_only_loss:
+        return "assistant"
+    return "completion" if config.completion_only_loss else "all"
+
+
+def rows_of(method, row, render, limits):
+    """What TRL is given of a row, one dict or several. Raises Unproved."""
+    if method == "sft":
+        found = [conversation(sequence, limits) for sequence in sequences_of(row, render, limits.learns)]
+    elif method == "grpo":
+        found = [{"prompt_ids": prompt_of(row["prompt"], row.get("tools"), render)}]
+    else:
+        found = [answers(method, row, render, limits)]
+    if limits.overlong != "cut" and limits.length is not None:
+        for each in found:
+            if (length := length_of(each)) > limits.length:
+                raise Unproved("LENGTH", None, f"it has {length:,} tokens, max_length is {limits.length:,}")
+    return found
+
+
+def sequences_of(row, render, learns="assistant"):
+    """The Sequences of a conversation, in which `learns` says what is learned. Raises Unproved."""
+    if learns != "all":
+        only = [len(row["messages"]) - 1] if learns == "completion" else None
+        return render.conversation(row["messages"], row.get("tools"), only)
+    [(ids, _)] = render.encode([render.text(render.readable(row["messages"], row.get("tools")), row.get("tools"))])
+    return [Sequence.whole(ids)]
+
+
+def scored_of(kind, row, render):
+    """What a model is scored on of an eval row, whole. Raises Unproved.
+
+    sft: the Sequences of the conversation. grpo: the text of the prompt. preference and kto: (tokens of the prompt, tokens
+    of the answer) of each side.
+    """
+    if kind == "sft":
+        render.prompt(row["messages"][:-1], row.get("tools"))
+        return sequences_of(row, render)
+    if kind == "grpo":
+        return render.prompt(row["prompt"], row.get("tools"))
+    return [render.answer(row["prompt"], row[side], row.get("tools")) for side in SIDES[METHODS[kind]]]
+
+
+def conversation(sequence, limits):
+    labels = sequence.labels
+    if not any(label != -100 for label in limits.cut(labels)):
+        raise Unproved(
+            "LENGTH", None, f"nothing of {len(labels):,} tokens is left to learn, max_length is {limits.length:,}"
+        )
+    return {"input_ids": sequence.ids, "labels": labels}
+
+
+def answers(method, row, render, limits):
+    """Prompt and answers, the prompt's tokens the same before each."""
+    sides = SIDES[method]
+    pairs = [render.answer(row["prompt"], row[side], row.get("tools")) for side in sides]
+    prompt = pairs[0][0]
+    if limits.length is not None and not limits.keeps_end and len(prompt) >= limits.length:
+        raise Unproved("LENGTH", None, f"its prompt has {len(prompt):,} tokens, max_length is {limits.length:,}")
+    found = {"prompt_ids": prompt} | {f"{side}_ids": answer for side, (_, answer) in zip(sides, pairs, strict=True)}
+    return found | ({"label": row["label"]} if method == "kto" else {})
+
+
+def prompt_of(messages, tools, render):
+    """Tokens of a prompt, ready for an answer. Raises Unproved where the template leaves out what was said."""
+    text = render.prompt(messages, tools)
+    return render.encode([text])[0][0]
+
+
+def length_of(prepared):
+    """Tokens of a row before anything is cut, with the longer answer where there are two."""
+    if "input_ids" in prepared:
+        return len(prepared["input_ids"])
+    sides = [len(ids) for key, ids in prepared.items() if key in ("chosen_ids", "rejected_ids", "completion_ids")]
+    return len(prepared["prompt_ids"]) + max(sides, default=0)
+
+
+def as_orpo_takes_it(prepared, limit):
+    """The columns of TRL's ORPO trainer: each answer cut by what the prompt leaves of `max_length`.
+
+    TRL 1.14 leaves an answer `max_length` minus the longer answer: 24 of 1,000 tokens behind a prompt of 100.
+    """
+    prompt = prepared["prompt_ids"]
+    found = {"prompt": "", "chosen": "", "rejected": ""}  # what TRL would tokenise
+    found |= {"prompt_input_ids": prompt, "prompt_attention_mask": [1] * len(prompt)}
+    for side in SIDES["orpo"]:
+        answer = prepared[f"{side}_ids"][: limit - len(prompt)]
+        found[f"{side}_input_ids"] = prompt + answer
+        found[f"{side}_attention_mask"] = [1] * (len(prompt) + len(answer))
+        found[f"{side}_labels"] = [-100] * len(prompt) + answer
+    return found
