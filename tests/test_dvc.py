@@ -22,6 +22,7 @@ OF_DVC = {"dvc", "dvc_data", "dvc_objects", "scmrepo"}
 ALLOWED = {
     "commands/builds/dvc.py",
     # the stage ingest must know DVC's cache, and stages import no command
+    "stages/reading/ignored.py",  # tests/test_ignored.py; only where a pattern may fit
     "stages/reading/links.py",
 }
 GRAPH = """
@@ -106,7 +107,7 @@ def imported(path):
             yield node.module
 
 
-def test_one_module_of_commands_imports_dvc_and_one_of_stages():
+def test_one_module_of_commands_imports_dvc_and_two_of_stages():
     found = {
         path.relative_to(ROOT).as_posix()
         for room in ("stages", "validators", "commands")

@@ -18,6 +18,7 @@ import msgspec
 from stages.reading.arrays import elements
 from stages.reading.containers import BOM, container, opened
 from stages.reading.csv import csv_records
+from stages.reading.ignored import ignored
 from validators.problems import Problem, Problems
 
 PARQUET_ROWS = 1000
@@ -31,6 +32,9 @@ class Record:
     fault: tuple[str, str] | None = None  # (check, detail)
 
 
+IGNORED = "rename the file, or take the pattern that fits it out of .dvcignore"
+
+
 def raw_files(raw, where="raw"):
     """The files of a dataset, sorted by path; hidden files are not data.
 
@@ -38,6 +42,8 @@ def raw_files(raw, where="raw"):
     """
     path = Path(raw)
     if path.is_file():
+        if ignored([path]):
+            raise Problems([Problem(str(path), "DVC does not see it, so that no edit of it would be built", "", IGNORED)])
         return [path]
     if not path.is_dir():
         raise Problems(
@@ -53,6 +59,8 @@ def raw_files(raw, where="raw"):
             ]
         )
     listed = [found for found in path.rglob("*") if not _hidden(found.relative_to(path)) and found.suffix != ".dvc"]
+    if unseen := ignored(sorted(found for found in listed if found.is_file())):
+        raise Problems([Problem(str(found), "DVC does not see it, so that no edit of it would be built", "", IGNORED) for found in unseen])
     if broken := sorted(found for found in listed if found.is_symlink() and not found.is_file()):
         raise Problems(
             [
