@@ -2,6 +2,7 @@
 
 import json
 import random
+import signal
 from pathlib import Path
 
 import pytest
@@ -185,6 +186,17 @@ def test_an_answer_that_says_a_stop_token_is_refused():
 def test_what_a_template_raises_is_named():
     error = refusal("mistral", [user("q"), {"role": "tool", "content": "x"}, assistant("a")])
     assert error.proof == "TEMPLATE" and "only user and assistant turns" in error.detail
+
+
+def test_a_template_that_loops_for_ever_is_stopped_and_other_timers_go_on(monkeypatch):
+    endless = "{% for a in range(99999) %}{% for b in range(99999) %}{% for c in range(99999) %}{% endfor %}{% endfor %}{% endfor %}"
+    monkeypatch.setattr("stages.training.rendering.TEMPLATE_S", 0.2)
+    before = signal.getitimer(signal.ITIMER_REAL)[0]
+    renderer = templates.renderer_of(endless + templates.CHATML, ["<|im_end|>"])
+    with pytest.raises(Unproved, match=r"TEMPLATE: .* it takes more than 0\.2 s"):
+        renderer.conversation(SHAPES["one turn"][0])
+    after = signal.getitimer(signal.ITIMER_REAL)[0]
+    assert 0 <= before - after < 60 and bool(after) == bool(before)
 
 
 def test_a_stop_that_the_next_message_writes_is_learned_behind_the_last_turn_too():

@@ -16,13 +16,18 @@ A conversation of which all turns hold is one sequence. Else each turn is a sequ
 LAST holds by itself. A turn that does not hold even so is Unproved. No template is changed: whatever it prints is taken.
 """
 
+import contextlib
 import json
 import re
+import signal
+import threading
+import time
 from bisect import bisect_left
 from dataclasses import dataclass, field
 from functools import cached_property
 
 PROOFS = ("PROMPT", "LAST", "SAID", "STOP", "BORDER")
+TEMPLATE_S = 20  # for one conversation; the slowest real template takes milliseconds
 HEADS = 10_000  # prompts whose tokens are remembered: most templates write the same few letters before every answer
 
 
@@ -94,10 +99,11 @@ class Renderer:
     def text(self, messages, tools=None, generation_prompt=False):
         """A conversation as the template writes it. Raises Unproved(TEMPLATE) where it refuses the conversation."""
         try:
-            # in a list of one, as the template would else not be asked about a conversation without turns
-            return self.tokenizer.apply_chat_template(
-                [messages], tools=tools, tokenize=False, add_generation_prompt=generation_prompt, **self.options
-            )[0]
+            with time_limit(TEMPLATE_S):
+                # in a list of one, as the template would else not be asked about a conversation without turns
+                return self.tokenizer.apply_chat_template(
+                    [messages], tools=tools, tokenize=False, add_generation_prompt=generation_prompt, **self.options
+                )[0]
         except Exception as error:  # a template may raise whatever it likes
             raise Unproved("TEMPLATE", None, f"the chat template refuses it: {' '.join(str(error).split())}") from error
 
@@ -254,6 +260,27 @@ class Renderer:
             around = whole[max(0, at - 20) : at + 20]
             raise Unproved("BORDER", place, f"the prompt alone has other tokens at its end, in {around!r}")
         return first
+
+
+@contextlib.contextmanager
+def time_limit(seconds):
+    """TimeoutError where what is within takes longer: a template may loop as long as it likes. Of the main thread alone."""
+    if threading.current_thread() is not threading.main_thread() or not hasattr(signal, "setitimer"):
+        yield
+        return
+
+    def stop(*_):
+        raise TimeoutError(f"it takes more than {seconds:g} s for one conversation")
+
+    handler = signal.signal(signal.SIGALRM, stop)
+    left, interval = signal.setitimer(signal.ITIMER_REAL, seconds)
+    begun = time.monotonic()
+    try:
+        yield
+    finally:
+        # another's timer goes on where it was
+        signal.setitimer(signal.ITIMER_REAL, left and max(left - (time.monotonic() - begun), 1e-3), interval)
+        signal.signal(signal.SIGALRM, handler)
 
 
 # -- messages -----------------------------------------------------------------------------------------------------
