@@ -15,7 +15,7 @@ from pathlib import Path
 from stages.core.params import read_params
 from stages.reading.links import cache_folder
 from stages.training.models import BASE, is_safetensors, load_part, save_tiny
-from stages.training.settings import settle
+from stages.training.settings import keep_spaces, settle
 from validators.problems import Problem, Problems
 
 # what a model needs to be loaded, and its card and license; pickles are left where they are
@@ -28,6 +28,7 @@ def main():
     partial = BASE.with_name("base.partial")
     shutil.rmtree(partial, ignore_errors=True)
     fetch(base["model"], base["revision"], partial)
+    keep_spaces(partial)
     if problems := weight_problems(base["model"], partial) or architecture_problems(base["model"], partial):
         raise Problems(problems)
     for line in settle(partial, base):

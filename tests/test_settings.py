@@ -1,6 +1,8 @@
 """What params.yaml says of a base's tokenizer is in its folder, and whoever loads it obeys."""
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -106,6 +108,16 @@ def test_a_tokenizer_that_its_class_would_misread_is_read_as_it_stands(folder):
     assert "LlamaTokenizerFast would make other tokens of" in line
     mended = load_tokenizer(folder)
     assert mended.decode(mended("two words", add_special_tokens=False)["input_ids"]) == "two words"
+
+
+def test_no_stage_warns_of_spaces_that_are_cleaned_up_in_no_tokenizer(folder):
+    path = folder / "tokenizer_config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"clean_up_tokenization_spaces": True}))
+    code = "from stages.training.models import load_tokenizer; print(load_tokenizer().decode([5, 6]))"
+    run = [sys.executable, "-c", f"import sys; sys.path.insert(0, {str(ROOT)!r}); {code}"]
+    assert "clean_up_tokenization_spaces" in subprocess.run(run, capture_output=True, text=True).stderr
+    settings.keep_spaces(folder)
+    assert subprocess.run(run, capture_output=True, text=True).stderr == ""
 
 
 @pytest.mark.parametrize(

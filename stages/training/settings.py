@@ -38,6 +38,13 @@ def settle(folder, base):
     return said
 
 
+def keep_spaces(folder):
+    """Say in a folder what transformers does anyway: it cleans up no spaces of a BPE tokenizer, and warns at every load."""
+    config, path = read(folder / TOKENIZER), folder / "tokenizer.json"
+    if config.get("clean_up_tokenization_spaces") and read(path).get("model", {}).get("type") == "BPE":
+        write(folder / TOKENIZER, config | {"clean_up_tokenization_spaces": False})
+
+
 def tokenizer_class(folder):
     """Have transformers read tokenizer.json as it is, where the class that the folder names would not.
 
