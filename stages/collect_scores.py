@@ -2,7 +2,7 @@
 
 scores/ -> .build/scores.json
 
-    {"sft.json": "5f0e...", "sft.parquet": "91ac..."}
+    {"base.json": "5f0e...", "base.parquet": "91ac...", "align.csv": "c27b..."}
 
 The report depends on this list, not on the folder: a stale file would make it run again in every clone. As this stage
 depends on the folder, a stale file makes this stage run, which deletes it.

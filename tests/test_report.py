@@ -54,7 +54,7 @@ def test_what_is_not_built_yet_is_named_in_words(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     steps = {"sft": {"method": "sft", "from": "base", "dataset": "chat"}}
     assert report.datasets_section({"chat": {"kind": "sft"}}, {}, {}).endswith("None.\n\nNot built yet: chat.")
-    assert "Not built yet: sft." in report.steps_section({"base": {"model": "tiny"}, "seed": 7, "steps": steps})
+    assert "Not built yet: sft." in report.steps_section({"base": {"model": "tiny", "revision": None}, "seed": 7, "steps": steps})
     assert "Not built yet: base, sft." in report.scores_section(steps)
 
 

@@ -1,6 +1,6 @@
 """How many records were rejected by which check, from a file of rejects, however many there are.
 
-counts("data/rejected/chat.parquet") -> Counter({("curate", "curate.exact_duplicate"): 70, ("ingest", "ingest.json"): 4})
+counts("data/rejected/chat.parquet") -> Counter({("curate", "curate.duplicate"): 70, ("ingest", "ingest.json"): 4})
 """
 
 from collections import Counter
