@@ -216,7 +216,8 @@ def base_of(folder):
     from validators.params import read
 
     base = read()["base"] if Path("params.yaml").exists() else {}
-    if folder == BASE and "/" in str(base.get("model")) and not Path(base["model"]).exists():
+    a_path = str(base.get("model")).endswith(".gguf") or Path(str(base.get("model"))).exists()
+    if folder == BASE and "/" in str(base.get("model")) and not a_path:
         return base["model"], base.get("revision")
     return folder.as_posix(), None
 

@@ -2,7 +2,7 @@
 
 params base -> models/base/
 
-`base.model` is `tiny` (made on the spot), a local folder, or a Hub id with a pinned revision. What params.yaml says of its
+`base.model` is `tiny` (made on the spot), a local folder or `.gguf` file, or a Hub id with a pinned revision. What params.yaml says of its
 tokenizer is written into the folder (`stages/training/settings.py`), so that every method, score, chat and export agrees.
 """
 
@@ -14,6 +14,7 @@ from pathlib import Path
 
 from stages.core.params import read_params
 from stages.reading.links import cache_folder
+from stages.training.gguf import unpack
 from stages.training.models import BASE, is_safetensors, load_part, save_tiny
 from stages.training.settings import keep_spaces, settle
 from validators.problems import Problem, Problems
@@ -100,9 +101,11 @@ def link_problems(folder, paths):
 
 
 def fetch(model, revision, folder):
-    """Make, copy or download a model into `folder`."""
+    """Make, unpack, copy or download a model into `folder`."""
     if model == "tiny":
         save_tiny(folder)
+    elif Path(model).suffix == ".gguf":
+        unpack(Path(model), folder)
     elif Path(model).is_dir():
         paths = sorted({path for pattern in FILES for path in Path(model).glob(pattern) if not path.is_dir()})
         if problems := link_problems(Path(model), paths):
@@ -126,6 +129,6 @@ def fetch(model, revision, folder):
             text = " ".join(str(error).split())[:300]
             found = f"{model!r} at revision {revision!r} could not be downloaded: {type(error).__name__}: {text}"
             hint = "check the id, the revision and the network; `hf auth login` for gated models"
-            expected = "a Hub id with an existing revision, a local folder, or tiny"
+            expected = "a Hub id with an existing revision, a local folder or .gguf file, or tiny"
             raise Problems([Problem("base.model", found, expected, hint)]) from None
         shutil.rmtree(folder / ".cache", ignore_errors=True)

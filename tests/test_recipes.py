@@ -6,6 +6,8 @@ import shutil
 from pathlib import Path
 
 import pytest
+from builds import smollm2
+from conftest import small_project
 from ruamel.yaml import YAML
 
 from stages import check
@@ -14,7 +16,9 @@ from validators.params import read
 
 ROOT = Path(__file__).parents[1]
 # compare.yaml is for the tiny model and the sample data: tests/test_documentation.py holds it
-RECIPES = sorted(path for path in (ROOT / "recipes").glob("*.yaml") if path.stem != "compare")
+# smollm2_sft_dpo.yaml is a whole build with data of its own, which `make real` runs
+REAL = ROOT / "recipes/smollm2_sft_dpo.yaml"
+RECIPES = sorted(path for path in (ROOT / "recipes").glob("*.yaml") if path.stem != "compare" and path != REAL)
 # raw data of each kind, as the recipes expect them
 RAW = {
     "chat": {"messages": [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}]},
@@ -80,3 +84,32 @@ def test_the_estimate_that_the_readme_works_out_is_what_its_formula_gives():
     parts = [2 * weights, 16 * adapters, 2 * layers * width * tokens + 34 * width * tokens, 10 * vocabulary * tokens]
     text = " + ".join(f"{part / 1e9:.1f}" for part in parts) + f" = {sum(parts) / 1e9:.1f} GB"
     assert text in (ROOT / "recipes/README.md").read_text(encoding="utf-8")
+
+
+def test_check_takes_the_real_recipe_with_waived_warnings_alone(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    shutil.copy(REAL, "params.yaml")
+    shutil.copytree(ROOT / "data/real", "data/real")
+    Path("smollm2.gguf").touch()
+    assert all(caution.waived for caution in check.check(read()))
+
+
+def test_the_real_data_are_small_and_have_their_licenses():
+    for path in (ROOT / "data/real").glob("*.jsonl"):
+        assert path.with_suffix(".LICENSE").exists(), path
+        assert f"| `{path.name}` |" in (ROOT / "data/real/README.md").read_text(encoding="utf-8")
+    assert sum(path.stat().st_size for path in (ROOT / "data/real").iterdir()) < 300_000
+
+
+@pytest.mark.long
+@pytest.mark.timeout(3600)
+def test_each_step_of_the_real_recipe_is_better_than_what_it_came_from(tmp_path):
+    """`make real`, but for the clone: the interval of each step's own gain leaves zero out."""
+    path = smollm2()
+    project = small_project(tmp_path, rows=None, real=True)
+    shutil.copy(REAL, tmp_path / "params.yaml")
+    shutil.copy(path, tmp_path / "smollm2.gguf")
+    project.repro()
+    scores = {step: json.loads((tmp_path / f"scores/{step}.json").read_text()) for step in ("sft", "dpo")}
+    assert scores["sft"]["sql"]["loss"]["change_high"] < 0
+    assert scores["dpo"]["orca"]["pair_accuracy"]["change_low"] > 0

@@ -353,6 +353,8 @@ def model_problems(base):
     if model == "tiny":
         return []
     where = f"{FILE}: base.model"
+    if model.endswith(".gguf"):
+        return [] if Path(model).is_file() else [Problem(where, f"no file {model!r}", "a GGUF file", "")]
     if Path(model).is_dir():
         return (
             []
@@ -361,7 +363,7 @@ def model_problems(base):
         )
     if not re.fullmatch(r"[\w.-]+/[\w.-]+", model) or model.startswith("."):
         return [
-            Problem(where, f"{model!r} is not there", "tiny, a local folder, or a Hub id such as Qwen/Qwen3-0.6B", "")
+            Problem(where, f"{model!r} is not there", "tiny, a local folder or .gguf file, or a Hub id such as Qwen/Qwen3-0.6B", "")
         ]
     revision = base.get("revision")
     if not revision or not COMMIT.fullmatch(revision):

@@ -99,7 +99,8 @@ def model_data(name, base, steps, datasets, scores, license, built):
 
 
 def is_hub_id(model):
-    return bool(HUB_ID.fullmatch(model)) and not model.startswith(".") and not Path(model).is_dir()
+    a_path = model.startswith(".") or model.endswith(".gguf") or Path(model).is_dir()
+    return bool(HUB_ID.fullmatch(model)) and not a_path
 
 
 def origin(base):

@@ -1,0 +1,202 @@
+"""A GGUF file as a folder of safetensors, which is what every stage reads.
+
+    unpack(Path("model.gguf"), Path("models/base"))
+
+    models/base/config.json, model.safetensors, tokenizer.json, tokenizer_config.json, chat_template.jinja
+
+transformers reads the config and the weights. The tokenizer is made here, of the file's own metadata: for a llama file
+transformers 5.17 takes the beginning of a text for its end (`bos_token_id` under the name of `eos_token`), and cuts text
+by GPT-2's pattern whatever the file says. Weights become float32: the numbers that the file stands for, on every machine.
+"""
+
+import contextlib
+import io
+import struct
+from pathlib import Path
+
+from stages.training.models import quiet
+from validators.problems import Problem, Problems
+
+MAGIC = b"GGUF"
+SPECIAL = (2, 3)  # llama.cpp's types of tokens: what is unknown, what controls
+USER_DEFINED = 4  # matched before text is cut, as a special token is, but it is text
+NAMES = {"bos_token": "bos", "eos_token": "eos", "unk_token": "unknown", "pad_token": "padding"}
+WHOLE = "a whole GGUF file that transformers reads"
+SAFETENSORS = "take the safetensors of the model, which come with all of it"
+AGAIN = "take the model's safetensors, or download the file again"
+# how text is cut before it becomes tokens, by llama.cpp's names (llama-vocab.cpp): these patterns, or GPT-2's
+WORDS = (
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|NUMBER| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+)
+PATTERNS = {"llama-bpe": WORDS.replace("NUMBER", r"\p{N}{1,3}"), "qwen2": WORDS.replace("NUMBER", r"\p{N}")}
+CUTS = ("gpt-2", "smollm", *PATTERNS)
+
+
+def unpack(path, folder):
+    """Write the model of a GGUF file into `folder`. Raises Problems where it cannot be read whole."""
+    import_gguf(path)
+    if path.open("rb").read(4) != MAGIC:
+        raise Problems([broken(path, "no GGUF file: it does not begin with GGUF")])
+    meta, weights = contents(path)
+    if "rope_freqs.weight" in weights:  # Llama 3.1 and later: transformers 5.17 leaves it out and says nothing
+        expected = "positions that transformers reads as they are"
+        raise Problems(
+            [Problem(f"base.model: {path}", "its positions are scaled by rope_freqs.weight", expected, SAFETENSORS)]
+        )
+    if problems := tokenizer_problems(path, meta):
+        raise Problems(problems)
+    quiet()
+    model = read_model(path, meta)
+    ids = {
+        f"{name}_id": meta.get(f"tokenizer.ggml.{key}_token_id") for name, key in NAMES.items() if name != "unk_token"
+    }
+    for config in (model.config, model.generation_config):
+        config.update(ids)
+    model.config._name_or_path = ""  # transformers takes the name for a place
+    model.save_pretrained(folder)
+    make_tokenizer(path, meta).save_pretrained(folder)
+    write_card(meta, folder)
+
+
+def import_gguf(path):
+    """The package that reads GGUF. Raises Problems where it is not installed."""
+    try:
+        import gguf
+    except ImportError:
+        found, hint = f"{str(path)!r} needs the package gguf, which is not installed", "pip install -e '.[gguf]'"
+        raise Problems([Problem("base.model", found, "", hint)]) from None
+    return gguf
+
+
+def contents(path):
+    """The metadata of a GGUF file, such as {"tokenizer.ggml.eos_token_id": 2}, and its weights' names.
+
+    Raises Problems where it is cut.
+    """
+    gguf = import_gguf(path)
+    try:
+        reader = gguf.GGUFReader(path)
+        meta = {name: field.contents() for name, field in reader.fields.items()}
+        return meta, {tensor.name for tensor in reader.tensors}
+    except (ValueError, IndexError, KeyError, TypeError, OverflowError, MemoryError, struct.error) as error:
+        raise Problems([broken(path, f"cut or damaged: {said(error)}")]) from None
+
+
+def tokenizer_problems(path, meta):
+    """What keeps the tokenizer of a file from being made here as llama.cpp makes it."""
+    kind, cut, tokens = (meta.get(f"tokenizer.ggml.{key}") for key in ("model", "pre", "tokens"))
+    if meta.get("split.count", 1) > 1:
+        found = f"one of {meta['split.count']} parts"
+        return [Problem(f"base.model: {path}", found, "one file", "llama-gguf-split --merge makes one of them")]
+    if kind != "gpt2" or not tokens or "tokenizer.ggml.merges" not in meta:
+        return [
+            Problem(
+                f"base.model: {path}", f"its tokenizer is {kind!r}", "'gpt2', byte-level BPE with merges", SAFETENSORS
+            )
+        ]
+    problems = []
+    if cut not in CUTS:
+        found, expected = f"its tokenizer cuts text as {cut!r}", f"one of {', '.join(CUTS)}"
+        problems.append(Problem(f"base.model: {path}: tokenizer.ggml.pre", found, expected, SAFETENSORS))
+    for key in NAMES.values():
+        where, number = f"tokenizer.ggml.{key}_token_id", meta.get(f"tokenizer.ggml.{key}_token_id", 0)
+        if not 0 <= number < len(tokens):
+            expected = f"one of the {len(tokens):,} tokens of the file"
+            problems.append(Problem(f"base.model: {path}: {where}", f"token {number}", expected, AGAIN))
+    return problems
+
+
+def read_model(path, meta):
+    """The model of a GGUF file, every weight float32. Raises Problems where weights are missing or not understood."""
+    import torch
+    from transformers import AutoModelForCausalLM, GgufConfig
+
+    try:
+        with contextlib.redirect_stderr(io.StringIO()):  # a bar, which it draws in a log too
+            model, loading = AutoModelForCausalLM.from_pretrained(
+                path.parent, gguf_file=path.name, quantization_config=GgufConfig(dequantize=True), dtype=torch.float32,
+                trust_remote_code=False, local_files_only=True, output_loading_info=True,
+            )  # fmt: skip
+    except Exception as error:  # whatever it makes of a file that may be anybody's
+        what = f"transformers does not read its architecture {meta.get('general.architecture')!r}: {said(error)}"
+        raise Problems([broken(path, what)]) from None
+    lost = sorted(loading["missing_keys"]) + sorted(str(key) for key in loading["mismatched_keys"])
+    if lost:
+        raise Problems([broken(path, f"{len(lost)} weights are missing: {', '.join(lost[:3])}")])
+    return plain(model)
+
+
+def plain(model):
+    """The same weights in a model that knows of no quantisation: transformers saves no other."""
+    import torch
+
+    with torch.device("meta"):
+        fresh = type(model)(model.config)
+    fresh.load_state_dict(model.state_dict(), assign=True)
+    fresh.tie_weights()
+    return fresh
+
+
+def make_tokenizer(path, meta):
+    """The tokenizer that a file's metadata describes. Raises Problems where an id is another token than the file says."""
+    from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, processors
+    from transformers import PreTrainedTokenizerFast
+
+    tokens, cut = meta["tokenizer.ggml.tokens"], meta["tokenizer.ggml.pre"]
+    merges = [tuple(merge.split(" ")) for merge in meta["tokenizer.ggml.merges"]]
+    vocabulary = {token: i for i, token in enumerate(tokens)}
+    special = {name: meta.get(f"tokenizer.ggml.{key}_token_id") for name, key in NAMES.items()}
+    special = {name: tokens[i] for name, i in special.items() if i is not None}
+    try:
+        inner = Tokenizer(models.BPE(vocab=vocabulary, merges=merges, ignore_merges=cut == "llama-bpe"))
+    except Exception as error:  # tokenizers has no class of its own for them
+        raise Problems([broken(path, f"its tokenizer cannot be made: {said(error)}")]) from None
+    inner.pre_tokenizer, inner.decoder = pre_tokenizer(cut), decoders.ByteLevel()
+    if cut == "qwen2":
+        inner.normalizer = normalizers.NFC()  # as Qwen's own tokenizer.json; llama.cpp leaves it out
+    for token, kind in zip(tokens, meta.get("tokenizer.ggml.token_type", []), strict=False):
+        if kind in SPECIAL:
+            inner.add_special_tokens([AddedToken(token, normalized=False, special=True)])
+        elif kind == USER_DEFINED:
+            inner.add_tokens([AddedToken(token, normalized=False, special=False)])
+    if meta.get("tokenizer.ggml.add_bos_token", cut == "llama-bpe") and (bos := special.get("bos_token")):
+        inner.post_processor = processors.TemplateProcessing(
+            single=f"{bos} $A", pair=f"{bos} $A {bos}:1 $B:1", special_tokens=[(bos, vocabulary[bos])]
+        )
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=inner, clean_up_tokenization_spaces=False, chat_template=meta.get("tokenizer.chat_template"),
+        model_max_length=meta.get(f"{meta['general.architecture']}.context_length"), **special,
+    )  # fmt: skip
+    differ = [i for i, token in enumerate(tokens) if tokenizer.convert_ids_to_tokens(i) != token]
+    if differ or len(tokenizer) != len(tokens):
+        i = differ[0] if differ else len(tokens)
+        found = f"token {i} is {tokenizer.convert_ids_to_tokens(i)!r}"
+        expected = repr(tokens[i]) if differ else f"{len(tokens):,} tokens"
+        raise Problems([Problem(f"base.model: {path}: tokenizer.ggml.tokens", found, expected, AGAIN)])
+    return tokenizer
+
+
+def pre_tokenizer(cut):
+    """How text is cut into the pieces of which tokens are made, by llama.cpp's name for it."""
+    from tokenizers import Regex, pre_tokenizers
+
+    if cut in PATTERNS:
+        split = pre_tokenizers.Split(Regex(PATTERNS[cut]), "isolated")
+        return pre_tokenizers.Sequence([split, pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)])
+    words = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    return pre_tokenizers.Sequence([pre_tokenizers.Digits(individual_digits=True), words]) if cut == "smollm" else words
+
+
+def write_card(meta, folder):
+    """Write what the file says of its license where a model's card says it, for the cards of what is built on it."""
+    if license := meta.get("general.license"):
+        text = f"---\nlicense: {license}\n---\n\n{meta.get('general.name', 'A model')}, from a GGUF file.\n"
+        Path(folder, "README.md").write_text(text, encoding="utf-8", newline="\n")
+
+
+def broken(path, found):
+    return Problem(f"base.model: {path}", found, WHOLE, AGAIN)
+
+
+def said(error):
+    return " ".join(f"{type(error).__name__}: {error}".split())[:300]
