@@ -116,20 +116,33 @@ def read_rows(step, config, render):
                 prepared = rows_of(method, row, render, limits)
             except Unproved:
                 continue
-            if method == "grpo":  # TRL renders the prompt, for its own generation and for the reward functions
+            if method == "grpo":  # TRL renders the prompt itself, for its generation and for the reward functions
                 prepared = [{key: row[key] for key in COLUMNS["grpo"]} | {"prompt": render.readable(row["prompt"])}]
             elif method == "orpo":
                 prepared = [as_orpo_takes_it(each, limits.length) for each in prepared]
             part += prepared
             ids += [row["id"]] * len(prepared)
         if part:
-            parts.append(Dataset.from_list(part))  # in memory: no Arrow files in a cache that DVC knows nothing of
-    rows = concatenate_datasets(parts)
+            parts.append(part if method == "grpo" else Dataset.from_list(part))
+    if method == "grpo":
+        # messages of all rows have the keys of any: those that hold nothing are left out again as rows are taken
+        rows = Dataset.from_list([row for part in parts for row in part]).with_transform(without_nulls)
+    else:
+        rows = concatenate_datasets(parts)  # in memory: no Arrow files in a cache that DVC knows nothing of
     if method == "kto":
         # KTO takes rows in file order; a batch of one class has no contrast
         order = rows.add_column("id", ids).shuffle(seed=step["seed"])
         rows, ids = order.remove_columns("id"), order["id"]
     return rows, ids
+
+
+def without_nulls(batch):
+    """A batch of GRPO's rows, its messages without the keys that only others have: templates ask whether a key is there."""
+    prompts = [
+        [{key: value for key, value in turn.items() if value is not None} for turn in prompt]
+        for prompt in batch["prompt"]
+    ]
+    return batch | {"prompt": prompts}
 
 
 def in_ten_lines(trainer):

@@ -290,3 +290,17 @@ def test_packing_cuts_what_is_too_long_unless_it_is_split(row):
     assert row("sft", TALK, max_length=7, packing=True)["tokens"] == 7
     assert row("sft", TALK, max_length=7, packing=True, packing_strategy="bfd_split")["tokens"] == 9
     assert row("sft", {"messages": user("a" * 30) + said("b")}, max_length=7, packing=True) == "LENGTH"
+
+
+def test_prompts_of_grpo_have_no_keys_that_hold_nothing(base, tmp_path):
+    """Templates of seven families refuse `tool_calls: null`, which a table has where another row has calls."""
+    from stages import train
+
+    (tmp_path / "data/train").mkdir(parents=True)
+    asked = {"role": "assistant", "content": None, "tool_calls": CALL}
+    talk = {"prompt": [*user("q"), asked, {"role": "tool", "content": "x"}], "ground_truth": "a", "extra": "{}"}
+    write("grpo", [ROWS["grpo"][0]] * BATCH + [talk])
+    rows = train.make_trainer("s", step_of("grpo", num_generations=2), train.Path(".work/s")).train_dataset
+    assert rows[0]["prompt"] == user("ab")
+    assert rows[BATCH]["prompt"][1]["tool_calls"] == json.loads(CALL)
+    assert rows[BATCH]["prompt"][2] == {"role": "tool", "content": "x"}
