@@ -113,6 +113,16 @@ def small_project(folder, rows=ROWS, real=False):
     return project
 
 
+@pytest.fixture(autouse=True)
+def variables():
+    """Environment variables as they were: libraries and stages set some, and a preloaded process refuses what it does not know."""
+    before = dict(os.environ)
+    yield
+    if os.environ != before:
+        os.environ.clear()
+        os.environ.update(before)
+
+
 @pytest.fixture(autouse=True, scope="session")
 def lists_of_code():
     """Stages that tests run in this process, in folders of their own, find the lists of the code that they are."""
