@@ -257,10 +257,11 @@ def said_of(project):
 @pytest.mark.slow
 def test_all_say_the_same_as_dvc_of_a_file_that_dvcignore_names(built, tmp_path):
     project = built.copy(tmp_path / "p")
-    (project.folder / "data/raw/chat/notes.skip").write_text("no data\n", encoding="utf-8")
+    # hidden, and so no data: of data, `check` would say that DVC does not see it
+    (project.folder / "data/raw/chat/.notes.skip").write_text("no data\n", encoding="utf-8")
     assert said_of(project) == dict.fromkeys(("lineage", "plan", "verify", "dvc"), True)
     with open(project.folder / ".dvcignore", "a", encoding="utf-8") as file:
         file.write("*.skip\n")
     assert said_of(project) == dict.fromkeys(("lineage", "plan", "verify", "dvc"), False)
-    (project.folder / "data/raw/chat/.dvcignore").write_text("!notes.skip\n.dvcignore\n", encoding="utf-8")
+    (project.folder / "data/raw/chat/.dvcignore").write_text("!.notes.skip\n.dvcignore\n", encoding="utf-8")
     assert said_of(project) == dict.fromkeys(("lineage", "plan", "verify", "dvc"), True)
