@@ -145,7 +145,7 @@ def answer(speaker, messages, temperature, tell):
 
 def rendered(speaker, messages):
     """The conversation as the model takes it. Raises Problems where its template refuses."""
-    from stages.training.rendering import Unproved
+    from stages.training.messages import Unproved
     from validators.problems import Problem, Problems
 
     render = speaker.loaded.render

@@ -77,8 +77,8 @@ def show_row(reports, step, which, as_json):
     from dataclasses import asdict
 
     from stages.dryrun.xray import xray
+    from stages.training.messages import Unproved
     from stages.training.models import renderer
-    from stages.training.rendering import Unproved
     from stages.training.trl import make_config
     from validators.problems import Problem, Problems
 

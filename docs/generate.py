@@ -156,7 +156,7 @@ def templates_page():
 
 def outcomes(family):
     """What becomes of each shape with a family's template."""
-    from stages.training.rendering import Unproved
+    from stages.training.messages import Unproved
     from tests.templates import FAMILIES, SHAPES, renderer_of
 
     render = renderer_of(*FAMILIES[family])

@@ -25,8 +25,8 @@ from stages.rows.batches import decoded
 from stages.scoring import statistics
 from stages.scoring.generation import generate, loaded, sample, token_scores
 from stages.scoring.harness import harness_scores, load_tasks
+from stages.training.messages import Unproved
 from stages.training.prepared import scored_of
-from stages.training.rendering import Unproved
 from validators import rewards
 from validators._answers import answer_of
 from validators.problems import Problem, Problems

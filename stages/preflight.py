@@ -28,9 +28,9 @@ from stages.dryrun.schedule import optimizer_steps, packed
 from stages.dryrun.steps import config_of, resolve, weights_of
 from stages.dryrun.tokens import Method, measured
 from stages.rows.batches import batches, origins
+from stages.training.messages import Unproved
 from stages.training.models import BASE, renderer
 from stages.training.prepared import scored_of, what_is_learned
-from stages.training.rendering import Unproved
 from validators.problems import Problem, Problems
 
 OUT = Path("preflight")

@@ -17,9 +17,9 @@ from stages.rows.batches import batches
 from stages.training.adapters import start, write_model
 from stages.training.backends import choose_backend, device, load_for_training, missing_requirements
 from stages.training.failures import out_of_memory_named, watch_loss
+from stages.training.messages import Unproved
 from stages.training.models import renderer
 from stages.training.prepared import as_orpo_takes_it, limits_of, rows_of
-from stages.training.rendering import Unproved
 from stages.training.resume import (
     appear,
     emptied,

@@ -9,7 +9,7 @@ import pytest
 import templates
 from templates import CALL, FAMILIES, SHAPES, TOOLS, assistant, user
 
-from stages.training.rendering import Unproved
+from stages.training.messages import Unproved
 
 pytestmark = pytest.mark.slow
 

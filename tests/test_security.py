@@ -218,8 +218,8 @@ def test_a_hostile_chat_template_runs_nothing_and_is_told_by_preflight(hostile, 
     from jinja2 import Environment
 
     from stages.dryrun.tokens import Method, measured
+    from stages.training.messages import Unproved
     from stages.training.models import renderer
-    from stages.training.rendering import Unproved
 
     with contextlib.suppress(Exception):
         Environment().from_string(payload).render()

@@ -8,8 +8,8 @@ from test_tokens import LIMIT, ROWS, method_of, step_of, write
 from stages import train
 from stages.dryrun.xray import runs, xray
 from stages.rows.batches import decoded
+from stages.training.messages import Unproved
 from stages.training.models import renderer, save_tiny
-from stages.training.rendering import Unproved
 from stages.training.trl import make_config
 
 pytestmark = pytest.mark.slow

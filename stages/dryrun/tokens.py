@@ -12,8 +12,9 @@ import numpy as np
 import pyarrow.parquet as pq
 
 from stages.rows.batches import batches
+from stages.training.messages import Unproved
 from stages.training.prepared import SIDES, Limits, length_of, limits_of, rows_of
-from stages.training.rendering import Renderer, Unproved
+from stages.training.rendering import Renderer
 from stages.training.trl import COLUMNS
 
 ROW = np.dtype(

@@ -11,7 +11,8 @@ proof LENGTH is that of a row of which `max_length` leaves nothing to learn.
 
 from dataclasses import dataclass
 
-from stages.training.rendering import Sequence, Unproved
+from stages.training.messages import Unproved
+from stages.training.rendering import Sequence
 
 METHODS = {"preference": "dpo", "kto": "kto"}  # a method that takes rows of a kind
 SIDES = {"dpo": ("chosen", "rejected"), "orpo": ("chosen", "rejected"), "kto": ("completion",)}

@@ -1,8 +1,8 @@
 """Rows as tokens, and which of them are learned: rendered by the base's own chat template, proved turn by turn.
 
     render = Renderer(tokenizer, stops)
-    render.conversations([[{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}]])
-    -> [[Sequence(ids=[...], learned=[False, ..., True, True], turns=[Turn(message=1, start=9, end=11)])]]
+    render.conversation([{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}])
+    -> [Sequence(ids=[...], turns=[Turn(message=1, start=9, end=11)])]
 
 A turn is learned only where five proofs hold:
 
@@ -17,7 +17,6 @@ LAST holds by itself. A turn that does not hold even so is Unproved. No template
 """
 
 import contextlib
-import json
 import re
 import signal
 import threading
@@ -26,7 +25,16 @@ from bisect import bisect_left
 from dataclasses import dataclass, field
 from functools import cached_property
 
-PROOFS = ("PROMPT", "LAST", "SAID", "STOP", "BORDER")
+from stages.training.messages import (
+    Unproved,
+    as_templates_read,
+    check_context,
+    missing_of,
+    missing_of_calls,
+    shortened,
+    with_text_arguments,
+)
+
 TEMPLATE_S = 20  # for one conversation; the slowest real template takes milliseconds
 HEADS = 10_000  # prompts whose tokens are remembered: most templates write the same few letters before every answer
 
@@ -59,14 +67,6 @@ class Sequence:
         for turn in self.turns:
             labels[turn.start : turn.end] = self.ids[turn.start : turn.end]
         return labels
-
-
-class Unproved(Exception):
-    """A row that cannot be learned as it is. proof: one of PROOFS, or CONTEXT, TOOLS or TEMPLATE. message: its place."""
-
-    def __init__(self, proof, message, detail):
-        super().__init__(f"{proof}: {detail}" if message is None else f"{proof} of message {message + 1}: {detail}")
-        self.proof, self.message, self.detail = proof, message, detail
 
 
 class Renderer:
@@ -283,132 +283,7 @@ def time_limit(seconds):
         signal.signal(signal.SIGALRM, handler)
 
 
-# -- messages -----------------------------------------------------------------------------------------------------
-
-
-def as_templates_read(message):
-    """A message without keys that hold nothing, its content a text, the arguments of its calls objects.
-
-    Templates ask whether `tool_calls` is defined, add to `content` as a text, and write arguments as JSON themselves.
-    """
-    found = {key: value for key, value in message.items() if value is not None}
-    found.setdefault("content", "")
-    if reasoning := found.get("reasoning_content"):
-        found["thinking"] = reasoning  # under one of the two names templates look for it
-    if calls := found.pop("tool_calls", None):
-        found["tool_calls"] = [with_arguments(call, as_object) for call in calls]
-    return found
-
-
-def with_text_arguments(message):
-    if "tool_calls" not in message:
-        return message
-    return message | {"tool_calls": [with_arguments(call, as_text) for call in message["tool_calls"]]}
-
-
-def with_arguments(call, change):
-    """A call with its arguments changed; it may stand in `function`, as OpenAI's do."""
-    if isinstance(call.get("function"), dict):
-        return call | {"function": with_arguments(call["function"], change)}
-    return call | {"arguments": change(call["arguments"])} if "arguments" in call else call
-
-
-def as_object(arguments):
-    if isinstance(arguments, str):
-        try:
-            return json.loads(arguments)
-        except ValueError:
-            return arguments
-    return arguments
-
-
-def as_text(arguments):
-    return arguments if isinstance(arguments, str) else json.dumps(arguments, ensure_ascii=False)
-
-
-# -- what must be in the text -------------------------------------------------------------------------------------
-
-
-def check_context(messages, tools, text):
-    """Raise Unproved where the template left out what was said to the assistant, or the definition of a tool."""
-    for place, message in enumerate(messages):
-        missing = missing_lines(message, text)
-        if missing and message["role"] == "tool" and is_in(message["content"], text):
-            missing = None  # templates may write what a tool found as JSON
-        if missing and message["role"] != "assistant":
-            raise Unproved("CONTEXT", place, f"{shortened(missing)!r} of the {message['role']} is not in the text")
-    for tool in tools or []:
-        function = tool.get("function") or tool
-        names = [function.get("name"), *((function.get("parameters") or {}).get("properties") or {})]
-        if missing := next((name for name in names if name and not is_in(name, text)), None):
-            raise Unproved("TOOLS", None, f"the definition of the tool {names[0]!r} is not in the text ({missing!r})")
-
-
-def missing_of(message, text):
-    """What a message of the assistant holds that its text does not: a line, a call's name or value; None if nothing."""
-    for missing in (
-        missing_lines(message, text),
-        missing_lines(message, text, "reasoning_content"),
-        missing_of_calls(message, text),
-    ):
-        if missing:
-            return missing
-    return "None" if "None" in text and "None" not in json.dumps(message, ensure_ascii=False) else None
-
-
-def missing_lines(message, text, key="content"):
-    """The first line of a message's content that is not in the text, each behind the one before; white space at its ends aside."""
-    at = 0
-    for line in (message.get(key) or "").splitlines():
-        if line := line.strip():
-            found = text.find(line, at)
-            if found < 0:
-                return line
-            at = found + len(line)
-    return None
-
-
-def missing_of_calls(message, text):
-    """The first name or value of a call that is not in the text."""
-    for call in message.get("tool_calls") or []:
-        function = call.get("function") or call
-        values = leaves(as_object(function.get("arguments")))
-        for value in (function.get("name"), *values):
-            if value not in (None, "") and not is_in(value, text):
-                return str(value)
-    return None
-
-
-def leaves(value):
-    """The keys and the values, down to texts and numbers, of the arguments of a call."""
-    if isinstance(value, dict):
-        for key, each in value.items():
-            yield key
-            yield from leaves(each)
-    elif isinstance(value, list):
-        for each in value:
-            yield from leaves(each)
-    else:
-        yield value
-
-
-def is_in(value, text):
-    """Whether a name, text or number stands in a text, by itself or as JSON writes it."""
-    if isinstance(value, bool):
-        return str(value) in text or json.dumps(value) in text
-    if not isinstance(value, str):
-        return json.dumps(value) in text
-    return value in text or any(json.dumps(value, ensure_ascii=ascii)[1:-1] in text for ascii in (False, True))
-
-
-# -- words --------------------------------------------------------------------------------------------------------
-
-
 def where_they_part(prompt, whole):
     """What the prompt goes on with where the conversation goes on otherwise."""
     at = next((i for i, (a, b) in enumerate(zip(prompt, whole, strict=False)) if a != b), min(len(prompt), len(whole)))
     return f"the prompt goes on with {shortened(prompt[at:])!r}, the conversation with {shortened(whole[at:])!r}"
-
-
-def shortened(text, width=60):
-    return text if len(text) <= width else f"{text[: width - 1]}…"

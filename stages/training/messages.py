@@ -1,0 +1,133 @@
+"""What a message holds, and whether a text that a chat template wrote of it has all of that.
+
+missing_of({"role": "assistant", "content": "a\nb"}, "<|assistant|>a<|end|>") -> "b"
+"""
+
+import json
+
+
+class Unproved(Exception):
+    """A row that cannot be learned as it is. proof: one of docs/preflight.md's. message: its place."""
+
+    def __init__(self, proof, message, detail):
+        super().__init__(f"{proof}: {detail}" if message is None else f"{proof} of message {message + 1}: {detail}")
+        self.proof, self.message, self.detail = proof, message, detail
+
+
+def as_templates_read(message):
+    """A message without keys that hold nothing, its content a text, the arguments of its calls objects.
+
+    Templates ask whether `tool_calls` is defined, add to `content` as a text, and write arguments as JSON themselves.
+    """
+    found = {key: value for key, value in message.items() if value is not None}
+    found.setdefault("content", "")
+    if reasoning := found.get("reasoning_content"):
+        found["thinking"] = reasoning  # under one of the two names templates look for it
+    if calls := found.pop("tool_calls", None):
+        found["tool_calls"] = [with_arguments(call, as_object) for call in calls]
+    return found
+
+
+def with_text_arguments(message):
+    if "tool_calls" not in message:
+        return message
+    return message | {"tool_calls": [with_arguments(call, as_text) for call in message["tool_calls"]]}
+
+
+def with_arguments(call, change):
+    """A call with its arguments changed; it may stand in `function`, as OpenAI's do."""
+    if isinstance(call.get("function"), dict):
+        return call | {"function": with_arguments(call["function"], change)}
+    return call | {"arguments": change(call["arguments"])} if "arguments" in call else call
+
+
+def as_object(arguments):
+    if isinstance(arguments, str):
+        try:
+            return json.loads(arguments)
+        except ValueError:
+            return arguments
+    return arguments
+
+
+def as_text(arguments):
+    return arguments if isinstance(arguments, str) else json.dumps(arguments, ensure_ascii=False)
+
+
+# -- what must be in the text -------------------------------------------------------------------------------------
+
+
+def check_context(messages, tools, text):
+    """Raise Unproved where the template left out what was said to the assistant, or the definition of a tool."""
+    for place, message in enumerate(messages):
+        missing = missing_lines(message, text)
+        if missing and message["role"] == "tool" and is_in(message["content"], text):
+            missing = None  # templates may write what a tool found as JSON
+        if missing and message["role"] != "assistant":
+            raise Unproved("CONTEXT", place, f"{shortened(missing)!r} of the {message['role']} is not in the text")
+    for tool in tools or []:
+        function = tool.get("function") or tool
+        names = [function.get("name"), *((function.get("parameters") or {}).get("properties") or {})]
+        if missing := next((name for name in names if name and not is_in(name, text)), None):
+            raise Unproved("TOOLS", None, f"the definition of the tool {names[0]!r} is not in the text ({missing!r})")
+
+
+def missing_of(message, text):
+    """What a message of the assistant holds that its text does not: a line, a call's name or value; None if nothing."""
+    for missing in (
+        missing_lines(message, text),
+        missing_lines(message, text, "reasoning_content"),
+        missing_of_calls(message, text),
+    ):
+        if missing:
+            return missing
+    return "None" if "None" in text and "None" not in json.dumps(message, ensure_ascii=False) else None
+
+
+def missing_lines(message, text, key="content"):
+    """The first line of a message's content that is not in the text, each behind the one before; white space at its ends aside."""
+    at = 0
+    for line in (message.get(key) or "").splitlines():
+        if line := line.strip():
+            found = text.find(line, at)
+            if found < 0:
+                return line
+            at = found + len(line)
+    return None
+
+
+def missing_of_calls(message, text):
+    """The first name or value of a call that is not in the text."""
+    for call in message.get("tool_calls") or []:
+        function = call.get("function") or call
+        values = leaves(as_object(function.get("arguments")))
+        for value in (function.get("name"), *values):
+            if value not in (None, "") and not is_in(value, text):
+                return str(value)
+    return None
+
+
+def leaves(value):
+    """The keys and the values, down to texts and numbers, of the arguments of a call."""
+    if isinstance(value, dict):
+        for key, each in value.items():
+            yield key
+            yield from leaves(each)
+    elif isinstance(value, list):
+        for each in value:
+            yield from leaves(each)
+    else:
+        yield value
+
+
+def is_in(value, text):
+    """Whether a name, text or number stands in a text, by itself or as JSON writes it."""
+    if isinstance(value, bool):
+        return str(value) in text or json.dumps(value) in text
+    if not isinstance(value, str):
+        return json.dumps(value) in text
+    return value in text or any(json.dumps(value, ensure_ascii=ascii)[1:-1] in text for ascii in (False, True))
+
+
+def shortened(text, width=60):
+    return text if len(text) <= width else f"{text[: width - 1]}…"
