@@ -89,9 +89,9 @@ def left_out(found, path):
 
 
 HINTS = {  # what to do about rows that are left out by a proof
-    "PROMPT": "the template writes a conversation otherwise than inference sees it: take another chat template for this base",
+    "PROMPT": "the template writes a conversation otherwise than inference sees it: another chat template, `base: {chat_template: FILE}`, or what it asks for, `base: {chat_template_kwargs: {enable_thinking: false}}`",
     "SAID": "the template leaves out what the assistant says: reject such rows, or take a template that knows them",
-    "STOP": "no token that ends an answer is learned: name the one that ends a turn as the tokenizer's eos_token",
+    "STOP": "no token that ends an answer is learned: name the one that ends a turn, `base: {eos_token: TOKEN}`",
     "BORDER": "tokens merge across the border of prompt and answer: let the template end the prompt with a special token",
     "CONTEXT": "the template leaves out what was said before: reject such rows, or take a template that knows them",
     "TOOLS": "the template does not show definitions of tools: take a base that knows tools, or a template that does",
