@@ -151,12 +151,12 @@ class Renderer:
         for place in only:
             self.check_stops(place, messages[place])
         turns = [self.turn(messages, tools, place) for place in only]
-        whole = self.text(messages, tools)
-        if len(only) > 1 and all(whole.startswith(prompt + answer) for _, prompt, answer in turns):
-            try:
-                return [self.sequence(whole, messages, turns)]
-            except Unproved:
-                pass  # a turn alone may hold where all of them do not
+        if len(turns) > 1:
+            whole = self.text(messages, tools)
+            if all(whole.startswith(prompt + answer) for _, prompt, answer in turns):
+                # a turn alone may hold where all of them do not
+                with contextlib.suppress(Unproved):
+                    return [self.sequence(whole, messages, turns)]
         return [self.sequence(prompt + answer, messages, [(place, prompt, answer)]) for place, prompt, answer in turns]
 
     def answer(self, prompt, said, tools=None):
@@ -166,12 +166,10 @@ class Renderer:
             self.check_stops(place, messages[place])
         if len(said) == 1:
             [sequence] = self.conversation(messages, tools, [len(prompt)])
-            return sequence.ids[: sequence.turns[0].start], sequence.ids[
-                sequence.turns[0].start : sequence.turns[0].end
-            ]
+            [turn] = sequence.turns
+            return sequence.ids[: turn.start], sequence.ids[turn.start : turn.end]
         # an answer of several messages is learned from its first token to its end, with what tools found in between
-        before = self.text(messages[: len(prompt)], tools, generation_prompt=True)
-        check_context(messages[: len(prompt)], tools, before)
+        before = self.prompt(messages[: len(prompt)], tools)
         place, asked, last = self.turn(messages, tools, len(messages) - 1)
         if not asked.startswith(before):
             raise Unproved("PROMPT", len(prompt), where_they_part(before, asked))
@@ -201,8 +199,9 @@ class Renderer:
         # thought that is no longer shown): what it says itself is seen in a conversation of the last question alone
         asked = [message for message in messages[:place] if message["role"] == "user"][-1:]
         short = self.text(asked, tools, generation_prompt=True)
-        answer = self.text([*asked, messages[place]], tools).removeprefix(short)
-        if not (self.text([*asked, messages[place]], tools).startswith(short) and text.endswith(answer)):
+        alone = self.text([*asked, messages[place]], tools)
+        answer = alone.removeprefix(short)
+        if not (alone.startswith(short) and text.endswith(answer)):
             raise Unproved("PROMPT", place, where_they_part(prompt, text))
         return place, prompt, answer
 
