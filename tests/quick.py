@@ -27,7 +27,8 @@ def import_of(name, globals=None, locals=None, fromlist=(), level=0):
     """
     library = name.partition(".")[0]
     if doing is not None and not level and library in HEAVY:
-        ours = str((globals or {}).get("__file__", "")).startswith(ROOT)
+        file = str((globals or {}).get("__file__", ""))
+        ours = file.startswith(ROOT) and not file.startswith(sys.prefix + os.sep)  # .venv/ lies in the project
         absent = sys.modules.get(library, library) is None  # a test says that it is not installed
         if not absent and (ours or library not in sys.modules):
             doing.append(f"imports {library}")

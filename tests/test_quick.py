@@ -78,3 +78,16 @@ def test_what_a_file_imports_at_its_top_counts_for_each_of_its_tests(tmp_path):
 def test_a_file_that_is_slow_as_a_whole_is_not_read_for_the_quick_tests(tmp_path, marks, ran):
     (tmp_path / "test_slow.py").write_text("import pytest\n\npytestmark = pytest.mark.slow\nraise ValueError\n")
     assert ran in outcome(tmp_path, "def test_one():\n    pass\n", "-m", marks)
+
+
+@pytest.mark.parametrize(("file", "counts"), [("tests/test_x.py", True), (".venv/lib/site-packages/datasets/x.py", False)])
+def test_only_the_project_itself_counts_where_a_library_is_there_already(file, counts, monkeypatch):
+    import quick
+
+    doing = []
+    with monkeypatch.context() as patch:
+        patch.setattr(quick, "HEAVY", {"json"})
+        patch.setattr(quick, "doing", doing)
+        patch.setattr(sys, "prefix", quick.ROOT + ".venv")
+        quick.import_of("json", {"__file__": quick.ROOT + file})
+    assert doing == ["imports json"] * counts
