@@ -28,7 +28,7 @@ from stages.reading.readers import read_lines  # noqa: E402
 from stages.rows.conversations import Columns, turns_of  # noqa: E402
 from stages.rows.identity import normalised  # noqa: E402
 from stages.rows.tables import REJECTS, write, writing  # noqa: E402
-from stages.rows.turns import ENCODE  # noqa: E402
+from stages.rows.values import ENCODE  # noqa: E402
 from validators import sft  # noqa: E402
 
 

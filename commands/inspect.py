@@ -83,7 +83,7 @@ def look_at(file, most, found, problems):
     from stages.reading.containers import container
     from stages.reading.readers import records
     from stages.rows.shapes import rows_of, shape_of
-    from stages.rows.turns import Unreadable
+    from stages.rows.values import Unreadable
     from validators.problems import Problems
 
     seen, what, fault, count = Counter(), "unreadable", "", 0
@@ -166,7 +166,7 @@ def examine(found, kind):
     from stages.rows.identity import identify
     from stages.rows.shapes import rows_of
     from stages.rows.tables import MESSAGES, row_schema, to_table
-    from stages.rows.turns import Unreadable
+    from stages.rows.values import Unreadable
     from stages.validate import examined, warnings_of
     from validators._messages import lengths
     from validators.problems import Problems
@@ -201,7 +201,7 @@ def examine(found, kind):
 def pattern_of(rows):
     """The usual pattern that finds an answer in nearly every ground truth that is a whole solution, or None."""
     from stages.rows.options import extracted
-    from stages.rows.turns import Unreadable
+    from stages.rows.values import Unreadable
 
     def finds(pattern, text):
         try:

@@ -208,6 +208,7 @@ def said(item):
             if isinstance(value, list):
                 mark = f"{name} " if name in ("chosen", "rejected") else ""
                 for turn in value:
-                    yield f"{mark}{turn['role']}: {turn['content'] if turn['content'] is not None else turn['tool_calls']}"
+                    said = [turn.get("reasoning_content"), turn["content"], turn.get("tool_calls")]
+                    yield f"{mark}{turn['role']}: {' '.join(str(text) for text in said if text)}"
             elif value not in (None, "{}"):
                 yield f"{name}: {value}"

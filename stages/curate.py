@@ -23,8 +23,8 @@ from stages.dedup.forgotten import read as read_forgotten
 from stages.reading.links import links_out
 from stages.reading.parts import mapped, with_bar
 from stages.rows.quarantine import merge
-from stages.rows.shapes import ENCODE
-from stages.rows.tables import COLUMNS, REJECTS, conserve, row_schema, to_table, writing
+from stages.rows.tables import COLUMNS, REJECTS, conserve, row_schema, spoken, to_table, used_keys, with_keys, writing
+from stages.rows.values import ENCODE
 from validators.problems import Problem, Problems
 
 BENCHMARKS = Path("data/benchmarks")
@@ -61,7 +61,8 @@ def main(name):
 
 def write_all(name, kind, parts, decision, before):
     """Write train, eval and the rejects of all stages. before: the files of rejects of ingest and of validate."""
-    schema, turned_away = row_schema(kind), SPILL / f"{name}.parquet"
+    turned_away, keys = SPILL / f"{name}.parquet", used_keys(parts)
+    schema = row_schema(kind, optional=keys)
     with (
         writing(f"data/train/{name}.parquet", schema) as train_out,
         writing(f"data/eval/{name}.parquet", schema) as eval_out,
@@ -74,8 +75,8 @@ def write_all(name, kind, parts, decision, before):
         for number in range(1, len(parts) + 1):
             train, held_out, rejected = following.result()
             following = ahead.submit(sort_out, number) if number < len(parts) else None
-            train_out.write_table(train)
-            eval_out.write_table(held_out)
+            train_out.write_table(with_keys(train, keys))
+            eval_out.write_table(with_keys(held_out, keys))
             turned_out.write_table(rejected)
     merge([*before, turned_away], f"data/rejected/{name}.parquet")
     turned_away.unlink()
@@ -235,7 +236,7 @@ def quarantined(table, first, reasons, kind):
                 "detail": reasons[number][1],
                 "raw": None
                 if reasons[number][0] == TURNED_AWAY
-                else ENCODE({key: row[key] for key in COLUMNS[kind]}).decode(),
+                else ENCODE(spoken(row, kind)).decode(),
             }
             for number, row in zip(numbers, rows, strict=True)
         ],

@@ -30,7 +30,7 @@ from stages.rows.identity import identify
 from stages.rows.options import NONE, options_of
 from stages.rows.shapes import explained, rows_of
 from stages.rows.tables import REJECTS, conserve, row_schema, shown, stop_if_too_many, to_table, write, writing
-from stages.rows.turns import Unreadable
+from stages.rows.values import Unreadable
 from validators.problems import Problems
 
 BATCH_RECORDS = 20_000

@@ -22,8 +22,8 @@ import pyarrow.parquet as pq
 
 from stages.core.params import read_engine, read_params
 from stages.reading.parts import mapped, with_bar
-from stages.rows.shapes import ENCODE
-from stages.rows.tables import COLUMNS, REJECTS, conserve, stop_if_too_many, to_table, write
+from stages.rows.tables import REJECTS, conserve, spoken, stop_if_too_many, to_table, write
+from stages.rows.values import ENCODE
 
 BATCH_ROWS = 50_000
 
@@ -111,7 +111,7 @@ def rejects_of(table, found, validator):
                 "stage": "validate",
                 "check": check,
                 "detail": detail,
-                "raw": ENCODE({key: row[key] for key in COLUMNS[kind]}).decode(),
+                "raw": ENCODE(spoken(row, kind)).decode(),
             }
             for row, check, detail in zip(failing, found["check"], found["detail"], strict=True)
         ],

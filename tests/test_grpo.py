@@ -23,6 +23,7 @@ CALL, N = turn("assistant", None, CALLS), turn("narrator", "n")
 RIGHT = {
     "grpo.known_roles": ([S, Q], "a"),
     "grpo.non_empty_turns": ([Q, CALL, T], "a"),
+    "grpo.tool_follows_call": ([Q, CALL, T, T], "a"),
     "grpo.roles_alternate": ([S, Q, A, Q], "a"),
     "grpo.prompt_ends_with_user": ([Q], "a"),
     "grpo.ground_truth_present": ([Q], "\n0"),
@@ -34,6 +35,7 @@ RIGHT = {
 WRONG = [
     ("grpo.known_roles", ([N, Q], "a"), ["grpo.known_roles", "grpo.roles_alternate"]),
     ("grpo.non_empty_turns", ([turn("user", " ")], "a"), None),
+    ("grpo.tool_follows_call", ([Q, A, T], "a"), None),
     ("grpo.roles_alternate", ([Q, Q], "a"), None),
     ("grpo.roles_alternate", ([S, S, Q], "a"), None),
     ("grpo.prompt_ends_with_user", ([Q, A], "a"), None),

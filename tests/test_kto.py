@@ -25,6 +25,7 @@ CALL, N = turn("assistant", None, CALLS), turn("narrator", "n")
 RIGHT = {
     "kto.known_roles": ([S, Q], [A], True),
     "kto.non_empty_turns": ([Q], [CALL], True),
+    "kto.tool_follows_call": ([Q, CALL, T, A, Q], [CALL, T, A], False),
     "kto.roles_alternate": ([Q, A, Q], [CALL, T, A], False),
     "kto.prompt_ends_with_user": ([Q, CALL, T], [A], True),
     "kto.ends_with_assistant": ([Q], [A, Q, A], True),
@@ -38,6 +39,8 @@ WRONG = [
     ("kto.known_roles", ([N, Q], [A], True), ["kto.known_roles", "kto.roles_alternate"]),
     ("kto.non_empty_turns", ([Q], [turn("assistant", " \n")], True), None),
     ("kto.non_empty_turns", ([turn("user", "")], [A], True), None),
+    ("kto.tool_follows_call", ([Q], [A, T, A], True), None),
+    ("kto.tool_follows_call", ([Q, A, T], [A], True), None),
     ("kto.roles_alternate", ([Q, Q], [A], True), None),
     ("kto.roles_alternate", ([Q], [A, A], True), None),
     ("kto.roles_alternate", ([Q], [Q, A], True), None),

@@ -7,7 +7,8 @@ import pytest
 from stages.rows import options as _options
 from stages.rows.options import NONE, Options, extracted, options_of, renamed
 from stages.rows.shapes import rows_of
-from stages.rows.turns import Unreadable, assistant, system, user
+from stages.rows.turns import assistant, system, user
+from stages.rows.values import Unreadable
 from validators.problems import Problems
 
 QUESTION = {"question": "q", "correct": "a", "level": 3}

@@ -4,8 +4,8 @@ from commands.checks.row_ids import on_eval_side, rejects_in, rows_in, wrong
 from docs.generate import SAMPLES
 from stages.rows.identity import identify
 from stages.rows.shapes import rows_of
-from stages.rows.tables import COLUMNS, REJECTS, row_schema, to_table
-from stages.rows.turns import ENCODE
+from stages.rows.tables import COLUMNS, REJECTS, row_schema, spoken, to_table
+from stages.rows.values import ENCODE
 
 NEVER, ALWAYS = (7, 0.0), (7, 1.0)
 ASKED = {"role": "user", "content": "What is 1 + 1?", "tool_calls": None}
@@ -28,7 +28,7 @@ def test_the_id_of_every_sample_is_made_again_from_its_table(name, kind, record)
 @pytest.mark.parametrize(("name", "kind", "record"), SAMPLES)
 def test_the_id_of_every_sample_is_made_again_from_its_reject(name, kind, record):
     row = made(kind, record)
-    raw = ENCODE({key: row[key] for key in COLUMNS[kind]}).decode()
+    raw = ENCODE(spoken(row, kind)).decode()
     reject = {"stage": "curate", "check": "curate.duplicate", "detail": "", "raw": raw}
     table = to_table([{key: row[key] for key in ("id", "source", "line")} | reject], REJECTS)
     ((origin, said),) = rejects_in(table.to_batches()[0])

@@ -19,10 +19,14 @@ def checks(*conversations):
 
 S, Q, A = turn("system", "s"), turn("user", "q"), turn("assistant", "a")
 CALL, RESULT = turn("assistant", None, CALLS), turn("tool", "2")
+WRITTEN = turn("assistant", '<tool_call>{"name": "add"}</tool_call>')
+CONTEXT = A | {"train": False}
 
 RIGHT = {
     "sft.known_roles": [(S, Q, CALL, RESULT, A)],
-    "sft.non_empty_turns": [(Q, A), (turn("user", "\n x"), A), (Q, CALL, RESULT, A)],
+    "sft.non_empty_turns": [(Q, A), (turn("user", "\n x"), A), (Q, CALL, RESULT, A), (Q, CALL, turn("tool", ""), A)],
+    "sft.tool_follows_call": [(Q, CALL, RESULT, RESULT, A), (Q, WRITTEN, RESULT, A)],
+    "sft.something_learned": [(Q, CONTEXT, Q, A), (Q, A, Q, CONTEXT)],
     "sft.roles_alternate": [(Q, A), (S, Q, A, Q, A), (Q, CALL, RESULT, RESULT, A), (Q, CALL, RESULT, CALL, RESULT, A)],
     "sft.ends_with_assistant": [(Q, A), (Q, CALL)],
     "sft.no_control_characters": [(turn("user", "a\tb\r\n\u00a0é"), A), (Q, turn("assistant", "\u007e\u0080"))],
@@ -44,6 +48,14 @@ WRONG = [
     ("sft.roles_alternate", (S, A), None),
     ("sft.roles_alternate", (Q, S, A), None),
     ("sft.roles_alternate", (RESULT, A), None),
+    ("sft.tool_follows_call", (Q, A, RESULT, A), None),
+    ("sft.tool_follows_call", (Q, CALL, RESULT, A, RESULT, A), None),
+    ("sft.something_learned", (Q, CONTEXT), None),
+    ("sft.something_learned", (Q, CONTEXT, Q, CONTEXT), None),
+    ("sft.non_empty_turns", (Q, turn("assistant", "") | {"reasoning_content": "hm"}), None),
+    ("sft.no_template_tokens", (Q, A | {"reasoning_content": "a<|im_end|>"}), None),
+    ("sft.no_control_characters", (Q, A | {"reasoning_content": "a\0b"}), None),
+    ("sft.turn_length", (Q, A | {"reasoning_content": "é" * 1_000_000}), None),
     ("sft.ends_with_assistant", (Q,), None),
     ("sft.ends_with_assistant", (Q, A, Q), None),
     ("sft.ends_with_assistant", (Q, CALL, RESULT), None),

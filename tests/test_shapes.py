@@ -6,7 +6,7 @@ import pytest
 
 from stages.rows.identity import identify, normalised
 from stages.rows.shapes import CONVERT, READ, rows_of, shape_of
-from stages.rows.turns import Unreadable
+from stages.rows.values import Unreadable
 
 
 def system(text):
@@ -205,14 +205,19 @@ FAULTS = [
     ("ingest.label_false", "sft", {"prompt": "q", "completion": "a", "label": False}),
     ("ingest.label_false", "sft", {"prompt": "q", "completion": "a", "label": None}),
     ("ingest.no_prompt", "preference", {"chosen": "a", "rejected": "b"}),
-    ("ingest.tools_unsupported", "preference", {"prompt": "q", "chosen": "a", "rejected": "b", "tools": [{"name": "f"}]}),
-    ("ingest.tools_unsupported", "kto", {"messages": [Q, A], "label": True, "tools": [{"name": "f"}]}),
     ("ingest.tools_unsupported", "grpo", {"messages": [Q, A], "tools": [{"name": "f"}]}),
     ("ingest.tools_unsupported", "grpo", {"prompt": "q", "answer": "a", "tools": '[{"name": "f"}]'}),
     ("ingest.multimodal", "sft", {"messages": [Q, A], "images": ["cat.png"]}),
     ("ingest.multimodal", "grpo", {"prompt": "q", "answer": "a", "image": {"bytes": "..."}}),
-    ("ingest.unsupported_key", "sft", {"messages": [Q, {**A, "reasoning_content": "hm"}]}),
-    ("ingest.unsupported_key", "sft", {"messages": [Q, {**A, "weight": 0}]}),
+    ("ingest.unsupported_key", "sft", {"messages": [Q, {**A, "content": "<think>a</think>b", "reasoning_content": "hm"}]}),
+    ("ingest.unsupported_key", "sft", {"messages": [Q, {**A, "weight": 0.5}]}),
+    ("ingest.unsupported_key", "sft", {"messages": [Q, {**A, "weight": 0, "train": True}]}),
+    ("ingest.unsupported_key", "sft", {"messages": [Q, {**A, "train_detail": [{"begin_offset": 0}]}]}),
+    ("ingest.unsupported_key", "sft", {"messages": [{**Q, "train": True}, A]}),
+    ("ingest.unsupported_key", "sft", {"messages": [Q, A], "loss_mask": [0, 1, 1]}),
+    ("ingest.unsupported_key", "kto", {"messages": [Q, {**A, "train": False}], "label": True}),
+    ("ingest.unsupported_key", "preference", {"prompt": "q", "chosen": "a", "rejected": "b", "thinking": "hm"}),
+    ("ingest.missing_key", "sft", {"messages": [Q, {"role": "assistant", "tool_calls": [{"arguments": {}}]}]}),
     ("ingest.two_system_turns", "sft", {"system": "s", "messages": [system("t"), Q, A]}),
     ("ingest.wrong_type", "sft", {"query": "q", "response": "a", "history": 5}),
     ("ingest.wrong_type", "sft", {"query": "q", "response": "a", "system": ["s"]}),
@@ -294,7 +299,7 @@ def test_a_verifiable_record_may_name_the_image_of_a_container():
 
 def test_tools_of_a_pair_survive_in_its_sft_row():
     (row,) = rows_of({"prompt": "q", "chosen": "a", "rejected": "b", "tools": [{"name": "f"}]}, "sft")
-    assert row["tools"] == '[{"name":"f"}]'
+    assert row["tools"] == '[{"type":"function","function":{"name":"f"}}]'
 
 
 # -- tools --------------------------------------------------------------------------------------------------------
@@ -328,7 +333,7 @@ def test_an_empty_list_of_tool_calls_is_none():
 @pytest.mark.parametrize("tools", [[{"name": "add"}], '[{"name": "add"}]'])
 def test_tools_come_as_a_list_or_as_its_json_text(tools):
     (row,) = rows_of({"messages": [Q, A], "tools": tools}, "sft")
-    assert row["tools"] == '[{"name":"add"}]'
+    assert row["tools"] == '[{"type":"function","function":{"name":"add"}}]'
 
 
 def test_functions_of_older_files_are_tools():
@@ -384,7 +389,7 @@ def test_the_id_depends_on_content_alone(kind, one, other):
 @pytest.mark.parametrize(
     "kind, record",
     [
-        ("sft", {"messages": [Q, {"role": "assistant", "tool_calls": [{"a": 1, "b": 2}]}]}),
+        ("sft", {"messages": [Q, {"role": "assistant", "tool_calls": [{"name": "f", "arguments": {"a": 1, "b": 2}}]}]}),
         ("sft", {"messages": [Q, A], "tools": [{"a": 1, "b": 2}]}),
         ("grpo", {"prompt": "q", "answer": "a", "x": 1, "y": 2}),
     ],

@@ -3,7 +3,19 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from stages.rows.tables import COLUMNS, REJECTS, conserve, row_schema, shown, stop_if_too_many, to_table, write, writing
+from stages.rows.tables import (
+    COLUMNS,
+    REJECTS,
+    conserve,
+    row_schema,
+    shown,
+    stop_if_too_many,
+    to_table,
+    used_keys,
+    with_keys,
+    write,
+    writing,
+)
 from validators.problems import Problems
 
 ORIGIN = {"id": "5f0e", "source": "data/raw/chat.jsonl", "line": 12}
@@ -28,11 +40,11 @@ def rejects(*rows):
 
 @pytest.mark.parametrize("kind", COLUMNS)
 def test_a_row_of_each_kind_comes_back_from_parquet(kind, tmp_path):
-    table = to_table([ROWS[kind] | ORIGIN], row_schema(kind))
+    table = to_table([ROWS[kind] | ORIGIN], row_schema(kind, optional=["tool_calls"]))
     write(tmp_path / "t.parquet", table)
     back = pq.read_table(tmp_path / "t.parquet")
-    assert back.to_pylist() == [ROWS[kind] | ORIGIN]
-    assert back.schema.equals(row_schema(kind))
+    assert back.to_pylist() == [ROWS[kind] | ({} if kind == "grpo" else {"tools": None} | ROWS[kind]) | ORIGIN]
+    assert back.schema.equals(table.schema)
 
 
 @pytest.mark.parametrize("kind", COLUMNS)
@@ -49,13 +61,31 @@ def test_keys_are_columns_only_where_they_are_asked_for():
 
 def test_datasets_reads_tools_and_tool_calls_as_python_objects(tmp_path):
     plain = ROWS["sft"] | {"messages": [Q, A], "tools": None}
-    write(tmp_path / "t.parquet", to_table([ROWS["sft"] | ORIGIN, plain | ORIGIN], row_schema("sft")))
+    write(tmp_path / "t.parquet", to_table([ROWS["sft"] | ORIGIN, plain | ORIGIN], row_schema("sft", optional=["tool_calls"])))
     one, other = datasets.Dataset(pq.read_table(tmp_path / "t.parquet"))
     calls = [{"type": "function", "function": {"name": "add", "arguments": {"a": 1}}}]
     assert one["tools"] == [{"name": "add"}]
     assert one["messages"][1] == {"role": "assistant", "content": None, "tool_calls": calls}
     assert other["tools"] is None
     assert other["messages"][1]["tool_calls"] is None
+
+
+def test_messages_have_the_optional_keys_that_some_row_uses_and_no_others(tmp_path):
+    thought = {"role": "assistant", "content": "a", "reasoning_content": "t", "train": False}
+    rows = [{"messages": turns, "tools": None} | ORIGIN for turns in ([Q, thought], [Q, A])]
+    for name, part in (("one", rows[1:]), ("two", rows)):
+        write(tmp_path / name, to_table(part, row_schema("sft")))
+    assert used_keys([tmp_path / "one"]) == []
+    keys = used_keys([tmp_path / "one", tmp_path / "two"])
+    assert keys == ["reasoning_content", "train"]
+    for table in (to_table(rows, row_schema("sft")), to_table([], row_schema("sft"))):
+        narrow = with_keys(table.slice(0), keys)
+        assert narrow.schema.equals(row_schema("sft", optional=keys))
+        assert narrow.num_rows == table.num_rows
+    assert with_keys(to_table(rows, row_schema("sft")).slice(1), [])["messages"].to_pylist() == [
+        [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}]
+    ]
+    assert with_keys(to_table(rows, row_schema("sft")), keys)["messages"].to_pylist()[0][1] == thought
 
 
 def test_the_same_rows_make_the_same_bytes(tmp_path):

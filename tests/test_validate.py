@@ -39,7 +39,7 @@ def test_a_reject_says_which_row_and_why():
         "stage": "validate",
         "check": "sft.non_empty_turns",
         "detail": "messages[1] by 'assistant': every turn says something",
-        "raw": json.dumps({"messages": wrong["messages"], "tools": None}, separators=(",", ":")),
+        "raw": json.dumps({"messages": [Q, EMPTY], "tools": None}, separators=(",", ":")),
     }
 
 

@@ -17,7 +17,7 @@ SHAPES = (
 COLUMNS = (
     "messages", "conversations", "prompt", "completion", "response", "instruction", "input", "output", "chosen",
     "rejected", "label", "question", "query", "problem", "context", "history", "system", "ground_truth", "answer",
-    "solution", "tools",
+    "solution", "tools", "reasoning_content",
 )
 # fmt: on
 
@@ -38,6 +38,9 @@ def option_problems(where, dataset):
     shape = dataset.get("format")
     if shape is not None and shape not in SHAPES:
         problems.append(Problem(f"{where}.format", f"no shape {shape!r}", "", did_you_mean(shape, SHAPES)))
+    if dataset.get("reasoning") == "mask" and dataset.get("kind") not in (None, "sft"):
+        found, hint = f"mask in a {dataset['kind']} dataset", "keep, drop or last_turn; TRL learns answers of pairs as a whole"
+        problems.append(Problem(f"{where}.reasoning", found, "mask in datasets of kind sft alone", hint))
     if dataset.get("ground_truth_pattern") is not None:
         problems += pattern_problems(f"{where}.ground_truth_pattern", dataset)
     return problems

@@ -38,6 +38,8 @@ TEMPLATE_TOKENS = [
     *("<｜begin▁of▁sentence｜>", "<｜end▁of▁sentence｜>", "<｜User｜>", "<｜Assistant｜>"),  # DeepSeek
     *("<|START_OF_TURN_TOKEN|>", "<|END_OF_TURN_TOKEN|>"),  # Command
 ]
+# a call that is written as text, as Hermes and others do
+WRITTEN_CALL = r"""<tool_call|<function|["']name["']\s*:"""
 CACHED_BYTES = 2**18
 CONTROL = r"([\x00-\x08\x0b\x0c\x0e-\x1f\x7f])"
 
@@ -51,8 +53,19 @@ def shared_checks(kind, turns="every turn", order=""):
         f"{kind}.turn_length": f"every turn has at most {MAX_TURN_CHARACTERS:,} characters",
         f"{kind}.conversation_length": f"the turns have at most {MAX_CONVERSATION_CHARACTERS:,} characters together",
         f"{kind}.no_template_tokens": "no turn holds a chat template's own marks, such as <|im_start|> or [INST]",
+        f"{kind}.tool_follows_call": "what a tool found stands behind a turn in which the assistant calls one",
         f"{kind}.roles_alternate": f"after an optional system turn, user and assistant take turns{order}",
     }
+
+
+def spoken_text(turns):
+    """What each message says, its thought before it, (n,) Arrow strings; null where it says nothing. turns: structs, (n,)."""
+    content, names = pc.struct_field(turns, "content"), [field.name for field in turns.type]
+    thought = pc.struct_field(turns, "reasoning_content") if "reasoning_content" in names else None
+    if thought is None or thought.null_count == len(thought):
+        return content
+    both = pc.binary_join_element_wise(thought, content, "\n", null_handling="skip")
+    return pc.if_else(pc.is_null(thought), content, both)
 
 
 def flatten(messages, column, begins=""):
@@ -63,7 +76,7 @@ def flatten(messages, column, begins=""):
     """
     messages = messages.combine_chunks()
     turns = pc.list_flatten(messages)
-    content = pc.struct_field(turns, "content")
+    content, said = pc.struct_field(turns, "content"), spoken_text(turns)
     row = pc.list_parent_indices(messages).to_numpy()
     first = np.r_[True, row[1:] != row[:-1]][: len(row)]
     begin = np.flatnonzero(first)[np.cumsum(first) - 1]  # of each message, the first of its conversation
@@ -73,16 +86,24 @@ def flatten(messages, column, begins=""):
             "turn": np.arange(len(row)) - begin,
             "role": pl.from_arrow(pc.struct_field(turns, "role")),
             "content": pl.from_arrow(content).fill_null(""),
+            "said": pl.from_arrow(said).fill_null(""),
             "calls": pl.from_arrow(pc.struct_field(turns, "tool_calls").storage),
-            "printable": ~holding(content, _controls),
+            "printable": ~holding(said, _controls),
             "last": np.r_[first[1:], True][: len(row)],
         }
     )
-    if frame["calls"].null_count() < len(frame):
-        # an assistant that only calls a tool says nothing, which is not an empty answer
-        silent = pl.col("calls").is_not_null() & ~pl.col("content").str.contains(r"\S")
-        frame = frame.with_columns(content=pl.when(silent).then(pl.lit("(call)")).otherwise("content"))
-    length = frame["content"].str.len_chars().cast(pl.Int64)
+    tools = pl.col("role") == "tool"
+    frame = frame.with_columns(called=pl.lit(True))
+    if frame["calls"].null_count() < len(frame) or (frame["role"] == "tool").any():
+        # an assistant that only calls a tool says nothing, which is not an empty answer; a tool may find nothing
+        silent = (pl.col("calls").is_not_null() | tools) & ~pl.col("content").str.contains(r"\S")
+        calls = pl.col("calls").is_not_null() | pl.col("content").str.contains(WRITTEN_CALL)
+        before = pl.when(tools).then(None).otherwise(calls).forward_fill().shift(1)  # of the last turn that is no tool's
+        frame = frame.with_columns(
+            content=pl.when(silent).then(pl.lit("(call)")).otherwise("content"),
+            called=~tools | (pl.col("turn") == 0) | before,
+        )
+    length = frame["said"].str.len_chars().cast(pl.Int64)
     through = np.cumsum(length.to_numpy())
     return frame.with_columns(
         column=pl.lit(column),
@@ -133,18 +154,18 @@ def mojibake(table, columns):
     broken = np.zeros(table.num_rows, bool)
     for column in columns:
         messages = table[column].combine_chunks()
-        content = pc.struct_field(pc.list_flatten(messages), "content")
-        texts = pl.from_arrow(content).fill_null("")
+        said = spoken_text(pc.list_flatten(messages))
+        texts = pl.from_arrow(said).fill_null("")
         # U+FFFD stands for bytes that could not be read; "â€" begins curly quotes and dashes read as Windows-1252
         marks = texts.str.contains("\ufffd", literal=True) | texts.str.contains("â€", literal=True)
-        broken[pc.list_parent_indices(messages).to_numpy()[marks.to_numpy() | holding(content, _c1)]] = True
+        broken[pc.list_parent_indices(messages).to_numpy()[marks.to_numpy() | holding(said, _c1)]] = True
     return broken
 
 
 def lengths(messages):
     """Characters of each conversation, (n,) integers."""
     messages = messages.combine_chunks()
-    texts = pl.from_arrow(pc.struct_field(pc.list_flatten(messages), "content")).str.len_chars().fill_null(0)
+    texts = pl.from_arrow(spoken_text(pc.list_flatten(messages))).str.len_chars().fill_null(0)
     rows = pc.list_parent_indices(messages).to_numpy()
     return np.bincount(rows, weights=texts.to_numpy(), minlength=len(messages)).astype(np.int64)
 
@@ -170,6 +191,7 @@ def message_schema(kind, **flags):
                 str,
                 [
                     holds(f"{kind}.known_roles", pl.col("role").is_in(ROLES)),
+                    holds(f"{kind}.tool_follows_call", pl.col("called")),
                     holds(f"{kind}.roles_alternate", pl.col("follows").is_in(ORDER)),
                 ],
             ),
@@ -178,7 +200,7 @@ def message_schema(kind, **flags):
                 [
                     # twice as fast as a regular expression
                     holds(f"{kind}.non_empty_turns", content.str.strip_chars() != ""),
-                    holds(f"{kind}.no_template_tokens", content.str.contains_any(TEMPLATE_TOKENS).not_()),
+                    holds(f"{kind}.no_template_tokens", pl.col("said").str.contains_any(TEMPLATE_TOKENS).not_()),
                     holds(f"{kind}.no_control_characters", pl.col("printable")),
                     holds(f"{kind}.turn_length", pl.col("length") <= MAX_TURN_CHARACTERS),
                     holds(f"{kind}.conversation_length", pl.col("total") <= MAX_CONVERSATION_CHARACTERS),
@@ -215,8 +237,8 @@ def turn_failures(schema, frame):
     """(row, check, detail) of every failing message."""
     found = failures(schema, frame)
     # what is not plain from the check's name, found only in the few texts that fail
-    token = pl.format(" has {}", pl.col("content").str.extract_many(TEMPLATE_TOKENS).list.first())
-    control = pl.format(" has U+00{}", pl.col("content").str.extract(CONTROL).str.encode("hex").str.to_uppercase())
+    token = pl.format(" has {}", pl.col("said").str.extract_many(TEMPLATE_TOKENS).list.first())
+    control = pl.format(" has U+00{}", pl.col("said").str.extract(CONTROL).str.encode("hex").str.to_uppercase())
     what = (
         pl.when(pl.col("check").str.ends_with(".no_template_tokens"))
         .then(token)

@@ -70,6 +70,7 @@ class Dataset(Strict):
     format: str | None = None
     system: Annotated[str, Field(min_length=1)] | None = None
     ground_truth_pattern: str | None = None
+    reasoning: Literal["keep", "mask", "drop", "last_turn"] = "keep"
     license: License | None = None
 
 

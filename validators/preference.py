@@ -57,7 +57,7 @@ def failing(table):
 
 def folded(turns, rows):
     """What each answer says and calls, Unicode composition, case and white space folded, (rows,) strings."""
-    text = pl.col("content").str.normalize("NFC").str.to_lowercase().str.replace_all(r"\s+", " ").str.strip_chars()
+    text = pl.col("said").str.normalize("NFC").str.to_lowercase().str.replace_all(r"\s+", " ").str.strip_chars()
     said = turns.group_by("row", maintain_order=True).agg(
         said=pl.format("{}:{}{}", "role", text, pl.col("calls").fill_null("")).str.join("\n")
     )

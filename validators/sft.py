@@ -4,22 +4,27 @@
 """
 
 import polars as pl
+import pyarrow.compute as pc
 
 from validators._messages import (
     empty_failures,
     ends_with,
+    flag_schema,
     flatten,
     message_schema,
     mojibake,
+    row_failures,
     shared_checks,
     turn_failures,
 )
 from validators._warnings import mojibake_warning, repeated_warning, shared_warnings
 
 CHECKS = shared_checks("sft", order=", the user first") | {
-    "sft.ends_with_assistant": "the last turn is the assistant's"
+    "sft.ends_with_assistant": "the last turn is the assistant's",
+    "sft.something_learned": "not all turns of the assistant's are marked as not to be learned",
 }
 WARNINGS = shared_warnings("sft")
+LEARNED = flag_schema("learned", "sft.something_learned")
 SCHEMA = message_schema("sft", ends="sft.ends_with_assistant")
 
 
@@ -30,8 +35,29 @@ def failing(table):
         [
             turn_failures(SCHEMA, turns.with_columns(ends=ends_with(turns, ["assistant"]))),
             empty_failures(table["messages"], "sft.ends_with_assistant", "messages"),
+            *unlearned(table["messages"].combine_chunks()),
         ]
     )
+
+
+def unlearned(messages):
+    """(row, check, detail) of every row of which no turn of the assistant's is learned, in a list of one frame or none."""
+    turns = pc.list_flatten(messages)
+    names = [field.name for field in turns.type]
+    marks = pc.struct_field(turns, "train") if "train" in names else None
+    if marks is None or marks.null_count == len(marks):
+        return []
+    frame = pl.DataFrame(
+        {
+            "row": pc.list_parent_indices(messages).to_numpy(),
+            "answer": pl.from_arrow(pc.struct_field(turns, "role")) == "assistant",
+            "learned": pl.from_arrow(marks).fill_null(True),
+        }
+    )
+    answers = frame.filter("answer").group_by("row").agg(pl.col("learned").any())
+    rows = pl.DataFrame({"row": range(len(messages))}, schema={"row": frame.schema["row"]})
+    learned = rows.join(answers, on="row", how="left", maintain_order="left").select(pl.col("learned").fill_null(True))
+    return [row_failures(LEARNED, learned)]
 
 
 def measured(table):

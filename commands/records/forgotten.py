@@ -12,7 +12,7 @@ from pathlib import Path
 from commands.builds.build import file_of, files_of, listed, members, object_of
 from commands.builds.git import Missing, git, text_of
 from commands.builds.lock import lock_of, runs
-from commands.records.table import ROOMS, Record, ask, connect
+from commands.records.table import ROOMS, Record, ask, connect, row_columns
 from stages.dedup import forgotten as _forgotten
 from validators.problems import Problem, Problems
 
@@ -145,14 +145,13 @@ def held_in(piece, entries, kinds, least):
     import pyarrow.parquet as pq
 
     from stages.dedup.sketches import Known, recognised
-    from stages.rows.tables import COLUMNS
 
     room, dataset, path, group = piece
     file, kind, found = pq.ParquetFile(path), kinds[dataset], []
     known, ids = Known(entries), {entry.id: entry for entry in entries}
     first = sum(file.metadata.row_group(before).num_rows for before in range(group))
     rejects = "raw" in file.schema_arrow.names
-    columns = ["id", "source", "line", *(["raw"] if rejects else COLUMNS[kind])]
+    columns = ["id", "source", "line", *(["raw"] if rejects else row_columns(path, kind))]
     for batch in file.iter_batches(8192, row_groups=[group], columns=columns):
         table, numbers = batch_table(batch, kind) if rejects else (pa.Table.from_batches([batch]), range(len(batch)))
         seen = {numbers[row]: why for row, why in recognised(table, kind, known, least).items()}

@@ -6,7 +6,16 @@ DuckDB leaves of a million rows those that have one of a few rare triples; of th
 import json
 import re
 
-from commands.records.table import Record, ask, columns_of, read_contents
+from commands.records.table import (
+    Record,
+    ask,
+    columns_of,
+    is_messages,
+    read_contents,
+    row_columns,
+    spoken_sql,
+    unreadable,
+)
 
 
 def alike(database, build, paths, problems, text, records, least):
@@ -36,21 +45,23 @@ def near_candidates(database, key, path, problems, build, wanted, least):
     A similar text can lack only so many of the triples: it has one at least of any larger number of them.
     """
     from stages.dedup.near import triples
-    from stages.rows.tables import COLUMNS, MESSAGES
-
     groups = [
         [one] if isinstance(one, str) else list(one) for text in wanted for one in probes_of(triples(text), least)
     ]
-    columns = COLUMNS[build.datasets[key[1]]["kind"]]
+    try:
+        columns = {} if key[0] == "rejected" else row_columns(path, build.datasets[key[1]]["kind"])
+    except (OSError, ValueError) as error:
+        problems.append(unreadable(path, error))
+        return
     if key[0] == "rejected":
         # JSON has other white space: any word of a triple must do
         words = sorted({max(group, key=len) for group in groups})
         where, given = "raw IS NOT NULL", {}
     else:
         whole = [
-            f"array_to_string(list_transform({name}, lambda m: m.content), ' ')" if column == MESSAGES else name
+            f"array_to_string(list_transform({name}, lambda m: {spoken_sql(column)}), ' ')" if is_messages(column) else name
             for name, column in columns.items()
-            if column == MESSAGES or name == "ground_truth"
+            if is_messages(column) or name == "ground_truth"
         ]
         where = f"regexp_matches(lower(concat_ws(' ', {', '.join(whole)})), $probes)"
         given = {"probes": "|".join(r"\s+".join(map(re.escape, group)) for group in groups)}
@@ -79,4 +90,5 @@ def turns_of(record, build):
         row = json.loads(row)
     kind = build.datasets[record.dataset]["kind"]
     turns = [turn for name, column in COLUMNS[kind].items() if column == MESSAGES for turn in row.get(name) or []]
-    return [text for text in [*(turn["content"] for turn in turns), row.get("ground_truth")] if text]
+    spoken = [" ".join(filter(None, (turn.get("reasoning_content"), turn["content"]))) for turn in turns]
+    return [text for text in [*spoken, row.get("ground_truth")] if text]

@@ -119,7 +119,7 @@ def texts_of(database, files, sides):
 def content(row):
     """The columns that are trained on as JSON, without what is null."""
     from stages.rows.identity import bare
-    from stages.rows.turns import ENCODE
+    from stages.rows.values import ENCODE
 
     said = {
         key: value for key, value in row.items() if value is not None and key not in ("id", "source", "line", "key")

@@ -13,7 +13,17 @@ from pathlib import Path
 
 from commands.builds.build import tables
 from commands.records.near import alike
-from commands.records.table import ROOMS, Record, ask, columns_of, connect, read_contents
+from commands.records.table import (
+    ROOMS,
+    Record,
+    ask,
+    columns_of,
+    connect,
+    is_messages,
+    read_contents,
+    row_columns,
+    unreadable,
+)
 from validators.problems import Problem, Problems, did_you_mean
 
 SHOWN = 20
@@ -205,7 +215,12 @@ def by_text(database, build, paths, problems, text, limit):
     given = {"text": text, "escaped": escaped, "quoted": f'"{escaped}"', "ascii": json.dumps(text)[1:-1]}
     found, totals = {True: [], False: []}, {True: 0, False: 0}
     for key, path in paths.items():
-        holds, exact = conditions(key[0], build.datasets[key[1]]["kind"])
+        try:
+            columns = {} if key[0] == "rejected" else row_columns(path, build.datasets[key[1]]["kind"])
+        except (OSError, ValueError) as error:
+            problems.append(unreadable(path, error))
+            continue
+        holds, exact = conditions(columns)
         used = {name: value for name, value in given.items() if f"${name}" in holds + exact}
         kept = {True: 0, False: 0}
         for *row, whole in ask(database, path, problems, f"{columns_of(key[0])}, {exact}", holds, used):
@@ -217,17 +232,17 @@ def by_text(database, build, paths, problems, text, limit):
     return (found[True], totals[True]) if found[True] else (found[False], totals[False])
 
 
-def conditions(room, kind):
-    """(holds, exact): SQL of whether a row holds $text, and whether one of its turns is just that."""
-    from stages.rows.tables import COLUMNS, MESSAGES
-
-    if room == "rejected":
+def conditions(columns):
+    """(holds, exact): SQL of whether a row holds $text, and whether one of its turns is just that. columns: none of rejects."""
+    if not columns:
         return "contains(raw, $escaped) OR contains(raw, $ascii) OR contains(raw, $text)", "contains(raw, $quoted)"
     holds, exact = [], []
-    for name, column in COLUMNS[kind].items():
-        if column == MESSAGES:
-            inside = "contains(m.content, $text) OR contains(m.tool_calls::VARCHAR, $escaped)"
-            holds.append(f"len(list_filter({name}, lambda m: {inside})) > 0")
+    for name, column in columns.items():
+        if is_messages(column):
+            inside = {"content": "contains(m.content, $text)", "reasoning_content": "contains(m.reasoning_content, $text)"}
+            inside |= {"tool_calls": "contains(m.tool_calls::VARCHAR, $escaped)"}
+            found = " OR ".join(sql for key, sql in inside.items() if column.value_type.get_field_index(key) >= 0)
+            holds.append(f"len(list_filter({name}, lambda m: {found})) > 0")
             exact.append(f"list_contains(list_transform({name}, lambda m: m.content), $text)")
         elif name != "label":
             holds.append(f"contains({name}::VARCHAR, ${'text' if name == 'ground_truth' else 'escaped'})")

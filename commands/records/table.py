@@ -62,6 +62,29 @@ def unreadable(path, error):
     return Problem(str(path), f"cannot be read: {said}", "Parquet", "dvc checkout, or dvc repro; the rest is answered")
 
 
+def row_columns(path, kind):
+    """{name: type} of the columns of a kind's rows that a Parquet file has: builds of old had no tools in pairs, and less in messages."""
+    import pyarrow.parquet as pq
+
+    from stages.rows.tables import COLUMNS
+
+    schema = pq.read_schema(path)
+    return {name: schema.field(name).type for name in COLUMNS[kind] if name in schema.names}
+
+
+def is_messages(column):
+    """Whether an Arrow type is that of messages."""
+    import pyarrow as pa
+
+    return pa.types.is_list(column)
+
+
+def spoken_sql(column):
+    """SQL of what a message `m` says, its thought before it. column: the Arrow type of the messages."""
+    thinks = column.value_type.get_field_index("reasoning_content") >= 0
+    return "concat_ws(' ', m.reasoning_content, m.content)" if thinks else "m.content"
+
+
 def columns_of(room):
     more = '"stage", "check", detail' if room == "rejected" else "NULL, NULL, NULL"
     return f"file_row_number, id, source, line, {more}"
@@ -69,14 +92,14 @@ def columns_of(room):
 
 def read_contents(build, paths, records):
     """Give the records their content: a row of its kind, or the raw text of a reject. paths: of tables, or None."""
-    from stages.rows.tables import COLUMNS
-
     paths = tables(build, *ROOMS)[0] if paths is None else paths
-
     tables_used = {(record.room, record.dataset) for record in records}
     database = connect()
     for key in tables_used:
-        names = ["raw"] if key[0] == "rejected" else list(COLUMNS[build.datasets[key[1]]["kind"]])
+        try:
+            names = ["raw"] if key[0] == "rejected" else list(row_columns(paths[key], build.datasets[key[1]]["kind"]))
+        except (OSError, ValueError):
+            continue  # whoever found the records has said so
         here = [record for record in records if (record.room, record.dataset) == key]
         rows = {record.row for record in here}
         columns = ", ".join(["file_row_number", *names])

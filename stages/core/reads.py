@@ -21,14 +21,17 @@ def reads(params):
         "engine": part(params, "engine"),  # no stage depends on it: the bytes are the same
         "base": base(params),
         "collect": part(params, *(f"datasets.{name}.kind" for name in params["datasets"])),
-        "preflight": part(params, "seed", "launch", "base.backend", "steps", "preflight"),
+        "preflight": part(
+            params, "seed", "launch", "base.backend", "steps", "preflight",
+            *(f"datasets.{name}.reasoning" for name in params["datasets"]),
+        ),
         "evaluate_base": part(params, "seed", "evaluate"),
         "collect_scores": {"steps": list(params["steps"])},
         "report": part(params, "seed", "eval_fraction", "base", "datasets", "steps"),
     }
     for name in params["datasets"]:
         entry = f"datasets.{name}"
-        options = (f"{entry}.{key}" for key in ("columns", "format", "system", "ground_truth_pattern"))
+        options = (f"{entry}.{key}" for key in ("columns", "format", "system", "ground_truth_pattern", "reasoning"))
         found |= {
             f"ingest/{name}": part(params, f"{entry}.kind", f"{entry}.raw", *options, f"{entry}.max_reject_share"),
             f"validate/{name}": part(params, f"{entry}.kind", f"{entry}.max_reject_share"),

@@ -14,6 +14,7 @@ import pyarrow.compute as pc
 from rensa import RMinHash
 
 from stages.rows.tables import COLUMNS, MESSAGES
+from validators._messages import spoken_text
 
 BANDS, BAND_ROWS, SHINGLE_WORDS = 16, 8, 3
 ODD = [np.uint64(n) for n in (0x9E3779B97F4A7C15, 0xC2B2AE3D27D4EB4F, 0x165667B19E3779F9)]
@@ -28,7 +29,7 @@ def texts(table, kind):
             turns = pl.DataFrame(
                 {
                     "row": pc.list_parent_indices(messages).to_numpy(),
-                    "text": pl.from_arrow(pc.struct_field(pc.list_flatten(messages), "content")),
+                    "text": pl.from_arrow(spoken_text(pc.list_flatten(messages))),
                 }
             )
             said = turns.group_by("row").agg(pl.col("text").str.join(" ")) if len(turns) else turns

@@ -22,6 +22,7 @@ import pyarrow.compute as pc
 
 from stages.dedup.near import SHINGLE_WORDS, shingle_hashes
 from stages.rows.identity import digest, normalised
+from validators._messages import spoken_text
 
 BINS, LEAST_TRIPLES, LIKENESS = 128, 20, 0.8
 SAID = {
@@ -60,7 +61,7 @@ def said_in(table, name):
         {
             "row": pc.list_parent_indices(column).to_numpy(),
             "role": pl.from_arrow(pc.struct_field(turns, "role")),
-            "text": pl.from_arrow(pc.struct_field(turns, "content")),
+            "text": pl.from_arrow(spoken_text(turns)),
         }
     ).filter(pl.col("role") != "system")
     joined = spoken.group_by("row").agg(pl.col("text").str.join(" "))
@@ -105,7 +106,7 @@ def spoken_words(table, name):
     if pa.types.is_string(column.type):
         return word_hashes(pl.from_arrow(column).fill_null(""))
     turns = pc.list_flatten(column)
-    words, lengths = word_hashes(pl.from_arrow(pc.struct_field(turns, "content")).fill_null(""))
+    words, lengths = word_hashes(pl.from_arrow(spoken_text(turns)).fill_null(""))
     system = pc.equal(pc.struct_field(turns, "role"), "system").to_numpy(zero_copy_only=False).astype(bool)
     if system.any():
         words, lengths = words[~np.repeat(system, lengths)], np.where(system, 0, lengths)

@@ -26,6 +26,8 @@ def resolve(name, step, params, codes):
         "overlong": step["overlong"],
         "processes": processes(params["launch"]),
     }
+    if params["datasets"][step["dataset"]]["reasoning"] == "mask":
+        resolved["reasoning"] = "mask"  # what drops thoughts has dropped them from the rows
     if step["method"] == "grpo":
         resolved |= {
             "rewards": step["rewards"],

@@ -95,7 +95,7 @@ def question(row, kind):
         else (row["prompt"], row["ground_truth"])
     )
     shown = [
-        {"role": turn["role"], **clipped(turn["content"] or turn["tool_calls"] or "", WIDTH)} for turn in turns[-TURNS:]
+        {"role": turn["role"], **clipped(turn["content"] or turn.get("tool_calls") or "", WIDTH)} for turn in turns[-TURNS:]
     ]
     return {
         "id": row["id"],

@@ -19,15 +19,21 @@ def batches(path, columns, size=BATCH):
 
 
 def decoded(row):
-    """A row with its tools and tool calls as what they say, None where there are none."""
-    for turns in row.values():
+    """A row with its tools and tool calls as what they say; messages have no key that holds nothing, but `content`."""
+    found = dict(row)
+    for name, turns in row.items():
         if isinstance(turns, list):
-            for turn in turns:
-                if isinstance(turn.get("tool_calls"), str):
-                    turn["tool_calls"] = json.loads(turn["tool_calls"])
+            found[name] = [
+                {
+                    key: json.loads(value) if key == "tool_calls" and isinstance(value, str) else value
+                    for key, value in turn.items()
+                    if value is not None or key == "content"
+                }
+                for turn in turns
+            ]
     if isinstance(row.get("tools"), str):
-        row["tools"] = json.loads(row["tools"])
-    return row
+        found["tools"] = json.loads(row["tools"])
+    return found
 
 
 def origins(path, wanted):

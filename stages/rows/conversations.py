@@ -12,8 +12,9 @@ import msgspec
 import pyarrow as pa
 
 from stages.rows.identity import normalised
-from stages.rows.tables import MESSAGES, row_schema
-from stages.rows.turns import ENCODE, KEYS, MEDIA, ROLES
+from stages.rows.tables import JSON, MESSAGES, OPTIONAL, column, row_schema
+from stages.rows.turns import KEYS, MEDIA, ROLES
+from stages.rows.values import ENCODE
 
 UNSET, Unset = msgspec.UNSET, msgspec.UnsetType
 Other = msgspec.Raw | Unset
@@ -74,6 +75,14 @@ def decoded(line):
 
 def turns_of(line):
     """(messages, shape) of a plain conversation, or None where the line must take the general way."""
+    found = all_turns_of(line)
+    if found and any(turn.role == "assistant" and "</think>" in turn.content for turn in found[0]):
+        return None
+    return found
+
+
+def all_turns_of(line):
+    """The same of a conversation in which somebody may think."""
     if (record := decoded(line)) is None:
         return None
     messages, conversations, instruction = record.messages, record.conversations, record.instruction
@@ -104,7 +113,8 @@ class Columns:
     """Columns of sft rows under construction; data only, filled by `append` and `append_row`."""
 
     def __init__(self):
-        self.lengths, self.roles, self.contents, self.calls = [], [], [], []
+        self.lengths, self.roles, self.contents = [], [], []
+        self.more = {key: {} for key in OPTIONAL}  # {place of the turn: value}
         self.tools, self.ids, self.lines, self.prompt_keys = [], [], [], []
 
     def append(self, turns, line):
@@ -124,16 +134,18 @@ class Columns:
         key = normalised(asked if asked is not None else encoded.decode())
         self.prompt_keys.append(hashlib.sha256(key.encode()).hexdigest())
         self.lines.append(line)
-        self.calls += [None] * len(turns)
         self.tools.append(None)
 
     def append_row(self, row):
         """A row of the general way, with its id and keys."""
         turns = row["messages"]
         self.lengths.append(len(turns))
-        self.roles += [turn["role"] for turn in turns]
-        self.contents += [turn["content"] for turn in turns]
-        self.calls += [turn["tool_calls"] for turn in turns]
+        for turn in turns:
+            for key in OPTIONAL:
+                if turn.get(key) is not None:
+                    self.more[key][len(self.roles)] = turn[key]
+            self.roles.append(turn["role"])
+            self.contents.append(turn["content"])
         self.tools.append(row["tools"])
         self.ids.append(row["id"])
         self.prompt_keys.append(row["prompt_key"])
@@ -141,20 +153,22 @@ class Columns:
 
     def table(self, source):
         """The Arrow table of the schema that ingest writes."""
-        json = MESSAGES.value_type.field("tool_calls").type
+        count = len(self.roles)
+        more = [
+            column(
+                list(map(self.more[key].get, range(count))) if self.more[key] else pa.nulls(count, pa.string()), kind
+            )
+            for key, kind in OPTIONAL.items()
+        ]
         turns = pa.StructArray.from_arrays(
-            [
-                pa.array(self.roles, pa.string()),
-                pa.array(self.contents, pa.string()),
-                pa.ExtensionArray.from_storage(json, pa.array(self.calls, pa.string())),
-            ],
+            [pa.array(self.roles, pa.string()), pa.array(self.contents, pa.string()), *more],
             fields=list(MESSAGES.value_type),
         )
         offsets = pa.array(accumulate(self.lengths, initial=0), pa.int32())
         count = len(self.ids)
         columns = [
             pa.ListArray.from_arrays(offsets, turns),
-            pa.ExtensionArray.from_storage(json, pa.array(self.tools, pa.string())),
+            column(self.tools, JSON),
             pa.array(self.ids, pa.string()),
             pa.repeat(source, count),
             pa.array(self.lines, pa.int64()),

@@ -8,7 +8,7 @@ import unicodedata
 
 import msgspec
 
-from stages.rows.turns import ENCODE
+from stages.rows.values import ENCODE
 
 ODD_SPACES = "\t\n\v\f\r\x1c\x1d\x1e\x1f"  # the white space of ASCII but the space itself
 
@@ -24,6 +24,8 @@ def identify(row, kind):
     asked = asked or ENCODE(bare(conversation)).decode()
     content = {key: bare(value) if isinstance(value, list) else value for key, value in row.items()}
     content |= {key: canonical(row[key]) for key in ("tools", "extra") if row.get(key)}
+    if kind != "sft" and not row.get("tools"):
+        content.pop("tools", None)  # such rows had no tools once, and have the same ids still
     about, claim = claims(kind, content)
     return {
         "id": digest(ENCODE({"kind": kind, **content})),
@@ -35,22 +37,32 @@ def identify(row, kind):
 
 def claims(kind, content):
     """What a row speaks about, and what it says of that."""
+    asked = [content["prompt"], content["tools"]] if content.get("tools") and kind != "sft" else content.get("prompt")
     if kind == "preference":
         sides = [ENCODE(content["chosen"]), ENCODE(content["rejected"])]
-        return [content["prompt"], sorted(sides)], digest(sides[0])
+        return [asked, sorted(sides)], digest(sides[0])
     if kind == "kto":
-        return [content["prompt"], content["completion"]], str(content["label"])
+        return [asked, content["completion"]], str(content["label"])
     if kind == "grpo":
-        return content["prompt"], content["ground_truth"]
+        return asked, content["ground_truth"]
     return None, None
 
 
 def bare(turns):
-    """Messages for hashing: without the keys that are null, calls in a fixed order of keys."""
+    """Messages for hashing: without the keys that are null and without ids of calls, which are no content; calls in a fixed order of keys."""
     return [
-        {key: canonical(value) if key == "tool_calls" else value for key, value in turn.items() if value is not None}
+        {
+            key: canonical_calls(value) if key == "tool_calls" else value
+            for key, value in turn.items()
+            if value is not None and key != "tool_call_id"
+        }
         for turn in turns
     ]
+
+
+def canonical_calls(text):
+    calls = [{key: value for key, value in call.items() if key != "id"} for call in msgspec.json.decode(text)]
+    return msgspec.Raw(msgspec.json.encode(calls, order="sorted"))
 
 
 def canonical(text):

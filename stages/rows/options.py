@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from functools import cache
 
-from stages.rows.turns import Unreadable
+from stages.rows.values import Unreadable
 from validators.problems import Problem, Problems
 
 PATTERN_TIMEOUT_S = 5
@@ -17,6 +17,7 @@ class Options:
     format: str | None = None
     system: str | None = None
     ground_truth_pattern: str | None = None
+    reasoning: str | None = None  # `drop` or `last_turn`: which thoughts are left out; `mask` is for training alone
 
     @property
     def numbered(self):
@@ -30,6 +31,8 @@ NONE = Options()
 def options_of(dataset):
     """The options of a dataset's entry in params.yaml."""
     given = {key: dataset[key] for key in ("columns", "format", "system", "ground_truth_pattern") if dataset.get(key)}
+    if dataset.get("reasoning") in ("drop", "last_turn"):
+        given["reasoning"] = dataset["reasoning"]
     return Options(**given)
 
 

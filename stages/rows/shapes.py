@@ -11,28 +11,24 @@ from functools import lru_cache
 
 import msgspec
 
+from stages.rows.calls import CONVERSATION_KEYS, tools_of
+from stages.rows.content import text_of
+from stages.rows.marks import by_record, without_marks, without_thoughts
 from stages.rows.options import NONE, extracted, missing, renamed
 from stages.rows.turns import (
-    CONVERSATION_KEYS,
-    ENCODE,
     MEDIA,
     PROMPT_KEYS,
     SYSTEM_KEYS,
     TRUTH_KEYS,
-    Unreadable,
     answer_of,
     assistant,
-    first,
-    has,
     hh_turns,
-    key_of,
-    objects_of,
     prompt_of,
     system,
-    text_of,
     turns_of,
     with_system,
 )
+from stages.rows.values import ENCODE, Unreadable, first, has, key_of
 
 ASKED = (*PROMPT_KEYS, "messages")
 # the first of them of which a record has a key of each group is its shape
@@ -120,10 +116,9 @@ def rows_of(record, kind, options=NONE):
             raise Unreadable("ingest.wrong_kind", f"a {shape} record has nothing to make a {kind} row of")
         rows = convert(row)
     tools = tools_of(record)
-    if tools and kind != "sft":
-        raise Unreadable(
-            "ingest.tools_unsupported", f"tools are kept by sft datasets alone, this one is of kind {kind}"
-        )
+    if tools and kind == "grpo":
+        raise Unreadable("ingest.tools_unsupported", "TRL's GRPO reads no definitions of tools from a dataset")
+    rows = [by_record(row, record, shape, kind) for row in rows]
     spoken = next((record[key] for key in SYSTEM_KEYS if record.get(key)), None)
     return [finished(row, kind, spoken, tools, options) for row in rows]
 
@@ -135,7 +130,10 @@ def finished(row, kind, spoken, tools, options):
         row = row | {place: with_system(row[place], text_of(spoken, "system"))}
     elif options.system and not any(turn["role"] == "system" for turn in row[place]):
         row = row | {place: [system(options.system), *row[place]]}
-    if kind == "sft":
+    if options.reasoning:
+        row = without_thoughts(row, options.reasoning)
+    row = without_marks(row, kind)
+    if tools or kind == "sft":
         return row | {"tools": tools}
     if kind == "grpo" and options.ground_truth_pattern and row["ground_truth"] is not None:
         whole = row["ground_truth"]
@@ -143,15 +141,6 @@ def finished(row, kind, spoken, tools, options):
         found = extracted(whole, options.ground_truth_pattern)
         return row | {"ground_truth": found, "extra": ENCODE(extra).decode()}
     return row
-
-
-def tools_of(record):
-    """The tools of a record as JSON text, wherever its shape keeps them, or None."""
-    inner = record.get("input")
-    tools = record.get("tools") or (inner.get("tools") if isinstance(inner, dict) else None)
-    if not tools and isinstance(record.get("functions"), list) and any(has(record, key) for key in CONVERSATION_KEYS):
-        tools = [{"type": "function", "function": function} for function in record["functions"]]
-    return objects_of(tools, "tools")
 
 
 def _is_medium(value, key, shape):

@@ -4,7 +4,9 @@
     rejects  id?, source, line, stage, check, detail, raw
 
 `tool_calls` and `tools` are JSON columns (Arrow's `arrow.json`, which `datasets` reads as `Json()`): as plain text they
-would break TRL's chat templates, and as structs every row would get the keys of all others.
+would break TRL's chat templates, and as structs every row would get the keys of all others. A message may have any of the keys
+of MESSAGES; data/train and data/eval have those alone that some row of the dataset uses, since templates ask whether a key is
+there, and `null` is there.
 """
 
 import contextlib
@@ -18,22 +20,29 @@ import pyarrow.parquet as pq
 from validators.problems import Problem, Problems
 
 JSON = pa.json_()
-MESSAGES = pa.list_(pa.struct([("role", pa.string()), ("content", pa.string()), ("tool_calls", JSON)]))
+# train: false where a turn of the assistant's is context, and nothing of it is learned
+OPTIONAL = {
+    "tool_calls": JSON,
+    "reasoning_content": pa.string(),
+    "name": pa.string(),
+    "tool_call_id": pa.string(),
+    "train": pa.bool_(),
+}
+MESSAGES = pa.list_(pa.struct({"role": pa.string(), "content": pa.string()} | OPTIONAL))
 COLUMNS = {
     "sft": {"messages": MESSAGES, "tools": JSON},
-    "preference": {"prompt": MESSAGES, "chosen": MESSAGES, "rejected": MESSAGES},
-    "kto": {"prompt": MESSAGES, "completion": MESSAGES, "label": pa.bool_()},
+    "preference": {"prompt": MESSAGES, "chosen": MESSAGES, "rejected": MESSAGES, "tools": JSON},
+    "kto": {"prompt": MESSAGES, "completion": MESSAGES, "label": pa.bool_(), "tools": JSON},
     "grpo": {"prompt": MESSAGES, "ground_truth": pa.string(), "extra": pa.string()},
 }
+CONVERSATIONS = ("messages", "prompt", "chosen", "rejected", "completion")
 # what repeats: elsewhere a dictionary costs time and saves nothing
-REPETITIVE = [
-    "source",
-    "check",
-    "stage",
-    *(f"{name}.list.element.role" for name in ("messages", "prompt", "chosen", "rejected", "completion")),
-]
+REPETITIVE = ["source", "check", "stage", *(f"{name}.list.element.role" for name in CONVERSATIONS)]
 # of texts, the least and the greatest of a page say nothing and take a third of the time of writing without compression
-WITH_STATISTICS = ["source", "line", "check", "stage", "label"]
+WITH_STATISTICS = [
+    *("source", "line", "check", "stage", "label"),
+    *(f"{name}.list.element.{key}" for name in CONVERSATIONS for key in OPTIONAL),  # how many are null: used_keys
+]
 ORIGIN = {"id": pa.string(), "source": pa.string(), "line": pa.int64()}
 # prompt_key: hash of the first user turn, for the split. claim_key: hash of what a row speaks about: two rows with one
 # claim_key and different claims contradict each other.
@@ -41,31 +50,85 @@ KEYS = {"prompt_key": pa.string(), "claim_key": pa.string(), "claim": pa.string(
 REJECTS = pa.schema({**ORIGIN, "stage": pa.string(), "check": pa.string(), "detail": pa.string(), "raw": pa.string()})
 
 
-def row_schema(kind, keys=False):
-    """The Arrow schema of a kind's rows, with the keys that only ingest and curate see if `keys`."""
-    return pa.schema(COLUMNS[kind] | ORIGIN | (KEYS if keys else {}))
+def row_schema(kind, keys=False, optional=OPTIONAL):
+    """The Arrow schema of a kind's rows, with the keys that only ingest and curate see if `keys`. optional: keys of messages."""
+    columns = {
+        name: messages_with(optional) if column == MESSAGES else column for name, column in COLUMNS[kind].items()
+    }
+    return pa.schema(columns | ORIGIN | (KEYS if keys else {}))
+
+
+def messages_with(optional):
+    """The type of messages that have these optional keys and no others."""
+    turn = MESSAGES.value_type
+    return pa.list_(pa.struct([turn.field(key) for key in ("role", "content", *optional)]))
+
+
+def used_keys(files):
+    """The optional keys of messages that some row of Parquet files has, in their order; files that `write` has written."""
+    used = set()
+    for file in files:
+        metadata = pq.read_metadata(file)
+        for group in map(metadata.row_group, range(metadata.num_row_groups)):
+            for column in map(group.column, range(group.num_columns)):
+                key = column.path_in_schema.rpartition(".list.element.")[2]
+                nulls = column.statistics.null_count if column.statistics else 0
+                if key in OPTIONAL and nulls < column.num_values:
+                    used.add(key)
+    return [key for key in OPTIONAL if key in used]
+
+
+def with_keys(table, keys):
+    """A table of rows whose messages have these optional keys and no others."""
+    kind = messages_with(keys).value_type
+    for place, field in enumerate(table.schema):
+        if field.type == MESSAGES:
+            messages = table.column(place).combine_chunks() if len(table) else column([], MESSAGES)
+            turns = messages.values
+            structs = pa.StructArray.from_arrays([turns.field(key.name) for key in kind], fields=list(kind))
+            table = table.set_column(place, field.name, pa.ListArray.from_arrays(messages.offsets, structs))
+    return table
+
+
+def spoken(row, kind):
+    """What a row says, without the keys of messages that hold nothing: as rejects show it."""
+    return {
+        name: [
+            {key: value for key, value in turn.items() if value is not None or key == "content"} for turn in row[name]
+        ]
+        if column == MESSAGES
+        else row.get(name)
+        for name, column in COLUMNS[kind].items()
+    }
 
 
 def to_table(rows, schema):
     """Rows (dicts) as an Arrow table, built column by column."""
-    return pa.table([_column([row[field.name] for row in rows], field.type) for field in schema], schema=schema)
+    return pa.table([column(_cells(rows, field), field.type) for field in schema], schema=schema)
 
 
-def _column(values, kind):
-    if kind == MESSAGES:
-        return _messages(values)
+def _cells(rows, field):
+    if field.type == JSON:
+        return [row.get(field.name) for row in rows]
+    return [row[field.name] for row in rows]
+
+
+def column(values, kind):
+    """An Arrow array of a type of COLUMNS."""
+    if pa.types.is_list(kind):
+        return _messages(values, kind)
     if kind == JSON:
         return pa.ExtensionArray.from_storage(JSON, pa.array(values, pa.string()))
     return pa.array(values, kind)
 
 
-def _messages(conversations):
+def _messages(conversations, kind):
     offsets, turns = [0], []
     for conversation in conversations:
         turns += conversation
         offsets.append(len(turns))
-    fields = [_column([turn.get(field.name) for turn in turns], field.type) for field in MESSAGES.value_type]
-    structs = pa.StructArray.from_arrays(fields, fields=list(MESSAGES.value_type))
+    fields = [column([turn.get(field.name) for turn in turns], field.type) for field in kind.value_type]
+    structs = pa.StructArray.from_arrays(fields, fields=list(kind.value_type))
     return pa.ListArray.from_arrays(pa.array(offsets, pa.int32()), structs)
 
 

@@ -1,11 +1,15 @@
-"""Parts of a record: messages from the styles in which they are written. What cannot be read raises Unreadable.
+"""Messages of a record from the styles in which they are written. What cannot be read raises Unreadable.
 
-turn_of({"from": "human", "value": "Hi"}, "conversations[0]") -> {"role": "user", "content": "Hi", "tool_calls": None}
+    turns_of([{"from": "human", "value": "Hi"}], "conversations") -> [{"role": "user", "content": "Hi", "tool_calls": None}]
+
+A message has the keys `reasoning_content`, `name`, `tool_call_id` and `train` (stages/rows/tables.py) where it says them.
 """
 
 import re
 
-import msgspec
+from stages.rows.calls import CONVERSATION_KEYS, calls_of
+from stages.rows.content import content_of, result_of, text_of, without_thought
+from stages.rows.values import Unreadable, decoded, first, has, type_of
 
 ROLES = {
     "human": "user",
@@ -13,143 +17,154 @@ ROLES = {
     "bot": "assistant",
     "model": "assistant",
     "chatgpt": "assistant",
+    "developer": "system",
     "observation": "tool",
+    "function": "tool",
     "function_response": "tool",
 }
-TYPES = {
-    str: "text",
-    int: "a number",
-    float: "a number",
-    bool: "true or false",
-    list: "a list",
-    dict: "an object",
-    type(None): "null",
-}
-ENCODE = msgspec.json.Encoder().encode
-CONVERSATION_KEYS = ("conversations", "conversation", "messages")
 PROMPT_KEYS = ("prompt", "question", "problem", "query")
 TRUTH_KEYS = ("ground_truth", "solution", "answer", "target")
 SYSTEM_KEYS = ("system", "system_prompt")
 ANSWER_KEYS = ("completion", "response", "output", "chosen", "rejected", "preferred_output", "non_preferred_output")
+REASONING_KEYS = ("reasoning_content", "reasoning", "thinking")
+# whether a turn is learned: true and 1 say that it is. `masked` says the opposite.
+MARK_KEYS = ("train", "trainable", "loss", "loss_mask", "weight", "masked")
 # every key that some shape knows, also by the name that `columns:` may give it
 KEYS = {
-    *CONVERSATION_KEYS, *PROMPT_KEYS, *TRUTH_KEYS, *SYSTEM_KEYS, *ANSWER_KEYS,
+    *CONVERSATION_KEYS, *PROMPT_KEYS, *TRUTH_KEYS, *SYSTEM_KEYS, *ANSWER_KEYS, *REASONING_KEYS, *MARK_KEYS,
     "instruction", "input", "context", "history", "label", "tools", "functions",
 }  # fmt: skip
-# they change what is to be learned from a turn, and no column keeps them
-TURN_UNSUPPORTED = {"reasoning_content", "reasoning", "thinking", "weight", "loss", "train"}
+# they say which characters of a turn are learned, and no column keeps that
+TURN_UNSUPPORTED = ("train_detail", "training_detail")
 MEDIA = {"image", "images", "video", "videos", "audio", "audios"}
 HH_TURN = re.compile(r"(?:\A|\n\n)(Human|Assistant):")
-
-
-class Unreadable(Exception):
-    """This record cannot become a row: (check, detail)."""
-
-    def __init__(self, check, detail):
-        super().__init__(detail)
-        self.check, self.detail = check, detail
-
-
-def type_of(value):
-    """The type of a value in words."""
-    return TYPES.get(type(value), type(value).__name__)
-
-
-def has(record, key):
-    """True where a record says something under a key: null is as good as absent."""
-    return record.get(key) is not None
-
-
-def key_of(record, keys):
-    """The first of `keys` that the record has, with a value if one of them has a value."""
-    for key in keys:
-        if has(record, key):
-            return key
-    for key in keys:
-        if key in record:
-            return key
-    raise Unreadable("ingest.missing_key", f"expected one of {', '.join(keys)}")
-
-
-def first(record, keys):
-    """The value under the first of `keys` that the record has."""
-    return record[key_of(record, keys)]
-
-
-def text_of(value, where):
-    """A text: as it is, or joined from a list of text parts."""
-    if isinstance(value, str):
-        return value
-    if isinstance(value, list) and all(isinstance(part, dict) for part in value):
-        kinds = sorted({str(part.get("type")) for part in value if part.get("type") != "text"})
-        if kinds:
-            raise Unreadable("ingest.multimodal", f"{where}: only text can be trained on, found {', '.join(kinds)}")
-        return "".join(text_of(part.get("text"), where) for part in value)
-    raise Unreadable("ingest.wrong_type", f"{where}: expected text, found {type_of(value)}")
 
 
 # -- messages -----------------------------------------------------------------------------------------------------
 
 
-def turn_of(turn, where):
-    """One message `{role, content, tool_calls}` from ChatML's or ShareGPT's keys."""
-    if not isinstance(turn, dict):
-        raise Unreadable("ingest.wrong_type", f"{where}: expected an object, found {type_of(turn)}")
-    role = text_of(first(turn, ("role", "from")), f"{where}.role")
-    for key in sorted(turn.keys() & TURN_UNSUPPORTED):
-        # a weight of 1, loss: true and train: true say what holds anyway
-        if turn[key] not in (None, "", True) and ROLES.get(role, role) == "assistant":
-            raise Unreadable("ingest.unsupported_key", f"{where}.{key}: no dataset can hold it; remove or inline it")
-    calls = turn.get("tool_calls")
-    if role == "function_call":
-        return {"role": "assistant", "content": None, "tool_calls": call_of(first(turn, ("value", "content")), where)}
-    if not calls and isinstance(turn.get("function_call"), dict):
-        calls = [{"type": "function", "function": turn["function_call"]}]
-    content = first(turn, ("content", "value")) if not calls else turn.get("content", turn.get("value"))
-    return {
-        "role": ROLES.get(role, role),
-        "content": None if calls and content is None else text_of(content, f"{where}.content"),
-        "tool_calls": objects_of(calls, f"{where}.tool_calls"),
-    }
-
-
-def call_of(value, where):
-    """ShareGPT's function call, JSON text with name and arguments, as JSON text of `tool_calls`."""
-    call = value if isinstance(value, dict) else _decoded(text_of(value, where))
-    if not isinstance(call, dict):
-        raise Unreadable("ingest.wrong_type", f"{where}: the function call is no JSON object")
-    return ENCODE([{"type": "function", "function": call}]).decode()
-
-
-def objects_of(value, where):
-    """A list of objects as JSON text, given as the list or as JSON text itself; None where there is none."""
-    if isinstance(value, str) and value:
-        value = _decoded(value, where)
-    if not value and value != 0:
-        return None
-    if not isinstance(value, list) or not all(isinstance(item, dict) for item in value):
-        raise Unreadable("ingest.wrong_type", f"{where}: expected a list of objects")
-    return ENCODE(value).decode()
-
-
-def _decoded(text, where=None):
-    """The value of a JSON text; what does not parse is None, or raises if `where` is given."""
-    try:
-        return msgspec.json.decode(text)
-    except (msgspec.DecodeError, UnicodeError, RecursionError):
-        if where is None:
-            return None
-        raise Unreadable("ingest.wrong_type", f"{where}: expected a list or its JSON text") from None
-
-
 def turns_of(value, where):
     """A conversation as messages, given as a list or, in CSV, as its JSON text."""
     if isinstance(value, str) and value.lstrip().startswith("["):
-        value = _decoded(value, where)
+        value = decoded(value, where)
     if not isinstance(value, list) or not value:
         found = "an empty list" if value == [] else type_of(value)
         raise Unreadable("ingest.wrong_type", f"{where}: expected a list of messages, found {found}")
-    return [turn_of(turn, f"{where}[{i}]") for i, turn in enumerate(value)]
+    return joined([message for i, turn in enumerate(value) for message in messages_of(turn, f"{where}[{i}]")])
+
+
+def messages_of(turn, where):
+    """What a turn in ChatML's, ShareGPT's or Anthropic's keys says: one message, or one of each tool result in it."""
+    if not isinstance(turn, dict):
+        raise Unreadable("ingest.wrong_type", f"{where}: expected an object, found {type_of(turn)}")
+    given = text_of(first(turn, ("role", "from")), f"{where}.role")
+    role = ROLES.get(given, given)
+    learned = learned_of(turn, where, role)
+    if given == "function_call":
+        return [message("assistant", None, called(first(turn, ("value", "content")), where), train=learned)]
+    calls = turn.get("tool_calls")
+    if not calls and isinstance(turn.get("function_call"), dict):
+        calls = [turn["function_call"]]
+    value = first(turn, ("content", "value")) if not calls else turn.get("content", turn.get("value"))
+    if role == "tool":
+        return [message(role, result_of(value, f"{where}.content"), name=name_of(turn), call=turn.get("tool_call_id"))]
+    if calls and value is None:
+        content = content_of([], where)
+        content.text = None
+    else:
+        content = content_of(value, f"{where}.content")
+    results = [message("tool", said, call=call) for call, said in content.results]
+    calls = calls_of(calls or content.calls, f"{where}.tool_calls")
+    if results and content.text is None and not calls:
+        return results
+    if role != "assistant":
+        return [*results, message(role, content.text, calls)]
+    trace, content.text = thought_of(turn, content, where)
+    return [*results, message(role, content.text, calls, trace, train=learned)]
+
+
+def message(role, content, calls=None, trace=None, name=None, call=None, train=None):
+    """A message, its keys in the order of the tables; those that hold nothing are `tool_calls` alone."""
+    more = {"reasoning_content": trace, "name": name, "tool_call_id": call, "train": train}
+    return {"role": role, "content": content, "tool_calls": calls} | {k: v for k, v in more.items() if v is not None}
+
+
+def thought_of(turn, content, where):
+    """(trace, text) of an assistant's turn: its thought stands under a key, in a part, or before the answer."""
+    trace, text = without_thought(content.text) if content.text is not None else (None, None)
+    found = {text_of(turn[key], f"{where}.{key}").strip() for key in REASONING_KEYS if has(turn, key)}
+    found |= {content.trace.strip(), trace or ""}
+    found.discard("")
+    if len(found) > 1:
+        raise Unreadable("ingest.unsupported_key", f"{where}: {len(found)} thoughts that differ, where a turn has one")
+    return next(iter(found), None), text
+
+
+def learned_of(holder, where, role="assistant"):
+    """False where a turn or a record is marked as not to be learned, else None."""
+    for key in TURN_UNSUPPORTED:
+        if holder.get(key):
+            raise Unreadable("ingest.unsupported_key", f"{where}.{key}: turns are learned as a whole, or not at all")
+    marks = {key: holder[key] for key in MARK_KEYS if holder.get(key) not in (None, "")}
+    if not marks:
+        return None
+    learned = {key: mark_of(value, f"{where}.{key}") != (key == "masked") for key, value in marks.items()}
+    if len(set(learned.values())) > 1:
+        raise Unreadable("ingest.unsupported_key", f"{where}: {', '.join(learned)} say different things")
+    if role != "assistant":
+        # a weight of 1 is what every turn has by default
+        if any(said and key != "weight" for key, said in learned.items()):
+            raise Unreadable("ingest.unsupported_key", f"{where}: a turn by {role!r} is never learned")
+        return None
+    return None if all(learned.values()) else False
+
+
+def mark_of(value, where):
+    """Whether a mark says yes. CSV has no booleans."""
+    value = (
+        {"true": True, "false": False, "1": True, "0": False}.get(value.lower(), value)
+        if isinstance(value, str)
+        else value
+    )
+    if not isinstance(value, (bool, int, float)) or value not in (0, 1):
+        raise Unreadable(
+            "ingest.unsupported_key", f"{where}: a turn is learned (true, 1) or not (false, 0), found {value!r}"
+        )
+    return bool(value)
+
+
+def name_of(turn):
+    return turn["name"] if isinstance(turn.get("name"), str) and turn["name"] else None
+
+
+def called(value, where):
+    """ShareGPT's function call, JSON text with name and arguments or a list of these, as JSON text of `tool_calls`."""
+    calls = value if isinstance(value, (dict, list)) else decoded(text_of(value, where))
+    if not isinstance(calls, (dict, list)):
+        raise Unreadable("ingest.wrong_type", f"{where}: the function call is no JSON object")
+    return calls_of(calls, where)
+
+
+def joined(turns):
+    """Messages in which what the assistant says and calls at once is one turn: several calls, or a text and the calls behind it."""
+    found = []
+    for turn in turns:
+        before = found[-1] if found else None
+        if (
+            before
+            and turn["tool_calls"]
+            and not turn["content"]
+            and before["role"] == turn["role"] == "assistant"
+            and before.get("train") == turn.get("train")
+            and not turn.get("reasoning_content")
+        ):
+            calls = (
+                before["tool_calls"][:-1] + "," + turn["tool_calls"][1:] if before["tool_calls"] else turn["tool_calls"]
+            )
+            found[-1] = before | {"tool_calls": calls}
+        else:
+            found.append(turn)
+    return found
 
 
 def answer_of(value, where):
@@ -157,7 +172,7 @@ def answer_of(value, where):
     if isinstance(value, list):
         return turns_of(value, where)
     if isinstance(value, dict):
-        return [turn_of(value, where)]
+        return turns_of([value], where)
     return [assistant(text_of(value, where))]
 
 
@@ -166,7 +181,8 @@ def user(text):
 
 
 def assistant(text):
-    return {"role": "assistant", "content": text, "tool_calls": None}
+    trace, text = without_thought(text)
+    return message("assistant", text, trace=trace)
 
 
 def system(text):
@@ -202,7 +218,7 @@ def prompt_of(record, key):
 def history_of(value):
     """Earlier turns, given as pairs or objects of question and answer, or as messages; in CSV as JSON text of these."""
     if isinstance(value, str) and value:
-        value = _decoded(value, "history")
+        value = decoded(value, "history")
     if not value:
         return []
     if not isinstance(value, list):
@@ -216,7 +232,7 @@ def history_of(value):
             turns += [user(text_of(first(item, PROMPT_KEYS), where))]
             turns += [assistant(text_of(first(item, ("response", "answer")), where))]
         else:
-            turns.append(turn_of(item, where))
+            turns += messages_of(item, where)
     return turns
 
 

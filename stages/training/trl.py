@@ -10,9 +10,9 @@ from validators.problems import Problem, Problems
 CONFIGS = {"sft": "SFTConfig", "dpo": "DPOConfig", "orpo": "ORPOConfig", "kto": "KTOConfig", "grpo": "GRPOConfig"}
 COLUMNS = {
     "sft": ["messages", "tools"],
-    "dpo": ["prompt", "chosen", "rejected"],
-    "orpo": ["prompt", "chosen", "rejected"],
-    "kto": ["prompt", "completion", "label"],
+    "dpo": ["prompt", "chosen", "rejected", "tools"],
+    "orpo": ["prompt", "chosen", "rejected", "tools"],
+    "kto": ["prompt", "completion", "label", "tools"],
     "grpo": ["prompt", "ground_truth", "extra"],
 }
 

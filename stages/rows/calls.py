@@ -1,0 +1,66 @@
+"""Tool calls and definitions of tools, from the ways in which they are written to OpenAI's: `{"type": "function", "function": {...}}`.
+
+    calls_of([{"name": "add", "arguments": "{\\"a\\": 1}"}], "messages[1].tool_calls")
+    -> '[{"type":"function","function":{"name":"add","arguments":{"a":1}}}]'
+
+Both are JSON text, as the tables hold them. Arguments are objects, whether the file has an object or its JSON text.
+"""
+
+from stages.rows.values import ENCODE, Unreadable, decoded, has
+
+CONVERSATION_KEYS = ("conversations", "conversation", "messages")
+
+
+def calls_of(value, where):
+    """Calls as JSON text, given as a list, as one call, or as the JSON text of these; None where there are none."""
+    if isinstance(value, dict):
+        value = [value]
+    calls = objects_of(value, where)
+    return ENCODE([call_of(call, f"{where}[{i}]") for i, call in enumerate(calls)]).decode() if calls else None
+
+
+def call_of(call, where):
+    """One call. Raises Unreadable where it has no name, which a template would write as nothing."""
+    function = call.get("function") if isinstance(call.get("function"), dict) else call
+    if not isinstance(function.get("name"), str) or not function["name"]:
+        raise Unreadable("ingest.missing_key", f"{where}: the function call has no name")
+    if function is call:
+        call = {"type": "function", "function": {k: v for k, v in call.items() if k not in ("id", "type")}} | (
+            {"id": call["id"]} if has(call, "id") else {}
+        )
+        function = call["function"]
+    arguments = function.get("arguments")
+    if isinstance(arguments, str):
+        # text that is no object stays what it is: it is what the model said
+        parsed = decoded(arguments) if arguments.strip() else {}
+        function = function | {"arguments": parsed if isinstance(parsed, dict) else arguments}
+    return {key: value for key, value in call.items() if value is not None} | {"function": function}
+
+
+def tools_of(record):
+    """The tools of a record as JSON text, wherever its shape keeps them, or None. A bare definition is wrapped."""
+    inner = record.get("input")
+    tools = record.get("tools") or (inner.get("tools") if isinstance(inner, dict) else None)
+    if not tools and isinstance(record.get("functions"), list) and any(has(record, key) for key in CONVERSATION_KEYS):
+        tools = record["functions"]
+    found = objects_of(tools, "tools")
+    if not found:
+        return None
+    bare = {"name", "function"}
+    return ENCODE(
+        [
+            {"type": "function", "function": tool} if bare & tool.keys() == {"name"} and not has(tool, "type") else tool
+            for tool in found
+        ]
+    ).decode()
+
+
+def objects_of(value, where):
+    """A list of objects, given as the list or as its JSON text; None where there is none."""
+    if isinstance(value, str) and value:
+        value = decoded(value, where)
+    if not value and value != 0:
+        return None
+    if not isinstance(value, list) or not all(isinstance(item, dict) for item in value):
+        raise Unreadable("ingest.wrong_type", f"{where}: expected a list of objects")
+    return value

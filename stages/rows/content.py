@@ -1,0 +1,106 @@
+"""What a message's content says: its text, and what stands beside text in lists of parts.
+
+    content_of([{"type": "thinking", "thinking": "4+38"}, {"type": "text", "text": "42"}], "messages[1].content")
+    -> Content(text="42", trace="4+38")
+
+Parts are OpenAI's (`text`), Anthropic's (`text`, `thinking`, `tool_use`, `tool_result`) and Bedrock's (the same without `type`).
+"""
+
+import re
+from dataclasses import dataclass, field
+
+from stages.rows.values import ENCODE, Unreadable, type_of
+
+TEXT = ("text", "input_text", "output_text")
+# without an opening tag, as where the prompt has opened the thought, the closing one stands in a line of its own
+UNOPENED = re.compile(r"(?:\A|\n)[ \t]*</think>[ \t]*(?:\n|\Z)")
+
+
+@dataclass
+class Content:
+    """text: None where there are calls alone. calls: `tool_calls`. results: (id of the call, text) of what tools found."""
+
+    text: str | None = None
+    trace: str = ""
+    calls: list = field(default_factory=list)
+    results: list = field(default_factory=list)
+
+
+def content_of(value, where):
+    """The Content of a text or of a list of parts."""
+    if isinstance(value, str):
+        return Content(value)
+    if not isinstance(value, list) or not all(isinstance(part, dict) for part in value):
+        raise Unreadable("ingest.wrong_type", f"{where}: expected text, found {type_of(value)}")
+    found, texts, traces, others = Content(), [], [], set()
+    for part in value:
+        kind, said = part_of(part)
+        if kind in TEXT:
+            texts.append(text_of(said, where))
+        elif kind in ("thinking", "reasoning"):
+            traces.append(text_of(said, where))
+        elif kind == "tool_use" and isinstance(said, dict):
+            call = {"id": said.get("id") or said.get("toolUseId"), "type": "function"}
+            found.calls.append(call | {"function": {"name": said.get("name"), "arguments": said.get("input") or {}}})
+        elif kind == "tool_result" and isinstance(said, dict):
+            result = said.get("content") if said.get("content") is not None else ""
+            found.results.append((said.get("tool_use_id") or said.get("toolUseId"), result_of(result, where)))
+        else:
+            others.add(kind)
+    if others:
+        raise Unreadable(
+            "ingest.multimodal", f"{where}: only text can be trained on, found {', '.join(sorted(others))}"
+        )
+    found.text = "".join(texts) if texts or not (found.calls or found.results) else None
+    found.trace = "\n".join(traces)
+    return found
+
+
+def part_of(part):
+    """(kind, what it says) of a part of a content."""
+    kind = part.get("type")
+    if kind in ("tool_use", "tool_result"):
+        return kind, part
+    if kind is not None:
+        return str(kind), part.get(kind, part.get("text"))
+    said = {key: value for key, value in part.items() if value is not None}
+    for key, kind in (("toolUse", "tool_use"), ("toolResult", "tool_result"), ("text", "text")):
+        if set(said) == {key}:
+            return kind, said[key]
+    return ", ".join(sorted(said)) or "nothing", None
+
+
+def text_of(value, where):
+    """A text: as it is, or joined from a list of text parts."""
+    if isinstance(value, str):
+        return value
+    found = content_of(value, where)
+    if found.calls or found.results or found.trace:
+        raise Unreadable("ingest.wrong_type", f"{where}: expected text alone, found calls, results or thoughts")
+    return found.text
+
+
+def result_of(value, where):
+    """What a tool found, as text: an object is its JSON."""
+    if isinstance(value, list) and value and all(isinstance(part, dict) and set(part) == {"json"} for part in value):
+        value = value[0]["json"] if len(value) == 1 else [part["json"] for part in value]  # Bedrock's
+    if isinstance(value, dict):
+        return ENCODE(value).decode()
+    if isinstance(value, list) and not all(
+        isinstance(part, dict) and ("type" in part or "text" in part) for part in value
+    ):
+        return ENCODE(value).decode()
+    return text_of(value, where)
+
+
+def without_thought(text):
+    """(trace, answer) of a text that begins with a thought, `<think>...</think>`; (None, text) of any other."""
+    before, closed, after = text.partition("</think>")
+    if not closed:
+        return None, text
+    opened = before.lstrip()
+    if opened.startswith("<think>"):
+        return opened.removeprefix("<think>").strip() or None, after.lstrip()
+    if "<think>" not in before and (found := UNOPENED.search(text)):
+        return text[: found.start()].strip() or None, text[found.end() :].lstrip()
+    return None, text

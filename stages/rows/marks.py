@@ -1,0 +1,78 @@
+"""What a record or its dataset says of all its turns: a thought that stands beside the answer, marks, thoughts to be left out."""
+
+from stages.rows.content import text_of
+from stages.rows.turns import MARK_KEYS, REASONING_KEYS, learned_of
+from stages.rows.values import Unreadable, has
+
+# where the answer of a row stands, whose thought and whose marks a record gives
+ANSWERS = {"sft": ("messages",), "preference": ("chosen", "rejected"), "kto": ("completion",), "grpo": ()}
+
+
+def by_record(row, record, shape, kind):
+    """A row with the thought and the marks that its record gives beside the messages. Raises Unreadable."""
+    if shape == "verifiable" and kind == "grpo":
+        return row  # all other keys of such a record are its `extra`
+    for key in REASONING_KEYS:
+        if has(record, key) and (trace := text_of(record[key], key).strip()):
+            row = with_trace(row, trace, key, kind)
+    marks = {key: record[key] for key in MARK_KEYS if has(record, key)}
+    if not marks:
+        return row
+    lists = {key: value for key, value in marks.items() if isinstance(value, list)}
+    if kind != "sft":
+        if lists or learned_of(marks, "the record") is False:
+            raise Unreadable(
+                "ingest.unsupported_key", f"{', '.join(marks)}: a row of kind {kind} is learned as a whole"
+            )
+        return row
+    turns = row["messages"]
+    for key, value in lists.items():
+        if len(value) != len(turns):
+            raise Unreadable("ingest.unsupported_key", f"{key}: {len(value)} marks of {len(turns)} turns")
+    given = [{key: value[i] if key in lists else value for key, value in marks.items()} for i in range(len(turns))]
+    learned = [learned_of(mark, "the record") for mark in given]
+    return row | {"messages": [turn | not_learned(turn, mark) for turn, mark in zip(turns, learned, strict=True)]}
+
+
+def not_learned(turn, mark):
+    return {"train": False} if mark is False and turn["role"] == "assistant" else {}
+
+
+def with_trace(row, trace, key, kind):
+    """A row whose answer has this thought. Raises Unreadable where it is not plain whose it is."""
+    places = ANSWERS[kind]
+    answer = row[places[0]][-1] if len(places) == 1 and row[places[0]] else {"role": None}
+    if answer["role"] != "assistant" or answer.get("reasoning_content") not in (None, trace):
+        raise Unreadable("ingest.unsupported_key", f"{key}: it is not plain which turn's thought it is")
+    return row | {places[0]: [*row[places[0]][:-1], with_key(answer, "reasoning_content", trace)]}
+
+
+def with_key(turn, key, value):
+    """A message with one more key, its keys in the order of the tables."""
+    order = ("role", "content", "tool_calls", "reasoning_content", "name", "tool_call_id", "train")
+    return dict(sorted((turn | {key: value}).items(), key=lambda item: order.index(item[0])))
+
+
+def without_thoughts(row, reasoning):
+    """A row without its thoughts (`drop`), or with that of the last turn alone (`last_turn`)."""
+    found = dict(row)
+    for name, turns in row.items():
+        if isinstance(turns, list):
+            answers = [i for i, turn in enumerate(turns) if turn["role"] == "assistant"]
+            kept = answers[-1] if reasoning == "last_turn" and answers and name != "prompt" else None
+            found[name] = [
+                turn if i == kept else {key: value for key, value in turn.items() if key != "reasoning_content"}
+                for i, turn in enumerate(turns)
+            ]
+    return found
+
+
+def without_marks(row, kind):
+    """A row whose prompts have no marks, as they are never learned. Raises Unreadable where an answer is not to be learned."""
+    if kind == "sft":
+        return row
+    if any("train" in turn for name in ANSWERS[kind] for turn in row[name]):
+        raise Unreadable("ingest.unsupported_key", f"train: a row of kind {kind} is learned as a whole")
+    if not any("train" in turn for turn in row["prompt"]):
+        return row
+    return row | {"prompt": [{key: value for key, value in turn.items() if key != "train"} for turn in row["prompt"]]}

@@ -1,0 +1,61 @@
+"""Values of a record: which of its keys says something, and what cannot be read.
+
+What cannot be read raises Unreadable, and the record becomes a reject with its check and detail.
+"""
+
+import msgspec
+
+TYPES = {
+    str: "text",
+    int: "a number",
+    float: "a number",
+    bool: "true or false",
+    list: "a list",
+    dict: "an object",
+    type(None): "null",
+}
+ENCODE = msgspec.json.Encoder().encode
+
+
+class Unreadable(Exception):
+    """This record cannot become a row: (check, detail)."""
+
+    def __init__(self, check, detail):
+        super().__init__(detail)
+        self.check, self.detail = check, detail
+
+
+def type_of(value):
+    """The type of a value in words."""
+    return TYPES.get(type(value), type(value).__name__)
+
+
+def has(record, key):
+    """True where a record says something under a key: null is as good as absent."""
+    return record.get(key) is not None
+
+
+def key_of(record, keys):
+    """The first of `keys` that the record has, with a value if one of them has a value."""
+    for key in keys:
+        if has(record, key):
+            return key
+    for key in keys:
+        if key in record:
+            return key
+    raise Unreadable("ingest.missing_key", f"expected one of {', '.join(keys)}")
+
+
+def first(record, keys):
+    """The value under the first of `keys` that the record has."""
+    return record[key_of(record, keys)]
+
+
+def decoded(text, where=None):
+    """The value of a JSON text; what does not parse is None, or raises if `where` is given."""
+    try:
+        return msgspec.json.decode(text)
+    except (msgspec.DecodeError, UnicodeError, RecursionError):
+        if where is None:
+            return None
+        raise Unreadable("ingest.wrong_type", f"{where}: expected a list or its JSON text") from None
