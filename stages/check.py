@@ -38,7 +38,7 @@ def check(data):
         raw = dataset.get("raw") if isinstance(dataset, dict) else None
         if isinstance(raw, str):
             columns = dataset.get("columns")
-            numbered = isinstance(columns, dict) and any(isinstance(column, int) for column in columns.values())
+            numbered = isinstance(columns, dict) and any(isinstance(name, int) for names in columns.values() for name in (names if isinstance(names, list) else [names]))
             problems += raw_problems(f"{params.FILE}: datasets.{name}.raw", raw, numbered)
     evaluate = data.get("evaluate")
     harness = evaluate.get("lm_eval") if isinstance(evaluate, dict) else None

@@ -8,6 +8,7 @@ id: 5f0e..., source: data/raw/chat/chatml.jsonl, line: 12, prompt_key: 9a1c..., 
 Files are cut into parts that processes read side by side, one Parquet file a part; parts and rows keep their order.
 """
 
+import json
 import os
 import shutil
 from collections import Counter
@@ -27,13 +28,23 @@ from stages.reading.readers import packed_lines, raw_files, read_lines, record_o
 from stages.reading.unaccepted import taken_in
 from stages.rows.conversations import Columns, turns_of
 from stages.rows.identity import identify
+from stages.rows.keys import KeyAccount
+from stages.rows.keys import described as keys_described
 from stages.rows.options import NONE, options_of
 from stages.rows.shapes import explained, rows_of
 from stages.rows.tables import REJECTS, conserve, row_schema, shown, stop_if_too_many, to_table, write, writing
 from stages.rows.values import Unreadable
-from validators.problems import Problems
+from validators.problems import Problem, Problems
 
 BATCH_RECORDS = 20_000
+UNUSED = "keys not used"  # of the metadata of rejects: {source: {key: records}}
+MEANT = {"prompt": "the prompt", "answer": "the answer", "thought": "the thought", "mark": "what is learned"}
+HINTS = {
+    "prompt": "columns: {{prompt: [<the question>, {key}]}} joins them",
+    "answer": "columns: {{completion: {key}}} if this is the answer",
+    "thought": "columns: {{reasoning_content: {key}}}",
+    "mark": "columns: {{train: {key}}} if false says that a record is not learned",
+}
 
 
 def main(name):
@@ -64,28 +75,49 @@ def read_all(name, dataset, parts, folder, engine):
         engine,
         len(parts),
     )
-    rejects, counts, shapes = [], Counter(), {}
+    rejects, counts, shapes, accounts = [], Counter(), {}, {}
     bar = with_bar(results, len(parts), f"ingest {name}")
-    for part, (found, rejected, seen) in zip(parts, bar, strict=True):
+    for part, (found, rejected, seen, account) in zip(parts, bar, strict=True):
         rejects.append(rejected)
         counts.update(found)
         shapes.setdefault((part.path.as_posix(), part.container), Counter()).update(seen)
+        accounts.setdefault(part.path.as_posix(), KeyAccount()).add(account)
     for (source, container), seen in shapes.items():
         found = [f"{count:,} {shape}" for shape, count in seen.most_common()]
         print(f"  {shown(source, 400)}: {', '.join([described(container), *found])}")
+        if unused := accounts[source].unused:
+            print(f"    keys not used: {shown(keys_described(unused), 400)}")
     conserve("ingest", name, counts["records"], counts["rejects"], rows=counts["rows"])
     table = pa.concat_tables(rejects)
     stop_if_too_many(name, table, counts["records"], dataset["max_reject_share"])
-    write(folder / "rejects.parquet", table, "none")
+    if problems := lost_keys(name, accounts):
+        raise Problems(problems)
+    unused = {source: dict(account.unused) for source, account in accounts.items() if account.unused}
+    metadata = {UNUSED: json.dumps(unused, sort_keys=True)} if unused else None
+    write(folder / "rejects.parquet", table.replace_schema_metadata(metadata), "none")
+
+
+def lost_keys(name, accounts):
+    """A Problem for each key of a file that says something that no row holds."""
+    return [
+        Problem(
+            f"datasets.{name}: {source}",
+            f"{lost.records:,} records have {key!r} ({shown(lost.sample, 60)!r}), which no row holds",
+            f"that all that belongs to {MEANT[lost.meaning]} is used",
+            f"{HINTS[lost.meaning].format(key=key)}; if it may be left out, ignore: [{key}]",
+        )
+        for source, account in accounts.items()
+        for key, lost in sorted(account.lost.items())
+    ]
 
 
 def ingest_part(work, kind, options=NONE, forgotten=frozenset()):
-    """Write the rows of one part; (counts, rejects, records by shape). forgotten: ids of records to leave out."""
+    """Write the rows of one part; (counts, rejects, records by shape, its KeyAccount). forgotten: ids of records to leave out."""
     part, target = work
-    counts, shapes, rejects = Counter(), Counter(), []
+    counts, shapes, rejects, account = Counter(), Counter(), [], KeyAccount()
     schema = row_schema(kind, keys=True)
     with writing(target, schema, "none") as out:
-        for table, rejected, seen in tables_of(part, kind, options):
+        for table, rejected, seen in tables_of(part, kind, options, account):
             if forgotten:
                 table, rejected = left_out(table, rejected, forgotten)
             out.write_table(table)
@@ -95,30 +127,31 @@ def ingest_part(work, kind, options=NONE, forgotten=frozenset()):
             lines = table["line"].to_numpy()
             rows = int((lines[1:] != lines[:-1]).sum()) + bool(len(lines))
             counts.update(records=sum(seen.values()), rows=rows, rejects=len(rejected))
-    return counts, pa.concat_tables([REJECTS.empty_table(), *rejects]), shapes
+    return counts, pa.concat_tables([REJECTS.empty_table(), *rejects]), shapes, account
 
 
-def tables_of(part, kind, options=NONE):
-    """(rows, rejects, records by shape) of a part, batch by batch."""
+def tables_of(part, kind, options=NONE, account=None):
+    """(rows, rejects, records by shape) of a part, batch by batch. account: the KeyAccount that counts its keys."""
+    account = KeyAccount() if account is None else account
     source, rest = part.path.as_posix(), []
     if part.container.startswith("jsonl"):
         lines = read_lines(part) if part.container == "jsonl" else packed_lines(part.path, rest)
         while batch := list(islice(lines, BATCH_RECORDS)):
             yield (
-                plain_table(batch, source)
+                plain_table(batch, source, options, account)
                 if kind == "sft" and options == NONE
-                else general_table([record_of(*line) for line in batch], kind, source, options)
+                else general_table([record_of(*line) for line in batch], kind, source, options, account)
             )
         if rest:
-            yield general_table(rest, kind, source, options)
+            yield general_table(rest, kind, source, options, account)
     else:
         reader = records(part.path, part.container, options.numbered)
         while batch := list(islice(reader, BATCH_RECORDS)):
-            yield general_table(batch, kind, source, options)
+            yield general_table(batch, kind, source, options, account)
 
 
-def general_table(batch, kind, source, options=NONE):
-    rows, rejects = convert(batch, kind, source, options)
+def general_table(batch, kind, source, options=NONE, account=None):
+    rows, rejects = convert(batch, kind, source, options, account)
     seen = Counter(seen_as(record, options) for record in batch)
     return to_table(rows, row_schema(kind, keys=True)), to_table(rejects, REJECTS), seen
 
@@ -128,31 +161,34 @@ def seen_as(record, options=NONE):
     return "unreadable" if record.value is None else explained(record.value, options)
 
 
-def plain_table(lines, source):
+def plain_table(lines, source, options=NONE, account=None):
     """Rows and rejects of JSON lines of kind sft: plain conversations directly, the rest the general way."""
     columns, rejects, seen = Columns(), [], Counter()
+    account = KeyAccount() if account is None else account
     for number, raw in lines:
         if found := turns_of(raw):
             columns.append(found[0], number)
             seen[found[1]] += 1
+            for key in found[2]:
+                account.count(key)
             continue
         record = record_of(number, raw)
         seen[seen_as(record)] += 1
-        rows, rejected = convert([record], "sft", source)
+        rows, rejected = convert([record], "sft", source, options, account)
         for row in rows:
             columns.append_row(row)
         rejects += rejected
     return columns.table(source), to_table(rejects, REJECTS), seen
 
 
-def convert(batch, kind, source, options=NONE):
+def convert(batch, kind, source, options=NONE, account=None):
     """(rows, rejects) of a batch of records: each record is in one of them, and in one only."""
     rows, rejects = [], []
     for record in batch:
         check, detail = record.fault or (None, None)
         if not check:
             try:
-                made = rows_of(record.value, kind, options)
+                made = rows_of(record.value, kind, options, account)
                 rows += [row | identify(row, kind) | {"source": source, "line": record.line} for row in made]
                 continue
             except Unreadable as error:

@@ -5,7 +5,8 @@ import pickle
 import pytest
 
 from stages.rows import options as _options
-from stages.rows.options import NONE, Options, extracted, options_of, renamed
+from stages.rows.columns import renamed
+from stages.rows.options import NONE, Options, extracted, options_of
 from stages.rows.shapes import rows_of
 from stages.rows.turns import assistant, system, user
 from stages.rows.values import Unreadable
@@ -29,10 +30,8 @@ def test_columns_give_keys_the_names_that_a_shape_knows():
 
 
 def test_columns_may_be_swapped():
-    assert renamed({"chosen": 1, "rejected": 2}, {"chosen": "rejected", "rejected": "chosen"}) == {
-        "chosen": 2,
-        "rejected": 1,
-    }
+    record = {"chosen": 1, "rejected": 2}
+    assert renamed(record, {"chosen": "rejected", "rejected": "chosen"}) == [{"chosen": 2, "rejected": 1}]
 
 
 def test_a_column_that_a_record_has_not_is_named():

@@ -17,7 +17,7 @@ SHAPES = (
 COLUMNS = (
     "messages", "conversations", "prompt", "completion", "response", "instruction", "input", "output", "chosen",
     "rejected", "label", "question", "query", "problem", "context", "history", "system", "ground_truth", "answer",
-    "solution", "tools", "reasoning_content",
+    "solution", "tools", "reasoning_content", "train",
 )
 # fmt: on
 
@@ -30,9 +30,13 @@ def option_problems(where, dataset):
         if wanted not in COLUMNS:
             hint = did_you_mean(wanted, COLUMNS)
             problems.append(Problem(place, f"no shape has a column {wanted!r}", "wanted name: name in the file", hint))
-        if isinstance(name, int) and name < 1:
-            problems.append(Problem(place, f"column {name}", "1 for the first column", ""))
-    if columns and len({type(name) for name in columns.values()}) > 1:
+        if name == []:
+            problems.append(Problem(place, "no name", "a name in the file, or several, which are joined", ""))
+        for number in [name] if isinstance(name, int) else name if isinstance(name, list) else []:
+            if isinstance(number, int) and number < 1:
+                problems.append(Problem(place, f"column {number}", "1 for the first column", ""))
+    names = [name for given in columns.values() for name in (given if isinstance(given, list) else [given])] if columns else []
+    if len({type(name) for name in names}) > 1:
         hint = "numbers are for CSV without a line of names"
         problems.append(Problem(f"{where}.columns", "names and numbers", "one or the other", hint))
     shape = dataset.get("format")

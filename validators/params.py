@@ -66,11 +66,12 @@ class Dataset(Strict):
     max_reject_share: Annotated[float, Field(ge=0, le=1)] = 0.05
     weights: dict[str, Annotated[float, Field(ge=0, le=1)]] = {}
     max_rows: Annotated[int, Field(gt=0)] | None = None
-    columns: dict[str, str | int] = {}
+    columns: dict[str, str | int | list[str | int]] = {}
     format: str | None = None
     system: Annotated[str, Field(min_length=1)] | None = None
     ground_truth_pattern: str | None = None
     reasoning: Literal["keep", "mask", "drop", "last_turn"] = "keep"
+    ignore: list[str] = []
     license: License | None = None
 
 

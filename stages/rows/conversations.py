@@ -12,6 +12,7 @@ import msgspec
 import pyarrow as pa
 
 from stages.rows.identity import normalised
+from stages.rows.keys import NOTHING, meaning_of
 from stages.rows.tables import JSON, MESSAGES, OPTIONAL, column, row_schema
 from stages.rows.turns import KEYS, MEDIA, ROLES
 from stages.rows.values import ENCODE
@@ -46,8 +47,9 @@ class Plain(msgspec.Struct, gc=False):
     id: str | int | Unset | None = UNSET
 
 
-# keys that would make another shape or another row of a record are there to be noticed; all others say nothing
-OTHERS = sorted((KEYS | set(MEDIA)) - set(Plain.__struct_fields__) - {"question", "problem", "query", "context"})
+# keys that would make another shape or another row of a record are there to be noticed; of all others the names are counted
+OTHERS = sorted((KEYS | set(MEDIA)) - set(Plain.__struct_fields__))
+USED = set(Plain.__struct_fields__) - {"id"}
 NOTICED = [(name, Other, UNSET) for name in OTHERS]
 UNSETS = (UNSET,) * len(OTHERS)
 STRICT = msgspec.json.Decoder(msgspec.defstruct("Strict", [], bases=(Plain,), forbid_unknown_fields=True)).decode
@@ -57,24 +59,25 @@ BEGUN = hashlib.sha256(b'{"kind":"sft","messages":')  # every id begins so
 
 
 def decoded(line):
-    """A line as a Plain record, or None where it has more to say than such a record, or has a fault."""
+    """(a line as a Plain record, its other keys that hold something), or None where it has more to say, or has a fault."""
     try:
         try:
-            return STRICT(line)
+            record = STRICT(line)
+            return record, () if record.id is UNSET or record.id is None else ("id",)
         except msgspec.ValidationError:
             record = LAX(line)
             if msgspec.structs.astuple(record)[-len(OTHERS) :] != UNSETS:
                 return None
             # msgspec checks nothing of the fields that it skips: neither UTF-8 nor the range of numbers
             line.isascii() or line.decode()
-            WHOLE(line)
-            return record
+            whole = WHOLE(line)
+            return record, tuple(key for key in whole if key not in USED and whole[key] not in NOTHING)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return None
 
 
 def turns_of(line):
-    """(messages, shape) of a plain conversation, or None where the line must take the general way."""
+    """(messages, shape, keys that are not used) of a plain conversation, or None where the line must take the general way."""
     found = all_turns_of(line)
     if found and any(turn.role == "assistant" and "</think>" in turn.content for turn in found[0]):
         return None
@@ -83,30 +86,33 @@ def turns_of(line):
 
 def all_turns_of(line):
     """The same of a conversation in which somebody may think."""
-    if (record := decoded(line)) is None:
+    if (found := decoded(line)) is None:
+        return None
+    record, others = found
+    if others and any(map(meaning_of, others)):
         return None
     messages, conversations, instruction = record.messages, record.conversations, record.instruction
     if messages is not UNSET:
-        if conversations is not UNSET or instruction is not UNSET or not messages:
+        if not messages or not conversations is instruction is record.input is record.output is UNSET:
             return None
         for turn in messages:
             if turn.role == "function_call":
                 return None
             turn.role = ROLES.get(turn.role, turn.role)
-        return messages, "chatml (key messages)"
+        return messages, "chatml (key messages)", others
     if conversations is not UNSET:
-        if instruction is not UNSET or not conversations:
+        if not conversations or not instruction is record.input is record.output is UNSET:
             return None
         turns = []
         for said in conversations:
             if said.sender == "function_call":
                 return None
             turns.append(Turn(ROLES.get(said.sender, said.sender), said.value))
-        return turns, "sharegpt (key conversations)"
+        return turns, "sharegpt (key conversations)", others
     if instruction is UNSET or record.output is UNSET:
         return None
     asked = f"{instruction}\n{record.input}" if record.input else instruction
-    return [Turn("user", asked), Turn("assistant", record.output)], "alpaca (keys instruction, output)"
+    return [Turn("user", asked), Turn("assistant", record.output)], "alpaca (keys instruction, output)", others
 
 
 class Columns:

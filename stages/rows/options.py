@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 from functools import cache
 
+from stages.rows.columns import listed
 from stages.rows.values import Unreadable
 from validators.problems import Problem, Problems
 
@@ -18,11 +19,12 @@ class Options:
     system: str | None = None
     ground_truth_pattern: str | None = None
     reasoning: str | None = None  # `drop` or `last_turn`: which thoughts are left out; `mask` is for training alone
+    ignore: tuple = field(default=(), compare=False)  # keys that may be left out; they change no row
 
     @property
     def numbered(self):
         """True where columns are given by number: a CSV without a line of names."""
-        return any(isinstance(name, int) for name in self.columns.values())
+        return any(isinstance(name, int) for names in self.columns.values() for name in listed(names))
 
 
 NONE = Options()
@@ -33,22 +35,7 @@ def options_of(dataset):
     given = {key: dataset[key] for key in ("columns", "format", "system", "ground_truth_pattern") if dataset.get(key)}
     if dataset.get("reasoning") in ("drop", "last_turn"):
         given["reasoning"] = dataset["reasoning"]
-    return Options(**given)
-
-
-def renamed(record, columns):
-    """A record with its columns under the wanted names; what is not there stays away."""
-    if not columns:
-        return record
-    wanted = {to: record[str(name)] for to, name in columns.items() if str(name) in record}
-    taken = {str(name) for name in columns.values()} | wanted.keys()
-    return wanted | {key: value for key, value in record.items() if key not in taken}
-
-
-def missing(record, columns):
-    """The names of columns that a record should have and has not, in words."""
-    names = [str(name) for name in columns.values() if str(name) not in record]
-    return f"; columns: not in this record: {', '.join(names)}" if names else ""
+    return Options(**given, ignore=tuple(dataset.get("ignore") or ()))
 
 
 def extracted(text, pattern):

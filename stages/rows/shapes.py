@@ -12,9 +12,10 @@ from functools import lru_cache
 import msgspec
 
 from stages.rows.calls import CONVERSATION_KEYS, tools_of
+from stages.rows.columns import any_of, missing, renamed
 from stages.rows.content import text_of
 from stages.rows.marks import by_record, without_marks, without_thoughts
-from stages.rows.options import NONE, extracted, missing, renamed
+from stages.rows.options import NONE, extracted
 from stages.rows.turns import (
     MEDIA,
     PROMPT_KEYS,
@@ -80,7 +81,11 @@ def explained(record, options=NONE):
     """A record's shape and why, in a few words: `chatml (key messages)`."""
     if options.format:
         return f"{options.format} (by format)"
-    shape, keys = shape_and_keys(renamed(record, options.columns))
+    try:
+        record = (renamed(record, options.columns) or [record])[0]
+    except Unreadable:
+        return "unknown"
+    shape, keys = shape_and_keys(record)
     return f"{shape} (key{'s' * (len(keys) > 1)} {', '.join(keys)})" if shape else "unknown"
 
 
@@ -97,11 +102,21 @@ def nearly(record):
     return f"no known shape has just the keys {', '.join(sorted(record)) or '(none)'}"
 
 
-def rows_of(record, kind, options=NONE):
-    """The rows of `kind` that a record becomes: one, or two where a pair becomes KTO rows. Raises Unreadable."""
-    if options.columns and not any(str(name) in record for name in options.columns.values()):
+def rows_of(record, kind, options=NONE, account=None):
+    """The rows of `kind` that a record becomes: one, or two where a pair becomes KTO rows. Raises Unreadable.
+
+    account: a KeyAccount that is to count the keys that no row is made of.
+    """
+    if options.columns and not any_of(record, options.columns):
         raise Unreadable("ingest.missing_key", f"none of the columns{missing(record, options.columns)}")
-    given, record = record, renamed(record, options.columns)
+    parts = renamed(record, options.columns)
+    if not parts:
+        raise Unreadable("ingest.missing_key", "the list that columns lead into is empty")
+    return [row for part in parts for row in part_rows(part, record, kind, options, account)]
+
+
+def part_rows(record, given, kind, options, account):
+    """The rows of a record whose columns have the names of a shape. given: the record as the file has it."""
     shape = options.format or shape_of(record)
     if shape is None:
         raise Unreadable("ingest.missing_key", nearly(record) + missing(given, options.columns))
@@ -120,7 +135,10 @@ def rows_of(record, kind, options=NONE):
         raise Unreadable("ingest.tools_unsupported", "TRL's GRPO reads no definitions of tools from a dataset")
     rows = [by_record(row, record, shape, kind) for row in rows]
     spoken = next((record[key] for key in SYSTEM_KEYS if record.get(key)), None)
-    return [finished(row, kind, spoken, tools, options) for row in rows]
+    rows = [finished(row, kind, spoken, tools, options) for row in rows]
+    if account is not None:
+        account.see(record, shape, kind, rows, options.columns, options.ignore)
+    return rows
 
 
 def finished(row, kind, spoken, tools, options):
@@ -238,7 +256,7 @@ def read_verifiable(record):
     truth = record[truth_key]
     used = {prompt_key, truth_key} | {key for key in SYSTEM_KEYS if record.get(key)}
     if not isinstance(record[prompt_key], list):
-        used |= {key for key in ("context", "history") if record.get(key)}
+        used |= {key for key in ("input", "context", "history") if record.get(key)}
     return "grpo", {
         "prompt": prompt_of(record, prompt_key),
         # a number or a list is as verifiable as a text; null stays null for the validator to name

@@ -207,11 +207,12 @@ def prompt_of(record, key):
     if isinstance(value, list) or key in CONVERSATION_KEYS:
         return turns_of(value, key)
     text = text_of(value, key)
-    extra, name = (record.get("input"), "input") if key == "instruction" else (record.get("context"), "context")
-    if isinstance(extra, list) and extra and all(isinstance(line, str) for line in extra):
-        extra = "\n".join(extra)
-    if extra:
-        text = f"{text}\n{text_of(extra, name)}"
+    for name in ("input", "context"):
+        extra = record.get(name) if key != name else None
+        if isinstance(extra, list) and extra and all(isinstance(line, str) for line in extra):
+            extra = "\n".join(extra)
+        if extra:
+            text = f"{text}\n{text_of(extra, name)}"
     return [*history_of(record.get("history")), user(text)]
 
 

@@ -1,0 +1,139 @@
+"""`columns:` of a dataset: what its records have under other names, deeper down, in lists, or in several places.
+
+    renamed({"Body": "b", "Question": "q"}, {"prompt": ["Body", "Question"]}) -> [{"prompt": "b\\nq"}]
+    renamed({"instances": [{"output": "a"}, {"output": "b"}]}, {"completion": "instances[].output"}) -> two records
+
+A name is a key as it is, else one that differs in case alone, else a path: `reward_model.ground_truth`, and `a[].b` for each item of a
+list, which becomes a record of its own.
+"""
+
+from string import ascii_uppercase
+
+from stages.rows.values import Unreadable, has
+
+
+def renamed(record, columns):
+    """The records that a record becomes, with their columns under the wanted names; what is not there stays away."""
+    if not columns:
+        return [record]
+    lists = {
+        parts[0] for names in columns.values() for name in listed(names) if len(parts := path_of(record, name)) > 1
+    }
+    if not lists:
+        return [with_names(record, columns)]
+    if len(lists) > 1:
+        detail = f"columns: items of {' and of '.join(f'{name}[]' for name in sorted(lists))} cannot be paired"
+        raise Unreadable("ingest.wrong_type", detail)
+    (name,) = lists
+    items = value_at(record, name)
+    if items is None:
+        return [with_names(record, columns)]
+    if not isinstance(items, list):
+        raise Unreadable("ingest.wrong_type", f"{name}: expected a list, as columns say {name}[]")
+    return [with_names(record | {f"{name}[]": item}, columns) for item in items]
+
+
+def with_names(record, columns):
+    """A record with its columns under the wanted names."""
+    found = {to: joined([value_at(record, name) for name in listed(names)], to) for to, names in columns.items()}
+    there = {to: value for to, value in found.items() if any(is_there(record, name) for name in listed(columns[to]))}
+    taken = {top_of(record, name) for names in columns.values() for name in listed(names)} | there.keys()
+    return there | {key: value for key, value in record.items() if key not in taken and not key.endswith("[]")}
+
+
+def joined(values, to):
+    """One value, or the texts of several as one text: lists of texts are options, lettered."""
+    if len(values) == 1:
+        return values[0]
+    return "\n".join(text_of_option(value, to) for value in values if value not in (None, "", [], {})) or None
+
+
+def text_of_option(value, to):
+    """A text as it is; options as `A. first` and so on: a list, an object, or Parquet's {"text": [...], "label": [...]}."""
+    if isinstance(value, str):
+        return value
+    if isinstance(value, bool) or not isinstance(value, (list, dict, int, float)):
+        raise Unreadable("ingest.wrong_type", f"columns: {to}: cannot join {value!r} to a text")
+    if isinstance(value, (int, float)):
+        return str(value)
+    if isinstance(value, dict):
+        texts = value.get("text")
+        letters = value.get("label", value.get("labels"))
+        if isinstance(texts, list) and isinstance(letters, list) and len(texts) == len(letters):
+            value = dict(zip(map(str, letters), texts, strict=True))
+    elif len(value) <= len(ascii_uppercase):
+        value = dict(zip(ascii_uppercase, value, strict=False))
+    if not isinstance(value, dict) or not all(isinstance(text, str) for text in value.values()):
+        raise Unreadable("ingest.wrong_type", f"columns: {to}: options are a list or an object of texts")
+    return "\n".join(f"{letter}. {text}" for letter, text in value.items())
+
+
+# -- where a name leads -----------------------------------------------------------------------------------------------
+
+
+def listed(names):
+    return names if isinstance(names, list) else [names]
+
+
+def is_there(record, name):
+    """Whether a record has what a name leads to, be it null."""
+    value, found = record, True
+    for part in steps_of(record, str(name)):
+        key = key_like(value, part) if isinstance(value, dict) else None
+        value, found = (value[key], found) if key is not None else (None, False)
+    return found
+
+
+def value_at(record, name):
+    """What a name leads to in a record, or None."""
+    value = record
+    for part in steps_of(record, str(name)):
+        key = key_like(value, part) if isinstance(value, dict) else None
+        value = None if key is None else value[key]
+    return value
+
+
+def key_like(record, name):
+    """The key of a record that a name means: itself, else the only one that differs in case alone."""
+    if name in record:
+        return name
+    alike = [key for key in record if key.lower() == name.lower()]
+    return alike[0] if len(alike) == 1 else None
+
+
+def path_of(record, name):
+    """A name cut at `[]`: the list, and what leads on from its items."""
+    name = str(name)
+    return [name] if key_like(record, name) is not None or "[]" not in name else name.split("[]", 1)
+
+
+def steps_of(record, name):
+    """The keys that a name leads through. A key may have dots of its own."""
+    if key_like(record, name) is not None:
+        return [name]
+    whole, of_items, rest = name.partition("[]")
+    if of_items and f"{whole}[]" in record:
+        return [f"{whole}[]", *filter(None, rest.split("."))]
+    return name.split(".")
+
+
+def top_of(record, name):
+    """The key of a record that a name takes away; what a path leaves of it stays under its own name."""
+    return key_like(record, str(name))
+
+
+def missing(record, columns):
+    """The names of columns that a record should have and has not, in words."""
+    names = [str(name) for names in columns.values() for name in listed(names) if not leads_to(record, name)]
+    return f"; columns: not in this record: {', '.join(names)}" if names else ""
+
+
+def leads_to(record, name):
+    """Whether a name, be it into a list, leads anywhere in a record."""
+    first, *rest = path_of(record, name)
+    return is_there(record, first) if not rest else has({"list": value_at(record, first)}, "list")
+
+
+def any_of(record, columns):
+    """Whether a record has one of the columns at least."""
+    return any(leads_to(record, name) for names in columns.values() for name in listed(names))

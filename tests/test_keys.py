@@ -1,0 +1,140 @@
+"""Keys of records are accounted for like rows: what belongs to what is trained is used, said anyway, or stops the file."""
+
+import json
+from collections import Counter
+
+import pytest
+from builds import run_data_stages, write_params
+
+from stages.ingest import plain_table
+from stages.rows.keys import KeyAccount, meaning_of
+from stages.rows.options import Options
+from stages.rows.shapes import rows_of
+from validators.problems import Problems
+
+LONG = "a question that is long enough not to stand in another text by chance"
+
+
+def account(record, kind="sft", **options):
+    found = KeyAccount()
+    rows_of(record, kind, Options(**options), found)
+    return found
+
+
+def lost(record, kind="sft", **options):
+    return {name: each.meaning for name, each in account(record, kind, **options).lost.items()}
+
+
+@pytest.mark.parametrize(
+    ("kind", "record", "keys"),
+    [
+        ("sft", {"instruction": "i", "output": "o", "passage": "p"}, {"passage": "prompt"}),
+        ("sft", {"prompt": "q", "completion": "a", "Document": "p"}, {"Document": "prompt"}),
+        ("sft", {"question": "q", "answer": "B", "options": ["x", "y"]}, {"options": "prompt"}),
+        ("sft", {"question": "q", "answer": "B", "choices": {"text": ["x"], "label": ["A"]}}, {"choices": "prompt"}),
+        ("sft", {"prompt": "q", "response": "bad", "target": "good"}, {"target": "answer"}),
+        ("sft", {"prompt": "q", "completion": "a", "answer_2": "b"}, {"answer_2": "answer"}),
+        ("sft", {"prompt": "q", "completion": "a", "Complex-CoT": "hm"}, {"Complex-CoT": "thought"}),
+        ("sft", {"instruction": "i", "output": "o", "label": 0}, {"label": "answer"}),
+        ("sft", {"messages": [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}], "context": "c"}, {"context": "prompt"}),
+        ("sft", {"problem": "p", "solution": "s", "answer": "7"}, {"answer": "answer"}),
+        ("preference", {"prompt": "q", "chosen": "a", "rejected": "b", "response_3": "c"}, {"response_3": "answer"}),
+        ("kto", {"prompt": "q", "completion": "a", "label": True, "reference": "r"}, {"reference": "answer"}),
+    ],
+)  # fmt: skip
+def test_a_key_that_means_something_and_is_in_no_row_is_lost(kind, record, keys):
+    assert lost(record, kind) == keys
+    assert lost(record, kind, ignore=tuple(keys)) == {}
+
+
+@pytest.mark.parametrize(
+    ("kind", "record"),
+    [
+        ("sft", {"instruction": "i", "context": "c", "response": "r"}),  # Dolly
+        ("sft", {"prompt": "q", "input": "i", "completion": "c"}),
+        ("sft", {"messages": [{"role": "user", "content": LONG}, {"role": "assistant", "content": "a"}], "prompt": LONG, "prompt_id": "1"}),
+        ("preference", {"prompt": "q", "chosen": "a", "rejected": "b", "messages": [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}], "score_chosen": 9.0}),
+        ("sft", {"instruction": "i", "output": "o", "text": "### Instruction: i ### Response: o", "id": 3, "source": "s"}),
+        ("sft", {"prompt": "q", "completion": "a", "context": "", "options": [], "answer": None}),
+        ("grpo", {"question": "q", "solution": "s", "answer": "7", "options": ["x"]}),  # all of it is in `extra`
+    ],
+)  # fmt: skip
+def test_a_key_that_is_used_or_said_anyway_or_says_nothing_is_not_lost(kind, record):
+    assert lost(record, kind) == {}
+
+
+def test_context_and_input_stand_behind_the_question():
+    for record in (
+        {"instruction": "i", "context": "c", "response": "r"},
+        {"prompt": "i", "input": "c", "completion": "r"},
+    ):
+        (row,) = rows_of(record, "sft")
+        assert row["messages"][0]["content"] == "i\nc"
+
+
+def test_a_short_text_is_not_said_by_chance():
+    assert lost({"prompt": "Which of A, B and C?", "completion": "It is B.", "answer": "B"}) == {"answer": "answer"}
+    assert lost({"prompt": "q", "completion": "So\nB", "answer": "B"}) == {}
+
+
+def test_unused_keys_are_counted_by_their_names_in_the_file():
+    found = account({"Q": "q", "A": "a", "level": 3, "url": "u"}, columns={"prompt": "Q", "completion": "A"})
+    assert found.unused == Counter(level=1, url=1)
+
+
+@pytest.mark.parametrize(
+    ("name", "meaning"),
+    [("Context", "prompt"), ("options", "prompt"), ("response_0", "answer"), ("output 2", "answer"), ("loss_mask", "mark"),
+     ("id", None), ("score", None), ("source", None), ("text", None), ("prompt_id", None), ("answer_type", None)],
+)  # fmt: skip
+def test_a_name_tells_what_a_key_belongs_to(name, meaning):
+    assert meaning_of(name) == meaning
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        {"messages": [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}], "id": 1, "url": "u", "nothing": None},
+        {"conversations": [{"from": "human", "value": "q"}, {"from": "gpt", "value": "a"}], "id": "x", "context": "c"},
+        {"instruction": "i", "output": "o", "passage": "p"},
+        {"instruction": "i", "output": "o", "context": "c"},
+        {"messages": [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}], "output": "another"},
+    ],
+)  # fmt: skip
+def test_the_fast_way_accounts_for_the_same_keys(record):
+    fast, general = KeyAccount(), KeyAccount()
+    plain_table([(1, json.dumps(record).encode())], "a", account=fast)
+    rows_of(record, "sft", account=general)
+    assert (fast.unused, fast.lost) == (general.unused, general.lost)
+
+
+@pytest.fixture
+def build(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+    def build(ignore=()):
+        records = [{"instruction": f"i{i}", "output": f"o{i}", "passage": f"p{i}", "url": "u"} for i in range(4)]
+        records.append({"instruction": "i", "output": "o", "url": "u"})
+        (tmp_path / "raw.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records))
+        entry = f"{{kind: sft, raw: raw.jsonl, ignore: [{', '.join(ignore)}]}}"
+        write_params(f"seed: 7\neval_fraction: 0.3\ndatasets: {{d: {entry}}}\ncurate: {{}}\n")
+        run_data_stages("d")
+
+    return build
+
+
+def test_a_file_whose_keys_would_be_lost_stops_with_what_to_type(build):
+    with pytest.raises(Problems) as raised:
+        build()
+    (problem,) = raised.value.problems
+    assert problem.where == "datasets.d: raw.jsonl"
+    assert problem.found == "4 records have 'passage' ('p0'), which no row holds"
+    assert (
+        problem.hint
+        == "columns: {prompt: [<the question>, passage]} joins them; if it may be left out, ignore: [passage]"
+    )
+
+
+def test_what_may_be_left_out_is_said_and_does_not_stop(build, capsys):
+    build(["passage"])
+    assert "keys not used: url (5), passage (4)" in capsys.readouterr().out
