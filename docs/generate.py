@@ -38,6 +38,18 @@ SAMPLES = [
     ("verifiable", "grpo", {"prompt": "What is 1 + 1?", "ground_truth": "2", "level": 1}),
     ("verifiable (GSM8K)", "grpo", {"question": "What is 1 + 1?", "answer": "1 and 1 are 2. #### 2"}),
     ("verifiable conversation", "grpo", {"messages": [Q], "target": 2}),
+    ("ChatML with a thought", "sft", {"messages": [Q, A | {"reasoning_content": "One more than one."}]}),
+    ("ChatML with a turn that is not learned", "sft", {"messages": [Q, WRONG | {"weight": 0}, Q, A]}),
+    ("parts (Anthropic)", "sft", {"messages": [Q, {"role": "assistant", "content": [{"type": "tool_use", "id": "t1", "name": "add", "input": {"a": 1}}]}, {"role": "user", "content": [{"type": "tool_result", "tool_use_id": "t1", "content": "2"}]}, A]}),
+    ("parts (Bedrock)", "sft", {"system": [{"text": "Be brief."}], "messages": [Q | {"content": [{"text": "1 + 1?"}]}, A | {"content": [{"text": "2"}]}]}),
+    ("XTuner", "sft", {"conversation": [{"system": "Be brief.", "input": "1 + 1?", "output": "2"}]}),
+    ("seed tasks", "sft", {"instruction": "Add.", "instances": [{"input": "1 + 1", "output": "2"}, {"input": "1 + 2", "output": "3"}]}),
+    ("input and output", "sft", {"input": "What is 1 + 1?", "output": "2"}),
+    ("multiple choice", "grpo", {"question": "1 + 1?", "options": ["2", "3"], "answer": "A"}),
+    ("multiple choice (ARC)", "grpo", {"question": "1 + 1?", "choices": {"text": ["2", "3"], "label": ["A", "B"]}, "answerKey": "A"}),
+    ("scored answers", "preference", {"prompt": "What is 1 + 1?", "responses": ["3", "2"], "scores": [1, 5]}),
+    ("scored answers (UltraFeedback)", "preference", {"instruction": "1 + 1?", "completions": [{"response": "2", "overall_score": 9}, {"response": "3", "overall_score": 1}]}),
+    ("two answers, one better", "preference", {"prompt": "1 + 1?", "response_0": "3", "response_1": "2", "better_response_id": 1}),
     ("preference as kto", "kto", {"prompt": "What is 1 + 1?", "chosen": "2", "rejected": "3"}),
     ("preference as sft", "sft", {"prompt": "What is 1 + 1?", "chosen": "2", "rejected": "3"}),
     ("feedback as sft", "sft", {"prompt": "What is 1 + 1?", "completion": "2", "label": True}),
@@ -60,9 +72,15 @@ each also packed with gzip or zstd. CSV and TSV have a first line of names, or n
 cells are JSON text. A line number is that of an editor in JSON lines and CSV, the record's number elsewhere.
 
 A text as a prompt is a user's turn, a text as an answer an assistant's. `system` (or `system_prompt`) beside a
-conversation becomes its system turn, `history` its earlier turns, `context` follows the question. `tools` and
-tool calls are kept by kind `sft` alone; elsewhere a record with tools is rejected by name, as are images and other media, and
-turns with `reasoning_content` or a `weight` of 0, which no column could keep.
+conversation becomes its system turn, `history` its earlier turns, `input` and `context` follow the question. A thought is
+kept beside its answer (`reasoning_content`), whether it stands under a key, in a part, or as `<think>` text; turns that are marked
+as not to be learned (`train: false`, `weight: 0`, `loss_mask`) are context. Kind `grpo` has no definitions of tools; images and other
+media are rejected by name.
+
+`ingest` counts the keys of each file that no row is made of. One that belongs to the prompt, the answer, a thought or to what is
+learned stops the file, unless `ignore:` names it. `columns:` leads deeper (`reward_model.ground_truth`), into lists
+(`instances[].output`, a row of each item), and joins several names (`prompt: [question, options]`). Of several scored answers,
+`pairs:` takes the best against the worst, or all whose scores differ by more than `margin:`.
 
 This page is made of tested samples: `python -m docs.generate`.
 

@@ -30,8 +30,8 @@ def lost(record, kind="sft", **options):
     [
         ("sft", {"instruction": "i", "output": "o", "passage": "p"}, {"passage": "prompt"}),
         ("sft", {"prompt": "q", "completion": "a", "Document": "p"}, {"Document": "prompt"}),
-        ("sft", {"question": "q", "answer": "B", "options": ["x", "y"]}, {"options": "prompt"}),
-        ("sft", {"question": "q", "answer": "B", "choices": {"text": ["x"], "label": ["A"]}}, {"choices": "prompt"}),
+            ("sft", {"question": "q", "answer": "B", "options": "x or y"}, {"options": "prompt"}),
+        ("sft", {"question": "q", "answer": "B", "options": ["x", "y"], "rationale": "r"}, {"rationale": "thought"}),
         ("sft", {"prompt": "q", "response": "bad", "target": "good"}, {"target": "answer"}),
         ("sft", {"prompt": "q", "completion": "a", "answer_2": "b"}, {"answer_2": "answer"}),
         ("sft", {"prompt": "q", "completion": "a", "Complex-CoT": "hm"}, {"Complex-CoT": "thought"}),
@@ -56,7 +56,7 @@ def test_a_key_that_means_something_and_is_in_no_row_is_lost(kind, record, keys)
         ("preference", {"prompt": "q", "chosen": "a", "rejected": "b", "messages": [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}], "score_chosen": 9.0}),
         ("sft", {"instruction": "i", "output": "o", "text": "### Instruction: i ### Response: o", "id": 3, "source": "s"}),
         ("sft", {"prompt": "q", "completion": "a", "context": "", "options": [], "answer": None}),
-        ("grpo", {"question": "q", "solution": "s", "answer": "7", "options": ["x"]}),  # all of it is in `extra`
+        ("grpo", {"question": "q", "solution": "s", "answer": "7", "options": "x"}),  # all of it is in `extra`
     ],
 )  # fmt: skip
 def test_a_key_that_is_used_or_said_anyway_or_says_nothing_is_not_lost(kind, record):

@@ -84,3 +84,18 @@ def test_a_pattern_that_does_not_end_is_a_problem_and_no_hang(monkeypatch):
     assert extracted("aaab", "(a+)b") == "aaa"
     with pytest.raises(Problems, match="does not end"):
         extracted("a" * 300 + "!", r"((?:a|aa)+)+[xy]$")
+
+
+def test_all_pairs_of_scored_answers_are_those_that_differ_by_more_than_the_margin():
+    record = {"prompt": "q", "responses": ["a", "b", "c"], "scores": [3, 1, 2]}
+
+    def pairs(**options):
+        rows = rows_of(record, "preference", Options(**options))
+        return [(row["chosen"][0]["content"], row["rejected"][0]["content"]) for row in rows]
+
+    assert pairs() == [("a", "b")]
+    assert pairs(pairs="all") == [("a", "c"), ("a", "b"), ("c", "b")]
+    assert pairs(pairs="all", margin=1) == [("a", "b")]
+    with pytest.raises(Unreadable, match="differ by more than 2"):
+        pairs(margin=2)
+    assert len(rows_of(record, "kto", Options(pairs="all"))) == 4  # c is once the better one and once the worse one

@@ -12,6 +12,11 @@ SHAPES = (
     "verifiable",
     "chatml",
     "query_response",
+    "multiple_choice",
+    "scored",
+    "compared",
+    "seed",
+    "input_output",
 )
 # fmt: off
 COLUMNS = (

@@ -72,6 +72,8 @@ class Dataset(Strict):
     ground_truth_pattern: str | None = None
     reasoning: Literal["keep", "mask", "drop", "last_turn"] = "keep"
     ignore: list[str] = []
+    pairs: Literal["best_worst", "all"] = "best_worst"
+    margin: Annotated[float, Field(ge=0)] | None = None
     license: License | None = None
 
 

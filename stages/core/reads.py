@@ -31,7 +31,7 @@ def reads(params):
     }
     for name in params["datasets"]:
         entry = f"datasets.{name}"
-        options = (f"{entry}.{key}" for key in ("columns", "format", "system", "ground_truth_pattern", "reasoning", "ignore"))
+        options = (f"{entry}.{key}" for key in ("columns", "format", "system", "ground_truth_pattern", "reasoning", "ignore", "pairs", "margin"))
         found |= {
             f"ingest/{name}": part(params, f"{entry}.kind", f"{entry}.raw", *options, f"{entry}.max_reject_share"),
             f"validate/{name}": part(params, f"{entry}.kind", f"{entry}.max_reject_share"),

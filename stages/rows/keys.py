@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 
 from stages.rows.calls import CONVERSATION_KEYS
+from stages.rows.choices import ASKED, OPTION_KEYS, RESPONSE_KEYS, RIGHT_KEYS, SCORE_KEYS, SIDES, WINNER_KEYS
 from stages.rows.turns import ANSWER_KEYS, MARK_KEYS, PROMPT_KEYS, REASONING_KEYS, SYSTEM_KEYS, TRUTH_KEYS
 
 EXTRA_KEYS = ("input", "context")  # behind a question that is a text
@@ -29,6 +30,11 @@ USED = {
     "openai_preference": [("input", "prompt"), ("preferred_output",), ("non_preferred_output",)],
     "feedback": [("completion", "response", *CONVERSATION_KEYS), PROMPT, ("label",)],
     "verifiable": [(*PROMPT_KEYS, "messages"), TRUTH_KEYS],
+    "multiple_choice": [ASKED, OPTION_KEYS, RIGHT_KEYS],
+    "scored": [ASKED, RESPONSE_KEYS, SCORE_KEYS],
+    "compared": [ASKED, *zip(*SIDES, strict=True), WINNER_KEYS],
+    "seed": [("instruction",), ("instances",)],
+    "input_output": [("input",), ("output", "target")],
 }  # fmt: skip
 MEANINGS = {
     "prompt": {
@@ -104,7 +110,7 @@ def text_prompt(record, shape):
 @lru_cache(4096)
 def unused(shape, kind, keys, text):
     """((key, meaning), ...) of the keys that no part of a row is made of. keys: those that hold something."""
-    if shape == "verifiable" and kind == "grpo":
+    if shape in ("verifiable", "multiple_choice") and kind == "grpo":
         return ()  # its row keeps them all, as `extra`
     used = {next((key for key in group if key in keys), None) for group in USED[shape]}
     used |= {"tools", *REASONING_KEYS, *MARK_KEYS, next((key for key in SYSTEM_KEYS if key in keys), None)}

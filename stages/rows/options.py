@@ -19,6 +19,8 @@ class Options:
     system: str | None = None
     ground_truth_pattern: str | None = None
     reasoning: str | None = None  # `drop` or `last_turn`: which thoughts are left out; `mask` is for training alone
+    pairs: str | None = None  # `all` those of scored answers, instead of the best against the worst
+    margin: float | None = None  # by which their scores must differ
     ignore: tuple = field(default=(), compare=False)  # keys that may be left out; they change no row
 
     @property
@@ -32,7 +34,13 @@ NONE = Options()
 
 def options_of(dataset):
     """The options of a dataset's entry in params.yaml."""
-    given = {key: dataset[key] for key in ("columns", "format", "system", "ground_truth_pattern") if dataset.get(key)}
+    given = {
+        key: dataset[key]
+        for key in ("columns", "format", "system", "ground_truth_pattern", "margin")
+        if dataset.get(key)
+    }
+    if dataset.get("pairs") == "all":
+        given["pairs"] = "all"  # the best against the worst is what is read anyway
     if dataset.get("reasoning") in ("drop", "last_turn"):
         given["reasoning"] = dataset["reasoning"]
     return Options(**given, ignore=tuple(dataset.get("ignore") or ()))

@@ -12,6 +12,8 @@ from functools import lru_cache
 import msgspec
 
 from stages.rows.calls import CONVERSATION_KEYS, tools_of
+from stages.rows.choices import read_compared, read_multiple_choice, read_scored
+from stages.rows.choices import told as several_answers
 from stages.rows.columns import any_of, missing, renamed
 from stages.rows.content import text_of
 from stages.rows.marks import by_record, without_marks, without_thoughts
@@ -44,6 +46,8 @@ SIGNS = [
     ("chatml", ("messages",)),
     ("query_response", PROMPT_KEYS, ("response",)),
     ("verifiable", ASKED, TRUTH_KEYS),
+    ("seed", ("instruction",), ("instances",)),
+    ("input_output", ("input",), ("output", "target")),
 ]
 
 
@@ -55,6 +59,9 @@ def shape_of(record):
 def shape_and_keys(record):
     """(shape, the keys that told it), or (None, ()). A null counts as absent, but where nothing else fits."""
     shape, keys = None, ()
+    pair = has(record, "chosen") and has(record, "rejected")
+    if not pair and (found := several_answers(record)):
+        return found
     if None in record.values():
         # a label of null is a label that is missing, which a validator names
         shape, keys = _sign(tuple(key for key, value in record.items() if value is not None or key == "label"))
@@ -123,13 +130,15 @@ def part_rows(record, given, kind, options, account):
     for key in sorted(record.keys() & MEDIA):
         if _is_medium(record[key], key, shape):
             raise Unreadable("ingest.multimodal", f"{key}: only text can be trained on")
-    native, row = READ[shape](record)
-    rows = [row]
+    native, found = READ[shape](record, options) if shape == "scored" else READ[shape](record)
+    rows = found if isinstance(found, list) else [found]
     if native != kind:
         convert = CONVERT.get((native, kind))
         if convert is None:
             raise Unreadable("ingest.wrong_kind", f"a {shape} record has nothing to make a {kind} row of")
-        rows = convert(row)
+        rows = [converted for row in rows for converted in convert(row)]
+        # of several pairs of one record, each answer is a row once
+        rows = [row for i, row in enumerate(rows) if row not in rows[:i]]
     tools = tools_of(record)
     if tools and kind == "grpo":
         raise Unreadable("ingest.tools_unsupported", "TRL's GRPO reads no definitions of tools from a dataset")
@@ -265,6 +274,19 @@ def read_verifiable(record):
     }
 
 
+def read_seed(record):
+    """Self-instruct's seed tasks: an instruction and several instances of it."""
+    instances = record["instances"]
+    if not isinstance(instances, list) or not instances or not all(isinstance(each, dict) for each in instances):
+        raise Unreadable("ingest.wrong_type", "instances: expected a list of objects")
+    return "sft", [read_alpaca({"instruction": record["instruction"]} | each)[1] for each in instances]
+
+
+def read_input_output(record):
+    answer = answer_of(first(record, ("output", "target")), "output")
+    return "sft", {"messages": prompt_of(record, "input") + answer, "tools": None}
+
+
 READ = {
     "alpaca": read_alpaca,
     "sharegpt": read_sharegpt,
@@ -275,6 +297,11 @@ READ = {
     "openai_preference": read_openai_preference,
     "feedback": read_feedback,
     "verifiable": read_verifiable,
+    "multiple_choice": read_multiple_choice,
+    "scored": read_scored,
+    "compared": read_compared,
+    "seed": read_seed,
+    "input_output": read_input_output,
 }
 
 

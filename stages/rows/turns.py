@@ -53,10 +53,20 @@ def turns_of(value, where):
     return joined([message for i, turn in enumerate(value) for message in messages_of(turn, f"{where}[{i}]")])
 
 
+def exchange_of(turn, where):
+    """XTuner's turn, a question with its answer, perhaps behind a system turn."""
+    found = [system(text_of(turn["system"], f"{where}.system"))] if turn.get("system") else []
+    asked = [user(text_of(turn["input"], f"{where}.input"))] if turn.get("input") else []
+    answer = assistant(text_of(turn["output"], f"{where}.output"))
+    return [*found, *asked, answer | ({"train": False} if learned_of(turn, where) is False else {})]
+
+
 def messages_of(turn, where):
     """What a turn in ChatML's, ShareGPT's or Anthropic's keys says: one message, or one of each tool result in it."""
     if not isinstance(turn, dict):
         raise Unreadable("ingest.wrong_type", f"{where}: expected an object, found {type_of(turn)}")
+    if not turn.keys() & {"role", "from"} and has(turn, "output"):
+        return exchange_of(turn, where)
     given = text_of(first(turn, ("role", "from")), f"{where}.role")
     role = ROLES.get(given, given)
     learned = learned_of(turn, where, role)

@@ -1,0 +1,204 @@
+"""Records that hold several answers: options of a question, answers with scores, two answers of which one is better.
+
+read_multiple_choice({"question": "q", "options": ["x", "y"], "answer": 1})
+-> ("grpo", {"prompt": [user("q\\nA. x\\nB. y")], "ground_truth": "B", "extra": "{...}"})
+read_scored({"prompt": "q", "responses": ["a", "b"], "scores": [1, 3]}, Options())
+-> ("preference", [{"prompt": [user("q")], "chosen": [assistant("b")], "rejected": [assistant("a")]}])
+"""
+
+import re
+from string import ascii_uppercase
+
+from stages.rows.columns import text_of_option
+from stages.rows.turns import PROMPT_KEYS, answer_of, prompt_of, turns_of, user
+from stages.rows.values import ENCODE, Unreadable, has, key_of
+
+ASKED = (*PROMPT_KEYS, "instruction")
+OPTION_KEYS = ("options", "choices")
+RIGHT_KEYS = (
+    "answerKey",
+    "answer_key",
+    "answer",
+    "answer_idx",
+    "correct",
+    "correct_answer",
+    "target",
+    "gold",
+    "ground_truth",
+)
+RESPONSE_KEYS = ("responses", "completions", "candidates", "answers")
+SCORE_KEYS = ("scores", "ratings", "rewards")
+SCORES_WITHIN = ("score", "overall_score", "rating", "reward")
+# two answers side by side, and what says which is the better one
+SIDES = [
+    ("response_0", "response_1"), ("response_1", "response_2"), ("response1", "response2"), ("response_a", "response_b"),
+    ("answer_0", "answer_1"), ("answer_a", "answer_b"), ("output_1", "output_2"), ("completion_a", "completion_b"),
+    ("conversation_a", "conversation_b"),
+]  # fmt: skip
+WINNER_KEYS = (
+    "better_response_id",
+    "winner",
+    "preference",
+    "preferred",
+    "better",
+    "overall_preference",
+    "label",
+    "choice",
+)
+LETTERED = re.compile(r"\s*\(?([A-Za-z])[).:]\s*\S")
+
+
+# -- options of a question --------------------------------------------------------------------------------------------
+
+
+def read_multiple_choice(record):
+    """The question with its options below it, and the letter of the right one."""
+    asked, key, right = key_of(record, ASKED), key_of(record, OPTION_KEYS), key_of(record, RIGHT_KEYS)
+    written = text_of_option(record[key], key)
+    options = record[key]
+    if isinstance(options, list) and letters_of(options) is not None:
+        written = "\n".join(options)  # they have their letters
+    prompt = prompt_of(record, asked)
+    if prompt[-1]["role"] != "user":
+        raise Unreadable("ingest.wrong_type", f"{asked}: the options need a question before them")
+    prompt = [*prompt[:-1], user(f"{prompt[-1]['content']}\n{written}")]
+    used = {asked, key, right, "input", "context", "history"}
+    extra = ENCODE({name: value for name, value in record.items() if name not in used}).decode()
+    return "grpo", {"prompt": prompt, "ground_truth": letter_of(record[right], options, right), "extra": extra}
+
+
+def letters_of(options):
+    """The letters with which options begin, or None where these are not A, B, C ..."""
+    found = [LETTERED.match(option) for option in options if isinstance(option, str)]
+    letters = [match[1].upper() for match in found if match]
+    return letters if letters and letters == list(ascii_uppercase[: len(options)]) else None
+
+
+def letter_of(right, options, where):
+    """The letter of the right option, given as a letter, as a number from 0, or as its text. Raises Unreadable."""
+    if right is None:
+        return None
+    if isinstance(options, dict) and isinstance(options.get("text"), list):
+        labels = options.get("label") or options.get("labels") or ascii_uppercase
+        options = dict(zip(map(str, labels), options["text"], strict=False))
+    if isinstance(options, list):
+        options = dict(zip(letters_of(options) or ascii_uppercase, options, strict=False))
+    letters = list(options)
+    if isinstance(right, str):
+        right = right.strip()
+        if right in options or right.upper() in options:
+            return right if right in options else right.upper()
+        if texts := [letter for letter, text in options.items() if text == right]:
+            return texts[0]
+        right = int(right) if right.isdecimal() else right
+    if isinstance(right, int) and not isinstance(right, bool) and 0 <= right < len(letters):
+        return letters[right]
+    raise Unreadable("ingest.wrong_type", f"{where}: {right!r} is none of the options {', '.join(letters)}")
+
+
+# -- answers with scores ------------------------------------------------------------------------------------------------
+
+
+def read_scored(record, options):
+    """Pairs of answers to one prompt: the best against the worst, or all whose scores differ by more than `margin`."""
+    prompt, scored = prompt_of(record, key_of(record, ASKED)), scored_answers(record)
+    order = sorted(range(len(scored)), key=lambda i: (-scored[i][1], i))
+    pairs = [(a, b) for i, a in enumerate(order) for b in order[i + 1 :]]
+    if options.pairs != "all":
+        pairs = [(order[0], order[-1])]
+    margin = options.margin or 0
+    pairs = [(a, b) for a, b in pairs if scored[a][1] - scored[b][1] > margin]
+    if not pairs:
+        raise Unreadable("ingest.no_pair", f"no two answers whose scores differ by more than {margin:g}")
+    return "preference", [{"prompt": prompt, "chosen": scored[a][0], "rejected": scored[b][0]} for a, b in pairs]
+
+
+def scored_answers(record):
+    """[(answer as messages, its score)] of a record."""
+    key = key_of(record, RESPONSE_KEYS)
+    answers = record[key]
+    if not isinstance(answers, list) or len(answers) < 2:
+        raise Unreadable("ingest.wrong_type", f"{key}: expected a list of two answers or more")
+    scores = next((record[name] for name in SCORE_KEYS if has(record, name)), None)
+    if scores is None:
+        inner = [each if isinstance(each, dict) else {} for each in answers]
+        scores = [next((each[name] for name in SCORES_WITHIN if has(each, name)), None) for each in inner]
+        texts = ("response", "text", "content", "completion", "answer")
+        answers = [next((each[name] for name in texts if has(each, name)), None) for each in inner]
+    scores = [float(score) if is_number(score) else score for score in scores] if isinstance(scores, list) else scores
+    if not isinstance(scores, list) or len(scores) != len(answers) or not all(isinstance(one, float) for one in scores):
+        raise Unreadable("ingest.wrong_type", f"{key}: expected a number as the score of each answer")
+    return [
+        (answer_of(answer, f"{key}[{i}]"), score) for i, (answer, score) in enumerate(zip(answers, scores, strict=True))
+    ]
+
+
+def is_number(value):
+    if isinstance(value, str):
+        return re.fullmatch(r"-?\d+(\.\d+)?", value.strip()) is not None
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and value == value
+
+
+# -- two answers ----------------------------------------------------------------------------------------------------------
+
+
+def read_compared(record):
+    """Two answers, of which the record says which is the better one. A tie is no pair."""
+    sides = next(sides for sides in SIDES if all(has(record, side) for side in sides))
+    key = key_of(record, WINNER_KEYS)
+    better = winner_of(record[key], sides, key)
+    if better is None:
+        raise Unreadable("ingest.no_pair", f"{key}: {record[key]!r} says that none is better")
+    chosen, rejected = (answer_of(record[sides[i]], sides[i]) for i in (better, 1 - better))
+    if sides[0].startswith("conversation"):
+        chosen, rejected = (turns_of(record[sides[i]], sides[i]) for i in (better, 1 - better))
+        shared = next((i for i, (a, b) in enumerate(zip(chosen, rejected, strict=False)) if a != b), 0)
+        if not shared:
+            raise Unreadable("ingest.no_prompt", "the two conversations share no first turn")
+        return "preference", {"prompt": chosen[:shared], "chosen": chosen[shared:], "rejected": rejected[shared:]}
+    return "preference", {"prompt": prompt_of(record, key_of(record, ASKED)), "chosen": chosen, "rejected": rejected}
+
+
+def winner_of(value, sides, where):
+    """0 or 1, the side that is better, or None for a tie. Raises Unreadable."""
+    ends = [side.removeprefix("response").removeprefix("answer").removeprefix("output").strip("_") for side in sides]
+    if isinstance(value, str):
+        said = value.strip().lower()
+        if said in ("tie", "both", "tie (bothbad)", "equal", "none", "neither"):
+            return None
+        for side, (name, end) in enumerate(zip(sides, ends, strict=True)):
+            if said in (name, end, f"model_{end[-1:]}", f"model_{'ab'[side]}", "ab"[side], f"response_{'ab'[side]}"):
+                return side
+        value = int(said) if re.fullmatch(r"-?\d+", said) else value
+    if isinstance(value, (int, float)) and not isinstance(value, bool):
+        if where == "overall_preference":  # below 0 for the first, above for the second
+            return None if value == 0 else int(value > 0)
+        numbers = [int(end) for end in ends if end.isdecimal()]
+        if value in (numbers if len(numbers) == 2 else (0, 1)):
+            return (numbers if len(numbers) == 2 else [0, 1]).index(int(value))
+    raise Unreadable("ingest.wrong_type", f"{where}: {value!r} names none of {' and '.join(sides)}")
+
+
+# -- how they are told --------------------------------------------------------------------------------------------------
+
+
+def told(record):
+    """(shape, the keys that tell it) of a record that holds several answers, or None."""
+    asked = next((key for key in ASKED if has(record, key)), None)
+    if (sides := next((sides for sides in SIDES if all(has(record, side) for side in sides)), None)) and (
+        winner := next((key for key in WINNER_KEYS if has(record, key)), None)
+    ):
+        return "compared", (*sides, winner)
+    if asked is None:
+        return None
+    listed = next((key for key in RESPONSE_KEYS if isinstance(record.get(key), list) and len(record[key]) > 1), None)
+    if listed:
+        scores = next((key for key in SCORE_KEYS if isinstance(record.get(key), list)), None)
+        within = isinstance(record[listed][0], dict) and any(has(record[listed][0], key) for key in SCORES_WITHIN)
+        if scores or within:
+            return "scored", tuple(filter(None, (asked, listed, scores)))
+    options = next((key for key in OPTION_KEYS if isinstance(record.get(key), (list, dict)) and record[key]), None)
+    right = next((key for key in RIGHT_KEYS if has(record, key)), None)
+    if options and right:
+        return "multiple_choice", (asked, options, right)
+    return None
