@@ -18,9 +18,12 @@ def main(upstream: Upstream = False):
     from stages.check import announce, check
     from stages.dedup.forgotten import read as read_forgotten
     from stages.rows.tables import shown
+    from validators.conflicts import conflict_problems
     from validators.params import read
     from validators.problems import Problems
 
+    if conflicts := conflict_problems("params.yaml", "dvc.yaml", "dvc.lock", "data/forgotten.jsonl"):
+        raise Problems(conflicts)
     for mended in mend():
         print(mended)
     read_forgotten()

@@ -59,19 +59,21 @@ def sampled(raw):
     """
     from collections import Counter
 
-    from stages.reading.readers import raw_files
+    from stages.reading.files import listing
     from validators.problems import Problem, Problems
 
     try:
-        files = raw_files(str(raw), str(raw))
+        there = listing(str(raw), str(raw))
     except Problems as error:
         raise Problems([Problem(p.where, p.found, p.expected, "put raw data there") for p in error.problems]) from None
     found = {"files": [], "records": [], "shapes": Counter(), "kinds": Counter(), "whole": True}
-    problems, most = [], max(100, RECORDS // len(files))
-    for file in files:
+    problems, most = [], max(100, RECORDS // len(there.data))
+    for file in there.data:
         look_at(file, most, found, problems)
-    if len(problems) == len(files):
+    if len(problems) == len(there.data):
         raise Problems(problems)
+    for file, role in there.others.items():
+        found["files"].append({"path": file.as_posix(), "what": "not read", "shapes": "", "fault": role})
     return found
 
 
@@ -113,7 +115,7 @@ def look_at(file, most, found, problems):
 def encoding(file):
     """How the text of a file is written, by its first bytes."""
     head = file.read_bytes() if file.stat().st_size < 65536 else file.open("rb").read(65536)
-    if head.startswith((b"\x1f\x8b", b"\x28\xb5\x2f\xfd", b"PAR1")):
+    if head.startswith((b"\x1f\x8b", b"\x28\xb5\x2f\xfd", b"PAR1", b"PK", b"\xff\xff\xff\xff", b"ARROW1")):
         return "binary"
     ends = "CRLF line ends" if b"\r\n" in head else ""
     return ", ".join(filter(None, ["UTF-8 with BOM" if head.startswith(b"\xef\xbb\xbf") else "UTF-8", ends]))

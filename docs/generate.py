@@ -67,9 +67,17 @@ What a record is, is told from its keys; `format:` in `params.yaml` names a shap
 `columns:` gives keys the names that a shape knows. A null counts as an absent key. A record that fits no shape is
 rejected and says what it lacks.
 
-Containers are told from the first bytes of a file, never from its name: JSON lines, JSON arrays, CSV, TSV and Parquet,
-each also packed with gzip or zstd. CSV and TSV have a first line of names, or numbered `columns:`; lists in their
-cells are JSON text. A line number is that of an editor in JSON lines and CSV, the record's number elsewhere.
+Containers are told from the first bytes of a file, never from its name: JSON lines, JSON arrays, CSV, TSV, Parquet and Arrow,
+each also packed with gzip or zstd, or alone in a ZIP archive. CSV and TSV have a first line of names, or numbered `columns:`;
+lists in their cells are JSON text. A line number is that of an editor in JSON lines and CSV, the record's number elsewhere.
+Archives of several files, databases, pickles, models, text that is not UTF-8 and links of git that became texts are refused by
+name. NaN counts as a number, as Python writes it; a record whose row would say it is rejected.
+
+In a folder, these are no data, and `ingest` names each: `README*` and `LICENSE*`, a `*.md` with front matter, `dataset_info.json`,
+`dataset_infos.json`, `dataset_dict.json`, `croissant.json`, and beside what `Dataset.save_to_disk` wrote `state.json` and Arrow
+files that it does not list. `exclude: ["test*", data/raw/chat/old.csv]` of a dataset leaves out more: each pattern is of the path
+from the project's root or from the dataset's folder, `*` fits `/` too, and one that fits no file is an error. A file that
+`raw:` itself names is data, whatever its name. Hidden files are not looked at.
 
 A text as a prompt is a user's turn, a text as an answer an assistant's. `system` (or `system_prompt`) beside a
 conversation becomes its system turn, `history` its earlier turns, `input` and `context` follow the question. A thought is

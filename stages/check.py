@@ -11,11 +11,16 @@ from pathlib import Path
 
 from stages.core import reads
 from stages.reading.containers import container
+from stages.reading.files import fits, listing, pattern_problems, split_named
 from stages.reading.links import links_out
-from stages.reading.readers import raw_files, records
+from stages.reading.readers import records
+from stages.rows.columns import listed
 from stages.scoring.harness import task_problems
 from validators import params
+from validators._cautions import FileCaution
 from validators.problems import Problem, Problems
+
+NO_PATTERNS = {"exclude": (), "eval": (), "weights": ()}
 
 
 def main():
@@ -38,8 +43,10 @@ def check(data):
         raw = dataset.get("raw") if isinstance(dataset, dict) else None
         if isinstance(raw, str):
             columns = dataset.get("columns")
-            numbered = isinstance(columns, dict) and any(isinstance(name, int) for names in columns.values() for name in (names if isinstance(names, list) else [names]))
-            problems += raw_problems(f"{params.FILE}: datasets.{name}.raw", raw, numbered)
+            numbered = isinstance(columns, dict) and any(isinstance(name, int) for names in columns.values() for name in listed(names))
+            found = raw_problems(f"{params.FILE}: datasets.{name}.raw", raw, numbered, patterns_of(dataset))
+            problems += found
+            warnings += [] if found else split_warnings(name, dataset)
     evaluate = data.get("evaluate")
     harness = evaluate.get("lm_eval") if isinstance(evaluate, dict) else None
     if isinstance(harness, dict) and not any(p.where.startswith(f"{params.FILE}: evaluate") for p in problems):
@@ -49,10 +56,27 @@ def check(data):
     return warnings
 
 
-def raw_problems(where, raw, numbered=False):
+def patterns_of(dataset):
+    """{key: patterns} of the keys of a dataset's entry that name files; one that is no list is named by its type."""
+    given = {key: dataset.get(key) for key in NO_PATTERNS}
+    return {key: [*map(str, found)] if isinstance(found, list | dict) else () for key, found in given.items()}
+
+
+def split_warnings(name, dataset):
+    """The warning of files that are named as those of a test, where the entry does not say what they are."""
+    patterns, raw = patterns_of(dataset), dataset["raw"]
+    files = listing(raw, exclude=patterns["exclude"]).data
+    pinned = [file for file in files if any(fits(file, pattern, raw) for pattern in patterns["eval"])]
+    named = [file for file in files if split_named(file, raw) and file not in pinned]
+    if len(files) < 2 or not named or dataset.get("eval") == []:  # an empty list says that they are for training
+        return []
+    return [FileCaution(name, [file.as_posix() for file in named])]
+
+
+def raw_problems(where, raw, numbered=False, patterns=NO_PATTERNS):
     """What is wrong with the raw files of a dataset: outside the project, not there, empty, not data.
 
-    numbered: its `columns:` are numbers, so that a CSV has no line of names.
+    numbered: its `columns:` are numbers, so that a CSV has no line of names. patterns: {key: patterns of its files}.
     """
     root = Path.cwd().resolve()
     if not raw or Path(raw).is_absolute() or not Path(os.path.normpath(root / raw)).is_relative_to(root):
@@ -67,10 +91,13 @@ def raw_problems(where, raw, numbered=False):
     if problems := links_out(raw):
         return problems
     try:
-        files = raw_files(raw, where)
+        files = listing(raw, where, patterns["exclude"])
     except Problems as error:
         return error.problems
-    for path in files:
+    for key, wanted in patterns.items():
+        among = [*files.data, *files.others] if key == "exclude" else files.data
+        problems += pattern_problems(where.removesuffix("raw") + key, wanted, among, raw)
+    for path in files.data:
         try:
             kind = container(path)
             if kind.startswith("csv"):

@@ -4,11 +4,10 @@ data/ingested/<d>/, data/validated/<d>.parquet -> data/train/<d>.parquet, data/e
 
 data/rejected/<d>.parquet has the rejects of all three stages, so that one file tells what became of every raw record
 that is in neither train nor eval. The side of the split is a pure function of the seed and the row's first user turn:
-a prompt stays on its side in every dataset, when rows are added and when they are reordered (`stages/dedup/sql/keys.sql`).
+a prompt stays on its side in every dataset, when rows are added and when they are reordered (`stages/dedup/split.py`).
 """
 
 from concurrent.futures import ThreadPoolExecutor
-from fnmatch import fnmatch
 from functools import partial
 from pathlib import Path
 
@@ -17,15 +16,18 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from stages.core.params import read_engine, read_params
+from stages.dedup import sides
 from stages.dedup.decision import EVAL, SPILL, TRAIN, Decision
 from stages.dedup.forgotten import TURNED_AWAY
 from stages.dedup.forgotten import read as read_forgotten
+from stages.dedup.split import is_pinned, read_pinned, split_key_sql
+from stages.reading.files import fits
 from stages.reading.links import links_out
 from stages.reading.parts import mapped, with_bar
 from stages.rows.quarantine import merge
 from stages.rows.tables import COLUMNS, REJECTS, conserve, row_schema, spoken, to_table, used_keys, with_keys, writing
 from stages.rows.values import ENCODE
-from validators.problems import Problem, Problems
+from validators.problems import Problems
 
 BENCHMARKS = Path("data/benchmarks")
 
@@ -37,7 +39,8 @@ def main(name):
     parts = sorted((folder / "rows").glob("*.parquet"))
     invalid = Path("data/validated", f"{name}.parquet")
     before = [folder / "rejects.parquet", invalid]
-    decision = Decision(parts, invalid, params["seed"], params["eval_fraction"])
+    split_key = split_key_sql(kind, dataset["split_on"])
+    decision = Decision(parts, invalid, params["seed"], params["eval_fraction"], split_key, read_pinned())
     if entries := read_forgotten():
         # first, so that no detail of another reject leads to a forgotten row
         decision.reject(TURNED_AWAY, forgotten(decision, kind, entries, rules, engine))
@@ -52,11 +55,19 @@ def main(name):
     side, reasons = decision.side, decision.reasons
     train, held_out = int((side == TRAIN).sum()), int((side == EVAL).sum())
     conserve("curate", name, len(side) - pq.read_metadata(invalid).num_rows, len(reasons), train=train, eval=held_out)
-    if not train:
-        hint = f"`data/rejected` names the reasons; eval_fraction is {params['eval_fraction']}"
-        raise Problems([Problem(f"datasets.{name}", "no row is left to train on", "at least one row in train", hint)])
+    say_pinned(decision, dataset)
+    sides.examine(decision, name, dataset, params["eval_fraction"])
     decision.database.close()  # its memory is needed for the rows
     write_all(name, kind, parts, decision, before)
+
+
+def say_pinned(decision, dataset):
+    """Print how many rows `eval:` of this dataset and of others holds out: those of its files, and others that ask the same."""
+    found = decision.database.execute("SELECT source, count(*) FROM keys WHERE is_pinned GROUP BY source").fetchall()
+    own = sum(count for source, count in found if is_pinned(source, dataset))
+    if found:
+        others = sum(count for _, count in found) - own
+        print(f"  held out by `eval:`: {own:,} rows of its own files, {others:,} of other files with the same prompts")
 
 
 def write_all(name, kind, parts, decision, before):
@@ -126,7 +137,9 @@ def mixed_out(decision, dataset):
     if not weights and limit is None:
         return []
     sources = [source for (source,) in decision.database.execute("SELECT DISTINCT source FROM keys").fetchall()]
-    matched = {source: weight for pattern, weight in weights.items() for source in sources if fnmatch(source, pattern)}
+    matched = {
+        source: weight for pattern, weight in weights.items() for source in sources if fits(source, pattern, dataset["raw"])
+    }
     table = pa.table({"source": pa.array(matched, pa.string()), "weight": pa.array(matched.values(), pa.float64())})
     decision.database.register("weights", table)
     return decision.ask("mixed_out", max_rows=2**62 if limit is None else limit)

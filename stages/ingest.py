@@ -22,10 +22,12 @@ from stages.core.params import read_engine, read_params
 from stages.dedup.forgotten import left_out
 from stages.dedup.forgotten import read as read_forgotten
 from stages.reading.containers import described
+from stages.reading.files import listing, pattern_problems
 from stages.reading.links import links_out
 from stages.reading.parts import cut, mapped, numbered, with_bar
-from stages.reading.readers import packed_lines, raw_files, read_lines, record_of, records
+from stages.reading.readers import packed_lines, read_lines, record_of, records
 from stages.reading.unaccepted import taken_in
+from stages.reading.values import odd_numbers, with_number
 from stages.rows.conversations import Columns, turns_of
 from stages.rows.identity import identify
 from stages.rows.keys import KeyAccount
@@ -51,8 +53,13 @@ def main(name):
     dataset = read_params("ingest", name)["datasets"][name]
     if problems := links_out(dataset["raw"]) + taken_in(dataset["raw"]):
         raise Problems(problems)
-    files = raw_files(dataset["raw"], f"datasets.{name}.raw")
-    parts = [part for path in files for part in cut(path)]
+    files = listing(dataset["raw"], f"datasets.{name}.raw", dataset["exclude"])
+    everything = [*files.data, *files.others]
+    if problems := pattern_problems(f"datasets.{name}.exclude", dataset["exclude"], everything, dataset["raw"]):
+        raise Problems(problems)
+    for path, role in files.others.items():
+        print(f"  {shown(path.as_posix(), 400)}: not read: {role}")
+    parts = [part for path in files.data for part in cut(path)]
     folder = Path("data/ingested", name)
     building = folder.with_name(f"{name}.partial")
     for stale in (building, folder):
@@ -188,7 +195,7 @@ def convert(batch, kind, source, options=NONE, account=None):
         check, detail = record.fault or (None, None)
         if not check:
             try:
-                made = rows_of(record.value, kind, options, account)
+                made = rows_of_record(record, kind, options, account)
                 rows += [row | identify(row, kind) | {"source": source, "line": record.line} for row in made]
                 continue
             except Unreadable as error:
@@ -205,3 +212,23 @@ def convert(batch, kind, source, options=NONE, account=None):
             }
         )
     return rows, rejects
+
+
+def rows_of_record(record, kind, options, account=None):
+    """The rows of a record. Raises Unreadable, which names NaN and Infinity: JSON has none, and a row would say null."""
+    odd = odd_numbers(record.value) if "NaN" in record.raw or "Infinity" in record.raw else []
+    if not odd:
+        return rows_of(record.value, kind, options, account)
+    try:
+        made = rows_of(record.value, kind, options, account)
+        # what a row says of them is seen from two numbers in their place; what no row says may be anything
+        if said(with_number(record.value, 0.5), kind, options) != said(with_number(record.value, 1.5), kind, options):
+            raise Unreadable("ingest.wrong_type", "expected a value")
+    except Unreadable as error:
+        raise Unreadable(error.check, f"{error.detail}; {', '.join(odd)}") from None
+    return made
+
+
+def said(value, kind, options):
+    """The rows of a record's value without `extra`, which holds what no row says."""
+    return [{key: held for key, held in row.items() if key != "extra"} for row in rows_of(value, kind, options)]

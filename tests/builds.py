@@ -47,12 +47,15 @@ def is_folder(path):
 
 
 def run_data_stages(*datasets):
-    """ingest, validate and curate of these datasets, in the working folder."""
-    from stages import curate, ingest, validate
+    """ingest, validate, pin and curate of these datasets, in the working folder."""
+    from stages import curate, ingest, pin, validate
 
     for name in datasets:
-        for stage in (ingest, validate, curate):
+        for stage in (ingest, validate):
             stage.main(name)
+    pin.main()
+    for name in datasets:
+        curate.main(name)
 
 
 def write_params(params, folder="."):

@@ -1,4 +1,5 @@
 import json
+import os
 
 import pytest
 
@@ -6,6 +7,7 @@ from stages import check
 from stages.check import raw_problems
 from stages.reading import links as _links
 from validators._cautions import Caution
+from validators.params import read
 from validators.problems import Problem, Problems
 
 GOOD = '{"instruction": "q", "output": "a"}\n'
@@ -107,7 +109,7 @@ def test_a_link_to_a_folder_outside_is_a_problem(project):
     [
         (b"", "the file is empty"),
         (b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 3\n", "a Git LFS pointer, not the data"),
-        (GOOD.encode("utf-16"), "the text is not UTF-8"),
+        (GOOD.encode("utf-16"), "the text is not UTF-8 but UTF-16"),
     ],
 )
 def test_a_file_that_is_no_data_is_a_problem_at_its_path(project, data, text):
@@ -132,7 +134,9 @@ def test_the_stage_writes_what_stages_read_with_every_default(project):
     check.main()
     found = json.loads((project / ".build/params/curate/chat.json").read_text())
     assert found["curate"] == {"near_duplicates": None, "ngram_words": 13, "overlap_share": 0.8}
-    assert found["datasets"]["chat"] == {"kind": "sft", "weights": {}, "max_rows": None}
+    assert found["datasets"]["chat"] == {
+        "kind": "sft", "raw": "raw", "eval": [], "split_on": ["user"], "weights": {}, "max_rows": None,
+    }  # fmt: skip
 
 
 def test_a_default_that_is_written_out_and_a_comment_change_nothing(project):
@@ -225,3 +229,60 @@ def test_a_task_that_nobody_has_is_a_problem_before_anything_is_built(project, m
     )
     with pytest.raises(Problems, match="no task 'b'"):
         check.main()
+
+
+@pytest.mark.parametrize("name, folder", [(b"caf\xe9.jsonl", "raw"), (b"caf\xe9/.hidden", "raw")])
+def test_a_name_that_is_not_utf8_is_a_problem_of_its_folder(project, name, folder):
+    path = os.path.join(b"raw", name)
+    os.makedirs(os.path.dirname(path), exist_ok=True)
+    with open(path, "w", encoding="utf-8") as file:
+        file.write(GOOD)
+    (problem,) = raw_problems("datasets.chat.raw", "raw")
+    first = name.partition(b"/")[0].decode(errors="backslashreplace")
+    assert (problem.where, problem.found) == (folder, f"a name that is not UTF-8: {first}")
+    assert problem.hint == f"cd raw && mv -- {first.replace(chr(92) + 'xe9', '*')} NEW_NAME"
+    str(problem).encode()
+
+
+# -- files of a folder --------------------------------------------------------------------------------------------
+
+
+def checked(project, entry):
+    text = PARAMS.replace("RATE", "1.0e-4").replace("raw: raw}", f"raw: raw, {entry}}}")
+    (project / "params.yaml").write_text(text)
+    return [str(warning) for warning in check.check(read())]
+
+
+@pytest.mark.parametrize("key, given", [("exclude", "['tset*']"), ("eval", "['tset*']"), ("weights", "{'tset*': 0.5}")])
+def test_a_pattern_that_fits_no_file_is_a_problem_at_its_key(project, key, given):
+    (project / "raw/test.jsonl").write_text(GOOD)
+    with pytest.raises(Problems) as raised:
+        checked(project, f"{key}: {given}")
+    (problem,) = raised.value.problems
+    assert (problem.where, problem.found) == (f"params.yaml: datasets.chat.{key}", "no file fits 'tset*'")
+    assert problem.hint == "did you mean 'test.jsonl'?"
+    assert not [line for line in checked(project, f"{key}: {given.replace('tset', 'test')}") if "no file" in line]
+
+
+def test_a_file_named_as_that_of_a_test_is_a_warning_until_the_entry_says_what_it_is(project):
+    (project / "raw/test.jsonl").write_text(GOOD)
+    (warning,) = checked(project, "max_rows: 5")
+    assert warning.startswith("params.yaml: datasets.chat: rows of raw/test.jsonl would be trained on")
+    assert checked(project, "exclude: [test.jsonl]") == []
+    assert checked(project, "eval: [test.jsonl]") == []
+    assert checked(project, "eval: []") == []
+    assert len(checked(project, "exclude: [good.jsonl]")) == 0
+    (project / "raw/good.jsonl").unlink()
+    assert checked(project, "max_rows: 5") == []  # a dataset of one file was chosen by its name
+
+
+def test_an_excluded_file_may_be_anything(project):
+    (project / "raw/bad.jsonl").touch()
+    assert checked(project, "exclude: [bad.jsonl]") == []
+
+
+@pytest.mark.parametrize("entry", ["exclude: 5", "exclude: [5]", "weights: [a]", "eval: {}", "split_on: [system]", "split_on: user"])
+def test_patterns_of_a_wrong_type_are_problems_and_no_traceback(project, entry):
+    with pytest.raises(Problems, match=r"params\.yaml: datasets\.chat\."):
+        checked(project, entry)
+

@@ -124,10 +124,9 @@ def test_a_bomb_is_refused_and_a_file_that_packs_well_is_not(put, monkeypatch, p
 @pytest.mark.parametrize(
     "data, found",
     [
-        (b"PK\x03\x04xx", "a ZIP archive or a spreadsheet"),
+        (b"PK\x03\x04xx", "a ZIP archive that cannot be read"),
         (b"BZh91AY", "packed with bzip2"),
         (b"\xfd7zXZ\0", "packed with xz"),
-        (b"ARROW1\0\0", "an Arrow file"),
         (gzip.compress(gzip.compress(b"{}")), "packed twice"),
         (gzip.compress(b""), "the file is empty"),
         (b"\x1f\x8b", "ends here"),
@@ -135,7 +134,7 @@ def test_a_bomb_is_refused_and_a_file_that_packs_well_is_not(put, monkeypatch, p
         (b"\x28\xb5\x2f\xfd\xff\xff\xff", "is damaged|ends here"),
     ],
     # gzip writes the time, which would give the cases other names in every process
-    ids=["zip", "bzip2", "xz", "arrow", "twice", "empty", "gzip cut", "gzip damaged", "zstd damaged"],
+    ids=["zip", "bzip2", "xz", "twice", "empty", "gzip cut", "gzip damaged", "zstd damaged"],
 )
 def test_what_is_no_data_is_named(put, data, found):
     with pytest.raises(Problems, match=found) as raised:

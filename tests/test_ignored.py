@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
+from stages.reading.files import raw_files
 from stages.reading.ignored import ignored
-from stages.reading.readers import raw_files
 from validators.problems import Problems
 
 pytestmark = pytest.mark.slow

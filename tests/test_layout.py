@@ -178,6 +178,7 @@ def test_every_test_file_is_named_after_a_module():
             "faults_disk",
             "faults_kills",
             "faults_remote",
+            "line_ends",
         }, path
 
 

@@ -1,13 +1,14 @@
 import pytest
 
-from commands.checks.row_ids import on_eval_side, rejects_in, rows_in, wrong
+from commands.checks.row_ids import rejects_in, rows_in, wrong
 from docs.generate import SAMPLES
+from stages.dedup.split import on_eval_side, split_key
 from stages.rows.identity import identify
 from stages.rows.shapes import rows_of
 from stages.rows.tables import COLUMNS, REJECTS, row_schema, spoken, to_table
 from stages.rows.values import ENCODE
 
-NEVER, ALWAYS = (7, 0.0), (7, 1.0)
+NEVER, ALWAYS = (7, 0.0, ()), (7, 1.0, ())
 ASKED = {"role": "user", "content": "What is 1 + 1?", "tool_calls": None}
 
 
@@ -53,6 +54,17 @@ def test_a_row_must_be_on_the_side_of_its_prompt():
         for share in (NEVER, ALWAYS)
     }
     assert [key for key, problems in sides.items() if problems] == [("train", ALWAYS), ("eval", NEVER)]
+
+
+def test_a_row_is_on_the_side_of_its_system_turn_too_where_the_dataset_splits_on_it(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    row = made("grpo", {"prompt": [{"role": "system", "content": "Be brief."}, ASKED], "ground_truth": "2"})
+    content = {key: row[key] for key in COLUMNS["grpo"]}
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data/pinned.txt").write_text(split_key(row["prompt_key"], "Be brief.", ["system", "user"]))
+    assert wrong(row, content, "eval", "grpo", (7, 0.0, ["system", "user"])) == []
+    assert wrong(row, content, "train", "grpo", (7, 0.0, ["system", "user"]))
+    assert wrong(row, content, "train", "grpo", (7, 0.0, ["user"])) == []
 
 
 def test_the_side_is_that_of_the_query_of_curate():

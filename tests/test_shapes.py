@@ -1,6 +1,8 @@
 import copy
 import hashlib
 import json
+from datetime import date
+from decimal import Decimal
 
 import pytest
 
@@ -388,6 +390,23 @@ def test_tools_of_a_wrong_type_are_named(record):
 def test_an_answer_that_only_repeats_the_prompt_leaves_no_empty_answer():
     (row,) = rows_of({"prompt": [Q], "chosen": [Q, A], "rejected": [Q]}, "preference")
     assert row["rejected"]
+
+
+@pytest.mark.parametrize(
+    ("value", "truth"),
+    [
+        (2, "2"), (2.0, "2"), (0.5, "0.5"), (Decimal("0.50"), "0.50"), (date(2026, 1, 31), "2026-01-31"), (True, "true"),
+        (["a", "b"], '["a","b"]'), ("2.0", "2.0"), (None, None), (1e300, "1e300"),
+    ],
+)  # fmt: skip
+def test_a_ground_truth_is_written_as_an_answer_would_be(value, truth):
+    (row,) = rows_of({"prompt": "q", "ground_truth": value}, "grpo")
+    assert row["ground_truth"] == truth
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_a_number_that_is_none_is_no_ground_truth(value):
+    assert fault({"prompt": "q", "ground_truth": value}, "grpo") == "ingest.wrong_type"
 
 
 # -- identity -----------------------------------------------------------------------------------------------------

@@ -43,6 +43,21 @@ class Caution:
         )
 
 
+@dataclass(frozen=True)
+class FileCaution:
+    """Files of a dataset that are named as those of a test, though their rows may be trained on."""
+
+    dataset: str
+    files: list[str]
+    waived: None = None
+
+    def __str__(self):
+        some = ", ".join(self.files[:3]) + f" and {len(self.files) - 3:,} more" * (len(self.files) > 3)
+        text = f"{FILE}: datasets.{self.dataset}: rows of {some} would be trained on, though the name says that they are for a test"
+        name = self.files[0].rpartition("/")[2]
+        return f"{text}\n  hint: eval: [{name}] to score on them alone, exclude: [{name}] to leave them out, or eval: [] to train on them"
+
+
 def ancestry(name, steps):
     """The step, what it starts from, and so on; ends at base, at an unknown name, or where it repeats."""
     chain = [name]

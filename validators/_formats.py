@@ -50,6 +50,10 @@ def option_problems(where, dataset):
     if dataset.get("reasoning") == "mask" and dataset.get("kind") not in (None, "sft"):
         found, hint = f"mask in a {dataset['kind']} dataset", "keep, drop or last_turn; TRL learns answers of pairs as a whole"
         problems.append(Problem(f"{where}.reasoning", found, "mask in datasets of kind sft alone", hint))
+    split_on = dataset.get("split_on")
+    if isinstance(split_on, list) and "user" not in split_on:
+        hint = "split_on: [system, user]"
+        problems.append(Problem(f"{where}.split_on", f"{split_on} without 'user'", "[user] or [system, user]", hint))
     if dataset.get("ground_truth_pattern") is not None:
         problems += pattern_problems(f"{where}.ground_truth_pattern", dataset)
     return problems

@@ -17,6 +17,7 @@ from validators._cautions import FILE, KIND, WAIVERS, ancestry, cautions_of
 from validators._formats import option_problems
 from validators._preflight import COUNTS, LIMITS, WAIVABLE
 from validators._trl_fields import fits, trl_fields
+from validators.conflicts import conflict_problems
 from validators.problems import Problem, Problems, did_you_mean
 
 TILTH_SETS = {
@@ -66,6 +67,9 @@ class Dataset(Strict):
     max_reject_share: Annotated[float, Field(ge=0, le=1)] = 0.05
     weights: dict[str, Annotated[float, Field(ge=0, le=1)]] = {}
     max_rows: Annotated[int, Field(gt=0)] | None = None
+    exclude: list[str] = []
+    eval: list[str] = []
+    split_on: list[Literal["system", "user"]] = ["user"]
     columns: dict[str, str | int | list[str | int]] = {}
     format: str | None = None
     system: Annotated[str, Field(min_length=1)] | None = None
@@ -167,6 +171,8 @@ def read(path=FILE):
     from ruamel.yaml import YAML
     from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
+    if conflicts := conflict_problems(path):
+        raise Problems(conflicts)
     try:
         data = YAML(typ="safe", pure=True).load(Path(path))
     except FileNotFoundError:

@@ -13,6 +13,7 @@ from posixpath import normpath
 
 from commands.builds.git import Missing, named, one_line, text_of
 from stages.reading.links import cache_folder
+from validators.conflicts import conflicts_in
 from validators.problems import Problem, Problems
 
 LEGACY = "md5-dos2unix"  # how DVC 2 hashed; entries without a `hash` are of that time
@@ -61,7 +62,10 @@ def lock_of(commit):
     where = named(commit, "dvc.lock")
     still = "tilth ledger and tilth inspect need no lock"
     try:
-        lock = parsed(text_of(commit, "dvc.lock"))
+        text = text_of(commit, "dvc.lock")
+        if conflicts := conflicts_in(where, text):
+            raise Problems(conflicts)
+        lock = parsed(text)
     except Missing:
         hint = f"dvc repro, then commit dvc.lock; {still}" if commit is None else "a commit that has dvc.lock"
         raise Problems([Problem(where, "is not there: nothing was built", "", hint)]) from None

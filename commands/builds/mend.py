@@ -14,6 +14,8 @@ import subprocess
 from contextlib import ExitStack
 from pathlib import Path
 
+from validators.conflicts import conflict_problems
+
 LOCKS = (".dvc/tmp/lock", ".dvc/tmp/rwlock.lock")
 
 
@@ -54,7 +56,10 @@ def mend_files(root):
     import zc.lockfile
 
     broken = [
-        path for path, whole in (("dvc.lock", whole_lock), (".dvc/tmp/rwlock", whole_json)) if not whole(root / path)
+        path
+        for path, whole in (("dvc.lock", whole_lock), (".dvc/tmp/rwlock", whole_json))
+        # with marks of a merge it is no work of a killed dvc, and HEAD has one side of it alone
+        if not whole(root / path) and not conflict_problems(root / path)
     ]
     if not broken:
         return []

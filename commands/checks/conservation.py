@@ -162,12 +162,12 @@ def unknown_checks(name, account, rev):
 
 def other_records(evidence, name, paths):
     """Raw records that are neither row nor reject, and rows and rejects of records that no raw file has."""
-    from stages.reading.readers import raw_files
+    from stages.reading.files import raw_files
     from stages.rows.options import options_of
 
     dataset, problems = evidence.build.datasets[name], []
     try:
-        files = {path.as_posix(): path for path in raw_files(dataset["raw"], f"datasets.{name}.raw")}
+        files = {path.as_posix(): path for path in raw_files(dataset["raw"], f"datasets.{name}.raw", dataset.get("exclude") or ())}
     except Problems as error:
         return [] if evidence.absent_in(dataset["raw"]) else error.problems
     seen = dict(

@@ -4,7 +4,6 @@ A side is a function of the prompt and the seed alone: where every row is on the
 both sides, not in two datasets either. The check takes the Evidence of `tilth verify` and returns (counts, problems).
 """
 
-import hashlib
 import json
 from functools import partial
 from pathlib import Path
@@ -39,9 +38,11 @@ def rows(evidence):
 
 
 def split_of(build, name):
-    """(seed, eval_fraction) that a dataset was split by: where params.yaml has others now, `lock` says so."""
+    """(seed, eval_fraction, split_on) that a dataset was split by: where params.yaml has others now, `lock` says so."""
     before = ran_with(build, f"curate@{name}") or {}
-    return tuple(before.get(key, build.params.get(key)) for key in ("seed", "eval_fraction"))
+    entry = before.get("datasets", {}).get(name, build.datasets[name])
+    # builds of before this key was there
+    return *(before.get(key, build.params.get(key)) for key in ("seed", "eval_fraction")), entry.get("split_on") or []
 
 
 def groups(path):
@@ -78,6 +79,7 @@ def checked(work, every):
 
 def wrong(origin, row, room, kind, split):
     """What is wrong with one row, as (kind of problem, where, found, expected). origin: its id, place and keys."""
+    from stages.dedup.split import on_eval_side, read_pinned, split_key, system_of
     from stages.rows.identity import identify
 
     where = f"row {short(origin['id'])} ({origin['source']}:{origin['line']})"
@@ -90,15 +92,14 @@ def wrong(origin, row, room, kind, split):
         return [("rows are not what their ids say", where, f"what it says makes the id {shown}", short(origin["id"]))]
     if room == "rows" and made["prompt_key"] != origin["prompt_key"]:
         return [("prompt keys differ", where, "its prompt_key is not of its prompt", "the hash of its first user turn")]
-    side = "eval" if on_eval_side(made["prompt_key"], *split) else "train"
-    if room in ("train", "eval") and side != room:
+    if room not in ("train", "eval"):
+        return []
+    seed, eval_fraction, split_on = split
+    key = split_key(made["prompt_key"], system_of(row["messages" if kind == "sft" else "prompt"]), split_on)
+    side = "eval" if key in read_pinned() or on_eval_side(key, seed, eval_fraction) else "train"
+    if side != room:
         return [("rows are on the wrong side", where, f"is in {room}", f"{side}, the side of its prompt")]
     return []
-
-
-def on_eval_side(prompt_key, seed, eval_fraction):
-    """Whether a prompt is held out: stages/dedup/sql/keys.sql says the same in SQL."""
-    return int(hashlib.sha256(f"{seed}:{prompt_key}".encode()).hexdigest()[:8], 16) / 2**32 < eval_fraction
 
 
 def rows_in(batch, kind):

@@ -22,6 +22,8 @@ def foreseen(name, deps, states, last):
         return code_lists()
     if name == "check":
         return reads()
+    if name == "pin":
+        return pinned()
     if name == "collect":
         return lists(deps, last)
     return preflights(deps, states, last) if name == "preflight" else {}
@@ -35,6 +37,17 @@ def code_lists():
     paths = [f"{FOLDER}/{name}" for name in texts]
     folders = {path.rpartition("/")[0] for path in paths} - {FOLDER}
     return {path: State(CHANGED, md5_of(texts, path)) for path in (*paths, *folders)}
+
+
+def pinned():
+    """The list of pinned prompts, where no dataset pins any: it has its title alone."""
+    import hashlib
+
+    from stages.dedup.split import pinned_text
+
+    if any(dataset["eval"] for dataset in resolved()["datasets"].values()):
+        return {}
+    return {"data/pinned.txt": State(CHANGED, hashlib.md5(pinned_text(()).encode()).hexdigest())}
 
 
 def resolved():

@@ -21,6 +21,7 @@ def reads(params):
         "engine": part(params, "engine"),  # no stage depends on it: the bytes are the same
         "base": base(params),
         "collect": part(params, *(f"datasets.{name}.kind" for name in params["datasets"])),
+        "pin": part(params, *(f"datasets.{name}.{key}" for name in params["datasets"] for key in ("kind", "raw", "eval"))),
         "preflight": part(
             params, "seed", "launch", "base.backend", "steps", "preflight",
             *(f"datasets.{name}.reasoning" for name in params["datasets"]),
@@ -31,12 +32,13 @@ def reads(params):
     }
     for name in params["datasets"]:
         entry = f"datasets.{name}"
-        options = (f"{entry}.{key}" for key in ("columns", "format", "system", "ground_truth_pattern", "reasoning", "ignore", "pairs", "margin"))
+        options = (f"{entry}.{key}" for key in ("exclude", "columns", "format", "system", "ground_truth_pattern", "reasoning", "ignore", "pairs", "margin"))
         found |= {
             f"ingest/{name}": part(params, f"{entry}.kind", f"{entry}.raw", *options, f"{entry}.max_reject_share"),
             f"validate/{name}": part(params, f"{entry}.kind", f"{entry}.max_reject_share"),
             f"curate/{name}": part(
-                params, "seed", "eval_fraction", "curate", f"{entry}.kind", f"{entry}.weights", f"{entry}.max_rows"
+                params, "seed", "eval_fraction", "curate",
+                *(f"{entry}.{key}" for key in ("kind", "raw", "eval", "split_on", "weights", "max_rows")),
             ),
         }
     for name in params["steps"]:

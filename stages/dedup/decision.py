@@ -12,6 +12,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from stages.dedup.split import with_normalised
+
 SQL = Path(__file__).parent / "sql"
 OUT, TRAIN, EVAL = 0, 1, 2
 SPILL = Path(".work/duckdb")
@@ -21,16 +23,18 @@ class Decision:
     """What becomes of each ingested row. Rows are numbered through all parts, in the order of the raw files.
 
     side: (rows,) of OUT, TRAIN or EVAL. reasons: {row: (check, detail)} of the rows that curate turns away.
+    split_key: the expression of `split_key_sql`. pinned: the split keys that are held out whatever lot they draw.
     """
 
-    def __init__(self, parts, invalid, seed, eval_fraction):
+    def __init__(self, parts, invalid, seed, eval_fraction, split_key="prompt_key", pinned=()):
         counts = [pq.read_metadata(part).num_rows for part in parts]
         self.parts, self.first_rows, self.reasons = parts, np.r_[0, np.cumsum(counts)].astype(np.int64)[:-1], {}
-        self.database = open_database()
+        self.database = with_normalised(open_database())
         files = [str(part) for part in parts]
         self.database.register("parts", pa.table({"file": files, "first_row": self.first_rows}))
         given = {"files": files, "rejects": str(invalid), "seed": str(seed), "eval_fraction": eval_fraction}
-        self.database.execute(query("keys"), given)
+        self.database.register("pinned", pa.table({"key": pa.array(sorted(pinned), pa.string())}))
+        self.database.execute(query("keys").replace("{split_key}", split_key, 1), given)
         kept = self.database.execute("SELECT row, is_eval FROM keys").fetchnumpy()
         self.side = np.full(sum(counts), OUT, np.int8)
         self.side[kept["row"]] = np.where(kept["is_eval"], EVAL, TRAIN)

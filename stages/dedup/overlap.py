@@ -10,7 +10,8 @@ Learners (2020), appendix C.
 
 import re
 
-from stages.reading.readers import raw_files, records
+from stages.reading.files import raw_files
+from stages.reading.readers import records
 
 WORD = re.compile(r"\w+")
 

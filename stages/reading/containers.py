@@ -1,29 +1,27 @@
 """What a raw file is, told from its first bytes, and its bytes as a stream, unpacked where they are packed.
 
-    container(path) -> "jsonl", "json", "csv" or "parquet", with ".gz" or ".zst" behind it where packed
+    container(path) -> "jsonl", "json", "csv", "parquet" or "arrow", with ".gz", ".zst" or ".zip" behind it where packed
 
 A packed file that ends too early, or is damaged, gives what comes before that place; `cut` says why it ends there.
+What is no table of records is refused by its name (refused.py).
 """
 
 import contextlib
 import io
+import zipfile
 import zlib
 from itertools import islice
 
-import msgspec
-
+from stages.reading.refused import open_table, refused
+from stages.reading.values import decoded
 from validators.problems import Problem, Problems
 
 BOM = b"\xef\xbb\xbf"
 GZIP, ZSTD, PARQUET = b"\x1f\x8b", b"\x28\xb5\x2f\xfd", b"PAR1"
-NOT_READ = {
-    b"version https://git-lfs.github.com/spec/": ("a Git LFS pointer, not the data", "the file itself", "git lfs pull"),
-    b"PK\x03\x04": ("a ZIP archive or a spreadsheet", "JSON, CSV or Parquet", "unpack it, or save the sheet as CSV"),
-    b"BZh": ("packed with bzip2", "gzip, zstd or nothing", "bunzip2 the file"),
-    b"\xfd7zXZ": ("packed with xz", "gzip, zstd or nothing", "unxz the file"),
-    b"ARROW1": ("an Arrow file", "JSON, CSV or Parquet", "save it with Dataset.to_parquet"),
-}
-NAMES = {"jsonl": "JSON lines", "json": "a JSON array", "csv": "CSV", "parquet": "Parquet"}
+ARROW = (b"\xff\xff\xff\xff", b"ARROW1\0\0")  # a stream, as `datasets` writes it; a file, as `feather` does
+ZIP = b"PK\x03\x04"
+PACKED = {GZIP: ".gz", ZSTD: ".zst", ZIP: ".zip"}
+NAMES = {"jsonl": "JSON lines", "json": "a JSON array", "csv": "CSV", "parquet": "Parquet", "arrow": "Arrow"}
 CHUNK_BYTES = 4096  # zstd can make 128 MB of these, no more
 BOMB_BYTES, BOMB_RATIO = 100 * 2**20, 200
 
@@ -66,17 +64,43 @@ class Unpacked(io.RawIOBase):
         if unpacker.eof and not self.rest.strip(b"\0"):
             self.rest = b""  # padding
         self.made += len(self.piece)
-        self._stop_bombs()
+        stop_bombs(self.path, self.read_in, self.made)
         return True
-
-    def _stop_bombs(self):
-        if self.made > BOMB_BYTES and self.made > BOMB_RATIO * self.read_in:
-            found = f"{self.read_in:,} bytes unpack to more than {self.made:,}: a zip bomb, or not data"
-            hint = "if it is meant to be so, unpack it yourself"
-            raise Problems([Problem(str(self.path), found, f"at most {BOMB_RATIO} times as much", hint)])
 
     def close(self):
         self.file.close()
+        super().close()
+
+
+def stop_bombs(path, read_in, made):
+    if made > BOMB_BYTES and made > BOMB_RATIO * read_in:
+        found = f"{read_in:,} bytes unpack to {made:,} or more: a zip bomb, or not data"
+        hint = "if it is meant to be so, unpack it yourself"
+        raise Problems([Problem(str(path), found, f"at most {BOMB_RATIO} times as much", hint)])
+
+
+class Member(io.RawIOBase):
+    """The bytes of the only file in a ZIP archive; `cut` says why they end where they should not."""
+
+    def __init__(self, path):
+        self.cut, self.start = "", ZIP
+        self.archive, self.file, info = open_table(path)
+        stop_bombs(path, info.compress_size, info.file_size)
+
+    def readable(self):
+        return True
+
+    def readinto(self, buffer):
+        try:
+            piece = self.file.read1(min(len(buffer), CHUNK_BYTES))
+        except (zipfile.BadZipFile, zlib.error, EOFError, OSError) as error:
+            self.cut, piece = f"the ZIP archive is damaged from here on: {error}", b""
+        buffer[: len(piece)] = piece
+        return len(piece)
+
+    def close(self):
+        self.file.close()
+        self.archive.close()
         super().close()
 
 
@@ -102,15 +126,12 @@ def opened(path):
     """(file, unpacked) of a raw file: its bytes as a buffered file, and the Unpacked below it or None."""
     with open(path, "rb") as file:
         head = file.read(4)
-        start = next(
-            (magic for magic in (GZIP, ZSTD) if head.startswith(magic) or (len(head) > 1 and magic.startswith(head))),
-            None,
-        )
+        start = next((magic for magic in PACKED if head.startswith(magic) or (len(head) > 1 and magic.startswith(head))), None)
         if not start:
             file.seek(0)
             yield file, None
             return
-    with Unpacked(path, start) as raw, io.BufferedReader(raw, 2**18) as file:
+    with (Member(path) if start == ZIP else Unpacked(path, start)) as raw, io.BufferedReader(raw, 2**18) as file:
         if not file.peek(1) and raw.cut:
             raise Problems([Problem(str(path), raw.cut, "a gzip or zstd file", "fetch the file again")])
         yield file, raw
@@ -120,47 +141,29 @@ def container(path):
     """What a file is, from its first bytes. Raises Problems for what is not data."""
     with opened(path) as (file, unpacked):
         head = file.read(65536)
-        kind = _kind(path, head) or _kind_of_text(head.removeprefix(BOM), file)
-    return kind + ({GZIP: ".gz", ZSTD: ".zst"}[unpacked.start] if unpacked else "")
+        kind = _kind(path, head, unpacked) or _kind_of_text(head.removeprefix(BOM), file)
+    return kind + (PACKED[unpacked.start] if unpacked else "")
 
 
 def described(kind):
     """A container in words: `JSON lines in gzip`."""
     name, _, packed = kind.partition(".")
-    return NAMES[name] + {"": "", "gz": " in gzip", "zst": " in zstd"}[packed]
+    return NAMES[name] + {"": "", "gz": " in gzip", "zst": " in zstd", "zip": " in ZIP"}[packed]
 
 
-def _kind(path, head):
+def _kind(path, head, packed):
     """What a file is by its magic bytes, or None for text. Raises Problems for what is not data."""
     if not head.removeprefix(BOM).strip():
         raise Problems([Problem(str(path), "the file is empty", "at least one record", "remove the file")])
-    if head.startswith((GZIP, ZSTD)):
+    if head.startswith((GZIP, ZSTD)) or (head.startswith(ZIP) and packed):
         raise Problems([Problem(str(path), "packed twice", "packed once", "unpack it once")])
-    for start, problem in NOT_READ.items():
-        if head.startswith(start):
-            raise Problems([Problem(str(path), *problem)])
     if head.startswith(PARQUET):
         return "parquet"
-    if head.startswith((b"\xff\xfe", b"\xfe\xff")) or _mostly_not_utf8(head):
-        hint = f"iconv -f ENCODING -t UTF-8 {path} > new; ENCODING is often UTF-16 or WINDOWS-1252"
-        raise Problems([Problem(str(path), "the text is not UTF-8", "UTF-8", hint)])
+    if head.startswith(ARROW):
+        return "arrow"
+    if problem := refused(path, head):
+        raise Problems([problem])
     return None
-
-
-def _mostly_not_utf8(head):
-    """True where lines that are not UTF-8 outnumber other lines with accents: a wrong encoding, not a broken record."""
-    lines = [line for line in head.split(b"\n") if not line.isascii()]
-    bad = sum(not _is_utf8(line) for line in lines)
-    return bad > len(lines) - bad and (bad > 1 or head.count(b"\n") < 4)
-
-
-def _is_utf8(line):
-    try:
-        line.decode()
-    except UnicodeDecodeError as error:
-        # the head of a file may cut its only line within a character
-        return error.end >= len(line) and len(line) - error.start < 4
-    return True
 
 
 def _kind_of_text(head, file):
@@ -184,7 +187,7 @@ def _is_object(line):
 
 def _parses(line):
     try:
-        msgspec.json.decode(line)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        decoded(line)
+    except (ValueError, RecursionError):  # msgspec's errors are ValueErrors
         return False
     return True

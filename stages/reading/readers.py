@@ -7,18 +7,18 @@ read keeps its raw text and says why in `fault`: nothing is skipped but blank li
 """
 
 import io
+import json
 import mmap
 import shutil
 import tempfile
 from dataclasses import dataclass
-from pathlib import Path
 
 import msgspec
 
 from stages.reading.arrays import elements
 from stages.reading.containers import BOM, container, opened
 from stages.reading.csv import csv_records
-from stages.reading.ignored import ignored
+from stages.reading.values import decoded, odd_numbers, without_padding
 from validators.problems import Problem, Problems
 
 PARQUET_ROWS = 1000
@@ -32,61 +32,6 @@ class Record:
     fault: tuple[str, str] | None = None  # (check, detail)
 
 
-IGNORED = "rename the file, or take the pattern that fits it out of .dvcignore"
-
-
-def raw_files(raw, where="raw"):
-    """The files of a dataset, sorted by path; hidden files are not data.
-
-    raw: a file or a folder, relative to the root. Raises Problems if there is none.
-    """
-    path = Path(raw)
-    if path.is_file():
-        if ignored([path]):
-            raise Problems([Problem(str(path), "DVC does not see it, so that no edit of it would be built", "", IGNORED)])
-        return [path]
-    if not path.is_dir():
-        raise Problems(
-            [
-                Problem(
-                    where,
-                    f"{raw!r} does not exist",
-                    "a file or a folder with raw data",
-                    f"dvc pull {path}.dvc"
-                    if Path(f"{path}.dvc").is_file()
-                    else "put the data there; the path is relative to the folder of params.yaml",
-                )
-            ]
-        )
-    listed = [found for found in path.rglob("*") if not _hidden(found.relative_to(path)) and found.suffix != ".dvc"]
-    if unseen := ignored(sorted(found for found in listed if found.is_file())):
-        raise Problems([Problem(str(found), "DVC does not see it, so that no edit of it would be built", "", IGNORED) for found in unseen])
-    if broken := sorted(found for found in listed if found.is_symlink() and not found.is_file()):
-        raise Problems(
-            [
-                Problem(str(link), "a link to a folder, or to nothing", "a file", "dvc pull, git annex get, or copy it")
-                for link in broken
-            ]
-        )
-    files = sorted(found for found in listed if found.is_file())
-    if not files:
-        raise Problems(
-            [
-                Problem(
-                    where,
-                    f"{raw!r} holds no file",
-                    "at least one JSON, CSV or Parquet file",
-                    "put the data there, or remove the dataset from params.yaml",
-                )
-            ]
-        )
-    return files
-
-
-def _hidden(path):
-    return any(part.startswith(".") for part in path.parts)
-
-
 def records(path, kind=None, numbered=False):
     """Every record of a raw file, readable or not, in file order.
 
@@ -96,6 +41,8 @@ def records(path, kind=None, numbered=False):
     with opened(path) as (file, unpacked):
         if kind == "parquet":
             yield from _parquet(path, file, unpacked)
+        elif kind == "arrow":
+            yield from _arrow(path, file, unpacked)
         elif kind == "json":
             yield from _json(path, file, unpacked)
         else:
@@ -150,7 +97,7 @@ def record_of(number, raw):
     """One JSON value as a record: its bytes, what they say, or why that cannot be known."""
     try:
         raw.isascii() or raw.decode()
-        value = msgspec.json.decode(raw)
+        value = decoded(raw)
     except UnicodeDecodeError as error:
         return Record(
             number, None, raw.decode(errors="backslashreplace"), ("ingest.utf8", f"byte {error.start} is not UTF-8")
@@ -210,14 +157,42 @@ def _parquet(path, file, unpacked):
         yield _truncated(done + 1, b"", unpacked.cut)
 
 
+def _arrow(path, file, unpacked):
+    """Records of an Arrow stream, as `datasets.Dataset.save_to_disk` writes it, or of an Arrow file."""
+    import pyarrow as pa
+
+    done = 0
+    try:
+        if file.peek(8).startswith(b"ARROW1"):
+            reader = pa.ipc.open_file(file.read() if unpacked else pa.memory_map(str(path)))
+            batches = (reader.get_batch(number) for number in range(reader.num_record_batches))
+        else:
+            batches = pa.ipc.open_stream(file)
+        for batch in batches:
+            for record in _batch(batch, done + 1):
+                yield record
+                done += 1
+    except (pa.ArrowException, OSError, ValueError) as error:
+        if not done:
+            hint = "fetch or write the file again"
+            raise Problems([Problem(str(path), f"Arrow that cannot be read: {error}", "", hint)]) from None
+        yield _truncated(done + 1, b"", str(error))
+        return
+    if unpacked and unpacked.cut:
+        yield _truncated(done + 1, b"", unpacked.cut)
+
+
 def _batch(batch, first):
     """Records of an Arrow batch; one that is not UTF-8 does not take the others with it."""
     try:
         rows = [(row, None) for row in batch.to_pylist()]
     except (UnicodeDecodeError, ValueError, OverflowError):
         rows = [_row(batch.slice(at, 1)) for at in range(batch.num_rows)]
+    floats = any(word in str(batch.schema) for word in ("float", "double"))
+    if "struct<" in str(batch.schema):
+        rows = [(row and {key: without_padding(value) for key, value in row.items()}, fault) for row, fault in rows]
     for number, (row, fault) in enumerate(rows, first):
-        yield Record(number, row, _shown(row) if row else "", fault)
+        yield Record(number, row, _shown(row, floats) if row else "", fault)
 
 
 def _row(batch):
@@ -229,7 +204,9 @@ def _row(batch):
         return None, ("ingest.wrong_type", str(error))
 
 
-def _shown(row):
+def _shown(row, floats):
+    if floats and odd_numbers(row):
+        return json.dumps(row, ensure_ascii=False, default=str)  # msgspec would write NaN as null
     try:
         return msgspec.json.encode(row).decode()
     except (TypeError, ValueError, RecursionError):

@@ -111,7 +111,9 @@ def text_prompt(record, shape):
 def unused(shape, kind, keys, text):
     """((key, meaning), ...) of the keys that no part of a row is made of. keys: those that hold something."""
     if shape in ("verifiable", "multiple_choice") and kind == "grpo":
-        return ()  # its row keeps them all, as `extra`
+        # its row keeps them all, as `extra`; which of several truths is not the one that rewards see is told
+        truths = [key for key in TRUTH_KEYS if key in keys]
+        return tuple((key, None) for key in truths[1:]) if shape == "verifiable" else ()
     used = {next((key for key in group if key in keys), None) for group in USED[shape]}
     used |= {"tools", *REASONING_KEYS, *MARK_KEYS, next((key for key in SYSTEM_KEYS if key in keys), None)}
     if any(key in CONVERSATION_KEYS for key in used):

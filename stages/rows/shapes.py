@@ -7,6 +7,8 @@ A shape is told by its keys. Each `read_<shape>` gives (kind, row) of the kind t
 leads from there to other kinds where nothing has to be invented. A record that does not fit raises Unreadable.
 """
 
+from datetime import date, time
+from decimal import Decimal
 from functools import lru_cache
 
 import msgspec
@@ -262,16 +264,28 @@ def label_of(value):
 
 def read_verifiable(record):
     prompt_key, truth_key = key_of(record, ASKED), key_of(record, TRUTH_KEYS)
-    truth = record[truth_key]
+    truth = truth_of(record[truth_key], truth_key)
     used = {prompt_key, truth_key} | {key for key in SYSTEM_KEYS if record.get(key)}
     if not isinstance(record[prompt_key], list):
         used |= {key for key in ("input", "context", "history") if record.get(key)}
     return "grpo", {
         "prompt": prompt_of(record, prompt_key),
-        # a number or a list is as verifiable as a text; null stays null for the validator to name
-        "ground_truth": truth if truth is None or isinstance(truth, str) else ENCODE(truth).decode(),
+        "ground_truth": truth,
         "extra": ENCODE({key: value for key, value in record.items() if key not in used}).decode(),
     }
+
+
+def truth_of(value, where):
+    """A ground truth as a text that an answer can meet: `2`, `0.50`, `2026-01-31`; a list as JSON. Null stays for the validator."""
+    if value is None or isinstance(value, str):
+        return value
+    if isinstance(value, float) and (value != value or value in (float("inf"), float("-inf"))):
+        raise Unreadable("ingest.wrong_type", f"{where}: {value} is no ground truth")
+    if isinstance(value, float) and value.is_integer() and abs(value) < 2**53:
+        return str(int(value))  # a column with a gap makes floats of its whole numbers
+    if isinstance(value, (Decimal, date, time)):
+        return str(value) if isinstance(value, Decimal) else value.isoformat()
+    return ENCODE(value).decode()
 
 
 def read_seed(record):

@@ -1,0 +1,70 @@
+"""The side of the split that a row falls on: a pure function of the seed, of what it asks, and of what `eval:` pins.
+
+    split_key("9a1c...", "Be brief.", ["system", "user"]) -> "77b0..."
+    on_eval_side("77b0...", seed=7, eval_fraction=0.15)   -> False
+
+A row without a system turn has the key of its prompt, whatever `split_on` says. `stages/dedup/sql/keys.sql` says the
+same in SQL, for all rows at once.
+"""
+
+import hashlib
+from functools import lru_cache
+from pathlib import Path
+
+from stages.reading.files import fits
+from stages.rows.identity import digest, normalised
+
+PINNED = Path("data/pinned.txt")
+
+
+def split_key(prompt_key, system, split_on):
+    """What decides on a row's side. system: the content of its system turn, None where it has none."""
+    if "system" not in split_on or not system:
+        return prompt_key
+    return digest(f"{prompt_key}:{normalised(system)}".encode())
+
+
+def split_key_sql(kind, split_on):
+    """The same as an expression over the columns that `ingest` writes; it needs `with_normalised`."""
+    if "system" not in split_on:
+        return "prompt_key"
+    turns = "messages" if kind == "sft" else "prompt"
+    system = f"nullif(list_filter({turns}, lambda turn: turn.role = 'system')[1].content, '')"
+    return f"coalesce(sha256(prompt_key || ':' || normalised({system})), prompt_key)"
+
+
+def with_normalised(database):
+    """A database that knows the function `normalised`."""
+    database.create_function("normalised", normalised, ["VARCHAR"], "VARCHAR")
+    return database
+
+
+def system_of(turns):
+    """The content of the first system turn, None where there is none."""
+    return next((turn["content"] for turn in turns if turn["role"] == "system"), None)
+
+
+def on_eval_side(key, seed, eval_fraction):
+    """Whether a split key is held out by the lot that it draws."""
+    return int(hashlib.sha256(f"{seed}:{key}".encode()).hexdigest()[:8], 16) / 2**32 < eval_fraction
+
+
+def is_pinned(source, dataset):
+    """True where `eval:` of a dataset's entry names a file."""
+    return any(fits(source, pattern, dataset["raw"]) for pattern in dataset["eval"])
+
+
+def pinned_text(keys):
+    """The file of these keys; the title says what they are, and keeps DVC from warning of a file without a byte."""
+    title = "# split keys of the prompts that `eval:` of datasets keeps out of training"
+    return "".join(f"{line}\n" for line in (title, *sorted(keys)))
+
+
+def read_pinned():
+    """The split keys that `eval:` of any dataset holds out; none where nothing was pinned yet."""
+    return _keys_in(PINNED.resolve(), PINNED.stat().st_mtime_ns) if PINNED.is_file() else frozenset()
+
+
+@lru_cache(1)
+def _keys_in(path, changed_ns):
+    return frozenset(line for line in path.read_text(encoding="utf-8").splitlines() if not line.startswith("#"))

@@ -1,0 +1,62 @@
+"""List the prompts that `eval:` keeps out of training: those of all rows of the files that it names, in every dataset.
+
+data/ingested/<d>/ of datasets with `eval:` -> data/pinned.txt: their split keys, one a line, sorted, below a title
+
+    # split keys of the prompts that `eval:` of datasets keeps out of training
+    9a1c0e...
+
+The title is there as DVC warns, at each stage, of a dependency without a byte.
+
+A prompt stays on one side in every dataset: `curate` of each of them holds out the rows with a key of this list. Each
+row gives two keys, with its system turn and without, so that a dataset finds its own, whatever its `split_on`.
+"""
+
+import os
+from pathlib import Path
+
+from stages.core.params import read_params
+from stages.dedup.decision import open_database
+from stages.dedup.split import PINNED, is_pinned, pinned_text, split_key_sql, with_normalised
+from stages.reading.files import pattern_problems
+from validators.problems import Problems
+
+
+def main():
+    keys, problems = set(), []
+    for name, dataset in read_params("pin")["datasets"].items():
+        if dataset["eval"]:
+            folder, sources = Path("data/ingested", name), sources_in(name)
+            problems += pattern_problems(f"datasets.{name}.eval", dataset["eval"], sources, dataset["raw"])
+            pinned = [source for source in sources if is_pinned(source, dataset)]
+            keys |= keys_of(folder, pinned, dataset["kind"])
+            print(f"pin {name}: {len(pinned):,} of {len(sources):,} files are for evaluation alone")
+    if problems:
+        raise Problems(problems)
+    write(PINNED, keys)
+
+
+def sources_in(name):
+    """The raw files of a dataset of which there is a row or a reject, sorted."""
+    files = [str(path) for path in Path("data/ingested", name).rglob("*.parquet")]
+    found = open_database().execute("SELECT DISTINCT source FROM read_parquet($files, union_by_name = true)", {"files": files})
+    return sorted(source for (source,) in found.fetchall())
+
+
+def keys_of(folder, sources, kind):
+    """The split keys of all rows of some files, with their system turns and without."""
+    files = sorted(str(path) for path in (folder / "rows").glob("*.parquet"))
+    if not files or not sources:
+        return set()
+    both = f"prompt_key, {split_key_sql(kind, ['system', 'user'])}"
+    found = with_normalised(open_database()).execute(
+        f"SELECT DISTINCT unnest([{both}]) FROM read_parquet($files) WHERE source IN (SELECT unnest($sources))",
+        {"files": files, "sources": sources},
+    )
+    return {key for (key,) in found.fetchall()}
+
+
+def write(path, keys):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_suffix(".partial")
+    partial.write_text(pinned_text(keys), encoding="utf-8", newline="\n")
+    os.replace(partial, path)

@@ -1,0 +1,165 @@
+"""The files of a dataset, and what lies beside them and is no data: told from names, and from what is in a folder.
+
+raw_files("data/raw/chat") -> [data/raw/chat/alpaca.json, data/raw/chat/chatml.jsonl]
+listing("data/raw/chat").others -> {data/raw/chat/README.md: "a README"}
+
+What a file of records is, is seen from its content (containers.py). A README would be a table of one column there.
+"""
+
+import difflib
+import json
+import os
+import re
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+from pathlib import Path
+
+from stages.reading.ignored import ignored
+from validators.problems import Problem, Problems
+
+IGNORED = "rename the file, or take the pattern that fits it out of .dvcignore"
+DATA = {".json", ".jsonl", ".csv", ".tsv", ".parquet", ".arrow", ".gz", ".zst", ".zip"}
+ROLES = {  # of names in lower case
+    r"readme([._-].*)?": "a README",
+    r"(.*\.)?(licen[cs]e|copying|notice)([._-].*)?": "a license",
+    r"dataset_infos?\.json": "what a dataset is, not its rows",
+    r"dataset_dict\.json": "the list of splits of a saved dataset",
+    r"croissant\.json": "a description in Croissant",
+}
+DESCRIPTIONS = {"dataset_info.json", "dataset_infos.json", "dataset_dict.json", "croissant.json"}
+
+
+@dataclass
+class Listing:
+    """The files of records, sorted by path; and the others, each with what it is."""
+
+    data: list[Path] = field(default_factory=list)
+    others: dict[Path, str] = field(default_factory=dict)
+
+
+def raw_files(raw, where="raw", exclude=()):
+    """The files of records of a dataset, sorted by path. Raises Problems if there is none."""
+    return listing(raw, where, exclude).data
+
+
+def listing(raw, where="raw", exclude=()):
+    """The files of a dataset. A file that `raw` itself names is data, whatever its name; hidden files are neither.
+
+    raw: a file or a folder, relative to the root. exclude: patterns. Raises Problems if no file of records is there.
+    """
+    path, found = Path(raw), Listing()
+    for file in [path] if path.is_file() else files_below(path, where):
+        if any(fits(file, pattern, raw) for pattern in exclude):
+            found.others[file] = "excluded in params.yaml"
+        elif file != path and (role := role_of(file)):
+            found.others[file] = role
+        else:
+            found.data.append(file)
+    if unseen := ignored(found.data):
+        seen = "DVC does not see it, so that no edit of it would be built"
+        raise Problems([Problem(str(file), seen, "", IGNORED) for file in unseen])
+    if not found.data:
+        what = f"{raw!r} holds no file" + f" of records: {shortened(found.others)}" * bool(found.others)
+        hint = "put the data there, or remove the dataset from params.yaml"
+        raise Problems([Problem(where, what, "at least one JSON, CSV or Parquet file", hint)])
+    return found
+
+
+def files_below(path, where):
+    """The files in a folder and in those below it, hidden ones and those of `dvc add` left out, sorted by path."""
+    if not path.is_dir():
+        there = Path(f"{path}.dvc").is_file()
+        hint = "put the data there; the path is relative to the folder of params.yaml"
+        hint = f"dvc pull {path}.dvc" if there else hint
+        raise Problems([Problem(where, f"{str(path)!r} does not exist", "a file or a folder with raw data", hint)])
+    below = sorted(path.rglob("*"))
+    if misnamed := [problem for found in below for problem in name_problems(found)]:
+        raise Problems(misnamed)
+    listed = [found for found in below if not hidden(found.relative_to(path)) and found.suffix != ".dvc"]
+    if broken := [found for found in listed if found.is_symlink() and not found.is_file()]:
+        what, hint = "a link to a folder, or to nothing", "dvc pull, git annex get, or copy it"
+        raise Problems([Problem(str(link), what, "a file", hint) for link in broken])
+    return [found for found in listed if found.is_file()]
+
+
+def hidden(path):
+    return any(part.startswith(".") for part in path.parts)
+
+
+def name_problems(path):
+    """The Problem of a name that is not UTF-8, hidden or not: neither DVC nor a table of rows can write it down."""
+    try:
+        path.name.encode()
+    except UnicodeEncodeError:
+        folder, name = (os.fsencode(part).decode(errors="backslashreplace") for part in (path.parent, path.name))
+        pattern = re.sub(r"(\\x[0-9a-f]{2})+", "*", name)
+        hint = f"cd {folder} && mv -- {pattern} NEW_NAME"
+        return [Problem(folder, f"a name that is not UTF-8: {name}", "names in UTF-8", hint)]
+    return []
+
+
+# -- what is no data --------------------------------------------------------------------------------------------------
+
+
+def role_of(path):
+    """What a file in a folder of raw data is, where that is not records; else nothing."""
+    name = path.name.lower()
+    if name in DESCRIPTIONS or not DATA & set(path.suffixes):
+        role = next((role for pattern, role in ROLES.items() if re.fullmatch(pattern, name)), "")
+        return role or "a dataset card" * (name.endswith(".md") and first_bytes(path, 4).rstrip() == b"---")
+    if name == "state.json":
+        return "the state of a saved dataset" * (saved_files(path.parent) is not None)
+    if path.suffix == ".arrow":
+        listed = saved_files(path.parent)
+        # `map` leaves its caches in the folder that a dataset was loaded from
+        return "a cache: state.json beside it does not list it" * (listed is not None and path.name not in listed)
+    return ""
+
+
+def saved_files(folder):
+    """The names of the Arrow files that `datasets.Dataset.save_to_disk` wrote to a folder; None if it did not."""
+    try:
+        state = json.loads((folder / "state.json").read_bytes())
+        return {entry["filename"] for entry in state["_data_files"]}
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def first_bytes(path, count):
+    with open(path, "rb") as file:
+        return file.read(count)
+
+
+def split_named(path, raw):
+    """True where a name within a dataset's folder has the word of a split that is not for training."""
+    inside = path.relative_to(raw).as_posix() if path != Path(raw) else ""
+    return bool(re.search(r"(?<![a-z])(test|tests|validation|valid|val|dev|eval)(?![a-z])", inside, re.IGNORECASE))
+
+
+# -- patterns ---------------------------------------------------------------------------------------------------------
+
+
+def fits(path, pattern, raw):
+    """True where a pattern fits a file's path, from the root or from the dataset's folder. `*` fits `/` too."""
+    path, raw = Path(path), Path(raw)
+    inside = path.relative_to(raw if raw != path else raw.parent).as_posix()
+    return fnmatchcase(path.as_posix(), pattern) or fnmatchcase(inside, pattern)
+
+
+def pattern_problems(where, patterns, files, raw):
+    """A Problem for each pattern that fits none of some files."""
+    missed = [pattern for pattern in patterns if not any(fits(file, pattern, raw) for file in files)]
+    expected = "a path, or a pattern such as 'test*'"
+    return [Problem(where, f"no file fits {pattern!r}", expected, near(pattern, files)) for pattern in missed]
+
+
+def near(pattern, files):
+    names = {Path(file).name.partition(".")[0]: Path(file).name for file in files}
+    names |= {name: name for name in names.values()}
+    found = difflib.get_close_matches(pattern.rpartition("/")[2].strip("*?"), names, n=1)
+    return f"did you mean {names[found[0]]!r}?" if found else f"files there: {shortened(sorted(set(names.values())))}"
+
+
+def shortened(names):
+    names = [Path(name).name for name in names]
+    return ", ".join(names[:5]) + f" and {len(names) - 5:,} more" * (len(names) > 5)

@@ -1,0 +1,52 @@
+"""Files in which git left the marks of a merge that is not finished: named as what they are, with what to type.
+
+    dvc.lock:12: marks of a merge that is not finished (<<<<<<< HEAD); expected one version
+      hint: git checkout --ours dvc.lock && git add dvc.lock && dvc repro
+
+A file with marks is never put back by itself: that would take one side without a word.
+"""
+
+import re
+import subprocess
+from pathlib import Path
+
+from validators.problems import Problem
+
+MARK = re.compile(r"^(<{7}|>{7})( .*)?\r?$", re.MULTILINE)
+
+
+def conflict_problems(*paths):
+    """A Problem for each of some files that has marks of a merge; a file that is not there has none."""
+    return [problem for path in paths for problem in conflicts_in(path, text_of(path))]
+
+
+def conflicts_in(where, text):
+    """The Problem of a text that has marks of a merge, at the first of them."""
+    found = MARK.search(text)
+    if not found:
+        return []
+    line = text.count("\n", 0, found.start()) + 1
+    what = f"marks of a merge that is not finished ({found[0].strip()})"
+    return [Problem(f"{where}:{line}", what, "one version", remedy(str(where)))]
+
+
+def remedy(where):
+    if not where.endswith("dvc.lock"):
+        return f"in each part keep one version, remove the lines <<<<<<<, ======= and >>>>>>>, then git add {where}"
+    after = "dvc repro restores from DVC's cache what either side has built"
+    if unmerged(where):
+        return f"git checkout --ours {where} && git add {where}, once params.yaml is right; {after}"
+    return f"git checkout COMMIT -- {where}, with a commit that has no marks (git log {where}); {after}"
+
+
+def unmerged(path):
+    """True where git itself still waits for one version of a file: only then has it both sides at hand."""
+    try:
+        return bool(subprocess.run(["git", "ls-files", "-u", "--", path], capture_output=True, check=False).stdout)
+    except FileNotFoundError:
+        return False
+
+
+def text_of(path):
+    path = Path(path)
+    return path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
