@@ -8,10 +8,12 @@ data/ingested/<d>/ of datasets with `eval:` -> data/pinned.txt: their split keys
 The title is there as DVC warns, at each stage, of a dependency without a byte.
 
 A prompt stays on one side in every dataset: `curate` of each of them holds out the rows with a key of this list. Each
-row gives two keys, with its system turn and without, so that a dataset finds its own, whatever its `split_on`.
+row gives two keys, with its system turn and without, so that a dataset finds its own, whatever its `split_on`. What is left
+of removed datasets in data/ingested/ is deleted.
 """
 
 import os
+import shutil
 from pathlib import Path
 
 from stages.core.params import read_params
@@ -20,12 +22,15 @@ from stages.dedup.split import PINNED, is_pinned, pinned_text, split_key_sql, wi
 from stages.reading.files import pattern_problems
 from validators.problems import Problems
 
+INGESTED = Path("data/ingested")
+
 
 def main():
-    keys, problems = set(), []
-    for name, dataset in read_params("pin")["datasets"].items():
+    datasets, keys, problems = read_params("pin")["datasets"], set(), []
+    delete_removed(datasets)
+    for name, dataset in datasets.items():
         if dataset["eval"]:
-            folder, sources = Path("data/ingested", name), sources_in(name)
+            folder, sources = INGESTED / name, sources_in(name)
             problems += pattern_problems(f"datasets.{name}.eval", dataset["eval"], sources, dataset["raw"])
             pinned = [source for source in sources if is_pinned(source, dataset)]
             keys |= keys_of(folder, pinned, dataset["kind"])
@@ -35,9 +40,17 @@ def main():
     write(PINNED, keys)
 
 
+def delete_removed(datasets):
+    """Delete the rows of datasets that params.yaml no longer has: a clone has none, and would run this stage again."""
+    for folder in sorted(INGESTED.iterdir()):
+        if folder.is_dir() and folder.name not in datasets and folder.suffix != ".partial":
+            print(f"pin: {folder} belongs to no dataset of params.yaml, deleted")
+            shutil.rmtree(folder)
+
+
 def sources_in(name):
     """The raw files of a dataset of which there is a row or a reject, sorted."""
-    files = [str(path) for path in Path("data/ingested", name).rglob("*.parquet")]
+    files = [str(path) for path in (INGESTED / name).rglob("*.parquet")]
     found = open_database().execute("SELECT DISTINCT source FROM read_parquet($files, union_by_name = true)", {"files": files})
     return sorted(source for (source,) in found.fetchall())
 

@@ -100,6 +100,13 @@ def test_a_pattern_that_fits_no_file_any_more_stops_the_build(build, tmp_path):
         build(files, d={"eval": ["test.jsonl"]})
 
 
+def test_rows_of_a_removed_dataset_are_deleted_as_no_clone_has_them(build, tmp_path):
+    for name in ("gone", "e.partial"):
+        (tmp_path / "data/ingested" / name).mkdir(parents=True)
+    build({"raw/d/train.jsonl": TRAIN}, d={})
+    assert sorted(path.name for path in (tmp_path / "data/ingested").iterdir()) == ["d", "e.partial"]
+
+
 def test_a_dataset_of_pinned_files_alone_has_nothing_to_train_on(build):
     with pytest.raises(Problems, match="no row is left to train on"):
         build({"raw/d/test.jsonl": TEST}, d={"eval": ["*"]})

@@ -7,7 +7,7 @@ from stages.report import escaped, table
 from stages.rows.tables import shown
 
 NOTHING = "nothing differs: same parameters, same rows, same models, same scores"
-MOVED = "moved between train and eval, though neither seed nor eval_fraction differs: tilth verify says more"
+MOVED = "moved between train and eval, though no param of the split differs: a prompt that `eval:` pins, or tilth verify says more"
 WIDTH = 400  # characters of a row's text
 
 
@@ -151,7 +151,8 @@ def notes(found):
         keys = ", ".join(shown(change["key"]) for change in found["not_built"][:5])
         more = ", ..." if len(found["not_built"]) > 5 else ""
         yield f"not built yet, so that rows and scores are those from before: {keys}{more} (tilth plan)"
-    split = {"seed", "eval_fraction"} & {change["key"] for change in found["params"]}
+    keys = {change["key"] for change in found["params"]}
+    split = {"seed", "eval_fraction"} & keys or any(key.endswith((".eval", ".split_on")) for key in keys)
     crossed = sum(
         item["rows"]
         for dataset in found["datasets"]

@@ -1,7 +1,7 @@
 """Every row what its id says, and on the side of the split that its prompt falls on: made anew from what the rows say.
 
-A side is a function of the prompt and the seed alone: where every row is on the side of its own prompt, no prompt is on
-both sides, not in two datasets either. The check takes the Evidence of `tilth verify` and returns (counts, problems).
+A side is a function of the prompt, the seed and what is pinned: where every row is on the side of its own prompt, no prompt
+is on both sides, not in two datasets either (with one `split_on`; docs/split.md). The check takes the Evidence of `tilth verify` and returns (counts, problems).
 """
 
 import json
