@@ -12,8 +12,9 @@ KINDS = ("sft", "preference", "kto", "grpo")
 # the kind that a shape is by nature; any other is supervised
 NATURE = {"preference": "preference", "openai_preference": "preference", "feedback": "kto", "verifiable": "grpo"}
 RECORDS, TOKENIZED_ROWS, FIRST_PROBLEMS = 20_000, 1_000, 5
+FIRST_TRUTHS, LONG_TRUTH = 3, 200
 # where answers are usually found in a worked solution: GSM8K's mark, LaTeX's box, tags, a closing sentence
-PATTERNS = (r"#### (.+)$", r"\\boxed\{([^{}]+)\}", r"<answer>\s*(.+?)\s*</answer>", r"[Tt]he answer is:? (.+?)\.?$")
+PATTERNS = (r"#### (.+)$", r"(?s)\\boxed\{((?:[^{}]|\{(?1)\})+)\}(?!.*\\boxed)", r"<answer>\s*(.+?)\s*</answer>", r"[Tt]he answer is:? (.+?)\.?$")
 Raw = Annotated[str, typer.Argument(metavar="PATH", help="A raw file, or a folder of raw files.")]
 
 
@@ -227,6 +228,8 @@ def report(found, kind, checked):
         yield "  a build stops at more than 5%: mend the data, or set max_reject_share"
     yield f"characters a row: {spread(checked['characters'])}"
     yield tokens(checked["table"])
+    if kind == "grpo":
+        yield from truth_lines(checked["table"], checked["pattern"])
     if checked["pattern"]:
         yield f"the ground truths are whole solutions; {checked['pattern']!r} finds the answers in them"
     for check, text in checked["warnings"].items():
@@ -235,6 +238,45 @@ def report(found, kind, checked):
         yield f"{shown(reject['source'], 200)}:{reject['line']}: {reject['check']}: {shown(reject['detail'], 200)}"
     if len(rejects) > FIRST_PROBLEMS:
         yield f"{len(rejects) - FIRST_PROBLEMS:,} more are rejected"
+
+
+def truth_lines(table, pattern):
+    """The first ground truths as a reward function sees them, and what is unusual in all of them. pattern: what finds answers in them."""
+    from stages.rows.tables import shown
+    from validators._truths import alternatives, final_of, number_of
+
+    columns = ("source", "line", "ground_truth")
+    rows = [row for row in table.select(columns).to_pylist() if (row["ground_truth"] or "").strip()]
+    for row in rows[:FIRST_TRUTHS]:
+        truth = row["ground_truth"]
+        seen, final, any_of = shown(repr(truth), 120), final_of(truth), alternatives(truth)
+        number = number_of(final or truth)
+        if any_of:
+            seen += f"; any of {len(any_of):,} is right"
+        elif final:
+            seen += f"; in the end {shown(repr(final))}"
+        seen += "" if any_of or number is None else f"; as a number {number:g}"
+        yield f"ground truth of {shown(row['source'], 200)}:{row['line']}: {seen}"
+    truths = [row["ground_truth"] for row in rows]
+    if not pattern and (whole := sum(len(truth) > LONG_TRUTH or "\n" in truth.strip() for truth in truths)):
+        yield (
+            f"warning: {whole:,} of {len(truths):,} ground truths look like whole solutions (several lines, or over {LONG_TRUTH} "
+            "characters): no answer will be just that; ground_truth_pattern takes the answer out of them"
+        )
+    if objects := sum(truth.lstrip().startswith("{") and is_object(truth) for truth in truths):
+        yield (
+            f"warning: {objects:,} of {len(truths):,} ground truths are JSON objects: exact_match wants that very text; "
+            "a reward of your own reads them (validators/rewards.py)"
+        )
+
+
+def is_object(text):
+    import json
+
+    try:
+        return isinstance(json.loads(text), dict)
+    except (ValueError, RecursionError):
+        return False
 
 
 def spread(numbers):

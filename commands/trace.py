@@ -192,13 +192,16 @@ def said(item):
     """The turns of a record in short, one text each."""
     import json
 
+    from commands.checks.conservation import WITHOUT_TEXT
+    from stages.rows.personal_data import WITHHELD
+
     content = item["content"]
     if isinstance(content, str) and item["id"]:
         content = json.loads(content)
     if content is None:
         yield (
             "its text is not kept"
-            if item["check"] and item["check"].endswith(".forgotten")
+            if item["check"] in WITHOUT_TEXT or WITHHELD in (item["detail"] or "")
             else "its text is not there"
         )
     elif isinstance(content, str):

@@ -7,6 +7,8 @@ that is in neither train nor eval. The side of the split is a pure function of t
 a prompt stays on its side in every dataset, when rows are added and when they are reordered (`stages/dedup/split.py`).
 """
 
+import json
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -24,6 +26,7 @@ from stages.dedup.split import is_pinned, read_pinned, split_key_sql
 from stages.reading.files import fits
 from stages.reading.links import links_out
 from stages.reading.parts import mapped, with_bar
+from stages.rows import personal_data
 from stages.rows.quarantine import merge
 from stages.rows.tables import COLUMNS, REJECTS, conserve, row_schema, spoken, to_table, used_keys, with_keys, writing
 from stages.rows.values import ENCODE
@@ -44,6 +47,10 @@ def main(name):
     if entries := read_forgotten():
         # first, so that no detail of another reject leads to a forgotten row
         decision.reject(TURNED_AWAY, forgotten(decision, kind, entries, rules, engine))
+    found_data = {}
+    if personal := rules["personal_data"]:
+        # before what compares rows: no row is left out for the sake of one that goes
+        found_data = data_of_persons(decision, kind, personal, engine)
     decision.reject("curate.duplicate", decision.ask("duplicates"))
     decision.reject("curate.contradiction", decision.ask("contradictions"))
     decision.reject("curate.mixed_out", mixed_out(decision, dataset))
@@ -58,7 +65,7 @@ def main(name):
     say_pinned(decision, dataset)
     sides.examine(decision, name, dataset, params["eval_fraction"])
     decision.database.close()  # its memory is needed for the rows
-    write_all(name, kind, parts, decision, before)
+    write_all(name, kind, parts, decision, before, personal, found_data)
 
 
 def say_pinned(decision, dataset):
@@ -70,8 +77,11 @@ def say_pinned(decision, dataset):
         print(f"  held out by `eval:`: {own:,} rows of its own files, {others:,} of other files with the same prompts")
 
 
-def write_all(name, kind, parts, decision, before):
-    """Write train, eval and the rejects of all stages. before: the files of rejects of ingest and of validate."""
+def write_all(name, kind, parts, decision, before, personal, found_data):
+    """Write train, eval and the rejects of all stages. before: the files of rejects of ingest and of validate.
+
+    personal: the rules of `personal_data`, or None. found_data: {"reject": {kind: rows}, "warn": {kind: rows}}.
+    """
     turned_away, keys = SPILL / f"{name}.parquet", used_keys(parts)
     schema = row_schema(kind, optional=keys)
     with (
@@ -89,7 +99,11 @@ def write_all(name, kind, parts, decision, before):
             train_out.write_table(with_keys(train, keys))
             eval_out.write_table(with_keys(held_out, keys))
             turned_out.write_table(rejected)
-    merge([*before, turned_away], f"data/rejected/{name}.parquet")
+    withhold = None
+    if personal and personal["reject"]:
+        withhold = partial(personal_data.without_text, kinds=personal["reject"], regions=personal["regions"])
+    metadata = {"personal_data": json.dumps(found_data)} if personal else None
+    merge([*before, turned_away], f"data/rejected/{name}.parquet", withhold, metadata)
     turned_away.unlink()
 
 
@@ -126,6 +140,38 @@ def forgotten_of_part(work, kind, entries, least):
     table = pq.read_table(part, columns=[*COLUMNS[kind], "id"])
     found = recognised(table, kind, Known(entries), least or LIKENESS)
     return [(row, f"forgotten as {found[row][0].id} ({found[row][1]})") for row in rows.tolist() if row in found]
+
+
+# -- persons ------------------------------------------------------------------------------------------------------
+
+
+def data_of_persons(decision, kind, rules, engine):
+    """Turn away the rows with personal data of the kinds to reject; {"reject": {kind: rows}, "warn": {kind: rows}}."""
+    kinds = (*rules["reject"], *rules["warn"])
+    options = partial(persons_of_part, kind=kind, kinds=kinds, regions=rules["regions"])
+    work, gone, counts = decision.kept_of_parts(), [], {"reject": Counter(), "warn": Counter()}
+    found = with_bar(mapped(options, work, decision.size_bytes(), engine), len(work), "personal data")
+    for first, rows in zip(decision.first_rows, found, strict=True):
+        for row, spans in rows.items():
+            here = {what: {span[0] for span in spans} & set(rules[what]) for what in counts}
+            for what in counts:
+                counts[what].update(here[what])
+            if here["reject"]:
+                said = [span for span in spans if span[0] in here["reject"]]
+                gone.append((int(first) + row, personal_data.described(said)))
+    decision.reject(personal_data.CHECK, gone)
+    counts = {what: dict(sorted(found.items())) for what, found in counts.items()}
+    for what, by_kind in counts.items():
+        if by_kind:
+            said = ", ".join(f"{name} in {count:,} rows" for name, count in by_kind.items())
+            print(f"  {'warning' if what == 'warn' else 'rejected'}: {personal_data.CHECK}: {said}", flush=True)
+    return counts
+
+
+def persons_of_part(work, kind, kinds, regions):
+    part, rows = work
+    table = pq.read_table(part, columns=list(COLUMNS[kind]))
+    return personal_data.found_in_table(table, kind, kinds, regions, rows.tolist())
 
 
 # -- what the rules of params.yaml turn away ------------------------------------------------------------------------
@@ -248,7 +294,7 @@ def quarantined(table, first, reasons, kind):
                 "check": reasons[number][0],
                 "detail": reasons[number][1],
                 "raw": None
-                if reasons[number][0] == TURNED_AWAY
+                if reasons[number][0] in (TURNED_AWAY, personal_data.CHECK)
                 else ENCODE(spoken(row, kind)).decode(),
             }
             for number, row in zip(numbers, rows, strict=True)

@@ -13,7 +13,8 @@ import pyarrow.parquet as pq
 from stages.core.params import read_params
 from stages.reporting.cards import write_cards
 from stages.reporting.page import page, read_json
-from stages.rows.rejects import counts
+from stages.reporting.sections import told_data
+from stages.rows.rejects import counts, personal_data
 from validators._cautions import cautions_of
 
 OUT = Path("report")
@@ -81,8 +82,21 @@ def rejects_section(datasets):
     for name in datasets:
         for (stage, check), count in sorted(rejects(name).items(), key=lambda item: (-item[1], item[0][1], item[0][0])):
             rows.append([name, stage, f"`{check}`", f"{count:,}", f"`{sample(name, check)}`"])
-    return "## Rejected, by reason\n\n" + (
-        table(["dataset", "stage", "check", "rows", "the first"], rows) if rows else "Nothing."
+    told = [
+        f"- {name}: personal data: {text}"
+        for name in datasets
+        if (path := Path(f"data/rejected/{name}.parquet")).exists()
+        for text in told_data(personal_data(path))
+    ]
+    return "\n\n".join(
+        filter(
+            None,
+            [
+                "## Rejected, by reason",
+                table(["dataset", "stage", "check", "rows", "the first"], rows) if rows else "Nothing.",
+                "\n".join(told),
+            ],
+        )
     )
 
 

@@ -133,7 +133,7 @@ def written(project):
 def test_the_stage_writes_what_stages_read_with_every_default(project):
     check.main()
     found = json.loads((project / ".build/params/curate/chat.json").read_text())
-    assert found["curate"] == {"near_duplicates": None, "ngram_words": 13, "overlap_share": 0.8}
+    assert found["curate"] == {"near_duplicates": None, "ngram_words": 13, "overlap_share": 0.8, "personal_data": None}
     assert found["datasets"]["chat"] == {
         "kind": "sft", "raw": "raw", "eval": [], "split_on": ["user"], "weights": {}, "max_rows": None,
     }  # fmt: skip

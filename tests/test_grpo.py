@@ -83,3 +83,13 @@ def test_repeated_prompts_and_mojibake_are_warnings():
     measures = measured(to_table(rows, row_schema("grpo")))
     assert warnings_of(measures.filter(~measures["mojibake"]), 1) == []
     assert {name for name, _ in warnings_of(measures, 1)} == {"grpo.mojibake", "grpo.repeated_prompts"} == set(WARNINGS)
+
+
+@pytest.mark.parametrize("truth", ["", " \n", "NaN", "nan", "null", " NULL ", "<NA>", "[]", "[null]", '["", null]', '""', "{}"])
+def test_what_is_written_for_nothing_is_no_truth(truth):
+    assert checks(([Q], truth)) == [(0, "grpo.ground_truth_present")]
+
+
+@pytest.mark.parametrize("truth", ["none", "0", "nano", "[0]", '["a", null]', "nullable", "[1, 2]", '{"a": 1}'])
+def test_what_looks_like_nothing_and_says_something_is_a_truth(truth):
+    assert checks(([Q], truth)) == []

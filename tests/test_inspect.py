@@ -18,6 +18,7 @@ ROOT = Path(__file__).parents[1]
 CHAT = [json.dumps({"instruction": f"question {i}", "output": "a"}) for i in range(40)]
 PAIR = json.dumps({"prompt": "q", "chosen": "aaa", "rejected": "bbb"})
 RATED = [json.dumps({"prompt": "q", "completion": "a", "label": label}) for label in (True, False)]
+BOX = r"(?s)\\boxed\{((?:[^{}]|\{(?1)\})+)\}(?!.*\\boxed)"
 TRUTH = json.dumps({"question": "1 + 1?", "answer": "2"})
 
 
@@ -160,7 +161,8 @@ def test_texts_of_unknown_names_get_a_columns_entry_that_works(inspected):
     ("solution", "pattern", "answer"),
     [
         ("3 and 4 make 7.\n#### 7", r"#### (.+)$", "7"),
-        (r"So \boxed{x+1} it is", r"\\boxed\{([^{}]+)\}", "x+1"),
+        (r"So \boxed{x+1} it is", BOX, "x+1"),
+        (r"First \boxed{1}, then \boxed{\frac{1}{2}}", BOX, r"\frac{1}{2}"),
         ("<think>hm</think><answer> 7 </answer>", r"<answer>\s*(.+?)\s*</answer>", "7"),
         ("Half of 8 is 4. The answer is 4.", r"[Tt]he answer is:? (.+?)\.?$", "4"),
     ],
@@ -206,3 +208,37 @@ def test_it_works_without_a_project_and_no_escape_code_passes(tmp_path):
     missing = tilth(tmp_path, "inspect", "\x1b[31mnope")
     assert missing.returncode == 1 and "does not exist" in missing.stderr and "\x1b" not in missing.stderr
     assert "Traceback" not in missing.stderr
+
+
+# -- ground truths ------------------------------------------------------------------------------------------------
+
+
+def asked(truth):
+    return json.dumps({"question": f"What of {truth}?", "answer": truth})
+
+
+def test_three_ground_truths_are_shown_as_a_reward_sees_them(inspected):
+    out = inspected("raw/data.jsonl", *map(asked, ["1,234", '["18", "eighteen"]', "9 + 9\n#### 18", "5"]))
+    found = [line.partition(": ")[2] for line in out.splitlines() if line.startswith("ground truth of ")]
+    assert found == [
+        "'1,234'; as a number 1234",
+        """'["18", "eighteen"]'; any of 2 is right""",
+        "'9 + 9\\n#### 18'; in the end '18'; as a number 18",
+    ]
+
+
+@pytest.mark.parametrize(
+    "truth, said",
+    [
+        ("9 + 9\nis 18", "2 of 3 ground truths look like whole solutions"),
+        ("x" * 201, "2 of 3 ground truths look like whole solutions"),
+        ('{"a": 1}', "2 of 3 ground truths are JSON objects"),
+    ],
+)
+def test_truths_that_no_answer_will_be_are_warned_of(inspected, truth, said):
+    assert said in inspected("raw/data.jsonl", asked(truth), asked(truth), asked("5"))
+
+
+def test_usual_truths_are_not_warned_of(inspected):
+    out = inspected("raw/data.jsonl", asked("5"), asked("{1, 2}"), asked("[1, 2]"))
+    assert "whole solutions" not in out and "JSON objects" not in out

@@ -432,3 +432,26 @@ def test_a_launch_config_that_is_not_there_is_named(monkeypatch):
     assert "recipes/accelerate/ddp.yaml" in mistakes(wrong)[0][1]
     right = put(shipped(), "launch", "accelerate launch --config_file recipes/accelerate/ddp.yaml --num_processes 2")
     assert mistakes(right) == []
+
+
+# -- personal data ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "rules, where, said",
+    [
+        ({"rejct": ["email"]}, "curate.personal_data.rejct", "did you mean 'reject'?"),
+        ({"reject": ["emial"]}, "curate.personal_data.reject.0", "did you mean 'email'?"),
+        ({}, "curate.personal_data", "neither `reject` nor `warn`"),
+        ({"reject": ["email"], "warn": ["email"]}, "curate.personal_data.warn", "'email' is in `reject` as well"),
+        ({"reject": ["phone"], "regions": ["us"]}, "curate.personal_data.regions", "did you mean 'US'?"),
+    ],
+)
+def test_a_mistake_in_the_rules_for_personal_data_is_named(rules, where, said):
+    problems, _ = examine(put(shipped(), "curate.personal_data", rules))
+    assert [problem.where for problem in problems] == [f"params.yaml: {where}"] and said in str(problems[0])
+
+
+def test_rules_for_personal_data_are_off_or_right():
+    for rules in (None, {"reject": ["email", "phone"], "warn": ["iban"], "regions": ["US", "DE"]}):
+        assert examine(put(shipped(), "curate.personal_data", rules))[0] == []

@@ -1,5 +1,6 @@
 import pytest
 
+from validators._truths import number_of
 from validators.rewards import exact_match, numeric_match, one_word
 
 
@@ -42,6 +43,69 @@ def test_exact_match_asks_for_the_truth_and_nothing_else(answer, truth, reward):
 )
 def test_numeric_match_compares_the_last_numbers(answer, truth, reward):
     assert numeric_match([said(answer)], ground_truth=[truth]) == [reward]
+
+
+@pytest.mark.parametrize(
+    "answer, truth",
+    [
+        (r"First \boxed{17}, no: \boxed{18}.", "18"), (r"So \boxed{\frac{1}{2}}", r"\frac{1}{2}"), (r"$\boxed{18}$", "18"),
+        ("9 + 9 = 18\n#### 18", "18"), ("It adds up.\nA: 18", "18"), ("So the answer is 18.", "18"), ("**Final Answer:** 18", "18"),
+        ("The answer is $x+1$.", "x+1"), ("<answer>\n18\n</answer>", "18"), ("答案是18。", "18"), ("18", "9 + 9\n#### 18"),
+        ("The answer is Dr. No.", "Dr. No"),
+    ],
+)  # fmt: skip
+def test_what_an_answer_names_in_the_end_is_what_counts(answer, truth):
+    assert exact_match([said(answer)], ground_truth=[truth]) == [1.0]
+    if number_of(truth) is not None:
+        assert numeric_match([said(answer)], ground_truth=[truth]) == [1.0]
+
+
+@pytest.mark.parametrize(
+    "answer, truth",
+    [
+        (r"\boxed{18}, or rather \boxed{19}", "18"), (r"\boxed{18} and \boxed{1", "18"), ("A: 18\nOr 19?", "18"),
+        ("#### 18 19", "18"), (r"\boxed{}", "."), (r"\boxed{", r"\boxed{}"), ("18 of 20\n#### 20", "18"),
+    ],
+)  # fmt: skip
+def test_only_the_last_answer_counts_and_it_must_be_whole(answer, truth):
+    assert exact_match([said(answer)], ground_truth=[truth]) == [0.0]
+
+
+def test_a_box_is_read_before_the_numbers_around_it():
+    answers = [said(r"It is \boxed{42}, as in 2024."), said(r"It is \boxed{x}, as in 42.")]
+    assert numeric_match(answers, ground_truth=["42", "42"]) == [1.0, 0.0]
+
+
+@pytest.mark.parametrize("truth", ['["18", "eighteen"]', '[18, "eighteen"]'])
+def test_of_a_list_of_right_answers_any_is_right(truth):
+    answers = [said(text) for text in ("18", "eighteen", "A: eighteen", "19", '["18", "eighteen"]', "")]
+    assert exact_match(answers, ground_truth=[truth] * 6)[:4] == [1.0, 1.0, 1.0, 0.0]
+    assert exact_match(answers, ground_truth=['["18", "eighteen"]'] * 6)[4:] == [1.0, 0.0]
+    assert numeric_match(answers[:4], ground_truth=[truth] * 4) == [1.0, 0.0, 0.0, 0.0]
+
+
+def test_a_null_in_a_list_of_right_answers_is_none_of_them():
+    assert exact_match(["a", "null", ""], ground_truth=['["a", null]'] * 3) == [1.0, 0.0, 0.0]
+
+
+def test_a_number_is_any_of_a_list_of_numbers():
+    assert numeric_match(["7", "x = 8.0", "9"], ground_truth=["[7, 8]"] * 3) == [1.0, 1.0, 0.0]
+
+
+@pytest.mark.parametrize("truth", ["[[1], [2]]", "[true]", "[1", '{"a": 1}'])
+def test_what_is_no_flat_list_is_one_truth(truth):
+    assert exact_match([truth, "1"], ground_truth=[truth] * 2) == [1.0, 0.0]
+
+
+@pytest.mark.parametrize(
+    "answer, truth, reward",
+    [
+        ("3/4", "0.75", 1.0), (r"\boxed{\frac{3}{4}}", "3/4", 1.0), (r"\boxed{\frac{1}{4}}", r"\frac{3}{4}", 0.0), ("7/4", "3/4", 0.0),
+        ("1{,}234", "1234", 1.0), ("on 5/3/2024", "2024", 1.0), ("1/0", "1", 0.0),
+    ],
+)  # fmt: skip
+def test_a_fraction_is_one_number(answer, truth, reward):
+    assert numeric_match([answer], ground_truth=[truth]) == [reward]
 
 
 @pytest.mark.parametrize("answer", ["9" * 400, "1e999"])

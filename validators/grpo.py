@@ -21,11 +21,13 @@ from validators._warnings import mojibake_warning, repeated_warning, shared_warn
 
 CHECKS = shared_checks("grpo", "every turn of the prompt", ", the user first") | {
     "grpo.prompt_ends_with_user": "the prompt's last turn is the user's or a tool's",
-    "grpo.ground_truth_present": "the ground truth is there and not blank",
+    "grpo.ground_truth_present": "the ground truth is there: not blank, NaN, null or an empty list",
 }
 WARNINGS = shared_warnings("grpo")
 PROMPT = message_schema("grpo", ends="grpo.prompt_ends_with_user")
-SPEAKS = holds("grpo.ground_truth_present", pl.col("ground_truth").str.strip_chars() != "")
+# what a data frame or JSON writes for nothing, alone or as all that a list has
+NOTHING = r"(?i)^\s*(?:nan|null|<na>|\[(?:\s|,|nan|null|\"\s*\")*\]|\{\s*\}|\"\s*\")?\s*$"
+SPEAKS = holds("grpo.ground_truth_present", ~pl.col("ground_truth").str.contains(NOTHING))
 TRUTH = pa.DataFrameSchema({"ground_truth": pa.Column(str, SPEAKS)})
 
 

@@ -102,12 +102,24 @@ class Step(Strict):
     waive: dict[str, str] = {}
 
 
+DataOfPersons = Literal["email", "phone", "iban", "credit_card"]
+
+
+class PersonalData(Strict):
+    """Which personal data a row may not hold, and which is counted; `regions`: countries whose telephone numbers need no +."""
+
+    reject: list[DataOfPersons] = []
+    warn: list[DataOfPersons] = []
+    regions: list[str] = []
+
+
 class Curate(Strict):
     """What curate turns away beyond exact duplicates and contradictions, in every dataset."""
 
     near_duplicates: Annotated[float, Field(gt=0, le=1)] | None = None
     ngram_words: Annotated[int, Field(gt=0)] = 13
     overlap_share: Annotated[float, Field(gt=0, le=1)] = 0.8
+    personal_data: PersonalData | None = None
 
 
 class LmEval(Strict):
@@ -223,6 +235,8 @@ def examine(data):
     problems += name_problems(data)
     if ("base",) not in faulty:
         problems += base_problems(data["base"])
+    if ("curate",) not in faulty:
+        problems += personal_data_problems(data["curate"].get("personal_data"))
     if ("evaluate",) not in faulty:
         problems += evaluate_problems(data["evaluate"])
     problems += launch_problems(data.get("launch"))
@@ -309,6 +323,8 @@ def known_keys(parents):
     model = models.get(parents[0], Params) if parents else Params
     if "lora" in parents[2:]:
         model = Lora
+    if parents[-1:] == ["personal_data"]:
+        model = PersonalData
     if parents[-1:] == ["lm_eval"]:
         model = LmEval
     return [field.alias or name for name, field in model.model_fields.items()]
@@ -381,6 +397,24 @@ def model_problems(base):
         hint = "a model changes under its name; copy the commit's 40 digits from its page on the Hub, Files, History"
         return [Problem(f"{FILE}: base.revision", found, "the commit of the model, 40 hexadecimal digits", hint)]
     return []
+
+
+def personal_data_problems(rules):
+    """Countries that have no telephone numbers, kinds that are both rejected and let through, rules that ask for nothing."""
+    if rules is None:
+        return []
+    from phonenumbers import SUPPORTED_REGIONS
+
+    where, problems = f"{FILE}: curate.personal_data", []
+    if not rules.get("reject") and not rules.get("warn"):
+        problems.append(Problem(where, "neither `reject` nor `warn` names a kind", "one of them, or null", "reject: [email, phone, iban, credit_card]"))
+    for kind in sorted({*rules.get("reject", ())} & {*rules.get("warn", ())}):
+        problems.append(Problem(f"{where}.warn", f"{kind!r} is in `reject` as well", "one of them", "what is rejected is counted too"))
+    for region in rules.get("regions", ()):
+        if region not in SUPPORTED_REGIONS:
+            hint = did_you_mean(region.upper(), SUPPORTED_REGIONS) if len(region) == 2 else "for example: [US, DE]"
+            problems.append(Problem(f"{where}.regions", f"no country {region!r}", "two capital letters of ISO 3166", hint))
+    return problems
 
 
 def evaluate_problems(evaluate):

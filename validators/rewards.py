@@ -7,24 +7,26 @@ Each follows TRL's signature: `completions` (n conversations), the dataset's col
 """
 
 import math
-import re
 
 from validators._answers import answer_of
-
-NUMBER = re.compile(r"[-+]?(?:\d[\d,]*\.?\d*|\.\d+)(?:[eE][-+]?\d+)?")
+from validators._truths import accepted, alternatives, clean, final_of, number_of
 
 
 def exact_match(completions, ground_truth, **_):
-    """1 where the answer is the ground truth, white space around it aside; else 0."""
-    return [
-        float(_text(answer).strip() == truth.strip()) for answer, truth in zip(completions, ground_truth, strict=True)
-    ]
+    r"""1 where the answer, or what it names in the end, is the ground truth or one of a JSON list of them; else 0.
+
+    In the end an answer names the last `\boxed{}`, or what its last line marks: `#### 18`, `A: 18`, `The answer is 18.`
+    """
+    return [float(_same(_text(answer), truth)) for answer, truth in zip(completions, ground_truth, strict=True)]
 
 
 def numeric_match(completions, ground_truth, **_):
-    """1 where the last number of the answer equals the last number of the ground truth; else 0."""
+    """1 where the last number of the answer equals that of the ground truth, or one of a JSON list of them; else 0.
+
+    Where an answer names something in the end, as for `exact_match`, it is the last number of that.
+    """
     return [
-        float(_close(_number(_text(answer)), _number(truth)))
+        float(any(_close(_number(_text(answer)), _number(one)) for one in alternatives(truth) or [truth]))
         for answer, truth in zip(completions, ground_truth, strict=True)
     ]
 
@@ -39,10 +41,16 @@ def _text(answer):
     return answer_of(answer if isinstance(answer, str) else answer[-1]["content"] or "")
 
 
+def _same(answer, truth):
+    """Whether an answer is a ground truth, as a whole or by what it names in the end."""
+    right, final = accepted(truth), final_of(answer)
+    return answer.strip() in right or (bool(final) and final in map(clean, right))
+
+
 def _number(text):
-    """The last number of a text, or None."""
-    found = NUMBER.findall(text)
-    return float(found[-1].replace(",", "")) if found else None
+    """The last number of what a text names in the end, else of the whole, or None."""
+    final = final_of(text)
+    return number_of(text if final is None else final)
 
 
 def _close(a, b):

@@ -14,7 +14,8 @@ from validators.problems import Problem, Problems
 SHOWN = 5
 BUILD = "dvc repro builds it anew; git log -p dvc.lock shows who changed what"
 ONCE = "each row of ingest once in train, eval or rejected"
-WITHOUT_TEXT = ("ingest.forgotten", "curate.forgotten")  # what was deleted on request keeps nothing to make an id from
+# what was deleted on request, and what holds personal data, keeps nothing to make an id from
+WITHOUT_TEXT = ("ingest.forgotten", "curate.forgotten", "curate.personal_data")
 
 
 # -- conservation -------------------------------------------------------------------------------------------------
@@ -126,10 +127,20 @@ def twice(name, paths):
 
 def other_rejects(name, paths):
     """Rejects of ingest and validate that data/rejected has otherwise than those stages wrote them."""
-    columns = 'id, source, line, stage, "check", detail, raw'
+    from stages.rows.personal_data import WITHHELD
+
+    key = "concat_ws(chr(0), id, source, line, stage, \"check\")"
+    # of those that hold personal data curate withholds the text, and says so in the detail
+    columns = f"""
+        id, source, line, stage, "check",
+        CASE WHEN {key} NOT IN (FROM withheld) THEN detail END, CASE WHEN {key} NOT IN (FROM withheld) THEN raw END
+    """
     query = f"""
-        WITH before AS (SELECT {columns} FROM read_parquet($before)),
-             after AS (SELECT {columns} FROM read_parquet($after) WHERE stage <> 'curate')
+        WITH withheld AS (
+            SELECT DISTINCT {key} FROM read_parquet($after) WHERE raw IS NULL AND contains(detail, '{WITHHELD}')
+        ),
+        before AS (SELECT {columns} FROM read_parquet($before)),
+        after AS (SELECT {columns} FROM read_parquet($after) WHERE stage <> 'curate')
         (SELECT 'is not in data/rejected', * FROM (FROM before EXCEPT ALL FROM after))
         UNION ALL (SELECT 'is in data/rejected alone', * FROM (FROM after EXCEPT ALL FROM before)) ORDER BY ALL
     """

@@ -134,8 +134,11 @@ def values(column):
 
 def rejects_in(batch):
     """(origin, row) of each reject that was a row once; the row None where its text says none."""
+    from stages.rows.personal_data import WITHHELD
+
     for reject in batch.to_pylist():
-        if reject["id"] is not None and reject["check"] not in WITHOUT_TEXT:
+        withheld = reject["raw"] is None and WITHHELD in reject["detail"]
+        if reject["id"] is not None and reject["check"] not in WITHOUT_TEXT and not withheld:
             try:
                 row = json.loads(reject["raw"])
             except (TypeError, ValueError):

@@ -100,6 +100,7 @@ def remarks(item):
     }
     if twice:
         found.append("duplicates taken out: " + ", ".join(f"{count:,} by {check}" for check, count in twice.items()))
+    found += [f"personal data: {text}" for text in told_data(item["personal_data"])]
     if repeated := item["train"] - item["prompts"]:
         found.append(f"{repeated:,} train rows repeat the prompt of another")
     for side, counts in item.get("classes", {}).items():
@@ -114,6 +115,16 @@ def remarks(item):
             f"{share(bias['shorter'] / pairs)}, as long in {share(bias['equal'] / pairs)}"
         )
     return found
+
+
+def told_data(found):
+    """What curate found of personal data, in sentences. found: {"reject": {kind: rows}, "warn": {kind: rows}}, or empty."""
+    words = {"reject": "rejected for", "warn": "let through, as `warn` says:"}
+    for what, by_kind in found.items():
+        if by_kind:
+            yield f"{words[what]} " + ", ".join(f"{kind} {count:,}" for kind, count in by_kind.items()) + " rows"
+    if found and not any(found.values()):
+        yield "looked for, and none found"
 
 
 def step_section(name, params, resolved, logged, findings):

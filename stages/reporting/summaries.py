@@ -14,7 +14,7 @@ from pathlib import Path
 import duckdb
 
 from stages.reporting.clips import clipped
-from stages.rows.rejects import by_check, counts
+from stages.rows.rejects import by_check, counts, personal_data
 
 SQL = Path(__file__).parent / "templates"
 SPILL = Path(".work/duckdb")
@@ -36,6 +36,7 @@ def summary(name, dataset):
         found |= {side: one(database, f"SELECT count(*) FROM {side}") for side in ("train", "eval")}
         found |= rejects(database, files)
         found |= {
+            "personal_data": personal_data(files["rejected"]),
             "sources": sources(database, files["rejected"]),
             "prompts": one(database, "SELECT count(DISTINCT prompt) FROM train"),
             "lengths": lengths(database, "characters", "train"),

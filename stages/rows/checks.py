@@ -30,6 +30,7 @@ INGEST = {
 }
 CURATE = {
     "curate.forgotten": "the row does not say what a record of `data/forgotten.jsonl` said, nor nearly so",
+    "curate.personal_data": "no text of the row holds personal data of a kind that `personal_data` rejects; of one that does, no text is kept",
     "curate.duplicate": "no earlier row says exactly the same; the detail names it",
     "curate.contradiction": "no other row claims the opposite; of the two none is kept",
     "curate.near_duplicate": "no earlier row says almost the same",

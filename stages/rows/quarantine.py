@@ -17,17 +17,21 @@ from stages.rows.tables import REJECTS, writing
 BATCH_ROWS = 5_000
 
 
-def merge(files, target):
-    """Write `target`: the rows of all files by source, line and file. Raises AssertionError if a file is in another order."""
+def merge(files, target, change=None, metadata=None):
+    """Write `target`: the rows of all files by source, line and file. Raises AssertionError if a file is in another order.
+
+    change: what is done to each batch. metadata: of the file, texts by name.
+    """
     whose, order = order_of(files)
     streams = [Stream(file) for file in files]
-    with writing(target, REJECTS) as out:
+    with writing(target, REJECTS.with_metadata(metadata)) as out:
         for first in range(0, len(order), BATCH_ROWS):
             owners = whose[order[first : first + BATCH_ROWS]]
             found = pa.concat_tables([stream.read(int((owners == i).sum())) for i, stream in enumerate(streams)])
             places = np.empty(len(owners), np.int64)
             places[np.argsort(owners, kind="stable")] = np.arange(len(owners))
-            out.write_table(found.take(pa.array(places)))
+            found = found.take(pa.array(places))
+            out.write_table(change(found) if change else found)
 
 
 def order_of(files):

@@ -3,6 +3,7 @@
 counts("data/rejected/chat.parquet") -> Counter({("curate", "curate.duplicate"): 70, ("ingest", "ingest.json"): 4})
 """
 
+import json
 from collections import Counter
 
 import pyarrow.parquet as pq
@@ -15,6 +16,12 @@ def counts(path):
         for batch in file.iter_batches(columns=["stage", "check"]):
             found.update(zip(batch["stage"].to_pylist(), batch["check"].to_pylist(), strict=True))
     return found
+
+
+def personal_data(path):
+    """{"reject": {kind: rows}, "warn": {kind: rows}} of the personal data that curate found; empty where it did not look."""
+    metadata = pq.read_schema(path).metadata or {}
+    return json.loads(metadata.get(b"personal_data", b"{}"))
 
 
 def by_check(found, stage=None):

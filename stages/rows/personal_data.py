@@ -1,0 +1,263 @@
+"""Personal data in the text of rows: e-mail addresses, telephone numbers, IBANs and numbers of credit cards.
+
+    found_in("Write to ada@lovelace.org", {"email"}, []) -> [Span("email", 9, 25, "a…@…")]
+
+Checksums are verified: mod 97 and the country's form of an IBAN (python-stdnum), Luhn and the issuer of a card. A telephone
+number is one that its country has (phonenumbers). What is no person's is left alone: the domains that RFC 2606 reserves, and
+numbers in sums and decimals. Nothing here tells a text in clear: a span is shown by its mask.
+
+A number with + and the code of its country is found everywhere; one without, as it is dialled at home, only where
+`regions` has the country. Ten digits in a row are one only behind a word such as `phone`.
+"""
+
+import re
+from dataclasses import dataclass
+
+import polars as pl
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from stages.rows.tables import COLUMNS, MESSAGES
+
+CHECK = "curate.personal_data"
+WITHHELD = "its text is withheld: "
+SHOWN = 5
+EMAIL = re.compile(r"[\w.!#$%&'*+/=?^`{|}~-]{0,63}[\w+-]@(?:[^\W_][\w-]*\.)+(?:xn--[a-z0-9-]+|[^\W\d_]{2,24})(?![\w(])")
+RESERVED = re.compile(r"(?:^|\.)(?:example(?:\.\w+)*|test|invalid|localhost|local)$", re.IGNORECASE)
+# `icon@2x.png`, `x@w.shape`: endings of files and attributes of code, which no registry gives out
+NO_DOMAIN = re.compile(
+    r"\.(?:png|jpe?g|gif|svg|webp|py|js|ts|css|html?|json|shape|dtype|transpose|data|grad)$", re.IGNORECASE
+)
+IBAN = re.compile(r"(?<![A-Za-z0-9])(?=([A-Za-z]{2}[0-9]{2}(?:[ -]?[A-Za-z0-9]){11,30}))")
+CARD = re.compile(r"(?<![\w.])[0-9](?:[ -]?[0-9]){12,18}(?!\w|\.[0-9])")
+# Visa (13 digits are no longer issued, and are found in sums), Mastercard, American Express, Discover, JCB, Diners Club, UnionPay: first digits and lengths (ISO/IEC 7812)
+ISSUERS = re.compile(
+    r"4(?:\d{15}|\d{18})|5[1-5]\d{14}|2(?:22[1-9]|2[3-9]\d|[3-6]\d\d|7[01]\d|720)\d{12}|3[47]\d{13}"
+    r"|6(?:011|4[4-9]\d|5\d\d)\d{12}|35(?:2[89]|[3-8]\d)\d{12}|3(?:0[0-5]|[689]\d)\d{11}|62\d{14,17}"
+)
+GROUPS = re.compile(r"\d+|\d{4}([ -])(?:\d{4}\1){2}\d{1,4}(?:\1\d{3})?|\d{4}([ -])\d{6}\2\d{4,5}")
+SUM_BEFORE = re.compile(r"[0-9)\]]\s*[-+*/×÷^=]\s*$|[*×÷^]\s*$")
+SUM_AFTER = re.compile(r"\s*(?:[*×÷^=<>%]|\+\s)|\+")
+PLUS = re.compile(
+    r"[0-9)\]](?:[+＋].|\s+[+＋]\s)$"
+)  # 1+2 and 1 + 2; but `+1 650 253 0000 +44 20 7946 0958` are two numbers
+SPACE = r"[ ()./\-\u00a0\u2010-\u2015]{0,3}"
+NEAR = re.compile(rf"(?<!\d)[+＋(]{{0,2}}\d(?:{SPACE}\d){{6,}}")
+COUNT = re.compile(r"\d+[.,]\d+|\d{1,3}(?:[ .]\d{3})+|(?:\d{1,3} )+\d{1,3}|\d{4}-\d\d-\d\d.*")
+CUE = re.compile(
+    r"(?:phone|mobile|mob\b|tel\b|telefon|cell|whats ?app|fax|call|dial|sms|handy|m[oó]vil|电话|手机|電話|携帯)\W*(?:\w+\W+){0,2}$",
+    re.IGNORECASE,
+)
+ESCAPED = re.compile(r"\\+[nrt]")
+# what a text with any of them has; it has no look-around, as polars reads it too
+MARKS = {
+    "email": r"\w@\w",
+    "phone": rf"\d(?:{SPACE}\d){{6}}",
+    "iban": r"[A-Za-z]{2}[0-9]{2}[ -]?[A-Za-z0-9]",
+    "credit_card": r"[0-9](?:[ -]?[0-9]){12}",
+}
+WITH_CODE = r"[+＋][ (]{0,2}"
+
+
+@dataclass(frozen=True)
+class Span:
+    """A place in a text that holds personal data of a kind, and what may be shown of it."""
+
+    kind: str
+    start: int
+    end: int
+    masked: str
+
+
+# -- one text -----------------------------------------------------------------------------------------------------
+
+
+def found_in(text, kinds, regions):
+    """The spans of a text that hold personal data of these kinds, in order; no two overlap. regions: `US`, `DE`, ..."""
+    rank, kept = list(FIND), []
+    for span in sorted(
+        (s for kind in kinds for s in FIND[kind](text, regions)), key=lambda span: (span.start, span.end)
+    ):
+        if kept and span.start < kept[-1].end:
+            # parts of a card's or an account's number may look like a telephone number
+            kept[-1] = min(kept[-1], span, key=lambda span: rank.index(span.kind))
+        else:
+            kept.append(span)
+    return kept
+
+
+def emails(text, _):
+    for match in EMAIL.finditer(text) if "@" in text else ():
+        name, _, domain = match[0].rpartition("@")
+        if not RESERVED.search(domain) and not NO_DOMAIN.search(domain) and (name, domain) != ("git", "github.com"):
+            yield Span("email", match.start(), match.end(), f"{name[0]}…@…")
+
+
+def ibans(text, _):
+    from stdnum import iban
+
+    for match in IBAN.finditer(text):
+        candidate, start = match[1], match.start()
+        ends = [i for i in range(15, len(candidate) + 1) if not text[start + i : start + i + 1].isalnum()]
+        for end in reversed(ends):
+            # capitals as written by banks, or one case in all: `De44 500 ...` is text
+            if iban.is_valid(candidate[:end]) and (candidate[:end].isupper() or candidate[:end].islower()):
+                yield Span("iban", start, start + end, f"{candidate[:2].upper()}…{candidate[end - 2 : end]}")
+                break
+
+
+def cards(text, _):
+    from stdnum import luhn
+
+    for match in CARD.finditer(text):
+        digits = re.sub("[ -]", "", match[0])
+        if (
+            ISSUERS.fullmatch(digits)
+            and GROUPS.fullmatch(match[0])
+            and luhn.is_valid(digits)
+            and not in_sum(text, match.start(), match.end())
+        ):
+            yield Span("credit_card", match.start(), match.end(), f"…{digits[-2:]}")
+
+
+def phones(text, regions):
+    from phonenumbers import Leniency, PhoneNumberMatcher
+
+    for near in NEAR.finditer(text):
+        if not is_phone(text, near.start(), near.end(), regions):
+            continue
+        # the library takes a millisecond for a page, and asks for no more than what stands around a number
+        first = max(0, near.start() - 2)
+        window = text[first : near.end() + 2]
+        for region in [None] if "+" in near[0] or "＋" in near[0] else regions:
+            for match in PhoneNumberMatcher(window, region, leniency=Leniency.STRICT_GROUPING):
+                start, end = first + match.start, first + match.end
+                if is_phone(text, start, end, regions):
+                    yield Span("phone", start, end, f"…{match.raw_string.rstrip()[-2:]}")
+
+
+def is_phone(text, start, end, regions):
+    """Whether what looks like a telephone number is no sum, decimal, count or date."""
+    before, raw = text[max(0, start - 40) : start], text[start:end]
+    if in_sum(text, start, end):
+        return False
+    if "+" in raw or "＋" in raw:
+        return True
+    if not regions or raw.isdigit():
+        return bool(regions) and CUE.search(before) is not None
+    return not COUNT.fullmatch(raw) and not before.endswith((".", "-", "/"))
+
+
+def in_sum(text, start, end):
+    before, after = text[max(0, start - 8) : start], text[end : end + 4]
+    plus = text[start : start + 1] in "+＋" and PLUS.search(f"{before}{text[start : start + 2]}")
+    return bool(plus or SUM_BEFORE.search(before) or SUM_AFTER.match(after))
+
+
+FIND = {"email": emails, "iban": ibans, "credit_card": cards, "phone": phones}
+KINDS = tuple(FIND)
+
+
+def masked(text, kinds, regions):
+    """A text with its personal data masked."""
+    for span in reversed(found_in(text, kinds, regions)):
+        text = text[: span.start] + span.masked + text[span.end :]
+    return text
+
+
+def plain(text):
+    """JSON text with the escapes of white space as spaces, so that no letter of theirs joins a word."""
+    return ESCAPED.sub(" ", text)
+
+
+def pattern_of(kinds, regions):
+    """What a text with data of these kinds matches; most texts do not."""
+    return "|".join((WITH_CODE if kind == "phone" and not regions else "") + MARKS[kind] for kind in sorted(kinds))
+
+
+# -- rows ---------------------------------------------------------------------------------------------------------
+
+
+def found_in_table(table, kind, kinds, regions, rows=None):
+    """{row: [(kind of data, place, masked)]} of the rows of a table that hold any. rows: numbers to look at, else all.
+
+    All text counts: every turn with its calls and its reasoning, tools, ground truth and what else the record had.
+    """
+    looked_at = set(range(len(table)) if rows is None else rows)
+    suspects = sorted(looked_at & suspicious(table, kind, pattern_of(kinds, regions)))
+    found = {}
+    for number, row in zip(suspects, table.take(pa.array(suspects, pa.int64())).to_pylist(), strict=True):
+        spans = [
+            (span.kind, place, span.masked)
+            for place, text in texts_of(row, kind)
+            for span in found_in(text, kinds, regions)
+        ]
+        if spans:
+            found[number] = spans
+    return found
+
+
+def suspicious(table, kind, pattern):
+    """The numbers of the rows with a text that matches a pattern."""
+    found = set()
+    for name, column in COLUMNS[kind].items():
+        values = table[name].combine_chunks()
+        if column == MESSAGES:
+            owners, turns = pc.list_parent_indices(values).to_numpy(), pc.list_flatten(values)
+            for field in turns.type:
+                if field.name != "role" and not pa.types.is_boolean(field.type):
+                    hits = holding(pc.struct_field(turns, field.name), pattern)
+                    found.update(owners[hits].tolist())
+        elif not pa.types.is_boolean(values.type):
+            found.update(holding(values, pattern).nonzero()[0].tolist())
+    return found
+
+
+def holding(texts, pattern):
+    """True where a text matches, (rows,); JSON columns are text too."""
+    texts = texts.storage if isinstance(texts, pa.ExtensionArray) else texts
+    return pl.from_arrow(texts.cast(pa.large_string())).str.contains(pattern).fill_null(False).to_numpy()
+
+
+def texts_of(row, kind):
+    """(place, text) of all that a row says."""
+    for name, column in COLUMNS[kind].items():
+        value = row[name]
+        if column == MESSAGES:
+            for number, turn in enumerate(value or ()):
+                for field, text in turn.items():
+                    if field != "role" and isinstance(text, str):
+                        place = f"{name}[{number}]"
+                        yield (place, text) if field == "content" else (f"{place}.{field}", plain(text))
+        elif isinstance(value, str) and value:
+            yield name, plain(value) if name in ("tools", "extra") else value
+
+
+def described(spans):
+    """What is said of the data in a row: kinds and places, masked."""
+    texts = list(dict.fromkeys(f"{kind} in {place}: {mask}" for kind, place, mask in spans))
+    more = [f"{len(texts) - SHOWN} more"] if len(texts) > SHOWN else []
+    return "; ".join(texts[:SHOWN] + more)
+
+
+def without_text(rejects, kinds, regions):
+    """Rejects of earlier stages, those that hold data of these kinds without their raw text and with a masked detail."""
+    pattern = pattern_of(kinds, regions)
+    suspects = (
+        holding(rejects["raw"].combine_chunks(), pattern) | holding(rejects["detail"].combine_chunks(), pattern)
+    ).nonzero()[0]
+    if not len(suspects):
+        return rejects
+    raws, details = rejects["raw"].to_pylist(), rejects["detail"].to_pylist()
+    for number in suspects.tolist():
+        spans = [
+            (span.kind, "the raw text", span.masked) for span in found_in(plain(raws[number] or ""), kinds, regions)
+        ]
+        details[number] = masked(details[number] or "", kinds, regions)
+        if spans:
+            raws[number], details[number] = None, f"{details[number]}; {WITHHELD}{described(spans)}"
+    for name, values in (("raw", raws), ("detail", details)):
+        rejects = rejects.set_column(
+            rejects.column_names.index(name), rejects.schema.field(name), pa.array(values, pa.string())
+        )
+    return rejects

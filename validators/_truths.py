@@ -1,0 +1,83 @@
+r"""What a ground truth asks for, and what an answer says in the end, for rewards and for `tilth inspect`.
+
+    final_of("9 + 9 = 18.\n#### 18") -> "18"
+    final_of(r"So \boxed{\frac{1}{2}}.") -> r"\frac{1}{2}"
+    accepted('["18", "eighteen"]') -> ['["18", "eighteen"]', "18", "eighteen"]
+"""
+
+import json
+import re
+
+BOX = re.compile(r"\\f?boxed\s*\{")
+# what the last line may begin with, or say: GSM8K's mark, `A: 18`, `**Final answer:** 18`, `so the answer is 18.`
+LAST_LINE = (
+    re.compile(r"####\s*(.+)"),
+    re.compile(r"[*_]*(?:(?:final |correct )?answer|A|答案)[*_]*\s*[:：]\s*[*_]*\s*(.+)", re.IGNORECASE),
+    re.compile(r".*\banswer is[:：]?\s+(.+)", re.IGNORECASE),
+    re.compile(r".*答案[是为]\s*[:：]?\s*(.+)"),
+)
+# 5/3/2024 is a day, and no fraction
+FRACTION = r"([-+]?)\\[dt]?frac\{(\d+)\}\{(\d+)\}|((?<![\d/])[-+]?\d[\d,]*)/(\d+)(?![\d/])"
+NUMBER = re.compile(rf"{FRACTION}|([-+]?(?:\d[\d,]*\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)")
+
+
+def final_of(text):
+    """What an answer names as its end, by the last box, tag or mark of the last line; None where it names nothing."""
+    if boxes := list(BOX.finditer(text)):
+        return clean(inside(text, boxes[-1].end()))
+    before, closed, _ = text.rpartition("</answer>")
+    if closed and "<answer>" in before:
+        return clean(before.rpartition("<answer>")[2])
+    last = text.rstrip().rpartition("\n")[2].strip()
+    return next((clean(found[1]) for mark in LAST_LINE if (found := mark.fullmatch(last))), None)
+
+
+def inside(text, start):
+    """What stands between a brace that opens just before `start` and the one that closes it; nothing where none does."""
+    depth = 1
+    for at in range(start, len(text)):
+        depth += {"{": 1, "}": -1}.get(text[at], 0) if text[at - 1] != "\\" else 0
+        if not depth:
+            return text[start:at]
+    return ""
+
+
+def clean(text):
+    """An answer without what stands around it: white space, emphasis, the signs of mathematics, the end of a sentence."""
+    text = text.strip().strip("*`").strip()
+    text = text[:-1].rstrip("*") if text.endswith((".", "。")) else text
+    for opening, closing in (("$", "$"), (r"\(", r"\)")):
+        inner = text[len(opening) : -len(closing)]
+        if text.startswith(opening) and text.endswith(closing) and len(text) > 2 and opening not in inner:
+            text = inner
+    return text.strip()
+
+
+def accepted(truth):
+    """The answers that a ground truth takes: itself, each of a JSON list of texts and numbers, what a solution ends with."""
+    found = [truth.strip(), *alternatives(truth)]
+    return [*found, final] if (final := final_of(truth)) else found
+
+
+def alternatives(truth):
+    """The texts of a ground truth that is a JSON list of texts and numbers; any of them is right."""
+    if not truth.lstrip().startswith("["):
+        return []
+    try:
+        items = json.loads(truth, parse_float=str, parse_int=str)
+    except (ValueError, RecursionError):
+        return []
+    flat = isinstance(items, list) and all(item is None or isinstance(item, str) for item in items)
+    return [item.strip() for item in items if item and item.strip()] if flat else []
+
+
+def number_of(text):
+    r"""The last number of a text, or None; `3/4` and `\frac{3}{4}` are one number."""
+    found = NUMBER.findall(text.replace("{,}", ","))
+    if not found:
+        return None
+    sign, latex, under, above, below, number = found[-1]
+    if number:
+        return float(number.replace(",", ""))
+    above, below = float(f"{sign}{latex}{above}".replace(",", "")), float(under or below)
+    return above / below if below else None
