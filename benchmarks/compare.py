@@ -44,8 +44,8 @@ def main():
 
 def build(clone):
     """(steps of params.yaml, {step: (seconds, CPU seconds)}, {model: scores}, {step: rows and tokens seen})."""
-    from stages.reporting import curves
     from stages.reporting.page import read_json
+    from stages.training.seen import seen_in_short, seen_path
 
     steps = YAML(typ="safe", pure=True).load(clone / "params.yaml")["steps"]
     run(clone, "preflight")
@@ -55,8 +55,7 @@ def build(clone):
     os.chdir(clone)
     try:
         scores = {model: read_json(f"scores/{model}.json") for model in ("base", *steps)}
-        resolved = {step: read_json(f"preflight/{step}.json") for step in steps}
-        seen = {step: resolved[step] | curves.seen(resolved[step], curves.read(f"scores/{step}.csv")) for step in steps}
+        seen = {step: seen_in_short(seen_path(step)) for step in steps}
     finally:
         os.chdir(here)
     return steps, times, scores, seen
@@ -98,7 +97,7 @@ def table(steps, times, scores, seen, commit):
 
 
 def counts(seen):
-    return ["not logged" if seen[key] is None else f"{seen[key]:,}" for key in ("rows_seen", "tokens_seen")]
+    return [f"{seen[key]:,}" for key in ("times", "tokens")]
 
 
 def cell(item):

@@ -124,6 +124,9 @@ def make(folder, rows):
     for name, step in params["steps"].items():
         dump(folder / f"preflight/{name}.json", resolved(name, step, int(rows // 4 * 0.8)))
         write_curve(folder / f"scores/{name}.csv", random)
+        seen = {"step": name, "dataset": step["dataset"], "rows_sha256": "0" * 64, "tokens": 20_000, "sequences": 20_000}
+        table = pa.table({"times": np.ones(int(rows // 4 * 0.8), np.int32)})
+        pq.write_table(table.replace_schema_metadata({"tilth": json.dumps(seen)}), folder / f"scores/{name}.seen.parquet")
     dump(folder / "preflight/_rewards.json", {"problems": {"exact_match": {"weight": 1.0, "code": "a1"}}})
     for model in ("base", *params["steps"]):
         write_scores(folder, model, random)

@@ -1,6 +1,7 @@
 """`tilth forget`: a request to delete a record, written down without its text, and what is to be done about it.
 
-data/train/, data/eval/, data/rejected/ -> lines of data/forgotten.jsonl, which ingest and curate obey
+data/train/, data/eval/, data/rejected/, scores/<step>.seen.parquet
+    -> lines of data/forgotten.jsonl, which ingest and curate obey
 """
 
 from typing import Annotated
@@ -174,7 +175,6 @@ def write(entries):
 
 def show(build, found, before):
     """Print the rows concerned, and the datasets and models that hold them."""
-    from commands.builds.build import models_of
     from stages.rows.tables import shown
 
     print(f"{len(found):,} record{'s' * (len(found) != 1)}:")
@@ -182,10 +182,24 @@ def show(build, found, before):
         name = (record.id or "no id")[:12] + "…" * bool(record.id)
         print(f"  {shown(record.place, 200)}  {record.dataset}, {record.room}, {name}  {why}")
     datasets = [name for name in build.datasets if any(record.dataset == name for record, _ in found)]
-    trained = {record.dataset for record, _ in found if record.room == "train"}
-    models = [step for step in build.steps if any(step in models_of(build, name) for name in trained)]
     print(f"\ndatasets that hold them: {', '.join(datasets)}")
-    print(f"models trained on them: {', '.join(models) or 'none'}")
+    trained, perhaps = models_that_saw(build, [record for record, _ in found])
+    print(f"models trained on them: {', '.join(trained) or 'none'}")
+    if perhaps:
+        print(f"models of which that is not known: {', '.join(perhaps)}")
+
+
+def models_that_saw(build, records):
+    """(steps whose models saw one of these records in training, steps of which nothing says whether)."""
+    from commands.records.exposure import seen_by, trained_models
+
+    models = trained_models(build)
+    verdicts = {
+        step: [seen["trained"] for record in records for seen in seen_by(build, step, record, None, models, {})]
+        for step in build.steps
+    }
+    trained = [step for step, seen in verdicts.items() if True in seen]
+    return trained, [step for step, seen in verdicts.items() if None in seen and True not in seen]
 
 
 def next_steps(build, found, count):

@@ -1,6 +1,7 @@
 """`tilth ledger`: the whole account of a dataset, from raw records to train and eval, by stage and reason.
 
-data/ingested/<d>/, data/validated/<d>.parquet, data/train/, data/eval/, data/rejected/ -> a table; exit 1 if it does not add up
+data/ingested/<d>/, data/validated/<d>.parquet, data/train/, data/eval/, data/rejected/, preflight/ -> a table; exit 1 if it does
+not add up
 """
 
 from typing import Annotated
@@ -8,7 +9,7 @@ from typing import Annotated
 import typer
 
 Name = Annotated[str | None, typer.Argument(help="A name under `datasets` of params.yaml; all of them if left out.")]
-Check = Annotated[str | None, typer.Option(help="Show the records that this check turned away.")]
+Check = Annotated[str | None, typer.Option(help="Show the records that this check, or a proof of preflight, turned away.")]
 Limit = Annotated[int, typer.Option(min=0, help="How many records --check shows at most; 0 for all.")]
 Json = Annotated[bool, typer.Option("--json", help="As JSON, for scripts.")]
 
@@ -18,7 +19,8 @@ def main(dataset: Name = None, check: Check = None, limit: Limit = 20, as_json: 
     from validators.params import mapping, read
     from validators.problems import Problem, Problems, did_you_mean
 
-    known = mapping(read(), "datasets")
+    params = read()
+    known, steps = mapping(params, "datasets"), mapping(params, "steps")
     if dataset and dataset not in known:
         where = f"tilth ledger {ascii(dataset)[1:-1]}"
         raise Problems(
@@ -28,9 +30,9 @@ def main(dataset: Name = None, check: Check = None, limit: Limit = 20, as_json: 
 
     names = [dataset] if dataset else list(known)
     if check:
-        show_rejected(names, check, limit, as_json)
+        show_rejected(names, steps, check, limit, as_json)
         return
-    accounts = [account(name) for name in names]
+    accounts = [account(name, trained_on(name, steps)) for name in names]
     if as_json:
         import json
 
@@ -43,6 +45,11 @@ def main(dataset: Name = None, check: Check = None, limit: Limit = 20, as_json: 
     ]
     if faults:
         raise Problems(faults)
+
+
+def trained_on(name, steps):
+    """The steps that train on a dataset. steps: as params.yaml has them."""
+    return [step for step, given in steps.items() if isinstance(given, dict) and given.get("dataset") == name]
 
 
 def again(item):
@@ -93,15 +100,22 @@ def lines_of(item):
             lines.append(("", f"rejected by {shown(check)}", f"-{count:,}"))
         if stage == "ingest":
             lines.append(("", "rows made of the others", f"{item['rows']:,}"))
-    lines += [
-        (side, "" if item[side] is not None else "not built yet", f"{item[side] or 0:,}") for side in ("train", "eval")
-    ]
+    left = {
+        "train": [(f"left out of step {step} by", proofs) for step, proofs in item["not_trained"].items()],
+        "eval": [("not scored by", item["not_scored"])],
+    }
+    for side in ("train", "eval"):
+        lines.append((side, "" if item[side] is not None else "not built yet", f"{item[side] or 0:,}"))
+        for what, proofs in left[side] if item[side] else ():
+            if proofs is None:
+                lines.append(("", f"{what} preflight: not built yet", ""))
+            lines += [("", f"{what} {shown(proof)}", f"-{count:,}") for proof, count in (proofs or {}).items()]
     return lines
 
 
-def show_rejected(names, check, limit, as_json):
-    """Print the records that a check turned away."""
-    rejects = [row for name in names for row in rejects_of(name)]
+def show_rejected(names, steps, check, limit, as_json):
+    """Print the records that a check or a proof turned away."""
+    rejects = [row for name in names for row in [*rejects_of(name), *left_out_rows(name, steps)]]
     rows = [row for row in rejects if row["check"] == check]
     if not rows:
         none_found(check, {row["check"] for row in rejects}, names)
@@ -113,9 +127,8 @@ def show_rejected(names, check, limit, as_json):
         from stages.rows.tables import shown
 
         for row in rows[: limit or None]:
-            print(
-                f"{shown(row['source'])}:{row['line']}: {shown(row['detail'] or '', 200)}\n    {shown(row['raw'] or '', 200)}"
-            )
+            print(f"{shown(row['source'])}:{row['line']}: {shown(row['detail'] or '', 200)}")
+            print(f"    {shown(row['raw'] or row['stage'], 200)}")
         if limit and len(rows) > limit:
             print(f"{len(rows) - limit:,} more: --limit 0 shows all {len(rows):,}")
 
@@ -123,9 +136,10 @@ def show_rejected(names, check, limit, as_json):
 def none_found(check, seen, names):
     """Say that a check turned nothing away. Raises Problems where there is no such check."""
     from stages.rows.checks import every_check
+    from stages.training.left_out import PROOFS
     from validators.problems import Problem, Problems, did_you_mean
 
-    known = {*every_check(), *seen}
+    known = {*every_check(), *PROOFS, *seen}
     if check not in known:
         hint = did_you_mean(check, known)
         hint = (
@@ -133,6 +147,17 @@ def none_found(check, seen, names):
         )
         raise Problems([Problem("tilth ledger --check", f"no check {check!r}", "a name of docs/checks.md", hint)])
     print(f"{check} turned away no record of {', '.join(names)}")
+
+
+def left_out_rows(name, steps):
+    """What preflight leaves out of a dataset, with the keys of rejects: the rows themselves are in train or eval."""
+    from stages.training.left_out import left_out_of
+
+    for what, rows in left_out_of(name, {step: steps[step] for step in trained_on(name, steps)}):
+        for row in rows:
+            source, _, line = row["row"].rpartition(":")
+            found = {"source": source, "line": int(line), "stage": f"preflight: {what}", "check": row["proof"]}
+            yield found | {"detail": row["reason"], "raw": None}
 
 
 def rejects_of(name):

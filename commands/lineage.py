@@ -1,6 +1,7 @@
 """`tilth lineage`: what a model, a dataset or a file is made of, and what was made from it.
 
-params.yaml, dvc.lock, the Parquet files' metadata, models/<step>/made_of.json, scores/<step>.json -> a tree, JSON, or Mermaid
+params.yaml, dvc.lock, the Parquet files' metadata, models/<step>/made_of.json, scores/<step>.json, scores/<step>.seen.parquet
+    -> a tree, JSON, or Mermaid
 """
 
 import sys
@@ -267,7 +268,7 @@ def model_branch(name, model):
     made = model["made_of"]
     lines = [stored(f"models/{name}", model) + (f", {model['weights']}" if model["files"] else "")]
     if made:
-        lines += made_lines(made)
+        lines += made_lines(made, model["seen"])
     if model["adapters"]:
         lines.append("adapters, in order: " + ", ".join(model["adapters"]))
     lines += [f"waived {what}: {why}" for what, why in model["waived"].items()]
@@ -275,10 +276,12 @@ def model_branch(name, model):
     return f"model {name}: {' -> '.join(model['chain'])}", [*lines, *scores(model["scores"])]
 
 
-def made_lines(made):
-    """What a model's made_of.json says of its training."""
-    rows, tokens, steps = (number(made.get(key)) for key in ("trained_rows", "tokens", "optimizer_steps"))
-    yield f"{made.get('method')} on {rows} rows of {made.get('dataset')}, sha256 {short(made.get('rows_sha256'))}"
+def made_lines(made, seen):
+    """What a model's made_of.json says of its training, and what the training saw; seen: None where that is not known."""
+    rows, tokens = (number((seen or {}).get(key)) for key in ("seen", "tokens"))
+    of = f"{number(made.get('rows'))} rows of {made.get('dataset')}"
+    yield f"{made.get('method')} on {rows} of {of}, sha256 {short(made.get('rows_sha256'))}"
+    steps = number(made.get("optimizer_steps"))
     yield f"{tokens} tokens, {steps} optimizer steps, seed {made.get('seed')}, backend {made.get('backend')}"
     for what in ("args", "lora", "versions"):
         if made.get(what):

@@ -183,6 +183,7 @@ def show(reports, findings):
     from stages.rows.tables import shown
 
     console = Console(highlight=False)
+    findings = findings | {f"eval of {name}": items for name, items in of_eval(reports).items()}
     for table in (account(reports), lengths(reports), numbers(findings)):
         console.print(table)
     for name, items in findings.items():
@@ -198,6 +199,12 @@ def show(reports, findings):
         console.print(
             f"params.yaml or the reward code says otherwise by now of {', '.join(changed)}: dvc repro preflight"
         )
+
+
+def of_eval(reports):
+    """{dataset: findings of its eval rows} for a table of all steps; none where one step alone is asked for."""
+    found = json.loads((ROOM / "_findings.json").read_text(encoding="utf-8"))
+    return found.get("_eval", {}) if len(reports) == len(found.keys() - {"_eval"}) else {}
 
 
 def outdated(reports):

@@ -1,6 +1,7 @@
 """`tilth trace`: where a record went, from its line in a raw file to the models that saw it.
 
-dvc.lock, data/train/, data/eval/, data/rejected/, models/<step>/made_of.json, scores/ -> one account for each record
+dvc.lock, data/train/, data/eval/, data/rejected/, preflight/, models/<step>/made_of.json, scores/
+    -> one account for each record
 """
 
 from typing import Annotated
@@ -47,17 +48,17 @@ def main(
 
 def accounts_of(build, records):
     """(what became of each record, as plain data; problems of what could not be read)."""
-    from commands.records.exposure import scores_of, trained_models
+    from commands.records.exposure import left_out_of, scores_of, trained_models
     from commands.records.search import OTHER, with_ids
 
     named = {match[1] for record in records if (match := OTHER.search(record.detail or ""))}
     standing = with_ids(build, {record.id for record in records if record.id} | named)
-    problems, models = [], trained_models(build)
+    problems, models, dropped = [], trained_models(build), left_out_of(build)
     scores = scores_of(build, {record.id for record in records if record.room == "eval"}, problems)
-    return [account(build, record, standing, models, scores) for record in records], problems
+    return [account(build, record, standing, models, dropped, scores) for record in records], problems
 
 
-def account(build, record, standing, models, scores):
+def account(build, record, standing, models, dropped, scores):
     """What became of one record."""
     from commands.records.exposure import seen_by
 
@@ -75,7 +76,7 @@ def account(build, record, standing, models, scores):
         "detail": record.detail,
         "likeness": record.likeness,
         "stayed": stayed and {"id": stayed.id, "source": stayed.source, "line": stayed.line, "side": stayed.room},
-        "models": [seen for step in build.steps for seen in seen_by(build, step, record, stayed, models)],
+        "models": [seen for step in build.steps for seen in seen_by(build, step, record, stayed, models, dropped)],
         "scores": scores.get((record.dataset, record.id), {}) if side == "eval" else None,
         "content": record.content,
     }
@@ -170,9 +171,8 @@ def model_lines(item, width):
         yield from entry("models", f"none: no step trains on {item['dataset']}", width)
     for seen in item["models"]:
         if not seen["trained"]:
-            found = "not on this one" if seen["trained"] is False else "whether on this one is not known"
-            verdict = seen["why"] if "not trained" in seen["why"] else f"{seen['why']}; {found}"
-            yield from entry("", f"{seen['step']}: {verdict}; dvc repro", width)
+            label = "models" if not trained and seen is item["models"][0] else ""
+            yield from entry(label, f"{seen['step']}: {shown(verdict(seen), 1000)}", width)
     for model, scored in (item["scores"] or {}).items():
         yield from entry("scores" if model == next(iter(item["scores"])) else "", f"{model}: {figures(scored)}", width)
         if scored.get("generation") is not None:
@@ -181,9 +181,18 @@ def model_lines(item, width):
         yield from entry("scores", "none: evaluate takes the first max_rows eval rows by id", width)
 
 
+def verdict(seen):
+    """Why a model is not said to have trained on a record, with what to do where that may change."""
+    if "final" in seen:
+        return seen["why"]
+    found = "not on this one" if seen["trained"] is False else "whether on this one is not known"
+    return f"{seen['why']}; dvc repro" if "not trained" in seen["why"] else f"{seen['why']}; {found}; dvc repro"
+
+
 def named(seen):
     """A model, and the step that it has the record from."""
-    parts = [f"through {seen['through']}" * (seen["through"] != seen["step"]), seen["why"]]
+    often = f"{seen['times']:,} times" if seen["times"] > 1 else ""
+    parts = [f"through {seen['through']}" * (seen["through"] != seen["step"]), often, seen["why"]]
     more = ", ".join(part for part in parts if part)
     return seen["step"] + (f" ({more})" if more else "")
 

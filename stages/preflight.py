@@ -1,7 +1,7 @@
 """Resolve every step and prove on a CPU that it can be trained, before any step trains.
 
 .build/params/preflight.json, data/train.json, data/train/, models/base
-    -> preflight/<step>.json, preflight/_findings.json, preflight/_dropped.csv, preflight/_rewards.json
+    -> preflight/<step>.json, preflight/_findings.json, _dropped.csv, _unscored.csv, _rewards.json, _xray.json
 
     {"step": "sft", "method": "sft", "dataset": "chat", "rows": 3741, "trained_rows": 3741, "tokens": 91022,
      "learned_tokens": 28419, "optimizer_steps": 468, "length": {"p50": 23, "p95": 41, "p99": 52, "max": 60}, ...}
@@ -18,19 +18,24 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet as pq
 
 from stages.core.code_lists import reward_code
 from stages.core.params import read_params
 from stages.dryrun import findings as findings_of
+from stages.dryrun.encodings import heard
 from stages.dryrun.memory import PLACES, estimate, free_bytes, shape_of, size
 from stages.dryrun.reward_trials import sample, tried
 from stages.dryrun.schedule import optimizer_steps, packed
 from stages.dryrun.steps import config_of, resolve, weights_of
-from stages.dryrun.tokens import Method, measured
+from stages.dryrun.tokens import ROW, Measured, Method, measured
+from stages.dryrun.xray import samples
 from stages.rows.batches import batches, origins
+from stages.training.left_out import DROPPED, UNSCORED
 from stages.training.messages import Unproved
 from stages.training.models import BASE, renderer
 from stages.training.prepared import scored_of, what_is_learned
+from stages.training.settings import settings_of
 from validators.problems import Problem, Problems
 
 OUT = Path("preflight")
@@ -38,11 +43,13 @@ OUT = Path("preflight")
 
 @dataclass
 class Report:
-    """What preflight knows of a step: what `train` reads, the findings, the rows that are left out, what is printed."""
+    """What preflight knows of a step: what `train` reads, the findings, the rows that are left out, three rows as tokens,
+    what is printed."""
 
     step: dict
     findings: list = field(default_factory=list)
     dropped: list = field(default_factory=list)
+    samples: list = field(default_factory=list)
     printed: list = field(default_factory=list)
 
 
@@ -65,45 +72,70 @@ def main():
     for name, report in reports.items():
         write(f"{name}.json", report.step)
         announce(name, report)
-    write("_findings.json", {name: report.findings for name, report in reports.items()})
+    write("_xray.json", {name: report.samples for name, report in reports.items()}, indent=None)
     write_dropped(reports)
-    write_unscored(json.loads(Path("data/eval.json").read_text(encoding="utf-8")), render)
+    of_eval = write_unscored(json.loads(Path("data/eval.json").read_text(encoding="utf-8")), render, limits)
+    write("_findings.json", {name: report.findings for name, report in reports.items()} | {"_eval": of_eval})
     write("_rewards.json", scored_rewards(params["steps"], datasets, codes))
     device, free = free_bytes()
     if free is not None:
         print(f"preflight: {size(free)} of this machine's {PLACES[device]} are free")
 
 
-def write(name, report):
-    (OUT / name).write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+def write(name, report, indent=2):
+    (OUT / name).write_text(json.dumps(report, indent=indent) + "\n", encoding="utf-8")
 
 
 def write_dropped(reports):
     """preflight/_dropped.csv: every row that is not trained, though it is in data/train, with the reason."""
-    with open(OUT / "_dropped.csv", "w", encoding="utf-8", newline="") as file:
+    with open(DROPPED, "w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(["step", "row", "proof", "reason"])
+        writer.writerow(["step", "row", "id", "proof", "reason"])
         writer.writerows([name, *row] for name, report in reports.items() for row in report.dropped)
 
 
-def write_unscored(datasets, render):
-    """preflight/_unscored.csv: every eval row that no model of this base can be scored on, with the reason."""
-    with open(OUT / "_unscored.csv", "w", encoding="utf-8", newline="") as file:
+def write_unscored(datasets, render, limits):
+    """{dataset: findings of its eval rows}; preflight/_unscored.csv has every one that no model of this base can be scored on."""
+    findings = {}
+    with open(UNSCORED, "w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(["dataset", "row", "proof", "reason"])
+        writer.writerow(["dataset", "row", "id", "proof", "reason"])
         for name, listed in datasets.items():
-            path, left = f"data/eval/{name}.parquet", []
-            for number, row in enumerate(row for rows in batches(path, None) for row in rows):
-                try:
-                    scored_of(listed["kind"], row, render)
-                except Unproved as error:
-                    left.append((number, error))
+            path = f"data/eval/{name}.parquet"
+            found = held_out(path, listed["kind"], render)
+            left = found.left_out
             if left:
-                print(f"preflight: {name}: {len(left):,} of {listed['rows']:,} eval rows are not scored: {left[0][1]}")
-            places = origins(path, [number for number, _ in left])
-            writer.writerows(
-                [name, place, error.proof, str(error)] for place, (_, error) in zip(places, left, strict=True)
-            )
+                print(f"preflight: {name}: {len(left):,} of {found.count:,} eval rows are not scored: {left[0][2]}")
+            names = names_of(path, [number for number, _, _ in left])
+            writer.writerows([name, *row, proof, why] for row, (_, proof, why) in zip(names, left, strict=True))
+            findings[name] = findings_of.text_findings(found, path, limits, {})
+            for item in findings[name]:
+                if item["level"] != "ok":
+                    print(f"preflight, eval rows of {name}: {item['level']}: {item['check']}: {item['message']}")
+    return findings
+
+
+def held_out(path, kind, render):
+    """What is Measured of the eval rows of a dataset: those that are left out, and how texts and tokens differ."""
+    found = Measured(pq.read_metadata(path).num_rows, np.zeros(0, ROW))
+    with heard(render) as texts:
+        for number, row in enumerate(row for rows in batches(path, None) for row in rows):
+            texts.clear()
+            try:
+                scored = scored_of(kind, row, render)
+            except Unproved as error:
+                found.left_out.append((number, error.proof, str(error)))
+                continue
+            if kind == "grpo":
+                render.encode([scored])
+            found.encodings.look(number, render.tokenizer, texts)
+    return found
+
+
+def names_of(path, numbers):
+    """(`source:line`, id) of the rows of a file at these positions."""
+    ids = pq.read_table(path, columns=["id"])["id"].take(np.asarray(numbers, np.int64)).to_pylist()
+    return list(zip(origins(path, numbers), ids, strict=True))
 
 
 def announce(name, report):
@@ -169,9 +201,11 @@ def examine(name, step, render, shape, limits, waive):
     if step["method"] == "kto":
         findings_of.both_labels(where, found.rows)
     report = Report(step | account(where, step, config, found))
-    places = origins(path, [row for row, _, _ in found.left_out])
-    report.dropped = [(place, proof, why) for place, (_, proof, why) in zip(places, found.left_out, strict=True)]
+    names = names_of(path, [row for row, _, _ in found.left_out])
+    report.dropped = [(*name, proof, why) for name, (_, proof, why) in zip(names, found.left_out, strict=True)]
+    report.samples = samples(path, found, method)
     report.findings = findings_of.row_findings(found, method, path, shape.context, limits, waive)
+    report.findings.append(findings_of.date_finding(settings_of(BASE)["date"], limits, waive))
     if step["method"] == "grpo":
         try_rewards(report, path, render.tokenizer, limits, waive)
     report.findings += findings_of.memory_findings(estimate(report.step, shape, config, "cuda"), limits, waive)

@@ -15,6 +15,8 @@ from stages.reporting.cards import write_cards
 from stages.reporting.page import page, read_json
 from stages.reporting.sections import told_data
 from stages.rows.rejects import counts, personal_data
+from stages.training.left_out import by_proof, left_out_of
+from stages.training.seen import seen_in_short, seen_path
 from validators._cautions import cautions_of
 
 OUT = Path("report")
@@ -26,7 +28,7 @@ def main():
         [
             "# What was built",
             datasets_section(params["datasets"], read_json("data/train.json") or {}, read_json("data/eval.json") or {}),
-            rejects_section(params["datasets"]),
+            rejects_section(params["datasets"], params["steps"]),
             steps_section(params),
             scores_section(params["steps"]),
         ]
@@ -77,11 +79,15 @@ def datasets_section(datasets, train, held_out):
     return "## Datasets\n\n" + table(header, rows) + not_yet(missing)
 
 
-def rejects_section(datasets):
+def rejects_section(datasets, steps):
     rows = []
     for name in datasets:
         for (stage, check), count in sorted(rejects(name).items(), key=lambda item: (-item[1], item[0][1], item[0][0])):
             rows.append([name, stage, f"`{check}`", f"{count:,}", f"`{sample(name, check)}`"])
+        for what, left in left_out_of(name, steps):
+            for proof, count in by_proof(left).items():
+                first = next(row["row"] for row in left if row["proof"] == proof)
+                rows.append([name, f"preflight: {what}", f"`{proof}`", f"{count:,}", f"`{first}`"])
     told = [
         f"- {name}: personal data: {text}"
         for name in datasets
@@ -113,6 +119,7 @@ def steps_section(params):
         if (step := read_json(f"preflight/{name}.json")) is None:
             missing.append(name)
             continue
+        seen = seen_in_short(seen_path(name))
         args = ", ".join(f"{key} {value}" for key, value in step["args"].items())
         rows.append(
             [
@@ -120,7 +127,7 @@ def steps_section(params):
                 step["method"],
                 step["from"],
                 step["dataset"],
-                f"{step['trained_rows']:,}",
+                f"{seen['seen']:,} of {seen['rows']:,}" if seen else "not trained",
                 f"{step['optimizer_steps']:,}",
                 "LoRA" if step["lora"] else "full",
                 args,
@@ -131,7 +138,7 @@ def steps_section(params):
         + (f" at `{base['revision']}`" if base["revision"] else "")
         + f", seed {params['seed']}.\n\n"
     )
-    text += table(["step", "method", "from", "dataset", "rows", "optimizer steps", "weights", "args"], rows)
+    text += table(["step", "method", "from", "dataset", "rows seen", "optimizer steps", "weights", "args"], rows)
     text += not_yet(missing)
     warnings = [
         caution for name, step in params["steps"].items() for caution in cautions_of(name, step, params["steps"])

@@ -1,16 +1,20 @@
 """Train one step of the chain with TRL.
 
-preflight/<step>.json, models/<from>/, models/base/, data/train/<d>.parquet -> models/<step>/, scores/<step>.csv
+preflight/<step>.json, models/<from>/, models/base/, data/train/<d>.parquet
+    -> models/<step>/, scores/<step>.csv, scores/<step>.seen.parquet
 
 models/<step>/ holds full weights, or the adapters of the whole chain (see `stages/training/models.py`), and `made_of.json`: what
-the model was trained from, with what and on what. scores/<step>.csv is the training curve. The work is done in
-`.work/<step>/` (see `stages/training/resume.py`), and the model appears in one rename, so that a killed run leaves nothing that
-looks finished, and the next one goes on where it was.
+the model was trained from, with what and on what. scores/<step>.csv is the training curve, scores/<step>.seen.parquet how often
+each row was in a batch (see `stages/training/seen.py`). The work is done in `.work/<step>/` (see `stages/training/resume.py`),
+and the model appears in one rename, so that a killed run leaves nothing that looks finished, and the next one goes on where it
+was.
 """
 
 import csv
 import json
 from pathlib import Path
+
+import pyarrow.parquet as pq
 
 from stages.core.process import only_trainer
 from stages.rows.batches import batches
@@ -30,6 +34,7 @@ from stages.training.resume import (
     resume_training,
     save_checkpoints,
 )
+from stages.training.seen import count_rows, seen_in_short, seen_path, write_seen
 from stages.training.ties import stop_if_rewards_tie
 from stages.training.trl import COLUMNS, make_config, trainer_class
 from validators.problems import Problems
@@ -40,22 +45,24 @@ def main(name):
     step["backend"] = choose_backend(step["backend"])
     if problems := missing_requirements(name, step):
         raise Problems(problems)
-    model, curve, work = Path("models", name), Path("scores", f"{name}.csv"), Path(".work", name)
+    model, curve, seen, work = Path("models", name), Path("scores", f"{name}.csv"), seen_path(name), Path(".work", name)
     with only_trainer(work):
         identity = identity_of(step)
         folder = folder_of(work, identity)
-        if restore(folder, [curve, model]):
+        if restore(folder, [curve, seen, model]):
             print(f"train {name}: finished before, with the same rows, params and code: put back from {folder}")
             return
         trainer, result = train(name, step, folder)
         write_model(trainer, step, folder / "model", made_of(step, identity))
+        write_seen(seen, trainer, step, identity["rows_sha256"])
         if trainer.is_world_process_zero():
             write_curve(curve, trainer.state.log_history)
             appear(folder / "model", model)
-            keep_finished(folder, [curve, model])
+            keep_finished(folder, [curve, seen, model])
+            short = seen_in_short(seen)
             print(
-                f"train {name}: {step['method']} on {step['trained_rows']:,} rows, {result.global_step:,} optimizer steps, "
-                f"loss {result.training_loss:.4f}"
+                f"train {name}: {step['method']} on {short['seen']:,} of {step['trained_rows']:,} rows, "
+                f"{result.global_step:,} optimizer steps, loss {result.training_loss:.4f}"
             )
 
 
@@ -83,7 +90,8 @@ def make_trainer(name, step, folder):
     config = make_config(f"steps.{name}", step, str(folder))
     set_seed(step["seed"])  # before the trainer: TRL initialises adapters before it seeds
     render = renderer(parent)
-    rows, ids = read_rows(step, config, render)
+    rows, numbers = read_rows(step, config, render)
+    ids = pq.read_table(f"data/train/{step['dataset']}.parquet", columns=["id"])["id"].take(numbers).to_pylist()
     model, extra = load_for_training(start(parent, step, folder / "start", config), step, config)
     if method == "grpo":
         from validators import rewards
@@ -97,21 +105,23 @@ def make_trainer(name, step, folder):
         model=model, args=config, train_dataset=rows, processing_class=render.tokenizer, **extra
     )
     watch_loss(trainer, name, step, ids)
+    count_rows(trainer, method, numbers, rows)
     return in_ten_lines(trainer) if config.disable_tqdm else trainer
 
 
 def read_rows(step, config, render):
-    """(datasets.Dataset as TRL's trainer takes it, ids of its rows), in the order in which TRL gets them.
+    """(datasets.Dataset as TRL's trainer takes it, the numbers of its rows in the file), in the order in which TRL gets them.
 
     Rows that preflight has left out are left out here, by the same functions.
     """
     from datasets import Dataset, concatenate_datasets
 
     method, limits = step["method"], limits_of(step["method"], config, step["overlong"])
-    parts, ids = [], []
-    for rows in batches(f"data/train/{step['dataset']}.parquet", ["id", *COLUMNS[method]]):
+    parts, numbers, number = [], [], -1
+    for rows in batches(f"data/train/{step['dataset']}.parquet", COLUMNS[method]):
         part = []
         for row in rows:
+            number += 1
             try:
                 prepared = rows_of(method, row, render, limits)
             except Unproved:
@@ -121,7 +131,7 @@ def read_rows(step, config, render):
             elif method == "orpo":
                 prepared = [as_orpo_takes_it(each, limits.length) for each in prepared]
             part += prepared
-            ids += [row["id"]] * len(prepared)
+            numbers += [number] * len(prepared)
         if part:
             parts.append(part if method == "grpo" else Dataset.from_list(part))
     if method == "grpo":
@@ -131,9 +141,9 @@ def read_rows(step, config, render):
         rows = concatenate_datasets(parts)  # in memory: no Arrow files in a cache that DVC knows nothing of
     if method == "kto":
         # KTO takes rows in file order; a batch of one class has no contrast
-        order = rows.add_column("id", ids).shuffle(seed=step["seed"])
-        rows, ids = order.remove_columns("id"), order["id"]
-    return rows, ids
+        order = rows.add_column("number", numbers).shuffle(seed=step["seed"])
+        rows, numbers = order.remove_columns("number"), list(order["number"])
+    return rows, numbers
 
 
 def without_nulls(batch):

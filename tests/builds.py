@@ -103,6 +103,28 @@ def put_object(folder, data, md5=None):
     return md5
 
 
+def write_trained(step, dataset, rows_sha256=None, times=None):
+    """What the training of a step leaves, but the model: of the present rows, each seen once, unless said otherwise."""
+    import pyarrow.parquet as pq
+
+    rows = Path(f"data/train/{dataset}.parquet")
+    found = {"dataset": dataset, "rows_sha256": rows_sha256 or hashlib.sha256(rows.read_bytes()).hexdigest()}
+    Path("models", step).mkdir(parents=True, exist_ok=True)
+    Path("models", step, "made_of.json").write_text(json.dumps(found), encoding="utf-8")
+    write_seen(step, [1] * pq.read_metadata(rows).num_rows if times is None else times, **found)
+
+
+def write_seen(step, times, folder=".", tokens=9, **facts):
+    """scores/<step>.seen.parquet with how often each row was seen."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    about = {"step": step, "tokens": tokens, "sequences": sum(times)} | facts
+    table = pa.table({"times": pa.array(times, pa.int32())}).replace_schema_metadata({"tilth": json.dumps(about)})
+    Path(folder, "scores").mkdir(parents=True, exist_ok=True)
+    pq.write_table(table, Path(folder, f"scores/{step}.seen.parquet"))
+
+
 # -- a real model -------------------------------------------------------------------------------------------------
 
 

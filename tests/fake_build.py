@@ -1,10 +1,11 @@
 """What a build of one SFT and one GRPO step would leave, without building it: small, and full of awkward text."""
 
+import csv
 import json
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from builds import write_params
+from builds import write_params, write_seen
 
 from stages.rows.tables import REJECTS, row_schema, to_table
 
@@ -13,6 +14,7 @@ HEBREW, ARABIC, EMOJI = "שלום עולם", "مرحبا بالعالم", "👩�
 LONG = "x" * 100_000
 CONTROL = "bell\x07 null\x00 \u202eturned"
 QUESTIONS = ["What is 1 + 1?", SCRIPT, HEBREW, ARABIC, EMOJI, LONG, CONTROL, "an ordinary question"]
+LEFT_OUT = ["SAID", "LENGTH", "SAID"]  # of the first train rows of chat; the first eval row is left out too
 PARAMS = {
     "seed": 7,
     "launch": "python",
@@ -92,7 +94,7 @@ def fake_build(folder):
         kept = {key: step[key] for key in ("method", "from", "dataset", "args")}
         counts = {
             "rows": 8,
-            "trained_rows": 8,
+            "trained_rows": 8 - (len(LEFT_OUT) if name == "sft" else 0),
             "tokens": 400,
             "learned_tokens": 90,
             "optimizer_steps": 20,
@@ -107,7 +109,7 @@ def fake_build(folder):
             f"{at},{at / 20},{4 / at},{1.5 if at < 20 else 'nan'},{1e-5 * at},{at / 20},{at * 50}"
             for at in (5, 10, 15, 20)
         ]
-        (folder / "scores").mkdir(exist_ok=True)
+        write_seen(name, [2, 2, 1, 0, 0, 0, 0, 0], folder, tokens=12_345)
         (folder / f"scores/{name}.csv").write_text("\n".join(curve) + "\n", encoding="utf-8")
     finding = {
         "check": "preflight.truncated_share",
@@ -116,11 +118,33 @@ def fake_build(folder):
         "level": "warning",
         "message": SCRIPT,
     }
-    dump(folder / "preflight/_findings.json", {"sft": [finding], "align": []})
+    dump(folder / "preflight/_findings.json", {"sft": [finding], "align": [], "_eval": {"chat": [finding | {"check": "preflight.said", "level": "ok"}]}})
+    dump(folder / "preflight/_xray.json", {"sft": [xray_of("first", 12), xray_of("longest", 900)]})
+    left_out = {"_dropped": ("step", "sft", "train", LEFT_OUT), "_unscored": ("dataset", "chat", "eval", LEFT_OUT[:1])}
+    for name, (key, subject, side, proofs) in left_out.items():
+        with open(folder / f"preflight/{name}.csv", "w", encoding="utf-8", newline="") as file:
+            table = csv.writer(file, lineterminator="\n")
+            table.writerow([key, "row", "id", "proof", "reason"])
+            for number, proof in enumerate(proofs):
+                place = f"data/raw/sft/<b>{number % 2}</b>.jsonl:{number + 1}"
+                table.writerow([subject, place, f"{side}{number}", proof, f"{proof}: {SCRIPT}"])
     dump(folder / "preflight/_rewards.json", {"problems": {"exact_match": {"weight": 1.0, "code": "a1"}}})
     for number, model in enumerate(("base", *PARAMS["steps"])):
         write_scores(folder, model, number)
     return folder
+
+
+def xray_of(which, length):
+    """A row as preflight shows it: a control token, words of context, words that are learned, one that is cut."""
+    texts = ["<|user|>", SCRIPT, HEBREW, "\n", CONTROL, "", *(f" word{at}" for at in range(6, min(length, 200)))]
+    kinds = ["context"] * 8 + ["learned"] * (len(texts) - 9) + ["cut"]
+    made = [
+        {"id": 40_000 + at, "text": text, "kind": kind, "special": not at}
+        for at, (text, kind) in enumerate(zip(texts, kinds, strict=True))
+    ]
+    counts = {"context": 8, "learned": length - 9, "cut": 1}
+    part = {"name": "conversation", "counts": counts, "tokens": made, "left_out": length - len(texts)}
+    return {"row": "data/raw/<b>.jsonl:1", "which": which, "parts": [part], "more_parts": 0}
 
 
 def write_scores(folder, model, number):

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
+from builds import write_seen
 from huggingface_hub import DatasetCard, ModelCard, ModelCardData
 from huggingface_hub.repocard import REGEX_YAML_BLOCK
 
@@ -49,6 +50,7 @@ def cards(tmp_path, monkeypatch):
         counted = {"step": name, "rows": 3643, "trained_rows": 3600, "optimizer_steps": 468}
         put(f"preflight/{name}.json", {"lora": None} | step | counted)
         put(f"scores/{name}.json", SCORES)
+        write_seen(name, [1] * 600 + [0] * 3043)
 
     def written(model="align", dataset="chat", **changed):
         write_cards(resolved(WRITTEN | changed))
@@ -87,7 +89,7 @@ def test_a_dataset_card_has_the_metadata_that_the_hub_reads(cards):
 def test_a_model_card_says_what_the_model_was_made_of(cards):
     text = cards()[0].text
     for said in (
-        "| `align` | dpo | `sft` | `align` | 3,600 of 3,643 | 468 | LoRA: r 16 |",
+        "| `align` | dpo | `sft` | `align` | 600 of 3,643 | 468 | LoRA: r 16 |",
         f"| `chat` | sft | 3,643 | 664 | 2 | `{'train0123' * 8}` | `{'eval0123' * 8}` |",
         "| `align` | curate | `curate.duplicate` | 3 |",
         "| `chat` | loss | 9 | 0.500 | 0.400 to 0.600 | +0.100 (0.050 to 0.150) |",
@@ -97,9 +99,24 @@ def test_a_model_card_says_what_the_model_was_made_of(cards):
         assert said in text, said
 
 
+def test_a_card_does_not_guess_what_a_model_saw(cards):
+    Path("scores/align.seen.parquet").unlink()
+    text = cards()[0].text
+    assert "| `align` | unknown, of 3,643 |" in text and "| `chat` | 600 of 3,643 |" in text
+
+
 def test_a_dataset_card_says_what_became_of_the_records(cards):
     text = cards()[1].text
     assert "| `chat` | curate | `curate.duplicate` | 2 |" in text and "Steps that train on it: `sft`." in text
+
+
+def test_cards_count_the_rows_that_preflight_left_out(cards):
+    put("preflight/_dropped.csv", "step,row,id,proof,reason\nsft,a:1,x,SAID,r\nsft,a:2,y,SAID,r\n")
+    put("preflight/_unscored.csv", "dataset,row,id,proof,reason\nchat,a:3,z,STOP,r\n")
+    for card in cards():
+        assert "| `chat` | preflight: left out of sft | `SAID` | 2 |" in card.text
+        assert "| `chat` | preflight: not scored | `STOP` | 1 |" in card.text
+    assert "preflight" not in cards(dataset="align")[1].text
 
 
 def test_waivers_are_on_the_card_with_their_reason(cards):

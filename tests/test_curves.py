@@ -35,14 +35,6 @@ def test_the_charts_are_those_of_what_the_method_logged():
     assert "chosen from 1 to 2, lowest 1, highest 2; rejected from -1 to -2" in found[1]["svg"]
 
 
-def test_rows_and_tokens_seen_are_carried_on_to_the_last_step():
-    resolved = {"trained_rows": 1000, "optimizer_steps": 105}
-    logged = [{"step": 100.0, "epoch": 2.0, "num_tokens": 40_000.0}]
-    assert curves.seen(resolved, logged) == {"rows_seen": 2100, "tokens_seen": 42_000}
-    assert curves.seen(resolved, [{"step": 105.0, "epoch": 1.0}]) == {"rows_seen": 1000, "tokens_seen": None}
-    assert curves.seen(None, []) == {"rows_seen": None, "tokens_seen": None}
-
-
 @pytest.mark.parametrize(
     "step, resolved, length",
     [

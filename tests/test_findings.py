@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from stages.dryrun import findings
+from stages.dryrun.encodings import Encodings
 from stages.dryrun.reward_trials import Trial
 from stages.dryrun.tokens import ROW, Measured
 from stages.rows.tables import row_schema, to_table, write
@@ -97,6 +98,29 @@ def test_rows_that_are_left_out_are_counted_by_proof_with_the_first_reason(path)
     assert item["message"] == (
         "3 of 10 rows are not trained: 2 by PROMPT: raw.jsonl:4, raw.jsonl:8: a, not b; 1 by LENGTH: raw.jsonl:6: long"
     )
+
+
+def test_proofs_that_are_numbers_of_their_own_are_there_at_0_too_and_stop_nothing(path):
+    left_out = [(3, "SAID", "SAID of message 2: a"), (5, "SAID", "SAID: b"), (7, "STOP", "STOP: c"), (8, "LENGTH", "LENGTH: d")]
+    items = found(path, rows()[:6], left_out=left_out, dropped_share=1)
+    values = {name: items[name]["value"] for name in ("said", "stops", "tools_shown", "tokenizer_round_trip", "bos_unlike_inference")}
+    assert list(values.values()) == [0.2, 0.1, 0, 0, 0]
+    assert items["said"]["message"].startswith("2 of 10 rows (raw.jsonl:4, raw.jsonl:6) hold something that is not")
+    assert [items[name]["level"] for name in ("said", "tools_shown")] == ["warning", "ok"]
+    assert findings.stopping(list(items.values()), "steps.s") == []
+
+
+def test_rows_whose_tokens_are_not_their_text_are_shares(path):
+    measured = Measured(10, rows(), encodings=Encodings(lossy=[1, 2], headless=list(range(10))))
+    items = {item["check"]: item for item in findings.text_findings(measured, path, SETTINGS, {})}
+    assert items["preflight.tokenizer_round_trip"]["value"] == 0.2
+    assert items["preflight.bos_unlike_inference"]["value"] == 1
+
+
+def test_a_template_that_prints_the_date_is_a_warning():
+    assert findings.date_finding(None, SETTINGS, {})["level"] == "ok"
+    item = findings.date_finding("2024-07-26", SETTINGS, {})
+    assert (item["value"], item["level"]) == (1, "warning") and "2024-07-26" in item["message"]
 
 
 def test_more_of_them_than_the_limit_stop_the_build_unless_waived(path):

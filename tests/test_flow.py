@@ -33,6 +33,12 @@ def test_many_reasons_are_added_up_as_others():
     assert bands[-1]["name"] == "6 other reasons" and bands[-1]["count"] == sum(20 - i for i in range(6, 12))
 
 
+def test_rows_that_preflight_leaves_out_are_bands_of_their_own_beside_their_side():
+    bands = flow(80, 15, [("a.b", 5)], [("SAID: not in sft", 3)], [("STOP: not scored", 1)])["bands"]
+    counts = [("train", 77), ("SAID: not in sft", 3), ("eval", 14), ("STOP: not scored", 1), ("a.b", 5)]
+    assert [(band["name"], band["count"]) for band in bands] == counts
+
+
 def test_a_dataset_of_nothing_has_no_bands():
     assert flow(0, 0, [])["bands"] == []
 

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 
 import pyarrow.parquet as pq
 import pytest
-from builds import run_data_stages, write_params
+from builds import run_data_stages, write_params, write_trained
 
 from commands import forget, trace
 from commands.builds.build import at
@@ -70,6 +70,8 @@ def write(name, lines):
 def build():
     run_data_stages(*DATASETS)
     collect.main()
+    write_trained("sft", "chat")
+    write_trained("align", "pairs")
 
 
 def forgotten(*arguments, **options):
@@ -112,6 +114,19 @@ def test_the_list_has_every_row_that_says_it_and_not_its_text(project, capsys):
     out = capsys.readouterr().out
     assert "datasets that hold them: chat, pairs, votes\nmodels trained on them: sft, align" in out
     assert "sed -i '21s/.*//' data/raw/chat.jsonl" in out
+
+
+def test_only_models_that_saw_a_record_are_said_to_be_trained_on_it(project, capsys):
+    rows = pq.read_table("data/train/chat.parquet")["line"].to_pylist()
+    write_trained("sft", "chat", times=[int(line != 1) for line in rows])
+    assert rows[0] == 1
+    for line, said in ((rows[1], "sft, align"), (1, "none")):
+        forgotten(f"data/raw/chat.jsonl:{line}", dry_run=True)
+        assert f"models trained on them: {said}\n" in capsys.readouterr().out
+    (project / "scores/sft.seen.parquet").unlink()
+    forgotten("data/raw/chat.jsonl:1", dry_run=True)
+    out = capsys.readouterr().out
+    assert "models trained on them: none\nmodels of which that is not known: sft, align" in out
 
 
 def test_each_forgotten_row_leaves_a_reject_without_text(project):

@@ -12,6 +12,8 @@ from validators.problems import Problems
 PARAMS = """
 seed: 7
 eval_fraction: 0.3
+steps:
+  sft: {method: sft, from: base, dataset: chat}
 datasets:
   chat: {kind: sft, raw: chat.jsonl, max_reject_share: 1}
   feedback: {kind: kto, raw: pairs.jsonl, max_reject_share: 1}
@@ -121,6 +123,51 @@ def test_a_broken_file_is_a_problem(built):
     (built / "data/train/chat.parquet").write_bytes(b"no Parquet")
     with pytest.raises(Problems, match="cannot be read"):
         ledger.main("chat")
+
+
+# -- what preflight leaves out --------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def examined(built):
+    """A build whose preflight left out two rows of train and one of eval."""
+    rows = pq.read_metadata("data/train/chat.parquet").num_rows
+    (built / "preflight").mkdir()
+    (built / "preflight/sft.json").write_text(json.dumps({"dataset": "chat", "rows": rows}))
+    dropped = 'step,row,id,proof,reason\nsft,chat.jsonl:4,a,SAID,"SAID: a\x1b[31m line"\nsft,chat.jsonl:5,b,LENGTH,too long\n'
+    (built / "preflight/_dropped.csv").write_text(dropped)
+    (built / "preflight/_unscored.csv").write_text("dataset,row,id,proof,reason\nchat,chat.jsonl:6,c,STOP,no end\n")
+    return built
+
+
+def test_rows_that_preflight_left_out_are_counted_by_proof_below_train_and_eval(examined, capsys):
+    ledger.main("chat")
+    lines = [" ".join(line.split()) for line in capsys.readouterr().out.splitlines()]
+    at = next(i for i, line in enumerate(lines) if line.startswith("train "))
+    assert lines[at + 1 : at + 3] == ["left out of step sft by LENGTH -1", "left out of step sft by SAID -1"]
+    assert lines[at + 3].startswith("eval ") and lines[at + 4] == "not scored by STOP -1"
+    ledger.main("chat", as_json=True)
+    (account,) = json.loads(capsys.readouterr().out)
+    assert account["not_trained"] == {"sft": {"LENGTH": 1, "SAID": 1}} and account["not_scored"] == {"STOP": 1}
+    assert account["faults"] == []
+
+
+def test_a_proof_shows_the_rows_that_it_left_out(examined, capsys):
+    ledger.main("chat", check="SAID")
+    out = capsys.readouterr().out
+    assert out.startswith("chat.jsonl:4: SAID: a") and "preflight: left out of sft" in out and "\x1b" not in out
+    ledger.main("chat", check="STOP", as_json=True)
+    assert [row["line"] for row in json.loads(capsys.readouterr().out)] == [6]
+    ledger.main("chat", check="TOOLS")
+    assert capsys.readouterr().out == "TOOLS turned away no record of chat\n"
+
+
+def test_what_preflight_has_not_examined_is_no_zero(built, capsys):
+    ledger.main("chat", as_json=True)
+    (account,) = json.loads(capsys.readouterr().out)
+    assert (account["not_trained"], account["not_scored"]) == ({"sft": None}, None)
+    ledger.main("chat")
+    assert "left out of step sft by preflight: not built yet" in capsys.readouterr().out
 
 
 # -- --check ------------------------------------------------------------------------------------------------------

@@ -10,7 +10,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from builds import git, put_object, run_data_stages, write_params, write_yaml
+from builds import git, put_object, run_data_stages, write_params, write_seen, write_yaml
 from ruamel.yaml import YAML
 
 from commands import lineage
@@ -48,13 +48,14 @@ def put(path, text):
 
 def model(name, adapters):
     step = PARAMS["steps"][name]
-    made = step | {"step": name, "seed": 7, "args": {}, "trained_rows": 9, "tokens": 99, "optimizer_steps": 3}
+    made = step | {"step": name, "seed": 7, "args": {}, "rows": 4, "trained_rows": 9, "tokens": 99, "optimizer_steps": 3}
     made |= {"lora": Lora(**step["lora"]).model_dump()}  # as preflight resolves it
     made |= {"rows_sha256": "5f0e" * 16, "versions": {"torch": "2.13.0"}, "backend": "transformers"}
     put(f"models/{name}/made_of.json", json.dumps(made))
     for adapter in adapters:
         put(f"models/{name}/adapters/{adapter}/adapter_config.json", "{}")
     put(f"scores/{name}.json", json.dumps(SCORES))
+    write_seen(name, [1, 1, 0, 2], tokens=1234)
 
 
 def entry(deps, outs):
@@ -102,7 +103,7 @@ def build():
     stages["evaluate_base"] = entry(["models/base"], ["scores/base.json"])
     for name, step in PARAMS["steps"].items():
         made_from = [f"models/{step['from']}", f"data/train/{step['dataset']}.parquet", f"preflight/{name}.json"]
-        stages[f"train@{name}"] = entry(made_from, [f"models/{name}"])
+        stages[f"train@{name}"] = entry(made_from, [f"models/{name}", f"scores/{name}.seen.parquet"])
         stages[f"evaluate@{name}"] = entry([f"models/{name}", "data/eval.json"], [f"scores/{name}.json"])
     put(".build/scores.json", "{}")
     stages["collect_scores"] = entry(["scores/base.json"], [".build/scores.json"])
@@ -212,7 +213,8 @@ def test_a_model_tells_its_chain_adapters_waivers_versions_and_scores(told):
         "adapters, in order: 00_sft, 01_align",
         "waived lora_rank: it is small",
         "versions: torch 2.13.0",
-        "kto on 9 rows of votes, sha256 5f0e5f0e5f",
+        "kto on 3 of 4 rows of votes, sha256 5f0e5f0e5f",
+        "1,234 tokens, 3 optimizer steps, seed 7, backend transformers",
         "scores on 6 eval rows of chat: loss 0.500 [0.400, 0.600]",
     ):
         assert line in lines, line

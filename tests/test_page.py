@@ -103,6 +103,19 @@ def test_what_cannot_be_seen_is_made_visible(html):
     assert "\x07" not in html and "\x00" not in html and "\u202e" not in html
 
 
+def test_tokens_of_sample_rows_are_text_with_their_ids_and_kinds(html):
+    step = html.split('<h3 id="step-sft">')[1].split('<h3 id="step-align">')[0]
+    assert '<span class="token context special" title="40000">&lt;|user|&gt;</span>' in step
+    assert '<span class="token context" title="40001">&lt;script&gt;document.title' in step
+    assert '<span class="token context" title="40003">↵\n</span>' in step
+    assert "bell␇ null␀ ‹U+202E›turned</span>" in step and 'title="40005">·</span>' in step
+    assert '<span class="token learned" title="40008"> word8</span>' in step
+    assert '<span class="token cut" title="40011"> word11</span>' in step
+    assert "conversation, 12 tokens: 3 learned, 8 context, 1 cut" in step
+    assert step.count("tokens not shown") == 1 and "<mark> … 700 tokens not shown … </mark>" in step
+    assert "as the trainer sees them" not in html.split('<h3 id="step-align">')[1]
+
+
 # -- what it says ---------------------------------------------------------------------------------------------------
 
 
@@ -127,6 +140,38 @@ def test_findings_and_waivers_of_preflight_stand_at_their_step(html):
     assert '<span class="badge waived">waived</span>' in step
 
 
+def test_findings_of_eval_rows_stand_at_their_dataset(html):
+    chat = html.split('<h3 id="data-chat">')[1].split('<h3 id="data-pairs">')[0]
+    assert "Eval rows, as preflight found them" in chat and '<th scope="row" class="nowrap">preflight.said</th>' in chat
+    assert "Eval rows, as preflight" not in html.split('<h3 id="data-pairs">')[1]
+
+
+def test_what_a_training_saw_is_told_from_its_own_record(folder, html):
+    step = html.split('<h3 id="step-sft">')[1].split('<h3 id="step-align">')[0]
+    said = " ".join(step.split())
+    assert "The training saw 3 of 8 rows (37.5%), 5 with repetitions, and 12,345 tokens." in said
+    compared = html.split('<h2 id="methods">')[1]
+    assert '<td class="number">3</td><td class="number">5</td><td class="number">12,345</td>' in compared
+    assert "| sft | sft | base | chat | 3 of 8 | 20 |" in (folder / "report/report.md").read_text(encoding="utf-8")
+
+
+def test_rows_that_preflight_left_out_are_in_the_flow_and_at_their_step(html):
+    flow = html.split('aria-label="48 raw records of chat: ')[1].split("</svg>")[0]
+    assert flow.startswith("train 5, SAID: not in sft 2, LENGTH: not in sft 1, eval 7, SAID: not scored 1, ")
+    step = html.split('<h3 id="step-sft">')[1].split('<h3 id="step-align">')[0]
+    assert '<code>SAID</code> <span class="count">2 in preflight</span>' in step
+    assert "data/raw/sft/&lt;b&gt;0&lt;/b&gt;.jsonl:1" in step and "SAID: &lt;script&gt;document.title" in step
+    chat = html.split('<h3 id="data-chat">')[1].split('<h3 id="data-pairs">')[0]
+    assert "In eval, but not scored, by proof" in chat
+    assert "left out of this step" not in html.split('<h3 id="step-align">')[1]
+
+
+def test_the_report_in_words_counts_rows_that_preflight_left_out(folder):
+    said = (folder / "report/report.md").read_text(encoding="utf-8")
+    assert "| chat | preflight: left out of sft | `SAID` | 2 | `data/raw/sft/<b>0</b>.jsonl:1` |" in said
+    assert "| chat | preflight: not scored | `SAID` | 1 |" in said
+
+
 def test_the_lineage_has_the_md5_that_dvc_lock_has(folder, html):
     for path in ("data/train.json", "scores/align.json", "preflight/sft.json"):
         assert hashlib.md5((folder / path).read_bytes()).hexdigest() in html
@@ -136,9 +181,11 @@ def test_the_lineage_has_the_md5_that_dvc_lock_has(folder, html):
     "gone, said",
     [
         ("scores/align.csv", "There is no training curve, scores/align.csv"),
+        ("scores/align.seen.parquet", '<td class="number">–</td>'),
         ("scores/align.json", "There are no scores of align."),
         ("scores/align.parquet", "What the models say"),
         ("preflight/align.json", "There is no preflight/align.json."),
+        ("preflight/_xray.json", "Checks before training"),
         ("preflight/_findings.json", "preflight/_findings.json is not there"),
         ("data/train/pairs.parquet", "Not built yet: data/train/pairs.parquet is not there."),
         ("data/eval/problems.parquet", "Not built yet: data/eval/problems.parquet is not there."),
@@ -193,6 +240,7 @@ def test_text_has_the_contrast_of_aa_on_every_ground(theme):
     for text in ("ink", "quiet", "first", "second", "third", "cut"):
         for ground in ("paper", "card", "soft"):
             assert contrast(colours[text], colours[ground]) >= 4.5, (text, ground)
+    assert contrast(colours["ink"], colours["band"]) >= 4.5  # tokens that are learned
 
 
 def test_every_colour_of_a_chart_has_its_variable():
@@ -235,6 +283,17 @@ def opened(chromium, folder):
     yield opened
     for context in contexts:
         context.close()
+
+
+@pytest.mark.parametrize("width", [390, 1280])
+def test_tokens_stay_inside_their_box_and_differ_without_their_colour(opened, width):
+    tab = opened(viewport={"width": width, "height": 900})
+    tab.evaluate("document.querySelectorAll('details').forEach(each => each.open = true)")
+    assert tab.evaluate("document.documentElement.scrollWidth") == width
+    inside = "[...document.querySelectorAll('.tokens')].every(each => each.scrollWidth <= each.clientWidth)"
+    assert tab.evaluate(inside)
+    line = "name => getComputedStyle(document.querySelector(`.tokens .${name}`)).textDecorationLine"
+    assert [tab.evaluate(line, name) for name in ("learned", "context", "cut")] == ["underline", "none", "line-through"]
 
 
 @pytest.mark.parametrize("width", [390, 1280])

@@ -130,7 +130,7 @@ def test_a_step_is_counted(render):
     assert step["optimizer_steps"] == 2
     assert step["length"] == {"p50": 10, "p95": 10, "p99": 10, "max": 11}
     why = "LENGTH: nothing of 47 tokens is left to learn, max_length is 24"
-    assert report.dropped == [("raw.jsonl:3", "LENGTH", why)]
+    assert report.dropped == [("raw.jsonl:3", "2", "LENGTH", why)]
     by_name = {item["check"]: item for item in report.findings}
     assert by_name["preflight.dropped_share"]["value"] == 0.3333
     assert "raw.jsonl:3" in by_name["preflight.dropped_share"]["message"]
@@ -226,10 +226,25 @@ def test_eval_rows_that_no_model_can_be_scored_on_are_named(render, capsys):
     Path("data/eval").mkdir()
     write("sft", [*TALKS, {"messages": user("a") + said("b<|end|>c")}], "data/eval/d.parquet")
     Path("preflight").mkdir()
-    preflight.write_unscored({"d": {"kind": "sft", "rows": 4}}, render)
+    findings = preflight.write_unscored({"d": {"kind": "sft", "rows": 4}}, render, LIMITS)
     (row,) = csv.DictReader(Path("preflight/_unscored.csv").read_text(encoding="utf-8").splitlines())
-    assert (row["dataset"], row["row"], row["proof"]) == ("d", "raw.jsonl:4", "STOP")
-    assert "preflight: d: 1 of 4 eval rows are not scored: STOP of message 2" in capsys.readouterr().out
+    assert (row["dataset"], row["row"], row["id"], row["proof"]) == ("d", "raw.jsonl:4", "3", "STOP")
+    out = capsys.readouterr().out
+    assert "preflight: d: 1 of 4 eval rows are not scored: STOP of message 2" in out
+    values = {item["check"]: item["value"] for item in findings["d"]}
+    assert values["preflight.stops"] == 0.25 and values["preflight.said"] == values["preflight.tokenizer_round_trip"] == 0
+    assert "preflight, eval rows of d: warning: preflight.stops: 1 of 4 rows (raw.jsonl:4) end in no token" in out
+
+
+@pytest.mark.parametrize("kind", ["sft", "preference", "kto", "grpo"])
+def test_eval_rows_of_every_kind_are_measured(render, kind):
+    from test_tokens import ROWS
+
+    Path("data/eval").mkdir()
+    method = {"sft": "sft", "preference": "dpo", "kto": "kto", "grpo": "grpo"}[kind]
+    found = preflight.held_out(write(method, ROWS[method], "data/eval/d.parquet"), kind, render)
+    assert found.count == len(ROWS[method]) > len(found.left_out)
+    assert (found.encodings.lossy, found.encodings.headless) == ([], [])
 
 
 def test_rows_of_one_label_stop_kto(render):
@@ -331,7 +346,8 @@ def test_limits_waivers_and_the_machine_leave_what_train_reads_as_it_is(project)
     changed = {name for name, digest in hashes(Path("preflight")).items() if digest != first[name]}
     assert changed == {"_findings.json"}
     found = json.loads(Path("preflight/_findings.json").read_text())
-    assert set(found) == set(params["steps"])
+    of_eval = found.pop("_eval")
+    assert set(found) == set(params["steps"]) and set(of_eval) == set(params["datasets"])
     levels = {item["check"]: item["level"] for item in found["sft"]}
     assert levels["preflight.memory_gb"] == "waived"
     assert {tuple(item) for items in found.values() for item in items} == {
@@ -371,6 +387,9 @@ def test_the_command_shows_what_the_build_left(project):
     assert (
         set(report) == {"sft"} and report["sft"]["findings"] and report["sft"]["rows"] > report["sft"]["trained_rows"]
     )
+    for sample in json.loads(Path("preflight/_xray.json").read_text(encoding="utf-8"))["sft"]:
+        shown = json.loads(tilth(project, "sft", "--row", sample["row"], "--json")[1])
+        assert [part["tokens"] for part in sample["parts"]] == [part["tokens"] for part in shown["parts"]]
     code, out, _ = tilth(project, "--dropped")
     rows = [line for line in out.splitlines() if line.startswith("sft: data/raw/chat/")]
     with open("preflight/_dropped.csv", encoding="utf-8", newline="") as file:

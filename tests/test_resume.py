@@ -207,7 +207,8 @@ def train(project, monkeypatch):
 
 
 def hashes(folder):
-    made = [folder / "scores/align.csv", *sorted((folder / "models/align").rglob("*.*"))]
+    kept = ("scores/align.csv", "scores/align.seen.parquet")
+    made = [*(folder / path for path in kept), *sorted((folder / "models/align").rglob("*.*"))]
     return {str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest() for path in made}
 
 
@@ -349,6 +350,7 @@ def outputs(project):
         "data/rejected",
         "models/sft",
         "scores/sft.csv",
+        "scores/sft.seen.parquet",
     ):
         path = project.folder / out
         for file in [path] if path.is_file() else sorted(path.rglob("*")):

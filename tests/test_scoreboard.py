@@ -67,9 +67,8 @@ def test_steps_are_compared_on_their_own_metric_and_on_a_shared_one():
         "dpo": {"method": "dpo", "from": "base", "dataset": "pairs"},
         "sft": {"method": "sft", "from": "base", "dataset": "chat"},
     }
-    board = scoreboard.board(
-        scores, steps, {"dpo": {"trained_rows": 8, "optimizer_steps": 3}, "sft": None}, {"dpo": [], "sft": []}
-    )
+    seen = {"dpo": {"rows": 9, "seen": 8, "times": 16, "tokens": 400, "sequences": 16}, "sft": None}
+    board = scoreboard.board(scores, steps, {"dpo": {"trained_rows": 9, "optimizer_steps": 3}, "sft": None}, seen)
     assert board["common"] == {"dataset": "chat", "metric": "exact_match"}
     dpo, sft = board["compared"]
     assert (dpo["own_metric"], dpo["own"]["value"], dpo["common"]["value"], dpo["rows"]) == (
@@ -78,6 +77,7 @@ def test_steps_are_compared_on_their_own_metric_and_on_a_shared_one():
         "0.200",
         8,
     )
+    assert (dpo["rows_seen"], dpo["tokens_seen"], sft["rows"], sft["tokens_seen"]) == (16, 400, None, None)
     assert sft["own"] is None and sft["common"] is None
     assert [line["step"] for line in board["headlines"]] == ["dpo"]
 

@@ -10,7 +10,7 @@ from types import SimpleNamespace
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from builds import run_data_stages, write_params
+from builds import run_data_stages, write_params, write_trained
 
 from commands import trace
 from commands.records import search
@@ -68,10 +68,12 @@ def project(tmp_path, monkeypatch):
     cache_folder.cache_clear()
 
 
-def made(step, rows_sha256):
-    Path("models", step).mkdir(parents=True, exist_ok=True)
-    found = {"dataset": PARAMS["steps"][step]["dataset"], "rows_sha256": rows_sha256}
-    Path("models", step, "made_of.json").write_text(json.dumps(found), encoding="utf-8")
+def made(step, rows_sha256, times=None):
+    write_trained(step, PARAMS["steps"][step]["dataset"], rows_sha256, times)
+
+
+def hash_of(dataset):
+    return json.loads(Path("data/train.json").read_text(encoding="utf-8"))[dataset]["sha256"]
 
 
 @pytest.fixture
@@ -247,6 +249,65 @@ def test_a_train_row_was_seen_by_every_model_of_its_chain_and_by_no_other(traced
     assert seen_by(traced(line_of("eval"))) == {}
 
 
+def leave_out(dataset, step, number=0):
+    """preflight/_dropped.csv with one row of train; that row."""
+    rows = pq.read_table(f"data/train/{dataset}.parquet").to_pylist()
+    row, times = rows[number], [1] * len(rows)
+    times[number] = 0
+    made(step, hash_of(dataset), times)
+    Path("preflight").mkdir(exist_ok=True)
+    line = f'{step},{row["source"]}:{row["line"]},{row["id"]},SAID,"SAID: a line, \x1b[31mis missing"'
+    Path("preflight/_dropped.csv").write_text(f"step,row,id,proof,reason\n{line}\n", encoding="utf-8")
+    return row
+
+
+def test_a_row_that_preflight_left_out_is_in_train_and_no_model_is_said_to_have_seen_it(traced, capsys):
+    row = leave_out("chat", "sft")
+    (found,) = traced(row["id"])["records"]
+    assert (found["side"], [seen["trained"] for seen in found["models"]]) == ("train", [False, False])
+    assert found["models"][0]["left_out"] == "SAID"
+    out = printed(capsys, row["id"])
+    assert "models    sft: in train, but left out of sft by preflight: SAID: a line," in out and "\x1b" not in out
+    assert "trained on it" not in out and "dvc repro" not in out
+    assert seen_by(traced(line_of("train", number=1))) == {"sft": (True, "sft"), "align": (True, "sft")}
+
+
+def test_a_row_that_one_step_left_out_was_seen_by_the_other(traced):
+    row = leave_out("pairs", "align")
+    assert seen_by(traced(row["id"])) == {"align": (False, "align"), "alone": (True, "alone")}
+
+
+def test_of_two_rows_of_one_record_only_the_one_that_was_left_out_was(project):
+    from commands.records.exposure import why_left_out
+
+    dropped = {("vote", "raw.jsonl:1"): [{"id": "a", "proof": "SAID"}]}
+    row = SimpleNamespace(place="raw.jsonl:1", id="a")
+    assert why_left_out("vote", row, dropped)["proof"] == "SAID"
+    assert why_left_out("vote", SimpleNamespace(place="raw.jsonl:1", id="b"), dropped) is None
+    assert why_left_out("other", row, dropped) is None
+
+
+def test_a_row_that_the_training_never_came_to_was_not_seen(traced, capsys):
+    rows = pq.read_metadata("data/train/chat.parquet").num_rows
+    made("sft", hash_of("chat"), [0, 3] + [0] * (rows - 2))
+    assert seen_by(traced(line_of("train"))) == {"sft": (False, "sft"), "align": (False, "sft")}
+    said = " ".join(printed(capsys, line_of("train")).split())
+    assert f"models sft: in train, but the training of sft ended before it came to it, with 1 of {rows} rows seen" in said
+    assert "trained on it" not in said and "dvc repro" not in said
+    (seen, *_) = traced(line_of("train", number=1))["records"][0]["models"]
+    assert (seen["trained"], seen["times"]) == (True, 3)
+    assert "trained on it: sft (3 times), align (through sft, 3 times)" in printed(capsys, line_of("train", number=1))
+
+
+def test_where_nothing_says_what_a_model_saw_nothing_is_claimed(traced, project, capsys):
+    (project / "scores/sft.seen.parquet").unlink()
+    assert seen_by(traced(line_of("train")))["sft"] == (None, "sft")
+    assert "scores/sft.seen.parquet, which says what sft saw, is not there" in " ".join(printed(capsys, line_of("train")).split())
+    made("sft", "0" * 64)
+    (project / "models/sft/made_of.json").write_text(json.dumps({"dataset": "chat", "rows_sha256": hash_of("chat")}))
+    assert seen_by(traced(line_of("train")))["sft"] == (None, "sft")  # what it saw is told of another model's rows
+
+
 def test_a_model_that_was_trained_on_other_rows_is_not_said_to_have_seen_a_row(traced):
     made("sft", "0" * 64)
     assert seen_by(traced(line_of("train"))) == {"sft": (None, "sft"), "align": (None, "sft")}
@@ -260,9 +321,10 @@ def test_of_a_model_with_older_rows_the_cache_tells_whether_it_saw_a_row(traced,
     pq.write_table(old, path)
     lock = {"schema": "2.0", "stages": {"train@sft": {"deps": [{"path": rows.as_posix(), "md5": "abcd"}]}}}
     Path("dvc.lock").write_text(json.dumps(lock), encoding="utf-8")
-    made("sft", hashlib.sha256(path.read_bytes()).hexdigest())
+    made("sft", hashlib.sha256(path.read_bytes()).hexdigest(), [2] + [0] * (len(old) - 1))
     assert seen_by(traced(line_of("train", number=0)))["sft"] == (False, "sft")
     assert seen_by(traced(line_of("train", number=1)))["sft"] == (True, "sft")
+    assert seen_by(traced(line_of("train", number=2)))["sft"] == (False, "sft")  # in the old rows, but never in a batch
 
 
 def test_a_model_that_is_not_trained_yet_has_seen_nothing(traced, project, capsys):

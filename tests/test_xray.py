@@ -6,7 +6,8 @@ import pytest
 from test_tokens import LIMIT, ROWS, method_of, step_of, write
 
 from stages import train
-from stages.dryrun.xray import runs, xray
+from stages.dryrun.tokens import measured
+from stages.dryrun.xray import MOST_TOKENS, Part, Token, chosen, runs, samples, shortened, xray
 from stages.rows.batches import decoded
 from stages.training.messages import Unproved
 from stages.training.models import renderer, save_tiny
@@ -81,3 +82,36 @@ def test_what_is_shown_is_in_the_batches_of_a_real_trainer(base, tmp_path, metho
             for ids, mask in zip(batch["input_ids"], batch["completion_mask"], strict=True):
                 batches.append(tuple(ids[mask.bool()].tolist()))
     assert sorted(shown) == sorted(batches)
+
+
+# -- samples ------------------------------------------------------------------------------------------------------
+
+
+def test_the_first_row_one_of_median_length_and_the_longest_are_shown_each_once():
+    assert chosen([3, 4, 6, 7], [9, 2, 5, 30]) == {3: ["first", "median length"], 7: ["longest"]}
+    assert chosen([0], [5]) == {0: ["first", "median length", "longest"]}
+
+
+def test_the_middle_of_a_long_sequence_is_left_out_of_the_picture_and_counted():
+    part = Part("chosen", [Token(at, "x", "learned" if at else "context", False) for at in range(1000)])
+    found = shortened(part)
+    assert (len(found["tokens"]), found["left_out"]) == (MOST_TOKENS, 1000 - MOST_TOKENS)
+    assert [token["id"] for token in found["tokens"]][99:101] == [99, 900]
+    assert found["counts"] == {"context": 1, "learned": 999}
+    assert shortened(Part("chosen", part.tokens[:MOST_TOKENS]))["left_out"] == 0
+
+
+@pytest.mark.parametrize("method", ["sft", "dpo", "orpo", "kto", "grpo"])
+def test_samples_hold_what_the_xray_of_their_rows_shows(base, method):
+    args = {"num_generations": 2} if method == "grpo" else {}
+    path, of = write(method, ROWS[method]), method_of(method, base, **args)
+    found = measured(path, of)
+    shown = samples(path, found, of)
+    numbers = [int(each["row"].rpartition(":")[2]) - 1 for each in shown]
+    assert numbers[0] == found.rows["row"][0] and 1 <= len(shown) <= 3
+    for number, each in zip(numbers, shown, strict=True):
+        parts = xray(method, decoded(copy.deepcopy(ROWS[method][number])), base, of.config)
+        assert [(part["name"], part["tokens"]) for part in each["parts"]] == [
+            (part.name, [vars(token) for token in part.tokens]) for part in parts[: len(each["parts"])]
+        ]
+        assert each["more_parts"] == len(parts) - len(each["parts"])

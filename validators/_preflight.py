@@ -22,8 +22,10 @@ GATES = {
     "preflight.reward_order": "grpo: by how much a wrong answer earns more than the ground truth, on average",
 }
 NUMBERS = {
+    "preflight.bos_unlike_inference": "share of rows that do not begin with the tokens that the tokenizer puts before a text by itself, as llama.cpp and completions without a template do",
     "preflight.class_balance": "kto: how far the weighted rows of one label outweigh the other's; up to 1 is TRL's advice",
     "preflight.context_share": "share of rows longer than the positions that the model was made for",
+    "preflight.date_dependent": "1 where the chat template prints the date: `base.date` in every row, score and chat, today's in other software",
     "preflight.equal_pairs_share": "dpo, orpo: share of pairs whose two answers are the same tokens once truncated",
     "preflight.length_bias": "dpo, orpo: share of pairs in which the same side is the longer one, in tokens",
     "preflight.memory_gb": "estimated peak on a GPU in GB, where `memory_gb` says how much there is",
@@ -31,14 +33,20 @@ NUMBERS = {
     "preflight.reward_random": "grpo: 1 where a function gives the same answers other rewards the second time",
     "preflight.reward_truth": "grpo: share of ground truths that a function gives less than its best",
     "preflight.reward_wrong": "grpo: share of wrong answers that a function gives no less than the ground truth",
+    "preflight.said": "share of rows left out by the proof SAID: something that a message holds is not learned",
     "preflight.special_in_content": "share of rows that say a control token of the tokenizer in a turn",
+    "preflight.stops": "share of rows left out by the proof STOP: no token that ends an answer is learned",
+    "preflight.tokenizer_round_trip": "share of rows whose tokens do not give back their text, up to what the tokenizer's normaliser changes",
+    "preflight.tools_shown": "share of rows left out by the proof TOOLS: the template does not show their tools",
     "preflight.truncated_share": "share of rows that `max_length` cuts",
 }
 LIMITS = {
     "dropped_share": 0.05,  # a row or two in which the answer is missing; what a template cannot say is missing in all of them
     "reward_order": 0.0,
+    "bos_unlike_inference": 0.0,
     "class_balance": 1.0,
     "context_share": 0.0,
+    "date_dependent": 0.0,
     "equal_pairs_share": 0.0,
     "length_bias": 0.65,
     "memory_gb": None,
@@ -46,7 +54,11 @@ LIMITS = {
     "reward_random": 0.0,
     "reward_truth": 0.01,
     "reward_wrong": 0.05,
+    "said": 0.0,
     "special_in_content": 0.0,
+    "stops": 0.0,
+    "tokenizer_round_trip": 0.0,
+    "tools_shown": 0.0,
     "truncated_share": 0.05,
 }
 COUNTS = {"reward_rows": 1000, "tie_prompts": 16}

@@ -138,8 +138,10 @@ class Preflight(Strict):
     """Limits of what preflight measures, and how much it looks at; docs/preflight.md says what each is."""
 
     reward_order: float = LIMITS["reward_order"]
+    bos_unlike_inference: Share = LIMITS["bos_unlike_inference"]
     class_balance: Annotated[float, Field(ge=1)] = LIMITS["class_balance"]
     context_share: Share = LIMITS["context_share"]
+    date_dependent: Share = LIMITS["date_dependent"]
     dropped_share: Share = LIMITS["dropped_share"]
     equal_pairs_share: Share = LIMITS["equal_pairs_share"]
     length_bias: Share = LIMITS["length_bias"]
@@ -148,7 +150,11 @@ class Preflight(Strict):
     reward_random: Share = LIMITS["reward_random"]
     reward_truth: Share = LIMITS["reward_truth"]
     reward_wrong: Share = LIMITS["reward_wrong"]
+    said: Share = LIMITS["said"]
     special_in_content: Share = LIMITS["special_in_content"]
+    stops: Share = LIMITS["stops"]
+    tokenizer_round_trip: Share = LIMITS["tokenizer_round_trip"]
+    tools_shown: Share = LIMITS["tools_shown"]
     truncated_share: Share = LIMITS["truncated_share"]
     reward_rows: Annotated[int, Field(gt=0)] = COUNTS["reward_rows"]
     tie_prompts: Annotated[int, Field(ge=0)] = COUNTS["tie_prompts"]

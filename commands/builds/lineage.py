@@ -17,6 +17,7 @@ from commands.builds.git import Missing
 from commands.builds.params import by_name, of_params, ran_with
 from commands.builds.row_counts import files_in, flow, ingested, refused_by, rows_in
 from commands.builds.sources import Source, data_files, sources_of
+from stages.training.seen import seen_in_short, seen_path
 
 SHARED = ("collect", "preflight", "collect_scores", "report")
 MADE = ", as dvc.lock has what made it"
@@ -49,6 +50,11 @@ def attempt(problems, look, build, path):
     except Missing as error:
         problems += [problem for problem in error.problems if problem not in problems]
         return None
+
+
+def seen(build, path):
+    """{rows, seen, times, tokens, sequences} of what a training saw."""
+    return seen_in_short(file_of(build, path))
 
 
 def as_json(build, path):
@@ -203,6 +209,7 @@ def model(build, name, stages, problems):
         "adapters": list(dict.fromkeys(path[3] for path in parts if path[2:3] == ["adapters"])),
         "files": files,
         "made_of": made,
+        "seen": attempt(problems, seen, build, seen_path(name).as_posix()),
         "waived": step.get("waive") or {},
         "stages": entries,
         "scores": attempt(problems, as_json, build, f"scores/{name}.json"),

@@ -1,6 +1,7 @@
 """What became of every raw record of a dataset, by stage and reason, from the tables themselves.
 
-account("chat") -> {"dataset": "chat", "records": 3900, "rows": 3880, "rejected": {"ingest": {...}, ...}, "faults": [], ...}
+account("chat", ["sft"]) -> {"dataset": "chat", "records": 3900, "rows": 3880, "rejected": {"ingest": {...}, ...}, "faults": [],
+                             "not_trained": {"sft": {"SAID": 3}}, "not_scored": {}, ...}
 """
 
 
@@ -8,8 +9,10 @@ def built(item):
     return None not in (*item["rejected"].values(), item["train"], item["eval"])
 
 
-def account(name):
+def account(name, steps=()):
     """What became of every record of a dataset, as plain data; `faults` says what does not add up.
+
+    steps: the names of those that train on it. What preflight leaves out is None where it has not seen these rows.
 
     Raises Problems where nothing is built yet, or a file cannot be read.
     """
@@ -33,7 +36,31 @@ def account(name):
         "train": None if train is None else len(train),
         "eval": None if held_out is None else len(held_out),
     }
-    return found | {"faults": faults(found, rejected)}
+    return found | left_out_of(name, steps, found["train"]) | {"faults": faults(found, rejected)}
+
+
+def left_out_of(name, steps, rows):
+    """{"not_trained": {step: {proof: rows}}, "not_scored": {proof: rows}} by preflight. rows: in train."""
+    from pathlib import Path
+
+    from stages.training.left_out import DROPPED, UNSCORED, by_proof, left_out
+
+    return {
+        "not_trained": {
+            step: by_proof(left_out(DROPPED, step=step)) if examined(step, name, rows) else None for step in steps
+        },
+        "not_scored": by_proof(left_out(UNSCORED, dataset=name)) if Path(UNSCORED).exists() else None,
+    }
+
+
+def examined(step, name, rows):
+    """Whether preflight has examined a step on so many rows of this dataset."""
+    import json
+    from pathlib import Path
+
+    path = Path("preflight", f"{step}.json")
+    found = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    return (found.get("dataset"), found.get("rows")) == (name, rows)
 
 
 def faults(found, rejected):

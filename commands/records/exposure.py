@@ -1,24 +1,44 @@
-"""What models have to do with a record: which of them trained on it, and how each scored on it.
+"""What models have to do with a record: which of them trained on it, how often, and how each scored on it.
 
-    models = trained_models(build)                # {"sft": ("present", None), ...}
-    seen_by(build, "align", record, None, models) # [{"step": "align", "through": "sft", "trained": True, "why": ""}]
+    models, dropped = trained_models(build), left_out_of(build)  # {"sft": Trained("present", ...), ...}
+    seen_by(build, "align", record, None, models, dropped)       # [{"step": "align", "through": "sft", "trained": True, "times": 1, "why": ""}]
 
-A model on disk may have been trained on other rows than those that are there now: its made_of.json has their hash.
+What a model saw is what its training wrote down (scores/<step>.seen.parquet), by the rows that it was trained on. A model on
+disk may have been trained on other rows than those that are there now: its made_of.json has their hash.
 """
 
 import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
 
 from commands.builds.build import chain, file_of, object_of
 from commands.builds.git import Missing
 from commands.builds.hashes import sha256
 from commands.records.table import ask, connect, unreadable
+from stages.training.left_out import DROPPED, left_out
+from stages.training.seen import read_seen, seen_path
 
 # -- models -------------------------------------------------------------------------------------------------------
 
 
+@dataclass(frozen=True)
+class Trained:
+    """What a step's model was trained on.
+
+    state: `present` where these are the rows that are there now, `other`, `unknown`, or `untrained`. rows: the other rows where
+    the cache has them. times: (rows,) how often the model saw each, in the order of their file; None where nothing says so.
+    """
+
+    state: str
+    rows: Path | None = None
+    times: np.ndarray | None = None
+
+
 def trained_models(build, from_bytes=False):
-    """{step: (state, path)}: `present` where its model was trained on the rows that are there now, `other` with the old
-    rows where the cache has them, `unknown`, or `untrained`.
+    """{step: Trained}.
 
     from_bytes: the rows that are there now are hashed, where data/train.json would do if nobody touched them.
     """
@@ -32,14 +52,27 @@ def trained_models(build, from_bytes=False):
             made = json.loads(file_of(build, f"models/{step}/made_of.json").read_bytes())
             rows = made["dataset"], made["rows_sha256"]
         except Missing:
-            found[step] = ("unknown" if f"train@{step}" in build.stages else "untrained", None)
+            found[step] = Trained("unknown" if f"train@{step}" in build.stages else "untrained")
             continue
         except (ValueError, KeyError, TypeError):
-            found[step] = ("unknown", None)
+            found[step] = Trained("unknown")
             continue
         same = rows == (given["dataset"], present_hash(build, given["dataset"], listed))
-        found[step] = ("present", None) if same else ("other", old_rows(build, step, made))
+        old = None if same else old_rows(build, step, made)
+        found[step] = Trained("present" if same else "other", old, times_seen(build, step, rows))
     return found
+
+
+def times_seen(build, step, rows):
+    """(rows,) how often a step's training saw each of its rows; None where that is not written of these rows.
+
+    rows: (dataset, sha256) by its model.
+    """
+    try:
+        times, facts = read_seen(file_of(build, seen_path(step).as_posix()))
+    except (Missing, pa.ArrowException, OSError, KeyError, TypeError, ValueError):
+        return None
+    return times if (facts["dataset"], facts["rows_sha256"]) == rows else None
 
 
 def present_hash(build, dataset, listed):
@@ -60,31 +93,77 @@ def old_rows(build, step, made):
     return path if path and path.is_file() and sha256(path) == made["rows_sha256"] else None
 
 
-def seen_by(build, step, record, stayed, models):
+def left_out_of(build):
+    """{(step, `source:line`): rows of preflight/_dropped.csv}; empty where it is not there."""
+    try:
+        path = file_of(build, DROPPED.as_posix())
+    except Missing:
+        return {}
+    found = {}
+    for row in left_out(path):
+        found.setdefault((row["step"], row["row"]), []).append(row)
+    return found
+
+
+def seen_by(build, step, record, stayed, models, dropped):
     """What the model of a step has to do with a record: one entry, or none.
 
-    {step, trained: true, false or null for unknown, through: the step of its chain that trained on it, why}
+    {step, trained: true, false or null for unknown, times, through: the step of its chain that trained on it, why}
+    models: of `trained_models`. dropped: of `left_out_of`.
     """
-    in_train = (stayed or record).room == "train"
+    found = []
     for through in chain(build, step):
-        if build.steps[through]["dataset"] != record.dataset:
-            continue
-        state, path = models[through]
-        entry = {"step": step, "through": through, "trained": None}
-        if state == "present" and in_train:
-            return [entry | {"trained": True, "why": "" if not stayed else "on the row that stayed"}]
-        if state == "other" and record.id:
-            trained = None if path is None else holds(path, (stayed or record).id)
-            return [entry | {"trained": trained, "why": f"{through} was trained on other rows than the present ones"}]
-        if state in ("unknown", "untrained") and in_train:
-            why = f"{through} is not trained yet" if state == "untrained" else f"models/{through} is not there"
-            return [entry | {"trained": False if state == "untrained" else None, "why": why}]
-    return []
+        if build.steps[through]["dataset"] == record.dataset:
+            entry = {"step": step, "through": through}
+            found += [entry | seen for seen in [trained_on(through, record, stayed, models[through], dropped)] if seen]
+    # that one step did not see the row says nothing of the others
+    return sorted(found, key=lambda seen: (True, None, False).index(seen["trained"]))[:1]
 
 
-def holds(path, name):
-    """True where a table has a row with an id."""
-    return any(True for _ in ask(connect(), path, [], "1", "id = $id", {"id": name}))
+def trained_on(step, record, stayed, model, dropped):
+    """{trained, times, why} of a record and a step on its dataset, None where they have nothing to do with each other.
+
+    model: a Trained. `final` where no build of these rows and params would make it otherwise.
+    """
+    row = stayed or record
+    in_train = row.room == "train"
+    if model.state == "present" and in_train:
+        times = None if model.times is None else int(model.times[row.row])
+        if times:
+            return {"trained": True, "times": times, "why": "" if not stayed else "on the row that stayed"}
+        if times is None:
+            return {"trained": None, "times": None, "why": f"{seen_path(step)}, which says what {step} saw, is not there"}
+        if found := why_left_out(step, row, dropped):
+            why = f"in train, but left out of {step} by preflight: {found['reason']}"
+            return {"trained": False, "times": 0, "final": True, "left_out": found["proof"], "why": why}
+        some = f"{np.count_nonzero(model.times):,} of {len(model.times):,} rows"
+        why = f"in train, but the training of {step} ended before it came to it, with {some} seen"
+        return {"trained": False, "times": 0, "final": True, "why": why}
+    if model.state == "other" and record.id:
+        times = times_in(model, row.id)
+        trained = None if times is None else times > 0
+        return {"trained": trained, "times": times, "why": f"{step} was trained on other rows than the present ones"}
+    if model.state in ("unknown", "untrained") and in_train:
+        untrained = model.state == "untrained"
+        why = f"{step} is not trained yet" if untrained else f"models/{step} is not there"
+        return {"trained": False if untrained else None, "times": 0 if untrained else None, "why": why}
+    return None
+
+
+def times_in(model, name):
+    """How often a model saw the row with an id among other rows than the present ones; None where that is not known."""
+    if model.rows is None:
+        return None
+    numbers = [number for (number,) in ask(connect(), model.rows, [], "file_row_number", "id = $id", {"id": name})]
+    if not numbers:
+        return 0
+    return None if model.times is None else int(sum(model.times[number] for number in numbers))
+
+
+def why_left_out(step, row, dropped):
+    """The line of preflight/_dropped.csv about a row; None where it is trained. A record may have become several rows."""
+    lines = dropped.get((step, row.place), [])
+    return next((line for line in lines if line.get("id", row.id) == row.id), None)
 
 
 # -- scores -------------------------------------------------------------------------------------------------------

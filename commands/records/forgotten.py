@@ -90,8 +90,8 @@ def in_models(build):
             "",
             hint.format(step),
         )
-        for step, (state, _) in trained_models(build, from_bytes=True).items()
-        if state == "other"
+        for step, model in trained_models(build, from_bytes=True).items()
+        if model.state == "other"
     ]
 
 

@@ -117,6 +117,7 @@ def row_findings(found, method, path, context, settings, waive):
     out.append(
         add("preflight.special_in_content", found.special, "say a control token of the tokenizer, which then is one")
     )
+    out += text_findings(found, path, settings, waive)
     if method.name == "sft" and method.config.packing:
         text = "packing puts rows behind one another, and only Flash Attention is known to keep them apart"
         out.append(finding("preflight.packing", 1, text, settings, waive))
@@ -133,6 +134,38 @@ def row_findings(found, method, path, context, settings, waive):
     if method.name == "kto":
         out.append(class_balance(rows, method.config, settings, waive))
     return out
+
+
+PROOFS = {  # proofs that are numbers of their own; a row that fails one is left out, which dropped_share is the gate of
+    "preflight.said": ("SAID", "hold something that is not in what is learned"),
+    "preflight.stops": ("STOP", "end in no token that ends an answer"),
+    "preflight.tools_shown": ("TOOLS", "have tools that the chat template does not show"),
+}
+
+
+def text_findings(found, path, settings, waive):
+    """The numbers of rows of train or of eval that are between what a row says, its text, and its tokens."""
+    lists = {
+        check: ([row for row, failed, _ in found.left_out if failed == proof], message)
+        for check, (proof, message) in PROOFS.items()
+    }
+    lists["preflight.tokenizer_round_trip"] = found.encodings.lossy, "have tokens that do not give back their text"
+    lists["preflight.bos_unlike_inference"] = (
+        found.encodings.headless,
+        "do not begin with the tokens that the tokenizer puts before a text by itself",
+    )
+    return [
+        finding(check, found.share(rows), f"{counted(found, rows, path)} {message}", settings, waive)
+        for check, (rows, message) in lists.items()
+    ]
+
+
+def date_finding(date, settings, waive):
+    """Whether the chat template prints a date. date: of the base's settings, None where it prints none."""
+    message = "the chat template prints no date"
+    if date:
+        message = f"the chat template prints the date, {date} in every row, score and chat; other software prints today's"
+    return finding("preflight.date_dependent", bool(date), message, settings, waive)
 
 
 def longest(rows, method):

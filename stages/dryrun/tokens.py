@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import pyarrow.parquet as pq
 
+from stages.dryrun.encodings import Encodings, heard
 from stages.rows.batches import batches
 from stages.training.messages import Unproved
 from stages.training.prepared import SIDES, Limits, length_of, limits_of, rows_of
@@ -51,13 +52,15 @@ class Method:
 class Measured:
     """rows: (n,) records of ROW, in the order of the file. left_out: (row, proof, why) of each that is not trained.
 
-    special: the rows that say a control token of the tokenizer, which then is one.
+    special: the rows that say a control token of the tokenizer, which then is one. encodings: those of which a text and its
+    tokens differ.
     """
 
     count: int
     rows: np.ndarray
     left_out: list = field(default_factory=list)
     special: list = field(default_factory=list)
+    encodings: Encodings = field(default_factory=Encodings)
 
     def share(self, numbers):
         """The share of the rows of the file that these are."""
@@ -68,20 +71,23 @@ def measured(path, method):
     """Every row of a file, as it is trained or with the reason for which it is not."""
     found = Measured(pq.read_metadata(path).num_rows, np.zeros(0, ROW))
     parts, number, limits = [found.rows], 0, method.limits
-    for rows in batches(path, COLUMNS[method.name]):
-        records = []
-        for row in rows:
-            if method.render.says_special(row):
-                found.special.append(number)
-            try:
-                records += [
-                    record(number, prepared, method, limits)
-                    for prepared in rows_of(method.name, row, method.render, limits)
-                ]
-            except Unproved as error:
-                found.left_out.append((number, error.proof, str(error)))
-            number += 1
-        parts.append(np.array(records, ROW) if records else np.zeros(0, ROW))
+    with heard(method.render) as texts:
+        for rows in batches(path, COLUMNS[method.name]):
+            records = []
+            for row in rows:
+                texts.clear()
+                if method.render.says_special(row):
+                    found.special.append(number)
+                try:
+                    records += [
+                        record(number, prepared, method, limits)
+                        for prepared in rows_of(method.name, row, method.render, limits)
+                    ]
+                    found.encodings.look(number, method.render.tokenizer, texts)
+                except Unproved as error:
+                    found.left_out.append((number, error.proof, str(error)))
+                number += 1
+            parts.append(np.array(records, ROW) if records else np.zeros(0, ROW))
     found.rows = np.concatenate(parts)
     return found
 

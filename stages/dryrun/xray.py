@@ -2,12 +2,21 @@
 
     xray("sft", row, render, config) -> [Part("conversation", [Token(id=3, text="<|user|>", kind="context", special=True), ...])]
 
-What is shown is what TRL's own collator makes of the row; what is cut is shown behind it.
+What is shown is what TRL's own collator makes of the row; what is cut is shown behind it. `samples` takes the rows that the
+report shows: the first one, one of median length, the longest.
 """
 
-from dataclasses import dataclass
+from collections import Counter
+from dataclasses import asdict, dataclass
 
+import numpy as np
+import pyarrow.parquet as pq
+
+from stages.rows.batches import BATCH, decoded, origins
 from stages.training.prepared import SIDES, as_orpo_takes_it, limits_of, rows_of
+from stages.training.trl import COLUMNS
+
+MOST_TOKENS, MOST_PARTS = 200, 4  # of a sample: of each sequence the beginning and the end
 
 
 @dataclass(frozen=True)
@@ -108,3 +117,56 @@ def runs(tokens):
             found.append((each.kind, []))
         found[-1][1].append(each)
     return found
+
+
+# -- samples ------------------------------------------------------------------------------------------------------
+
+
+def samples(path, found, method):
+    """[{row, which, parts, more_parts}] of up to three rows of a step. found: Measured. method: tokens.Method.
+
+    row: `source:line`. which: `first`, `median length`, `longest`, several where they are one row. parts: of `shortened`.
+    """
+    numbers = chosen(found.rows["row"], found.rows["length"])
+    rows, shown = rows_at(path, list(numbers), COLUMNS[method.name]), []
+    for number, place in zip(numbers, origins(path, list(numbers)), strict=True):
+        parts = xray(method.name, rows[number], method.render, method.config, method.overlong)
+        kept = [shortened(part) for part in parts[:MOST_PARTS]]
+        which = ", ".join(numbers[number])
+        shown.append({"row": place, "which": which, "parts": kept, "more_parts": len(parts) - len(kept)})
+    return shown
+
+
+def chosen(rows, lengths):
+    """{row: [why it is shown]}. rows, lengths: (n,), of all sequences in the order of the file, n > 0."""
+    order = np.argsort(lengths, kind="stable")
+    found = {}
+    for name, at in (("first", 0), ("median length", order[len(order) // 2]), ("longest", np.argmax(lengths))):
+        found.setdefault(int(rows[at]), []).append(name)
+    return found
+
+
+def rows_at(path, numbers, columns):
+    """{number: row} of a file, read a batch at a time."""
+    found, first = {}, 0
+    for batch in pq.ParquetFile(path).iter_batches(BATCH, columns=columns):
+        for number in numbers:
+            if first <= number < first + len(batch):
+                found[number] = decoded(batch.slice(number - first, 1).to_pylist()[0])
+        first += len(batch)
+    return found
+
+
+def shortened(part):
+    """A Part as plain data, with how many tokens of each kind it has; of a long one the middle is not shown.
+
+    left_out: how many tokens are not shown; they stand behind the first half of those that are.
+    """
+    tokens, half = part.tokens, MOST_TOKENS // 2
+    shown = tokens if len(tokens) <= MOST_TOKENS else [*tokens[:half], *tokens[-half:]]
+    return {
+        "name": part.name,
+        "counts": dict(Counter(token.kind for token in tokens)),
+        "tokens": [asdict(token) for token in shown],
+        "left_out": len(tokens) - len(shown),
+    }

@@ -1,6 +1,6 @@
 """Model cards and dataset cards, as the Hugging Face Hub reads them: metadata in YAML, then the account in words.
 
-data/train.json, data/eval.json, data/rejected/, preflight/, scores/, models/base/README.md, params
+data/train.json, data/eval.json, data/rejected/, preflight/, scores/ (.seen.parquet of each step too), models/base/README.md, params
     -> report/cards/<step>.md, report/cards/datasets/<dataset>.md
 
 What is not known (a license, a language) is left out, never guessed. A card is written only of what is built to its end.
@@ -13,6 +13,8 @@ from pathlib import Path
 
 from stages.rows.rejects import counts
 from stages.rows.tables import shown
+from stages.training.left_out import by_proof, left_out_of
+from stages.training.seen import seen_in_short, seen_path
 from validators._cautions import ancestry, cautions_of
 
 OUT = Path("report/cards")
@@ -61,7 +63,7 @@ def model_card(name, chain, params, built):
         f"{'step' if len(chain) == 1 else 'steps'} ({', '.join(f'`{step}`' for step in chain)}).",
         "## How it was trained\n\n" + chain_table(steps, params["seed"]),
         "## What it was trained on\n\n" + datasets_table(datasets, params, built),
-        rejects_section(datasets),
+        rejects_section(datasets, {step["step"]: step for step in steps}),
         cautions_section(chain, params["steps"]),
         scores_section(scores, steps[-1]["from"]),
         license_section(license, datasets, params),
@@ -134,14 +136,20 @@ def chain_table(steps, seed):
     rows = [
         [
             f"`{step['step']}`", step["method"], f"`{step['from']}`", f"`{step['dataset']}`",
-            f"{step['trained_rows']:,} of {step['rows']:,}", f"{step['optimizer_steps']:,}",
+            rows_seen(step), f"{step['optimizer_steps']:,}",
             "LoRA: " + settings(step["lora"]) if step["lora"] else "full", settings(step["args"]),
         ]
         for step in steps
     ]  # fmt: skip
-    header = ["step", "method", "from", "dataset", "rows", "optimizer steps", "weights", "args of TRL"]
+    header = ["step", "method", "from", "dataset", "rows seen", "optimizer steps", "weights", "args of TRL"]
     tail = f"Seed {seed}. `made_of.json` beside the weights has the versions of the libraries."
     return f"{table(header, rows)}\n\n{tail}"
+
+
+def rows_seen(step):
+    """How many rows of train the training of a step saw, as it wrote down."""
+    seen = seen_in_short(seen_path(step["step"]))
+    return f"{seen['seen']:,} of {seen['rows']:,}" if seen else f"unknown, of {step['rows']:,}"
 
 
 def settings(values):
@@ -211,7 +219,7 @@ def dataset_card(name, params, built):
         + (f"Steps that train on it: {', '.join(trained)}." if trained else "No step trains on it."),
         "## Rows\n\n" + datasets_table([name], params, built),
         f"Of each prompt all rows are on one side: a share of {params['eval_fraction']} is held out, by seed {params['seed']}.",
-        rejects_section([name]),
+        rejects_section([name], params["steps"]),
         rebuild_section(name, f"curate@{name}"),
     ]
     return data, "\n\n".join(sections)
@@ -231,7 +239,8 @@ def datasets_table(names, params, built):
     return table(["dataset", "kind", "train", "eval", "rejected", "sha256 of train", "sha256 of eval"], rows)
 
 
-def rejects_section(names):
+def rejects_section(names, steps):
+    """Rejects of some datasets by check, and what preflight leaves out by proof. steps: {name: step} that train on them."""
     rows = [
         [f"`{name}`", stage, f"`{plain(check)}`", f"{count:,}"]
         for name in names
@@ -239,7 +248,13 @@ def rejects_section(names):
             counts(f"data/rejected/{name}.parquet").items(), key=lambda item: (-item[1], item[0])
         )
     ]
-    said = table(["dataset", "stage", "check", "rejected"], rows) if rows else "None."
+    rows += [
+        [f"`{name}`", f"preflight: {what}", f"`{proof}`", f"{count:,}"]
+        for name in names
+        for what, left in left_out_of(name, steps)
+        for proof, count in by_proof(left).items()
+    ]
+    said = table(["dataset", "stage", "check", "rows"], rows) if rows else "None."
     return f"## Records that were turned away, by reason\n\n{said}"
 
 

@@ -113,20 +113,3 @@ def max_length(step, resolved):
     if "max_length" in args:
         return args["max_length"]
     return (resolved or {}).get("max_length") or trl_default(step["method"], "max_length")
-
-
-def seen(resolved, rows):
-    """{"rows_seen", "tokens_seen"} of a training, with repetitions, as its curve tells; None where it does not.
-
-    The last logged row may come some steps before the end, so that what it says is carried on to the last step.
-    """
-    last = rows[-1] if rows else {}
-    if not resolved or not last.get("step"):
-        return {"rows_seen": None, "tokens_seen": None}
-    rest = resolved["optimizer_steps"] / last["step"]
-    rows_seen = last["epoch"] * resolved["trained_rows"] * rest if "epoch" in last else None
-    tokens = last["num_tokens"] * rest if "num_tokens" in last else None
-    return {
-        "rows_seen": None if rows_seen is None else round(rows_seen),
-        "tokens_seen": None if tokens is None else round(tokens),
-    }

@@ -10,16 +10,17 @@ NODE_WIDTH, NODE_HEIGHT, COLUMN, ROW = 152, 46, 208, 62
 REASONS = 7
 
 
-def flow(train, held_out, reasons):
+def flow(train, held_out, reasons, left_out=(), unscored=()):
     """{"bands": [{path, y, height, label_y, kind, name, count, share}], "height"} of one dataset.
 
-    reasons: [(check, count)], the most frequent first; those beyond REASONS are added up.
+    reasons: [(check, count)], the most frequent first; those beyond REASONS are added up. left_out, unscored: the same of
+    the rows of train and of eval that preflight leaves out, which the bands of train and eval are then without.
     """
-    shown = reasons[:REASONS]
-    if len(reasons) > REASONS:
-        rest = reasons[REASONS - 1 :]
-        shown = [*reasons[: REASONS - 1], (f"{len(rest)} other reasons", sum(count for _, count in rest))]
-    parts = [("train", "train", train), ("eval", "eval", held_out), *(("reject", name, count) for name, count in shown)]
+    parts = []
+    for side, rows, without in (("train", train, left_out), ("eval", held_out, unscored)):
+        parts.append((side, side, rows - sum(count for _, count in without)))
+        parts += [("reject", name, count) for name, count in at_most(without, REASONS // 2)]
+    parts += [("reject", name, count) for name, count in at_most(reasons, REASONS)]
     parts = [part for part in parts if part[2]]
     total = sum(count for _, _, count in parts)
     if not total:
@@ -39,6 +40,14 @@ def flow(train, held_out, reasons):
         source += HEIGHT * count / total
         target += room + GAP
     return {"bands": bands, "height": round(max(target, HEIGHT + GAP), 2), "left_height": HEIGHT}
+
+
+def at_most(reasons, most):
+    """The first reasons, with the others added up as the last one. reasons: [(name, count)]."""
+    if len(reasons) <= most:
+        return reasons
+    rest = reasons[most - 1 :]
+    return [*reasons[: most - 1], (f"{len(rest)} other reasons", sum(count for _, count in rest))]
 
 
 def band(x1, y1, x2, y2, thick):

@@ -21,6 +21,7 @@ from stages.reporting.flow import graph
 from stages.reporting.generations import side_by_side
 from stages.reporting.scoreboard import board
 from stages.reporting.sections import dataset_section, share, step_section
+from stages.training.seen import seen_in_short, seen_path
 
 PAGE = Path(__file__).parent / "templates"
 ANSWERS = 60
@@ -43,9 +44,10 @@ def page(params):
     scores = {model: read_json(f"scores/{model}.json") for model in ("base", *params["steps"])}
     resolved = {name: read_json(f"preflight/{name}.json") for name in params["steps"]}
     logged = {name: curves.read(f"scores/{name}.csv") for name in params["steps"]}
-    findings = read_json("preflight/_findings.json")
-    datasets = [dataset_section(name, params, resolved) for name in params["datasets"]]
-    steps = [step_section(name, params, resolved[name], logged[name], findings) for name in params["steps"]]
+    seen = {name: seen_in_short(seen_path(name)) for name in params["steps"]}
+    findings, samples = read_json("preflight/_findings.json"), read_json("preflight/_xray.json")
+    datasets = [dataset_section(name, params, resolved, findings) for name in params["datasets"]]
+    steps = [step_section(name, params, resolved[name], logged[name], seen[name], findings, samples) for name in params["steps"]]
     answers, answerable = all_answers(params)
     style, script = ((PAGE / name).read_text(encoding="utf-8") for name in ("style.css", "page.js"))
     return (
@@ -69,7 +71,7 @@ def page(params):
             files=files(params["steps"]),
             hashes=hashes(),
             versions=versions(),
-            **board(scores, params["steps"], resolved, logged),
+            **board(scores, params["steps"], resolved, seen),
         )
     )
 

@@ -6,18 +6,16 @@ scores/<model>.json as dicts -> plain data for the page
              "exact_match") -> {"value": "0.399", ..., "change": "+0.399", "verdict": "better"}
 """
 
-from stages.reporting import curves
-
 LOWER_IS_BETTER = {"loss", "perplexity", "word_perplexity", "byte_perplexity", "bits_per_byte", "brier_score", "wer"}
 OWN = {"sft": "exact_match", "dpo": "pair_accuracy", "orpo": "pair_accuracy", "kto": "auc", "grpo": "reward"}
 COMMON = ("reward", "exact_match", "pair_accuracy", "auc")  # the first that there is compares all steps
 PLOT_LEFT, PLOT_WIDTH = 5, 140
 
 
-def board(scores, steps, resolved, logged):
+def board(scores, steps, resolved, seen):
     """{"scores", "scores_text", "headlines", "common", "compared"} for the page.
 
-    scores: {model: {dataset: {metric: item}} or None}. resolved: {step: preflight} and logged: {step: rows of its curve}.
+    scores: {model: {dataset: {metric: item}} or None}. resolved: {step: preflight} and seen: {step: what its training saw}.
     """
     known = {model: found for model, found in scores.items() if found}
     datasets = list(dict.fromkeys(name for found in known.values() for name in found))
@@ -29,7 +27,7 @@ def board(scores, steps, resolved, logged):
         "headlines": [line for name, step in steps.items() if (line := headline(name, step, known.get(name, {})))],
         "common": common,
         "compared": [
-            compared(name, step, known.get(name, {}), common, resolved.get(name), logged.get(name, []))
+            compared(name, step, known.get(name, {}), common, resolved.get(name), seen.get(name))
             for name, step in steps.items()
         ],
     }
@@ -125,16 +123,17 @@ def common_metric(tables):
     return None
 
 
-def compared(name, step, measured, common, resolved, logged):
+def compared(name, step, measured, common, resolved, seen):
     line = headline(name, step, measured)
     shared = measured.get(common["dataset"], {}).get(common["metric"]) if common else None
     return {
         "step": name,
         "method": step["method"],
         "from": step["from"],
-        "rows": (resolved or {}).get("trained_rows"),
+        "rows": (seen or {}).get("seen"),
         "optimizer_steps": (resolved or {}).get("optimizer_steps"),
-        **curves.seen(resolved, logged),
+        "rows_seen": (seen or {}).get("times"),
+        "tokens_seen": (seen or {}).get("tokens"),
         "own": line["score"] if line else None,
         "own_metric": OWN.get(step["method"]),
         "common": score_of(shared, common["metric"]) if shared else None,

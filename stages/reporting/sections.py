@@ -1,13 +1,17 @@
 """What the page says of a dataset and of a step, as plain data with its drawings; stages/reporting/templates/ has the words around it."""
 
+from collections import Counter
 from pathlib import Path
 
 from markupsafe import Markup
 
 from stages.reporting import curves
 from stages.reporting.charts import histogram
+from stages.reporting.clips import clipped
 from stages.reporting.flow import flow
-from stages.reporting.summaries import summary
+from stages.reporting.summaries import SAMPLES, WIDTH, summary
+from stages.reporting.tokens import shown_samples
+from stages.training.left_out import DROPPED, UNSCORED, by_proof, left_out
 from validators._cautions import cautions_of
 
 
@@ -16,19 +20,55 @@ def share(value):
     return f"{value:.1%}" if value >= 0.001 or value == 0 else "<0.1%"
 
 
-def dataset_section(name, params, resolved):
-    """A dataset's summary with its drawings and remarks. resolved: {step: its preflight, or None}."""
+def dataset_section(name, params, resolved, findings):
+    """A dataset's summary with its drawings and remarks.
+
+    resolved: {step: its preflight, or None}. findings: of preflight, None where not written.
+    """
     item = summary(name, params["datasets"][name])
     if item["missing"]:
         return item
+    item["findings"] = [shown_finding(found) for found in (findings or {}).get("_eval", {}).get(name, [])]
     item["total"] = item["train"] + item["eval"] + item["rejected"]
     reasons = [(reason["check"], reason["count"]) for reason in item["reasons"]]
-    item["flow"] = flow(item["train"], item["eval"], reasons)
+    steps = [step for step, given in params["steps"].items() if given["dataset"] == name and resolved[step]]
+    item["left_out"], item["unscored"] = left_out_of(steps), reasons_of(left_out(UNSCORED, dataset=name))
+    item["flow"] = flow(item["train"], item["eval"], reasons, item["left_out"], named_reasons(item["unscored"]))
     bands = ", ".join(f"{band['name']} {band['count']:,}" for band in item["flow"]["bands"])
     item["flow_label"] = f"{item['records']:,} raw records of {item['name']}: {bands}"
     cut, limits = cut_of(item, params["steps"], resolved)
     item["charts"], item["remarks"] = dataset_charts(item, cut), [*limits, *remarks(item)]
     return item
+
+
+def left_out_of(steps):
+    """[(name, count)] of the train rows that preflight leaves out of some steps, each row once, the most frequent first."""
+    rows = {}
+    for step in steps:
+        for row in left_out(DROPPED, step=step):
+            rows.setdefault((row["row"], row["id"]), []).append((step, row["proof"]))
+    found = Counter(
+        f"{'/'.join(dict.fromkeys(proof for _, proof in why))}: not in {', '.join(step for step, _ in why)}"
+        for why in rows.values()
+    )
+    return sorted(found.items(), key=lambda item: (-item[1], item[0]))
+
+
+def reasons_of(rows):
+    """[{proof, count, samples: [{row, reason}]}] of rows that preflight leaves out, the most frequent first."""
+    samples = {
+        proof: [
+            {"row": row["row"], "reason": clipped(row["reason"], WIDTH)}
+            for row in rows
+            if row["proof"] == proof
+        ][:SAMPLES]
+        for proof in by_proof(rows)
+    }
+    return [{"proof": proof, "count": count, "samples": samples[proof]} for proof, count in by_proof(rows).items()]
+
+
+def named_reasons(reasons):
+    return [(f"{reason['proof']}: not scored", reason["count"]) for reason in reasons]
 
 
 def cut_of(item, steps, resolved):
@@ -127,8 +167,11 @@ def told_data(found):
         yield "looked for, and none found"
 
 
-def step_section(name, params, resolved, logged, findings):
-    """A step with its curves, what preflight found, and what was waived. findings: of all steps, None where not written."""
+def step_section(name, params, resolved, logged, seen, findings, samples):
+    """A step with its curves, what its training saw, what preflight found, and what was waived.
+
+    findings, samples: of all steps, None where not written.
+    """
     step = params["steps"][name]
     return {
         "name": name,
@@ -138,8 +181,11 @@ def step_section(name, params, resolved, logged, findings):
         "settings": settings(step),
         "trained": Path(f"scores/{name}.csv").exists(),
         "charts": curves.charts(name, logged),
+        "seen": seen,
         "preflight": curves.preflight_table(resolved) if resolved else None,
         "findings": None if findings is None else [shown_finding(item) for item in findings.get(name, [])],
+        "samples": shown_samples((samples or {}).get(name, [])),
+        "left_out": reasons_of(left_out(DROPPED, step=name)) if resolved else [],
         "cautions": cautions_of(name, step, params["steps"]),
     }
 

@@ -8,6 +8,7 @@ import random
 import numpy as np
 
 from stages.training.reward_calls import score
+from stages.training.seen import PLACE
 from validators.problems import Problem, Problems
 
 
@@ -28,6 +29,7 @@ def stop_if_rewards_tie(trainer, step):
     with as_it_was(trainer.model, step["seed"]):
         for first in range(0, len(order), together):
             rows = [dataset[int(i)] for i in order[first : first + together]]
+            rows = [{key: value for key, value in row.items() if key != PLACE} for row in rows]
             answers, rewards = sampled(trainer, rows, step)
             if any(apart(group) for group in rewards):
                 return
