@@ -94,7 +94,8 @@ def show_row(reports, step, which, as_json):
     place, row = found_row(report, which)
     try:
         config = make_config(f"steps.{step}", report, ".work/preflight")
-        parts = xray(report["method"], row, renderer(), config, report["overlong"])
+        reasoning = report["reasoning"]
+        parts = xray(report["method"], row, renderer(), config, report["overlong"], reasoning)
     except Unproved as error:
         if as_json:
             print(

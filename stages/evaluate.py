@@ -26,7 +26,7 @@ from stages.scoring import statistics
 from stages.scoring.generation import generate, loaded, sample, token_scores
 from stages.scoring.harness import harness_scores, load_tasks
 from stages.training.messages import Unproved
-from stages.training.prepared import scored_of
+from stages.training.prepared import reasoning_of, scored_of
 from validators import rewards
 from validators._answers import answer_of
 from validators.problems import Problem, Problems
@@ -41,7 +41,7 @@ def main(name):
 def score(name, params, parent):
     """Score the model `name`; `parent` is the table of scores of the model that it started from, or None."""
     offline()
-    options, seed = params["evaluate"], params["seed"]
+    options, seed, reasoning = params["evaluate"], params["seed"], reasoning_of(params.get("datasets", {}))
     functions = read_rewards()
     datasets = json.loads(Path("data/eval.json").read_text(encoding="utf-8"))
     tasks = load_tasks(options["lm_eval"], seed) if options["lm_eval"] else None  # first: it may fail
@@ -53,7 +53,7 @@ def score(name, params, parent):
         if not rows:
             print(f"evaluate {name}: {dataset} has no eval rows")
             continue
-        given, (rows, learned) = len(rows), scorable(model.render, rows, listed["kind"])
+        given, (rows, learned) = len(rows), scorable(model.render, rows, listed["kind"], reasoning[dataset])
         if len(rows) < given:
             print(
                 f"evaluate {name}: {dataset}: {given - len(rows):,} of {given:,} eval rows are not scored: preflight/_unscored.csv"
@@ -114,7 +114,7 @@ def columns_of(parent, dataset, ids, columns):
 # -- what is measured of each row -----------------------------------------------------------------------------------
 
 
-def scorable(render, rows, kind):
+def scorable(render, rows, kind, reasoning="keep"):
     """(the rows that the chat template can say, what is learned of each). preflight has named the others.
 
     Of sft the Sequences of a row, of the others but grpo (tokens of the prompt, tokens of the answer) of each side.
@@ -122,7 +122,7 @@ def scorable(render, rows, kind):
     kept, learned = [], []
     for row in rows:
         with contextlib.suppress(Unproved):
-            learned.append(scored_of(kind, row, render))
+            learned.append(scored_of(kind, row, render, reasoning))
             kept.append(row)
     return kept, learned
 

@@ -34,7 +34,7 @@ from stages.rows.batches import batches, origins
 from stages.training.left_out import DROPPED, UNSCORED
 from stages.training.messages import Unproved
 from stages.training.models import BASE, renderer
-from stages.training.prepared import scored_of, what_is_learned
+from stages.training.prepared import reasoning_of, scored_of, what_is_learned
 from stages.training.settings import settings_of
 from validators.problems import Problem, Problems
 
@@ -74,7 +74,7 @@ def main():
         announce(name, report)
     write("_xray.json", {name: report.samples for name, report in reports.items()}, indent=None)
     write_dropped(reports)
-    of_eval = write_unscored(json.loads(Path("data/eval.json").read_text(encoding="utf-8")), render, limits)
+    of_eval = write_unscored(json.loads(Path("data/eval.json").read_text(encoding="utf-8")), render, limits, reasoning_of(params["datasets"]))
     write("_findings.json", {name: report.findings for name, report in reports.items()} | {"_eval": of_eval})
     write("_rewards.json", scored_rewards(params["steps"], datasets, codes))
     device, free = free_bytes()
@@ -94,15 +94,18 @@ def write_dropped(reports):
         writer.writerows([name, *row] for name, report in reports.items() for row in report.dropped)
 
 
-def write_unscored(datasets, render, limits):
-    """{dataset: findings of its eval rows}; preflight/_unscored.csv has every one that no model of this base can be scored on."""
+def write_unscored(datasets, render, limits, reasoning):
+    """{dataset: findings of its eval rows}; preflight/_unscored.csv has every one that no model of this base can be scored on.
+
+    reasoning: of each dataset, see `reasoning_of`.
+    """
     findings = {}
     with open(UNSCORED, "w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(["dataset", "row", "id", "proof", "reason"])
         for name, listed in datasets.items():
             path = f"data/eval/{name}.parquet"
-            found = held_out(path, listed["kind"], render)
+            found = held_out(path, listed["kind"], render, reasoning[name])
             left = found.left_out
             if left:
                 print(f"preflight: {name}: {len(left):,} of {found.count:,} eval rows are not scored: {left[0][2]}")
@@ -115,14 +118,14 @@ def write_unscored(datasets, render, limits):
     return findings
 
 
-def held_out(path, kind, render):
+def held_out(path, kind, render, reasoning="keep"):
     """What is Measured of the eval rows of a dataset: those that are left out, and how texts and tokens differ."""
     found = Measured(pq.read_metadata(path).num_rows, np.zeros(0, ROW))
     with heard(render) as texts:
         for number, row in enumerate(row for rows in batches(path, None) for row in rows):
             texts.clear()
             try:
-                scored = scored_of(kind, row, render)
+                scored = scored_of(kind, row, render, reasoning)
             except Unproved as error:
                 found.left_out.append((number, error.proof, str(error)))
                 continue
@@ -192,7 +195,7 @@ def examine(name, step, render, shape, limits, waive):
     config = config_of(name, step)
     if step["method"] == "sft":
         step["learns"] = what_is_learned(config)
-    method = Method(step["method"], config, render, step["overlong"])
+    method = Method(step["method"], config, render, step["overlong"], step["reasoning"])
     found = measured(path, method)
     if problems := findings_of.row_problems(where, found, method, path):
         raise Problems(problems)

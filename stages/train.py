@@ -116,7 +116,8 @@ def read_rows(step, config, render):
     """
     from datasets import Dataset, concatenate_datasets
 
-    method, limits = step["method"], limits_of(step["method"], config, step["overlong"])
+    method = step["method"]
+    limits = limits_of(method, config, step["overlong"], step["reasoning"])
     parts, numbers, number = [], [], -1
     for rows in batches(f"data/train/{step['dataset']}.parquet", COLUMNS[method]):
         part = []

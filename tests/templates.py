@@ -46,6 +46,23 @@ ENDLESS = """{% for message in messages %}{{ message.role + ': ' + message.conte
 FORGETFUL = """{% for message in messages[-2:] %}{{ '<|im_start|>' + message.role + '\\n' + message.content + '<|im_end|>\\n' }}{% endfor %}
 {%- if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}"""
 
+NEMO = """{{ bos_token }}{%- if tools %}{{ '[AVAILABLE_TOOLS]' + tools | tojson + '[/AVAILABLE_TOOLS]' }}{% endif %}{% for message in messages %}
+{%- if message.role == 'user' %}{{ '[INST]' + message.content + '[/INST]' }}
+{%- elif message.tool_calls is defined %}{{ '[TOOL_CALLS][' }}{% for call in message.tool_calls %}
+{%- if call.id is not defined or call.id | length != 9 %}{{ raise_exception('Tool call IDs should be alphanumeric strings with length 9!') }}{% endif %}
+{{- '{"name": "' + call.function.name + '", "arguments": ' + call.function.arguments | tojson + ', "id": "' + call.id + '"}' }}{% endfor %}{{ ']' + eos_token }}
+{%- elif message.role == 'assistant' %}{{ message.content + eos_token }}
+{%- elif message.role == 'tool' %}{% if message.tool_call_id is not defined or message.tool_call_id | length != 9 %}{{ raise_exception('Tool call IDs should be alphanumeric strings with length 9!') }}{% endif %}
+{{- '[TOOL_RESULTS]{"content": ' + message.content + ', "call_id": "' + message.tool_call_id + '"}[/TOOL_RESULTS]' }}{% endif %}{% endfor %}"""
+QWQ = """{% for message in messages %}{% if message.role == 'assistant' %}{% set content = message.content.split('</think>')[-1].lstrip('\n') %}
+{{- '<|im_start|>assistant\n' + content + '<|im_end|>\n' }}{% else %}{{ '<|im_start|>' + message.role + '\n' + message.content + '<|im_end|>\n' }}{% endif %}{% endfor %}
+{%- if add_generation_prompt %}{{ '<|im_start|>assistant\n<think>\n' }}{% endif %}"""
+V31 = """{{ bos_token }}{% for message in messages %}{% if message.role == 'system' %}{{ message.content }}{% elif message.role == 'user' %}{{ '<｜User｜>' + message.content }}
+{%- else %}{{ '<｜Assistant｜></think>' + message.content.split('</think>')[-1] + '<｜end▁of▁sentence｜>' }}{% endif %}{% endfor %}
+{%- if add_generation_prompt %}{{ '<｜Assistant｜>' }}{% if thinking %}{{ '<think>' }}{% else %}{{ '</think>' }}{% endif %}{% endif %}"""
+PARTS = """{% for message in messages %}{{ '<|im_start|>' + message.role + '\n' }}{% for part in message.content %}{% if part.type == 'image' %}{{ '<image>' }}
+{%- else %}{{ part.text }}{% endif %}{% endfor %}{{ '<|im_end|>\n' }}{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"""
+
 OURS = {  # name: (template, tokens at which generation ends)
     "chatml": (CHATML, ["<|im_end|>"]),
     "chatml with a default system turn": (DEFAULT_SYSTEM, ["<|im_end|>"]),
@@ -58,6 +75,11 @@ OURS = {  # name: (template, tokens at which generation ends)
     "olmo": (OLMO, ["<|endoftext|>"]),
     "glm": (GLM, ["<|endoftext|>", "<|user|>", "<|observation|>"]),
     "macros": (MACROS, ["</s>"]),
+    "mistral with tools": (NEMO, ["</s>"]),
+    "qwq": (QWQ, ["<|im_end|>"]),
+    "deepseek v3.1": (V31, ["<｜end▁of▁sentence｜>"]),
+    "deepseek v3.1, thinking": ("{% set thinking = true %}" + V31, ["<｜end▁of▁sentence｜>"]),
+    "content in parts": (PARTS, ["<|im_end|>"]),
     "changes what is said": (SHOUTING, ["<|im_end|>"]),
     "without an end of turn": (ENDLESS, ["</s>"]),
     "shows two turns": (FORGETFUL, ["<|im_end|>"]),
@@ -132,5 +154,9 @@ SHAPES = {
     "tools": ([user("will it rain"), assistant(None, tool_calls=[CALL]), FOUND, assistant("clear")], TOOLS),
     "text beside a call": ([user("will it rain"), assistant("wait", tool_calls=[CALL]), FOUND, assistant("clear")], TOOLS),
     "reasoning": ([user("one"), assistant("first", reasoning_content="pondering"), user("two"), assistant("second", reasoning_content="musing")], None),
-    "null keys": ([user("one") | {"tool_calls": None}, assistant("first", tool_calls=None, reasoning_content=None)], None),
+    "thought in the last turn": ([user("one"), assistant("first"), user("two"), assistant("second", reasoning_content="musing\n\non it")], None),
+    "thought before a call": ([user("will it rain"), assistant("", reasoning_content="pondering", tool_calls=[CALL]), FOUND, assistant("clear")], TOOLS),
+    "context turn": ([user("one"), assistant("first", train=False), user("two"), assistant("second", train=True)], None),
+    "ids of calls": ([user("will it rain"), assistant(None, tool_calls=[CALL | {"id": "call_a1b2"}]), FOUND | {"tool_call_id": "call_a1b2"}, assistant("clear")], TOOLS),
+    "null keys": ([user("one") | {"tool_calls": None}, assistant("first", tool_calls=None, reasoning_content=None, train=None, tool_call_id=None, name=None)], None),
 }  # fmt: skip

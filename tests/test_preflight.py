@@ -226,7 +226,7 @@ def test_eval_rows_that_no_model_can_be_scored_on_are_named(render, capsys):
     Path("data/eval").mkdir()
     write("sft", [*TALKS, {"messages": user("a") + said("b<|end|>c")}], "data/eval/d.parquet")
     Path("preflight").mkdir()
-    findings = preflight.write_unscored({"d": {"kind": "sft", "rows": 4}}, render, LIMITS)
+    findings = preflight.write_unscored({"d": {"kind": "sft", "rows": 4}}, render, LIMITS, {"d": "keep"})
     (row,) = csv.DictReader(Path("preflight/_unscored.csv").read_text(encoding="utf-8").splitlines())
     assert (row["dataset"], row["row"], row["id"], row["proof"]) == ("d", "raw.jsonl:4", "3", "STOP")
     out = capsys.readouterr().out

@@ -5,7 +5,9 @@ from pathlib import Path
 import pytest
 from test_tokens import step_of
 
+from stages.core.reads import reads
 from stages.dryrun.steps import config_of, resolve
+from stages.training.prepared import reasoning_of
 from validators._preflight import LIMITS
 from validators.params import Lora, read, resolved
 from validators.problems import Problems
@@ -31,6 +33,20 @@ def test_a_step_holds_the_reward_code_only_if_it_is_grpo():
 def test_no_limit_reaches_what_train_reads():
     changed = dict.fromkeys(LIMITS, 1.0)
     assert resolved_step(SFT) == resolved_step(SFT, preflight=changed)
+
+
+def test_a_step_on_a_dataset_that_masks_thoughts_says_so_and_no_model_is_scored_on_them():
+    params = resolved(read(ROOT / "params.yaml") | {"steps": {"a": SFT, "b": SFT | {"from": "a"}}})
+    assert resolve("a", params["steps"]["a"], params, CODES)["reasoning"] == "keep"
+    before = reads(params)
+    params["datasets"]["chat"]["reasoning"] = "mask"
+    assert resolve("b", params["steps"]["b"], params, CODES)["reasoning"] == "mask"
+    for name in ("evaluate_base", "evaluate/a", "evaluate/b"):
+        assert "datasets" not in before[name]
+        assert reasoning_of(reads(params)[name]["datasets"])["chat"] == "mask"
+        assert reasoning_of(reads(params)[name]["datasets"])["pairs"] == "keep"
+    params["datasets"]["chat"]["reasoning"] = "drop"
+    assert resolve("b", params["steps"]["b"], params, CODES)["reasoning"] == "keep"  # the rows have none
 
 
 def test_what_lora_leaves_out_is_what_params_yaml_documents():

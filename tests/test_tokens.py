@@ -2,6 +2,7 @@
 
 import json
 
+import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
@@ -9,6 +10,7 @@ from stages.dryrun import tokens
 from stages.rows.batches import BATCH
 from stages.rows.tables import row_schema, to_table
 from stages.training.models import renderer, save_tiny, stop_tokens
+from stages.training.prepared import rows_of
 from stages.training.trl import make_config
 
 pytestmark = pytest.mark.slow
@@ -66,7 +68,7 @@ def write(method, rows, path="data/train/d.parquet"):
 def step_of(method, **args):
     return {
         "step": "s", "method": method, "from": "base", "dataset": "d", "seed": 7, "backend": "transformers", "lora": None,
-        "args": {"max_steps": 1, "per_device_train_batch_size": 2, **args}, "rewards": ["one_word"], "overlong": "cut",
+        "args": {"max_steps": 1, "per_device_train_batch_size": 2, **args}, "rewards": ["one_word"], "overlong": "cut", "reasoning": "keep",
         "load_in_4bit": False,
     }  # fmt: skip
 
@@ -167,6 +169,21 @@ WITHOUT_END = ("{{ '<|end|>' }}{% endgeneration %}", "{% endgeneration %}")
 OTHER_PROMPT = ("add_generation_prompt %}{{ '<|assistant|>' }}", "add_generation_prompt %}{{ '<|assistant|>think' }}")
 NOTHING_SAID = ("{{ message.content or '' }}\n{%- for call", "{%- for call")
 BY_METHOD = [("sft", TALK), ("dpo", PAIR), ("kto", RATED), ("orpo", PAIR)]
+
+
+def test_thoughts_are_not_learned_where_the_step_masks_them(base, tmp_path):
+    """Counted by preflight, and given to TRL by train, the same."""
+    (tmp_path / "data/train").mkdir(parents=True)
+    thinks = {"role": "assistant", "content": "xyz", "reasoning_content": "so be it"}
+    row, config = {"messages": [*user("ab"), thinks]}, make_config("steps.s", step_of("sft"), "out")
+    found = [record(row, tokens.Method("sft", config, base, "cut", reasoning)) for reasoning in ("keep", "mask")]
+    assert found[0]["tokens"] == found[1]["tokens"]
+    assert found[0]["learned"] - found[1]["learned"] == len("so be it")
+
+
+def record(row, method):
+    (prepared,) = rows_of(method.name, row, method.render, method.limits)
+    return np.array([tokens.record(0, prepared, method, method.limits)], tokens.ROW)[0]
 
 
 def test_learned_tokens_of_sft_are_the_answers_and_their_ends(row):

@@ -38,6 +38,21 @@ def test_a_conversation_is_shown_with_what_is_learned_and_what_is_cut(base):
     assert [token.text for token in part.tokens if token.special] == ["<|user|>", "<|end|>", "<|assistant|>", "<|end|>"]
 
 
+def test_a_thought_is_shown_as_context_where_the_step_masks_it(base):
+    thinks = {"role": "assistant", "content": "z", "reasoning_content": "xy"}
+    row, config = (
+        {"messages": [{"role": "user", "content": "ab"}, thinks]},
+        make_config("steps.s", step_of("sft"), "out"),
+    )
+    (part,) = xray("sft", row, base, config)
+    assert [kind for kind, _ in runs(part.tokens)] == ["context", "learned"]
+    (part,) = xray("sft", row, base, config, reasoning="mask")
+    assert [(kind, text(tokens)) for kind, tokens in runs(part.tokens)] == [
+        ("context", "<|user|>ab<|end|><|assistant|>"), ("learned", "<think>\n"), ("context", "xy"),
+        ("learned", "\n</think>\n\nz<|end|>"),
+    ]  # fmt: skip
+
+
 def test_both_answers_of_a_pair_are_shown(base):
     row = {"prompt": [{"role": "user", "content": "ab"}]} | {
         side: [{"role": "assistant", "content": said}] for side, said in (("chosen", "xy"), ("rejected", "z"))

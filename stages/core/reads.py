@@ -26,7 +26,7 @@ def reads(params):
             params, "seed", "launch", "base.backend", "steps", "preflight",
             *(f"datasets.{name}.reasoning" for name in params["datasets"]),
         ),
-        "evaluate_base": part(params, "seed", "evaluate"),
+        "evaluate_base": part(params, "seed", "evaluate", *masks(params)),
         "collect_scores": {"steps": list(params["steps"])},
         "report": part(params, "seed", "eval_fraction", "base", "datasets", "steps"),
     }
@@ -42,8 +42,13 @@ def reads(params):
             ),
         }
     for name in params["steps"]:
-        found[f"evaluate/{name}"] = part(params, "seed", "evaluate", f"steps.{name}.from")
+        found[f"evaluate/{name}"] = part(params, "seed", "evaluate", f"steps.{name}.from", *masks(params))
     return found
+
+
+def masks(params):
+    """The keys that say on which datasets thoughts are not learned, and so not scored: of any model, to compare them."""
+    return [f"datasets.{name}.reasoning" for name, entry in params["datasets"].items() if entry["reasoning"] == "mask"]
 
 
 def base(params):

@@ -24,10 +24,10 @@ def resolve(name, step, params, codes):
         "lora": step["lora"],
         "load_in_4bit": step["load_in_4bit"],
         "overlong": step["overlong"],
+        # what drops thoughts has dropped them from the rows
+        "reasoning": "mask" if params["datasets"][step["dataset"]]["reasoning"] == "mask" else "keep",
         "processes": processes(params["launch"]),
     }
-    if params["datasets"][step["dataset"]]["reasoning"] == "mask":
-        resolved["reasoning"] = "mask"  # what drops thoughts has dropped them from the rows
     if step["method"] == "grpo":
         resolved |= {
             "rewards": step["rewards"],

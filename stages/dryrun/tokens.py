@@ -42,10 +42,11 @@ class Method:
     config: object
     render: Renderer
     overlong: str = "cut"
+    reasoning: str = "keep"
 
     @property
     def limits(self) -> Limits:
-        return limits_of(self.name, self.config, self.overlong)
+        return limits_of(self.name, self.config, self.overlong, self.reasoning)
 
 
 @dataclass

@@ -37,9 +37,9 @@ class Part:
     tokens: list
 
 
-def xray(method, row, render, config, overlong="cut"):
+def xray(method, row, render, config, overlong="cut", reasoning="keep"):
     """The sequences of a row as the trainer gets them. Raises Unproved where it gets none."""
-    limits = limits_of(method, config, overlong)
+    limits = limits_of(method, config, overlong, reasoning)
     found = []
     for prepared in rows_of(method, row, render, limits):
         for name, whole, kept, learned in sequences(method, prepared, render.tokenizer, config, limits):
@@ -130,7 +130,7 @@ def samples(path, found, method):
     numbers = chosen(found.rows["row"], found.rows["length"])
     rows, shown = rows_at(path, list(numbers), COLUMNS[method.name]), []
     for number, place in zip(numbers, origins(path, list(numbers)), strict=True):
-        parts = xray(method.name, rows[number], method.render, method.config, method.overlong)
+        parts = xray(method.name, rows[number], method.render, method.config, method.overlong, method.reasoning)
         kept = [shortened(part) for part in parts[:MOST_PARTS]]
         which = ", ".join(numbers[number])
         shown.append({"row": place, "which": which, "parts": kept, "more_parts": len(parts) - len(kept)})

@@ -15,23 +15,18 @@ class Unproved(Exception):
 
 
 def as_templates_read(message):
-    """A message without keys that hold nothing, its content a text, the arguments of its calls objects.
+    """What a message holds: without keys that hold nothing, its content a text, the arguments of its calls objects.
 
     Templates ask whether `tool_calls` is defined, add to `content` as a text, and write arguments as JSON themselves.
+    `train` says what is learned, and is nothing that was said.
     """
-    found = {key: value for key, value in message.items() if value is not None}
+    found = {key: value for key, value in message.items() if value is not None and key != "train"}
     found.setdefault("content", "")
-    if reasoning := found.get("reasoning_content"):
-        found["thinking"] = reasoning  # under one of the two names templates look for it
+    if not found.get("reasoning_content", "").strip():
+        found.pop("reasoning_content", None)
     if calls := found.pop("tool_calls", None):
         found["tool_calls"] = [with_arguments(call, as_object) for call in calls]
     return found
-
-
-def with_text_arguments(message):
-    if "tool_calls" not in message:
-        return message
-    return message | {"tool_calls": [with_arguments(call, as_text) for call in message["tool_calls"]]}
 
 
 def with_arguments(call, change):
@@ -57,10 +52,13 @@ def as_text(arguments):
 # -- what must be in the text -------------------------------------------------------------------------------------
 
 
-def check_context(messages, tools, text):
-    """Raise Unproved where the template left out what was said to the assistant, or the definition of a tool."""
-    for place, message in enumerate(messages):
-        missing = missing_lines(message, text)
+def check_context(messages, tools, text, first=0):
+    """Raise Unproved where the template left out what was said to the assistant, or the definition of a tool.
+
+    first: the place of the first of these messages in its conversation.
+    """
+    for place, message in enumerate(messages, first):
+        missing = missing_lines(message["content"], text)[0]
         if missing and message["role"] == "tool" and is_in(message["content"], text):
             missing = None  # templates may write what a tool found as JSON
         if missing and message["role"] != "assistant":
@@ -74,26 +72,28 @@ def check_context(messages, tools, text):
 
 def missing_of(message, text):
     """What a message of the assistant holds that its text does not: a line, a call's name or value; None if nothing."""
-    for missing in (
-        missing_lines(message, text),
-        missing_lines(message, text, "reasoning_content"),
-        missing_of_calls(message, text),
-    ):
-        if missing:
-            return missing
+    thought, behind = missing_lines(message.get("reasoning_content", ""), text)
+    # the answer is sought behind the thought, which often says it already
+    missing = thought or missing_lines(message["content"], text, behind)[0] or missing_of_calls(message, text)
+    if missing:
+        return missing
+    if "</think>" in message["content"] and message["content"].strip() not in text:
+        return "</think>"  # the template took what stands before it for a thought
     return "None" if "None" in text and "None" not in json.dumps(message, ensure_ascii=False) else None
 
 
-def missing_lines(message, text, key="content"):
-    """The first line of a message's content that is not in the text, each behind the one before; white space at its ends aside."""
-    at = 0
-    for line in (message.get(key) or "").splitlines():
+def missing_lines(said, text, at=0):
+    """(the first line of what is said that is not in the text, None if none; where the last one ends that is there).
+
+    Each line is sought behind the one before, white space at its ends aside.
+    """
+    for line in said.splitlines():
         if line := line.strip():
             found = text.find(line, at)
             if found < 0:
-                return line
+                return line, at
             at = found + len(line)
-    return None
+    return None, at
 
 
 def missing_of_calls(message, text):

@@ -9,6 +9,7 @@ preflight counts these, train hands them to TRL, evaluate scores them. A row tha
 proof LENGTH is that of a row of which `max_length` leaves nothing to learn.
 """
 
+from collections import defaultdict
 from dataclasses import dataclass
 
 from stages.training.messages import Unproved
@@ -24,7 +25,8 @@ class Limits:
 
     learns, of sft: `assistant` (all that it says), `completion` (its last answer) or `all`. keeps_end: what is too long
     loses its beginning. splits: packing goes on with it in the next sequence, so that nothing is cut.
-    overlong: what becomes of a row that is longer: `cut`, `drop` or `stop`.
+    overlong: what becomes of a row that is longer: `cut`, `drop` or `stop`. reasoning, of sft: `mask` learns the answers
+    alone, and the tags around thoughts.
     """
 
     length: int | None = None
@@ -32,6 +34,7 @@ class Limits:
     keeps_end: bool = False
     splits: bool = False
     overlong: str = "cut"
+    reasoning: str = "keep"
 
     def cut(self, ids):
         if self.length is None or self.splits:
@@ -39,7 +42,7 @@ class Limits:
         return ids[-self.length :] if self.keeps_end else ids[: self.length]
 
 
-def limits_of(method, config, overlong="cut"):
+def limits_of(method, config, overlong="cut", reasoning="keep"):
     """The Limits that TRL's config of a step sets."""
     length = getattr(config, "max_length", None)
     return Limits(
@@ -48,6 +51,7 @@ def limits_of(method, config, overlong="cut"):
         getattr(config, "truncation_mode", "keep_start") == "keep_end",
         bool(getattr(config, "packing", False)) and config.packing_strategy != "bfd",
         overlong,
+        reasoning,
     )
 
 
@@ -61,7 +65,9 @@ def what_is_learned(config):
 def rows_of(method, row, render, limits):
     """What TRL is given of a row, one dict or several. Raises Unproved."""
     if method == "sft":
-        found = [conversation(sequence, limits) for sequence in sequences_of(row, render, limits.learns)]
+        found = [
+            conversation(sequence, limits) for sequence in sequences_of(row, render, limits.learns, limits.reasoning)
+        ]
     elif method == "grpo":
         found = [{"prompt_ids": prompt_of(row["prompt"], row.get("tools"), render)}]
     else:
@@ -73,16 +79,20 @@ def rows_of(method, row, render, limits):
     return found
 
 
-def sequences_of(row, render, learns="assistant"):
-    """The Sequences of a conversation, in which `learns` says what is learned. Raises Unproved."""
+def sequences_of(row, render, learns="assistant", reasoning="keep"):
+    """The Sequences of a conversation. learns, reasoning: as of Limits. Raises Unproved."""
+    messages, tools, masks = row["messages"], row.get("tools"), reasoning == "mask"
     if learns != "all":
-        only = [len(row["messages"]) - 1] if learns == "completion" else None
-        return render.conversation(row["messages"], row.get("tools"), only)
-    [(ids, _)] = render.encode([render.text(render.readable(row["messages"], row.get("tools")), row.get("tools"))])
+        return render.conversation(messages, tools, [len(messages) - 1] if learns == "completion" else None, masks)
+    for place, message in enumerate(messages):
+        if message.get("train") is False or (masks and message.get("reasoning_content")):
+            what = "train: false" if message.get("train") is False else "a thought, and reasoning: mask"
+            raise Unproved("SAID", place, f"it has {what}, but the step learns all: assistant_only_loss is false")
+    [(ids, _)] = render.encode([render.text(render.readable(messages), tools)])
     return [Sequence.whole(ids)]
 
 
-def scored_of(kind, row, render):
+def scored_of(kind, row, render, reasoning="keep"):
     """What a model is scored on of an eval row, whole. Raises Unproved.
 
     sft: the Sequences of the conversation. grpo: the text of the prompt. preference and kto: (tokens of the prompt, tokens
@@ -90,10 +100,16 @@ def scored_of(kind, row, render):
     """
     if kind == "sft":
         render.prompt(row["messages"][:-1], row.get("tools"))
-        return sequences_of(row, render)
+        return sequences_of(row, render, reasoning=reasoning)
     if kind == "grpo":
         return render.prompt(row["prompt"], row.get("tools"))
     return [render.answer(row["prompt"], row[side], row.get("tools")) for side in SIDES[METHODS[kind]]]
+
+
+def reasoning_of(datasets):
+    """{dataset: "mask" or "keep"}: where no thoughts are learned, none is scored either, of whatever model."""
+    masked = {name for name, entry in datasets.items() if entry["reasoning"] == "mask"}
+    return defaultdict(lambda: "keep", dict.fromkeys(masked, "mask"))
 
 
 def conversation(sequence, limits):

@@ -14,34 +14,33 @@ A turn is learned only where five proofs hold:
 
 A conversation of which all turns hold is one sequence. Else each turn is a sequence of its own, cut off behind it, so that
 LAST holds by itself. A turn that does not hold even so is Unproved. No template is changed: whatever it prints is taken.
+
+Where the prompt opens a thought (`<think>`) that the template does not write again, the answer is what a model would write
+there: the thought, its end, and what the template writes behind the same prompt without the open thought.
 """
 
 import contextlib
 import re
-import signal
-import threading
-import time
 from bisect import bisect_left
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
-from stages.training.messages import (
-    Unproved,
-    as_templates_read,
-    check_context,
-    missing_of,
-    missing_of_calls,
-    shortened,
-    with_text_arguments,
-)
+from stages.training.bounds import memory_limit, time_limit
+from stages.training.dialect import Dialect
+from stages.training.messages import Unproved, as_templates_read, check_context, missing_of, shortened
 
 TEMPLATE_S = 20  # for one conversation; the slowest real template takes milliseconds
+TEMPLATE_BYTES = 2**30
+TEMPLATE_LETTERS = 20_000_000  # what it may write: millions of tokens, which no model takes
 HEADS = 10_000  # prompts whose tokens are remembered: most templates write the same few letters before every answer
+MARK = "Qthought9"  # stands for a thought, to see where the template puts it
+OPENED = re.compile(r"<think>\s*\Z")
+CLOSED = re.compile(r"(?:<think>\s*)?(</think>\s*)?")  # an empty thought, or the end of one, before an answer
 
 
 @dataclass(frozen=True)
 class Turn:
-    """What is learned of one message: tokens start to end of its sequence. message: its place in the conversation."""
+    """Tokens start to end of a sequence, which are learned. message: the place in the conversation of what they say."""
 
     message: int
     start: int
@@ -69,14 +68,36 @@ class Sequence:
         return labels
 
 
+@dataclass(frozen=True)
+class Talk:
+    """A conversation: what its messages hold, and the same as the template takes them. tools: their definitions, or None."""
+
+    held: list
+    written: list
+    tools: list | None
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A message of the assistant where it is the last one. place: the message's. prompt: what inference sees before it.
+
+    text: what follows the prompt. tail: as much of that as the template wrote. thought: (start, end) in the text of what
+    is not learned.
+    """
+
+    place: int
+    prompt: str
+    text: str
+    tail: str
+    thought: tuple = (0, 0)
+
+
 class Renderer:
     """The chat template of a tokenizer, with what it is always given. stops: ids of the tokens that end an answer."""
 
     def __init__(self, tokenizer, stops, **options):
         self.tokenizer, self.stops, self.options = tokenizer, frozenset(stops), options
-        self.arguments_as_text = (
-            None  # whether the template reads the arguments of calls as JSON text, once it is known
-        )
+        self.dialect = Dialect(self.text)
         self.late_stops = {}
         self.heads = {}  # {text before a turn since the last special token: its tokens}
         special = {id for id, token in tokenizer.added_tokens_decoder.items() if token.special}
@@ -92,44 +113,40 @@ class Renderer:
     def says_special(self, row):
         """Whether a turn of a row says a control token: it would be one, and end a turn or begin another."""
         turns = (turn for value in row.values() if isinstance(value, list) for turn in value if isinstance(turn, dict))
-        return any(self.special_texts.search(turn.get("content") or "") for turn in turns)
+        texts = (turn.get(key) or "" for turn in turns for key in ("content", "reasoning_content"))
+        return any(map(self.special_texts.search, texts))
 
     # -- text ---------------------------------------------------------------------------------------------------
 
     def text(self, messages, tools=None, generation_prompt=False):
         """A conversation as the template writes it. Raises Unproved(TEMPLATE) where it refuses the conversation."""
         try:
-            with time_limit(TEMPLATE_S):
+            with time_limit(TEMPLATE_S), memory_limit(TEMPLATE_BYTES):
                 # in a list of one, as the template would else not be asked about a conversation without turns
-                return self.tokenizer.apply_chat_template(
+                text = self.tokenizer.apply_chat_template(
                     [messages], tools=tools, tokenize=False, add_generation_prompt=generation_prompt, **self.options
                 )[0]
+            if len(text) > TEMPLATE_LETTERS:
+                raise ValueError(f"it writes {len(text):,} letters, at most {TEMPLATE_LETTERS:,} are read")
+            return text
         except Exception as error:  # a template may raise whatever it likes
             raise Unproved("TEMPLATE", None, f"the chat template refuses it: {' '.join(str(error).split())}") from error
 
-    def readable(self, messages, tools=None):
-        """Messages as this template reads them: without keys that hold nothing, arguments of calls as objects or as text."""
-        messages = [as_templates_read(message) for message in messages]
-        if not any(message.get("tool_calls") for message in messages):
-            return messages
-        if self.arguments_as_text is None:
-            self.arguments_as_text = not self.shows_calls(messages, tools) and self.shows_calls(
-                [with_text_arguments(message) for message in messages], tools
-            )
-        return [with_text_arguments(message) for message in messages] if self.arguments_as_text else messages
+    def readable(self, messages):
+        """The messages of a conversation as this template takes them."""
+        return self.talk(messages).written
+
+    def talk(self, messages, tools=None):
+        held = [as_templates_read(message) for message in messages]
+        return Talk(held, self.dialect.written(held), tools)
 
     def check_stops(self, place, message):
-        """Raise Unproved where a message writes a stop token itself: an answer would end there."""
+        """Raise Unproved where a message writes a stop token itself, or its thought the end of a thought: it would end there."""
         for text in (message["content"], message.get("reasoning_content", "")):
             if found := next((stop for stop in self.stop_texts if stop in text), None):
                 raise Unproved("STOP", place, f"it says {found!r}, at which every answer ends")
-
-    def shows_calls(self, messages, tools):
-        try:
-            text = self.text(messages, tools)
-        except Unproved:
-            return False
-        return not any(missing_of_calls(message, text) for message in messages)
+        if "</think>" in message.get("reasoning_content", ""):
+            raise Unproved("STOP", place, "its thought says '</think>', at which a thought ends")
 
     def encode(self, texts):
         """[(ids, offsets)] of texts; the template has written the special tokens already."""
@@ -138,93 +155,135 @@ class Renderer:
 
     # -- rows ---------------------------------------------------------------------------------------------------
 
-    def conversation(self, messages, tools=None, only=None):
-        """The sequences of a conversation. only: the places of the messages that are learned, the assistant's if None.
+    def conversation(self, messages, tools=None, only=None, masks=False):
+        """The sequences of a conversation. masks: thoughts are not learned, only the tags around them.
 
+        only: the places of the messages that are learned; if None, the assistant's but those that say `train: false`.
         Raises Unproved.
         """
-        messages = self.readable(messages, tools)
         if only is None:
-            only = [place for place, message in enumerate(messages) if message["role"] == "assistant"]
-        if not only:
-            raise Unproved("SAID", None, "the assistant says nothing in it")
+            only = learned_places(messages)
         for place in only:
-            self.check_stops(place, messages[place])
-        turns = [self.turn(messages, tools, place) for place in only]
-        if len(turns) > 1:
-            whole = self.text(messages, tools)
-            if all(whole.startswith(prompt + answer) for _, prompt, answer in turns):
+            if messages[place].get("train") is False:
+                raise Unproved("SAID", place, "it says train: false, and nothing else of the row is learned")
+        return self.sequences(self.talk(messages, tools), only, masks)
+
+    def sequences(self, talk, only, masks=False):
+        """The sequences of a conversation in which the messages at the places `only` are learned. Raises Unproved."""
+        for place in only:
+            self.check_stops(place, talk.held[place])
+        answers = []
+        for place in only:
+            answers.append(self.answer_at(talk, place, answers[-1] if answers else None))
+        if masks:
+            answers = [self.without_thought(talk, answer) for answer in answers]
+        if len(answers) > 1:
+            whole = self.text(talk.written, talk.tools)
+            if all(whole.startswith(answer.prompt + answer.text) for answer in answers):
                 # a turn alone may hold where all of them do not
                 with contextlib.suppress(Unproved):
-                    return [self.sequence(whole, messages, turns)]
-        return [self.sequence(prompt + answer, messages, [(place, prompt, answer)]) for place, prompt, answer in turns]
+                    return [self.sequence(whole, talk, answers)]
+        return [self.sequence(answer.prompt + answer.text, talk, [answer]) for answer in answers]
 
     def answer(self, prompt, said, tools=None):
         """(tokens of a prompt, tokens of the answer to it). said: the messages of the answer. Raises Unproved."""
-        messages = self.readable([*prompt, *said], tools)
-        for place in range(len(prompt), len(messages)):
-            self.check_stops(place, messages[place])
+        talk, first = self.talk([*prompt, *said], tools), len(prompt)
         if len(said) == 1:
-            [sequence] = self.conversation(messages, tools, [len(prompt)])
+            [sequence] = self.sequences(talk, [first])
             [turn] = sequence.turns
             return sequence.ids[: turn.start], sequence.ids[turn.start : turn.end]
         # an answer of several messages is learned from its first token to its end, with what tools found in between
-        before = self.prompt(messages[: len(prompt)], tools)
-        place, asked, last = self.turn(messages, tools, len(messages) - 1)
-        if not asked.startswith(before):
-            raise Unproved("PROMPT", len(prompt), where_they_part(before, asked))
-        sequence = self.sequence(asked + last, messages, [(place, asked, last)])
-        [(ids, offsets)] = self.encode([asked + last])
-        first = self.border(len(before), asked + last, ids, [start for start, _ in offsets], len(prompt))
-        for place, message in enumerate(messages[len(prompt) :], len(prompt)):
-            if missing := missing_of(message, (asked + last)[len(before) :]):
+        for place in range(first, len(talk.held)):
+            self.check_stops(place, talk.held[place])
+        before, last = self.prompt_of(talk, first), self.answer_at(talk, len(talk.held) - 1)
+        if not last.prompt.startswith(before):
+            raise Unproved("PROMPT", first, where_they_part(before, last.prompt))
+        whole = last.prompt + last.text
+        sequence = self.sequence(whole, talk, [last])
+        [(ids, offsets)] = self.encode([whole])
+        start = self.border(len(before), whole, ids, [start for start, _ in offsets], first)
+        for place, message in enumerate(talk.held[first:], first):
+            if missing := missing_of(message, whole[len(before) :]):
                 raise Unproved("SAID", place, f"{missing!r} is not in what is learned")
-        return ids[:first], sequence.ids[first : sequence.turns[0].end]
+        return ids[:start], sequence.ids[start : sequence.turns[0].end]
 
     def prompt(self, messages, tools=None):
         """The text of a prompt, ready for an answer. Raises Unproved where something of it is left out."""
-        messages = self.readable(messages, tools)
-        text = self.text(messages, tools, generation_prompt=True)
-        check_context(messages, tools, text)
+        return self.prompt_of(self.talk(messages, tools), len(messages))
+
+    def prompt_of(self, talk, place, known=None):
+        """What inference sees before a message. known: an Answer before it, whose prompt was checked."""
+        text = self.text(talk.written[:place], talk.tools, generation_prompt=True)
+        if known and text.startswith(known.prompt):
+            check_context(talk.held[known.place : place], None, text[len(known.prompt) :], known.place)
+        else:
+            check_context(talk.held[:place], talk.tools, text)
         return text
 
-    def turn(self, messages, tools, place):
-        """(place, what inference sees before a message, what the template writes of it where it is the last one)."""
-        prompt = self.text(messages[:place], tools, generation_prompt=True)
-        check_context(messages[:place], tools, prompt)
-        text = self.text(messages[: place + 1], tools)
-        if text.startswith(prompt):
-            return place, prompt, text[len(prompt) :]
+    def answer_at(self, talk, place, known=None):
+        """The Answer at a place. Raises Unproved where the text does not begin with what inference sees."""
+        prompt = self.prompt_of(talk, place, known)
+        text = self.text(talk.written[: place + 1], talk.tools)
+        thought = talk.held[place].get("reasoning_content", "").strip("\n")
+        if found := behind(prompt, text, thought):
+            return Answer(place, prompt, *found)
         # the turns before it are written otherwise once it is there (a system turn that stands in the last question, a
         # thought that is no longer shown): what it says itself is seen in a conversation of the last question alone
-        asked = [message for message in messages[:place] if message["role"] == "user"][-1:]
-        short = self.text(asked, tools, generation_prompt=True)
-        alone = self.text([*asked, messages[place]], tools)
-        answer = alone.removeprefix(short)
-        if not (alone.startswith(short) and text.endswith(answer)):
+        asked = [message for message in talk.written[:place] if message["role"] == "user"][-1:]
+        short = self.text(asked, talk.tools, generation_prompt=True)
+        found = behind(short, self.text([*asked, talk.written[place]], talk.tools), thought)
+        if not found or not text.endswith(found[1]) or bool(OPENED.search(prompt)) != bool(OPENED.search(short)):
             raise Unproved("PROMPT", place, where_they_part(prompt, text))
-        return place, prompt, answer
+        return Answer(place, prompt, *found)
 
-    def sequence(self, whole, messages, turns):
-        """The Sequence of a text. turns: (place, text of its prompt, what is written of it) of each that is learned."""
+    def without_thought(self, talk, answer):
+        """An Answer of which the thought is not learned: where another thought would stand, from its first line to its last."""
+        message = talk.held[answer.place]
+        if not (thought := message.get("reasoning_content", "").strip()):
+            return answer
+        marked = [*talk.held]
+        marked[answer.place] = message | {"reasoning_content": MARK}
+        before, found, after = self.answer_at(
+            Talk(marked, self.dialect.written(marked), talk.tools), answer.place
+        ).text.partition(MARK)
+        start, end = len(before), len(answer.text) - len(after)
+        if not (
+            found
+            and answer.text == before + answer.text[start:end] + after
+            and answer.text[start:end].strip() == thought
+        ):
+            raise Unproved("SAID", answer.place, "where its thought stands cannot be told")
+        start = answer.text.index(thought, start)
+        return replace(answer, thought=(start, start + len(thought)))
+
+    def sequence(self, whole, talk, answers):
+        """The Sequence of a text, in which Answers are learned."""
         [(ids, offsets)] = self.encode([whole])
         starts = [start for start, _ in offsets]
         found = Sequence(ids)
-        for place, prompt, answer in turns:
-            first = self.border(len(prompt), whole, ids, starts, place)
-            behind = bisect_left(starts, len(prompt) + len(answer))
+        for answer in answers:
+            place, at = answer.place, len(answer.prompt)
+            first = self.border(at, whole, ids, starts, place)
+            behind = bisect_left(starts, at + len(answer.text))
             last = next((i + 1 for i in range(first, behind) if ids[i] in self.stops), None)
-            said = whole[len(prompt) : offsets[last - 1][1]] if last else answer
-            if missing := missing_of(messages[place], said):
+            said = whole[at : offsets[last - 1][1]] if last else answer.text
+            if missing := missing_of(talk.held[place], said):
                 raise Unproved("SAID", place, f"{missing!r} is not in what is learned, {shortened(said)!r}")
             if last is None:
                 # what ends an answer may be how the next message begins
                 last = behind + 1
                 if behind == len(ids):
-                    ids.append(self.late_stop(messages[place]))
+                    ids.append(self.late_stop(talk.held[place]))
                 if ids[behind] not in self.stops:
                     raise Unproved("STOP", place, f"{shortened(said[-60:])!r} ends in no token that ends an answer")
-            found.turns.append(Turn(place, first, last))
+            start, end = answer.thought
+            if start == end:
+                found.turns.append(Turn(place, first, last))
+                continue
+            # tokens that overlap the thought are context
+            thinks = next(i for i in range(first, last) if offsets[i][1] > at + start)
+            spans = (first, thinks), (bisect_left(starts, at + end), last)
+            found.turns += [Turn(place, *span) for span in spans if span[0] < span[1]]
         return found
 
     def late_stop(self, message):
@@ -234,10 +293,9 @@ class Renderer:
             call = {"type": "function", "function": {"name": "x", "arguments": {}}}
             talk = [{"role": "user", "content": "x"}, {"role": "assistant", "content": "x"}]
             talk[1] |= {"tool_calls": [call]} if calls else {}
-            talk = self.readable(talk)
+            talk = self.readable([*talk, {"role": "tool" if calls else "user", "content": "x"}])
             try:
-                text = self.text(talk)
-                longer = self.text([*talk, {"role": "tool" if calls else "user", "content": "x"}])
+                text, longer = self.text(talk[:-1]), self.text(talk)
             except Unproved:
                 text, longer = "x", ""
             [(ids, offsets)] = self.encode([longer])
@@ -261,25 +319,34 @@ class Renderer:
         return first
 
 
-@contextlib.contextmanager
-def time_limit(seconds):
-    """TimeoutError where what is within takes longer: a template may loop as long as it likes. Of the main thread alone."""
-    if threading.current_thread() is not threading.main_thread() or not hasattr(signal, "setitimer"):
-        yield
-        return
+def learned_places(messages):
+    """The places of the assistant's messages, but those that say `train: false`. Raises Unproved where there are none."""
+    said = [place for place, message in enumerate(messages) if message["role"] == "assistant"]
+    if not said:
+        raise Unproved("SAID", None, "the assistant says nothing in it")
+    if learned := [place for place in said if messages[place].get("train") is not False]:
+        return learned
+    raise Unproved("SAID", None, "all turns of the assistant say train: false")
 
-    def stop(*_):
-        raise TimeoutError(f"it takes more than {seconds:g} s for one conversation")
 
-    handler = signal.signal(signal.SIGALRM, stop)
-    left, interval = signal.setitimer(signal.ITIMER_REAL, seconds)
-    begun = time.monotonic()
-    try:
-        yield
-    finally:
-        # another's timer goes on where it was
-        signal.setitimer(signal.ITIMER_REAL, left and max(left - (time.monotonic() - begun), 1e-3), interval)
-        signal.signal(signal.SIGALRM, handler)
+def behind(prompt, text, thought):
+    """(what follows the prompt in a text, what of that the template wrote); None where the text begins otherwise.
+
+    A thought that the prompt opens and the text does not is put before what the text says, and closed as the text closes
+    it, else as the prompt opened it. No thought at all is closed at once: line ends before that would be one token with
+    those of the prompt.
+    """
+    opened = OPENED.search(prompt)
+    if text.startswith(prompt):
+        tail = text[len(prompt) :]
+        return tail.lstrip() if opened and not thought and CLOSED.match(tail.lstrip())[1] else tail, tail
+    if not opened or not text.startswith(prompt[: opened.start()]):
+        return None
+    tail = text[opened.start() :]
+    closed = CLOSED.match(tail)
+    line = "\n" if opened[0].endswith("\n") else ""
+    end = closed[1] or (line if thought else "") + "</think>" + 2 * line
+    return thought + end + tail[closed.end() :], tail
 
 
 def where_they_part(prompt, whole):

@@ -1,0 +1,57 @@
+"""How long a chat template may take, and how much memory: it is a program that came with a model.
+
+with time_limit(20), memory_limit(2**30):
+    text = template.render(...)
+"""
+
+import contextlib
+import signal
+import sys
+import threading
+import time
+
+
+@contextlib.contextmanager
+def time_limit(seconds):
+    """TimeoutError where what is within takes longer: a template may loop as long as it likes. Of the main thread alone."""
+    if threading.current_thread() is not threading.main_thread() or not hasattr(signal, "setitimer"):
+        yield
+        return
+
+    def stop(*_):
+        raise TimeoutError(f"it takes more than {seconds:g} s for one conversation")
+
+    handler = signal.signal(signal.SIGALRM, stop)
+    # again each second: Jinja swallows what is raised while it computes a constant, and computes it once more
+    left, interval = signal.setitimer(signal.ITIMER_REAL, seconds, 1)
+    begun = time.monotonic()
+    try:
+        yield
+    finally:
+        # another's timer goes on where it was
+        signal.setitimer(signal.ITIMER_REAL, left and max(left - (time.monotonic() - begun), 1e-3), interval)
+        signal.signal(signal.SIGALRM, handler)
+
+
+@contextlib.contextmanager
+def memory_limit(count):
+    """MemoryError where what is within takes so many bytes more than the process has. Of Linux alone.
+
+    The limit is the kernel's, of the whole process: it holds for what is asked for in one piece, too.
+    """
+    if sys.platform != "linux":
+        yield
+        return
+    import resource
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_AS)
+    with open("/proc/self/statm", "rb", buffering=0) as file:  # read before each rendering
+        pages = int(file.read(64).split()[0])
+    limits = [limit for limit in (soft, hard) if limit != resource.RLIM_INFINITY]
+    resource.setrlimit(resource.RLIMIT_AS, (min([pages * resource.getpagesize() + count, *limits]), hard))
+    try:
+        yield
+    except MemoryError:
+        raise MemoryError(f"it takes more than {count / 2**30:g} GiB of memory for one conversation") from None
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
