@@ -10,11 +10,19 @@ import typer
 
 KINDS = ("sft", "preference", "kto", "grpo")
 # the kind that a shape is by nature; any other is supervised
-NATURE = {"preference": "preference", "openai_preference": "preference", "feedback": "kto", "verifiable": "grpo"}
+NATURE = {
+    "preference": "preference", "openai_preference": "preference", "scored": "preference", "compared": "preference",
+    "feedback": "kto", "verifiable": "grpo", "multiple_choice": "grpo",
+}  # fmt: skip
 RECORDS, TOKENIZED_ROWS, FIRST_PROBLEMS = 20_000, 1_000, 5
 FIRST_TRUTHS, LONG_TRUTH = 3, 200
 # where answers are usually found in a worked solution: GSM8K's mark, LaTeX's box, tags, a closing sentence
-PATTERNS = (r"#### (.+)$", r"(?s)\\boxed\{((?:[^{}]|\{(?1)\})+)\}(?!.*\\boxed)", r"<answer>\s*(.+?)\s*</answer>", r"[Tt]he answer is:? (.+?)\.?$")
+PATTERNS = (
+    r"#### (.+)$",
+    r"(?s)\\boxed\{((?:[^{}]|\{(?1)\})+)\}(?!.*\\boxed)",
+    r"<answer>\s*(.+?)\s*</answer>",
+    r"[Tt]he answer is:? (.+?)\.?$",
+)
 Raw = Annotated[str, typer.Argument(metavar="PATH", help="A raw file, or a folder of raw files.")]
 
 
@@ -28,8 +36,7 @@ def main(context: typer.Context, path: Raw):
         print(f"{shown(file['path'], 200)}: {file['what']}")
         for line in (file["shapes"] or file["fault"]).splitlines():
             print(f"  {shown(line, 400)}")
-    kind = fitting(found)
-    checked = examine(found, kind)
+    kind, checked = fitting(found)
     for line in report(found, kind, checked):
         print(line)
     print()
@@ -119,54 +126,92 @@ def encoding(file):
     if head.startswith((b"\x1f\x8b", b"\x28\xb5\x2f\xfd", b"PAR1", b"PK", b"\xff\xff\xff\xff", b"ARROW1")):
         return "binary"
     ends = "CRLF line ends" if b"\r\n" in head else ""
+    try:
+        head.decode()
+    except UnicodeDecodeError as error:
+        if error.start < len(head) - 4:  # a letter may be cut at the end of what was read
+            return ", ".join(filter(None, [f"not UTF-8 (byte {error.start:,})", ends]))
     return ", ".join(filter(None, ["UTF-8 with BOM" if head.startswith(b"\xef\xbb\xbf") else "UTF-8", ends]))
 
 
 def fitting(found):
-    """The kind that most records are by nature. Raises Problems where no record has a known shape."""
-    from collections import Counter
+    """(kind, what `examine` gives of it): the kind that most records are by nature, if a build would take most of them as such.
 
-    from stages.rows.tables import shown
-    from validators.problems import Problem, Problems
+    Else the kind of which a build would take the most. Raises Problems, with the first rejects, where it would take none.
+    """
+    from collections import Counter
 
     natures = Counter()
     for shape, count in found["shapes"].items():
         if shape not in ("unknown", "unreadable"):
             natures[NATURE.get(shape, "sft")] += count
-    able = [kind for kind, _ in natures.most_common() if found["kinds"][kind]]
-    if able:
-        return able[0]
+    order = [kind for kind, _ in natures.most_common()]
+    tried = {}
+    for kind in [*order, *(kind for kind in KINDS if kind not in order)]:
+        if found["kinds"][kind]:
+            tried[kind] = examine(found, kind)
+            if not tried[kind]["stops"] and tried[kind]["valid"] * 2 > len(found["records"]):
+                return kind, tried[kind]
+    able = {kind: checked for kind, checked in tried.items() if checked["valid"]}
+    if not able:
+        raise unusable(found, tried)
+    best = max(able, key=lambda kind: (not able[kind]["stops"], able[kind]["valid"]))
+    return best, able[best]
+
+
+def unusable(found, tried):
+    """Problems that say why no record becomes a row: the first reasons, and how `columns:` would name the keys."""
+    from stages.rows.tables import shown
+    from validators.problems import Problem, Problems
+
     source, record = found["records"][0] if found["records"] else (found["files"][0]["path"], None)
     value = record.value if record and record.value else {}
-    keys = ", ".join(sorted(value)) or "none that can be read"
-    raise Problems(
-        [Problem(shown(source, 200), f"the first record's keys: {shown(keys)}", "a known shape", naming(value))]
-    )
+    keys = ", ".join(value) or "none that can be read"
+    first = next(iter(tried.values()), None) or examine(found, "sft")
+    reasons = [
+        f"\n  {shown(reject['source'], 200)}:{reject['line']}: {reject['check']}: {shown(reject['detail'], 200)}"
+        for reject in first["rejects"][:FIRST_PROBLEMS]
+    ]
+    what = f"the first record's keys: {shown(keys, 400)}; no record becomes a row{''.join(reasons)}"
+    return Problems([Problem(shown(source, 200), what, "a known shape", naming(value))])
 
 
 def naming(record):
-    """A hint on how `columns:` would name a record's keys: the first two texts stand in for question and answer."""
-    import re
-
+    """A hint on how `columns:` would name a record's keys, where their names and what they hold say so; else where the shapes are."""
+    from stages.rows.keys import meaning_of
     from stages.rows.tables import shown
 
-    says_nothing = re.compile(r"(.*_)?(id|name|source|split)", re.IGNORECASE)
-    keys = [key for key, value in record.items() if isinstance(value, str) and not says_nothing.fullmatch(key)]
-    texts = [shown(quoted(key)) for key in keys]
-    if len(texts) < 2:
-        return "docs/formats.md has the shapes; rename the keys"
-    names = f"columns: {{prompt: {texts[0]}, completion: {texts[1]}}}"
-    return f"docs/formats.md has the shapes; or say what the keys are, such as {names} (or ground_truth: for kind grpo)"
+    keys = {"prompt": [], "answer": [], "thought": []}
+    for key, value in record.items():
+        meaning = meaning_of(key)
+        text = isinstance(value, str) and value.strip()
+        if meaning in keys and (
+            text
+            or (meaning == "prompt" and isinstance(value, (list, dict)) and value)
+            or (meaning == "answer" and isinstance(value, (int, float)))
+        ):
+            keys[meaning].append(shown(quoted(key)))
+    if not keys["prompt"] or not keys["answer"]:
+        return "docs/formats.md has the shapes; or say what the keys are: columns: {prompt: KEY, completion: KEY}"
+    asked = keys["prompt"][0] if len(keys["prompt"]) == 1 else f"[{', '.join(keys['prompt'])}]"
+    more = "".join(f", reasoning_content: {key}" for key in keys["thought"][:1])
+    names = f"columns: {{prompt: {asked}, completion: {keys['answer'][0]}{more}}}"
+    others = f"; {', '.join(keys['answer'][1:])} may be the answer as well" if keys["answer"][1:] else ""
+    return f"docs/formats.md has the shapes; or say what the keys are, such as {names} (or ground_truth: for kind grpo){others}"
 
 
 # -- what it becomes ----------------------------------------------------------------------------------------------
 
 
 def examine(found, kind):
-    """The sample through the shapes and checks of a build: {table, rejects, warnings, pattern, characters}."""
+    """The sample through the shapes and checks of a build: {table, rejects, warnings, pattern, characters, valid, stops, account}.
+
+    valid: how many rows validate lets pass. stops: what would stop a build. account: the keys that no row is made of.
+    """
     import importlib
 
     from stages.rows.identity import identify
+    from stages.rows.keys import KeyAccount
     from stages.rows.shapes import rows_of
     from stages.rows.tables import MESSAGES, row_schema, to_table
     from stages.rows.values import Unreadable
@@ -174,12 +219,12 @@ def examine(found, kind):
     from validators._messages import lengths
     from validators.problems import Problems
 
-    rows, rejects = [], []
+    rows, rejects, account, stops = [], [], KeyAccount(), []
     for source, record in found["records"]:
         check, detail = record.fault or (None, None)
         if not check:
             try:
-                for row in rows_of(record.value, kind):
+                for row in rows_of(record.value, kind, account=account):
                     rows.append(row | identify(row, kind) | {"source": source, "line": record.line})
                 continue
             except Unreadable as error:
@@ -191,6 +236,7 @@ def examine(found, kind):
         warnings = warnings_of(measures, kind)
     except Problems as error:
         warnings = {problem.where: f"{problem.found}; this stops a build" for problem in error.problems}
+        stops = list(warnings)
     columns = [field.name for field in table.schema if field.type == MESSAGES]
     return {
         "table": table,
@@ -198,6 +244,9 @@ def examine(found, kind):
         "warnings": warnings,
         "pattern": pattern_of(rows) if kind == "grpo" else None,
         "characters": sum(lengths(table[column]) for column in columns),
+        "valid": table.num_rows - len(invalid),
+        "stops": stops,
+        "account": account,
     }
 
 
@@ -223,9 +272,10 @@ def report(found, kind, checked):
     records, rejects = len(found["records"]), checked["rejects"]
     able = ", ".join(f"{k} {found['kinds'][k]:,}" for k in KINDS if found["kinds"][k])
     yield f"\n{records:,} records looked at{'' if found['whole'] else ', the first of each file'}; can become: {able}"
-    yield f"as kind {kind}: {checked['table'].num_rows:,} rows, {len(rejects):,} rejected ({len(rejects) / records:.1%})"
+    yield f"as kind {kind}: {checked['valid']:,} rows, {len(rejects):,} rejected ({len(rejects) / records:.1%})"
     if len(rejects) > 0.05 * records:
         yield "  a build stops at more than 5%: mend the data, or set max_reject_share"
+    yield from key_lines(checked["account"])
     yield f"characters a row: {spread(checked['characters'])}"
     yield tokens(checked["table"])
     if kind == "grpo":
@@ -238,6 +288,19 @@ def report(found, kind, checked):
         yield f"{shown(reject['source'], 200)}:{reject['line']}: {reject['check']}: {shown(reject['detail'], 200)}"
     if len(rejects) > FIRST_PROBLEMS:
         yield f"{len(rejects) - FIRST_PROBLEMS:,} more are rejected"
+
+
+def key_lines(account):
+    """The keys that no row is made of, and what is to be done about those that mean something."""
+    from stages.ingest import HINTS
+    from stages.rows.keys import described
+    from stages.rows.tables import shown
+
+    if account.unused:
+        yield f"keys not used: {shown(described(account.unused), 400)}"
+    for key, lost in sorted(account.lost.items()):
+        what = f"a build stops: {lost.records:,} records have {shown(repr(key))} ({shown(lost.sample)!r}), which no row holds"
+        yield f"{what}; {HINTS[lost.meaning].format(key=shown(key))}, or ignore: [{shown(key)}]"
 
 
 def truth_lines(table, pattern):

@@ -104,7 +104,35 @@ def test_a_file_that_cannot_be_read_does_not_hide_the_others(inspected, tmp_path
 
 
 def test_warnings_of_the_dataset_are_told_too(inspected):
-    assert "kto.both_classes: all 1 rows have label true; this stops a build" in inspected("d.jsonl", RATED[0])
+    assert "kto.both_classes: all 1 rows have label false; this stops a build" in inspected("d.jsonl", RATED[1])
+
+
+def test_ratings_that_are_all_good_are_sft_and_not_kto(inspected):
+    assert pasted(inspected("d.jsonl", RATED[0]))[1]["kind"] == "sft"
+
+
+def test_a_kind_that_a_build_would_reject_is_not_suggested(inspected):
+    turns = [{"role": "user", "content": "q"}, {"role": "user", "content": "r"}, {"role": "assistant", "content": "a"}]
+    with pytest.raises(Problems, match=r"(?s)no record becomes a row.*sft.roles_alternate"):
+        inspected("d.jsonl", json.dumps({"messages": turns}))
+
+
+def test_rows_are_counted_after_validation(inspected):
+    out = inspected("d.jsonl", *CHAT, '{"instruction": "q", "output": " "}')
+    assert "as kind sft: 40 rows, 1 rejected" in out
+
+
+def test_keys_that_no_row_is_made_of_are_told_and_those_that_stop_a_build(inspected):
+    out = inspected("d.jsonl", '{"instruction": "i", "output": "o", "url": "u", "passage": "p"}')
+    assert "keys not used: passage (1), url (1)" in out
+    assert "a build stops: 1 records have 'passage' ('p'), which no row holds; columns: {prompt: [<the question>, passage]}" in out
+
+
+def test_text_that_is_not_utf8_is_said_to_be_none(inspected, tmp_path):
+    (tmp_path / "raw").mkdir()
+    lines = "".join(f"{line}\n" for line in CHAT) + '{"instruction": "caf\xe9", "output": "o"}'
+    (tmp_path / "raw/a.jsonl").write_bytes(lines.encode("cp1252"))
+    assert f"raw/a.jsonl: jsonl, not UTF-8 (byte {lines.index(chr(0xE9)):,})" in inspected("raw/b.jsonl", *CHAT, path="raw")
 
 
 @pytest.mark.parametrize(
@@ -149,12 +177,20 @@ def test_records_of_no_known_shape_are_a_problem_that_names_their_keys(inspected
         inspected("raw/data.jsonl", '{"mystery": 1}')
 
 
-def test_texts_of_unknown_names_get_a_columns_entry_that_works(inspected):
-    record = '{"task_id": "t7", "text": "Add 1 and 2.", "code": "1 + 2"}'
-    with pytest.raises(Problems, match=r"such as columns: \{prompt: text, completion: code\}"):
+def test_names_that_say_what_they_are_get_a_columns_entry_that_works(inspected):
+    record = '{"uid": "t7", "Body": "Tim has 2.", "Query": "How many?", "Reply": "x", "Final Answer": 2}'
+    with pytest.raises(Problems, match=r'such as columns: \{prompt: \[Body, Query\], completion: "Final Answer"\}'):
         inspected("raw/data.jsonl", record)
-    options = Options(columns={"prompt": "text", "completion": "code"})
-    assert rows_of(json.loads(record), "sft", options)[0]["messages"][1]["content"] == "1 + 2"
+    options = Options(columns={"prompt": ["Body", "Query"], "ground_truth": "Final Answer"})
+    assert rows_of(json.loads(record), "grpo", options)[0]["prompt"][0]["content"] == "Tim has 2.\nHow many?"
+
+
+def test_names_that_say_nothing_get_no_columns(inspected):
+    with pytest.raises(Problems) as raised:
+        inspected("raw/data.jsonl", '{"uid": "t7", "model": "m", "code": "1 + 2"}')
+    (problem,) = raised.value.problems
+    assert problem.hint == "docs/formats.md has the shapes; or say what the keys are: columns: {prompt: KEY, completion: KEY}"
+    assert "ingest.missing_key" in problem.found
 
 
 @pytest.mark.parametrize(
@@ -200,7 +236,7 @@ def test_the_path_is_relative_to_where_the_user_is(tmp_path):
 
 def test_it_works_without_a_project_and_no_escape_code_passes(tmp_path):
     (tmp_path / "\x1b[31mred.jsonl").write_text(
-        '{"instruction": "\\u001b[31mq", "output": "a"}\n{"\\u001b[2J": 1}\n{\x1b[0m', encoding="utf-8"
+        '{"instruction": "\\u001b[31mq", "output": "a"}\n{"\\u001b[2J": 1}\n{\x1b[0m\n' + CHAT[0], encoding="utf-8"
     )
     done = tilth(tmp_path, "inspect", ".")
     assert done.returncode == 0, done.stderr
