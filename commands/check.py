@@ -9,6 +9,8 @@ Upstream = Annotated[
     bool, typer.Option("--upstream", help="Also ask the sources of `dvc import-url` whether they are others by now.")
 ]
 
+SOON_DAYS = 90
+
 
 def main(upstream: Upstream = False):
     """Check params.yaml as a whole, raw files and data/forgotten.jsonl. Mends what a killed dvc has left."""
@@ -37,6 +39,8 @@ def main(upstream: Upstream = False):
     if kept:
         raise Problems(kept)
     announce(warnings)
+    for line in expiries(data.get("expires") or {}):
+        print(shown(line, 400))
     in_the_open = in_git()
     for problem in in_the_open:
         print("\n".join(shown(line, 2000) for line in f"warning: {problem}".splitlines()))
@@ -47,6 +51,20 @@ def main(upstream: Upstream = False):
         f"params.yaml is valid: {len(data['datasets'])} datasets, {len(data['steps'])} steps, "
         f"{len(warnings) - waived + len(in_the_open)} warnings, {waived} waived"
     )
+
+
+def expiries(expires):
+    """A line for each day in `expires`: what is past, and what comes within a quarter of a year."""
+    from stages.expire import today
+    from validators._by_file import day_of
+
+    for name, rule in expires.items():
+        for pattern, text in (rule if isinstance(rule, dict) else {"all of it": rule}).items():
+            left = (day_of(text) - today()).days
+            if left <= 0:
+                yield f"expired: {name}: {pattern}, on {text}: dvc repro leaves its rows out"
+            elif left <= SOON_DAYS:
+                yield f"expires: {name}: {pattern}, on {text}, in {left} day{'s' * (left > 1)}"
 
 
 def raw_places(params):

@@ -200,7 +200,8 @@ def dataset_branch(name, dataset):
     files = (f"{raw['path']}, md5 {short(raw['md5'])}", [file_line(file) for file in raw["files"]])
     sides = [f"{side['path']}: {number(side['rows'])} rows, md5 {short(side['md5'])}" for side in sides_of(dataset)]
     trains = f", seen by {', '.join(dataset['trains'])}" if dataset["trains"] else ", no step trains on it"
-    stages = [stage_branch(stage) for stage in dataset["stages"]]
+    stages = [f"waived {what}: {why}" for what, why in raw["waived"].items()]
+    stages += [stage_branch(stage) for stage in dataset["stages"]]
     return f"dataset {name}: {dataset['kind']}{trains}", [files, *stages, *sides]
 
 
@@ -211,7 +212,8 @@ def sides_of(dataset):
 def file_line(file):
     parts = f"{number(file['records'])} records = {number(file['rows'])} rows + {number(file['rejected'])} rejected"
     whence = f", imported from {file['imported']}" if file["imported"] else ", kept by DVC" if file["dvc"] else ""
-    return f"{file['path']}: {number(file['bytes'])} bytes, {hash_of(file)}{whence}, {parts}"
+    rights = "".join(f", {key} {file[key]}" for key in ("license", "source", "consent", "expires") if file[key])
+    return f"{file['path']}: {number(file['bytes'])} bytes, {hash_of(file)}{whence}, {parts}{rights}"
 
 
 def hash_of(file):

@@ -17,7 +17,9 @@ from stages.reading.readers import records
 from stages.rows.columns import listed
 from stages.scoring.harness import task_problems
 from validators import params
+from validators._by_file import KEYS
 from validators._cautions import FileCaution
+from validators._rights import without_license
 from validators.problems import Problem, Problems
 
 NO_PATTERNS = {"exclude": (), "eval": (), "weights": ()}
@@ -47,6 +49,9 @@ def check(data):
             found = raw_problems(f"{params.FILE}: datasets.{name}.raw", raw, numbered, patterns_of(dataset))
             problems += found
             warnings += [] if found else split_warnings(name, dataset)
+            if not problems:  # what is said by raw file is looked at once all the rest is right
+                of_files, more = rights_of(name, dataset, data)
+                problems, warnings = problems + of_files, warnings + more
     evaluate = data.get("evaluate")
     harness = evaluate.get("lm_eval") if isinstance(evaluate, dict) else None
     if isinstance(harness, dict) and not any(p.where.startswith(f"{params.FILE}: evaluate") for p in problems):
@@ -54,6 +59,20 @@ def check(data):
     if problems:
         raise Problems(problems)
     return warnings
+
+
+def rights_of(name, dataset, data):
+    """(problems, warnings) of what a dataset says of its raw files by pattern."""
+    raw, expires = dataset["raw"], (data.get("expires") or {}).get(name)
+    files = [path.as_posix() for path in listing(raw, exclude=patterns_of(dataset)["exclude"]).data]
+    given = {f"datasets.{name}.{key}": dataset.get(key) for key in KEYS} | {f"expires.{name}": expires}
+    problems = [
+        problem
+        for where, value in given.items()
+        if isinstance(value, dict)
+        for problem in pattern_problems(f"{params.FILE}: {where}", value, files, raw)
+    ]
+    return problems, without_license(name, dataset, files, data.get("license"))
 
 
 def patterns_of(dataset):

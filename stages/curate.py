@@ -30,9 +30,10 @@ from stages.rows import personal_data
 from stages.rows.quarantine import merge
 from stages.rows.tables import COLUMNS, REJECTS, conserve, row_schema, spoken, to_table, used_keys, with_keys, writing
 from stages.rows.values import ENCODE
+from validators._by_file import of_file
 from validators.problems import Problems
 
-BENCHMARKS = Path("data/benchmarks")
+BENCHMARKS, EXPIRED = Path("data/benchmarks"), Path(".build/expired")
 
 
 def main(name):
@@ -47,6 +48,8 @@ def main(name):
     if entries := read_forgotten():
         # first, so that no detail of another reject leads to a forgotten row
         decision.reject(TURNED_AWAY, forgotten(decision, kind, entries, rules, engine))
+    if "expires" in params:
+        decision.reject("curate.expired", expired(decision, name, dataset["raw"]))
     found_data = {}
     if personal := rules["personal_data"]:
         # before what compares rows: no row is left out for the sake of one that goes
@@ -142,6 +145,24 @@ def forgotten_of_part(work, kind, entries, least):
     return [(row, f"forgotten as {found[row][0].id} ({found[row][1]})") for row in rows.tolist() if row in found]
 
 
+# -- what may no longer be used -------------------------------------------------------------------------------------
+
+
+def expired(decision, name, raw):
+    """Rows of the raw files whose day in `expires` has come, as the stage `expire` has it."""
+    days = json.loads((EXPIRED / f"{name}.json").read_text(encoding="utf-8"))
+    matched = {source: day for source in sources(decision) if (day := of_file(days, source, raw))}
+    table = pa.table({"source": pa.array(matched, pa.string()), "day": pa.array(matched.values(), pa.string())})
+    decision.database.register("expired", table)
+    query = "SELECT row, 'expired on ' || day FROM keys JOIN expired USING (source) ORDER BY row"
+    return decision.database.execute(query).fetchall()
+
+
+def sources(decision):
+    """The raw files of the rows that are still in."""
+    return [source for (source,) in decision.database.execute("SELECT DISTINCT source FROM keys").fetchall()]
+
+
 # -- persons ------------------------------------------------------------------------------------------------------
 
 
@@ -182,9 +203,11 @@ def mixed_out(decision, dataset):
     weights, limit = dataset["weights"], dataset["max_rows"]
     if not weights and limit is None:
         return []
-    sources = [source for (source,) in decision.database.execute("SELECT DISTINCT source FROM keys").fetchall()]
     matched = {
-        source: weight for pattern, weight in weights.items() for source in sources if fits(source, pattern, dataset["raw"])
+        source: weight
+        for pattern, weight in weights.items()
+        for source in sources(decision)
+        if fits(source, pattern, dataset["raw"])
     }
     table = pa.table({"source": pa.array(matched, pa.string()), "weight": pa.array(matched.values(), pa.float64())})
     decision.database.register("weights", table)

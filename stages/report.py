@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 from stages.core.params import read_params
 from stages.reporting.cards import write_cards
 from stages.reporting.page import page, read_json
+from stages.reporting.rights import rights_rows
 from stages.reporting.sections import told_data
 from stages.rows.rejects import counts, personal_data
 from stages.training.left_out import by_proof, left_out_of
@@ -29,6 +30,7 @@ def main():
             "# What was built",
             datasets_section(params["datasets"], read_json("data/train.json") or {}, read_json("data/eval.json") or {}),
             rejects_section(params["datasets"], params["steps"]),
+            *rights_section(params),
             steps_section(params),
             scores_section(params["steps"]),
         ]
@@ -104,6 +106,17 @@ def rejects_section(datasets, steps):
             ],
         )
     )
+
+
+def rights_section(params):
+    """What is said of the rights in the raw data; nothing where nothing is."""
+    rows = [[name, files or "all", *said] for name in params["datasets"] for files, *said in rights_rows(name, params)]
+    if not rows and not params["license"]:
+        return
+    model = f"Models: {params['license']}.\n\n" if params["license"] else ""
+    waived = [f"- {name}: {what} waived: {why}" for name, dataset in params["datasets"].items() for what, why in dataset["waive"].items()]
+    found = table(["dataset", "raw files", "license", "source", "consent", "expires"], rows)
+    yield f"## Rights\n\n{model}{found}" + ("\n\n" + "\n".join(waived) if waived else "")
 
 
 def sample(name, check):

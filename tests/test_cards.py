@@ -149,7 +149,35 @@ def test_a_license_comes_from_params(cards):
     datasets = PARAMS["datasets"] | {"chat": PARAMS["datasets"]["chat"] | {"license": "cc-by-4.0"}}
     model, dataset = cards(base=PARAMS["base"] | {"license": "mit"}, datasets=datasets)
     assert (model.data.license, dataset.data.license) == ("mit", "cc-by-4.0")
-    assert "- base model: mit\n- dataset `chat`: cc-by-4.0" in model.text
+    assert "- base model: mit\n" in model.text
+    for card in (model, dataset):
+        assert "| dataset | raw files | license | source | consent | expires |" in card.text
+        assert "| `chat` | all | cc-by-4.0 |  |  |  |" in card.text
+
+
+def test_the_license_of_the_models_goes_before_that_of_their_base(cards):
+    model, _ = cards(license="Apache-2.0", base=PARAMS["base"] | {"license": "MIT", "waive": {"MIT": "why | not"}})
+    assert model.data.license == "apache-2.0" and "- this model: apache-2.0\n- base model: mit\n" in model.text
+    assert "- license MIT of the base model, waived: why | not" in model.text
+
+
+def test_licenses_by_pattern_are_a_list_and_what_no_list_has_is_other(cards):
+    said = {
+        "license": {"a*": "CC-BY-4.0", "b": "MIT", "c": "openai-terms"},
+        "source": "the web",
+        "waive": {"openai-terms": "asked"},
+    }
+    datasets = PARAMS["datasets"] | {"chat": PARAMS["datasets"]["chat"] | said}
+    model, dataset = cards(datasets=datasets, expires={"chat": {"b": "2027-01-31"}})
+    assert dataset.data.license == ["cc-by-4.0", "mit", "other"]
+    for card in (model, dataset):
+        assert "| `chat` | `b` | MIT |  |  | 2027-01-31 |" in card.text and "| `chat` | all |  | the web |  |  |" in card.text
+        assert "- `chat`: openai-terms waived: asked" in card.text
+
+
+def test_a_license_that_no_list_has_is_other_with_its_name(cards):
+    data = cards(license="all rights reserved")[0].data
+    assert (data.license, data.license_name) == ("other", "all rights reserved")
 
 
 def test_a_license_comes_from_the_base_models_own_card(cards):
@@ -172,9 +200,9 @@ def test_a_card_of_the_base_that_says_nothing_gives_no_license(cards, readme):
 
 
 @pytest.mark.parametrize(
-    "license, fine", [("apache-2.0", True), ("cc-by-nc-sa-4.0", True), ("MIT", False), ("a b", False)]
+    "license, fine", [("apache-2.0", True), ("cc-by-nc-sa-4.0", True), ("MIT", True), ("a b", True), ("", False), (["mit"], False)]
 )
-def test_params_take_the_hubs_identifiers_of_licenses(license, fine):
+def test_params_take_identifiers_of_licenses_and_texts(license, fine):
     params = read(Path(__file__).parents[1] / "params.yaml")
     params["base"]["license"] = params["datasets"]["chat"]["license"] = license
     found = [problem.where for problem in examine(params)[0] if problem.where.endswith("license")]

@@ -184,6 +184,18 @@ def test_every_raw_file_is_told_with_its_hash_size_and_rows(told, project):
     assert not any(".hidden" in line for line in told("chat"))
 
 
+def test_the_rights_in_each_raw_file_are_told(told, facts):
+    chat = {"license": {"data/raw/chat/a*": "CC-BY-NC-4.0"}, "source": "the web", "waive": {"CC-BY-NC-4.0": "asked"}}
+    datasets = PARAMS["datasets"] | {"chat": PARAMS["datasets"]["chat"] | chat}
+    expires = {"chat": {"data/raw/chat/a*": "2027-01-31"}}
+    write_yaml("params.yaml", PARAMS | SHORT | {"datasets": datasets, "expires": expires})
+    lines = told("chat")
+    assert any(line.endswith(", license CC-BY-NC-4.0, source the web, expires 2027-01-31") for line in lines)
+    assert "waived CC-BY-NC-4.0: asked" in told("chat")
+    file = next(file for file in facts("chat")["datasets"]["chat"]["raw"]["files"] if file["path"].endswith("/a.jsonl"))
+    assert (file["license"], file["source"], file["consent"]) == ("CC-BY-NC-4.0", "the web", None)
+
+
 def test_every_stage_is_told_with_what_came_in_was_rejected_and_went_out(told):
     lines = told("chat")
     assert "ingest: 24 in = 23 rows + 1 rejected" in lines and "rejected: ingest.json 1" in lines

@@ -6,10 +6,12 @@ And `tilth report`: builds it, says of which commit it is, and lets `dvc plots s
 import re
 import shutil
 import sys
+from pathlib import Path
 
+import fake_build
 import pyarrow.parquet as pq
 import pytest
-from builds import git
+from builds import git, write_params
 
 from commands import report as command
 from stages import report
@@ -28,6 +30,28 @@ def test_a_change_is_bold_only_where_its_interval_excludes_zero():
     assert report.cell(item) == "0.500 [0.400, 0.600] (**+0.100**)"
     assert report.cell(item | {"change_low": -0.05}) == "0.500 [0.400, 0.600] (+0.100)"
     assert report.cell(item | {"change": None}) == "0.500 [0.400, 0.600]"
+
+
+def test_rights_and_waivers_are_in_the_report_and_on_the_page(tmp_path, monkeypatch):
+    made = fake_build.fake_build(tmp_path / "build")
+    monkeypatch.chdir(made)
+    name = next(iter(fake_build.PARAMS["datasets"]))
+    said = {"license": {"data/raw/<a>*": "CC-BY-4.0"}, "consent": "asked", "waive": {"CC-BY-4.0": "why"}}
+    datasets = fake_build.PARAMS["datasets"] | {name: fake_build.PARAMS["datasets"][name] | said}
+    rights = {"datasets": datasets, "license": "mit", "expires": {name: "2027-01-31"}}
+    write_params(fake_build.PARAMS | rights)
+    report.main()
+    text, html = (Path("report", file).read_text(encoding="utf-8") for file in ("report.md", "index.html"))
+    assert "## Rights\n\nModels: mit.\n\n" in text and f"- {name}: CC-BY-4.0 waived: why" in text
+    assert f"| {name} | all |  |  | asked | 2027-01-31 |" in text and f"| {name} | data/raw/<a>* | CC-BY-4.0 |  |  |  |" in text
+    assert f'id="rights-{name}"' in html and "data/raw/&lt;a&gt;*" in html and "CC-BY-4.0 waived: why" in html
+
+
+def test_without_a_word_of_rights_there_is_no_section_of_them(tmp_path, monkeypatch):
+    monkeypatch.chdir(fake_build.fake_build(tmp_path / "build"))
+    report.main()
+    assert "Rights" not in Path("report/report.md").read_text(encoding="utf-8")
+    assert "rights-" not in Path("report/index.html").read_text(encoding="utf-8")
 
 
 @pytest.mark.slow

@@ -4,6 +4,7 @@ import fake_build
 import pytest
 
 from stages.reporting import summaries
+from stages.rows.tables import row_schema, to_table, with_keys
 
 
 @pytest.fixture(scope="module")
@@ -30,6 +31,17 @@ def test_each_reason_has_its_first_records_cut_and_in_the_order_of_the_file(foun
     assert [sample["line"] for sample in reason["samples"]] == [0, 9, 18]
     long = next(sample for item in found["chat"]["reasons"] for sample in item["samples"] if sample["raw"]["more"])
     assert long["raw"] == {"text": "x" * summaries.WIDTH, "more": 100_000 - summaries.WIDTH}
+
+
+@pytest.mark.parametrize("keys, characters", [((), 3), (("tool_calls",), 5)])
+def test_calls_count_where_a_dataset_has_any(tmp_path, monkeypatch, keys, characters):
+    folder = fake_build.fake_build(tmp_path / "build")
+    calls = {"role": "assistant", "content": "bc", "tool_calls": "[]" if keys else None}
+    row = {"messages": [*fake_build.user("a"), calls], "tools": None, "id": "0", "source": "s", "line": 1}
+    for side in ("train", "eval"):
+        fake_build.write(folder / f"data/{side}/chat.parquet", with_keys(to_table([row], row_schema("sft")), keys))
+    monkeypatch.chdir(folder)
+    assert summaries.summary("chat", fake_build.PARAMS["datasets"]["chat"])["lengths"]["max"] == characters
 
 
 def test_lengths_count_the_characters_of_a_row(found):

@@ -8,14 +8,17 @@ reason: `waive: {learning_rate: "a tiny model from scratch"}`. Usual ranges: TRL
 
 import ast
 import re
+from datetime import date
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic_core import PydanticCustomError
 
 from validators._cautions import FILE, KIND, WAIVERS, ancestry, cautions_of
 from validators._formats import option_problems
 from validators._preflight import COUNTS, LIMITS, WAIVABLE
+from validators._rights import expiry_problems, license_findings
 from validators._trl_fields import fits, trl_fields
 from validators.conflicts import conflict_problems
 from validators.problems import Problem, Problems, did_you_mean
@@ -42,8 +45,21 @@ METHODS = ("sft", "dpo", "orpo", "kto", "grpo")
 BACKENDS = {"transformers": METHODS, "unsloth": METHODS}
 NAME = re.compile(r"^[a-z][a-z0-9_]*$")
 COMMIT = re.compile(r"^[0-9a-f]{40}$")
-# the Hub's identifiers of licenses, such as apache-2.0 or cc-by-sa-4.0, or `other`
-License = Annotated[str, Field(pattern=r"^[a-z0-9]+([.-][a-z0-9]+)*$")]
+# SPDX's or the Hub's identifiers of licenses, such as apache-2.0 or CC-BY-SA-4.0, or `other`
+License = Annotated[str, Field(min_length=1, max_length=100)]
+
+
+def by_file(value):
+    """A text for all raw files, or one for each pattern of their paths."""
+    texts = list(value.values()) if isinstance(value, dict) else [value]
+    if any(isinstance(text, date) for text in texts):
+        raise PydanticCustomError("by_file", "a day in quotes, such as '2027-01-31': DVC takes no others")
+    if not texts or not all(isinstance(text, str) and text.strip() for text in (*texts, *(value if isinstance(value, dict) else ()))):
+        raise PydanticCustomError("by_file", "a text, or a text for each pattern of paths")
+    return value
+
+
+ByFile = Annotated[object, AfterValidator(by_file)]
 
 
 class Strict(BaseModel):
@@ -55,6 +71,7 @@ class Base(Strict):
     revision: str | None = None
     backend: Literal["auto", "transformers", "unsloth"] = "auto"
     license: License | None = None
+    waive: dict[str, str] = {}
     chat_template: str | None = None
     eos_token: Annotated[str, Field(min_length=1)] | None = None
     chat_template_kwargs: dict[str, object] = {}
@@ -78,7 +95,10 @@ class Dataset(Strict):
     ignore: list[str] = []
     pairs: Literal["best_worst", "all"] = "best_worst"
     margin: Annotated[float, Field(ge=0)] | None = None
-    license: License | None = None
+    license: ByFile | None = None
+    source: ByFile | None = None
+    consent: ByFile | None = None
+    waive: dict[str, str] = {}
 
 
 class Lora(Strict):
@@ -175,6 +195,8 @@ class Params(Strict):
     launch: str
     eval_fraction: Annotated[float, Field(gt=0, lt=1)]
     engine: Literal["local", "ray"] = "local"
+    license: License | None = None
+    expires: dict[str, ByFile] = {}
     base: Base
     datasets: dict[str, Dataset]
     methods: dict[str, Step] = {}
@@ -247,6 +269,8 @@ def examine(data):
         problems += evaluate_problems(data["evaluate"])
     problems += launch_problems(data.get("launch"))
     steps = sections["steps"]
+    if ("expires",) not in faulty:
+        problems += expiry_problems(data.get("expires") or {}, mapping(data, "datasets"))
     for name, dataset in sections["datasets"].items():
         problems += option_problems(f"{FILE}: datasets.{name}", dataset)
     kinds = {name: sections["datasets"].get(name, {}).get("kind") for name in mapping(data, "datasets")}
@@ -257,10 +281,14 @@ def examine(data):
         if step not in steps.values():
             problems += arg_problems(f"{FILE}: methods.{name}", step) + reward_problems(f"{FILE}: methods.{name}", step)
     problems += cycle_problems(steps)
+    stated = {"license": None if ("license",) in faulty else data.get("license"), "datasets": sections["datasets"], "steps": steps}
+    of_rights, rights = license_findings(stated | {"base": {} if ("base",) in faulty else data["base"]})
+    problems += of_rights
     # what has the wrong type was set aside above, and is not missing as well
     problems = [problem for i, problem in enumerate(problems) if i < of_schema or problem.where not in places]
     return list(dict.fromkeys(problems)), [
-        caution for name, step in steps.items() for caution in cautions_of(name, step, steps)
+        *(caution for name, step in steps.items() for caution in cautions_of(name, step, steps)),
+        *rights,
     ]
 
 
@@ -370,13 +398,11 @@ def template_problems(path):
     return [] if Path(path).is_file() else [Problem(where, f"no file {path!r}", expected, "")]
 
 
-def date_problems(date):
-    from datetime import date as calendar
-
+def date_problems(given):
     try:
-        calendar.fromisoformat(date or "2000-01-01")
+        date.fromisoformat(given or "2000-01-01")
     except ValueError:
-        return [Problem(f"{FILE}: base.date", f"{date!r} is no day", "a day as YYYY-MM-DD", "")]
+        return [Problem(f"{FILE}: base.date", f"{given!r} is no day", "a day as YYYY-MM-DD", "")]
     return []
 
 

@@ -33,7 +33,7 @@ class Difference:
     cmd                           commands
     model   made_of.json          the values of `key` that a model was trained with, and would be
 
-    `tilth plan` adds `new`, `output` (new: what DVC says of it), `cache` and `unknown` (new: the paths).
+    `tilth plan` adds `new`, `output` (new: what DVC says of it), `always`, `cache` and `unknown` (new: the paths).
     """
 
     what: str

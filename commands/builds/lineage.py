@@ -18,6 +18,7 @@ from commands.builds.params import by_name, of_params, ran_with
 from commands.builds.row_counts import files_in, flow, ingested, refused_by, rows_in
 from commands.builds.sources import Source, data_files, sources_of
 from stages.training.seen import seen_in_short, seen_path
+from validators._by_file import KEYS, of_file
 
 SHARED = ("collect", "preflight", "collect_scores", "report")
 MADE = ", as dvc.lock has what made it"
@@ -136,7 +137,7 @@ def dataset(build, name, stages, problems):
     flow(entries, counts, refused, sides)
     return {
         "kind": declared.get("kind"),
-        "raw": raw(build, raw_path(build, name), entries["ingest"], counts),
+        "raw": raw(build, name, entries["ingest"], counts) | {"waived": declared.get("waive") or {}},
         "stages": list(entries.values()),
         "train": side_of(build, f"data/train/{name}.parquet", sides["train"]),
         "eval": side_of(build, f"data/eval/{name}.parquet", sides["eval"]),
@@ -156,21 +157,29 @@ def side_of(build, path, rows):
     return {"path": path, "rows": rows, "md5": build.md5_of(path)}
 
 
-def raw(build, path, ingest, counts):
-    """The raw files of a dataset with their hashes and what ingest made of each."""
+def raw(build, name, ingest, counts):
+    """The raw files of a dataset with their hashes, their rights and what ingest made of each."""
+    path, rights = raw_path(build, name), rights_of(build, name)
     files = data_files(sources_of(build, [path])[path], path)
     seen = {file.path for file in files}
-    files += [Source(name, None) for name in sorted(counts["records"]) if name not in seen]
+    files += [Source(other, None) for other in sorted(counts["records"]) if other not in seen]
     return {
         "path": path,
         "md5": ingest["inputs"].get(path),
         "files": [
             {"path": file.path, "bytes": file.size, "md5": file.md5, "git": file.git, "read": file.read}
             | {"dvc": file.dvc, "imported": file.imported}
+            | {key: of_file(value, file.path, path) for key, value in rights.items()}
             | {what: counts[what][file.path] if counts["records"] else None for what in ("records", "rows", "rejected")}
             for file in files
         ],
     }
+
+
+def rights_of(build, name):
+    """{license, source, consent, expires} of a dataset as params.yaml has them: one for all raw files, or by pattern."""
+    declared = build.datasets[name]
+    return {key: declared.get(key) for key in KEYS} | {"expires": (build.params.get("expires") or {}).get(name)}
 
 
 # -- models -------------------------------------------------------------------------------------------------------

@@ -22,6 +22,8 @@ def foreseen(name, deps, states, last):
         return code_lists()
     if name == "check":
         return reads()
+    if name.startswith("expire@"):
+        return expired(name.partition("@")[2])
     if name == "pin":
         return pinned()
     if name == "collect":
@@ -64,6 +66,14 @@ def reads():
     from stages.core.reads import texts
 
     return {path: State(CHANGED, md5_of(text)) for path, text in texts(resolved()).items()}
+
+
+def expired(name):
+    """What of a dataset may no longer be used, which follows from params.yaml and the day."""
+    from commands.builds.params import md5_of
+    from stages.expire import FOLDER, text_of
+
+    return {f"{FOLDER.as_posix()}/{name}.json": State(CHANGED, md5_of(text_of(resolved()["expires"][name])), why=f"a day in expires.{name} has come")}
 
 
 def same():

@@ -40,6 +40,8 @@ def words(reason):
         return [f"command: {value(reason.old)} -> {value(reason.new)}"]
     if what == "output":
         return [f"{path} {OUTPUT.get(reason.new, reason.new)}"]
+    if what == "always":
+        return ["it runs in every build, as what it writes depends on the day"]
     if what == "cache":
         return ["unless the run cache has it, which the inputs will tell"]
     if what == "unknown":

@@ -105,6 +105,7 @@ class Ahead:
         if locked is None:
             return [Difference("new")]
         why = other_cmd(locked, stage.cmd)
+        why += [Difference("always")] if stage.always_changed else []
         for dep, state in deps:
             if state.verdict == CHANGED:
                 why += changed_dep(dep, state, locked)
@@ -128,7 +129,7 @@ class Ahead:
             return State(UNKNOWN)
         if not dep.exists and not within:
             return State(CHANGED, None)
-        why = "files of it come from the cache" if within else ""
+        why = next((state.why for state in within.values() if state.verdict == CHANGED and state.why), "files of it come from the cache" if within else "")
         return self.compared(dep, State(UNKNOWN, with_files(dep, within), why=why))
 
     def compared(self, dep, state):

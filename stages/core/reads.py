@@ -28,7 +28,7 @@ def reads(params):
         ),
         "evaluate_base": part(params, "seed", "evaluate", *masks(params)),
         "collect_scores": {"steps": list(params["steps"])},
-        "report": part(params, "seed", "eval_fraction", "base", "datasets", "steps"),
+        "report": part(params, "seed", "eval_fraction", "license", "expires", "base", "datasets", "steps"),
     }
     for name in params["datasets"]:
         entry = f"datasets.{name}"
@@ -41,6 +41,9 @@ def reads(params):
                 *(f"{entry}.{key}" for key in ("kind", "raw", "eval", "split_on", "weights", "max_rows")),
             ),
         }
+        if name in params["expires"]:
+            found[f"expire/{name}"] = part(params, f"expires.{name}")
+            found[f"curate/{name}"] |= part(params, f"expires.{name}")
     for name in params["steps"]:
         found[f"evaluate/{name}"] = part(params, "seed", "evaluate", f"steps.{name}.from", *masks(params))
     return found

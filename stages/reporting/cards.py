@@ -11,11 +11,14 @@ import re
 import shutil
 from pathlib import Path
 
+from stages.reporting.rights import rights_rows
 from stages.rows.rejects import counts
 from stages.rows.tables import shown
 from stages.training.left_out import by_proof, left_out_of
 from stages.training.seen import seen_in_short, seen_path
+from validators._by_file import KEYS, values_of
 from validators._cautions import ancestry, cautions_of
+from validators._rights import is_listed
 
 OUT = Path("report/cards")
 HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
@@ -55,7 +58,7 @@ def listed(path):
 def model_card(name, chain, params, built):
     """(metadata, Markdown) of a step's model. chain: the steps from the first one on base to this one."""
     steps = [listed(f"preflight/{step}.json") for step in chain]
-    scores, license = listed(f"scores/{name}.json"), base_license(params["base"])
+    scores, license = listed(f"scores/{name}.json"), of_hub([params["license"]]) or base_license(params["base"])
     datasets = list(dict.fromkeys(step["dataset"] for step in steps))
     sections = [
         f"# {name}",
@@ -66,7 +69,7 @@ def model_card(name, chain, params, built):
         rejects_section(datasets, {step["step"]: step for step in steps}),
         cautions_section(chain, params["steps"]),
         scores_section(scores, steps[-1]["from"]),
-        license_section(license, datasets, params),
+        rights_section(license, datasets, params),
         rebuild_section(name, f"evaluate@{name}"),
     ]
     return model_data(name, params["base"], steps, datasets, scores, license, built), "\n\n".join(
@@ -113,10 +116,20 @@ def origin(base):
     return f"{escaped(base['model'])}{revision}"
 
 
+def of_hub(licenses):
+    """{license, license_name} as the Hub's metadata name them: lower-case, one or a list; `other` for what no list has."""
+    given = list(dict.fromkeys(license for license in licenses if license))
+    names = list(dict.fromkeys(license.lower() if is_listed(license) else "other" for license in given))
+    if not names:
+        return {}
+    alone = {"license_name": given[0]} if names == ["other"] and len(given) == 1 and given[0].lower() != "other" else {}
+    return {"license": names[0] if len(names) == 1 else names} | alone
+
+
 def base_license(base):
     """{license, license_name, license_link}, as far as params.yaml or else the base model's own card has them."""
     if base["license"]:
-        return {"license": base["license"]}
+        return of_hub([base["license"]])
     readme = Path("models/base/README.md")
     if not readme.exists():
         return {}
@@ -206,7 +219,7 @@ def dataset_card(name, params, built):
     dataset = params["datasets"][name]
     rows = built["train"][name]["rows"] + built["eval"][name]["rows"]
     data = DatasetCardData(
-        license=dataset["license"],
+        **of_hub(values_of(dataset["license"])),
         pretty_name=name,
         size_categories=[size_of(rows)],
         task_categories=["text-generation"],
@@ -220,6 +233,7 @@ def dataset_card(name, params, built):
         "## Rows\n\n" + datasets_table([name], params, built),
         f"Of each prompt all rows are on one side: a share of {params['eval_fraction']} is held out, by seed {params['seed']}.",
         rejects_section([name], params["steps"]),
+        rights_section({}, [name], params),
         rebuild_section(name, f"curate@{name}"),
     ]
     return data, "\n\n".join(sections)
@@ -258,15 +272,22 @@ def rejects_section(names, steps):
     return f"## Records that were turned away, by reason\n\n{said}"
 
 
-def license_section(license, datasets, params):
-    """What is known of licenses; nothing where nothing is."""
-    known = [f"base model: {escaped(license['license'])}"] if license else []
-    known += [
-        f"dataset `{name}`: {escaped(params['datasets'][name]['license'])}"
-        for name in datasets
-        if params["datasets"][name]["license"]
-    ]
-    return "## Licenses\n\n" + "\n".join(f"- {text}" for text in known) if known else ""
+def rights_section(license, datasets, params):
+    """What is known of licenses, sources, consent and waivers; nothing where nothing is. license: of the model, empty for a dataset."""
+    base, known = params["base"], []
+    if license:
+        said = ", ".join(license["license"]) if isinstance(license["license"], list) else license.get("license_name", license["license"])
+        known.append(f"{'this model' if params['license'] else 'base model'}: {escaped(said)}")
+    if license and params["license"] and (of_base := base_license(base)):
+        known.append(f"base model: {escaped(of_base['license'])}")
+    known += [f"license {escaped(what)} of the base model, waived: {escaped(why)}" for what, why in base["waive"].items() if license]
+    rows = []
+    for name in datasets:
+        rows += [[f"`{name}`", f"`{plain(files)}`" if files else "all", *map(escaped, said)] for files, *said in rights_rows(name, params)]
+        known += [f"`{name}`: {escaped(what)} waived: {escaped(why)}" for what, why in params["datasets"][name]["waive"].items()]
+    parts = ["\n".join(f"- {text}" for text in known)] if known else []
+    parts += [table(["dataset", "raw files", *KEYS, "expires"], rows)] if rows else []
+    return "\n\n".join(["## Licenses", *parts]) if parts else ""
 
 
 def rebuild_section(name, target):

@@ -9,6 +9,7 @@ from stages.reporting import curves
 from stages.reporting.charts import histogram
 from stages.reporting.clips import clipped
 from stages.reporting.flow import flow
+from stages.reporting.rights import rights_rows
 from stages.reporting.summaries import SAMPLES, WIDTH, summary
 from stages.reporting.tokens import shown_samples
 from stages.training.left_out import DROPPED, UNSCORED, by_proof, left_out
@@ -37,6 +38,7 @@ def dataset_section(name, params, resolved, findings):
     bands = ", ".join(f"{band['name']} {band['count']:,}" for band in item["flow"]["bands"])
     item["flow_label"] = f"{item['records']:,} raw records of {item['name']}: {bands}"
     cut, limits = cut_of(item, params["steps"], resolved)
+    item["rights"], item["waived"] = rights_rows(name, params), params["datasets"][name]["waive"]
     item["charts"], item["remarks"] = dataset_charts(item, cut), [*limits, *remarks(item)]
     return item
 

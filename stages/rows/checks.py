@@ -30,6 +30,7 @@ INGEST = {
 }
 CURATE = {
     "curate.forgotten": "the row does not say what a record of `data/forgotten.jsonl` said, nor nearly so",
+    "curate.expired": "the day in `expires` on which its raw file may no longer be used is still to come",
     "curate.personal_data": "no text of the row holds personal data of a kind that `personal_data` rejects; of one that does, no text is kept",
     "curate.duplicate": "no earlier row says exactly the same; the detail names it",
     "curate.contradiction": "no other row claims the opposite; of the two none is kept",

@@ -1,0 +1,169 @@
+"""Under what terms the raw data stands, and which of these terms plainly forbid the model's own license.
+
+    datasets: {chat: {license: {"data/raw/chat/a*": CC-BY-NC-4.0, "*": MIT}, source: ..., consent: ...}}
+    license: apache-2.0        # of the models that are built
+    expires: {chat: "2027-01-01"}
+
+This is a table of what is plain, and no lawyer: TERMS has it in full, docs/rights.md in words. What it does not know is a
+warning; what it forbids stops `tilth check`. Both are waived by the license's name with a reason, in the dataset's `waive`.
+"""
+
+import re
+from dataclasses import dataclass
+
+from validators._by_file import day_of, of_file, values_of
+from validators._cautions import FILE
+from validators.problems import Problem, did_you_mean
+
+# sort of terms: licenses, by SPDX and by the Hub's names, lower-case; the first that matches is it
+TERMS = {
+    "no derivatives": r"cc-by-nd-.*|cc-by-nc-nd-.*",
+    "all rights reserved": r"all.rights.reserved|proprietary|none|unlicensed",
+    "terms of a model's output": r"(?:openai|anthropic|gemini|google|mistral|cohere)-(?:terms|output)|llama2|llama3",
+    "not commercial, share alike": r"cc-by-nc-sa-.*",
+    "not commercial": r"cc-by-nc-.*|polyform-noncommercial-.*|bigscience-nc.*",
+    "share alike": r"cc-by-sa-.*|gpl-.*|agpl-.*|odbl(?:-.*)?|cdla-sharing-.*|llama3\..*|llama4|gemma|.*openrail.*",
+    "in part share alike": r"lgpl-.*|mpl-.*|epl-.*|eupl-.*|cecill-.*|osl-.*",
+    "free": (
+        r"apache-2\.0|mit(?:-0)?|bsd-.*|isc|0bsd|cc0-1\.0|cc-by-\d.*|unlicense|odc-by(?:-.*)?|pddl(?:-.*)?|cdla-permissive-.*"
+        r"|bsl-1\.0|zlib|postgresql|python-2\.0|ms-pl|afl-3\.0|ecl-2\.0|artistic-2\.0|wtfpl|ncsa"
+    ),
+}
+# of share alike: license of the data: licenses of a model that it goes into
+INTO = {
+    "cc-by-nc-sa-": r"cc-by-nc-sa-.*",
+    "cc-by-sa-": r"cc-by-sa-.*|gpl-3\.0.*",
+    "agpl-": r"agpl-.*",
+    "gpl-": r"gpl-.*|agpl-3\.0.*",
+    "odbl": r"odbl.*",
+    "cdla-sharing-": r"cdla-sharing-.*",
+    "llama": r"llama.*",
+    "gemma": r"gemma",
+}
+COMMON = (
+    "Apache-2.0", "MIT", "MIT-0", "BSD-2-Clause", "BSD-3-Clause", "ISC", "CC0-1.0", "CC-BY-3.0", "CC-BY-4.0", "CC-BY-SA-3.0",
+    "CC-BY-SA-4.0", "CC-BY-NC-4.0", "CC-BY-NC-SA-4.0", "CC-BY-ND-4.0", "CC-BY-NC-ND-4.0", "GPL-2.0", "GPL-3.0", "LGPL-3.0", "AGPL-3.0",
+    "MPL-2.0", "ODbL-1.0", "ODC-By-1.0", "PDDL-1.0", "CDLA-Permissive-2.0", "CDLA-Sharing-1.0", "Unlicense", "openrail", "llama3.1",
+    "llama3.2", "llama3.3", "gemma", "openai-terms", "anthropic-terms", "gemini-terms", "all-rights-reserved",
+)  # fmt: skip
+OF_HUB = r"other|unknown|llama\d(?:\.\d)?|gemma|.*openrail.*|bigscience-.*|odbl|odc-by|pddl|bsd|cc|gpl|lgpl|agpl|gfdl|c-uda|intel-research|apple-a[ms][cl]l.*"
+
+
+@dataclass(frozen=True)
+class RightsCaution:
+    """What is not known of a license; its name is what `waive` takes."""
+
+    where: str
+    name: str
+    message: str
+    waived: str | None = None
+
+    def __str__(self):
+        text = f"{FILE}: {self.where}: {self.message}"
+        return f"{text} ({self.waived})" if self.waived is not None else f"{text}\n  hint: waive: {{{self.name}: your reason}}"
+
+
+# -- licenses -----------------------------------------------------------------------------------------------------
+
+
+def sort_of(license):
+    """The sort of terms of a license, or None where the table does not have it."""
+    return next((sort for sort, names in TERMS.items() if re.fullmatch(names, license.lower())), None)
+
+
+def is_known(license):
+    """True for a license of SPDX or of the Hub, and for what the table names beside these."""
+    return is_listed(license) or sort_of(license) in ("all rights reserved", "terms of a model's output")
+
+
+def is_listed(license):
+    """True for a license of SPDX or of the Hub, which has `other` for what is on no list."""
+    from packaging.licenses import InvalidLicenseExpression, canonicalize_license_expression
+
+    if re.fullmatch(OF_HUB, license.lower()):
+        return True
+    try:
+        return bool(canonicalize_license_expression(license))
+    except InvalidLicenseExpression:
+        return False
+
+
+def forbids(data, model):
+    """Why a license of data (or of the base model) plainly forbids the license of a model made of it; None where it does not."""
+    sort, wanted = sort_of(data), sort_of(model)
+    if sort in ("no derivatives", "all rights reserved"):
+        return f"{sort}: no model may be made of it"
+    if sort == "terms of a model's output":
+        return f"{sort}: they forbid other models that are made of it"
+    if sort == "not commercial" and wanted not in ("not commercial", "not commercial, share alike", None):
+        return f"not commercial, and {model} lets everybody sell"
+    if sort in ("share alike", "not commercial, share alike") and wanted is not None:
+        family = next((names for start, names in INTO.items() if data.lower().startswith(start)), re.escape(data.lower()))
+        if not re.fullmatch(family, model.lower()):
+            return f"{sort}: what is made of it keeps this license, and {model} is another"
+    return None
+
+
+def license_findings(data):
+    """(problems, cautions) of the licenses of datasets, base model and models. data: params.yaml as plain data without faults."""
+    model, problems, cautions = data.get("license"), [], []
+    used = {step.get("dataset") for step in (data.get("steps") or {}).values()}
+    places = [(f"datasets.{name}", dataset, name in used) for name, dataset in (data.get("datasets") or {}).items()]
+    if model is not None and not is_known(model):
+        cautions.append(RightsCaution("license", model, unknown(model), None))
+    for where, entry, goes_in in [("base", data.get("base") or {}, True), *places]:
+        waive, given = entry.get("waive") or {}, list(dict.fromkeys(values_of(entry.get("license"))))
+        for waiver in waive:
+            if waiver not in (known := [*given, "license"]):
+                problems.append(Problem(f"{FILE}: {where}.waive", f"no license {waiver!r} here", "", did_you_mean(waiver, known)))
+        for license in given:
+            why = forbids(license, model) if model and goes_in else None
+            if why and license not in waive:
+                hint = f"leave it out, take another `license:`, or waive: {{{license}: who allowed it}}"
+                problems.append(Problem(f"{FILE}: {where}.license", f"{license} does not go into a model under {model}", why, hint))
+            elif not is_known(license):
+                cautions.append(RightsCaution(f"{where}.license", license, unknown(license), waive.get(license)))
+            elif why:
+                cautions.append(RightsCaution(f"{where}.license", license, f"{license} does not go into {model}: {why}", waive[license]))
+            elif model and goes_in and (sort_of(license) in (None, "in part share alike") or sort_of(model) is None):
+                said = f"whether {license} goes into a model under {model} is not known here"
+                cautions.append(RightsCaution(f"{where}.license", license, said, waive.get(license)))
+        if model and goes_in and not given and where != "base":
+            said = f"no license: nothing says that it may become a model under {model}"
+            cautions.append(RightsCaution(where, "license", said, waive.get("license")))
+    return problems, cautions
+
+
+def unknown(license):
+    hint = did_you_mean(license, COMMON)
+    return f"unknown license {license!r}" + (f"; {hint}" if hint.startswith("did") else ", neither of SPDX nor of docs/rights.md")
+
+
+# -- by raw file --------------------------------------------------------------------------------------------------
+
+
+def without_license(name, dataset, files, model):
+    """The caution of raw files that no pattern has a license for. files: paths of the dataset. model: the license of the models."""
+    given = dataset.get("license")
+    bare = [path for path in files if of_file(given, path, dataset["raw"]) is None] if isinstance(given, dict) and model else []
+    if not bare:
+        return []
+    said = f"{len(bare):,} of {len(files):,} raw files fit no pattern and have no license, such as {bare[0]}"
+    return [RightsCaution(f"datasets.{name}", "license", said, (dataset.get("waive") or {}).get("license"))]
+
+
+# -- what expires -------------------------------------------------------------------------------------------------
+
+
+def expiry_problems(expires, datasets):
+    """Datasets that are not there, and days that are none."""
+    problems = []
+    for name, rule in expires.items():
+        if name not in datasets:
+            hint = did_you_mean(name, datasets)
+            problems.append(Problem(f"{FILE}: expires.{name}", f"no dataset {name!r}", "a name under datasets", hint))
+        for pattern, day in rule.items() if isinstance(rule, dict) else [(None, rule)]:
+            if day_of(day) is None:
+                where = f"{FILE}: expires.{name}" + (f".{pattern}" if pattern else "")
+                problems.append(Problem(where, f"{day!r} is no day", "a day as 'YYYY-MM-DD'", ""))
+    return problems
