@@ -100,7 +100,8 @@ TEMPLATES = """# Chat templates
 Any chat template will do, if it can say the rows. Each turn of the assistant is learned where five proofs hold, and is else
 left out with the proof that fails ([preflight.md](preflight.md)); no template is changed, and none needs marks. This page
 shows what was tried, with a byte-level tokenizer that knows the tokens of the template. It is made by
-`python -m docs.generate`.
+`python -m docs.generate`. Of the shapes, `context turn` has a turn that says `train: false`, `ids of calls` ids that are not
+nine letters and digits.
 
 - **yes**: all turns are learned, in one row for the trainer.
 - **a row a turn**: the template writes a turn otherwise once another follows (it shows a thought only in the last one, say).
@@ -109,9 +110,34 @@ shows what was tried, with a byte-level tokenizer that knows the tokens of the t
   out what the assistant says. `STOP`: no token ends the answer. `CONTEXT`, `TOOLS`: it leaves out what was said before, or the
   definition of a tool. `TEMPLATE`: it raises an error.
 
+A template is tried once, on a conversation of its own, to see how it reads messages; rows are given so:
+
+| what | how a template gets it |
+|---|---|
+| a thought (`reasoning_content`) | under `reasoning_content` and `thinking`, where it shows either; else in the content, as `<think>`, the thought, `</think>`, the answer |
+| a thought where the prompt ends in `<think>` and the template writes no thought behind it | what is learned is the thought, `</think>` and the answer; without a thought `</think>` alone comes first |
+| arguments of calls | as objects, or as JSON text |
+| ids of calls | as they are; where the template refuses them or asks for some, numbers of nine digits by their place |
+| content | as text; as a list of parts, where the template reads nothing else |
+
 What helps: `base: {{chat_template: FILE}}` takes another template for the same model, `base.chat_template_kwargs` gives it what it
-asks for (`{{enable_thinking: false}}`, where a prompt ends in `<think>` and the rows hold no thoughts), `base.eos_token` names
-the token that ends a turn, `base.date` the day that it prints.
+asks for (`{{enable_thinking: true}}` or `{{thinking: true}}`, where the prompt says that there is no thought and the rows hold
+some), `base.eos_token` names the token that ends a turn, `base.date` the day that it prints.
+
+## With tokenizers of real models
+
+Tokens merge otherwise there than letter by letter. The shapes below were also run by hand with the default settings and:
+
+- **their own tokenizer and template**: Qwen2.5, Qwen3, Llama 3, 3.1 and 3.2, Gemma 3, Mistral Nemo, DeepSeek-V3, InternLM2;
+- **their own tokenizer, another's template**: Gemma and Gemma 2 (TRL's of Gemma), gpt-oss (TRL's), Llama 2 (the form of Mistral),
+  Yi (ChatML); those of Gemma and Yi were the base models', with the token that ends a turn added;
+- **a near tokenizer, TRL's template**, its control tokens added: the other 26 that TRL ships;
+- **a near tokenizer, a form written here**: QwQ, DeepSeek V3.1 with and without thinking.
+
+Of these 43, all take conversations of several turns, 26 in one row. Thoughts are refused by two: Qwen3.5 and
+DeepSeek V3.1 where their prompt says not to think. System turns are refused by three: Gemma, Gemma 2, and Llama 2 in the form of
+Mistral, which has no place for them. Calls are refused where the tables below say so, and by the short templates that come
+with the tokenizers of Llama 3.1, DeepSeek-V3 and InternLM2.
 
 ## As TRL ships them
 

@@ -89,7 +89,7 @@ def split_warnings(name, dataset):
     named = [file for file in files if split_named(file, raw) and file not in pinned]
     if len(files) < 2 or not named or dataset.get("eval") == []:  # an empty list says that they are for training
         return []
-    return [FileCaution(name, [file.as_posix() for file in named])]
+    return [FileCaution(name, [file.as_posix() for file in named], split_named(named[0], raw))]
 
 
 def raw_problems(where, raw, numbered=False, patterns=NO_PATTERNS):

@@ -32,6 +32,12 @@ def test_what_is_no_dvc_file_is_a_problem_with_a_hint(text):
         tracked("raw.dvc", text)
 
 
+def test_marks_of_a_merge_in_a_dvc_file_are_named():
+    text = OUT.replace("5f0e", "5f0e\n=======\n- md5: 6a1f\n>>>>>>> other").replace("outs:\n", "outs:\n<<<<<<< HEAD\n")
+    with pytest.raises(Problems, match=r"raw\.dvc:2: marks of a merge(.|\n)*git checkout --ours raw\.dvc \(or --theirs\)"):
+        tracked("raw.dvc", text)
+
+
 @pytest.mark.parametrize(
     ("text", "address", "pushed"),
     [

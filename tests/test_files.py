@@ -118,7 +118,11 @@ def test_a_pattern_that_fits_nothing_is_named_with_the_file_that_was_meant(folde
     (problem,) = pattern_problems("datasets.chat.exclude", ["test*", "tset.jsonl"], files, "raw")
     assert (problem.where, problem.found) == ("datasets.chat.exclude", "no file fits 'tset.jsonl'")
     assert problem.hint == "did you mean 'test.jsonl'?"
-    (problem,) = pattern_problems("datasets.chat.exclude", ["x"], files, "raw")
+    files.append(Path("raw/sub/dev.jsonl"))
+    for pattern in ("dev.jsonl", "raw/sub/dve.jsonl", "sub/dev"):
+        (problem,) = pattern_problems("datasets.chat.exclude", [pattern], files, "raw")
+        assert problem.hint == "did you mean 'sub/dev.jsonl'?"
+    (problem,) = pattern_problems("datasets.chat.exclude", ["x"], files[:2], "raw")
     assert problem.hint == "files there: test.jsonl, train.jsonl"
 
 
@@ -138,4 +142,11 @@ def test_a_pattern_that_fits_nothing_is_named_with_the_file_that_was_meant(folde
     ],
 )
 def test_the_word_of_a_split_in_a_name_is_seen(name, named):
-    assert split_named(Path("raw/test", name), "raw/test") == named
+    assert bool(split_named(Path("raw/test", name), "raw/test")) == named
+
+
+def test_the_pattern_of_such_a_name_fits_it():
+    assert split_named(Path("raw/a/test.jsonl"), "raw") == "a/test.jsonl"
+    assert split_named(Path("raw/a/test/x.arrow"), "raw") == "a/test/*"
+    assert fits("raw/a/test/x.arrow", "a/test/*", "raw")
+    assert split_named(Path("raw/test.jsonl"), "raw/test.jsonl") == ""  # that very file was chosen

@@ -49,12 +49,13 @@ class FileCaution:
 
     dataset: str
     files: list[str]
+    pattern: str  # that fits the first of them
     waived: None = None
 
     def __str__(self):
         some = ", ".join(self.files[:3]) + f" and {len(self.files) - 3:,} more" * (len(self.files) > 3)
         text = f"{FILE}: datasets.{self.dataset}: rows of {some} would be trained on, though the name says that they are for a test"
-        name = self.files[0].rpartition("/")[2]
+        name = f'"{self.pattern}"'
         return f"{text}\n  hint: eval: [{name}] to score on them alone, exclude: [{name}] to leave them out, or eval: [] to train on them"
 
 

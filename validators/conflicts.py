@@ -31,6 +31,8 @@ def conflicts_in(where, text):
 
 
 def remedy(where):
+    if where.endswith(".dvc"):
+        return f"git checkout --ours {where} (or --theirs) && git add {where} && dvc checkout {where}: each side names data of its own"
     if not where.endswith("dvc.lock"):
         return f"in each part keep one version, remove the lines <<<<<<<, ======= and >>>>>>>, then git add {where}"
     after = "dvc repro restores from DVC's cache what either side has built"

@@ -12,6 +12,7 @@ from pathlib import Path, PurePosixPath
 from commands.builds.addresses import without_credentials
 from commands.builds.git import text_of
 from commands.builds.lock import File, file_of, parsed
+from validators.conflicts import conflicts_in
 from validators.problems import Problem, Problems
 
 
@@ -27,6 +28,8 @@ class Tracked:
 
 def tracked(name, text):
     """The Tracked of a .dvc file by its name and text; nothing of an output without a hash. Raises Problems if it is none."""
+    if conflicts := conflicts_in(name, text):
+        raise Problems(conflicts)
     try:
         kept = parsed(text)
         folder, source = PurePosixPath(name).parent / (kept.get("wdir") or "."), address(kept)

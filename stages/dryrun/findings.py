@@ -89,7 +89,7 @@ def left_out(found, path):
 
 
 HINTS = {  # what to do about rows that are left out by a proof
-    "PROMPT": "the template writes a conversation otherwise than inference sees it: another chat template, `base: {chat_template: FILE}`, or what it asks for, `base: {chat_template_kwargs: {enable_thinking: false}}`",
+    "PROMPT": "the template writes a conversation otherwise than inference sees it: another chat template, `base: {chat_template: FILE}`, or what it asks for, `base: {chat_template_kwargs: {enable_thinking: true}}` where rows hold thoughts",
     "SAID": "the template leaves out what the assistant says: reject such rows, or take a template that knows them",
     "STOP": "no token that ends an answer is learned: name the one that ends a turn, `base: {eos_token: TOKEN}`",
     "BORDER": "tokens merge across the border of prompt and answer: let the template end the prompt with a special token",

@@ -59,7 +59,7 @@ def listing(raw, where="raw", exclude=()):
         seen = "DVC does not see it, so that no edit of it would be built"
         raise Problems([Problem(str(file), seen, "", IGNORED) for file in unseen])
     if not found.data:
-        what = f"{raw!r} holds no file" + f" of records: {shortened(found.others)}" * bool(found.others)
+        what = f"{raw!r} holds no file" + f" of records: {shortened(file.name for file in found.others)}" * bool(found.others)
         hint = "put the data there, or remove the dataset from params.yaml"
         raise Problems([Problem(where, what, "at least one JSON, CSV or Parquet file", hint)])
     return found
@@ -131,9 +131,12 @@ def first_bytes(path, count):
 
 
 def split_named(path, raw):
-    """True where a name within a dataset's folder has the word of a split that is not for training."""
-    inside = path.relative_to(raw).as_posix() if path != Path(raw) else ""
-    return bool(re.search(r"(?<![a-z])(test|tests|validation|valid|val|dev|eval)(?![a-z])", inside, re.IGNORECASE))
+    """The pattern of a file or folder within a dataset's folder that is named after a split not for training, else nothing."""
+    parts = path.relative_to(raw).parts if path != Path(raw) else ()
+    for depth, part in enumerate(parts, 1):
+        if re.search(r"(?<![a-z])(test|tests|validation|valid|val|dev|eval)(?![a-z])", part, re.IGNORECASE):
+            return "/".join(parts[:depth]) + "/*" * (depth < len(parts))
+    return ""
 
 
 # -- patterns ---------------------------------------------------------------------------------------------------------
@@ -141,25 +144,32 @@ def split_named(path, raw):
 
 def fits(path, pattern, raw):
     """True where a pattern fits a file's path, from the root or from the dataset's folder. `*` fits `/` too."""
+    return fnmatchcase(Path(path).as_posix(), pattern) or fnmatchcase(within(path, raw).as_posix(), pattern)
+
+
+def within(path, raw):
+    """A file's path from the dataset's folder; its name, where the dataset is that one file."""
     path, raw = Path(path), Path(raw)
-    inside = path.relative_to(raw if raw != path else raw.parent).as_posix()
-    return fnmatchcase(path.as_posix(), pattern) or fnmatchcase(inside, pattern)
+    return path.relative_to(raw if raw != path else raw.parent)
 
 
 def pattern_problems(where, patterns, files, raw):
     """A Problem for each pattern that fits none of some files."""
     missed = [pattern for pattern in patterns if not any(fits(file, pattern, raw) for file in files)]
     expected = "a path, or a pattern such as 'test*'"
-    return [Problem(where, f"no file fits {pattern!r}", expected, near(pattern, files)) for pattern in missed]
+    return [Problem(where, f"no file fits {pattern!r}", expected, near(pattern, files, raw)) for pattern in missed]
 
 
-def near(pattern, files):
-    names = {Path(file).name.partition(".")[0]: Path(file).name for file in files}
-    names |= {name: name for name in names.values()}
-    found = difflib.get_close_matches(pattern.rpartition("/")[2].strip("*?"), names, n=1)
-    return f"did you mean {names[found[0]]!r}?" if found else f"files there: {shortened(sorted(set(names.values())))}"
+def near(pattern, files, raw):
+    """`did you mean 'sub/test.jsonl'?`, by the whole path or the bare name, else the files that are there."""
+    known, meant = {}, pattern.removeprefix(f"{Path(raw).as_posix()}/").strip("*?/")
+    for path in sorted(within(file, raw) for file in files):
+        for word in (path.as_posix(), path.name, path.name.partition(".")[0]):
+            known.setdefault(word, path.as_posix())
+    found = difflib.get_close_matches(meant, known, n=1) or difflib.get_close_matches(meant.rpartition("/")[2], known, n=1)
+    return f"did you mean {known[found[0]]!r}?" if found else f"files there: {shortened(sorted(set(known.values())))}"
 
 
 def shortened(names):
-    names = [Path(name).name for name in names]
+    names = [str(name) for name in names]
     return ", ".join(names[:5]) + f" and {len(names) - 5:,} more" * (len(names) > 5)
