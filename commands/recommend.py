@@ -104,7 +104,7 @@ def data_at(path, start):
     from commands.inspect import fitting, located, name_of, sampled
 
     raw = located(path, start)
-    kind = fitting(sampled(raw))
+    kind, _ = fitting(sampled(raw))
     inside = raw if not raw.is_absolute() else Path("data/raw", raw.name)
     return {kind: (name_of(raw), inside.as_posix())}
 
