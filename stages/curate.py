@@ -28,6 +28,7 @@ from stages.reading.links import links_out
 from stages.reading.parts import mapped, with_bar
 from stages.rows import personal_data
 from stages.rows.quarantine import merge
+from stages.rows.rejects import UNUSED, unused_keys
 from stages.rows.tables import COLUMNS, REJECTS, conserve, row_schema, spoken, to_table, used_keys, with_keys, writing
 from stages.rows.values import ENCODE
 from validators._by_file import of_file
@@ -105,8 +106,10 @@ def write_all(name, kind, parts, decision, before, personal, found_data):
     withhold = None
     if personal and personal["reject"]:
         withhold = partial(personal_data.without_text, kinds=personal["reject"], regions=personal["regions"])
-    metadata = {"personal_data": json.dumps(found_data)} if personal else None
-    merge([*before, turned_away], f"data/rejected/{name}.parquet", withhold, metadata)
+    metadata = {"personal_data": json.dumps(found_data)} if personal else {}
+    if unused := unused_keys(before[0]):
+        metadata |= {UNUSED: json.dumps(unused, sort_keys=True)}
+    merge([*before, turned_away], f"data/rejected/{name}.parquet", withhold, metadata or None)
     turned_away.unlink()
 
 

@@ -33,13 +33,13 @@ from stages.rows.identity import identify
 from stages.rows.keys import KeyAccount
 from stages.rows.keys import described as keys_described
 from stages.rows.options import NONE, options_of
+from stages.rows.rejects import UNUSED
 from stages.rows.shapes import explained, rows_of
 from stages.rows.tables import REJECTS, conserve, row_schema, shown, stop_if_too_many, to_table, write, writing
 from stages.rows.values import Unreadable
 from validators.problems import Problem, Problems
 
 BATCH_RECORDS = 20_000
-UNUSED = "keys not used"  # of the metadata of rejects: {source: {key: records}}
 MEANT = {"prompt": "the prompt", "answer": "the answer", "thought": "the thought", "mark": "what is learned"}
 HINTS = {
     "prompt": "columns: {{prompt: [<the question>, {key}]}} joins them",

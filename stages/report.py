@@ -15,7 +15,7 @@ from stages.reporting.cards import write_cards
 from stages.reporting.page import page, read_json
 from stages.reporting.rights import rights_rows
 from stages.reporting.sections import told_data
-from stages.rows.rejects import counts, personal_data
+from stages.rows.rejects import counts, personal_data, told_keys, unused_keys
 from stages.training.left_out import by_proof, left_out_of
 from stages.training.seen import seen_in_short, seen_path
 from validators._cautions import cautions_of
@@ -91,10 +91,10 @@ def rejects_section(datasets, steps):
                 first = next(row["row"] for row in left if row["proof"] == proof)
                 rows.append([name, f"preflight: {what}", f"`{proof}`", f"{count:,}", f"`{first}`"])
     told = [
-        f"- {name}: personal data: {text}"
+        f"- {name}: {escaped(text)}"
         for name in datasets
         if (path := Path(f"data/rejected/{name}.parquet")).exists()
-        for text in told_data(personal_data(path))
+        for text in [*(f"personal data: {told}" for told in told_data(personal_data(path))), *told_keys(unused_keys(path))]
     ]
     return "\n\n".join(
         filter(

@@ -9,6 +9,7 @@ from builds import run_data_stages, write_params
 from stages.ingest import plain_table
 from stages.rows.keys import KeyAccount, meaning_of
 from stages.rows.options import Options
+from stages.rows.rejects import told_keys, unused_keys
 from stages.rows.shapes import rows_of
 from validators.problems import Problems
 
@@ -138,3 +139,5 @@ def test_a_file_whose_keys_would_be_lost_stops_with_what_to_type(build):
 def test_what_may_be_left_out_is_said_and_does_not_stop(build, capsys):
     build(["passage"])
     assert "keys not used: url (5), passage (4)" in capsys.readouterr().out
+    assert unused_keys("data/rejected/d.parquet") == {"raw.jsonl": {"url": 5, "passage": 4}}
+    assert list(told_keys({"raw.jsonl": {"a": 1, "url": 5}})) == ["keys not used of raw.jsonl: url (5), a (1)"]

@@ -12,6 +12,7 @@ from stages.reporting.flow import flow
 from stages.reporting.rights import rights_rows
 from stages.reporting.summaries import SAMPLES, WIDTH, summary
 from stages.reporting.tokens import shown_samples
+from stages.rows.rejects import told_keys
 from stages.training.left_out import DROPPED, UNSCORED, by_proof, left_out
 from validators._cautions import cautions_of
 
@@ -143,6 +144,7 @@ def remarks(item):
     if twice:
         found.append("duplicates taken out: " + ", ".join(f"{count:,} by {check}" for check, count in twice.items()))
     found += [f"personal data: {text}" for text in told_data(item["personal_data"])]
+    found += told_keys(item["unused_keys"])
     if repeated := item["train"] - item["prompts"]:
         found.append(f"{repeated:,} train rows repeat the prompt of another")
     for side, counts in item.get("classes", {}).items():

@@ -14,7 +14,7 @@ from pathlib import Path
 import duckdb
 
 from stages.reporting.clips import clipped
-from stages.rows.rejects import by_check, counts, personal_data
+from stages.rows.rejects import by_check, counts, personal_data, unused_keys
 
 SQL = Path(__file__).parent / "templates"
 SPILL = Path(".work/duckdb")
@@ -37,6 +37,7 @@ def summary(name, dataset):
         found |= rejects(database, files)
         found |= {
             "personal_data": personal_data(files["rejected"]),
+            "unused_keys": unused_keys(files["rejected"]),
             "sources": sources(database, files["rejected"]),
             "prompts": one(database, "SELECT count(DISTINCT prompt) FROM train"),
             "lengths": lengths(database, "characters", "train"),

@@ -24,6 +24,22 @@ def personal_data(path):
     return json.loads(metadata.get(b"personal_data", b"{}"))
 
 
+UNUSED = "keys not used"  # of the metadata of a file of rejects: {raw file: {key: records}}
+
+
+def unused_keys(path):
+    """{raw file: {key: records}} of the keys that no row is made of, as ingest counted them."""
+    metadata = pq.read_schema(path).metadata or {}
+    return json.loads(metadata.get(UNUSED.encode(), b"{}"))
+
+
+def told_keys(found):
+    """A sentence for each raw file with keys that no row is made of. found: what `unused_keys` gives."""
+    for source, keys in found.items():
+        listed = sorted(keys.items(), key=lambda item: (-item[1], item[0]))
+        yield f"keys not used of {source}: " + ", ".join(f"{key} ({count:,})" for key, count in listed)
+
+
 def by_check(found, stage=None):
     """{check: count} of one stage, or of all, the most frequent first."""
     checks = Counter()
