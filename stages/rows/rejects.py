@@ -8,6 +8,8 @@ from collections import Counter
 
 import pyarrow.parquet as pq
 
+from stages.rows.tables import shown
+
 
 def counts(path):
     """Counter by (stage, check). Raises OSError or an error of Arrow's where the file is not there or no Parquet."""
@@ -24,6 +26,7 @@ def personal_data(path):
     return json.loads(metadata.get(b"personal_data", b"{}"))
 
 
+MOST_KEYS = 20  # of one file that are told by name
 UNUSED = "keys not used"  # of the metadata of a file of rejects: {raw file: {key: records}}
 
 
@@ -37,7 +40,9 @@ def told_keys(found):
     """A sentence for each raw file with keys that no row is made of. found: what `unused_keys` gives."""
     for source, keys in found.items():
         listed = sorted(keys.items(), key=lambda item: (-item[1], item[0]))
-        yield f"keys not used of {source}: " + ", ".join(f"{key} ({count:,})" for key, count in listed)
+        told = ", ".join(f"{shown(key, 60)} ({count:,})" for key, count in listed[:MOST_KEYS])
+        more = f" and {len(listed) - MOST_KEYS:,} more" if len(listed) > MOST_KEYS else ""
+        yield f"keys not used of {shown(source, 200)}: {told}{more}"
 
 
 def by_check(found, stage=None):
