@@ -14,6 +14,7 @@ from itertools import islice
 
 from stages.reading.refused import open_table, refused
 from stages.reading.values import decoded
+from stages.reading.wrapped import records_in
 from validators.problems import Problem, Problems
 
 BOM = b"\xef\xbb\xbf"
@@ -173,7 +174,10 @@ def _kind_of_text(head, file):
     if head.lstrip().startswith(b"{"):
         # one object may be printed over many lines
         lines = (line for line in [*whole, last + file.readline(), *islice(file, 1000)] if line.strip())
-        return "jsonl" if _parses(next(lines)) or any(map(_is_object, lines)) else "json"
+        first = next(lines)
+        if any(map(_is_object, lines)):
+            return "jsonl"
+        return "json" if not _parses(first) or records_in(decoded(first)) is not None else "jsonl"
     objects = sum(map(_is_object, lines))
     if head.lstrip().startswith(b"["):
         # the last element of an array may well stand alone in its line

@@ -19,6 +19,7 @@ from stages.reading.arrays import elements
 from stages.reading.containers import BOM, container, opened
 from stages.reading.csv import csv_records
 from stages.reading.values import decoded, odd_numbers, without_padding
+from stages.reading.wrapped import records_in
 from validators.problems import Problem, Problems
 
 PARQUET_ROWS = 1000
@@ -122,7 +123,13 @@ def _json(path, file, unpacked):
         if cut:
             yield _truncated(number, text, unpacked.cut if unpacked and unpacked.cut else cut)
             return
-        yield record_of(number, text)
+        record = record_of(number, text)
+        found = records_in(record.value) if number == 1 and data[:64].lstrip()[:1] == b"{" else None
+        if found is None:
+            yield record
+        else:
+            for number, value in enumerate(found, 1):
+                yield Record(number, value, json.dumps(value, ensure_ascii=False))
     if unpacked and unpacked.cut:  # damaged behind the array
         yield _truncated(number + 1, b"", unpacked.cut)
 
