@@ -1,6 +1,7 @@
 """The pages of docs/ that are made of the code: `python -m docs.generate` writes them.
 
-docs/checks.md lists every check, docs/formats.md has one sample of each shape and style that is read. No stage runs this.
+docs/checks.md lists every check, docs/formats.md has the files of tests/shapes/: a sample of each shape, container and fault. No
+stage runs this.
 """
 
 import importlib
@@ -8,53 +9,8 @@ import json
 from pathlib import Path
 
 from stages.rows.checks import CURATE, INGEST, KINDS, every_warning
-from stages.rows.shapes import explained, rows_of
 
-Q, A = {"role": "user", "content": "What is 1 + 1?"}, {"role": "assistant", "content": "2"}
-WRONG = {"role": "assistant", "content": "3"}
-CALL = {"type": "function", "function": {"name": "add", "arguments": {"a": 1, "b": 1}}}
-SAID = [{"from": "human", "value": "What is 1 + 1?"}, {"from": "gpt", "value": "2"}]
-HH = "\n\nHuman: What is 1 + 1?\n\nAssistant: "
-TOOLS = [{"type": "function", "function": {"name": "add"}}]
-# (what it is called elsewhere, kind, sample)
-SAMPLES = [
-    ("Alpaca", "sft", {"instruction": "Add.", "input": "1 + 1", "output": "2"}),
-    ("Alpaca with history", "sft", {"instruction": "And 1 + 1?", "output": "2", "history": [["1 + 0?", "1"]]}),
-    ("ShareGPT", "sft", {"system": "Be brief.", "conversations": SAID}),
-    ("ShareGPT with a call", "sft", {"conversations": [SAID[0], {"from": "function_call", "value": '{"name": "add"}'}]}),
-    ("ChatML", "sft", {"messages": [Q, A]}),
-    ("ChatML in parts", "sft", {"messages": [Q | {"content": [{"type": "text", "text": "1 + 1?"}]}, A]}),
-    ("ChatML with tools", "sft", {"messages": [Q, {"role": "assistant", "tool_calls": [CALL]}], "tools": TOOLS}),
-    ("prompt and completion", "sft", {"prompt": "What is 1 + 1?", "completion": "2"}),
-    ("query and response (ms-swift)", "sft", {"query": "And 1 + 1?", "response": "2", "history": [["1 + 0?", "1"]]}),
-    ("question with context", "sft", {"question": "What is a?", "context": "a = 2", "answer": "2"}),
-    ("preference", "preference", {"prompt": "What is 1 + 1?", "chosen": "2", "rejected": "3"}),
-    ("preference, prompt implicit", "preference", {"chosen": [Q, A], "rejected": [Q, WRONG]}),
-    ("preference, HH text", "preference", {"chosen": HH + "2", "rejected": HH + "3"}),
-    ("preference after turns", "preference", {"conversations": SAID[:1], "chosen": A, "rejected": WRONG}),
-    ("preference (OpenAI)", "preference", {"input": {"messages": [Q]}, "preferred_output": [A], "non_preferred_output": [WRONG]}),
-    ("feedback", "kto", {"prompt": "What is 1 + 1?", "completion": "2", "label": True}),
-    ("feedback on a conversation", "kto", {"messages": [Q, WRONG], "label": False}),
-    ("verifiable", "grpo", {"prompt": "What is 1 + 1?", "ground_truth": "2", "level": 1}),
-    ("verifiable (GSM8K)", "grpo", {"question": "What is 1 + 1?", "answer": "1 and 1 are 2. #### 2"}),
-    ("verifiable conversation", "grpo", {"messages": [Q], "target": 2}),
-    ("ChatML with a thought", "sft", {"messages": [Q, A | {"reasoning_content": "One more than one."}]}),
-    ("ChatML with a turn that is not learned", "sft", {"messages": [Q, WRONG | {"weight": 0}, Q, A]}),
-    ("parts (Anthropic)", "sft", {"messages": [Q, {"role": "assistant", "content": [{"type": "tool_use", "id": "t1", "name": "add", "input": {"a": 1}}]}, {"role": "user", "content": [{"type": "tool_result", "tool_use_id": "t1", "content": "2"}]}, A]}),
-    ("parts (Bedrock)", "sft", {"system": [{"text": "Be brief."}], "messages": [Q | {"content": [{"text": "1 + 1?"}]}, A | {"content": [{"text": "2"}]}]}),
-    ("XTuner", "sft", {"conversation": [{"system": "Be brief.", "input": "1 + 1?", "output": "2"}]}),
-    ("seed tasks", "sft", {"instruction": "Add.", "instances": [{"input": "1 + 1", "output": "2"}, {"input": "1 + 2", "output": "3"}]}),
-    ("input and output", "sft", {"input": "What is 1 + 1?", "output": "2"}),
-    ("multiple choice", "grpo", {"question": "1 + 1?", "options": ["2", "3"], "answer": "A"}),
-    ("multiple choice (ARC)", "grpo", {"question": "1 + 1?", "choices": {"text": ["2", "3"], "label": ["A", "B"]}, "answerKey": "A"}),
-    ("scored answers", "preference", {"prompt": "What is 1 + 1?", "responses": ["3", "2"], "scores": [1, 5]}),
-    ("scored answers (UltraFeedback)", "preference", {"instruction": "1 + 1?", "completions": [{"response": "2", "overall_score": 9}, {"response": "3", "overall_score": 1}]}),
-    ("two answers, one better", "preference", {"prompt": "1 + 1?", "response_0": "3", "response_1": "2", "better_response_id": 1}),
-    ("preference as kto", "kto", {"prompt": "What is 1 + 1?", "chosen": "2", "rejected": "3"}),
-    ("preference as sft", "sft", {"prompt": "What is 1 + 1?", "chosen": "2", "rejected": "3"}),
-    ("feedback as sft", "sft", {"prompt": "What is 1 + 1?", "completion": "2", "label": True}),
-    ("one question as grpo", "grpo", {"messages": [Q, A]}),
-]  # fmt: skip
+FOLDER, GOLDEN = Path(__file__).parents[1] / "tests/shapes", ".golden.json"
 CHECKS = """# The checks
 
 A record that fails one is in `data/rejected/<dataset>.parquet`, with the check's name, where it came from and what
@@ -68,9 +24,9 @@ What a record is, is told from its keys; `format:` in `params.yaml` names a shap
 rejected and says what it lacks.
 
 Containers are told from the first bytes of a file, never from its name: JSON lines, JSON arrays, CSV, TSV, Parquet and Arrow,
-each also packed with gzip or zstd, or alone in a ZIP archive. CSV and TSV have a first line of names, or numbered `columns:`;
-lists in their cells are JSON text. A line number is that of an editor in JSON lines and CSV, the record's number elsewhere.
-Archives of several files, databases, pickles, models, text that is not UTF-8 and links of git that became texts are refused by
+each also packed with gzip or zstd, or alone in a ZIP archive. CSV has a first line of names, or numbered `columns:`. Between its
+cells are tabs (TSV), else commas, else semicolons; lists in cells are JSON text. A line number is that of an editor in JSON lines and
+CSV, the record's number elsewhere. Archives of several files, databases, pickles, models, text that is not UTF-8 and links of git that became texts are refused by
 name. NaN counts as a number, as Python writes it; a record whose row would say it is rejected.
 
 In a folder, these are no data, and `ingest` names each: `README*` and `LICENSE*`, a `*.md` with front matter, `dataset_info.json`,
@@ -87,13 +43,36 @@ media are rejected by name.
 
 `ingest` counts the keys of each file that no row is made of. One that belongs to the prompt, the answer, a thought or to what is
 learned stops the file, unless `ignore:` names it. `columns:` leads deeper (`reward_model.ground_truth`), into lists
-(`instances[].output`, a row of each item), and joins several names (`prompt: [question, options]`). Of several scored answers,
-`pairs:` takes the best against the worst, or all whose scores differ by more than `margin:`.
+(`instances[].output`, a row of each item), and joins several names (`prompt: [question, options]`). What it leaves of a key that it
+leads into is counted as `data.rationale`. Of several scored answers, `pairs:` takes the best against the worst, or all whose scores differ by more than `margin:`.
 
-This page is made of tested samples: `python -m docs.generate`.
+This page is made of the files of `tests/shapes/`, small raw files beside what `ingest` makes of each: `python -m docs.generate`.
 
-| what | shape, and the keys that tell it | kind | sample | becomes |
+## Shapes
+
+The first record of each file that becomes a row, and its rows. A thought is in brackets, a turn that is not learned says so.
+
+| file | shape, and the keys that tell it | entry | record | becomes |
 |---|---|---|---|---|
+{shapes}
+
+## Containers
+
+| file | container | rows | rejects |
+|---|---|---|---|
+{containers}
+
+## Rejects
+
+| check | record | detail |
+|---|---|---|
+{rejects}
+
+## What stops a file
+
+| file | what is said |
+|---|---|
+{stops}
 """
 TEMPLATES = """# Chat templates
 
@@ -170,29 +149,95 @@ def table(what, checks):
 
 def formats_page():
     """The text of docs/formats.md."""
-    return FORMATS + "".join(_line(*sample) for sample in SAMPLES)
+    files = [(path.name.removesuffix(GOLDEN), json.loads(path.read_text(encoding="utf-8"))) for path in golden_files()]
+    in_lines = [(name, said) for name, said in files if said.get("container") == "JSON lines"]
+    others = [(name, said) for name, said in files if said.get("container", "JSON lines") != "JSON lines"]
+    parts = {
+        "shapes": [shape_line(name, said) for name, said in in_lines if said["rows"]],
+        "containers": [container_line(name, said) for name, said in others],
+        "rejects": [reject_line(name, each) for name, said in files for each in said.get("rejects", [])],
+        "stops": [stop_line(name, said) for name, said in files if said.get("stops") or said.get("refused")],
+    }
+    page = FORMATS
+    for part, found in parts.items():
+        page = page.replace(f"{{{part}}}", "\n".join(sorted(found) if part == "rejects" else found))
+    return page
 
 
-def _line(name, kind, record):
-    shape = explained(record).replace("(key ", "(").replace("(keys ", "(")
-    rows = "<br>".join(f"`{_short(row)}`" for row in rows_of(record, kind))
-    return f"| {name} | {shape} | {kind} | `{_text(record)}` | {rows} |\n"
+def golden_files():
+    return sorted(FOLDER.glob(f"*{GOLDEN}"))
+
+
+def samples():
+    """(what it is, kind, record) of the first record of each file of JSON lines that becomes rows without options."""
+    for path in golden_files():
+        said = json.loads(path.read_text(encoding="utf-8"))
+        if said.get("container") == "JSON lines" and said["rows"] and list(said["dataset"]) == ["kind"]:
+            text = record_at(path.name.removesuffix(GOLDEN), said["rows"][0]["line"])
+            yield said["what"], said["dataset"]["kind"], json.loads(text)
+
+
+def record_at(name, line):
+    """The text of a record of a file of JSON lines."""
+    raw = (FOLDER / name).read_bytes().removeprefix(b"\xef\xbb\xbf").split(b"\n")[line - 1]
+    return raw.decode(errors="backslashreplace").strip()
+
+
+def shape_line(name, said):
+    line = said["rows"][0]["line"]
+    shape = next(iter(said["shapes"])).replace("(key ", "(").replace("(keys ", "(")
+    rows = "<br>".join(_code(_short(row)) for row in said["rows"] if row["line"] == line)
+    entry = ", ".join(f"{key}: {value if isinstance(value, str) else _text(value)}" for key, value in said["dataset"].items())
+    return f"| {linked(name)}: {said['what']} | {shape} | {_code(entry)} | {_code(record_at(name, line))} | {rows} |"
+
+
+def container_line(name, said):
+    return f"| {linked(name)}: {said['what']} | {said['container']} | {len(said['rows'])} | {len(said['rejects'])} |"
+
+
+def reject_line(name, reject):
+    raw = FOLDER / name
+    text = _code(record_at(name, reject["line"])) if raw.suffix == ".jsonl" else f"record {reject['line']}"
+    return f"| `{reject['check']}` | {linked(name)}: {text} | {_bare(reject['detail'])} |"
+
+
+def stop_line(name, said):
+    problems = said.get("stops") or ["\n".join(said["refused"])]
+    return f"| {linked(name)}: {said['what']} | {'<br>'.join(_code(line.strip()) for each in problems for line in each.splitlines())} |"
+
+
+def linked(name):
+    return f"[{name}](../tests/shapes/{name})"
 
 
 def _short(row):
     """A row as text, messages as `role: content`."""
-    return ", ".join(f"{key}: {_cell(key, value)}" for key, value in row.items() if key != "tools" or value)
+    return ", ".join(f"{key}: {_cell(key, value)}" for key, value in row.items() if key != "line")
 
 
 def _cell(key, value):
-    if not isinstance(value, list):
-        return value if key in ("tools", "extra") else _text(value)
-    turns = (f"{turn['role']}: {_text(turn['content'] or json.loads(turn['tool_calls']))}" for turn in value)
-    return f"[{', '.join(turns)}]"
+    if not isinstance(value, list) or key == "tools":
+        return value if key == "extra" else _text(value)
+    return f"[{', '.join(map(_turn, value))}]"
+
+
+def _turn(turn):
+    thought = f"({_text(turn['reasoning_content'])}) " if "reasoning_content" in turn else ""
+    said = " ".join(_text(turn[key]) for key in ("content", "tool_calls") if turn.get(key) is not None)
+    return f"{turn['role']}{' (not learned)' * (turn.get('train') is False)}: {thought}{said}"
 
 
 def _text(value):
-    return json.dumps(value, ensure_ascii=False).replace("|", "\\|")
+    return json.dumps(value, ensure_ascii=False)
+
+
+def _code(text):
+    """Text as code in a cell of a table."""
+    return f"`` {_bare(text)} ``" if "`" in text else f"`{_bare(text)}`"
+
+
+def _bare(text):
+    return text.replace("|", "\\|").replace("\r", "\\r").replace("\n", " ")
 
 
 def templates_page():

@@ -1,13 +1,14 @@
-"""docs/formats.md is made of samples, and each sample is what the page says."""
+"""docs/formats.md is made of the files of tests/shapes/, and each sample has the columns of its kind."""
 
 from pathlib import Path
 
 import pytest
 
-from docs.generate import PAGES, SAMPLES, formats_page
+from docs.generate import PAGES, formats_page, samples
 from stages.rows.shapes import READ, rows_of, shape_of
 from stages.rows.tables import COLUMNS
 
+SAMPLES = list(samples())
 ROOT = Path(__file__).parents[1]
 
 

@@ -166,6 +166,7 @@ def test_every_test_file_is_named_after_a_module():
         name = path.stem.removeprefix("test_")
         assert name in modules | {
             "builds",
+            "corpus",
             "layout",
             "graph",
             "sample",

@@ -1,13 +1,14 @@
 import pytest
 
 from commands.checks.row_ids import rejects_in, rows_in, wrong
-from docs.generate import SAMPLES
+from docs.generate import samples
 from stages.dedup.split import on_eval_side, split_key
 from stages.rows.identity import identify
 from stages.rows.shapes import rows_of
 from stages.rows.tables import COLUMNS, REJECTS, row_schema, spoken, to_table
 from stages.rows.values import ENCODE
 
+SAMPLES = list(samples())
 NEVER, ALWAYS = (7, 0.0, ()), (7, 1.0, ())
 ASKED = {"role": "user", "content": "What is 1 + 1?", "tool_calls": None}
 

@@ -1,4 +1,4 @@
-"""Records of a CSV or TSV file: every value is text, the first line that is not blank names the columns."""
+"""Records of a CSV file, its cells apart by commas, tabs or semicolons: every value is text, the first line that is not blank names the columns."""
 
 import csv
 import re
@@ -21,7 +21,8 @@ def csv_records(path, lines, numbered):
     blank = []
     first = next((text for text in texts if text.strip() or blank.append(text)), "")
     taken = []  # the lines of the record that is being read
-    delimiter = "\t" if "\t" in first else ","
+    # spreadsheets of countries that write 0,5 for a half put semicolons between cells
+    delimiter = next((mark for mark in "\t,;" if mark in first), ",")
     reader = csv.reader(_kept(chain(blank, [first], texts), taken), delimiter=delimiter, strict=True)
     header, line = None, 1
     while True:

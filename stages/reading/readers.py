@@ -20,6 +20,7 @@ from stages.reading.containers import BOM, container, opened
 from stages.reading.csv import csv_records
 from stages.reading.values import decoded, odd_numbers, without_padding
 from stages.reading.wrapped import records_in
+from stages.rows.values import type_of
 from validators.problems import Problem, Problems
 
 PARQUET_ROWS = 1000
@@ -109,7 +110,7 @@ def record_of(number, raw):
         return Record(number, None, raw.decode(errors="backslashreplace"), ("ingest.json", str(error)))
     if not isinstance(value, dict):
         return Record(
-            number, None, raw.decode(), ("ingest.not_an_object", f"expected an object, found {type(value).__name__}")
+            number, None, raw.decode(), ("ingest.not_an_object", f"expected an object, found {type_of(value)}")
         )
     return Record(number, value, raw.decode())
 

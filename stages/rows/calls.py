@@ -9,6 +9,7 @@ Both are JSON text, as the tables hold them. Arguments are objects, whether the 
 from stages.rows.values import ENCODE, Unreadable, decoded, has
 
 CONVERSATION_KEYS = ("conversations", "conversation", "messages")
+SCHEMA_KEYS = ("input_schema", "inputSchema")
 
 
 def calls_of(value, where):
@@ -38,21 +39,26 @@ def call_of(call, where):
 
 
 def tools_of(record):
-    """The tools of a record as JSON text, wherever its shape keeps them, or None. A bare definition is wrapped."""
-    inner = record.get("input")
-    tools = record.get("tools") or (inner.get("tools") if isinstance(inner, dict) else None)
+    """The tools of a record as JSON text, wherever its shape keeps them, or None."""
+    holders = [record, record.get("input"), record.get("toolConfig")]
+    tools = next((holder["tools"] for holder in holders if isinstance(holder, dict) and holder.get("tools")), None)
     if not tools and isinstance(record.get("functions"), list) and any(has(record, key) for key in CONVERSATION_KEYS):
         tools = record["functions"]
     found = objects_of(tools, "tools")
-    if not found:
-        return None
-    bare = {"name", "function"}
-    return ENCODE(
-        [
-            {"type": "function", "function": tool} if bare & tool.keys() == {"name"} and not has(tool, "type") else tool
-            for tool in found
-        ]
-    ).decode()
+    return ENCODE([definition_of(tool) for tool in found]).decode() if found else None
+
+
+def definition_of(tool):
+    """One definition: a bare one is wrapped; what Anthropic, Bedrock and MCP call the schema of its input are its parameters."""
+    if isinstance(tool.get("toolSpec"), dict):
+        tool = tool["toolSpec"]
+    if has(tool, "function") or not has(tool, "name") or tool.get("type") not in (None, "function", "custom"):
+        return tool
+    function = {key: value for key, value in tool.items() if key not in ("type", *SCHEMA_KEYS)}
+    schema = next((tool[key] for key in SCHEMA_KEYS if isinstance(tool.get(key), dict)), None)
+    if schema is not None:
+        function["parameters"] = schema["json"] if set(schema) == {"json"} else schema
+    return {"type": "function", "function": function}
 
 
 def objects_of(value, where):

@@ -15,6 +15,7 @@ from functools import lru_cache
 
 from stages.rows.calls import CONVERSATION_KEYS
 from stages.rows.choices import ASKED, OPTION_KEYS, RESPONSE_KEYS, RIGHT_KEYS, SCORE_KEYS, SIDES, WINNER_KEYS
+from stages.rows.columns import key_like, listed
 from stages.rows.turns import ANSWER_KEYS, MARK_KEYS, PROMPT_KEYS, REASONING_KEYS, SYSTEM_KEYS, TRUTH_KEYS
 
 EXTRA_KEYS = ("input", "context")  # behind a question that is a text
@@ -74,17 +75,14 @@ class KeyAccount:
 
     def see(self, record, shape, kind, rows, names=None, ignored=()):
         """Count the keys of a record that became rows. names: {name of a shape: name in the file}."""
-        keys = tuple(key for key, value in record.items() if value not in NOTHING)
         said = None
-        for key, meaning in unused(shape, kind, keys, text_prompt(record, shape)):
-            name = (names or {}).get(key, key)
-            name = " + ".join(map(str, name)) if isinstance(name, list) else str(name)
+        for name, meaning, value in left_over(record, shape, kind, names or {}):
             self.count(name)
             if meaning is None or name in ignored:
                 continue
             said = Said(rows) if said is None else said
-            if not said.holds(record[key]):
-                lost = self.lost.setdefault(name, Lost(meaning, 0, str(record[key])[:60]))
+            if not said.holds(value):
+                lost = self.lost.setdefault(name, Lost(meaning, 0, str(value)[:60]))
                 lost.records += 1
 
     def count(self, name, records=1):
@@ -98,6 +96,42 @@ class KeyAccount:
         for name, lost in other.lost.items():
             mine = self.lost.setdefault(name, Lost(lost.meaning, 0, lost.sample))
             mine.records += lost.records
+
+
+def left_over(record, shape, kind, names):
+    """(name in the file, meaning, value) of each key that no row is made of; of one that columns lead into, of what they leave in it."""
+    keys = tuple(key for key, value in record.items() if value not in NOTHING)
+    taken = led_into(record, names)
+    for key, meaning in unused(shape, kind, keys, text_prompt(record, shape)):
+        if key in taken:
+            yield from left_in(record[key], key, taken[key])
+        else:
+            name = names.get(key, key)
+            yield " + ".join(map(str, name)) if isinstance(name, list) else str(name), meaning, record[key]
+
+
+def led_into(record, columns):
+    """{key: what is taken of it} of the keys that columns lead into: {"data": {"text"}} of `data.text` and of `data[].text`."""
+    found = {}
+    for name in (str(name) for names in columns.values() for name in listed(names)):
+        head, _, rest = name.partition("[]" if "[]" in name else ".")
+        if key_like(record, name) is None and (key := key_like(record, head)) is not None:
+            found.setdefault(key, set()).add(rest.lstrip(".").split(".")[0].lower())
+    return found
+
+
+def left_in(value, key, taken):
+    """The same of an object, or of all items of a list: of these the names alone, as a row is made of one of them."""
+    if "" in taken:  # the items themselves
+        return
+    if isinstance(value, dict):
+        for name, each in value.items():
+            if name.lower() not in taken and each not in NOTHING:
+                yield f"{key}.{name}", meaning_of(name), each
+    elif isinstance(value, list):
+        for name in dict.fromkeys(name for item in value if isinstance(item, dict) for name in item):
+            if name.lower() not in taken:
+                yield f"{key}[].{name}", None, None
 
 
 def text_prompt(record, shape):
@@ -115,7 +149,13 @@ def unused(shape, kind, keys, text):
         truths = [key for key in TRUTH_KEYS if key in keys]
         return tuple((key, None) for key in truths[1:]) if shape == "verifiable" else ()
     used = {next((key for key in group if key in keys), None) for group in USED[shape]}
-    used |= {"tools", *REASONING_KEYS, *MARK_KEYS, next((key for key in SYSTEM_KEYS if key in keys), None)}
+    used |= {
+        "tools",
+        "toolConfig",
+        *REASONING_KEYS,
+        *MARK_KEYS,
+        next((key for key in SYSTEM_KEYS if key in keys), None),
+    }
     if any(key in CONVERSATION_KEYS for key in used):
         used.add("functions")
     if text:

@@ -216,11 +216,7 @@ def read_preference(record):
     # equal conversations share all: the last turn is the answer, and `chosen differs from rejected` will say so
     shared = min(shared, len(chosen) - 1, len(rejected) - 1)
     if key := next((key for key in keys if has(record, key)), None):
-        prompt = hh_turns(record[key])
-        if prompt is None:
-            prompt = prompt_of(record, key)
-        elif prompt[-1] == assistant(""):
-            prompt = prompt[:-1]
+        prompt = prompt_of(record, key)
         # a whole conversation repeats its prompt, perhaps behind a system turn; what is left is the answer
         at = next((i for i in range(shared - len(prompt) + 1) if chosen[i : i + len(prompt)] == prompt), None)
         if at is None or any(turn["role"] != "system" for turn in chosen[:at]):
@@ -348,9 +344,10 @@ def sft_to_grpo(row):
     messages = row["messages"]
     if messages[-1]["role"] == "user":
         raise Unreadable("ingest.wrong_kind", f"a prompt, but no ground truth ({', '.join(TRUTH_KEYS)}) and no answer")
-    if sum(turn["role"] == "user" for turn in messages) != 1 or messages[-1]["role"] != "assistant":
+    answer = messages[-1]
+    if sum(turn["role"] == "user" for turn in messages) != 1 or answer["role"] != "assistant" or answer["tool_calls"]:
         raise Unreadable("ingest.wrong_kind", "only a conversation of one question and one answer becomes a grpo row")
-    return [{"prompt": messages[:-1], "ground_truth": messages[-1]["content"], "extra": "{}"}]
+    return [{"prompt": messages[:-1], "ground_truth": answer["content"], "extra": "{}"}]
 
 
 CONVERT = {

@@ -12,12 +12,17 @@ from stages.rows.content import content_of, result_of, text_of, without_thought
 from stages.rows.values import Unreadable, decoded, first, has, type_of
 
 ROLES = {
+    "User": "user",
+    "Human": "user",
     "human": "user",
+    "Assistant": "assistant",
     "gpt": "assistant",
     "bot": "assistant",
     "model": "assistant",
     "chatgpt": "assistant",
+    "System": "system",
     "developer": "system",
+    "ipython": "tool",
     "observation": "tool",
     "function": "tool",
     "function_response": "tool",
@@ -32,7 +37,7 @@ MARK_KEYS = ("train", "trainable", "loss", "loss_mask", "weight", "masked")
 # every key that some shape knows, also by the name that `columns:` may give it
 KEYS = {
     *CONVERSATION_KEYS, *PROMPT_KEYS, *TRUTH_KEYS, *SYSTEM_KEYS, *ANSWER_KEYS, *REASONING_KEYS, *MARK_KEYS,
-    "instruction", "input", "context", "history", "label", "tools", "functions",
+    "instruction", "input", "context", "history", "label", "tools", "functions", "toolConfig",
 }  # fmt: skip
 # they say which characters of a turn are learned, and no column keeps that
 TURN_UNSUPPORTED = ("train_detail", "training_detail")
@@ -217,6 +222,8 @@ def prompt_of(record, key):
     if isinstance(value, list) or key in CONVERSATION_KEYS:
         return turns_of(value, key)
     text = text_of(value, key)
+    if key in PROMPT_KEYS and (turns := hh_turns(text)):
+        return turns[:-1] if turns[-1] == assistant("") else turns
     for name in ("input", "context"):
         extra = record.get(name) if key != name else None
         if isinstance(extra, list) and extra and all(isinstance(line, str) for line in extra):
