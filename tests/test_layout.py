@@ -173,6 +173,7 @@ def test_every_test_file_is_named_after_a_module():
             "documentation",
             "fuzz",
             "preloaded",
+            "raw_to_tokens",
             "quick",
             "recipes",
             "security",

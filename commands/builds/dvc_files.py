@@ -27,7 +27,8 @@ class Tracked:
 
 
 def tracked(name, text):
-    """The Tracked of a .dvc file by its name and text; nothing of an output without a hash. Raises Problems if it is none."""
+    """The Tracked of a .dvc file by its name and text (or bytes); nothing of an output without a hash. Raises Problems if it is none."""
+    text = text.decode(errors="replace") if isinstance(text, bytes) else text
     if conflicts := conflicts_in(name, text):
         raise Problems(conflicts)
     try:
