@@ -214,7 +214,7 @@ def scores_of(build, model, problems):
         problems += error.problems
         return None
     return {
-        (dataset, metric): {key: summary[key] for key in ("value", "low", "high", "n")}
+        (dataset, metric): {key: summary[key] for key in ("value", "low", "high", "n", "stderr") if key in summary}
         for dataset, metrics in scores.items()
         for metric, summary in metrics.items()
     }

@@ -10,6 +10,7 @@ The chain of adapters is merged in float32 and cast at the end. DIR appears in o
 
 import contextlib
 import os
+import re
 import shutil
 from pathlib import Path
 from typing import Annotated, Literal
@@ -54,7 +55,7 @@ def main(
         lines = export_adapter(source, partial) if adapter else export_merged(source, partial, dtype)
         if gguf:
             lines.append(convert(converter, partial, source.name, gguf))
-        lines += add_card(source, partial)
+        lines += add_card(source, partial, adapter)
     size = sum(path.stat().st_size for path in target.rglob("*") if path.is_file())
     print(f"{model}: {folder}, {size / 1e6:,.1f} MB")
     for line in lines:
@@ -211,15 +212,19 @@ def refuse_other_kinds(chain, configs):
 
 
 def base_of(folder):
-    """(name, revision) of what an adapter stands on: the Hub's, where the base model comes from there."""
+    """(name, revision) of what an adapter stands on: that of the Hub, or the folder that models/base was copied from.
+
+    A .gguf file is no folder that PEFT could load, and models/base is what was made of it.
+    """
     from stages.training.models import BASE
     from validators.params import read
 
     base = read()["base"] if Path("params.yaml").exists() else {}
-    a_path = str(base.get("model")).endswith(".gguf") or Path(str(base.get("model"))).exists()
-    if folder == BASE and "/" in str(base.get("model")) and not a_path:
-        return base["model"], base.get("revision")
-    return folder.as_posix(), None
+    model, revision = str(base.get("model", "tiny")), base.get("revision")
+    if folder != BASE or model == "tiny" or model.endswith(".gguf"):
+        return folder.as_posix(), None
+    # a folder has no revision, here or on the machine that has it
+    return model, None if Path(model).exists() else revision
 
 
 # -- GGUF ---------------------------------------------------------------------------------------------------------
@@ -264,10 +269,13 @@ def convert(converter, folder, name, kind):
 # -- the card -----------------------------------------------------------------------------------------------------
 
 
-def add_card(source, folder):
-    """Copy the model's card, if there is one; the line that says where not."""
+def add_card(source, folder, adapter):
+    """Copy the model's card, if there is one; the line that says where not. What is merged needs no PEFT."""
     card = CARDS / f"{source.name}.md"
     if source.parent == Path("models") and card.exists():
-        shutil.copyfile(card, folder / "README.md")
+        text = card.read_text(encoding="utf-8")
+        if not adapter:
+            text = re.sub(r"\A(---\n(?:.*\n)*?)library_name: peft\n", r"\1library_name: transformers\n", text)
+        (folder / "README.md").write_text(text, encoding="utf-8", newline="\n")
         return [f"README.md from {card}"]
     return [f"no card: {card} is not there; dvc repro report writes the cards of steps"]

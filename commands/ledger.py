@@ -15,7 +15,7 @@ Json = Annotated[bool, typer.Option("--json", help="As JSON, for scripts.")]
 
 
 def main(dataset: Name = None, check: Check = None, limit: Limit = 20, as_json: Json = False):
-    """Account for every raw record of a dataset: train, eval, or rejected by which check."""
+    """Account for every raw record of a dataset: train, eval, not sampled, or rejected by which check."""
     from validators.params import mapping, read
     from validators.problems import Problem, Problems, did_you_mean
 
@@ -84,12 +84,14 @@ def balance(item):
     if item["faults"] or not built(item):
         return "does not add up" if item["faults"] else f"not built to the end: dvc repro curate@{item['dataset']}"
     out = [sum(item["rejected"][stage].values()) for stage in ("validate", "curate")]
-    parts = f"{out[0]:,} + {out[1]:,} rejected + {item['train']:,} train + {item['eval']:,} eval"
+    asked = f"{item['not_sampled']:,} not sampled + " if item["not_sampled"] else ""
+    parts = f"{out[0]:,} + {out[1]:,} rejected + {asked}{item['train']:,} train + {item['eval']:,} eval"
     return f"{item['rows']:,} rows = {parts}: all accounted for"
 
 
 def lines_of(item):
     """(stage, what, count) for each line of the table."""
+    from stages.core.outcomes import NOT_SAMPLED
     from stages.rows.tables import shown
 
     lines, stage = [("ingest", "raw records", f"{item['records']:,}")], "ingest"
@@ -100,6 +102,8 @@ def lines_of(item):
             lines.append(("", f"rejected by {shown(check)}", f"-{count:,}"))
         if stage == "ingest":
             lines.append(("", "rows made of the others", f"{item['rows']:,}"))
+    if item["not_sampled"]:
+        lines.append(("", f"not sampled by {NOT_SAMPLED}", f"-{item['not_sampled']:,}"))
     left = {
         "train": [(f"left out of step {step} by", proofs) for step, proofs in item["not_trained"].items()],
         "eval": [("not scored by", item["not_scored"])],

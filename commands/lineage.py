@@ -232,7 +232,8 @@ def stage_branch(stage):
     """A stage: its account, its hashes, and what of it is stale."""
     name, lines = stage["stage"].partition("@")[0], []
     if stage.get("rejected"):
-        lines.append("rejected: " + ", ".join(f"{check} {count:,}" for check, count in stage["rejected"].items()))
+        said = [f"{check} {count:,}" for check, count in rejects_of(stage).items()]
+        lines += ["rejected: " + ", ".join(said)] if said else []
     for what in ("code", "validators"):
         if stage[what]:
             lines.append(f"{what} {modules(stage[what], name)}")
@@ -245,8 +246,17 @@ def account(stage):
     if "in" not in stage:
         return ""
     parts = [f"{number(count)} {what}" for what, count in stage["out"].items()]
-    rejected = None if stage["rejected"] is None else sum(stage["rejected"].values())
-    return f": {number(stage['in'])} in = {' + '.join(parts)} + {number(rejected)} rejected"
+    rejected = None if stage["rejected"] is None else sum(rejects_of(stage).values())
+    rest = sum((stage["rejected"] or {}).values()) - (rejected or 0)
+    asked = f" + {rest:,} not sampled" if rest else ""
+    return f": {number(stage['in'])} in = {' + '.join(parts)} + {number(rejected)} rejected{asked}"
+
+
+def rejects_of(stage):
+    """{check: rows} that a stage rejected, without the rows that it did not sample."""
+    from stages.core.outcomes import NOT_SAMPLED
+
+    return {check: count for check, count in stage["rejected"].items() if check != NOT_SAMPLED}
 
 
 def modules(files, name):

@@ -12,7 +12,8 @@ from typing import Annotated
 import typer
 
 # where stages put one output a name: nothing outside these folders is ever removed
-ROOMS = ("data/ingested", "data/validated", "data/train", "data/eval", "data/rejected", "models", "scores")
+ROOMS = ("data/ingested", "data/validated", "data/train", "data/eval", "data/rejected", "models", "scores", ".build/expired")
+IN_GIT = ".build/expired"  # written in every build, and committed with it
 WORK = Path(".work")
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would go, and remove nothing.")]
 
@@ -20,11 +21,13 @@ DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would go, and 
 def main(dry_run: DryRun = False):
     """Remove what is left of steps and datasets that params.yaml no longer has."""
     from commands.builds.build import at
+    from stages.check import without_source
     from stages.rows.tables import shown
     from validators.params import examine, read
     from validators.problems import Problems
 
-    if problems := examine(read())[0]:
+    data = read()
+    if problems := without_source(examine(data)[0], data):
         raise Problems(problems)  # a mistake in params.yaml must not look like a removed step
     build = at()
     with alone() as live:
@@ -91,7 +94,7 @@ def reason_to_keep(out):
     path = PurePosixPath(out.path)
     if ".." in path.parts or not any(path.is_relative_to(room) and path != PurePosixPath(room) for room in ROOMS):
         return "it is outside the folders that stages build in"
-    if tracked(path.as_posix()):
+    if tracked(path.as_posix()) and not path.is_relative_to(IN_GIT):
         return "git keeps it"
     if Path(path).exists() and whole_md5(path.as_posix()) != out.md5:
         return "it was changed after it was built"

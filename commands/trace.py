@@ -89,7 +89,10 @@ def stages_of(record, kind):
         return outcome
     names = list(outcome)
     before = {name: outcome[name] for name in names[: names.index(record.stage)]}
-    return before | {record.stage: f"rejected by {record.check}"}
+    from stages.core.outcomes import NOT_SAMPLED
+
+    outcome = "not sampled" if record.check == NOT_SAMPLED else "rejected"
+    return before | {record.stage: f"{outcome} by {record.check}"}
 
 
 def row_that_stayed(record, standing):
@@ -120,7 +123,8 @@ def show(found, accounts, problems):
     what = {"id": "with this id", "line": "of this line", "text": "", "likeness": "almost the same"}[found.by]
     exact = found.by == "text" and found.records[0].exact
     if found.by == "text":
-        what = "that say this in a turn" if exact else "that hold this text"
+        one = found.total == 1
+        what = f"that {'says' if one else 'say'} this in a turn" if exact else f"that {'holds' if one else 'hold'} this text"
     print(f"{found.total:,} record{'s' * (found.total != 1)} {what}\n")
     for item in accounts:
         print("\n".join(line for line in lines_of(item, width)) + "\n")

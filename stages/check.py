@@ -6,13 +6,18 @@ A stage depends on its own file alone, so that content decides: a comment, or a 
 stage and no other. Nothing is written where there is a mistake: the files of before stay as they are.
 """
 
+import hashlib
+import json
 import os
+from dataclasses import replace
 from pathlib import Path
+
+from pydantic import ValidationError
 
 from stages.core import reads
 from stages.reading.containers import container
 from stages.reading.files import fits, listing, pattern_problems, split_named
-from stages.reading.links import links_out
+from stages.reading.links import cache_folder, links_out
 from stages.reading.readers import records
 from stages.rows.columns import listed
 from stages.scoring.harness import task_problems
@@ -40,6 +45,7 @@ def announce(warnings):
 def check(data):
     """The warnings of params.yaml, read as plain data. Raises Problems with every mistake in it and in the raw files that it names."""
     problems, warnings = params.examine(data)
+    problems = without_source(problems, data)
     datasets = data.get("datasets")
     for name, dataset in datasets.items() if isinstance(datasets, dict) else ():
         raw = dataset.get("raw") if isinstance(dataset, dict) else None
@@ -59,6 +65,80 @@ def check(data):
     if problems:
         raise Problems(problems)
     return warnings
+
+
+# -- a base model whose source is on another machine ----------------------------------------------------------------
+
+
+def without_source(problems, data):
+    """Problems without those of a base model that is not there and was built already; else they say what to type.
+
+    A colleague who pulled has models/base, and not the folder or .gguf file that it was made of.
+    """
+    base = data.get("base")
+    model = base.get("model") if isinstance(base, dict) else None
+    if not isinstance(model, str) or Path(model).exists():
+        return problems
+    of_source = [problem for problem in problems if problem.where in (f"{params.FILE}: base.model", f"{params.FILE}: base.revision")]
+    if not of_source or (base.get("revision") and "/" in model):
+        return problems
+    hint = missing_base(base)
+    if hint is None:
+        return [problem for problem in problems if problem not in of_source]
+    return [replace(problem, hint=problem.hint or hint) if problem in of_source else problem for problem in problems]
+
+
+def missing_base(base):
+    """None where models/base was built from this very entry and is there, else what to type.
+
+    dvc.lock says what it was built from: by the hashes of what `base` reads of params.yaml, and of its code.
+    """
+    entry = locked_base()
+    if entry is None:
+        return "put it there; or, if a colleague built it: git pull, dvc pull"
+    deps, out = ({item["path"]: item.get("md5") for item in entry.get(key) or ()} for key in ("deps", "outs"))
+    try:
+        filled = params.Base.model_validate(base).model_dump()
+        text = reads.text_of(reads.base({"base": filled}))
+        code = Path(".build/code/base").read_bytes()
+    except (ValidationError, OSError):
+        return "put it there"
+    if deps.get(".build/params/base.json") != md5_of(text.encode()):
+        return "put it there: models/base was built from another `base` entry, and is built anew"
+    if deps.get(".build/code/base") != md5_of(code):
+        return "put it there: models/base was built by other code, and is built anew"
+    return None if has_base(out.get("models/base") or "") else "dvc pull models/base brings what was built from it"
+
+
+def locked_base():
+    """The entry of the stage `base` in dvc.lock, None where there is none that can be read."""
+    from ruamel.yaml import YAML
+    from ruamel.yaml.error import YAMLError
+
+    try:
+        found = YAML(typ="safe", pure=True).load(Path("dvc.lock"))
+        return found["stages"]["base"]
+    except (OSError, UnicodeDecodeError, YAMLError, KeyError, TypeError):
+        return None
+
+
+def has_base(md5):
+    """Whether models/base is there, or the cache has all of it."""
+    if Path("models/base/config.json").is_file():
+        return True
+    cached = cache_folder()
+    try:
+        files = json.loads((cached / md5[:2] / md5[2:]).read_bytes())
+        return all((cached / file["md5"][:2] / file["md5"][2:]).is_file() for file in files)
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+
+
+def md5_of(data):
+    return hashlib.md5(data, usedforsecurity=False).hexdigest()
+
+
+# -- raw files ------------------------------------------------------------------------------------------------------
 
 
 def rights_of(name, dataset, data):

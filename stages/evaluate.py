@@ -4,6 +4,8 @@ models/<step>/, data/eval.json, data/eval/, data/tasks/, scores/<from>.parquet -
 
     {"chat": {"exact_match": {"value": 0.51, "low": 0.47, "high": 0.55, "n": 683, "change": 0.51, "change_low": 0.47, ...}}}
 
+Of few rows there is no interval. Of what is generated, `cut` counts the answers that `max_new_tokens` cut.
+
 scores/<step>.parquet has a row for each eval row: what was measured, and what the model said. Log-probabilities are means
 per completion token, without a reference model: a pair counts as won where the chosen answer's mean is the higher one.
 `pass@k` is the chance that one of k sampled answers is right (Chen et al. 2021, Evaluating Large Language Models Trained
@@ -85,7 +87,10 @@ def read_rewards(path="preflight/_rewards.json"):
 
 def describe(metric, item):
     # an AUC of one class has no value
-    return f"{metric} none" if item["value"] is None else f"{metric} {item['value']:.3f}"
+    if item["value"] is None:
+        return f"{metric} none"
+    cut = statistics.cut_answers(item)
+    return f"{metric} {item['value']:.3f}" + (f" ({cut} at max_new_tokens)" if cut else "")
 
 
 def offline():
@@ -132,17 +137,17 @@ def measure(model, rows, learned, kind, functions, options, seed):
     if kind == "sft":
         counted = sft_scores(model, learned)
         prompts, answers = zip(*(split_answer(row["messages"]) for row in rows), strict=True)
-        said = generate(model, prompts, [row.get("tools") for row in rows])
+        said, cut = generate(model, prompts, [row.get("tools") for row in rows])
         match = [float(answer_of(text) == answer_of(answer)) for text, answer in zip(said, answers, strict=True)]
-        return counted | {"exact_match": pa.array(match), "generation": pa.array(said)}
+        return counted | {"exact_match": pa.array(match), "cut": pa.array(cut), "generation": pa.array(said)}
     if kind == "grpo":
-        said = generate(model, [row["prompt"] for row in rows])
+        said, cut = generate(model, [row["prompt"] for row in rows])
         columns = {
             f"reward/{name}": pa.array(values, pa.float64()) for name, values in rewarded(functions, said, rows).items()
         }
         if options["pass_at_k"]:
             columns |= sampled(model, rows, functions, options, seed)
-        return columns | {"generation": pa.array(said)}
+        return columns | {"cut": pa.array(cut), "generation": pa.array(said)}
     if kind == "kto":
         return {
             "logp": mean_logp(model, [answer for (answer,) in learned]),
@@ -211,7 +216,11 @@ def metrics(kind, columns, before, functions, rows, seed, options):
     """{metric: summary} of one dataset; `before` has the columns of the model that this one started from."""
     ours = estimators(kind, numbers(columns), functions, options)
     theirs = estimators(kind, numbers(before), functions, options) if before else {}
-    return {name: statistics.summary(metric, theirs.get(name), rows, seed) for name, metric in ours.items()}
+    found = {name: statistics.summary(metric, theirs.get(name), rows, seed) for name, metric in ours.items()}
+    for name in found if "cut" in columns else ():
+        if name in ("exact_match", "reward") or name.startswith("reward/"):  # what is measured of the greedy answer
+            found[name]["cut"] = int(pa.compute.sum(columns["cut"]).as_py())
+    return found
 
 
 def numbers(columns):

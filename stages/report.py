@@ -5,17 +5,20 @@ data/, preflight/, scores/, params -> report/report.md, report/index.html, repor
 Nothing that differs between two builds of the same thing (times, paths) is written.
 """
 
+from collections import Counter
 from pathlib import Path
 
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from stages.core.outcomes import NOT_SAMPLED, sampled
 from stages.core.params import read_params
 from stages.reporting.cards import write_cards
 from stages.reporting.page import page, read_json
 from stages.reporting.rights import rights_rows
 from stages.reporting.sections import told_data
 from stages.rows.rejects import counts, personal_data, told_keys, unused_keys
+from stages.scoring.statistics import cut_answers, interval
 from stages.training.left_out import by_proof, left_out_of
 from stages.training.seen import seen_in_short, seen_path
 from validators._cautions import cautions_of
@@ -62,9 +65,9 @@ def escaped(cell):
 
 
 def rejects(name):
-    """{(stage, check): count} of one dataset; empty where it is not built."""
+    """({(stage, check): count}, rows not sampled) of one dataset; empty where it is not built."""
     path = Path(f"data/rejected/{name}.parquet")
-    return counts(path) if path.exists() else {}
+    return sampled(counts(path)) if path.exists() else (Counter(), 0)
 
 
 def datasets_section(datasets, train, held_out):
@@ -72,25 +75,30 @@ def datasets_section(datasets, train, held_out):
     for name, dataset in datasets.items():
         if name in missing:
             continue
-        out = sum(rejects(name).values())
-        parts = train[name]["rows"], held_out[name]["rows"], out
+        turned_away, not_sampled = rejects(name)
+        parts = train[name]["rows"], held_out[name]["rows"], turned_away.total(), not_sampled
         rows.append(
             [name, dataset["kind"], f"{sum(parts):,}", *(f"{part:,}" for part in parts), train[name]["sha256"][:12]]
         )
-    header = ["dataset", "kind", "records in", "train", "eval", "rejected", "sha256 of train"]
+    header = ["dataset", "kind", "records in", "train", "eval", "rejected", "not sampled", "sha256 of train"]
     return "## Datasets\n\n" + table(header, rows) + not_yet(missing)
 
 
 def rejects_section(datasets, steps):
     rows = []
     for name in datasets:
-        for (stage, check), count in sorted(rejects(name).items(), key=lambda item: (-item[1], item[0][1], item[0][0])):
+        for (stage, check), count in sorted(rejects(name)[0].items(), key=lambda item: (-item[1], item[0][1], item[0][0])):
             rows.append([name, stage, f"`{check}`", f"{count:,}", f"`{sample(name, check)}`"])
         for what, left in left_out_of(name, steps):
             for proof, count in by_proof(left).items():
                 first = next(row["row"] for row in left if row["proof"] == proof)
                 rows.append([name, f"preflight: {what}", f"`{proof}`", f"{count:,}", f"`{first}`"])
     told = [
+        f"- {name}: {not_sampled:,} rows not sampled, as `weights` and `max_rows` ask for (`{NOT_SAMPLED}`)"
+        for name in datasets
+        if (not_sampled := rejects(name)[1])
+    ]
+    told += [
         f"- {name}: {escaped(text)}"
         for name in datasets
         if (path := Path(f"data/rejected/{name}.parquet")).exists()
@@ -185,8 +193,11 @@ def scores_section(steps):
 
 
 def cell(item):
-    text = f"{item['value']:.3f} [{item['low']:.3f}, {item['high']:.3f}]"
-    if item["change"] is None:
-        return text
-    change = f"{item['change']:+.3f}"
-    return f"{text} ({f'**{change}**' if item['change_low'] > 0 or item['change_high'] < 0 else change})"
+    if item["value"] is None:  # an AUC of one class
+        return "none"
+    text = " ".join(filter(None, (f"{item['value']:.3f}", interval(item))))
+    if item["change"] is not None:
+        clear = item["change_low"] is not None and (item["change_low"] > 0 or item["change_high"] < 0)
+        change = f"{item['change']:+.3f}"
+        text += f" ({f'**{change}**' if clear else change})"
+    return "; ".join(filter(None, (text, cut_answers(item))))

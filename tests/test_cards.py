@@ -68,6 +68,16 @@ def test_the_metadata_reads_back_as_it_was_written(cards):
     assert Path("report/cards/align.md").read_text(encoding="utf-8") == str(model)
 
 
+def test_rows_that_were_not_sampled_are_no_rejects_of_a_card(cards):
+    rows = {"curate.mixed_out": 1523, "curate.duplicate": 2}
+    made = dict.fromkeys(REJECTS.names, "x") | {"line": 1, "stage": "curate"}
+    found = [made | {"check": check} for check, count in rows.items() for _ in range(count)]
+    write("data/rejected/chat.parquet", to_table(found, REJECTS))
+    text = str(cards()[1])
+    assert "| `chat` | sft | 3,643 | 664 | 2 | 1,523 |" in text and "| `curate.mixed_out` |" not in text
+    assert "1,523 rows were not sampled" in text
+
+
 def test_a_model_card_has_the_metadata_that_the_hub_reads(cards):
     data = cards()[0].data
     assert (data.base_model, data.datasets) == ("someone/model", ["chat", "align"])
@@ -90,7 +100,7 @@ def test_a_model_card_says_what_the_model_was_made_of(cards):
     text = cards()[0].text
     for said in (
         "| `align` | dpo | `sft` | `align` | 600 of 3,643 | 468 | LoRA: r 16 |",
-        f"| `chat` | sft | 3,643 | 664 | 2 | `{'train0123' * 8}` | `{'eval0123' * 8}` |",
+        f"| `chat` | sft | 3,643 | 664 | 2 | 0 | `{'train0123' * 8}` | `{'eval0123' * 8}` |",
         "| `align` | curate | `curate.duplicate` | 3 |",
         "| `chat` | loss | 9 | 0.500 | 0.400 to 0.600 | +0.100 (0.050 to 0.150) |",
         "someone/model at revision `5f0e5f0e",

@@ -1,11 +1,14 @@
 import json
 import os
+from pathlib import Path
 
 import pytest
 
 from stages import check
 from stages.check import raw_problems
+from stages.core import reads
 from stages.reading import links as _links
+from validators import params
 from validators._cautions import Caution
 from validators.params import read
 from validators.problems import Problem, Problems
@@ -34,6 +37,67 @@ def project(tmp_path, monkeypatch):
     monkeypatch.chdir(root)
     _links.cache_folder.cache_clear()
     return root
+
+
+def locked(base, md5="0" * 32, code="code"):
+    """dvc.lock as the stage `base` leaves it, of an entry of params.yaml."""
+    filled = params.Base.model_validate(base).model_dump()
+    Path(".build/code").mkdir(parents=True, exist_ok=True)
+    Path(".build/code/base").write_text("code")
+    deps = {".build/params/base.json": reads.text_of(reads.base({"base": filled})), ".build/code/base": code}
+    entry = {"cmd": "python -m stages base", "outs": [{"path": "models/base", "md5": f"{md5}.dir"}]}
+    entry["deps"] = [{"path": path, "md5": check.md5_of(text.encode())} for path, text in deps.items()]
+    Path("dvc.lock").write_text(json.dumps({"schema": "2.0", "stages": {"base": entry}}))
+
+
+def of_base(model):
+    """The problems of params.yaml with a base model that is not on this machine."""
+    Path("params.yaml").write_text(PARAMS.replace("RATE", "1.0e-4").replace("tiny", model))
+    try:
+        check.check(read())
+    except Problems as error:
+        return error.problems
+    return []
+
+
+@pytest.mark.parametrize("model", ["./downloads/mine", "downloads/mine", "mine.gguf"])
+def test_a_base_model_that_was_built_needs_no_source(project, model):
+    assert of_base(model)
+    locked({"model": model})
+    (problem,) = of_base(model)
+    assert model == "downloads/mine" or problem.hint == "dvc pull models/base brings what was built from it"
+    Path("models/base").mkdir(parents=True)
+    Path("models/base/config.json").write_text("{}")
+    assert of_base(model) == []
+    for other, why in (({"model": model, "eos_token": "x"}, "another `base` entry"), ({"model": "other.gguf"}, "another `base` entry")):
+        locked(other)
+        assert model == "downloads/mine" or why in of_base(model)[0].hint
+        assert of_base(model)
+    locked({"model": model}, code="other")
+    assert model == "downloads/mine" or "other code" in of_base(model)[0].hint
+
+
+def test_a_base_model_that_the_cache_has_whole_needs_no_source(project):
+    def keep(data):
+        md5 = check.md5_of(data)
+        path = Path(".dvc/cache/files/md5", md5[:2], md5[2:])
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(data)
+        return md5, path
+
+    md5, weights = keep(b"weights")
+    listing = json.dumps([{"md5": md5, "relpath": "model.safetensors"}]).encode()
+    found, path = keep(listing)
+    path.rename(f"{path}.dir")
+    locked({"model": "mine.gguf"}, found)
+    assert of_base("mine.gguf") == []
+    weights.unlink()
+    assert "dvc pull" in of_base("mine.gguf")[0].hint
+
+
+def test_a_base_model_that_was_never_built_asks_for_its_source(project):
+    (problem,) = of_base("mine.gguf")
+    assert problem.found == "no file 'mine.gguf'" and problem.hint.startswith("put it there")
 
 
 def found(raw):

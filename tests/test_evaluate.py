@@ -3,11 +3,13 @@
 import json
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from stages import evaluate
 from stages.scoring import generation
+from stages.scoring.statistics import interval
 from stages.training.models import save_tiny
 from stages.training.prepared import scored_of
 from validators.problems import Problems
@@ -52,6 +54,13 @@ def test_sft_scores_count_only_what_the_assistant_says(scored):
     columns = evaluate.sft_scores(scored, [scored_of("sft", row, scored.render) for row in rows])
     assert columns["tokens"].to_pylist() == [len("cba") + 1]  # the end of the turn is learned too
     assert 0 <= columns["right"].to_pylist()[0] <= 4
+
+
+def test_answers_that_were_cut_are_counted_beside_what_is_measured_of_them():
+    columns = {name: pa.array([1.0, 1.0, 1.0]) for name in ("nll", "tokens", "right")} | {"exact_match": pa.array([1.0, 0.0, 1.0])}
+    found = evaluate.metrics("sft", columns | {"cut": pa.array([True, False, True])}, None, {}, 3, seed=1, options={})
+    assert found["exact_match"]["cut"] == 2 and "cut" not in found["loss"]
+    assert evaluate.describe("exact_match", found["exact_match"]) == "exact_match 0.667 (2 of 3 answers cut at max_new_tokens)"
 
 
 @pytest.mark.slow
@@ -130,7 +139,9 @@ def test_every_model_is_scored_on_every_eval_row_with_its_generation(built):
     for dataset, metrics in scores.items():
         ids = [row["id"] for row in table if row["dataset"] == dataset]
         assert ids == sorted(ids) and len(ids) == next(iter(metrics.values()))["n"]
-        assert all(item["low"] <= item["value"] <= item["high"] for item in metrics.values())
+        known = [item for item in metrics.values() if item["low"] is not None]
+        assert all(item["low"] <= item["value"] <= item["high"] for item in known)
+        assert all(item in known or "too few rows" in interval(item) for item in metrics.values())
 
 
 @pytest.mark.slow

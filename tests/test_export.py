@@ -132,6 +132,20 @@ def test_an_adapter_names_the_base_model_of_the_hub(project):
     assert (config["base_model_name_or_path"], config["revision"]) == ("Qwen/Qwen3-0.6B", "a" * 40)
 
 
+def test_an_adapter_names_the_folder_that_its_base_model_was_copied_from(project):
+    Path("params.yaml").write_text("base: {model: downloads/mine}\nsteps: {first: {}}\n")  # on another machine
+    config = json.loads((exported("first", adapter=True) / "adapter_config.json").read_text())
+    assert (config["base_model_name_or_path"], config["revision"]) == ("downloads/mine", None)
+
+
+def test_the_card_of_a_merged_model_does_not_ask_for_peft(project):
+    Path("report/cards").mkdir(parents=True)
+    card = "---\nlanguage: en\nlibrary_name: {}\ntags:\n- lora\n---\n\nlibrary_name: peft\n"
+    Path("report/cards/first.md").write_text(card.format("peft"))
+    assert (exported("first", "merged") / "README.md").read_text() == card.format("transformers")
+    assert (exported("first", "alone", adapter=True) / "README.md").read_text() == card.format("peft")
+
+
 def test_an_adapter_on_a_gguf_file_does_not_name_it_as_a_model_of_the_hub(project):
     Path("params.yaml").write_text("base: {model: folder/a.gguf}\nsteps: {first: {}}\n")  # which is gone by now
     config = json.loads((exported("first", adapter=True) / "adapter_config.json").read_text())

@@ -83,6 +83,7 @@ def test_rows_that_are_cut_are_counted_and_named(path):
     item = found(path, rows(cut=[3, 7]))["truncated_share"]
     assert (item["value"], item["level"]) == (0.2, "warning")
     assert "raw.jsonl:4, raw.jsonl:8" in item["message"]
+    assert item["message"].endswith("the longest has 5 tokens: raise args.max_length, or overlong: drop leaves them out")
     assert found(path, rows())["truncated_share"] == {
         "check": "preflight.truncated_share", "value": 0.0, "limit": 0.05, "level": "ok",
         "message": "0 of 10 rows are longer than max_length 8",

@@ -26,9 +26,15 @@ def test_batches_hold_rows_of_similar_length_the_longest_first():
 
 
 def test_generation_of_a_batch_is_that_of_each_prompt_alone(model):
-    together = generation.generate(model, PROMPTS)
-    assert together == [generation.generate(model, [prompt])[0] for prompt in PROMPTS]
-    assert generation.generate(model, []) == []
+    together = generation.generate(model, PROMPTS)[0]
+    assert together == [generation.generate(model, [prompt])[0][0] for prompt in PROMPTS]
+    assert generation.generate(model, []) == ([], [])
+
+
+def test_an_answer_without_a_token_that_stops_was_cut(model, monkeypatch):
+    assert generation.generate(model, PROMPTS)[1] == [True] * len(PROMPTS)  # of random weights, five tokens end nothing
+    monkeypatch.setattr(model.render, "stops", set(range(len(model.tokenizer))))
+    assert generation.generate(model, PROMPTS)[1] == [False] * len(PROMPTS)
 
 
 def test_samples_are_the_same_for_a_seed_and_others_for_another(model):
@@ -44,7 +50,7 @@ def test_samples_come_from_the_whole_distribution_whatever_the_models_own_settin
 
 def test_a_sample_so_cold_is_the_greedy_answer(model):
     cold = generation.sample(model, PROMPTS, 2, 1e-4, 1)
-    assert cold == [[said] * 2 for said in generation.generate(model, PROMPTS)]
+    assert cold == [[said] * 2 for said in generation.generate(model, PROMPTS)[0]]
 
 
 def test_token_scores_are_those_of_each_row_alone(model):

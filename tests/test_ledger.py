@@ -76,6 +76,22 @@ def test_the_account_as_json_has_the_same_numbers(built, capsys):
     assert account["train"] + account["eval"] == 20
 
 
+def test_rows_beyond_max_rows_are_not_sampled_and_no_rejects(project, capsys):
+    write_params(PARAMS.replace("raw: chat.jsonl", "raw: chat.jsonl, max_rows: 12"))
+    run_data_stages("chat")
+    capsys.readouterr()
+    ledger.main("chat", as_json=True)
+    (account,) = json.loads(capsys.readouterr().out)
+    assert (account["not_sampled"], account["train"] + account["eval"]) == (8, 12)
+    assert account["rejected"]["curate"] == {"curate.duplicate": 1} and account["faults"] == []
+    ledger.main("chat")
+    lines = [" ".join(line.split()) for line in capsys.readouterr().out.splitlines()]
+    assert "not sampled by curate.mixed_out -8" in lines and " rejected + 8 not sampled + " in lines[-1]
+    assert "rejected by curate.mixed_out -8" not in lines
+    ledger.main("chat", check="curate.mixed_out")
+    assert len([line for line in capsys.readouterr().out.splitlines() if line.startswith("chat.jsonl:")]) == 8
+
+
 def test_two_rows_of_one_record_are_one_record(built, capsys):
     ledger.main("feedback", as_json=True)
     (account,) = json.loads(capsys.readouterr().out)

@@ -1,7 +1,13 @@
 import pytest
 from builds import write_yaml
 
-from commands.builds.lock import File, lock_of, parsed, run_of, runs, stage_of
+from commands import prune
+from commands.builds.build import Build
+from commands.builds.differences import in_outputs
+from commands.builds.hashes import folder_md5
+from commands.builds.lock import File, Stage, lock_of, parsed, run_of, runs, stage_of
+from commands.checks import lock
+from commands.verify import Evidence
 from stages.reading.links import cache_folder
 
 ENTRY = {
@@ -71,3 +77,61 @@ def test_the_lock_of_the_working_tree_is_read(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     write_yaml("dvc.lock", {"schema": "2.0", "stages": {"curate@chat": ENTRY}})
     assert lock_of(None) == {"curate@chat": stage_of("curate@chat", ENTRY)}
+
+
+# -- what is left of a dataset or step that params.yaml no longer has ---------------------------------------------------
+
+PARAMS = {"datasets": {"chat": {}}, "steps": {"sft": {}}}
+
+
+def made_by(kind, subject, *outs):
+    name = f"{kind}@{subject}"
+    made = {path: File(path, "0" * 32, stage=name) for path in outs}
+    return name, Stage(kind, subject, f"python -m stages {kind} {subject}", {}, made, {})
+
+
+@pytest.fixture
+def evidence(tmp_path, monkeypatch):
+    """A build of two datasets and two steps, of which params.yaml has one each; nothing of them is on disk."""
+    monkeypatch.chdir(tmp_path)
+    stages = dict(
+        [
+            made_by("ingest", "chat", "data/ingested/chat"),
+            made_by("ingest", "old", "data/ingested/old"),
+            made_by("curate", "old", "data/train/old.parquet", "data/eval/old.parquet"),
+            made_by("train", "gone", "models/gone", "scores/gone.csv"),
+        ]
+    )
+    build = Build(None, PARAMS, stages)
+    found = Evidence(build, {out: [] for out in build.outs}, {}, {}, [], [], None, 0)
+    kept = {"cmd": stages["ingest@chat"].cmd, "deps": set(), "params": {}, "outs": {"data/ingested/chat"}, "uncached": set()}
+    found.__dict__["graph"] = {"ingest@chat": kept}
+    return found
+
+
+def test_what_is_left_of_a_dataset_or_step_is_one_break_each_and_prune_is_its_hint(evidence):
+    problems = lock.lock(evidence)[1]
+    assert [problem.where for problem in problems] == ["dvc.lock: old", "dvc.lock: gone"]
+    assert "ingest@old, curate@old: dvc.yaml and params.yaml no longer ask for them" in problems[0].found
+    assert all(problem.hint.startswith("tilth prune") for problem in problems)
+
+
+def test_outputs_of_what_is_no_more_are_not_missed(evidence):
+    assert [problem.where for problem in lock.outputs(evidence)[1]] == ["data/ingested/chat"]
+    assert not [problem for problem in lock.cached(evidence)[1] if "old" in problem.where or "gone" in problem.where]
+
+
+def test_a_folder_that_no_stage_clears_still_holds_what_is_left(evidence):
+    def files(out):
+        return {out: "1" * 32}
+
+    ingested = in_outputs(evidence.build, "data/ingested", files).md5
+    assert ingested == folder_md5({"chat": "0" * 32, "old": "0" * 32})
+    assert in_outputs(evidence.build, "data/train", files).md5 == folder_md5({})
+
+
+def test_the_days_of_a_dataset_that_expires_no_more_can_be_pruned(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(prune, "tracked", lambda path: True)
+    assert prune.reason_to_keep(File(".build/expired/old.json", "0" * 32)) == ""
+    assert prune.reason_to_keep(File("models/gone", "0" * 32)) == "git keeps it"

@@ -344,6 +344,10 @@ def test_all_mistakes_come_at_once():
         ("seed: 7\nbase: [1\nx: 2\n", ":3:2", "not YAML"),
         ("seed: 7\n\tbase: 1\n", ":2:1", "not YAML"),
         ("seed: 7\nseed: 8\n", ":2:1", "duplicate key"),
+        ("a: &sft {b: 1}\n# on\nx: {*sft, dataset: x}\n", ":3:5", "*sft stands alone"),
+        ("a: &sft {b: 1}\nx: {\n  dataset: x, *sft}\n", ":3:15", "*sft stands alone"),
+        ("a: &sft {b: 1}\nx: *sft\n  dataset: x\n", ":2:4", "*sft stands alone"),
+        ("a: &sft {b: 1}\nx:\n  *sft  # all\n  dataset: x\n", ":3:3", "*sft stands alone"),
         ("seed: *sft\n", ":1:7", "undefined alias"),
         ("seed: !!python/object:os.system x\n", ":1:7", "could not determine a constructor"),
         ("", "", "found NoneType"),
@@ -365,6 +369,35 @@ def test_a_file_that_is_not_utf8_or_not_there_is_named(tmp_path):
     for name in ("latin.yaml", "missing.yaml"):
         with pytest.raises(Problems, match=name):
             read(tmp_path / name)
+
+
+def test_what_is_said_of_a_bare_alias_works(tmp_path):
+    path = tmp_path / "params.yaml"
+    path.write_text("a: &sft {b: 1}\nx: {*sft, dataset: x}\n")
+    with pytest.raises(Problems) as raised:
+        read(path)
+    (problem,) = raised.value.problems
+    assert "{<<: *sft, dataset: x}" in problem.hint
+    path.write_text("a: &sft {b: 1}\nx: {<<: *sft, dataset: x}\n")
+    assert read(path)["x"] == {"b": 1, "dataset": "x"}
+
+
+def test_a_waiver_that_waives_nothing_in_a_step_is_warned_of():
+    data = shipped()
+    step = data["steps"]["sft"]
+    step |= {"args": step["args"] | {"learning_rate": 1e-4}, "waive": {"learning_rate": "came along"}}
+    (warning,) = [warning for warning in examine(data)[1] if warning.waived is None]
+    assert "steps.sft: waive.learning_rate waives nothing" in str(warning) and "waive: {}" in str(warning)
+
+
+@pytest.mark.parametrize(
+    "key, meant",
+    [("lr", "learning_rate"), ("epochs", "num_train_epochs"), ("batch_size", "per_device_train_batch_size")],
+)
+def test_short_names_of_args_lead_to_those_of_trl(key, meant):
+    data = shipped()
+    put(data, f"steps.sft.args.{key}", 1)
+    assert mistakes(data) == [(f"steps.sft.args.{key}", f"did you mean '{meant}'?")]
 
 
 def test_numbers_are_read_as_yaml_1_2_has_them(tmp_path):

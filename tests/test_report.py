@@ -30,6 +30,9 @@ def test_a_change_is_bold_only_where_its_interval_excludes_zero():
     assert report.cell(item) == "0.500 [0.400, 0.600] (**+0.100**)"
     assert report.cell(item | {"change_low": -0.05}) == "0.500 [0.400, 0.600] (+0.100)"
     assert report.cell(item | {"change": None}) == "0.500 [0.400, 0.600]"
+    few = item | dict.fromkeys(("low", "high", "change_low", "change_high"))
+    assert report.cell(few | {"cut": 3}) == "0.500 n 9: too few rows (+0.100); 3 of 9 answers cut"
+    assert report.cell(few | {"value": None, "change": None}) == "none"
 
 
 def test_rights_and_waivers_are_in_the_report_and_on_the_page(tmp_path, monkeypatch):
@@ -52,6 +55,21 @@ def test_without_a_word_of_rights_there_is_no_section_of_them(tmp_path, monkeypa
     report.main()
     assert "Rights" not in Path("report/report.md").read_text(encoding="utf-8")
     assert "rights-" not in Path("report/index.html").read_text(encoding="utf-8")
+
+
+def test_rows_that_were_not_sampled_are_named_and_counted_as_no_rejects(tmp_path, monkeypatch):
+    made = fake_build.fake_build(tmp_path / "build")
+    monkeypatch.chdir(made)
+    path = Path("data/rejected/chat.parquet")
+    table = pq.read_table(path)
+    checks = ["curate.mixed_out"] * 15 + table["check"].to_pylist()[15:]
+    place = table.column_names.index("check")
+    pq.write_table(table.set_column(place, table.schema.field("check"), [checks]), path)
+    report.main()
+    text, html = (Path("report", file).read_text(encoding="utf-8") for file in ("report.md", "index.html"))
+    assert "| chat | sft | 56 | 8 | 8 | 25 | 15 |" in text and "- chat: 15 rows not sampled" in text
+    assert "| `curate.mixed_out` |" not in text and "<code>curate.mixed_out</code>" not in html
+    assert '<path class="unsampled"' in html and "15 not sampled, as" in html
 
 
 @pytest.mark.slow

@@ -59,6 +59,21 @@ class FileCaution:
         return f"{text}\n  hint: eval: [{name}] to score on them alone, exclude: [{name}] to leave them out, or eval: [] to train on them"
 
 
+@dataclass(frozen=True)
+class IdleWaiver:
+    """A waiver of a step for what is not unusual there: as a rule it came along by an anchor, and hides what comes later."""
+
+    step: str
+    name: str
+    waived: None = None
+
+    def __str__(self):
+        return (
+            f"{FILE}: steps.{self.step}: waive.{self.name} waives nothing in this step\n"
+            f"  hint: remove it; if it came along by <<, give the step its own: waive: {{}}"
+        )
+
+
 def ancestry(name, steps):
     """The step, what it starts from, and so on; ends at base, at an unknown name, or where it repeats."""
     chain = [name]
@@ -92,6 +107,13 @@ def cautions_of(name, step, steps):
             )
         )
     return [Caution(name, waiver, message, waive.get(waiver)) for waiver, message in found]
+
+
+def idle_waivers(name, step, steps):
+    """Waivers of values and mistakes that a step does not have; what preflight finds is not known before it runs."""
+    needed = {caution.name for caution in cautions_of(name, step, steps)}
+    given = step.get("waive") or {}
+    return [IdleWaiver(name, waiver) for waiver in given if waiver in WAIVERS and waiver not in needed]
 
 
 def is_number(value):

@@ -15,7 +15,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 from pydantic_core import PydanticCustomError
 
-from validators._cautions import FILE, KIND, WAIVERS, ancestry, cautions_of
+from validators._cautions import FILE, KIND, WAIVERS, ancestry, cautions_of, idle_waivers
 from validators._formats import option_problems
 from validators._preflight import COUNTS, LIMITS, WAIVABLE
 from validators._rights import expiry_problems, license_findings
@@ -39,6 +39,17 @@ TILTH_SETS = {
     "chat_template_path": "`base.chat_template`, which every model of the chain has",
     "chat_template_kwargs": "`base.chat_template_kwargs`, so that training, scores and chat agree",
     "eos_token": "`base.eos_token`, so that every model of the chain stops at it",
+}
+ALIASES = {  # names of other trainers, too unlike TRL's for a search by letters
+    "lr": "learning_rate",
+    "epochs": "num_train_epochs",
+    "num_epochs": "num_train_epochs",
+    "batch_size": "per_device_train_batch_size",
+    "train_batch_size": "per_device_train_batch_size",
+    "micro_batch_size": "per_device_train_batch_size",
+    "grad_accum": "gradient_accumulation_steps",
+    "max_seq_length": "max_length",
+    "scheduler": "lr_scheduler_type",
 }
 METHODS = ("sft", "dpo", "orpo", "kto", "grpo")
 # Unsloth 2026.10 patches TRL's trainer of each of them, ORPO's in trl.experimental too
@@ -230,6 +241,8 @@ def read(path=FILE):
         place = error.problem_mark if isinstance(error, MarkedYAMLError) else None
         where = f"{path}:{place.line + 1}:{place.column + 1}" if place else str(path)
         what = error.problem if isinstance(error, MarkedYAMLError) else error
+        if place and (misplaced := alias_problem(path, error)):
+            raise Problems([misplaced]) from None
         raise Problems(
             [
                 Problem(
@@ -245,6 +258,34 @@ def read(path=FILE):
             [Problem(str(path), f"found {type(data).__name__}", "keys and values", "see params.yaml of a fresh clone")]
         )
     return data
+
+
+def alias_problem(path, error):
+    """The alias that more keys stand beside without `<<:`, which YAML cannot read; None where the mistake is another.
+
+    error: of ruamel.yaml. Its mark is on the anchor, or on the line below the alias.
+    """
+    lines = Path(path).read_text(encoding="utf-8").splitlines()
+    if error.problem == "found unhashable key":  # {*sft, dataset: x}: the mapping begins at the mark of the context
+        first = error.context_mark.line
+        among, pattern = enumerate(lines[first:], first), re.compile(r"[{,]\s*(\*(\w+))\s*[,}]")
+    elif str(error.problem).startswith("expected <block end>"):  # x: *sft, and below it keys that are indented more
+        last = error.problem_mark.line
+        filled = [number for number in range(last) if lines[number].partition("#")[0].strip()]
+        among = ((number, lines[number]) for number in filled[-1:])
+        pattern = re.compile(r"(?:^|:)\s*(\*(\w+))\s*(?:#.*)?$")
+    else:
+        return None
+    for number, line in among:
+        if found := pattern.search(line):
+            name = found[2]
+            return Problem(
+                f"{path}:{number + 1}:{found.start(1) + 1}",
+                f"not YAML: *{name} stands alone, with other keys beside it",
+                f"`<<: *{name}`, which takes the keys of &{name}",
+                f"for example: x: {{<<: *{name}, dataset: x}}, or `<<: *{name}` on a line of its own, indented like the other keys",
+            )
+    return None
 
 
 def resolved(data):
@@ -288,6 +329,7 @@ def examine(data):
     problems = [problem for i, problem in enumerate(problems) if i < of_schema or problem.where not in places]
     return list(dict.fromkeys(problems)), [
         *(caution for name, step in steps.items() for caution in cautions_of(name, step, steps)),
+        *(waiver for name, step in steps.items() for waiver in idle_waivers(name, step, steps)),
         *rights,
     ]
 
@@ -571,6 +613,8 @@ def arg_problems(where, step):
 
 
 def near(word, known):
+    if ALIASES.get(word) in known:
+        return f"did you mean '{ALIASES[word]}'?"
     hint = did_you_mean(word, known)
     return hint if hint.startswith("did") else "TRL's documentation lists the fields of each config"
 

@@ -142,7 +142,11 @@ def heading_of(item):
 
 
 def summary(item):
-    return f"{item['value']:.3f} [{item['low']:.3f}, {item['high']:.3f}]" if item else "-"
+    from stages.scoring.statistics import interval
+
+    if not item:
+        return "-"
+    return "none" if item["value"] is None else " ".join(filter(None, (f"{item['value']:.3f}", interval(item))))
 
 
 def notes(found):

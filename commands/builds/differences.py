@@ -19,6 +19,7 @@ from commands.builds.sources import md5_of as md5_of_source
 from commands.builds.sources import sources_of
 
 ABSENT = object()  # null is a value
+CLEARED = ("data/train", "data/eval", "data/rejected", "scores")  # where `collect` and `collect_scores` delete what is no more
 DECIDES = ("method", "from", "dataset", "seed", "args", "lora", "rewards")  # what a step's training is decided by
 
 
@@ -183,8 +184,8 @@ def in_outputs(build, path, files):
         return Present(files(around).get(path), made=True)
     listing = {}
     for out, file in build.outs.items():
-        # what params.yaml no longer has was deleted from such a folder
-        if out.startswith(f"{path}/") and build.has(build.stages[file.stage].subject):
+        # what params.yaml no longer has was deleted from some folders, and stays in others until `tilth prune`
+        if out.startswith(f"{path}/") and (path not in CLEARED or build.has(build.stages[file.stage].subject)):
             listing |= files(out) if (file.md5 or "").endswith(".dir") else {out: file.md5}
     md5 = folder_md5({name[len(path) + 1 :]: md5 for name, md5 in listing.items()})
     return Present(md5, made=True, whence="the list of what stages made there")

@@ -75,7 +75,10 @@ def raw_labels(raw):
 
 def stage_label(name, stage):
     room = stage["stage"].partition("@")[0]
-    rejected = "?" if stage["rejected"] is None else f"{sum(stage['rejected'].values()):,}"
+    from stages.core.outcomes import NOT_SAMPLED
+
+    checks = stage["rejected"]
+    rejected = "?" if checks is None else f"{sum(checks.values()) - checks.get(NOT_SAMPLED, 0):,}"
     return [f"{room} {name}", f"{'?' if stage['in'] is None else format(stage['in'], ',')} in", f"{rejected} rejected"]
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from commands.builds.build import listed, object_of
 from commands.builds.differences import ABSENT, Present, differences, other_cmd, present
 from commands.builds.hashes import folder_md5, md5, md5s, size
-from validators.problems import Problem
+from validators.problems import Problem, Problems
 
 LOCK = "dvc.lock"
 RESTORE = "dvc checkout --force brings back what was built; dvc repro builds it anew"
@@ -24,19 +24,31 @@ RESTORE = "dvc checkout --force brings back what was built; dvc repro builds it 
 
 def outputs(evidence):
     """The bytes of every output of the lock: files changed, missing and extra are named."""
-    problems, outs = [], evidence.build.outs
+    gone = leftovers(evidence)
+    problems, outs = [], {path: out for path, out in evidence.build.outs.items() if out.stage not in gone}
     for path, out in outs.items():
         if not evidence.absent_in(path):
             problems += differing(out, evidence.listing(path), evidence.md5s, RESTORE)
     problems += [
-        Problem(
-            file, "no stage built it", "no such file", "delete or move it; tilth prune, if its dataset or step is gone"
-        )
+        # prune leaves it alone, too: dvc.lock does not know it
+        Problem(file, "no stage built it", "no such file", "delete or move it")
         for file in evidence.strangers
     ]
     there = [path for path in outs if not evidence.absent_in(path)]
     files = [file for path in there for file in evidence.listing(path)]
     return {"files": len(files), "outputs": len(there), "bytes": sum(map(size, files))}, problems
+
+
+def leftovers(evidence):
+    """The stages of dvc.lock that dvc.yaml and params.yaml ask for no more: of removed datasets and steps.
+
+    `collect` deletes some of what they made, and nothing brings it back: `lock` names the stages, and no check their outputs.
+    """
+    try:
+        graph = evidence.graph
+    except Problems:  # `lock` says so
+        return set()
+    return {name for name in evidence.build.stages if name not in graph}
 
 
 def differing(out, files, hashes, hint):
@@ -89,8 +101,9 @@ def missing(path, hint):
 def cached(evidence):
     """The objects of the cache, which `dvc checkout` and every past build depend on."""
     problems, objects = [], {}
+    gone = leftovers(evidence)
     for path, out in evidence.build.outs.items():
-        if path not in evidence.uncached and out.md5:
+        if path not in evidence.uncached and out.md5 and out.stage not in gone:
             objects[out.md5] = path
             if out.md5.endswith(".dir"):
                 objects |= {md5: f"{path}/{name}" for name, md5 in (listed(out.md5) or {}).items()}
@@ -118,12 +131,16 @@ def lock(evidence):
         for name in graph
         if name not in stages
     ]
+    for name in (name for name in stages if name in graph):
+        problems += other_shape(name, stages[name], graph[name])
+    subjects = {}
     for name in stages:
-        if name in graph:
-            problems += other_shape(name, stages[name], graph[name])
-        else:
-            hint = "tilth prune --dry-run shows what is left of it"
-            problems.append(Problem(f"{LOCK}: {name}", "dvc.yaml and params.yaml ask for no such stage", "", hint))
+        if name not in graph:
+            subjects.setdefault(stages[name].subject, []).append(name)
+    for subject, names in subjects.items():
+        found = f"{', '.join(names)}: dvc.yaml and params.yaml no longer ask for {'it' if len(names) == 1 else 'them'}"
+        hint = "tilth prune removes what is left of it; --dry-run shows what"
+        problems.append(Problem(f"{LOCK}: {subject or names[0]}", found, "", hint))
     found = differences(evidence.build, present_of(evidence), graph)
     problems += other_deps(found) + other_params(found)
     deps = [path for name in found for path in stages[name].deps]

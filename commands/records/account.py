@@ -1,7 +1,7 @@
 """What became of every raw record of a dataset, by stage and reason, from the tables themselves.
 
 account("chat", ["sft"]) -> {"dataset": "chat", "records": 3900, "rows": 3880, "rejected": {"ingest": {...}, ...}, "faults": [],
-                             "not_trained": {"sft": {"SAID": 3}}, "not_scored": {}, ...}
+                             "not_sampled": 0, "not_trained": {"sft": {"SAID": 3}}, "not_scored": {}, ...}
 """
 
 
@@ -16,6 +16,7 @@ def account(name, steps=()):
 
     Raises Problems where nothing is built yet, or a file cannot be read.
     """
+    from stages.core.outcomes import sampled
     from stages.rows.rejects import by_check, counts
 
     parts, refused = ingested(name)
@@ -23,16 +24,18 @@ def account(name, steps=()):
     train, held_out = (table(f"data/{room}/{name}.parquet", []) for room in ("train", "eval"))
     origins = [table(part, ["source", "line"]) for part in parts]
     rows, records = sum(map(len, origins)), sum(records_in(origin) for origin in origins)
+    turned_away, not_sampled = (None, None) if rejected is None else sampled(rejected)
     checks = {
         "ingest": by_check(refused),
         "validate": None if invalid is None else by_check(invalid),
-        "curate": None if rejected is None else by_check(rejected, "curate"),
+        "curate": None if turned_away is None else by_check(turned_away, "curate"),
     }
     found = {
         "dataset": name,
         "records": records + refused.total(),
         "rows": rows,
         "rejected": checks,
+        "not_sampled": not_sampled,
         "train": None if train is None else len(train),
         "eval": None if held_out is None else len(held_out),
     }
@@ -71,7 +74,7 @@ def faults(found, rejected):
     from stages.rows.rejects import by_check
 
     wrong = []
-    out = sums["validate"] + sums["curate"] + found["train"] + found["eval"]
+    out = sums["validate"] + sums["curate"] + found["not_sampled"] + found["train"] + found["eval"]
     if out != found["rows"]:
         wrong.append(f"does not add up: {found['rows']:,} rows in, but {out:,} in train, eval and rejected")
     for stage in ("ingest", "validate"):

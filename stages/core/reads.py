@@ -76,10 +76,11 @@ def part(params, *keys):
 
 def texts(params):
     """{path: text} of every file."""
-    return {
-        f"{FOLDER.as_posix()}/{name}.json": json.dumps(read, indent=2, ensure_ascii=False) + "\n"
-        for name, read in reads(params).items()
-    }
+    return {f"{FOLDER.as_posix()}/{name}.json": text_of(read) for name, read in reads(params).items()}
+
+
+def text_of(read):
+    return json.dumps(read, indent=2, ensure_ascii=False) + "\n"
 
 
 def write(params):

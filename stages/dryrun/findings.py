@@ -123,7 +123,11 @@ def row_findings(found, method, path, context, settings, waive):
         out.append(finding("preflight.packing", 1, text, settings, waive))
     if method.limits.length is not None and method.name != "grpo":
         cut = rows["row"][rows["cut"]]
-        out.append(add("preflight.truncated_share", cut, f"are longer than max_length {method.limits.length}"))
+        text = f"are longer than max_length {method.limits.length}"
+        if len(cut):
+            longest_cut = rows["length"][rows["cut"]].max()
+            text += f", the longest has {longest_cut:,} tokens: raise args.max_length, or overlong: drop leaves them out"
+        out.append(add("preflight.truncated_share", cut, text))
     if context:
         text = f"are longer than the {context:,} positions of the model"
         out.append(add("preflight.context_share", rows["row"][longest(rows, method) > context], text))

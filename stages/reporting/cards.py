@@ -11,9 +11,11 @@ import re
 import shutil
 from pathlib import Path
 
+from stages.core.outcomes import NOT_SAMPLED, sampled
 from stages.reporting.rights import rights_rows
 from stages.rows.rejects import counts
 from stages.rows.tables import shown
+from stages.scoring import statistics
 from stages.training.left_out import by_proof, left_out_of
 from stages.training.seen import seen_in_short, seen_path
 from validators._by_file import KEYS, values_of
@@ -91,7 +93,7 @@ def model_data(name, base, steps, datasets, scores, license, built):
         for dataset, metric, item in measured(scores)
     ]  # fmt: skip
     return ModelCardData(
-        base_model=base["model"] if is_hub_id(base["model"]) else None,
+        base_model=base["model"] if is_hub_id(base["model"], base["revision"]) else None,
         datasets=datasets,
         eval_results=results or None,
         library_name="peft" if steps[-1]["lora"] else "transformers",
@@ -103,8 +105,9 @@ def model_data(name, base, steps, datasets, scores, license, built):
     )
 
 
-def is_hub_id(model):
-    a_path = model.startswith(".") or model.endswith(".gguf") or Path(model).is_dir()
+def is_hub_id(model, revision):
+    """Whether a base model is one of the Hub: those have a revision, and a folder that is on another machine has none."""
+    a_path = revision is None or model.startswith(".") or model.endswith(".gguf") or Path(model).is_dir()
     return bool(HUB_ID.fullmatch(model)) and not a_path
 
 
@@ -191,22 +194,29 @@ def measured(scores):
 
 def scores_section(scores, parent):
     rows = [
-        [f"`{dataset}`", escaped(metric), f"{item['n']:,}", f"{item['value']:.3f}", interval(item, ""), change(item)]
+        [f"`{dataset}`", escaped(metric), f"{item['n']:,}", value_of(item), interval(item), change(item)]
         for dataset, metric, item in measured(scores)
     ]
     header = ["dataset", "metric", "eval rows", "value", "95% interval", f"change from {parent}"]
     return "## Scores\n\nOn held-out rows, with bootstrap intervals.\n\n" + table(header, rows) if rows else ""
 
 
-def interval(item, prefix):
-    low, high = item.get(f"{prefix}low"), item.get(f"{prefix}high")
-    return "" if low is None or high is None else f"{low:.3f} to {high:.3f}"
+def interval(item):
+    low, high = item.get("low"), item.get("high")
+    return statistics.interval(item) if low is None or high is None else f"{low:.3f} to {high:.3f}"
+
+
+def value_of(item):
+    cut = statistics.cut_answers(item)
+    return f"{item['value']:.3f}" + (f" ({cut} at max_new_tokens)" if cut else "")
 
 
 def change(item):
     if item.get("change") is None:
         return ""
-    return f"{item['change']:+.3f} ({interval(item, 'change_')})"
+    ends = [item.get(key) for key in ("change_low", "change_high")]
+    known = "" if None in ends else f" ({ends[0]:.3f} to {ends[1]:.3f})"
+    return f"{item['change']:+.3f}{known}"
 
 
 # -- datasets -----------------------------------------------------------------------------------------------------
@@ -247,10 +257,11 @@ def datasets_table(names, params, built):
     rows = []
     for name in names:
         train, held_out = built["train"][name], built["eval"][name]
-        rejected = counts(f"data/rejected/{name}.parquet").total()
-        numbers = [f"{n:,}" for n in (train["rows"], held_out["rows"], rejected)]
+        rejected, not_sampled = sampled(counts(f"data/rejected/{name}.parquet"))
+        numbers = [f"{n:,}" for n in (train["rows"], held_out["rows"], rejected.total(), not_sampled)]
         rows.append([f"`{name}`", train["kind"], *numbers, f"`{train['sha256']}`", f"`{held_out['sha256']}`"])
-    return table(["dataset", "kind", "train", "eval", "rejected", "sha256 of train", "sha256 of eval"], rows)
+    header = ["dataset", "kind", "train", "eval", "rejected", "not sampled", "sha256 of train", "sha256 of eval"]
+    return table(header, rows)
 
 
 def rejects_section(names, steps):
@@ -259,7 +270,7 @@ def rejects_section(names, steps):
         [f"`{name}`", stage, f"`{plain(check)}`", f"{count:,}"]
         for name in names
         for (stage, check), count in sorted(
-            counts(f"data/rejected/{name}.parquet").items(), key=lambda item: (-item[1], item[0])
+            sampled(counts(f"data/rejected/{name}.parquet"))[0].items(), key=lambda item: (-item[1], item[0])
         )
     ]
     rows += [
@@ -269,7 +280,12 @@ def rejects_section(names, steps):
         for proof, count in by_proof(left).items()
     ]
     said = table(["dataset", "stage", "check", "rows"], rows) if rows else "None."
-    return f"## Records that were turned away, by reason\n\n{said}"
+    asked = [
+        f"Of `{name}`, {count:,} rows were not sampled, as `weights` and `max_rows` ask for (`{NOT_SAMPLED}`)."
+        for name in names
+        if (count := sampled(counts(f"data/rejected/{name}.parquet"))[1])
+    ]
+    return "\n\n".join([f"## Records that were turned away, by reason\n\n{said}", *asked])
 
 
 def rights_section(license, datasets, params):

@@ -10,16 +10,18 @@ NODE_WIDTH, NODE_HEIGHT, COLUMN, ROW = 152, 46, 208, 62
 REASONS = 7
 
 
-def flow(train, held_out, reasons, left_out=(), unscored=()):
+def flow(train, held_out, reasons, left_out=(), unscored=(), not_sampled=0):
     """{"bands": [{path, y, height, label_y, kind, name, count, share}], "height"} of one dataset.
 
     reasons: [(check, count)], the most frequent first; those beyond REASONS are added up. left_out, unscored: the same of
-    the rows of train and of eval that preflight leaves out, which the bands of train and eval are then without.
+    the rows of train and of eval that preflight leaves out, which the bands of train and eval are then without. not_sampled:
+    rows beyond `weights` and `max_rows`.
     """
     parts = []
     for side, rows, without in (("train", train, left_out), ("eval", held_out, unscored)):
         parts.append((side, side, rows - sum(count for _, count in without)))
         parts += [("reject", name, count) for name, count in at_most(without, REASONS // 2)]
+    parts.append(("unsampled", "not sampled", not_sampled))
     parts += [("reject", name, count) for name, count in at_most(reasons, REASONS)]
     parts = [part for part in parts if part[2]]
     total = sum(count for _, _, count in parts)

@@ -115,9 +115,10 @@ def read_json(path):
 
 def facts(datasets, scores):
     built = [item for item in datasets if not item["missing"]]
-    sums = {key: sum(item[key] for item in built) for key in ("records", "train", "eval", "rejected")}
     names = {"records": "raw records", "train": "train rows", "eval": "eval rows", "rejected": "rejected"}
-    counts = [(names[key], f"{value:,}") for key, value in sums.items()]
+    if any(item["not_sampled"] for item in built):
+        names["not_sampled"] = "not sampled"
+    counts = [(said, f"{sum(item[key] for item in built):,}") for key, said in names.items()]
     return [*counts, ("models scored", f"{sum(found is not None for found in scores.values())} of {len(scores)}")]
 
 

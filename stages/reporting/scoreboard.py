@@ -6,6 +6,8 @@ scores/<model>.json as dicts -> plain data for the page
              "exact_match") -> {"value": "0.399", ..., "change": "+0.399", "verdict": "better"}
 """
 
+from stages.scoring.statistics import cut_answers, interval
+
 LOWER_IS_BETTER = {"loss", "perplexity", "word_perplexity", "byte_perplexity", "bits_per_byte", "brier_score", "wer"}
 OWN = {"sft": "exact_match", "dpo": "pair_accuracy", "orpo": "pair_accuracy", "kto": "auc", "grpo": "reward"}
 COMMON = ("reward", "exact_match", "pair_accuracy", "auc")  # the first that there is compares all steps
@@ -55,6 +57,7 @@ def score_of(item, metric):
     change, low, high = (item.get(key) for key in ("change", "change_low", "change_high"))
     found |= {"change": None if change is None else f"{change:+.3f}", "verdict": None}
     found |= {"change_low": signed(low), "change_high": signed(high)}
+    found |= {"interval": interval(item) or "–", "cut": cut_answers(item)}
     if change is not None and low is not None and high is not None and (low > 0 or high < 0):
         found["verdict"] = "better" if (change > 0) != lower_is_better(metric) else "worse"
     return found

@@ -31,11 +31,11 @@ def dataset_section(name, params, resolved, findings):
     if item["missing"]:
         return item
     item["findings"] = [shown_finding(found) for found in (findings or {}).get("_eval", {}).get(name, [])]
-    item["total"] = item["train"] + item["eval"] + item["rejected"]
+    item["total"] = item["train"] + item["eval"] + item["rejected"] + item["not_sampled"]
     reasons = [(reason["check"], reason["count"]) for reason in item["reasons"]]
     steps = [step for step, given in params["steps"].items() if given["dataset"] == name and resolved[step]]
     item["left_out"], item["unscored"] = left_out_of(steps), reasons_of(left_out(UNSCORED, dataset=name))
-    item["flow"] = flow(item["train"], item["eval"], reasons, item["left_out"], named_reasons(item["unscored"]))
+    item["flow"] = flow(item["train"], item["eval"], reasons, item["left_out"], named_reasons(item["unscored"]), item["not_sampled"])
     bands = ", ".join(f"{band['name']} {band['count']:,}" for band in item["flow"]["bands"])
     item["flow_label"] = f"{item['records']:,} raw records of {item['name']}: {bands}"
     cut, limits = cut_of(item, params["steps"], resolved)

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import duckdb
 
+from stages.core.outcomes import NOT_SAMPLED, sampled
 from stages.reporting.clips import clipped
 from stages.rows.rejects import by_check, counts, personal_data, unused_keys
 
@@ -72,9 +73,9 @@ def dicts(database, query, values=None):
 
 
 def rejects(database, files):
-    """{"records": of the raw files, "rejected": count, "reasons": [{check, stage, count, samples}]}, the most frequent first."""
+    """{"records": of the raw files, "rejected", "not_sampled": counts, "reasons": [{check, stage, count, samples}]}, the most frequent first."""
     paths = {side: str(path) for side, path in files.items()}
-    found = counts(paths["rejected"])
+    found, not_sampled = sampled(counts(paths["rejected"]))
     stage_of = {check: stage for stage, check in sorted(found, reverse=True)}
     reasons = [{"check": name, "stage": stage_of[name], "count": count} for name, count in by_check(found).items()]
     records = (SQL / "records.sql").read_text(encoding="utf-8")
@@ -89,6 +90,7 @@ def rejects(database, files):
     return {
         "records": one(database, records, paths),
         "rejected": found.total(),
+        "not_sampled": not_sampled,
         "reasons": [
             reason | {"samples": [sample for sample in samples if sample["check"] == reason["check"]]}
             for reason in reasons
@@ -100,17 +102,18 @@ def rejects(database, files):
 
 
 def sources(database, rejected):
-    """[{source, train, eval, rejected}] of the largest raw files, the others added up as one with `source` None."""
+    """[{source, train, eval, rejected, not_sampled}] of the largest raw files, the others added up as one with `source` None."""
     query = """
-        SELECT source, sum(train)::BIGINT AS train, sum("eval")::BIGINT AS "eval", sum(rejected)::BIGINT AS rejected FROM (
-            SELECT source, 1 AS train, 0 AS "eval", 0 AS rejected FROM train
-            UNION ALL SELECT source, 0, 1, 0 FROM "eval"
-            UNION ALL SELECT source, 0, 0, 1 FROM read_parquet($file))
+        SELECT source, sum(train)::BIGINT AS train, sum("eval")::BIGINT AS "eval", sum(rejected)::BIGINT AS rejected,
+            sum(not_sampled)::BIGINT AS not_sampled FROM (
+            SELECT source, 1 AS train, 0 AS "eval", 0 AS rejected, 0 AS not_sampled FROM train
+            UNION ALL SELECT source, 0, 1, 0, 0 FROM "eval"
+            UNION ALL SELECT source, 0, 0, ("check" <> $unsampled)::INT, ("check" = $unsampled)::INT FROM read_parquet($file))
         GROUP BY source ORDER BY sum(train) DESC, source"""
-    found = dicts(database, query, {"file": str(rejected)})
+    found = dicts(database, query, {"file": str(rejected), "unsampled": NOT_SAMPLED})
     if len(found) > SOURCES:
         rest = found[SOURCES - 1 :]
-        others = {side: sum(row[side] for row in rest) for side in ("train", "eval", "rejected")}
+        others = {side: sum(row[side] for row in rest) for side in ("train", "eval", "rejected", "not_sampled")}
         found = [*found[: SOURCES - 1], {"source": None, "files": len(rest), **others}]
     return found
 

@@ -1,7 +1,7 @@
 """What a model says to prompts, and how likely it finds given words: in batches, on the best device that is there.
 
     model = loaded(Path("models/sft"), batch_size=8, max_new_tokens=64)
-    generate(model, [[{"role": "user", "content": "Reverse abc."}]]) -> ["cba"]
+    generate(model, [[{"role": "user", "content": "Reverse abc."}]]) -> (["cba"], [False])
 
 Rows of similar length share a batch, the longest first: what does not fit into memory fails at once, not at the end.
 """
@@ -71,8 +71,9 @@ def token_scores(model, ids, masks):
 
 
 def generate(model, prompts, tools=None):
-    """What the model answers to each prompt, decoded greedily."""
-    return [said[0] for said in answers(model, prompts, tools, 1, do_sample=False)]
+    """(what the model answers to each prompt, decoded greedily; whether max_new_tokens cut it)."""
+    said, cut = answers(model, prompts, tools, 1, do_sample=False)
+    return [texts[0] for texts in said], [flags[0] for flags in cut]
 
 
 def sample(model, prompts, count, temperature, seed):
@@ -81,15 +82,15 @@ def sample(model, prompts, count, temperature, seed):
 
     torch.manual_seed(seed)
     # the model's own top-k and top-p are set aside: pass@k is about what it can say, not about a cut of it
-    return answers(model, prompts, None, count, do_sample=True, temperature=temperature, top_k=0, top_p=1.0)
+    return answers(model, prompts, None, count, do_sample=True, temperature=temperature, top_k=0, top_p=1.0)[0]
 
 
 def answers(model, prompts, tools, count, **how):
-    """`count` answers to each prompt: batches of prompts, padded on the left."""
+    """(`count` answers to each prompt, whether each was cut: it ends in no token that stops): batches, padded on the left."""
     import torch
 
     texts = [model.render.prompt(prompt, tools[i] if tools else None) for i, prompt in enumerate(prompts)]
-    said = [[""] * count for _ in texts]
+    said, cut, stops = [[""] * count for _ in texts], [[False] * count for _ in texts], model.render.stops
     for batch in batches([len(text) for text in texts], max(1, model.batch_size // count)):
         # the template has written the special tokens already: adding them again would double the first
         inputs = model.tokenizer(
@@ -98,9 +99,10 @@ def answers(model, prompts, tools, count, **how):
         with torch.inference_mode():
             tokens = model.model.generate(
                 **inputs, max_new_tokens=model.max_new_tokens, num_return_sequences=count,
-                eos_token_id=sorted(model.render.stops), **how,
+                eos_token_id=sorted(stops), **how,
             )  # fmt: skip
         new = tokens[:, inputs["input_ids"].shape[1] :].reshape(len(batch), count, -1)
         for i, rows in zip(batch, new, strict=True):
             said[i] = model.tokenizer.batch_decode(rows, skip_special_tokens=True)
-    return said
+            cut[i] = [stops.isdisjoint(row) for row in rows.tolist()]
+    return said, cut

@@ -3,11 +3,14 @@
 Every metric is a function of per-row columns and of weights: a bootstrap resample gives each row the number of times
 it was drawn. The same resamples serve both models, which makes the difference a paired one.
 Source: Efron and Tibshirani, An Introduction to the Bootstrap (1993), percentile intervals.
+
+Of few rows there is no interval: resamples of three wrong answers are all wrong, and [0, 0] would look certain.
 """
 
 import numpy as np
 
 RESAMPLES = 1000
+FEW_ROWS = 20  # below it, resamples say nothing of the rows that were not drawn
 
 
 def ratio(top, bottom):
@@ -44,10 +47,11 @@ def summary(metric, parent, rows, seed):
     resamples = np.random.default_rng(seed).multinomial(rows, np.full(rows, 1 / rows), RESAMPLES).astype(float)
     whole = np.ones((1, rows))
     drawn, value = metric(resamples), float(np.squeeze(metric(whole)))
-    low, high = np.nanpercentile(drawn, [2.5, 97.5])
+    # not a number where one resample has no row of a class, which a handful of such rows is enough to keep from happening
+    low, high = np.percentile(drawn, [2.5, 97.5])
     changes = {}
     if parent:
-        change_low, change_high = np.nanpercentile(drawn - parent(resamples), [2.5, 97.5])
+        change_low, change_high = np.percentile(drawn - parent(resamples), [2.5, 97.5])
         changes = {
             "change": value - float(np.squeeze(parent(whole))),
             "change_low": change_low,
@@ -57,7 +61,10 @@ def summary(metric, parent, rows, seed):
 
 
 def figures(value, low, high, rows, changes):
-    """What the scores file has of a metric; without changes where there is no parent to compare with."""
+    """What the scores file has of a metric; without changes where there is no parent, without intervals where rows are few."""
+    if rows < FEW_ROWS:
+        low = high = None
+        changes = changes | dict.fromkeys(("change_low", "change_high"))
     found = {
         "value": value,
         "low": low,
@@ -69,6 +76,20 @@ def figures(value, low, high, rows, changes):
     }
     # NaN, as the AUC of one class, is no JSON
     return {key: number if key == "n" else rounded(number) for key, number in (found | changes).items()}
+
+
+def interval(item):
+    """An interval in words: `[0.360, 0.435]`, why there is none, or nothing where there cannot be one."""
+    if item["low"] is not None and item["high"] is not None:
+        return f"[{item['low']:.3f}, {item['high']:.3f}]"
+    if item["value"] is None or item.get("stderr", 0) is None:  # the harness knows no error of some metrics
+        return ""
+    return f"n {item['n']:,}: too few rows" + (" of one class" if item["n"] >= FEW_ROWS else "")
+
+
+def cut_answers(item):
+    """How many answers `evaluate.max_new_tokens` cut, in words; nothing where it cut none, or nothing was generated."""
+    return f"{item['cut']:,} of {item['n']:,} answers cut" if item.get("cut") else ""
 
 
 def rounded(number):
