@@ -312,11 +312,13 @@ def stored(path, model):
 
 def scores(found):
     """A line for the scores of each dataset, with their 95% intervals; evaluate leaves null where there is none."""
+    from stages.scoring.statistics import interval
+
     for dataset, metrics in (found or {}).items():
         known = {
             name: item for name, item in metrics.items() if isinstance(item, dict) and item.get("value") is not None
         }
-        shown = [f"{name} {item['value']:.3f} [{item['low']:.3f}, {item['high']:.3f}]" for name, item in known.items()]
+        shown = [" ".join(filter(None, (f"{name} {item['value']:.3f}", interval(item)))) for name, item in known.items()]
         rows = next(iter(known.values()))["n"] if known else None
         yield f"scores on {number(rows)} eval rows of {dataset}: {', '.join(shown) or 'no value'}"
 

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from stages.scoring import harness
+from stages.scoring import harness, statistics
 from stages.training.models import load_model, load_tokenizer, save_tiny
 from validators.params import LmEval
 from validators.problems import Problems
@@ -82,7 +82,8 @@ def scores(model, wanted, parent):
 
 @pytest.mark.slow
 @installed
-def test_a_task_file_is_scored_with_its_standard_error(project, model):
+def test_a_task_file_is_scored_with_its_standard_error(project, model, monkeypatch):
+    monkeypatch.setattr(statistics, "FEW_ROWS", 1)
     report, (table,) = scores(model, {"tasks": ["letters"]}, None)
     right = [likelier(model, row["question"], row["options"]) == row["answer"] for row in ROWS]
     item = report["lm_eval/letters"]["acc"]
@@ -96,9 +97,10 @@ def test_a_task_file_is_scored_with_its_standard_error(project, model):
 
 @pytest.mark.slow
 @installed
-def test_the_change_is_paired_with_the_parents_documents(project, model):
+def test_the_change_is_paired_with_the_parents_documents(project, model, monkeypatch):
     import pyarrow as pa
 
+    monkeypatch.setattr(statistics, "FEW_ROWS", 1)
     _, (table,) = scores(model, {"tasks": ["letters"]}, None)
     worse = table.set_column(table.column_names.index("lm_eval/acc"), "lm_eval/acc", pa.array([-1.0] * len(ROWS)))
     item = scores(model, {"tasks": ["letters"]}, worse)[0]["lm_eval/letters"]["acc"]

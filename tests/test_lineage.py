@@ -487,3 +487,13 @@ def test_it_imports_nothing_heavy(project):
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
     done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True)
     assert done.stdout.splitlines()[-1] == "set()", done.stdout[-500:] + done.stderr[-2000:]
+
+
+def test_scores_of_few_rows_are_named_without_an_interval():
+    few = {"value": 0.5, "low": None, "high": None, "n": 6}
+    assert list(lineage.scores({"chat": {"auc": few}})) == ["scores on 6 eval rows of chat: auc 0.500 n 6: too few rows"]
+
+
+def test_rows_that_were_not_sampled_are_no_rejects_of_curate():
+    stage = {"in": 10, "out": {"train": 5}, "rejected": {"curate.mixed_out": 4, "curate.duplicate": 1}}
+    assert lineage.account(stage) == ": 10 in = 5 train + 1 rejected + 4 not sampled"
