@@ -90,9 +90,11 @@ def look_at(file, most, found, problems):
     from collections import Counter
     from itertools import islice
 
+    from stages.ingest import rows_of_record
     from stages.reading.containers import container
     from stages.reading.readers import records
-    from stages.rows.shapes import rows_of, shape_of
+    from stages.rows.options import NONE
+    from stages.rows.shapes import shape_of
     from stages.rows.values import Unreadable
     from validators.problems import Problems
 
@@ -107,7 +109,7 @@ def look_at(file, most, found, problems):
             seen[shape_of(record.value) or "unknown" if record.value is not None else "unreadable"] += 1
             for kind in KINDS if record.value is not None else ():
                 try:
-                    rows_of(record.value, kind)
+                    rows_of_record(record, kind, NONE)
                 except Unreadable:
                     continue
                 found["kinds"][kind] += 1
@@ -210,9 +212,10 @@ def examine(found, kind):
     """
     import importlib
 
+    from stages.ingest import rows_of_record
     from stages.rows.identity import identify
     from stages.rows.keys import KeyAccount
-    from stages.rows.shapes import rows_of
+    from stages.rows.options import NONE
     from stages.rows.tables import MESSAGES, row_schema, to_table
     from stages.rows.values import Unreadable
     from stages.validate import examined, warnings_of
@@ -224,7 +227,7 @@ def examine(found, kind):
         check, detail = record.fault or (None, None)
         if not check:
             try:
-                for row in rows_of(record.value, kind, account=account):
+                for row in rows_of_record(record, kind, NONE, account):
                     rows.append(row | identify(row, kind) | {"source": source, "line": record.line})
                 continue
             except Unreadable as error:
@@ -261,7 +264,7 @@ def pattern_of(rows):
         except Unreadable:
             return False
 
-    truths = [row["ground_truth"] for row in rows]
+    truths = [row["ground_truth"] for row in rows if row["ground_truth"]]
     return next((p for p in PATTERNS if truths and sum(finds(p, t) for t in truths) > 0.95 * len(truths)), None)
 
 

@@ -43,7 +43,7 @@ BATCH_RECORDS = 20_000
 MEANT = {"prompt": "the prompt", "answer": "the answer", "thought": "the thought", "mark": "what is learned"}
 HINTS = {
     "prompt": "columns: {{prompt: [<the question>, {key}]}} joins them",
-    "answer": "columns: {{completion: {key}}} if this is the answer",
+    "answer": "columns: {{completion: {key}}} if this is the answer (ground_truth: for kind grpo)",
     "thought": "columns: {{reasoning_content: {key}}}",
     "mark": "columns: {{train: {key}}} if false says that a record is not learned",
 }
@@ -174,10 +174,12 @@ def plain_table(lines, source, options=NONE, account=None):
     account = KeyAccount() if account is None else account
     for number, raw in lines:
         if found := turns_of(raw):
-            columns.append(found[0], number)
-            seen[found[1]] += 1
-            for key in found[2]:
-                account.count(key)
+            turns, shape, unused = found
+            columns.append(turns, number)
+            seen[shape] += 1
+            if unused:
+                for key in unused:
+                    account.count(key)
             continue
         record = record_of(number, raw)
         seen[seen_as(record)] += 1

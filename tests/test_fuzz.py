@@ -3,9 +3,12 @@
 Each example makes a file of 100 records, damages it in ways drawn from a seed, and reads it as `ingest` does.
 """
 
+import contextlib
+import datetime as dt
 import gzip
 import json
 import random
+from decimal import Decimal
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -14,10 +17,14 @@ import zstandard
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from commands.inspect import examine, fitting, report, sampled
 from stages.ingest import general_table, plain_table, tables_of
 from stages.reading.parts import parts_of
 from stages.reading.readers import record_of
-from stages.rows.options import NONE
+from stages.rows.checks import INGEST
+from stages.rows.keys import KeyAccount
+from stages.rows.options import NONE, Options
+from stages.rows.turns import KEYS
 from validators.problems import Problems
 
 RECORDS = 100
@@ -37,9 +44,73 @@ SEEDS = [
     {"messages": [TURNS[0], {"role": "assistant", "content": None, "tool_calls": [{"function": {"name": "f"}}]}]},
     {"input": {"messages": TURNS[:1]}, "preferred_output": TURNS[1:], "non_preferred_output": TURNS[1:]},
 ]
+CALL = {"id": "c", "function": {"name": "f", "arguments": '{"a": 1}'}}
+RESULT = {"role": "tool", "tool_call_id": "c", "name": "f", "content": "r"}
+USE = {"type": "tool_use", "id": "c", "name": "f", "input": {"a": 1}}
+FOUND = {"type": "tool_result", "tool_use_id": "c", "content": [{"type": "text", "text": "r"}]}
+BEDROCK = {"toolUse": {"toolUseId": "1", "name": "f", "input": {}}}
+MORE_SEEDS = [
+    {"messages": [TURNS[0], {"role": "assistant", "content": [{"type": "thinking", "thinking": "t"}, USE]}, {"role": "user", "content": [FOUND]}]},
+    {"messages": [{"role": "user", "content": [{"text": "q"}]}, {"role": "assistant", "content": [BEDROCK]}, {"role": "user", "content": [{"toolResult": {"toolUseId": "1", "content": [{"json": {"a": 1}}]}}]}]},
+    {"messages": [TURNS[0], {"role": "assistant", "content": "a", "weight": 0, "reasoning_content": "r", "tool_calls": [CALL]}, RESULT]},
+    {"conversations": [{"from": "human", "value": "q"}, {"from": "function_call", "value": '{"name": "f", "arguments": {}}'}, {"from": "observation", "value": "r"}, {"from": "gpt", "value": "<think>t</think>a"}], "tools": '[{"name": "f"}]'},
+    {"conversation": [{"system": "s", "input": "q", "output": "a"}, {"input": "q", "output": "b", "train": False}]},
+    {"question": "q", "options": ["x", "y"], "answer": 1},
+    {"question": "q", "choices": {"text": ["x", "y"], "label": ["A", "B"]}, "answerKey": "B"},
+    {"question": "q", "options": {"A": "x", "B": "y"}, "answer_idx": "A", "explanation": "e"},
+    {"prompt": "q", "responses": ["a", "b", "c"], "scores": [1, 2.5, "3"]},
+    {"prompt": "q", "completions": [{"response": "a", "score": 1}, {"response": "b", "score": 2}]},
+    {"prompt": "q", "response_0": "a", "response_1": "b", "better_response_id": 1},
+    {"conversation_a": TURNS, "conversation_b": [TURNS[0], {"role": "assistant", "content": "no"}], "winner": "model_b"},
+    {"instruction": "i", "instances": [{"input": "x", "output": "y"}, {"input": "", "output": "z"}]},
+    {"input": "q", "target": ["a", "b"]},
+    {"prompt": "q", "completion": "a", "reasoning": "r", "label": True, "weight": 1},
+    {"messages": TURNS, "loss_mask": [0, 1]},
+    {"prompt": TURNS[:1], "ground_truth": 5, "data_source": "x"},
+    {"Body": "b", "Question": "q", "reward_model": {"ground_truth": "5"}, "items": [{"q": "a", "a": "b"}]},
+    {"prompt": "q", "chosen": TURNS, "rejected": TURNS, "tools": [{"name": "f"}], "chosen_score": 3},
+]  # fmt: skip
 DEEP = "[" * 3000 + "]" * 3000
 ODD = [None, True, 0, -1, 10**30, 1e308, "", "x", [], {}, [[]], [{}], [None], {"role": "user"}, "\x00\x85\u2028", 3.5]
 ODD += [{"content": "a"}, [1, 2], "[1]", "[[", '["a"]', {"type": "image"}, [{"type": "image"}], [["q", "a"]]]
+ODDER = [
+    *ODD, *MORE_SEEDS[0]["messages"], RESULT, CALL, USE, FOUND, BEDROCK, json.loads("[" * 60 + "]" * 60), False, 1.0, 10**400, 2**64,
+    float("nan"), float("inf"), "true", "0", "9" * 5000, "\u0663", "tie", [1, None, "a"], [[["a"]]], {"": ""}, {"role": "assistant"},
+    {"type": 5, "text": "a"}, {"type": ["x"]}, [{"type": {}}], [{"type": "tool_use"}], [USE | {"name": 5}], [USE | {"input": [1]}],
+    [FOUND | {"tool_use_id": 5}], [FOUND | {"tool_use_id": [], "content": [{"json": 1}]}], [{"type": "thinking", "thinking": None}],
+    [{"type": "text", "text": None}], [{"toolUse": 5}], [{"toolUse": {"toolUseId": {}, "name": "f"}}], [{"toolResult": {"toolUseId": {}}}],
+    {"text": [1], "label": 5}, {"text": ["x"], "label": ["A", "B"]}, "<think>", "</think>", "<think>a</think>b", "\n</think>\n",
+    "[{}]", '{"name": 1}', {"name": "f", "arguments": 5}, [{"function": {"name": "f", "arguments": "[1]"}}],
+    "\n\nHuman: a\n\nAssistant: b", "Human:\n\nAssistant:", "\ud800",
+]  # fmt: skip
+ANY_KEY = [
+    *sorted(KEYS), "image", "images", "options", "choices", "responses", "scores", "winner", "response_0", "response_1", "answerKey",
+    "tool_call_id", "name", "train_detail", "function_call", "role", "from", "id", "type", "text", "value", "content",
+]  # fmt: skip
+FORMATS = (
+    "alpaca",
+    "scored",
+    "compared",
+    "multiple_choice",
+    "preference",
+    "seed",
+    "feedback",
+    "openai_preference",
+    "input_output",
+)
+OPTIONS = [
+    *(NONE for _ in range(10)),
+    Options(columns={"prompt": ["Body", "Question"], "ground_truth": "reward_model.ground_truth"}),
+    Options(columns={"prompt": "items[].q", "completion": "items[].a"}),
+    Options(columns={"prompt": ["question", "options"], "completion": "answer"}),
+    Options(columns={"prompt": "messages.role", "completion": "messages[].content"}),
+    Options(columns={"messages": "conversations", "train": "weight", "reasoning_content": "explanation"}),
+    *(Options(reasoning=which) for which in ("drop", "last_turn")),
+    *(Options(pairs="all", margin=margin) for margin in (None, 1.0)),
+    Options(ignore=("label", "answer"), system="S"),
+    Options(format="verifiable", ground_truth_pattern="(.+)"),
+    *(Options(format=shape) for shape in FORMATS),
+]
 RAW = [
     b"NaN",
     b"1e999",
@@ -72,6 +143,30 @@ def changed(value, draw):
         at = draw.randrange(len(value))
         return [*value[:at], changed(value[at], draw), *value[at + draw.randrange(2) :]]
     return draw.choice(ODD)
+
+
+def hostile(draw):
+    """A record of any shape with one to five parts of it changed, each perhaps to a type that nobody expects there."""
+    value = draw.choice(SEEDS + MORE_SEEDS)
+    for _ in range(draw.choice([1, 1, 2, 3, 5])):
+        other = swapped(value, draw)
+        value = other if isinstance(other, dict) or draw.random() < 0.02 else value
+    return value
+
+
+def swapped(value, draw):
+    """As `changed`, with any key that some shape knows, and with odder values."""
+    if isinstance(value, dict) and value and draw.random() < 0.85:
+        key, chance = draw.choice(sorted(value)), draw.random()
+        if chance < 0.15:
+            return {name: held for name, held in value.items() if name != key}
+        if chance < 0.3:
+            return value | {draw.choice(ANY_KEY): draw.choice([value[key], draw.choice(ODDER)])}
+        return value | {key: swapped(value[key], draw)}
+    if isinstance(value, list) and value and draw.random() < 0.85:
+        at = draw.randrange(len(value))
+        return [*value[:at], swapped(value[at], draw), *value[at + draw.randrange(2) :]]
+    return draw.choice(ODDER)
 
 
 def damaged(data, draw):
@@ -222,3 +317,138 @@ def test_a_record_of_20_mb_is_one_record(tmp_path, data, packed):
     found = read(path, "sft")
     conserved(found)
     assert found[3] == (1 if data.endswith(b"\n") else 2)
+
+
+# -- hostile records --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@MANY
+@given(st.integers(0, 2**32))
+def test_a_hostile_record_ends_as_rows_or_as_one_reject_with_a_named_check(kind, seed):
+    draw = random.Random(seed)
+    for line in range(1, 11):
+        record, options = record_of(line, json.dumps(hostile(draw)).encode()), draw.choice(OPTIONS)
+        rows, rejects, _ = general_table([record], kind, "a.jsonl", options)
+        checks = rejects["check"].to_pylist()
+        assert bool(rows.num_rows) != bool(checks), record.raw
+        assert len(checks) <= 1 and set(checks) <= INGEST.keys(), record.raw
+
+
+@settings(MANY, max_examples=10)
+@given(st.integers(0, 2**32))
+def test_inspect_says_of_hostile_records_what_a_build_does_with_them(tmp_path_factory, seed):
+    draw = random.Random(seed)
+    path = tmp_path_factory.getbasetemp() / "hostile.jsonl"
+    path.write_bytes(b"".join(json.dumps(hostile(draw)).encode() + b"\n" for _ in range(30)))
+    found = sampled(path)
+    for kind in KINDS:
+        (part,) = parts_of(path)
+        account = KeyAccount()
+        tables = list(tables_of(part, kind, NONE, account))
+        checked = examine(found, kind)
+        assert checked["table"].num_rows == sum(rows.num_rows for rows, _, _ in tables)
+        assert found["kinds"][kind] == len({line for rows, _, _ in tables for line in rows["line"].to_pylist()})
+        assert checked["account"] == account
+    with contextlib.suppress(Problems):
+        assert all(isinstance(line, str) for line in report(found, *fitting(found)))
+
+
+@MANY
+@given(st.integers(0, 2**32))
+def test_the_fast_way_counts_the_same_keys_and_takes_the_same_marks_and_thoughts(seed):
+    draw = random.Random(seed)
+    tails = ["a", "<think>t</think>a", "</think>", "t\n</think>\na", "<b>", "think>", "\u00e9", ""]
+    ways = [json.dumps, lambda value: json.dumps(value, ensure_ascii=False)]
+    ways += [
+        lambda value: json.dumps(value).replace("<", "\\u003c"),
+        lambda value: json.dumps(value).replace("k>", "\\u006b>"),
+    ]
+    lines = []
+    for number in range(1, 51):
+        said = draw.choice(tails)
+        record = draw.choice(
+            [
+                {"messages": [TURNS[0], {"role": draw.choice(["assistant", "gpt", "user"]), "content": said}]},
+                {
+                    "conversations": [
+                        {"from": "human", "value": said},
+                        {"from": draw.choice(["gpt", "model"]), "value": said},
+                    ]
+                },
+                {"instruction": said, "input": draw.choice(tails), "output": said},
+            ]
+        )
+        for _ in range(draw.choice([0, 1, 1, 3])):
+            record[draw.choice([*ANY_KEY, "source", "hint", "n"])] = draw.choice(ODDER)
+        lines.append((number, draw.choice(ways)(record).encode(errors="surrogatepass")))
+    fast, general = KeyAccount(), KeyAccount()
+    table = plain_table(lines, "a.jsonl", NONE, fast)
+    assert table == general_table([record_of(*line) for line in lines], "sft", "a.jsonl", NONE, general)
+    assert fast == general
+
+
+# -- typed tables -----------------------------------------------------------------------------------------------------
+
+TYPED = {
+    "moments": pa.array([dt.datetime(2026, 1, 1, 12), None], pa.timestamp("ns")),
+    "moments in a zone": pa.array([dt.datetime(2026, 1, 1, tzinfo=dt.UTC)] * 2, pa.timestamp("us", "UTC")),
+    "spans": pa.array([1, 2], pa.duration("ns")),
+    "days": pa.array([dt.date(2026, 1, 1)] * 2),
+    "times": pa.array([dt.time(1)] * 2),
+    "decimals": pa.array([Decimal("1.50"), Decimal("2")], pa.decimal128(10, 2)),
+    "a dictionary": pa.array(["a", "b"]).dictionary_encode(),
+    "large texts": pa.array(["a", "b"], pa.large_string()),
+    "lists": pa.array([["x", "y"], None], pa.large_list(pa.string())),
+    "lists of two": pa.array([[1, 2], [3, 4]], pa.list_(pa.int32(), 2)),
+    "bytes": pa.array([b"\xff", b"a"]),
+    "maps": pa.array([[("k", "v")], []], pa.map_(pa.string(), pa.string())),
+    "nulls": pa.nulls(2),
+    "structs": pa.array([{"a": None, "b": {"c": 1}}, None]),
+    "large numbers": pa.array([2**64 - 1, 0], pa.uint64()),
+    "half floats": pa.array([1.5, 2.5], pa.float32()).cast(pa.float16()),
+}
+TWO = pa.array(["q", "r"])
+TYPED_RECORDS = [
+    {"question": TWO, "answer": None},
+    {"prompt": None, "completion": None},
+    {"prompt": TWO, "completion": TWO, "other": None},
+    {"prompt": None, "chosen": None, "rejected": None},
+    {"prompt": TWO, "completion": TWO, "label": None},
+    {"messages": None},
+    {"question": TWO, "options": pa.array([["x", "y"]] * 2), "answer": None},
+    {"question": TWO, "options": None, "answer": TWO},
+    {"prompt": TWO, "responses": pa.array([["x", "y"]] * 2), "scores": None},
+    {"prompt": TWO, "response_0": TWO, "response_1": TWO, "better_response_id": None},
+    {"prompt": TWO, "ground_truth": TWO, "extra_info": None},
+]
+
+
+@pytest.mark.parametrize("typed", TYPED)
+def test_a_column_of_any_type_gives_rows_or_rejects_of_each_record(tmp_path, typed):
+    path = tmp_path / "typed.arrow"
+    for columns in TYPED_RECORDS:
+        table = pa.table({name: TYPED[typed] if values is None else values for name, values in columns.items()})
+        with pa.OSFile(str(path), "wb") as file, pa.ipc.new_stream(file, table.schema) as out:
+            out.write_table(table)
+        for kind in KINDS:
+            accepted, refused, checks, seen = read(path, kind)
+            assert (accepted | set(refused), seen) == ({1, 2}, 2)
+            assert set(checks) <= INGEST.keys()
+        with contextlib.suppress(Problems):
+            found = sampled(path)
+            list(report(found, *fitting(found)))
+
+
+def test_column_names_that_are_not_utf8_are_named(tmp_path):
+    path = tmp_path / "a.csv"
+    path.write_bytes(b"question,answer,h\xe9\nq,a,b\n")
+    with pytest.raises(Problems, match=r"not UTF-8: question,answer,h.xe9"):
+        list(tables_of(*parts_of(path), "grpo"))
+
+
+def test_ground_truths_that_are_null_are_named_by_inspect(tmp_path):
+    path = tmp_path / "g.jsonl"
+    path.write_text('{"question": "q", "answer": null}\n{"question": "r", "answer": null}\n')
+    found = sampled(path)
+    assert [reject["check"] for reject in examine(found, "grpo")["rejects"]] == ["grpo.ground_truth_present"] * 2

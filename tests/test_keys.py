@@ -64,6 +64,39 @@ def test_a_key_that_is_used_or_said_anyway_or_says_nothing_is_not_lost(kind, rec
     assert lost(record, kind) == {}
 
 
+Q, A, B = ({"role": role, "content": text} for role, text in (("user", "q"), ("assistant", "a"), ("assistant", "b")))
+
+
+@pytest.mark.parametrize(
+    ("kind", "record"),
+    [
+        ("preference", {"instruction": "q", "completions": [{"response": "a", "overall_score": 7}, {"response": "b", "overall_score": 5}], "correct_answers": ["c"], "incorrect_answers": ["d"]}),  # UltraFeedback
+        ("preference", {"system": "s", "input": "q", "chosen": "a", "rejected": "b", "generations": ["a", "c"], "rationale": "a is better", "rating": [9, 1]}),  # Orca pairs
+        ("preference", {"context": [Q], "response1": "a", "response2": "b", "overall_preference": -2}),  # HelpSteer3
+        ("sft", {"problem": "q", "solution": "Half of 8 is \\boxed{4}.", "answer": "4", "level": 2}),  # MATH-500
+        ("sft", {"problem": "q", "messages": [Q, A], "solution": "s", "answer": "4", "generations": ["a", "c"]}),  # OpenR1
+        ("sft", {"prompt": "q", "messages": [Q, {"role": "assistant", "content": "<think>\nt\n</think>\na"}], "output": "<think>t</think>a"}),
+        ("sft", {"messages": [Q, A], "analysis": "t", "user": "q", "developer": "d"}),  # Multilingual-Thinking
+    ],
+)  # fmt: skip
+def test_what_a_record_was_made_or_judged_with_is_not_lost(kind, record):
+    assert lost(record, kind) == {}
+
+
+@pytest.mark.parametrize(
+    ("kind", "record", "keys"),
+    [
+        ("grpo", {"messages": [Q, A], "answer": "4"}, {"answer": "answer"}),
+        ("sft", {"messages": [Q, A], "completion": "c"}, {"completion": "answer"}),
+        ("sft", {"question": "q", "solution": "a", "thinking_trajectories": ["t"]}, {"thinking_trajectories": "thought"}),  # s1K
+        ("sft", {"problem": "q", "solution": "Half of 8 is \\boxed{4}.", "answer": "5"}, {"answer": "answer"}),
+        ("sft", {"prompt": "q", "completion": "a", "output": "<think>t</think>a"}, {"output": "answer"}),
+    ],
+)  # fmt: skip
+def test_an_answer_or_a_thought_that_differs_is_lost(kind, record, keys):
+    assert lost(record, kind) == keys
+
+
 def test_context_and_input_stand_behind_the_question():
     for record in (
         {"instruction": "i", "context": "c", "response": "r"},

@@ -12,6 +12,21 @@ SAMPLES = list(samples())
 NEVER, ALWAYS = (7, 0.0, ()), (7, 1.0, ())
 ASKED = {"role": "user", "content": "What is 1 + 1?", "tool_calls": None}
 
+ADD, THINKS = {"name": "add", "arguments": '{"b": 1, "a": 1}'}, "<think>\nOne more.\n</think>\n2"
+CALLED = [
+    ASKED,
+    {"role": "assistant", "content": None, "tool_calls": [{"id": "c1", "function": ADD}, {"id": "c2", "function": ADD}]},
+    {"role": "tool", "name": "add", "tool_call_id": "c2", "content": "2"},
+    {"role": "tool", "name": "add", "tool_call_id": "c1", "content": "2"},
+]
+TOOLS = '[{"name": "add", "parameters": {"b": {}, "a": {}}}]'
+RICH = [
+    ("all of a message", "sft", {"messages": [*CALLED, {"role": "assistant", "content": THINKS, "weight": 0}], "tools": TOOLS}),
+    ("a pair", "preference", {"prompt": CALLED, "chosen": THINKS, "rejected": "3", "tools": TOOLS}),
+    ("a rating", "kto", {"prompt": CALLED, "completion": THINKS, "label": True, "tools": TOOLS}),
+    ("a truth", "grpo", {"prompt": [ASKED], "ground_truth": 2.0, "z": {"b": 1, "a": [1.5, None]}}),
+]  # fmt: skip
+
 
 def made(kind, record):
     """The first row of a record as ingest writes it."""
@@ -19,7 +34,7 @@ def made(kind, record):
     return row | identify(row, kind) | {"source": "raw.jsonl", "line": 3}
 
 
-@pytest.mark.parametrize(("name", "kind", "record"), SAMPLES)
+@pytest.mark.parametrize(("name", "kind", "record"), SAMPLES + RICH)
 def test_the_id_of_every_sample_is_made_again_from_its_table(name, kind, record):
     table = to_table([made(kind, record)] * 2, row_schema(kind, keys=True))
     found = list(rows_in(table.to_batches()[0], kind))
@@ -27,7 +42,7 @@ def test_the_id_of_every_sample_is_made_again_from_its_table(name, kind, record)
     assert [wrong(origin, row, "rows", kind, NEVER) for origin, row in found] == [[], []]
 
 
-@pytest.mark.parametrize(("name", "kind", "record"), SAMPLES)
+@pytest.mark.parametrize(("name", "kind", "record"), SAMPLES + RICH)
 def test_the_id_of_every_sample_is_made_again_from_its_reject(name, kind, record):
     row = made(kind, record)
     raw = ENCODE(spoken(row, kind)).decode()

@@ -161,6 +161,13 @@ def test_text_read_in_a_wrong_encoding_is_counted_by_row(text):
     assert found == {"sft.mojibake": "1 of 2 rows have text that was read in a wrong encoding"}
 
 
+def test_turns_that_think_stand_beside_turns_that_say_nothing():
+    thinking = {"role": "assistant", "content": "a", "tool_calls": None, "reasoning_content": "t\ufffd"}
+    assert warned((Q, CALL, RESULT, thinking), prompts=1) == {
+        "sft.mojibake": "1 of 1 rows have text that was read in a wrong encoding"
+    }
+
+
 def test_repeated_prompts_are_a_warning_with_their_share():
     assert warned((Q, A), (Q, A), (Q, A), (Q, A), prompts=1) == {
         "sft.repeated_prompts": "75.0% of 4 prompts repeat an earlier one"

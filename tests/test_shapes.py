@@ -534,3 +534,58 @@ def test_what_can_both_be_right_has_two_claim_keys(kind, one, other):
 
 def test_supervised_rows_claim_nothing():
     assert key({"messages": [Q, A]}, "sft", "claim_key") is None
+
+
+R, X = {"role": "user", "content": "r"}, {"role": "assistant", "content": "x"}
+
+
+@pytest.mark.parametrize("prompt", ["q", "r", [Q, X, R]])
+def test_all_that_two_conversations_share_is_their_prompt(prompt):
+    shared = [Q, X, R]
+    record = {"prompt": prompt, "chosen": [*shared, A], "rejected": [*shared, A | {"content": "b"}]}
+    (row,) = rows_of(record, "preference")
+    assert [len(row[name]) for name in ("prompt", "chosen", "rejected")] == [3, 1, 1]
+
+
+def test_a_conversation_before_two_answers_is_their_prompt():  # HelpSteer3
+    record = {"context": [Q], "response1": "a", "response2": "b", "overall_preference": 2}
+    (row,) = rows_of(record, "preference")
+    assert [row["prompt"][0]["content"], row["chosen"][0]["content"], row["rejected"][0]["content"]] == ["q", "b", "a"]
+
+
+def called(order="12", arguments='{"x": 1, "y": 2}', ids=("c1", "c2"), **more):
+    """A conversation with two calls, and what they found in an order."""
+    first = {"id": ids[0], "type": "function", "function": {"name": "f", "arguments": arguments}}
+    second = {"id": ids[1], "function": {"name": "f", "arguments": {"x": 3}}}
+    results = [{"role": "tool", "tool_call_id": ids[int(which) - 1], "content": str(n)} for n, which in enumerate(order)]
+    return {"messages": [Q, {"role": "assistant", "content": None, "tool_calls": [first, second]} | more, *results, A]}
+
+
+def id_of(record):
+    (row,) = rows_of(record, "sft")
+    return identify(row, "sft")["id"]
+
+
+def without_ids(record):
+    calls = [{"function": call["function"]} for call in record["messages"][1]["tool_calls"]]
+    results = [{key: turn[key] for key in ("role", "content")} for turn in record["messages"][2:4]]
+    return {"messages": [Q, record["messages"][1] | {"tool_calls": calls}, *results, A]}
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        called(ids=("z", "w")),
+        called(arguments={"y": 2, "x": 1}),
+        without_ids(called()),
+        {"messages": [dict(reversed(message.items())) for message in called()["messages"]]},
+    ],
+)
+def test_the_order_of_keys_the_ids_of_calls_and_how_arguments_are_written_change_no_id(record):
+    assert id_of(record) == id_of(called())
+
+
+def test_rows_that_differ_in_what_a_model_sees_differ_in_their_ids():
+    # the results of the second are of the other calls
+    records = [called(), called(order="21"), called(reasoning_content="t"), called(weight=0), called(arguments='{"x": 2, "y": 2}')]
+    assert len({id_of(record) for record in records}) == len(records)

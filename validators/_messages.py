@@ -64,9 +64,8 @@ def spoken_text(turns):
     thought = pc.struct_field(turns, "reasoning_content") if "reasoning_content" in names else None
     if thought is None or thought.null_count == len(thought):
         return content
-    # not null_handling="skip": Arrow 26 gives no element at all where both are null
-    both = pc.binary_join_element_wise(thought, content, "\n", null_handling="replace", null_replacement="")
-    return pc.if_else(pc.is_null(thought), content, both)
+    # null where one of them is null; "skip" of pyarrow 26 leaves out the place itself where both are
+    return pc.coalesce(pc.binary_join_element_wise(thought, content, "\n"), thought, content)
 
 
 def flatten(messages, column, begins=""):

@@ -48,6 +48,10 @@ def csv_records(path, lines, numbered):
 def names(path, line, cells):
     """The names of the columns. Raises Problems where they are doubled, or look like data."""
     where, named = f"{path}:{line}", [cell.strip() for cell in cells if cell.strip()]
+    if any("\udc80" <= c <= "\udcff" for cell in named for c in cell):
+        raw = ",".join(named).encode(errors="surrogateescape").decode(errors="backslashreplace")
+        hint = "save the file as UTF-8"
+        raise Problems([Problem(where, f"the names of the columns are not UTF-8: {raw[:200]}", "UTF-8", hint)])
     if doubled := sorted({cell for cell in named if named.count(cell) > 1}):
         hint = "name each column once"
         raise Problems([Problem(where, f"column names twice: {', '.join(map(repr, doubled))}", "names", hint)])

@@ -20,7 +20,7 @@ from stages.reading.containers import BOM, container, opened
 from stages.reading.csv import csv_records
 from stages.reading.values import decoded, odd_numbers, without_padding
 from stages.reading.wrapped import records_in
-from stages.rows.values import type_of
+from stages.rows.values import ENCODE, type_of
 from validators.problems import Problem, Problems
 
 PARQUET_ROWS = 1000
@@ -216,6 +216,6 @@ def _shown(row, floats):
     if floats and odd_numbers(row):
         return json.dumps(row, ensure_ascii=False, default=str)  # msgspec would write NaN as null
     try:
-        return msgspec.json.encode(row).decode()
+        return ENCODE(row).decode()
     except (TypeError, ValueError, RecursionError):
         return repr(row)

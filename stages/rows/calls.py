@@ -35,7 +35,7 @@ def call_of(call, where):
         # text that is no object stays what it is: it is what the model said
         parsed = decoded(arguments) if arguments.strip() else {}
         function = function | {"arguments": parsed if isinstance(parsed, dict) else arguments}
-    return {key: value for key, value in call.items() if value is not None} | {"function": function}
+    return {"type": "function"} | {key: value for key, value in call.items() if value is not None} | {"function": function}
 
 
 def tools_of(record):

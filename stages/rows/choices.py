@@ -6,7 +6,9 @@ read_scored({"prompt": "q", "responses": ["a", "b"], "scores": [1, 3]}, Options(
 -> ("preference", [{"prompt": [user("q")], "chosen": [assistant("b")], "rejected": [assistant("a")]}])
 """
 
+import math
 import re
+from decimal import Decimal
 from string import ascii_uppercase
 
 from stages.rows.columns import text_of_option
@@ -45,6 +47,7 @@ WINNER_KEYS = (
     "label",
     "choice",
 )
+MOST_DIGITS = 9  # of what names an option or a side; Python refuses to read thousands of them
 LETTERED = re.compile(r"\s*\(?([A-Za-z])[).:]\s*\S")
 
 
@@ -83,6 +86,8 @@ def letter_of(right, options, where):
         options = dict(zip(map(str, labels), options["text"], strict=False))
     if isinstance(options, list):
         options = dict(zip(letters_of(options) or ascii_uppercase, options, strict=False))
+    if not isinstance(options, dict):
+        raise Unreadable("ingest.wrong_type", f"{where}: expected options as a list or an object")
     letters = list(options)
     if isinstance(right, str):
         right = right.strip()
@@ -90,7 +95,7 @@ def letter_of(right, options, where):
             return right if right in options else right.upper()
         if texts := [letter for letter, text in options.items() if text == right]:
             return texts[0]
-        right = int(right) if right.isdecimal() else right
+        right = int(right) if right.isdecimal() and len(right) <= MOST_DIGITS else right
     if isinstance(right, int) and not isinstance(right, bool) and 0 <= right < len(letters):
         return letters[right]
     raise Unreadable("ingest.wrong_type", f"{where}: {right!r} is none of the options {', '.join(letters)}")
@@ -125,7 +130,7 @@ def scored_answers(record):
         scores = [next((each[name] for name in SCORES_WITHIN if has(each, name)), None) for each in inner]
         texts = ("response", "text", "content", "completion", "answer")
         answers = [next((each[name] for name in texts if has(each, name)), None) for each in inner]
-    scores = [float(score) if is_number(score) else score for score in scores] if isinstance(scores, list) else scores
+    scores = [number_of(score) for score in scores] if isinstance(scores, list) else scores
     if not isinstance(scores, list) or len(scores) != len(answers) or not all(isinstance(one, float) for one in scores):
         raise Unreadable("ingest.wrong_type", f"{key}: expected a number as the score of each answer")
     return [
@@ -133,10 +138,16 @@ def scored_answers(record):
     ]
 
 
-def is_number(value):
-    if isinstance(value, str):
-        return re.fullmatch(r"-?\d+(\.\d+)?", value.strip()) is not None
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and value == value
+def number_of(value):
+    """A score as a finite number, or None; CSV has texts."""
+    text = isinstance(value, str) and re.fullmatch(r"-?\d+(\.\d+)?", value.strip())
+    if not text and (isinstance(value, bool) or not isinstance(value, (int, float, Decimal))):
+        return None
+    try:
+        number = float(value)
+    except OverflowError:
+        return None
+    return number if math.isfinite(number) else None
 
 
 # -- two answers ----------------------------------------------------------------------------------------------------------
@@ -144,7 +155,9 @@ def is_number(value):
 
 def read_compared(record):
     """Two answers, of which the record says which is the better one. A tie is no pair."""
-    sides = next(sides for sides in SIDES if all(has(record, side) for side in sides))
+    sides = next((sides for sides in SIDES if all(has(record, side) for side in sides)), None)
+    if sides is None:
+        raise Unreadable("ingest.missing_key", f"no two answers, such as {' and '.join(SIDES[0])}")
     key = key_of(record, WINNER_KEYS)
     better = winner_of(record[key], sides, key)
     if better is None:
@@ -156,7 +169,11 @@ def read_compared(record):
         if not shared:
             raise Unreadable("ingest.no_prompt", "the two conversations share no first turn")
         return "preference", {"prompt": chosen[:shared], "chosen": chosen[shared:], "rejected": rejected[shared:]}
-    return "preference", {"prompt": prompt_of(record, key_of(record, ASKED)), "chosen": chosen, "rejected": rejected}
+    if isinstance(record.get("context"), list) and not any(has(record, name) for name in ASKED):
+        prompt = turns_of(record["context"], "context")  # HelpSteer3: the conversation before the answers
+    else:
+        prompt = prompt_of(record, key_of(record, ASKED))
+    return "preference", {"prompt": prompt, "chosen": chosen, "rejected": rejected}
 
 
 def winner_of(value, sides, where):
@@ -169,7 +186,7 @@ def winner_of(value, sides, where):
         for side, (name, end) in enumerate(zip(sides, ends, strict=True)):
             if said in (name, end, f"model_{end[-1:]}", f"model_{'ab'[side]}", "ab"[side], f"response_{'ab'[side]}"):
                 return side
-        value = int(said) if re.fullmatch(r"-?\d+", said) else value
+        value = int(said) if re.fullmatch(r"-?\d+", said) and len(said) <= MOST_DIGITS else value
     if isinstance(value, (int, float)) and not isinstance(value, bool):
         if where == "overall_preference":  # below 0 for the first, above for the second
             return None if value == 0 else int(value > 0)

@@ -44,7 +44,7 @@ def content_of(value, where):
             found.calls.append(call | {"function": {"name": said.get("name"), "arguments": said.get("input") or {}}})
         elif kind == "tool_result" and isinstance(said, dict):
             result = said.get("content") if said.get("content") is not None else ""
-            found.results.append((said.get("tool_use_id") or said.get("toolUseId"), result_of(result, where)))
+            found.results.append((id_of(said.get("tool_use_id") or said.get("toolUseId")), result_of(result, where)))
         else:
             others.add(kind)
     if others:
@@ -56,13 +56,22 @@ def content_of(value, where):
     return found
 
 
+def id_of(value):
+    """The id of a call as text; None where it is none."""
+    if isinstance(value, int) and not isinstance(value, bool):
+        return str(value)
+    return value if isinstance(value, str) and value else None
+
+
 def part_of(part):
     """(kind, what it says) of a part of a content."""
     kind = part.get("type")
     if kind in ("tool_use", "tool_result"):
         return kind, part
+    if isinstance(kind, str):
+        return kind, part.get(kind, part.get("text"))
     if kind is not None:
-        return str(kind), part.get(kind, part.get("text"))
+        return f"a type that is {type_of(kind)}", None
     said = {key: value for key, value in part.items() if value is not None}
     for key, kind in (("toolUse", "tool_use"), ("toolResult", "tool_result"), ("text", "text")):
         if set(said) == {key}:

@@ -63,7 +63,7 @@ def decoded(line):
     try:
         try:
             record = STRICT(line)
-            return record, () if record.id is UNSET or record.id is None else ("id",)
+            return record, () if record.id is UNSET or record.id in (None, "") else ("id",)
         except msgspec.ValidationError:
             record = LAX(line)
             if msgspec.structs.astuple(record)[-len(OTHERS) :] != UNSETS:
@@ -78,14 +78,6 @@ def decoded(line):
 
 def turns_of(line):
     """(messages, shape, keys that are not used) of a plain conversation, or None where the line must take the general way."""
-    found = all_turns_of(line)
-    if found and any(turn.role == "assistant" and "</think>" in turn.content for turn in found[0]):
-        return None
-    return found
-
-
-def all_turns_of(line):
-    """The same of a conversation in which somebody may think."""
     if (found := decoded(line)) is None:
         return None
     record, others = found
@@ -96,23 +88,29 @@ def all_turns_of(line):
         if not messages or not conversations is instruction is record.input is record.output is UNSET:
             return None
         for turn in messages:
-            if turn.role == "function_call":
+            role = turn.role = ROLES.get(turn.role, turn.role)
+            if role == "function_call" or (role == "assistant" and thinks(turn.content)):
                 return None
-            turn.role = ROLES.get(turn.role, turn.role)
         return messages, "chatml (key messages)", others
     if conversations is not UNSET:
         if not conversations or not instruction is record.input is record.output is UNSET:
             return None
         turns = []
         for said in conversations:
-            if said.sender == "function_call":
+            role = ROLES.get(said.sender, said.sender)
+            if role == "function_call" or (role == "assistant" and thinks(said.value)):
                 return None
-            turns.append(Turn(ROLES.get(said.sender, said.sender), said.value))
+            turns.append(Turn(role, said.value))
         return turns, "sharegpt (key conversations)", others
-    if instruction is UNSET or record.output is UNSET:
+    if instruction is UNSET or record.output is UNSET or thinks(record.output):
         return None
     asked = f"{instruction}\n{record.input}" if record.input else instruction
     return [Turn("user", asked), Turn("assistant", record.output)], "alpaca (keys instruction, output)", others
+
+
+def thinks(text):
+    """Whether an answer may begin with a thought. One letter is found at a fraction of the time of the tag."""
+    return "<" in text and "</think>" in text
 
 
 class Columns:

@@ -49,19 +49,28 @@ def claims(kind, content):
 
 
 def bare(turns):
-    """Messages for hashing: without the keys that are null and without ids of calls, which are no content; calls in a fixed order of keys."""
-    return [
-        {
-            key: canonical_calls(value) if key == "tool_calls" else value
-            for key, value in turn.items()
-            if value is not None and key != "tool_call_id"
-        }
-        for turn in turns
-    ]
+    """Messages for hashing: without the keys that are null and without ids of calls, which are no content; calls in a fixed order of keys.
+
+    What tools found usually stands in the order of the calls. Where it does not, which call a result answers is content.
+    """
+    found, ids, at = [], [], 0
+    for turn in turns:
+        said = {key: value for key, value in turn.items() if value is not None and key != "tool_call_id"}
+        if "tool_calls" in said:
+            calls, at = msgspec.json.decode(said["tool_calls"]), 0
+            ids = [call.get("id") for call in calls]
+            said["tool_calls"] = without_ids(calls)
+        elif said["role"] == "tool":
+            call = turn.get("tool_call_id")
+            if call is not None and call in ids and ids[at : at + 1] != [call]:
+                said["answers"] = ids.index(call)
+            at += 1
+        found.append(said)
+    return found
 
 
-def canonical_calls(text):
-    calls = [{key: value for key, value in call.items() if key != "id"} for call in msgspec.json.decode(text)]
+def without_ids(calls):
+    calls = [{key: value for key, value in call.items() if key != "id"} for call in calls]
     return msgspec.Raw(msgspec.json.encode(calls, order="sorted"))
 
 

@@ -16,7 +16,9 @@ from functools import lru_cache
 from stages.rows.calls import CONVERSATION_KEYS
 from stages.rows.choices import ASKED, OPTION_KEYS, RESPONSE_KEYS, RIGHT_KEYS, SCORE_KEYS, SIDES, WINNER_KEYS
 from stages.rows.columns import key_like, listed
+from stages.rows.content import without_thought
 from stages.rows.turns import ANSWER_KEYS, MARK_KEYS, PROMPT_KEYS, REASONING_KEYS, SYSTEM_KEYS, TRUTH_KEYS
+from validators._truths import final_of
 
 EXTRA_KEYS = ("input", "context")  # behind a question that is a text
 PROMPT = (*PROMPT_KEYS, "instruction")
@@ -33,7 +35,7 @@ USED = {
     "verifiable": [(*PROMPT_KEYS, "messages"), TRUTH_KEYS],
     "multiple_choice": [ASKED, OPTION_KEYS, RIGHT_KEYS],
     "scored": [ASKED, RESPONSE_KEYS, SCORE_KEYS],
-    "compared": [ASKED, *zip(*SIDES, strict=True), WINNER_KEYS],
+    "compared": [(*ASKED, "context"), *zip(*SIDES, strict=True), WINNER_KEYS],
     "seed": [("instruction",), ("instances",)],
     "input_output": [("input",), ("output", "target")],
 }  # fmt: skip
@@ -49,9 +51,18 @@ MEANINGS = {
     },
     "thought": {
         *REASONING_KEYS, "thought", "rationale", "explanation", "cot", "chain_of_thought", "complex_cot", "scratchpad",
+        "thinking_trajectory", "thinking_trajectories",
     },
     "mark": {*MARK_KEYS, "train_on_turn", "is_correct", "masks"},
 }  # fmt: skip
+# what a conversation, or scores, were made or checked with: beside them no answer of its own
+REFERENCES = {
+    *TRUTH_KEYS, "reference", "gold", "correct_answer", "best_answer", "incorrect_answer", "canonical_solution", "final_answer",
+    "generation", "right_answer",
+}  # fmt: skip
+# of two answers, why one is the better one, and what they were chosen from
+JUDGED = {"rationale", "explanation", "generation"}
+PAIRS = ("preference", "openai_preference", "scored", "compared")
 MOST_NAMES = 1000  # keys of one file that are counted by name
 NOTHING = (None, "", [], {})
 LONG = 40  # characters: shorter texts are in a row by chance
@@ -160,15 +171,22 @@ def unused(shape, kind, keys, text):
         used.add("functions")
     if text:
         used |= {*EXTRA_KEYS, "history"}
-    return tuple((key, meaning_of(key)) for key in keys if key not in used)
+    beside = REFERENCES if (shape in ("chatml", "sharegpt") and kind == "sft") or shape == "scored" else set()
+    beside = beside | JUDGED if shape in PAIRS else beside
+    return tuple((key, None if names_of(key) & beside else meaning_of(key)) for key in keys if key not in used)
 
 
 @lru_cache(4096)
 def meaning_of(key):
-    """What a key's name says that it belongs to, or None. A number or a plural at its end aside: `answer_2`, `options`."""
-    name = re.sub(r"[\s.-]+", "_", str(key).strip().lower())
-    names = {name, re.sub(r"_?\d+$", "", name), name.removesuffix("s")}
+    """What a key's name says that it belongs to, or None."""
+    names = names_of(key)
     return next((meaning for meaning, known in MEANINGS.items() if names & known), None)
+
+
+def names_of(key):
+    """A key's name, and that without a number or a plural at its end: `answer_2`, `options`."""
+    name = re.sub(r"[\s.-]+", "_", str(key).strip().lower())
+    return {name, re.sub(r"_?\d+$", "", name), name.removesuffix("s")}
 
 
 class Said:
@@ -178,7 +196,9 @@ class Said:
         turns = [turn for row in rows for value in row.values() if isinstance(value, list) for turn in value]
         texts = [text for turn in turns for text in (turn["content"], turn.get("reasoning_content")) if text]
         texts += [row[key] for row in rows for key in ("ground_truth", "tools") if row.get(key)]
-        self.texts = {text.strip() for text in texts}
+        # the answer that a solution ends with, in a box or behind ####
+        finals = [final_of(turn["content"]) for turn in turns if turn["role"] == "assistant" and turn["content"]]
+        self.texts = {text.strip() for text in [*texts, *filter(None, finals)]}
         self.lines = {line.strip() for text in texts for line in text.splitlines()}
 
     def holds(self, value):
@@ -190,6 +210,9 @@ class Said:
         text = text.strip()
         if not text or text in self.texts or text in self.lines:
             return True
+        trace, answer = without_thought(text)
+        if trace:  # rows hold it apart from the answer
+            return self.says(trace) and self.says(answer)
         return len(text) >= LONG and any(text in said for said in self.texts)
 
 

@@ -217,11 +217,11 @@ def read_preference(record):
     shared = min(shared, len(chosen) - 1, len(rejected) - 1)
     if key := next((key for key in keys if has(record, key)), None):
         prompt = prompt_of(record, key)
-        # a whole conversation repeats its prompt, perhaps behind a system turn; what is left is the answer
-        at = next((i for i in range(shared - len(prompt) + 1) if chosen[i : i + len(prompt)] == prompt), None)
-        if at is None or any(turn["role"] != "system" for turn in chosen[:at]):
+        # a whole conversation repeats its prompt: as its beginning, perhaps behind a system turn, or as the last turns before
+        # the answer. All that both sides share is context.
+        ats = [i for i in range(shared - len(prompt) + 1) if chosen[i : i + len(prompt)] == prompt]
+        if not any(at + len(prompt) == shared or all(turn["role"] == "system" for turn in chosen[:at]) for at in ats):
             return "preference", {"prompt": prompt, "chosen": chosen, "rejected": rejected}
-        shared = at + len(prompt)
     if not shared:
         raise Unreadable("ingest.no_prompt", "no prompt, and chosen and rejected share no first turn")
     return "preference", {"prompt": chosen[:shared], "chosen": chosen[shared:], "rejected": rejected[shared:]}
@@ -286,10 +286,11 @@ def truth_of(value, where):
 
 def read_seed(record):
     """Self-instruct's seed tasks: an instruction and several instances of it."""
-    instances = record["instances"]
+    instances = first(record, ("instances",))
     if not isinstance(instances, list) or not instances or not all(isinstance(each, dict) for each in instances):
         raise Unreadable("ingest.wrong_type", "instances: expected a list of objects")
-    return "sft", [read_alpaca({"instruction": record["instruction"]} | each)[1] for each in instances]
+    instruction = first(record, ("instruction",))
+    return "sft", [read_alpaca({"instruction": instruction} | each)[1] for each in instances]
 
 
 def read_input_output(record):

@@ -8,7 +8,7 @@ A message has the keys `reasoning_content`, `name`, `tool_call_id` and `train` (
 import re
 
 from stages.rows.calls import CONVERSATION_KEYS, calls_of
-from stages.rows.content import content_of, result_of, text_of, without_thought
+from stages.rows.content import content_of, id_of, result_of, text_of, without_thought
 from stages.rows.values import Unreadable, decoded, first, has, type_of
 
 ROLES = {
@@ -82,7 +82,8 @@ def messages_of(turn, where):
         calls = [turn["function_call"]]
     value = first(turn, ("content", "value")) if not calls else turn.get("content", turn.get("value"))
     if role == "tool":
-        return [message(role, result_of(value, f"{where}.content"), name=name_of(turn), call=turn.get("tool_call_id"))]
+        call = id_of(turn.get("tool_call_id"))
+        return [message(role, result_of(value, f"{where}.content"), name=name_of(turn), call=call)]
     if calls and value is None:
         content = content_of([], where)
         content.text = None
@@ -218,7 +219,7 @@ def hh_turns(text):
 
 def prompt_of(record, key):
     """A record's prompt under a key as messages: a text is a user's turn, behind the record's `history` if it has one."""
-    value = record[key]
+    value = first(record, (key,))
     if isinstance(value, list) or key in CONVERSATION_KEYS:
         return turns_of(value, key)
     text = text_of(value, key)

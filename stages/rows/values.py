@@ -14,7 +14,16 @@ TYPES = {
     dict: "an object",
     type(None): "null",
 }
-ENCODE = msgspec.json.Encoder().encode
+
+
+def moment(value):
+    """A value that msgspec does not know, as JSON: pandas' moments, which Arrow makes of nanoseconds where pandas is installed."""
+    if hasattr(value, "isoformat"):
+        return value.isoformat()
+    raise TypeError(f"{type(value).__name__} has no JSON")
+
+
+ENCODE = msgspec.json.Encoder(enc_hook=moment).encode
 
 
 class Unreadable(Exception):
