@@ -40,6 +40,7 @@ def lost(record, kind="sft", **options):
         ("sft", {"messages": [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}], "context": "c"}, {"context": "prompt"}),
         ("sft", {"problem": "p", "solution": "s", "answer": "7"}, {"answer": "answer"}),
         ("preference", {"prompt": "q", "chosen": "a", "rejected": "b", "response_3": "c"}, {"response_3": "answer"}),
+        ("grpo", {"question": "q", "answer": "yes", "passage": "p"}, {"passage": "prompt"}),
         ("kto", {"prompt": "q", "completion": "a", "label": True, "reference": "r"}, {"reference": "answer"}),
     ],
 )  # fmt: skip
@@ -57,7 +58,7 @@ def test_a_key_that_means_something_and_is_in_no_row_is_lost(kind, record, keys)
         ("preference", {"prompt": "q", "chosen": "a", "rejected": "b", "messages": [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}], "score_chosen": 9.0}),
         ("sft", {"instruction": "i", "output": "o", "text": "### Instruction: i ### Response: o", "id": 3, "source": "s"}),
         ("sft", {"prompt": "q", "completion": "a", "context": "", "options": [], "answer": None}),
-        ("grpo", {"question": "q", "solution": "s", "answer": "7", "options": "x"}),  # all of it is in `extra`
+        ("grpo", {"question": "q", "solution": "s", "answer": "7", "level": 3}),  # all of it is in `extra`
     ],
 )  # fmt: skip
 def test_a_key_that_is_used_or_said_anyway_or_says_nothing_is_not_lost(kind, record):

@@ -139,6 +139,15 @@ SHAPES = [
     ("verifiable", "grpo", {"query": "q", "answer": "a"}, GRPO),
     ("chatml", "sft", {"conversations": None, "messages": [Q, A]}, CHAT),
     ("chatml", "sft", {"messages": [Q, A], "answer": "a"}, CHAT),
+    (
+        "query_calls",
+        "sft",
+        {"query": "q", "answers": '[{"name": "f", "arguments": {}}]', "tools": '[{"name": "f"}]'},
+        {
+            "messages": [Q | {"tool_calls": None}, {"role": "assistant", "content": None, "tool_calls": '[{"type":"function","function":{"name":"f","arguments":{}}}]'}],
+            "tools": '[{"type":"function","function":{"name":"f"}}]',
+        },
+    ),
     ("chatml", "sft", {"messages": '[{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}]'}, CHAT),
     ("alpaca", "sft", {"instruction": "q", "output": None, "response": "a", "prompt": None}, CHAT),
     ("verifiable", "grpo", {"prompt": "q", "ground_truth": "a"}, GRPO),
@@ -150,7 +159,7 @@ SHAPES = [
         "verifiable",
         "grpo",
         {"prompt": "q", "answer": "a", "level": 3, "solution": "s"},
-        GRPO | {"ground_truth": "s", "extra": '{"answer":"a","level":3}'},
+        GRPO | {"extra": '{"level":3,"solution":"s"}'},
     ),
 ]
 
@@ -589,3 +598,20 @@ def test_rows_that_differ_in_what_a_model_sees_differ_in_their_ids():
     # the results of the second are of the other calls
     records = [called(), called(order="21"), called(reasoning_content="t"), called(weight=0), called(arguments='{"x": 2, "y": 2}')]
     assert len({id_of(record) for record in records}) == len(records)
+
+
+def test_the_first_of_ranked_answers_is_the_best():  # Nectar
+    record = {"prompt": "\n\nHuman: q\n\nAssistant: ", "answers": [{"answer": "b", "rank": 2.0}, {"answer": "a", "rank": 1.0}]}
+    (row,) = rows_of(record, "preference")
+    assert [row[name][0]["content"] for name in ("prompt", "chosen", "rejected")] == ["q", "a", "b"]
+
+
+@pytest.mark.parametrize("answers", ["[]", "[{}]", "a", '["a"]'])
+def test_answers_to_a_query_with_tools_that_are_no_calls_become_no_calls(answers):
+    record = {"query": "q", "answers": answers, "tools": '[{"name": "f"}]'}
+    try:
+        (row,) = rows_of(record, "sft")
+    except Unreadable as error:
+        assert error.check in ("ingest.missing_key", "ingest.wrong_type")
+    else:  # no answer at all, which a validator names
+        assert (answers, row["messages"][-1]["content"], row["messages"][-1]["tool_calls"]) == ("[]", None, None)

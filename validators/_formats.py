@@ -12,6 +12,7 @@ SHAPES = (
     "verifiable",
     "chatml",
     "query_response",
+    "query_calls",
     "multiple_choice",
     "scored",
     "compared",

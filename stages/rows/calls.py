@@ -35,7 +35,8 @@ def call_of(call, where):
         # text that is no object stays what it is: it is what the model said
         parsed = decoded(arguments) if arguments.strip() else {}
         function = function | {"arguments": parsed if isinstance(parsed, dict) else arguments}
-    return {"type": "function"} | {key: value for key, value in call.items() if value is not None} | {"function": function}
+    call = {key: value for key, value in call.items() if value is not None} | {"function": function}
+    return call if "type" in call else {"type": "function"} | call
 
 
 def tools_of(record):

@@ -127,7 +127,7 @@ def scored_answers(record):
     scores = next((record[name] for name in SCORE_KEYS if has(record, name)), None)
     if scores is None:
         inner = [each if isinstance(each, dict) else {} for each in answers]
-        scores = [next((each[name] for name in SCORES_WITHIN if has(each, name)), None) for each in inner]
+        scores = [score_within(each) for each in inner]
         texts = ("response", "text", "content", "completion", "answer")
         answers = [next((each[name] for name in texts if has(each, name)), None) for each in inner]
     scores = [number_of(score) for score in scores] if isinstance(scores, list) else scores
@@ -136,6 +136,13 @@ def scored_answers(record):
     return [
         (answer_of(answer, f"{key}[{i}]"), score) for i, (answer, score) in enumerate(zip(answers, scores, strict=True))
     ]
+
+
+def score_within(answer):
+    """The score that an answer has beside its text, or its rank as one: the first is the best."""
+    found = next((answer[name] for name in SCORES_WITHIN if has(answer, name)), None)
+    rank = number_of(answer.get("rank")) if found is None else None
+    return found if rank is None else -rank
 
 
 def number_of(value):
@@ -211,7 +218,9 @@ def told(record):
     listed = next((key for key in RESPONSE_KEYS if isinstance(record.get(key), list) and len(record[key]) > 1), None)
     if listed:
         scores = next((key for key in SCORE_KEYS if isinstance(record.get(key), list)), None)
-        within = isinstance(record[listed][0], dict) and any(has(record[listed][0], key) for key in SCORES_WITHIN)
+        within = isinstance(record[listed][0], dict) and any(
+            has(record[listed][0], key) for key in (*SCORES_WITHIN, "rank")
+        )
         if scores or within:
             return "scored", tuple(filter(None, (asked, listed, scores)))
     options = next((key for key in OPTION_KEYS if isinstance(record.get(key), (list, dict)) and record[key]), None)

@@ -17,7 +17,15 @@ from stages.rows.calls import CONVERSATION_KEYS
 from stages.rows.choices import ASKED, OPTION_KEYS, RESPONSE_KEYS, RIGHT_KEYS, SCORE_KEYS, SIDES, WINNER_KEYS
 from stages.rows.columns import key_like, listed
 from stages.rows.content import without_thought
-from stages.rows.turns import ANSWER_KEYS, MARK_KEYS, PROMPT_KEYS, REASONING_KEYS, SYSTEM_KEYS, TRUTH_KEYS
+from stages.rows.turns import (
+    ANSWER_KEYS,
+    GRPO_TRUTH_KEYS,
+    MARK_KEYS,
+    PROMPT_KEYS,
+    REASONING_KEYS,
+    SYSTEM_KEYS,
+    TRUTH_KEYS,
+)
 from validators._truths import final_of
 
 EXTRA_KEYS = ("input", "context")  # behind a question that is a text
@@ -29,6 +37,7 @@ USED = {
     "chatml": [("messages",)],
     "prompt_completion": [("prompt",), ("completion",)],
     "query_response": [PROMPT_KEYS, ("response",)],
+    "query_calls": [("query",), ("answers",)],
     "preference": [("chosen",), ("rejected",), ("prompt", *CONVERSATION_KEYS, "question", "problem", "query", "instruction", "input")],
     "openai_preference": [("input", "prompt"), ("preferred_output",), ("non_preferred_output",)],
     "feedback": [("completion", "response", *CONVERSATION_KEYS), PROMPT, ("label",)],
@@ -156,9 +165,13 @@ def text_prompt(record, shape):
 def unused(shape, kind, keys, text):
     """((key, meaning), ...) of the keys that no part of a row is made of. keys: those that hold something."""
     if shape in ("verifiable", "multiple_choice") and kind == "grpo":
-        # its row keeps them all, as `extra`; which of several truths is not the one that rewards see is told
-        truths = [key for key in TRUTH_KEYS if key in keys]
-        return tuple((key, None) for key in truths[1:]) if shape == "verifiable" else ()
+        # its row keeps them all, as `extra`, where rewards see them and the model does not; which of several truths is not the
+        # one that rewards compare with is told
+        truths = [key for key in GRPO_TRUTH_KEYS if key in keys] if shape == "verifiable" else []
+        used = {next((key for key in group if key in keys), None) for group in USED[shape]} | set(truths) | {"tools"}
+        used |= {next((key for key in SYSTEM_KEYS if key in keys), None), *((*EXTRA_KEYS, "history") if text else ())}
+        asked = [key for key in keys if key not in used and meaning_of(key) == "prompt"]
+        return (*((key, None) for key in truths[1:]), *((key, "prompt") for key in asked))
     used = {next((key for key in group if key in keys), None) for group in USED[shape]}
     used |= {
         "tools",

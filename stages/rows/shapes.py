@@ -21,13 +21,16 @@ from stages.rows.content import text_of
 from stages.rows.marks import by_record, without_marks, without_thoughts
 from stages.rows.options import NONE, extracted
 from stages.rows.turns import (
+    GRPO_TRUTH_KEYS,
     MEDIA,
     PROMPT_KEYS,
     SYSTEM_KEYS,
     TRUTH_KEYS,
     answer_of,
     assistant,
+    called,
     hh_turns,
+    message,
     prompt_of,
     system,
     turns_of,
@@ -47,6 +50,7 @@ SIGNS = [
     ("verifiable", ASKED, ("ground_truth",)),
     ("chatml", ("messages",)),
     ("query_response", PROMPT_KEYS, ("response",)),
+    ("query_calls", ("query",), ("answers",), ("tools",)),
     ("verifiable", ASKED, TRUTH_KEYS),
     ("seed", ("instruction",), ("instances",)),
     ("input_output", ("input",), ("output", "target")),
@@ -132,7 +136,8 @@ def part_rows(record, given, kind, options, account):
     for key in sorted(record.keys() & MEDIA):
         if _is_medium(record[key], key, shape):
             raise Unreadable("ingest.multimodal", f"{key}: only text can be trained on")
-    native, found = READ[shape](record, options) if shape == "scored" else READ[shape](record)
+    more = {"scored": [options], "verifiable": [GRPO_TRUTH_KEYS if kind == "grpo" else TRUTH_KEYS]}.get(shape, [])
+    native, found = READ[shape](record, *more)
     rows = found if isinstance(found, list) else [found]
     if native != kind:
         convert = CONVERT.get((native, kind))
@@ -204,6 +209,12 @@ def read_query_response(record):
     return "sft", {"messages": messages, "tools": None}
 
 
+def read_query_calls(record):
+    """xLAM's: the answers to a query are calls of its tools."""
+    calls = called(first(record, ("answers",)), "answers")
+    return "sft", {"messages": [*prompt_of(record, "query"), message("assistant", None, calls)], "tools": None}
+
+
 def read_preference(record):
     said = [first(record, (side,)) for side in ("chosen", "rejected")]
     written = [hh_turns(text) for text in said]
@@ -258,8 +269,8 @@ def label_of(value):
     raise Unreadable("ingest.label_not_boolean", f"label: expected true or false, found {value!r}")
 
 
-def read_verifiable(record):
-    prompt_key, truth_key = key_of(record, ASKED), key_of(record, TRUTH_KEYS)
+def read_verifiable(record, truths=TRUTH_KEYS):
+    prompt_key, truth_key = key_of(record, ASKED), key_of(record, truths)
     truth = truth_of(record[truth_key], truth_key)
     used = {prompt_key, truth_key} | {key for key in SYSTEM_KEYS if record.get(key)}
     if not isinstance(record[prompt_key], list):
@@ -304,6 +315,7 @@ READ = {
     "chatml": read_chatml,
     "prompt_completion": read_prompt_completion,
     "query_response": read_query_response,
+    "query_calls": read_query_calls,
     "preference": read_preference,
     "openai_preference": read_openai_preference,
     "feedback": read_feedback,

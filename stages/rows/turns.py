@@ -29,6 +29,7 @@ ROLES = {
 }
 PROMPT_KEYS = ("prompt", "question", "problem", "query")
 TRUTH_KEYS = ("ground_truth", "solution", "answer", "target")
+GRPO_TRUTH_KEYS = ("ground_truth", "answer", "solution", "target")  # an answer can be met; a whole solution is what sft learns
 SYSTEM_KEYS = ("system", "system_prompt")
 ANSWER_KEYS = ("completion", "response", "output", "chosen", "rejected", "preferred_output", "non_preferred_output")
 REASONING_KEYS = ("reasoning_content", "reasoning", "thinking")
