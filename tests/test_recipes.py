@@ -113,3 +113,18 @@ def test_each_step_of_the_real_recipe_is_better_than_what_it_came_from(tmp_path)
     scores = {step: json.loads((tmp_path / f"scores/{step}.json").read_text()) for step in ("sft", "dpo")}
     assert scores["sft"]["sql"]["loss"]["change_high"] < 0
     assert scores["dpo"]["orca"]["pair_accuracy"]["change_low"] > 0
+
+
+@pytest.mark.parametrize("name", ["params.yaml", "recipes/compare.yaml", "recipes/smollm2_sft_dpo.yaml"])
+def test_no_key_of_the_data_in_the_repository_is_lost(name):
+    from stages.ingest import tables_of
+    from stages.reading.parts import cut
+    from stages.rows.keys import KeyAccount
+    from stages.rows.options import options_of
+
+    for dataset in YAML(typ="safe", pure=True).load(ROOT / name)["datasets"].values():
+        raw, account = ROOT / dataset["raw"], KeyAccount()
+        for file in [raw] if raw.is_file() else sorted(path for path in raw.rglob("*") if path.is_file()):
+            for part in cut(file):
+                assert list(tables_of(part, dataset["kind"], options_of(dataset), account))
+        assert account.lost == {}
