@@ -229,7 +229,7 @@ def test_metrics_and_curves_of_all_models_are_dvcs(project):
     metrics = json.loads(project.run("dvc", "metrics", "show", "--json"))[""]["data"]
     assert {f"scores/{model}.json" for model in ("base", "sft", "align")} == set(metrics)
     score = metrics["scores/align.json"]["data"]["pairs"]["pair_accuracy"]
-    assert set(score) == {"value", "low", "high", "n", "change", "change_low", "change_high"}
+    assert set(score) == {"value", "n", "change"}  # ten rows have no interval
     plots = project.run("dvc", "plots", "show", "--json")
     assert "scores/sft.csv" in plots and "scores/align.csv" in plots
 
