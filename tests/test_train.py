@@ -270,6 +270,6 @@ def test_tools_and_calls_of_raw_data_reach_the_tokens_that_are_trained(project, 
     assert len(with_calls) > 25  # the others are held out
     for text, taught in with_calls:
         assert '"name": "add"' in text.split("<|user|>")[0], "the tools stand before the question"
-        assert '<|call|>{"function": {"name": "add"' in taught and '"arguments": {"a": ' in taught
+        assert '<|call|>{"type": "function", "function": {"name": "add"' in taught and '"arguments": {"a": ' in taught
         assert "<|tool|>" in text and "<|tool|>" not in taught
     raw.unlink()
