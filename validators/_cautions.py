@@ -25,6 +25,14 @@ LEARNING_RATES = {
 WAIVERS = [*RANGES, "learning_rate", "lora_rank", "no_sft"]
 
 
+def waivable(where, caution):
+    """A caution as it is told: with the reason for which it is waived, or how to waive it by its name."""
+    text = f"{FILE}: {where}: {caution.message}"
+    if caution.waived is not None:
+        return f"{text} ({caution.waived})"
+    return f"{text}\n  hint: waive: {{{caution.name}: your reason}}"
+
+
 @dataclass(frozen=True)
 class Caution:
     """A value outside the usual range: its name is what a step waives it by."""
@@ -35,12 +43,7 @@ class Caution:
     waived: str | None = None
 
     def __str__(self):
-        text = f"{FILE}: steps.{self.step}: {self.message}"
-        return (
-            f"{text} ({self.waived})"
-            if self.waived is not None
-            else f"{text}\n  hint: waive: {{{self.name}: your reason}}"
-        )
+        return waivable(f"steps.{self.step}", self)
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ import re
 from dataclasses import dataclass
 
 from validators._by_file import day_of, of_file, values_of
-from validators._cautions import FILE
+from validators._cautions import FILE, waivable
 from validators.problems import Problem, did_you_mean
 
 # sort of terms: licenses, by SPDX and by the Hub's names, lower-case; the first that matches is it
@@ -59,8 +59,7 @@ class RightsCaution:
     waived: str | None = None
 
     def __str__(self):
-        text = f"{FILE}: {self.where}: {self.message}"
-        return f"{text} ({self.waived})" if self.waived is not None else f"{text}\n  hint: waive: {{{self.name}: your reason}}"
+        return waivable(self.where, self)
 
 
 # -- licenses -----------------------------------------------------------------------------------------------------

@@ -11,7 +11,7 @@ import re
 from decimal import Decimal
 from string import ascii_uppercase
 
-from stages.rows.columns import text_of_option
+from stages.rows.columns import lettered, text_of_option
 from stages.rows.turns import PROMPT_KEYS, answer_of, prompt_of, turns_of, user
 from stages.rows.values import ENCODE, Unreadable, has, key_of
 
@@ -57,17 +57,21 @@ LETTERED = re.compile(r"\s*\(?([A-Za-z])[).:]\s*\S")
 def read_multiple_choice(record):
     """The question with its options below it, and the letter of the right one."""
     asked, key, right = key_of(record, ASKED), key_of(record, OPTION_KEYS), key_of(record, RIGHT_KEYS)
-    written = text_of_option(record[key], key)
-    options = record[key]
-    if isinstance(options, list) and letters_of(options) is not None:
-        written = "\n".join(options)  # they have their letters
+    written, options = text_of_option(record[key], key), record[key]
+    several = isinstance(options, (list, dict))
+    if not several and record[right] is not None:
+        raise Unreadable("ingest.wrong_type", f"{right}: expected options as a list or an object")
+    texts = lettered(options, key) if several else {}
+    letters = letters_of(options) if isinstance(options, list) else None
+    if letters is not None:  # they have their own
+        written, texts = "\n".join(options), dict(zip(letters, options, strict=True))
     prompt = prompt_of(record, asked)
     if prompt[-1]["role"] != "user":
         raise Unreadable("ingest.wrong_type", f"{asked}: the options need a question before them")
     prompt = [*prompt[:-1], user(f"{prompt[-1]['content']}\n{written}")]
     used = {asked, key, right, "input", "context", "history"}
     extra = ENCODE({name: value for name, value in record.items() if name not in used}).decode()
-    return "grpo", {"prompt": prompt, "ground_truth": letter_of(record[right], options, right), "extra": extra}
+    return "grpo", {"prompt": prompt, "ground_truth": letter_of(record[right], texts, right), "extra": extra}
 
 
 def letters_of(options):
@@ -78,16 +82,9 @@ def letters_of(options):
 
 
 def letter_of(right, options, where):
-    """The letter of the right option, given as a letter, as a number from 0, or as its text. Raises Unreadable."""
+    """The letter of the right one of options, {letter: text}, given as a letter, as a number from 0, or as its text. Raises Unreadable."""
     if right is None:
         return None
-    if isinstance(options, dict) and isinstance(options.get("text"), list):
-        labels = options.get("label") or options.get("labels") or ascii_uppercase
-        options = dict(zip(map(str, labels), options["text"], strict=False))
-    if isinstance(options, list):
-        options = dict(zip(letters_of(options) or ascii_uppercase, options, strict=False))
-    if not isinstance(options, dict):
-        raise Unreadable("ingest.wrong_type", f"{where}: expected options as a list or an object")
     letters = list(options)
     if isinstance(right, str):
         right = right.strip()
@@ -162,7 +159,7 @@ def number_of(value):
 
 def read_compared(record):
     """Two answers, of which the record says which is the better one. A tie is no pair."""
-    sides = next((sides for sides in SIDES if all(has(record, side) for side in sides)), None)
+    sides = sides_of(record)
     if sides is None:
         raise Unreadable("ingest.missing_key", f"no two answers, such as {' and '.join(SIDES[0])}")
     key = key_of(record, WINNER_KEYS)
@@ -181,6 +178,11 @@ def read_compared(record):
     else:
         prompt = prompt_of(record, key_of(record, ASKED))
     return "preference", {"prompt": prompt, "chosen": chosen, "rejected": rejected}
+
+
+def sides_of(record):
+    """The names of the two answers that a record has side by side, or None."""
+    return next((sides for sides in SIDES if all(has(record, side) for side in sides)), None)
 
 
 def winner_of(value, sides, where):
@@ -209,7 +211,7 @@ def winner_of(value, sides, where):
 def told(record):
     """(shape, the keys that tell it) of a record that holds several answers, or None."""
     asked = next((key for key in ASKED if has(record, key)), None)
-    if (sides := next((sides for sides in SIDES if all(has(record, side) for side in sides)), None)) and (
+    if (sides := sides_of(record)) and (
         winner := next((key for key in WINNER_KEYS if has(record, key)), None)
     ):
         return "compared", (*sides, winner)

@@ -56,16 +56,21 @@ def text_of_option(value, to):
         raise Unreadable("ingest.wrong_type", f"columns: {to}: cannot join {value!r} to a text")
     if isinstance(value, (int, float)):
         return str(value)
+    return "\n".join(f"{letter}. {text}" for letter, text in lettered(value, to).items())
+
+
+def lettered(value, to):
+    """{letter: text} of options. Raises Unreadable where they are no texts, or more than there are letters."""
     if isinstance(value, dict):
         texts = value.get("text")
         letters = value.get("label", value.get("labels"))
         if isinstance(texts, list) and isinstance(letters, list) and len(texts) == len(letters):
             value = dict(zip(map(str, letters), texts, strict=True))
-    elif len(value) <= len(ascii_uppercase):
+    elif isinstance(value, list) and len(value) <= len(ascii_uppercase):
         value = dict(zip(ascii_uppercase, value, strict=False))
     if not isinstance(value, dict) or not all(isinstance(text, str) for text in value.values()):
         raise Unreadable("ingest.wrong_type", f"columns: {to}: options are a list or an object of texts")
-    return "\n".join(f"{letter}. {text}" for letter, text in value.items())
+    return value
 
 
 # -- where a name leads -----------------------------------------------------------------------------------------------

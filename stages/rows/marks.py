@@ -1,6 +1,7 @@
 """What a record or its dataset says of all its turns: a thought that stands beside the answer, marks, thoughts to be left out."""
 
 from stages.rows.content import text_of
+from stages.rows.tables import OPTIONAL
 from stages.rows.turns import MARK_KEYS, REASONING_KEYS, learned_of
 from stages.rows.values import Unreadable, has
 
@@ -49,7 +50,7 @@ def with_trace(row, trace, key, kind):
 
 def with_key(turn, key, value):
     """A message with one more key, its keys in the order of the tables."""
-    order = ("role", "content", "tool_calls", "reasoning_content", "name", "tool_call_id", "train")
+    order = ("role", "content", *OPTIONAL)
     return dict(sorted((turn | {key: value}).items(), key=lambda item: order.index(item[0])))
 
 
