@@ -122,7 +122,7 @@ def columns_of(parent, dataset, ids, columns):
 def scorable(render, rows, kind, reasoning="keep"):
     """(the rows that the chat template can say, what is learned of each). preflight has named the others.
 
-    Of sft the Sequences of a row, of the others but grpo (tokens of the prompt, tokens of the answer) of each side.
+    Of sft the Sequences of a row, of the others but grpo (tokens of the prompt, of the answer, its labels) of each side.
     """
     kept, learned = [], []
     for row in rows:
@@ -202,9 +202,9 @@ def spans(sequences):
 
 
 def mean_logp(model, answers):
-    """Mean log-probability of the tokens of one answer, of each row. answers: (tokens of the prompt, tokens of the answer)."""
-    ids = [prompt + answer for prompt, answer in answers]
-    masks = [[0] * len(prompt) + [1] * len(answer) for prompt, answer in answers]
+    """Mean log-probability of what is learned of one answer, of each row. answers: (tokens of the prompt, of the answer, labels)."""
+    ids = [prompt + answer for prompt, answer, _ in answers]
+    masks = [[0] * len(prompt) + [label != -100 for label in labels] for prompt, _, labels in answers]
     nll, tokens, _ = token_scores(model, ids, masks)
     return pa.array(-nll / np.maximum(tokens, 1))
 

@@ -21,6 +21,8 @@ from stages.rows.batches import batches
 from stages.training.adapters import start, write_model
 from stages.training.backends import choose_backend, device, load_for_training, missing_requirements
 from stages.training.failures import out_of_memory_named, watch_loss
+from stages.training.masked import COLUMNS as MASKED
+from stages.training.masked import without_thoughts
 from stages.training.messages import Unproved
 from stages.training.models import renderer
 from stages.training.prepared import as_orpo_takes_it, limits_of, rows_of
@@ -104,6 +106,8 @@ def make_trainer(name, step, folder):
     trainer = trainer_class(method)(
         model=model, args=config, train_dataset=rows, processing_class=render.tokenizer, **extra
     )
+    if method in MASKED and step["reasoning"] == "mask":
+        trainer.data_collator = without_thoughts(trainer.data_collator, method, config)
     watch_loss(trainer, name, step, ids)
     count_rows(trainer, method, numbers, rows)
     return in_ten_lines(trainer) if config.disable_tqdm else trainer

@@ -4,7 +4,7 @@ import pytest
 
 from stages.rows.shapes import READ
 from stages.rows.turns import KEYS
-from validators._formats import COLUMNS, SHAPES, option_problems
+from validators._formats import COLUMNS, SHAPES, mask_problems, option_problems
 
 
 def test_the_shapes_and_columns_that_may_be_named_are_those_that_are_read():
@@ -20,6 +20,8 @@ def test_the_shapes_and_columns_that_may_be_named_are_those_that_are_read():
         ("sft", {"columns": {"prompt": 1, "completion": 2}}),
         ("sft", {"format": "alpaca", "system": "Be brief."}),
         ("grpo", {"ground_truth_pattern": "#### (.+)$"}),
+        ("preference", {"reasoning": "mask"}),
+        ("kto", {"reasoning": "mask"}),
         ("grpo", {"ground_truth_pattern": "(?:is|=) (\\d+)"}),
     ],
 )
@@ -38,9 +40,27 @@ def test_options_that_are_right_have_no_problem(kind, options):
         ("grpo", {"ground_truth_pattern": "#### (.+"}, "d.ground_truth_pattern", "does not compile"),
         ("grpo", {"ground_truth_pattern": "#### .+"}, "d.ground_truth_pattern", "0 groups"),
         ("grpo", {"ground_truth_pattern": "(a)(b)"}, "d.ground_truth_pattern", "2 groups"),
+        ("grpo", {"reasoning": "mask"}, "d.reasoning", "mask in a grpo dataset"),
     ],
 )
 def test_an_option_that_cannot_be_is_named(kind, options, where, found):
     (problem,) = option_problems("d", {"kind": kind, **options})
     assert problem.where == where
     assert found in problem.found
+
+
+@pytest.mark.parametrize(
+    "method, args, places",
+    [
+        ("sft", {}, []),
+        ("sft", {"assistant_only_loss": False}, ["steps.s.args.assistant_only_loss"]),
+        ("sft", {"assistant_only_loss": False, "completion_only_loss": True}, []),
+        ("dpo", {}, []),
+        ("kto", {}, []),
+        ("orpo", {}, ["steps.s.method"]),
+    ],
+)
+def test_a_step_that_would_learn_the_thoughts_of_a_masked_dataset_is_named(method, args, places):
+    steps = {"s": {"method": method, "dataset": "d", "args": args}}
+    assert [problem.where for problem in mask_problems("steps", steps, {"d": {"reasoning": "mask"}})] == places
+    assert mask_problems("steps", steps, {"d": {"reasoning": "keep"}}) == []

@@ -69,7 +69,9 @@ def learned(folder, monkeypatch):
         config = make_config("steps.s", step_of(method), "out")
         for row in (row for rows in batches(f"data/train/{dataset}.parquet", None) for row in rows):
             for part in xray(method, row, render, config, **options):
-                spans = ["".join(token.text for token in tokens) for kind, tokens in runs(part.tokens) if kind == "learned"]
+                spans = [
+                    "".join(token.text for token in tokens) for kind, tokens in runs(part.tokens) if kind == "learned"
+                ]
                 found.append((row["line"], spans, "".join(token.text for token in part.tokens)))
         return found
 
@@ -90,10 +92,30 @@ def test_masked_thoughts_are_context_and_the_answers_learned(learned):
     assert second[1] == ["<think>\n", "\n</think>\n\nthree<|end|>"] and "so" in second[2]
 
 
+def test_masked_thoughts_of_answers_are_context(learned):
+    pairs, rated = learned("pairs", "dpo", reasoning="mask"), learned("rated", "kto", reasoning="mask")
+    assert [spans for _, spans, _ in pairs[:2]] == [
+        ["<think>\n", "\n</think>\n\na<|end|>"],
+        ["<think>\n", "\n</think>\n\nb<|end|>"],
+    ]
+    assert rated[1][1] == ["<think>\n", "\n</think>\n\na<|end|>"]
+
+
 @pytest.mark.parametrize("method", ["dpo", "orpo"])
 def test_both_answers_of_a_pair_have_their_thoughts_and_calls(learned, method):
     found = learned("pairs", method)
-    assert [spans for _, spans, _ in found[:2]] == [["<think>\nx\n</think>\n\na<|end|>"], ["<think>\ny\n</think>\n\nb<|end|>"]]
+    if method == "orpo":  # imitates the chosen side with its prompt
+        assert all(spans == [whole] for _, spans, whole in found[::2])
+        found = [
+            (at, [span[span.index("<|assistant|>") + 13 :] for span in spans], whole)
+            if place % 2 == 0
+            else (at, spans, whole)
+            for place, (at, spans, whole) in enumerate(found)
+        ]
+    assert [spans for _, spans, _ in found[:2]] == [
+        ["<think>\nx\n</think>\n\na<|end|>"],
+        ["<think>\ny\n</think>\n\nb<|end|>"],
+    ]
     assert all('"parameters"' in whole for _, _, whole in found[2:])
     assert ['"a": 1' in found[2][1][0], '"a": 2' in found[3][1][0]] == [True, True]
 

@@ -159,7 +159,7 @@ def test_an_answer_of_a_pair_is_what_is_learned_of_a_conversation_that_ends_with
     renderer, (messages, tools) = templates.renderer_of(*FAMILIES[family]), SHAPES[shape]
     *prompt, said = messages
     try:
-        asked, answer = renderer.answer(prompt, [said], tools)
+        asked, answer, labels = renderer.answer(prompt, [said], tools)
     except Unproved as error:
         assert error.proof in ("PROMPT", "SAID", "STOP", "BORDER", "CONTEXT", "TOOLS", "TEMPLATE") and error.detail
         with pytest.raises(Unproved):
@@ -169,7 +169,16 @@ def test_an_answer_of_a_pair_is_what_is_learned_of_a_conversation_that_ends_with
     assert asked == rows_of("grpo", {"prompt": prompt, "tools": tools}, renderer, Limits())[0]["prompt_ids"]
     (sequence,) = renderer.conversation(messages, tools, [len(prompt)])
     assert sequence.labels[: len(asked)] == [-100] * len(asked)
-    assert sequence.labels[len(asked) : len(asked) + len(answer)] == answer
+    assert sequence.labels[len(asked) : len(asked) + len(answer)] == answer == labels
+    if said.get("reasoning_content"):
+        try:
+            masked = renderer.answer(prompt, [said], tools, masks=True)
+            [sequence] = renderer.conversation(messages, tools, [len(prompt)], masks=True)
+        except Unproved as error:
+            assert error.proof == "SAID"
+            return
+        assert masked[:2] == (asked, answer) and masked[2] == sequence.labels[len(asked) : len(asked) + len(answer)]
+        assert masked[2] != answer
 
 
 # -- thoughts -----------------------------------------------------------------------------------------------------
@@ -192,7 +201,7 @@ THOUGHT = {"reasoning_content": "musing\n\non <it>\n"}
 def test_a_thought_is_learned_where_a_model_would_write_it(family, asked, answer):
     renderer = templates.renderer_of(*FAMILIES[family])
     prompt = [user("one"), assistant("first", reasoning_content="pondering"), user("two")]
-    ids, said = renderer.answer(prompt, [assistant("second", **THOUGHT)])
+    ids, said, _ = renderer.answer(prompt, [assistant("second", **THOUGHT)])
     assert renderer.tokenizer.decode(ids).endswith(asked)
     assert renderer.tokenizer.decode(said) == answer
     assert (
@@ -586,3 +595,43 @@ def test_no_turn_of_hostile_text_is_proved_and_wrong():
 @pytest.mark.long
 def test_no_turn_of_twenty_thousand_is_proved_and_wrong():
     assert fuzz(20_000, seed=8) > 10_000
+
+
+@pytest.mark.parametrize("family", ["qwen3", "gptoss", "phi3"])
+def test_tokens_of_a_turn_are_those_of_its_whole_text_though_only_its_end_is_encoded_anew(family, monkeypatch):
+    renderer, encoded = templates.renderer_of(*FAMILIES[family]), []
+    encode = renderer.encode
+    monkeypatch.setattr(renderer, "encode", lambda texts: encoded.extend(texts) or encode(texts))
+    talk = [
+        user("one  "),
+        assistant(" two\n\n"),
+        user("three"),
+        assistant("four"),
+        user("\tfive"),
+        assistant("six é😀"),
+    ]
+    sequences = renderer.conversation(talk)
+    assert len(sequences) == 3
+    for place, sequence in zip((1, 3, 5), sequences, strict=True):
+        answer = renderer.answer_at(renderer.talk(talk), place)
+        assert sequence.ids == encode([answer.prompt + answer.text])[0][0]
+    assert not encoded[-1].startswith(encoded[0][:40])
+
+
+@pytest.mark.parametrize("family", ["qwen2_5", "qwen3_instruct_2507", "glm4moe", "gemma4"])
+def test_thoughts_of_an_answer_of_several_messages_are_masked_each(family):
+    renderer = templates.renderer_of(*FAMILIES[family])
+    said = [
+        assistant("", tool_calls=[CALL], reasoning_content="musing"),
+        FOUND,
+        assistant("second", reasoning_content="pondering"),
+    ]
+    if family == "gemma4":  # it writes the first thought elsewhere once a tool has answered
+        with pytest.raises(Unproved, match="SAID of message 2: where its thought stands cannot be told"):
+            renderer.answer([user("one")], said, TOOLS, masks=True)
+        return
+    prompt, answer, labels = renderer.answer([user("one")], said, TOOLS, masks=True)
+    assert (prompt, answer, answer) == renderer.answer([user("one")], said, TOOLS)
+    learned = renderer.tokenizer.decode([label for label in labels if label != -100])
+    assert "musing" not in learned and "pondering" not in learned
+    assert "weather" in learned and "second" in learned and len(labels) == len(answer)

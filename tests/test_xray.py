@@ -60,7 +60,7 @@ def test_both_answers_of_a_pair_are_shown(base):
     for method in ("dpo", "orpo"):
         parts = xray(method, row, base, make_config("steps.s", step_of(method), "out"))
         assert [(part.name, [kind for kind, _ in runs(part.tokens)]) for part in parts] == [
-            ("chosen", ["context", "learned"]), ("rejected", ["context", "learned"])
+            ("chosen", ["learned"] if method == "orpo" else ["context", "learned"]), ("rejected", ["context", "learned"])
         ]  # fmt: skip
         assert text(parts[1].tokens) == "<|user|>ab<|end|><|assistant|>z<|end|>"
 
@@ -91,12 +91,72 @@ def test_what_is_shown_is_in_the_batches_of_a_real_trainer(base, tmp_path, metho
         if method == "sft":
             batches.append(tuple(label for label in batch["labels"][0].tolist() if label != -100))
         elif method == "orpo":
-            for side in ("chosen", "rejected"):
-                batches.append(tuple(label for label in batch[f"{side}_labels"][0].tolist() if label != -100))
+            batches.append(tuple(batch["chosen_input_ids"][0].tolist()))
+            batches.append(tuple(label for label in batch["rejected_labels"][0].tolist() if label != -100))
         else:
             for ids, mask in zip(batch["input_ids"], batch["completion_mask"], strict=True):
                 batches.append(tuple(ids[mask.bool()].tolist()))
     assert sorted(shown) == sorted(batches)
+
+
+def test_orpo_imitates_the_chosen_side_with_its_prompt(base, tmp_path):
+    """Its likelihood takes all tokens of the chosen side, as the X-ray says; TRL's own sum is the witness."""
+    import torch
+
+    write("orpo", ROWS["orpo"][:1])
+    trainer = train.make_trainer("s", step_of("orpo"), tmp_path / "work")
+    batch = trainer.data_collator([trainer.train_dataset[0]])
+    batch.pop("tilth_place")
+    with torch.no_grad():
+        likelihood = trainer.concatenated_forward(trainer.model, batch)[4]
+        ids = batch["chosen_input_ids"]
+        whole = trainer.model(ids).logits[0, :-1].log_softmax(-1)
+        losses = -whole.gather(1, ids[0, 1:, None])[:, 0]
+    assert likelihood.item() == pytest.approx(losses.mean().item(), rel=1e-4)
+    answer = batch["chosen_labels"][0, 1:] != -100
+    assert likelihood.item() != pytest.approx(losses[answer].mean().item(), rel=1e-4)
+
+
+def thinks(content, thought):
+    return [{"role": "assistant", "content": content, "reasoning_content": thought}]
+
+
+ASKED = [{"role": "user", "content": "ab"}]
+THINKING = {
+    "dpo": [
+        {"prompt": ASKED, "chosen": thinks("z", "xy"), "rejected": thinks("q", "a long thought of it")},
+        {"prompt": ASKED, "chosen": thinks("zz", "y"), "rejected": [{"role": "assistant", "content": "none"}]},
+    ],
+    "kto": [
+        {"prompt": ASKED, "completion": thinks("z", "xy"), "label": True},
+        {"prompt": ASKED, "completion": thinks("q", "a long thought of it"), "label": False},
+    ],
+}
+
+
+@pytest.mark.parametrize("args", [{}, {"max_length": 30}])
+@pytest.mark.parametrize("method", ["dpo", "kto"])
+def test_masked_thoughts_of_answers_are_context_in_the_batches_of_a_real_trainer(base, tmp_path, method, args):
+    if method == "dpo" and args:
+        args = args | {"truncation_mode": "keep_end"}
+    step = step_of(method, **args) | {"reasoning": "mask"}
+    write(method, THINKING[method])
+    config, shown = method_of(method, base, **args).config, []
+    for row in THINKING[method]:
+        for part in xray(method, decoded(copy.deepcopy(row)), base, config, reasoning="mask"):
+            learned = text([token for token in part.tokens if token.kind == "learned"])
+            assert not {"xy", "long", "thought"} & {*learned.replace("\n", " ").replace("<think>", " ").split()}
+            shown.append(learned)
+    trainer, found, differs = train.make_trainer("s", step, tmp_path / "work"), [], []
+    batch = trainer.data_collator(list(trainer.train_dataset))
+    for ids, mask in zip(batch["input_ids"], batch["completion_mask"], strict=True):
+        found.append(base.tokenizer.decode(ids[mask.bool()]))
+    if method == "kto":  # the answers of the others, behind these prompts
+        for ids, mask in zip(batch["KL_input_ids"], batch["KL_completion_mask"], strict=True):
+            differs.append(base.tokenizer.decode(ids[mask.bool()]))
+        assert sorted(differs) == sorted(found)
+    assert sorted(found) == sorted(shown) and (args or "<think>\n\n</think>\n\nz<|end|>" in found)
+    trainer.train()
 
 
 # -- samples ------------------------------------------------------------------------------------------------------

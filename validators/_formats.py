@@ -41,22 +41,48 @@ def option_problems(where, dataset):
         for number in [name] if isinstance(name, int) else name if isinstance(name, list) else []:
             if isinstance(number, int) and number < 1:
                 problems.append(Problem(place, f"column {number}", "1 for the first column", ""))
-    names = [name for given in columns.values() for name in (given if isinstance(given, list) else [given])] if columns else []
+    names = (
+        [name for given in columns.values() for name in (given if isinstance(given, list) else [given])]
+        if columns
+        else []
+    )
     if len({type(name) for name in names}) > 1:
         hint = "numbers are for CSV without a line of names"
         problems.append(Problem(f"{where}.columns", "names and numbers", "one or the other", hint))
     shape = dataset.get("format")
     if shape is not None and shape not in SHAPES:
         problems.append(Problem(f"{where}.format", f"no shape {shape!r}", "", did_you_mean(shape, SHAPES)))
-    if dataset.get("reasoning") == "mask" and dataset.get("kind") not in (None, "sft"):
-        found, hint = f"mask in a {dataset['kind']} dataset", "keep, drop or last_turn; TRL learns answers of pairs as a whole"
-        problems.append(Problem(f"{where}.reasoning", found, "mask in datasets of kind sft alone", hint))
+    if dataset.get("reasoning") == "mask" and dataset.get("kind") == "grpo":
+        found, hint = "mask in a grpo dataset", "it has prompts without answers: leave it out"
+        problems.append(Problem(f"{where}.reasoning", found, "mask in a dataset with answers", hint))
     split_on = dataset.get("split_on")
     if isinstance(split_on, list) and "user" not in split_on:
         hint = "split_on: [system, user]"
         problems.append(Problem(f"{where}.split_on", f"{split_on} without 'user'", "[user] or [system, user]", hint))
     if dataset.get("ground_truth_pattern") is not None:
         problems += pattern_problems(f"{where}.ground_truth_pattern", dataset)
+    return problems
+
+
+def mask_problems(where, steps, datasets):
+    """Problems of steps that would learn the thoughts which `reasoning: mask` of their dataset says are not learned."""
+    problems = []
+    for name, step in steps.items():
+        dataset, args = step.get("dataset"), step.get("args") or {}
+        if (datasets.get(dataset) or {}).get("reasoning") != "mask":
+            continue
+        hint = f"datasets.{dataset}.reasoning: drop"
+        if step.get("method") == "orpo":
+            found = f"orpo on {dataset!r}, which has reasoning: mask"
+            problems.append(
+                Problem(f"{where}.{name}.method", found, "dpo: ORPO's loss takes all tokens of the chosen answer", hint)
+            )
+        learns_all = args.get("assistant_only_loss") is False and not args.get("completion_only_loss")
+        if step.get("method") == "sft" and learns_all:
+            found = f"false, on {dataset!r}, which has reasoning: mask"
+            problems.append(
+                Problem(f"{where}.{name}.args.assistant_only_loss", found, "true: else all is learned", hint)
+            )
     return problems
 
 

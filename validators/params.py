@@ -16,7 +16,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 from pydantic_core import PydanticCustomError
 
 from validators._cautions import FILE, KIND, WAIVERS, ancestry, cautions_of, idle_waivers
-from validators._formats import option_problems
+from validators._formats import mask_problems, option_problems
 from validators._preflight import COUNTS, LIMITS, WAIVABLE
 from validators._rights import expiry_problems, license_findings
 from validators._trl_fields import fits, trl_fields
@@ -321,7 +321,7 @@ def examine(data):
     for name, step in sections["methods"].items():
         if step not in steps.values():
             problems += arg_problems(f"{FILE}: methods.{name}", step) + reward_problems(f"{FILE}: methods.{name}", step)
-    problems += cycle_problems(steps)
+    problems += cycle_problems(steps) + mask_problems(f"{FILE}: steps", steps, sections["datasets"])
     stated = {"license": None if ("license",) in faulty else data.get("license"), "datasets": sections["datasets"], "steps": steps}
     of_rights, rights = license_findings(stated | {"base": {} if ("base",) in faulty else data["base"]})
     problems += of_rights

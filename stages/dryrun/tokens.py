@@ -107,7 +107,8 @@ def record(number, prepared, method, limits):
     else:
         answers = [prepared[f"{side}_ids"] for side in SIDES.get(method.name, ())]
         kept = [limits.cut(prompt + answer) for answer in answers] or [prompt]
-        learned = sum(learned_of(len(prompt) + len(answer), len(prompt), limits) for answer in answers)
+        labels = [prepared.get(f"{side}_labels") or prepared[f"{side}_ids"] for side in SIDES.get(method.name, ())]
+        learned = sum(label != -100 for side in labels for label in limits.cut([-100] * len(prompt) + side))
         if len(answers) == 2:
             equal, longer = kept[0] == kept[1], np.sign(len(answers[0]) - len(answers[1]))
     cut = method.name != "grpo" and len(limits.cut(range(length))) < length
@@ -124,12 +125,6 @@ def record(number, prepared, method, limits):
         longer,
         bool(prepared.get("label")),
     )
-
-
-def learned_of(length, start, limits):
-    """Tokens of an answer that are left of a sequence once it is cut."""
-    kept = len(limits.cut(range(length)))
-    return min(length - start, kept) if limits.keeps_end else max(kept - start, 0)
 
 
 def doubled(ids, tokenizer):

@@ -13,6 +13,7 @@ import numpy as np
 import pyarrow.parquet as pq
 
 from stages.rows.batches import BATCH, decoded, origins
+from stages.training.masked import without_thoughts
 from stages.training.prepared import SIDES, as_orpo_takes_it, limits_of, rows_of
 from stages.training.trl import COLUMNS
 
@@ -80,13 +81,12 @@ def sequences(method, prepared, tokenizer, config, limits):
         batch = DPODataCollatorWithPadding(pad_token_id=tokenizer.pad_token_id)(
             [as_orpo_takes_it(prepared, limits.length)]
         )
-        rows = [
-            (batch[f"{side}_input_ids"], batch[f"{side}_labels"] != -100, batch[f"{side}_attention_mask"])
-            for side in sides
-        ]
+        # ORPO imitates the chosen side from its first token on, the prompt too; its odds compare the answers alone
+        learned = {"chosen": batch["chosen_attention_mask"], "rejected": batch["rejected_labels"] != -100}
+        rows = [(batch[f"{side}_input_ids"], learned[side], batch[f"{side}_attention_mask"]) for side in sides]
         rows = [(ids[0], learned[0], there[0]) for ids, learned, there in rows]
     else:
-        batch = collator(method, tokenizer, config)([prepared])
+        batch = without_thoughts(collator(method, tokenizer, config), method, config)([prepared])
         rows = zip(batch["input_ids"], batch["completion_mask"], batch["attention_mask"], strict=True)
     return [
         (side, whole, ids[there.bool()].tolist(), learned[there.bool()].bool().tolist())

@@ -25,8 +25,8 @@ class Limits:
 
     learns, of sft: `assistant` (all that it says), `completion` (its last answer) or `all`. keeps_end: what is too long
     loses its beginning. splits: packing goes on with it in the next sequence, so that nothing is cut.
-    overlong: what becomes of a row that is longer: `cut`, `drop` or `stop`. reasoning, of sft: `mask` learns the answers
-    alone, and the tags around thoughts.
+    overlong: what becomes of a row that is longer: `cut`, `drop` or `stop`. reasoning: `mask` learns the answers alone, and
+    the tags around thoughts.
     """
 
     length: int | None = None
@@ -96,14 +96,15 @@ def scored_of(kind, row, render, reasoning="keep"):
     """What a model is scored on of an eval row, whole. Raises Unproved.
 
     sft: the Sequences of the conversation. grpo: the text of the prompt. preference and kto: (tokens of the prompt, tokens
-    of the answer) of each side.
+    of the answer, labels of these) of each side.
     """
     if kind == "sft":
         render.prompt(row["messages"][:-1], row.get("tools"))
         return sequences_of(row, render, reasoning=reasoning)
     if kind == "grpo":
         return render.prompt(row["prompt"], row.get("tools"))
-    return [render.answer(row["prompt"], row[side], row.get("tools")) for side in SIDES[METHODS[kind]]]
+    masks = reasoning == "mask"
+    return [render.answer(row["prompt"], row[side], row.get("tools"), masks) for side in SIDES[METHODS[kind]]]
 
 
 def reasoning_of(datasets):
@@ -122,14 +123,21 @@ def conversation(sequence, limits):
 
 
 def answers(method, row, render, limits):
-    """Prompt and answers, the prompt's tokens the same before each."""
-    sides = SIDES[method]
-    pairs = [render.answer(row["prompt"], row[side], row.get("tools")) for side in sides]
-    prompt = pairs[0][0]
+    """Prompt and answers, the prompt's tokens the same before each; with `mask` the labels of each answer too."""
+    sides, masks = SIDES[method], limits.reasoning == "mask"
+    pairs = [render.answer(row["prompt"], row[side], row.get("tools"), masks) for side in sides]
+    prompt, found = pairs[0][0], {}
     if limits.length is not None and not limits.keeps_end and len(prompt) >= limits.length:
         raise Unproved("LENGTH", None, f"its prompt has {len(prompt):,} tokens, max_length is {limits.length:,}")
-    found = {"prompt_ids": prompt} | {f"{side}_ids": answer for side, (_, answer) in zip(sides, pairs, strict=True)}
-    return found | ({"label": row["label"]} if method == "kto" else {})
+    for side, (_, answer, labels) in zip(sides, pairs, strict=True):
+        found[f"{side}_ids"] = answer
+        if masks:
+            found[f"{side}_labels"] = labels
+            if not any(label != -100 for label in limits.cut([-100] * len(prompt) + labels)):
+                raise Unproved(
+                    "LENGTH", None, f"nothing of {side} but its thought is left of max_length {limits.length:,}"
+                )
+    return {"prompt_ids": prompt} | found | ({"label": row["label"]} if method == "kto" else {})
 
 
 def prompt_of(messages, tools, render):

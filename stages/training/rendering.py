@@ -49,10 +49,11 @@ class Turn:
 
 @dataclass
 class Sequence:
-    """ids: (n,) tokens. turns: the spans of them that are learned."""
+    """ids: (n,) tokens. turns: the spans of them that are learned. starts: the first token of each answer, learned or not."""
 
     ids: list
     turns: list = field(default_factory=list)
+    starts: list = field(default_factory=list)
 
     @classmethod
     def whole(cls, ids):
@@ -81,14 +82,15 @@ class Talk:
 class Answer:
     """A message of the assistant where it is the last one. place: the message's. prompt: what inference sees before it.
 
-    text: what follows the prompt. tail: as much of that as the template wrote. thought: (start, end) in the text of what
-    is not learned.
+    text: what follows the prompt. tail: as much of that as the template wrote. written: the conversation up to it, as the
+    template wrote it. thought: (start, end) in the text of what is not learned.
     """
 
     place: int
     prompt: str
     text: str
     tail: str
+    written: str
     thought: tuple = (0, 0)
 
 
@@ -153,6 +155,22 @@ class Renderer:
         found = self.tokenizer(texts, add_special_tokens=False, return_offsets_mapping=True)
         return list(zip(found["input_ids"], found["offset_mapping"], strict=True))
 
+    def encode_behind(self, known, text):
+        """(ids, offsets) of a text. known: (a beginning of it, ids and offsets of a text that begins so too), or None.
+
+        Tokens up to the last special one are not changed by what follows it: only what stands behind is encoded anew.
+        """
+        if known and text.startswith(known[0]):
+            beginning, ids, offsets = known
+            since = bisect_left(offsets, len(beginning), key=lambda offset: offset[1]) - 1
+            while since > 0 and ids[since] not in self.special:
+                since -= 1
+            if since > 0:
+                at = offsets[since][0]
+                [(rest, places)] = self.encode([text[at:]])
+                return ids[:since] + rest, offsets[:since] + [(start + at, end + at) for start, end in places]
+        return self.encode([text])[0]
+
     # -- rows ---------------------------------------------------------------------------------------------------
 
     def conversation(self, messages, tools=None, only=None, masks=False):
@@ -178,20 +196,29 @@ class Renderer:
         if masks:
             answers = [self.without_thought(talk, answer) for answer in answers]
         if len(answers) > 1:
-            whole = self.text(talk.written, talk.tools)
+            ends_with_it = answers[-1].place == len(talk.written) - 1
+            whole = answers[-1].written if ends_with_it else self.text(talk.written, talk.tools)
             if all(whole.startswith(answer.prompt + answer.text) for answer in answers):
                 # a turn alone may hold where all of them do not
                 with contextlib.suppress(Unproved):
                     return [self.sequence(whole, talk, answers)]
-        return [self.sequence(answer.prompt + answer.text, talk, [answer]) for answer in answers]
+        found, known = [], None
+        for answer in answers:
+            whole = answer.prompt + answer.text
+            encoded = self.encode_behind(known, whole)
+            found.append(self.sequence(whole, talk, [answer], encoded))
+            known = answer.prompt, *encoded
+        return found
 
-    def answer(self, prompt, said, tools=None):
-        """(tokens of a prompt, tokens of the answer to it). said: the messages of the answer. Raises Unproved."""
+    def answer(self, prompt, said, tools=None, masks=False):
+        """(tokens of a prompt, tokens of the answer to it, its labels: those that are learned, -100 elsewhere).
+
+        said: the messages of the answer. masks: as of `conversation`. Raises Unproved.
+        """
         talk, first = self.talk([*prompt, *said], tools), len(prompt)
         if len(said) == 1:
-            [sequence] = self.sequences(talk, [first])
-            [turn] = sequence.turns
-            return sequence.ids[: turn.start], sequence.ids[turn.start : turn.end]
+            [sequence] = self.sequences(talk, [first], masks)
+            return parted(sequence, sequence.starts[0])
         # an answer of several messages is learned from its first token to its end, with what tools found in between
         for place in range(first, len(talk.held)):
             self.check_stops(place, talk.held[place])
@@ -205,7 +232,30 @@ class Renderer:
         for place, message in enumerate(talk.held[first:], first):
             if missing := missing_of(message, whole[len(before) :]):
                 raise Unproved("SAID", place, f"{missing!r} is not in what is learned")
-        return ids[:start], sequence.ids[start : sequence.turns[0].end]
+        sequence.turns = [Turn(len(talk.held) - 1, start, sequence.turns[0].end)]
+        if masks:
+            sequence.turns = self.spans_without(self.thoughts(talk, first, whole), sequence.turns[0], offsets)
+        return parted(sequence, start)
+
+    def thoughts(self, talk, first, whole):
+        """[(start, end)] in a text of the thoughts of the assistant's messages from the place `first` on."""
+        found = []
+        for place in range(first, len(talk.held)):
+            if not talk.held[place].get("reasoning_content"):
+                continue
+            answer = self.without_thought(talk, self.answer_at(talk, place))
+            if not whole.startswith(answer.prompt + answer.text[: answer.thought[1]]):
+                raise Unproved("SAID", place, "where its thought stands cannot be told")
+            found.append(tuple(len(answer.prompt) + at for at in answer.thought))
+        return found
+
+    def spans_without(self, thoughts, turn, offsets):
+        """The spans of a Turn outside thoughts: tokens that overlap one are context. offsets: of all tokens of the text."""
+        starts, spans, first = [start for start, _ in offsets], [], turn.start
+        for start, end in thoughts:
+            thinks = next((i for i in range(first, turn.end) if offsets[i][1] > start), turn.end)
+            spans, first = [*spans, (first, thinks)], max(first, bisect_left(starts, end))
+        return [Turn(turn.message, *span) for span in [*spans, (first, turn.end)] if span[0] < span[1]]
 
     def prompt(self, messages, tools=None):
         """The text of a prompt, ready for an answer. Raises Unproved where something of it is left out."""
@@ -226,7 +276,7 @@ class Renderer:
         text = self.text(talk.written[: place + 1], talk.tools)
         thought = talk.held[place].get("reasoning_content", "").strip("\n")
         if found := behind(prompt, text, thought):
-            return Answer(place, prompt, *found)
+            return Answer(place, prompt, *found, text)
         # the turns before it are written otherwise once it is there (a system turn that stands in the last question, a
         # thought that is no longer shown): what it says itself is seen in a conversation of the last question alone
         asked = [message for message in talk.written[:place] if message["role"] == "user"][-1:]
@@ -234,7 +284,7 @@ class Renderer:
         found = behind(short, self.text([*asked, talk.written[place]], talk.tools), thought)
         if not found or not text.endswith(found[1]) or bool(OPENED.search(prompt)) != bool(OPENED.search(short)):
             raise Unproved("PROMPT", place, where_they_part(prompt, text))
-        return Answer(place, prompt, *found)
+        return Answer(place, prompt, *found, text)
 
     def without_thought(self, talk, answer):
         """An Answer of which the thought is not learned: where another thought would stand, from its first line to its last."""
@@ -256,9 +306,9 @@ class Renderer:
         start = answer.text.index(thought, start)
         return replace(answer, thought=(start, start + len(thought)))
 
-    def sequence(self, whole, talk, answers):
-        """The Sequence of a text, in which Answers are learned."""
-        [(ids, offsets)] = self.encode([whole])
+    def sequence(self, whole, talk, answers, encoded=None):
+        """The Sequence of a text, in which Answers are learned. encoded: its (ids, offsets), where they are known."""
+        ids, offsets = encoded or self.encode([whole])[0]
         starts = [start for start, _ in offsets]
         found = Sequence(ids)
         for answer in answers:
@@ -277,13 +327,9 @@ class Renderer:
                 if ids[behind] not in self.stops:
                     raise Unproved("STOP", place, f"{shortened(said[-60:])!r} ends in no token that ends an answer")
             start, end = answer.thought
-            if start == end:
-                found.turns.append(Turn(place, first, last))
-                continue
-            # tokens that overlap the thought are context
-            thinks = next(i for i in range(first, last) if offsets[i][1] > at + start)
-            spans = (first, thinks), (bisect_left(starts, at + end), last)
-            found.turns += [Turn(place, *span) for span in spans if span[0] < span[1]]
+            thoughts = [(at + start, at + end)] if start < end else []
+            found.starts.append(first)
+            found.turns += self.spans_without(thoughts, Turn(place, first, last), offsets)
         return found
 
     def late_stop(self, message):
@@ -327,6 +373,12 @@ def learned_places(messages):
     if learned := [place for place in said if messages[place].get("train") is not False]:
         return learned
     raise Unproved("SAID", None, "all turns of the assistant say train: false")
+
+
+def parted(sequence, start):
+    """(tokens before a place, tokens from it to the last one that is learned, the labels of these)."""
+    end = sequence.turns[-1].end
+    return sequence.ids[:start], sequence.ids[start:end], sequence.labels[start:end]
 
 
 def behind(prompt, text, thought):

@@ -5,6 +5,7 @@ Each setting that is forced stands with its trap; everything else is TRL's defau
 
 import os
 
+from stages.training.masked import COLUMNS as MASKED
 from validators.problems import Problem, Problems
 
 CONFIGS = {"sft": "SFTConfig", "dpo": "DPOConfig", "orpo": "ORPOConfig", "kto": "KTOConfig", "grpo": "GRPOConfig"}
@@ -77,11 +78,17 @@ def trainer_class(method):
         def _prepare_dataset(self, dataset, processing_class, args, dataset_name):
             if method == "kto" and self.calculate_KL:
                 # the answers of a batch, each to another row's prompt, as TRL pairs them
+                columns = [name for name in ("completion_ids", "completion_labels") if name in dataset.column_names]
                 return dataset.map(
-                    lambda rows: {"KL_completion_ids": [rows["completion_ids"][-1], *rows["completion_ids"][:-1]]},
+                    lambda rows: {f"KL_{name}": [rows[name][-1], *rows[name][:-1]] for name in columns},
                     batched=True, batch_size=args.per_device_train_batch_size,
                 )  # fmt: skip
             return dataset
+
+        def _set_signature_columns_if_needed(self):
+            super()._set_signature_columns_if_needed()
+            # else transformers takes the columns away
+            self._signature_columns += [name for name in MASKED.get(method, ()) if name not in self._signature_columns]
 
         def tokenize_row(self, feature, model=None):
             return {}  # ORPO's: the columns are there
