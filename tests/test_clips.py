@@ -1,4 +1,4 @@
-from stages.reporting.clips import clipped, visible
+from stages.reporting.clips import clipped, is_long, visible
 
 
 def test_a_text_is_cut_and_says_by_how_much():
@@ -18,3 +18,8 @@ def test_line_ends_tabs_and_every_script_stay_as_they_are():
     text = "one\n\ttwo שלום 👩🏽‍🚀"
     assert visible(text) == text
     assert visible(7) == 7
+
+
+def test_a_text_is_long_by_its_characters_or_by_its_lines():
+    assert not is_long(clipped("a" * 110, 700)) and not is_long(clipped("a\nb\nc", 700))
+    assert is_long(clipped("a" * 111, 700)) and is_long(clipped("a\nb\nc\nd", 700))

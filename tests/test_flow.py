@@ -30,7 +30,7 @@ def test_names_do_not_overlap_however_thin_their_bands():
 def test_many_reasons_are_added_up_as_others():
     bands = flow(10, 0, [(f"check{i}", 20 - i) for i in range(12)])["bands"]
     assert len(bands) == 1 + REASONS
-    assert bands[-1]["name"] == "6 other reasons" and bands[-1]["count"] == sum(20 - i for i in range(6, 12))
+    assert bands[-1]["name"] == "8 other reasons" and bands[-1]["count"] == sum(20 - i for i in range(4, 12))
 
 
 def test_rows_that_preflight_leaves_out_are_bands_of_their_own_beside_their_side():

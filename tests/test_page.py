@@ -66,7 +66,7 @@ def test_headings_go_down_one_level_at_a_time(html):
 
 
 def test_every_table_has_a_caption_and_every_drawing_a_name_or_is_hidden(html):
-    assert html.count("<table>") == html.count("<caption>") > 5
+    assert html.count("<table") == html.count("<caption>") > 5
     for drawing in re.findall(r"<svg[^>]*>", html):
         assert 'aria-label="' in drawing or 'aria-hidden="true"' in drawing, drawing
 
@@ -151,7 +151,7 @@ def test_what_a_training_saw_is_told_from_its_own_record(folder, html):
     said = " ".join(step.split())
     assert "The training saw 3 of 8 rows (37.5%), 5 with repetitions, and 12,345 tokens." in said
     compared = html.split('<h2 id="methods">')[1]
-    assert '<td class="number">3</td><td class="number">5</td><td class="number">12,345</td>' in compared
+    assert re.search(r'data-label="rows">3</td>.*"rows seen">5</td>.*"tokens seen">12,345</td>', compared)
     assert "| sft | sft | base | chat | 3 of 8 | 20 |" in (folder / "report/report.md").read_text(encoding="utf-8")
 
 
@@ -181,7 +181,7 @@ def test_the_lineage_has_the_md5_that_dvc_lock_has(folder, html):
     "gone, said",
     [
         ("scores/align.csv", "There is no training curve, scores/align.csv"),
-        ("scores/align.seen.parquet", '<td class="number">–</td>'),
+        ("scores/align.seen.parquet", 'data-label="rows seen">–</td>'),
         ("scores/align.json", "There are no scores of align."),
         ("scores/align.parquet", "What the models say"),
         ("preflight/align.json", "There is no preflight/align.json."),
@@ -236,7 +236,7 @@ def contrast(one, other):
 @pytest.mark.parametrize("theme", [0, 1], ids=["light", "dark"])
 def test_text_has_the_contrast_of_aa_on_every_ground(theme):
     colours = {name: pair[theme] for name, *pair in re.findall(r"--([\w-]+): light-dark\((#\w+), (#\w+)\)", STYLE)}
-    assert len(colours) == 13
+    assert len(colours) == 14
     for text in ("ink", "quiet", "first", "second", "third", "cut"):
         for ground in ("paper", "card", "soft"):
             assert contrast(colours[text], colours[ground]) >= 4.5, (text, ground)
@@ -303,7 +303,8 @@ def test_nothing_is_requested_and_the_console_is_silent(opened, folder, width):
     assert tab.heard == [(folder / "report/index.html").as_uri()]
     assert tab.title() == "Tilth report: 2 models of 4 datasets"  # no script of the data has run
     assert tab.evaluate("document.documentElement.scrollWidth") == width
-    assert "<script>document.title" in tab.inner_text("#answers-list")
+    tab.click("#more-answers > summary")
+    assert "<script>document.title" in tab.inner_text("#more-list")
     assert tab.locator("main script, main img").count() == 0
 
 
@@ -316,6 +317,7 @@ def test_no_request_could_leave_the_page(opened):
 
 def test_the_filters_show_what_they_say(opened):
     tab = opened()
+    tab.click("#more-answers > summary")
     shown = tab.locator(".row:visible")
     everything = shown.count()
     tab.select_option("#filter-dataset", "problems")
@@ -334,6 +336,7 @@ def test_the_filters_show_what_they_say(opened):
 
 def test_the_rows_where_two_models_differ_most_come_first(opened):
     tab = opened()
+    tab.click("#more-answers > summary")
     tab.select_option("#filter-first", "sft")
     tab.select_option("#filter-second", "align")
     apart = tab.locator(".row:visible").evaluate_all(
@@ -382,6 +385,7 @@ def test_the_keyboard_reaches_the_content_and_every_control(opened):
 
 def test_without_scripts_everything_is_there_but_the_controls(opened):
     tab = opened(java_script_enabled=False)
+    tab.click("#more-answers > summary")
     assert tab.locator(".row:visible").count() > 10
     assert not tab.is_visible("#theme") and not tab.is_visible(".filters")
 
@@ -391,3 +395,112 @@ def test_what_is_folded_is_open_on_paper(opened):
     assert tab.locator("details[open]").count() == 0
     tab.evaluate("dispatchEvent(new Event('beforeprint'))")
     assert tab.locator("details:not([open])").count() == 0
+    tab.evaluate("dispatchEvent(new Event('afterprint'))")
+    assert tab.locator("details[open]").count() == 0
+
+
+# -- long rows ----------------------------------------------------------------------------------------------------
+
+TALLEST = {1280: 6_000, 390: 12_000}  # pixels, of a page of four datasets and two steps
+CUT = """() => [...document.querySelectorAll('main *')].filter(each => {
+  const box = each.getBoundingClientRect();
+  return box.width && box.right > innerWidth + 1 && !each.closest('svg') && !each.closest('[aria-label^="The graph of"]');
+}).map(each => each.outerHTML.slice(0, 200))"""
+OPEN_ALL = "document.querySelectorAll('details').forEach(each => each.open = true)"
+CLIPPED = "() => [...document.querySelectorAll('.long > .text')].filter(each => each.scrollHeight > each.clientHeight + 1).length"
+
+
+@pytest.fixture(scope="module")
+def long_page(tmp_path_factory):
+    """The page of a build of forty rows a side whose texts have 4,000 characters each."""
+    made = tmp_path_factory.mktemp("long") / "build"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(fake_build, "QUESTIONS", [f"Question {at}. {'It reads the file and says so. ' * 140}"[:4000] for at in range(40)])
+        fake_build.fake_build(made)
+        patch.chdir(made)
+        report.main()
+    return made / "report/index.html"
+
+
+@pytest.fixture
+def opened_long(opened, long_page):
+    def opened_long(width, **options):
+        tab = opened(viewport={"width": width, "height": 900}, **options)
+        tab.goto(long_page.as_uri())
+        return tab
+
+    return opened_long
+
+
+@pytest.mark.parametrize("scripts", [True, False], ids=["scripts", "no scripts"])
+@pytest.mark.parametrize("width", TALLEST)
+def test_a_page_of_long_rows_is_short(opened_long, width, scripts):
+    tab = opened_long(width, java_script_enabled=scripts)
+    height = tab.evaluate("document.documentElement.scrollHeight")
+    assert 2_000 < height < TALLEST[width]
+
+
+@pytest.mark.parametrize("width", [390, 700, 1000, 1280])
+def test_no_table_is_cut_at_any_width(opened_long, width):
+    tab = opened_long(width)
+    tab.evaluate(OPEN_ALL)
+    assert tab.evaluate(CUT) == []
+    sideways = "[...document.querySelectorAll('.scroll:has(table)')].filter(each => each.scrollWidth > each.clientWidth).length"
+    assert tab.evaluate(sideways) == 0
+    for cell in (".scores .change", ".scores .its", ".stack td[data-label='what it says']", ".stack td[data-label='sha256']"):
+        assert tab.locator(cell).last.is_visible(), cell
+
+
+def test_a_graph_wider_than_the_screen_says_that_it_scrolls(opened_long):
+    box = "[aria-label^='The graph of']"
+    assert opened_long(1280).is_hidden(".sideways")
+    tab = opened_long(390)
+    assert tab.is_visible(".sideways") and tab.evaluate(f"document.querySelector(\"{box}\").scrollWidth") > 390
+    tab.focus(box)
+    for _ in range(40):
+        tab.keyboard.press("ArrowRight")
+    tab.wait_for_function(f"document.querySelector(\"{box}\").scrollLeft > 300")
+
+
+@pytest.mark.parametrize("scripts", [True, False], ids=["scripts", "no scripts"])
+def test_a_clipped_text_is_shown_whole_by_the_keyboard(opened_long, scripts):
+    tab = opened_long(1280, java_script_enabled=scripts)
+    answer = tab.locator("#answers-list .answer").first
+    text, more = answer.locator(".text"), answer.locator("summary")
+    folded = text.bounding_box()["height"]
+    assert more.inner_text() == "show all" and folded < 90
+    more.focus()
+    tab.keyboard.press("Enter")
+    assert more.inner_text() == "show less" and text.bounding_box()["height"] > 3 * folded
+    tab.keyboard.press("Enter")
+    assert text.bounding_box()["height"] == folded
+
+
+def test_every_text_is_whole_once_all_is_unfolded(opened_long):
+    tab = opened_long(390)
+    assert tab.evaluate(CLIPPED) > 10
+    tab.evaluate(OPEN_ALL)
+    assert tab.evaluate(CLIPPED) == 0
+
+
+def test_show_all_stands_only_where_something_is_clipped(opened):
+    tab = opened()
+    tab.click("#more-answers > summary")
+    idle = "[...document.querySelectorAll('.row .long')].filter(each => each.querySelector('.text').clientHeight && each.querySelector('.more').hidden === each.querySelector('.text').scrollHeight > each.querySelector('.text').clientHeight + 1).length"
+    tab.wait_for_function(f"{idle} === 0")
+    assert tab.locator(".row .more:visible").count() > 0
+
+
+def test_paper_has_every_text_whole(opened_long):
+    tab = opened_long(1280)
+    tab.emulate_media(media="print")
+    assert tab.evaluate(CLIPPED) == 0
+    assert tab.locator(".more:visible").count() == 0 and tab.locator(".fold table:visible").count() > 0  # without the script's event
+
+
+def test_a_link_leads_into_what_is_folded(opened, folder):
+    tab = opened()
+    assert tab.is_hidden("#more-list")
+    tab.evaluate("document.querySelector('#more-list .row').id = 'inside'; location.hash = 'inside'")
+    tab.wait_for_function("document.querySelector('#more-answers').open")
+    assert tab.is_visible("#inside")

@@ -16,7 +16,7 @@ INK, GRID, FIRST, SECOND, CUT = "#5b635c", "#dedbd0", "#2b6a4d", "#a8501f", "#8c
 WIDTH, HEIGHT = 300, 110
 PADDING = {"left": 46, "right": 12, "top": 8, "bottom": 40}
 AXIS = {
-    "labelColor": INK, "titleColor": INK, "titleFontWeight": "normal", "labelFontSize": 11, "titleFontSize": 11,
+    "labelColor": INK, "titleColor": INK, "titleFontWeight": "normal", "labelFontSize": 13, "titleFontSize": 13,
     "gridColor": GRID, "domainColor": GRID, "tickColor": GRID, "tickSize": 4, "tickCount": 4, "labelOverlap": False,
     "labelBound": False, "labelFlush": False, "titlePadding": 6,
 }  # fmt: skip

@@ -8,11 +8,18 @@ PICTURES = {code: chr(0x2400 + code) for code in range(32) if chr(code) not in "
 # characters that turn the direction of what follows them: shown, as a text could hide behind them
 TURNS = {code: f"‹U+{code:04X}›" for code in (*range(0x202A, 0x202F), *range(0x2066, 0x206A))}
 
+LONG, LINES = 110, 3  # characters and lines that stand on the page unfolded: style.css shows LINES of a longer text
+
 
 def clipped(text, width, length=None):
     """{"text": at most `width` characters, "more": how many were left out}. length: of the whole, where `text` is a part."""
     length = len(text) if length is None else length
     return {"text": text[:width], "more": max(0, length - width)}
+
+
+def is_long(item: dict) -> bool:
+    """True where a clipped text takes more than a few lines of a narrow column, so that the page folds it further."""
+    return len(item["text"]) > LONG or item["text"].count("\n") >= LINES
 
 
 def visible(value):

@@ -5,9 +5,9 @@ height of a band is its share of the rows, and each name has room however thin i
 Source: Schmidt, The Sankey diagram in energy and material flow management (2008).
 """
 
-HEIGHT, BAR, LEFT, RIGHT, ROOM, GAP = 230, 12, 0, 138, 22, 4
-NODE_WIDTH, NODE_HEIGHT, COLUMN, ROW = 152, 46, 208, 62
-REASONS = 7
+HEIGHT, BAR, LEFT, RIGHT, ROOM, GAP = 144, 12, 0, 138, 20, 3
+NODE_WIDTH, NODE_HEIGHT, COLUMN, ROW = 152, 46, 208, 56
+REASONS = 5
 
 
 def flow(train, held_out, reasons, left_out=(), unscored=(), not_sampled=0):

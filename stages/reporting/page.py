@@ -16,7 +16,7 @@ import jinja2
 from markupsafe import Markup
 
 from stages.reporting import curves
-from stages.reporting.clips import visible
+from stages.reporting.clips import is_long, visible
 from stages.reporting.flow import graph
 from stages.reporting.generations import side_by_side
 from stages.reporting.scoreboard import board
@@ -24,7 +24,7 @@ from stages.reporting.sections import dataset_section, share, step_section
 from stages.training.seen import seen_in_short, seen_path
 
 PAGE = Path(__file__).parent / "templates"
-ANSWERS = 60
+ANSWERS, SHOWN_ANSWERS = 60, 3  # the others are folded
 LIBRARIES = (
     "torch",
     "transformers",
@@ -64,6 +64,7 @@ def page(params):
             datasets=datasets,
             steps=steps,
             answers=answers,
+            shown_answers=SHOWN_ANSWERS,
             answerable=answerable,
             answer_datasets=list(dict.fromkeys(row["dataset"] for row in answers)),
             answer_models=list(dict.fromkeys(model for row in answers for model in row["said"])),
@@ -88,6 +89,7 @@ def environment():
         keep_trailing_newline=True,
     )
     made.filters |= {"share": share, "ending": ending}
+    made.tests["long"] = is_long
     return made
 
 

@@ -23,6 +23,9 @@ def board(scores, steps, resolved, seen):
     datasets = list(dict.fromkeys(name for found in known.values() for name in found))
     tables = [table(name, known) for name in datasets]
     common = common_metric(tables)
+    own = {step["dataset"] for step in steps.values()} or datasets
+    for found in tables:
+        found["folded"] = found["name"] not in own
     return {
         "scores": tables,
         "scores_text": as_text(known, datasets),

@@ -40,9 +40,21 @@ if (copy) {
   });
 }
 
+// -- `show all` stands only where something is clipped; widths change, and what is folded has no height --
+function hideIdle() {
+  for (const long of all(".long")) {
+    const [text, more] = [long.querySelector(".text"), long.querySelector(".more")];
+    if (!more.open && text.clientHeight) more.hidden = text.scrollHeight <= text.clientHeight + 1;
+  }
+}
+addEventListener("resize", hideIdle);
+addEventListener("toggle", hideIdle, true);
+hideIdle();
+
 // -- filters of what the models say --
 const filters = one(".filters");
 if (filters) {
+  const unfolded = all("#answers-list .row").length;
   const rows = all(".row").map((element) => ({
     element,
     dataset: element.dataset.dataset,
@@ -67,21 +79,36 @@ if (filters) {
   };
   const apply = () => {
     const words = search.value.trim().toLowerCase();
-    let shown = 0;
     for (const row of rows) {
       const fits = (!dataset.value || row.dataset === dataset.value) && (!differ.checked || differs(row)) && row.text.includes(words);
       row.element.hidden = !fits;
-      shown += fits;
       for (const [model, answer] of row.said) answer.element.hidden = Boolean(first.value || second.value) && ![first.value, second.value].includes(model);
     }
-    const list = one("#answers-list");
-    for (const row of [...rows].sort((a, b) => apart(b) - apart(a))) list.append(row.element);
-    one("#filter-count").value = `${shown} of ${rows.length} rows`;
+    const shown = rows.filter((row) => !row.element.hidden).sort((a, b) => apart(b) - apart(a));
+    one("#answers-list").append(...shown.slice(0, unfolded).map((row) => row.element));
+    one("#more-list").append(...shown.slice(unfolded).map((row) => row.element), ...rows.filter((row) => row.element.hidden).map((row) => row.element));
+    one("#more-answers").hidden = shown.length <= unfolded;
+    one("#more-count").textContent = shown.length - unfolded;
+    one("#filter-count").value = `${shown.length} of ${rows.length} rows`;
+    hideIdle();
   };
   filters.hidden = false;
   filters.addEventListener("input", apply);
   apply();
 }
 
-// what is folded on the screen is open on paper
-addEventListener("beforeprint", () => all("details").forEach((element) => { element.open = true; }));
+// what is folded on the screen is open on paper, and folded again after it
+let folded = [];
+addEventListener("beforeprint", () => {
+  folded = all("details:not([open])");
+  folded.forEach((element) => { element.open = true; });
+});
+addEventListener("afterprint", () => folded.forEach((element) => { element.open = false; }));
+
+// a link leads into what is folded
+function unfold() {
+  const target = location.hash && document.getElementById(decodeURIComponent(location.hash.slice(1)));
+  for (let at = target && target.closest("details"); at; at = at.parentElement.closest("details")) at.open = true;
+}
+addEventListener("hashchange", unfold);
+unfold();
