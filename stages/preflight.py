@@ -74,7 +74,7 @@ def main():
         announce(name, report)
     write("_xray.json", {name: report.samples for name, report in reports.items()}, indent=None)
     write_dropped(reports)
-    of_eval = write_unscored(json.loads(Path("data/eval.json").read_text(encoding="utf-8")), render, limits, reasoning_of(params["datasets"]))
+    of_eval = write_unscored(json.loads(Path("data/eval.json").read_text(encoding="utf-8")), render, limits, reasoning_of(params["datasets"]), params["evaluate"]["max_new_tokens"])
     write("_findings.json", {name: report.findings for name, report in reports.items()} | {"_eval": of_eval})
     write("_rewards.json", scored_rewards(params["steps"], datasets, codes))
     device, free = free_bytes()
@@ -94,10 +94,10 @@ def write_dropped(reports):
         writer.writerows([name, *row] for name, report in reports.items() for row in report.dropped)
 
 
-def write_unscored(datasets, render, limits, reasoning):
+def write_unscored(datasets, render, limits, reasoning, max_new_tokens):
     """{dataset: findings of its eval rows}; preflight/_unscored.csv has every one that no model of this base can be scored on.
 
-    reasoning: of each dataset, see `reasoning_of`.
+    reasoning: of each dataset, see `reasoning_of`. max_new_tokens: of the answers that `evaluate` generates.
     """
     findings = {}
     with open(UNSCORED, "w", encoding="utf-8", newline="") as file:
@@ -112,6 +112,8 @@ def write_unscored(datasets, render, limits, reasoning):
             names = names_of(path, [number for number, _, _ in left])
             writer.writerows([name, *row, proof, why] for row, (_, proof, why) in zip(names, left, strict=True))
             findings[name] = findings_of.text_findings(found, path, limits, {})
+            if listed["kind"] == "sft" and found.answers:
+                findings[name].append(findings_of.answers_cut(found, path, max_new_tokens, limits))
             for item in findings[name]:
                 if item["level"] != "ok":
                     print(f"preflight, eval rows of {name}: {item['level']}: {item['check']}: {item['message']}")
@@ -131,6 +133,9 @@ def held_out(path, kind, render, reasoning="keep"):
                 continue
             if kind == "grpo":
                 render.encode([scored])
+            if kind == "sft":
+                last = scored[-1].turns[-1]
+                found.answers.append((number, last.end - last.start))
             found.encodings.look(number, render.tokenizer, texts)
     return found
 

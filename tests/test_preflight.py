@@ -226,7 +226,7 @@ def test_eval_rows_that_no_model_can_be_scored_on_are_named(render, capsys):
     Path("data/eval").mkdir()
     write("sft", [*TALKS, {"messages": user("a") + said("b<|end|>c")}], "data/eval/d.parquet")
     Path("preflight").mkdir()
-    findings = preflight.write_unscored({"d": {"kind": "sft", "rows": 4}}, render, LIMITS, {"d": "keep"})
+    findings = preflight.write_unscored({"d": {"kind": "sft", "rows": 4}}, render, LIMITS, {"d": "keep"}, 100)
     (row,) = csv.DictReader(Path("preflight/_unscored.csv").read_text(encoding="utf-8").splitlines())
     assert (row["dataset"], row["row"], row["id"], row["proof"]) == ("d", "raw.jsonl:4", "3", "STOP")
     out = capsys.readouterr().out
@@ -234,6 +234,20 @@ def test_eval_rows_that_no_model_can_be_scored_on_are_named(render, capsys):
     values = {item["check"]: item["value"] for item in findings["d"]}
     assert values["preflight.stops"] == 0.25 and values["preflight.said"] == values["preflight.tokenizer_round_trip"] == 0
     assert "preflight, eval rows of d: warning: preflight.stops: 1 of 4 rows (raw.jsonl:4) end in no token" in out
+
+
+@pytest.mark.parametrize("most, level, value", [(3, "warning", 0.5), (5, "ok", 0)])
+def test_reference_answers_longer_than_what_is_generated_are_counted(render, capsys, most, level, value):
+    Path("data/eval").mkdir()
+    rows = [{"messages": user("a") + said(text)} for text in ("bc", "bcde")]  # a token of every byte, and one that ends the answer
+    write("sft", rows, "data/eval/d.parquet")
+    Path("preflight").mkdir()
+    found = preflight.write_unscored({"d": {"kind": "sft", "rows": 2}}, render, LIMITS, {"d": "keep"}, most)["d"]
+    item = next(item for item in found if item["check"] == "preflight.answers_cut")
+    assert (item["level"], item["value"]) == (level, value)
+    text = "1 of 2 rows (raw.jsonl:2) have a reference answer of more than evaluate.max_new_tokens 3, which no model can give"
+    assert (text in capsys.readouterr().out) == (level == "warning")
+    assert ("5 tokens fit 95% of the answers, 5 all of them" in item["message"]) == (level == "warning")
 
 
 @pytest.mark.parametrize("kind", ["sft", "preference", "kto", "grpo"])

@@ -88,6 +88,27 @@ def test_steps_are_compared_on_their_own_metric_and_on_a_shared_one():
     assert [line["step"] for line in board["headlines"]] == ["dpo"]
 
 
+def test_a_headline_is_the_loss_where_no_model_gives_an_answer_and_says_why():
+    nothing, some = item(0.0) | {"cut": 9}, item(0.1)
+    steps = {"sft": {"method": "sft", "from": "base", "dataset": "chat"}}
+    scores = {name: {"chat": {"loss": item(loss), "exact_match": nothing}} for name, loss in (("base", 5.0), ("sft", 0.2))}
+    board = scoreboard.board(scores, steps, {"sft": None}, {})
+    (line,) = board["headlines"]
+    assert (line["metric"], line["score"]["value"]) == ("loss", "0.200")
+    assert line["why"] == "not exact_match: it is 0 for every model, and evaluate.max_new_tokens cut 18 of 20 answers"
+    assert board["common"] == {"dataset": "chat", "metric": "loss"} and board["compared"][0]["own_metric"] == "loss"
+    scores["base"]["chat"]["exact_match"] = some
+    (line,) = scoreboard.board(scores, steps, {"sft": None}, {})["headlines"]
+    assert (line["metric"], line["why"]) == ("exact_match", "")
+
+
+def test_a_reward_of_nothing_stays_as_no_loss_is_there_to_say():
+    steps = {"align": {"method": "grpo", "from": "base", "dataset": "maths"}}
+    scores = {name: {"maths": {"reward": item(0.0)}} for name in ("base", "align")}
+    (line,) = scoreboard.board(scores, steps, {"align": None}, {})["headlines"]
+    assert (line["metric"], line["why"]) == ("reward", "it is 0 for every model")
+
+
 def test_scores_of_other_tasks_are_shown_as_all_others():
     task = {"acc": item(0.4) | {"stderr": 0.05}, "word_perplexity": {"value": 9.0, "low": 8.0, "high": 10.0}}
     (table,) = scoreboard.board({"base": {"lm_eval/arc": task}}, {}, {}, {})["scores"]

@@ -22,6 +22,7 @@ GATES = {
     "preflight.reward_order": "grpo: by how much a wrong answer earns more than the ground truth, on average",
 }
 NUMBERS = {
+    "preflight.answers_cut": "sft: share of eval rows whose reference answer has more tokens than `evaluate.max_new_tokens`, so that no model can give it",
     "preflight.bos_unlike_inference": "share of rows that do not begin with the tokens that the tokenizer puts before a text by itself, as llama.cpp and completions without a template do",
     "preflight.class_balance": "kto: how far the weighted rows of one label outweigh the other's; up to 1 is TRL's advice",
     "preflight.context_share": "share of rows longer than the positions that the model was made for",
@@ -43,6 +44,7 @@ NUMBERS = {
 LIMITS = {
     "dropped_share": 0.05,  # a row or two in which the answer is missing; what a template cannot say is missing in all of them
     "reward_order": 0.0,
+    "answers_cut": 0.05,
     "bos_unlike_inference": 0.0,
     "class_balance": 1.0,
     "context_share": 0.0,

@@ -169,6 +169,7 @@ class Preflight(Strict):
     """Limits of what preflight measures, and how much it looks at; docs/preflight.md says what each is."""
 
     reward_order: float = LIMITS["reward_order"]
+    answers_cut: Share = LIMITS["answers_cut"]
     bos_unlike_inference: Share = LIMITS["bos_unlike_inference"]
     class_balance: Annotated[float, Field(ge=1)] = LIMITS["class_balance"]
     context_share: Share = LIMITS["context_share"]

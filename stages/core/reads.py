@@ -23,7 +23,7 @@ def reads(params):
         "collect": part(params, *(f"datasets.{name}.kind" for name in params["datasets"])),
         "pin": part(params, *(f"datasets.{name}.{key}" for name in params["datasets"] for key in ("kind", "raw", "eval"))),
         "preflight": part(
-            params, "seed", "launch", "base.backend", "steps", "preflight",
+            params, "seed", "launch", "base.backend", "steps", "preflight", "evaluate.max_new_tokens",
             *(f"datasets.{name}.reasoning" for name in params["datasets"]),
         ),
         "evaluate_base": part(params, "seed", "evaluate", *masks(params)),

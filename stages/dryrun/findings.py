@@ -10,6 +10,7 @@ import numpy as np
 
 from stages.dryrun import reward_trials as trials_of
 from stages.dryrun.memory import GB
+from stages.dryrun.tokens import Measured
 from stages.rows.batches import named
 from validators._preflight import GATES
 from validators._warnings import imbalance, weights_advice
@@ -162,6 +163,22 @@ def text_findings(found, path, settings, waive):
         finding(check, found.share(rows), f"{counted(found, rows, path)} {message}", settings, waive)
         for check, (rows, message) in lists.items()
     ]
+
+
+def answers_cut(found: Measured, path: str, most: int, settings: dict) -> dict:
+    """How many reference answers of eval rows are longer than what `evaluate` generates, and what would fit.
+
+    most: evaluate.max_new_tokens. The token that ends an answer counts.
+    """
+    lengths = np.array([tokens for _, tokens in found.answers])
+    cut = [row for row, tokens in found.answers if tokens > most]
+    message = f"{counted(found, cut, path)} have a reference answer of more than evaluate.max_new_tokens {most:,}"
+    if cut:
+        message += (
+            f", which no model can give word for word: {int(np.percentile(lengths, 95, method='higher')):,} tokens fit 95% of the answers, "
+            f"{lengths.max():,} all of them"
+        )
+    return finding("preflight.answers_cut", found.share(cut), message, settings, {})
 
 
 def date_finding(date, settings, waive):

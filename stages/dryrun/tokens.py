@@ -54,7 +54,7 @@ class Measured:
     """rows: (n,) records of ROW, in the order of the file. left_out: (row, proof, why) of each that is not trained.
 
     special: the rows that say a control token of the tokenizer, which then is one. encodings: those of which a text and its
-    tokens differ.
+    tokens differ. answers: (row, tokens of its last answer) of sft rows of eval.
     """
 
     count: int
@@ -62,6 +62,7 @@ class Measured:
     left_out: list = field(default_factory=list)
     special: list = field(default_factory=list)
     encodings: Encodings = field(default_factory=Encodings)
+    answers: list = field(default_factory=list)
 
     def share(self, numbers):
         """The share of the rows of the file that these are."""

@@ -10,7 +10,8 @@ from stages.scoring.statistics import cut_answers, interval
 
 LOWER_IS_BETTER = {"loss", "perplexity", "word_perplexity", "byte_perplexity", "bits_per_byte", "brier_score", "wer"}
 OWN = {"sft": "exact_match", "dpo": "pair_accuracy", "orpo": "pair_accuracy", "kto": "auc", "grpo": "reward"}
-COMMON = ("reward", "exact_match", "pair_accuracy", "auc")  # the first that there is compares all steps
+COMMON = ("reward", "exact_match", "pair_accuracy", "auc", "loss")  # the first that there is compares all steps
+GENERATED = ("exact_match", "reward")  # of answers, which `max_new_tokens` may cut
 PLOT_LEFT, PLOT_WIDTH = 5, 140
 
 
@@ -22,17 +23,17 @@ def board(scores, steps, resolved, seen):
     known = {model: found for model, found in scores.items() if found}
     datasets = list(dict.fromkeys(name for found in known.values() for name in found))
     tables = [table(name, known) for name in datasets]
-    common = common_metric(tables)
+    common = common_metric(tables, known)
     own = {step["dataset"] for step in steps.values()} or datasets
     for found in tables:
         found["folded"] = found["name"] not in own
     return {
         "scores": tables,
         "scores_text": as_text(known, datasets),
-        "headlines": [line for name, step in steps.items() if (line := headline(name, step, known.get(name, {})))],
+        "headlines": [line for name, step in steps.items() if (line := headline(name, step, known))],
         "common": common,
         "compared": [
-            compared(name, step, known.get(name, {}), common, resolved.get(name), seen.get(name))
+            compared(name, step, known, common, resolved.get(name), seen.get(name))
             for name, step in steps.items()
         ],
     }
@@ -110,27 +111,41 @@ def as_text(scores, datasets):
 # -- steps compared -----------------------------------------------------------------------------------------------
 
 
-def headline(name, step, measured):
-    """What a step did to its method's own metric on its own dataset, or None where that was not scored."""
-    metric = OWN.get(step["method"])
-    item = measured.get(step["dataset"], {}).get(metric)
-    if not item:
+def headline(name, step, scores):
+    """What a step did to its method's own metric on its own dataset, or None where that was not scored.
+
+    Where no model scores anything there, the loss is said instead, if there is one; `why` has the reason.
+    """
+    measured, metric = scores.get(name, {}).get(step["dataset"], {}), OWN.get(step["method"])
+    if metric not in measured:
         return None
+    why = why_silent(scores, step["dataset"], metric)
+    if why and "loss" in measured:
+        metric, why = "loss", f"not {metric}: {why}"
     kept = {key: step[key] for key in ("method", "dataset", "from")}
-    return {"step": name, "metric": metric, "score": score_of(item, metric), **kept}
+    return {"step": name, "metric": metric, "score": score_of(measured[metric], metric), "why": why, **kept}
 
 
-def common_metric(tables):
+def why_silent(scores: dict, dataset: str, metric: str) -> str:
+    """Why a metric of generated answers tells no model from another: all score 0. "" where one does not."""
+    items = [found[dataset][metric] for found in scores.values() if metric in found.get(dataset, {})]
+    if metric not in GENERATED or any(item["value"] for item in items):
+        return ""
+    cut, answers = (sum(item.get(key) or 0 for item in items) for key in ("cut", "n"))
+    return "it is 0 for every model" + (f", and evaluate.max_new_tokens cut {cut:,} of {answers:,} answers" if cut else "")
+
+
+def common_metric(tables, scores):
     """{"dataset", "metric"} that all models share: the one that is nearest to what people want of a model."""
     for metric in COMMON:
         for found in tables:
-            if any(item["name"] == metric for item in found["metrics"]):
+            if any(item["name"] == metric for item in found["metrics"]) and not why_silent(scores, found["name"], metric):
                 return {"dataset": found["name"], "metric": metric}
     return None
 
 
-def compared(name, step, measured, common, resolved, seen):
-    line = headline(name, step, measured)
+def compared(name, step, scores, common, resolved, seen):
+    line, measured = headline(name, step, scores), scores.get(name, {})
     shared = measured.get(common["dataset"], {}).get(common["metric"]) if common else None
     return {
         "step": name,
@@ -141,6 +156,6 @@ def compared(name, step, measured, common, resolved, seen):
         "rows_seen": (seen or {}).get("times"),
         "tokens_seen": (seen or {}).get("tokens"),
         "own": line["score"] if line else None,
-        "own_metric": OWN.get(step["method"]),
+        "own_metric": line["metric"] if line else OWN.get(step["method"]),
         "common": score_of(shared, common["metric"]) if shared else None,
     }
