@@ -79,7 +79,7 @@ def main(rev: Rev = None, sample: Sample = 0, cache: Cache = False, allow_dirty:
 def checks(rev, cache, allow_dirty):
     """{name: check}, in the order in which they are told. A check: Evidence -> (counts, problems)."""
     from commands.builds.code import code
-    from commands.checks import conservation, inputs, lock, row_ids, tracking
+    from commands.checks import conservation, inputs, lock, pinned, row_ids, tracking
     from commands.records import forgotten as _forgotten
 
     found = {
@@ -89,6 +89,7 @@ def checks(rev, cache, allow_dirty):
         "code": code,
         "records": conservation.records,
         "rows": row_ids.rows,
+        "pinned": pinned.pinned,
         "models": inputs.models,
         "forgotten": _forgotten.forgotten,
         "raw": tracking.raw,
@@ -104,6 +105,7 @@ SENTENCES = {
     "code": "{lists:,} lists of code are those of the code here",
     "records": "{records:,} raw records are rejects or rows; {rows:,} rows are in train, eval or rejected, each once",
     "rows": "{checked:,} of {total:,} ids made anew from what the rows say; no prompt on both sides",
+    "pinned": "{keys:,} keys that `eval:` keeps out of training are those of the {files:,} files that it names",
     "models": "{models:,} models are of the rows, settings and adapters that are there; scores are of eval rows",
     "forgotten": "{listed:,} forgotten records are in no table, score or model",
     "raw": "{files:,} raw files are as committed, {by_dvc:,} of them by DVC",

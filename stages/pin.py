@@ -14,15 +14,12 @@ of removed datasets in data/ingested/ is deleted.
 
 import os
 import shutil
-from pathlib import Path
 
 from stages.core.params import read_params
-from stages.dedup.decision import open_database
-from stages.dedup.split import PINNED, is_pinned, pinned_text, split_key_sql, with_normalised
+from stages.dedup.pinned import INGESTED, keys_of, sources_in
+from stages.dedup.split import PINNED, is_pinned, pinned_text
 from stages.reading.files import pattern_problems
 from validators.problems import Problems
-
-INGESTED = Path("data/ingested")
 
 
 def main():
@@ -30,10 +27,10 @@ def main():
     delete_removed(datasets)
     for name, dataset in datasets.items():
         if dataset["eval"]:
-            folder, sources = INGESTED / name, sources_in(name)
+            sources = sources_in(name)
             problems += pattern_problems(f"datasets.{name}.eval", dataset["eval"], sources, dataset["raw"])
             pinned = [source for source in sources if is_pinned(source, dataset)]
-            keys |= keys_of(folder, pinned, dataset["kind"])
+            keys |= keys_of(name, pinned, dataset["kind"])
             print(f"pin {name}: {len(pinned):,} of {len(sources):,} files are for evaluation alone")
     if problems:
         raise Problems(problems)
@@ -46,26 +43,6 @@ def delete_removed(datasets):
         if folder.is_dir() and folder.name not in datasets and folder.suffix != ".partial":
             print(f"pin: {folder} belongs to no dataset of params.yaml, deleted")
             shutil.rmtree(folder)
-
-
-def sources_in(name):
-    """The raw files of a dataset of which there is a row or a reject, sorted."""
-    files = [str(path) for path in (INGESTED / name).rglob("*.parquet")]
-    found = open_database().execute("SELECT DISTINCT source FROM read_parquet($files, union_by_name = true)", {"files": files})
-    return sorted(source for (source,) in found.fetchall())
-
-
-def keys_of(folder, sources, kind):
-    """The split keys of all rows of some files, with their system turns and without."""
-    files = sorted(str(path) for path in (folder / "rows").glob("*.parquet"))
-    if not files or not sources:
-        return set()
-    both = f"prompt_key, {split_key_sql(kind, ['system', 'user'])}"
-    found = with_normalised(open_database()).execute(
-        f"SELECT DISTINCT unnest([{both}]) FROM read_parquet($files) WHERE source IN (SELECT unnest($sources))",
-        {"files": files, "sources": sources},
-    )
-    return {key for (key,) in found.fetchall()}
 
 
 def write(path, keys):

@@ -1,11 +1,14 @@
 """Files that `eval:` names are for evaluation alone, and so are their prompts, in every file and in every dataset."""
 
 import json
+import shutil
+from types import SimpleNamespace
 
 import pyarrow.parquet as pq
 import pytest
 from builds import run_data_stages, write_params
 
+from commands.checks import pinned
 from stages import pin
 from stages.dedup.split import PINNED, pinned_text
 from validators.problems import Problems
@@ -180,3 +183,43 @@ def test_rows_that_were_turned_away_are_the_reason_where_none_is_left(build):
     files = {"raw/d/a.jsonl": [pair("q"), {"prompt": "q", "chosen": "b", "rejected": "a"}]}
     with pytest.raises(Problems, match=r"no row is left to train on; 2 rejected by curate\.contradiction"):
         build(files, d={"kind": "preference"})
+
+
+# -- tilth verify -------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def verified(build, monkeypatch):
+    """What `tilth verify` finds of data/pinned.txt after an edit of its lines."""
+    build({"raw/d/train.jsonl": TRAIN, "raw/d/test.jsonl": TEST}, d={"eval": ["test*"]})
+    params = {"datasets": {"d": {"kind": "sft", "raw": "raw/d", "eval": ["test*"]}}}
+    monkeypatch.setattr(pinned, "ran_with", lambda build, stage: params if stage == "pin" else None)
+
+    def verified(edited=lambda lines: lines):
+        lines = PINNED.read_text().splitlines(keepends=True)
+        PINNED.write_text("".join(edited(lines)))
+        return pinned.pinned(SimpleNamespace(build=None))
+
+    return verified
+
+
+def test_pinned_keys_are_made_anew_from_the_rows(verified):
+    assert verified() == ({"keys": 10, "files": 1}, [])
+
+
+@pytest.mark.parametrize(
+    "edited, found",
+    [
+        (lambda lines: lines[:-1], "1 keys of pinned rows are missing"),
+        (lambda lines: [*lines, "f" * 64 + "\n"], "1 keys are of no pinned row (the first is ffffffffffff)"),
+        (lambda lines: [lines[0], *reversed(lines[1:])], "its lines stand otherwise"),
+    ],
+)
+def test_a_pinned_key_too_few_too_many_or_elsewhere_is_a_break(verified, edited, found):
+    (problem,) = verified(edited)[1]
+    assert problem.where == "data/pinned.txt" and problem.found.startswith(found)
+
+
+def test_without_the_rows_of_a_pinned_dataset_nothing_is_said_twice(verified):
+    shutil.rmtree("data/ingested/d")
+    assert verified() == ({"keys": 0, "files": 0}, [])

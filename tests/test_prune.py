@@ -117,6 +117,17 @@ def test_the_cache_is_left_alone_so_that_a_step_that_comes_back_is_restored(proj
     assert (project.path / "models/gone/model.safetensors").read_text(encoding="utf-8") == "gone\n"
 
 
+def test_a_list_of_what_expired_that_no_stage_writes_goes_though_git_has_it(project):
+    stray = project.path / ".build/expired/old.json"
+    stray.parent.mkdir(parents=True)
+    stray.write_text("{}\n", encoding="utf-8")
+    (stray.parent / ".gitkeep").touch()
+    project.run("git", "add", "-A")
+    assert "would remove .build/expired/old.json, 3 bytes" in project.prune("--dry-run") and stray.exists()
+    assert "removed .build/expired/old.json, 3 bytes" in project.prune()
+    assert sorted(path.name for path in stray.parent.iterdir()) == [".gitkeep"]
+
+
 def test_a_dry_run_says_what_would_go_and_removes_nothing(project):
     lock = (project.path / "dvc.lock").read_bytes()
     out = project.remove_a_step_and_a_dataset().prune("--dry-run")

@@ -1,0 +1,45 @@
+"""data/pinned.txt made anew: the split keys of all rows of the files that `eval:` names, from the rows of `ingest`.
+
+The sides of all rows are proved by this file (`row_ids.py`), so that a key too few would let a pinned prompt into training
+unseen. The check takes the Evidence of `tilth verify` and returns (counts, problems).
+"""
+
+from pathlib import Path
+from typing import Any
+
+from commands.builds.params import ran_with
+from commands.checks.conservation import BUILD
+from validators.problems import Problem
+
+
+def pinned(evidence: Any) -> tuple[dict, list[Problem]]:
+    """The keys of the file are those of the rows that `pin` read, by what its params said."""
+    from stages.dedup.pinned import INGESTED, keys_of, sources_in
+    from stages.dedup.split import PINNED, is_pinned, pinned_text
+
+    counts = {"keys": 0, "files": 0}
+    datasets = (ran_with(evidence.build, "pin") or {}).get("datasets", {})
+    asked = {name: dataset for name, dataset in datasets.items() if dataset.get("eval")}
+    if not PINNED.is_file() or not all(list((INGESTED / name).rglob("*.parquet")) for name in asked):
+        return counts, []  # what is missing is an output's break, named already; builds of before `pin` have none
+    keys: set[str] = set()
+    for name, dataset in asked.items():
+        sources = [source for source in sources_in(name) if is_pinned(source, dataset)]
+        keys |= keys_of(name, sources, dataset["kind"])
+        counts["files"] += len(sources)
+    counts["keys"] = len(keys)
+    return counts, difference(PINNED, pinned_text(keys))
+
+
+def difference(path: Path, wanted: str) -> list[Problem]:
+    """The lines that are missing and those that no row gives, with the first of each."""
+    found = path.read_text(encoding="utf-8", errors="replace")
+    if found == wanted:
+        return []
+    here, there = (set(text.splitlines()) for text in (found, wanted))
+    parts = [
+        f"{len(lines):,} {what} (the first is {min(lines)[:12]})"
+        for lines, what in ((there - here, "keys of pinned rows are missing"), (here - there, "keys are of no pinned row"))
+        if lines
+    ]
+    return [Problem(str(path), "; ".join(parts) or "its lines stand otherwise", "the keys of the rows of files under `eval:`", BUILD)]
