@@ -180,7 +180,8 @@ def unusable(found, tried):
 
 def naming(record):
     """A hint on how `columns:` would name a record's keys, where their names and what they hold say so; else where the shapes are."""
-    from stages.rows.keys import meaning_of
+    from stages.rows.key_hints import quoted
+    from stages.rows.meanings import meaning_of
     from stages.rows.tables import shown
 
     keys = {"prompt": [], "answer": [], "thought": []}
@@ -295,7 +296,7 @@ def report(found, kind, checked):
 
 def key_lines(account):
     """The keys that no row is made of, and what is to be done about those that mean something."""
-    from stages.ingest import HINTS
+    from stages.rows.key_hints import hint_of, quoted
     from stages.rows.keys import described
     from stages.rows.tables import shown
 
@@ -303,7 +304,7 @@ def key_lines(account):
         yield f"keys not used: {shown(described(account.unused), 400)}"
     for key, lost in sorted(account.lost.items()):
         what = f"a build stops: {lost.records:,} records have {shown(repr(key))} ({shown(lost.sample)!r}), which no row holds"
-        yield f"{what}; {HINTS[lost.meaning].format(key=shown(key))}, or ignore: [{shown(key)}]"
+        yield f"{what}; {shown(hint_of(key, lost.meaning), 400)}, or ignore: [{shown(quoted(key))}]"
 
 
 def truth_lines(table, pattern):
@@ -377,6 +378,8 @@ def entry(raw, kind, pattern=None):
     """One line for `datasets:` of params.yaml. Data outside the project is to be copied into it first."""
     import shlex
 
+    from stages.rows.key_hints import quoted
+
     inside = raw if not raw.is_absolute() else Path("data/raw", raw.name)
     name, taken = name_of(raw), datasets_there()
     if taken.get(name, {}).get("raw") == inside.as_posix():
@@ -405,12 +408,3 @@ def name_of(raw):
     name = re.sub(r"[^a-z0-9]+", "_", raw.name.split(".")[0].lower()).strip("_")
     # YAML takes a bare null, true or false for a value
     return name if name[:1].isalpha() and name not in ("null", "true", "false") else f"data_{name}".strip("_")
-
-
-def quoted(text):
-    """A text as YAML, in quotes where YAML would take it for something else."""
-    import json
-    import re
-
-    plain = r"[A-Za-z][\w./-]*/[\w./-]+|(?!(?:null|true|false)$)[A-Za-z]\w*"
-    return text if re.fullmatch(plain, text, re.ASCII | re.IGNORECASE) else json.dumps(text, ensure_ascii=False)

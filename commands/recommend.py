@@ -178,7 +178,7 @@ def made_of(source):
 
 
 def dataset(name, kind, raw, wanted):
-    from commands.inspect import quoted
+    from stages.rows.key_hints import quoted
 
     # of rated completions, the bad ones are no supervised rows: they are rejected, by name, and may be many
     share = ", max_reject_share: 0.9" if kind == "sft" and wanted == "kto" and name.endswith("_sft") else ""

@@ -30,6 +30,7 @@ from stages.reading.unaccepted import taken_in
 from stages.reading.values import odd_numbers, with_number
 from stages.rows.conversations import Columns, turns_of
 from stages.rows.identity import identify
+from stages.rows.key_hints import MEANT, hint_of, quoted
 from stages.rows.keys import KeyAccount
 from stages.rows.keys import described as keys_described
 from stages.rows.options import NONE, options_of
@@ -40,13 +41,6 @@ from stages.rows.values import Unreadable
 from validators.problems import Problem, Problems
 
 BATCH_RECORDS = 20_000
-MEANT = {"prompt": "the prompt", "answer": "the answer", "thought": "the thought", "mark": "what is learned"}
-HINTS = {
-    "prompt": "columns: {{prompt: [<the question>, {key}]}} joins them",
-    "answer": "columns: {{completion: {key}}} if this is the answer (ground_truth: for kind grpo)",
-    "thought": "columns: {{reasoning_content: {key}}}",
-    "mark": "columns: {{train: {key}}} if false says that a record is not learned",
-}
 
 
 def main(name):
@@ -111,7 +105,7 @@ def lost_keys(name, accounts):
             f"datasets.{name}: {source}",
             f"{lost.records:,} records have {key!r} ({shown(lost.sample, 60)!r}), which no row holds",
             f"that all that belongs to {MEANT[lost.meaning]} is used",
-            f"{HINTS[lost.meaning].format(key=key)}; if it may be left out, ignore: [{key}]",
+            f"{hint_of(key, lost.meaning)}; if it may be left out, ignore: [{quoted(key)}]",
         )
         for source, account in accounts.items()
         for key, lost in sorted(account.lost.items())

@@ -7,7 +7,8 @@ import pytest
 from builds import run_data_stages, write_params
 
 from stages.ingest import plain_table
-from stages.rows.keys import KeyAccount, meaning_of
+from stages.rows.keys import KeyAccount
+from stages.rows.meanings import meaning_of
 from stages.rows.options import Options
 from stages.rows.rejects import told_keys, unused_keys
 from stages.rows.shapes import rows_of
@@ -98,6 +99,64 @@ def test_an_answer_or_a_thought_that_differs_is_lost(kind, record, keys):
     assert lost(record, kind) == keys
 
 
+def turns(*found, **answer):
+    return {"messages": [*(found or [Q]), A | answer]}
+
+
+@pytest.mark.parametrize(
+    ("kind", "record", "keys"),
+    [
+        ("sft", turns(refusal="I cannot say."), {"messages[].refusal": "answer"}),
+        ("sft", turns(answer_2="b"), {"messages[].answer_2": "answer"}),
+        ("sft", turns(value="b"), {"messages[].value": "answer"}),
+        ("sft", turns(Q | {"value": "another q"}), {"messages[].value": "prompt"}),
+        ("sft", turns(Q | {"context": "c"}), {"messages[].context": "prompt"}),
+        ("sft", turns(Q | {"thinking": "t"}), {"messages[].thinking": "thought"}),
+        ("sft", turns(reasoning_details=[{"type": "reasoning.text", "text": "it is so"}]), {"messages[].reasoning_details": "thought"}),
+        ("sft", turns(inner_monologue="it is so"), {"messages[].inner_monologue": "thought"}),
+        ("sft", turns(train_on_turn=False), {"messages[].train_on_turn": "mark"}),
+        ("sft", turns(loss_weight=0.5), {"messages[].loss_weight": "mark"}),
+        ("sft", {"conversations": [{"from": "human", "value": "q"}, {"from": "gpt", "value": "a", "text": "b"}]}, {"conversations[].text": "answer"}),
+        ("sft", {"conversation": [{"input": "q", "output": "a", "hint": "h"}]}, {"conversation[].hint": "prompt"}),
+        ("sft", {"query": "q", "response": "a", "history": [{"question": "h", "answer": "i", "rationale": "r"}]}, {"history[].rationale": "thought"}),
+        ("sft", {"instruction": "i", "instances": [{"input": "x", "output": "y", "passage": "p"}]}, {"instances[].passage": "prompt"}),
+        ("preference", {"prompt": [Q], "chosen": [A | {"refusal": "no"}], "rejected": [B]}, {"chosen[].refusal": "answer"}),
+        ("preference", {"prompt": "q", "chosen": A | {"refusal": "no"}, "rejected": B}, {"chosen.refusal": "answer"}),
+        ("preference", {"input": {"messages": [Q | {"context": "c"}]}, "preferred_output": [A], "non_preferred_output": [B]}, {"input.messages[].context": "prompt"}),
+        ("preference", {"prompt": "q", "completions": [{"response": "a", "text": "c", "score": 1}, {"response": "b", "score": 2}]}, {"completions[].text": "answer"}),
+        ("grpo", {"prompt": [Q | {"context": "c"}], "ground_truth": "4"}, {"prompt[].context": "prompt"}),
+    ],
+)  # fmt: skip
+def test_a_key_of_a_turn_that_means_something_and_is_in_no_row_is_lost(kind, record, keys):
+    assert lost(record, kind) == keys
+    assert lost(record, kind, ignore=tuple(keys)) == {}
+    assert keys.keys() <= account(record, kind, ignore=tuple(keys)).unused.keys()
+
+
+@pytest.mark.parametrize(
+    ("record", "unused"),
+    [
+        (turns(Q | {"name": "ann", "timestamp": 3}, id="m1", finish_reason="stop"), {"name", "timestamp", "id", "finish_reason"}),
+        (turns(refusal=None, audio=None, annotations=[], weight=1), set()),
+        (turns(refusal="a", reasoning_tokens=7, reasoning_effort="high"), {"refusal", "reasoning_tokens", "reasoning_effort"}),
+        (turns(reasoning="t", thinking="t"), set()),
+        (turns(Q, {"role": "assistant", "tool_calls": [{"id": "c", "function": {"name": "f"}}]}, {"role": "tool", "tool_call_id": "c", "name": "f", "content": "r", "status": "ok"}), {"status"}),
+        (turns({"role": "user", "content": [{"type": "text", "text": "q", "cache_control": {"type": "x"}}]}), {"content[].cache_control"}),
+        (turns(Q, {"role": "tool", "content": [{"a": 1}]}), set()),
+    ],
+)  # fmt: skip
+def test_a_key_of_a_turn_that_means_nothing_is_counted_alone(record, unused):
+    found = account(record)
+    assert (found.lost, set(found.unused)) == ({}, {f"messages[].{name}" for name in unused})
+
+
+def test_a_key_of_turns_is_counted_once_a_record_and_by_its_name_in_the_file():
+    found = account(
+        {"data": {"turns": [Q | {"name": "n"}, A, Q | {"name": "m"}, A]}}, columns={"messages": "data.turns"}
+    )
+    assert found.unused == Counter({"data.turns[].name": 1})
+
+
 def test_context_and_input_stand_behind_the_question():
     for record in (
         {"instruction": "i", "context": "c", "response": "r"},
@@ -134,6 +193,8 @@ def test_a_name_tells_what_a_key_belongs_to(name, meaning):
         {"instruction": "i", "output": "o", "passage": "p"},
         {"instruction": "i", "output": "o", "context": "c"},
         {"messages": [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}], "output": "another"},
+        {"messages": [Q | {"name": "n"}, A | {"refusal": "no"}], "id": 1},
+        {"conversations": [{"from": "human", "value": "q", "id": 1}, {"from": "gpt", "value": "a", "cot": "t t"}]},
     ],
 )  # fmt: skip
 def test_the_fast_way_accounts_for_the_same_keys(record):
@@ -141,6 +202,13 @@ def test_the_fast_way_accounts_for_the_same_keys(record):
     plain_table([(1, json.dumps(record).encode())], "a", account=fast)
     rows_of(record, "sft", account=general)
     assert (fast.unused, fast.lost) == (general.unused, general.lost)
+
+
+def test_a_conversation_beside_two_answers_is_a_pair_in_the_fast_way_too():
+    record = {"messages": [Q, A], "conversation_a": [Q, A], "conversation_b": [Q, B], "winner": "model_b"}
+    table, _, seen = plain_table([(1, json.dumps(record).encode())], "a")
+    assert list(seen) == ["compared (keys conversation_a, conversation_b, winner)"]
+    assert [turn["content"] for turn in table["messages"].to_pylist()[0]] == ["q", "b"]
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ INGEST = {
     "ingest.csv": "the record is CSV: quotes are closed",
     "ingest.csv_width": "the record has as many cells as the header",
     "ingest.missing_key": "the record has the keys of a known shape",
-    "ingest.unsupported_key": "no turn is learned in part, by a weight, or by marks that say different things; a record has one thought an answer",
+    "ingest.unsupported_key": "no turn is learned in part, by a weight, or by marks that say different things; a record has one thought an answer, and no refusal in its place",
     "ingest.tools_unsupported": "a record of kind grpo has no definitions of tools, which TRL would not read",
     "ingest.wrong_type": "each key holds what its shape has there: text, a list of messages, true or false",
     "ingest.multimodal": "the messages are text alone: no images, sound or video",

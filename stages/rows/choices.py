@@ -31,6 +31,7 @@ RIGHT_KEYS = (
 RESPONSE_KEYS = ("responses", "completions", "candidates", "answers")
 SCORE_KEYS = ("scores", "ratings", "rewards")
 SCORES_WITHIN = ("score", "overall_score", "rating", "reward")
+TEXTS_WITHIN = ("response", "text", "content", "completion", "answer")
 # two answers side by side, and what says which is the better one
 SIDES = [
     ("response_0", "response_1"), ("response_1", "response_2"), ("response1", "response2"), ("response_a", "response_b"),
@@ -125,8 +126,7 @@ def scored_answers(record):
     if scores is None:
         inner = [each if isinstance(each, dict) else {} for each in answers]
         scores = [score_within(each) for each in inner]
-        texts = ("response", "text", "content", "completion", "answer")
-        answers = [next((each[name] for name in texts if has(each, name)), None) for each in inner]
+        answers = [next((each[name] for name in TEXTS_WITHIN if has(each, name)), None) for each in inner]
     scores = [number_of(score) for score in scores] if isinstance(scores, list) else scores
     if not isinstance(scores, list) or len(scores) != len(answers) or not all(isinstance(one, float) for one in scores):
         raise Unreadable("ingest.wrong_type", f"{key}: expected a number as the score of each answer")
@@ -211,9 +211,7 @@ def winner_of(value, sides, where):
 def told(record):
     """(shape, the keys that tell it) of a record that holds several answers, or None."""
     asked = next((key for key in ASKED if has(record, key)), None)
-    if (sides := sides_of(record)) and (
-        winner := next((key for key in WINNER_KEYS if has(record, key)), None)
-    ):
+    if (sides := sides_of(record)) and (winner := next((key for key in WINNER_KEYS if has(record, key)), None)):
         return "compared", (*sides, winner)
     if asked is None:
         return None

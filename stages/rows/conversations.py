@@ -6,13 +6,15 @@ the same rows: a test holds the two against each other on every sample.
 """
 
 import hashlib
+from functools import lru_cache
 from itertools import accumulate
 
 import msgspec
 import pyarrow as pa
 
+from stages.rows.choices import SIDES
 from stages.rows.identity import normalised
-from stages.rows.keys import NOTHING, meaning_of
+from stages.rows.meanings import NOTHING, meaning_of
 from stages.rows.tables import JSON, MESSAGES, OPTIONAL, column, row_schema
 from stages.rows.turns import KEYS, MEDIA, ROLES
 from stages.rows.values import ENCODE
@@ -48,7 +50,7 @@ class Plain(msgspec.Struct, gc=False):
 
 
 # keys that would make another shape or another row of a record are there to be noticed; of all others the names are counted
-OTHERS = sorted((KEYS | set(MEDIA)) - set(Plain.__struct_fields__))
+OTHERS = sorted((KEYS | MEDIA) - set(Plain.__struct_fields__))
 USED = set(Plain.__struct_fields__) - {"id"}
 NOTICED = [(name, Other, UNSET) for name in OTHERS]
 UNSETS = (UNSET,) * len(OTHERS)
@@ -81,7 +83,7 @@ def turns_of(line):
     if (found := decoded(line)) is None:
         return None
     record, others = found
-    if others and any(map(meaning_of, others)):
+    if others and any(map(matters, others)):
         return None
     messages, conversations, instruction = record.messages, record.conversations, record.instruction
     if messages is not UNSET:
@@ -106,6 +108,12 @@ def turns_of(line):
         return None
     asked = f"{instruction}\n{record.input}" if record.input else instruction
     return [Turn("user", asked), Turn("assistant", record.output)], "alpaca (keys instruction, output)", others
+
+
+@lru_cache(4096)
+def matters(key):
+    """Whether a key may make another row of a record, or stop its file: it means something, or is one of two answers."""
+    return meaning_of(key) is not None or any(key in sides for sides in SIDES)
 
 
 def thinks(text):

@@ -8,7 +8,6 @@ Any key may be left out but those that plainly belong to what is trained: to the
 learned. Where such a key holds what the row says anyway (a copy of the prompt beside the messages), nothing is lost.
 """
 
-import re
 from collections import Counter
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -17,18 +16,11 @@ from stages.rows.calls import CONVERSATION_KEYS
 from stages.rows.choices import ASKED, OPTION_KEYS, RESPONSE_KEYS, RIGHT_KEYS, SCORE_KEYS, SIDES, WINNER_KEYS
 from stages.rows.columns import key_like, listed
 from stages.rows.content import without_thought
-from stages.rows.turns import (
-    ANSWER_KEYS,
-    GRPO_TRUTH_KEYS,
-    MARK_KEYS,
-    PROMPT_KEYS,
-    REASONING_KEYS,
-    SYSTEM_KEYS,
-    TRUTH_KEYS,
-)
+from stages.rows.meanings import EXTRA_KEYS, NOTHING, leaves_of, meaning_of, names_of
+from stages.rows.turn_keys import in_turns
+from stages.rows.turns import GRPO_TRUTH_KEYS, MARK_KEYS, PROMPT_KEYS, REASONING_KEYS, SYSTEM_KEYS, TRUTH_KEYS
 from validators._truths import final_of
 
-EXTRA_KEYS = ("input", "context")  # behind a question that is a text
 PROMPT = (*PROMPT_KEYS, "instruction")
 # by shape: groups of keys; of a group, the first that a record has is used
 USED = {
@@ -48,22 +40,6 @@ USED = {
     "seed": [("instruction",), ("instances",)],
     "input_output": [("input",), ("output", "target")],
 }  # fmt: skip
-MEANINGS = {
-    "prompt": {
-        *PROMPT_KEYS, *SYSTEM_KEYS, *EXTRA_KEYS, *CONVERSATION_KEYS, "instruction", "history", "body", "passage", "paragraph",
-        "document", "article", "story", "background", "premise", "hypothesis", "options", "choices", "choice", "evidence", "hint",
-        "knowledge", "persona", "schema", "table", "facts", "user", "human", "tools", "functions", "support",
-    },
-    "answer": {
-        *ANSWER_KEYS, *TRUTH_KEYS, "reference", "gold", "correct_answer", "best_answer", "incorrect_answer", "canonical_solution",
-        "final_answer", "generation", "candidate", "assistant", "gpt", "bot", "label", "distractor", "right_answer",
-    },
-    "thought": {
-        *REASONING_KEYS, "thought", "rationale", "explanation", "cot", "chain_of_thought", "complex_cot", "scratchpad",
-        "thinking_trajectory", "thinking_trajectories",
-    },
-    "mark": {*MARK_KEYS, "train_on_turn", "is_correct", "masks"},
-}  # fmt: skip
 # what a conversation, or scores, were made or checked with: beside them no answer of its own
 REFERENCES = {
     *TRUTH_KEYS, "reference", "gold", "correct_answer", "best_answer", "incorrect_answer", "canonical_solution", "final_answer",
@@ -73,7 +49,6 @@ REFERENCES = {
 JUDGED = {"rationale", "explanation", "generation"}
 PAIRS = ("preference", "openai_preference", "scored", "compared")
 MOST_NAMES = 1000  # keys of one file that are counted by name
-NOTHING = (None, "", [], {})
 LONG = 40  # characters: shorter texts are in a row by chance
 
 
@@ -95,15 +70,17 @@ class KeyAccount:
 
     def see(self, record, shape, kind, rows, names=None, ignored=()):
         """Count the keys of a record that became rows. names: {name of a shape: name in the file}."""
-        said = None
+        said, counted, lost = None, set(), {}
         for name, meaning, value in left_over(record, shape, kind, names or {}):
-            self.count(name)
-            if meaning is None or name in ignored:
+            counted.add(name)
+            if meaning is None or name in ignored or name in lost:
                 continue
             said = Said(rows) if said is None else said
             if not said.holds(value):
-                lost = self.lost.setdefault(name, Lost(meaning, 0, str(value)[:60]))
-                lost.records += 1
+                lost[name] = Lost(meaning, 1, str(value)[:60])
+        for name in counted:
+            self.count(name)
+        self.lose(lost)
 
     def count(self, name, records=1):
         if name not in self.unused and len(self.unused) >= MOST_NAMES:
@@ -113,21 +90,33 @@ class KeyAccount:
     def add(self, other):
         for name, records in other.unused.items():
             self.count(name, records)
-        for name, lost in other.lost.items():
+        self.lose(other.lost)
+
+    def lose(self, found):
+        for name, lost in found.items():
             mine = self.lost.setdefault(name, Lost(lost.meaning, 0, lost.sample))
             mine.records += lost.records
 
 
 def left_over(record, shape, kind, names):
-    """(name in the file, meaning, value) of each key that no row is made of; of one that columns lead into, of what they leave in it."""
+    """(name in the file, meaning, value) of each key that no row is made of; of one that columns lead into, of what they leave in it.
+
+    A key of a turn is named after where the turn stands: `messages[].refusal`, once for each turn that has it.
+    """
     keys = tuple(key for key, value in record.items() if value not in NOTHING)
     taken = led_into(record, names)
     for key, meaning in unused(shape, kind, keys, text_prompt(record, shape)):
         if key in taken:
             yield from left_in(record[key], key, taken[key])
         else:
-            name = names.get(key, key)
-            yield " + ".join(map(str, name)) if isinstance(name, list) else str(name), meaning, record[key]
+            yield in_file(key, names), meaning, record[key]
+    for key in with_turns(shape, keys):
+        yield from in_turns(record[key], key, shape, in_file(key, names))
+
+
+def in_file(key, names):
+    """The name of a key in the file, or the names that are joined to it."""
+    return " + ".join(map(str, listed(names.get(key, key))))
 
 
 def led_into(record, columns):
@@ -162,44 +151,36 @@ def text_prompt(record, shape):
 
 
 @lru_cache(4096)
+def used(shape, keys):
+    """The keys that a shape reads, of those that a record has."""
+    return {next((key for key in group if key in keys), None) for group in USED[shape]} - {None}
+
+
+@lru_cache(4096)
+def with_turns(shape, keys):
+    """The keys that a shape reads and that may hold turns, of those that a record has; options and ground truths are none."""
+    asked = shape in ("verifiable", "multiple_choice")
+    held = {next((key for key in USED[shape][0] if key in keys), None)} if asked else used(shape, keys)
+    return tuple(key for key in keys if key in held or key == "history")
+
+
+@lru_cache(4096)
 def unused(shape, kind, keys, text):
     """((key, meaning), ...) of the keys that no part of a row is made of. keys: those that hold something."""
+    taken = used(shape, keys) | {"tools", next((key for key in SYSTEM_KEYS if key in keys), None)}
+    taken |= {*EXTRA_KEYS, "history"} if text else set()
     if shape in ("verifiable", "multiple_choice") and kind == "grpo":
         # its row keeps them all, as `extra`, where rewards see them and the model does not; which of several truths is not the
         # one that rewards compare with is told
         truths = [key for key in GRPO_TRUTH_KEYS if key in keys] if shape == "verifiable" else []
-        used = {next((key for key in group if key in keys), None) for group in USED[shape]} | set(truths) | {"tools"}
-        used |= {next((key for key in SYSTEM_KEYS if key in keys), None), *((*EXTRA_KEYS, "history") if text else ())}
-        asked = [key for key in keys if key not in used and meaning_of(key) == "prompt"]
+        asked = [key for key in keys if key not in {*taken, *truths} and meaning_of(key) == "prompt"]
         return (*((key, None) for key in truths[1:]), *((key, "prompt") for key in asked))
-    used = {next((key for key in group if key in keys), None) for group in USED[shape]}
-    used |= {
-        "tools",
-        "toolConfig",
-        *REASONING_KEYS,
-        *MARK_KEYS,
-        next((key for key in SYSTEM_KEYS if key in keys), None),
-    }
-    if any(key in CONVERSATION_KEYS for key in used):
-        used.add("functions")
-    if text:
-        used |= {*EXTRA_KEYS, "history"}
+    taken |= {"toolConfig", *REASONING_KEYS, *MARK_KEYS}
+    if not taken.isdisjoint(CONVERSATION_KEYS):
+        taken.add("functions")
     beside = REFERENCES if (shape in ("chatml", "sharegpt") and kind == "sft") or shape == "scored" else set()
     beside = beside | JUDGED if shape in PAIRS else beside
-    return tuple((key, None if names_of(key) & beside else meaning_of(key)) for key in keys if key not in used)
-
-
-@lru_cache(4096)
-def meaning_of(key):
-    """What a key's name says that it belongs to, or None."""
-    names = names_of(key)
-    return next((meaning for meaning, known in MEANINGS.items() if names & known), None)
-
-
-def names_of(key):
-    """A key's name, and that without a number or a plural at its end: `answer_2`, `options`."""
-    name = re.sub(r"[\s.-]+", "_", str(key).strip().lower())
-    return {name, re.sub(r"_?\d+$", "", name), name.removesuffix("s")}
+    return tuple((key, None if names_of(key) & beside else meaning_of(key)) for key in keys if key not in taken)
 
 
 class Said:
@@ -227,21 +208,6 @@ class Said:
         if trace:  # rows hold it apart from the answer
             return self.says(trace) and self.says(answer)
         return len(text) >= LONG and any(text in said for said in self.texts)
-
-
-def leaves_of(value):
-    """The texts in a value, but for roles and types of messages; a number is a text that no row says."""
-    if isinstance(value, dict):
-        for key, each in value.items():
-            if key not in ("role", "from", "type"):
-                yield from leaves_of(each)
-    elif isinstance(value, list):
-        for each in value:
-            yield from leaves_of(each)
-    elif isinstance(value, str):
-        yield value
-    elif value is not None:
-        yield f"\0{value}"
 
 
 def described(unused):

@@ -76,6 +76,12 @@ def messages_of(turn, where):
     given = text_of(first(turn, ("role", "from")), f"{where}.role")
     role = ROLES.get(given, given)
     learned = learned_of(turn, where, role)
+    for key in sorted(MEDIA & turn.keys()):
+        if turn[key]:
+            raise Unreadable("ingest.multimodal", f"{where}.{key}: only text can be trained on")
+    if turn.get("refusal") and not any(turn.get(key) for key in ("content", "value", "tool_calls", "function_call")):
+        hint = "write it as the content if it is to be learned"
+        raise Unreadable("ingest.unsupported_key", f"{where}.refusal: a refusal in the place of an answer; {hint}")
     if given == "function_call":
         return [message("assistant", None, called(first(turn, ("value", "content")), where), train=learned)]
     calls = turn.get("tool_calls")
