@@ -46,7 +46,8 @@ learned stops the file, unless `ignore:` names it. `columns:` leads deeper (`rew
 (`instances[].output`, a row of each item), and joins several names (`prompt: [question, options]`). What it leaves of a key that it
 leads into is counted as `data.rationale`. Keys inside turns are counted alike, as `messages[].name`: ids and dates are counted alone,
 a refusal beside the answer, a second answer, a thought under an unknown name or a mark of what is learned stops the file
-(`ignore: ["messages[].refusal"]`). Of several scored answers, `pairs:` takes the best against the worst, or all whose scores differ by more than `margin:`.
+(`ignore: ["messages[].refusal"]`). Of several scored answers, `pairs:` takes the best against the worst, or all whose scores differ by more than `margin:`; of a tree of
+replies, siblings by their ranks. As sft a tree is its best path, and replies in no row are counted.
 
 This page is made of the files of `tests/shapes/`, small raw files beside what `ingest` makes of each: `python -m docs.generate`.
 

@@ -69,6 +69,7 @@ MORE_SEEDS = [
     {"prompt": TURNS[:1], "ground_truth": 5, "data_source": "x"},
     {"Body": "b", "Question": "q", "reward_model": {"ground_truth": "5"}, "items": [{"q": "a", "a": "b"}]},
     {"prompt": "q", "chosen": TURNS, "rejected": TURNS, "tools": [{"name": "f"}], "chosen_score": 3},
+    {"prompt": {"role": "prompter", "text": "q", "replies": [{"role": "assistant", "text": "a", "rank": 0, "replies": []}, {"role": "assistant", "text": "b", "rank": 1, "deleted": False}]}},
 ]  # fmt: skip
 DEEP = "[" * 3000 + "]" * 3000
 ODD = [None, True, 0, -1, 10**30, 1e308, "", "x", [], {}, [[]], [{}], [None], {"role": "user"}, "\x00\x85\u2028", 3.5]

@@ -3,6 +3,7 @@
 import pytest
 
 from stages.rows.keys import KeyAccount
+from stages.rows.options import Options
 from stages.rows.shapes import rows_of
 from stages.rows.values import Unreadable
 
@@ -102,6 +103,11 @@ FORMS = [
     ('orca-math', 'sft', {'question': 'q', 'answer': 'a long answer'}, ['messages=u:q / a:a long answer'], []),
     ('orca-math', 'grpo', {'question': 'q', 'answer': 'a long answer'}, ['prompt=u:q | ground_truth=a long answer'], []),
     ('truthfulqa', 'sft', {'type': 't', 'category': 'c', 'question': 'q', 'best_answer': 'a', 'correct_answers': ['a', 'b'], 'incorrect_answers': ['x'], 'source': 's'}, 'ingest.missing_key', []),
+    ('oasst-tree', 'sft', {'message_tree_id': '1', 'tree_state': 'ready_for_export', 'prompt': {'message_id': '1', 'text': 'q', 'role': 'prompter', 'lang': 'en', 'review_count': 3, 'deleted': False, 'labels': {'spam': {'value': 0.0, 'count': 3}}, 'replies': [{'message_id': '2', 'text': 'b', 'role': 'assistant', 'rank': 1, 'replies': []}, {'message_id': '3', 'text': 'a', 'role': 'assistant', 'rank': 0, 'replies': [{'message_id': '4', 'text': 'thanks', 'role': 'prompter', 'replies': []}]}]}}, ['messages=u:q / a:a'], []),
+    ('oasst-tree', 'preference', {'prompt': {'text': 'q', 'role': 'prompter', 'replies': [{'text': 'b', 'role': 'assistant', 'rank': 1}, {'text': 'a', 'role': 'assistant', 'rank': 0}, {'text': 'c', 'role': 'assistant'}]}}, ['prompt=u:q | chosen=a:a | rejected=a:b'], []),
+    ('oasst-tree', 'grpo', {'prompt': {'text': 'q', 'role': 'prompter', 'replies': [{'text': 'b', 'role': 'assistant', 'rank': 1}, {'text': 'a', 'role': 'assistant', 'rank': 0}]}}, 'ingest.wrong_kind', []),
+    ('oasst-tree-thought', 'sft', {'prompt': {'text': 'q', 'role': 'prompter', 'replies': [{'text': 'a', 'role': 'assistant', 'rationale': 'it is so'}]}}, ['messages=u:q / a:a'], ['prompt.replies[].rationale']),
+    ('oasst-flat', 'sft', {'message_id': '2', 'parent_id': '1', 'user_id': '7', 'text': 'a', 'role': 'assistant', 'rank': 0}, 'ingest.missing_key', []),
 ]  # fmt: skip
 
 
@@ -126,3 +132,35 @@ def test_a_public_form_becomes_the_rows_that_its_owner_means(name, kind, record,
     except Unreadable as error:
         found = error.check
     assert (found, sorted(account.lost)) == (wanted, lost)
+
+
+def tree(*replies):
+    return {"prompt": {"role": "prompter", "text": "q", "replies": list(replies)}}
+
+
+def reply(text, rank=None, *replies, role="assistant", **more):
+    return {"role": role, "text": text, "rank": rank, "replies": list(replies)} | more
+
+
+def test_every_message_of_a_tree_is_in_a_row_or_counted():
+    account = KeyAccount()
+    record = tree(reply("a", 0, reply("then", None, role="prompter")), reply("b", 1), reply("c", 2, reply("no", role="prompter")))
+    assert len(rows_of(record, "sft", account=account)) == 1
+    assert account.unused == {"replies in no row": 4}
+    account = KeyAccount()
+    assert len(rows_of(record, "preference", Options(pairs="all"), account)) == 3
+    assert account.unused == {"replies in no row": 2}
+
+
+def test_ranks_that_differ_by_the_margin_alone_are_no_pair():
+    record = tree(reply("a", 0), reply("b", 1), reply("c", 2))
+    assert [in_short(row) for row in rows_of(record, "preference", Options(pairs="all", margin=1.0))] == [
+        "prompt=u:q | chosen=a:a | rejected=a:c"
+    ]
+
+
+def test_a_deleted_reply_and_all_below_it_are_in_no_row():
+    account = KeyAccount()
+    record = tree(reply("a", 0, reply("b", role="prompter", replies=5), deleted=True), reply("c", 1))
+    assert [in_short(row) for row in rows_of(record, "sft", account=account)] == ["messages=u:q / a:c"]
+    assert account.unused == {"prompt.replies[].deleted": 1, "replies in no row": 2}

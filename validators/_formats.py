@@ -18,6 +18,7 @@ SHAPES = (
     "compared",
     "seed",
     "input_output",
+    "reply_tree",
 )
 # fmt: off
 COLUMNS = (

@@ -17,6 +17,7 @@ from stages.rows.choices import ASKED, OPTION_KEYS, RESPONSE_KEYS, RIGHT_KEYS, S
 from stages.rows.columns import key_like, listed
 from stages.rows.content import without_thought
 from stages.rows.meanings import EXTRA_KEYS, NOTHING, leaves_of, meaning_of, names_of
+from stages.rows.trees import in_tree
 from stages.rows.turn_keys import in_turns
 from stages.rows.turns import GRPO_TRUTH_KEYS, MARK_KEYS, PROMPT_KEYS, REASONING_KEYS, SYSTEM_KEYS, TRUTH_KEYS
 from validators._truths import final_of
@@ -39,6 +40,7 @@ USED = {
     "compared": [(*ASKED, "context"), *zip(*SIDES, strict=True), WINNER_KEYS],
     "seed": [("instruction",), ("instances",)],
     "input_output": [("input",), ("output", "target")],
+    "reply_tree": [("prompt",)],
 }  # fmt: skip
 # what a conversation, or scores, were made or checked with: beside them no answer of its own
 REFERENCES = {
@@ -110,6 +112,9 @@ def left_over(record, shape, kind, names):
             yield from left_in(record[key], key, taken[key])
         else:
             yield in_file(key, names), meaning, record[key]
+    if shape == "reply_tree":
+        yield from in_tree(record)
+        return
     for key in with_turns(shape, keys):
         yield from in_turns(record[key], key, shape, in_file(key, names))
 

@@ -20,6 +20,7 @@ from stages.rows.columns import any_of, missing, renamed
 from stages.rows.content import text_of
 from stages.rows.marks import by_record, without_marks, without_thoughts
 from stages.rows.options import NONE, extracted
+from stages.rows.trees import NOT_CHOSEN, is_tree, not_chosen, read_tree
 from stages.rows.turns import (
     GRPO_TRUTH_KEYS,
     MEDIA,
@@ -65,6 +66,8 @@ def shape_of(record):
 def shape_and_keys(record):
     """(shape, the keys that told it), or (None, ()). A null counts as absent, but where nothing else fits."""
     shape, keys = None, ()
+    if is_tree(record):
+        return "reply_tree", ("prompt.replies",)
     pair = has(record, "chosen") and has(record, "rejected")
     if not pair and (found := several_answers(record)):
         return found
@@ -105,6 +108,11 @@ def explained(record, options=NONE):
 def nearly(record):
     """What a record lacks for the shape that it is nearest to, in words."""
     keys = {key for key, value in record.items() if value is not None}
+    if {"message_id", "role", "text"} <= keys:
+        return (
+            "one message of a tree, and a record is a whole tree: put each message into the list `replies` of the one that its "
+            'parent_id names, and write a tree a line, {"prompt": {"role": "prompter", "text": ..., "replies": [...]}}'
+        )
     if asked := next((key for key in PROMPT_KEYS if key in keys), None):
         return f"a prompt ({asked}), but no answer (completion, response) and no ground truth ({', '.join(TRUTH_KEYS)})"
     for _, *groups in SIGNS:
@@ -137,6 +145,7 @@ def part_rows(record, given, kind, options, account):
         if _is_medium(record[key], key, shape):
             raise Unreadable("ingest.multimodal", f"{key}: only text can be trained on")
     more = {"scored": [options], "verifiable": [GRPO_TRUTH_KEYS if kind == "grpo" else TRUTH_KEYS]}.get(shape, [])
+    more = [kind, options] if shape == "reply_tree" else more
     native, found = READ[shape](record, *more)
     rows = found if isinstance(found, list) else [found]
     if native != kind:
@@ -154,6 +163,8 @@ def part_rows(record, given, kind, options, account):
     rows = [finished(row, kind, spoken, tools, options) for row in rows]
     if account is not None:
         account.see(record, shape, kind, rows, options.columns, options.ignore)
+        if shape == "reply_tree" and (left := not_chosen(record, kind, options)):
+            account.count(NOT_CHOSEN, left)
     return rows
 
 
@@ -325,6 +336,7 @@ READ = {
     "compared": read_compared,
     "seed": read_seed,
     "input_output": read_input_output,
+    "reply_tree": read_tree,
 }
 
 

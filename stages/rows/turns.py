@@ -15,6 +15,7 @@ ROLES = {
     "User": "user",
     "Human": "user",
     "human": "user",
+    "prompter": "user",
     "Assistant": "assistant",
     "gpt": "assistant",
     "bot": "assistant",

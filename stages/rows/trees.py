@@ -1,0 +1,140 @@
+"""Trees of replies with ranks, as Open Assistant has them: a prompt, replies to it, replies to these.
+
+    read_tree({"prompt": {"text": "q", "role": "prompter", "replies": [
+        {"text": "a", "role": "assistant", "rank": 0}, {"text": "b", "role": "assistant", "rank": 1}]}}, "preference", Options())
+    -> ("preference", [{"prompt": [user("q")], "chosen": [assistant("a")], "rejected": [assistant("b")]}])
+
+As sft a tree is the one conversation that takes the best reply each time; as preference, each message with several ranked answers
+is a pair. Rank 0 is the best. A reply without a rank is behind those that have one, a deleted one is not there.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from stages.rows.choices import number_of
+from stages.rows.meanings import NOTHING, meaning_in_turn, names_of
+from stages.rows.turns import ROLES, assistant, user
+from stages.rows.values import Unreadable, type_of
+
+NOT_CHOSEN = "replies in no row"  # counted beside the keys that no row is made of
+USED = {"text", "role", "rank", "replies"}
+SPEAKERS = {"user": user, "assistant": assistant}
+
+
+@dataclass
+class Reply:
+    """A message of a tree and the replies to it, the best first. rank: None where it has none. said: it as a message."""
+
+    said: dict
+    rank: float | None
+    before: "Reply | None"
+    replies: list["Reply"]
+
+    def path(self) -> list["Reply"]:
+        """All from the prompt to this one."""
+        found = [self]
+        while found[-1].before is not None:
+            found.append(found[-1].before)
+        return found[::-1]
+
+
+def is_tree(record: dict) -> bool:
+    prompt = record.get("prompt")
+    return isinstance(prompt, dict) and isinstance(prompt.get("replies"), list)
+
+
+def read_tree(record: dict, kind: str, options) -> tuple[str, list[dict]]:
+    """The rows of a tree. Raises Unreadable."""
+    picks = picked(replies_of(record), kind, options)
+    if kind == "sft":
+        return "sft", [{"messages": said(pick[0]), "tools": None} for pick in picks]
+    sides = [(said(best.before), best.said, worst.said) for best, worst in picks]
+    return "preference", [{"prompt": prompt, "chosen": [best], "rejected": [worst]} for prompt, best, worst in sides]
+
+
+def said(reply: Reply) -> list[dict]:
+    return [each.said for each in reply.path()]
+
+
+def picked(tree: list[Reply], kind: str, options) -> list[tuple[Reply, ...]]:
+    """What becomes a row each: (the last answer of the best path,), or pairs of (better, worse). Raises Unreadable."""
+    if kind == "sft":
+        last = tree[0]
+        while last.replies:
+            last = last.replies[0]
+        answers = [reply for reply in last.path() if reply.said["role"] == "assistant"]
+        if not answers:
+            raise Unreadable("ingest.wrong_kind", "a prompt without a reply of the assistant's")
+        return [(answers[-1],)]
+    margin, pairs = options.margin or 0, []
+    for reply in tree:
+        ranked = [each for each in reply.replies if each.rank is not None and each.said["role"] == "assistant"]
+        found = [(best, worse) for i, best in enumerate(ranked) for worse in ranked[i + 1 :]]
+        found = found if options.pairs == "all" else [(ranked[0], ranked[-1])] if found else []
+        pairs += [(best, worse) for best, worse in found if worse.rank - best.rank > margin]
+    if not pairs:
+        raise Unreadable("ingest.no_pair", f"no two replies to one message whose ranks differ by more than {margin:g}")
+    return pairs
+
+
+def replies_of(record: dict) -> list[Reply]:
+    """All messages of a tree, the prompt first. Raises Unreadable."""
+    found, waiting = [], [(record.get("prompt"), None, "prompt")]
+    while waiting:
+        node, before, where = waiting.pop()
+        if not isinstance(node, dict):
+            raise Unreadable("ingest.wrong_type", f"{where}: expected an object, found {type_of(node)}")
+        if before is not None and node.get("deleted") is True:
+            continue
+        reply = Reply(spoken(node, where), number_of(node.get("rank")), before, [])
+        found.append(reply)
+        if before is not None:
+            before.replies.append(reply)
+        replies = node.get("replies") if node.get("replies") is not None else []
+        if not isinstance(replies, list):
+            raise Unreadable("ingest.wrong_type", f"{where}.replies: expected a list, found {type_of(replies)}")
+        waiting += reversed([(each, reply, f"{where}.replies[{i}]") for i, each in enumerate(replies)])
+    for reply in found:
+        reply.replies.sort(key=lambda each: (each.rank is None, each.rank or 0))
+    return found
+
+
+def spoken(node: dict, where: str) -> dict:
+    """A message of a tree as a turn. Raises Unreadable."""
+    role = ROLES.get(node.get("role"), node.get("role")) if isinstance(node.get("role"), str) else None
+    if role not in SPEAKERS:
+        raise Unreadable(
+            "ingest.wrong_type", f"{where}.role: expected prompter or assistant, found {node.get('role')!r}"
+        )
+    if not isinstance(node.get("text"), str):
+        raise Unreadable("ingest.wrong_type", f"{where}.text: expected text, found {type_of(node.get('text'))}")
+    return SPEAKERS[role](node["text"])
+
+
+# -- what no row holds ----------------------------------------------------------------------------------------------------
+
+
+def not_chosen(record: dict, kind: str, options) -> int:
+    """How many messages of a tree are in no row: replies that are not the best, deleted ones, prompts without an answer."""
+    picks = picked(replies_of(record), kind, options)
+    held = {id(reply) for pick in picks for reply in (*pick[0].path(), *pick)}
+    return sum(1 for _ in nodes(record)) - len(held)
+
+
+def nodes(record: dict) -> Iterator[tuple[str, dict]]:
+    """(where it stands, message) of each message."""
+    waiting = [("prompt", record["prompt"])]
+    while waiting:
+        name, node = waiting.pop()
+        yield name, node
+        replies = node.get("replies") if isinstance(node.get("replies"), list) else []  # below a deleted one, anything
+        waiting += [("prompt.replies[]", each) for each in replies if isinstance(each, dict)]
+
+
+def in_tree(record: dict) -> Iterator[tuple[str, str | None, object]]:
+    """(name, meaning, value) of the keys of a tree's messages that no row is made of; labels are what people rated."""
+    for name, node in nodes(record):
+        for key, value in node.items():
+            if key not in USED and value not in NOTHING:
+                rated = "label" in names_of(key)
+                yield f"{name}.{key}", None if rated else meaning_in_turn(key, value, str(node.get("role"))), value
