@@ -12,7 +12,7 @@ KINDS = ("sft", "preference", "kto", "grpo")
 # the kind that a shape is by nature; any other is supervised
 NATURE = {
     "preference": "preference", "openai_preference": "preference", "scored": "preference", "compared": "preference",
-    "reply_tree": "preference", "feedback": "kto", "verifiable": "grpo", "multiple_choice": "grpo",
+    "reply_tree": "preference", "feedback": "kto", "verifiable": "grpo", "multiple_choice": "grpo", "extractive": "grpo",
 }  # fmt: skip
 RECORDS, TOKENIZED_ROWS, FIRST_PROBLEMS = 20_000, 1_000, 5
 FIRST_TRUTHS, LONG_TRUTH = 3, 200

@@ -70,6 +70,11 @@ MORE_SEEDS = [
     {"Body": "b", "Question": "q", "reward_model": {"ground_truth": "5"}, "items": [{"q": "a", "a": "b"}]},
     {"prompt": "q", "chosen": TURNS, "rejected": TURNS, "tools": [{"name": "f"}], "chosen_score": 3},
     {"prompt": {"role": "prompter", "text": "q", "replies": [{"role": "assistant", "text": "a", "rank": 0, "replies": []}, {"role": "assistant", "text": "b", "rank": 1, "deleted": False}]}},
+    {"history": "q", "human_ref_A": "a", "human_ref_B": "b", "labels": 1},
+    {"question": {"full_text": "q", "id": "1"}, "answer_0": "a", "answer_1": "b", "score_0": 1, "score_1": -0.5},
+    {"question": "q", "context": "c", "answers": {"text": ["a", "b"], "answer_start": [0, 1]}},
+    {"conversations": ["q", "a"]},
+    {"question": "q", "choices": [{"label": "A", "text": "x"}, {"label": "B", "text": "y"}], "answerKey": "B"},
 ]  # fmt: skip
 DEEP = "[" * 3000 + "]" * 3000
 ODD = [None, True, 0, -1, 10**30, 1e308, "", "x", [], {}, [[]], [{}], [None], {"role": "user"}, "\x00\x85\u2028", 3.5]

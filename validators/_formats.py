@@ -19,6 +19,7 @@ SHAPES = (
     "seed",
     "input_output",
     "reply_tree",
+    "extractive",
 )
 # fmt: off
 COLUMNS = (

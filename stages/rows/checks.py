@@ -23,7 +23,7 @@ INGEST = {
     "ingest.two_system_turns": "a conversation has one system turn; `system:` adds none to one that has it",
     "ingest.no_prompt": "a pair has a prompt, by itself or as what both conversations begin with",
     "ingest.no_pair": "of several answers, two differ in their scores by more than `margin`, or one is said to be better",
-    "ingest.label_not_boolean": "the label is true or false",
+    "ingest.label_not_boolean": "the label is true or false, or 1 or 0",
     "ingest.label_false": "the label is true, where a row of kind sft is made of a rated completion",
     "ingest.wrong_kind": "the record has all that a row of the wanted kind needs; nothing is invented",
     "ingest.ground_truth_pattern": "the pattern finds the ground truth in the answer",

@@ -36,8 +36,11 @@ TEXTS_WITHIN = ("response", "text", "content", "completion", "answer")
 SIDES = [
     ("response_0", "response_1"), ("response_1", "response_2"), ("response1", "response2"), ("response_a", "response_b"),
     ("answer_0", "answer_1"), ("answer_a", "answer_b"), ("output_1", "output_2"), ("completion_a", "completion_b"),
-    ("conversation_a", "conversation_b"),
+    ("conversation_a", "conversation_b"), ("human_ref_A", "human_ref_B"),
 ]  # fmt: skip
+# what else says which is better: the score of each, or, of Reddit's pairs, 1 for the first
+SIDE_SCORES = {("answer_0", "answer_1"): ("score_0", "score_1")}
+FIRST_IS_1 = {("human_ref_A", "human_ref_B"): "labels"}
 WINNER_KEYS = (
     "better_response_id",
     "winner",
@@ -157,15 +160,12 @@ def number_of(value):
 # -- two answers ----------------------------------------------------------------------------------------------------------
 
 
-def read_compared(record):
+def read_compared(record, options):
     """Two answers, of which the record says which is the better one. A tie is no pair."""
     sides = sides_of(record)
     if sides is None:
         raise Unreadable("ingest.missing_key", f"no two answers, such as {' and '.join(SIDES[0])}")
-    key = key_of(record, WINNER_KEYS)
-    better = winner_of(record[key], sides, key)
-    if better is None:
-        raise Unreadable("ingest.no_pair", f"{key}: {record[key]!r} says that none is better")
+    better = better_of(record, sides, options.margin or 0)
     chosen, rejected = (answer_of(record[sides[i]], sides[i]) for i in (better, 1 - better))
     if sides[0].startswith("conversation"):
         chosen, rejected = (turns_of(record[sides[i]], sides[i]) for i in (better, 1 - better))
@@ -175,9 +175,32 @@ def read_compared(record):
         return "preference", {"prompt": chosen[:shared], "chosen": chosen[shared:], "rejected": rejected[shared:]}
     if isinstance(record.get("context"), list) and not any(has(record, name) for name in ASKED):
         prompt = turns_of(record["context"], "context")  # HelpSteer3: the conversation before the answers
+    elif isinstance(record.get("history"), str) and not any(has(record, name) for name in ASKED):
+        prompt = [user(record["history"])]  # SHP: a post
     else:
-        prompt = prompt_of(record, key_of(record, ASKED))
+        key = key_of(record, ASKED)
+        asked = record[key].get("full_text") if isinstance(record[key], dict) else None  # WebGPT: an object
+        prompt = prompt_of(record if asked is None else record | {key: asked}, key)
     return "preference", {"prompt": prompt, "chosen": chosen, "rejected": rejected}
+
+
+def better_of(record, sides, margin):
+    """0 or 1, the side that is better. Raises Unreadable where none is, by more than `margin` where both have scores."""
+    key = next((key for key in (*WINNER_KEYS, FIRST_IS_1.get(sides)) if has(record, key)), None)
+    if key is not None:
+        better = winner_of(record[key], sides, key)
+        if better is None:
+            raise Unreadable("ingest.no_pair", f"{key}: {record[key]!r} says that none is better")
+        return better
+    keys = SIDE_SCORES.get(sides)
+    if keys is None:
+        raise Unreadable("ingest.missing_key", f"expected one of {', '.join(WINNER_KEYS)}")
+    scores = [number_of(record.get(key)) for key in keys]
+    if None in scores:
+        raise Unreadable("ingest.wrong_type", f"{', '.join(keys)}: expected a number as the score of each answer")
+    if abs(scores[0] - scores[1]) <= margin:
+        raise Unreadable("ingest.no_pair", f"no two answers whose scores differ by more than {margin:g}")
+    return int(scores[1] > scores[0])
 
 
 def sides_of(record):
@@ -197,6 +220,8 @@ def winner_of(value, sides, where):
                 return side
         value = int(said) if re.fullmatch(r"-?\d+", said) and len(said) <= MOST_DIGITS else value
     if isinstance(value, (int, float)) and not isinstance(value, bool):
+        if where == FIRST_IS_1.get(sides) and value in (0, 1):
+            return int(value == 0)
         if where == "overall_preference":  # below 0 for the first, above for the second
             return None if value == 0 else int(value > 0)
         numbers = [int(end) for end in ends if end.isdecimal()]
@@ -211,8 +236,11 @@ def winner_of(value, sides, where):
 def told(record):
     """(shape, the keys that tell it) of a record that holds several answers, or None."""
     asked = next((key for key in ASKED if has(record, key)), None)
-    if (sides := sides_of(record)) and (winner := next((key for key in WINNER_KEYS if has(record, key)), None)):
-        return "compared", (*sides, winner)
+    if sides := sides_of(record):
+        if winner := next((key for key in (*WINNER_KEYS, FIRST_IS_1.get(sides)) if has(record, key)), None):
+            return "compared", (*sides, winner)
+        if all(has(record, key) for key in SIDE_SCORES.get(sides, ("",))):
+            return "compared", (*sides, *SIDE_SCORES[sides])
     if asked is None:
         return None
     listed = next((key for key in RESPONSE_KEYS if isinstance(record.get(key), list) and len(record[key]) > 1), None)

@@ -60,11 +60,15 @@ def text_of_option(value, to):
 
 
 def lettered(value, to):
-    """{letter: text} of options. Raises Unreadable where they are no texts, or more than there are letters."""
+    """{letter: text} of options. Raises Unreadable where they are no texts, or more than there are letters, or two have one."""
+    if isinstance(value, list) and value and all(isinstance(each, dict) and each.keys() >= {"label", "text"} for each in value):
+        value = {"label": [each["label"] for each in value], "text": [each["text"] for each in value]}
     if isinstance(value, dict):
         texts = value.get("text")
         letters = value.get("label", value.get("labels"))
         if isinstance(texts, list) and isinstance(letters, list) and len(texts) == len(letters):
+            if len(set(map(str, letters))) < len(letters):
+                raise Unreadable("ingest.wrong_type", f"columns: {to}: two options have one label: {', '.join(map(str, letters))}")
             value = dict(zip(map(str, letters), texts, strict=True))
     elif isinstance(value, list) and len(value) <= len(ascii_uppercase):
         value = dict(zip(ascii_uppercase, value, strict=False))

@@ -13,7 +13,17 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 
 from stages.rows.calls import CONVERSATION_KEYS
-from stages.rows.choices import ASKED, OPTION_KEYS, RESPONSE_KEYS, RIGHT_KEYS, SCORE_KEYS, SIDES, WINNER_KEYS
+from stages.rows.choices import (
+    ASKED,
+    FIRST_IS_1,
+    OPTION_KEYS,
+    RESPONSE_KEYS,
+    RIGHT_KEYS,
+    SCORE_KEYS,
+    SIDE_SCORES,
+    SIDES,
+    WINNER_KEYS,
+)
 from stages.rows.columns import key_like, listed
 from stages.rows.content import without_thought
 from stages.rows.meanings import EXTRA_KEYS, NOTHING, leaves_of, meaning_of, names_of
@@ -23,6 +33,8 @@ from stages.rows.turns import GRPO_TRUTH_KEYS, MARK_KEYS, PROMPT_KEYS, REASONING
 from validators._truths import final_of
 
 PROMPT = (*PROMPT_KEYS, "instruction")
+SIDE_BY_SIDE = zip(*SIDES, strict=True)
+SCORES_OF_SIDES = [tuple(FIRST_IS_1.values()), *zip(*SIDE_SCORES.values(), strict=True)]
 # by shape: groups of keys; of a group, the first that a record has is used
 USED = {
     "alpaca": [("instruction",), ("output", "response")],
@@ -37,10 +49,11 @@ USED = {
     "verifiable": [(*PROMPT_KEYS, "messages"), TRUTH_KEYS],
     "multiple_choice": [ASKED, OPTION_KEYS, RIGHT_KEYS],
     "scored": [ASKED, RESPONSE_KEYS, SCORE_KEYS],
-    "compared": [(*ASKED, "context"), *zip(*SIDES, strict=True), WINNER_KEYS],
+    "compared": [(*ASKED, "context", "history"), *SIDE_BY_SIDE, WINNER_KEYS, *SCORES_OF_SIDES],
     "seed": [("instruction",), ("instances",)],
     "input_output": [("input",), ("output", "target")],
     "reply_tree": [("prompt",)],
+    "extractive": [("question",), ("answers",)],
 }  # fmt: skip
 # what a conversation, or scores, were made or checked with: beside them no answer of its own
 REFERENCES = {
@@ -115,6 +128,13 @@ def left_over(record, shape, kind, names):
     if shape == "reply_tree":
         yield from in_tree(record)
         return
+    if shape == "extractive" and kind == "sft" and "answers" in record:
+        beside = {"answers." + key: value for key, value in record["answers"].items() if key != "text" and value not in NOTHING}
+        others = list(dict.fromkeys(record["answers"]["text"][1:]))
+        yield from ((name, None, value) for name, value in beside.items())
+        yield from [("answers.text but the first", None, others)] if others else []
+    if shape == "compared" and isinstance(record.get("question"), dict):
+        yield from ((f"question.{key}", None, value) for key, value in record["question"].items() if key != "full_text")
     for key in with_turns(shape, keys):
         yield from in_turns(record[key], key, shape, in_file(key, names))
 
@@ -164,7 +184,7 @@ def used(shape, keys):
 @lru_cache(4096)
 def with_turns(shape, keys):
     """The keys that a shape reads and that may hold turns, of those that a record has; options and ground truths are none."""
-    asked = shape in ("verifiable", "multiple_choice")
+    asked = shape in ("verifiable", "multiple_choice", "extractive")
     held = {next((key for key in USED[shape][0] if key in keys), None)} if asked else used(shape, keys)
     return tuple(key for key in keys if key in held or key == "history")
 
@@ -174,7 +194,7 @@ def unused(shape, kind, keys, text):
     """((key, meaning), ...) of the keys that no part of a row is made of. keys: those that hold something."""
     taken = used(shape, keys) | {"tools", next((key for key in SYSTEM_KEYS if key in keys), None)}
     taken |= {*EXTRA_KEYS, "history"} if text else set()
-    if shape in ("verifiable", "multiple_choice") and kind == "grpo":
+    if shape in ("verifiable", "multiple_choice", "extractive") and kind == "grpo":
         # its row keeps them all, as `extra`, where rewards see them and the model does not; which of several truths is not the
         # one that rewards compare with is told
         truths = [key for key in GRPO_TRUTH_KEYS if key in keys] if shape == "verifiable" else []

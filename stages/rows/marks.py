@@ -11,7 +11,7 @@ ANSWERS = {"sft": ("messages",), "preference": ("chosen", "rejected"), "kto": ("
 
 def by_record(row, record, shape, kind):
     """A row with the thought and the marks that its record gives beside the messages. Raises Unreadable."""
-    if shape in ("verifiable", "multiple_choice") and kind == "grpo":
+    if shape in ("verifiable", "multiple_choice", "extractive") and kind == "grpo":
         return row  # all other keys of such a record are its `extra`
     for key in REASONING_KEYS:
         if has(record, key) and (trace := text_of(record[key], key).strip()):

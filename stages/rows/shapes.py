@@ -35,6 +35,7 @@ from stages.rows.turns import (
     prompt_of,
     system,
     turns_of,
+    user,
     with_system,
 )
 from stages.rows.values import ENCODE, Unreadable, first, has, key_of
@@ -68,6 +69,8 @@ def shape_and_keys(record):
     shape, keys = None, ()
     if is_tree(record):
         return "reply_tree", ("prompt.replies",)
+    if is_extractive(record):
+        return "extractive", ("question", "answers.text")
     pair = has(record, "chosen") and has(record, "rejected")
     if not pair and (found := several_answers(record)):
         return found
@@ -114,7 +117,9 @@ def nearly(record):
             'parent_id names, and write a tree a line, {"prompt": {"role": "prompter", "text": ..., "replies": [...]}}'
         )
     if asked := next((key for key in PROMPT_KEYS if key in keys), None):
-        return f"a prompt ({asked}), but no answer (completion, response) and no ground truth ({', '.join(TRUTH_KEYS)})"
+        inside = [f"{key}.{name}" for key in record for name in TRUTH_KEYS if isinstance(record[key], dict) and name in record[key]]
+        hint = f"; columns: {{ground_truth: {inside[0]}}} if that is it" if inside else ""
+        return f"a prompt ({asked}), but no answer (completion, response) and no ground truth ({', '.join(TRUTH_KEYS)}){hint}"
     for _, *groups in SIGNS:
         found = [next((key for key in group if key in keys), None) for group in groups]
         if any(found):
@@ -144,7 +149,7 @@ def part_rows(record, given, kind, options, account):
     for key in sorted(record.keys() & MEDIA):
         if _is_medium(record[key], key, shape):
             raise Unreadable("ingest.multimodal", f"{key}: only text can be trained on")
-    more = {"scored": [options], "verifiable": [GRPO_TRUTH_KEYS if kind == "grpo" else TRUTH_KEYS]}.get(shape, [])
+    more = {"scored": [options], "compared": [options], "extractive": [kind], "verifiable": [GRPO_TRUTH_KEYS if kind == "grpo" else TRUTH_KEYS]}.get(shape, [])
     more = [kind, options] if shape == "reply_tree" else more
     native, found = READ[shape](record, *more)
     rows = found if isinstance(found, list) else [found]
@@ -203,7 +208,10 @@ def read_alpaca(record):
 
 
 def read_sharegpt(record):
-    return "sft", {"messages": turns_of(first(record, CONVERSATION_KEYS), "conversations"), "tools": None}
+    said = first(record, CONVERSATION_KEYS)
+    if isinstance(said, list) and said and all(isinstance(text, str) for text in said):  # LIMA's: texts in turn
+        return "sft", {"messages": [(user, assistant)[i % 2](text) for i, text in enumerate(said)], "tools": None}
+    return "sft", {"messages": turns_of(said, "conversations"), "tools": None}
 
 
 def read_chatml(record):
@@ -275,9 +283,11 @@ def label_of(value):
     """A KTO label; null stays null for the validator to name."""
     if value is None or isinstance(value, bool):
         return value
-    if isinstance(value, str) and value.lower() in ("true", "false"):  # CSV has no booleans
-        return value.lower() == "true"
-    raise Unreadable("ingest.label_not_boolean", f"label: expected true or false, found {value!r}")
+    if isinstance(value, str) and value.lower() in ("true", "false", "1", "0"):  # CSV has no booleans
+        return value.lower() in ("true", "1")
+    if isinstance(value, (int, float)) and value in (0, 1):
+        return value == 1
+    raise Unreadable("ingest.label_not_boolean", f"label: expected true or false, 1 or 0, found {value!r}")
 
 
 def read_verifiable(record, truths=TRUTH_KEYS):
@@ -315,6 +325,26 @@ def read_seed(record):
     return "sft", [read_alpaca({"instruction": instruction} | each)[1] for each in instances]
 
 
+def is_extractive(record):
+    answers = record.get("answers")
+    return has(record, "question") and isinstance(answers, dict) and isinstance(answers.get("text"), list)
+
+
+def read_extractive(record, kind):
+    """SQuAD's: a question, its context, and the texts of it that answer: any of them is right, the first is learned."""
+    if not is_extractive(record):
+        raise Unreadable("ingest.missing_key", "expected question and answers with a list of texts")
+    texts = list(dict.fromkeys(text_of(text, "answers.text") for text in record["answers"]["text"]))
+    if not texts:
+        raise Unreadable("ingest.missing_key", "answers.text: no answer")
+    prompt = prompt_of(record, "question")
+    if kind == "sft":
+        return "sft", {"messages": [*prompt, assistant(texts[0])], "tools": None}
+    extra = {key: value for key, value in record.items() if key not in ("question", "context", "history", "input", *SYSTEM_KEYS)}
+    truth = texts[0] if len(texts) == 1 else ENCODE(texts).decode()
+    return "grpo", {"prompt": prompt, "ground_truth": truth, "extra": ENCODE(extra).decode()}
+
+
 def read_input_output(record):
     answer = answer_of(first(record, ("output", "target")), "output")
     return "sft", {"messages": prompt_of(record, "input") + answer, "tools": None}
@@ -337,6 +367,7 @@ READ = {
     "seed": read_seed,
     "input_output": read_input_output,
     "reply_tree": read_tree,
+    "extractive": read_extractive,
 }
 
 

@@ -91,6 +91,7 @@ def messages_of(turn, where):
     value = first(turn, ("content", "value")) if not calls else turn.get("content", turn.get("value"))
     if role == "tool":
         call = id_of(turn.get("tool_call_id"))
+        value = "" if value is None else value  # a tool may find nothing
         return [message(role, result_of(value, f"{where}.content"), name=name_of(turn), call=call)]
     if calls and value is None:
         content = content_of([], where)
