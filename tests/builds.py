@@ -1,4 +1,4 @@
-"""Builds that tests work on: a whole one, put back after each test, and what those made by hand have in common."""
+"""Builds that tests work on: the sample, a whole one, put back after each test, and what those made by hand have in common."""
 
 import contextlib
 import hashlib
@@ -8,8 +8,38 @@ import subprocess
 from importlib.metadata import PackageNotFoundError, files
 from pathlib import Path
 
+import make_sample
 import pytest
 from ruamel.yaml import YAML
+
+# -- the sample ---------------------------------------------------------------------------------------------------
+
+SAMPLE = Path(__file__).with_name("sample.yaml")  # params.yaml as Tilth comes with it
+FORGOTTEN = '{"about": "records that must not come back, one a line, as hashes: tilth forget writes them"}\n'
+DVC_CONFIG = "[core]\n    analytics = false\n    check_update = false\n[plots]\n    html_template = plots/page.html\n"
+
+
+def own_files():
+    """{path: text} of all that is a user's in a repository, but raw data, as Tilth comes with it."""
+    from stages.core.reads import texts
+    from validators.params import read, resolved
+
+    empty = {f"{folder}/.gitkeep": "" for folder in ("data/benchmarks", "data/tasks", ".build/expired")}
+    files = {
+        "params.yaml": SAMPLE.read_text(encoding="utf-8"),
+        "data/forgotten.jsonl": FORGOTTEN,
+        ".dvc/config": DVC_CONFIG,
+    }
+    return files | empty | texts(resolved(read(SAMPLE)))
+
+
+def write_sample(folder):
+    """Params and data in a folder, as Tilth comes with them: the repository's own are its user's."""
+    for name, text in own_files().items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(text, encoding="utf-8")
+    make_sample.write(folder / "data/raw")
+
 
 # -- a whole one --------------------------------------------------------------------------------------------------
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import preloaded
 import pytest
+from builds import write_sample
 from filelock import FileLock
 from quick import (  # noqa: F401 - hooks of pytest
     pytest_ignore_collect,
@@ -22,6 +23,12 @@ ROOT = Path(__file__).parents[1]
 # Tests run two at once: where each also has torch compute with all cores, its threads spin while they wait for one another.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 ROWS = 120
+# what Tilth is made of; params, data, models and all else beside it are those of whose repository it is
+CODE = (
+    ".build/code", ".ci", ".dvc/.gitignore", ".dvc/plots", ".dvcignore", ".gitattributes", ".github", ".gitignore", "CHANGELOG.md",
+    "CONTRIBUTING.md", "LICENSE", "Makefile", "README.md", "SECURITY.md", "benchmarks", "commands", "constraints.txt", "docs",
+    "dvc.yaml", "pyproject.toml", "recipes", "stages", "tests", "validators",
+)  # fmt: skip
 
 
 class Project:
@@ -81,16 +88,21 @@ class Project:
         return Project(folder, real)
 
 
-def small_project(folder, rows=ROWS, real=False):
-    """The project as it stands in the working tree, with the first rows of its data (None: all) and few training steps."""
+def copy_code(folder):
+    """Tilth as it stands in the working tree, without what is its user's."""
     listed = subprocess.run(
-        ["git", "ls-files", "--cached", "--others", "--exclude-standard"],
+        ["git", "ls-files", "--cached", "--others", "--exclude-standard", "--", *CODE],
         cwd=ROOT, check=True, capture_output=True, text=True,
     ).stdout.splitlines()  # fmt: skip
-    for name in listed:
-        if (ROOT / name).is_file() and name != "dvc.lock":
-            (folder / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(ROOT / name, folder / name)
+    for name in filter(lambda name: (ROOT / name).is_file(), listed):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(ROOT / name, folder / name)
+
+
+def small_project(folder, rows=ROWS, real=False):
+    """Tilth as it stands in the working tree, with the first rows of the sample (None: all) and few training steps."""
+    copy_code(folder)
+    write_sample(folder)
     if rows:
         for name in ("chat/alpaca.json", "chat/sharegpt.jsonl", "chat/chatml.jsonl"):
             (folder / "data/raw" / name).unlink()

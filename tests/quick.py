@@ -1,4 +1,5 @@
 """Quick tests stay quick: one that is marked neither slow nor long starts no DVC and no stage, and imports no torch.
+And no test opens what is a user's in this repository: it would fail with other params, or without the sample's data.
 
 It fails if it does, and says by what. These are hooks of pytest; conftest.py has them.
 """
@@ -15,6 +16,9 @@ ROOT = str(Path(__file__).parents[1]) + os.sep
 MARKS = ("slow", "long")
 QUICK = " and ".join(f"not {mark}" for mark in MARKS)  # of `pytest -m`
 HEAVY = {"accelerate", "dvc", "peft", "ray", "torch", "transformers", "trl"}  # seconds each; most import torch
+# what a user replaces; tests have their own (builds.py: write_sample), but for those that are skipped there
+USERS = tuple(f"{ROOT}{name}" for name in ("params.yaml", "dvc.lock", "data/raw/", "data/forgotten.jsonl", ".build/params/", ".dvc/config"))
+TOLD = "opens the user's "
 imported = builtins.__import__
 collected = {}  # by test file: what it does while it is imported
 doing = None  # what the test or the file does that runs now
@@ -36,7 +40,13 @@ def import_of(name, globals=None, locals=None, fromlist=(), level=0):
 
 
 def start_of(event, arguments):
-    if event != "subprocess.Popen" or doing is None:
+    if doing is None:
+        return
+    if event == "open" and isinstance(arguments[0], str | bytes | os.PathLike):
+        path = os.path.abspath(os.fsdecode(arguments[0]))
+        if path.startswith(USERS):
+            doing.append(TOLD + path.removeprefix(ROOT))
+    if event != "subprocess.Popen":
         return
     command = arguments[1]
     words = command.split() if isinstance(command, str) else " ".join(map(os.fsdecode, command)).split()
@@ -81,6 +91,13 @@ def pytest_runtest_protocol():
 def pytest_runtest_call(item):
     result = yield
     found = dict.fromkeys([*collected.get(item.path, []), *doing])
+    users = [what for what in found if what.startswith(TOLD)]
+    if users and not item.get_closest_marker("shipped"):
+        pytest.fail(
+            f"{item.nodeid}: {', '.join(users)}\n  hint: the sample of the tests is builds.SAMPLE and builds.write_sample(folder)",
+            pytrace=False,
+        )
+    found = [what for what in found if what not in users]
     if found and not any(item.get_closest_marker(mark) for mark in MARKS):
         pytest.fail(
             f"{item.nodeid}: {', '.join(found)}, so it must be marked slow: @pytest.mark.slow\n"

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
-from builds import write_seen
+from builds import SAMPLE, write_seen
 from huggingface_hub import DatasetCard, ModelCard, ModelCardData
 from huggingface_hub.repocard import REGEX_YAML_BLOCK
 
@@ -213,7 +213,7 @@ def test_a_card_of_the_base_that_says_nothing_gives_no_license(cards, readme):
     "license, fine", [("apache-2.0", True), ("cc-by-nc-sa-4.0", True), ("MIT", True), ("a b", True), ("", False), (["mit"], False)]
 )
 def test_params_take_identifiers_of_licenses_and_texts(license, fine):
-    params = read(Path(__file__).parents[1] / "params.yaml")
+    params = read(SAMPLE)
     params["base"]["license"] = params["datasets"]["chat"]["license"] = license
     found = [problem.where for problem in examine(params)[0] if problem.where.endswith("license")]
     assert found == ([] if fine else ["params.yaml: base.license", "params.yaml: datasets.chat.license"])

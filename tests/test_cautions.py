@@ -1,16 +1,16 @@
 import json
-from pathlib import Path
 
 import pytest
+from builds import SAMPLE
 
 from validators._cautions import WAIVERS
 from validators.params import examine, read
 
-SHIPPED = json.dumps(read(Path(__file__).parents[1] / "params.yaml"))
+SHIPPED = json.dumps(read(SAMPLE))
 
 
 def with_steps(**steps):
-    """params.yaml of the repository as data, with other steps."""
+    """params.yaml of the sample as data, with other steps."""
     return json.loads(SHIPPED) | {"steps": steps}
 
 

@@ -1,9 +1,9 @@
 import hashlib
 import json
 import sys
-from pathlib import Path
 
 import pytest
+from builds import SAMPLE
 
 from commands.builds import differences as _differences
 from commands.builds.build import Build
@@ -90,8 +90,7 @@ def test_what_a_stage_read_is_told_by_its_values_or_as_changed_where_no_copy_is_
     from stages.core.reads import texts
     from validators.params import read, resolved
 
-    root = Path(__file__).parents[1]
-    params = resolved(read(root / "params.yaml"))
+    params = resolved(read(SAMPLE))
     monkeypatch.chdir(tmp_path)
     path = f"{read_of.FOLDER}/collect.json"
     before = texts(params)[path]
@@ -201,7 +200,9 @@ def test_code_is_as_its_modules_are_not_as_the_list_was_written(monkeypatch):
     assert (found.what, found.path, found.new.md5) == ("code", path, md5)
 
 
-def test_what_was_made_from_something_stale_is_behind_through_any_number_of_stages():
+def test_what_was_made_from_something_stale_is_behind_through_any_number_of_stages(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "params.yaml").write_text("seed: 8")
     now = build(
         PARAMS | {"seed": 8},
         curate_chat=(None, {"data/train/chat.parquet": "aa"}, {"params.yaml": {"seed": 6}}),

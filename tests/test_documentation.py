@@ -2,9 +2,9 @@
 
 import doctest
 import re
-import shutil
 from pathlib import Path
 
+import make_sample
 import pytest
 from conftest import small_project
 from ruamel.yaml import YAML
@@ -40,7 +40,7 @@ def test_the_readme_shows_a_real_build_and_a_real_reject():
     reject = README.split("<!-- reject -->")[1].split("<!-- /reject -->")[0]
     assert "ingest chat:" in build and "train sft:" in build and "evaluate align:" in build
     source, line = re.search(r"(data/raw/\S+?):(\d+)", reject).groups()
-    raw = (ROOT / source).read_text(encoding="utf-8").splitlines()[int(line) - 1]
+    raw = make_sample.sample_files()[source.removeprefix("data/raw/")].splitlines()[int(line) - 1]
     assert raw in reject
 
 
@@ -62,7 +62,7 @@ def test_the_comparison_of_methods_is_one_source_and_one_start():
 def test_the_comparison_of_methods_passes_check(monkeypatch, tmp_path):
     from stages.check import check
 
-    shutil.copytree(ROOT / "data/raw/pairs", tmp_path / "data/raw/pairs")
+    make_sample.write(tmp_path / "data/raw")
     (tmp_path / "params.yaml").write_bytes((ROOT / "recipes/compare.yaml").read_bytes())
     monkeypatch.chdir(tmp_path)
     assert all(warning.waived for warning in check(read()))

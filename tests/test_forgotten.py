@@ -2,10 +2,10 @@
 
 import json
 import random
-from pathlib import Path
 
 import pyarrow as pa
 import pytest
+from builds import FORGOTTEN
 
 from commands.builds.build import Build
 from commands.records.forgotten import breaks
@@ -25,9 +25,8 @@ def test_the_first_line_may_say_what_the_file_is_and_no_other():
         _forgotten.parsed(written(ENTRY) + header)
 
 
-def test_the_list_that_the_project_comes_with_names_no_record_and_is_not_empty():
-    assert _forgotten.read(Path(__file__).parents[1] / "data/forgotten.jsonl") == []
-    assert (Path(__file__).parents[1] / "data/forgotten.jsonl").stat().st_size
+def test_the_list_that_the_project_comes_with_names_no_record():
+    assert _forgotten.parsed(FORGOTTEN) == []
 
 
 def test_a_line_that_is_written_is_read_again():

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import fake_build
 import pytest
-from builds import write_params
+from builds import SAMPLE, write_params
 from fake_build import EMOJI, HEBREW
 
 from stages import report
@@ -211,7 +211,7 @@ def test_a_training_too_short_for_its_log_is_not_called_untrained(folder, tmp_pa
 
 def test_a_page_of_nothing_says_what_to_run(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    write_params(read(ROOT / "params.yaml"))
+    write_params(read(SAMPLE))
     report.main()
     html = (tmp_path / "report/index.html").read_text(encoding="utf-8")
     for command in ("dvc repro curate@chat", "dvc repro train@sft", "dvc repro evaluate_base", "dvc repro preflight"):

@@ -3,12 +3,13 @@ import json
 from pathlib import Path
 
 import pytest
+from builds import SAMPLE
 
 from validators._cautions import KIND
 from validators.params import examine, read
 from validators.problems import Problems
 
-SHIPPED = json.dumps(read(Path(__file__).parents[1] / "params.yaml"))
+SHIPPED = json.dumps(read(SAMPLE))
 REVISION = "0123456789abcdef0123456789abcdef01234567"
 
 

@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 
 import pytest
+from builds import SAMPLE
 from test_tokens import said, step_of, user, write
 
 from stages import preflight
@@ -49,7 +50,7 @@ def test_what_params_say_takes_the_place_of_a_default():
 
 
 def params(**changes):
-    return read(ROOT / "params.yaml") | changes
+    return read(SAMPLE) | changes
 
 
 @pytest.mark.parametrize("section", [{}, {"memory_gb": 24, "reward_rows": 10, "tie_prompts": 0}, {"memory_gb": None}])

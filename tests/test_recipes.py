@@ -6,7 +6,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from builds import smollm2
+from builds import SAMPLE, smollm2, write_sample
 from conftest import small_project
 from ruamel.yaml import YAML
 
@@ -19,6 +19,9 @@ ROOT = Path(__file__).parents[1]
 # smollm2_sft_dpo.yaml is a whole build with data of its own, which `make real` runs
 REAL = ROOT / "recipes/smollm2_sft_dpo.yaml"
 RECIPES = sorted(path for path in (ROOT / "recipes").glob("*.yaml") if path.stem != "compare" and path != REAL)
+needs_real = pytest.mark.skipif(
+    not (ROOT / "data/real").exists(), reason="data/real is not here: it is yours to delete"
+)
 # raw data of each kind, as the recipes expect them
 RAW = {
     "chat": {"messages": [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}]},
@@ -86,6 +89,7 @@ def test_the_estimate_that_the_readme_works_out_is_what_its_formula_gives():
     assert text in (ROOT / "recipes/README.md").read_text(encoding="utf-8")
 
 
+@needs_real
 def test_check_takes_the_real_recipe_with_waived_warnings_alone(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     shutil.copy(REAL, "params.yaml")
@@ -94,6 +98,7 @@ def test_check_takes_the_real_recipe_with_waived_warnings_alone(tmp_path, monkey
     assert all(caution.waived for caution in check.check(read()))
 
 
+@needs_real
 def test_the_real_data_are_small_and_have_their_licenses():
     for path in (ROOT / "data/real").glob("*.jsonl"):
         assert path.with_suffix(".LICENSE").exists(), path
@@ -101,6 +106,7 @@ def test_the_real_data_are_small_and_have_their_licenses():
     assert sum(path.stat().st_size for path in (ROOT / "data/real").iterdir()) < 300_000
 
 
+@needs_real
 @pytest.mark.long
 @pytest.mark.timeout(3600)
 def test_each_step_of_the_real_recipe_is_better_than_what_it_came_from(tmp_path):
@@ -108,6 +114,7 @@ def test_each_step_of_the_real_recipe_is_better_than_what_it_came_from(tmp_path)
     path = smollm2()
     project = small_project(tmp_path, rows=None, real=True)
     shutil.copy(REAL, tmp_path / "params.yaml")
+    shutil.copytree(ROOT / "data/real", tmp_path / "data/real")
     shutil.copy(path, tmp_path / "smollm2.gguf")
     project.repro()
     scores = {step: json.loads((tmp_path / f"scores/{step}.json").read_text()) for step in ("sft", "dpo")}
@@ -115,15 +122,18 @@ def test_each_step_of_the_real_recipe_is_better_than_what_it_came_from(tmp_path)
     assert scores["dpo"]["orca"]["pair_accuracy"]["change_low"] > 0
 
 
-@pytest.mark.parametrize("name", ["params.yaml", "recipes/compare.yaml", "recipes/smollm2_sft_dpo.yaml"])
-def test_no_key_of_the_data_in_the_repository_is_lost(name):
+@pytest.mark.parametrize(
+    "path", [SAMPLE, ROOT / "recipes/compare.yaml", pytest.param(REAL, marks=needs_real)], ids=lambda path: path.stem
+)
+def test_no_key_of_the_data_that_tilth_comes_with_is_lost(path, tmp_path):
     from stages.ingest import tables_of
     from stages.reading.parts import cut
     from stages.rows.keys import KeyAccount
     from stages.rows.options import options_of
 
-    for dataset in YAML(typ="safe", pure=True).load(ROOT / name)["datasets"].values():
-        raw, account = ROOT / dataset["raw"], KeyAccount()
+    write_sample(tmp_path)
+    for dataset in params(path)["datasets"].values():
+        raw, account = (ROOT if path == REAL else tmp_path) / dataset["raw"], KeyAccount()
         for file in [raw] if raw.is_file() else sorted(path for path in raw.rglob("*") if path.is_file()):
             for part in cut(file):
                 assert list(tables_of(part, dataset["kind"], options_of(dataset), account))

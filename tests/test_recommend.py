@@ -1,11 +1,11 @@
 import json
 import shutil
 from itertools import product
-from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 import typer
+from builds import SAMPLE
 from ruamel.yaml import YAML
 
 from commands import recommend
@@ -14,7 +14,6 @@ from stages.check import check
 from validators.params import read
 from validators.problems import Problems
 
-ROOT = Path(__file__).parents[1]
 FILES = {
     "chat": {"instruction": "q", "output": "a"},
     "pairs": {"prompt": "q", "chosen": "a", "rejected": "b"},
@@ -34,7 +33,7 @@ def project(tmp_path, monkeypatch):
     for name, record in FILES.items():
         (tmp_path / "data/raw" / name).mkdir(parents=True)
         (tmp_path / "data/raw" / name / "data.jsonl").write_text(json.dumps(record))
-    shutil.copyfile(ROOT / "params.yaml", tmp_path / "params.yaml")
+    shutil.copyfile(SAMPLE, tmp_path / "params.yaml")
     return tmp_path
 
 
@@ -49,7 +48,7 @@ def said(project, capsys):
 
 def pasted(project, out):
     """params.yaml with what was printed pasted into it."""
-    params = yaml().load(ROOT / "params.yaml")
+    params = yaml().load(SAMPLE)
     entry = yaml().load(out.split("to paste into params.yaml:")[1])
     params["datasets"] |= entry.get("datasets", {})
     params["steps"] = entry["steps"]

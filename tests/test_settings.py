@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import templates
+from builds import SAMPLE
 
 from stages.training import settings
 from stages.training.models import load_tokenizer, renderer, save_tiny, stop_tokens
@@ -131,14 +132,14 @@ def test_no_stage_warns_of_spaces_that_are_cleaned_up_in_no_tokenizer(folder):
     ],
 )
 def test_a_mistake_in_what_is_said_of_the_base_is_named(base, where):
-    params = read(ROOT / "params.yaml")
+    params = read(SAMPLE)
     ((problem,), _) = examine(params | {"base": params["base"] | base})
     assert problem.where == where
 
 
 @pytest.mark.parametrize("key", ["eos_token", "chat_template_kwargs"])
 def test_what_holds_for_all_steps_is_no_arg_of_one(key):
-    params = read(ROOT / "params.yaml")
+    params = read(SAMPLE)
     method = "grpo" if key == "chat_template_kwargs" else "sft"
     step = params["methods"][method] | {"from": "base", "args": params["methods"][method]["args"] | {key: "x"}}
     ((problem,), _) = examine(params | {"steps": {"sft": step}})

@@ -1,8 +1,7 @@
 """A step as it will be trained: what decides its training is in it, and nothing else."""
 
-from pathlib import Path
-
 import pytest
+from builds import SAMPLE
 from test_tokens import step_of
 
 from stages.core.reads import reads
@@ -12,7 +11,6 @@ from validators._preflight import LIMITS
 from validators.params import Lora, read, resolved
 from validators.problems import Problems
 
-ROOT = Path(__file__).parents[1]
 CODES = {"exact_match": "a" * 64}
 SFT = {"method": "sft", "from": "base", "dataset": "chat"}
 GRPO = {"method": "grpo", "from": "base", "dataset": "problems", "rewards": ["exact_match"]}
@@ -20,7 +18,7 @@ GRPO = {"method": "grpo", "from": "base", "dataset": "problems", "rewards": ["ex
 
 def resolved_step(step, codes=CODES, **sections):
     """A step of the shipped params with other sections, as preflight resolves it."""
-    params = resolved(read(ROOT / "params.yaml") | {"steps": {"a": step}} | sections)
+    params = resolved(read(SAMPLE) | {"steps": {"a": step}} | sections)
     return resolve("a", params["steps"]["a"], params, codes)
 
 
@@ -36,7 +34,7 @@ def test_no_limit_reaches_what_train_reads():
 
 
 def test_a_step_on_a_dataset_that_masks_thoughts_says_so_and_no_model_is_scored_on_them():
-    params = resolved(read(ROOT / "params.yaml") | {"steps": {"a": SFT, "b": SFT | {"from": "a"}}})
+    params = resolved(read(SAMPLE) | {"steps": {"a": SFT, "b": SFT | {"from": "a"}}})
     assert resolve("a", params["steps"]["a"], params, CODES)["reasoning"] == "keep"
     before = reads(params)
     params["datasets"]["chat"]["reasoning"] = "mask"

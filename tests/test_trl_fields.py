@@ -1,13 +1,13 @@
 import json
-from pathlib import Path
 
 import pytest
+from builds import SAMPLE
 
 from validators._cautions import KIND
 from validators._trl_fields import fits, trl_fields
 from validators.params import TILTH_SETS, examine, read
 
-SHIPPED = json.dumps(read(Path(__file__).parents[1] / "params.yaml"))
+SHIPPED = json.dumps(read(SAMPLE))
 
 
 def mistakes(name, **args):

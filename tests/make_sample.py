@@ -1,8 +1,9 @@
 """Write the sample raw data: small text tasks whose answers can be checked.
 
-    python data/make_sample.py            # writes data/raw/{chat,pairs,feedback,problems}
+    python tests/make_sample.py           # writes data/raw/{chat,pairs,feedback,problems}
 
-One seed, the same bytes every time; `tests/test_make_sample.py` compares them with what is committed.
+One seed, the same bytes every time. Tests make a sample of their own of it and of `tests/sample.yaml`, so that
+`params.yaml` and `data/` are whose the repository is.
 
 Every task has two right answers, a word ("cba") and a sentence ("It is cba."). `chat` mixes the two half and
 half, so supervised fine-tuning learns the tasks but no taste. `pairs`, `feedback` and `problems` prefer the word: that
@@ -265,13 +266,12 @@ def sample_files(seed=SEED):
     }
 
 
-def main(folder="data/raw"):
+def write(folder):
     for path, text in sample_files().items():
         target = Path(folder, path)
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_text(text, encoding="utf-8", newline="\n")
-        print(f"{target}: {len(text):,} bytes")
 
 
 if __name__ == "__main__":
-    main()
+    write("data/raw")
