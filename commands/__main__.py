@@ -18,6 +18,8 @@ from commands import (
     lineage,
     plan,
     preflight,
+    prove,
+    provenance,
     prune,
     recommend,
     report,
@@ -39,6 +41,8 @@ app.command("ledger")(ledger.main)
 app.command("lineage")(lineage.main)
 app.command("plan")(plan.main)
 app.command("preflight")(preflight.main)
+app.command("provenance")(provenance.main)
+app.command("prove")(prove.main)
 app.command("prune")(prune.main)
 app.command("recommend")(recommend.main)
 app.command("report")(report.main)
@@ -72,7 +76,9 @@ def root():
     for folder in (here, *here.parents):
         if (folder / "dvc.yaml").exists() or (folder / "params.yaml").exists():
             return folder
-    if {"--help", "-h"} & set(sys.argv) or len(sys.argv) == 1 or sys.argv[1] in ANYWHERE:
+    # what somebody was handed is verified where it lies
+    handed = sys.argv[1:2] == ["verify"] and any(not given.startswith("-") for given in sys.argv[2:])
+    if {"--help", "-h"} & set(sys.argv) or len(sys.argv) == 1 or sys.argv[1] in ANYWHERE or handed:
         return here
     raise Problems([Problem(str(here), "no dvc.yaml here or above", "a clone of the project", "cd into it")])
 

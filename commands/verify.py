@@ -1,6 +1,8 @@
 """`tilth verify`: the whole chain re-checked from bytes, exit 1 with every break named.
 
 dvc.lock, dvc.yaml, params.yaml, every output, every raw file, git -> what was verified; or where it does not hold
+
+With a TARGET, what somebody was handed is checked, without the repository: a proof of `tilth prove` by its model's statement.
 """
 
 from dataclasses import dataclass, field
@@ -9,6 +11,8 @@ from typing import Annotated
 
 import typer
 
+Target = Annotated[str | None, typer.Argument(help="A proof of a row. Left out: the whole chain of the repository.")]
+Statement = Annotated[str | None, typer.Option(metavar="FILE", help="The statement to check a proof by.")]
 Rev = Annotated[str | None, typer.Option(help="A past commit, from git and the DVC cache, as far as bytes are there.")]
 Sample = Annotated[int, typer.Option(min=0, help="Make about this many ids anew, spread over all rows; 0 for all.")]
 Cache = Annotated[bool, typer.Option("--cache", help="Also hash the objects of the DVC cache.")]
@@ -53,14 +57,28 @@ class Evidence:
         return {out for stage in self.graph.values() for out in stage["uncached"]}
 
 
-def main(rev: Rev = None, sample: Sample = 0, cache: Cache = False, allow_dirty: Dirty = False, as_json: Json = False):
-    """Re-check the whole chain from bytes: outputs, lock, rows, models, raw files, working tree."""
+def main(
+    target: Target = None,
+    statement: Statement = None,
+    rev: Rev = None,
+    sample: Sample = 0,
+    cache: Cache = False,
+    allow_dirty: Dirty = False,
+    as_json: Json = False,
+    context: typer.Context = None,
+):
+    """Re-check the whole chain from bytes: outputs, lock, rows, models, raw files, working tree. Or what you were handed."""
     import contextlib
+    from pathlib import Path
 
     from commands.builds import build as _build
     from commands.builds.snapshot import exported
     from validators.problems import Problems
 
+    if target is not None:
+        start = Path((context and context.obj) or ".")
+        verify_proof(start / target, start / statement if statement else None)
+        return
     build = _build.at(rev)
     with exported(build) if rev else contextlib.nullcontext([]) as absent:
         evidence = gathered(_build.at(), absent, build.rev, sample)
@@ -148,6 +166,28 @@ def run(check, evidence):
                 "tilth check, then mend the breaks that are named",
             )
         ]
+
+
+# -- what somebody was handed -------------------------------------------------------------------------------------
+
+
+def verify_proof(path, statement):
+    """Print what a proof of a row shows. Raises Problems where it shows nothing."""
+    from commands.statements.folder import read, statement_path
+    from commands.statements.rows import faults, rows_of
+    from validators.problems import Problems
+
+    proof = read(path, "a proof of tilth prove", "tilth prove ROW --model STEP writes one")
+    if statement is None:
+        stated = statement_path(str(proof.get("model")))
+        beside = path.with_name(stated.name)
+        statement = beside if beside.is_file() or not stated.is_file() else stated
+    rows = rows_of(read(statement, "the statement of the model", "--statement FILE"), str(statement))
+    if problems := faults(proof, rows, str(path)):
+        raise Problems(problems)
+    told = "is one of" if proof["trained"] else "is none of"
+    print(f"row       {proof['id']} {told} the {rows['size']:,} rows that {rows['model']} was trained on")
+    print(f"by        {statement}: root {rows['root']}")
 
 
 # -- shown --------------------------------------------------------------------------------------------------------

@@ -1,0 +1,119 @@
+"""`tilth prove`: a small file which shows that a model was, or was not, trained on a row; the other rows stay in the house.
+
+provenance/models/<step>.intoto.json, data/train/, scores/<step>.seen.parquet -> <step>-<id>.proof.json
+
+`tilth verify PROOF` checks it with the statement alone.
+"""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+Row = Annotated[
+    str, typer.Argument(metavar="ROW", help="An id or its first digits, FILE:LINE of a raw file, or a text.")
+]
+Model = Annotated[
+    str, typer.Option("--model", "-m", metavar="STEP", help="The model that was, or was not, trained on it.")
+]
+Out = Annotated[
+    str | None, typer.Option("--out", "-o", metavar="FILE", help="Where to write it; STEP-ID.proof.json if left out.")
+]
+AsText = Annotated[bool, typer.Option("--text", help="ROW is a text, whatever it looks like.")]
+
+
+def main(context: typer.Context, row: Row, model: Model, out: Out = None, as_text: AsText = False):
+    """Write a proof that a model was, or was not, trained on a row."""
+    import json
+
+    from commands.statements.folder import read, statement_path
+    from commands.statements.rows import rows_of
+
+    start, where = Path(context.obj or "."), statement_path(model)
+    if not where.is_file():
+        stop_at_unknown(model)
+    name, notes = id_of(row, start, as_text)
+    statement = read(where, "the statement of the model", "tilth provenance")
+    stop_if_other(model, statement)
+    rows = rows_of(statement, str(where))
+    file, proof = start / (out or f"{model}-{name[:12]}.proof.json"), proof_of(model, rows, name)
+    text = json.dumps(proof, separators=(",", ":")) + "\n"
+    file.write_text(text, encoding="utf-8", newline="\n")
+    told = "was trained on {}: 1 of {:,} rows" if proof["trained"] else "was not trained on {}: none of its {:,} rows"
+    print(f"{model} {told.format(name, rows['size'])}")
+    for note in notes:
+        print(f"  {note}")
+    print(f"{file}, {len(text):,} bytes; tilth verify {file.name} checks it by {where} alone")
+
+
+def stop_at_unknown(model):
+    from commands.builds.build import at
+    from validators.problems import Problem, Problems, did_you_mean
+
+    build = at()
+    if model not in build.steps:
+        raise Problems(
+            [Problem(f"tilth prove --model {model}", "no such step", "", did_you_mean(model, list(build.steps)))]
+        )
+
+
+def id_of(row, start, as_text):
+    """(the id that ROW means, what is to be said of it). A whole id need not be one of this build."""
+    from commands.builds.build import at
+    from commands.records.search import look
+    from commands.statements.rows import ID
+    from validators.problems import Problem, Problems
+
+    if ID.fullmatch(row) and not as_text:
+        return row, []
+    records = look(at(), row, start, limit=0, as_text=as_text).records
+    ids = sorted({record.id for record in records if record.id})
+    if not ids:
+        found = f"{records[0].place} became no row, so it has no id"
+        raise Problems([Problem("ROW", found, "a record with an id", f"tilth trace {records[0].place}")])
+    if len(ids) > 1:
+        listed = ", ".join(f"{record.place} {record.id[:12]}…" for record in records[:5] if record.id)
+        raise Problems([Problem("ROW", f"{len(ids):,} ids: {listed}", "one", "a whole id, or FILE:LINE of one row")])
+    return ids[0], [note for record in records for note in notes_of(record)]
+
+
+def notes_of(record):
+    """What the proof of a rejected record's id does not say: that a row which is almost it may have stayed."""
+    from commands.records.search import OTHER
+
+    match = OTHER.search(record.detail or "")
+    if match and match[1] != record.id:
+        yield f"{record.place} is {record.detail}: prove {match[1][:12]}… too"
+
+
+def stop_if_other(model, statement):
+    """Raise Problems where a statement is of another build than the one that is there: the proof would be of old rows."""
+    from commands.builds.hashes import sha256
+    from commands.statements.folder import statement_path
+    from commands.statements.formats import byproducts, subjects
+    from validators.problems import Problem, Problems
+
+    stated = {name: digest for name, digest in byproducts(statement).items() if name.startswith("scores/")}
+    stated |= {f"models/{model}/made_of.json": subjects(statement).get("made_of.json")}
+    other = [name for name, digest in stated.items() if Path(name).is_file() and sha256(name) != digest]
+    if other:
+        found = f"is of another build: {', '.join(other)} is not what it names"
+        raise Problems([Problem(str(statement_path(model)), found, "the statement of this build", "tilth provenance")])
+
+
+def proof_of(model, rows, name):
+    """The proof of an id by the tree that was kept; where there is none, or it is damaged, by one that is made anew."""
+    from commands.statements.kept import kept_tree
+    from commands.statements.rows import faults, prove
+    from validators.problems import Problems
+
+    kept = kept_tree(rows["root"], rows["size"])
+    proof = kept and prove(kept, model, name)
+    if not proof or faults(proof, rows, model):
+        from commands.builds.build import at
+        from commands.statements.trained import tree_of
+
+        proof = prove(tree_of(at(), model), model, name)
+    if problems := faults(proof, rows, f"the statement of {model}"):
+        raise Problems(problems)
+    return proof

@@ -1,0 +1,42 @@
+"""The folder of documents that leave the house, and how each is written: the same bytes of the same build.
+
+provenance/models/<step>.intoto.json       what the model is made of (commands/statements/model.py)
+"""
+
+import json
+import os
+from pathlib import Path
+
+from validators.problems import Problem, Problems
+
+FOLDER = Path("provenance")
+
+
+def statement_path(step: str) -> Path:
+    return FOLDER / "models" / f"{step}.intoto.json"
+
+
+def write(path: Path, document: dict) -> None:
+    """Write a document in one rename."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.partial")
+    partial.write_text(text_of(document), encoding="utf-8", newline="\n")
+    os.replace(partial, path)
+
+
+def text_of(document: dict) -> str:
+    return json.dumps(document, indent=1, ensure_ascii=False) + "\n"
+
+
+def read(path: Path, what: str, hint: str) -> dict:
+    """A document as JSON. Raises Problems where there is none."""
+    try:
+        found = json.loads(path.read_bytes())
+    except FileNotFoundError:
+        raise Problems([Problem(str(path), "is not there", what, hint)]) from None
+    except (OSError, ValueError, RecursionError) as error:
+        said = " ".join(str(error).split())[:200]
+        raise Problems([Problem(str(path), f"cannot be read: {said}", what, hint)]) from None
+    if not isinstance(found, dict):
+        raise Problems([Problem(str(path), f"found {type(found).__name__}", what, hint)])
+    return found

@@ -1,0 +1,26 @@
+"""The names of the formats that statements are written in, and what is read of a statement: nothing heavy, as whoever was handed one reads it."""
+
+STATEMENT = "https://in-toto.io/Statement/v1"
+PROVENANCE = "https://slsa.dev/provenance/v1"
+BUILD_TYPE = "urn:x-tilth:dvc-repro:v1"
+BUILDER = "urn:x-tilth:repository"
+ROWS, ROOT = "rows", "rfc6962-sha256"
+
+
+def subjects(statement: dict) -> dict[str, str]:
+    """{name: sha256} of the files that a statement is about; empty where it is none."""
+    return digests(statement, "subject")
+
+
+def byproducts(statement: dict) -> dict[str, str]:
+    """{name: sha256} of what a training left beside its model, and of the tables that it read."""
+    return digests(statement, "predicate", "runDetails", "byproducts")
+
+
+def digests(statement: dict, *keys: str) -> dict[str, str]:
+    try:
+        for key in keys:
+            statement = statement[key]
+        return {entry["name"]: entry["digest"]["sha256"] for entry in statement}
+    except (KeyError, TypeError):
+        return {}

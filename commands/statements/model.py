@@ -1,0 +1,112 @@
+"""What a model is made of, as an in-toto statement with SLSA's provenance: its files, what they were built from, with what.
+
+    statement(build, "align", files, tree) -> {"_type": "https://in-toto.io/Statement/v1", "subject": [...], ...}
+
+Nothing in it is of the machine or the moment: two builds of the same thing state the same.
+"""
+
+import json
+from pathlib import Path
+
+from commands.builds.build import Build, chain
+from commands.builds.dvc_files import tracked_by
+from commands.statements.files import File
+from commands.statements.formats import BUILD_TYPE, BUILDER, PROVENANCE, ROOT, ROWS, STATEMENT
+from commands.statements.merkle import Tree, root
+from stages.training.seen import seen_path
+
+BASE = "models/base"
+
+
+def statement(build: Build, name: str, files: dict[str, list[File]], tree: Tree) -> dict:
+    """The statement of a step's model. files: of `stated`, with all of `named`. tree: of the rows that it was trained on."""
+    made = json.loads(Path("models", name, "made_of.json").read_bytes())
+    steps = chain(build, name)
+    products = [table_of(build, step) for step in steps] + [seen_path(step).as_posix() for step in steps]
+    return {
+        "_type": STATEMENT,
+        "subject": [described(file, under=f"models/{name}") for file in files[f"models/{name}"]],
+        "predicateType": PROVENANCE,
+        "predicate": {
+            "buildDefinition": {
+                "buildType": BUILD_TYPE,
+                "externalParameters": {"step": name, "params": params_of(build, steps)},
+                "resolvedDependencies": [
+                    {"name": ROWS, "digest": {ROOT: root(tree).hex()}, "annotations": {"size": len(tree.ids)}},
+                    *base_model(build, files[BASE]),
+                    *sources(build, [file for path in materials(build, name) for file in files[path]]),
+                ],
+            },
+            "runDetails": {
+                "builder": {"id": BUILDER, "version": made["versions"]},
+                "byproducts": [described(file) for path in dict.fromkeys(products) for file in files[path]],
+            },
+        },
+    }
+
+
+def named(build: Build, name: str) -> list[str]:
+    """The outputs and dependencies whose files the statement of a step's model names."""
+    steps = chain(build, name)
+    products = [path for step in steps for path in (table_of(build, step), seen_path(step).as_posix())]
+    return [f"models/{name}", BASE, *materials(build, name), *products]
+
+
+def table_of(build: Build, step: str) -> str:
+    return f"data/train/{build.steps[step]['dataset']}.parquet"
+
+
+def behind(build: Build, *outs: str) -> list[str]:
+    """The stages that some outputs were made by, with all that these were made from, in the order of the lock."""
+    found, todo = set(), list(outs)
+    while todo:
+        path = todo.pop()
+        for out, file in build.outs.items():
+            inside = path == out or path.startswith(f"{out}/") or out.startswith(f"{path}/")
+            if inside and file.stage not in found and not path.startswith(".build/"):
+                found.add(file.stage)
+                todo += build.stages[file.stage].deps
+    return [name for name in build.stages if name in found]
+
+
+def materials(build: Build, name: str) -> list[str]:
+    """What no stage made of all that a model was built from, and what stages were told: raw data, lists of code, params."""
+    deps = {dep for stage in behind(build, f"models/{name}") for dep in build.stages[stage].deps}
+    return sorted(dep for dep in deps if dep.startswith(".build/") or not build.makes(dep))
+
+
+def params_of(build: Build, steps: list[str]) -> dict:
+    """What of params.yaml, with its defaults, a model was built by."""
+    shared = {key: build.params[key] for key in ("seed", "launch", "eval_fraction", "base", "curate", "preflight")}
+    datasets = dict.fromkeys(build.steps[step]["dataset"] for step in steps)
+    return shared | {
+        "datasets": {name: build.datasets[name] for name in datasets},
+        "steps": {step: build.steps[step] for step in steps},
+    }
+
+
+def base_model(build: Build, files: list[File]) -> list[dict]:
+    """The files of the base model; with its name on the Hub and its revision, where it has them: what has no revision is a folder."""
+    base = build.params["base"]
+    about = {"annotations": {"model": base["model"], "revision": base["revision"]}} if base.get("revision") else {}
+    return [described(file) | about for file in files]
+
+
+def sources(build: Build, files: list[File]) -> list[dict]:
+    """Files that no stage made; those that DVC imported with the address that they came from."""
+    kept = tracked_by({Path(f"{path}.dvc") for file in files for path in around(file)})
+    found = []
+    for file in files:
+        whence = next((kept[path].imported for path in around(file) if path in kept), None)
+        found.append(described(file) | ({"downloadLocation": whence} if whence else {}))
+    return found
+
+
+def around(file: File) -> list[str]:
+    """The path of a file, and the folders that it is in."""
+    return [path.as_posix() for path in (Path(file.path), *Path(file.path).parents)]
+
+
+def described(file: File, under: str = "") -> dict:
+    """A file as in-toto's ResourceDescriptor. under: a folder that its name is relative to."""
+    return {"name": file.path.removeprefix(f"{under}/") if under else file.path, "digest": {"sha256": file.sha256}}
