@@ -1,6 +1,6 @@
 """`tilth provenance`: what every model is made of, in formats that others read, for those who do not run our commands.
 
-dvc.lock and all that it names -> provenance/models/<step>.intoto.json
+dvc.lock and all that it names -> provenance/models/<step>.intoto.json, <step>.cdx.json, provenance/datasets/<dataset>.croissant.json
 
 The documents are a function of the build: the same build gives the same bytes. Each file that they name is hashed and held against
 dvc.lock first, so that nothing is stated of what was changed since.
@@ -16,7 +16,7 @@ Check = Annotated[
 
 
 def main(check: Check = False):
-    """Write what each model is made of, for others to check: in-toto statements with SLSA's provenance."""
+    """Write what each model and dataset is made of, for others to check: in-toto and SLSA, CycloneDX, Croissant."""
     from commands.builds.build import at
     from commands.statements.folder import text_of, write
     from validators.problems import Problem, Problems
@@ -36,14 +36,26 @@ def main(check: Check = False):
 
 def documents(build):
     """{path: document} of a build. Raises Problems where it is stale, or not what its lock says."""
-    from commands.statements import model
+    from commands.builds.lineage import facts
+    from commands.statements import bom, croissant, model
     from commands.statements.files import stated
-    from commands.statements.folder import statement_path
+    from commands.statements.folder import bom_path, croissant_path, statement_path
     from commands.statements.trained import tree_of
+    from validators.problems import Problems
 
     stop_if_stale(build)
-    files = stated(build, [path for step in build.steps for path in model.named(build, step)])
-    return {statement_path(step): model.statement(build, step, files, tree_of(build, step)) for step in build.steps}
+    paths = [path for step in build.steps for room in (model, bom) for path in room.named(build, step)]
+    files = stated(build, [*paths, *(path for name in build.datasets for path in croissant.named(build, name))])
+    about, problems = facts(build, list(build.datasets), list(build.steps))
+    if problems:
+        raise Problems(problems)
+    found = {}
+    for name in build.datasets:
+        found[croissant_path(name)] = croissant.document(build, name, about["datasets"][name], files)
+    for step in build.steps:
+        found[statement_path(step)] = model.statement(build, step, files, tree_of(build, step))
+        found[bom_path(step)] = bom.document(build, step, about, files)
+    return found
 
 
 def stop_if_stale(build):
@@ -60,7 +72,8 @@ def stop_if_stale(build):
     ]
     if lost:
         raise Problems(lost)
-    needed = behind(build, *(f"models/{step}" for step in build.steps))
+    outs = [f"models/{step}" for step in build.steps] + [f"data/train/{name}.parquet" for name in build.datasets]
+    needed = behind(build, *outs)
     stale = {name: found for name, found in differences(build).items() if found and name in needed}
     problems = [
         Problem(name, "; ".join(line for each in found for line in words(build, each)), "what was built", "dvc repro")

@@ -4,6 +4,7 @@ import hashlib
 import json
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 from builds import restore, stamps
 
@@ -109,3 +110,94 @@ def test_check_names_the_documents_that_are_not_of_the_build(project):
     statement_path("sft").write_text(text.replace('"seed": 7', '"seed": 9'), encoding="utf-8")
     with pytest.raises(Problems, match=r"sft\.intoto\.json: is another document"):
         provenance.main(check=True)
+
+
+def bom_of(step):
+    from commands.statements.folder import bom_path
+
+    return json.loads(bom_path(step).read_text(encoding="utf-8"))
+
+
+def test_in_toto_takes_the_statements(project):
+    from google.protobuf import json_format
+    from in_toto_attestation.predicates.provenance.v1.provenance_pb2 import Provenance
+    from in_toto_attestation.v1 import statement_pb2
+    from in_toto_attestation.v1.statement import Statement
+
+    provenance.main()
+    for step in ("sft", "align"):
+        text = statement_path(step).read_text(encoding="utf-8")
+        Statement.copy_from_pb(json_format.Parse(text, statement_pb2.Statement())).validate()
+        json_format.ParseDict(json.loads(text)["predicate"], Provenance())  # a key that SLSA does not know is an error
+
+
+def test_cyclonedx_takes_the_bills_of_materials(project):
+    from cyclonedx.schema import SchemaVersion
+    from cyclonedx.validation.json import JsonStrictValidator
+
+    from commands.statements.folder import bom_path, text_of
+
+    provenance.main()
+    judge = JsonStrictValidator(SchemaVersion.V1_6)
+    for step in ("sft", "align"):
+        assert judge.validate_str(bom_path(step).read_text(encoding="utf-8")) is None
+    assert judge.validate_str(text_of(bom_of("sft") | {"bomFormat": "other"})) is not None
+
+
+def test_a_bill_of_materials_has_base_adapters_datasets_and_libraries(project):
+    provenance.main()
+    found, made = bom_of("align"), json.loads(Path("models/align/made_of.json").read_text(encoding="utf-8"))
+    parts = {part["bom-ref"]: part for part in found["components"]}
+    assert {part["name"]: part["version"] for part in parts.values() if part["type"] == "library"} == made["versions"]
+    for dataset in ("chat", "pairs"):
+        part = parts[f"data/train/{dataset}.parquet"]
+        assert part["hashes"][0]["content"] == sha256(f"data/train/{dataset}.parquet")
+        assert {"name": "tilth:rows", "value": str(pq.read_metadata(f"data/train/{dataset}.parquet").num_rows)} in part["properties"]
+    weights = {part["name"]: part["hashes"][0]["content"] for part in parts["models/base"]["components"]}
+    assert weights["model.safetensors"] == sha256("models/base/model.safetensors")
+    metrics = found["metadata"]["component"]["modelCard"]["quantitativeAnalysis"]["performanceMetrics"]
+    assert {"pair_accuracy"} <= {metric["type"] for metric in metrics}
+
+
+def test_adapters_stand_in_the_order_of_training():
+    from commands.statements.bom import adapters
+    from commands.statements.files import File
+
+    names = ["0_sft", "1_align"]
+    files = [File(f"models/align/adapters/{name}/adapter_model.safetensors", 5, "5f" * 32) for name in names]
+    found = adapters({"adapters": names}, files)
+    assert [part["name"] for part in found] == names
+    assert [part["components"][0]["bom-ref"] for part in found] == [f"file:{file.path}" for file in files]
+
+
+def test_licenses_of_datasets_are_told(project):
+    from commands.statements.bom import licensed
+
+    assert licensed(["MIT", None, "CC0-1.0", "MIT"]) == {"licenses": [{"license": {"name": "CC0-1.0"}}, {"license": {"name": "MIT"}}]}
+    assert licensed([None]) == {}
+
+
+@pytest.mark.parametrize("dataset", ["chat", "pairs", "feedback", "problems"])
+def test_mlcroissant_takes_the_datasets_and_reads_their_rows(project, dataset):
+    import mlcroissant
+
+    from commands.statements.folder import croissant_path
+
+    provenance.main()
+    Path("x.json").write_bytes(croissant_path(dataset).read_bytes())  # addresses in it are those of the repository
+    read = mlcroissant.Dataset(jsonld="x.json")
+    assert not read.metadata.ctx.issues.errors
+    for side in ("train", "eval"):
+        ids = [record[f"{side}/id"].decode() for record in read.records(side)]
+        assert ids == pq.read_table(f"data/{side}/{dataset}.parquet", columns=["id"])["id"].to_pylist() and ids
+
+
+def test_a_dataset_says_what_it_was_derived_from(project):
+    from commands.statements.folder import croissant_path
+
+    provenance.main()
+    found = json.loads(croissant_path("chat").read_text(encoding="utf-8"))
+    raw = {entity["@id"]: entity["sha256"] for entity in found["prov:wasDerivedFrom"]}
+    assert raw == {path.as_posix(): sha256(path) for path in Path("data/raw/chat").iterdir()}
+    stages = [activity["name"] for activity in found["prov:wasGeneratedBy"]]
+    assert {"ingest@chat", "validate@chat", "curate@chat"} <= set(stages) and "curate@pairs" not in stages

@@ -1,6 +1,8 @@
 """The folder of documents that leave the house, and how each is written: the same bytes of the same build.
 
-provenance/models/<step>.intoto.json       what the model is made of (commands/statements/model.py)
+provenance/models/<step>.intoto.json       what the model is made of (model.py)
+    provenance/models/<step>.cdx.json          its bill of materials, as CycloneDX (bom.py)
+    provenance/datasets/<d>.croissant.json     a dataset, as Croissant with PROV-O (croissant.py)
 """
 
 import json
@@ -14,6 +16,14 @@ FOLDER = Path("provenance")
 
 def statement_path(step: str) -> Path:
     return FOLDER / "models" / f"{step}.intoto.json"
+
+
+def bom_path(step: str) -> Path:
+    return FOLDER / "models" / f"{step}.cdx.json"
+
+
+def croissant_path(dataset: str) -> Path:
+    return FOLDER / "datasets" / f"{dataset}.croissant.json"
 
 
 def write(path: Path, document: dict) -> None:

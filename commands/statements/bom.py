@@ -1,0 +1,140 @@
+"""A model as CycloneDX 1.6, a bill of materials that scanners of supply chains read: base, adapters, datasets, libraries.
+
+    document(build, "align", found, files) -> {"bomFormat": "CycloneDX", "specVersion": "1.6", "components": [...], ...}
+
+cyclonedx-python-lib has no model cards and no datasets yet, so the document is written here; its validator judges it in the tests.
+"""
+
+from pathlib import Path, PurePosixPath
+
+from commands.builds.build import Build, chain
+from commands.statements.files import File
+from commands.statements.model import BASE, table_of
+
+LEARNING = {"grpo": "reinforcement-learning"}  # of pairs, ratings and conversations: supervised
+
+
+def document(build: Build, name: str, found: dict, files: dict[str, list[File]]) -> dict:
+    """The document of a step's model. found: the facts of the build (commands/builds/lineage.py). files: of `stated`."""
+    about, steps = found["models"][name], chain(build, name)
+    datasets = list(dict.fromkeys(build.steps[step]["dataset"] for step in steps))
+    model = f"models/{name}"
+    components = [
+        base(build, files[BASE]),
+        *adapters(about, files[model]),
+        *(dataset(build, each, found["datasets"][each], files) for each in datasets),
+        *(library(*each) for each in sorted(about["made_of"]["versions"].items())),
+    ]
+    return {
+        "$schema": "http://cyclonedx.org/schema/bom-1.6.schema.json",
+        "bomFormat": "CycloneDX",
+        "specVersion": "1.6",
+        "version": 1,
+        "metadata": {
+            "component": {
+                "type": "machine-learning-model",
+                "bom-ref": model,
+                "name": name,
+                **licensed([build.params["license"]]),
+                "modelCard": card(build, name, about, datasets),
+                "components": [weights(file, model) for file in files[model] if "/adapters/" not in file.path],
+                "properties": [
+                    {"name": f"tilth:{step}", "value": f"{build.steps[step]['method']} on {build.steps[step]['dataset']}"}
+                    for step in steps
+                ],
+            }
+        },
+        "components": components,
+        "dependencies": [
+            {"ref": model, "dependsOn": sorted(component["bom-ref"] for component in components)},
+            *({"ref": component["bom-ref"]} for component in components),
+        ],
+    }
+
+
+def card(build: Build, name: str, about: dict, datasets: list[str]) -> dict:
+    """How it learned, of what, and how it scored on rows that it has not seen."""
+    method = build.steps[name]["method"]
+    learned = {
+        "approach": {"type": LEARNING.get(method, "supervised")},
+        "task": "text-generation",
+        "datasets": [{"ref": f"data/train/{each}.parquet"} for each in datasets],
+    }
+    scores = [metric(each, *item) for each, scores in (about["scores"] or {}).items() for item in scores.items()]
+    return {"modelParameters": learned} | ({"quantitativeAnalysis": {"performanceMetrics": scores}} if scores else {})
+
+
+def metric(slice_: str, name: str, score: dict) -> dict:
+    bounds = {"lowerBound": score.get("low"), "upperBound": score.get("high")}
+    interval = {key: str(value) for key, value in bounds.items() if value is not None}
+    found = {"type": name, "value": str(score.get("value")), "slice": slice_}
+    return found | ({"confidenceInterval": interval} if interval else {})
+
+
+def base(build: Build, files: list[File]) -> dict:
+    """The base model: its name and revision on the Hub, where it has them, and each of its files."""
+    given = build.params["base"]
+    found = {"type": "machine-learning-model", "bom-ref": BASE, "name": BASE}
+    if given.get("revision"):
+        purl = f"pkg:huggingface/{given['model']}@{given['revision']}"
+        found |= {"name": given["model"], "version": given["revision"], "purl": purl}
+    elif given["model"] == "tiny":
+        found |= {"name": "tiny"}
+    return found | licensed([given.get("license")]) | {"components": [weights(file, BASE) for file in files]}
+
+
+def adapters(about: dict, files: list[File]) -> list[dict]:
+    """The adapters of a chain, in the order in which they were trained."""
+    return [
+        {
+            "type": "machine-learning-model",
+            "bom-ref": f"adapter:{name}",
+            "name": name,
+            "components": [weights(file, "") for file in files if f"/adapters/{name}/" in file.path],
+            "properties": [{"name": "tilth:place", "value": str(place)}],
+        }
+        for place, name in enumerate(about["adapters"], 1)
+    ]
+
+
+def dataset(build: Build, name: str, about: dict, files: dict[str, list[File]]) -> dict:
+    """The rows that a dataset gave to training, with their number, and under what terms its raw files stand."""
+    file = files[f"data/train/{name}.parquet"][0]
+    licenses = [raw["license"] for raw in about["raw"]["files"]]
+    counts = {"kind": about["kind"], "rows": about["train"]["rows"], "raw files": len(licenses)}
+    return {
+        "type": "data",
+        "bom-ref": file.path,
+        "name": name,
+        **hashed(file),
+        **licensed(licenses),
+        "data": [{"type": "dataset", "name": name, "contents": {"url": file.path}}],
+        "properties": [{"name": f"tilth:{key}", "value": str(value)} for key, value in counts.items()],
+    }
+
+
+def library(name: str, version: str) -> dict:
+    purl = f"pkg:pypi/{name.lower().replace('_', '-')}@{version.replace('+', '%2B')}"
+    return {"type": "library", "bom-ref": purl, "name": name, "version": version, "purl": purl}
+
+
+def weights(file: File, folder: str) -> dict:
+    name = PurePosixPath(file.path).relative_to(folder).as_posix() if folder else file.path
+    return {"type": "file", "bom-ref": f"file:{file.path}", "name": name, **hashed(file)}
+
+
+def hashed(file: File) -> dict:
+    return {"hashes": [{"alg": "SHA-256", "content": file.sha256}]}
+
+
+def licensed(licenses: list[str | None]) -> dict:
+    """By name: the list of SPDX's ids is the reader's, and the Hub's names are not in it."""
+    known = sorted({license for license in licenses if license})
+    return {"licenses": [{"license": {"name": license}} for license in known]} if known else {}
+
+
+def named(build: Build, name: str) -> list[str]:
+    """The outputs whose files the document of a step's model names, or whose figures it gives."""
+    scores = f"scores/{name}.json"
+    tables = [table_of(build, step) for step in chain(build, name)]
+    return [f"models/{name}", BASE, *tables, *([scores] if scores in build.outs and Path(scores).exists() else [])]

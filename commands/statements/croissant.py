@@ -1,0 +1,120 @@
+"""A dataset as Croissant 1.1: its two tables with their columns and hashes, down to raw files and stages in PROV-O's words.
+
+    document(build, "chat", about, files) -> {"@type": "sc:Dataset", "conformsTo": "http://mlcommons.org/croissant/1.1", ...}
+
+Source of the words: https://docs.mlcommons.org/croissant/docs/croissant-spec-1.1.html and https://www.w3.org/TR/prov-o/.
+"""
+
+from pathlib import Path
+
+from commands.builds.build import SIDES, Build
+from commands.statements.files import File
+from commands.statements.model import behind
+
+VERSION = "http://mlcommons.org/croissant/1.1"
+PARQUET = "application/x-parquet"  # the name by which mlcroissant reads it
+# the context that the specification asks for, and PROV-O's
+CONTEXT = {
+    "@language": "en",
+    "@vocab": "https://schema.org/",
+    "cr": "http://mlcommons.org/croissant/",
+    "dct": "http://purl.org/dc/terms/",
+    "prov": "http://www.w3.org/ns/prov#",
+    "rai": "http://mlcommons.org/croissant/RAI/",
+    "sc": "https://schema.org/",
+    "tilth": "urn:x-tilth:",
+    "conformsTo": "dct:conformsTo",
+    "data": {"@id": "cr:data", "@type": "@json"},
+    "dataType": {"@id": "cr:dataType", "@type": "@vocab"},
+    "description": {"@container": "@language"},
+    "examples": {"@id": "cr:examples", "@type": "@json"},
+    "name": {"@container": "@language"},
+} | {
+    word: f"cr:{word}"
+    for word in (
+        "arrayShape", "citeAs", "column", "containedIn", "equivalentProperty", "extract", "field", "fileObject", "fileProperty",
+        "fileSet", "format", "includes", "isArray", "isLiveDataset", "jsonPath", "key", "md5", "parentField", "path", "recordSet",
+        "references", "regex", "repeated", "replace", "samplingRate", "separator", "source", "subField", "transform",
+    )
+}  # fmt: skip
+
+
+def document(build: Build, name: str, about: dict, files: dict[str, list[File]]) -> dict:
+    """The document of a dataset. about: its facts (commands/builds/lineage.py). files: of `stated`, with all of `named`."""
+    raw, sides = about["raw"]["files"], [side for side in SIDES if files[table(side, name)]]
+    counts = ", ".join(f"{about[side]['rows']:,} for {'training' if side == 'train' else 'evaluation'}" for side in sides)
+    licenses = list(dict.fromkeys(file["license"] for file in raw if file["license"]))
+    stages = behind(build, *(table(side, name) for side in SIDES))
+    return {
+        "@context": CONTEXT,
+        "@type": "sc:Dataset",
+        "conformsTo": VERSION,
+        "name": name,
+        "description": f"Rows of kind {about['kind']}, {counts}, made of {len(raw):,} raw files.",
+        **({"license": licenses[0] if len(licenses) == 1 else licenses} if licenses else {}),
+        "distribution": [file_object(files[table(side, name)][0]) for side in sides],
+        "recordSet": [record_set(side, table(side, name)) for side in sides],
+        "prov:wasDerivedFrom": [raw_file(file, sums, about) for file in raw for sums in files[about["raw"]["path"]] if sums.path == file["path"]],
+        "prov:wasGeneratedBy": [activity(build, stage, about) for stage in stages if stage.partition("@")[2] in ("", name)],
+    }
+
+
+def named(build: Build, name: str) -> list[str]:
+    """The outputs and dependencies whose files the document of a dataset names."""
+    raw = Path(build.datasets[name]["raw"]).as_posix()
+    return [raw, *(table(side, name) for side in SIDES)]
+
+
+def table(side: str, name: str) -> str:
+    return f"data/{side}/{name}.parquet"
+
+
+def file_object(file: File) -> dict:
+    about = {"@type": "cr:FileObject", "@id": file.path, "name": file.path, "contentUrl": file.path}
+    return about | {"contentSize": f"{file.size} B", "encodingFormat": PARQUET, "sha256": file.sha256}
+
+
+def record_set(side: str, path: str) -> dict:
+    """The columns of a table."""
+    import pyarrow.parquet as pq
+
+    fields = [field(f"{side}/{column.name}", column, path, column.name, "") for column in pq.read_schema(path)]
+    return {"@type": "cr:RecordSet", "@id": side, "name": side, "field": fields}
+
+
+def field(name: str, column, file: str, top: str, inside: str) -> dict:
+    """A column, or a key in one, as a field. top: the column of the table that it is in; inside: the way to it from there."""
+    import pyarrow as pa
+
+    kind = column.type.storage_type if isinstance(column.type, pa.ExtensionType) else column.type
+    many = pa.types.is_list(kind) or pa.types.is_large_list(kind)
+    kind, way = (kind.value_type, f"{inside}[*]") if many else (kind, inside)
+    found = {"@type": "cr:Field", "@id": name, "name": name} | ({"repeated": True} if many else {})
+    if pa.types.is_struct(kind):
+        return found | {"subField": [field(f"{name}/{key.name}", key, file, top, f"{way}.{key.name}") for key in kind]}
+    source = {"fileObject": {"@id": file}, "extract": {"column": top}} | ({"transform": {"jsonPath": f"${way}"}} if inside else {})
+    return found | {"dataType": data_type(kind), "source": source}
+
+
+def data_type(kind) -> str:
+    import pyarrow as pa
+
+    if pa.types.is_boolean(kind):
+        return "sc:Boolean"
+    return "sc:Integer" if pa.types.is_integer(kind) else "sc:Float" if pa.types.is_floating(kind) else "sc:Text"
+
+
+def raw_file(file: dict, sums: File, about: dict) -> dict:
+    """A raw file that rows were made of, with its rights and where it came from."""
+    said = {"license": file["license"], "prov:wasAttributedTo": file["source"], "prov:hadPrimarySource": file["imported"]}
+    counts = {f"tilth:{key}": file[key] for key in ("records", "rows", "rejected")}
+    found = {"@type": "prov:Entity", "@id": file["path"], "name": file["path"], "sha256": sums.sha256}
+    return found | {key: value for key, value in said.items() if value} | {"contentSize": f"{sums.size} B"} | counts
+
+
+def activity(build: Build, stage: str, about: dict) -> dict:
+    """A stage that rows went through: what it used, and which rows it turned away, by reason."""
+    counts = next((each for each in about["stages"] if each["stage"] == stage), {})
+    used = [{"@id": path, "md5": dep.md5} for path, dep in sorted(build.stages[stage].deps.items())]
+    found = {"@type": "prov:Activity", "@id": f"stage:{stage}", "name": stage, "prov:used": used}
+    return found | ({"tilth:rejected": dict(counts["rejected"])} if counts.get("rejected") else {})
