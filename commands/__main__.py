@@ -24,6 +24,7 @@ from commands import (
     recommend,
     report,
     share,
+    sign,
     trace,
     verify,
 )
@@ -47,6 +48,7 @@ app.command("prune")(prune.main)
 app.command("recommend")(recommend.main)
 app.command("report")(report.main)
 app.command("share")(share.main)
+app.command("sign")(sign.main)
 app.command("trace")(trace.main)
 app.command("verify")(verify.main)
 ANYWHERE = ("inspect", "recommend")  # what is useful before there is a project

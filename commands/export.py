@@ -2,6 +2,7 @@
 
     DIR/    config.json, *.safetensors, the tokenizer's files, chat_template.jinja, generation_config.json, made_of.json
             README.md, the model's card, where `report` has written one
+            statement.intoto.json, bom.cdx.json, where `tilth provenance` has written them; model.sig with --key
     --adapter    adapter_config.json, adapter_model.safetensors: one adapter on the base model
     --gguf TYPE  MODEL-TYPE.gguf beside all that, by llama.cpp's convert_hf_to_gguf.py
 
@@ -25,6 +26,7 @@ Dtype = Annotated[
     typer.Option(help="Of the weights; auto is the base model's own."),
 ]
 Gguf = Annotated[str | None, typer.Option(metavar="TYPE", help="Also a GGUF file, of a type that the converter knows.")]
+Key = Annotated[str | None, typer.Option("--key", metavar="FILE", help="Sign the folder, as tilth sign DIR does.")]
 CARDS = Path("report/cards")
 CONVERTER = "convert_hf_to_gguf.py"
 # what a model folder holds beside weights: taken over byte by byte
@@ -39,6 +41,7 @@ def main(
     adapter: Adapter = False,
     dtype: Dtype = "auto",
     gguf: Gguf = None,
+    key: Key = None,
 ):
     """Export a model for use outside: merged weights, tokenizer, chat template and card."""
     from commands.builds.model_folders import folder_of
@@ -55,7 +58,9 @@ def main(
         lines = export_adapter(source, partial) if adapter else export_merged(source, partial, dtype)
         if gguf:
             lines.append(convert(converter, partial, source.name, gguf))
-        lines += add_card(source, partial, adapter)
+        lines += add_card(source, partial, adapter) + add_statement(source, partial)
+        if key:
+            lines += sign(partial, context.obj / Path(key).expanduser())
     size = sum(path.stat().st_size for path in target.rglob("*") if path.is_file())
     print(f"{model}: {folder}, {size / 1e6:,.1f} MB")
     for line in lines:
@@ -144,6 +149,8 @@ def export_adapter(source, folder):
     tensors = [load_file(adapter_weights(path)) for path in chain]
     config, joined = joined_adapter(chain, configs, tensors) if len(chain) > 1 else (configs[0], tensors[0])
     config["base_model_name_or_path"], config["revision"] = base_of(full_weights(source))
+    if (source / "made_of.json").exists():
+        shutil.copyfile(source / "made_of.json", folder / "made_of.json")
     save_file(joined, folder / "adapter_model.safetensors", metadata={"format": "pt"})
     (folder / "adapter_config.json").write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", encoding="utf-8")
     made = " and ".join(path.name.split("_", 1)[1] for path in chain)
@@ -279,3 +286,67 @@ def add_card(source, folder, adapter):
         (folder / "README.md").write_text(text, encoding="utf-8", newline="\n")
         return [f"README.md from {card}"]
     return [f"no card: {card} is not there; dvc repro report writes the cards of steps"]
+
+
+# -- the statement ------------------------------------------------------------------------------------------------
+
+
+def add_statement(source, folder):
+    """Copy the model's statement and bill of materials; the line that says so, or where they are not. Nothing of what is no step."""
+    from commands.statements.exported import BOM, STATEMENT, sha256
+    from commands.statements.folder import bom_path, read, statement_path
+    from commands.statements.formats import subjects
+    from validators.problems import Problem, Problems
+
+    made, statement = source / "made_of.json", statement_path(source.name)
+    if source.parent != Path("models") or source.name == "base":
+        return []
+    if not statement.is_file():
+        return [f"no statement: {statement} is not there; tilth provenance writes it"]
+    if not made.is_file() or subjects(read(statement, "a statement", "tilth provenance")).get(made.name) != sha256(made):
+        raise Problems([Problem(str(statement), f"is not of what lies in {source}", "the statement of this build", "tilth provenance")])
+    shutil.copyfile(statement, folder / STATEMENT)
+    shutil.copyfile(bom_path(source.name), folder / BOM)
+    return [f"{STATEMENT} and {BOM} from {statement.parent}"]
+
+
+def sign(folder, path):
+    """Sign the folder; the line that says so."""
+    from commands.sign import sign_folder
+    from commands.statements.keys import key_id, private
+
+    signer = private(path)
+    sign_folder(folder, path, signer)
+    return [f"signed by key {key_id(signer.public_key())}"]
+
+
+def other_files(step, folder):
+    """Problems of the files of an exported folder which are not those that an export of the model gives."""
+    import json
+    import tempfile
+
+    from commands.statements.exported import BOM, ENVELOPE, SIGNATURE, STATEMENT, sha256
+    from validators.problems import Problem
+
+    source, problems = Path("models", step), []
+    with tempfile.TemporaryDirectory() as place:
+        again = Path(place)
+        if (folder / "adapter_config.json").is_file():
+            export_adapter(source, again)
+        else:
+            config = json.loads((folder / "config.json").read_bytes())
+            export_merged(source, again, config.get("dtype") or config.get("torch_dtype") or "auto")
+        beside = {STATEMENT, ENVELOPE, BOM, SIGNATURE, "README.md"}
+        there = {path.name for path in folder.iterdir()} - beside - {path.name for path in folder.glob("*.gguf")}
+        for name in sorted(there | {path.name for path in again.iterdir()}):
+            first, second = (sha256(place / name) if (place / name).is_file() else None for place in (folder, again))
+            if first != second:
+                problems.append(
+                    Problem(
+                        str(folder / name),
+                        f"its bytes hash to {first}",
+                        f"{second}, as an export of {source} gives",
+                        "tilth export",
+                    )
+                )
+    return problems

@@ -2,7 +2,8 @@
 
 dvc.lock, dvc.yaml, params.yaml, every output, every raw file, git -> what was verified; or where it does not hold
 
-With a TARGET, what somebody was handed is checked, without the repository: a proof of `tilth prove` by its model's statement.
+With a TARGET, what somebody was handed is checked, without the repository: a folder of `tilth export` by a public key, or a proof of
+`tilth prove` by its model's statement.
 """
 
 from dataclasses import dataclass, field
@@ -11,7 +12,13 @@ from typing import Annotated
 
 import typer
 
-Target = Annotated[str | None, typer.Argument(help="A proof of a row. Left out: the whole chain of the repository.")]
+Target = Annotated[
+    str | None,
+    typer.Argument(help="A folder of tilth export, or a proof of a row. Left out: the whole chain of the repository."),
+]
+Key = Annotated[
+    str | None, typer.Option("--key", "-k", metavar="FILE", help="The public key of whom you believe, as PEM.")
+]
 Statement = Annotated[str | None, typer.Option(metavar="FILE", help="The statement to check a proof by.")]
 Rev = Annotated[str | None, typer.Option(help="A past commit, from git and the DVC cache, as far as bytes are there.")]
 Sample = Annotated[int, typer.Option(min=0, help="Make about this many ids anew, spread over all rows; 0 for all.")]
@@ -59,6 +66,7 @@ class Evidence:
 
 def main(
     target: Target = None,
+    key: Key = None,
     statement: Statement = None,
     rev: Rev = None,
     sample: Sample = 0,
@@ -77,8 +85,7 @@ def main(
 
     if target is not None:
         start = Path((context and context.obj) or ".")
-        verify_proof(start / target, start / statement if statement else None)
-        return
+        return verify_handed(start, target, key, statement)
     build = _build.at(rev)
     with exported(build) if rev else contextlib.nullcontext([]) as absent:
         evidence = gathered(_build.at(), absent, build.rev, sample)
@@ -97,8 +104,9 @@ def main(
 def checks(rev, cache, allow_dirty):
     """{name: check}, in the order in which they are told. A check: Evidence -> (counts, problems)."""
     from commands.builds.code import code
-    from commands.checks import conservation, inputs, lock, pinned, row_ids, tracking
+    from commands.checks import conservation, inputs, lock, pinned, row_ids, statements, tracking
     from commands.records import forgotten as _forgotten
+    from commands.statements.folder import FOLDER
 
     found = {
         "outputs": lock.outputs,
@@ -110,6 +118,7 @@ def checks(rev, cache, allow_dirty):
         "pinned": pinned.pinned,
         "models": inputs.models,
         "forgotten": _forgotten.forgotten,
+        "documents": statements.statements if not rev and FOLDER.is_dir() else None,
         "raw": tracking.raw,
         "tree": None if rev or allow_dirty else tracking.tree,
     }
@@ -126,6 +135,7 @@ SENTENCES = {
     "pinned": "{keys:,} keys that `eval:` keeps out of training are those of the {files:,} files that it names",
     "models": "{models:,} models are of the rows, settings and adapters that are there; scores are of eval rows",
     "forgotten": "{listed:,} forgotten records are in no table, score or model",
+    "documents": "{documents:,} documents of provenance/ are what the build gives; {signed:,} signatures are of the team's keys",
     "raw": "{files:,} raw files are as committed, {by_dvc:,} of them by DVC",
     "tree": "{files:,} files as in commit {commit}",
 }
@@ -171,18 +181,79 @@ def run(check, evidence):
 # -- what somebody was handed -------------------------------------------------------------------------------------
 
 
-def verify_proof(path, statement):
-    """Print what a proof of a row shows. Raises Problems where it shows nothing."""
+def verify_handed(start, target, key, statement):
+    """Print what a folder of `tilth export`, or a proof of a row, shows. Raises Problems where it shows nothing."""
+    from commands.statements.keys import key_id, public, trusted
+    from validators.problems import Problem, Problems
+
+    keys = {key_id(known): known for known in [public(start / key)]} if key else trusted()
+    path = start / target
+    if not path.is_dir():
+        return verify_proof(path, start / statement if statement else None, keys)
+    if not keys:
+        raise Problems(
+            [
+                Problem(
+                    f"tilth verify {target}",
+                    "no key says whom to believe",
+                    "--key FILE",
+                    "the public key, from whoever signed it",
+                )
+            ]
+        )
+    verify_folder(path, keys)
+
+
+def verify_folder(folder, keys):
+    """Print that an exported folder is whole and signed; inside of the repository also that it is what the build gives."""
+    from pathlib import Path
+
+    from commands.statements.exported import faults_of
+    from validators.problems import Problems
+
+    problems, found = faults_of(folder, keys)
+    if problems:
+        raise Problems(problems)
+    definition = found["statement"]["predicate"]["buildDefinition"]
+    print(f"files     {found['files']:,} files of {folder} are those that were signed, and no other is there")
+    print(
+        f"statement of {definition['externalParameters']['step']}, from {len(definition['resolvedDependencies']) - 1:,} files that no stage made"
+    )
+    if not Path("dvc.lock").is_file():
+        print("not verified: the chain to the raw rows; tilth verify DIR in the repository that it came from does")
+        return
+    from commands.builds.build import at
+    from commands.checks.statements import other_export
+    from commands.export import other_files
+
+    step = definition["externalParameters"]["step"]
+    if problems := other_export(at(), folder, found["statement"]) or other_files(step, folder):
+        raise Problems(problems)
+    print(
+        "chain     its statement and weights are what this build gives, down to the raw files; tilth verify checks the rest"
+    )
+
+
+def verify_proof(path, statement, keys):
+    """Print what a proof of a row shows. A statement that is signed must be signed by one of the keys, where there are any."""
+    import json
+
+    from commands.statements.envelope import opened
     from commands.statements.folder import read, statement_path
     from commands.statements.rows import faults, rows_of
-    from validators.problems import Problems
+    from validators.problems import Problem, Problems
 
     proof = read(path, "a proof of tilth prove", "tilth prove ROW --model STEP writes one")
     if statement is None:
         stated = statement_path(str(proof.get("model")))
         beside = path.with_name(stated.name)
         statement = beside if beside.is_file() or not stated.is_file() else stated
-    rows = rows_of(read(statement, "the statement of the model", "--statement FILE"), str(statement))
+    found = read(statement, "the statement of the model", "--statement FILE")
+    if "payload" in found:
+        if not keys:
+            raise Problems([Problem(str(statement), "is signed, and no key says whom to believe", "--key FILE", "")])
+        found = json.loads(opened(found, keys, str(statement)))
+    rows = rows_of(found, str(statement))
     if problems := faults(proof, rows, str(path)):
         raise Problems(problems)
     told = "is one of" if proof["trained"] else "is none of"

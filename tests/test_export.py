@@ -119,7 +119,8 @@ def test_auto_is_the_base_models_dtype_even_for_full_weights_in_float32(project,
 @pytest.mark.parametrize("step, rank", [("first", 4), ("second", 6)])
 def test_an_exported_adapter_does_what_the_whole_chain_does(project, step, rank):
     folder = exported(step, adapter=True)
-    assert sorted(path.name for path in folder.iterdir()) == ["adapter_config.json", "adapter_model.safetensors"]
+    made_of = [path.name for path in Path("models", step).glob("made_of.json")]  # it says whose adapter this is
+    assert sorted(path.name for path in folder.iterdir()) == ["adapter_config.json", "adapter_model.safetensors", *made_of]
     config = json.loads((folder / "adapter_config.json").read_text())
     assert config["r"] == rank and config["base_model_name_or_path"] == "models/base"
     model = PeftModel.from_pretrained(models.load_model(models.BASE), folder)

@@ -39,7 +39,10 @@ def document(build: Build, name: str, found: dict, files: dict[str, list[File]])
                 "modelCard": card(build, name, about, datasets),
                 "components": [weights(file, model) for file in files[model] if "/adapters/" not in file.path],
                 "properties": [
-                    {"name": f"tilth:{step}", "value": f"{build.steps[step]['method']} on {build.steps[step]['dataset']}"}
+                    {
+                        "name": f"tilth:{step}",
+                        "value": f"{build.steps[step]['method']} on {build.steps[step]['dataset']}",
+                    }
                     for step in steps
                 ],
             }

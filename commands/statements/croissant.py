@@ -42,7 +42,9 @@ CONTEXT = {
 def document(build: Build, name: str, about: dict, files: dict[str, list[File]]) -> dict:
     """The document of a dataset. about: its facts (commands/builds/lineage.py). files: of `stated`, with all of `named`."""
     raw, sides = about["raw"]["files"], [side for side in SIDES if files[table(side, name)]]
-    counts = ", ".join(f"{about[side]['rows']:,} for {'training' if side == 'train' else 'evaluation'}" for side in sides)
+    counts = ", ".join(
+        f"{about[side]['rows']:,} for {'training' if side == 'train' else 'evaluation'}" for side in sides
+    )
     licenses = list(dict.fromkeys(file["license"] for file in raw if file["license"]))
     stages = behind(build, *(table(side, name) for side in SIDES))
     return {
@@ -54,8 +56,15 @@ def document(build: Build, name: str, about: dict, files: dict[str, list[File]])
         **({"license": licenses[0] if len(licenses) == 1 else licenses} if licenses else {}),
         "distribution": [file_object(files[table(side, name)][0]) for side in sides],
         "recordSet": [record_set(side, table(side, name)) for side in sides],
-        "prov:wasDerivedFrom": [raw_file(file, sums, about) for file in raw for sums in files[about["raw"]["path"]] if sums.path == file["path"]],
-        "prov:wasGeneratedBy": [activity(build, stage, about) for stage in stages if stage.partition("@")[2] in ("", name)],
+        "prov:wasDerivedFrom": [
+            raw_file(file, sums, about)
+            for file in raw
+            for sums in files[about["raw"]["path"]]
+            if sums.path == file["path"]
+        ],
+        "prov:wasGeneratedBy": [
+            activity(build, stage, about) for stage in stages if stage.partition("@")[2] in ("", name)
+        ],
     }
 
 
@@ -92,7 +101,9 @@ def field(name: str, column, file: str, top: str, inside: str) -> dict:
     found = {"@type": "cr:Field", "@id": name, "name": name} | ({"repeated": True} if many else {})
     if pa.types.is_struct(kind):
         return found | {"subField": [field(f"{name}/{key.name}", key, file, top, f"{way}.{key.name}") for key in kind]}
-    source = {"fileObject": {"@id": file}, "extract": {"column": top}} | ({"transform": {"jsonPath": f"${way}"}} if inside else {})
+    source = {"fileObject": {"@id": file}, "extract": {"column": top}} | (
+        {"transform": {"jsonPath": f"${way}"}} if inside else {}
+    )
     return found | {"dataType": data_type(kind), "source": source}
 
 
@@ -106,7 +117,11 @@ def data_type(kind) -> str:
 
 def raw_file(file: dict, sums: File, about: dict) -> dict:
     """A raw file that rows were made of, with its rights and where it came from."""
-    said = {"license": file["license"], "prov:wasAttributedTo": file["source"], "prov:hadPrimarySource": file["imported"]}
+    said = {
+        "license": file["license"],
+        "prov:wasAttributedTo": file["source"],
+        "prov:hadPrimarySource": file["imported"],
+    }
     counts = {f"tilth:{key}": file[key] for key in ("records", "rows", "rejected")}
     found = {"@type": "prov:Entity", "@id": file["path"], "name": file["path"], "sha256": sums.sha256}
     return found | {key: value for key, value in said.items() if value} | {"contentSize": f"{sums.size} B"} | counts

@@ -3,6 +3,7 @@
 provenance/models/<step>.intoto.json       what the model is made of (model.py)
     provenance/models/<step>.cdx.json          its bill of materials, as CycloneDX (bom.py)
     provenance/datasets/<d>.croissant.json     a dataset, as Croissant with PROV-O (croissant.py)
+    provenance/models/<step>.intoto.dsse.json, <step>.sig   what `tilth sign` adds: the statement signed, the model's files signed
 """
 
 import json
@@ -20,6 +21,14 @@ def statement_path(step: str) -> Path:
 
 def bom_path(step: str) -> Path:
     return FOLDER / "models" / f"{step}.cdx.json"
+
+
+def envelope_path(step: str) -> Path:
+    return FOLDER / "models" / f"{step}.intoto.dsse.json"
+
+
+def signature_path(step: str) -> Path:
+    return FOLDER / "models" / f"{step}.sig"
 
 
 def croissant_path(dataset: str) -> Path:

@@ -1,0 +1,78 @@
+"""What left the house, held against the build that is here: the documents of provenance/, their signatures, an exported folder.
+
+The check takes the Evidence of `tilth verify` and returns (counts, problems).
+"""
+
+from pathlib import Path
+
+from commands.builds.build import Build
+from commands.statements.exported import BOM, STATEMENT, collected, files_signed
+from commands.statements.folder import FOLDER, bom_path, envelope_path, read, signature_path, statement_path, text_of
+from commands.statements.keys import TEAM, trusted
+from validators.problems import Problem, Problems
+
+ANEW = "tilth provenance, and tilth sign where it was signed"
+
+
+def statements(evidence):
+    """Every document that lies in provenance/ is what the build gives, and every signature there is one of the team's keys."""
+    from commands.statements.documents import documents
+
+    lying = {path for path in FOLDER.rglob("*.json") if not path.name.endswith(".dsse.json")}
+    made, problems = documents(evidence.build), []
+    for path in sorted(lying):
+        if path not in made:
+            problems.append(Problem(str(path), "is of no model or dataset of this build", "no such file", "delete it"))
+        elif path.read_bytes() != text_of(made[path]).encode():
+            problems.append(Problem(str(path), "is not what the build gives", "the same bytes", ANEW))
+    signed = sorted({*FOLDER.rglob("*.dsse.json"), *FOLDER.rglob("*.sig")})
+    keys = trusted() if signed else {}
+    if signed and not keys:
+        found = f"{len(signed)} signatures, and no key to check them by"
+        problems.append(Problem(str(TEAM), found, "the public keys of the team", "openssl ec -in KEY -pubout"))
+    for step in evidence.build.steps if keys else ():
+        problems += collected(lambda step=step: signed_statement(step, keys))
+        problems += collected(lambda step=step: signed_files(step, keys))
+    return {"documents": len(lying), "signed": len(signed)}, problems
+
+
+def signed_statement(step: str, keys: dict) -> None:
+    from commands.statements.envelope import opened
+
+    path = envelope_path(step)
+    if (
+        path.is_file()
+        and opened(read(path, "a signed statement", ANEW), keys, str(path)) != statement_path(step).read_bytes()
+    ):
+        raise Problems([Problem(str(path), "holds another statement", f"that of {statement_path(step)}", ANEW)])
+
+
+def signed_files(step: str, keys: dict) -> None:
+    if signature_path(step).is_file():
+        files_signed(Path("models", step), signature_path(step), keys)
+
+
+# -- an exported folder -------------------------------------------------------------------------------------------
+
+
+def other_export(build: Build, folder: Path, statement: dict) -> list[Problem]:
+    """Where an exported folder says of its model something else than this build does."""
+    from commands.statements.documents import documents
+
+    step = statement["predicate"]["buildDefinition"]["externalParameters"]["step"]
+    if step not in build.steps:
+        return [
+            Problem(
+                str(folder / STATEMENT),
+                f"is of step {step!a}",
+                "a step of this build",
+                "the repository that it came from",
+            )
+        ]
+    made = documents(build)
+    problems = [
+        Problem(str(folder / name), "is not what this build gives", f"that of {path}", "it came from another build")
+        for name, path in ((STATEMENT, statement_path(step)), (BOM, bom_path(step)))
+        if (folder / name).read_bytes() != text_of(made[path]).encode()
+    ]
+    return problems

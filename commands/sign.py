@@ -1,0 +1,94 @@
+"""`tilth sign`: signatures over models and their statements, or over an exported folder, by a key that lies outside of the repository.
+
+models/<step>, provenance/models/<step>.intoto.json -> provenance/models/<step>.sig, <step>.intoto.dsse.json
+DIR -> DIR/statement.dsse.json, DIR/model.sig
+
+Signatures over files are those of OpenSSF's model-signing, over statements DSSE envelopes: others check both without our code.
+"""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+Target = Annotated[
+    str | None, typer.Argument(metavar="TARGET", help="A step, or a folder of tilth export; every step if left out.")
+]
+Key = Annotated[
+    str, typer.Option("--key", "-k", metavar="FILE", help="A private key as PEM, outside of the repository.")
+]
+
+
+def main(context: typer.Context, key: Key, target: Target = None):
+    """Sign models and their statements, or an exported folder."""
+    from commands.statements.keys import key_id, private
+
+    start = Path(context.obj or ".")
+    path = start / Path(key).expanduser()
+    signer = private(path)
+    lines = (
+        sign_folder(start / target, path, signer)
+        if target and is_folder(start / target, target)
+        else sign_models(target, path, signer)
+    )
+    for line in lines:
+        print(line)
+    print(f"by key {key_id(signer.public_key())}")
+
+
+def is_folder(folder, target):
+    from commands.statements.exported import STATEMENT
+
+    return (folder / STATEMENT).is_file() or (folder.is_dir() and not Path("models", target).is_dir())
+
+
+def sign_folder(folder, path, signer):
+    """Sign a folder of `tilth export`, its statement first: it is among the files that the other signature is about."""
+    from commands.statements.exported import ENVELOPE, SIGNATURE, STATEMENT, sign_files, sign_statement
+    from validators.problems import Problem, Problems
+
+    if not (folder / STATEMENT).is_file():
+        hint = "tilth provenance, then tilth export: it carries the statement"
+        raise Problems([Problem(str(folder), f"has no {STATEMENT}", "a folder of tilth export", hint)])
+    sign_statement(folder / STATEMENT, folder / ENVELOPE, signer)
+    sign_files(folder, folder / SIGNATURE, path)
+    return [f"{folder / ENVELOPE}", f"{folder / SIGNATURE}"]
+
+
+def sign_models(step, path, signer):
+    """Sign the models of this build, or that of one step; nothing where one of them is not what its statement says."""
+    from commands.builds.build import at
+    from commands.statements.exported import sha256, sign_files, sign_statement
+    from commands.statements.folder import envelope_path, read, signature_path, statement_path
+    from commands.statements.formats import subjects
+    from validators.problems import Problem, Problems, did_you_mean
+
+    steps = list(at().steps)
+    if step is not None and step not in steps:
+        raise Problems(
+            [
+                Problem(
+                    f"tilth sign {step}", "no such step, and no folder of tilth export", "", did_you_mean(step, steps)
+                )
+            ]
+        )
+    problems, steps = [], [step] if step else steps
+    for name in steps:
+        stated = subjects(read(statement_path(name), "the statement of the model", "tilth provenance"))
+        folder = Path("models", name)
+        there = {file.relative_to(folder).as_posix(): sha256(file) for file in folder.rglob("*") if file.is_file()}
+        if there != stated:
+            problems.append(
+                Problem(
+                    str(statement_path(name)),
+                    f"is not of what lies in {folder}",
+                    "the statement of this build",
+                    "tilth provenance",
+                )
+            )
+    if problems:
+        raise Problems(problems)
+    for name in steps:
+        sign_statement(statement_path(name), envelope_path(name), signer)
+        sign_files(Path("models", name), signature_path(name), path)
+    return [str(path) for name in steps for path in (envelope_path(name), signature_path(name))]

@@ -1,0 +1,57 @@
+"""Signed statements, as DSSE envelopes: https://github.com/secure-systems-lab/dsse. securesystemslib and in-toto's tools read them.
+
+envelope = sealed(b'{"_type": ...}', key)                # {"payload": "...", "payloadType": ..., "signatures": [...]}
+opened(envelope, {key_id(public): public}, "x.json")     # the payload; Problems where none of the keys has signed it
+"""
+
+import base64
+
+from commands.statements.keys import fits, key_id, signature
+from validators.problems import Problem, Problems
+
+IN_TOTO = "application/vnd.in-toto+json"
+
+
+def pae(payload: bytes, kind: str) -> bytes:
+    """What is signed of a payload: it and its type, with their lengths."""
+    return b"DSSEv1 %d %s %d %s" % (len(kind), kind.encode(), len(payload), payload)
+
+
+def sealed(payload: bytes, key, kind: str = IN_TOTO) -> dict:
+    signed = {"keyid": key_id(key.public_key()), "sig": base64.b64encode(signature(key, pae(payload, kind))).decode()}
+    return {"payload": base64.b64encode(payload).decode(), "payloadType": kind, "signatures": [signed]}
+
+
+def opened(envelope: dict, keys: dict, where: str, kind: str = IN_TOTO) -> bytes:
+    """The payload of an envelope that one of the keys has signed. Raises Problems."""
+    try:
+        payload = base64.b64decode(envelope["payload"], validate=True)
+        signed = [
+            (each.get("keyid") or "", base64.b64decode(each["sig"], validate=True)) for each in envelope["signatures"]
+        ]
+        found = envelope["payloadType"]
+    except (KeyError, TypeError, ValueError, AttributeError):
+        raise Problems(
+            [Problem(where, "is no envelope of DSSE", "payload, payloadType and signatures", "tilth sign")]
+        ) from None
+    if found != kind:
+        raise Problems([Problem(where, f"holds {found!a}", kind, "tilth sign")])
+    if any(fits(key, sig, pae(payload, kind)) for _, sig in signed for key in keys.values()):
+        return payload
+    known = ", ".join(f"{name[:16]}…" for name in keys)
+    by = ", ".join(f"{str(name)[:16]}…" for name, _ in signed if name)
+    said = (
+        "was changed after it was signed"
+        if {str(name) for name, _ in signed} & keys.keys()
+        else "is signed by a stranger"
+    )
+    raise Problems(
+        [
+            Problem(
+                where,
+                f"{said}, key {by or 'of no name'}",
+                f"a signature by key {known}",
+                "ask whoever signed it for their public key",
+            )
+        ]
+    )

@@ -1,0 +1,153 @@
+"""What goes with an exported model: its statement, its bill of materials and signatures; and whether a folder that was handed on is whole.
+
+DIR/statement.intoto.json    what the model is made of (commands/statements/model.py)
+DIR/statement.dsse.json      the same, signed
+DIR/bom.cdx.json             its bill of materials
+DIR/model.sig                OpenSSF's model-signing over every file of DIR
+"""
+
+import hashlib
+import json
+import os
+from pathlib import Path
+
+from commands.statements.envelope import opened, sealed
+from commands.statements.folder import read
+from commands.statements.formats import subjects
+from commands.statements.rows import rows_of
+from validators.problems import Problem, Problems
+
+STATEMENT, ENVELOPE, BOM, SIGNATURE = "statement.intoto.json", "statement.dsse.json", "bom.cdx.json", "model.sig"
+MODEL_SIGNING = "https://model_signing/signature/v1.0"
+ASK = "ask whoever exported it for the whole folder"
+
+
+# -- signed -------------------------------------------------------------------------------------------------------
+
+
+def sign_files(folder: Path, to: Path, key_path: Path) -> None:
+    """Sign every file of a folder as OpenSSF's model-signing does. Raises Problems where it is not installed."""
+    try:
+        import model_signing
+    except ImportError as error:
+        hint = 'pip install --constraint constraints.txt --editable ".[sign]"'
+        raise Problems([Problem("tilth sign", f"{error.name} is not installed", "the extra sign", hint)]) from None
+    hashing = model_signing.hashing.Config().set_ignored_paths(paths=[to], ignore_git_paths=False)
+    signing = model_signing.signing.Config().use_elliptic_key_signer(private_key=key_path)
+    to.unlink(missing_ok=True)
+    signing.set_hashing_config(hashing).sign(folder, to)
+
+
+def sign_statement(statement: Path, to: Path, key) -> None:
+    to.write_text(json.dumps(sealed(statement.read_bytes(), key)) + "\n", encoding="utf-8")
+
+
+# -- verified -----------------------------------------------------------------------------------------------------
+
+
+def faults_of(folder: Path, keys: dict) -> tuple[list[Problem], dict]:
+    """(what is wrong with an exported folder, {files, statement}). keys: {key id: public key} of whom is believed."""
+    problems, found = [], {"files": 0, "statement": None}
+    problems += collected(lambda: found.update(files=files_signed(folder, folder / SIGNATURE, keys)))
+    problems += collected(lambda: found.update(statement=statement_of(folder, keys)))
+    if found["statement"]:
+        problems += other_model(folder, found["statement"])
+    return problems, found
+
+
+def collected(check) -> list[Problem]:
+    try:
+        check()
+    except Problems as error:
+        return error.problems
+    return []
+
+
+def files_signed(folder: Path, signature: Path, keys: dict) -> int:
+    """How many files of a folder a signature of model-signing is about. Raises Problems with each that is not as it was signed."""
+    bundle = read(signature, "the signature of the folder", "tilth sign DIR --key KEY")
+    payload = json.loads(opened(with_hint(bundle), keys, str(signature)))
+    try:
+        if payload["predicateType"] != MODEL_SIGNING:
+            raise KeyError(payload["predicateType"])
+        resources = payload["predicate"]["resources"]
+        signed = {entry["name"]: entry["digest"] for entry in resources if entry["algorithm"] == "sha256"}
+        if len(signed) != len(resources):
+            raise KeyError("algorithm")
+    except (KeyError, TypeError) as error:
+        raise Problems(
+            [Problem(str(signature), f"is about something else: {error}", MODEL_SIGNING, "tilth sign")]
+        ) from None
+    there = {path.relative_to(folder).as_posix(): path for path in files_of(folder) if path != signature}
+    problems = [
+        Problem(f"{folder}/{name}", "is missing", "every file that was signed", ASK)
+        for name in sorted(signed.keys() - there.keys())
+    ]
+    problems += [
+        Problem(f"{folder}/{name}", "nobody signed it", "no such file", f"{ASK}, or delete it")
+        for name in sorted(there.keys() - signed.keys())
+    ]
+    for name in sorted(signed.keys() & there.keys()):
+        if (digest := sha256(there[name])) != signed[name]:
+            problems.append(
+                Problem(f"{folder}/{name}", f"its bytes hash to {digest}", f"{signed[name]}, as it was signed", ASK)
+            )
+    if problems:
+        raise Problems(problems)
+    return len(signed)
+
+
+def with_hint(bundle: dict) -> dict:
+    """The envelope of a bundle of model-signing, which names its key beside it."""
+    try:
+        hint, envelope = bundle["verificationMaterial"]["publicKey"]["hint"], bundle["dsseEnvelope"]
+        return envelope | {"signatures": [each | {"keyid": hint} for each in envelope["signatures"]]}
+    except (KeyError, TypeError):
+        return {}
+
+
+def files_of(folder: Path) -> list[Path]:
+    """Every file below a folder, hidden ones and links too."""
+    return sorted(Path(parent, name) for parent, _, names in os.walk(folder) for name in names) + sorted(
+        Path(parent, name) for parent, names, _ in os.walk(folder) for name in names if Path(parent, name).is_symlink()
+    )
+
+
+def sha256(path: Path) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def statement_of(folder: Path, keys: dict) -> dict:
+    """The statement of an exported folder. Raises Problems where it is not there, or not what was signed."""
+    path, envelope = folder / STATEMENT, folder / ENVELOPE
+    statement = read(path, "the statement of the model", ASK)
+    payload = opened(read(envelope, "the signed statement", "tilth sign"), keys, str(envelope))
+    if payload != path.read_bytes():
+        raise Problems([Problem(str(path), f"is not what {ENVELOPE} holds", "the statement that was signed", ASK)])
+    rows_of(statement, str(path))
+    return statement
+
+
+def other_model(folder: Path, statement: dict) -> list[Problem]:
+    """Where the statement, or the bill of materials, is that of another model than the folder's."""
+    problems, stated, path = [], subjects(statement), folder / STATEMENT
+    made = folder / "made_of.json"
+    if not made.is_file() or sha256(made) != stated.get("made_of.json"):
+        problems.append(
+            Problem(str(path), "is the statement of another model", f"that of the model which {made.name} names", ASK)
+        )
+    try:
+        component = read(folder / BOM, "the bill of materials", ASK)["metadata"]["component"]
+        hashes = {part["name"]: part["hashes"][0]["content"] for part in component["components"]}
+    except Problems as error:
+        return problems + error.problems
+    except (KeyError, TypeError, IndexError):
+        return [*problems, Problem(str(folder / BOM), "has no files of a model", "what tilth provenance writes", ASK)]
+    if any(stated.get(name) != digest for name, digest in hashes.items()) or hashes.get("made_of.json") != stated.get(
+        "made_of.json"
+    ):
+        problems.append(
+            Problem(str(folder / BOM), "is that of another model", f"the files that {STATEMENT} names", ASK)
+        )
+    return problems

@@ -1,0 +1,124 @@
+"""Keys that statements and run records are signed with, as PEM: private ones lie outside of the repository, public ones where all see them.
+
+    key = private("~/.config/tilth/key.pem")     # raises Problems for one that lies in the repository, or that others can read
+    trusted()                                    # {key id: PublicKey} of .dvc/tilth-keys/
+
+A key is of the curves that OpenSSF's model-signing takes; its id is the SHA-256 of its public PEM, as there.
+"""
+
+import hashlib
+import os
+from pathlib import Path
+
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+
+from validators.problems import Problem, Problems
+
+TEAM = Path(".dvc/tilth-keys")
+PLACE = "~/.config/tilth/key.pem"
+CURVES = {"secp256r1": hashes.SHA256, "secp384r1": hashes.SHA384, "secp521r1": hashes.SHA512}
+MAKE = (
+    f"openssl ecparam -name prime256v1 -genkey -noout -out {PLACE}, chmod 600 {PLACE}; "
+    f"openssl ec -in {PLACE} -pubout -out {TEAM}/NAME.pub"
+)
+
+
+def private(path: Path) -> ec.EllipticCurvePrivateKey:
+    """A private key. Raises Problems where it lies in the repository, where others can read it, or where it is none."""
+    path, where = Path(path).expanduser(), str(path)
+    real, here = Path(os.path.realpath(path)), Path.cwd().resolve()
+    tops = [
+        next((folder for folder in (here, *here.parents) if (folder / name).exists()), None)
+        for name in (".git", ".dvc", "dvc.yaml")
+    ]
+    for place in (Path(os.path.abspath(path)), real):
+        if any(top and place.is_relative_to(top) for top in tops):
+            found = "lies in the repository, from where it would be committed, shared and backed up"
+            raise Problems([Problem(where, found, f"a private key outside of it, as {PLACE}", f"mv {where} {PLACE}")])
+    text = bytes_of(path, where)
+    if os.name == "posix" and (mode := real.stat().st_mode & 0o077):
+        raise Problems(
+            [
+                Problem(
+                    where,
+                    f"others may use it (mode {mode:03o})",
+                    "a key that its owner alone can read",
+                    f"chmod 600 {where}",
+                )
+            ]
+        )
+    try:
+        key = serialization.load_pem_private_key(text, None)
+    except TypeError:
+        hint = f"openssl ec -in {where} -out {PLACE}, on a disk that is encrypted itself"
+        raise Problems(
+            [Problem(where, "is behind a password, which nobody is asked for here", "a key without", hint)]
+        ) from None
+    except Exception as error:  # each version of cryptography has errors of its own
+        raise Problems([no_key(where, "private", error)]) from None
+    return of_known_curve(key, where)
+
+
+def public(path: Path) -> ec.EllipticCurvePublicKey:
+    """A public key. Raises Problems where it is none; a private one is named, as it must not be handed out."""
+    text = bytes_of(Path(path).expanduser(), str(path))
+    if b"PRIVATE KEY" in text:
+        hint = f"openssl ec -in {path} -pubout -out key.pub"
+        raise Problems([Problem(str(path), "is a private key", "the public one of it", hint)])
+    try:
+        key = serialization.load_pem_public_key(text)
+    except Exception as error:  # as above
+        raise Problems([no_key(str(path), "public", error)]) from None
+    return of_known_curve(key, str(path))
+
+
+def bytes_of(path: Path, where: str) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise Problems([Problem(where, f"cannot be read: {error.strerror}", "a key as PEM", MAKE)]) from None
+
+
+def no_key(where: str, kind: str, error: Exception) -> Problem:
+    return Problem(where, f"is no {kind} key: {' '.join(str(error).split())[:120]}", f"a {kind} key as PEM", MAKE)
+
+
+def of_known_curve(key, where: str):
+    curve = getattr(getattr(key, "curve", None), "name", type(key).__name__)
+    if curve not in CURVES:
+        raise Problems([Problem(where, f"is a key of {curve}", f"one of {', '.join(CURVES)}", MAKE)])
+    return key
+
+
+def trusted() -> dict[str, ec.EllipticCurvePublicKey]:
+    """{key id: key} of the team's keys. Raises Problems with every file among them that is none, or is a private key."""
+    found, problems = {}, []
+    for path in sorted(TEAM.glob("*")) if TEAM.is_dir() else ():
+        try:
+            key = public(path)
+            found[key_id(key)] = key
+        except Problems as error:
+            problems += error.problems
+    if problems:
+        raise Problems(problems)
+    return found
+
+
+def key_id(key: ec.EllipticCurvePublicKey) -> str:
+    pem = key.public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
+    return hashlib.sha256(pem).hexdigest()
+
+
+def signature(key: ec.EllipticCurvePrivateKey, data: bytes) -> bytes:
+    return key.sign(data, ec.ECDSA(CURVES[key.curve.name]()))
+
+
+def fits(key: ec.EllipticCurvePublicKey, signed: bytes, data: bytes) -> bool:
+    from cryptography.exceptions import InvalidSignature
+
+    try:
+        key.verify(signed, data, ec.ECDSA(CURVES[key.curve.name]()))
+    except InvalidSignature:
+        return False
+    return True
