@@ -253,6 +253,49 @@ def test_a_reward_that_prefers_wrong_answers_stops_the_build():
     )
 
 
+def with_hostile(truth, other, **hostile):
+    plain = trial(truth, [0] * len(truth), other, [0] * len(truth))
+    return Trial("f", plain.scores | {kind: np.array(values, float) for kind, values in hostile.items()}, True, 0.0)
+
+
+def test_a_reward_that_pays_for_hostile_answers_stops_the_build_unless_waived():
+    paying = with_hostile([1, 1], [0, 0], repeated=[1, 1], sprayed=[0, 1], claimed=[0, 0])
+    item = of_rewards(paying)["reward_hostile"]
+    assert (item["value"], item["limit"], item["level"]) == (2.0, 0.0, "warning")
+    assert item["message"] == (
+        "f pays for 2 of 3 kinds of hostile answers no less than for the ground truth: repeated 100.0%, sprayed 50.0%"
+    )
+    (problem,) = findings.stopping(of_rewards(paying).values(), "steps.s")
+    assert "waive: {reward_hostile: your reason}" in problem.hint
+    assert findings.stopping(of_rewards(paying, waive={"reward_hostile": "a solution ends with it"}).values(), "steps.s") == []
+
+
+def test_a_reward_that_pays_for_no_hostile_answer_is_right():
+    out = of_rewards(with_hostile([1, 1], [0, 0], repeated=[0, 0], sprayed=[0, 0]))
+    assert (out["reward_hostile"]["value"], out["reward_hostile"]["level"]) == (0.0, "ok")
+
+
+def test_a_few_rows_of_a_hundred_are_no_kind_of_cheating():
+    echoed = [1.0] * 5 + [0.0] * 95  # five prompts of a hundred end with their answer
+    assert of_rewards(with_hostile([1] * 100, [0] * 100, echoed=echoed))["reward_hostile"]["value"] == 0
+    echoed[5] = 1.0
+    assert of_rewards(with_hostile([1] * 100, [0] * 100, echoed=echoed))["reward_hostile"]["value"] == 1
+
+
+def test_a_reward_that_judges_the_form_alone_has_no_limit_of_hostile_answers():
+    item = of_rewards(with_hostile([1, 1], [1, 1], repeated=[1, 1]))["reward_hostile"]
+    assert (item["value"], item["limit"], item["level"]) == (1.0, None, "ok")
+    assert "judges the form alone" in item["message"]
+
+
+def test_a_hostile_answer_that_earns_more_than_the_truth_in_all_functions_stops_the_build():
+    right = with_hostile([1, 1], [0, 0], long=[0, 0], repeated=[1, 1])
+    length = with_hostile([0.1, 0.1], [0.1, 0.1], long=[4, 4], repeated=[0.3, 0.3])
+    assert of_rewards(right, length)["reward_order"]["message"] == "long answers earn 2.9 more than the ground truth, on average"
+    # what holds the truth is not wrong
+    assert of_rewards(right, length, weights=[1, 0.1])["reward_order"]["level"] == "ok"
+
+
 def test_weights_decide_what_is_preferred():
     right, short = trial([1], [0], [0], [0]), trial([-3], [-3], [-3], [0])
     assert of_rewards(right, short, weights=[1.0, 0.1])["reward_order"]["level"] == "ok"

@@ -60,7 +60,9 @@ def test_a_right_function_gives_the_truth_its_best_and_nothing_else_as_much(trie
     trial = tried(rewards.exact_match)
     assert trials.truth_share(trial)[0] == 0.0
     assert trials.wrong_share(trial) == {"corrupted": 0.0, "other": 0.0, "empty": 0.0}
-    assert trials.advantage([trial], [1.0]) == {"corrupted": -1.0, "other": -1.0, "empty": -1.0}
+    wrong = ("corrupted", "other", "empty", "sprayed", "look_alike", "long", "claimed")  # the prompts are empty: no echo
+    assert trials.advantage([trial], [1.0]) == dict.fromkeys(wrong, -1.0)
+    assert trials.paid(trials.hostile_share(trial)) == []
     assert trials.spread(trial) == (0.0, 1.0)
     assert trial.again and trial.seconds > 0
 
@@ -77,6 +79,23 @@ def test_a_function_that_prefers_wrong_answers_is_found(tried):
     trial = tried(lambda completions, **_: [-float(len(text)) for text in texts(completions)])
     assert trials.advantage([trial], [1.0])["empty"] == np.mean([len(truth) for truth in TRUTHS])
     assert trials.advantage([trial], [-1.0])["empty"] < 0
+
+
+@pytest.mark.slow
+def test_a_function_that_asks_whether_the_truth_is_in_the_answer_pays_for_hostile_ones(tried):
+    trial = tried(
+        lambda completions, ground_truth, **_: [
+            float(truth in text) for text, truth in zip(texts(completions), ground_truth, strict=True)
+        ]
+    )
+    assert trials.paid(trials.hostile_share(trial)) == ["repeated", "wrapped", "sprayed"]
+    assert not trials.judges_form_alone(trial)
+
+
+@pytest.mark.slow
+def test_a_function_of_length_alone_judges_the_form_alone(tried):
+    trial = tried(lambda completions, **_: [float(len(text) > 0) for text in texts(completions)])
+    assert trials.judges_form_alone(trial)
 
 
 @pytest.mark.slow
@@ -112,8 +131,9 @@ def test_functions_are_called_in_batches_of_a_trainings_size(tried):
         sizes.append(len(completions))
         return [1.0] * len(completions)
 
-    tried(watched, truths=[str(i) for i in range(100)])
-    assert max(sizes) == trials.BATCH and sum(sizes) == 500
+    tried(watched, truths=[str(i) for i in range(10, 110)])
+    # the truth twice, three wrong answers and six hostile ones; of the numbers that hold one another some have no long one
+    assert max(sizes) == trials.BATCH and 1000 < sum(sizes) <= 1100
 
 
 def test_a_sample_is_spread_over_the_file_and_named(tmp_path):

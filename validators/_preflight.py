@@ -19,6 +19,7 @@ CHECKS = {
 }
 GATES = {
     "preflight.dropped_share": "share of rows that are not trained: without proof, or with nothing to learn within `max_length`",
+    "preflight.reward_hostile": "grpo: how many kinds of hostile answers a function that asks what is right gives no less than the ground truth",
     "preflight.reward_order": "grpo: by how much a wrong answer earns more than the ground truth, on average",
 }
 NUMBERS = {
@@ -43,6 +44,7 @@ NUMBERS = {
 }
 LIMITS = {
     "dropped_share": 0.05,  # a row or two in which the answer is missing; what a template cannot say is missing in all of them
+    "reward_hostile": 0.0,
     "reward_order": 0.0,
     "answers_cut": 0.05,
     "bos_unlike_inference": 0.0,

@@ -168,6 +168,7 @@ Share = Annotated[float, Field(ge=0, le=1)]
 class Preflight(Strict):
     """Limits of what preflight measures, and how much it looks at; docs/preflight.md says what each is."""
 
+    reward_hostile: Annotated[float, Field(ge=0)] = LIMITS["reward_hostile"]
     reward_order: float = LIMITS["reward_order"]
     answers_cut: Share = LIMITS["answers_cut"]
     bos_unlike_inference: Share = LIMITS["bos_unlike_inference"]

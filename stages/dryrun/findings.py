@@ -242,6 +242,7 @@ def reward_findings(trials, weights, settings, waive):
                 f"{kind} answers {part:.1%}" for kind, part in wrong.items()
             )
             out.append(finding("preflight.reward_wrong", max(wrong.values()), message, settings, waive))
+            out += hostile_findings(trial, settings, waive)
     more = trials_of.advantage(trials, weights) if all(trial.again for trial in trials) else {}
     if more:
         kind = max(more, key=more.get)
@@ -250,6 +251,20 @@ def reward_findings(trials, weights, settings, waive):
             message = f"{kind} answers earn {more[kind]:g} more than the ground truth, on average"
         out.append(finding("preflight.reward_order", more[kind], message, settings, waive))
     return out
+
+
+def hostile_findings(trial, settings, waive):
+    """Which kinds of hostile answers a function pays for; nothing where none was tried."""
+    shares = trials_of.hostile_share(trial)
+    if not shares:
+        return
+    paid = trials_of.paid(shares)
+    message = f"{trial.function} pays for {len(paid)} of {len(shares)} kinds of hostile answers no less than for the ground truth"
+    message += ": " + ", ".join(f"{kind} {shares[kind]:.1%}" for kind in paid) if paid else ""
+    if trials_of.judges_form_alone(trial):
+        message += "; it judges the form alone, so that no limit is held against it"
+        settings = settings | {"reward_hostile": None}
+    yield finding("preflight.reward_hostile", len(paid), message, settings, waive)
 
 
 def memory_findings(parts, settings, waive):

@@ -2,8 +2,8 @@
 
     tried(step, rows, names, tokenizer, where) -> [Trial("exact_match", scores, again, seconds), ...]
 
-scores is {"truth": (rows,) floats, "corrupted": ..., "other": ..., "empty": ...}: each row's ground truth as the answer,
-the same with every word changed, another row's ground truth, and nothing at all.
+scores is {"truth": (rows,) floats, "corrupted": ..., "other": ..., "empty": ..., "repeated": ...}: each row's ground truth as
+the answer, the same with every word changed, another row's ground truth, nothing at all, and those of hostile_answers.py.
 """
 
 import re
@@ -12,12 +12,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from stages.dryrun.hostile_answers import BLIND, HOSTILE, hostile
 from stages.rows.batches import batches, origins
 from stages.training.reward_calls import score
 from stages.training.trl import COLUMNS
 from validators.problems import Problems
 
 WRONG = ("corrupted", "other", "empty")
+FORM_ALONE = 0.5  # of other rows' truths that are worth no less: such a function does not ask what is right
+TOLERATED = 0.05  # of the rows, before a kind of hostile answers counts
 BATCH = 64
 WORD = re.compile(r"\w+")
 NEXT = str.maketrans("0123456789" + "abcdefghijklmnopqrstuvwxyz" + "ABCDEFGHIJKLMNOPQRSTUVWXYZ",
@@ -49,7 +52,8 @@ def sample(path, wanted):
 
 def tried(step, rows, names, tokenizer, where):
     """A Trial of each function of a grpo step. Raises Problems with every function that fails, at its first row."""
-    answers = probes([row["ground_truth"] for row in rows])
+    truths = [row["ground_truth"] for row in rows]
+    answers = probes(truths) | hostile(truths, [asked_of(row) for row in rows])
     trials, problems = [], []
     for function in step["rewards"]:
         try:
@@ -83,6 +87,12 @@ def called(function, rows, names, texts, asked, tokenizer, where):
         given = [rows[i] for i in part], [texts[i] for i in part]
         parts.append(score([function], *given, tokenizer, where, [names[i] for i in part])[:, 0])
     return np.concatenate(parts)
+
+
+def asked_of(row):
+    """What the user said last in a row's prompt, a text."""
+    turns = [turn.get("content") for turn in row["prompt"] if turn.get("role") == "user"]
+    return turns[-1] if turns and isinstance(turns[-1], str) else ""
 
 
 def probes(truths):
@@ -120,21 +130,39 @@ def truth_share(trial):
 
 def wrong_share(trial):
     """{kind: share} of wrong answers that get no less than the ground truth of their row, where both got something."""
-    truth, found = trial.scores["truth"], {}
-    for kind in WRONG:
-        judged = ~np.isnan(trial.scores[kind]) & ~np.isnan(truth)
-        found[kind] = float((trial.scores[kind] >= truth)[judged].mean()) if judged.any() else 0.0
-    return found
+    return {kind: no_less(trial, kind) for kind in WRONG}
+
+
+def hostile_share(trial):
+    """{kind: share} of hostile answers that get no less than the ground truth of their row, of the kinds that were tried."""
+    return {kind: no_less(trial, kind) for kind in HOSTILE if kind in trial.scores and not np.isnan(trial.scores[kind]).all()}
+
+
+def paid(shares):
+    """The kinds of hostile answers that a function pays for, by their shares."""
+    return [kind for kind, share in shares.items() if share > TOLERATED]
+
+
+def judges_form_alone(trial):
+    return no_less(trial, "other") > FORM_ALONE
+
+
+def no_less(trial, kind):
+    """The share of answers of a kind that get no less than the ground truth of their row, where both got something."""
+    truth, given = trial.scores["truth"], trial.scores[kind]
+    judged = ~np.isnan(given) & ~np.isnan(truth)
+    return float((given >= truth)[judged].mean()) if judged.any() else 0.0
 
 
 def advantage(trials, weights):
     """{kind: how much more a wrong answer earns than the ground truth, in all functions together, on average}."""
+    wrong = [kind for kind in (*WRONG, *BLIND) if kind in trials[0].scores]
     total = {
         kind: sum(weight * np.nan_to_num(trial.scores[kind]) for trial, weight in zip(trials, weights, strict=True))
-        for kind in ("truth", *WRONG)
+        for kind in ("truth", *wrong)
     }
-    asked = {kind: ~np.all([np.isnan(trial.scores[kind]) for trial in trials], axis=0) for kind in WRONG}
-    return {kind: float((total[kind] - total["truth"])[asked[kind]].mean()) for kind in WRONG if asked[kind].any()}
+    asked = {kind: ~np.all([np.isnan(trial.scores[kind]) for trial in trials], axis=0) for kind in wrong}
+    return {kind: float((total[kind] - total["truth"])[asked[kind]].mean()) for kind in wrong if asked[kind].any()}
 
 
 def spread(trial):
