@@ -29,7 +29,7 @@ from stages.scoring.generation import generate, loaded, sample, token_scores
 from stages.scoring.harness import harness_scores, load_tasks
 from stages.training.messages import Unproved
 from stages.training.prepared import reasoning_of, scored_of
-from validators import rewards
+from stages.training.reward_calls import reward_function
 from validators._answers import answer_of
 from validators.problems import Problem, Problems
 
@@ -160,8 +160,8 @@ def measure(model, rows, learned, kind, functions, options, seed):
 def rewarded(functions, said, rows):
     """{function: what it gives for each answer}; one answer a row."""
     completions = [[{"role": "assistant", "content": text}] for text in said]
-    given = {key: [row[key] for row in rows] for key in ("prompt", "ground_truth", "extra")}
-    return {name: getattr(rewards, name)(completions=completions, **given) for name in functions}
+    given = {key: [row[key] for row in rows] for key in ("ground_truth", "extra")} | {"prompts": [row["prompt"] for row in rows]}
+    return {name: reward_function(name)(completions=completions, **given) for name in functions}
 
 
 def sampled(model, rows, functions, options, seed):

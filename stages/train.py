@@ -36,6 +36,7 @@ from stages.training.resume import (
     resume_training,
     save_checkpoints,
 )
+from stages.training.reward_calls import reward_function
 from stages.training.seen import count_rows, seen_in_short, seen_path, write_seen
 from stages.training.ties import stop_if_rewards_tie
 from stages.training.trl import COLUMNS, make_config, trainer_class
@@ -96,9 +97,7 @@ def make_trainer(name, step, folder):
     ids = pq.read_table(f"data/train/{step['dataset']}.parquet", columns=["id"])["id"].take(numbers).to_pylist()
     model, extra = load_for_training(start(parent, step, folder / "start", config), step, config)
     if method == "grpo":
-        from validators import rewards
-
-        extra["reward_funcs"] = [getattr(rewards, function) for function in step["rewards"]]
+        extra["reward_funcs"] = [reward_function(function) for function in step["rewards"]]
     if method == "grpo":
         config.chat_template_kwargs = dict(render.options)
     if method == "sft":

@@ -1,3 +1,4 @@
+import importlib.util
 import json
 import os
 from pathlib import Path
@@ -37,6 +38,21 @@ def project(tmp_path, monkeypatch):
     monkeypatch.chdir(root)
     _links.cache_folder.cache_clear()
     return root
+
+
+def test_a_reward_whose_package_is_missing_is_said_before_anything_is_built(project, monkeypatch):
+    found = importlib.util.find_spec
+    grpo = "{method: grpo, from: base, dataset: problems, rewards: [math_verify]}"
+    Path("params.yaml").write_text(
+        PARAMS.replace("RATE", "1.0e-4").replace("raw: raw}", "raw: raw}, problems: {kind: grpo, raw: raw}").replace("steps: {", f"steps: {{align: {grpo}, ")
+    )
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "math_verify" else found(name))
+    with pytest.raises(Problems) as error:
+        check.check(read())
+    (problem,) = error.value.problems
+    assert problem.where == "params.yaml: steps.align.rewards" and "pip install 'tilth[math]'" in problem.expected
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: found("json") if name == "math_verify" else found(name))
+    check.check(read())
 
 
 def locked(base, md5="0" * 32, code="code"):

@@ -5,7 +5,7 @@ import math
 import pytest
 
 from stages.training.models import load_tokenizer, save_tiny
-from stages.training.reward_calls import score
+from stages.training.reward_calls import reward_function, score, unknown_fields
 from validators import rewards
 from validators.problems import Problems
 
@@ -105,3 +105,24 @@ def test_all_functions_that_fail_are_named_at_once(scored):
     with pytest.raises(Problems) as error:
         scored(lambda completions, **_: [1.0], rewards.exact_match, lambda completions, **_: [math.inf] * 3)
     assert [problem.found[:2] for problem in error.value.problems] == ["f0", "f2"]
+
+
+def test_a_function_gets_the_fields_of_extra_that_it_names(monkeypatch):
+    def passes(completions, tests, *, weight, ground_truth, factor=2, **given):
+        assert given["extra"] == ['{"tests": [1, 2], "weight": 3}', '{"tests": []}'] and "tests" not in given
+        return [len(each) * factor + (heavy or 0) for each, heavy in zip(tests, weight, strict=True)]
+
+    monkeypatch.setattr(rewards, "passes", passes, raising=False)
+    function = reward_function("passes")
+    given = {"completions": ["a", "b"], "ground_truth": ["x", "y"], "extra": ['{"tests": [1, 2], "weight": 3}', '{"tests": []}']}
+    assert function(**given) == [7, 0] and function.__name__ == "passes"
+    assert reward_function("exact_match") is rewards.exact_match
+
+
+def test_a_field_that_no_row_has_is_named(monkeypatch):
+    monkeypatch.setattr(rewards, "passes", lambda completions, testz, **_: [0.0], raising=False)
+    rows = [{"extra": "{}"}, {"extra": '{"tests": []}'}]
+    (problem,) = unknown_fields("passes", rows, "steps.align")
+    assert "'testz', which no row has" in problem.found and problem.hint == "did you mean 'tests'?"
+    monkeypatch.setattr(rewards, "passes", lambda completions, tests, **_: [0.0], raising=False)
+    assert unknown_fields("passes", rows, "steps.align") == []

@@ -7,6 +7,7 @@ reason: `waive: {learning_rate: "a tiny model from scratch"}`. Usual ranges: TRL
 """
 
 import ast
+import importlib.util
 import re
 from datetime import date
 from pathlib import Path
@@ -17,6 +18,7 @@ from pydantic_core import PydanticCustomError
 
 from validators._cautions import FILE, KIND, WAIVERS, ancestry, cautions_of, idle_waivers
 from validators._formats import mask_problems, option_problems
+from validators._mathematics import NEEDS
 from validators._preflight import COUNTS, LIMITS, WAIVABLE
 from validators._rights import expiry_problems, license_findings
 from validators._trl_fields import fits, trl_fields
@@ -577,6 +579,15 @@ def reward_problems(where, step):
         found = f"{len(weights)} weights for {len(rewards)} rewards"
         problems.append(Problem(where.replace(".rewards", ".args.reward_weights"), found, "one for each"))
     return problems
+
+
+def missing_packages(steps):
+    """Problems of steps whose reward functions need a package that is not installed here."""
+    return [
+        Problem(f"{FILE}: steps.{name}.rewards", "math_verify is not installed here", NEEDS, "")
+        for name, step in steps.items()
+        if isinstance(step, dict) and "math_verify" in (step.get("rewards") or ()) and not importlib.util.find_spec("math_verify")
+    ]
 
 
 def reward_functions():

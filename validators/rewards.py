@@ -2,6 +2,7 @@
 
 Each follows TRL's signature: `completions` (n conversations), the dataset's columns by name (`ground_truth`, n texts;
 `extra`, n JSON texts with every other field of the raw record), and returns n floats, or None where it does not apply.
+Another parameter that a function names is that field of `extra`: n values, parsed, None where a row has no such field.
 
     exact_match([[{"role": "assistant", "content": " cba"}]], ground_truth=["cba"]) -> [1.0]
 """
@@ -9,6 +10,7 @@ Each follows TRL's signature: `completions` (n conversations), the dataset's col
 import math
 
 from validators._answers import answer_of
+from validators._mathematics import equal
 from validators._truths import accepted, alternatives, clean, final_of, number_of
 
 
@@ -31,6 +33,17 @@ def numeric_match(completions, ground_truth, **_):
     ]
 
 
+def math_verify(completions, ground_truth, **_):
+    r"""1 where the answer equals the ground truth, or one of a JSON list of them, as mathematics or as `exact_match`; else 0.
+
+    `\frac{1}{2}`, `0.5` and `$\frac12$` are equal, and `5\text{ cm}` is 5: units are not compared. Needs the extra `math`.
+    """
+    return [
+        float(_same(_text(answer), truth) or _equal(_text(answer), truth))
+        for answer, truth in zip(completions, ground_truth, strict=True)
+    ]
+
+
 def one_word(completions, **_):
     """A format reward: 1 where the answer is one word and nothing else; else 0."""
     return [float(len(_text(answer).split()) == 1) for answer in completions]
@@ -45,6 +58,15 @@ def _same(answer, truth):
     """Whether an answer is a ground truth, as a whole or by what it names in the end."""
     right, final = accepted(truth), final_of(answer)
     return answer.strip() in right or (bool(final) and final in map(clean, right))
+
+
+def _equal(answer, truth):
+    """Whether what an answer names in the end, else the last that is mathematics in it, equals a ground truth."""
+    final, named = final_of(answer), final_of(truth)
+    right = alternatives(truth) or [truth if named is None else named]
+    said = answer if final is None else final if "%" in final else rf"\boxed{{{final}}}"
+    # math-verify reads 10% as a share, and \boxed{10\%} as nothing
+    return bool(said) and any(equal(*(text.replace(r"\%", "%") for text in (clean(one), said))) for one in right)
 
 
 def _number(text):

@@ -14,7 +14,7 @@ import numpy as np
 
 from stages.dryrun.hostile_answers import BLIND, HOSTILE, hostile
 from stages.rows.batches import batches, origins
-from stages.training.reward_calls import score
+from stages.training.reward_calls import score, unknown_fields
 from stages.training.trl import COLUMNS
 from validators.problems import Problems
 
@@ -56,6 +56,9 @@ def tried(step, rows, names, tokenizer, where):
     answers = probes(truths) | hostile(truths, [asked_of(row) for row in rows])
     trials, problems = [], []
     for function in step["rewards"]:
+        if unknown := unknown_fields(function, rows, where):
+            problems += unknown
+            continue
         try:
             trials.append(trial(function, rows, names, answers, tokenizer, where))
         except Problems as error:

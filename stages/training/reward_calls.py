@@ -3,12 +3,15 @@
 score(["exact_match"], rows, ["cba"], tokenizer, where="steps.align", names=["data/raw/p.jsonl:3"]) -> (1, 1) floats
 """
 
+import functools
+import inspect
+import json
 import math
 
 import numpy as np
 
 from validators import rewards
-from validators.problems import Problem, Problems
+from validators.problems import Problem, Problems, did_you_mean
 
 
 def score(functions, rows, answers, tokenizer, where, names):
@@ -27,6 +30,41 @@ def score(functions, rows, answers, tokenizer, where, names):
     if problems:
         raise Problems(problems)
     return np.array(found, float).T.reshape(len(answers), len(functions))
+
+
+GIVEN = ("prompts", "completions", "completion_ids", "ground_truth", "extra", "trainer_state", "log_extra", "log_metric", "environments")
+
+
+def reward_function(name):
+    """A function of validators/rewards.py as TRL calls it: what it names beyond TRL's keywords it gets from `extra`, parsed."""
+    function = getattr(rewards, name)
+    fields = extra_fields(function)
+    if not fields:
+        return function
+
+    @functools.wraps(function)
+    def with_fields(extra, **given):
+        records = [json.loads(text) for text in extra]
+        return function(extra=extra, **{field: [record.get(field) for record in records] for field in fields}, **given)
+
+    return with_fields
+
+
+def extra_fields(function):
+    """The parameters of a reward function that are fields of `extra`."""
+    kinds = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+    parameters = inspect.signature(function).parameters.values()
+    return [each.name for each in parameters if each.kind in kinds and each.name not in GIVEN and each.default is inspect.Parameter.empty]
+
+
+def unknown_fields(name, rows, where):
+    """Problems of the parameters of a reward function that no row has in `extra`: a slip of the pen, or data of another kind."""
+    known = dict.fromkeys(key for row in rows for key in json.loads(row["extra"]))
+    return [
+        problem(where, f"{name} asks for {field!r}, which no row has in `extra`", "a field of `extra`", did_you_mean(field, known))
+        for field in extra_fields(getattr(rewards, name))
+        if field not in known
+    ]
 
 
 def arguments(rows, answers, tokenizer):
@@ -50,7 +88,7 @@ def values_of(function, given, where, names):
     """The values of one function, (answers,) floats."""
     count = len(given["completions"])
     try:
-        returned = list(getattr(rewards, function)(**given))
+        returned = list(reward_function(function)(**given))
     except Exception as error:
         raise Problems([raised(function, given, where, names, error)]) from None
     if len(returned) != count:
@@ -84,7 +122,7 @@ def raised(function, given, where, names, error):
     for i in range(len(names)):
         one = {key: value[i : i + 1] if isinstance(value, list) else value for key, value in given.items()}
         try:
-            getattr(rewards, function)(**one)
+            reward_function(function)(**one)
         except Exception as alone:
             found = f"{function} raised {type(alone).__name__}: {alone}; the answer was {shown(given, i)} of {names[i]}"
             break
