@@ -20,6 +20,7 @@ def main(upstream: Upstream = False):
     from stages.check import announce, check
     from stages.dedup.forgotten import read as read_forgotten
     from stages.rows.tables import shown
+    from stages.training.trackers import tracker_problems
     from validators.conflicts import conflict_problems
     from validators.params import read
     from validators.problems import Problems
@@ -39,6 +40,8 @@ def main(upstream: Upstream = False):
     if kept:
         raise Problems(kept)
     announce(warnings)
+    if problems := tracker_problems():
+        raise Problems(problems)
     for line in expiries(data.get("expires") or {}):
         print(shown(line, 400))
     in_the_open = in_git()

@@ -125,6 +125,8 @@ def figures(item):
         parts.append(f"{about}{item['tokens']:,} tokens a pass")
     if item.get("seconds") is not None:
         parts.append(f"{duration(item['seconds'])} by the last run")
+    elif "seconds" in item and parts:  # of the other stages, the last line says so
+        parts.append("time unknown")
     return [", ".join(parts)] if parts else []
 
 
@@ -132,11 +134,11 @@ def times(seconds):
     """How long it takes, as far as there is a record."""
     unknown = seconds["unknown"]
     if unknown and not seconds["most"]:
-        return "time: unknown, these stages have not run here before"
+        return "time: unknown, these stages have not run with this base and device before"
     least, most = duration(seconds["least"]), duration(seconds["most"])
     line = f"time: about {least}" + (f", up to {most}" if most != least else "")
     more = f" and {len(unknown) - 5:,} more" if len(unknown) > 5 else ""
-    return line + (f"; unknown for {', '.join(unknown[:5])}{more}, which have not run here before" if unknown else "")
+    return line + (f"; unknown for {', '.join(unknown[:5])}{more}, which have not run with this base and device before" if unknown else "")
 
 
 def duration(seconds):

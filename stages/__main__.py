@@ -12,9 +12,11 @@ from typing import Annotated
 import typer
 
 from stages.core.machine import machine_problem
+from stages.core.params import read_params
 from stages.core.process import end_with_parent, keep_memory
 from validators.problems import Problem, Problems, did_you_mean
 
+OF_MODELS = ("preflight", "train", "evaluate", "evaluate_base")  # how long they take depends on the base and the device
 OF_DATA = ("ingest", "validate", "curate")  # batch after batch of the same size
 STAGES = sorted(path.stem for path in Path(__file__).parent.glob("[a-z]*.py"))
 TIMES = Path(".work/times.jsonl")  # for `tilth plan` alone: git and DVC ignore it, no stage reads it
@@ -49,18 +51,27 @@ def run(
 
 
 def note(stage, name, seconds):
-    """Add to TIMES how long a stage took; of a training, how much it was."""
+    """Add to TIMES how long a stage took; with which base and device, where that counts; of a training, how much it was."""
     if os.environ.get("RANK", "0") != "0":
         return  # the processes of one `accelerate launch` are one training
     spent = os.times()
     cpu = spent.user + spent.system + spent.children_user + spent.children_system
     record = {"stage": f"{stage}@{name}" if name else stage, "seconds": round(seconds, 1), "cpu_seconds": round(cpu, 1)}
+    if stage in OF_MODELS:
+        from stages.training.backends import device
+
+        record |= {"base": base_named(read_params("base")["base"]), "device": device()}
     if stage == "train":
         step = json.loads(Path("preflight", f"{name}.json").read_text(encoding="utf-8"))
         record |= {key: step[key] for key in ("method", "dataset", "optimizer_steps")}
     TIMES.parent.mkdir(exist_ok=True)
     with open(TIMES, "a", encoding="utf-8") as file:
         file.write(json.dumps(record) + "\n")
+
+
+def base_named(base):
+    """A base model as TIMES names it. base: `base` of the params."""
+    return f"{base['model']}@{base['revision']}" if base["revision"] else base["model"]
 
 
 if __name__ == "__main__":

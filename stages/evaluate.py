@@ -62,7 +62,7 @@ def score(name, params, parent):
             )
         if not rows:
             continue
-        scored = functions.get(dataset, {})
+        scored, model.task = functions.get(dataset, {}), f"evaluate {name}: {dataset}"
         columns = measure(model, rows, learned, listed["kind"], scored, options, seed)
         before = columns_of(parent, dataset, [row["id"] for row in rows], columns) if parent else None
         report[dataset] = metrics(listed["kind"], columns, before, scored, len(rows), seed, options)

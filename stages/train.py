@@ -17,6 +17,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 
 from stages.core.process import only_trainer
+from stages.core.progress import progress
 from stages.rows.batches import batches
 from stages.training.adapters import start, write_model
 from stages.training.backends import choose_backend, device, load_for_training, missing_requirements
@@ -39,6 +40,7 @@ from stages.training.resume import (
 from stages.training.reward_calls import reward_function
 from stages.training.seen import count_rows, seen_in_short, seen_path, write_seen
 from stages.training.ties import stop_if_rewards_tie
+from stages.training.trackers import report, tracker_problems
 from stages.training.trl import COLUMNS, make_config, trainer_class
 from validators.problems import Problems
 
@@ -46,7 +48,7 @@ from validators.problems import Problems
 def main(name):
     step = json.loads(Path("preflight", f"{name}.json").read_text(encoding="utf-8"))
     step["backend"] = choose_backend(step["backend"])
-    if problems := missing_requirements(name, step):
+    if problems := missing_requirements(name, step) + tracker_problems():
         raise Problems(problems)
     model, curve, seen, work = Path("models", name), Path("scores", f"{name}.csv"), seen_path(name), Path(".work", name)
     with only_trainer(work):
@@ -91,6 +93,7 @@ def make_trainer(name, step, folder):
 
     method, parent = step["method"], Path("models", step["from"])
     config = make_config(f"steps.{name}", step, str(folder))
+    report(config, name)
     set_seed(step["seed"])  # before the trainer: TRL initialises adapters before it seeds
     render = renderer(parent)
     rows, numbers = read_rows(step, config, render)
@@ -109,7 +112,7 @@ def make_trainer(name, step, folder):
         trainer.data_collator = without_thoughts(trainer.data_collator, method, config)
     watch_loss(trainer, name, step, ids)
     count_rows(trainer, method, numbers, rows)
-    return in_ten_lines(trainer) if config.disable_tqdm else trainer
+    return show_progress(trainer, name)
 
 
 def read_rows(step, config, render):
@@ -159,21 +162,26 @@ def without_nulls(batch):
     return batch | {"prompt": prompts}
 
 
-def in_ten_lines(trainer):
-    """The trainer, telling its progress in a log in about ten lines instead of a dict every few steps."""
+def show_progress(trainer, name):
+    """The trainer, showing how far it is as other long stages do, instead of a dict every few steps."""
     from transformers import PrinterCallback, TrainerCallback
 
-    class Lines(TrainerCallback):
-        told = 0
+    class Progress(TrainerCallback):
+        def on_train_begin(self, args, state, control, **_):
+            self.bar = progress(state.max_steps, f"train {name}", "step", done=state.global_step)
+
+        def on_step_end(self, args, state, control, **_):
+            self.bar.update(state.global_step - self.bar.n)
 
         def on_log(self, args, state, control, logs=None, **_):
-            if "loss" in logs and state.global_step >= self.told + state.max_steps / 10 and state.is_world_process_zero:
-                self.told = state.global_step
-                shown = [f"{key} {float(logs[key]):.4g}" for key in ("loss", "reward", "learning_rate") if key in logs]
-                print(f"  step {state.global_step:,} of {state.max_steps:,}: {', '.join(shown)}", flush=True)
+            shown = [f"{key} {float(logs[key]):.4g}" for key in ("loss", "reward", "learning_rate") if key in logs]
+            self.bar.set_postfix_str(", ".join(shown), refresh=False)
+
+        def on_train_end(self, args, state, control, **_):
+            self.bar.close()
 
     trainer.remove_callback(PrinterCallback)
-    trainer.add_callback(Lines)
+    trainer.add_callback(Progress)
     return trainer
 
 

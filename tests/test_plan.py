@@ -148,7 +148,7 @@ def test_times_of_stages_are_kept_for_the_plan_and_nothing_can_come_of_them(buil
     lines = (project.folder / ".work/times.jsonl").read_text(encoding="utf-8").splitlines()
     records = {record["stage"]: record for record in map(json.loads, lines)}
     assert records["train@sft"].keys() == {
-        "stage", "seconds", "cpu_seconds", "method", "dataset", "optimizer_steps",
+        "stage", "seconds", "cpu_seconds", "base", "device", "method", "dataset", "optimizer_steps",
     }  # fmt: skip
     assert project.run("git", "check-ignore", ".work/times.jsonl")
     shutil.rmtree(project.folder / ".work")
@@ -188,7 +188,7 @@ def test_figures_stand_under_the_reasons():
 
 def test_time_is_a_range_and_says_what_it_does_not_know():
     assert times({"least": 60, "most": 300, "unknown": ["a"]}) == (
-        "time: about 60 s, up to 5 min; unknown for a, which have not run here before"
+        "time: about 60 s, up to 5 min; unknown for a, which have not run with this base and device before"
     )
     assert "unknown" in times({"least": 0, "most": 0, "unknown": ["a"]})
     assert duration(10_000) == "2.8 h"
@@ -200,3 +200,42 @@ def test_optimizer_steps_follow_the_arguments():
     assert optimizer_steps("sft", {"per_device_train_batch_size": 4, "gradient_accumulation_steps": 5}, 100) == 15
     assert optimizer_steps("grpo", {}, 100) is None
     assert optimizer_steps("sft", {}, None) is None
+
+
+@pytest.fixture
+def recorded(monkeypatch):
+    """A function that gives the records of finished stages, on a CPU, with the base model `tiny`."""
+    from commands.planning import estimate
+
+    params = {"base": {"model": "tiny", "revision": None}, "steps": {"sft": {"method": "sft", "dataset": "chat", "args": {"max_steps": 50}}}}
+    monkeypatch.setattr(estimate, "read_params", lambda: params)
+    monkeypatch.setattr(estimate, "this_device", lambda: "cpu")
+
+    def give(*records):
+        monkeypatch.setattr(estimate, "times", lambda: list(records))
+        return estimate.estimate
+
+    return give
+
+
+def trained(seconds, **more):
+    work = {"stage": "train@sft", "method": "sft", "dataset": "chat", "optimizer_steps": 100, "base": "tiny", "device": "cpu"}
+    return work | {"seconds": seconds} | more
+
+
+def test_time_is_that_of_the_same_base_on_the_same_device(recorded):
+    others = trained(1000.0, device="NVIDIA H200"), trained(2000.0, base="Qwen/Qwen3-4B@1234"), trained(3000.0, base=None, device=None)
+    assert recorded(trained(10.0), *others)("train@sft")["seconds"] == 5.0
+    assert recorded(*others)("train@sft")["seconds"] is None
+
+
+def test_time_of_a_score_too_and_that_of_data_stages_wherever_they_ran(recorded):
+    records = {"stage": "evaluate@sft", "seconds": 7.0, "base": "tiny", "device": "cpu"}, {"stage": "ingest@chat", "seconds": 2.0}
+    estimate = recorded(*records, records[0] | {"seconds": 900.0, "device": "NVIDIA H200"})
+    assert estimate("evaluate@sft")["seconds"] == 7.0 and estimate("ingest@chat")["seconds"] == 2.0
+
+
+def test_what_never_ran_here_is_said_to_be_unknown():
+    stages = [item("train@a", "runs", seconds=None, optimizer_steps=1200)]
+    said = list(text({"stages": stages, "seconds": {"least": 0, "most": 0, "unknown": ["train@a"]}, "not_in_cache": [], "left_behind": []}))
+    assert said[4] == "           1,200 optimizer steps, time unknown"

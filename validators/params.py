@@ -27,7 +27,7 @@ from validators.problems import Problem, Problems, did_you_mean
 
 TILTH_SETS = {
     "output_dir": "models/<step>",
-    "report_to": "none",
+    "report_to": "none, or what TILTH_REPORT_TO in the environment says: docs/training.md",
     "push_to_hub": "false",
     "eval_strategy": "no: `evaluate` is a stage",
     "save_strategy": "by the clock: docs/training.md",

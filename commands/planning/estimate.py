@@ -2,7 +2,8 @@
 
 estimate("train@sft") -> {"seconds": 16.2, "optimizer_steps": 1368, "tokens": 99588, "approximate": False}
 
-Seconds come from `.work/times.jsonl`, which `stages/__main__.py` writes; None where there is no record.
+Seconds come from `.work/times.jsonl`, which `stages/__main__.py` writes; None where there is no record. Of what runs a model, those with
+the same base model on the same device alone count: a CPU says nothing of a GPU.
 """
 
 import json
@@ -36,7 +37,24 @@ def times():
 
 
 def last_seconds(stage):
-    return next((record["seconds"] for record in reversed(times()) if record["stage"] == stage), None)
+    return next((record["seconds"] for record in reversed(times()) if record["stage"] == stage and is_of_here(record)), None)
+
+
+def is_of_here(record):
+    """Whether a record tells how long its stage takes here: of what runs a model, with this base on this device."""
+    from stages.__main__ import OF_MODELS, base_named
+
+    if record["stage"].partition("@")[0] not in OF_MODELS:
+        return True
+    return record.get("base") == base_named(read_params()["base"]) and record.get("device") == this_device()
+
+
+@cache
+def this_device():
+    """The name of the device that trains; asked for only where there is a record to hold it against, as torch takes seconds."""
+    from stages.training.backends import device
+
+    return device()
 
 
 def seconds_of_training(name, steps):
@@ -46,7 +64,7 @@ def seconds_of_training(name, steps):
         record
         for record in times()
         if record["stage"].startswith("train@") and record.get("optimizer_steps")
-        if (record.get("method"), record.get("dataset")) == (step["method"], step["dataset"])
+        if (record.get("method"), record.get("dataset")) == (step["method"], step["dataset"]) and is_of_here(record)
     ]
     alike = [record for record in alike if record["stage"] == f"train@{name}"] or alike
     return alike[-1]["seconds"] / alike[-1]["optimizer_steps"] * steps if alike and steps else None

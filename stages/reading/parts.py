@@ -13,6 +13,7 @@ from multiprocessing import get_context
 from pathlib import Path
 
 from stages.core.process import end_with_parent
+from stages.core.progress import progress
 from stages.reading.containers import container
 from validators.problems import Problem, Problems
 
@@ -123,7 +124,8 @@ def _done(row):
 
 
 def with_bar(results, total, what):
-    """The results as they come, with a progress bar on stderr where that is a terminal."""
-    from tqdm import tqdm
-
-    return tqdm(results, total=total, desc=what, unit=" parts", disable=None, leave=False)
+    """The results as they come, with their progress on stderr."""
+    with progress(total, what, "part") as bar:
+        for result in results:
+            yield result
+            bar.update()

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from stages.core.progress import watched
 from stages.training.models import load_model, renderer
 
 
@@ -22,6 +23,7 @@ class Loaded:
     device: str
     batch_size: int
     max_new_tokens: int
+    task: str = ""  # what it is asked for, where the progress of that is shown
 
     @property
     def tokenizer(self):
@@ -54,7 +56,7 @@ def token_scores(model, ids, masks):
     import torch
 
     found = np.zeros((3, len(ids)))
-    for batch in batches([len(row) for row in ids], model.batch_size):
+    for batch in watched(batches([len(row) for row in ids], model.batch_size), model.task, "batch"):
         width = len(ids[batch[0]])
         padded = torch.tensor([ids[i] + [model.tokenizer.pad_token_id] * (width - len(ids[i])) for i in batch])
         attention = torch.tensor([[1] * len(ids[i]) + [0] * (width - len(ids[i])) for i in batch])
@@ -91,7 +93,7 @@ def answers(model, prompts, tools, count, **how):
 
     texts = [model.render.prompt(prompt, tools[i] if tools else None) for i, prompt in enumerate(prompts)]
     said, cut, stops = [[""] * count for _ in texts], [[False] * count for _ in texts], model.render.stops
-    for batch in batches([len(text) for text in texts], max(1, model.batch_size // count)):
+    for batch in watched(batches([len(text) for text in texts], max(1, model.batch_size // count)), model.task, "batch"):
         # the template has written the special tokens already: adding them again would double the first
         inputs = model.tokenizer(
             [texts[i] for i in batch], return_tensors="pt", padding=True, padding_side="left", add_special_tokens=False

@@ -38,9 +38,9 @@ def make_config(where, step, output_dir):
 
     forced = {
         "output_dir": output_dir,
-        "report_to": "none",  # else it logs to whatever tracker is installed
+        "report_to": "none",  # else it logs to whatever tracker is installed; `stages/training/trackers.py` says when
         "seed": step["seed"],
-        "disable_tqdm": not os.isatty(2),
+        "disable_tqdm": True,  # `stages/train.py` shows the progress
         "save_strategy": "no",  # `stages/training/resume.py` says when
         "logging_nan_inf_filter": False,  # `stages/training/failures.py` stops instead
     }
