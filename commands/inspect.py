@@ -3,7 +3,8 @@
 Reads a sample with the readers, shapes and checks of the build itself, so that what it says is what a build will do.
 """
 
-from pathlib import Path
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
 from typing import Annotated
 
 import typer
@@ -368,7 +369,26 @@ def tokens(table):
         return "tokens a row: no rows"
     texts = ["\n".join(turn["content"] or "" for turns in row.values() for turn in turns) for row in rows]
     counts = [len(ids) for ids in load_tokenizer()(texts, add_special_tokens=False, verbose=False)["input_ids"]]
-    return f"tokens a row, without the template, in the first {len(rows):,} rows: {spread(counts)}"
+    return f"tokens a row by {tokenizer_there()}, without the template, in the first {len(rows):,} rows: {spread(counts)}"
+
+
+def tokenizer_there() -> str:
+    """Whose tokenizer models/base has: that of the base model which was built last, which params.yaml may no longer name."""
+    from commands.builds.build import at
+    from commands.builds.params import changed_since, ran_with
+    from validators.problems import Problems
+
+    try:
+        build = at()
+        before, now = ran_with(build, "base"), changed_since(build, "base")[1]
+    except Problems:  # no params.yaml, or no dvc.lock: a folder that somebody put there
+        return "the tokenizer of models/base"
+    model = ((before or {}).get("base") or {}).get("model") or "an earlier base model"
+    if not now:
+        return f"the tokenizer of the base model {model}"
+    wanted = (now.get("base") or {}).get("model")
+    again = "with other settings in params.yaml now" if wanted == model else f"params.yaml has {wanted} now"
+    return f"the tokenizer of {model}, which models/base still is ({again}: dvc repro base)"
 
 
 # -- the entry ----------------------------------------------------------------------------------------------------
@@ -382,8 +402,9 @@ def entry(raw, kind, pattern=None):
 
     inside = raw if not raw.is_absolute() else Path("data/raw", raw.name)
     name, taken = name_of(raw), datasets_there()
-    if taken.get(name, {}).get("raw") == inside.as_posix():
-        return f"params.yaml has it: datasets.{name}"
+    known = [line for each, dataset in taken.items() for line in known_as(each, dataset, inside, kind, pattern)]
+    if known:
+        return "\n".join(known)
     while name in taken:
         name += "_new"
     # single quotes, as a backslash is itself in them
@@ -391,6 +412,22 @@ def entry(raw, kind, pattern=None):
     line = f"  {name}: {{kind: {kind}, raw: {quoted(inside.as_posix())}{more}}}"
     first = "" if inside == raw else f"first: cp -r {shlex.quote(str(raw))} data/raw/\n\n"
     return f"{first}to paste under `datasets:` in params.yaml:\n\n{line}"
+
+
+def known_as(name: str, dataset: dict, raw: Path, kind: str, pattern: str | None) -> Iterator[str]:
+    """The line that says that a dataset of params.yaml reads a path, and what differs from what was found; none where it does not."""
+    from stages.reading.files import fits
+
+    there = PurePosixPath(str(dataset.get("raw") or ""))
+    if not there.parts or not raw.is_relative_to(there):
+        return
+    where = "" if raw == Path(there) else f", which reads all of {there}"
+    left_out = where and any(fits(raw.as_posix(), each, str(there)) for each in dataset.get("exclude") or ())
+    where += ", but `exclude` leaves this out" if left_out else ""
+    other = [f"`kind: {dataset.get('kind')}` there, most of these records are {kind}"] if dataset.get("kind") != kind else []
+    if pattern and not dataset.get("ground_truth_pattern"):
+        other.append(f"no ground_truth_pattern there: '{pattern}' finds the answers")
+    yield f"params.yaml has it: datasets.{name}{where}" + (f"; what differs: {'; '.join(other)}" if other else "")
 
 
 def datasets_there():

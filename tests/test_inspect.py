@@ -156,6 +156,49 @@ def test_a_name_that_params_has_is_not_given_again(inspected, tmp_path):
     assert pasted(inspected("new/chat.jsonl", *CHAT))[0] == "chat_new"
 
 
+@pytest.mark.parametrize(
+    "entry, said",
+    [
+        ("{kind: sft, raw: raw}", "datasets.mine, which reads all of raw\n"),
+        ("{kind: sft, raw: raw/}", "datasets.mine, which reads all of raw\n"),
+        ("{kind: grpo, raw: raw/chat.jsonl}", "datasets.mine; what differs: `kind: grpo` there, most of these records are sft\n"),
+        ("{kind: sft, raw: raw, exclude: ['chat*']}", "datasets.mine, which reads all of raw, but `exclude` leaves this out\n"),
+    ],
+)
+def test_a_file_that_params_has_gets_no_second_entry_under_whatever_name(inspected, tmp_path, entry, said):
+    (tmp_path / "params.yaml").write_text(f"datasets: {{mine: {entry}, other: {{kind: sft, raw: raw/chat.jsonl.more}}}}")
+    out = inspected("raw/chat.jsonl", *CHAT)
+    assert out.endswith(f"\nparams.yaml has it: {said}") and "to paste" not in out
+
+
+def test_a_pattern_that_an_entry_lacks_is_named(inspected, tmp_path):
+    (tmp_path / "params.yaml").write_text("datasets: {maths: {kind: grpo, raw: raw}}")
+    out = inspected("raw/maths.jsonl", *(json.dumps({"question": f"{i}?", "answer": f"so\n#### {i}"}) for i in range(9)))
+    assert "datasets.maths, which reads all of raw; what differs: no ground_truth_pattern there: '#### (.+)$' finds" in out
+
+
+@pytest.mark.parametrize(
+    "before, now, said",
+    [
+        ("tiny", None, "the tokenizer of the base model tiny"),
+        ("tiny", "b", "the tokenizer of tiny, which models/base still is (params.yaml has b now: dvc repro base)"),
+        ("b", "b", "the tokenizer of b, which models/base still is (with other settings in params.yaml now: dvc repro base)"),
+        (None, "b", "the tokenizer of an earlier base model, which models/base still is (params.yaml has b now: dvc repro base)"),
+    ],
+)
+def test_whose_tokenizer_counts_is_said(monkeypatch, before, now, said):
+    read = {name: name and {"base": {"model": name}} for name in (before, now)}
+    monkeypatch.setattr("commands.builds.build.at", lambda: None)
+    monkeypatch.setattr("commands.builds.params.ran_with", lambda build, stage: read[before])
+    monkeypatch.setattr("commands.builds.params.changed_since", lambda build, stage: (None, read[now] or {}))
+    assert inspect.tokenizer_there() == said
+
+
+def test_a_base_model_of_no_build_is_called_by_its_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert inspect.tokenizer_there() == "the tokenizer of models/base"
+
+
 def test_a_missing_path_is_a_problem(inspected):
     with pytest.raises(Problems, match="nope: does not exist"):
         inspected("raw/data.jsonl", *CHAT, path="nope")
