@@ -164,6 +164,7 @@ def fitting(found):
 
 def unusable(found, tried):
     """Problems that say why no record becomes a row: the first reasons, and how `columns:` would name the keys."""
+    from stages.rows.conversations import prompts_only
     from stages.rows.tables import shown
     from validators.problems import Problem, Problems
 
@@ -175,7 +176,8 @@ def unusable(found, tried):
         f"\n  {shown(reject['source'], 200)}:{reject['line']}: {reject['check']}: {shown(reject['detail'], 200)}"
         for reject in first["rejects"][:FIRST_PROBLEMS]
     ]
-    what = f"the first record's keys: {shown(keys, 400)}; no record becomes a row{''.join(reasons)}"
+    said = f"; {prompts_only(first['prompts'])}" if first["prompts"] else ""
+    what = f"the first record's keys: {shown(keys, 400)}; no record becomes a row{said}{''.join(reasons)}"
     return Problems([Problem(shown(source, 200), what, "a known shape", naming(value))])
 
 
@@ -208,13 +210,14 @@ def naming(record):
 
 
 def examine(found, kind):
-    """The sample through the shapes and checks of a build: {table, rejects, warnings, pattern, characters, valid, stops, account}.
+    """The sample through the shapes and checks of a build: {table, rejects, warnings, pattern, characters, valid, stops, account, prompts}.
 
-    valid: how many rows validate lets pass. stops: what would stop a build. account: the keys that no row is made of.
+    prompts: conversations without an answer. valid: how many rows validate lets pass. stops: what would stop a build. account: the keys that no row is made of.
     """
     import importlib
 
     from stages.ingest import rows_of_record
+    from stages.rows.conversations import without_answer
     from stages.rows.identity import identify
     from stages.rows.keys import KeyAccount
     from stages.rows.options import NONE
@@ -252,6 +255,7 @@ def examine(found, kind):
         "valid": table.num_rows - len(invalid),
         "stops": stops,
         "account": account,
+        "prompts": without_answer(table) if kind == "sft" else 0,
     }
 
 
@@ -272,6 +276,7 @@ def pattern_of(rows):
 
 def report(found, kind, checked):
     """The lines that say what the sample becomes."""
+    from stages.rows.conversations import prompts_only
     from stages.rows.tables import shown
 
     records, rejects = len(found["records"]), checked["rejects"]
@@ -280,6 +285,8 @@ def report(found, kind, checked):
     yield f"as kind {kind}: {checked['valid']:,} rows, {len(rejects):,} rejected ({len(rejects) / records:.1%})"
     if len(rejects) > 0.05 * records:
         yield "  a build stops at more than 5%: mend the data, or set max_reject_share"
+    if checked["prompts"]:
+        yield f"  {prompts_only(checked['prompts'])}"
     yield from key_lines(checked["account"])
     yield f"characters a row: {spread(checked['characters'])}"
     yield tokens(checked["table"])

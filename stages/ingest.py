@@ -28,7 +28,7 @@ from stages.reading.parts import cut, mapped, numbered, with_bar
 from stages.reading.readers import packed_lines, read_lines, record_of, records
 from stages.reading.unaccepted import taken_in
 from stages.reading.values import odd_numbers, with_number
-from stages.rows.conversations import Columns, turns_of
+from stages.rows.conversations import Columns, prompts_only, turns_of, without_answer
 from stages.rows.identity import identify
 from stages.rows.key_hints import MEANT, hint_of, quoted
 from stages.rows.keys import KeyAccount
@@ -88,6 +88,8 @@ def read_all(name, dataset, parts, folder, engine):
         print(f"  {shown(source, 400)}: {', '.join([described(container), *found])}")
         if unused := accounts[source].unused:
             print(f"    keys not used: {shown(keys_described(unused), 400)}")
+    if counts["prompts"]:
+        print(f"  {prompts_only(counts['prompts'])}")
     conserve("ingest", name, counts["records"], counts["rejects"], rows=counts["rows"])
     table = pa.concat_tables(rejects)
     stop_if_too_many(name, table, counts["records"], dataset["max_reject_share"])
@@ -124,6 +126,7 @@ def ingest_part(work, kind, options=NONE, forgotten=frozenset()):
             out.write_table(table)
             rejects.append(rejected)
             shapes.update(seen)
+            counts["prompts"] += without_answer(table) if kind == "sft" else 0
             # two rows of one record stand beside each other
             lines = table["line"].to_numpy()
             rows = int((lines[1:] != lines[:-1]).sum()) + bool(len(lines))

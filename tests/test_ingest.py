@@ -110,6 +110,14 @@ def test_the_stage_prints_its_account_and_the_shapes_that_it_saw(build, capsys):
     assert "ingest chat: 4 in = 3 rows + 1 rejected" in printed
 
 
+def test_conversations_without_an_answer_are_told_in_one_sentence(build, capsys):
+    turns = [{"role": "user", "content": "q"}]
+    records = [turns, [{"role": "system", "content": "s"}, *turns], [*turns, {"role": "assistant", "content": "a"}], [*turns, *turns]]
+    build({"raw/a.jsonl": "\n".join(json.dumps({"messages": record}) for record in records)})
+    said = "3 conversations without an answer: prompts only; as kind grpo they need a ground truth"
+    assert said in capsys.readouterr().out
+
+
 def test_two_rows_of_one_record_are_one_record_in_the_account(build, capsys):
     rows, _ = build({"raw/a.jsonl": json.dumps(PAIR) + "\n{broken\n"}, kind="kto")
     assert len(rows) == 2

@@ -321,3 +321,12 @@ def test_truths_that_no_answer_will_be_are_warned_of(inspected, truth, said):
 def test_usual_truths_are_not_warned_of(inspected):
     out = inspected("raw/data.jsonl", asked("5"), asked("{1, 2}"), asked("[1, 2]"))
     assert "whole solutions" not in out and "JSON objects" not in out
+
+
+def test_conversations_without_an_answer_are_told_in_one_sentence(inspected):
+    asked = json.dumps({"messages": [{"role": "user", "content": "q"}]})
+    out = inspected("a.jsonl", asked, asked, *CHAT)
+    assert "2 conversations without an answer: prompts only; as kind grpo they need a ground truth" in out
+    with pytest.raises(Problems, match="1 conversation without an answer: prompts only"):
+        inspected("b.jsonl", asked)
+    assert "without an answer" not in inspected("c.jsonl", *CHAT)

@@ -10,7 +10,9 @@ from functools import lru_cache
 from itertools import accumulate
 
 import msgspec
+import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from stages.rows.choices import SIDES
 from stages.rows.identity import normalised
@@ -119,6 +121,22 @@ def matters(key):
 def thinks(text):
     """Whether an answer may begin with a thought. One letter is found at a fraction of the time of the tag."""
     return "<" in text and "</think>" in text
+
+
+def without_answer(table: pa.Table) -> int:
+    """How many conversations of a table of sft rows have no turn of the assistant's."""
+    messages = table["messages"].combine_chunks() if len(table) else None
+    if messages is None:
+        return 0
+    roles = messages.values.field("role")
+    counted = np.concatenate([[0], np.cumsum(pc.equal(roles, "assistant").to_numpy(zero_copy_only=False))])
+    ends = messages.offsets.to_numpy()
+    return int((counted[ends[1:]] == counted[ends[:-1]]).sum())
+
+
+def prompts_only(count: int) -> str:
+    many = "conversations" if count != 1 else "conversation"
+    return f"{count:,} {many} without an answer: prompts only; as kind grpo they need a ground truth"
 
 
 class Columns:
