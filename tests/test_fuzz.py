@@ -9,6 +9,7 @@ import gzip
 import json
 import random
 from decimal import Decimal
+from types import SimpleNamespace
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -17,6 +18,7 @@ import zstandard
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from commands import inspect
 from commands.inspect import examine, fitting, report, sampled
 from stages.ingest import general_table, plain_table, tables_of
 from stages.reading.parts import parts_of
@@ -341,12 +343,9 @@ def test_a_hostile_record_ends_as_rows_or_as_one_reject_with_a_named_check(kind,
         assert len(checks) <= 1 and set(checks) <= INGEST.keys(), record.raw
 
 
-@settings(MANY, max_examples=10)
-@given(st.integers(0, 2**32))
-def test_inspect_says_of_hostile_records_what_a_build_does_with_them(tmp_path_factory, seed):
-    draw = random.Random(seed)
-    path = tmp_path_factory.getbasetemp() / "hostile.jsonl"
-    path.write_bytes(b"".join(json.dumps(hostile(draw)).encode() + b"\n" for _ in range(30)))
+def inspect_as_a_build(path, draw, records, capsys):
+    """Write hostile records; assert that inspect says of them what a build does with them, in plain text or Problems."""
+    path.write_bytes(b"".join(json.dumps(hostile(draw)).encode() + b"\n" for _ in range(records)))
     found = sampled(path)
     for kind in KINDS:
         (part,) = parts_of(path)
@@ -357,7 +356,21 @@ def test_inspect_says_of_hostile_records_what_a_build_does_with_them(tmp_path_fa
         assert found["kinds"][kind] == len({line for rows, _, _ in tables for line in rows["line"].to_pylist()})
         assert checked["account"] == account
     with contextlib.suppress(Problems):
-        assert all(isinstance(line, str) for line in report(found, *fitting(found)))
+        inspect.main(SimpleNamespace(obj=None), str(path))
+    said = capsys.readouterr().out
+    assert {letter for letter in said if not letter.isprintable()} <= {"\n"}
+    said.encode()
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_inspect_says_of_hostile_records_what_a_build_does_with_them(tmp_path, seed, capsys):
+    inspect_as_a_build(tmp_path / "hostile.jsonl", random.Random(seed), 30, capsys)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("seed", range(250))
+def test_inspect_says_of_many_hostile_records_what_a_build_does_with_them(tmp_path, seed, capsys):
+    inspect_as_a_build(tmp_path / "hostile.jsonl", random.Random(2000 + seed), 250, capsys)
 
 
 @MANY
