@@ -305,11 +305,11 @@ def report(found, kind, checked):
 def key_lines(account):
     """The keys that no row is made of, and what is to be done about those that mean something."""
     from stages.rows.key_hints import hint_of, quoted
-    from stages.rows.keys import described
+    from stages.rows.rejects import described
     from stages.rows.tables import shown
 
     if account.unused:
-        yield f"keys not used: {shown(described(account.unused), 400)}"
+        yield f"keys not used: {described(account.unused)}"
     for key, lost in sorted(account.lost.items()):
         what = f"a build stops: {lost.records:,} records have {shown(repr(key))} ({shown(lost.sample)!r}), which no row holds"
         yield f"{what}; {shown(hint_of(key, lost.meaning), 400)}, or ignore: [{shown(quoted(key))}]"

@@ -32,9 +32,9 @@ from stages.rows.conversations import Columns, prompts_only, turns_of, without_a
 from stages.rows.identity import identify
 from stages.rows.key_hints import MEANT, hint_of, quoted
 from stages.rows.keys import KeyAccount
-from stages.rows.keys import described as keys_described
 from stages.rows.options import NONE, options_of
 from stages.rows.rejects import UNUSED
+from stages.rows.rejects import described as keys_described
 from stages.rows.shapes import explained, rows_of
 from stages.rows.tables import REJECTS, conserve, row_schema, shown, stop_if_too_many, to_table, write, writing
 from stages.rows.values import Unreadable
@@ -87,7 +87,7 @@ def read_all(name, dataset, parts, folder, engine):
         found = [f"{count:,} {shape}" for shape, count in seen.most_common()]
         print(f"  {shown(source, 400)}: {', '.join([described(container), *found])}")
         if unused := accounts[source].unused:
-            print(f"    keys not used: {shown(keys_described(unused), 400)}")
+            print(f"    keys not used: {keys_described(unused)}")
     if counts["prompts"]:
         print(f"  {prompts_only(counts['prompts'])}")
     conserve("ingest", name, counts["records"], counts["rejects"], rows=counts["rows"])

@@ -233,10 +233,3 @@ class Said:
         if trace:  # rows hold it apart from the answer
             return self.says(trace) and self.says(answer)
         return len(text) >= LONG and any(text in said for said in self.texts)
-
-
-def described(unused):
-    """`context (15,011), difficulty (203)`: the most frequent first."""
-    return ", ".join(
-        f"{name} ({count:,})" for name, count in sorted(unused.items(), key=lambda item: (-item[1], item[0]))
-    )

@@ -39,10 +39,14 @@ def unused_keys(path):
 def told_keys(found):
     """A sentence for each raw file with keys that no row is made of. found: what `unused_keys` gives."""
     for source, keys in found.items():
-        listed = sorted(keys.items(), key=lambda item: (-item[1], item[0]))
-        told = ", ".join(f"{shown(key, 60)} ({count:,})" for key, count in listed[:MOST_KEYS])
-        more = f" and {len(listed) - MOST_KEYS:,} more" if len(listed) > MOST_KEYS else ""
-        yield f"keys not used of {shown(source, 200)}: {told}{more}"
+        yield f"keys not used of {shown(source, 200)}: {described(keys)}"
+
+
+def described(keys):
+    """`context (15,011), difficulty (203)`, the most frequent first, from {key: records}."""
+    listed = sorted(keys.items(), key=lambda item: (-item[1], item[0]))
+    more = f" and {len(listed) - MOST_KEYS:,} more" if len(listed) > MOST_KEYS else ""
+    return ", ".join(f"{shown(key, 60)} ({count:,})" for key, count in listed[:MOST_KEYS]) + more
 
 
 def by_check(found, stage=None):
