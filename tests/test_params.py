@@ -489,3 +489,24 @@ def test_a_mistake_in_the_rules_for_personal_data_is_named(rules, where, said):
 def test_rules_for_personal_data_are_off_or_right():
     for rules in (None, {"reject": ["email", "phone"], "warn": ["iban"], "regions": ["US", "DE"]}):
         assert examine(put(shipped(), "curate.personal_data", rules))[0] == []
+
+
+@pytest.mark.parametrize(
+    ("reasoning", "args", "said"),
+    [
+        ("mask", {"assistant_only_loss": False}, True),
+        ("mask", {"assistant_only_loss": False, "completion_only_loss": True}, False),
+        ("mask", {"assistant_only_loss": True}, False),
+        ("mask", {}, False),
+        ("drop", {"assistant_only_loss": False}, False),
+    ],
+)
+def test_a_step_that_learns_all_of_a_dataset_with_masked_thoughts_is_said_once(reasoning, args, said):
+    data = shipped()
+    name, step = next((name, step) for name, step in data["steps"].items() if step["method"] == "sft")
+    data["datasets"][step["dataset"]]["reasoning"] = reasoning
+    data["steps"][name] = step | {"args": step.get("args", {}) | args}
+    where = f"steps.{name}.args.assistant_only_loss"
+    assert [hint for place, hint in mistakes(data) if place == where] == (
+        ["leave it out, or reasoning: drop, last_turn or keep of the dataset"] if said else []
+    )

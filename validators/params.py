@@ -321,6 +321,7 @@ def examine(data):
     kinds = {name: sections["datasets"].get(name, {}).get("kind") for name in mapping(data, "datasets")}
     for name, step in steps.items():
         problems += step_problems(f"{FILE}: steps.{name}", step, kinds, mapping(data, "steps"))
+        problems += mask_problems(f"{FILE}: steps.{name}", step, sections["datasets"])
         problems += backend_problems(f"{FILE}: steps.{name}", step, mapping(data, "base").get("backend", Base.model_fields["backend"].default))
     for name, step in sections["methods"].items():
         if step not in steps.values():
@@ -539,6 +540,18 @@ def step_problems(where, step, datasets, steps):
         if waiver not in (known := [*WAIVERS, *WAIVABLE]):
             problems.append(Problem(f"{where}.waive", f"no warning {waiver!r}", "", did_you_mean(waiver, known)))
     return problems + reward_problems(where, step) + arg_problems(where, step)
+
+
+def mask_problems(where, step, datasets):
+    """A step that learns whole conversations, of a dataset whose thoughts are not to be learned: preflight would refuse each such row."""
+    args, name = step.get("args", {}), step.get("dataset")
+    whole = args.get("assistant_only_loss") is False and not args.get("completion_only_loss")
+    masked = isinstance(name, str) and datasets.get(name, {}).get("reasoning") == "mask"
+    if step.get("method") != "sft" or not whole or not masked:
+        return []
+    found = f"false learns all of a row, but datasets.{name} has reasoning: mask"
+    hint = "leave it out, or reasoning: drop, last_turn or keep of the dataset"
+    return [Problem(f"{where}.args.assistant_only_loss", found, "a step that learns answers alone", hint)]
 
 
 def backend_problems(where, step, backend):
