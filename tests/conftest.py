@@ -145,19 +145,24 @@ def lists_of_code():
     code_lists.FOLDER = before
 
 
-@pytest.fixture(scope="session")
-def built(tmp_path_factory):
-    """A small project, built once for all workers of pytest-xdist; tests work on copies of it."""
+def built_once(tmp_path_factory, name, make):
+    """A project that `make` writes into a folder, built and committed once for all workers of pytest-xdist."""
     shared = (
         tmp_path_factory.getbasetemp().parent if "PYTEST_XDIST_WORKER" in os.environ else tmp_path_factory.mktemp("b")
     )
-    folder = shared / "built"
-    with FileLock(shared / "built.lock"):
+    folder = shared / name
+    with FileLock(shared / f"{name}.lock"):
         if not folder.exists():
-            making = shared / "project"
+            making = shared / f"{name}-making"
             making.mkdir()
-            project = small_project(making)
+            project = make(making)
             project.repro()
             project.commit()
             making.rename(folder)
     return Project(folder)
+
+
+@pytest.fixture(scope="session")
+def built(tmp_path_factory):
+    """A small project, built once; tests work on copies of it."""
+    return built_once(tmp_path_factory, "built", small_project)

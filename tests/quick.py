@@ -17,7 +17,11 @@ MARKS = ("slow", "long")
 QUICK = " and ".join(f"not {mark}" for mark in MARKS)  # of `pytest -m`
 HEAVY = {"accelerate", "dvc", "peft", "ray", "torch", "transformers", "trl"}  # seconds each; most import torch
 # what a user replaces; tests have their own (builds.py: write_sample), but for those that are skipped there
-USERS = tuple(f"{ROOT}{name}" for name in ("params.yaml", "dvc.lock", "data/raw/", "data/forgotten.jsonl", ".build/params/", ".dvc/config"))
+NAMES = (
+    "params.yaml", "dvc.lock", ".dvc/config", ".build/params/", ".build/expired/",
+    "data/raw/", "data/benchmarks/", "data/tasks/", "data/forgotten.jsonl",
+)  # fmt: skip
+USERS = tuple(ROOT + name for name in NAMES)
 TOLD = "opens the user's "
 imported = builtins.__import__
 collected = {}  # by test file: what it does while it is imported
