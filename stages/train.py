@@ -1,11 +1,12 @@
 """Train one step of the chain with TRL.
 
 preflight/<step>.json, models/<from>/, models/base/, data/train/<d>.parquet
-    -> models/<step>/, scores/<step>.csv, scores/<step>.seen.parquet
+    -> models/<step>/, scores/<step>.csv, scores/<step>.seen.parquet, scores/<step>.rollouts.parquet
 
 models/<step>/ holds full weights, or the adapters of the whole chain (see `stages/training/models.py`), and `made_of.json`: what
 the model was trained from, with what and on what. scores/<step>.csv is the training curve, scores/<step>.seen.parquet how often
-each row was in a batch (see `stages/training/seen.py`). The work is done in `.work/<step>/` (see `stages/training/resume.py`),
+each row was in a batch (see `stages/training/seen.py`), scores/<step>.rollouts.parquet what GRPO generated (see
+`stages/training/rollouts.py`). The work is done in `.work/<step>/` (see `stages/training/resume.py`),
 and the model appears in one rename, so that a killed run leaves nothing that looks finished, and the next one goes on where it
 was.
 """
@@ -38,6 +39,7 @@ from stages.training.resume import (
     save_checkpoints,
 )
 from stages.training.reward_calls import reward_function
+from stages.training.rollouts import keep_rollouts, rollouts_path, write_rollouts
 from stages.training.seen import count_rows, seen_in_short, seen_path, write_seen
 from stages.training.ties import stop_if_rewards_tie
 from stages.training.trackers import report, tracker_problems
@@ -51,19 +53,21 @@ def main(name):
     if problems := missing_requirements(name, step) + tracker_problems():
         raise Problems(problems)
     model, curve, seen, work = Path("models", name), Path("scores", f"{name}.csv"), seen_path(name), Path(".work", name)
+    rollouts = rollouts_path(name)
     with only_trainer(work):
         identity = identity_of(step)
         folder = folder_of(work, identity)
-        if restore(folder, [curve, seen, model]):
+        if restore(folder, [curve, seen, rollouts, model]):
             print(f"train {name}: finished before, with the same rows, params and code: put back from {folder}")
             return
         trainer, result = train(name, step, folder)
         write_model(trainer, step, folder / "model", made_of(step, identity))
         write_seen(seen, trainer, step, identity["rows_sha256"])
+        write_rollouts(rollouts, trainer, step, identity["rows_sha256"])
         if trainer.is_world_process_zero():
             write_curve(curve, trainer.state.log_history)
             appear(folder / "model", model)
-            keep_finished(folder, [curve, seen, model])
+            keep_finished(folder, [curve, seen, rollouts, model])
             short = seen_in_short(seen)
             print(
                 f"train {name}: {step['method']} on {short['seen']:,} of {step['trained_rows']:,} rows, "
@@ -112,6 +116,8 @@ def make_trainer(name, step, folder):
         trainer.data_collator = without_thoughts(trainer.data_collator, method, config)
     watch_loss(trainer, name, step, ids)
     count_rows(trainer, method, numbers, rows)
+    if method == "grpo":
+        keep_rollouts(trainer, step, ids)
     return show_progress(trainer, name)
 
 

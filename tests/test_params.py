@@ -6,7 +6,7 @@ import pytest
 from builds import SAMPLE
 
 from validators._cautions import KIND
-from validators.params import examine, read
+from validators.params import examine, read, resolved
 from validators.problems import Problems
 
 SHIPPED = json.dumps(read(SAMPLE))
@@ -510,3 +510,22 @@ def test_a_step_that_learns_all_of_a_dataset_with_masked_thoughts_is_said_once(r
     assert [hint for place, hint in mistakes(data) if place == where] == (
         ["leave it out, or reasoning: drop, last_turn or keep of the dataset"] if said else []
     )
+
+
+@pytest.mark.parametrize("given", [{"every": 1, "max_rows": 10}, {"every": 5}, {}, None])
+def test_rollouts_of_a_grpo_step_are_right(given):
+    data = shipped()
+    data["steps"] = {"sft": data["methods"]["sft"], "align": data["methods"]["grpo"] | {"rollouts": given}}
+    assert examine(data)[0] == []
+    assert resolved(data)["steps"]["align"]["rollouts"] == (None if given is None else {"every": 10, "max_rows": 5000} | given)
+
+
+@pytest.mark.parametrize(
+    "method, given, where",
+    [("sft", {"every": 5}, "steps.sft.rollouts"), ("grpo", {"every": 0}, "steps.grpo.rollouts.every"), ("grpo", {"evry": 5}, "steps.grpo.rollouts.evry")],
+)  # fmt: skip
+def test_rollouts_that_cannot_be_are_named(method, given, where):
+    data = shipped()
+    steps = {"sft": data["methods"]["sft"], method: data["methods"][method] | {"rollouts": given}}
+    found = [problem.where for problem in examine(data | {"steps": steps})[0]]
+    assert found == [f"params.yaml: {where}"]

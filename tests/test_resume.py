@@ -207,7 +207,7 @@ def train(project, monkeypatch):
 
 
 def hashes(folder):
-    kept = ("scores/align.csv", "scores/align.seen.parquet")
+    kept = ("scores/align.csv", "scores/align.seen.parquet", "scores/align.rollouts.parquet")
     made = [*(folder / path for path in kept), *sorted((folder / "models/align").rglob("*.*"))]
     return {str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest() for path in made}
 
@@ -351,6 +351,7 @@ def outputs(project):
         "models/sft",
         "scores/sft.csv",
         "scores/sft.seen.parquet",
+        "scores/sft.rollouts.parquet",
     ):
         path = project.folder / out
         for file in [path] if path.is_file() else sorted(path.rglob("*")):

@@ -123,6 +123,13 @@ class Lora(Strict):
     target_modules: list[str] | str = "all-linear"
 
 
+class Rollouts(Strict):
+    """How much is kept of what a grpo step generates: one generation every so many optimizer steps, and answers in all."""
+
+    every: Annotated[int, Field(gt=0)] = 10
+    max_rows: Annotated[int, Field(gt=0)] = 5000
+
+
 class Step(Strict):
     method: Literal["sft", "dpo", "orpo", "kto", "grpo"]
     from_: Annotated[str, Field(alias="from")]
@@ -132,6 +139,7 @@ class Step(Strict):
     load_in_4bit: bool = False
     overlong: Literal["cut", "drop", "stop"] = "cut"
     rewards: list[str] | None = None
+    rollouts: Rollouts | None = Rollouts()
     waive: dict[str, str] = {}
 
 
@@ -321,7 +329,6 @@ def examine(data):
     kinds = {name: sections["datasets"].get(name, {}).get("kind") for name in mapping(data, "datasets")}
     for name, step in steps.items():
         problems += step_problems(f"{FILE}: steps.{name}", step, kinds, mapping(data, "steps"))
-        problems += mask_problems(f"{FILE}: steps.{name}", step, sections["datasets"])
         problems += backend_problems(f"{FILE}: steps.{name}", step, mapping(data, "base").get("backend", Base.model_fields["backend"].default))
     for name, step in sections["methods"].items():
         if step not in steps.values():
@@ -404,6 +411,8 @@ def known_keys(parents):
     model = models.get(parents[0], Params) if parents else Params
     if "lora" in parents[2:]:
         model = Lora
+    if "rollouts" in parents[2:]:
+        model = Rollouts
     if parents[-1:] == ["personal_data"]:
         model = PersonalData
     if parents[-1:] == ["lm_eval"]:
@@ -542,18 +551,6 @@ def step_problems(where, step, datasets, steps):
     return problems + reward_problems(where, step) + arg_problems(where, step)
 
 
-def mask_problems(where, step, datasets):
-    """A step that learns whole conversations, of a dataset whose thoughts are not to be learned: preflight would refuse each such row."""
-    args, name = step.get("args", {}), step.get("dataset")
-    whole = args.get("assistant_only_loss") is False and not args.get("completion_only_loss")
-    masked = isinstance(name, str) and datasets.get(name, {}).get("reasoning") == "mask"
-    if step.get("method") != "sft" or not whole or not masked:
-        return []
-    found = f"false learns all of a row, but datasets.{name} has reasoning: mask"
-    hint = "leave it out, or reasoning: drop, last_turn or keep of the dataset"
-    return [Problem(f"{where}.args.assistant_only_loss", found, "a step that learns answers alone", hint)]
-
-
 def backend_problems(where, step, backend):
     """What a backend cannot train: a method that it does not know, weights or samplers that it does not combine."""
     problems, method, lora, args = [], step.get("method"), step.get("lora"), step.get("args", {})
@@ -576,6 +573,9 @@ def reward_problems(where, step):
     where, method = f"{where}.rewards", step.get("method")
     if method is None:
         return []
+    if method != "grpo" and step.get("rollouts"):
+        found = f"{method} generates nothing"
+        return [Problem(where.replace(".rewards", ".rollouts"), found, "no such key", "rollouts belong to grpo")]
     if method != "grpo":
         found = f"{method} has no rewards"
         return [Problem(where, found, "no such key", "rewards belong to grpo")] if rewards else []

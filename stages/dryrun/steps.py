@@ -33,6 +33,7 @@ def resolve(name, step, params, codes):
             "rewards": step["rewards"],
             "reward_code": {function: codes[function] for function in step["rewards"]},
             "tie_prompts": params["preflight"]["tie_prompts"],
+            "rollouts": step["rollouts"],
         }
     return resolved
 

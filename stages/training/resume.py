@@ -24,6 +24,7 @@ import time
 from pathlib import Path
 
 from stages.core.code_lists import code_of
+from stages.training import rollouts
 from stages.training.seen import go_on_from, keep_seen
 
 # a kill costs at most this, and the time until the next step that can be gone on from bit by bit
@@ -156,6 +157,7 @@ def save_checkpoints(trainer, every_s=None):
         def on_save(self, args, state, control, **_):
             trainer.accelerator.wait_for_everyone()
             keep_seen(trainer, Path(args.output_dir, f"checkpoint-{state.global_step}"))
+            rollouts.keep_in(trainer, Path(args.output_dir, f"checkpoint-{state.global_step}"))
             if state.is_world_process_zero:
                 completed(Path(args.output_dir, f"checkpoint-{state.global_step}"))
             now = time.monotonic()
@@ -189,6 +191,7 @@ def resume_training(trainer, folder):
     # TRL counts the tokens that it has seen in the log alone
     trainer._total_train_tokens = next((line["num_tokens"] for line in reversed(history) if "num_tokens" in line), 0)
     go_on_from(trainer, checkpoint)
+    rollouts.go_on_from(trainer, checkpoint)
     in_later_order(trainer, round(state["epoch"], 6) // 1)
     result = trainer.train(resume_from_checkpoint=str(checkpoint))
     # transformers divides what was lost since the checkpoint by all steps

@@ -10,7 +10,7 @@ prompt counts once for each time that answers to it are generated, however many 
 
 import json
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -31,6 +31,7 @@ class Seen:
     rows: np.ndarray
     counts: np.ndarray
     tokens: int = 0
+    places: list = field(default_factory=list)  # of the batch that is trained; of GRPO alone
 
 
 # -- counted ------------------------------------------------------------------------------------------------------
@@ -61,6 +62,7 @@ def count_rows(trainer, method, numbers, given):
         nonlocal steps
         if isinstance(inputs, list):
             places, tokens = [row.pop(PLACE) for row in inputs], 0
+            seen.places = places
         else:
             places, tokens = inputs.pop(PLACE)
         loss = train_step(model, inputs, *arguments, **options)

@@ -1,0 +1,151 @@
+"""What GRPO generated in training: a bounded part of the answers, with what each function paid for them.
+
+    keep_rollouts(trainer, step, ids)                  # before it trains; ids: of data/train, one an item of the trainer's dataset
+    write_rollouts(rollouts_path("align"), trainer, step, hash)
+
+    {"step": 40, "group": 17, "id": "9c...", "completion": "cba", "tokens": 4, "ground_truth": "cba", "reward/exact_match": 1.0,
+     "reward": 1.0, "advantage": 0.71}
+
+scores/<step>.rollouts.parquet has the first generation at or after each `every` optimizer steps, more seldom where that
+would be more than `max_rows`: which ones depends on the step alone, so a resumed run keeps the same. A group is the answers
+to one prompt, side by side. The file of a step without rollouts has no rows.
+"""
+
+import json
+import math
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+FILE = "rollouts.parquet"  # in a checkpoint
+FIELDS = [("step", pa.int32()), ("group", pa.int32()), ("id", pa.string()), ("completion", pa.string()), ("tokens", pa.int32()), ("ground_truth", pa.string())]
+
+
+@dataclass
+class Rollouts:
+    """What the first process keeps; the others keep nothing. every: optimizer steps between two generations that are kept."""
+
+    schema: pa.Schema
+    every: int
+    max_rows: int
+    rows: list = field(default_factory=list)
+
+
+def schema_of(functions):
+    paid = [*(f"reward/{name}" for name in functions), "reward", "advantage"]
+    return pa.schema([*FIELDS, *((name, pa.float64()) for name in paid)])
+
+
+def spacing(wanted, max_steps, together, max_rows):
+    """Every how many optimizer steps a generation is kept, so that all of them are `max_rows` at most, or one generation.
+
+    together: answers that are generated within one optimizer step.
+    """
+    return max(wanted, math.ceil(max_steps / max(1, max_rows // together)))
+
+
+def keep_rollouts(trainer, step, ids):
+    """The trainer, keeping a part of what it generates in `trainer.rollouts`; a step that keeps none stays as it is."""
+    if not step.get("rollouts"):
+        return trainer
+    args, each = trainer.args, trainer.args.num_generations
+    period = max(1, args.steps_per_generation * args.num_iterations // args.gradient_accumulation_steps)
+    together = args.generation_batch_size * max(1, args.gradient_accumulation_steps // (args.steps_per_generation * args.num_iterations))
+    every = max(period, spacing(step["rollouts"]["every"], step["optimizer_steps"], together, step["rollouts"]["max_rows"]))
+    kept = trainer.rollouts = Rollouts(schema_of(step["rewards"]), every, step["rollouts"]["max_rows"])
+    calculate, generate = trainer._calculate_rewards, trainer._generate_and_score_completions
+    weights = step["args"].get("reward_weights") or [1.0] * len(step["rewards"])
+    latest = {}
+
+    def calculate_and_note(inputs, prompts, completions, completion_ids_list):
+        rewards = calculate(inputs, prompts, completions, completion_ids_list)
+        first = trainer.accelerator.process_index * len(prompts)  # rewards are those of all processes
+        latest.update(completions=completions, tokens=list(map(len, completion_ids_list)), rewards=rewards[first : first + len(prompts)].tolist())
+        return rewards
+
+    def generate_and_keep(inputs):
+        output, at = generate(inputs), trainer.state.global_step
+        if trainer.model.training and at % every < period:
+            rows = [
+                {
+                    "step": at, "id": ids[place], "completion": said(completion), "tokens": count, "ground_truth": row["ground_truth"],
+                    **{f"reward/{name}": none_if_nan(value) for name, value in zip(step["rewards"], paid, strict=True)},
+                    "reward": sum(weight * value for weight, value in zip(weights, paid, strict=True) if value == value),
+                    "advantage": float(advantage),
+                }
+                for row, place, completion, count, paid, advantage in zip(
+                    inputs, trainer.seen.places, latest["completions"], latest["tokens"], latest["rewards"], output["advantages"].tolist(), strict=True
+                )
+            ]  # fmt: skip
+            rows = gathered(rows)
+            if trainer.is_world_process_zero():
+                start, room = len(kept.rows), (kept.max_rows - len(kept.rows)) // each * each
+                kept.rows += [row | {"group": (start + i) // each} for i, row in enumerate(rows[: max(room, 0)])]
+        latest.clear()
+        return output
+
+    trainer._calculate_rewards, trainer._generate_and_score_completions = calculate_and_note, generate_and_keep
+    return trainer
+
+
+def said(completion):
+    """What a reward function is given, as a text: the answer, or all messages where tools were called in between."""
+    if isinstance(completion, str):
+        return completion
+    return completion[0]["content"] or "" if len(completion) == 1 else json.dumps(completion, ensure_ascii=False)
+
+
+def none_if_nan(value):
+    return None if value != value else value
+
+
+def gathered(rows):
+    """The rows of all processes, in their order. All of them come here."""
+    if os.environ.get("WORLD_SIZE", "1") == "1":
+        return rows
+    from accelerate.utils import gather_object
+
+    return gather_object(rows)
+
+
+# -- kept -------------------------------------------------------------------------------------------------------------
+
+
+def keep_in(trainer, checkpoint):
+    """Write what was kept so far into a checkpoint."""
+    if hasattr(trainer, "rollouts") and trainer.is_world_process_zero():
+        pq.write_table(pa.Table.from_pylist(trainer.rollouts.rows, trainer.rollouts.schema), checkpoint / FILE, compression="zstd")
+
+
+def go_on_from(trainer, checkpoint):
+    """Keep on behind what a checkpoint has kept."""
+    if hasattr(trainer, "rollouts") and trainer.is_world_process_zero():
+        trainer.rollouts.rows[:] = pq.read_table(checkpoint / FILE).to_pylist()
+
+
+def write_rollouts(path, trainer, step, rows_sha256):
+    """Write what was kept. All processes come here, the first one writes."""
+    if not trainer.is_world_process_zero():
+        return
+    kept = getattr(trainer, "rollouts", None) or Rollouts(schema_of(step.get("rewards") or []), 0, 0)
+    facts = {"step": step["step"], "dataset": step["dataset"], "rows_sha256": rows_sha256, "every": kept.every, "functions": step.get("rewards") or []}
+    table = pa.Table.from_pylist(kept.rows, kept.schema).replace_schema_metadata({"tilth": json.dumps(facts)})
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.unlink(missing_ok=True)  # it may be a link into the cache of DVC
+    pq.write_table(table, path, compression="zstd")
+
+
+# -- read -------------------------------------------------------------------------------------------------------------
+
+
+def rollouts_path(step):
+    return Path("scores", f"{step}.rollouts.parquet")
+
+
+def read_rollouts(path):
+    """(rows, facts): a dict an answer, in the order of the training, and {step, dataset, rows_sha256, every, functions}."""
+    with pq.ParquetFile(path) as file:
+        return file.read().to_pylist(), json.loads(file.schema_arrow.metadata[b"tilth"])
