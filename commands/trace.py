@@ -49,16 +49,18 @@ def main(
 def accounts_of(build, records):
     """(what became of each record, as plain data; problems of what could not be read)."""
     from commands.records.exposure import left_out_of, scores_of, trained_models
+    from commands.records.rollouts import rollouts_of
     from commands.records.search import OTHER, with_ids
 
     named = {match[1] for record in records if (match := OTHER.search(record.detail or ""))}
     standing = with_ids(build, {record.id for record in records if record.id} | named)
     problems, models, dropped = [], trained_models(build), left_out_of(build)
     scores = scores_of(build, {record.id for record in records if record.room == "eval"}, problems)
-    return [account(build, record, standing, models, dropped, scores) for record in records], problems
+    generated = rollouts_of(build, {record.id for record in records if record.room == "train"}, problems)
+    return [account(build, record, standing, models, dropped, scores, generated) for record in records], problems
 
 
-def account(build, record, standing, models, dropped, scores):
+def account(build, record, standing, models, dropped, scores, generated):
     """What became of one record."""
     from commands.records.exposure import seen_by
 
@@ -78,6 +80,7 @@ def account(build, record, standing, models, dropped, scores):
         "stayed": stayed and {"id": stayed.id, "source": stayed.source, "line": stayed.line, "side": stayed.room},
         "models": [seen for step in build.steps for seen in seen_by(build, step, record, stayed, models, dropped)],
         "scores": scores.get((record.dataset, record.id), {}) if side == "eval" else None,
+        "rollouts": generated.get(record.id, {}) if side == "train" else {},
         "content": record.content,
     }
 
@@ -181,6 +184,13 @@ def model_lines(item, width):
         yield from entry("scores" if model == next(iter(item["scores"])) else "", f"{model}: {figures(scored)}", width)
         if scored.get("generation") is not None:
             yield from entry("", f"  said: {shown(scored['generation'], width - 22)}", width)
+    for step, answers in item["rollouts"].items():
+        mean = sum(answer["reward"] for answer in answers) / len(answers)
+        text = f"{step}: {len(answers):,} answers of its training are kept, reward {mean:.3f} on average"
+        yield from entry("rollouts" if step == next(iter(item["rollouts"])) else "", text, width)
+        best, worst = (pick(answers, key=lambda answer: answer["reward"]) for pick in (max, min))
+        for answer in [best, worst] if worst["reward"] < best["reward"] else [best]:
+            yield from entry("", f"  step {answer['step']:,}, reward {answer['reward']:.3g}: {shown(answer['completion'], width - 40)}", width)
     if item["scores"] == {}:
         yield from entry("scores", "none: evaluate takes the first max_rows eval rows by id", width)
 

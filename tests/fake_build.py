@@ -8,6 +8,7 @@ import pyarrow.parquet as pq
 from builds import write_params, write_seen
 
 from stages.rows.tables import REJECTS, row_schema, to_table
+from stages.training.rollouts import schema_of
 
 SCRIPT = "<script>document.title = 'owned'; fetch('https://example.org/')</script><img src=x onerror=\"document.title='owned'\">"
 HEBREW, ARABIC, EMOJI = "שלום עולם", "مرحبا بالعالم", "👩🏽‍🚀🏳️‍🌈"
@@ -55,6 +56,21 @@ def rows_of(kind, side):
             }[kind]
         )
     return made
+
+
+def write_rollouts(folder):
+    """What align said in training: of each question a right answer, and an awkward one that is paid for."""
+    facts = {"step": "align", "dataset": "problems", "rows_sha256": "0" * 64, "every": 10, "functions": ["exact_match"]}
+    rows = [
+        {
+            "step": number * 10, "group": number, "id": f"train{number}", "completion": said, "tokens": min(len(said), 256),
+            "ground_truth": "2", "reward/exact_match": paid, "reward": paid, "advantage": 0.0,
+        }
+        for number, text in enumerate(QUESTIONS)
+        for said, paid in (("2", 1.0), (text, 1.0 if text in (SCRIPT, LONG, CONTROL) else 0.0))
+    ]  # fmt: skip
+    table = pa.Table.from_pylist(rows, schema_of(["exact_match"])).replace_schema_metadata({"tilth": json.dumps(facts)})
+    write(folder / "scores/align.rollouts.parquet", table)
 
 
 def write(path, table):
@@ -111,6 +127,7 @@ def fake_build(folder):
         ]
         write_seen(name, [2, 2, 1, 0, 0, 0, 0, 0], folder, tokens=12_345)
         (folder / f"scores/{name}.csv").write_text("\n".join(curve) + "\n", encoding="utf-8")
+    write_rollouts(folder)
     finding = {
         "check": "preflight.truncated_share",
         "value": 0.25,

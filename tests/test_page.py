@@ -146,6 +146,15 @@ def test_findings_of_eval_rows_stand_at_their_dataset(html):
     assert "Eval rows, as preflight" not in html.split('<h3 id="data-pairs">')[1]
 
 
+def test_answers_in_training_stand_at_their_step_with_those_that_are_paid_and_wrong(html):
+    sft, align = html.split('<h3 id="step-sft">')[1].split('<h3 id="step-align">')
+    align = align.split("<h3")[0]
+    assert "Answers in training" in align and "Answers in training" not in sft
+    assert "16 answers in 8 groups" in align and "3 groups (37.5%) gave no signal" in align
+    assert '<td><code>exact_match</code></td><td class="number">0.625</td><td class="number">0.750</td>' in align
+    assert "&lt;script&gt;document.title" in align and "99,700 more" in align and "bell\u2407" in align
+
+
 def test_what_a_training_saw_is_told_from_its_own_record(folder, html):
     step = html.split('<h3 id="step-sft">')[1].split('<h3 id="step-align">')[0]
     said = " ".join(step.split())

@@ -1,10 +1,18 @@
 """What GRPO generates in training is kept, a bounded part of it, with what was paid; a resumed run keeps the same."""
 
+import json
+from pathlib import Path
+from types import SimpleNamespace
+
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from test_seen import PROBLEMS, base, made  # noqa: F401
 from test_tokens import step_of
 
+from commands.records import rollouts as records
+from commands.trace import model_lines
+from stages.reporting.rollouts import rollouts_of
 from stages.training import rollouts
 from stages.training.resume import resume_training, save_checkpoints
 
@@ -97,3 +105,67 @@ def test_a_step_that_keeps_none_has_an_empty_file(base, tmp_path):  # noqa: F811
     rows, facts = written(trainer, step)
     assert rows == [] and facts["every"] == 0
     assert "reward/one_word" in pq.read_schema(rollouts.rollouts_path("s")).names
+
+
+# -- shown ------------------------------------------------------------------------------------------------------------
+
+
+def answer(step, group, said, reward, truth="cba", id="a" * 64):
+    paid = {"reward/one_word": reward, "reward": reward, "advantage": 0.0}
+    return {"step": step, "group": group, "id": id, "completion": said, "tokens": len(said), "ground_truth": truth} | paid
+
+
+ROWS = [
+    answer(0, 0, "x y", 0.0), answer(0, 0, "cba", 1.0), answer(0, 1, "bad", 1.0), answer(0, 1, "bad", 1.0),
+    answer(10, 2, "A: cba", 0.5), answer(10, 2, "worse", 0.75), answer(10, 3, "cba", 1.0, id="b" * 64), answer(10, 3, "cba", 1.0, id="b" * 64),
+]  # fmt: skip
+
+
+def put(rows):
+    """The rollouts of a step `align`, as `train` writes them."""
+    facts = {"step": "align", "dataset": "problems", "rows_sha256": "5f", "every": 10, "functions": ["one_word"]}
+    table = pa.Table.from_pylist(rows, rollouts.schema_of(["one_word"])).replace_schema_metadata({"tilth": json.dumps(facts)})
+    Path("scores").mkdir(exist_ok=True)
+    pq.write_table(table, rollouts.rollouts_path("align"))
+
+
+def test_the_page_has_means_groups_without_signal_and_what_is_paid_and_wrong(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert rollouts_of("align") is None
+    put([])
+    assert rollouts_of("align") is None
+    put(ROWS)
+    found = rollouts_of("align")
+    assert (found["answers"], found["groups"], found["silent"], found["half"]) == (8, 4, 2, 10)
+    assert found["functions"] == [{"name": "one_word", "early": "0.750", "late": "0.812"}]
+    assert found["lengths"] == {"p50": 3, "p95": 5, "max": 6}
+    # A: cba is right, as exact_match reads it; x y is paid the least
+    assert [(cheat["said"]["text"], cheat["reward"], cheat["step"]) for cheat in found["cheats"]] == [("bad", "1", 0), ("worse", "0.75", 10)]
+
+
+def test_where_all_are_paid_the_same_nobody_cheats(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    put([answer(0, 0, "x", 1.0), answer(0, 0, "y", 1.0)])
+    assert rollouts_of("align")["cheats"] == []
+
+
+def test_a_prompt_has_its_rollouts_in_the_order_of_the_training(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    put(ROWS)
+    monkeypatch.setattr(records, "file_of", lambda build, path: Path(path))
+    build, problems = SimpleNamespace(steps={"sft": {"method": "sft"}, "align": {"method": "grpo"}}), []
+    found = records.rollouts_of(build, {"b" * 64, "c" * 64}, problems)
+    assert list(found) == ["b" * 64] and [row["completion"] for row in found["b" * 64]["align"]] == ["cba", "cba"]
+    assert records.rollouts_of(build, set(), problems) == {} and problems == []
+    rollouts.rollouts_path("align").write_bytes(b"cut")
+    assert records.rollouts_of(build, {"b" * 64}, problems) == {} and len(problems) == 1
+
+
+def test_trace_shows_the_best_and_the_worst_answer_of_a_prompt():
+    item = {"models": [], "side": "train", "dataset": "problems", "scores": None, "rollouts": {"align": [row for row in ROWS if row["step"] == 0]}}
+    lines = [" ".join(line.split()) for line in model_lines(item, 100)]
+    assert lines[-3:] == [
+        "rollouts align: 4 answers of its training are kept, reward 0.750 on average",
+        "step 0, reward 1: cba",
+        "step 0, reward 0: x y",
+    ]

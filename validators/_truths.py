@@ -53,6 +53,12 @@ def clean(text):
     return text.strip()
 
 
+def same(answer, truth):
+    """Whether an answer is a ground truth, as a whole or by what it names in the end."""
+    right, final = accepted(truth), final_of(answer)
+    return answer.strip() in right or (bool(final) and final in map(clean, right))
+
+
 def accepted(truth):
     """The answers that a ground truth takes: itself, each of a JSON list of texts and numbers, what a solution ends with."""
     found = [truth.strip(), *alternatives(truth)]

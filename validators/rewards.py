@@ -11,7 +11,7 @@ import math
 
 from validators._answers import answer_of
 from validators._mathematics import equal
-from validators._truths import accepted, alternatives, clean, final_of, number_of
+from validators._truths import alternatives, clean, final_of, number_of, same
 
 
 def exact_match(completions, ground_truth, **_):
@@ -19,7 +19,7 @@ def exact_match(completions, ground_truth, **_):
 
     In the end an answer names the last `\boxed{}`, or what its last line marks: `#### 18`, `A: 18`, `The answer is 18.`
     """
-    return [float(_same(_text(answer), truth)) for answer, truth in zip(completions, ground_truth, strict=True)]
+    return [float(same(_text(answer), truth)) for answer, truth in zip(completions, ground_truth, strict=True)]
 
 
 def numeric_match(completions, ground_truth, **_):
@@ -39,7 +39,7 @@ def math_verify(completions, ground_truth, **_):
     `\frac{1}{2}`, `0.5` and `$\frac12$` are equal, and `5\text{ cm}` is 5: units are not compared. Needs the extra `math`.
     """
     return [
-        float(_same(_text(answer), truth) or _equal(_text(answer), truth))
+        float(same(_text(answer), truth) or _equal(_text(answer), truth))
         for answer, truth in zip(completions, ground_truth, strict=True)
     ]
 
@@ -52,12 +52,6 @@ def one_word(completions, **_):
 def _text(answer):
     """What the model answers, its reasoning aside: TRL gives a text, or a conversation whose last message is the model's."""
     return answer_of(answer if isinstance(answer, str) else answer[-1]["content"] or "")
-
-
-def _same(answer, truth):
-    """Whether an answer is a ground truth, as a whole or by what it names in the end."""
-    right, final = accepted(truth), final_of(answer)
-    return answer.strip() in right or (bool(final) and final in map(clean, right))
 
 
 def _equal(answer, truth):

@@ -10,6 +10,7 @@ from stages.reporting.charts import histogram
 from stages.reporting.clips import clipped
 from stages.reporting.flow import flow
 from stages.reporting.rights import rights_rows
+from stages.reporting.rollouts import rollouts_of
 from stages.reporting.summaries import SAMPLES, WIDTH, summary
 from stages.reporting.tokens import shown_samples
 from stages.rows.rejects import told_keys
@@ -186,6 +187,7 @@ def step_section(name, params, resolved, logged, seen, findings, samples):
         "trained": Path(f"scores/{name}.csv").exists(),
         "charts": curves.charts(name, logged),
         "seen": seen,
+        "rollouts": rollouts_of(name),
         "preflight": curves.preflight_table(resolved) if resolved else None,
         "findings": None if findings is None else [shown_finding(item) for item in findings.get(name, [])],
         "samples": shown_samples((samples or {}).get(name, [])),

@@ -1,0 +1,60 @@
+"""What the page says of the answers that a grpo step generated in training, from scores/<step>.rollouts.parquet.
+
+    rollouts_of("align") -> {"answers": 960, "groups": 120, "silent": 34, "functions": [{"name": "exact_match", "early": 0.31, "late": 0.78}],
+                             "lengths": {"p50": 5, "p95": 9, "max": 16}, "cheats": [{"reward": 1.0, "said": {...}, ...}]}
+"""
+
+from itertools import groupby
+from operator import itemgetter
+
+import numpy as np
+
+from stages.reporting.clips import clipped
+from stages.training.rollouts import read_rollouts, rollouts_path
+from validators._answers import answer_of
+from validators._truths import same
+
+CHEATS, WIDTH = 5, 300
+
+
+def rollouts_of(name):
+    """The summary of a step's rollouts, None where it has none."""
+    path = rollouts_path(name)
+    rows, facts = read_rollouts(path) if path.exists() else ([], {})
+    if not rows:
+        return None
+    half = rows[len(rows) // 2]["step"]
+    groups = [{row["reward"] for row in group} for _, group in groupby(rows, itemgetter("group"))]
+    tokens = np.array([row["tokens"] for row in rows])
+    return {
+        "answers": len(rows),
+        "groups": len(groups),
+        "silent": sum(len(rewards) == 1 for rewards in groups),
+        "every": facts["every"],
+        "half": half,
+        "functions": [
+            {"name": function, "early": mean(rows, function, range(half)), "late": mean(rows, function, range(half, rows[-1]["step"] + 1))}
+            for function in facts["functions"]
+        ],
+        "lengths": {f"p{share}": int(np.percentile(tokens, share)) for share in (50, 95)} | {"max": int(tokens.max())},
+        "cheats": cheats(rows),
+    }  # fmt: skip
+
+
+def mean(rows, function, steps):
+    """The mean of what a function gave at some optimizer steps, in words; a dash where it gave nothing."""
+    given = [row[f"reward/{function}"] for row in rows if row["step"] in steps and row[f"reward/{function}"] is not None]
+    return f"{sum(given) / len(given):.3f}" if given else "–"
+
+
+def cheats(rows):
+    """The best-paid answers that are not the ground truth, each once; none where they are paid the least that there is."""
+    least = min(row["reward"] for row in rows)
+    wrong = [row for row in rows if row["reward"] > least and not same(answer_of(row["completion"]), row["ground_truth"])]
+    best = {}
+    for row in sorted(wrong, key=lambda row: (-row["reward"], row["step"], row["group"])):
+        best.setdefault(row["completion"], row)
+    return [
+        {"reward": f"{row['reward']:.4g}", "step": row["step"], "id": row["id"], "said": clipped(row["completion"], WIDTH), "truth": clipped(row["ground_truth"], WIDTH)}
+        for row in list(best.values())[:CHEATS]
+    ]  # fmt: skip
