@@ -10,6 +10,8 @@ import pytest
 from test_seen import PROBLEMS, base, made  # noqa: F401
 from test_tokens import step_of
 
+from commands.builds.git import Missing
+from commands.records import forgotten
 from commands.records import rollouts as records
 from commands.trace import model_lines
 from stages.reporting.rollouts import rollouts_of
@@ -159,6 +161,21 @@ def test_a_prompt_has_its_rollouts_in_the_order_of_the_training(tmp_path, monkey
     assert records.rollouts_of(build, set(), problems) == {} and problems == []
     rollouts.rollouts_path("align").write_bytes(b"cut")
     assert records.rollouts_of(build, {"b" * 64}, problems) == {} and len(problems) == 1
+
+
+def test_answers_to_a_forgotten_prompt_are_a_break(tmp_path, monkeypatch):
+    def there(build, path):
+        if not Path(path).exists():
+            raise Missing([])
+        return Path(path)
+
+    monkeypatch.chdir(tmp_path)
+    put(ROWS)
+    monkeypatch.setattr(forgotten, "file_of", there)
+    build = SimpleNamespace(steps={"align": {"method": "grpo"}})
+    (problem,) = forgotten.in_scores(build, [SimpleNamespace(id="b" * 64)])
+    assert problem.where == "scores/align.rollouts.parquet" and "has answers to the forgotten record bbbbbbbbbbbb…" in problem.found
+    assert forgotten.in_scores(build, [SimpleNamespace(id="c" * 64)]) == []
 
 
 def test_trace_shows_the_best_and_the_worst_answer_of_a_prompt():

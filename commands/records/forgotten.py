@@ -14,6 +14,7 @@ from commands.builds.git import Missing, git, text_of
 from commands.builds.lock import lock_of, runs
 from commands.records.table import ROOMS, Record, ask, connect, row_columns
 from stages.dedup import forgotten as _forgotten
+from stages.training.rollouts import rollouts_path
 from validators.problems import Problem, Problems
 
 MOST_COMMITS, MOST_RUNS, MOST_OBJECTS = 200, 2_000, 5_000
@@ -65,16 +66,17 @@ def forgotten(evidence):
 
 
 def in_scores(build, entries):
-    """Scores of forgotten rows, which have what a model generated for them."""
+    """Scores and rollouts of forgotten rows, which have what a model generated for them."""
     problems, ids = [], [entry.id for entry in entries]
-    for model in ["base", *build.steps]:
+    said = [(f"scores/{model}.parquet", "scores") for model in ["base", *build.steps]]
+    said += [(rollouts_path(step).as_posix(), "has answers to") for step in build.steps]
+    for place, verb in said:
         try:
-            path = file_of(build, f"scores/{model}.parquet")
+            path = file_of(build, place)
         except Missing:
             continue
         for (name,) in ask(connect(), path, problems, "DISTINCT id", "id IN $ids", {"ids": ids}):
-            what = f"scores the forgotten record {name[:12]}…"
-            problems.append(Problem(f"scores/{model}.parquet", what, "", "dvc repro"))
+            problems.append(Problem(place, f"{verb} the forgotten record {name[:12]}…", "", "dvc repro"))
     return problems
 
 
