@@ -13,6 +13,7 @@ from commands import (
     export,
     fetch,
     forget,
+    gate,
     inspect,
     ledger,
     lineage,
@@ -37,6 +38,7 @@ app.command("diff")(diff.main)
 app.command("export")(export.main)
 app.command("fetch")(fetch.main)
 app.command("forget")(forget.main)
+app.command("gate")(gate.main)
 app.command("inspect")(inspect.main)
 app.command("ledger")(ledger.main)
 app.command("lineage")(lineage.main)

@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 from stages.core.outcomes import NOT_SAMPLED, sampled
 from stages.core.params import read_params
 from stages.reporting.cards import write_cards
+from stages.reporting.gates import judged
 from stages.reporting.page import page, read_json
 from stages.reporting.rights import rights_rows
 from stages.reporting.sections import told_data
@@ -36,6 +37,7 @@ def main():
             *rights_section(params),
             steps_section(params),
             scores_section(params["steps"]),
+            *gates_section(),
         ]
     )
     OUT.mkdir(exist_ok=True)
@@ -190,6 +192,13 @@ def scores_section(steps):
             ]
             parts.append(f"### {dataset} ({n:,} eval rows)\n\n" + table(["model", *metrics], rows))
     return "\n\n".join(parts)
+
+
+def gates_section():
+    """What must hold for a model to ship; nothing where no gate is set."""
+    if found := judged():
+        rows = [[row["step"], f"{row['metric']} of {row['on']}", row["rule"], row["said"]] for row in found["rows"]]
+        yield f"## Gates\n\n{found['summary']}.\n\n" + table(["step", "score", "must be", "verdict"], rows)
 
 
 def cell(item):

@@ -148,7 +148,25 @@ def fake_build(folder):
     dump(folder / "preflight/_rewards.json", {"problems": {"exact_match": {"weight": 1.0, "code": "a1"}}})
     for number, model in enumerate(("base", *PARAMS["steps"])):
         write_scores(folder, model, number)
+    dump(folder / "gates.json", GATES)
     return folder
+
+
+def gate(passes, **more):
+    return {
+        "step": "align", "on": "chat", "metric": "exact_match", "rule": "at least 0.5", "passes": passes,
+        "found": "0.500 (0.450 to 0.550)", "missing": "", "waived": None,
+    } | more  # fmt: skip
+
+
+GATES = {
+    "ship": False,
+    "gates": {
+        "one": gate(True),
+        "two": gate(False, rule="no worse than sft by more than 0.01", missing="+0.050, and no interval: n 8: too few rows"),
+        "three": gate(False, step="sft", waived=f"a first try {SCRIPT}"),
+    },
+}
 
 
 def xray_of(which, length):

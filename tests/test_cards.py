@@ -135,6 +135,15 @@ def test_waivers_are_on_the_card_with_their_reason(cards):
     assert "(waived" not in cards()[0].text and "learning_rate 1 is outside the usual" in cards()[0].text
 
 
+def test_gates_are_on_the_card_of_their_model_with_what_is_waived(cards):
+    gate = {"step": "align", "on": "chat", "metric": "loss", "rule": "at most 0.3", "passes": False, "found": "0.500", "missing": "", "waived": "a | b"}
+    put("gates.json", {"ship": True, "gates": {"one": gate}})
+    assert "## Gates" in cards()[0].text and r"| loss of chat | at most 0.3 | waived (a \| b): 0.500 |" in cards()[0].text
+    assert "## Gates" not in cards(model="sft")[0].text
+    Path("gates.json").unlink()
+    assert "## Gates" not in cards()[0].text
+
+
 def test_a_step_and_a_dataset_may_share_a_name(cards):
     model, dataset = cards(dataset="align")
     assert "trained in 2 steps" in model.text and "Rows of kind preference" in dataset.text

@@ -12,7 +12,7 @@ from ruamel.yaml import YAML
 
 pytestmark = pytest.mark.slow
 
-ALIGN = {"check", "preflight", "train@align", "evaluate@align", "collect_scores", "report"}
+ALIGN = {"check", "preflight", "train@align", "evaluate@align", "collect_scores", "gate", "report"}
 # where it is asked what is trained, and not what is scored, a build goes up to the models
 UP_TO = [pytest.param(("train@sft", "train@align"), id="models"), pytest.param((), id="all", marks=pytest.mark.long)]
 

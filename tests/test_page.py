@@ -134,6 +134,20 @@ def test_changes_are_marked_only_where_the_interval_excludes_zero(html):
     assert "+0.050" in problems and "▲" not in problems and "▼" not in problems
 
 
+def test_gates_stand_on_the_page_with_each_reason_and_waiver(html):
+    section = html.split('<h2 id="gates">')[1].split("</section>")[0]
+    assert '<strong class="failed">do not ship: 1 of 3 gates pass, 1 waived</strong>' in section
+    assert re.findall(r'class="badge (\w+)">([^<]+)<', section) == [("ok", "passes"), ("failed", "does not pass"), ("waived", "waived")]
+    assert "+0.050, and no interval: n 8: too few rows" in section and "a first try &lt;script" in section
+    assert "do not ship: 1 of 3" in html.split('<h2 id="data">')[0]
+
+
+def test_without_gates_the_page_has_no_section_of_them(folder, html, monkeypatch):
+    monkeypatch.chdir(folder)
+    monkeypatch.setattr(_page, "judged", lambda: None)
+    assert "gates" not in _page.page(read_params("report")).split("<script>")[0].replace("gates.json", "")
+
+
 def test_findings_and_waivers_of_preflight_stand_at_their_step(html):
     step = html.split('<h3 id="step-sft">')[1].split('<h3 id="step-align">')[0]
     assert "preflight.truncated_share" in step and '<span class="badge warning">warning</span>' in step

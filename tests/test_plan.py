@@ -61,7 +61,7 @@ def test_a_plan_is_what_repro_does_and_names_the_cause(built, tmp_path):
     edit_params(project, lambda params: params["steps"]["align"]["args"].update(learning_rate=2e-5))
     verdicts, why = plan(project)
     assert verdicts["runs"] == {"check", "preflight", "train@align", "report"}
-    assert verdicts["may run"] == {"evaluate@align", "collect_scores"}
+    assert verdicts["may run"] == {"evaluate@align", "collect_scores", "gate"}
     assert why["preflight"] == ["steps.align.args.learning_rate: 3e-05 -> 2e-05"]
     assert why["train@align"] == ["preflight/align.json: args.learning_rate: 3e-05 -> 2e-05"]
     assert why["evaluate@align"] == ["if models/align comes out different"]
@@ -70,7 +70,7 @@ def test_a_plan_is_what_repro_does_and_names_the_cause(built, tmp_path):
     edit_params(project, lambda params: params["steps"]["align"]["args"].update(learning_rate=3e-5))
     verdicts, _ = plan(project)
     assert verdicts["runs"] == {"check"} and "may run" not in verdicts
-    assert verdicts["restored"] == {"preflight", "train@align", "evaluate@align", "collect_scores", "report"}
+    assert verdicts["restored"] == {"preflight", "train@align", "evaluate@align", "collect_scores", "gate", "report"}
     assert holds(verdicts, project.run("dvc", "repro"))
 
     (project.folder / "stages/collect.py").write_text(
@@ -101,7 +101,7 @@ def test_edits_of_data_and_of_the_graph_are_planned_stage_by_stage(built, tmp_pa
 
     edit_params(project, lambda params: params["steps"].pop("align"))
     verdicts, _ = plan(project)
-    assert verdicts["runs"] == {"check", "preflight", "collect_scores", "report"}
+    assert verdicts["runs"] == {"check", "preflight", "collect_scores", "gate", "report"}
     assert {"train@sft", "evaluate@sft", "evaluate_base"} <= verdicts["unchanged"]
     said = project.run(sys.executable, "-m", "commands", "plan")
     assert "still in dvc.lock: train@align, evaluate@align (tilth prune)" in said

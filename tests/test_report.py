@@ -3,6 +3,7 @@
 And `tilth report`: builds it, says of which commit it is, and lets `dvc plots show` draw without a network.
 """
 
+import json
 import re
 import shutil
 import sys
@@ -70,6 +71,15 @@ def test_rows_that_were_not_sampled_are_named_and_counted_as_no_rejects(tmp_path
     assert "| chat | sft | 56 | 8 | 8 | 25 | 15 |" in text and "- chat: 15 rows not sampled" in text
     assert "| `curate.mixed_out` |" not in text and "<code>curate.mixed_out</code>" not in html
     assert '<path class="unsampled"' in html and "15 not sampled, as" in html
+
+
+def test_gates_are_in_the_report_in_words(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert list(report.gates_section()) == []
+    Path("gates.json").write_text(json.dumps(fake_build.GATES))
+    (said,) = report.gates_section()
+    assert said.startswith("## Gates\n\ndo not ship: 1 of 3 gates pass, 1 waived.\n")
+    assert "| align | exact_match of chat | at least 0.5 | passes: 0.500 (0.450 to 0.550) |" in said
 
 
 @pytest.mark.slow

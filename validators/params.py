@@ -18,6 +18,7 @@ from pydantic_core import PydanticCustomError
 
 from validators._cautions import FILE, KIND, WAIVERS, ancestry, cautions_of, idle_waivers
 from validators._formats import mask_problems, option_problems
+from validators._gates import gate_problems
 from validators._mathematics import NEEDS
 from validators._preflight import COUNTS, LIMITS, WAIVABLE
 from validators._rights import expiry_problems, license_findings
@@ -213,6 +214,21 @@ class Evaluate(Strict):
     lm_eval: LmEval | None = None
 
 
+class Gate(Strict):
+    """What a score must be for a model to ship; docs/gates.md."""
+
+    step: str | None = None
+    on: str | None = None
+    metric: str | None = None
+    at_least: float | None = None
+    at_most: float | None = None
+    change_low: float | None = None
+    change_high: float | None = None
+    no_worse: str | None = None
+    by: Annotated[float, Field(ge=0)] | None = None
+    waive: Annotated[str, Field(min_length=1)] | None = None
+
+
 class Params(Strict):
     seed: int
     launch: str
@@ -227,6 +243,7 @@ class Params(Strict):
     curate: Curate
     preflight: Preflight
     evaluate: Evaluate
+    gates: list[Gate] = []
 
 
 def read(path=FILE):
@@ -320,6 +337,8 @@ def examine(data):
         problems += personal_data_problems(data["curate"].get("personal_data"))
     if ("evaluate",) not in faulty:
         problems += evaluate_problems(data["evaluate"])
+    if not {("gates",), ("evaluate",), ("datasets",), ("steps",)} & faulty:
+        problems += gate_problems(data, reward_functions())
     problems += launch_problems(data.get("launch"))
     steps = sections["steps"]
     if ("expires",) not in faulty:
@@ -406,7 +425,7 @@ def known_keys(parents):
     """The keys that may stand at a place of params.yaml; the second part of a place is a name of the user's."""
     models = {
         "datasets": Dataset, "steps": Step, "methods": Step,
-        "base": Base, "curate": Curate, "preflight": Preflight, "evaluate": Evaluate,
+        "base": Base, "curate": Curate, "preflight": Preflight, "evaluate": Evaluate, "gates": Gate,
     }  # fmt: skip
     model = models.get(parents[0], Params) if parents else Params
     if "lora" in parents[2:]:

@@ -27,6 +27,11 @@ def reads(params):
             *(f"datasets.{name}.reasoning" for name in params["datasets"]),
         ),
         "evaluate_base": part(params, "seed", "evaluate", *masks(params)),
+        "gate": part(
+            params, "gates",
+            *(f"steps.{name}.from" for name in params["steps"]),
+            *(f"datasets.{name}.kind" for name in params["datasets"]),
+        ),
         "collect_scores": {"steps": list(params["steps"])},
         "report": part(params, "seed", "eval_fraction", "license", "expires", "base", "datasets", "steps"),
     }

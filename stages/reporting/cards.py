@@ -12,6 +12,7 @@ import shutil
 from pathlib import Path
 
 from stages.core.outcomes import NOT_SAMPLED, sampled
+from stages.reporting.gates import gates_of
 from stages.reporting.rights import rights_rows
 from stages.rows.rejects import counts
 from stages.rows.tables import shown
@@ -71,6 +72,7 @@ def model_card(name, chain, params, built):
         rejects_section(datasets, {step["step"]: step for step in steps}),
         cautions_section(chain, params["steps"]),
         scores_section(scores, steps[-1]["from"]),
+        gates_section(name),
         rights_section(license, datasets, params),
         rebuild_section(name, f"evaluate@{name}"),
     ]
@@ -199,6 +201,12 @@ def scores_section(scores, parent):
     ]
     header = ["dataset", "metric", "eval rows", "value", "95% interval", f"change from {parent}"]
     return "## Scores\n\nOn held-out rows, with bootstrap intervals.\n\n" + table(header, rows) if rows else ""
+
+
+def gates_section(name):
+    """What the model must do to ship and whether it does; nothing where no gate is set for it."""
+    rows = [[escaped(f"{row['metric']} of {row['on']}"), escaped(row["rule"]), escaped(row["said"])] for row in gates_of(name)]
+    return "## Gates\n\n" + table(["score", "must be", "verdict"], rows) if rows else ""
 
 
 def interval(item):

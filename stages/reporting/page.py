@@ -18,6 +18,7 @@ from markupsafe import Markup
 from stages.reporting import curves
 from stages.reporting.clips import is_long, visible
 from stages.reporting.flow import graph
+from stages.reporting.gates import judged
 from stages.reporting.generations import side_by_side
 from stages.reporting.scoreboard import board
 from stages.reporting.sections import dataset_section, share, step_section
@@ -70,6 +71,7 @@ def page(params):
             answer_models=list(dict.fromkeys(model for row in answers for model in row["said"])),
             unscored=[model for model, found in scores.items() if found is None],
             files=files(params["steps"]),
+            gates=judged(),
             hashes=hashes(),
             versions=versions(),
             **board(scores, params["steps"], resolved, seen),
@@ -160,6 +162,7 @@ def files(steps):
     """[{path, md5}] of the small files that this page is made of, each as dvc.lock has it."""
     names = ["data/train.json", "data/eval.json", "scores/base.json"]
     names += [f"{folder}/{name}.json" for name in steps for folder in ("preflight", "scores")]
+    names += ["gates.json"]
     return [
         {"path": name, "md5": hashlib.md5(Path(name).read_bytes(), usedforsecurity=False).hexdigest()}
         for name in names

@@ -6,9 +6,9 @@ scores/<model>.json as dicts -> plain data for the page
              "exact_match") -> {"value": "0.399", ..., "change": "+0.399", "verdict": "better"}
 """
 
+from stages.scoring.better import lower_is_better
 from stages.scoring.statistics import cut_answers, interval
 
-LOWER_IS_BETTER = {"loss", "perplexity", "word_perplexity", "byte_perplexity", "bits_per_byte", "brier_score", "wer"}
 OWN = {"sft": "exact_match", "dpo": "pair_accuracy", "orpo": "pair_accuracy", "kto": "auc", "grpo": "reward"}
 COMMON = ("reward", "exact_match", "pair_accuracy", "auc", "loss")  # the first that there is compares all steps
 GENERATED = ("exact_match", "reward")  # of answers, which `max_new_tokens` may cut
@@ -65,10 +65,6 @@ def score_of(item, metric):
     if change is not None and low is not None and high is not None and (low > 0 or high < 0):
         found["verdict"] = "better" if (change > 0) != lower_is_better(metric) else "worse"
     return found
-
-
-def lower_is_better(metric):
-    return metric.split(",")[0] in LOWER_IS_BETTER
 
 
 def shown(value):

@@ -1,0 +1,79 @@
+"""What `gates` of params.yaml may say: a model ships where each of them holds.
+
+    {step: align, on: pairs, metric: pair_accuracy, change_low: 0}    # the whole interval of the change is above 0
+    {step: align, on: chat, metric: exact_match, at_least: 0.3}
+    {no_worse: lm_eval/arc_easy, by: 0.01}                            # of every step, or of `step`
+
+`stages/gate.py` judges them. Names that params.yaml knows are looked up here, what the scores alone know is looked up there.
+"""
+
+from validators._cautions import FILE
+from validators.problems import Problem, did_you_mean
+
+BOUNDS = ("at_least", "at_most", "change_low", "change_high")
+OF_KIND = {"sft": ("exact_match", "loss", "token_accuracy"), "preference": ("pair_accuracy", "margin"), "kto": ("auc",), "grpo": ("reward",)}
+HARNESS = "lm_eval/"
+
+
+def gate_problems(data: dict, rewards: list[str]) -> list[Problem]:
+    """What is wrong with the gates of params.yaml, read as plain data. rewards: all functions of validators/rewards.py."""
+    problems, said = [], {}
+    for number, gate in enumerate(data.get("gates") or ()):
+        where = f"{FILE}: gates.{number}"
+        found = shape_problems(where, gate)
+        problems += found or name_problems(where, gate, data, rewards)
+        rule = sorted((key, value) for key, value in gate.items() if key != "waive")
+        if repr(rule) in said:
+            problems.append(Problem(where, f"says what gates.{said[repr(rule)]} says", "each gate once", "remove one"))
+        said.setdefault(repr(rule), number)
+    return problems
+
+
+def shape_problems(where: str, gate: dict) -> list[Problem]:
+    """Keys that do not go together, and keys that are missing."""
+    bounds = [key for key in BOUNDS if gate.get(key) is not None]
+    if gate.get("no_worse") is not None:
+        wrong = [key for key in ("on", *BOUNDS) if gate.get(key) is not None]
+        if wrong:
+            return [Problem(where, f"no_worse with {', '.join(wrong)}", "one or the other", "make two gates of it")]
+        hint = "by: 0.01, what may be lost; 0 for nothing"
+        return [] if gate.get("by") is not None else [Problem(where, "no_worse without by", "both", hint)]
+    if gate.get("by") is not None:
+        return [Problem(where, "by without no_worse", "both", "no_worse: the name of a dataset")]
+    missing = [key for key in ("step", "on", "metric") if gate.get(key) is None]
+    if missing:
+        return [Problem(where, f"without {', '.join(missing)}", "step, on and metric, or no_worse and by", "see docs/gates.md")]
+    if len(bounds) != 1:
+        found = f"has {', '.join(bounds)}" if bounds else "has no bound"
+        return [Problem(where, found, f"one of {', '.join(BOUNDS)}", "a gate for each bound")]
+    return []
+
+
+def name_problems(where: str, gate: dict, data: dict, rewards: list[str]) -> list[Problem]:
+    """Steps, datasets and metrics that params.yaml does not have."""
+    steps, datasets, problems = data.get("steps") or {}, data.get("datasets") or {}, []
+    if gate.get("step") is not None and gate["step"] not in steps:
+        problems.append(Problem(f"{where}.step", f"no step {gate['step']!r}", "a name under steps", did_you_mean(gate["step"], steps)))
+    key = "on" if gate.get("no_worse") is None else "no_worse"
+    on, metric = gate[key], gate.get("metric")
+    tasks = [f"{HARNESS}{task}" for task in ((data.get("evaluate") or {}).get("lm_eval") or {}).get("tasks") or ()]
+    if on.startswith(HARNESS) and tasks:
+        return problems  # a group has tasks that the scores alone know, and each its metrics
+    if on not in datasets:
+        found, expected = f"no dataset {on!r}", "a name under datasets, or lm_eval/<task> of evaluate.lm_eval"
+        return [*problems, Problem(f"{where}.{key}", found, expected, did_you_mean(on, [*datasets, *tasks]))]
+    known = metrics_of(datasets[on], data.get("evaluate") or {}, rewards)
+    if metric is not None and known and metric not in known:
+        found = f"no metric {metric!r} of {on}"
+        problems.append(Problem(f"{where}.metric", found, f"a metric of kind {datasets[on]['kind']}", did_you_mean(metric, known)))
+    return problems
+
+
+def metrics_of(dataset: dict, evaluate: dict, rewards: list[str]) -> list[str]:
+    """Every metric that `evaluate` may give for a dataset: the one place that knows them. dataset: its entry in params.yaml."""
+    kind = dataset.get("kind") if isinstance(dataset, dict) else None
+    found = [*OF_KIND.get(kind, ())]
+    if kind == "grpo":
+        found += [f"reward/{name}" for name in rewards]
+        found += [f"pass@{k}/{name}" for k in evaluate.get("pass_at_k") or () for name in rewards]
+    return found
