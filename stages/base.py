@@ -12,8 +12,8 @@ import shutil
 from dataclasses import replace
 from pathlib import Path
 
+from stages.core.objects import cache_folder
 from stages.core.params import read_params
-from stages.reading.links import cache_folder
 from stages.training.gguf import unpack
 from stages.training.models import BASE, is_safetensors, load_part, save_tiny
 from stages.training.settings import keep_spaces, settle

@@ -15,9 +15,10 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from stages.core import reads
+from stages.core.objects import cache_folder
 from stages.reading.containers import container
 from stages.reading.files import fits, listing, pattern_problems, split_named
-from stages.reading.links import cache_folder, links_out
+from stages.reading.links import links_out
 from stages.reading.readers import records
 from stages.rows.columns import listed
 from stages.scoring.harness import task_problems

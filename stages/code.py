@@ -1,6 +1,6 @@
 """List all code that each stage runs, so that DVC reruns a stage for an edit of its own code alone.
 
-stages/, validators/ -> .build/code/<stage>, .build/code/kinds/<kind>, .build/code/rewards/<function>
+stages/, validators/ -> .build/code/<stage>, .build/code/kinds/<kind>, .build/code/rewards/<function>, .build/code/measures/<what>
 
     9b02c4...  stages/curate.py
     51fe07...  stages/dedup/near.py
@@ -12,6 +12,9 @@ belong to every module of their folder.
 
 `validators/rewards.py` is in no stage's list. Each of its functions has a list of its own, with all that it calls;
 preflight hands the hashes of these lists on to the steps and scores that use the function.
+
+`measures/` are parts of `evaluate`'s list: the code that asks a model. Where only other parts of that list are edited,
+`evaluate` runs, finds what it measured before, and loads no model (`stages/scoring/earlier.py`).
 """
 
 import ast
@@ -27,6 +30,7 @@ OUT = Path(".build/code")
 ROOMS = ("stages", "validators")
 KINDS = ("sft", "preference", "kto", "grpo")
 REWARDS = "validators/rewards.py"
+MEASURES = ("answers", "harness")  # modules of stages/scoring/
 # Modules that are imported by a name made at run time, which no closure sees: {where: what it may import}.
 BY_NAME = {
     "stages/__main__.py": (),  # a stage: each has a list of its own
@@ -67,6 +71,9 @@ def lists(root=Path()):
             listed[stage] = lines_of(tree.hashes(f"stages/{stage}.py"))
     for kind in KINDS:
         listed[f"kinds/{kind}"] = lines_of(tree.hashes(f"validators/{kind}.py"))
+    for name in MEASURES:
+        if (module := root / f"stages/scoring/{name}.py").is_file():
+            listed[f"measures/{name}"] = lines_of(tree.hashes(module.relative_to(root).as_posix()))
     for name, hashes in reward_hashes(tree).items():
         listed[f"rewards/{name}"] = lines_of(hashes)
     return listed

@@ -6,13 +6,14 @@ models/<step>/, data/eval.json, data/eval/, data/tasks/, scores/<from>.parquet -
 
 Of few rows there is no interval. Of what is generated, `cut` counts the answers that `max_new_tokens` cut.
 
-scores/<step>.parquet has a row for each eval row: what was measured, and what the model said. Log-probabilities are means
-per completion token, without a reference model: a pair counts as won where the chosen answer's mean is the higher one.
+scores/<step>.parquet has a row for each eval row: what was measured, and what the model said. What was measured before of the
+same model, rows and settings is taken over, and where all of it was, no model is loaded (`stages/scoring/earlier.py`); what
+answers are worth is computed anew each time. Log-probabilities are means per completion token, without a reference model: a
+pair counts as won where the chosen answer's mean is the higher one.
 `pass@k` is the chance that one of k sampled answers is right (Chen et al. 2021, Evaluating Large Language Models Trained
 on Code, equation 1). Tasks of the lm-evaluation-harness stand under `lm_eval/<task>`.
 """
 
-import contextlib
 import json
 import os
 from math import comb
@@ -24,11 +25,12 @@ import pyarrow.parquet as pq
 
 from stages.core.params import read_params
 from stages.rows.batches import decoded
-from stages.scoring import statistics
-from stages.scoring.generation import generate, loaded, sample, token_scores
-from stages.scoring.harness import harness_scores, load_tasks
-from stages.training.messages import Unproved
-from stages.training.prepared import reasoning_of, scored_of
+from stages.scoring import earlier, statistics
+from stages.scoring.answers import Asked
+from stages.scoring.harness import load_tasks
+from stages.scoring.harness_scores import harness_scores
+from stages.scoring.measured import HARNESS, as_run, measured
+from stages.training.prepared import reasoning_of
 from stages.training.reward_calls import reward_function
 from validators._answers import answer_of
 from validators.problems import Problem, Problems
@@ -43,40 +45,53 @@ def main(name):
 def score(name, params, parent):
     """Score the model `name`; `parent` is the table of scores of the model that it started from, or None."""
     offline()
-    options, seed, reasoning = params["evaluate"], params["seed"], reasoning_of(params.get("datasets", {}))
-    functions = read_rewards()
-    datasets = json.loads(Path("data/eval.json").read_text(encoding="utf-8"))
-    tasks = load_tasks(options["lm_eval"], seed) if options["lm_eval"] else None  # first: it may fail
-    model = loaded(Path("models", name), options["batch_size"], options["max_new_tokens"])
-    tables, report = [pa.table({"dataset": pa.array([], pa.string()), "id": pa.array([], pa.string())})], {}
-    for dataset, listed in datasets.items():
-        table = pq.read_table(f"data/eval/{dataset}.parquet").sort_by("id").slice(0, options["max_rows"])
-        rows = [decoded(row) for row in table.to_pylist()]
-        if not rows:
-            print(f"evaluate {name}: {dataset} has no eval rows")
-            continue
-        given, (rows, learned) = len(rows), scorable(model.render, rows, listed["kind"], reasoning[dataset])
-        if len(rows) < given:
-            print(
-                f"evaluate {name}: {dataset}: {given - len(rows):,} of {given:,} eval rows are not scored: preflight/_unscored.csv"
-            )
+    options, seed = params["evaluate"], params["seed"]
+    tasks = load_tasks(options["lm_eval"], seed) if options["lm_eval"] else {}  # first: it may fail
+    asked = eval_rows(name, params)
+    made, parts = measured(name, asked, tasks, options, seed)
+    functions, report, tables = read_rewards(), {}, []
+    for dataset, each in asked.items():
+        rows, columns = joined(each.rows, {part: found for (of, part), found in parts.items() if of == dataset})
+        if len(rows) < len(each.rows):
+            left = f"{len(each.rows) - len(rows):,} of {len(each.rows):,} eval rows are not scored"
+            print(f"evaluate {name}: {dataset}: {left}: preflight/_unscored.csv")
         if not rows:
             continue
-        scored, model.task = functions.get(dataset, {}), f"evaluate {name}: {dataset}"
-        columns = measure(model, rows, learned, listed["kind"], scored, options, seed)
-        before = columns_of(parent, dataset, [row["id"] for row in rows], columns) if parent else None
-        report[dataset] = metrics(listed["kind"], columns, before, scored, len(rows), seed, options)
-        tables.append(
-            pa.table({"dataset": pa.array([dataset] * len(rows)), "id": [row["id"] for row in rows], **columns})
-        )
-    if tasks:
-        found, documents = harness_scores(model, tasks, options["lm_eval"], seed, parent)
-        report, tables = report | found, tables + documents
-    Path("scores").mkdir(exist_ok=True)
-    pq.write_table(pa.concat_tables(tables, promote_options="default"), f"scores/{name}.parquet", compression="zstd")
-    Path(f"scores/{name}.json").write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+        scored = functions.get(dataset, {})
+        columns |= worth(each.kind, rows, columns, scored)
+        ids = [row["id"] for row in rows]
+        before = columns_of(parent, dataset, ids, columns) if parent else None
+        report[dataset] = metrics(each.kind, columns, before, scored, len(rows), seed, options)
+        tables.append(pa.table({"dataset": pa.array([dataset] * len(rows)), "id": ids, **columns}))
+    ran = {of.removeprefix(HARNESS): as_run(of, found) for (of, _), found in parts.items() if of.startswith(HARNESS)}
+    report |= harness_scores(ran, seed, parent)
+    tables += [found.documents for _, found in sorted(ran.items()) if found.documents.num_rows]
+    write(name, report, tables, earlier.described(made, parts))
     for dataset, found in report.items():
         print(f"evaluate {name}: {dataset}: " + ", ".join(describe(metric, item) for metric, item in found.items()))
+
+
+def eval_rows(name, params):
+    """{dataset: Asked} of every dataset that has eval rows: the first `evaluate.max_rows` of them by id."""
+    reasoning, found = reasoning_of(params.get("datasets", {})), {}
+    for dataset, listed in json.loads(Path("data/eval.json").read_text(encoding="utf-8")).items():
+        table = pq.read_table(f"data/eval/{dataset}.parquet").sort_by("id").slice(0, params["evaluate"]["max_rows"])
+        if table.num_rows:
+            found[dataset] = Asked(listed["kind"], [decoded(row) for row in table.to_pylist()], reasoning[dataset])
+        else:
+            print(f"evaluate {name}: {dataset} has no eval rows")
+    return found
+
+
+def write(name, report, tables, described):
+    """scores/<name>.json and scores/<name>.parquet, whose bytes depend on what they say alone."""
+    none = pa.table({"dataset": pa.array([], pa.string()), "id": pa.array([], pa.string())})
+    table = pa.concat_tables([none, *tables], promote_options="default").combine_chunks()
+    path = Path("scores", f"{name}.parquet")
+    path.parent.mkdir(exist_ok=True)
+    path.unlink(missing_ok=True)  # it may be a link into the cache of DVC
+    pq.write_table(table.replace_schema_metadata(described), path, compression="zstd")
+    path.with_suffix(".json").write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
 
 
 def read_rewards(path="preflight/_rewards.json"):
@@ -116,45 +131,29 @@ def columns_of(parent, dataset, ids, columns):
     return {name: theirs[name] for name in columns}
 
 
-# -- what is measured of each row -----------------------------------------------------------------------------------
+def joined(rows, parts):
+    """(the rows that were measured, the columns of all parts of a dataset)."""
+    ids = set(next(iter(parts.values())).ids) if parts else ()
+    columns = {name: column for found in parts.values() for name, column in found.columns.items()}
+    return [row for row in rows if row["id"] in ids], columns
 
 
-def scorable(render, rows, kind, reasoning="keep"):
-    """(the rows that the chat template can say, what is learned of each). preflight has named the others.
-
-    Of sft the Sequences of a row, of the others but grpo (tokens of the prompt, of the answer, its labels) of each side.
-    """
-    kept, learned = [], []
-    for row in rows:
-        with contextlib.suppress(Unproved):
-            learned.append(scored_of(kind, row, render, reasoning))
-            kept.append(row)
-    return kept, learned
+# -- what it is worth -----------------------------------------------------------------------------------------------
 
 
-def measure(model, rows, learned, kind, functions, options, seed):
-    """Arrow columns of one dataset's eval rows, each (rows,). learned: see `scorable`. options: `evaluate` of params.yaml."""
+def worth(kind, rows, columns, functions):
+    """Columns of what is computed of answers and rows, without the model. columns: what was measured."""
     if kind == "sft":
-        counted = sft_scores(model, learned)
-        prompts, answers = zip(*(split_answer(row["messages"]) for row in rows), strict=True)
-        said, cut = generate(model, prompts, [row.get("tools") for row in rows])
-        match = [float(answer_of(text) == answer_of(answer)) for text, answer in zip(said, answers, strict=True)]
-        return counted | {"exact_match": pa.array(match), "cut": pa.array(cut), "generation": pa.array(said)}
-    if kind == "grpo":
-        said, cut = generate(model, [row["prompt"] for row in rows])
-        columns = {
-            f"reward/{name}": pa.array(values, pa.float64()) for name, values in rewarded(functions, said, rows).items()
-        }
-        if options["pass_at_k"]:
-            columns |= sampled(model, rows, functions, options, seed)
-        return columns | {"cut": pa.array(cut), "generation": pa.array(said)}
+        answers = [split_answer(row["messages"])[1] for row in rows]
+        match = [float(answer_of(text) == answer_of(answer)) for text, answer in zip(columns["generation"].to_pylist(), answers, strict=True)]
+        return {"exact_match": pa.array(match)}
     if kind == "kto":
-        return {
-            "logp": mean_logp(model, [answer for (answer,) in learned]),
-            "label": pa.array([float(row["label"]) for row in rows]),
-        }
-    chosen, rejected = zip(*learned, strict=True)
-    return {"chosen_logp": mean_logp(model, chosen), "rejected_logp": mean_logp(model, rejected)}
+        return {"label": pa.array([float(row["label"]) for row in rows])}
+    if kind == "preference":
+        return {}
+    said = columns["generation"].to_pylist()
+    found = {f"reward/{name}": pa.array(values, pa.float64()) for name, values in rewarded(functions, said, rows).items()}
+    return found | (passed(columns["samples"].to_pylist(), rows, functions) if "samples" in columns else {})
 
 
 def rewarded(functions, said, rows):
@@ -164,49 +163,19 @@ def rewarded(functions, said, rows):
     return {name: reward_function(name)(completions=completions, **given) for name in functions}
 
 
-def sampled(model, rows, functions, options, seed):
-    """Sampled answers of each row, and how many of them each reward function gives full marks: 1 or more."""
-    count = options["samples"]
-    drawn = sample(model, [row["prompt"] for row in rows], count, options["temperature"], seed)
+def passed(drawn, rows, functions):
+    """How many of the sampled answers of each row each reward function gives full marks: 1 or more."""
     said = [text for texts in drawn for text in texts]
-    passed = {
+    count = len(drawn[0])
+    return {
         f"passed/{name}": pa.array(np.array([(value or 0) >= 1 for value in values]).reshape(-1, count).sum(1))
         for name, values in rewarded(functions, said, [row for row in rows for _ in range(count)]).items()
     }
-    return passed | {"samples": pa.array(drawn, pa.list_(pa.string()))}
 
 
 def split_answer(messages):
     """(prompt, text of the last answer) of a conversation."""
     return messages[:-1], messages[-1]["content"] or ""
-
-
-def sft_scores(model, learned):
-    """Summed negative log-likelihood, tokens and right guesses over what the assistant says, of each row.
-
-    learned: the Sequences of each row; a conversation may be several, one a turn.
-    """
-    rows = np.repeat(np.arange(len(learned)), [len(sequences) for sequences in learned])
-    found = np.zeros((3, len(learned)))
-    scores = token_scores(model, *spans([sequence for sequences in learned for sequence in sequences]))
-    for total, each in zip(found, scores, strict=True):
-        np.add.at(total, rows, each)
-    return {name: pa.array(total) for name, total in zip(("nll", "tokens", "right"), found, strict=True)}
-
-
-def spans(sequences):
-    """(token ids, masks of what is learned) of Sequences."""
-    return [sequence.ids for sequence in sequences], [
-        [label != -100 for label in sequence.labels] for sequence in sequences
-    ]
-
-
-def mean_logp(model, answers):
-    """Mean log-probability of what is learned of one answer, of each row. answers: (tokens of the prompt, of the answer, labels)."""
-    ids = [prompt + answer for prompt, answer, _ in answers]
-    masks = [[0] * len(prompt) + [label != -100 for label in labels] for prompt, _, labels in answers]
-    nll, tokens, _ = token_scores(model, ids, masks)
-    return pa.array(-nll / np.maximum(tokens, 1))
 
 
 # -- what is reported of each dataset -------------------------------------------------------------------------------

@@ -14,7 +14,7 @@ from builds import git
 
 from commands.builds.hashes import folder_md5, md5
 from commands.builds.lock import lock_of, runs
-from stages.reading.links import cache_folder
+from stages.core.objects import cache_folder
 
 pytestmark = pytest.mark.slow
 ROOT = Path(__file__).parents[1]

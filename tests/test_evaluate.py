@@ -8,7 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from stages import evaluate
-from stages.scoring import generation
+from stages.scoring import answers, generation
 from stages.scoring.statistics import interval
 from stages.training.models import save_tiny
 from stages.training.prepared import scored_of
@@ -35,8 +35,8 @@ def scored(tmp_path_factory):
 def test_mean_logp_is_that_of_each_row_alone(scored):
     import torch
 
-    answers = [scored.render.answer(row["prompt"], row["chosen"]) for row in ROWS]
-    found = evaluate.mean_logp(scored, answers).to_pylist()
+    pairs = [scored.render.answer(row["prompt"], row["chosen"]) for row in ROWS]
+    found = answers.mean_logp(scored, pairs).to_pylist()
     for row, value in zip(ROWS, found, strict=True):
         prompt, whole = (
             scored.tokenizer.apply_chat_template(talk, add_generation_prompt=asked, return_dict=True)["input_ids"]
@@ -51,7 +51,7 @@ def test_mean_logp_is_that_of_each_row_alone(scored):
 @pytest.mark.slow
 def test_sft_scores_count_only_what_the_assistant_says(scored):
     rows = [{"messages": ROWS[0]["prompt"] + ROWS[0]["chosen"], "tools": None}]
-    columns = evaluate.sft_scores(scored, [scored_of("sft", row, scored.render) for row in rows])
+    columns = answers.sft_scores(scored, [scored_of("sft", row, scored.render) for row in rows])
     assert columns["tokens"].to_pylist() == [len("cba") + 1]  # the end of the turn is learned too
     assert 0 <= columns["right"].to_pylist()[0] <= 4
 
@@ -105,16 +105,10 @@ def test_pass_at_k_is_a_metric_of_each_reward_function_like_any_other():
     assert item["low"] < 0.5 < item["high"] and item["change_low"] > 0
 
 
-@pytest.mark.slow
-def test_an_answer_passes_where_a_function_gives_full_marks(scored, monkeypatch):
-    rows = [
-        {"prompt": row["prompt"], "ground_truth": truth, "extra": None} for row, truth in zip(ROWS, "abc", strict=True)
-    ]
+def test_an_answer_passes_where_a_function_gives_full_marks():
+    rows = [{"prompt": row["prompt"], "ground_truth": truth, "extra": None} for row, truth in zip(ROWS, "abc", strict=True)]
     drawn = [["a", "a", "x", "a"], ["x", "y", "z", "b"], ["x", "x", "x", "x"]]
-    monkeypatch.setattr(evaluate, "sample", lambda model, prompts, count, temperature, seed: drawn)
-    columns = evaluate.sampled(scored, rows, {"exact_match": 1.0}, {"samples": 4, "temperature": 1.0}, seed=1)
-    assert columns["passed/exact_match"].to_pylist() == [3, 1, 0]
-    assert columns["samples"].to_pylist() == drawn
+    assert evaluate.passed(drawn, rows, {"exact_match": 1.0})["passed/exact_match"].to_pylist() == [3, 1, 0]
 
 
 def test_a_metric_without_a_value_is_told_as_such():
@@ -142,6 +136,24 @@ def test_every_model_is_scored_on_every_eval_row_with_its_generation(built):
         known = [item for item in metrics.values() if item["low"] is not None]
         assert all(item["low"] <= item["value"] <= item["high"] for item in known)
         assert all(item in known or "too few rows" in interval(item) for item in metrics.values())
+
+
+@pytest.mark.slow
+def test_another_dataset_is_measured_alone_and_an_edit_of_what_scores_loads_no_model(built, tmp_path):
+    project = built.copy(tmp_path / "copy")
+    project.edit("stages/scoring/statistics.py", "FEW_ROWS = 20", "FEW_ROWS = 5")
+    told = project.run("dvc", "repro", "evaluate@align")
+    assert told.count("; no model is loaded") == 3 and "Running stage 'train" not in told
+    before = pq.read_table(project.folder / "scores/align.parquet")
+    params = project.read_params()
+    lines = (project.folder / "data/raw/feedback/feedback.jsonl").read_text().splitlines(True)[:60]
+    (project.folder / "data/raw/more.jsonl").write_text("".join(lines))
+    params["datasets"]["more"] = {"kind": "kto", "raw": "data/raw/more.jsonl", "max_reject_share": 0.2}
+    project.write_params(params)
+    told = project.run("dvc", "repro", "evaluate@align")
+    assert told.count("taken over: chat, feedback, pairs, problems; measured now: more") == 3
+    after = pq.read_table(project.folder / "scores/align.parquet")
+    assert after.filter(pa.compute.not_equal(after["dataset"], "more")).equals(before)
 
 
 @pytest.mark.slow

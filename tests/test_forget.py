@@ -15,8 +15,8 @@ from commands.builds.build import at
 from commands.records import search
 from commands.records.forgotten import breaks
 from stages import collect, ingest
+from stages.core.objects import cache_folder
 from stages.dedup import forgotten as _forgotten
-from stages.reading.links import cache_folder
 from validators.params import read
 from validators.problems import Problems
 

@@ -7,6 +7,7 @@ from types import SimpleNamespace
 import pytest
 
 from stages.scoring import harness, statistics
+from stages.scoring.harness_scores import harness_scores, metrics_of
 from stages.training.models import load_model, load_tokenizer, save_tiny
 from validators.params import LmEval
 from validators.problems import Problems
@@ -77,7 +78,11 @@ def likelier(model, question, options):
 def scores(model, wanted, parent):
     """As `evaluate` does it. wanted: `evaluate.lm_eval`, as far as it is not the default."""
     wanted = LmEval.model_validate(wanted).model_dump()
-    return harness.harness_scores(model, harness.load_tasks(wanted, 7), wanted, 7, parent)
+    ran = {}
+    for tasks in harness.load_tasks(wanted, 7).values():
+        ran |= harness.run_tasks(model, tasks, wanted, 7)
+    tables = [found.documents for _, found in sorted(ran.items()) if found.documents.num_rows]
+    return harness_scores(ran, 7, parent), tables
 
 
 @pytest.mark.slow
@@ -218,4 +223,4 @@ def test_values_and_their_standard_errors_are_found_by_metric_and_filter():
         "alias": "x", "sample_len": 3, "name": "x", "acc,none": 0.5, "acc_stderr,none": 0.1,
         "exact_match,strict": 1, "exact_match_stderr,strict": "N/A",
     }  # fmt: skip
-    assert list(harness.metrics_of(values)) == [("acc", 0.5, 0.1), ("exact_match/strict", 1.0, None)]
+    assert list(metrics_of(values)) == [("acc", 0.5, 0.1), ("exact_match/strict", 1.0, None)]

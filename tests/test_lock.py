@@ -8,7 +8,7 @@ from commands.builds.hashes import folder_md5
 from commands.builds.lock import File, Stage, lock_of, parsed, run_of, runs, stage_of
 from commands.checks import lock
 from commands.verify import Evidence
-from stages.reading.links import cache_folder
+from stages.core.objects import cache_folder
 
 ENTRY = {
     "cmd": "python -m stages curate chat",

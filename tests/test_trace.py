@@ -15,7 +15,7 @@ from builds import run_data_stages, write_params, write_trained
 from commands import trace
 from commands.records import search
 from stages import collect
-from stages.reading.links import cache_folder
+from stages.core.objects import cache_folder
 from validators.problems import Problems
 
 LONG = " ".join(f"w{random.Random(3).randrange(10**6) * i % 991}" for i in range(60))

@@ -14,7 +14,7 @@ from pathlib import Path, PurePosixPath
 
 from commands.builds.git import Missing, commit_of, named, one_line, text_of
 from commands.builds.lock import lock_of
-from stages.reading.links import cache_folder
+from stages.core.objects import cache_folder
 from validators.problems import Problem, Problems
 
 SIDES = ("train", "eval")

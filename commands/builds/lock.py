@@ -12,7 +12,7 @@ from functools import cache
 from posixpath import normpath
 
 from commands.builds.git import Missing, named, one_line, text_of
-from stages.reading.links import cache_folder
+from stages.core.objects import cache_folder
 from validators.conflicts import conflicts_in
 from validators.problems import Problem, Problems
 

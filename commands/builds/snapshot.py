@@ -14,7 +14,7 @@ from pathlib import Path
 from commands.builds.build import listed, object_of
 from commands.builds.dvc_files import tracked_by
 from commands.builds.git import git, one_line
-from stages.reading.links import cache_folder
+from stages.core.objects import cache_folder
 from validators.problems import Problem, Problems
 
 

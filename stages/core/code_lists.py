@@ -2,6 +2,7 @@
 
 .build/code/train                  all that `train` runs
 .build/code/rewards/exact_match    a reward function, and all that it calls
+.build/code/measures/answers       what of `evaluate` asks a model
 """
 
 import hashlib

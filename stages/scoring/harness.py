@@ -1,24 +1,23 @@
 """Tasks of EleutherAI's lm-evaluation-harness, named in `evaluate.lm_eval`, as scores like all others.
 
-    tasks = load_tasks({"tasks": ["arc_easy"]}, seed=7)
-    harness_scores(model, tasks, ...) -> {"lm_eval/arc_easy": {"acc": {"value": 0.61, "stderr": 0.02, ...}}}, [table]
+    tasks = load_tasks({"tasks": ["arc_easy"]}, seed=7)["arc_easy"]
+    run_tasks(model, tasks, ...) -> {"arc_easy": Ran({"acc,none": 0.61, "acc_stderr,none": 0.02, ...}, a row for each document)}
 
 A task comes from `data/tasks/`, which `evaluate` depends on, or from the harness's own collection. Nothing is
 downloaded: the data of a task lies in `data/tasks/`, or in the cache of Hugging Face on this machine. Files of `data/tasks/`
 are data: what of them would run code is a Problem (`stages/scoring/task_files.py`), and templates are rendered in a sandbox.
-Values and standard errors are the harness's; where a value is a mean over documents, its change against the model
-that the step started from is a paired one.
+Values and standard errors are the harness's. Each name is run by itself, so that one more leaves the others as they are:
+an edit of this module runs all of them again, and what only scores stands in `stages/scoring/harness_scores.py`.
 """
 
 import importlib.util
 import re
+from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
-import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
-from stages.scoring import statistics
 from stages.scoring.task_files import TASKS, file_problems, sandbox_templates
 from validators.problems import Problem, Problems, did_you_mean
 
@@ -29,6 +28,7 @@ NOT_INSTALLED = Problem(
     "the package lm_eval",
     "pip install --constraint constraints.txt --editable '.[lm-eval]', or evaluate.lm_eval: null",
 )
+BOOTSTRAP = 1000  # resamples of metrics that know their standard error no other way
 NAMED = re.compile(r"^\s*-?\s*(?:task|group|tag):\s*(\S+)\s*$", re.MULTILINE)
 
 
@@ -68,12 +68,16 @@ def manager(defaults):
     return TaskManager(include_path=str(TASKS) if TASKS.is_dir() else None, include_defaults=defaults)
 
 
-def harness_scores(model, tasks, wanted, seed, parent):
-    """(report, tables) of tasks as `load_tasks` gives them. wanted: `evaluate.lm_eval` of params.yaml.
+@dataclass
+class Ran:
+    """What the harness found of a task or a group. values: its own names and numbers. documents: a row for each of a task."""
 
-    report: {"lm_eval/<task>": {metric: summary with "stderr"}}. tables: a row for each document of each task. parent: the
-    table of scores of the model that this one started from, or None.
-    """
+    values: dict
+    documents: pa.Table
+
+
+def run_tasks(model, tasks: dict, wanted: dict, seed: int) -> dict[str, Ran]:
+    """{task or group: Ran} of one name, as `load_tasks` gives it. wanted: `evaluate.lm_eval` of params.yaml."""
     import os
 
     from jinja2.exceptions import SecurityError
@@ -90,21 +94,45 @@ def harness_scores(model, tasks, wanted, seed, parent):
             tasks,
             limit=wanted["limit"],
             apply_chat_template=wanted["apply_chat_template"],
-            bootstrap_iters=statistics.RESAMPLES,
+            bootstrap_iters=BOOTSTRAP,
         )
     except SecurityError as error:  # of what is not rendered when a task is loaded, such as its description
         raise Problems([unsafe_template(error, " or ".join(wanted["tasks"]))]) from None
-    report, tables = {}, []
-    for task, values in sorted((found["results"] | found.get("groups", {})).items()):
-        documents = table_of(task, found["samples"].get(task, []))
-        before = parent.filter(pc.equal(parent["dataset"], f"lm_eval/{task}")) if parent else None
-        scored = {
-            metric: summary(value, error, values["sample_len"], *paired(metric, documents, before), seed)
-            for metric, value, error in metrics_of(values)
-        }
-        report |= {f"lm_eval/{task}": scored} if scored else {}  # a group may be a name for its tasks, and no more
-        tables += [documents] if documents.num_rows else []
-    return report, tables
+    return {
+        task: Ran(numbers_of(values), table_of(task, found["samples"].get(task, [])))
+        for task, values in sorted((found["results"] | found.get("groups", {})).items())
+    }
+
+
+def numbers_of(values: dict) -> dict:
+    """What of the harness's results can be kept: numbers, and texts that stand for none, such as `N/A`."""
+    return {key: value for key, value in values.items() if isinstance(value, (int, float, str))}
+
+
+def names_in(tasks: dict) -> list[str]:
+    """The tasks and groups of one name, as `load_tasks` gives it."""
+    return sorted({*tasks["tasks"], *tasks["groups"]})
+
+
+def facts_of(tasks: dict, wanted: dict) -> dict:
+    """All that decides what one name gives, but the model: settings of its tasks, their documents, the harness itself."""
+    import importlib.metadata
+
+    options = {key: wanted[key] for key in ("limit", "num_fewshot", "apply_chat_template")}
+    groups = {
+        name: [repr(group.aggregate_metric_list), sorted(str(child) for child in group)]
+        for name, group in tasks["groups"].items()
+    }
+    each = {
+        name: [task.dump_config(), list(islice(task.eval_docs, wanted["limit"])), examples(task)]
+        for name, task in tasks["tasks"].items()
+    }
+    return {"options": options, "groups": groups, "tasks": each, "version": importlib.metadata.version("lm_eval")}
+
+
+def examples(task):
+    """The documents that few-shot examples are drawn from, where there are any."""
+    return list(task.fewshot_docs() or ()) if task.get_config("num_fewshot") else []
 
 
 def quietly(call, *arguments, **options):
@@ -121,7 +149,7 @@ def quietly(call, *arguments, **options):
 
 
 def load_tasks(wanted, seed):
-    """The harness's tasks, ready to run. Raises Problems where one is unknown, unsafe, or its data is not here.
+    """{name: the harness's tasks and groups of it}, ready to run. Raises Problems where one is unknown, unsafe, or its data is not here.
 
     wanted: `evaluate.lm_eval` of params.yaml.
     """
@@ -132,7 +160,7 @@ def load_tasks(wanted, seed):
     names, num_fewshot = wanted["tasks"], wanted["num_fewshot"]
     local = manager(defaults=False)
     tasks = local if set(names) <= set(local.all_tasks) else manager(defaults=True)
-    found, problems = {"tasks": {}, "groups": {}}, []
+    found, problems = {}, []
     for name in names:
         if name not in tasks.all_tasks:  # it would be taken for the path of a task file, wherever that lies
             hint = did_you_mean(name, tasks.all_tasks)
@@ -153,11 +181,10 @@ def load_tasks(wanted, seed):
             )
             for task in unsafe
         ]
-        for part in found:
-            found[part] |= loaded[part]
+        found[name] = {part: loaded[part] for part in ("tasks", "groups")}
     if problems:
         raise Problems(problems)
-    for task in found["tasks"].values():
+    for task in (task for loaded in found.values() for task in loaded["tasks"].values()):
         given = task.get_config("num_fewshot")
         # as the harness does: a task that says 0 itself stays at 0
         task.set_config(key="num_fewshot", value=given or 0 if num_fewshot is None or given == 0 else num_fewshot)
@@ -185,16 +212,7 @@ def unsafe_template(error, task):
     return Problem(WHERE, found, "a template that reads the fields of its document", hint)
 
 
-# -- what the harness found, as scores like all others --------------------------------------------------------------
-
-
-def metrics_of(values):
-    """(name, value, standard error or None) of each metric: `acc,none` is `acc`, `exact_match,strict` `exact_match/strict`."""
-    for key, value in sorted(values.items()):
-        metric, _, by = key.partition(",")
-        if by and not metric.endswith("_stderr") and isinstance(value, (int, float)):
-            error = values.get(f"{metric}_stderr,{by}")
-            yield named(metric, by), float(value), float(error) if isinstance(error, (int, float)) else None
+# -- what the harness found of each document ------------------------------------------------------------------------
 
 
 def named(metric, by):
@@ -215,22 +233,3 @@ def table_of(task, samples):
                 row[f"lm_eval/{named(metric, sample['filter'])}"] = float(sample[metric])
     columns = sorted({column for row in rows.values() for column in row})
     return pa.table({column: [rows[number].get(column) for number in sorted(rows)] for column in columns})
-
-
-def paired(metric, documents, before):
-    """(values, the parent's values or None) of a metric's documents, each (rows,); (None, None) where they are no numbers."""
-    column = f"lm_eval/{metric}"
-    if column not in documents.column_names:
-        return None, None
-    same = before is not None and column in before.column_names and before["id"].equals(documents["id"])
-    return documents[column].to_numpy(), before[column].to_numpy() if same else None
-
-
-def summary(value, error, rows, ours, theirs, seed):
-    """The harness's value and standard error as a summary; its change where the value is the mean over documents."""
-    low, high = (value - 1.96 * error, value + 1.96 * error) if error is not None else (None, None)
-    changes = {}
-    if ours is not None and theirs is not None and np.isclose(ours.mean(), value):
-        whole = statistics.summary(statistics.mean(ours), statistics.mean(theirs), len(ours), seed)
-        changes = {key: whole[key] for key in ("change", "change_low", "change_high")}
-    return statistics.figures(value, low, high, rows, changes) | {"stderr": statistics.rounded(error)}

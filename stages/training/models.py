@@ -93,6 +93,17 @@ def adapters(folder):
     return sorted(path for path in (folder / "adapters").glob("*") if path.is_dir())
 
 
+def part_of_model(path):
+    """The name of a file inside a model, without those of steps; None where it is about the model, and not computed with.
+
+    path: relative to the model's folder, with `/`. Two models of the same parts with the same bytes are the same model.
+    """
+    if path == "made_of.json" or path.endswith(".md") or path.startswith("LICENSE"):
+        return None
+    first, *rest = path.split("/")
+    return "/".join([first, rest[0].partition("_")[0], *rest[1:]]) if first == "adapters" and rest else path
+
+
 def is_safetensors(path):
     """True where a file begins with the header of safetensors and is as long as that says."""
     with open(path, "rb") as file:

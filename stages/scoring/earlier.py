@@ -1,0 +1,142 @@
+"""What was measured before, found by what made it: the model, the rows, the settings, the code. Nothing is measured twice.
+
+    find("align", {("chat", "answers"): "5f0e..."}) -> {("chat", "answers"): Found(ids, {"cut": ..., "generation": ...})}
+
+scores/<model>.parquet says of each part what it was made of, and the hash of what it holds. Parts are looked for in the
+files that this folder has, and in those that DVC's cache has of builds before: so another dataset is measured alone, and
+neither a new name of a step nor a new metric loads a model. What is taken over is what would be measured, to the byte.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from stages.core.code_lists import code_of
+from stages.core.objects import object_of, records
+from stages.scoring.answers import SETTINGS, Asked
+from stages.training.models import BASE, full_weights, part_of_model
+
+KEY = b"tilth"
+Part = tuple[str, str]  # a dataset, or `lm_eval/<task>`; and what is measured of it
+
+
+@dataclass
+class Found:
+    """One part of a dataset. ids: of the rows, in order. columns: {name: Arrow array}, each (rows,). facts: numbers beside them."""
+
+    ids: list
+    columns: dict
+    facts: dict
+
+
+# -- what made it -----------------------------------------------------------------------------------------------------
+
+
+def hash_of(value: object) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True, default=str).encode()).hexdigest()
+
+
+def hash_of_model(folder: Path) -> str:
+    """The hash of what a model computes with: its files, and the base's under adapters; no names of steps, no cards."""
+    folders = {"": folder} | ({"base/": BASE} if full_weights(folder) != folder else {})
+    return hash_of(
+        {
+            prefix + part: hash_of_file(path)
+            for prefix, each in folders.items()
+            for path in sorted(each.rglob("*"))
+            if path.is_file() and (part := part_of_model(path.relative_to(each).as_posix()))
+        }
+    )
+
+
+def hash_of_file(path: Path) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def made_of_part(model: str, part: str, asked: Asked, options: dict, seed: int) -> str:
+    """The hash of all that decides one part of what is measured. model: see `hash_of_model`."""
+    rows = [{key: value for key, value in row.items() if key not in ("source", "line")} for row in asked.rows]
+    settings = {key: options[key] for key in SETTINGS[part]} | ({"seed": seed} if part == "samples" else {})
+    facts = {"part": part, "model": model, "kind": asked.kind, "reasoning": asked.reasoning, "rows": rows}
+    return hash_of(facts | {"settings": settings, "code": code_of("measures/answers")})
+
+
+def made_of_tasks(model: str, name: str, task: str, facts: dict, options: dict, seed: int) -> str:
+    """The hash of all that decides what the harness finds of one task. name: the one that it is run under."""
+    settings = {"batch_size": options["batch_size"], "seed": seed}
+    facts = {"model": model, "name": name, "task": task, "facts": facts}
+    return hash_of(facts | {"settings": settings, "code": code_of("measures/harness")})
+
+
+def described(made: dict[Part, str], parts: dict[Part, Found]) -> dict[bytes, bytes]:
+    """The metadata of a file of scores: of each part what made it, and the hash of what it holds."""
+    listed = [
+        {"dataset": dataset, "part": part, "made_of": made[dataset, part], "holds": holds(found)}
+        | {"columns": list(found.columns), "facts": found.facts}
+        for (dataset, part), found in sorted(parts.items())
+    ]
+    return {KEY: json.dumps({"measured": listed}, sort_keys=True).encode()}
+
+
+def holds(found: Found) -> str:
+    return hash_of([found.ids, {name: column.to_pylist() for name, column in found.columns.items()}, found.facts])
+
+
+# -- where it may be --------------------------------------------------------------------------------------------------
+
+
+def find(model: str, wanted: dict[Part, str]) -> dict[Part, Found]:
+    """What was measured before of the parts that are wanted. wanted: {part: what would make it}. What is broken is named."""
+    found, seen = {}, set()
+    for name, path in places(model):
+        missing = {made for part, made in wanted.items() if part not in found}
+        if not missing:
+            break
+        if (real := path.resolve()) in seen or not path.is_file():
+            continue
+        seen.add(real)
+        try:
+            taken = read(path, missing)
+        except Exception as error:  # whatever pyarrow makes of bytes that may be anything
+            print(f"evaluate {model}: {name} is not used: {' '.join(str(error).split())[:120]}")
+            continue
+        found |= {part: taken[made] for part, made in wanted.items() if made in taken}  # two datasets may be the same
+    return found
+
+
+def places(model: str) -> Iterator[tuple[str, Path]]:
+    """(name, path) of every file that may have what is wanted: of this folder, then of DVC's cache, the likeliest first."""
+    own = Path("scores", f"{model}.parquet")
+    others = (path for path in sorted(Path("scores").glob("*.parquet")) if path != own)
+    yield from ((str(path), path) for path in (own, *others) if not path.name.endswith(".seen.parquet"))
+    for record in records("evaluate", "evaluate_base"):
+        for path, md5 in record.outs.items():
+            if path.endswith(".parquet"):
+                yield f"{path} of an earlier build ({md5[:8]})", object_of(md5)
+
+
+def read(path: Path, missing: set) -> dict[str, Found]:
+    """{what made it: Found} of the parts of a file that are wanted. Raises where the file is not what it says."""
+    with pq.ParquetFile(path) as file:
+        metadata = file.schema_arrow.metadata or {}
+        if KEY not in metadata:
+            return {}  # of a time when it did not say what it was made of
+        listed = [part for part in json.loads(metadata[KEY])["measured"] if part["made_of"] in missing]
+        if not listed:
+            return {}
+        table = file.read(columns=["dataset", "id", *sorted({name for part in listed for name in part["columns"]})])
+    found = {}
+    for part in listed:
+        rows = table.filter(pa.compute.equal(table["dataset"], part["dataset"])).combine_chunks()
+        columns = {name: rows[name].combine_chunks() for name in part["columns"]}
+        each = Found(rows["id"].to_pylist(), columns, part["facts"])
+        if holds(each) != part["holds"]:
+            raise ValueError(f"what it holds of {part['dataset']} was changed")
+        found[part["made_of"]] = each
+    return found

@@ -1,0 +1,110 @@
+"""All that is measured of a model: what was measured before is taken over, the rest is asked of it, loaded once.
+
+measured("align", {"chat": Asked("sft", rows)}, {}, options, 7) -> ({part: what makes it}, {part: Found(ids, columns, facts)})
+"""
+
+from pathlib import Path
+
+import pyarrow as pa
+
+from stages.scoring.answers import Asked, measure, parts_of, scorable
+from stages.scoring.earlier import Found, Part, find, hash_of_model, made_of_part, made_of_tasks
+from stages.scoring.generation import loaded
+from stages.scoring.harness import Ran, facts_of, names_in, run_tasks
+
+HARNESS = "lm_eval/"
+NOTHING = Ran({}, pa.table({}))  # of a group that is a name for its tasks, and no more
+
+
+def measured(
+    name: str, asked: dict[str, Asked], tasks: dict, options: dict, seed: int
+) -> tuple[dict[Part, str], dict[Part, Found]]:
+    """(what makes each part, what each part is): taken over where it was measured before, else asked of the model.
+
+    tasks: as `load_tasks` gives them. options: `evaluate` of params.yaml.
+    """
+    folder = Path("models", name)
+    made = makers(hash_of_model(folder), asked, tasks, options, seed)
+    parts = agreeing(find(name, made), asked)
+    missing = sorted({dataset for dataset, _ in made.keys() - parts.keys()})
+    if made:
+        known = ", ".join(sorted({dataset for dataset, _ in made} - set(missing)))
+        over = (
+            f"measured before, of the same model, and taken over: {known}" if known else "nothing was measured before"
+        )
+        print(
+            f"evaluate {name}: {over}"
+            + (f"; measured now: {', '.join(missing)}" if missing else "; no model is loaded")
+        )
+    if missing:
+        model = loaded(folder, options["batch_size"], options["max_new_tokens"])
+        for dataset, each in asked.items():
+            model.task = f"evaluate {name}: {dataset}"
+            parts |= measured_parts(model, dataset, each, parts, options, seed)
+        for task, members in tasks.items():
+            wanted = [key for key in made if key[1] == task and key[0].startswith(HARNESS)]
+            if any(key not in parts for key in wanted):
+                ran = run_tasks(model, members, options["lm_eval"], seed)
+                parts |= {key: as_found(ran.get(key[0].removeprefix(HARNESS), NOTHING)) for key in wanted}
+    return made, {key: parts[key] for key in made}  # in this order, whatever was measured now
+
+
+def makers(model: str, asked: dict[str, Asked], tasks: dict, options: dict, seed: int) -> dict[Part, str]:
+    """{part: the hash of all that decides it} of all that is asked. model: see `hash_of_model`."""
+    made = {
+        (dataset, part): made_of_part(model, part, each, options, seed)
+        for dataset, each in asked.items()
+        for part in parts_of(each, options)
+    }
+    taken = set()
+    for task, members in tasks.items():
+        facts, own = facts_of(members, options["lm_eval"]), set(names_in(members)) - taken
+        taken |= own  # what two names share is kept of the first
+        made |= {(HARNESS + each, task): made_of_tasks(model, task, each, facts, options, seed) for each in sorted(own)}
+    return made
+
+
+def agreeing(parts: dict[Part, Found], asked: dict[str, Asked]) -> dict[Part, Found]:
+    """The parts of datasets all of whose parts have the same rows, in the order of the eval rows."""
+    good = {of for of, _ in parts if of not in asked}
+    for dataset in {of for of, _ in parts} - good:
+        first, *others = [found.ids for (of, _), found in parts.items() if of == dataset]
+        rows = set(first)
+        if (
+            all(ids == first for ids in others)
+            and [row["id"] for row in asked[dataset].rows if row["id"] in rows] == first
+        ):
+            good.add(dataset)
+    return {part: found for part, found in parts.items() if part[0] in good}
+
+
+def measured_parts(
+    model, dataset: str, asked: Asked, parts: dict[Part, Found], options: dict, seed: int
+) -> dict[Part, Found]:
+    """{(dataset, part): Found} of the parts that are missing; of all where the others have other rows."""
+    wanted = [part for part in parts_of(asked, options) if (dataset, part) not in parts]
+    if not wanted:
+        return {}
+    rows, learned = scorable(model.render, asked)
+    ids = [row["id"] for row in rows]
+    if any(of == dataset and found.ids != ids for (of, _), found in parts.items()):
+        wanted = parts_of(asked, options)
+    return {
+        (dataset, part): Found(ids, measure(part, model, asked.kind, rows, learned, options, seed) if rows else {}, {})
+        for part in wanted
+    }
+
+
+def as_found(ran: Ran) -> Found:
+    """What the harness found of a task, as a part like any other."""
+    documents = ran.documents
+    columns = {
+        name: documents[name].combine_chunks() for name in documents.column_names if name not in ("dataset", "id")
+    }
+    return Found(documents["id"].to_pylist() if documents.num_rows else [], columns, {"values": ran.values})
+
+
+def as_run(dataset: str, found: Found) -> Ran:
+    """The same as the harness's."""
+    table = {"dataset": pa.array([dataset] * len(found.ids), pa.string()), "id": pa.array(found.ids, pa.string())}
+    return Ran(found.facts["values"], pa.table(table | found.columns))
