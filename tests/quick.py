@@ -19,7 +19,7 @@ HEAVY = {"accelerate", "dvc", "peft", "ray", "torch", "transformers", "trl"}  # 
 # what a user replaces; tests have their own (builds.py: write_sample), but for those that are skipped there
 NAMES = (
     "params.yaml", "dvc.lock", ".dvc/config", ".build/params/", ".build/expired/",
-    "data/raw/", "data/benchmarks/", "data/tasks/", "data/forgotten.jsonl",
+    "data/raw/", "data/benchmarks/", "data/tasks/", "data/forgotten.jsonl", "models/",
 )  # fmt: skip
 USERS = tuple(ROOT + name for name in NAMES)
 TOLD = "opens the user's "
