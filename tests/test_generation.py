@@ -37,6 +37,17 @@ def test_an_answer_without_a_token_that_stops_was_cut(model, monkeypatch):
     assert generation.generate(model, PROMPTS)[1] == [False] * len(PROMPTS)
 
 
+def test_a_text_of_any_length_is_encoded_without_a_word_of_the_tokenizer(model, monkeypatch):
+    said = []
+    monkeypatch.setattr("transformers.tokenization_utils_base.logger.warning", lambda text, *_: said.append(text))
+    monkeypatch.setattr(model.tokenizer, "model_max_length", 4)
+    model.render.encode(["a text of more than four tokens"])
+    assert said == []
+    monkeypatch.setattr(model.tokenizer, "deprecation_warnings", {})
+    model.render.encode(["a text of more than four tokens"])
+    assert "indexing errors" in said[0]  # it would have
+
+
 def test_samples_are_the_same_for_a_seed_and_others_for_another(model):
     first, again, other = (generation.sample(model, PROMPTS, 4, 1.0, seed) for seed in (1, 1, 2))
     assert first == again != other

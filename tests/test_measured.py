@@ -15,6 +15,7 @@ from stages.scoring import measured
 from stages.scoring.answers import Asked
 from stages.scoring.earlier import Found, hash_of_model
 from stages.training.models import save_tiny
+from stages.training.rendering import Sequence
 from validators import rewards
 
 OPTIONS = {"max_new_tokens": 3, "max_rows": 100, "batch_size": 4, "pass_at_k": None, "samples": 2, "temperature": 1.0, "lm_eval": None}
@@ -260,3 +261,9 @@ def test_the_list_of_code_that_asks_a_model_holds_nothing_that_only_scores():
     assert "stages/scoring/generation.py" in listed and "stages/training/prepared.py" in listed
     assert "statistics.py" not in listed and "stages/evaluate.py" not in listed and "rewards.py" not in listed
     assert "statistics.py" not in (code_lists.FOLDER / "measures/harness").read_text()
+
+
+def test_rows_longer_than_the_positions_of_the_model_are_counted_once_each():
+    pairs, talks = [[([1] * 3, [2] * 3), ([1] * 3, [2] * 9)], [([1], [2]), ([1], [2])]], [[Sequence([0] * 9), Sequence([0] * 8)], [Sequence([0] * 7)]]
+    assert measured.too_long(pairs, "preference", 7) == measured.too_long(talks, "sft", 7) == 1
+    assert measured.too_long(pairs, "preference", 12) == measured.too_long(talks, "sft", None) == measured.too_long(["q"], "grpo", 0) == 0

@@ -90,13 +90,14 @@ def test_an_untouched_build_passes_and_says_what_was_verified(project):
         "code",
         "records",
         "rows",
+        "pinned",
         "models",
         "forgotten",
         "raw",
         "tree",
     ]
     assert "25 stages are those of dvc.yaml and params.yaml" in said[2]
-    assert "2 models" in said[6]
+    assert "2 models" in said[7]
 
 
 def test_a_past_commit_is_verified_while_the_working_tree_is_broken(project, capsys):

@@ -37,7 +37,10 @@ def loaded(folder, batch_size=1, max_new_tokens=512):
     device = "cuda" if torch.cuda.is_available() else "cpu"
     dtype = "bfloat16" if device == "cuda" and torch.cuda.is_bf16_supported() else "float32"
     model = load_model(folder, dtype, device).eval()
-    return Loaded(model, renderer(folder), device, batch_size, max_new_tokens)
+    render = renderer(folder)
+    # a warning of "indexing errors" that a tokenizer gives once each time it is loaded; `too_long` counts the rows
+    render.tokenizer.deprecation_warnings["sequence-length-is-longer-than-the-specified-maximum"] = True
+    return Loaded(model, render, device, batch_size, max_new_tokens)
 
 
 def context_length(model):

@@ -9,7 +9,7 @@ import pyarrow as pa
 
 from stages.scoring.answers import Asked, measure, parts_of, scorable
 from stages.scoring.earlier import Found, Part, find, hash_of_model, made_of_part, made_of_tasks
-from stages.scoring.generation import loaded
+from stages.scoring.generation import context_length, loaded
 from stages.scoring.harness import Ran, facts_of, names_in, run_tasks
 
 HARNESS = "lm_eval/"
@@ -87,12 +87,23 @@ def measured_parts(
         return {}
     rows, learned = scorable(model.render, asked)
     ids = [row["id"] for row in rows]
+    if longer := too_long(learned, asked.kind, limit := context_length(model)):
+        some = f"{longer:,} of {len(rows):,} rows are longer than the {limit:,} positions of the model"
+        print(f"{model.task}: {some}: their scores say little")
     if any(of == dataset and found.ids != ids for (of, _), found in parts.items()):
         wanted = parts_of(asked, options)
     return {
         (dataset, part): Found(ids, measure(part, model, asked.kind, rows, learned, options, seed) if rows else {}, {})
         for part in wanted
     }
+
+
+def too_long(learned: list, kind: str, limit: int | None) -> int:
+    """How many rows have more tokens than the model has positions. learned: see `scorable`; of grpo rows none are counted."""
+    if limit is None or kind == "grpo":
+        return 0
+    lengths = ([len(each.ids) if kind == "sft" else len(each[0]) + len(each[1]) for each in row] for row in learned)
+    return sum(max(found, default=0) > limit for found in lengths)
 
 
 def as_found(ran: Ran) -> Found:
