@@ -35,6 +35,12 @@ def test_tool_calls_in_between_are_kept_as_messages():
     assert rollouts.said([{"role": "assistant", "content": "a"}, {"role": "tool", "content": "b"}]).startswith('[{"role"')
 
 
+def test_a_trainer_of_another_make_trains_without_rollouts_and_says_so(capsys):
+    trainer = SimpleNamespace(_calculate_rewards=None)
+    assert rollouts.keep_rollouts(trainer, KEPT | {"step": "align"}, []) is trainer and not hasattr(trainer, "rollouts")
+    assert "train align: no rollouts are kept: SimpleNamespace has no _generate_and_score_completions" in capsys.readouterr().out
+
+
 def trained(tmp_path, kept=KEPT, **args):
     """A trainer of the step with what it keeps; it has trained."""
     trainer = made("grpo", tmp_path, **args)

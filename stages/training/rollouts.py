@@ -51,6 +51,9 @@ def keep_rollouts(trainer, step, ids):
     """The trainer, keeping a part of what it generates in `trainer.rollouts`; a step that keeps none stays as it is."""
     if not step.get("rollouts"):
         return trainer
+    if absent := [name for name in ("_calculate_rewards", "_generate_and_score_completions") if not hasattr(trainer, name)]:
+        print(f"train {step['step']}: no rollouts are kept: {type(trainer).__name__} has no {' and no '.join(absent)}")
+        return trainer
     args, each = trainer.args, trainer.args.num_generations
     period = max(1, args.steps_per_generation * args.num_iterations // args.gradient_accumulation_steps)
     together = args.generation_batch_size * max(1, args.gradient_accumulation_steps // (args.steps_per_generation * args.num_iterations))
