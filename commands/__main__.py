@@ -29,6 +29,7 @@ from commands import (
     trace,
     verify,
 )
+from stages.core.private import keep_private
 from validators.problems import Problem, Problems
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
@@ -65,6 +66,7 @@ def main():
     try:
         start = Path.cwd()
         os.chdir(root())
+        keep_private()
         app(obj=start)  # paths on the command line are relative to where the user is
     except Problems as error:
         from stages.rows.tables import shown

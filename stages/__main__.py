@@ -13,6 +13,7 @@ import typer
 
 from stages.core.machine import machine_problem
 from stages.core.params import read_params
+from stages.core.private import keep_private
 from stages.core.process import end_with_parent, keep_memory
 from validators.problems import Problem, Problems, did_you_mean
 
@@ -34,6 +35,7 @@ def run(
     try:
         if stage not in STAGES:
             raise Problems([Problem("python -m stages", f"no stage {stage!r}", "", did_you_mean(stage, STAGES))])
+        keep_private()
         if stage in OF_DATA:
             keep_memory()
         main = importlib.import_module(f"stages.{stage}").main

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
+SECTION = re.compile(r"^\s*\[\s*cache\s*\]", re.MULTILINE | re.IGNORECASE)
 COMMAND = re.compile(r"-m stages (\w+)(?: (\w+))?$")
 
 
@@ -107,7 +108,7 @@ def cache_folder() -> Path:
     """Where DVC keeps objects: `.dvc/cache/files/md5`, or what the configuration says."""
     folder = Path(".dvc/cache")
     for file in configurations():
-        if "cache" in file.read_text(encoding="utf-8", errors="replace"):
+        if SECTION.search(file.read_text(encoding="utf-8", errors="replace")):
             from configobj import ConfigObj  # which DVC reads them with
 
             told = ConfigObj(str(file), encoding="utf-8").get("cache", {}).get("dir")
