@@ -11,18 +11,38 @@ Remote = Annotated[
     str | None, typer.Option("--remote", "-r", help="The name of a remote; DVC's default one without it.")
 ]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would move, and move nothing.")]
+Key = Annotated[
+    str | None,
+    typer.Option(
+        "--key", metavar="FILE", help="A private key of the team's, to sign run records with; else $TILTH_KEY."
+    ),
+]
+Known = Annotated[
+    bool, typer.Option("--sign-known", help="Also sign records that the remote has already, and nobody signed.")
+]
 
 
-def main(remote: Remote = None, dry_run: DryRun = False):
+def main(
+    remote: Remote = None,
+    dry_run: DryRun = False,
+    key: Key = None,
+    sign_known: Known = False,
+    context: typer.Context = None,
+):
     """Send the workspace and every built variant to the remote."""
-    carry("share", remote, dry_run)
+    from pathlib import Path
+
+    from commands.sharing.signatures import signer
+
+    start = Path((context and context.obj) or ".")
+    carry("share", remote, dry_run, signer(start / Path(key).expanduser() if key else None), sign_known)
 
 
-def carry(command, name, dry_run):
+def carry(command, name, dry_run, key=None, sign_known=False):
     """Plan, move, tell; Problems for what the workspace needs and cannot be had, after all else has moved."""
     from commands.sharing.checkout import missing, put
     from commands.sharing.remotes import opened
-    from commands.sharing.transfer import move, planned
+    from commands.sharing.transfer import move, planned, sign_records
     from commands.sharing.transfer_text import describe, describe_placed, problems
     from stages.rows.tables import shown
     from validators.problems import Problems
@@ -32,6 +52,9 @@ def carry(command, name, dry_run):
         moved = None if dry_run else move(plan, repo, remote)
         for line in describe(plan, moved, remote.name, dry_run):
             print(shown(line, 400))
+        if moved and command == "share":
+            for line in signed_lines(moved, sign_records(moved, plan, repo, remote, key, sign_known), key):
+                print(line)
         outs = missing(plan, repo, moved.failed if moved else ()) if command == "fetch" else []
         if not dry_run:
             put(outs)
@@ -39,3 +62,18 @@ def carry(command, name, dry_run):
             print(shown(line, 400))
         if found := list(problems(plan, moved, remote.name, repo.config)):
             raise Problems(found)
+
+
+def signed_lines(moved, unsigned, key):
+    """What was signed, and what was not where the team has keys."""
+    from commands.statements.keys import trusted
+
+    if key:
+        yield f"signed: {moved.signed:,} run {'record' if moved.signed == 1 else 'records'}"
+    if unsigned and trusted():
+        why = (
+            "--sign-known signs them, if you know who built them"
+            if key
+            else "--key FILE or $TILTH_KEY signs what you built"
+        )
+        yield f"not signed: {unsigned:,} run {'record' if unsigned == 1 else 'records'}, which no colleague fetches: {why}"

@@ -15,7 +15,9 @@ from pathlib import Path
 from commands.builds.hashes import md5
 from commands.builds.lock import LEGACY
 from commands.sharing.remotes import record_path, records
+from commands.sharing.signatures import refused, sign
 from commands.sharing.variants import Wanted, inputs, members, read_record, wanted
+from commands.statements.keys import trusted
 
 NOWHERE = "neither here nor on the remote"
 DAMAGED_HERE = "damaged in the cache here"
@@ -32,6 +34,7 @@ class Plan:
     records: list = field(default_factory=list)
     inputs: list = field(default_factory=list)  # raw data of variants, as far as they lie where things come from
     damaged: list = field(default_factory=list)  # ((key, value), why) of records
+    refused: list = field(default_factory=list)  # (Wanted, why) of records that none of the team's keys has signed
     texts: dict = field(default_factory=dict)  # (key, value): bytes of a record
     known: set = field(default_factory=set)  # records that the other side has
     objects: dict = field(default_factory=dict)  # Wanted: all its objects
@@ -58,6 +61,7 @@ class Moved:
     objects: list = field(default_factory=list)
     size: int = 0
     records: int = 0
+    signed: int = 0
     failed: dict = field(default_factory=dict)  # HashInfo or (key, value): why
 
 
@@ -88,9 +92,13 @@ def read_records(plan, here, remote):
         with ThreadPoolExecutor(remote.fs.jobs) as pool:
             texts = watched("reading records", pool.map(remote.fs.cat_file, new.values()), len(new))
             plan.texts |= zip(new, texts, strict=True)
+    keys = {} if plan.sending else trusted()
+    wrong = refused(remote, {record: plan.texts[record] for record in plan.texts if record not in mine}, keys) if keys else {}
     for record, text in sorted(plan.texts.items()):
         found = read_record(*record, text)
-        if isinstance(found, Wanted):
+        if isinstance(found, Wanted) and record in wrong:
+            plan.refused.append((found, wrong[record]))
+        elif isinstance(found, Wanted):
             plan.records.append(found)
         else:
             plan.damaged.append((record, found))
@@ -200,6 +208,20 @@ def caches(repo, remote, hash_name):
 def by_hash_name(objects):
     names = {one.name for one in objects}
     return {name: {one for one in objects if one.name == name} for name in names}
+
+
+# -- signing ------------------------------------------------------------------------------------------------------
+
+
+def sign_records(moved, plan, repo, remote, key, known):
+    """How many records stay without a signature of the team's. Signed are those that were sent; with `known` those of before, too."""
+    whole, team = {one.record: plan.texts[one.record] for one in plan.records if plan.whole(one)}, trusted()
+    lacking = refused(remote, whole, team) if team else {}
+    todo = {record: plan.texts[record] for record in lacking if known or record not in plan.known} if key else {}
+    todo = {record: text for record, text in todo.items() if record not in moved.failed}
+    failed = sign(remote, repo.cache.legacy, todo, key)
+    moved.signed, moved.failed = len(todo) - len(failed), moved.failed | failed
+    return len(lacking) - moved.signed
 
 
 # -- moving -------------------------------------------------------------------------------------------------------

@@ -79,6 +79,10 @@ def problems(plan, moved, name, config):
     for record, why in plan.damaged:
         if plan.sending:
             yield Problem(f".dvc/cache/runs: {'/'.join(record)}", why, "", "remove it: its stage's next run writes it")
+    for one, why in plan.refused:
+        hint = "tilth share --sign-known by whoever built it; without the record, dvc repro builds it"
+        found = f"run record {one.record[0][:8]}.../{one.record[1][:8]}... was not fetched: {why}"
+        yield Problem(one.name, found, "a signature by a key of .dvc/tilth-keys/", hint)
     if moved and moved.failed:
         reasons = sorted({masked(why, config) for why in moved.failed.values()})
         found = f"{counted(len(moved.failed), 'file')} could not be moved: {'; '.join(reasons[:3])}"

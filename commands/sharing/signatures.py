@@ -1,0 +1,99 @@
+"""Signatures over run records on a remote: who says that this input made that output.
+
+    refused(remote, {("5f0e...", "9a1c..."): b"cmd: ..."}, trusted())      # {("5f0e...", "9a1c..."): "nobody signed it"}
+
+A record decides what DVC restores without running it. Each signature is a DSSE envelope that holds the record, at
+`tilth-signatures/<2>/<key>/<value>.json` of the remote: beside `runs/`, which is DVC's.
+"""
+
+import json
+import os
+import tempfile
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from commands.statements.envelope import opened, sealed
+from commands.statements.keys import PLACE, TEAM, key_id, private, trusted
+from validators.problems import Problem, Problems
+
+FOLDER, KIND = "tilth-signatures", "application/vnd.tilth.run-record"
+NOBODY = "nobody signed it"
+
+
+def signature_path(remote, record: tuple[str, str]) -> str:
+    key, value = record
+    return remote.fs.join(remote.path, FOLDER, key[:2], key, f"{value}.json")
+
+
+def signed(remote) -> set[tuple[str, str]]:
+    """The records that a remote has a signature of, whoever's."""
+    folder = remote.fs.join(remote.path, FOLDER)
+    if not remote.fs.exists(folder):
+        return set()
+    parts = (remote.fs.parts(path)[-2:] for path in remote.fs.find(folder))
+    return {(key, name.removesuffix(".json")) for key, name in parts if name.endswith(".json")}
+
+
+def refused(remote, texts: dict[tuple[str, str], bytes], keys: dict) -> dict[tuple[str, str], str]:
+    """{record: why} of those that none of the keys has signed as they are."""
+    there = signed(remote)
+
+    def judge(record):
+        if record not in there:
+            return NOBODY
+        try:
+            envelope = json.loads(remote.fs.cat_file(signature_path(remote, record)))
+            held = opened(envelope, keys, "signature", KIND) if isinstance(envelope, dict) else b""
+        except (ValueError, RecursionError):
+            return "its signature is none"
+        except Problems as error:
+            return f"{error.problems[0].found}"
+        return "" if held == texts[record] else "its signature is of another record"
+
+    with ThreadPoolExecutor(remote.fs.jobs) as pool:
+        found = dict(zip(texts, pool.map(judge, texts), strict=True))
+    return {record: why for record, why in found.items() if why}
+
+
+# -- signing ------------------------------------------------------------------------------------------------------
+
+
+def signer(given: Path | None):
+    """The private key to sign with: the one that is given, else $TILTH_KEY, else the usual one where the team has keys; or None.
+
+    Raises Problems where it is not one of the team's, as nobody would take what it signs.
+    """
+    team = trusted()
+    usual = Path(PLACE).expanduser()
+    path = given or (Path(os.environ["TILTH_KEY"]) if os.environ.get("TILTH_KEY") else None)
+    path = path or (usual if team and usual.is_file() else None)
+    if path is None:
+        return None
+    key = private(path)
+    if key_id(key.public_key()) not in team:
+        found = f"is key {key_id(key.public_key())[:16]}…, which is none of the team's"
+        hint = f"openssl ec -in {path} -pubout -out {TEAM}/NAME.pub, and commit it"
+        raise Problems([Problem(str(path), found, f"one of {TEAM}", hint)])
+    return key
+
+
+def sign(remote, here, texts: dict[tuple[str, str], bytes], key) -> dict[tuple[str, str], str]:
+    """Put a signature of each record on the remote; {record: why} of those that could not be put. here: the local cache."""
+    from commands.builds.dvc import copy
+
+    goals, failed = {signature_path(remote, record): record for record in texts}, {}
+    if not texts:
+        return failed
+    with tempfile.TemporaryDirectory() as folder:
+        sources = []
+        for number, text in enumerate(texts.values()):
+            sources.append(os.path.join(folder, str(number)))
+            Path(sources[-1]).write_text(json.dumps(sealed(text, key, KIND)) + "\n", encoding="utf-8")
+        for parent in {remote.fs.parent(goal) for goal in goals}:
+            remote.fs.makedirs(parent)
+
+        def on_error(_, goal, error):
+            failed[goals[goal]] = f"{type(error).__name__}: {error}"
+
+        copy(here.fs, sources, remote.fs, list(goals), batch_size=remote.fs.jobs, on_error=on_error)
+    return failed
