@@ -39,7 +39,7 @@ def run(
         if stage in OF_DATA:
             keep_memory()
         main = importlib.import_module(f"stages.{stage}").main
-        main(name) if name else main()
+        done = main(name) if name else main()
     except Problems as error:
         print(error, file=sys.stderr)
         raise SystemExit(1) from None
@@ -48,6 +48,8 @@ def run(
             print(problem, file=sys.stderr)
             raise SystemExit(1) from None
         raise
+    if done is False:
+        return  # nothing was trained: how long that took says nothing of how long a training takes
     with contextlib.suppress(Exception):  # a log that cannot be written must not fail a build that is done
         note(stage, name, time.monotonic() - start)
 

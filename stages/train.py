@@ -8,7 +8,7 @@ the model was trained from, with what and on what. scores/<step>.csv is the trai
 each row was in a batch (see `stages/training/seen.py`), scores/<step>.rollouts.parquet what GRPO generated (see
 `stages/training/rollouts.py`). The work is done in `.work/<step>/` (see `stages/training/resume.py`),
 and the model appears in one rename, so that a killed run leaves nothing that looks finished, and the next one goes on where it
-was.
+was. What another step was trained on with the same inputs is taken over (see `stages/training/twins.py`).
 """
 
 import csv
@@ -31,6 +31,7 @@ from stages.training.prepared import as_orpo_takes_it, limits_of, rows_of
 from stages.training.resume import (
     appear,
     emptied,
+    first_process,
     folder_of,
     identity_of,
     keep_finished,
@@ -44,12 +45,14 @@ from stages.training.seen import count_rows, seen_in_short, seen_path, write_see
 from stages.training.ties import stop_if_rewards_tie
 from stages.training.trackers import report, tracker_problems
 from stages.training.trl import COLUMNS, make_config, trainer_class
+from stages.training.twins import twin, write_twin
 from validators.problems import Problems
 
 
 def main(name):
-    step = json.loads(Path("preflight", f"{name}.json").read_text(encoding="utf-8"))
-    step["backend"] = choose_backend(step["backend"])
+    """Train a step; False where nothing was trained, as all of it was there."""
+    resolved = json.loads(Path("preflight", f"{name}.json").read_text(encoding="utf-8"))
+    step = resolved | {"backend": choose_backend(resolved["backend"])}
     if problems := missing_requirements(name, step) + tracker_problems():
         raise Problems(problems)
     model, curve, seen, work = Path("models", name), Path("scores", f"{name}.csv"), seen_path(name), Path(".work", name)
@@ -59,7 +62,13 @@ def main(name):
         folder = folder_of(work, identity)
         if restore(folder, [curve, seen, rollouts, model]):
             print(f"train {name}: finished before, with the same rows, params and code: put back from {folder}")
-            return
+            return False
+        if found := twin(name, resolved):
+            if first_process():
+                write_twin(found, step, folder / "model", [curve, seen, rollouts])
+                appear(folder / "model", model)
+            print(f"train {name}: same inputs as {found.name}: its weights are taken over")
+            return False
         trainer, result = train(name, step, folder)
         write_model(trainer, step, folder / "model", made_of(step, identity))
         write_seen(seen, trainer, step, identity["rows_sha256"])
@@ -73,6 +82,7 @@ def main(name):
                 f"train {name}: {step['method']} on {short['seen']:,} of {step['trained_rows']:,} rows, "
                 f"{result.global_step:,} optimizer steps, loss {result.training_loss:.4f}"
             )
+    return True
 
 
 def train(name, step, folder):

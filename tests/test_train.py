@@ -273,3 +273,23 @@ def test_tools_and_calls_of_raw_data_reach_the_tokens_that_are_trained(project, 
         assert '<|call|>{"type": "function", "function": {"name": "add"' in taught and '"arguments": {"a": ' in taught
         assert "<|tool|>" in text and "<|tool|>" not in taught
     raw.unlink()
+
+
+@pytest.mark.slow
+def test_a_step_with_another_name_takes_over_what_was_trained_and_scored(built, tmp_path):
+    project = built.copy(tmp_path / "copy")
+    params = project.read_params()
+    params["steps"] = {"first": params["steps"]["sft"], "second": params["steps"]["align"] | {"from": "first"}}
+    project.write_params(params)
+    shutil.rmtree(project.folder / "models/align")
+    told = project.run("dvc", "repro", "evaluate@second")
+    assert "train first: same inputs as sft: its weights are taken over" in told
+    assert "train second: same inputs as align: its weights are taken over" in told
+    assert told.count("no model is loaded") == 2
+    made = json.loads((project.folder / "models/second/made_of.json").read_text())
+    assert (made["step"], made["from"]) == ("second", "first")
+    for name in ("scores/{}.csv", "scores/{}.parquet", "scores/{}.json"):
+        was, now = (built.folder / name.format("align"), project.folder / name.format("second"))
+        assert was.read_bytes() == now.read_bytes()
+    times = [json.loads(line)["stage"] for line in (project.folder / ".work/times.jsonl").read_text().splitlines()]
+    assert "train@second" not in times

@@ -20,6 +20,8 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from stages.training.seen import write_table
+
 FILE = "rollouts.parquet"  # in a checkpoint
 FIELDS = [("step", pa.int32()), ("group", pa.int32()), ("id", pa.string()), ("completion", pa.string()), ("tokens", pa.int32()), ("ground_truth", pa.string())]
 
@@ -135,10 +137,7 @@ def write_rollouts(path, trainer, step, rows_sha256):
         return
     kept = getattr(trainer, "rollouts", None) or Rollouts(schema_of(step.get("rewards") or []), 0, 0)
     facts = {"step": step["step"], "dataset": step["dataset"], "rows_sha256": rows_sha256, "every": kept.every, "functions": step.get("rewards") or []}
-    table = pa.Table.from_pylist(kept.rows, kept.schema).replace_schema_metadata({"tilth": json.dumps(facts)})
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.unlink(missing_ok=True)  # it may be a link into the cache of DVC
-    pq.write_table(table, path, compression="zstd")
+    write_table(path, pa.Table.from_pylist(kept.rows, kept.schema), facts)
 
 
 # -- read -------------------------------------------------------------------------------------------------------------

@@ -152,7 +152,12 @@ def write_seen(path, trainer, step, rows_sha256):
     np.maximum.at(times, trainer.seen.rows, counts[trainer.seen.items])
     facts = {"step": step["step"], "dataset": step["dataset"], "rows_sha256": rows_sha256, "tokens": tokens}
     facts |= {"sequences": int(counts.sum())}
-    table = pa.table({"times": times}).replace_schema_metadata({"tilth": json.dumps(facts)})
+    write_table(path, pa.table({"times": times}), facts)
+
+
+def write_table(path, table, facts):
+    """Write a table with the facts beside it."""
+    table = table.replace_schema_metadata({"tilth": json.dumps(facts)})
     path.parent.mkdir(parents=True, exist_ok=True)
     path.unlink(missing_ok=True)  # it may be a link into the cache of DVC
     pq.write_table(table, path, compression="zstd")

@@ -1,0 +1,150 @@
+"""A training that was done before under other names: found by what decided it, and taken over instead of done again.
+
+    twin("align2", step) -> Twin("align", {"model.safetensors": path, ...}, curve, (seen, rollouts))
+
+Two steps with the same args on the same rows, from models with the same weights, give the same model. DVC knows a step by its
+name, so that a new name would train it again. Here the records of DVC are held against what this step reads: the step as preflight
+resolved it, without names; the rows; the code; the bytes of the models that it starts from. All bytes are hashed before any is used.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from stages.core.objects import Record, files_of, object_of, records
+from stages.core.params import read_params
+from stages.training.models import BASE, adapters, part_of_model
+
+NAMES = ("step", "from")  # of a resolved step: what it is called, and what its parent is called
+
+
+@dataclass(frozen=True)
+class Twin:
+    """What another step's training made. files: {path inside the model, under the names of this step: its bytes}."""
+
+    name: str
+    files: dict[str, Path]
+    curve: Path
+    tables: tuple[Path, Path]  # what it saw, what it generated
+
+
+def twin(name: str, step: dict) -> Twin | None:
+    """The Twin of a step, None where it has none whose bytes are all here. step: as preflight resolved it."""
+    launch = read_params("preflight")["launch"]  # decides no bytes here, but which trainings are the same
+    for record in records("train"):
+        own = f"models/{name}" in record.outs and f"models/{step['from']}" in record.deps
+        same = not own and record.cmd == f"{launch} -m stages train {record.name}" and same_inputs(record, step)
+        if same and (found := outputs(record, name, step)):
+            return found
+    return None
+
+
+def same_inputs(record: Record, step: dict) -> bool:
+    """Whether another training read what this one reads: the cheapest to compare first."""
+    rows = f"data/train/{step['dataset']}.parquet"
+    other = resolved(record)
+    if other is None or nameless(other) != nameless(step):
+        return False
+    here = {path: md5_of(Path(path)) for path in (rows, ".build/code/train")}
+    models = {f"models/{step['from']}": f"models/{other['from']}", BASE.as_posix(): BASE.as_posix()}
+    return all(record.deps.get(path) == md5 for path, md5 in here.items()) and all(
+        same_model(Path(ours), record.deps.get(theirs)) for ours, theirs in models.items()
+    )
+
+
+def nameless(step: dict) -> dict:
+    return {key: value for key, value in step.items() if key not in NAMES}
+
+
+def resolved(record: Record) -> dict | None:
+    """The step that another training was of, as preflight had resolved it."""
+    path = f"preflight/{record.name}.json"
+    md5 = record.deps.get(path)
+    source = md5 and bytes_of(md5, Path(path))
+    try:
+        found = json.loads(source.read_bytes()) if source else None
+    except (OSError, ValueError):
+        return None
+    return found if isinstance(found, dict) and set(NAMES) <= set(found) else None
+
+
+def same_model(folder: Path, md5: str | None) -> bool:
+    """Whether a model computes with the same bytes as one that DVC's cache knows, whatever its steps are called."""
+    listed = files_of(md5) if md5 else None
+    if listed is None:
+        return False
+    theirs = {part: found for path, found in listed.items() if (part := part_of_model(path))}
+    paths = {path: path.relative_to(folder).as_posix() for path in sorted(folder.rglob("*")) if path.is_file()}
+    ours = {part: path for path, name in paths.items() if (part := part_of_model(name))}
+    return theirs.keys() == ours.keys() and all(theirs[part] == md5_of(path) for part, path in ours.items())
+
+
+def outputs(record: Record, name: str, step: dict) -> Twin | None:
+    """The Twin that a record tells of, None where any byte of it is missing."""
+    model = f"models/{record.name}"
+    beside = [f"scores/{record.name}{end}" for end in (".csv", ".seen.parquet", ".rollouts.parquet")]
+    listed = files_of(record.outs.get(model, ""))
+    if not listed or "made_of.json" not in listed or not set(beside) <= set(record.outs):
+        return None
+    files = {inside: bytes_of(md5, Path(model, inside)) for inside, md5 in listed.items()}
+    curve, *tables = [bytes_of(record.outs[path], Path(path)) for path in beside]
+    if not all([*files.values(), curve, *tables]):
+        return None
+    return Twin(record.name, dict(renamed(files, name, step)), curve, tuple(tables))
+
+
+def renamed(files: dict[str, Path], name: str, step: dict) -> Iterator[tuple[str, Path]]:
+    """The files of a model, its adapters under the names of the steps that they are of here."""
+    chain = [adapter.name for adapter in adapters(Path("models", step["from"]))]
+    for inside, path in files.items():
+        first, *rest = inside.split("/")
+        if first == "adapters" and rest[0][:2].isdigit():
+            number = int(rest[0].partition("_")[0])
+            rest[0] = chain[number] if number < len(chain) else f"{number:02}_{name}"
+        yield "/".join([first, *rest]), path
+
+
+def bytes_of(md5: str, beside: Path) -> Path | None:
+    """Where the bytes of a hash are: in DVC's cache, or in the folder where they were made. None where they are in neither."""
+    return next((path for path in (object_of(md5), beside) if path.is_file() and md5_of(path) == md5), None)
+
+
+def md5_of(path: Path) -> str | None:
+    """As DVC hashes a file; None where it is gone."""
+    try:
+        with open(path, "rb") as file:
+            return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
+    except OSError:
+        return None
+
+
+# -- under the names of this step ---------------------------------------------------------------------------------------
+
+
+def write_twin(found: Twin, step: dict, folder: Path, beside: list[Path]) -> None:
+    """Write what a twin made as this step's own: the bytes that its training would write.
+
+    folder: of the model. beside: its curve, what it saw, what it generated.
+    """
+    import shutil
+
+    import pyarrow.parquet as pq
+
+    from stages.training.resume import emptied
+    from stages.training.seen import write_table
+
+    emptied(folder)
+    for inside, path in found.files.items():
+        target = folder / inside
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(path, target)  # a copy: DVC makes the files of its cache read-only
+    made_of = json.loads((folder / "made_of.json").read_text(encoding="utf-8")) | {key: step[key] for key in NAMES}
+    (folder / "made_of.json").write_text(json.dumps(made_of, indent=2) + "\n", encoding="utf-8")
+    curve, *tables = beside
+    shutil.copyfile(found.curve, emptied(curve))
+    for theirs, ours in zip(found.tables, tables, strict=True):
+        with pq.ParquetFile(theirs) as file:
+            facts, table = json.loads(file.schema_arrow.metadata[b"tilth"]), file.read()
+        write_table(ours, table, facts | {"step": step["step"]})
