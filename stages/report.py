@@ -17,6 +17,7 @@ from stages.reporting.cards import write_cards
 from stages.reporting.gates import judged
 from stages.reporting.page import page, read_json
 from stages.reporting.rights import rights_rows
+from stages.reporting.scoreboard import lower_is_better
 from stages.reporting.sections import told_data
 from stages.rows.rejects import counts, personal_data, told_keys, unused_keys
 from stages.scoring.statistics import cut_answers, interval
@@ -190,7 +191,7 @@ def scores_section(steps):
                 [model, *(cell(found[metric]) if metric in found else "" for metric in metrics)]
                 for model, found in models.items()
             ]
-            parts.append(f"### {dataset} ({n:,} eval rows)\n\n" + table(["model", *metrics], rows))
+            parts.append(f"### {dataset} ({n:,} eval rows)\n\n" + table(["model", *(f"{metric} (lower is better)" if lower_is_better(metric) else metric for metric in metrics)], rows))
     return "\n\n".join(parts)
 
 

@@ -36,6 +36,11 @@ def test_a_change_is_bold_only_where_its_interval_excludes_zero():
     assert report.cell(few | {"value": None, "change": None}) == "none"
 
 
+def test_a_table_of_scores_says_of_which_metrics_less_is_better(tmp_path, monkeypatch):
+    monkeypatch.chdir(fake_build.fake_build(tmp_path / "build"))
+    assert "| model | loss (lower is better) | exact_match |" in report.scores_section({"sft": {}})
+
+
 def test_rights_and_waivers_are_in_the_report_and_on_the_page(tmp_path, monkeypatch):
     made = fake_build.fake_build(tmp_path / "build")
     monkeypatch.chdir(made)

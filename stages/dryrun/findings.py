@@ -174,10 +174,9 @@ def answers_cut(found: Measured, path: str, most: int, settings: dict) -> dict:
     cut = [row for row, tokens in found.answers if tokens > most]
     message = f"{counted(found, cut, path)} have a reference answer of more than evaluate.max_new_tokens {most:,}"
     if cut:
-        message += (
-            f", which no model can give word for word: {int(np.percentile(lengths, 95, method='higher')):,} tokens fit 95% of the answers, "
-            f"{lengths.max():,} all of them"
-        )
+        most_of, longest_of = int(np.percentile(lengths, 95, method="higher")), int(lengths.max())
+        message += f", which no model can give word for word: set it to {longest_of} for all of the answers"
+        message += f", to {most_of} for 95% of them" if most_of < longest_of else ""
     return finding("preflight.answers_cut", found.share(cut), message, settings, {})
 
 
