@@ -23,7 +23,13 @@ KEPT = {"rollouts": {"every": 1, "max_rows": 100}, "rewards": ["exact_match", "o
 
 @pytest.mark.parametrize(
     "wanted, steps, together, most, every",
-    [(10, 100, 8, 5000, 10), (10, 5000, 8, 400, 100), (1, 3, 2, 100, 1), (10, 100, 64, 32, 100), (10, 101, 10, 100, 11)],
+    [
+        (10, 100, 8, 5000, 10),
+        (10, 5000, 8, 400, 100),
+        (1, 3, 2, 100, 1),
+        (10, 100, 64, 32, 100),
+        (10, 101, 10, 100, 11),
+    ],
 )
 def test_generations_are_as_far_apart_as_the_rows_allow(wanted, steps, together, most, every):
     assert rollouts.spacing(wanted, steps, together, most) == every
@@ -32,13 +38,18 @@ def test_generations_are_as_far_apart_as_the_rows_allow(wanted, steps, together,
 
 def test_tool_calls_in_between_are_kept_as_messages():
     assert rollouts.said("a") == rollouts.said([{"role": "assistant", "content": "a"}]) == "a"
-    assert rollouts.said([{"role": "assistant", "content": "a"}, {"role": "tool", "content": "b"}]).startswith('[{"role"')
+    assert rollouts.said([{"role": "assistant", "content": "a"}, {"role": "tool", "content": "b"}]).startswith(
+        '[{"role"'
+    )
 
 
 def test_a_trainer_of_another_make_trains_without_rollouts_and_says_so(capsys):
     trainer = SimpleNamespace(_calculate_rewards=None)
     assert rollouts.keep_rollouts(trainer, KEPT | {"step": "align"}, []) is trainer and not hasattr(trainer, "rollouts")
-    assert "train align: no rollouts are kept: SimpleNamespace has no _generate_and_score_completions" in capsys.readouterr().out
+    assert (
+        "train align: no rollouts are kept: SimpleNamespace has no _generate_and_score_completions"
+        in capsys.readouterr().out
+    )
 
 
 def trained(tmp_path, kept=KEPT, **args):
@@ -69,13 +80,26 @@ def test_every_answer_has_its_prompt_its_rewards_and_its_advantage(base, tmp_pat
     trainer._calculate_rewards = watched
     trainer.train()
     rows, facts = written(trainer, step)
-    assert [(PROBLEMS[int(row["id"][2:])]["prompt"][0]["content"], row["completion"], [row["reward/exact_match"]]) for row in rows] == [
-        (prompt, completion[0]["content"], paid) for prompt, completion, paid in given
-    ]
+    assert [
+        (PROBLEMS[int(row["id"][2:])]["prompt"][0]["content"], row["completion"], [row["reward/exact_match"]])
+        for row in rows
+    ] == [(prompt, completion[0]["content"], paid) for prompt, completion, paid in given]
     assert [row["step"] for row in rows] == [0, 0, 1, 1, 2, 2] and [row["group"] for row in rows] == [0, 0, 1, 1, 2, 2]
-    assert all(row["reward"] == row["reward/exact_match"] and row["tokens"] > 0 and row["ground_truth"] == "a" for row in rows)
-    assert all(row["advantage"] == 0 for row in rows if len({one["reward"] for one in rows if one["group"] == row["group"]}) == 1)
-    assert facts == {"step": step["step"], "dataset": step["dataset"], "rows_sha256": "5f0e", "every": 1, "functions": ["exact_match"]}
+    assert all(
+        row["reward"] == row["reward/exact_match"] and row["tokens"] > 0 and row["ground_truth"] == "a" for row in rows
+    )
+    assert all(
+        row["advantage"] == 0
+        for row in rows
+        if len({one["reward"] for one in rows if one["group"] == row["group"]}) == 1
+    )
+    assert facts == {
+        "step": step["step"],
+        "dataset": step["dataset"],
+        "rows_sha256": "5f0e",
+        "every": 1,
+        "functions": ["exact_match"],
+    }
 
 
 @pytest.mark.slow
@@ -120,7 +144,14 @@ def test_a_step_that_keeps_none_has_an_empty_file(base, tmp_path):  # noqa: F811
 
 def answer(step, group, said, reward, truth="cba", id="a" * 64):
     paid = {"reward/one_word": reward, "reward": reward, "advantage": 0.0}
-    return {"step": step, "group": group, "id": id, "completion": said, "tokens": len(said), "ground_truth": truth} | paid
+    return {
+        "step": step,
+        "group": group,
+        "id": id,
+        "completion": said,
+        "tokens": len(said),
+        "ground_truth": truth,
+    } | paid
 
 
 ROWS = [
@@ -132,7 +163,9 @@ ROWS = [
 def put(rows):
     """The rollouts of a step `align`, as `train` writes them."""
     facts = {"step": "align", "dataset": "problems", "rows_sha256": "5f", "every": 10, "functions": ["one_word"]}
-    table = pa.Table.from_pylist(rows, rollouts.schema_of(["one_word"])).replace_schema_metadata({"tilth": json.dumps(facts)})
+    table = pa.Table.from_pylist(rows, rollouts.schema_of(["one_word"])).replace_schema_metadata(
+        {"tilth": json.dumps(facts)}
+    )
     Path("scores").mkdir(exist_ok=True)
     pq.write_table(table, rollouts.rollouts_path("align"))
 
@@ -148,7 +181,10 @@ def test_the_page_has_means_groups_without_signal_and_what_is_paid_and_wrong(tmp
     assert found["functions"] == [{"name": "one_word", "early": "0.750", "late": "0.812"}]
     assert found["lengths"] == {"p50": 3, "p95": 5, "max": 6}
     # A: cba is right, as exact_match reads it; x y is paid the least
-    assert [(cheat["said"]["text"], cheat["reward"], cheat["step"]) for cheat in found["cheats"]] == [("bad", "1", 0), ("worse", "0.75", 10)]
+    assert [(cheat["said"]["text"], cheat["reward"], cheat["step"]) for cheat in found["cheats"]] == [
+        ("bad", "1", 0),
+        ("worse", "0.75", 10),
+    ]
 
 
 def test_where_all_are_paid_the_same_nobody_cheats(tmp_path, monkeypatch):
@@ -180,12 +216,21 @@ def test_answers_to_a_forgotten_prompt_are_a_break(tmp_path, monkeypatch):
     monkeypatch.setattr(forgotten, "file_of", there)
     build = SimpleNamespace(steps={"align": {"method": "grpo"}})
     (problem,) = forgotten.in_scores(build, [SimpleNamespace(id="b" * 64)])
-    assert problem.where == "scores/align.rollouts.parquet" and "has answers to the forgotten record bbbbbbbbbbbb…" in problem.found
+    assert (
+        problem.where == "scores/align.rollouts.parquet"
+        and "has answers to the forgotten record bbbbbbbbbbbb…" in problem.found
+    )
     assert forgotten.in_scores(build, [SimpleNamespace(id="c" * 64)]) == []
 
 
 def test_trace_shows_the_best_and_the_worst_answer_of_a_prompt():
-    item = {"models": [], "side": "train", "dataset": "problems", "scores": None, "rollouts": {"align": [row for row in ROWS if row["step"] == 0]}}
+    item = {
+        "models": [],
+        "side": "train",
+        "dataset": "problems",
+        "scores": None,
+        "rollouts": {"align": [row for row in ROWS if row["step"] == 0]},
+    }
     lines = [" ".join(line.split()) for line in model_lines(item, 100)]
     assert lines[-3:] == [
         "rollouts align: 4 answers of its training are kept, reward 0.750 on average",

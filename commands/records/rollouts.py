@@ -1,6 +1,6 @@
 """What GRPO generated in training for some prompts, from scores/<step>.rollouts.parquet.
 
-    rollouts_of(build, {"9c..."}, problems) -> {"9c...": {"align": [{"step": 40, "completion": "cba", "reward": 1.0, ...}, ...]}}
+rollouts_of(build, {"9c..."}, problems) -> {"9c...": {"align": [{"step": 40, "completion": "cba", "reward": 1.0, ...}, ...]}}
 """
 
 from commands.builds.build import file_of
@@ -21,7 +21,9 @@ def rollouts_of(build, ids, problems):
         except Missing:
             continue  # built before there were any, or not trained yet
         try:
-            asked = place and database.execute("FROM read_parquet($path) WHERE id IN $ids", {"path": str(place), "ids": list(ids)})
+            asked = place and database.execute(
+                "FROM read_parquet($path) WHERE id IN $ids", {"path": str(place), "ids": list(ids)}
+            )
             names = [column[0] for column in asked.description] if asked else []
             for values in asked.fetchall() if asked else ():
                 row = dict(zip(names, values, strict=True))

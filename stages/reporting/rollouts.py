@@ -1,7 +1,7 @@
 """What the page says of the answers that a grpo step generated in training, from scores/<step>.rollouts.parquet.
 
-    rollouts_of("align") -> {"answers": 960, "groups": 120, "silent": 34, "functions": [{"name": "exact_match", "early": 0.31, "late": 0.78}],
-                             "lengths": {"p50": 5, "p95": 9, "max": 16}, "cheats": [{"reward": 1.0, "said": {...}, ...}]}
+rollouts_of("align") -> {"answers": 960, "groups": 120, "silent": 34, "functions": [{"name": "exact_match", "early": 0.31, "late": 0.78}],
+                         "lengths": {"p50": 5, "p95": 9, "max": 16}, "cheats": [{"reward": 1.0, "said": {...}, ...}]}
 """
 
 from itertools import groupby
@@ -43,14 +43,18 @@ def rollouts_of(name):
 
 def mean(rows, function, steps):
     """The mean of what a function gave at some optimizer steps, in words; a dash where it gave nothing."""
-    given = [row[f"reward/{function}"] for row in rows if row["step"] in steps and row[f"reward/{function}"] is not None]
+    given = [
+        row[f"reward/{function}"] for row in rows if row["step"] in steps and row[f"reward/{function}"] is not None
+    ]
     return f"{sum(given) / len(given):.3f}" if given else "–"
 
 
 def cheats(rows):
     """The best-paid answers that are not the ground truth, each once; none where they are paid the least that there is."""
     least = min(row["reward"] for row in rows)
-    wrong = [row for row in rows if row["reward"] > least and not same(answer_of(row["completion"]), row["ground_truth"])]
+    wrong = [
+        row for row in rows if row["reward"] > least and not same(answer_of(row["completion"]), row["ground_truth"])
+    ]
     best = {}
     for row in sorted(wrong, key=lambda row: (-row["reward"], row["step"], row["group"])):
         best.setdefault(row["completion"], row)
