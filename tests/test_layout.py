@@ -183,6 +183,7 @@ def test_every_test_file_is_named_after_a_module():
             "faults_remote",
             "line_ends",
             "public_forms",
+            "bits",
         }, path
 
 
