@@ -16,7 +16,7 @@ from ruamel.yaml import YAML
 
 SAMPLE = Path(__file__).with_name("sample.yaml")  # params.yaml as Tilth comes with it
 FORGOTTEN = '{"about": "records that must not come back, one a line, as hashes: tilth forget writes them"}\n'
-DVC_CONFIG = "[core]\n    analytics = false\n    check_update = false\n[plots]\n    html_template = plots/page.html\n"
+DVC_CONFIG = "[core]\n    analytics = false\n    check_update = false\n    site_cache_dir = .dvc-state\n[plots]\n    html_template = plots/page.html\n"
 
 
 def own_files():
