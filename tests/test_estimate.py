@@ -15,6 +15,7 @@ def machine(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / ".work").mkdir()
     (tmp_path / "preflight").mkdir()
+    monkeypatch.setattr(_estimate, "this_device", lambda: "cpu")
 
     def put(steps, preflight=None, records=(), junk=""):
         write_params({"steps": steps})
@@ -30,13 +31,15 @@ def machine(tmp_path, monkeypatch):
         remembered.cache_clear()
 
 
-def trained(step, seconds, steps, method="dpo"):
+def trained(step, seconds, steps, method="dpo", base="tiny", device="cpu"):
     return {
         "stage": f"train@{step}",
         "seconds": seconds,
         "method": method,
         "dataset": "pairs",
         "optimizer_steps": steps,
+        "base": base,
+        "device": device,
     }
 
 
@@ -52,6 +55,8 @@ def test_a_training_takes_as_long_as_its_steps_by_the_last_training_of_its_metho
     assert estimate("train@align") == {"seconds": 20.0, "optimizer_steps": 200, "tokens": None, "approximate": True}
     machine({"other": STEP}, records=records)
     assert estimate("train@other")["seconds"] == 20.0
+    machine({"align": STEP}, records=[trained("align", 10, 100, base="big"), trained("align", 10, 100, device="cuda")])
+    assert estimate("train@align")["seconds"] is None
     machine({"other": STEP | {"method": "orpo"}}, records=records)
     assert estimate("train@other")["seconds"] is None
 

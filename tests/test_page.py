@@ -165,7 +165,7 @@ def test_answers_in_training_stand_at_their_step_with_those_that_are_paid_and_wr
     align = align.split("<h3")[0]
     assert "Answers in training" in align and "Answers in training" not in sft
     assert "16 answers in 8 groups" in align and "3 groups (37.5%) gave no signal" in align
-    assert '<td><code>exact_match</code></td><td class="number">0.625</td><td class="number">0.750</td>' in align
+    assert re.search(r'<code>exact_match</code></th><td [^>]*>0.625</td><td [^>]*>0.750</td>', align)
     assert "&lt;script&gt;document.title" in align and "99,700 more" in align and "bell\u2407" in align
 
 

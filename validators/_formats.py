@@ -82,9 +82,9 @@ def mask_problems(where, steps, datasets):
         learns_all = args.get("assistant_only_loss") is False and not args.get("completion_only_loss")
         if step.get("method") == "sft" and learns_all:
             found = f"false, on {dataset!r}, which has reasoning: mask"
-            problems.append(
-                Problem(f"{where}.{name}.args.assistant_only_loss", found, "true: else all is learned", hint)
-            )
+            hint = "leave it out, or reasoning: drop, last_turn or keep of the dataset"
+            place = f"{where}.{name}.args.assistant_only_loss"
+            problems.append(Problem(place, found, "true: else all is learned", hint))
     return problems
 
 
