@@ -30,9 +30,9 @@ from stages.scoring.answers import Asked
 from stages.scoring.harness import load_tasks
 from stages.scoring.harness_scores import harness_scores
 from stages.scoring.measured import HARNESS, as_run, measured
+from stages.scoring.own_metrics import metric_columns
 from stages.training.prepared import reasoning_of
 from stages.training.reward_calls import reward_function
-from validators._answers import answer_of
 from validators.problems import Problem, Problems
 
 
@@ -58,10 +58,11 @@ def score(name, params, parent):
         if not rows:
             continue
         scored = functions.get(dataset, {})
-        columns |= worth(each.kind, rows, columns, scored)
+        own = metric_names(params, dataset)
+        columns |= worth(dataset, each.kind, rows, columns, scored, own)
         ids = [row["id"] for row in rows]
         before = columns_of(parent, dataset, ids, columns) if parent else None
-        report[dataset] = metrics(each.kind, columns, before, scored, len(rows), seed, options)
+        report[dataset] = metrics(each.kind, columns, before, scored, len(rows), seed, options, own)
         tables.append(pa.table({"dataset": pa.array([dataset] * len(rows)), "id": ids, **columns}))
     ran = {of.removeprefix(HARNESS): as_run(of, found) for (of, _), found in parts.items() if of.startswith(HARNESS)}
     report |= harness_scores(ran, seed, parent)
@@ -71,13 +72,19 @@ def score(name, params, parent):
         print(f"evaluate {name}: {dataset}: " + ", ".join(describe(metric, item) for metric, item in found.items()))
 
 
+def metric_names(params, dataset):
+    """The metrics that a dataset names, or has by its kind."""
+    return params["datasets"].get(dataset, {}).get("metrics") or []
+
+
 def eval_rows(name, params):
     """{dataset: Asked} of every dataset that has eval rows: the first `evaluate.max_rows` of them by id."""
     reasoning, found = reasoning_of(params.get("datasets", {})), {}
     for dataset, listed in json.loads(Path("data/eval.json").read_text(encoding="utf-8")).items():
         table = pq.read_table(f"data/eval/{dataset}.parquet").sort_by("id").slice(0, params["evaluate"]["max_rows"])
         if table.num_rows:
-            found[dataset] = Asked(listed["kind"], [decoded(row) for row in table.to_pylist()], reasoning[dataset])
+            rows = [decoded(row) for row in table.to_pylist()]
+            found[dataset] = Asked(listed["kind"], rows, reasoning[dataset], bool(metric_names(params, dataset)))
         else:
             print(f"evaluate {name}: {dataset} has no eval rows")
     return found
@@ -141,18 +148,14 @@ def joined(rows, parts):
 # -- what it is worth -----------------------------------------------------------------------------------------------
 
 
-def worth(kind, rows, columns, functions):
-    """Columns of what is computed of answers and rows, without the model. columns: what was measured."""
-    if kind == "sft":
-        answers = [split_answer(row["messages"])[1] for row in rows]
-        match = [float(answer_of(text) == answer_of(answer)) for text, answer in zip(columns["generation"].to_pylist(), answers, strict=True)]
-        return {"exact_match": pa.array(match)}
+def worth(dataset, kind, rows, columns, functions, own):
+    """Columns of what is computed of answers and rows, without the model. columns: what was measured. own: names of metrics."""
+    said = columns["generation"].to_pylist() if "generation" in columns else []
+    found = metric_columns(dataset, own, said, rows, kind) if own else {}
     if kind == "kto":
         return {"label": pa.array([float(row["label"]) for row in rows])}
-    if kind == "preference":
-        return {}
-    said = columns["generation"].to_pylist()
-    found = {f"reward/{name}": pa.array(values, pa.float64()) for name, values in rewarded(functions, said, rows).items()}
+    if kind == "grpo":
+        found |= {f"reward/{name}": pa.array(values, pa.float64()) for name, values in rewarded(functions, said, rows).items()}
     return found | (passed(columns["samples"].to_pylist(), rows, functions) if "samples" in columns else {})
 
 
@@ -173,22 +176,20 @@ def passed(drawn, rows, functions):
     }
 
 
-def split_answer(messages):
-    """(prompt, text of the last answer) of a conversation."""
-    return messages[:-1], messages[-1]["content"] or ""
-
-
 # -- what is reported of each dataset -------------------------------------------------------------------------------
 
 
-def metrics(kind, columns, before, functions, rows, seed, options):
+def metrics(kind, columns, before, functions, rows, seed, options, own=()):
     """{metric: summary} of one dataset; `before` has the columns of the model that this one started from."""
-    ours = estimators(kind, numbers(columns), functions, options)
-    theirs = estimators(kind, numbers(before), functions, options) if before else {}
+    ours = estimators(kind, numbers(columns), functions, options, own)
+    theirs = estimators(kind, numbers(before), functions, options, own) if before else {}
     found = {name: statistics.summary(metric, theirs.get(name), rows, seed) for name, metric in ours.items()}
     for name in found if "cut" in columns else ():
-        if name in ("exact_match", "reward") or name.startswith("reward/"):  # what is measured of the greedy answer
+        if name in own or name == "reward" or name.startswith("reward/"):  # what is measured of the greedy answer
             found[name]["cut"] = int(pa.compute.sum(columns["cut"]).as_py())
+    for name in own:
+        judged = len(columns[name]) - columns[name].null_count
+        found[name] |= statistics.of_few({"n": judged} if judged < rows else {}, judged)
     return found
 
 
@@ -198,17 +199,18 @@ def numbers(columns):
     }
 
 
-def estimators(kind, columns, functions, options):
-    """{metric: function of bootstrap weights} of one dataset."""
+def estimators(kind, columns, functions, options, own):
+    """{metric: function of bootstrap weights} of one dataset. A metric's mean is over the rows that it judges."""
+    judged = {name: ~np.isnan(columns[name]) for name in own}
+    means = {name: statistics.ratio(np.nan_to_num(columns[name]), each.astype(float)) for name, each in judged.items()}
     if kind == "sft":
         return {
             "loss": statistics.ratio(columns["nll"], columns["tokens"]),
             "token_accuracy": statistics.ratio(columns["right"], columns["tokens"]),
-            "exact_match": statistics.mean(columns["exact_match"]),
-        }
+        } | means
     if kind == "preference":
         margin = columns["chosen_logp"] - columns["rejected_logp"]
-        return {"pair_accuracy": statistics.mean((np.sign(margin) + 1) / 2), "margin": statistics.mean(margin)}
+        return {"pair_accuracy": statistics.mean((np.sign(margin) + 1) / 2), "margin": statistics.mean(margin)} | means
     if kind == "kto":
         return {"auc": statistics.auc(columns["logp"], columns["label"])}
     # a reward function may return None for a row that it does not judge: TRL counts it as nothing, and so do we
@@ -218,7 +220,7 @@ def estimators(kind, columns, functions, options):
     for k in options["pass_at_k"] or ():
         chances = {name: pass_at_k(columns[f"passed/{name}"], options["samples"], k) for name in functions}
         found |= {f"pass@{k}/{name}": statistics.mean(chance) for name, chance in chances.items()}
-    return found
+    return found | means
 
 
 def pass_at_k(passed, count, k):

@@ -58,7 +58,7 @@ def test_sft_scores_count_only_what_the_assistant_says(scored):
 
 def test_answers_that_were_cut_are_counted_beside_what_is_measured_of_them():
     columns = {name: pa.array([1.0, 1.0, 1.0]) for name in ("nll", "tokens", "right")} | {"exact_match": pa.array([1.0, 0.0, 1.0])}
-    found = evaluate.metrics("sft", columns | {"cut": pa.array([True, False, True])}, None, {}, 3, seed=1, options={})
+    found = evaluate.metrics("sft", columns | {"cut": pa.array([True, False, True])}, None, {}, 3, seed=1, options={}, own=["exact_match"])
     assert found["exact_match"]["cut"] == 2 and "cut" not in found["loss"]
     assert evaluate.describe("exact_match", found["exact_match"]) == "exact_match 0.667 (2 of 3 answers cut at max_new_tokens)"
 

@@ -43,7 +43,7 @@ class Small:
     """A folder with a tiny model and eval rows, in which models are scored."""
 
     def __init__(self, monkeypatch):
-        self.loads, self.params = [], {"seed": 7, "evaluate": OPTIONS, "datasets": {}}
+        self.loads, self.params = [], {"seed": 7, "evaluate": OPTIONS, "datasets": {"chat": {"metrics": ["exact_match"]}}}
         load = measured.loaded
         monkeypatch.setattr(measured, "loaded", lambda folder, *options: self.loads.append(folder.name) or load(folder, *options))
 
@@ -116,7 +116,23 @@ def test_a_second_dataset_of_the_same_rows_is_not_measured(small):
     small.write(chat=ALL["chat"], again=ALL["chat"])
     assert small.score()[0] == []
     report = json.loads(Path("scores/base.json").read_text())
-    assert report["chat"] == report["again"]
+    assert report["chat"]["loss"] == report["again"]["loss"]
+
+
+@pytest.mark.slow
+def test_a_new_metric_loads_no_model_and_of_pairs_it_asks_for_answers_once(small):
+    small.write(**ALL)
+    small.score()
+    small.params["datasets"]["chat"] = {"metrics": ["exact_match", "rouge_l", "json_valid", "tool_call_match"]}
+    assert small.score()[0] == []
+    found = json.loads(Path("scores/base.json").read_text())["chat"]
+    assert {"rouge_l", "json_valid", "tool_call_match", "loss"} <= set(found)
+    assert found["tool_call_match"]["value"] is None and found["tool_call_match"]["n"] == 0  # no row has a call
+    small.params["datasets"]["pairs"] = {"metrics": ["contains"]}
+    assert small.score()[0] == ["base"]
+    small.params["datasets"]["pairs"] = {"metrics": ["contains", "rouge_l"]}
+    assert small.score()[0] == []
+    assert {"pair_accuracy", "margin", "contains", "rouge_l"} == set(json.loads(Path("scores/base.json").read_text())["pairs"])
 
 
 @pytest.mark.slow

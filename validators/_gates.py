@@ -72,7 +72,7 @@ def name_problems(where: str, gate: dict, data: dict, rewards: list[str]) -> lis
 def metrics_of(dataset: dict, evaluate: dict, rewards: list[str]) -> list[str]:
     """Every metric that `evaluate` may give for a dataset: the one place that knows them. dataset: its entry in params.yaml."""
     kind = dataset.get("kind") if isinstance(dataset, dict) else None
-    found = [*OF_KIND.get(kind, ())]
+    found = [*OF_KIND.get(kind, ()), *(dataset.get("metrics") or () if kind else ())]
     if kind == "grpo":
         found += [f"reward/{name}" for name in rewards]
         found += [f"pass@{k}/{name}" for k in evaluate.get("pass_at_k") or () for name in rewards]

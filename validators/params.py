@@ -13,7 +13,7 @@ from datetime import date
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 from pydantic_core import PydanticCustomError
 
 from validators._cautions import FILE, KIND, WAIVERS, ancestry, cautions_of, idle_waivers
@@ -57,6 +57,10 @@ ALIASES = {  # names of other trainers, too unlike TRL's for a search by letters
 METHODS = ("sft", "dpo", "orpo", "kto", "grpo")
 # Unsloth 2026.10 patches TRL's trainer of each of them, ORPO's in trl.experimental too
 BACKENDS = {"transformers": METHODS, "unsloth": METHODS}
+TAKEN = {  # names of columns and scores
+    "auc", "chosen_logp", "cut", "dataset", "generation", "id", "label", "logp", "loss", "margin", "nll", "pair_accuracy",
+    "rejected_logp", "reward", "right", "samples", "token_accuracy", "tokens",
+}  # fmt: skip
 NAME = re.compile(r"^[a-z][a-z0-9_]*$")
 COMMIT = re.compile(r"^[0-9a-f]{40}$")
 # SPDX's or the Hub's identifiers of licenses, such as apache-2.0 or CC-BY-SA-4.0, or `other`
@@ -112,7 +116,15 @@ class Dataset(Strict):
     license: ByFile | None = None
     source: ByFile | None = None
     consent: ByFile | None = None
+    metrics: list[str] | None = None
     waive: dict[str, str] = {}
+
+    @model_validator(mode="after")
+    def fill_metrics(self):
+        """What is computed of generated answers, where nothing is said: of kind sft alone."""
+        if self.metrics is None:
+            self.metrics = ["exact_match"] if self.kind == "sft" else []
+        return self
 
 
 class Lora(Strict):
@@ -344,7 +356,7 @@ def examine(data):
     if ("expires",) not in faulty:
         problems += expiry_problems(data.get("expires") or {}, mapping(data, "datasets"))
     for name, dataset in sections["datasets"].items():
-        problems += option_problems(f"{FILE}: datasets.{name}", dataset)
+        problems += option_problems(f"{FILE}: datasets.{name}", dataset) + metric_problems(f"{FILE}: datasets.{name}", dataset)
     kinds = {name: sections["datasets"].get(name, {}).get("kind") for name in mapping(data, "datasets")}
     for name, step in steps.items():
         problems += step_problems(f"{FILE}: steps.{name}", step, kinds, mapping(data, "steps"))
@@ -622,13 +634,34 @@ def missing_packages(steps):
     ]
 
 
+def metric_problems(where, dataset):
+    """Metrics that are no functions of validators/metrics.py, have a name that scores have already, or have no answers to judge."""
+    where, named, known = f"{where}.metrics", dataset.get("metrics") or [], functions_of("metrics.py") if dataset.get("metrics") else []
+    if named and dataset.get("kind") == "kto":
+        return [Problem(where, "kind kto has no metrics", "no such key", "no answers are generated: a row's answer may be a bad one")]
+    return [
+        Problem(where, f"no metric {name!r}", "a function of validators/metrics.py", did_you_mean(name, known))
+        for name in named
+        if name not in known
+    ] + [
+        Problem(where, f"{name!r} is the name of another score", "another name", f"rename the function, for example: my_{name}")
+        for name in named
+        if name in known and name in TAKEN
+    ]
+
+
 def reward_functions():
     """Public functions of validators/rewards.py, read without running it."""
-    path = Path(__file__).with_name("rewards.py")
+    return functions_of("rewards.py")
+
+
+def functions_of(module):
+    """Public functions of a module beside this one, read without running it."""
+    path = Path(__file__).with_name(module)
     try:
         tree = ast.parse(path.read_text(encoding="utf-8"))
     except SyntaxError as error:
-        raise Problems([Problem(f"validators/rewards.py:{error.lineno}", f"not Python: {error.msg}", "", "")]) from None
+        raise Problems([Problem(f"validators/{module}:{error.lineno}", f"not Python: {error.msg}", "", "")]) from None
     return [node.name for node in tree.body if isinstance(node, ast.FunctionDef) and not node.name.startswith("_")]
 
 

@@ -26,7 +26,7 @@ def reads(params):
             params, "seed", "launch", "base.backend", "steps", "preflight", "evaluate.max_new_tokens",
             *(f"datasets.{name}.reasoning" for name in params["datasets"]),
         ),
-        "evaluate_base": part(params, "seed", "evaluate", *masks(params)),
+        "evaluate_base": part(params, "seed", "evaluate", *masks(params), *metrics(params)),
         "gate": part(
             params, "gates",
             *(f"steps.{name}.from" for name in params["steps"]),
@@ -50,13 +50,18 @@ def reads(params):
             found[f"expire/{name}"] = part(params, f"expires.{name}")
             found[f"curate/{name}"] |= part(params, f"expires.{name}")
     for name in params["steps"]:
-        found[f"evaluate/{name}"] = part(params, "seed", "evaluate", f"steps.{name}.from", *masks(params))
+        found[f"evaluate/{name}"] = part(params, "seed", "evaluate", f"steps.{name}.from", *masks(params), *metrics(params))
     return found
 
 
 def masks(params):
     """The keys that say on which datasets thoughts are not learned, and so not scored: of any model, to compare them."""
     return [f"datasets.{name}.reasoning" for name, entry in params["datasets"].items() if entry["reasoning"] == "mask"]
+
+
+def metrics(params):
+    """The keys that say which metrics are computed of generated answers, of the datasets that have any."""
+    return [f"datasets.{name}.metrics" for name, entry in params["datasets"].items() if entry["metrics"]]
 
 
 def base(params):

@@ -2,7 +2,7 @@
 
 scores/<model>.parquet, data/eval/<d>.parquet -> plain data for the page, bounded however many rows were scored
 
-    side_by_side("problems", "grpo", ["base", "sft"], {"exact_match": 1.0}, 40) ->
+    side_by_side("problems", "grpo", ["base", "sft"], {"exact_match": 1.0}, 40, []) ->
         [{"prompt": [{"role": "user", "text": ...}], "reference": ..., "said": {"sft": {"text": ..., "score": 1.0}}, "spread": 1.0}]
 """
 
@@ -18,12 +18,12 @@ TURNS = 6
 LOT = 0.25  # of the rows shown, this share is drawn by lot, as the most different alone would mislead
 
 
-def side_by_side(dataset, kind, models, functions, limit):
+def side_by_side(dataset, kind, models, functions, limit, metrics):
     """Rows of one dataset with what each model said; [] where its kind asks for no answer or nothing was scored."""
     path = Path(f"data/eval/{dataset}.parquet")
-    said = {model: answers(model, dataset, kind, functions) for model in models}
+    said = {model: answers(model, dataset, kind, functions, metrics) for model in models}
     said = {model: found for model, found in said.items() if found}
-    if kind not in ("sft", "grpo") or not said or not path.exists():
+    if kind == "kto" or not said or not path.exists():
         return []
     shared = sorted(set.intersection(*(set(found) for found in said.values())))
     chosen = most_different({row: [said[model][row] for model in said] for row in shared}, limit)
@@ -42,7 +42,7 @@ def side_by_side(dataset, kind, models, functions, limit):
     ]
 
 
-def answers(model, dataset, kind, functions):
+def answers(model, dataset, kind, functions, metrics):
     """{id: (text, score)} of what a model said to a dataset's eval rows; empty where it was not scored."""
     path = Path(f"scores/{model}.parquet")
     if not path.exists():
@@ -52,7 +52,7 @@ def answers(model, dataset, kind, functions):
         return {}
     table = table.filter(pc.equal(table["dataset"], dataset))
     weights = (
-        {"exact_match": 1.0} if kind == "sft" else {f"reward/{name}": weight for name, weight in functions.items()}
+        dict.fromkeys(metrics[:1], 1.0) if kind != "grpo" else {f"reward/{name}": weight for name, weight in functions.items()}
     )
     totals = [0.0] * len(table)
     for column in weights.keys() & set(table.column_names):
@@ -92,7 +92,7 @@ def question(row, kind):
     turns, reference = (
         (row["messages"][:-1], row["messages"][-1]["content"])
         if kind == "sft"
-        else (row["prompt"], row["ground_truth"])
+        else (row["prompt"], row["ground_truth"] if kind == "grpo" else row["chosen"][-1]["content"])
     )
     shown = [
         {"role": turn["role"], **clipped(turn["content"] or turn.get("tool_calls") or "", WIDTH)} for turn in turns[-TURNS:]

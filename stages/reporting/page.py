@@ -145,11 +145,11 @@ def all_answers(params):
     rewards = read_json("preflight/_rewards.json") or {}
     functions = {name: {each: item["weight"] for each, item in found.items()} for name, found in rewards.items()}
     models, held_out = ["base", *params["steps"]], read_json("data/eval.json") or {}
-    asking = {name: item for name, item in params["datasets"].items() if item["kind"] in ("sft", "grpo")}
+    asking = {name: item for name, item in params["datasets"].items() if item["kind"] in ("sft", "grpo") or item["metrics"]}
     rows = [
         row
         for name, dataset in asking.items()
-        for row in side_by_side(name, dataset["kind"], models, functions.get(name, {}), max(8, ANSWERS // len(asking)))
+        for row in side_by_side(name, dataset["kind"], models, functions.get(name, {}), max(8, ANSWERS // len(asking)), dataset["metrics"])
     ]
     rows.sort(key=lambda row: -row["spread"])
     return rows, sum(held_out.get(name, {}).get("rows", 0) for name in asking)

@@ -15,7 +15,12 @@ FEW_ROWS = 20  # below it, resamples say nothing of the rows that were not drawn
 
 def ratio(top, bottom):
     """sum(top) / sum(bottom): a mean over tokens where `bottom` counts them, over rows where it is 1."""
-    return lambda weights: (weights @ top) / (weights @ bottom)
+
+    def value(weights):
+        whole = weights @ bottom
+        return np.where(whole > 0, (weights @ top) / np.where(whole > 0, whole, 1), np.nan)
+
+    return value
 
 
 def mean(values):
@@ -76,6 +81,11 @@ def figures(value, low, high, rows, changes):
     }
     # NaN, as the AUC of one class, is no JSON
     return {key: number if key == "n" else rounded(number) for key, number in (found | changes).items()}
+
+
+def of_few(found, rows):
+    """Facts of a metric, without intervals where it judges few rows."""
+    return found | (dict.fromkeys(("low", "high", "change_low", "change_high")) if rows < FEW_ROWS else {})
 
 
 def interval(item):

@@ -109,7 +109,7 @@ def scored_of(kind, row, render, reasoning="keep"):
 
 def reasoning_of(datasets):
     """{dataset: "mask" or "keep"}: where no thoughts are learned, none is scored either, of whatever model."""
-    masked = {name for name, entry in datasets.items() if entry["reasoning"] == "mask"}
+    masked = {name for name, entry in datasets.items() if entry.get("reasoning") == "mask"}
     return defaultdict(lambda: "keep", dict.fromkeys(masked, "mask"))
 
 
