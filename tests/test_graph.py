@@ -227,7 +227,7 @@ def test_two_builds_in_two_folders_have_the_same_data(built, tmp_path):
 
 def test_metrics_and_curves_of_all_models_are_dvcs(project):
     metrics = json.loads(project.run("dvc", "metrics", "show", "--json"))[""]["data"]
-    assert {f"scores/{model}.json" for model in ("base", "sft", "align")} == set(metrics)
+    assert {"gates.json", *(f"scores/{model}.json" for model in ("base", "sft", "align"))} == set(metrics)
     score = metrics["scores/align.json"]["data"]["pairs"]["pair_accuracy"]
     assert set(score) == {"value", "n", "change"}  # ten rows have no interval
     plots = project.run("dvc", "plots", "show", "--json")

@@ -81,6 +81,7 @@ def test_a_file_without_the_section_is_told_what_to_write():
 @pytest.mark.parametrize("name", asked.WAIVABLE)
 def test_every_number_can_be_waived(name):
     data = params()
+    data["gates"] = []
     data["steps"] = {"sft": data["methods"]["sft"] | {"waive": {name: "a reason", "learning_rate": "tiny"}}}
     assert examine(data)[0] == []
 

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from builds import DVC_CONFIG
 
 from stages.core.private import STATE, keep_private
 from validators.problems import Problems
@@ -52,7 +53,9 @@ def test_dvc_keeps_its_state_in_a_fresh_clone_and_writes_nowhere_else(tmp_path):
     listed = subprocess.run(["git", "ls-files", ".dvc", STATE, ".gitignore", ".dvcignore"], cwd=ROOT, capture_output=True, text=True, check=True)
     for name in listed.stdout.splitlines():
         (project / name).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy(ROOT / name, project / name)
+        if name != ".dvc/config":  # which may be a user's own
+            shutil.copy(ROOT / name, project / name)
+    (project / ".dvc/config").write_text(DVC_CONFIG)
     (project / "dvc.yaml").write_text("stages:\n  a:\n    cmd: python -c \"open('out', 'w').write('x')\"\n    outs: [out]\n")
     environment = {key: value for key, value in os.environ.items() if key != "DVC_SITE_CACHE_DIR"} | {"HOME": str(home)}
     environment |= {"TMPDIR": str(tmp_path / "tmp"), "DVC_NO_ANALYTICS": "1"}

@@ -102,7 +102,7 @@ def test_who_has_the_proof_and_the_statement_needs_nothing_else(project, tmp_pat
 def test_the_statement_of_another_model_is_named(project):
     proved(rows_of("chat", "sft")[0][0], "sft")
     with pytest.raises(Problems, match="is of model 'sft'; expected align"):
-        verify.main("x.json", str(statement_path("align")))
+        verify.main("x.json", statement=str(statement_path("align")))
 
 
 def test_a_damaged_tree_is_made_anew(project):

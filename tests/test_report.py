@@ -129,7 +129,7 @@ def test_the_page_of_a_build_is_small_and_all_of_it(built):
 def test_every_file_that_the_lineage_names_is_in_the_lock_by_its_md5(built):
     html = (built.folder / "report/index.html").read_text(encoding="utf-8")
     lock = (built.folder / "dvc.lock").read_text(encoding="utf-8")
-    named = re.findall(r'class="mono">([^<]+\.json)</th><td class="mono">(\w{32})</td>', html)
+    named = re.findall(r'class="mono">([^<]+\.json)</th><td class="mono[^>]*>(\w{32})</td>', html)
     assert {path for path, _ in named} >= {"data/train.json", "scores/align.json", "preflight/align.json"}
     for path, md5 in named:
         assert f"path: {path}\n" in lock and md5 in lock, path

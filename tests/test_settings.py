@@ -142,5 +142,5 @@ def test_what_holds_for_all_steps_is_no_arg_of_one(key):
     params = read(SAMPLE)
     method = "grpo" if key == "chat_template_kwargs" else "sft"
     step = params["methods"][method] | {"from": "base", "args": params["methods"][method]["args"] | {key: "x"}}
-    ((problem,), _) = examine(params | {"steps": {"sft": step}})
+    ((problem,), _) = examine(params | {"steps": {"sft": step}, "gates": []})
     assert f"base.{key}" in str(problem)

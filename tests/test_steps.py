@@ -40,7 +40,7 @@ def test_a_step_on_a_dataset_that_masks_thoughts_says_so_and_no_model_is_scored_
     params["datasets"]["chat"]["reasoning"] = "mask"
     assert resolve("b", params["steps"]["b"], params, CODES)["reasoning"] == "mask"
     for name in ("evaluate_base", "evaluate/a", "evaluate/b"):
-        assert "datasets" not in before[name]
+        assert not any("reasoning" in entry for entry in before[name]["datasets"].values())
         assert reasoning_of(reads(params)[name]["datasets"])["chat"] == "mask"
         assert reasoning_of(reads(params)[name]["datasets"])["pairs"] == "keep"
     params["datasets"]["chat"]["reasoning"] = "drop"

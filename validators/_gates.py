@@ -53,7 +53,7 @@ def name_problems(where: str, gate: dict, data: dict, rewards: list[str]) -> lis
     """Steps, datasets and metrics that params.yaml does not have."""
     steps, datasets, problems = data.get("steps") or {}, data.get("datasets") or {}, []
     if gate.get("step") is not None and gate["step"] not in steps:
-        problems.append(Problem(f"{where}.step", f"no step {gate['step']!r}", "a name under steps", did_you_mean(gate["step"], steps)))
+        problems.append(Problem(f"{where}.step", f"no step {gate['step']!r}", "a name under steps", did_you_mean(gate["step"], steps) + "; if the step is gone, take its gate away too"))
     key = "on" if gate.get("no_worse") is None else "no_worse"
     on, metric = gate[key], gate.get("metric")
     tasks = [f"{HARNESS}{task}" for task in ((data.get("evaluate") or {}).get("lm_eval") or {}).get("tasks") or ()]

@@ -32,10 +32,11 @@ class Twin:
 
 def twin(name: str, step: dict) -> Twin | None:
     """The Twin of a step, None where it has none whose bytes are all here. step: as preflight resolved it."""
-    launch = read_params("preflight")["launch"]  # decides no bytes here, but which trainings are the same
     for record in records("train"):
-        own = f"models/{name}" in record.outs and f"models/{step['from']}" in record.deps
-        same = not own and record.cmd == f"{launch} -m stages train {record.name}" and same_inputs(record, step)
+        if f"models/{name}" in record.outs and f"models/{step['from']}" in record.deps:
+            continue  # its own: DVC has found that something of it changed
+        launch = read_params("preflight")["launch"]  # decides no bytes here, but which trainings are the same
+        same = record.cmd == f"{launch} -m stages train {record.name}" and same_inputs(record, step)
         if same and (found := outputs(record, name, step)):
             return found
     return None
