@@ -17,7 +17,7 @@ ROW = '{"prompt": "What is new here?", "completion": "A row."}\n'
 def files(project):
     """What git says of the working tree, ignored files too; without what DVC and Python keep for themselves."""
     lines = project.run("git", "status", "--short", "--ignored").splitlines()
-    return [line for line in lines if "__pycache__" not in line and ".dvc/tmp" not in line]
+    return [line for line in lines if not any(own in line for own in ("__pycache__", ".dvc/tmp", ".dvc-state"))]
 
 
 def plan(project):
