@@ -152,5 +152,6 @@ def test_a_renamed_step_is_not_trained_again(mine, tmp_path):
     params["steps"]["liking"] = params["steps"].pop("prefer")
     assert trained(project, params) == set()
     hold_to_the_sampler(project)
+    tilth(project, "prune")
     project.commit()
     tilth(project, "verify")
