@@ -115,7 +115,6 @@ def make_trainer(name, step, folder):
     model, extra = load_for_training(start(parent, step, folder / "start", config), step, config)
     if method == "grpo":
         extra["reward_funcs"] = [reward_function(function) for function in step["rewards"]]
-    if method == "grpo":
         config.chat_template_kwargs = dict(render.options)
     if method == "sft":
         config.assistant_only_loss = config.completion_only_loss = False  # the rows say what is learned

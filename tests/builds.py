@@ -69,6 +69,18 @@ def restore(original, folder, before):
             shutil.copy2(original / path, folder / path, follow_symlinks=False)
 
 
+@contextlib.contextmanager
+def to_break(built, copy, monkeypatch):
+    """The copy of a built project as the current folder; what is changed in it is put back in the end."""
+    from commands.builds import build
+
+    monkeypatch.chdir(copy.folder)
+    build.cache_folder.cache_clear()
+    before = stamps(copy.folder)
+    yield copy
+    restore(built.folder, copy.folder, before)
+
+
 def is_folder(path):
     return path.is_dir() and not path.is_symlink()
 

@@ -10,7 +10,7 @@ from types import SimpleNamespace
 
 import pyarrow.parquet as pq
 import pytest
-from builds import restore, stamps, write_seen
+from builds import to_break, write_seen
 
 from commands import prove, provenance, verify
 from commands.builds import build as _build
@@ -31,13 +31,10 @@ def copy(built, tmp_path_factory):
 @pytest.fixture
 def project(built, copy, monkeypatch):
     """A built project with its statements; what a test changes is put back after it."""
-    monkeypatch.chdir(copy.folder)
-    _build.cache_folder.cache_clear()
     search.connect.cache_clear()
-    before = stamps(copy.folder)
-    provenance.main()
-    yield copy
-    restore(built.folder, copy.folder, before)
+    with to_break(built, copy, monkeypatch):
+        provenance.main()
+        yield copy
 
 
 def rows_of(dataset, seen_by):

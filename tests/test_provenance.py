@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
-from builds import restore, stamps
+from builds import to_break
 
 from commands import provenance
 from commands.builds import build as _build
@@ -23,11 +23,8 @@ def copy(built, tmp_path_factory):
 
 @pytest.fixture
 def project(built, copy, monkeypatch):
-    monkeypatch.chdir(copy.folder)
-    _build.cache_folder.cache_clear()
-    before = stamps(copy.folder)
-    yield copy
-    restore(built.folder, copy.folder, before)
+    with to_break(built, copy, monkeypatch):
+        yield copy
 
 
 def sha256(path):

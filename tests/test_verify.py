@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import typer
-from builds import restore, stamps
+from builds import to_break
 
 from commands import verify
 from commands.builds import build as _build
@@ -30,11 +30,8 @@ def copy(built, tmp_path_factory):
 @pytest.fixture
 def project(built, copy, monkeypatch):
     """A built project to break: what a test changes is put back after it."""
-    monkeypatch.chdir(copy.folder)
-    _build.cache_folder.cache_clear()
-    before = stamps(copy.folder)
-    yield copy
-    restore(built.folder, copy.folder, before)
+    with to_break(built, copy, monkeypatch):
+        yield copy
 
 
 def breaks(capsys, **options):

@@ -20,7 +20,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from stages.training.seen import write_table
+from stages.training.seen import read_table, write_table
 
 FILE = "rollouts.parquet"  # in a checkpoint
 FIELDS = [("step", pa.int32()), ("group", pa.int32()), ("id", pa.string()), ("completion", pa.string()), ("tokens", pa.int32()), ("ground_truth", pa.string())]
@@ -149,5 +149,5 @@ def rollouts_path(step):
 
 def read_rollouts(path):
     """(rows, facts): a dict an answer, in the order of the training, and {step, dataset, rows_sha256, every, functions}."""
-    with pq.ParquetFile(path) as file:
-        return file.read().to_pylist(), json.loads(file.schema_arrow.metadata[b"tilth"])
+    table, facts = read_table(path)
+    return table.to_pylist(), facts

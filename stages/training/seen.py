@@ -172,9 +172,14 @@ def seen_path(step):
 
 def read_seen(path):
     """(times, facts): (rows of data/train,) how often the model saw each, and {dataset, rows_sha256, tokens, sequences}."""
+    table, facts = read_table(path)
+    return np.array(table["times"].to_pylist(), np.int64), facts
+
+
+def read_table(path):
+    """(table, facts) of what `write_table` wrote."""
     with pq.ParquetFile(path) as file:  # pq.read_table imports pandas, which takes half a second
-        facts, times = json.loads(file.schema_arrow.metadata[b"tilth"]), file.read(columns=["times"])["times"]
-    return np.array(times.to_pylist(), np.int64), facts
+        return file.read(), json.loads(file.schema_arrow.metadata[b"tilth"])
 
 
 def seen_in_short(path):
@@ -184,8 +189,8 @@ def seen_in_short(path):
     """
     if not Path(path).exists():
         return None
-    with pq.ParquetFile(path) as file:
-        facts, times = json.loads(file.schema_arrow.metadata[b"tilth"]), file.read(columns=["times"])["times"]
+    table, facts = read_table(path)
+    times = table["times"]
     often = [(item["values"], item["counts"]) for item in times.value_counts().to_pylist()]
     found = {"rows": len(times), "seen": sum(rows for count, rows in often if count), "times": sum(count * rows for count, rows in often)}
     return found | {key: facts[key] for key in ("tokens", "sequences")}

@@ -131,10 +131,8 @@ def write_twin(found: Twin, step: dict, folder: Path, beside: list[Path]) -> Non
     """
     import shutil
 
-    import pyarrow.parquet as pq
-
     from stages.training.resume import emptied
-    from stages.training.seen import write_table
+    from stages.training.seen import read_table, write_table
 
     emptied(folder)
     for inside, path in found.files.items():
@@ -146,6 +144,5 @@ def write_twin(found: Twin, step: dict, folder: Path, beside: list[Path]) -> Non
     curve, *tables = beside
     shutil.copyfile(found.curve, emptied(curve))
     for theirs, ours in zip(found.tables, tables, strict=True):
-        with pq.ParquetFile(theirs) as file:
-            facts, table = json.loads(file.schema_arrow.metadata[b"tilth"]), file.read()
+        table, facts = read_table(theirs)
         write_table(ours, table, facts | {"step": step["step"]})
