@@ -30,14 +30,14 @@ def run(
     name: Annotated[str | None, typer.Argument(help="The dataset or the step, where the stage is one of many.")] = None,
 ):
     """Run one stage of the graph, in the folder of dvc.yaml."""
+    if stage in OF_DATA:
+        keep_memory()  # before a thread runs: a variable set while another thread reads one can crash the process
     end_with_parent()
     start = time.monotonic()
     try:
         if stage not in STAGES:
             raise Problems([Problem("python -m stages", f"no stage {stage!r}", "", did_you_mean(stage, STAGES))])
         keep_private()
-        if stage in OF_DATA:
-            keep_memory()
         main = importlib.import_module(f"stages.{stage}").main
         done = main(name) if name else main()
     except Problems as error:
