@@ -32,8 +32,8 @@ PLAIN = """
 import hashlib, sys
 for path in open(sys.argv[2]).read().splitlines():
     with open(path, 'rb') as file:
-        if sys.argv[1] == 'hash':
-            hashlib.file_digest(file, 'md5')
+        if sys.argv[1] != 'read':
+            hashlib.file_digest(file, sys.argv[1])
         while file.read(2**24):
             pass
 """
@@ -78,6 +78,7 @@ def commands(project, files):
         "lineage": ["lineage"],
         "diff of two commits": ["diff", "HEAD~1", "HEAD"],
         "plan": ["plan"],
+        "provenance": ["provenance"],
         "verify": ["verify"],
         "verify --cache": ["verify", "--cache"],
         "verify --sample 10000": ["verify", "--sample", "10000"],
@@ -86,7 +87,7 @@ def commands(project, files):
     found = {f"`{name}`": [*tilth, *given] for name, given in asked.items() if there(project, given[0])}
     names = project / "files.txt"
     names.write_text("\n".join(files), encoding="utf-8")
-    plain = {"plain md5 of the same files": "hash", "plain read of the same files": "read"}
+    plain = {f"plain {what} of the same files": what for what in ("md5", "sha256", "read")}
     return found | {name: [sys.executable, "-c", PLAIN, what, str(names)] for name, what in plain.items()}
 
 

@@ -51,6 +51,7 @@ def build(clone, seed):
     yaml = YAML(typ="safe", pure=True)
     params = yaml.load(clone / "params.yaml") | {"seed": seed}
     params["steps"] = params["methods"]
+    params["gates"] = []  # those of the sample name steps of its own
     with open(clone / "params.yaml", "w", encoding="utf-8") as file:
         yaml.dump(params, file)
     path = str(Path(sys.executable).parent) + os.pathsep + os.environ["PATH"]

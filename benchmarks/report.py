@@ -109,6 +109,7 @@ def make(folder, rows):
     random = np.random.default_rng(7)
     params = YAML(typ="safe", pure=True).load(ROOT / "params.yaml")
     params["steps"] = params["methods"]
+    params["gates"] = []  # those of the sample name steps of its own
     for name, kind in KINDS.items():
         count = rows // len(KINDS)
         block = [record(random, kind, i) for i in range(10_000)]

@@ -54,6 +54,7 @@ def prepare(clone, arguments):
         "lora": None
     }  # trained to the end: what it cannot do at all, grpo cannot learn
     params["steps"] = {"sft": parent}
+    params["gates"] = []  # those of the sample name steps of its own
     for name, step in params["methods"].items():
         step = step | {"args": step["args"] | {"max_steps": arguments.steps}}
         params["steps"][f"its_{name}"] = step | ({"lora": {"r": 16, "lora_alpha": 16}} if arguments.lora else {})

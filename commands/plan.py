@@ -16,12 +16,14 @@ Json = Annotated[bool, typer.Option("--json", help="As JSON, for scripts.")]
 def main(as_json: Json = False):
     """Say what `dvc repro` would run and why, what it would restore from the cache, and about how long it takes."""
     from commands.planning.repro import decide
+    from commands.planning.taken_over import taken_over
     from stages.check import check
     from validators.params import read
 
     check(read())  # a mistake in params.yaml is where a build would stop
     decisions, left = decide()
-    stages = [described(decision) for decision in decisions]
+    known = taken_over(decisions)
+    stages = [described(decision, known.get(decision.stage.partition("@")[2])) for decision in decisions]
     found = {"stages": stages, "seconds": total(stages), "not_in_cache": lost(decisions), "left_behind": left}
     if as_json:
         import json
@@ -34,19 +36,21 @@ def main(as_json: Json = False):
 # -- what each stage is, as plain data ------------------------------------------------------------------------------
 
 
-def described(decision):
-    """{stage, verdict, why, seconds?, optimizer_steps?, tokens?} of a stage."""
+def described(decision, taken_over=None):
+    """{stage, verdict, why, taken_over?, seconds?, optimizer_steps?, tokens?} of a stage.
+
+    taken_over: the step whose training is taken over, in the place of a training of its own.
+    """
     from commands.planning.estimate import estimate
     from commands.planning.reasons import lines
 
     item = {"stage": decision.stage, "verdict": decision.verdict}
     if decision.verdict == "unchanged":
         return item
-    return (
-        item
-        | {"why": lines(decision.why)}
-        | (estimate(decision.stage) if decision.verdict in ("runs", "may run") else {})
-    )
+    item["why"] = lines(decision.why)
+    if taken_over and decision.stage.startswith("train@"):
+        return item | {"taken_over": taken_over}
+    return item | (estimate(decision.stage) if decision.verdict in ("runs", "may run") else {})
 
 
 def lost(decisions):
@@ -117,6 +121,8 @@ def summary(stages):
 
 def figures(item):
     """The line with steps, tokens and time of a stage, if there is any."""
+    if other := item.get("taken_over"):
+        return [f"nothing is trained: same inputs as {other}, its weights are taken over"]
     parts = []
     about = "about " if item.get("approximate") else ""
     if item.get("optimizer_steps") is not None:

@@ -4,6 +4,7 @@ import base64
 import json
 import subprocess
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from cryptography.hazmat.primitives import serialization
@@ -11,16 +12,18 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 
 from commands.statements import keys
 from commands.statements.envelope import IN_TOTO, opened, pae, sealed
+from commands.statements.exported import sign_files
 from validators.problems import Problems
 
 PAYLOAD = b'{"_type": "https://in-toto.io/Statement/v1"}'
 CURVES = {"secp256r1": ec.SECP256R1, "secp384r1": ec.SECP384R1, "secp521r1": ec.SECP521R1}
 
 
-def write_key(path, key=None, mode=0o600):
+def write_key(path, key=None, mode=0o600, password=None):
     """A private key at a path, its public one beside it as .pub; the key."""
     key = key or ec.generate_private_key(ec.SECP256R1())
-    private = (serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    hidden = serialization.BestAvailableEncryption(password.encode()) if password else serialization.NoEncryption()
+    private = (serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, hidden)
     path.write_bytes(key.private_bytes(*private))
     path.chmod(mode)
     public = (serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
@@ -107,6 +110,50 @@ def test_a_key_outside_of_the_repository_is_read(repository, tmp_path):
     key = write_key(tmp_path / "key.pem")
     assert keys.key_id(keys.private(tmp_path / "key.pem").public_key()) == keys.key_id(key.public_key())
     assert keys.key_id(keys.public(tmp_path / "key.pub")) == keys.key_id(key.public_key())
+
+
+@pytest.fixture
+def locked(repository, tmp_path, monkeypatch):
+    """The path of a key whose password is `open sesame`."""
+    monkeypatch.delenv(keys.PASSWORD, raising=False)
+    keys.asked_for.cache_clear()
+    write_key(tmp_path / "key.pem", password="open sesame")
+    yield tmp_path / "key.pem"
+    keys.asked_for.cache_clear()
+
+
+def test_a_key_with_a_password_is_opened_by_the_variable_or_by_what_is_typed(locked, monkeypatch):
+    mine = keys.key_id(keys.public(locked.with_suffix(".pub")))
+    monkeypatch.setattr("sys.stdin", SimpleNamespace(isatty=lambda: True))
+    typed = []
+    monkeypatch.setattr("getpass.getpass", lambda prompt: typed.append(prompt) or "open sesame")
+    for _ in range(2):
+        assert keys.key_id(keys.private(locked).public_key()) == mine
+    assert typed == [f"password of {locked}: "], "asked once"
+    keys.asked_for.cache_clear()
+    monkeypatch.setenv(keys.PASSWORD, "open sesame")
+    assert keys.key_id(keys.private(locked).public_key()) == mine and len(typed) == 1
+
+
+def test_a_key_whose_password_is_missing_or_wrong_says_where_it_comes_from(locked, monkeypatch):
+    monkeypatch.setattr("sys.stdin", SimpleNamespace(isatty=lambda: False))
+    with pytest.raises(Problems, match="needs a password; expected its password in the environment variable TILTH_KEY_PASSWORD"):
+        keys.private(locked)
+    monkeypatch.setenv(keys.PASSWORD, "open barley")
+    with pytest.raises(Problems, match="the password does not open this key") as error:
+        keys.private(locked)
+    assert "barley" not in str(error.value)
+
+
+def test_model_signing_opens_a_key_with_a_password(locked, tmp_path, monkeypatch):
+    model_signing = pytest.importorskip("model_signing")
+    monkeypatch.setenv(keys.PASSWORD, "open sesame")
+    folder = tmp_path / "model"
+    folder.mkdir()
+    (folder / "weights").write_bytes(b"x")
+    sign_files(folder, folder / "model.sig", locked)
+    config = model_signing.verifying.Config().use_elliptic_key_verifier(public_key=locked.with_suffix(".pub"))
+    config.set_hashing_config(model_signing.hashing.Config().set_ignored_paths(paths=[folder / "model.sig"])).verify(folder, folder / "model.sig")
 
 
 @pytest.mark.parametrize("place", ["key.pem", ".dvc/key.pem", "../repository/data/key.pem"])

@@ -16,6 +16,7 @@ from stages.scoring.answers import Asked
 from stages.scoring.earlier import Found, hash_of_model
 from stages.training.models import save_tiny
 from stages.training.rendering import Sequence
+from stages.training.seen import write_table
 from validators import rewards
 
 OPTIONS = {"max_new_tokens": 3, "max_rows": 100, "batch_size": 4, "pass_at_k": None, "samples": 2, "temperature": 1.0, "lm_eval": None}
@@ -88,11 +89,15 @@ ALL = {"chat": ("sft", "abcd"), "pairs": ("preference", "abc"), "feedback": ("kt
 
 
 @pytest.mark.slow
-def test_a_second_time_no_model_is_loaded_and_the_bytes_are_the_same(small):
+def test_a_second_time_no_model_is_loaded_and_the_bytes_are_the_same(small, capsys):
     small.write(**ALL)
+    Path("scores").mkdir()
+    for end in ("seen", "rollouts"):  # what a training leaves beside the scores is no file of scores
+        write_table(Path(f"scores/align.{end}.parquet"), pa.table({"id": ["a"]}), {"step": "align"})
     loads, first = small.score()
     assert loads == ["base"]
     assert small.score() == ([], first)
+    assert "is not used" not in capsys.readouterr().out
 
 
 @pytest.mark.slow

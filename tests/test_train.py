@@ -282,6 +282,10 @@ def test_a_step_with_another_name_takes_over_what_was_trained_and_scored(built, 
     params["steps"] = {"first": params["steps"]["sft"], "second": params["steps"]["align"] | {"from": "first"}}
     project.write_params(params)
     shutil.rmtree(project.folder / "models/align")
+    planned = project.run(sys.executable, "-m", "commands", "plan")
+    for other in ("sft", "align"):
+        assert f"nothing is trained: same inputs as {other}, its weights are taken over" in planned
+    assert "optimizer steps" not in planned
     told = project.run("dvc", "repro", "evaluate@second")
     assert "train first: same inputs as sft: its weights are taken over" in told
     assert "train second: same inputs as align: its weights are taken over" in told

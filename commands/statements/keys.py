@@ -8,6 +8,7 @@ A key is of the curves that OpenSSF's model-signing takes; its id is the SHA-256
 
 import hashlib
 import os
+from functools import cache
 from pathlib import Path
 
 from cryptography.hazmat.primitives import hashes, serialization
@@ -16,6 +17,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from validators.problems import Problem, Problems
 
 TEAM = Path(".dvc/tilth-keys")
+PASSWORD = "TILTH_KEY_PASSWORD"
 PLACE = "~/.config/tilth/key.pem"
 CURVES = {"secp256r1": hashes.SHA256, "secp384r1": hashes.SHA384, "secp521r1": hashes.SHA512}
 MAKE = (
@@ -48,16 +50,38 @@ def private(path: Path) -> ec.EllipticCurvePrivateKey:
                 )
             ]
         )
+    password = password_of(path)
     try:
-        key = serialization.load_pem_private_key(text, None)
-    except TypeError:
-        hint = f"openssl ec -in {where} -out {PLACE}, on a disk that is encrypted itself"
-        raise Problems(
-            [Problem(where, "is behind a password, which nobody is asked for here", "a key without", hint)]
-        ) from None
+        key = serialization.load_pem_private_key(text, password)
     except Exception as error:  # each version of cryptography has errors of its own
+        if password is not None and "password" in str(error).lower():
+            found = "the password does not open this key"
+            raise Problems([Problem(where, found, f"its password, typed or in {PASSWORD}")]) from None
         raise Problems([no_key(where, "private", error)]) from None
     return of_known_curve(key, where)
+
+
+def password_of(path: Path) -> bytes | None:
+    """The password of a private key that has one: from the environment, else typed. None where the key has none.
+
+    Raises Problems where it needs one, and there is neither the variable nor a terminal.
+    """
+    path = Path(path).expanduser()
+    return asked_for(str(path)) if b"ENCRYPTED" in bytes_of(path, str(path)) else None
+
+
+@cache
+def asked_for(where: str) -> bytes:
+    """A password, asked for once."""
+    import getpass
+    import sys
+
+    if given := os.environ.get(PASSWORD):
+        return given.encode()
+    if sys.stdin.isatty():
+        return getpass.getpass(f"password of {where}: ").encode()
+    expected = f"its password in the environment variable {PASSWORD}, or a terminal to type it at"
+    raise Problems([Problem(where, "needs a password", expected)])
 
 
 def public(path: Path) -> ec.EllipticCurvePublicKey:

@@ -114,7 +114,8 @@ def places(model: str) -> Iterator[tuple[str, Path]]:
     """(name, path) of every file that may have what is wanted: of this folder, then of DVC's cache, the likeliest first."""
     own = Path("scores", f"{model}.parquet")
     others = (path for path in sorted(Path("scores").glob("*.parquet")) if path != own)
-    yield from ((str(path), path) for path in (own, *others) if not path.name.endswith(".seen.parquet"))
+    # scores/align.seen.parquet and the like are of a training
+    yield from ((str(path), path) for path in (own, *others) if path.suffixes == [".parquet"])
     for record in records("evaluate", "evaluate_base"):
         for path, md5 in record.outs.items():
             if path.endswith(".parquet"):

@@ -33,8 +33,8 @@ class Twin:
 def twin(name: str, step: dict) -> Twin | None:
     """The Twin of a step, None where it has none whose bytes are all here. step: as preflight resolved it."""
     for record in records("train"):
-        if f"models/{name}" in record.outs and f"models/{step['from']}" in record.deps:
-            continue  # its own: DVC has found that something of it changed
+        if is_own(record, step):
+            continue  # DVC has found that something of it changed
         launch = read_params("preflight")["launch"]  # decides no bytes here, but which trainings are the same
         same = record.cmd == f"{launch} -m stages train {record.name}" and same_inputs(record, step)
         if same and (found := outputs(record, name, step)):
@@ -42,17 +42,24 @@ def twin(name: str, step: dict) -> Twin | None:
     return None
 
 
+def is_own(record: Record, step: dict) -> bool:
+    """Whether a record is of the step itself, from the parent that it has now."""
+    return f"models/{step['step']}" in record.outs and f"models/{step['from']}" in record.deps
+
+
 def same_inputs(record: Record, step: dict) -> bool:
     """Whether another training read what this one reads: the cheapest to compare first."""
-    rows = f"data/train/{step['dataset']}.parquet"
     other = resolved(record)
-    if other is None or nameless(other) != nameless(step):
+    if other is None or nameless(other) != nameless(step) or not same_bytes(record, step):
         return False
-    here = {path: md5_of(Path(path)) for path in (rows, ".build/code/train")}
     models = {f"models/{step['from']}": f"models/{other['from']}", BASE.as_posix(): BASE.as_posix()}
-    return all(record.deps.get(path) == md5 for path, md5 in here.items()) and all(
-        same_model(Path(ours), record.deps.get(theirs)) for ours, theirs in models.items()
-    )
+    return all(same_model(Path(ours), record.deps.get(theirs)) for ours, theirs in models.items())
+
+
+def same_bytes(record: Record, step: dict) -> bool:
+    """Whether another training read the rows and ran the code of this one."""
+    paths = (f"data/train/{step['dataset']}.parquet", ".build/code/train")
+    return all(record.deps.get(path) == md5_of(Path(path)) for path in paths)
 
 
 def nameless(step: dict) -> dict:

@@ -1,0 +1,59 @@
+"""Which trainings ahead will be taken over from one that was done before, as far as their inputs are known by now.
+
+taken_over(decisions) -> {"align2": "align"}
+
+`train` asks `stages/training/twins.py` when all its inputs are there. Here preflight may not have run yet, so the step is compared as
+far as params.yaml decides it; what is not certain is not said.
+"""
+
+from pathlib import Path
+
+from commands.planning.state import MAY_RUN, RUNS, UNCHANGED, Decision
+from stages.core.objects import Record, files_of, object_of, records
+from stages.training.models import BASE
+from stages.training.twins import is_own, nameless, resolved, same_bytes, same_model
+
+
+def taken_over(decisions: list[Decision]) -> dict[str, str]:
+    """{step: the step whose training it takes over}."""
+    verdicts = {decision.stage: decision.verdict for decision in decisions}
+    ahead = [name for name in verdicts if name.startswith("train@") and verdicts[name] in (RUNS, MAY_RUN)]
+    if not ahead or any(verdicts.get(stage) != UNCHANGED for stage in ("code", "base")):
+        return {}
+    from commands.planning.forecast import plain
+    from commands.planning.forecast import resolved as read_params
+    from stages.code import lists, reward_code
+    from stages.dryrun.steps import resolve
+
+    params, codes, found = read_params(), reward_code(lists()), {}
+    for stage in ahead:
+        name = stage.partition("@")[2]
+        step = plain(resolve(name, params["steps"][name], params, codes))
+        if verdicts.get(f"curate@{step['dataset']}") != UNCHANGED:
+            continue
+        parent_stays = step["from"] == BASE.name or verdicts.get(f"train@{step['from']}") == UNCHANGED
+        command = f"{params['launch']} -m stages train"
+        for record in records("train"):
+            if record.cmd == f"{command} {record.name}" and fits(record, step, parent_stays, found):
+                found[name] = record.name
+                break
+    return found
+
+
+def fits(record: Record, step: dict, parent_stays: bool, found: dict[str, str]) -> bool:
+    """Whether a training that is on record is the one of a step. found: what is known of the steps before."""
+    other = resolved(record)
+    if other is None or is_own(record, step) or any(other.get(key) != value for key, value in nameless(step).items()):
+        return False
+    if not same_bytes(record, step) or not same_model(BASE, record.deps.get(BASE.as_posix())) or not is_kept(record):
+        return False
+    if parent_stays:
+        return same_model(Path("models", step["from"]), record.deps.get(f"models/{other['from']}"))
+    return found.get(step["from"]) == other["from"]
+
+
+def is_kept(record: Record) -> bool:
+    """Whether the files of a model are in the cache or where they were made; their bytes are hashed when they are used."""
+    model = f"models/{record.name}"
+    listed = files_of(record.outs.get(model, "")) or {}
+    return bool(listed) and all(object_of(md5).is_file() or Path(model, path).is_file() for path, md5 in listed.items())
