@@ -33,4 +33,4 @@ real/smollm2.gguf: | setup
 	mv $@.partial $@
 
 clean:
-	rm -rf .venv .work .dvc-state/repo data/ingested data/validated data/train data/eval data/rejected data/*.json data/pinned.txt models preflight scores report
+	rm -rf .venv .work .dvc-state/repo data/ingested data/validated data/train data/eval data/rejected data/*.json data/pinned.txt models judge preflight scores report

@@ -25,6 +25,7 @@ from stages.scoring.harness import task_problems
 from validators import params
 from validators._by_file import KEYS
 from validators._cautions import FileCaution
+from validators._judge import missing_key
 from validators._rights import without_license
 from validators.problems import Problem, Problems
 
@@ -66,67 +67,77 @@ def check(data):
         problems += task_problems(harness["tasks"])
     if problems:
         raise Problems(problems)
-    return warnings
+    return warnings + missing_key(data["evaluate"].get("judge"))
 
 
-# -- a base model whose source is on another machine ----------------------------------------------------------------
+# -- a model whose source is on another machine ---------------------------------------------------------------------
 
 
 def without_source(problems, data):
-    """Problems without those of a base model that is not there and was built already; else they say what to type.
+    """Problems without those of a base model or judge that is not there and was built already; else they say what to type.
 
     A colleague who pulled has models/base, and not the folder or .gguf file that it was made of.
     """
-    base = data.get("base")
-    model = base.get("model") if isinstance(base, dict) else None
-    if not isinstance(model, str) or Path(model).exists():
-        return problems
-    of_source = [problem for problem in problems if problem.where in (f"{params.FILE}: base.model", f"{params.FILE}: base.revision")]
-    if not of_source or (base.get("revision") and "/" in model):
-        return problems
-    hint = missing_base(base)
-    if hint is None:
-        return [problem for problem in problems if problem not in of_source]
-    return [replace(problem, hint=problem.hint or hint) if problem in of_source else problem for problem in problems]
+    for stage, section, out, entry, filled in sources(data):
+        model = entry.get("model")
+        if not isinstance(model, str) or Path(model).exists():
+            continue
+        places = [f"{params.FILE}: {section}.{key}" for key in ("model", "revision")]
+        of_source = [problem for problem in problems if problem.where in places]
+        if not of_source or (entry.get("revision") and "/" in model):
+            continue
+        hint = missing_source(stage, section, out, filled)
+        rest = [problem for problem in problems if problem not in of_source]
+        problems = rest if hint is None else [replace(each, hint=each.hint or hint) if each in of_source else each for each in problems]
+    return problems
 
 
-def missing_base(base):
-    """None where models/base was built from this very entry and is there, else what to type.
+def sources(data):
+    """(stage, section, what the stage makes, the entry, how to read what the stage does of it) of the base, and of a judge that is here."""
+    base, evaluate = data.get("base"), data.get("evaluate")
+    if isinstance(base, dict):
+        yield "base", "base", "models/base", base, lambda: reads.base({"base": params.Base.model_validate(base).model_dump()})
+    judge = evaluate.get("judge") if isinstance(evaluate, dict) else None
+    if isinstance(judge, dict) and not judge.get("server"):
+        yield "judge", "evaluate.judge", "judge", judge, lambda: reads.judge({"evaluate": {"judge": params.Judge.model_validate(judge).model_dump()}})
 
-    dvc.lock says what it was built from: by the hashes of what `base` reads of params.yaml, and of its code.
+
+def missing_source(stage, section, out, filled):
+    """None where a model was built from its very entry and is there, else what to type. filled: see `sources`.
+
+    dvc.lock says what it was built from: by the hashes of what the stage reads of params.yaml, and of its code.
     """
-    entry = locked_base()
+    entry = locked(stage)
     if entry is None:
         return "put it there; or, if a colleague built it: git pull, dvc pull"
-    deps, out = ({item["path"]: item.get("md5") for item in entry.get(key) or ()} for key in ("deps", "outs"))
+    deps, outs = ({item["path"]: item.get("md5") for item in entry.get(key) or ()} for key in ("deps", "outs"))
     try:
-        filled = params.Base.model_validate(base).model_dump()
-        text = reads.text_of(reads.base({"base": filled}))
-        code = Path(".build/code/base").read_bytes()
+        text = reads.text_of(filled())
+        code = Path(f".build/code/{stage}").read_bytes()
     except (ValidationError, OSError):
         return "put it there"
-    if deps.get(".build/params/base.json") != md5_of(text.encode()):
-        return "put it there: models/base was built from another `base` entry, and is built anew"
-    if deps.get(".build/code/base") != md5_of(code):
-        return "put it there: models/base was built by other code, and is built anew"
-    return None if has_base(out.get("models/base") or "") else "dvc pull models/base brings what was built from it"
+    if deps.get(f".build/params/{stage}.json") != md5_of(text.encode()):
+        return f"put it there: {out} was built from another `{section}` entry, and is built anew"
+    if deps.get(f".build/code/{stage}") != md5_of(code):
+        return f"put it there: {out} was built by other code, and is built anew"
+    return None if has_model(out, outs.get(out) or "") else f"dvc pull {out} brings what was built from it"
 
 
-def locked_base():
-    """The entry of the stage `base` in dvc.lock, None where there is none that can be read."""
+def locked(stage):
+    """The entry of a stage in dvc.lock, None where there is none that can be read."""
     from ruamel.yaml import YAML
     from ruamel.yaml.error import YAMLError
 
     try:
         found = YAML(typ="safe", pure=True).load(Path("dvc.lock"))
-        return found["stages"]["base"]
+        return found["stages"][stage]
     except (OSError, UnicodeDecodeError, YAMLError, KeyError, TypeError):
         return None
 
 
-def has_base(md5):
-    """Whether models/base is there, or the cache has all of it."""
-    if Path("models/base/config.json").is_file():
+def has_model(folder, md5):
+    """Whether a model is there, or the cache has all of it."""
+    if Path(folder, "config.json").is_file():
         return True
     cached = cache_folder()
     try:

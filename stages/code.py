@@ -30,7 +30,7 @@ OUT = Path(".build/code")
 ROOMS = ("stages", "validators")
 KINDS = ("sft", "preference", "kto", "grpo")
 REWARDS = "validators/rewards.py"
-MEASURES = ("answers", "harness")  # modules of stages/scoring/
+MEASURES = ("answers", "harness", "local_judge")  # modules of stages/scoring/
 # Modules that are imported by a name made at run time, which no closure sees: {where: what it may import}.
 BY_NAME = {
     "stages/__main__.py": (),  # a stage: each has a list of its own

@@ -1,10 +1,13 @@
 """Score one model on every dataset's eval rows, against the model that it started from.
 
-models/<step>/, data/eval.json, data/eval/, data/tasks/, scores/<from>.parquet -> scores/<step>.json, scores/<step>.parquet
+models/<step>/, judge/, data/eval.json, data/eval/, data/tasks/, scores/<from>.parquet -> scores/<step>.json, scores/<step>.parquet
 
     {"chat": {"exact_match": {"value": 0.51, "low": 0.47, "high": 0.55, "n": 683, "change": 0.51, "change_low": 0.47, ...}}}
 
 Of few rows there is no interval. Of what is generated, `cut` counts the answers that `max_new_tokens` cut.
+
+Where params.yaml names a judge, `win_rate` is how often the answers win against those of the model that the step started from, or
+against the rows' own (`stages/scoring/win_rates.py`).
 
 scores/<step>.parquet has a row for each eval row: what was measured, and what the model said. What was measured before of the
 same model, rows and settings is taken over, and where all of it was, no model is loaded (`stages/scoring/earlier.py`); what
@@ -25,7 +28,7 @@ import pyarrow.parquet as pq
 
 from stages.core.params import read_params
 from stages.rows.batches import decoded
-from stages.scoring import earlier, statistics
+from stages.scoring import earlier, statistics, verdicts, win_rates
 from stages.scoring.answers import Asked
 from stages.scoring.harness import load_tasks
 from stages.scoring.harness_scores import harness_scores
@@ -49,6 +52,7 @@ def score(name, params, parent):
     tasks = load_tasks(options["lm_eval"], seed) if options["lm_eval"] else {}  # first: it may fail
     asked = eval_rows(name, params)
     made, parts = measured(name, asked, tasks, options, seed)
+    judged = judged_answers(name, params, asked, parts, parent)
     functions, report, tables = read_rewards(), {}, []
     for dataset, each in asked.items():
         rows, columns = joined(each.rows, {part: found for (of, part), found in parts.items() if of == dataset})
@@ -63,11 +67,17 @@ def score(name, params, parent):
         ids = [row["id"] for row in rows]
         before = columns_of(parent, dataset, ids, columns) if parent else None
         report[dataset] = metrics(each.kind, columns, before, scored, len(rows), seed, options, own)
+        if dataset in judged:
+            won, more, part = won_by(name, params, dataset, rows, *judged[dataset], parent)
+            report[dataset] |= won
+            columns |= more | part.columns
+            made[dataset, verdicts.COLUMN], parts[dataset, verdicts.COLUMN] = verdicts.made_of(part), part
         tables.append(pa.table({"dataset": pa.array([dataset] * len(rows)), "id": ids, **columns}))
     ran = {of.removeprefix(HARNESS): as_run(of, found) for (of, _), found in parts.items() if of.startswith(HARNESS)}
     report |= harness_scores(ran, seed, parent)
     tables += [found.documents for _, found in sorted(ran.items()) if found.documents.num_rows]
     write(name, report, tables, earlier.described(made, parts))
+    verdicts.clear(name)
     for dataset, found in report.items():
         print(f"evaluate {name}: {dataset}: " + ", ".join(describe(metric, item) for metric, item in found.items()))
 
@@ -112,7 +122,8 @@ def describe(metric, item):
     if item["value"] is None:
         return f"{metric} none"
     cut = statistics.cut_answers(item)
-    return f"{metric} {item['value']:.3f}" + (f" ({cut} at max_new_tokens)" if cut else "")
+    noted = f"{cut} at max_new_tokens" if cut else statistics.verdicts(item)
+    return f"{metric} {item['value']:.3f}" + (f" ({noted})" if noted else "")
 
 
 def offline():
@@ -143,6 +154,29 @@ def joined(rows, parts):
     ids = set(next(iter(parts.values())).ids) if parts else ()
     columns = {name: column for found in parts.values() for name, column in found.columns.items()}
     return [row for row in rows if row["id"] in ids], columns
+
+
+# -- whose answers are better, by a judge ----------------------------------------------------------------------------
+
+
+def judged_answers(name, params, asked, parts, parent):
+    """{dataset: (pairs of answers, the verdicts of each)}; empty where nobody judges. The answers are those that are there."""
+    options = params["evaluate"]
+    if options["judge"] is None:
+        return {}
+    pairs = win_rates.pairs_of(name, params, asked, parts, parent)
+    said = verdicts.judged(name, options["judge"], options["batch_size"], pairs) if pairs else {}
+    return {dataset: (found, said[dataset]) for dataset, found in pairs.items()}
+
+
+def won_by(name, params, dataset, rows, pairs, said, parent):
+    """({metric: summary}, columns, the verdicts as a part of the scores) of one dataset."""
+    ids, judge = [row["id"] for row in rows], params["evaluate"]["judge"]
+    before = parent.filter(pa.compute.equal(parent["dataset"], dataset)) if parent else None
+    start = params["steps"][name]["from"] if parent else None
+    won, columns = win_rates.summaries(judge, start, ids, pairs, said, before, params["seed"])
+    win_rates.told(name, dataset, judge["kind"], {row["id"]: row for row in rows}, said, won["win_rate"])
+    return won, columns, verdicts.as_found(ids, said)
 
 
 # -- what it is worth -----------------------------------------------------------------------------------------------

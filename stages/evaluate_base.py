@@ -1,6 +1,6 @@
 """Score the base model on every dataset's eval rows: what every chain of steps is measured against.
 
-models/base/, data/eval.json, data/eval/ -> scores/base.json, scores/base.parquet (see `stages/evaluate.py`)
+models/base/, judge/, data/eval.json, data/eval/ -> scores/base.json, scores/base.parquet (see `stages/evaluate.py`)
 """
 
 from stages.core.params import read_params

@@ -20,7 +20,7 @@ from stages.reporting.rights import rights_rows
 from stages.reporting.scoreboard import lower_is_better
 from stages.reporting.sections import told_data
 from stages.rows.rejects import counts, personal_data, told_keys, unused_keys
-from stages.scoring.statistics import cut_answers, interval
+from stages.scoring.statistics import cut_answers, interval, verdicts
 from stages.training.left_out import by_proof, left_out_of
 from stages.training.seen import seen_in_short, seen_path
 from validators._cautions import cautions_of
@@ -210,4 +210,4 @@ def cell(item):
         clear = item["change_low"] is not None and (item["change_low"] > 0 or item["change_high"] < 0)
         change = f"{item['change']:+.3f}"
         text += f" ({f'**{change}**' if clear else change})"
-    return "; ".join(filter(None, (text, cut_answers(item))))
+    return "; ".join(filter(None, (text, cut_answers(item) or verdicts(item))))

@@ -13,7 +13,7 @@ from ruamel.yaml import YAML
 
 from stages import code
 from stages.core import reads
-from validators.params import Base, Curate, Dataset, Evaluate, LmEval, Lora, Preflight, Step, resolved
+from validators.params import Base, Curate, Dataset, Evaluate, Judge, LmEval, Lora, Preflight, Step, resolved
 
 ROOT = Path(__file__).parents[1]
 GRAPH = YAML(typ="safe", pure=True).load(ROOT / "dvc.yaml")["stages"]
@@ -97,7 +97,7 @@ def test_a_stage_depends_on_what_it_reads_of_the_params_and_on_nothing_else_of_t
 
 DEFAULTS = {
     name: field.default
-    for model in (Base, Curate, Dataset, Evaluate, LmEval, Lora, Preflight, Step)
+    for model in (Base, Curate, Dataset, Evaluate, Judge, LmEval, Lora, Preflight, Step)
     for name, field in model.model_fields.items()
     if not field.is_required()
 }

@@ -19,7 +19,7 @@ from stages.training.rendering import Sequence
 from stages.training.seen import write_table
 from validators import rewards
 
-OPTIONS = {"max_new_tokens": 3, "max_rows": 100, "batch_size": 4, "pass_at_k": None, "samples": 2, "temperature": 1.0, "lm_eval": None}
+OPTIONS = {"max_new_tokens": 3, "max_rows": 100, "batch_size": 4, "pass_at_k": None, "samples": 2, "temperature": 1.0, "lm_eval": None, "judge": None}
 
 
 def user(text):

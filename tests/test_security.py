@@ -13,6 +13,7 @@ from types import SimpleNamespace
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from answering import answering, likes_short
 from builds import write_params
 from conftest import ROOT, small_project
 from test_raw_data import Tagged
@@ -20,7 +21,7 @@ from test_raw_data import Tagged
 # made here, as the project that is built holds this file too
 PLANTED = {
     name: f"planted/{name[::-1]}"
-    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "HF_TOKEN", "WANDB_API_KEY")
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "HF_TOKEN", "WANDB_API_KEY", "JUDGE_KEY")
 }
 LOADERS = ("from_pretrained", "from_config", "load_dataset", "load_dataset_builder", "pipeline")
 PASSWORD, USER_PASSWORD, SIGNATURE = (f"planted-{word[::-1]}" for word in ("passw0rd", "p@ssw0rd", "signature"))
@@ -63,9 +64,18 @@ def test_no_planted_secret_is_in_any_output_lock_card_report_or_log(tmp_path, mo
     project.run("dvc", "remote", "add", "dav", "webdav://127.0.0.1:9/team")
     project.run("dvc", "remote", "modify", "--local", "dav", "password", PASSWORD)
     params = project.read_params()
-    project.write_params(params | {"steps": {"sft": params["steps"]["sft"]}})
     address = keep(project)
-    said = project.run("dvc", "repro", "-v")
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    with answering(likes_short) as server:
+        judge = {"server": server.address, "model": "small", "key": "JUDGE_KEY"}
+        params["datasets"]["problems"]["private"] = True
+        project.write_params(params | {"steps": {"sft": params["steps"]["sft"]}, "evaluate": params["evaluate"] | {"judge": judge}})
+        said = project.run("dvc", "repro", "-v")
+    assert {each["key"] for each in server.seen} == {f"Bearer {PLANTED['JUDGE_KEY']}"}  # it was there to be found
+    scores = json.loads((project.folder / "scores/sft.json").read_text())
+    assert scores["chat"]["win_rate"]["n"] == 10 and "win_rate" not in scores["problems"]
+    page = (project.folder / "report/index.html").read_text()
+    assert "length_controlled_win_rate" in page and f"against base, by small at {server.address}" in page
     project.commit()
     told = project.run("python", "-c", ALL, *COMMANDS, "share --remote dav")
     ends = dict(re.findall(r"^(.*) ended with (\d+)$", told, re.MULTILINE))

@@ -8,6 +8,7 @@
 """
 
 from validators._cautions import FILE
+from validators._judge import WIN_RATES, unjudged
 from validators.problems import Problem, did_you_mean
 
 BOUNDS = ("at_least", "at_most", "change_low", "change_high")
@@ -62,18 +63,29 @@ def name_problems(where: str, gate: dict, data: dict, rewards: list[str]) -> lis
     if on not in datasets:
         found, expected = f"no dataset {on!r}", "a name under datasets, or lm_eval/<task> of evaluate.lm_eval"
         return [*problems, Problem(f"{where}.{key}", found, expected, did_you_mean(on, [*datasets, *tasks]))]
-    known = metrics_of(datasets[on], data.get("evaluate") or {}, rewards)
+    known = metrics_of(on, datasets[on], data.get("evaluate") or {}, rewards)
     if metric is not None and known and metric not in known:
         found = f"no metric {metric!r} of {on}"
-        problems.append(Problem(f"{where}.metric", found, f"a metric of kind {datasets[on]['kind']}", did_you_mean(metric, known)))
+        hint = why_not(metric, on, datasets, data) or did_you_mean(metric, known)
+        problems.append(Problem(f"{where}.metric", found, f"a metric of kind {datasets[on]['kind']}", hint))
     return problems
 
 
-def metrics_of(dataset: dict, evaluate: dict, rewards: list[str]) -> list[str]:
+def why_not(metric: str, on: str, datasets: dict, data: dict) -> str:
+    """Why a dataset has no win rate, where a gate asks for one; "" of other metrics."""
+    if metric not in WIN_RATES:
+        return ""
+    judge = (data.get("evaluate") or {}).get("judge")
+    return unjudged(judge, {on: datasets[on]})[on] if judge else "evaluate.judge says who judges; it is null"
+
+
+def metrics_of(name: str, dataset: dict, evaluate: dict, rewards: list[str]) -> list[str]:
     """Every metric that `evaluate` may give for a dataset: the one place that knows them. dataset: its entry in params.yaml."""
     kind = dataset.get("kind") if isinstance(dataset, dict) else None
     found = [*OF_KIND.get(kind, ()), *(dataset.get("metrics") or () if kind else ())]
     if kind == "grpo":
-        found += [f"reward/{name}" for name in rewards]
-        found += [f"pass@{k}/{name}" for k in evaluate.get("pass_at_k") or () for name in rewards]
+        found += [f"reward/{each}" for each in rewards]
+        found += [f"pass@{k}/{each}" for k in evaluate.get("pass_at_k") or () for each in rewards]
+    if kind and (judge := evaluate.get("judge")) and not unjudged(judge, {name: dataset})[name]:
+        found += WIN_RATES
     return found

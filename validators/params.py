@@ -19,6 +19,8 @@ from pydantic_core import PydanticCustomError
 from validators._cautions import FILE, KIND, WAIVERS, ancestry, cautions_of, idle_waivers
 from validators._formats import mask_problems, option_problems
 from validators._gates import gate_problems
+from validators._judge import WHERE as JUDGE
+from validators._judge import WIN_RATES, judge_problems
 from validators._mathematics import NEEDS
 from validators._preflight import COUNTS, LIMITS, WAIVABLE
 from validators._rights import expiry_problems, license_findings
@@ -58,8 +60,8 @@ METHODS = ("sft", "dpo", "orpo", "kto", "grpo")
 # Unsloth 2026.10 patches TRL's trainer of each of them, ORPO's in trl.experimental too
 BACKENDS = {"transformers": METHODS, "unsloth": METHODS}
 TAKEN = {  # names of columns and scores
-    "auc", "chosen_logp", "cut", "dataset", "generation", "id", "label", "logp", "loss", "margin", "nll", "pair_accuracy",
-    "rejected_logp", "reward", "right", "samples", "token_accuracy", "tokens",
+    "auc", "chosen_logp", "cut", "dataset", "generation", "id", "judged", "label", "logp", "loss", "margin", "nll", "pair_accuracy",
+    "rejected_logp", "reward", "right", "samples", "token_accuracy", "tokens", *WIN_RATES,
 }  # fmt: skip
 NAME = re.compile(r"^[a-z][a-z0-9_]*$")
 COMMIT = re.compile(r"^[0-9a-f]{40}$")
@@ -117,6 +119,7 @@ class Dataset(Strict):
     source: ByFile | None = None
     consent: ByFile | None = None
     metrics: list[str] | None = None
+    private: bool = False
     waive: dict[str, str] = {}
 
     @model_validator(mode="after")
@@ -185,6 +188,24 @@ class LmEval(Strict):
     apply_chat_template: bool = False
 
 
+class Judge(Strict):
+    """Who says whose answer is better: a model from a folder or the Hub, or a server that speaks OpenAI's API."""
+
+    model: Annotated[str, Field(min_length=1)]
+    revision: str | None = None
+    kind: Literal["chat", "reward"] = "chat"
+    server: Annotated[str, Field(min_length=1)] | None = None
+    key: str | None = None
+    against: Literal["parent", "reference"] = "parent"
+    on: list[str] | None = None
+    max_rows: Annotated[int, Field(gt=0)] | None = None
+    max_new_tokens: Annotated[int, Field(gt=0)] = 1024
+    chat_template_kwargs: dict[str, object] = {}
+    args: dict[str, object] = {}
+    at_once: Annotated[int, Field(gt=0)] = 8
+    timeout_s: Annotated[float, Field(gt=0)] = 120
+
+
 Share = Annotated[float, Field(ge=0, le=1)]
 
 
@@ -224,6 +245,7 @@ class Evaluate(Strict):
     samples: Annotated[int, Field(gt=0)] = 8
     temperature: Annotated[float, Field(gt=0)] = 0.8
     lm_eval: LmEval | None = None
+    judge: Judge | None = None
 
 
 class Gate(Strict):
@@ -348,7 +370,7 @@ def examine(data):
     if ("curate",) not in faulty:
         problems += personal_data_problems(data["curate"].get("personal_data"))
     if ("evaluate",) not in faulty:
-        problems += evaluate_problems(data["evaluate"])
+        problems += evaluate_problems(data["evaluate"], sections["datasets"])
     if not {("gates",), ("evaluate",), ("datasets",), ("steps",)} & faulty:
         problems += gate_problems(data, reward_functions())
     problems += launch_problems(data.get("launch"))
@@ -448,6 +470,8 @@ def known_keys(parents):
         model = PersonalData
     if parents[-1:] == ["lm_eval"]:
         model = LmEval
+    if parents[-1:] == ["judge"]:
+        model = Judge
     return [field.alias or name for name, field in model.model_fields.items()]
 
 
@@ -493,11 +517,12 @@ def date_problems(given):
     return []
 
 
-def model_problems(base):
+def model_problems(base, section=f"{FILE}: base"):
+    """What is wrong with the name of a model. section: where it stands."""
     model = base["model"]
     if model == "tiny":
         return []
-    where = f"{FILE}: base.model"
+    where = f"{section}.model"
     if model.endswith(".gguf"):
         return [] if Path(model).is_file() else [Problem(where, f"no file {model!r}", "a GGUF file", "")]
     if Path(model).is_dir():
@@ -514,7 +539,7 @@ def model_problems(base):
     if not revision or not COMMIT.fullmatch(revision):
         found = f"revision {revision!r} can move" if revision else f"{model!r} has no revision"
         hint = "a model changes under its name; copy the commit's 40 digits from its page on the Hub, Files, History"
-        return [Problem(f"{FILE}: base.revision", found, "the commit of the model, 40 hexadecimal digits", hint)]
+        return [Problem(f"{section}.revision", found, "the commit of the model, 40 hexadecimal digits", hint)]
     return []
 
 
@@ -536,12 +561,16 @@ def personal_data_problems(rules):
     return problems
 
 
-def evaluate_problems(evaluate):
+def evaluate_problems(evaluate, datasets):
+    """What is wrong with `evaluate` beyond its schema: more of pass@k than is drawn, a judge that cannot be. datasets: those that are sound."""
+    judge, problems = evaluate.get("judge"), []
     samples, wanted = evaluate.get("samples", Evaluate.model_fields["samples"].default), max(evaluate.get("pass_at_k") or [0])
-    if wanted <= samples:
-        return []
-    found = f"pass@{wanted} of {samples} samples"
-    return [Problem(f"{FILE}: evaluate.pass_at_k", found, "at most as many as evaluate.samples", f"samples: {wanted}")]
+    if wanted > samples:
+        found = f"pass@{wanted} of {samples} samples"
+        problems.append(Problem(f"{FILE}: evaluate.pass_at_k", found, "at most as many as evaluate.samples", f"samples: {wanted}"))
+    if judge and not judge.get("server"):
+        problems += model_problems(judge, JUDGE)
+    return problems + judge_problems(judge, datasets)
 
 
 def launch_problems(launch):

@@ -34,8 +34,8 @@ def facts(build, datasets, steps):
         "datasets": {name: dataset(build, name, stages, problems) for name in datasets},
         "base": base(build, stages, problems),
         "models": {name: model(build, name, stages, problems) for name in steps},
-        # builds of before `pin` was a stage have none
-        "shared": [stages[name] for name in ("pin",) if name in stages] + [stages.get(name) or unbuilt(name) for name in SHARED],
+        # builds of before these were stages have none
+        "shared": [stages[name] for name in ("pin", "judge") if name in stages] + [stages.get(name) or unbuilt(name) for name in SHARED],
     }, problems
 
 

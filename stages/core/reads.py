@@ -26,7 +26,8 @@ def reads(params):
             params, "seed", "launch", "base.backend", "steps", "preflight", "evaluate.max_new_tokens",
             *(f"datasets.{name}.reasoning" for name in params["datasets"]),
         ),
-        "evaluate_base": part(params, "seed", "evaluate", *masks(params), *metrics(params)),
+        "judge": judge(params),
+        "evaluate_base": part(params, "seed", "evaluate", *of_answers(params)),
         "gate": part(
             params, "gates",
             *(f"steps.{name}.from" for name in params["steps"]),
@@ -50,8 +51,18 @@ def reads(params):
             found[f"expire/{name}"] = part(params, f"expires.{name}")
             found[f"curate/{name}"] |= part(params, f"expires.{name}")
     for name in params["steps"]:
-        found[f"evaluate/{name}"] = part(params, "seed", "evaluate", f"steps.{name}.from", *masks(params), *metrics(params))
+        found[f"evaluate/{name}"] = part(params, "seed", "evaluate", f"steps.{name}.from", *of_answers(params))
     return found
+
+
+def of_answers(params):
+    """The keys of datasets that say how their eval rows are scored."""
+    return [*masks(params), *metrics(params), *private(params)]
+
+
+def private(params):
+    """The keys of the datasets that are sent to no server."""
+    return [f"datasets.{name}.private" for name, entry in params["datasets"].items() if entry["private"]]
 
 
 def masks(params):
@@ -70,6 +81,14 @@ def base(params):
     path = params["base"]["chat_template"]
     found["base"]["chat_template"] = Path(path).read_text(encoding="utf-8") if path else None
     return found
+
+
+def judge(params):
+    """What `judge` reads: which model it brings here; null where there is none, or a server has it."""
+    found = params["evaluate"]["judge"]
+    if found is None or found["server"]:
+        return {"evaluate": {"judge": None}}
+    return part(params, *(f"evaluate.judge.{key}" for key in ("model", "revision", "kind", "chat_template_kwargs")))
 
 
 def part(params, *keys):

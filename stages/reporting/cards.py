@@ -216,7 +216,8 @@ def interval(item):
 
 def value_of(item):
     cut = statistics.cut_answers(item)
-    return f"{item['value']:.3f}" + (f" ({cut} at max_new_tokens)" if cut else "")
+    noted = f"{cut} at max_new_tokens" if cut else escaped(statistics.verdicts(item))
+    return f"{item['value']:.3f}" + (f" ({noted})" if noted else "")
 
 
 def change(item):

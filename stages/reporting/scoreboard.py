@@ -7,7 +7,7 @@ scores/<model>.json as dicts -> plain data for the page
 """
 
 from stages.scoring.better import lower_is_better
-from stages.scoring.statistics import cut_answers, interval
+from stages.scoring.statistics import cut_answers, interval, verdicts
 
 OWN = {"sft": "exact_match", "dpo": "pair_accuracy", "orpo": "pair_accuracy", "kto": "auc", "grpo": "reward"}
 COMMON = ("reward", "exact_match", "pair_accuracy", "auc", "loss")  # the first that there is compares all steps
@@ -61,7 +61,7 @@ def score_of(item, metric):
     change, low, high = (item.get(key) for key in ("change", "change_low", "change_high"))
     found |= {"change": None if change is None else f"{change:+.3f}", "verdict": None}
     found |= {"change_low": signed(low), "change_high": signed(high)}
-    found |= {"interval": interval(item) or "–", "cut": cut_answers(item)}
+    found |= {"interval": interval(item) or "–", "noted": cut_answers(item) or verdicts(item)}
     if change is not None and low is not None and high is not None and (low > 0 or high < 0):
         found["verdict"] = "better" if (change > 0) != lower_is_better(metric) else "worse"
     return found

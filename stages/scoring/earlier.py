@@ -9,7 +9,7 @@ neither a new name of a step nor a new metric loads a model. What is taken over 
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -92,22 +92,31 @@ def holds(found: Found) -> str:
 
 
 def find(model: str, wanted: dict[Part, str]) -> dict[Part, Found]:
-    """What was measured before of the parts that are wanted. wanted: {part: what would make it}. What is broken is named."""
-    found, seen = {}, set()
-    for name, path in places(model):
-        missing = {made for part, made in wanted.items() if part not in found}
-        if not missing:
+    """What was measured before of the parts that are wanted. wanted: {part: what would make it}."""
+    found = {}
+    if not wanted:
+        return found
+    for described_part, each in each_found(model, lambda part: part["made_of"] in wanted.values()):
+        made_of = described_part["made_of"]
+        found = {part: each for part, made in wanted.items() if made == made_of} | found  # two datasets may be the same
+        if len(found) == len(wanted):
             break
+    return found
+
+
+def each_found(model: str, wants: Callable[[dict], bool]) -> Iterator[tuple[dict, Found]]:
+    """Every part of an earlier build that is wanted, as its file describes it, and what it is. What is broken is named."""
+    seen = set()
+    for name, path in places(model):
         if (real := path.resolve()) in seen or not path.is_file():
             continue
         seen.add(real)
         try:
-            taken = read(path, missing)
+            taken = read(path, wants)
         except Exception as error:  # whatever pyarrow makes of bytes that may be anything
             print(f"evaluate {model}: {name} is not used: {' '.join(str(error).split())[:120]}")
             continue
-        found |= {part: taken[made] for part, made in wanted.items() if made in taken}  # two datasets may be the same
-    return found
+        yield from taken
 
 
 def places(model: str) -> Iterator[tuple[str, Path]]:
@@ -122,22 +131,22 @@ def places(model: str) -> Iterator[tuple[str, Path]]:
                 yield f"{path} of an earlier build ({md5[:8]})", object_of(md5)
 
 
-def read(path: Path, missing: set) -> dict[str, Found]:
-    """{what made it: Found} of the parts of a file that are wanted. Raises where the file is not what it says."""
+def read(path: Path, wants: Callable[[dict], bool]) -> list[tuple[dict, Found]]:
+    """(how it is described, Found) of the parts of a file that are wanted. Raises where the file is not what it says."""
     with pq.ParquetFile(path) as file:
         metadata = file.schema_arrow.metadata or {}
         if KEY not in metadata:
-            return {}  # of a time when it did not say what it was made of
-        listed = [part for part in json.loads(metadata[KEY])["measured"] if part["made_of"] in missing]
+            return []  # of a time when it did not say what it was made of
+        listed = [part for part in json.loads(metadata[KEY])["measured"] if wants(part)]
         if not listed:
-            return {}
+            return []
         table = file.read(columns=["dataset", "id", *sorted({name for part in listed for name in part["columns"]})])
-    found = {}
+    found = []
     for part in listed:
         rows = table.filter(pa.compute.equal(table["dataset"], part["dataset"])).combine_chunks()
         columns = {name: rows[name].combine_chunks() for name in part["columns"]}
         each = Found(rows["id"].to_pylist(), columns, part["facts"])
         if holds(each) != part["holds"]:
             raise ValueError(f"what it holds of {part['dataset']} was changed")
-        found[part["made_of"]] = each
+        found.append((part, each))
     return found

@@ -102,6 +102,18 @@ def cut_answers(item):
     return f"{item['cut']:,} of {item['n']:,} answers cut" if item.get("cut") else ""
 
 
+def verdicts(item):
+    """Whose judge says it, against whom, and what of it is doubtful, in words; nothing where no judge does."""
+    if "judge" not in item:
+        return ""
+    found = [f"against {item['against']}, by {item['judge']}"]
+    if "flips" in item:
+        first = f", {item['first']:,} of them to what is shown first" if item["flips"] else ""
+        found.append(f"{item['flips']:,} of {item['n']:,} verdicts flip with the order{first}")
+    names = {"ties": "ties", "equal": "of equal answers", "no_verdict": "without a verdict"}
+    return "; ".join(found + [f"{item[key]:,} {words}" for key, words in names.items() if item[key]])
+
+
 def rounded(number):
     """A number for the scores file: None where there is none, or none that can be told."""
     return None if number is None or not np.isfinite(number) else round(float(number), 6)

@@ -1,0 +1,76 @@
+"""Put the model that judges into `judge/`, so that its bytes are part of what a win rate is made of.
+
+params evaluate.judge -> judge/
+
+Where no model judges, or one on a server does, the folder says so and holds no model: {"judge": null}. What is known of base models
+(pickles are never read, no code of a model's is run, what its tokenizer does) holds for judges too.
+"""
+
+import json
+import os
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+from stages.base import architecture_problems, fetch, weight_problems
+from stages.core.params import read_params
+from stages.training.models import load_part
+from stages.training.settings import keep_spaces, settle, tokenizer_class
+from validators.problems import Problem, Problems
+
+OUT = Path("judge")
+
+
+def main():
+    judge = read_params("judge")["evaluate"]["judge"]
+    partial = OUT.with_name("judge.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    if judge is None:
+        partial.mkdir()
+    else:
+        bring(judge, partial)
+    (partial / "judge.json").write_text(json.dumps({"judge": judge and judge["kind"]}) + "\n", encoding="utf-8")
+    shutil.rmtree(OUT, ignore_errors=True)
+    os.replace(partial, OUT)
+    print(f"judge: {judge['model']}, kind {judge['kind']}" if judge else "judge: no model judges here")
+
+
+def bring(judge: dict, folder: Path) -> None:
+    """Copy or download a judge into a folder. Raises Problems where it cannot judge."""
+    try:
+        fetch(judge["model"], judge["revision"], folder)
+        keep_spaces(folder)
+        known = architecture_problems if judge["kind"] == "chat" else reward_problems
+        if problems := [*weight_problems(judge["model"], folder), *known(judge["model"], folder)] or template_problems(folder):
+            raise Problems(problems)
+        given = {"chat_template": None, "eos_token": None, "chat_template_kwargs": judge["chat_template_kwargs"], "date": None}
+        for line in settle(folder, given) if judge["kind"] == "chat" else tokenizer_class(folder):
+            print(f"judge: {line}")
+    except Problems as error:
+        raise Problems([replace(each, where=each.where.replace("base.", "evaluate.judge.", 1)) for each in error.problems]) from None
+
+
+def reward_problems(model: str, folder: Path) -> list[Problem]:
+    """Why a model gives no rewards: as a rule it is a language model, of which transformers makes one with random weights."""
+    from transformers import AutoConfig
+
+    try:
+        config = load_part(AutoConfig, folder)
+    except Problems as error:
+        return [replace(each, where=f"base.model: {model}") for each in error.problems]
+    named = (config.architectures or ["no architecture"])[0]
+    if not named.endswith("ForSequenceClassification"):
+        found, hint = f"{named} gives no rewards", "kind: chat asks it which answer is better"
+        return [Problem(f"base.model: {model}", found, "...ForSequenceClassification with one output, as TRL's RewardTrainer saves it", hint)]
+    if config.num_labels != 1:
+        found = f"it has {config.num_labels} outputs"
+        return [Problem(f"base.model: {model}", found, "one: a reward", "take a reward model that gives one number")]
+    return []
+
+
+def template_problems(folder: Path) -> list[Problem]:
+    from transformers import AutoTokenizer
+
+    if load_part(AutoTokenizer, folder).chat_template is not None:
+        return []
+    return [Problem("base.model", "its tokenizer has no chat template", "a chat_template.jinja beside it", "take another judge")]

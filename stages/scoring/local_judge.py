@@ -1,0 +1,74 @@
+"""A judge on this machine: the model in `judge/`, loaded once, a reward model or a language model.
+
+    rewards([[{"role": "user", ...}, {"role": "assistant", ...}]], "evaluate sft: judge") -> [Said("1.25")]
+    verdicts([[{"role": "user", ...}]], 8, 1024, "evaluate sft: judge") -> [Said("[[A]]")]
+
+An edit of this module, or of one that it imports, asks a judge on this machine again.
+"""
+
+from pathlib import Path
+
+from stages.core.progress import watched
+from stages.scoring.generation import Loaded, context_length, generate, loaded
+from stages.scoring.said import Said
+from stages.training.models import quiet, renderer
+from validators.problems import Problem, Problems
+
+FOLDER = Path("judge")
+
+
+def verdicts(questions: list[list], batch_size: int, max_new_tokens: int, task: str) -> list[Said]:
+    """What a language model says to each question, decoded greedily."""
+    judge = loaded(FOLDER, batch_size, max_new_tokens)
+    judge.task = task
+    asked = [[{"role": turn["role"], "content": disarmed(judge.render, turn["content"])} for turn in each] for each in questions]
+    lengths = [len(judge.tokenizer(judge.render.prompt(each), add_special_tokens=False)["input_ids"]) for each in asked]
+    limit = context_length(judge)
+    short = [limit is None or length + max_new_tokens <= limit for length in lengths]
+    said, cut = generate(judge, [each for each, fits in zip(asked, short, strict=True) if fits]) if any(short) else ([], [])
+    answers = iter(Said(text, "cut" if ended else "") for text, ended in zip(said, cut, strict=True))
+    return [next(answers) if fits else too_long(length, limit) for fits, length in zip(short, lengths, strict=True)]
+
+
+def rewards(conversations: list[list], task: str) -> list[Said]:
+    """What a reward model gives each conversation, one at a time: beside longer ones, padding changes what it gives."""
+    import torch
+
+    judge, found = loaded_reward(), []
+    limit = context_length(judge)
+    for messages in watched(conversations, task, "answer"):
+        turns = [turn | {"content": disarmed(judge.render, turn.get("content") or "")} for turn in messages]
+        text = judge.render.text(judge.render.readable(turns))
+        ids = judge.tokenizer(text, add_special_tokens=False, return_tensors="pt")["input_ids"].to(judge.device)
+        if limit is not None and ids.shape[1] > limit:
+            found.append(too_long(ids.shape[1], limit))
+            continue
+        with torch.inference_mode():
+            found.append(Said(repr(judge.model(input_ids=ids).logits[0, 0].float().item())))
+    return found
+
+
+def loaded_reward() -> Loaded:
+    """The reward model of `judge/`. Raises Problems where transformers has made up weights that the files do not have."""
+    import torch
+    from transformers import AutoModelForSequenceClassification
+
+    quiet()
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    dtype = torch.bfloat16 if device == "cuda" and torch.cuda.is_bf16_supported() else torch.float32
+    model, read = AutoModelForSequenceClassification.from_pretrained(
+        FOLDER, dtype=dtype, use_safetensors=True, trust_remote_code=False, output_loading_info=True
+    )
+    if missing := sorted(read["missing_keys"]):
+        found, hint = f"its files have no {', '.join(missing[:3])}", "take a reward model that was trained as one; kind: chat asks a language model"
+        raise Problems([Problem("evaluate.judge.model", found, "all weights: the others would be random", hint)])
+    return Loaded(model.to(device).eval(), renderer(FOLDER), device, 1, 0)
+
+
+def disarmed(render, text: str) -> str:
+    """A text without the judge's own control tokens: an answer that holds one would end the question, and answer it itself."""
+    return render.special_texts.sub(lambda found: f"{found[0][0]} {found[0][1:]}", text)
+
+
+def too_long(length: int, limit: int) -> Said:
+    return Said(f"{length:,} tokens, and the judge has {limit:,} positions", "long")

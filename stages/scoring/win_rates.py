@@ -1,0 +1,116 @@
+"""How often a model's answers win by a judge: against those of the model that it started from, or the rows' own.
+
+    pairs = pairs_of("sft", params, asked, parts, parent)          # {"chat": [Pair(...)]}
+    summaries(judge, "base", ids, pairs["chat"], verdicts, before, 7)
+    -> ({"win_rate": {"value": 0.61, "low": 0.55, ..., "judge": ..., "against": "base", "flips": 40, "first": 31, ...}, ...}, {"win_rate": column})
+
+A win counts 1, a tie 0.5; a row has a vote where both orders can be read. Against the model that it started from, the change is that
+from 0.5, which that model has against itself; against the rows' own answers it is a paired one, as of any metric.
+"""
+
+from collections import Counter
+
+import numpy as np
+import pyarrow as pa
+
+from stages.scoring import statistics
+from stages.scoring.answers import Asked
+from stages.scoring.earlier import Found, Part
+from stages.scoring.judging import Outcome, Pair, outcome
+from stages.scoring.length_control import length_controlled
+from stages.scoring.own_metrics import arguments
+from stages.scoring.verdicts import Verdict, label
+from validators._answers import answer_of
+from validators._judge import why_unjudged
+
+REFERENCE = "the rows' own answers"
+
+
+def pairs_of(name: str, params: dict, asked: dict[str, Asked], parts: dict[Part, Found], parent: pa.Table | None) -> dict[str, list[Pair]]:
+    """{dataset: pairs of answers to judge}, of the first `max_rows` rows by id. What is not judged is told with the reason."""
+    judge, found = params["evaluate"]["judge"], {}
+    if judge["against"] == "parent" and parent is None:
+        print(f"evaluate {name}: no win rate: it started from no other model")
+        return {}
+    for dataset, each in asked.items():
+        answers, private = parts.get((dataset, "answers")), params["datasets"].get(dataset, {}).get("private")
+        if why := why_unjudged(judge, dataset, each.kind, answers is not None, bool(private)):
+            print(f"evaluate {name}: {dataset}: no win rate: {why}")
+            continue
+        rows = {row["id"]: row for row in each.rows}
+        said = dict(zip(answers.ids, answers.columns["generation"].to_pylist(), strict=True))
+        given = arguments(list(said.values()), [rows[row] for row in said], each.kind)
+        theirs = said_by(parent, dataset) if judge["against"] == "parent" else dict(zip(said, given["ground_truth"], strict=True))
+        pairs = [
+            Pair(row, prompt, answer_of(said[row]), answer_of(theirs[row]))
+            for row, prompt in zip(said, given["prompt"], strict=True)
+            if theirs.get(row) is not None
+        ][: judge["max_rows"]]
+        if judge["against"] == "reference" and (empty := sum(not pair.theirs for pair in pairs)):
+            print(f"evaluate {name}: {dataset}: {empty:,} rows are not judged: their own answers have no text")
+        found[dataset] = [pair for pair in pairs if pair.theirs or judge["against"] == "parent"]
+    return {dataset: pairs for dataset, pairs in found.items() if pairs}
+
+
+def said_by(scores: pa.Table, dataset: str) -> dict[str, str]:
+    """{id: what a model said}, by its table of scores."""
+    rows = scores.filter(pa.compute.equal(scores["dataset"], dataset))
+    return dict(zip(rows["id"].to_pylist(), rows["generation"].to_pylist(), strict=True)) if "generation" in rows.column_names else {}
+
+
+def summaries(
+    judge: dict, parent: str | None, ids: list, pairs: list[Pair], verdicts: dict[str, list[Verdict]], before: pa.Table | None, seed: int
+) -> tuple[dict, dict[str, pa.Array]]:
+    """({metric: summary}, {column: (rows,) values}) of one dataset. before: the scores of the model that this one started from."""
+    outcomes = {row: outcome(judge["kind"], [each.said for each in two]) for row, two in verdicts.items()}
+    wins = np.array([np.nan if (found := outcomes.get(row)) is None or found.win is None else found.win for row in ids], float)
+    by_id = {pair.id: pair for pair in pairs}
+    lengths = np.array([len(by_id[row].ours) - len(by_id[row].theirs) if row in by_id else 0 for row in ids], float)
+    ours, theirs = estimators(wins, lengths), {}
+    if judge["against"] == "parent":
+        theirs = dict.fromkeys(ours, lambda weights: np.full(len(weights), 0.5))
+    elif before is not None and "win_rate" in before.column_names:
+        said = [len(answer_of(text or "")) for text in before["generation"].to_pylist()]
+        lengths = np.array([own - len(by_id[row].theirs) if row in by_id else 0 for row, own in zip(ids, said, strict=True)], float)
+        theirs = estimators(before["win_rate"].to_numpy(zero_copy_only=False).astype(float), lengths)
+    n = int((~np.isnan(wins)).sum())
+    found = {
+        metric: statistics.summary(value, theirs.get(metric), len(ids), seed) | statistics.of_few({"n": n}, n)
+        for metric, value in ours.items()
+    }
+    against = parent if judge["against"] == "parent" else REFERENCE
+    found["win_rate"] |= {"judge": label(judge), "against": against} | counts(judge["kind"], outcomes, verdicts)
+    return found, {"win_rate": pa.array(wins, pa.float64(), from_pandas=True)}
+
+
+def estimators(wins: np.ndarray, lengths: np.ndarray) -> dict:
+    """{metric: function of bootstrap weights}. wins: not a number where a row has no vote."""
+    judged, counted = ~np.isnan(wins), np.nan_to_num(wins)
+    return {
+        "win_rate": statistics.ratio(counted, judged.astype(float)),
+        "length_controlled_win_rate": length_controlled(counted, lengths, judged),
+    }
+
+
+def counts(kind: str, outcomes: dict[str, Outcome], verdicts: dict[str, list[Verdict]]) -> dict[str, int]:
+    """How many rows: ties, equal answers, verdicts that flip, and rows without a vote by reason."""
+    found = {
+        "ties": sum(each.win == 0.5 and not each.flips for each in outcomes.values()),
+        "equal": sum(not two for two in verdicts.values()),
+    }
+    if kind == "chat":
+        found |= {"flips": sum(each.flips for each in outcomes.values()), "first": sum(each.first for each in outcomes.values())}
+    whys = Counter(each.why for each in outcomes.values() if each.why)
+    return found | {"no_verdict": whys.total()} | ({"no_verdict_by": dict(sorted(whys.items()))} if whys else {})
+
+
+def told(name: str, dataset: str, kind: str, rows: dict[str, dict], verdicts: dict[str, list[Verdict]], item: dict) -> None:
+    """Say how many rows have no verdict, with the first of them: what a judge said there shows what is wrong with it."""
+    if not item["no_verdict"]:
+        return
+    by = ", ".join(f"{count:,} {why}" for why, count in item["no_verdict_by"].items())
+    first = next(row for row, two in verdicts.items() if outcome(kind, [each.said for each in two]).win is None)
+    said = next((each.said.text for each in verdicts[first] if each.said.why), verdicts[first][0].said.text)
+    where, text = f"{rows[first]['source']}:{rows[first]['line']}", " ".join(said.split())[-200:]
+    some = f"{item['no_verdict']:,} of {len(verdicts):,} rows without a verdict of the judge ({by})"
+    print(f"evaluate {name}: {dataset}: {some}; the first, {where}: {text!r}")
