@@ -26,13 +26,15 @@ def main(dataset: Name = None, check: Check = None, limit: Limit = 20, as_json: 
         raise Problems(
             [Problem(where, f"no dataset {dataset!r}", "a name under datasets", did_you_mean(dataset, known))]
         )
+    from commands.builds.build import filled
     from commands.records.account import account
 
     names = [dataset] if dataset else list(known)
     if check:
         show_rejected(names, steps, check, limit, as_json)
         return
-    accounts = [account(name, trained_on(name, steps)) for name in names]
+    rules = filled(params).get("difficulty") or {}
+    accounts = [account(name, trained_on(name, steps), rules.get(name)) for name in names]
     if as_json:
         import json
 
@@ -114,7 +116,21 @@ def lines_of(item):
             if proofs is None:
                 lines.append(("", f"{what} preflight: not built yet", ""))
             lines += [("", f"{what} {shown(proof)}", f"-{count:,}") for proof, count in (proofs or {}).items()]
+        lines += kept_lines(item["kept"]) if side == "train" and item["kept"] and item["train"] else []
     return lines
+
+
+def kept_lines(found):
+    """(stage, what, count) of what `difficulty` keeps of train. found: see `account.kept_of`."""
+    from stages.rows.tables import shown
+
+    rule = found["rule"]
+    low, high = rule["keep"]
+    what = f"{rule['from']} right in {low:.0%} to {high:.0%} of {rule['samples']} samples"
+    if found["kept"] is None:
+        return [("keep", f"{what}: not built yet", "")]
+    out = [("", f"not trained on by {shown(check)}", f"-{count:,}") for check, count in found["not_kept"].items()]
+    return [("keep", what, f"{found['kept']:,}"), *out]
 
 
 def show_rejected(names, steps, check, limit, as_json):
@@ -154,7 +170,9 @@ def none_found(check, seen, names):
 
 
 def left_out_rows(name, steps):
-    """What preflight leaves out of a dataset, with the keys of rejects: the rows themselves are in train or eval."""
+    """What preflight and `keep` leave out of a dataset, with the keys of rejects: the rows themselves are in train or eval."""
+    from commands.records.account import table
+    from stages.training.kept import kept_path
     from stages.training.left_out import left_out_of
 
     for what, rows in left_out_of(name, {step: steps[step] for step in trained_on(name, steps)}):
@@ -162,6 +180,10 @@ def left_out_rows(name, steps):
             source, _, line = row["row"].rpartition(":")
             found = {"source": source, "line": int(line), "stage": f"preflight: {what}", "check": row["proof"]}
             yield found | {"detail": row["reason"], "raw": None}
+    rows = table(kept_path(name), ["source", "line", "check", "detail"])
+    for row in rows.to_pylist() if rows is not None else ():
+        if row["check"]:
+            yield row | {"stage": "keep", "raw": None}
 
 
 def rejects_of(name):

@@ -293,13 +293,16 @@ def made_lines(made, seen):
     rows, tokens = (number((seen or {}).get(key)) for key in ("seen", "tokens"))
     of = f"{number(made.get('rows'))} rows of {made.get('dataset')}"
     yield f"{made.get('method')} on {rows} of {of}, sha256 {short(made.get('rows_sha256'))}"
+    if kept := made.get("kept"):
+        yield f"of {number(kept['rows'])} rows kept of {number(kept['of'])} by how hard they are, sha256 of their ids {short(kept['sha256'])}"
     steps = number(made.get("optimizer_steps"))
     yield f"{tokens} tokens, {steps} optimizer steps, seed {made.get('seed')}, backend {made.get('backend')}"
     for what in ("args", "lora", "versions"):
         if made.get(what):
             yield f"{what}: " + ", ".join(f"{key} {value}" for key, value in made[what].items())
     if made.get("rewards"):
-        yield f"rewards: {', '.join(made['rewards'])}, code sha256 {short(made.get('reward_code'))}"
+        codes = made.get("reward_code") or {}
+        yield "rewards: " + ", ".join(f"{name}, code sha256 {short(codes.get(name))}" for name in made["rewards"])
 
 
 def stored(path, model):

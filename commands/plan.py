@@ -124,6 +124,10 @@ def figures(item):
     if other := item.get("taken_over"):
         return [f"nothing is trained: same inputs as {other}, its weights are taken over"]
     parts = []
+    if item.get("prompts") is not None:
+        parts.append(f"{item['prompts']:,} prompts, {item['samples']} answers to each, less those that it has")
+    if item.get("kept") is not None:
+        parts.append(f"{item['kept']:,} of {item['of']:,} prompts are kept, by the answers of the last build")
     about = "about " if item.get("approximate") else ""
     if item.get("optimizer_steps") is not None:
         parts.append(f"{about}{item['optimizer_steps']:,} optimizer steps")

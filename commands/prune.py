@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 # where stages put one output a name: nothing outside these folders is ever removed
-ROOMS = ("data/ingested", "data/validated", "data/train", "data/eval", "data/rejected", "models", "scores", ".build/expired")
+ROOMS = ("data/ingested", "data/validated", "data/train", "data/eval", "data/rejected", "data/kept", "data/sampled", "models", "scores", ".build/expired")
 IN_GIT = ".build/expired"  # written in every build, and committed with it
 WORK = Path(".work")
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would go, and remove nothing.")]

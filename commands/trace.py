@@ -48,6 +48,7 @@ def main(
 
 def accounts_of(build, records):
     """(what became of each record, as plain data; problems of what could not be read)."""
+    from commands.records.difficulty import sorted_of
     from commands.records.exposure import left_out_of, scores_of, trained_models
     from commands.records.rollouts import rollouts_of
     from commands.records.search import OTHER, with_ids
@@ -57,10 +58,12 @@ def accounts_of(build, records):
     problems, models, dropped = [], trained_models(build), left_out_of(build)
     scores = scores_of(build, {record.id for record in records if record.room == "eval"}, problems)
     generated = rollouts_of(build, {record.id for record in records if record.room == "train"}, problems)
-    return [account(build, record, standing, models, dropped, scores, generated) for record in records], problems
+    found = [*records, *(row for rows in standing.values() for row in rows)]
+    hard = sorted_of(build, {(row.dataset, row.id) for row in found if row.room == "train"}, problems)
+    return [account(build, record, standing, models, dropped, scores, generated, hard) for record in records], problems
 
 
-def account(build, record, standing, models, dropped, scores, generated):
+def account(build, record, standing, models, dropped, scores, generated, hard):
     """What became of one record."""
     from commands.records.exposure import seen_by
 
@@ -78,7 +81,8 @@ def account(build, record, standing, models, dropped, scores, generated):
         "detail": record.detail,
         "likeness": record.likeness,
         "stayed": stayed and {"id": stayed.id, "source": stayed.source, "line": stayed.line, "side": stayed.room},
-        "models": [seen for step in build.steps for seen in seen_by(build, step, record, stayed, models, dropped)],
+        "models": [seen for step in build.steps for seen in seen_by(build, step, record, stayed, models, dropped, hard)],
+        "difficulty": hard.get((record.dataset, record.id)) if side == "train" else None,
         "scores": scores.get((record.dataset, record.id), {}) if side == "eval" else None,
         "rollouts": generated.get(record.id, {}) if side == "train" else {},
         "content": record.content,
@@ -154,6 +158,9 @@ def lines_of(item, width):
     if item["stayed"]:
         stayed = item["stayed"]
         yield from entry("stayed", f"{shown(stayed['source'], 400)}:{stayed['line']} in {stayed['side']}", width)
+    if found := item["difficulty"]:
+        text = f"{found['right']} of {found['judged']} answers are right: kept" if found["check"] is None else f"not trained on, by {found['check']}: {found['detail']}"
+        yield from entry("keep", text, width)
     yield from model_lines(item, width)
 
 

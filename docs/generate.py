@@ -8,7 +8,7 @@ import importlib
 import json
 from pathlib import Path
 
-from stages.rows.checks import CURATE, INGEST, KINDS, every_warning
+from stages.rows.checks import CURATE, INGEST, KEEP, KINDS, every_warning
 
 FOLDER, GOLDEN = Path(__file__).parents[1] / "tests/shapes", ".golden.json"
 CHECKS = """# The checks
@@ -137,6 +137,7 @@ def checks_page():
     for kind in KINDS:
         parts.append(section(f"`validate`, kind {kind}", importlib.import_module(f"validators.{kind}").CHECKS))
     parts.append(section("`curate`: train, eval or neither", CURATE))
+    parts.append(section("`keep`: in train, and trained on", KEEP) + "\n\nOf the datasets that `difficulty` of `params.yaml` names: [methods.md](methods.md#prompts-that-are-neither-too-hard-nor-too-easy).")
     whole = "## A dataset as a whole\n\nNothing is rejected by these: `validate` prints a warning with the numbers.\n`kto.both_classes` alone stops the build."
     return "\n\n".join([*parts, whole + "\n\n" + table("is usual", every_warning())]) + "\n"
 

@@ -17,7 +17,7 @@ from stages.core.private import keep_private
 from stages.core.process import end_with_parent, keep_memory
 from validators.problems import Problem, Problems, did_you_mean
 
-OF_MODELS = ("preflight", "train", "evaluate", "evaluate_base")  # how long they take depends on the base and the device
+OF_MODELS = ("preflight", "difficulty", "train", "evaluate", "evaluate_base")  # how long they take depends on the base and the device
 OF_DATA = ("ingest", "validate", "curate")  # batch after batch of the same size
 STAGES = sorted(path.stem for path in Path(__file__).parent.glob("[a-z]*.py"))
 TIMES = Path(".work/times.jsonl")  # for `tilth plan` alone: git and DVC ignore it, no stage reads it

@@ -60,7 +60,7 @@ def check(data):
             if not problems:  # what is said by raw file is looked at once all the rest is right
                 of_files, more = rights_of(name, dataset, data)
                 problems, warnings = problems + of_files, warnings + more
-    problems += params.missing_packages(params.mapping(data, "steps"))
+    problems += params.missing_packages(params.mapping(data, "steps"), params.mapping(data, "difficulty"))
     evaluate = data.get("evaluate")
     harness = evaluate.get("lm_eval") if isinstance(evaluate, dict) else None
     if isinstance(harness, dict) and not any(p.where.startswith(f"{params.FILE}: evaluate") for p in problems):

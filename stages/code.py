@@ -13,8 +13,8 @@ belong to every module of their folder.
 `validators/rewards.py` is in no stage's list. Each of its functions has a list of its own, with all that it calls;
 preflight hands the hashes of these lists on to the steps and scores that use the function.
 
-`measures/` are parts of `evaluate`'s list: the code that asks a model. Where only other parts of that list are edited,
-`evaluate` runs, finds what it measured before, and loads no model (`stages/scoring/earlier.py`).
+`measures/` are parts of the lists of `evaluate` and `difficulty`: the code that asks a model. Where only other parts of those
+lists are edited, the stage runs, finds what it measured before, and loads no model (`stages/scoring/earlier.py`, `drawn.py`).
 """
 
 import ast
@@ -30,7 +30,7 @@ OUT = Path(".build/code")
 ROOMS = ("stages", "validators")
 KINDS = ("sft", "preference", "kto", "grpo")
 REWARDS = "validators/rewards.py"
-MEASURES = ("answers", "harness", "local_judge")  # modules of stages/scoring/
+MEASURES = ("answers", "harness", "local_judge", "samples")  # modules of stages/scoring/
 # Modules that are imported by a name made at run time, which no closure sees: {where: what it may import}.
 BY_NAME = {
     "stages/__main__.py": (),  # a stage: each has a list of its own

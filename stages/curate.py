@@ -1,10 +1,12 @@
 """Put every row of one dataset into train, eval or quarantine: no duplicates, no contradictions, no leaks.
 
-data/ingested/<d>/, data/validated/<d>.parquet -> data/train/<d>.parquet, data/eval/<d>.parquet, data/rejected/<d>.parquet
+data/ingested/<d>/, data/validated/<d>.parquet
+    -> data/train/<d>.parquet, data/eval/<d>.parquet, data/rejected/<d>.parquet, data/kept/<d>/train.json
 
 data/rejected/<d>.parquet has the rejects of all three stages, so that one file tells what became of every raw record
 that is in neither train nor eval. The side of the split is a pure function of the seed and the row's first user turn:
 a prompt stays on its side in every dataset, when rows are added and when they are reordered (`stages/dedup/split.py`).
+data/kept/<d>/ is the folder in which `keep` says which train rows are trained on, where `difficulty` is asked for.
 """
 
 import json
@@ -70,6 +72,15 @@ def main(name):
     sides.examine(decision, name, dataset, params["eval_fraction"])
     decision.database.close()  # its memory is needed for the rows
     write_all(name, kind, parts, decision, before, personal, found_data)
+    mark(name, train)
+
+
+def mark(name, rows):
+    """Make data/kept/<d>/, on which each training on the dataset depends: by the number of train rows, and by what `keep` adds."""
+    path = Path("data/kept", name, "train.json")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.unlink(missing_ok=True)  # it may be a link into the cache of DVC
+    path.write_text(json.dumps({"rows": rows}) + "\n", encoding="utf-8")
 
 
 def say_pinned(decision, dataset):

@@ -157,6 +157,8 @@ def announce(name, report):
         # what is not trained is said whatever its limit
         if item["level"] != "ok" or (report.dropped and item["check"] == "preflight.dropped_share"):
             print(f"preflight {name}: {item['level']}: {item['check']}: {item['message']}")
+    if step.get("difficulty"):
+        print(f"preflight {name}: these are all rows: `difficulty` sorts them once its model is there, and a part is trained")
     for line in report.printed:
         print(f"preflight {name}: {line}")
 

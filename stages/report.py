@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 
 from stages.core.outcomes import NOT_SAMPLED, sampled
 from stages.core.params import read_params
+from stages.reporting import difficulty
 from stages.reporting.cards import write_cards
 from stages.reporting.gates import judged
 from stages.reporting.page import page, read_json
@@ -30,11 +31,12 @@ OUT = Path("report")
 
 def main():
     params = read_params("report")
+    difficulty.clear(params)
     text = "\n\n".join(
         [
             "# What was built",
             datasets_section(params["datasets"], read_json("data/train.json") or {}, read_json("data/eval.json") or {}),
-            rejects_section(params["datasets"], params["steps"]),
+            rejects_section(params),
             *rights_section(params),
             steps_section(params),
             scores_section(params["steps"]),
@@ -87,8 +89,8 @@ def datasets_section(datasets, train, held_out):
     return "## Datasets\n\n" + table(header, rows) + not_yet(missing)
 
 
-def rejects_section(datasets, steps):
-    rows = []
+def rejects_section(params):
+    rows, datasets, steps = [], params["datasets"], params["steps"]
     for name in datasets:
         for (stage, check), count in sorted(rejects(name)[0].items(), key=lambda item: (-item[1], item[0][1], item[0][0])):
             rows.append([name, stage, f"`{check}`", f"{count:,}", f"`{sample(name, check)}`"])
@@ -96,6 +98,9 @@ def rejects_section(datasets, steps):
             for proof, count in by_proof(left).items():
                 first = next(row["row"] for row in left if row["proof"] == proof)
                 rows.append([name, f"preflight: {what}", f"`{proof}`", f"{count:,}", f"`{first}`"])
+        for reason in difficulty.reasons_of(difficulty.rows_of(name, params)):
+            first = reason["samples"][0]
+            rows.append([name, "keep", f"`{reason['check']}`", f"{reason['count']:,}", f"`{first['source']}:{first['line']}`"])
     told = [
         f"- {name}: {not_sampled:,} rows not sampled, as `weights` and `max_rows` ask for (`{NOT_SAMPLED}`)"
         for name in datasets
@@ -107,6 +112,7 @@ def rejects_section(datasets, steps):
         if (path := Path(f"data/rejected/{name}.parquet")).exists()
         for text in [*(f"personal data: {told}" for told in told_data(personal_data(path))), *told_keys(unused_keys(path))]
     ]
+    told += [f"- {name}: {difficulty.sentence(name, params, found)}" for name in datasets if (found := difficulty.rows_of(name, params))]
     return "\n\n".join(
         filter(
             None,

@@ -1,6 +1,6 @@
 """Train one step of the chain with TRL.
 
-preflight/<step>.json, models/<from>/, models/base/, data/train/<d>.parquet
+preflight/<step>.json, models/<from>/, models/base/, data/train/<d>.parquet, data/kept/<d>/
     -> models/<step>/, scores/<step>.csv, scores/<step>.seen.parquet, scores/<step>.rollouts.parquet
 
 models/<step>/ holds full weights, or the adapters of the whole chain (see `stages/training/models.py`), and `made_of.json`: what
@@ -13,6 +13,7 @@ was. What another step was trained on with the same inputs is taken over (see `s
 
 import csv
 import json
+import math
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -23,6 +24,7 @@ from stages.rows.batches import batches
 from stages.training.adapters import start, write_model
 from stages.training.backends import choose_backend, device, load_for_training, missing_requirements
 from stages.training.failures import out_of_memory_named, watch_loss
+from stages.training.kept import cleared, kept_ids, kept_of
 from stages.training.masked import COLUMNS as MASKED
 from stages.training.masked import without_thoughts
 from stages.training.messages import Unproved
@@ -46,7 +48,7 @@ from stages.training.ties import stop_if_rewards_tie
 from stages.training.trackers import report, tracker_problems
 from stages.training.trl import COLUMNS, make_config, trainer_class
 from stages.training.twins import twin, write_twin
-from validators.problems import Problems
+from validators.problems import Problem, Problems
 
 
 def main(name):
@@ -58,19 +60,22 @@ def main(name):
     model, curve, seen, work = Path("models", name), Path("scores", f"{name}.csv"), seen_path(name), Path(".work", name)
     rollouts = rollouts_path(name)
     with only_trainer(work):
+        # the run cache of DVC knows the folder without what lies there of a `difficulty` that is no longer asked for
+        as_before = first_process() and not step.get("difficulty") and cleared(step["dataset"])
+        step |= kept_of(step)
         identity = identity_of(step)
         folder = folder_of(work, identity)
         if restore(folder, [curve, seen, rollouts, model]):
             print(f"train {name}: finished before, with the same rows, params and code: put back from {folder}")
             return False
-        if found := twin(name, resolved):
+        if found := twin(name, resolved, itself=as_before):
             if first_process():
                 write_twin(found, step, folder / "model", [curve, seen, rollouts])
                 appear(folder / "model", model)
             print(f"train {name}: same inputs as {found.name}: its weights are taken over")
             return False
         trainer, result = train(name, step, folder)
-        write_model(trainer, step, folder / "model", made_of(step, identity))
+        write_model(trainer, step, folder / "model", made_of(step, identity, result.global_step))
         write_seen(seen, trainer, step, identity["rows_sha256"])
         write_rollouts(rollouts, trainer, step, identity["rows_sha256"])
         if trainer.is_world_process_zero():
@@ -78,8 +83,9 @@ def main(name):
             appear(folder / "model", model)
             keep_finished(folder, [curve, seen, rollouts, model])
             short = seen_in_short(seen)
+            rows = f"{step['kept']['rows']:,} rows kept of {step['kept']['of']:,}" if "kept" in step else f"{step['trained_rows']:,} rows"
             print(
-                f"train {name}: {step['method']} on {short['seen']:,} of {step['trained_rows']:,} rows, "
+                f"train {name}: {step['method']} on {short['seen']:,} of {rows}, "
                 f"{result.global_step:,} optimizer steps, loss {result.training_loss:.4f}"
             )
     return True
@@ -89,7 +95,7 @@ def train(name, step, folder):
     """(trainer, transformers' TrainOutput) of a step that was trained to its end."""
     with out_of_memory_named(name, step):
         trainer = make_trainer(name, step, folder)
-    announced = step.get("packed_rows", step["sequences"])
+    announced = len(trainer.seen.items) if "kept" in step else step.get("packed_rows", step["sequences"])
     if len(trainer.train_dataset) != announced:
         raise AssertionError(f"TRL kept {len(trainer.train_dataset)} rows, preflight announced {announced}")
     if step["method"] == "grpo":
@@ -126,24 +132,39 @@ def make_trainer(name, step, folder):
     watch_loss(trainer, name, step, ids)
     count_rows(trainer, method, numbers, rows)
     if method == "grpo":
-        keep_rollouts(trainer, step, ids)
+        keep_rollouts(trainer, step | steps_of_kept(step, config, len(rows)), ids)
     return show_progress(trainer, name)
+
+
+def steps_of_kept(step, config, rows):
+    """{"optimizer_steps"} of the prompts that are kept, where preflight has counted all. Raises Problems where they make none."""
+    if "kept" not in step:
+        return {}
+    together = config.generation_batch_size // config.num_generations
+    if rows < together:
+        found, hint = f"{rows:,} prompts are kept, of {together:,} that are sampled together", "wider bounds, or a smaller batch"
+        raise Problems([Problem(f"difficulty.{step['dataset']}.keep", found, "at least one batch", hint)])
+    part = math.ceil(step["optimizer_steps"] * rows / step["sequences"])
+    return {"optimizer_steps": config.max_steps if config.max_steps > 0 else part}
 
 
 def read_rows(step, config, render):
     """(datasets.Dataset as TRL's trainer takes it, the numbers of its rows in the file), in the order in which TRL gets them.
 
-    Rows that preflight has left out are left out here, by the same functions.
+    Rows that preflight has left out are left out here, by the same functions; so are prompts that `keep` has not kept.
     """
     from datasets import Dataset, concatenate_datasets
 
     method = step["method"]
     limits = limits_of(method, config, step["overlong"], step["reasoning"])
+    wanted, columns = (kept_ids(step["dataset"]), ["id"]) if "kept" in step else (None, [])
     parts, numbers, number = [], [], -1
-    for rows in batches(f"data/train/{step['dataset']}.parquet", COLUMNS[method]):
+    for rows in batches(f"data/train/{step['dataset']}.parquet", [*columns, *COLUMNS[method]]):
         part = []
         for row in rows:
             number += 1
+            if wanted is not None and row["id"] not in wanted:
+                continue
             try:
                 prepared = rows_of(method, row, render, limits)
             except Unproved:
@@ -200,9 +221,13 @@ def show_progress(trainer, name):
     return trainer
 
 
-def made_of(step, identity):
-    """What a model was trained from: the step as resolved, the hash of its rows, the libraries, the device."""
+def made_of(step, identity, steps):
+    """What a model was trained from: the step as resolved, the hash of its rows, the libraries, the device.
+
+    steps: that were taken; preflight has counted them over all prompts, where only a part is kept.
+    """
     facts = {key: identity[key] for key in ("rows_sha256", "versions", "processes")}
+    facts |= {"optimizer_steps": steps} if "kept" in step else {}
     return step | facts | {"device": device()}
 
 

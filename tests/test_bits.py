@@ -20,7 +20,7 @@ ROOMS = {
     "raw data": ["data/raw"],
     "code": ["stages", "validators", "commands"],
     "params": ["params.yaml", "dvc.yaml", "dvc.lock", ".build"],
-    "tables": ["data/ingested", "data/validated", "data/train", "data/eval", "data/rejected", "preflight", "scores"],
+    "tables": ["data/ingested", "data/validated", "data/train", "data/eval", "data/rejected", "data/kept", "preflight", "scores"],
     "models": ["models"],
     "statements": ["provenance"],
 }

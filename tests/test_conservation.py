@@ -47,7 +47,7 @@ def built(tmp_path, monkeypatch, capsys):
 
 def broken():
     """{where: found} of the problems of a build in the working folder."""
-    build = SimpleNamespace(datasets=DATASETS)
+    build = SimpleNamespace(datasets=DATASETS, params={})
     counts, problems = records(SimpleNamespace(build=build, rev=None, absent_in=lambda path: False))
     assert counts["records"] > 50
     return {problem.where: problem.found for problem in problems}
@@ -83,6 +83,6 @@ def test_a_file_that_is_gone_and_one_that_nothing_is_made_of_are_named(built):
 
 def test_a_table_that_is_none_is_named_alone(built, tmp_path):
     (tmp_path / "data/eval/chat.parquet").write_text("no Parquet")
-    build = SimpleNamespace(datasets=DATASETS)
+    build = SimpleNamespace(datasets=DATASETS, params={})
     _, problems = records(SimpleNamespace(build=build, rev=None, absent_in=lambda path: False))
     assert [problem.where for problem in problems] == ["data/eval/chat.parquet"]

@@ -13,12 +13,13 @@ from ruamel.yaml import YAML
 
 from stages import code
 from stages.core import reads
-from validators.params import Base, Curate, Dataset, Evaluate, Judge, LmEval, Lora, Preflight, Step, resolved
+from validators.params import Base, Curate, Dataset, Difficulty, Evaluate, Judge, LmEval, Lora, Preflight, Step, resolved
 
 ROOT = Path(__file__).parents[1]
 GRAPH = YAML(typ="safe", pure=True).load(ROOT / "dvc.yaml")["stages"]
 PARAMS = YAML(typ="safe", pure=True).load(SAMPLE)
-WITH_DAYS = PARAMS | {"expires": {"chat": "2030-01-01"}}  # which the graph of the sample has not
+ASKED = {"problems": {"from": "sft", "keep": [0.1, 0.9]}}
+WITH_RULES = PARAMS | {"expires": {"chat": "2030-01-01"}, "difficulty": ASKED}  # which the graph of the sample has not
 STAGES = sorted(path.stem for path in (ROOT / "stages").glob("[a-z]*.py"))
 DATA_ENGINE = {"polars", "duckdb", "dvc", "pandera"}
 
@@ -76,19 +77,19 @@ def test_what_runs_on_a_gpu_image_imports_nothing_of_the_data_engine(stage):
 
 
 def test_every_section_of_params_is_read_by_a_stage():
-    read = {section for found in reads.reads(resolved(WITH_DAYS)).values() for section in found}
+    read = {section for found in reads.reads(resolved(WITH_RULES)).values() for section in found}
     # methods are there to be taken by steps, through YAML's anchors
-    assert read == set(resolved(WITH_DAYS)) - {"methods"}
+    assert read == set(resolved(WITH_RULES)) - {"methods"}
 
 
 def test_a_stage_depends_on_what_it_reads_of_the_params_and_on_nothing_else_of_them():
-    names = {"${key}": {"ingest": "chat", "validate": "chat", "expire": "chat", "curate": "chat", "evaluate": "sft"}}
+    names = {"${key}": {"ingest": "chat", "validate": "chat", "expire": "chat", "curate": "chat", "difficulty": "problems", "keep": "problems", "evaluate": "sft"}}
     declared = {stage: [dep for dep in body(stage).get("deps", []) if ".build/params/" in dep] for stage in STAGES}
     for stage, deps in declared.items():
         inside = f"/{names['${key}'][stage]}" if stage in names["${key}"] else ""
         wanted = f".build/params/{stage}{inside}.json"
         found = [dep.replace("${key}", inside[1:]) for dep in deps]
-        assert found == ([wanted] if wanted in reads.texts(resolved(WITH_DAYS)) else [])
+        assert found == ([wanted] if wanted in reads.texts(resolved(WITH_RULES)) else [])
         source = (ROOT / f"stages/{stage}.py").read_text(encoding="utf-8")
         asked = re.findall(r'read_params\("(\w+)"', source)
         assert asked == ([stage] if found else [])
@@ -97,7 +98,7 @@ def test_a_stage_depends_on_what_it_reads_of_the_params_and_on_nothing_else_of_t
 
 DEFAULTS = {
     name: field.default
-    for model in (Base, Curate, Dataset, Evaluate, Judge, LmEval, Lora, Preflight, Step)
+    for model in (Base, Curate, Dataset, Difficulty, Evaluate, Judge, LmEval, Lora, Preflight, Step)
     for name, field in model.model_fields.items()
     if not field.is_required()
 }

@@ -497,3 +497,11 @@ def test_scores_of_few_rows_are_named_without_an_interval():
 def test_rows_that_were_not_sampled_are_no_rejects_of_curate():
     stage = {"in": 10, "out": {"train": 5}, "rejected": {"curate.mixed_out": 4, "curate.duplicate": 1}}
     assert lineage.account(stage) == ": 10 in = 5 train + 1 rejected + 4 not sampled"
+
+
+def test_a_grpo_model_names_each_reward_function_with_its_code_and_what_was_kept():
+    made = {"method": "grpo", "dataset": "problems", "rewards": ["exact_match", "one_word"], "reward_code": {"exact_match": "a" * 64, "one_word": "b" * 64}}
+    made |= {"rows": 9, "kept": {"rows": 4, "of": 9, "sha256": "c" * 64}}
+    lines = list(lineage.made_lines(made, None))
+    assert "rewards: exact_match, code sha256 aaaaaaaaaa, one_word, code sha256 bbbbbbbbbb" in lines
+    assert "of 4 rows kept of 9 by how hard they are, sha256 of their ids cccccccccc" in lines

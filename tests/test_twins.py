@@ -44,6 +44,7 @@ def project(tmp_path, monkeypatch):
     write(".build/params/preflight.json", '{"launch": "python"}')
     write(".build/code/train", "code")
     write("data/train/pairs.parquet", "rows")
+    write("data/kept/pairs/train.json", "{}")
     write("models/base/config.json", "{}")
     for name in ("sft", "first"):
         write(f"models/{name}/adapters/00_{name}/adapter_model.safetensors", "weights of sft")
@@ -55,7 +56,7 @@ def project(tmp_path, monkeypatch):
     write_table(Path("scores/align.seen.parquet"), pa.table({"times": pa.array([1, 2], pa.int32())}), {"step": "align", "tokens": 3})
     write_table(Path("scores/align.rollouts.parquet"), pa.table({"completion": ["a"]}), {"step": "align", "every": 10})
     write("preflight/align.json", json.dumps(STEP))
-    deps = ["preflight/align.json", "models/sft", "models/base", "data/train/pairs.parquet", ".build/code/train"]
+    deps = ["preflight/align.json", "models/sft", "models/base", "data/train/pairs.parquet", "data/kept/pairs", ".build/code/train"]
     lock({"cmd": "python -m stages train align", "deps": listed(deps), "outs": listed(["models/align", "scores/align.csv", "scores/align.seen.parquet", "scores/align.rollouts.parquet"])})
     for gone in ("models/sft", "models/align", "preflight"):
         shutil.rmtree(gone)
@@ -94,6 +95,7 @@ def test_a_training_under_another_name_is_found_and_written_under_the_new_names(
     "path, text",
     [
         ("data/train/pairs.parquet", "other rows"),
+        ("data/kept/pairs/rows.parquet", "a part of the rows"),
         (".build/code/train", "other code"),
         ("models/base/config.json", "{ }"),
         ("models/first/adapters/00_first/adapter_model.safetensors", "other weights"),
@@ -133,4 +135,5 @@ def test_what_the_cache_has_lost_is_taken_from_the_folder_where_it_was_made(proj
 def test_a_step_is_not_its_own_twin_but_where_its_parent_has_another_name(project):
     write("models/sft/adapters/00_sft/adapter_model.safetensors", "weights of sft")
     assert twin("align", STEP) is None  # `dvc repro --force` trains
+    assert twin("align", STEP, itself=True).name == "align"  # DVC could not find it
     assert twin("align", STEP | {"from": "first"}).name == "align"

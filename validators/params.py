@@ -17,6 +17,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 from pydantic_core import PydanticCustomError
 
 from validators._cautions import FILE, KIND, WAIVERS, ancestry, cautions_of, idle_waivers
+from validators._difficulty import difficulty_problems, filled_in
 from validators._formats import mask_problems, option_problems
 from validators._gates import gate_problems
 from validators._judge import WHERE as JUDGE
@@ -248,6 +249,18 @@ class Evaluate(Strict):
     judge: Judge | None = None
 
 
+class Difficulty(Strict):
+    """On which prompts of a grpo dataset its steps train: those that a model answers rightly in a share of its samples."""
+
+    from_: Annotated[str, Field(alias="from")]
+    keep: Annotated[list[Share], Field(min_length=2, max_length=2)]
+    samples: Annotated[int, Field(ge=2)] = 8
+    by: str | None = None
+    temperature: Annotated[float, Field(gt=0)] | None = None
+    max_new_tokens: Annotated[int, Field(gt=0)] | None = None
+    batch_size: Annotated[int, Field(gt=0)] = 64
+
+
 class Gate(Strict):
     """What a score must be for a model to ship; docs/gates.md."""
 
@@ -270,6 +283,7 @@ class Params(Strict):
     engine: Literal["local", "ray"] = "local"
     license: License | None = None
     expires: dict[str, ByFile] = {}
+    difficulty: dict[str, Difficulty] = {}
     base: Base
     datasets: dict[str, Dataset]
     methods: dict[str, Step] = {}
@@ -356,7 +370,9 @@ def resolved(data):
 
     This is where the defaults are: stages and commands read what is resolved, and have none of their own.
     """
-    return Params.model_validate(data).model_dump(by_alias=True)
+    found = Params.model_validate(data).model_dump(by_alias=True)
+    rules = {name: filled_in(name, rule, found["steps"]) for name, rule in found["difficulty"].items()}
+    return found | {"difficulty": rules}
 
 
 def examine(data):
@@ -377,6 +393,8 @@ def examine(data):
     steps = sections["steps"]
     if ("expires",) not in faulty:
         problems += expiry_problems(data.get("expires") or {}, mapping(data, "datasets"))
+    if not {("difficulty",), ("datasets",), ("steps",)} & faulty:
+        problems += difficulty_problems(data, functions_in("rewards.py") if data.get("difficulty") else {})
     for name, dataset in sections["datasets"].items():
         problems += option_problems(f"{FILE}: datasets.{name}", dataset) + metric_problems(f"{FILE}: datasets.{name}", dataset)
     kinds = {name: sections["datasets"].get(name, {}).get("kind") for name in mapping(data, "datasets")}
@@ -436,6 +454,9 @@ def schema_problems(data):
 def schema_problem(error):
     *parents, key = error["loc"]
     where = f"{FILE}: " + ".".join(str(part) for part in error["loc"])
+    if error["type"] == "extra_forbidden" and parents[:1] == ["datasets"] and key == "difficulty":
+        hint = f"difficulty: {{{parents[1]}: {{from: ..., keep: [0.1, 0.9]}}}} beside `datasets`, as `expires`: DVC makes stages of it"
+        return Problem(where, "it stands under the dataset", "at the top level, by the name of the dataset", hint)
     if error["type"] == "extra_forbidden":
         return Problem(where, f"unknown key {key!r}", "", did_you_mean(key, known_keys(parents)))
     if error["type"] == "missing":
@@ -459,7 +480,7 @@ def known_keys(parents):
     """The keys that may stand at a place of params.yaml; the second part of a place is a name of the user's."""
     models = {
         "datasets": Dataset, "steps": Step, "methods": Step,
-        "base": Base, "curate": Curate, "preflight": Preflight, "evaluate": Evaluate, "gates": Gate,
+        "base": Base, "curate": Curate, "preflight": Preflight, "evaluate": Evaluate, "gates": Gate, "difficulty": Difficulty,
     }  # fmt: skip
     model = models.get(parents[0], Params) if parents else Params
     if "lora" in parents[2:]:
@@ -654,12 +675,14 @@ def reward_problems(where, step):
     return problems
 
 
-def missing_packages(steps):
-    """Problems of steps whose reward functions need a package that is not installed here."""
+def missing_packages(steps, rules):
+    """Problems of steps, and of `difficulty`, whose reward functions need a package that is not installed here."""
+    named = {f"steps.{name}.rewards": step.get("rewards") or () for name, step in steps.items() if isinstance(step, dict)}
+    named |= {f"difficulty.{name}.by": [rule.get("by")] for name, rule in rules.items() if isinstance(rule, dict)}
     return [
-        Problem(f"{FILE}: steps.{name}.rewards", "math_verify is not installed here", NEEDS, "")
-        for name, step in steps.items()
-        if isinstance(step, dict) and "math_verify" in (step.get("rewards") or ()) and not importlib.util.find_spec("math_verify")
+        Problem(f"{FILE}: {where}", "math_verify is not installed here", NEEDS, "")
+        for where, functions in named.items()
+        if "math_verify" in functions and not importlib.util.find_spec("math_verify")
     ]
 
 
@@ -685,13 +708,18 @@ def reward_functions():
 
 
 def functions_of(module):
-    """Public functions of a module beside this one, read without running it."""
+    """Names of the public functions of a module beside this one."""
+    return list(functions_in(module))
+
+
+def functions_in(module):
+    """{name: syntax} of the public functions of a module beside this one, read without running it."""
     path = Path(__file__).with_name(module)
     try:
         tree = ast.parse(path.read_text(encoding="utf-8"))
     except SyntaxError as error:
         raise Problems([Problem(f"validators/{module}:{error.lineno}", f"not Python: {error.msg}", "", "")]) from None
-    return [node.name for node in tree.body if isinstance(node, ast.FunctionDef) and not node.name.startswith("_")]
+    return {node.name: node for node in tree.body if isinstance(node, ast.FunctionDef) and not node.name.startswith("_")}
 
 
 def arg_problems(where, step):

@@ -19,7 +19,8 @@ from commands.builds.sources import md5_of as md5_of_source
 from commands.builds.sources import sources_of
 
 ABSENT = object()  # null is a value
-CLEARED = ("data/train", "data/eval", "data/rejected", "scores")  # where `collect` and `collect_scores` delete what is no more
+# where `collect`, `collect_scores` and `report` delete what is no more
+CLEARED = ("data/train", "data/eval", "data/rejected", "data/kept", "scores")
 DECIDES = ("method", "from", "dataset", "seed", "args", "lora", "rewards")  # what a step's training is decided by
 
 
@@ -185,10 +186,16 @@ def in_outputs(build, path, files):
     listing = {}
     for out, file in build.outs.items():
         # what params.yaml no longer has was deleted from some folders, and stays in others until `tilth prune`
-        if out.startswith(f"{path}/") and (path not in CLEARED or build.has(build.stages[file.stage].subject)):
+        if out.startswith(f"{path}/") and (path not in CLEARED or build.has(build.stages[file.stage].subject)) and is_asked(build, file.stage):
             listing |= files(out) if (file.md5 or "").endswith(".dir") else {out: file.md5}
     md5 = folder_md5({name[len(path) + 1 :]: md5 for name, md5 in listing.items()})
     return Present(md5, made=True, whence="the list of what stages made there")
+
+
+def is_asked(build, stage):
+    """False of a stage that `keep`s prompts by no rule any more: who depends on what it wrote has deleted that."""
+    kind, _, subject = stage.partition("@")
+    return kind != "keep" or subject in (build.params.get("difficulty") or {})
 
 
 def deps_of(build):

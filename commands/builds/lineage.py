@@ -17,6 +17,8 @@ from commands.builds.git import Missing
 from commands.builds.params import by_name, of_params, ran_with
 from commands.builds.row_counts import files_in, flow, ingested, refused_by, rows_in
 from commands.builds.sources import Source, data_files, sources_of
+from stages.training.kept import kept_path
+from stages.training.kept import read as read_kept
 from stages.training.seen import seen_in_short, seen_path
 from validators._by_file import KEYS, of_file
 
@@ -138,11 +140,27 @@ def dataset(build, name, stages, problems):
     return {
         "kind": declared.get("kind"),
         "raw": raw(build, name, entries["ingest"], counts) | {"waived": declared.get("waive") or {}},
-        "stages": list(entries.values()),
+        "stages": [*entries.values(), *sorting(build, name, stages, problems, sides["train"])],
         "train": side_of(build, f"data/train/{name}.parquet", sides["train"]),
         "eval": side_of(build, f"data/eval/{name}.parquet", sides["eval"]),
         "trains": [step for step in build.steps if name in datasets_of(build, step)],
     }
+
+
+def sorting(build, name, stages, problems, rows):
+    """The stages that sort the train prompts of a dataset by how hard they are; none where `difficulty` does not ask for it."""
+    if name not in (build.params.get("difficulty") or {}):
+        return []
+    asked, keep = (stages.get(f"{stage}@{name}") or unbuilt(f"{stage}@{name}") for stage in ("difficulty", "keep"))
+    found = attempt(problems, rejected_in, build, kept_path(name).as_posix())
+    if found is not None:
+        keep |= {"in": rows, "out": {"kept": None if rows is None else rows - sum(found.values())}, "rejected": found}
+    return [asked, keep]
+
+
+def rejected_in(build, path):
+    """{check: rows} of the prompts that are not kept."""
+    return dict(Counter(row["check"] for row in read_kept(file_of(build, path)) if row["check"]))
 
 
 def raw_path(build, name):

@@ -33,6 +33,7 @@ def records(evidence):
         account = account_of(name)
         problems += [Problem(f"datasets.{name}", fault, "", BUILD) for fault in account["faults"]]
         problems += lost_or_made_up(name, paths) + twice(name, paths) + other_rejects(name, paths)
+        problems += unsorted(evidence, name, paths)
         problems += unknown_checks(name, account, evidence.rev) + other_records(evidence, name, paths)
         counts["records"] += account["records"]
         counts["rows"] += account["rows"]
@@ -104,6 +105,36 @@ def lost_or_made_up(name, paths):
     return few(found, "rows are lost or made up")
 
 
+def unsorted(evidence, name, paths):
+    """Train rows that `difficulty` asks to sort and `keep` has not, and what it has sorted and train has not."""
+    from stages.training.kept import kept_path
+
+    asked = name in (evidence.build.params.get("difficulty") or {}) and f"keep@{name}" in evidence.build.stages
+    if not asked or not kept_path(name).is_file():
+        return []
+    if problems := unreadable_in([str(kept_path(name))]):
+        return problems
+    query = """
+        SELECT id, max(source), max(line), count(*) FILTER (WHERE here = 'train'), count(*) FILTER (WHERE here = 'kept') FROM (
+            SELECT id, source, line, 'train' AS here FROM read_parquet($train)
+            UNION ALL SELECT id, source, line, 'kept' FROM read_parquet($kept)
+        ) GROUP BY id HAVING count(*) <> 2 OR count(DISTINCT here) <> 2 ORDER BY ALL
+    """
+    kept = [str(kept_path(name))]
+    if not ask("SELECT count(*) FROM read_parquet($kept)", kept=kept)[0][0] and not trained(evidence, name):
+        return []
+    found = [
+        Problem(place(name, source, line), f"row {short(id)}: {train} times in train, {there} times in {kept[0]}", "once in each", BUILD)
+        for id, source, line, train, there in ask(query, train=paths["train"], kept=kept)
+    ]
+    return few(found, "prompts are not sorted")
+
+
+def trained(evidence, name):
+    """Whether a step trains on a dataset."""
+    return any(step["dataset"] == name for step in evidence.build.steps.values())
+
+
 def place(name, source, line):
     return f"datasets.{name}: {source}:{line}"
 
@@ -155,11 +186,11 @@ def other_rejects(name, paths):
 
 def unknown_checks(name, account, rev):
     """Reasons that are no check of the stage that gives them. A past commit may have had other checks than this one."""
-    from stages.rows.checks import CURATE, INGEST, every_check
+    from stages.rows.checks import CURATE, INGEST, KEEP, every_check
 
     names = every_check()
     of_stage = {"ingest": INGEST.keys(), "curate": CURATE.keys()}
-    of_stage["validate"] = names.keys() - INGEST.keys() - CURATE.keys()
+    of_stage["validate"] = names.keys() - INGEST.keys() - CURATE.keys() - KEEP.keys()
     return [
         Problem(f"datasets.{name}", f"{count:,} rejected by {check}", f"a check of {stage} in docs/checks.md", BUILD)
         for stage, checks in account["rejected"].items()

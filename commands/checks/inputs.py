@@ -9,7 +9,8 @@ from pathlib import Path
 from commands.builds.build import chain
 from commands.builds.hashes import sha256
 from commands.checks.conservation import few
-from validators.problems import Problem
+from stages.training.kept import kept_of
+from validators.problems import Problem, Problems
 
 BUILD = "dvc repro builds it anew"
 # what preflight leaves open, and train decides on the machine that trains
@@ -26,7 +27,7 @@ def models(evidence):
         made_of = read(folder / "made_of.json", problems)
         if made_of is not None:
             count += 1
-            problems += other_settings(name, step, made_of) + other_rows(name, made_of)
+            problems += other_settings(name, step, made_of) + other_rows(name, made_of) + other_kept(name, made_of)
         problems += other_adapters(evidence, name, step["from"])
     for name in ("base", *build.steps):
         problems += other_scores(build, name)
@@ -85,6 +86,20 @@ def other_settings(name, step, made_of):
                 )
             )
     return problems
+
+
+def other_kept(name, made_of):
+    """Where a model was trained on other prompts than those that are kept."""
+    import pyarrow as pa
+
+    try:
+        now = kept_of(made_of).get("kept")
+    except (Problems, OSError, KeyError, pa.ArrowException):
+        return []  # what is missing is an output's break, named already
+    if now == made_of.get("kept"):
+        return []
+    where = f"models/{name}/made_of.json: kept"
+    return [Problem(where, f"{made_of.get('kept')}", f"{now}, by data/kept/{made_of.get('dataset')}", "dvc repro")]
 
 
 def other_rows(name, made_of):

@@ -13,8 +13,15 @@ from pathlib import Path
 
 
 def estimate(stage):
-    """{seconds} of a stage, and of a training {optimizer_steps, tokens, approximate} too; None for what is unknown."""
+    """{seconds} of a stage; of a training {optimizer_steps, tokens, approximate} too, of prompts that are asked {prompts, samples},
+    of those that are kept {kept, of}. None for what is unknown.
+    """
     kind, _, name = stage.partition("@")
+    if kind == "difficulty":
+        rows = read_json("data/train.json").get(name, {}).get("rows")
+        return {"seconds": last_seconds(stage), "prompts": rows, "samples": read_params()["difficulty"][name]["samples"]}
+    if kind == "keep":
+        return {"seconds": last_seconds(stage)} | would_keep(name)
     if kind != "train":
         return {"seconds": last_seconds(stage)}
     work = steps_and_tokens(name)
@@ -57,6 +64,24 @@ def this_device():
     return device()
 
 
+def would_keep(name):
+    """{kept, of}: how many prompts `keep` leaves of those that were asked last; nothing where none was, or others are there now."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    from stages.keep import verdict
+    from stages.scoring.drawn import OUT
+
+    low, high = read_params()["difficulty"][name]["keep"]
+    try:
+        rows = pq.read_table(OUT / f"{name}.parquet", columns=["right", "left_out"]).to_pylist()
+    except (OSError, pa.ArrowException):
+        return {}
+    if len(rows) != read_json("data/train.json").get(name, {}).get("rows"):
+        return {}
+    return {"kept": sum(verdict(row, low, high)["check"] is None for row in rows), "of": len(rows)}
+
+
 def seconds_of_training(name, steps):
     """By the seconds that an optimizer step took when this method was last trained on these rows, of this step if it was."""
     step = read_step(name)
@@ -95,7 +120,8 @@ def steps_and_tokens(name):
     rows_are_alike = (last.get("method"), last.get("dataset")) == (step["method"], step["dataset"])
     tokens = last.get("tokens") if rows_are_alike else None
     if rows_are_alike and last.get("args") == args:
-        return {"optimizer_steps": last.get("optimizer_steps"), "tokens": tokens, "approximate": False}
+        sorts = step["dataset"] in read_params()["difficulty"]  # then preflight has counted rows that are not kept
+        return {"optimizer_steps": last.get("optimizer_steps"), "tokens": tokens, "approximate": sorts}
     rows = (
         last.get("trained_rows")
         if rows_are_alike

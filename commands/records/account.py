@@ -1,18 +1,21 @@
 """What became of every raw record of a dataset, by stage and reason, from the tables themselves.
 
 account("chat", ["sft"]) -> {"dataset": "chat", "records": 3900, "rows": 3880, "rejected": {"ingest": {...}, ...}, "faults": [],
-                             "not_sampled": 0, "not_trained": {"sft": {"SAID": 3}}, "not_scored": {}, ...}
+                             "not_sampled": 0, "not_trained": {"sft": {"SAID": 3}}, "not_scored": {}, "kept": None, ...}
 """
+
+from collections import Counter
 
 
 def built(item):
     return None not in (*item["rejected"].values(), item["train"], item["eval"])
 
 
-def account(name, steps=()):
+def account(name, steps=(), rule=None):
     """What became of every record of a dataset, as plain data; `faults` says what does not add up.
 
     steps: the names of those that train on it. What preflight leaves out is None where it has not seen these rows.
+    rule: what `difficulty` says of it, None where it says nothing.
 
     Raises Problems where nothing is built yet, or a file cannot be read.
     """
@@ -39,7 +42,25 @@ def account(name, steps=()):
         "train": None if train is None else len(train),
         "eval": None if held_out is None else len(held_out),
     }
-    return found | left_out_of(name, steps, found["train"]) | {"faults": faults(found, rejected)}
+    found |= left_out_of(name, steps, found["train"]) | {"kept": kept_of(name, rule, found["train"])}
+    return found | {"faults": faults(found, rejected)}
+
+
+def kept_of(name, rule, train):
+    """{rule, kept, not_kept: {check: rows}} of the train prompts that `difficulty` sorts; None where it does not.
+
+    `kept` is None where these rows are not sorted yet.
+    """
+    from stages.rows.rejects import by_check
+    from stages.training.kept import kept_path
+
+    if rule is None:
+        return None
+    rows = table(kept_path(name), ["check"])
+    if rows is None or len(rows) != train:
+        return {"rule": rule, "kept": None, "not_kept": {}}
+    counts = Counter(("keep", check) for check in rows["check"].to_pylist() if check)
+    return {"rule": rule, "kept": train - counts.total(), "not_kept": by_check(counts)}
 
 
 def left_out_of(name, steps, rows):

@@ -105,22 +105,22 @@ def left_out_of(build):
     return found
 
 
-def seen_by(build, step, record, stayed, models, dropped):
+def seen_by(build, step, record, stayed, models, dropped, hard=None):
     """What the model of a step has to do with a record: one entry, or none.
 
     {step, trained: true, false or null for unknown, times, through: the step of its chain that trained on it, why}
-    models: of `trained_models`. dropped: of `left_out_of`.
+    models: of `trained_models`. dropped: of `left_out_of`. hard: of `sorted_of`, where a dataset's prompts are sorted.
     """
     found = []
     for through in chain(build, step):
         if build.steps[through]["dataset"] == record.dataset:
             entry = {"step": step, "through": through}
-            found += [entry | seen for seen in [trained_on(through, record, stayed, models[through], dropped)] if seen]
+            found += [entry | seen for seen in [trained_on(through, record, stayed, models[through], dropped, hard or {})] if seen]
     # that one step did not see the row says nothing of the others
     return sorted(found, key=lambda seen: (True, None, False).index(seen["trained"]))[:1]
 
 
-def trained_on(step, record, stayed, model, dropped):
+def trained_on(step, record, stayed, model, dropped, hard):
     """{trained, times, why} of a record and a step on its dataset, None where they have nothing to do with each other.
 
     model: a Trained. `final` where no build of these rows and params would make it otherwise.
@@ -136,6 +136,9 @@ def trained_on(step, record, stayed, model, dropped):
         if found := why_left_out(step, row, dropped):
             why = f"in train, but left out of {step} by preflight: {found['reason']}"
             return {"trained": False, "times": 0, "final": True, "left_out": found["proof"], "why": why}
+        if (found := hard.get((row.dataset, row.id))) and found["check"]:
+            why = f"in train, but not trained on, by {found['check']}: {found['detail']}"
+            return {"trained": False, "times": 0, "final": True, "left_out": found["check"], "why": why}
         some = f"{np.count_nonzero(model.times):,} of {len(model.times):,} rows"
         why = f"in train, but the training of {step} ended before it came to it, with {some} seen"
         return {"trained": False, "times": 0, "final": True, "why": why}

@@ -14,6 +14,7 @@ from commands.builds.git import Missing, git, text_of
 from commands.builds.lock import lock_of, runs
 from commands.records.table import ROOMS, Record, ask, connect, row_columns
 from stages.dedup import forgotten as _forgotten
+from stages.training.kept import kept_path
 from stages.training.rollouts import rollouts_path
 from validators.problems import Problem, Problems
 
@@ -66,10 +67,12 @@ def forgotten(evidence):
 
 
 def in_scores(build, entries):
-    """Scores and rollouts of forgotten rows, which have what a model generated for them."""
+    """Scores, rollouts and samples of forgotten rows, which have what a model generated for them."""
     problems, ids = [], [entry.id for entry in entries]
     said = [(f"scores/{model}.parquet", "scores") for model in ["base", *build.steps]]
     said += [(rollouts_path(step).as_posix(), "has answers to") for step in build.steps]
+    for name in build.params.get("difficulty") or ():
+        said += [(f"data/sampled/{name}.parquet", "has answers to"), (kept_path(name).as_posix(), "sorts")]
     for place, verb in said:
         try:
             path = file_of(build, place)

@@ -79,6 +79,8 @@ def params_of(build: Build, steps: list[str]) -> dict:
     """What of params.yaml, with its defaults, a model was built by."""
     shared = {key: build.params[key] for key in ("seed", "launch", "eval_fraction", "base", "curate", "preflight")}
     datasets = dict.fromkeys(build.steps[step]["dataset"] for step in steps)
+    if rules := {name: rule for name, rule in (build.params.get("difficulty") or {}).items() if name in datasets}:
+        shared["difficulty"] = rules
     return shared | {
         "datasets": {name: build.datasets[name] for name in datasets},
         "steps": {step: build.steps[step] for step in steps},

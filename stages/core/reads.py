@@ -25,6 +25,7 @@ def reads(params):
         "preflight": part(
             params, "seed", "launch", "base.backend", "steps", "preflight", "evaluate.max_new_tokens",
             *(f"datasets.{name}.reasoning" for name in params["datasets"]),
+            *(f"difficulty.{name}.from" for name in params["difficulty"]),
         ),
         "judge": judge(params),
         "evaluate_base": part(params, "seed", "evaluate", *of_answers(params)),
@@ -34,7 +35,7 @@ def reads(params):
             *(f"datasets.{name}.kind" for name in params["datasets"]),
         ),
         "collect_scores": {"steps": list(params["steps"])},
-        "report": part(params, "seed", "eval_fraction", "license", "expires", "base", "datasets", "steps"),
+        "report": part(params, "seed", "eval_fraction", "license", "expires", "difficulty", "base", "datasets", "steps"),
     }
     for name in params["datasets"]:
         entry = f"datasets.{name}"
@@ -50,6 +51,13 @@ def reads(params):
         if name in params["expires"]:
             found[f"expire/{name}"] = part(params, f"expires.{name}")
             found[f"curate/{name}"] |= part(params, f"expires.{name}")
+    for name in params["difficulty"]:
+        rule = f"difficulty.{name}"
+        # without a step on the dataset nothing is sampled; what is kept of it is sampled for all values of `keep`
+        trained = [f"steps.{step}.dataset" for step, given in params["steps"].items() if given["dataset"] == name]
+        asked = (f"{rule}.{key}" for key in ("from", "samples", "by", "temperature", "max_new_tokens", "batch_size"))
+        found[f"difficulty/{name}"] = part(params, "seed", *asked, *trained)
+        found[f"keep/{name}"] = part(params, f"{rule}.keep", *trained)
     for name in params["steps"]:
         found[f"evaluate/{name}"] = part(params, "seed", "evaluate", f"steps.{name}.from", *of_answers(params))
     return found

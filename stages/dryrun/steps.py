@@ -35,6 +35,8 @@ def resolve(name, step, params, codes):
             "tie_prompts": params["preflight"]["tie_prompts"],
             "rollouts": step["rollouts"],
         }
+        if step["dataset"] in params.get("difficulty", {}):
+            resolved["difficulty"] = True  # how much is known to `train` alone: an edit of `keep` changes nothing here
     return resolved
 
 

@@ -12,6 +12,7 @@ import shutil
 from pathlib import Path
 
 from stages.core.outcomes import NOT_SAMPLED, sampled
+from stages.reporting import difficulty
 from stages.reporting.gates import gates_of
 from stages.reporting.rights import rights_rows
 from stages.rows.rejects import counts
@@ -69,7 +70,7 @@ def model_card(name, chain, params, built):
         f"{'step' if len(chain) == 1 else 'steps'} ({', '.join(f'`{step}`' for step in chain)}).",
         "## How it was trained\n\n" + chain_table(steps, params["seed"]),
         "## What it was trained on\n\n" + datasets_table(datasets, params, built),
-        rejects_section(datasets, {step["step"]: step for step in steps}),
+        rejects_section(datasets, {step["step"]: step for step in steps}, params),
         cautions_section(chain, params["steps"]),
         scores_section(scores, steps[-1]["from"]),
         gates_section(name),
@@ -251,7 +252,7 @@ def dataset_card(name, params, built):
         + (f"Steps that train on it: {', '.join(trained)}." if trained else "No step trains on it."),
         "## Rows\n\n" + datasets_table([name], params, built),
         f"Of each prompt all rows are on one side: a share of {params['eval_fraction']} is held out, by seed {params['seed']}.",
-        rejects_section([name], params["steps"]),
+        rejects_section([name], params["steps"], params),
         rights_section({}, [name], params),
         rebuild_section(name, f"curate@{name}"),
     ]
@@ -273,7 +274,7 @@ def datasets_table(names, params, built):
     return table(header, rows)
 
 
-def rejects_section(names, steps):
+def rejects_section(names, steps, params):
     """Rejects of some datasets by check, and what preflight leaves out by proof. steps: {name: step} that train on them."""
     rows = [
         [f"`{name}`", stage, f"`{plain(check)}`", f"{count:,}"]
@@ -288,12 +289,19 @@ def rejects_section(names, steps):
         for what, left in left_out_of(name, steps)
         for proof, count in by_proof(left).items()
     ]
+    sorted_out = {name: found for name in names if (found := difficulty.rows_of(name, params))}
+    rows += [
+        [f"`{name}`", "keep", f"`{reason['check']}`", f"{reason['count']:,}"]
+        for name, found in sorted_out.items()
+        for reason in difficulty.reasons_of(found)
+    ]
     said = table(["dataset", "stage", "check", "rows"], rows) if rows else "None."
     asked = [
         f"Of `{name}`, {count:,} rows were not sampled, as `weights` and `max_rows` ask for (`{NOT_SAMPLED}`)."
         for name in names
         if (count := sampled(counts(f"data/rejected/{name}.parquet"))[1])
     ]
+    asked += [f"Of `{name}`, {escaped(difficulty.sentence(name, params, found))}." for name, found in sorted_out.items()]
     return "\n\n".join([f"## Records that were turned away, by reason\n\n{said}", *asked])
 
 

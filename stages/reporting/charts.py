@@ -87,6 +87,24 @@ def histogram(ident, bins, label, cut=None, x_title="characters"):
     return drawn(ident, label, bins, {"layer": layers})
 
 
+def bars(ident, bins, label, x_title):
+    """Bars of counts in the colours of two series. bins: [{low, high, count, series}], with `kept` and `not kept`."""
+    scale = {"domain": ["kept", "not kept"], "range": [FIRST, SECOND]}
+    spec = {
+        "mark": {"type": "bar", "fillOpacity": 0.75},
+        "encoding": {
+            "x": {
+                "field": "low", "type": "quantitative", "bin": "binned", "title": x_title,
+                "scale": {"nice": False, "zero": False}, "axis": {"grid": False, "tickMinStep": 1},
+            },
+            "x2": {"field": "high"},
+            "y": {"field": "count", "type": "quantitative", "title": None, "axis": {"labelExpr": LABELS}},
+            "color": {"field": "series", "type": "nominal", "scale": scale, "legend": None},
+        },
+    }  # fmt: skip
+    return drawn(ident, label, bins, spec)
+
+
 def drawn(ident, label, values, spec):
     """A specification as inline SVG, whose ids begin with `ident` and which a screen reader calls `label`."""
     import vl_convert

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from markupsafe import Markup
 
-from stages.reporting import curves
+from stages.reporting import curves, difficulty
 from stages.reporting.charts import histogram
 from stages.reporting.clips import clipped
 from stages.reporting.flow import flow
@@ -36,7 +36,10 @@ def dataset_section(name, params, resolved, findings):
     reasons = [(reason["check"], reason["count"]) for reason in item["reasons"]]
     steps = [step for step, given in params["steps"].items() if given["dataset"] == name and resolved[step]]
     item["left_out"], item["unscored"] = left_out_of(steps), reasons_of(left_out(UNSCORED, dataset=name))
-    item["flow"] = flow(item["train"], item["eval"], reasons, item["left_out"], named_reasons(item["unscored"]), item["not_sampled"])
+    item["difficulty"] = difficulty.drawn(name, params)
+    # what cannot be asked, preflight has left out already
+    sorted_out = [(each["check"], each["count"]) for each in (item["difficulty"] or {}).get("reasons", ()) if each["check"] != "keep.not_asked"]
+    item["flow"] = flow(item["train"], item["eval"], reasons, [*item["left_out"], *sorted_out], named_reasons(item["unscored"]), item["not_sampled"])
     bands = ", ".join(f"{band['name']} {band['count']:,}" for band in item["flow"]["bands"])
     item["flow_label"] = f"{item['records']:,} raw records of {item['name']}: {bands}"
     cut, limits = cut_of(item, params["steps"], resolved)

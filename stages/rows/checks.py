@@ -39,12 +39,18 @@ CURATE = {
     "curate.benchmark": "no text of a benchmark is in the row; the detail names the benchmark's file and line",
     "curate.mixed_out": "the row is in the share that `weights` and `max_rows` keep",
 }
+KEEP = {
+    "keep.too_hard": "a prompt that `difficulty` asks is answered rightly at least as often as `keep` wants; it stays in `data/train`, and no step trains on it",
+    "keep.too_easy": "it is answered rightly no more often than `keep` wants",
+    "keep.not_judged": "the function that says what is right says something of its answers",
+    "keep.not_asked": "the chat template says all of the prompt",
+}
 
 
 def every_check():
     """{name: what it asks} of every check of a record, in the order of the stages."""
     kinds = [importlib.import_module(f"validators.{kind}").CHECKS for kind in KINDS]
-    return {name: text for checks in (INGEST, *kinds, CURATE) for name, text in checks.items()}
+    return {name: text for checks in (INGEST, *kinds, CURATE, KEEP) for name, text in checks.items()}
 
 
 def every_warning():

@@ -30,10 +30,13 @@ class Twin:
     tables: tuple[Path, Path]  # what it saw, what it generated
 
 
-def twin(name: str, step: dict) -> Twin | None:
-    """The Twin of a step, None where it has none whose bytes are all here. step: as preflight resolved it."""
+def twin(name: str, step: dict, itself: bool = False) -> Twin | None:
+    """The Twin of a step, None where it has none whose bytes are all here. step: as preflight resolved it.
+
+    itself: also one that the step itself has trained, where DVC could not find it.
+    """
     for record in records("train"):
-        if is_own(record, step):
+        if not itself and is_own(record, step):
             continue  # DVC has found that something of it changed
         launch = read_params("preflight")["launch"]  # decides no bytes here, but which trainings are the same
         same = record.cmd == f"{launch} -m stages train {record.name}" and same_inputs(record, step)
@@ -57,9 +60,9 @@ def same_inputs(record: Record, step: dict) -> bool:
 
 
 def same_bytes(record: Record, step: dict) -> bool:
-    """Whether another training read the rows and ran the code of this one."""
-    paths = (f"data/train/{step['dataset']}.parquet", ".build/code/train")
-    return all(record.deps.get(path) == md5_of(Path(path)) for path in paths)
+    """Whether another training read the rows, kept the same of them, and ran the code of this one."""
+    paths, kept = (f"data/train/{step['dataset']}.parquet", ".build/code/train"), f"data/kept/{step['dataset']}"
+    return all(record.deps.get(path) == md5_of(Path(path)) for path in paths) and record.deps.get(kept) == folder_md5(Path(kept))
 
 
 def nameless(step: dict) -> dict:
@@ -126,6 +129,13 @@ def md5_of(path: Path) -> str | None:
             return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
     except OSError:
         return None
+
+
+def folder_md5(folder: Path) -> str:
+    """As DVC hashes a folder that it takes for an input."""
+    files = {path.relative_to(folder).as_posix(): md5_of(path) for path in folder.rglob("*") if path.is_file()}
+    listed = [{"md5": md5, "relpath": name} for name, md5 in sorted(files.items())]
+    return hashlib.md5(json.dumps(listed, sort_keys=True).encode(), usedforsecurity=False).hexdigest() + ".dir"
 
 
 # -- under the names of this step ---------------------------------------------------------------------------------------
