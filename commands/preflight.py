@@ -267,7 +267,7 @@ def numbers(findings):
 
 def machine(reports):
     """The estimate of each step's peak on this machine, part by part."""
-    from stages.dryrun.memory import PLACES, estimate, free_bytes, shape_of, size
+    from stages.dryrun.memory import PLACES, estimate, free_bytes, fused_tile, shape_of, size
     from stages.dryrun.schedule import as_one_of
     from stages.training.trl import make_config
 
@@ -275,7 +275,8 @@ def machine(reports):
     estimates, shape = {}, shape_of()
     for name, report in reports.items():
         with as_one_of(report["processes"]):
-            estimates[name] = estimate(report, shape, make_config(f"steps.{name}", report, ".work/preflight"), device)
+            config = make_config(f"steps.{name}", report, ".work/preflight")
+        estimates[name] = estimate(report, shape, config, device, fused_tile(report["method"]))
     title = f"estimated peak in this machine's {PLACES[device]}" + (
         "" if free is None else f", of which {size(free)} are free"
     )

@@ -24,7 +24,7 @@ from stages.core.code_lists import reward_code
 from stages.core.params import read_params
 from stages.dryrun import findings as findings_of
 from stages.dryrun.encodings import heard
-from stages.dryrun.memory import PLACES, estimate, free_bytes, shape_of, size
+from stages.dryrun.memory import PLACES, estimate, free_bytes, fused_tile, shape_of, size
 from stages.dryrun.reward_trials import sample, tried
 from stages.dryrun.schedule import optimizer_steps, packed
 from stages.dryrun.steps import config_of, resolve, weights_of
@@ -218,8 +218,9 @@ def examine(name, step, render, shape, limits, waive):
     report.findings.append(findings_of.date_finding(settings_of(BASE)["date"], limits, waive))
     if step["method"] == "grpo":
         try_rewards(report, path, render.tokenizer, limits, waive)
-    report.findings += findings_of.memory_findings(estimate(report.step, shape, config, "cuda"), limits, waive)
-    here = estimate(report.step, shape, config, free_bytes()[0])["total"]
+    tile = fused_tile(step["method"])
+    report.findings += findings_of.memory_findings(estimate(report.step, shape, config, "cuda", tile), limits, waive)
+    here = estimate(report.step, shape, config, free_bytes()[0], tile)["total"]
     report.printed.append(f"takes about {size(here)} on this machine")
     if problems := findings_of.stopping(report.findings, where):
         raise Problems(problems)

@@ -26,7 +26,7 @@ ROWS = 120
 # what Tilth is made of; params, data, models and all else beside it are those of whose repository it is
 CODE = (
     ".build/code", ".ci", ".dvc/.gitignore", ".dvc/plots", ".dvcignore", ".gitattributes", ".github", ".gitignore", "CHANGELOG.md",
-    "CONTRIBUTING.md", "LICENSE", "Makefile", "README.md", "SECURITY.md", "benchmarks", "commands", "constraints.txt", "docs",
+    "CONTRIBUTING.md", "LICENSE", "Makefile", "README.md", "SECURITY.md", "benchmarks", "commands", "constraints-next.txt", "constraints.txt", "docs",
     "dvc.yaml", "pyproject.toml", "recipes", "stages", "tests", "validators",
 )  # fmt: skip
 

@@ -87,7 +87,7 @@ def test_what_a_machine_lacks_is_named_before_anything_is_loaded(monkeypatch):
     wants = step(load_in_4bit=True, args={"use_vllm": True})
     found = backends.missing_requirements("sft", wants)
     assert [problem.where for problem in found] == ["steps.sft.load_in_4bit", "steps.sft.args.use_vllm"]
-    assert found[0].found == "no CUDA device" and "pip install vllm" in found[1].hint
+    assert found[0].found == "no CUDA device" and "docs/training.md" in found[1].hint
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     assert backends.missing_requirements("sft", wants)[0].found == "bitsandbytes is not installed"
 

@@ -2,11 +2,14 @@
 
 import doctest
 import re
+import tomllib
 from pathlib import Path
 
 import make_sample
 import pytest
 from conftest import small_project
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 from ruamel.yaml import YAML
 
 from commands import recommend
@@ -35,6 +38,31 @@ def test_make_has_the_commands_that_the_readme_says():
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
     for target in set(re.findall(r"make (\w+)", README)):
         assert f"\n{target}:" in makefile
+
+
+def pins(name):
+    """{package: version} of a file of constraints."""
+    lines = (ROOT / name).read_text(encoding="utf-8").splitlines()
+    return dict(line.split("==") for line in lines if not line.startswith("#"))
+
+
+@pytest.mark.parametrize("name", ["constraints.txt", "constraints-next.txt"])
+def test_a_set_of_versions_is_in_the_ranges_of_the_project_and_in_the_readme(name):
+    wanted = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["dependencies"]
+    found = {canonicalize_name(package): version for package, version in pins(name).items()}
+    asked = [Requirement(line) for line in wanted]
+    assert {each.name for each in asked if canonicalize_name(each.name) not in found} == set()
+    assert [str(each) for each in asked if found[canonicalize_name(each.name)] not in each.specifier] == []
+    row = next(line for line in README.splitlines() if line.startswith(f"| `{name}`"))
+    told = [cell.strip() for cell in row.split("|")[2:6]]
+    assert told == [found[package] for package in ("trl", "transformers", "datasets", "torch")]
+
+
+def test_the_two_sets_differ_in_what_trl_brings_along_alone():
+    default, following = pins("constraints.txt"), pins("constraints-next.txt")
+    differ = {name for name in default.keys() & following.keys() if default[name] != following[name]}
+    assert differ == {"trl", "transformers", "datasets", "huggingface_hub"}
+    assert not [name for name in following if "unsloth" in name]
 
 
 def test_the_readme_shows_a_real_build_and_a_real_reject():

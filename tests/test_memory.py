@@ -63,14 +63,14 @@ def test_adapters_have_as_many_weights_as_peft_makes(tmp_path, targets):
 
 
 def test_full_training_in_float32_is_four_copies_of_the_weights():
-    parts = memory.estimate(step(), SHAPE, CONFIG, "cpu")
+    parts = memory.estimate(step(), SHAPE, CONFIG, "cpu", None)
     assert (parts["weights"], parts["gradients"], parts["optimizer"], parts["reference"]) == (4000, 4000, 8000, 0)
     assert parts["total"] == sum(size for part, size in parts.items() if part != "total")
 
 
 def test_an_adapter_has_small_gradients_and_no_reference():
     lora = {"r": 2, "target_modules": "all-linear"}
-    parts = memory.estimate(step("dpo", lora=lora), SHAPE, CONFIG, "cpu")
+    parts = memory.estimate(step("dpo", lora=lora), SHAPE, CONFIG, "cpu", None)
     trained = 2 * (40 + 20)
     assert (parts["weights"], parts["gradients"], parts["optimizer"]) == (4000 + 4 * trained, 4 * trained, 8 * trained)
     assert parts["reference"] == 0
@@ -78,21 +78,21 @@ def test_an_adapter_has_small_gradients_and_no_reference():
 
 def test_four_bits_are_for_the_layers_and_not_for_the_embedding():
     lora = {"r": 2, "target_modules": "all-linear"}
-    parts = memory.estimate(step(lora=lora, load_in_4bit=True), SHAPE, CONFIG, "cuda")
+    parts = memory.estimate(step(lora=lora, load_in_4bit=True), SHAPE, CONFIG, "cuda", None)
     assert parts["weights"] == pytest.approx(400 * 0.515875 + 600 * 2 + 2 * 120)
     assert parts["half copies"] == 0
 
 
 def test_on_a_gpu_weights_of_full_training_have_copies_in_half_and_adapters_a_half_base():
-    assert memory.estimate(step(), SHAPE, CONFIG, "cuda")["half copies"] == 2 * 400
-    assert memory.estimate(step(lora={"r": 1, "target_modules": "all-linear"}), SHAPE, CONFIG, "cuda")["weights"] == 2 * 1000 + 4 * 60
+    assert memory.estimate(step(), SHAPE, CONFIG, "cuda", None)["half copies"] == 2 * 400
+    assert memory.estimate(step(lora={"r": 1, "target_modules": "all-linear"}), SHAPE, CONFIG, "cuda", None)["weights"] == 2 * 1000 + 4 * 60
 
 
 @pytest.mark.parametrize(
     "method, changes, held", [("dpo", {}, True), ("kto", {}, True), ("orpo", {}, False), ("grpo", {}, False), ("grpo", {"beta": 0.1}, True), ("dpo", {"precompute_ref_log_probs": True}, False)]
 )  # fmt: skip
 def test_a_reference_is_a_second_model(method, changes, held):
-    parts = memory.estimate(step(method), SHAPE, config(**changes), "cpu")
+    parts = memory.estimate(step(method), SHAPE, config(**changes), "cpu", None)
     assert (parts["reference"] == parts["weights"]) == held
 
 
@@ -105,6 +105,16 @@ def test_pairs_are_two_sequences_and_a_grpo_row_is_its_prompt_with_an_answer():
 def test_a_chunked_loss_holds_a_chunk_of_logits():
     assert memory.tokens_of(step(), config(per_device_train_batch_size=100)) == (100, 16, 256)
     assert memory.tokens_of(step(), config(per_device_train_batch_size=100, loss_type="nll")) == (100, 16, 1600)
+
+
+def test_a_fused_head_holds_a_tile_of_logits():
+    assert memory.logit_bytes(None, 50, 128, None) == memory.logit_bytes(None, 50, 128, 2) == 16 * 50 * 128
+    assert memory.logit_bytes((100, 32), 50, 128, None) == memory.logit_bytes((100, 60), 32, 128, None) == 16 * 32 * 100
+    assert memory.logit_bytes((100, 32), 50, 40, None) == 16 * 32 * 40
+    # on a GPU the tile is one buffer of the width that TRL says, however small the vocabulary is
+    assert memory.logit_bytes((100, 60), 32, 128, 2) == 2 * 60 * 100
+    parts = memory.estimate(step("dpo"), SHAPE, CONFIG, "cpu", (100, 32))
+    assert parts["logits"] == 16 * 32 * 100 < memory.estimate(step("dpo"), SHAPE, CONFIG, "cpu", None)["logits"]
 
 
 def test_checkpoints_keep_one_layer_and_what_came_into_the_others():
@@ -173,7 +183,7 @@ def peak(method, lora):
     before = status("VmRSS")
     Path("/proc/self/clear_refs").write_text("5", encoding="utf-8")  # the high-water mark begins anew
     train.make_trainer("s", step, Path(".work/s")).train()
-    parts = memory.estimate(step, memory.shape_of(), make_config("steps.s", step, "out"), "cpu")
+    parts = memory.estimate(step, memory.shape_of(), make_config("steps.s", step, "out"), "cpu", memory.fused_tile(method))
     return status("VmHWM") - before, parts
 
 

@@ -13,26 +13,40 @@ COMMANDS = ("dvc pull", "tilth check", "tilth plan", "tilth verify", "tilth diff
 SHELL = ("bash", "--noprofile", "--norc", "-e", "-o", "pipefail", "-c")  # GitHub's for `shell: bash`
 
 
-def job_of(name):
-    (job,) = YAML(typ="safe", pure=True).load(FOLDER / f"{name}.yml")["jobs"].values()
-    return job
+def jobs_of(name):
+    return YAML(typ="safe", pure=True).load(FOLDER / f"{name}.yml")["jobs"]
 
 
 def steps():
     """{name: step} of the team's workflow, of those that run something."""
-    return {step["name"]: step for step in job_of("team")["steps"] if "run" in step}
+    return {step["name"]: step for step in jobs_of("team")["check"]["steps"] if "run" in step}
 
 
 def test_of_the_two_workflows_one_runs_in_a_repository():
     assert sorted(path.stem for path in FOLDER.glob("*")) == ["team", "tilth"]
-    assert [job_of(name)["if"] for name in ("tilth", "team")] == ["vars.TILTH_ITSELF == '1'", "vars.TILTH_ITSELF != '1'"]
+    assert [job["if"] for job in jobs_of("team").values()] == ["vars.TILTH_ITSELF != '1'"]
+    assert all(job["if"].startswith("vars.TILTH_ITSELF == '1'") for job in jobs_of("tilth").values())
+
+
+def test_every_set_of_versions_is_tested_and_built():
+    said = {name: "".join(step.get("run", "") for step in job["steps"]) for name, job in jobs_of("tilth").items()}
+    assert said["build"] == ".ci/run" and "make test" in (ROOT / ".ci/run").read_text(encoding="utf-8")
+    sets = sorted(path.name for path in ROOT.glob("constraints*.txt"))
+    assert sets == ["constraints-next.txt", "constraints.txt"]
+    assert said["next"] == "make quick build CONSTRAINTS=constraints-next.txt"
+
+
+def test_a_machine_of_ones_own_with_a_gpu_runs_what_was_pushed_where_a_variable_names_it():
+    job = jobs_of("tilth")["gpu"]
+    assert job["if"] == "vars.TILTH_ITSELF == '1' && vars.GPU_RUNNER != '' && github.event_name == 'push'"
+    assert job["runs-on"].startswith("${{ vars.GPU_RUNNER") and job["steps"][1]["run"] == "make gpu"
 
 
 def test_the_workflow_of_a_team_checks_what_was_built_and_trains_nothing():
     assert [*steps()] == ["install", *COMMANDS]
     assert all(name in step["run"] for name, step in steps().items() if name != "install")
     assert not re.search(r"repro|make build|stages|exp run", "".join(step["run"] for step in steps().values()))
-    assert job_of("team")["defaults"] == {"run": {"shell": "bash"}}
+    assert jobs_of("team")["check"]["defaults"] == {"run": {"shell": "bash"}}
 
 
 def test_what_a_pull_request_says_is_no_code_of_a_step():

@@ -1,6 +1,6 @@
 """How much memory a step will want, from the shapes of its base model alone; docs/preflight.md derives the formula.
 
-    estimate(step, shape, config, device="cuda") -> {"weights": 2.4e9, "gradients": ..., ..., "total": 1.9e10} in bytes
+    estimate(step, shape, config, "cuda", fused_tile("sft")) -> {"weights": 2.4e9, "gradients": ..., ..., "total": 1.9e10} in bytes
 
 The activations are counted as Korthikanti et al. count them (Reducing Activation Recomputation in Large Transformer
 Models, 2022), for the layers of today: gated MLPs, grouped queries, attention that keeps no matrix of scores.
@@ -10,10 +10,12 @@ import json
 import math
 import re
 import struct
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
 from stages.training.models import BASE, load_part
+from stages.training.trl import trl_class
 
 GB = 1e9
 NF4 = (4 + 0.127) / 8  # bytes a weight with double quantisation, QLoRA (Dettmers et al. 2023), section 3
@@ -93,10 +95,11 @@ def lora_parameters(shape, lora):
     return lora["r"] * sum(sum(shape.linear[name]) for name in hit)
 
 
-def estimate(step, shape, config, device):
+def estimate(step, shape, config, device, tile):
     """{part: bytes} of the peak of a training, "total" last; the worst batch is one of the longest rows.
 
     step: as preflight wrote it. config: TRL's, of this machine; what a GPU would take instead is TRL's own default.
+    tile: `fused_tile` of its method.
     """
     on_gpu, args, lora = device == "cuda", step["args"], step["lora"]
     half = args.get("bf16", not args.get("fp16", False)) if on_gpu else config.bf16
@@ -115,7 +118,7 @@ def estimate(step, shape, config, device):
         "gradients": (2 if four_bit else 4) * trained,
         "optimizer": optimizer_bytes(config) * trained,
         "activations": batch * tokens * activation_bytes(shape, lora, half, checkpointed),
-        "logits": LOGITS * shape.vocabulary * scored,
+        "logits": logit_bytes(tile, shape.vocabulary, scored, (2 if half else 4) if on_gpu else None),
     }
     return parts | {"total": sum(parts.values())}
 
@@ -132,6 +135,27 @@ def tokens_of(step, config):
             tokens = limit
         return batch, tokens, min(CHUNK, batch * tokens) if config.loss_type == "chunked_nll" else batch * tokens
     return batch, tokens, batch * tokens
+
+
+def fused_tile(method: str) -> tuple[int, int] | None:
+    """(tokens, columns) of the logits that TRL's trainer of a method holds at a time; None where it holds those of all tokens.
+
+    It is asked of the installed TRL: from 1.16 on every trainer but ORPO's makes logits in tiles of its own size.
+    """
+    trainer = sys.modules[trl_class(f"{method.upper()}Trainer").__module__]
+    if not hasattr(trainer, "add_fused_lm_head"):
+        return None
+    own = sys.modules[trainer.add_fused_lm_head.__module__]
+    return sys.modules[own._ChunkedLogProbFunction.__module__].TOKEN_CHUNK_SIZE, own._CHUNKED_LOGPROB_CHUNK_SIZE
+
+
+def logit_bytes(tile: tuple[int, int] | None, vocabulary: int, scored: int, kernel: int | None) -> int:
+    """Bytes of the logits that are held at once. kernel: bytes of a value where one kernel makes a tile, as on a GPU; else None."""
+    if tile is None:
+        return LOGITS * vocabulary * scored
+    tokens, columns = min(scored, tile[0]), tile[1]
+    # a GPU's tile is as wide as TRL says, whatever the vocabulary; a CPU touches what it needs, in several steps
+    return kernel * columns * tokens if kernel else LOGITS * min(columns, vocabulary) * tokens
 
 
 def activation_bytes(shape, lora, half, checkpointed):

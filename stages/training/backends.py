@@ -52,7 +52,7 @@ def missing_requirements(name, step):
             hint = "pip install -e '.[gpu]', which brings it, or load_in_4bit: false"
             problems.append(Problem(f"{where}.load_in_4bit", "bitsandbytes is not installed", "bitsandbytes", hint))
     if step["args"].get("use_vllm") and not importlib.util.find_spec("vllm"):
-        hint = "pip install vllm, or use_vllm: false: transformers generates, more slowly"
+        hint = "docs/training.md says which vllm fits and how to install it; or use_vllm: false: transformers generates, more slowly"
         problems.append(Problem(f"{where}.args.use_vllm", "vllm is not installed", "vllm", hint))
     return problems
 
