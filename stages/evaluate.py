@@ -4,7 +4,8 @@ models/<step>/, judge/, data/eval.json, data/eval/, data/tasks/, scores/<from>.p
 
     {"chat": {"exact_match": {"value": 0.51, "low": 0.47, "high": 0.55, "n": 683, "change": 0.51, "change_low": 0.47, ...}}}
 
-Of few rows there is no interval. Of what is generated, `cut` counts the answers that `max_new_tokens` cut.
+Of few rows there is no interval. Of what is generated, `cut` counts the answers that `max_new_tokens` cut, `cut_thinking` those cut
+before they began, in a thought: they say nothing to any metric, and `finished` is the value of the others.
 
 Where params.yaml names a judge, `win_rate` is how often the answers win against those of the model that the step started from, or
 against the rows' own (`stages/scoring/win_rates.py`).
@@ -34,8 +35,10 @@ from stages.scoring.harness import load_tasks
 from stages.scoring.harness_scores import harness_scores
 from stages.scoring.measured import HARNESS, as_run, measured
 from stages.scoring.own_metrics import metric_columns
+from stages.training.models import full_weights
 from stages.training.prepared import reasoning_of
 from stages.training.reward_calls import reward_function
+from stages.training.settings import settings_of
 from validators.problems import Problem, Problems
 
 
@@ -76,10 +79,29 @@ def score(name, params, parent):
     ran = {of.removeprefix(HARNESS): as_run(of, found) for (of, _), found in parts.items() if of.startswith(HARNESS)}
     report |= harness_scores(ran, seed, parent)
     tables += [found.documents for _, found in sorted(ran.items()) if found.documents.num_rows]
-    write(name, report, tables, earlier.described(made, parts))
+    write(name, report, tables, earlier.described(made, parts, asked_with(name, options, seed)))
     verdicts.clear(name)
     for dataset, found in report.items():
         print(f"evaluate {name}: {dataset}: " + ", ".join(describe(metric, item) for metric, item in found.items()))
+        say_cut_thinking(name, dataset, found)
+
+
+def asked_with(name, options, seed):
+    """What a model was asked with, as its scores keep it: the switches of the chat template are those of the base and of `evaluate`."""
+    given = settings_of(full_weights(Path("models", name)))["chat_template_kwargs"] | options["chat_template_kwargs"]
+    keys = ["max_new_tokens", "max_thinking_tokens", "max_rows", "batch_size"]
+    keys += ["samples", "temperature"] if options["pass_at_k"] else []
+    return {key: options[key] for key in keys} | {"seed": seed, "chat_template_kwargs": given}
+
+
+def say_cut_thinking(name, dataset, found):
+    """Print that answers ended before they began, with what to do."""
+    counted = [item for item in found.values() if item.get("cut_thinking")]
+    if counted:
+        item = counted[0]
+        many = f"{item['cut_thinking']:,} of {item.get('answers') or item['n']:,} answers"
+        hint = "evaluate.max_thinking_tokens gives thoughts a budget of their own; see docs/evaluation.md"
+        print(f"evaluate {name}: {dataset}: {many} were cut while thinking, and say nothing: {hint}")
 
 
 def metric_names(params, dataset):
@@ -122,7 +144,7 @@ def describe(metric, item):
     if item["value"] is None:
         return f"{metric} none"
     cut = statistics.cut_answers(item)
-    noted = f"{cut} at max_new_tokens" if cut else statistics.verdicts(item)
+    noted = cut or statistics.verdicts(item)
     return f"{metric} {item['value']:.3f}" + (f" ({noted})" if noted else "")
 
 
@@ -220,11 +242,24 @@ def metrics(kind, columns, before, functions, rows, seed, options, own=()):
     found = {name: statistics.summary(metric, theirs.get(name), rows, seed) for name, metric in ours.items()}
     for name in found if "cut" in columns else ():
         if name in own or name == "reward" or name.startswith("reward/"):  # what is measured of the greedy answer
-            found[name]["cut"] = int(pa.compute.sum(columns["cut"]).as_py())
+            found[name] |= cut_of(columns, ours[name])
+    for name in found if "samples_cut_thinking" in columns else ():
+        if name.startswith("pass@"):
+            cut = int(pa.compute.sum(columns["samples_cut_thinking"]).as_py())
+            found[name] |= {"cut_thinking": cut, "answers": rows * options["samples"]}
     for name in own:
         judged = len(columns[name]) - columns[name].null_count
-        found[name] |= statistics.of_few({"n": judged} if judged < rows else {}, judged)
+        found[name] |= statistics.of_few({"n": judged, "answers": rows} if judged < rows else {}, judged)
     return found
+
+
+def cut_of(columns, metric):
+    """How many greedy answers were cut, in the answer and while thinking; where any was, what the metric is of those that were not."""
+    thinking = np.asarray(columns["cut_thinking"], float)
+    found = {"cut": int(np.asarray(columns["cut"], int).sum()), "cut_thinking": int(thinking.sum())}
+    if not found["cut_thinking"]:
+        return found
+    return found | {"finished": statistics.rounded(float(np.squeeze(metric((1 - thinking)[None]))))}
 
 
 def numbers(columns):

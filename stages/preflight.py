@@ -35,7 +35,8 @@ from stages.training.left_out import DROPPED, UNSCORED
 from stages.training.messages import Unproved
 from stages.training.models import BASE, renderer
 from stages.training.prepared import reasoning_of, scored_of, what_is_learned
-from stages.training.settings import settings_of
+from stages.training.settings import settings_of, unread_switches
+from stages.training.thoughts import thoughts_of
 from validators.problems import Problem, Problems
 
 OUT = Path("preflight")
@@ -58,9 +59,11 @@ def main():
     limits = params["preflight"]
     datasets = json.loads(Path("data/train.json").read_text(encoding="utf-8"))
     render, shape, codes = renderer(), shape_of(), reward_code()
+    asked, given = params["evaluate"], params["evaluate"]["chat_template_kwargs"]
     shutil.rmtree(OUT, ignore_errors=True)
     OUT.mkdir()
     problems, reports = embedding_problems(shape, render.tokenizer), {}
+    problems += unread_switches("evaluate", str(render.tokenizer.chat_template), given)
     for name, step in params["steps"].items():
         try:
             resolved = resolve(name, step, params, codes)
@@ -74,7 +77,8 @@ def main():
         announce(name, report)
     write("_xray.json", {name: report.samples for name, report in reports.items()}, indent=None)
     write_dropped(reports)
-    of_eval = write_unscored(json.loads(Path("data/eval.json").read_text(encoding="utf-8")), render, limits, reasoning_of(params["datasets"]), params["evaluate"]["max_new_tokens"])
+    listed = json.loads(Path("data/eval.json").read_text(encoding="utf-8"))
+    of_eval = write_unscored(listed, renderer(BASE, given) if given else render, limits, reasoning_of(params["datasets"]), asked)
     write("_findings.json", {name: report.findings for name, report in reports.items()} | {"_eval": of_eval})
     write("_rewards.json", scored_rewards(params["steps"], datasets, codes))
     device, free = free_bytes()
@@ -94,10 +98,10 @@ def write_dropped(reports):
         writer.writerows([name, *row] for name, report in reports.items() for row in report.dropped)
 
 
-def write_unscored(datasets, render, limits, reasoning, max_new_tokens):
+def write_unscored(datasets, render, limits, reasoning, asked):
     """{dataset: findings of its eval rows}; preflight/_unscored.csv has every one that no model of this base can be scored on.
 
-    reasoning: of each dataset, see `reasoning_of`. max_new_tokens: of the answers that `evaluate` generates.
+    reasoning: of each dataset, see `reasoning_of`. asked: `evaluate` of params.yaml.
     """
     findings = {}
     with open(UNSCORED, "w", encoding="utf-8", newline="") as file:
@@ -113,7 +117,7 @@ def write_unscored(datasets, render, limits, reasoning, max_new_tokens):
             writer.writerows([name, *row, proof, why] for row, (_, proof, why) in zip(names, left, strict=True))
             findings[name] = findings_of.text_findings(found, path, limits, {})
             if listed["kind"] == "sft" and found.answers:
-                findings[name].append(findings_of.answers_cut(found, path, max_new_tokens, limits))
+                findings[name].append(findings_of.answers_cut(found, path, asked, limits))
             for item in findings[name]:
                 if item["level"] != "ok":
                     print(f"preflight, eval rows of {name}: {item['level']}: {item['check']}: {item['message']}")
@@ -122,7 +126,7 @@ def write_unscored(datasets, render, limits, reasoning, max_new_tokens):
 
 def held_out(path, kind, render, reasoning="keep"):
     """What is Measured of the eval rows of a dataset: those that are left out, and how texts and tokens differ."""
-    found = Measured(pq.read_metadata(path).num_rows, np.zeros(0, ROW))
+    found, thoughts = Measured(pq.read_metadata(path).num_rows, np.zeros(0, ROW)), thoughts_of(render)
     with heard(render) as texts:
         for number, row in enumerate(row for rows in batches(path, None) for row in rows):
             texts.clear()
@@ -135,7 +139,7 @@ def held_out(path, kind, render, reasoning="keep"):
                 render.encode([scored])
             if kind == "sft":
                 last = scored[-1].turns[-1]
-                found.answers.append((number, last.end - last.start))
+                found.answers.append((number, thoughts.lengths(scored[-1].ids[last.start : last.end])))
             found.encodings.look(number, render.tokenizer, texts)
     return found
 

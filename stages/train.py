@@ -44,6 +44,7 @@ from stages.training.resume import (
 from stages.training.reward_calls import reward_function
 from stages.training.rollouts import keep_rollouts, rollouts_path, write_rollouts
 from stages.training.seen import count_rows, seen_in_short, seen_path, write_seen
+from stages.training.thoughts import read_alike, thoughts_of
 from stages.training.ties import stop_if_rewards_tie
 from stages.training.trackers import report, tracker_problems
 from stages.training.trl import COLUMNS, make_config, trainer_class
@@ -120,7 +121,8 @@ def make_trainer(name, step, folder):
     ids = pq.read_table(f"data/train/{step['dataset']}.parquet", columns=["id"])["id"].take(numbers).to_pylist()
     model, extra = load_for_training(start(parent, step, folder / "start", config), step, config)
     if method == "grpo":
-        extra["reward_funcs"] = [reward_function(function) for function in step["rewards"]]
+        thoughts = thoughts_of(render)
+        extra["reward_funcs"] = [read_alike(reward_function(function), thoughts) for function in step["rewards"]]
         config.chat_template_kwargs = dict(render.options)
     if method == "sft":
         config.assistant_only_loss = config.completion_only_loss = False  # the rows say what is learned
@@ -132,6 +134,7 @@ def make_trainer(name, step, folder):
     watch_loss(trainer, name, step, ids)
     count_rows(trainer, method, numbers, rows)
     if method == "grpo":
+        trainer.thoughts = thoughts
         keep_rollouts(trainer, step | steps_of_kept(step, config, len(rows)), ids)
     return show_progress(trainer, name)
 

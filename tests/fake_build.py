@@ -64,6 +64,7 @@ def write_rollouts(folder):
     rows = [
         {
             "step": number * 10, "group": number, "id": f"train{number}", "completion": said, "tokens": min(len(said), 256),
+            "cut": text == LONG and said == LONG, "cut_thinking": text == EMOJI and said == EMOJI,
             "ground_truth": "2", "reward/exact_match": paid, "reward": paid, "advantage": 0.0,
         }
         for number, text in enumerate(QUESTIONS)
@@ -199,6 +200,8 @@ def write_scores(folder, model, number):
         "chat": {"loss": item(2.0 - number, *better), "exact_match": item(0.1 + number / 5, *better)},
         "problems": {"reward": item(0.3 + number / 10, *unclear)},
     }
+    if number:
+        found["chat"]["exact_match"] |= {"cut": 2, "cut_thinking": 3, "finished": 0.4}
     dump(folder / f"scores/{model}.json", found)
     tables = []
     for name, score in (("chat", "exact_match"), ("problems", "reward/exact_match")):

@@ -58,9 +58,30 @@ def test_sft_scores_count_only_what_the_assistant_says(scored):
 
 def test_answers_that_were_cut_are_counted_beside_what_is_measured_of_them():
     columns = {name: pa.array([1.0, 1.0, 1.0]) for name in ("nll", "tokens", "right")} | {"exact_match": pa.array([1.0, 0.0, 1.0])}
-    found = evaluate.metrics("sft", columns | {"cut": pa.array([True, False, True])}, None, {}, 3, seed=1, options={}, own=["exact_match"])
-    assert found["exact_match"]["cut"] == 2 and "cut" not in found["loss"]
+    flags = {"cut": pa.array([True, False, True]), "cut_thinking": pa.array([False, False, False])}
+    found = evaluate.metrics("sft", columns | flags, None, {}, 3, seed=1, options={}, own=["exact_match"])
+    assert found["exact_match"]["cut"] == 2 and "cut" not in found["loss"] and "finished" not in found["exact_match"]
     assert evaluate.describe("exact_match", found["exact_match"]) == "exact_match 0.667 (2 of 3 answers cut at max_new_tokens)"
+
+
+def test_answers_that_were_cut_while_thinking_are_counted_apart_with_what_the_others_are_worth(capsys):
+    columns = {name: pa.array([1.0, 1.0, 1.0]) for name in ("nll", "tokens", "right")} | {"exact_match": pa.array([1.0, 0.0, 0.0])}
+    flags = {"cut": pa.array([False, False, False]), "cut_thinking": pa.array([False, True, False])}
+    found = evaluate.metrics("sft", columns | flags, None, {}, 3, seed=1, options={}, own=["exact_match"])
+    item = found["exact_match"]
+    assert (item["cut"], item["cut_thinking"], item["finished"], item["value"]) == (0, 1, 0.5, 0.333333)
+    assert evaluate.describe("exact_match", item) == "exact_match 0.333 (1 of 3 answers cut while thinking, 0.500 of the others)"
+    evaluate.say_cut_thinking("sft", "chat", found)
+    assert "evaluate sft: chat: 1 of 3 answers were cut while thinking, and say nothing" in capsys.readouterr().out
+    evaluate.say_cut_thinking("sft", "chat", {"loss": {"value": 1.0}})
+    assert capsys.readouterr().out == ""
+
+
+def test_of_samples_the_count_is_of_all_that_were_drawn():
+    columns = {"reward/a": pa.array([0.0, 0.0]), "passed/a": pa.array([1, 0]), "samples_cut_thinking": pa.array([1, 2])}
+    found = evaluate.metrics("grpo", columns, None, {"a": 1.0}, 2, seed=1, options={"pass_at_k": [1], "samples": 4})
+    assert (found["pass@1/a"]["cut_thinking"], found["pass@1/a"]["answers"]) == (3, 8)
+    assert "3 of 8 answers cut while thinking" in evaluate.describe("pass@1/a", found["pass@1/a"])
 
 
 @pytest.mark.slow

@@ -26,15 +26,15 @@ def test_batches_hold_rows_of_similar_length_the_longest_first():
 
 
 def test_generation_of_a_batch_is_that_of_each_prompt_alone(model):
-    together = generation.generate(model, PROMPTS)[0]
-    assert together == [generation.generate(model, [prompt])[0][0] for prompt in PROMPTS]
-    assert generation.generate(model, []) == ([], [])
+    together = generation.generate(model, PROMPTS).texts
+    assert together == [generation.generate(model, [prompt]).texts[0] for prompt in PROMPTS]
+    assert generation.generate(model, []) == generation.Said()
 
 
 def test_an_answer_without_a_token_that_stops_was_cut(model, monkeypatch):
-    assert generation.generate(model, PROMPTS)[1] == [True] * len(PROMPTS)  # of random weights, five tokens end nothing
+    assert generation.generate(model, PROMPTS).cut == [True] * len(PROMPTS)  # of random weights, five tokens end nothing
     monkeypatch.setattr(model.render, "stops", set(range(len(model.tokenizer))))
-    assert generation.generate(model, PROMPTS)[1] == [False] * len(PROMPTS)
+    assert generation.generate(model, PROMPTS).cut == [False] * len(PROMPTS)
 
 
 def test_a_text_of_any_length_is_encoded_without_a_word_of_the_tokenizer(model, monkeypatch):
@@ -49,19 +49,19 @@ def test_a_text_of_any_length_is_encoded_without_a_word_of_the_tokenizer(model, 
 
 
 def test_samples_are_the_same_for_a_seed_and_others_for_another(model):
-    first, again, other = (generation.sample(model, PROMPTS, 4, 1.0, seed) for seed in (1, 1, 2))
+    first, again, other = (generation.sample(model, PROMPTS, 4, 1.0, seed).texts for seed in (1, 1, 2))
     assert first == again != other
     assert [len(said) for said in first] == [4, 4, 4] and len(set(first[0])) > 1
 
 
 def test_samples_come_from_the_whole_distribution_whatever_the_models_own_settings_say(model, monkeypatch):
     monkeypatch.setattr(model.model.generation_config, "top_k", 1)
-    assert len(set(generation.sample(model, PROMPTS[:1], 8, 1.0, 1)[0])) > 1
+    assert len(set(generation.sample(model, PROMPTS[:1], 8, 1.0, 1).texts[0])) > 1
 
 
 def test_a_sample_so_cold_is_the_greedy_answer(model):
-    cold = generation.sample(model, PROMPTS, 2, 1e-4, 1)
-    assert cold == [[said] * 2 for said in generation.generate(model, PROMPTS)[0]]
+    cold = generation.sample(model, PROMPTS, 2, 1e-4, 1).texts
+    assert cold == [[said] * 2 for said in generation.generate(model, PROMPTS).texts]
 
 
 def test_token_scores_are_those_of_each_row_alone(model):

@@ -13,7 +13,19 @@ from ruamel.yaml import YAML
 
 from stages import code
 from stages.core import reads
-from validators.params import Base, Curate, Dataset, Difficulty, Evaluate, Judge, LmEval, Lora, Preflight, Step, resolved
+from validators.params import (
+    Base,
+    Curate,
+    Dataset,
+    Difficulty,
+    Evaluate,
+    Judge,
+    LmEval,
+    Lora,
+    Preflight,
+    Step,
+    resolved,
+)
 
 ROOT = Path(__file__).parents[1]
 GRAPH = YAML(typ="safe", pure=True).load(ROOT / "dvc.yaml")["stages"]

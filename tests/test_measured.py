@@ -19,7 +19,7 @@ from stages.training.rendering import Sequence
 from stages.training.seen import write_table
 from validators import rewards
 
-OPTIONS = {"max_new_tokens": 3, "max_rows": 100, "batch_size": 4, "pass_at_k": None, "samples": 2, "temperature": 1.0, "lm_eval": None, "judge": None}
+OPTIONS = {"max_new_tokens": 3, "max_thinking_tokens": None, "chat_template_kwargs": {}, "max_rows": 100, "batch_size": 4, "pass_at_k": None, "samples": 2, "temperature": 1.0, "lm_eval": None, "judge": None}
 
 
 def user(text):
@@ -171,6 +171,8 @@ def test_the_same_model_under_another_name_is_not_loaded_and_another_one_is(smal
     "options, parts",
     [
         ({"max_new_tokens": 2}, {("answers", "sft"), ("answers", "grpo")}),
+        ({"max_thinking_tokens": 2}, {("answers", "sft"), ("answers", "grpo")}),
+        ({"chat_template_kwargs": {"enable_thinking": False}}, {("likelihood", "sft"), ("answers", "sft"), ("answers", "grpo")}),
         ({"pass_at_k": [1]}, {("samples", "grpo")}),
         ({"batch_size": 3}, {("likelihood", "sft"), ("answers", "sft"), ("answers", "grpo")}),
         ({"temperature": 0.5}, set()),  # nothing is sampled

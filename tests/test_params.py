@@ -419,6 +419,8 @@ def test_pass_at_k_wants_as_many_samples():
     "evaluate, where",
     [
         ({"pass_at_k": []}, "evaluate.pass_at_k"),
+        ({"max_thinking_tokens": 0}, "evaluate.max_thinking_tokens"),
+        ({"chat_template_kwargs": ["enable_thinking"]}, "evaluate.chat_template_kwargs"),
         ({"pass_at_k": [0]}, "evaluate.pass_at_k.0"),
         ({"temperature": 0}, "evaluate.temperature"),
         ({"lm_eval": {"tasks": []}}, "evaluate.lm_eval.tasks"),

@@ -244,7 +244,7 @@ def test_reference_answers_longer_than_what_is_generated_are_counted(render, cap
     rows = [{"messages": user("a") + said(text)} for text in ("bc", "bcde")]  # a token of every byte, and one that ends the answer
     write("sft", rows, "data/eval/d.parquet")
     Path("preflight").mkdir()
-    found = preflight.write_unscored({"d": {"kind": "sft", "rows": 2}}, render, LIMITS, {"d": "keep"}, most)["d"]
+    found = preflight.write_unscored({"d": {"kind": "sft", "rows": 2}}, render, LIMITS, {"d": "keep"}, {"max_new_tokens": most, "max_thinking_tokens": None})["d"]
     item = next(item for item in found if item["check"] == "preflight.answers_cut")
     assert (item["level"], item["value"]) == (level, value)
     text = "1 of 2 rows (raw.jsonl:2) have a reference answer of more than evaluate.max_new_tokens 3, which no model can give"

@@ -32,7 +32,7 @@ def test_a_change_is_bold_only_where_its_interval_excludes_zero():
     assert report.cell(item | {"change_low": -0.05}) == "0.500 [0.400, 0.600] (+0.100)"
     assert report.cell(item | {"change": None}) == "0.500 [0.400, 0.600]"
     few = item | dict.fromkeys(("low", "high", "change_low", "change_high"))
-    assert report.cell(few | {"cut": 3}) == "0.500 n 9: too few rows (+0.100); 3 of 9 answers cut"
+    assert report.cell(few | {"cut": 3}) == "0.500 n 9: too few rows (+0.100); 3 of 9 answers cut at max_new_tokens"
     assert report.cell(few | {"value": None, "change": None}) == "none"
 
 

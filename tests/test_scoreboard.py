@@ -34,6 +34,10 @@ def test_a_change_is_better_or_worse_only_where_its_interval_excludes_zero(metri
 def test_a_score_of_few_rows_says_so_and_so_do_answers_that_were_cut():
     found = scoreboard.score_of(item(0.5) | {"low": None, "high": None, "cut": 4}, "exact_match")
     assert (found["interval"], found["noted"]) == ("n 10: too few rows", "4 of 10 answers cut")
+    assert scoreboard.score_of(item(0.5) | {"cut": 0, "cut_thinking": 2}, "exact_match")["noted"] == "2 cut while thinking"
+    assert scoreboard.thinking({"sft": {"exact_match": item(0.5) | {"cut_thinking": 2, "finished": 0.625}, "loss": item(0.5)}}) == [
+        "sft, exact_match: 2 of 10 answers cut while thinking, 0.625 of the others"
+    ]
     assert scoreboard.score_of(item(0.5), "exact_match")["interval"] == "[0.400, 0.600]"
 
 

@@ -137,6 +137,22 @@ def test_a_mistake_in_what_is_said_of_the_base_is_named(base, where):
     assert problem.where == where
 
 
+def test_a_switch_that_the_template_does_not_read_is_a_problem_with_the_nearest(folder):
+    template = "{% if enable_thinking %}thought: {% endif %}" + templates.CHATML
+    with pytest.raises(Problems) as error:
+        settings.settle(folder, NOTHING | {"chat_template": template, "chat_template_kwargs": {"enable_thinkin": False}})
+    (problem,) = error.value.problems
+    assert (problem.where, problem.hint) == ("base.chat_template_kwargs", "did you mean 'enable_thinking'?")
+    assert settings.unread_switches("evaluate", template, {"enable_thinking": True}) == []
+
+
+@pytest.mark.parametrize("section", ["base", "evaluate"])
+def test_what_rendering_gives_a_template_itself_is_no_switch(section):
+    params = read(SAMPLE)
+    ((problem,), _) = examine(params | {section: params[section] | {"chat_template_kwargs": {"tools": [], "enable_thinking": True}}})
+    assert problem.where == f"params.yaml: {section}.chat_template_kwargs.tools"
+
+
 @pytest.mark.parametrize("key", ["eos_token", "chat_template_kwargs"])
 def test_what_holds_for_all_steps_is_no_arg_of_one(key):
     params = read(SAMPLE)

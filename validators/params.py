@@ -61,10 +61,12 @@ METHODS = ("sft", "dpo", "orpo", "kto", "grpo")
 # Unsloth 2026.10 patches TRL's trainer of each of them, ORPO's in trl.experimental too
 BACKENDS = {"transformers": METHODS, "unsloth": METHODS}
 TAKEN = {  # names of columns and scores
-    "auc", "chosen_logp", "cut", "dataset", "generation", "id", "judged", "label", "logp", "loss", "margin", "nll", "pair_accuracy",
-    "rejected_logp", "reward", "right", "samples", "token_accuracy", "tokens", *WIN_RATES,
+    "auc", "chosen_logp", "cut", "cut_thinking", "dataset", "generation", "id", "judged", "label", "logp", "loss", "margin", "nll",
+    "pair_accuracy", "rejected_logp", "reward", "right", "samples", "samples_cut_thinking", "token_accuracy", "tokens", *WIN_RATES,
 }  # fmt: skip
 NAME = re.compile(r"^[a-z][a-z0-9_]*$")
+# what rendering gives a template itself
+GIVEN = {"messages", "conversation", "tools", "documents", "add_generation_prompt", "continue_final_message", "tokenize", "chat_template"}
 COMMIT = re.compile(r"^[0-9a-f]{40}$")
 # SPDX's or the Hub's identifiers of licenses, such as apache-2.0 or CC-BY-SA-4.0, or `other`
 License = Annotated[str, Field(min_length=1, max_length=100)]
@@ -240,6 +242,8 @@ class Preflight(Strict):
 
 class Evaluate(Strict):
     max_new_tokens: Annotated[int, Field(gt=0)]
+    max_thinking_tokens: Annotated[int, Field(gt=0)] | None = None
+    chat_template_kwargs: dict[str, object] = {}
     max_rows: Annotated[int, Field(gt=0)]
     batch_size: Annotated[int, Field(gt=0)]
     pass_at_k: Annotated[list[Annotated[int, Field(gt=0)]], Field(min_length=1)] | None = None
@@ -518,7 +522,15 @@ def name_problems(data):
 
 def base_problems(base):
     """What is wrong with `base`: the model that it names, its chat template, its date."""
-    return model_problems(base) + template_problems(base.get("chat_template")) + date_problems(base.get("date"))
+    given = kwargs_problems("base", base)
+    return model_problems(base) + template_problems(base.get("chat_template")) + given + date_problems(base.get("date"))
+
+
+def kwargs_problems(section, entry):
+    """Switches of the chat template that are none: rendering gives these names itself."""
+    found = sorted(GIVEN & (entry.get("chat_template_kwargs") or {}).keys())
+    where, expected = f"{FILE}: {section}.chat_template_kwargs", "a variable of the template, such as enable_thinking"
+    return [Problem(f"{where}.{name}", "Tilth gives it to the template itself", expected, "remove it") for name in found]
 
 
 def template_problems(path):
@@ -584,7 +596,7 @@ def personal_data_problems(rules):
 
 def evaluate_problems(evaluate, datasets):
     """What is wrong with `evaluate` beyond its schema: more of pass@k than is drawn, a judge that cannot be. datasets: those that are sound."""
-    judge, problems = evaluate.get("judge"), []
+    judge, problems = evaluate.get("judge"), kwargs_problems("evaluate", evaluate)
     samples, wanted = evaluate.get("samples", Evaluate.model_fields["samples"].default), max(evaluate.get("pass_at_k") or [0])
     if wanted > samples:
         found = f"pass@{wanted} of {samples} samples"

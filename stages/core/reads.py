@@ -23,7 +23,8 @@ def reads(params):
         "collect": part(params, *(f"datasets.{name}.kind" for name in params["datasets"])),
         "pin": part(params, *(f"datasets.{name}.{key}" for name in params["datasets"] for key in ("kind", "raw", "eval"))),
         "preflight": part(
-            params, "seed", "launch", "base.backend", "steps", "preflight", "evaluate.max_new_tokens",
+            params, "seed", "launch", "base.backend", "steps", "preflight",
+            *(f"evaluate.{key}" for key in ("max_new_tokens", "max_thinking_tokens", "chat_template_kwargs")),
             *(f"datasets.{name}.reasoning" for name in params["datasets"]),
             *(f"difficulty.{name}.from" for name in params["difficulty"]),
         ),

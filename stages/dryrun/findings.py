@@ -165,15 +165,20 @@ def text_findings(found, path, settings, waive):
     ]
 
 
-def answers_cut(found: Measured, path: str, most: int, settings: dict) -> dict:
+def answers_cut(found: Measured, path: str, asked: dict, settings: dict) -> dict:
     """How many reference answers of eval rows are longer than what `evaluate` generates, and what would fit.
 
-    most: evaluate.max_new_tokens. The token that ends an answer counts.
+    asked: `evaluate` of params.yaml. The token that ends an answer counts, and a thought where it has no budget of its own.
     """
-    lengths = np.array([tokens for _, tokens in found.answers])
-    cut = [row for row, tokens in found.answers if tokens > most]
+    most, thinking = asked["max_new_tokens"], asked["max_thinking_tokens"]
+    lengths = np.array([answer + (0 if thinking else thought) for _, (thought, answer) in found.answers])
+    cut = [row for (row, _), tokens in zip(found.answers, lengths, strict=True) if tokens > most]
     message = f"{counted(found, cut, path)} have a reference answer of more than evaluate.max_new_tokens {most:,}"
-    if cut:
+    pondered = [row for row, (thought, _) in found.answers if thinking and thought > thinking]
+    if pondered:
+        message += f"; {counted(found, pondered, path)} a thought of more than evaluate.max_thinking_tokens {thinking:,}"
+        cut = sorted({*cut, *pondered})
+    if cut and lengths.max() > most:
         most_of, longest_of = int(np.percentile(lengths, 95, method="higher")), int(lengths.max())
         message += f", which no model can give word for word: set it to {longest_of} for all of the answers"
         message += f", to {most_of} for 95% of them" if most_of < longest_of else ""

@@ -18,6 +18,7 @@ from stages.reporting.rights import rights_rows
 from stages.rows.rejects import counts
 from stages.rows.tables import shown
 from stages.scoring import statistics
+from stages.scoring.asked_with import in_words, settings_of
 from stages.training.left_out import by_proof, left_out_of
 from stages.training.seen import seen_in_short, seen_path
 from validators._by_file import KEYS, values_of
@@ -72,7 +73,7 @@ def model_card(name, chain, params, built):
         "## What it was trained on\n\n" + datasets_table(datasets, params, built),
         rejects_section(datasets, {step["step"]: step for step in steps}, params),
         cautions_section(chain, params["steps"]),
-        scores_section(scores, steps[-1]["from"]),
+        scores_section(scores, steps[-1]["from"], in_words(settings_of(name))),
         gates_section(name),
         rights_section(license, datasets, params),
         rebuild_section(name, f"evaluate@{name}"),
@@ -195,13 +196,14 @@ def measured(scores):
     ]
 
 
-def scores_section(scores, parent):
+def scores_section(scores, parent, asked):
     rows = [
         [f"`{dataset}`", escaped(metric), f"{item['n']:,}", value_of(item), interval(item), change(item)]
         for dataset, metric, item in measured(scores)
     ]
     header = ["dataset", "metric", "eval rows", "value", "95% interval", f"change from {parent}"]
-    return "## Scores\n\nOn held-out rows, with bootstrap intervals.\n\n" + table(header, rows) if rows else ""
+    said = "On held-out rows, with bootstrap intervals." + (f" Asked with {escaped(asked)}." if asked else "")
+    return f"## Scores\n\n{said}\n\n{table(header, rows)}" if rows else ""
 
 
 def gates_section(name):
@@ -217,7 +219,7 @@ def interval(item):
 
 def value_of(item):
     cut = statistics.cut_answers(item)
-    noted = f"{cut} at max_new_tokens" if cut else escaped(statistics.verdicts(item))
+    noted = cut or escaped(statistics.verdicts(item))
     return f"{item['value']:.3f}" + (f" ({noted})" if noted else "")
 
 

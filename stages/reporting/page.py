@@ -22,6 +22,7 @@ from stages.reporting.gates import judged
 from stages.reporting.generations import side_by_side
 from stages.reporting.scoreboard import board
 from stages.reporting.sections import dataset_section, share, step_section
+from stages.scoring.asked_with import sentences
 from stages.training.seen import seen_in_short, seen_path
 
 PAGE = Path(__file__).parent / "templates"
@@ -72,6 +73,7 @@ def page(params):
             unscored=[model for model, found in scores.items() if found is None],
             files=files(params["steps"]),
             gates=judged(),
+            asked=sentences([model for model, found in scores.items() if found]),
             hashes=hashes(),
             versions=versions(),
             **board(scores, params["steps"], resolved, seen),

@@ -37,6 +37,7 @@ def rollouts_of(name):
             for function in facts["functions"]
         ],
         "lengths": {f"p{share}": int(np.percentile(tokens, share)) for share in (50, 95)} | {"max": int(tokens.max())},
+        "cut": cut_of(rows),
         "cheats": cheats(rows),
     }  # fmt: skip
 
@@ -47,6 +48,12 @@ def mean(rows, function, steps):
         row[f"reward/{function}"] for row in rows if row["step"] in steps and row[f"reward/{function}"] is not None
     ]
     return f"{sum(given) / len(given):.3f}" if given else "–"
+
+
+def cut_of(rows):
+    """How many answers were cut, in words; "" where none was."""
+    counts = [(sum(row["cut"] for row in rows), ""), (sum(row["cut_thinking"] for row in rows), " while thinking")]
+    return ", ".join(f"{count:,} cut{where}" for count, where in counts if count)
 
 
 def cheats(rows):

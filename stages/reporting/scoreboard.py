@@ -7,7 +7,7 @@ scores/<model>.json as dicts -> plain data for the page
 """
 
 from stages.scoring.better import lower_is_better
-from stages.scoring.statistics import cut_answers, interval, verdicts
+from stages.scoring.statistics import cut_in_short, cut_thinking, interval, verdicts
 
 OWN = {"sft": "exact_match", "dpo": "pair_accuracy", "orpo": "pair_accuracy", "kto": "auc", "grpo": "reward"}
 COMMON = ("reward", "exact_match", "pair_accuracy", "auc", "loss")  # the first that there is compares all steps
@@ -52,7 +52,13 @@ def table(dataset, scores):
         ]
         found.append({"name": metric, "lower": lower_is_better(metric), "rows": rows})
     sizes = [item.get("n") or 0 for measured in models.values() for item in measured.values()]
-    return {"name": dataset, "rows": max(sizes, default=0), "metrics": found}
+    return {"name": dataset, "rows": max(sizes, default=0), "metrics": found, "thinking": thinking(models)}
+
+
+def thinking(models):
+    """A line for each model and metric of which answers were cut while thinking."""
+    items = [(model, metric, cut_thinking(item)) for model, measured in models.items() for metric, item in measured.items()]
+    return [f"{model}, {metric}: {said}" for model, metric, said in items if said]
 
 
 def score_of(item, metric):
@@ -61,7 +67,7 @@ def score_of(item, metric):
     change, low, high = (item.get(key) for key in ("change", "change_low", "change_high"))
     found |= {"change": None if change is None else f"{change:+.3f}", "verdict": None}
     found |= {"change_low": signed(low), "change_high": signed(high)}
-    found |= {"interval": interval(item) or "–", "noted": cut_answers(item) or verdicts(item)}
+    found |= {"interval": interval(item) or "–", "noted": cut_in_short(item) or verdicts(item)}
     if change is not None and low is not None and high is not None and (low > 0 or high < 0):
         found["verdict"] = "better" if (change > 0) != lower_is_better(metric) else "worse"
     return found
@@ -128,7 +134,10 @@ def why_silent(scores: dict, dataset: str, metric: str) -> str:
     if metric not in GENERATED or any(item["value"] for item in items):
         return ""
     cut, answers = (sum(item.get(key) or 0 for item in items) for key in ("cut", "n"))
-    return "it is 0 for every model" + (f", and evaluate.max_new_tokens cut {cut:,} of {answers:,} answers" if cut else "")
+    thinking = sum(item.get("cut_thinking") or 0 for item in items)
+    said = [f", and evaluate.max_new_tokens cut {cut:,} of {answers:,} answers"] if cut else []
+    said += [f", and {thinking:,} of {answers:,} answers were cut while thinking"] if thinking else []
+    return "it is 0 for every model" + "".join(said)
 
 
 def common_metric(tables, scores):

@@ -1,6 +1,6 @@
 """What is asked of a model about eval rows: what it says to them, and how likely it finds what they hold.
 
-    measure("answers", model, Asked("sft", rows, "keep"), learned, options, 7) -> {"cut": [...], "generation": [...]}
+    measure("answers", model, Asked("sft", rows, "keep"), learned, options, 7) -> {"cut": [...], "cut_thinking": [...], "generation": [...]}
 
 A dataset is measured in parts, each by itself, so that a part whose settings are the same need not be measured again
 (`stages/scoring/earlier.py`). What an answer is worth is no part of it: that is computed anew each time, without a model.
@@ -19,9 +19,9 @@ from stages.training.prepared import scored_of
 
 # the settings, keys of `evaluate` in params.yaml, on which what is measured depends; of samples the seed too
 SETTINGS = {
-    "likelihood": ("batch_size",),
-    "answers": ("batch_size", "max_new_tokens"),
-    "samples": ("batch_size", "max_new_tokens", "samples", "temperature"),
+    "likelihood": ("batch_size", "chat_template_kwargs"),
+    "answers": ("batch_size", "chat_template_kwargs", "max_new_tokens", "max_thinking_tokens"),
+    "samples": ("batch_size", "chat_template_kwargs", "max_new_tokens", "max_thinking_tokens", "samples", "temperature"),
 }
 PROMPTS = {"sft": lambda row: row["messages"][:-1]}  # the others have a prompt
 
@@ -63,10 +63,12 @@ def measure(part: str, model, kind: str, rows: list, learned: list, options: dic
     prompts = [PROMPTS.get(kind, lambda row: row["prompt"])(row) for row in rows]
     if part == "samples":
         drawn = sample(model, prompts, options["samples"], options["temperature"], seed)
-        return {"samples": pa.array(drawn, pa.list_(pa.string()))}
+        cut = [sum(flags) for flags in drawn.cut_thinking]
+        return {"samples": pa.array(drawn.texts, pa.list_(pa.string())), "samples_cut_thinking": pa.array(cut, pa.int64())}
     tools = None if kind == "grpo" else [row.get("tools") for row in rows]
-    said, cut = generate(model, prompts, tools)
-    return {"cut": pa.array(cut, pa.bool_()), "generation": pa.array(said, pa.string())}
+    said = generate(model, prompts, tools)
+    found = {"cut": pa.array(said.cut, pa.bool_()), "cut_thinking": pa.array(said.cut_thinking, pa.bool_())}
+    return found | {"generation": pa.array(said.texts, pa.string())}
 
 
 def likelihood(model, kind, learned):

@@ -19,9 +19,9 @@ import pyarrow.parquet as pq
 from stages.core.code_lists import code_of
 from stages.core.objects import object_of, records
 from stages.scoring.answers import SETTINGS, Asked
+from stages.scoring.asked_with import KEY
 from stages.training.models import BASE, full_weights, part_of_model
 
-KEY = b"tilth"
 Part = tuple[str, str]  # a dataset, or `lm_eval/<task>`; and what is measured of it
 
 
@@ -69,19 +69,19 @@ def made_of_part(model: str, part: str, asked: Asked, options: dict, seed: int) 
 
 def made_of_tasks(model: str, name: str, task: str, facts: dict, options: dict, seed: int) -> str:
     """The hash of all that decides what the harness finds of one task. name: the one that it is run under."""
-    settings = {"batch_size": options["batch_size"], "seed": seed}
+    settings = {key: options[key] for key in ("batch_size", "chat_template_kwargs")} | {"seed": seed}
     facts = {"model": model, "name": name, "task": task, "facts": facts}
     return hash_of(facts | {"settings": settings, "code": code_of("measures/harness")})
 
 
-def described(made: dict[Part, str], parts: dict[Part, Found]) -> dict[bytes, bytes]:
-    """The metadata of a file of scores: of each part what made it, and the hash of what it holds."""
+def described(made: dict[Part, str], parts: dict[Part, Found], settings: dict) -> dict[bytes, bytes]:
+    """The metadata of a file of scores: of each part what made it, and the hash of what it holds; what the model was asked with."""
     listed = [
         {"dataset": dataset, "part": part, "made_of": made[dataset, part], "holds": holds(found)}
         | {"columns": list(found.columns), "facts": found.facts}
         for (dataset, part), found in sorted(parts.items())
     ]
-    return {KEY: json.dumps({"measured": listed}, sort_keys=True).encode()}
+    return {KEY: json.dumps({"measured": listed, "settings": settings}, sort_keys=True).encode()}
 
 
 def holds(found: Found) -> str:

@@ -90,7 +90,12 @@ def run_tasks(model, tasks: dict, wanted: dict, seed: int) -> dict[str, Ran]:
     try:
         found = quietly(
             evaluate,
-            HFLM(pretrained=model.model, tokenizer=model.tokenizer, batch_size=model.batch_size),
+            HFLM(
+                pretrained=model.model, tokenizer=model.tokenizer, batch_size=model.batch_size,
+                chat_template_args=dict(model.render.options),
+                # what a task reads is the answer, here too
+                think_end_token=model.thoughts.closing if wanted["apply_chat_template"] and model.thoughts.shown else None,
+            ),
             tasks,
             limit=wanted["limit"],
             apply_chat_template=wanted["apply_chat_template"],

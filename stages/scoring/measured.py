@@ -37,7 +37,9 @@ def measured(
             + (f"; measured now: {', '.join(missing)}" if missing else "; no model is loaded")
         )
     if missing:
-        model = loaded(folder, options["batch_size"], options["max_new_tokens"])
+        model = loaded(
+            folder, options["batch_size"], options["max_new_tokens"], options["max_thinking_tokens"], options["chat_template_kwargs"]
+        )
         for dataset, each in asked.items():
             model.task = f"evaluate {name}: {dataset}"
             parts |= measured_parts(model, dataset, each, parts, options, seed)

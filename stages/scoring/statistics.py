@@ -98,8 +98,26 @@ def interval(item):
 
 
 def cut_answers(item):
-    """How many answers `evaluate.max_new_tokens` cut, in words; nothing where it cut none, or nothing was generated."""
-    return f"{item['cut']:,} of {item['n']:,} answers cut" if item.get("cut") else ""
+    """How many answers were cut, in words, those cut while thinking by themselves; nothing where none was, or none generated."""
+    said = []
+    if item.get("cut"):
+        said.append(f"{item['cut']:,} of {item.get('answers') or item['n']:,} answers cut at max_new_tokens")
+    return "; ".join(filter(None, [*said, cut_thinking(item)]))
+
+
+def cut_thinking(item):
+    """How many answers were cut while thinking, and what the others are worth, in words; nothing where none was."""
+    if not item.get("cut_thinking"):
+        return ""
+    rest = "" if item.get("finished") is None else f", {item['finished']:.3f} of the others"
+    return f"{item['cut_thinking']:,} of {item.get('answers') or item['n']:,} answers cut while thinking{rest}"
+
+
+def cut_in_short(item):
+    """The same for a narrow column."""
+    said = [f"{item['cut']:,} of {item['n']:,} answers cut"] if item.get("cut") else []
+    said += [f"{item['cut_thinking']:,} cut while thinking"] if item.get("cut_thinking") else []
+    return ", ".join(said)
 
 
 def verdicts(item):

@@ -214,12 +214,15 @@ def stop_tokens(tokenizer, folder=BASE):
     return frozenset(found - {None})
 
 
-def renderer(folder=BASE):
-    """The Renderer of a model: its tokenizer and chat template, and the tokens at which it stops."""
+def renderer(folder=BASE, chat_template_kwargs=None):
+    """The Renderer of a model: its tokenizer and chat template, and the tokens at which it stops.
+
+    chat_template_kwargs: what the template is given beside, or instead of, what the base's settings say.
+    """
     from stages.training.rendering import Renderer
     from stages.training.settings import fix_date, settings_of
 
     tokenizer, settings = load_tokenizer(folder), settings_of(full_weights(folder))
     if settings["date"]:
         fix_date(tokenizer.chat_template, settings["date"])
-    return Renderer(tokenizer, stop_tokens(tokenizer, full_weights(folder)), **settings["chat_template_kwargs"])
+    return Renderer(tokenizer, stop_tokens(tokenizer, full_weights(folder)), **settings["chat_template_kwargs"] | (chat_template_kwargs or {}))

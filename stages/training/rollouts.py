@@ -3,8 +3,10 @@
     keep_rollouts(trainer, step, ids)                  # before it trains; ids: of data/train, one an item of the trainer's dataset
     write_rollouts(rollouts_path("align"), trainer, step, hash)
 
-    {"step": 40, "group": 17, "id": "9c...", "completion": "cba", "tokens": 4, "ground_truth": "cba", "reward/exact_match": 1.0,
-     "reward": 1.0, "advantage": 0.71}
+    {"step": 40, "group": 17, "id": "9c...", "completion": "cba", "tokens": 4, "cut": False, "cut_thinking": False,
+     "ground_truth": "cba", "reward/exact_match": 1.0, "reward": 1.0, "advantage": 0.71}
+
+cut: max_completion_length cut the answer; cut_thinking: it cut a thought, and there is no answer.
 
 scores/<step>.rollouts.parquet has the first generation at or after each `every` optimizer steps, more seldom where that
 would be more than `max_rows`: which ones depends on the step alone, so a resumed run keeps the same. A group is the answers
@@ -23,7 +25,8 @@ import pyarrow.parquet as pq
 from stages.training.seen import read_table, write_table
 
 FILE = "rollouts.parquet"  # in a checkpoint
-FIELDS = [("step", pa.int32()), ("group", pa.int32()), ("id", pa.string()), ("completion", pa.string()), ("tokens", pa.int32()), ("ground_truth", pa.string())]
+FIELDS = [("step", pa.int32()), ("group", pa.int32()), ("id", pa.string()), ("completion", pa.string()), ("tokens", pa.int32())]
+FIELDS += [("cut", pa.bool_()), ("cut_thinking", pa.bool_()), ("ground_truth", pa.string())]
 
 
 @dataclass
@@ -68,7 +71,11 @@ def keep_rollouts(trainer, step, ids):
     def calculate_and_note(inputs, prompts, completions, completion_ids_list):
         rewards = calculate(inputs, prompts, completions, completion_ids_list)
         first = trainer.accelerator.process_index * len(prompts)  # rewards are those of all processes
-        latest.update(completions=completions, tokens=list(map(len, completion_ids_list)), rewards=rewards[first : first + len(prompts)].tolist())
+        latest.update(
+            said=[said(completion_of(each, list(ids), trainer.thoughts)) for each, ids in zip(completions, completion_ids_list, strict=True)],
+            tokens=list(map(len, completion_ids_list)), cuts=[cuts(list(ids), trainer.thoughts) for ids in completion_ids_list],
+            rewards=rewards[first : first + len(prompts)].tolist(),
+        )  # fmt: skip
         return rewards
 
     def generate_and_keep(inputs):
@@ -76,13 +83,14 @@ def keep_rollouts(trainer, step, ids):
         if trainer.model.training and at % every < period:
             rows = [
                 {
-                    "step": at, "id": ids[place], "completion": said(completion), "tokens": count, "ground_truth": row["ground_truth"],
+                    "step": at, "id": ids[place], "completion": completion, "tokens": count, **cut, "ground_truth": row["ground_truth"],
                     **{f"reward/{name}": none_if_nan(value) for name, value in zip(step["rewards"], paid, strict=True)},
                     "reward": sum(weight * value for weight, value in zip(weights, paid, strict=True) if value == value),
                     "advantage": float(advantage),
                 }
-                for row, place, completion, count, paid, advantage in zip(
-                    inputs, trainer.seen.places, latest["completions"], latest["tokens"], latest["rewards"], output["advantages"].tolist(), strict=True
+                for row, place, completion, count, cut, paid, advantage in zip(
+                    inputs, trainer.seen.places, latest["said"], latest["tokens"], latest["cuts"], latest["rewards"],
+                    output["advantages"].tolist(), strict=True,
                 )
             ]  # fmt: skip
             rows = gathered(rows)
@@ -101,6 +109,18 @@ def said(completion):
     if isinstance(completion, str):
         return completion
     return completion[0]["content"] or "" if len(completion) == 1 else json.dumps(completion, ensure_ascii=False)
+
+
+def completion_of(completion, ids, thoughts):
+    """A completion as `read_alike` gives it to reward functions."""
+    return completion if isinstance(completion, str) else thoughts.completion(completion, ids)
+
+
+def cuts(ids, thoughts):
+    """{"cut", "cut_thinking"} of generated tokens; both False where they end in a token that stops."""
+    cut = thoughts.render.stops.isdisjoint(ids[-1:])
+    thinking = cut and thoughts.thinks_still(ids)
+    return {"cut": cut and not thinking, "cut_thinking": thinking}
 
 
 def none_if_nan(value):

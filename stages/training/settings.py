@@ -8,6 +8,7 @@ Everything that renders a conversation reads the folder, and so does whoever tak
 """
 
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -127,6 +128,8 @@ def given(folder, base):
         for path in (folder / "chat_template.jinja", folder / TOKENIZER)
         if path.exists()
     )
+    if problems := unread_switches("base", text, base["chat_template_kwargs"]):
+        raise Problems(problems)
     date = base["date"] or (DATE if "strftime_now" in text else None)
     settings = {"chat_template_kwargs": base["chat_template_kwargs"], "date": date}
     if any(settings.values()):
@@ -136,6 +139,20 @@ def given(folder, base):
             f"the chat template prints the date: it is {date} in every row, score and chat, unless base.date says another"
         ]
     return []
+
+
+def unread_switches(section: str, template: str, given: dict) -> list[Problem]:
+    """Problems of what a chat template is given and never reads: it would change nothing, and nobody would be told.
+
+    template: its text. section: of params.yaml, whose `chat_template_kwargs` are given.
+    """
+    words = dict.fromkeys(re.findall(r"[^\W\d]\w*", template))
+    known = [word for word in words if word.startswith(("enable_", "think", "reason"))]
+    return [
+        Problem(f"{section}.chat_template_kwargs", f"the chat template reads no {name!r}", "a variable of the template", did_you_mean(name, known))
+        for name in given
+        if name not in words
+    ]
 
 
 def settings_of(folder):

@@ -15,7 +15,7 @@ from validators.problems import Problem, Problems
 def stop_if_rewards_tie(trainer, step):
     """Sample answers to a few prompts with the model as it starts; Problems where no prompt has answers of two rewards.
 
-    trainer: TRL's GRPOTrainer, ready to train. step: as preflight wrote it, with `tie_prompts`: how many prompts at most
+    trainer: TRL's GRPOTrainer, ready to train, with its `thoughts`. step: as preflight wrote it, with `tie_prompts`: how many prompts at most
     are looked at; it ends at the first that tells its answers apart. What is drawn depends on the seed alone, and the
     random numbers of the training go on as if nothing had been drawn.
     """
@@ -53,7 +53,7 @@ def sampled(trainer, rows, step):
 
 
 def generated(trainer, prompts):
-    """What the model says to each prompt, sampled as the training will sample."""
+    """What the model says to each prompt, sampled as the training will sample, as reward functions are given it."""
     import torch
 
     tokenizer, options = trainer.processing_class, trainer.args.chat_template_kwargs or {}
@@ -62,7 +62,7 @@ def generated(trainer, prompts):
     inputs = inputs.to(trainer.model.device)
     with torch.no_grad():
         tokens = trainer.model.generate(**inputs, generation_config=sampling(trainer))
-    return tokenizer.batch_decode(tokens[:, inputs["input_ids"].shape[1] :], skip_special_tokens=True)
+    return [trainer.thoughts.said(row) for row in tokens[:, inputs["input_ids"].shape[1] :].tolist()]
 
 
 def sampling(trainer):

@@ -1,0 +1,161 @@
+r"""Where the thought of an answer ends, by the tokens that a model generates and the marks that its chat template writes.
+
+    thoughts = thoughts_of(render)                         # Thoughts("<think>", "</think>", opened=False, shown=True)
+    thoughts.said(ids of "<think>4 + 38")                  -> "<think>4 + 38"
+    thoughts.thinks_still(ids of "<think>4 + 38")          -> True
+
+The marks are those that the template itself puts around a thought, found by writing one; a template that writes none has the
+usual ones. `answer_of` (`validators/_answers.py`) reads an answer out of every text that `said` gives: metrics, rewards in
+training and rewards in `evaluate` are all given that text.
+"""
+
+import functools
+import re
+from dataclasses import dataclass, field
+from functools import cached_property
+
+from stages.training.dialect import ANSWER, ASKED, CALL, ID, thought_as_key
+from stages.training.messages import Unproved
+from stages.training.rendering import OPENED
+from validators._answers import answer_of
+
+THOUGHT = "Qthought"
+USUAL = "<think>", "</think>"
+HARMONY_FINAL = "<|channel|>final<|message|>"  # a preamble may stand between the analysis and this
+HARMONY_END = re.compile(re.escape(HARMONY_FINAL) + r"|<\|start\|>assistant(?=(?:<\|channel\|>commentary)? to=)")  # or a call
+MARK = re.compile(r"(?:<[^<>\s]+>|\[[A-Z_]+\])\s*\Z")  # the last mark of a text
+FIRST_MARK = re.compile(r"\s*(<[^<>\s]+>|\[/?[A-Z_]+\])")
+
+
+@dataclass(frozen=True)
+class Thoughts:
+    """opening, closing: what a template writes around a thought. opened: whether the prompt opens one already.
+
+    shown: whether the template writes or opens thoughts at all; a model may think all the same.
+    """
+
+    opening: str
+    closing: str
+    opened: bool
+    shown: bool
+    render: object = field(repr=False, compare=False)
+
+    def parts(self, ids: list[int]) -> tuple[str | None, str | None]:
+        """(the thought, the answer) of generated tokens: no thought is None, and so is the answer of a thought that does not end."""
+        raw = self.decoded(self.until_stop(ids), marks=True)
+        bare = raw.lstrip()
+        if bare and any(mark.startswith(bare) for mark in self.openings):  # a part of the mark, or all of it, and no more
+            return "", None
+        begun = next((mark for mark in self.openings if bare.startswith(mark)), "")
+        if not (self.opened or begun):
+            return None, raw
+        end = self.end.search(raw)
+        thought, answer = (raw[: end.start()], raw[end.end() :]) if end else (raw, None)
+        return thought.lstrip().removeprefix(begun) if begun else thought, answer
+
+    def thinks_still(self, ids: list[int]) -> bool:
+        """Whether generated tokens end within a thought."""
+        thought, answer = self.parts(ids)
+        return thought is not None and answer is None
+
+    def said(self, ids: list[int]) -> str:
+        """Generated tokens as a text that says to `answer_of` what the tokens say: as a decoder gives it, wherever that does."""
+        thought, answer = self.parts(ids)
+        plain = self.decoded(self.until_stop(ids), marks=False)
+        if thought is None or answer_of(plain) == self.bare(answer or "").strip():
+            return plain
+        return f"<think>{self.bare(thought)}" + ("" if answer is None else f"</think>{self.bare(answer)}")
+
+    def lengths(self, ids: list[int]) -> tuple[int, int]:
+        """(tokens of the thought with its marks, tokens behind it) of an answer. ids: with the token that ends it."""
+        if self.parts(ids)[0] is None:
+            return 0, len(ids)
+        ends = (place for place in range(1, len(ids) + 1) if self.ends_in(ids[max(0, place - self.longest) : place]))
+        thought = next(ends, len(ids))
+        return thought, len(ids) - thought
+
+    @property
+    def openings(self) -> tuple[str, ...]:
+        """What a thought may begin with: rows may have taught the usual mark to a model whose template has its own."""
+        return self.opening, USUAL[0]
+
+    @cached_property
+    def end(self) -> re.Pattern:
+        """What ends a thought."""
+        if self.closing == HARMONY_FINAL:
+            return HARMONY_END
+        return re.compile("|".join(map(re.escape, dict.fromkeys((self.closing, USUAL[1])))))
+
+    def ends_in(self, tail: list[int]) -> bool:
+        """Whether a thought ends within some tokens, of which there are `longest` at least where so many were generated."""
+        return bool(self.end.search(self.decoded(tail, marks=True)))
+
+    @property
+    def longest(self) -> int:
+        """How many tokens a mark may be, at most: none is more than it has bytes."""
+        return 48 if self.closing == HARMONY_FINAL else max(len(mark.encode()) for mark in (self.opening, self.closing, *USUAL))
+
+    def completion(self, messages: list[dict], ids: list[int]) -> list[dict]:
+        """A completion as TRL gives it to reward functions, saying what `evaluate` would have it say; calls of tools stay as they are."""
+        if len(messages) != 1 or messages[0].keys() != {"role", "content"}:
+            return messages
+        return [messages[0] | {"content": self.said(ids)}]
+
+    def until_stop(self, ids: list[int]) -> list[int]:
+        """Tokens before the one at which generation ended, and what pads the row behind it."""
+        return ids[: next((place for place, token in enumerate(ids) if token in self.render.stops), len(ids))]
+
+    def decoded(self, ids: list[int], marks: bool) -> str:
+        return self.render.tokenizer.decode(ids, skip_special_tokens=not marks)
+
+    def bare(self, text: str) -> str:
+        """A text without control tokens."""
+        return self.render.special_texts.sub("", text)
+
+
+def thoughts_of(render) -> Thoughts:
+    """The Thoughts of a Renderer, with what its template is given."""
+    prompt = written(render, [ASKED], generation_prompt=True)
+    thinking = thought_as_key(ANSWER | {"reasoning_content": THOUGHT})
+    if render.dialect.reads_thoughts_in_content:  # whose marks would be ours; some write a thought before a call alone
+        thinking |= {"content": "", "tool_calls": [CALL | {"id": ID.format(1)}]}
+    around = marks_around(written(render, [ASKED, thinking]), prompt)
+    opening, closing, opened = around or (*USUAL, bool(OPENED.search(prompt)))
+    return Thoughts(opening, closing, opened, bool(around or opened), render)
+
+
+def written(render, messages: list[dict], generation_prompt: bool = False) -> str:
+    """What a template writes; "" where it refuses."""
+    try:
+        return render.text(render.dialect.put(messages), generation_prompt=generation_prompt)
+    except Unproved:
+        return ""
+
+
+def marks_around(text: str, prompt: str) -> tuple[str, str, bool] | None:
+    """(opening, closing, whether the prompt opens it) of the thought in a text; None where there is no thought in it."""
+    before, _, rest = text.partition(THOUGHT)
+    between, answer, _ = rest.partition(ANSWER["content"])
+    first = FIRST_MARK.match(rest)
+    closing = between.strip() if answer else first[1] if first else ""
+    if HARMONY_FINAL in closing:
+        closing = HARMONY_FINAL
+    if not closing:
+        return None
+    last = MARK.search(before)
+    shared = prompt.rstrip()
+    if before.rstrip() == shared or OPENED.search(prompt):
+        return (last[0].strip() if last else USUAL[0]), closing, True
+    opening = before[len(prompt) :].strip() if before.startswith(prompt) else ""
+    return opening or (last[0].strip() if last else USUAL[0]), closing, False
+
+
+def read_alike(function, thoughts: Thoughts):
+    """A reward function that is given, in training, the text that `evaluate` would give it of the same tokens."""
+
+    @functools.wraps(function)
+    def reading(completions, completion_ids, **given):
+        alike = [thoughts.completion(each, list(ids)) for each, ids in zip(completions, completion_ids, strict=True)]
+        return function(completions=alike, completion_ids=completion_ids, **given)
+
+    return reading
