@@ -55,7 +55,7 @@ def score(name, params, parent):
     tasks = load_tasks(options["lm_eval"], seed) if options["lm_eval"] else {}  # first: it may fail
     asked = eval_rows(name, params)
     made, parts = measured(name, asked, tasks, options, seed)
-    judged = judged_answers(name, params, asked, parts, parent)
+    judged = judged_answers(name, params, asked, made, parts, parent)
     functions, report, tables = read_rewards(), {}, []
     for dataset, each in asked.items():
         rows, columns = joined(each.rows, {part: found for (of, part), found in parts.items() if of == dataset})
@@ -81,6 +81,7 @@ def score(name, params, parent):
     tables += [found.documents for _, found in sorted(ran.items()) if found.documents.num_rows]
     write(name, report, tables, earlier.described(made, parts, asked_with(name, options, seed)))
     verdicts.clear(name)
+    earlier.half_done(name).unlink(missing_ok=True)
     for dataset, found in report.items():
         print(f"evaluate {name}: {dataset}: " + ", ".join(describe(metric, item) for metric, item in found.items()))
         say_cut_thinking(name, dataset, found)
@@ -181,12 +182,13 @@ def joined(rows, parts):
 # -- whose answers are better, by a judge ----------------------------------------------------------------------------
 
 
-def judged_answers(name, params, asked, parts, parent):
+def judged_answers(name, params, asked, made, parts, parent):
     """{dataset: (pairs of answers, the verdicts of each)}; empty where nobody judges. The answers are those that are there."""
     options = params["evaluate"]
     if options["judge"] is None:
         return {}
     pairs = win_rates.pairs_of(name, params, asked, parts, parent)
+    earlier.keep(name, made, parts)
     said = verdicts.judged(name, options["judge"], options["batch_size"], pairs) if pairs else {}
     return {dataset: (found, said[dataset]) for dataset, found in pairs.items()}
 

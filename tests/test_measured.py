@@ -290,3 +290,33 @@ def test_rows_longer_than_the_positions_of_the_model_are_counted_once_each():
     pairs, talks = [[([1] * 3, [2] * 3), ([1] * 3, [2] * 9)], [([1], [2]), ([1], [2])]], [[Sequence([0] * 9), Sequence([0] * 8)], [Sequence([0] * 7)]]
     assert measured.too_long(pairs, "preference", 7) == measured.too_long(talks, "sft", 7) == 1
     assert measured.too_long(pairs, "preference", 12) == measured.too_long(talks, "sft", None) == measured.too_long(["q"], "grpo", 0) == 0
+
+
+@pytest.mark.slow
+def test_a_judge_that_fails_loses_nothing_of_what_was_measured(small, capsys):
+    from answering import answering
+
+    from validators.problems import Problems
+
+    small.write(**ALL)
+    first = small.score()[1]
+    shutil.rmtree("scores")  # as DVC does before a stage runs
+    with answering(lambda *_: "[[A]]") as server:
+        judge = server.judge(against="reference")
+    with pytest.raises(Problems, match="cannot be reached"):
+        small.score(judge=judge)
+    assert small.loads == ["base"] and not Path("scores/base.parquet").exists()
+    assert small.score(judge=None) == ([], first) and not Path(".work/scores/base.parquet").exists()
+    assert "taken over: chat, feedback, pairs, problems; no model is loaded" in capsys.readouterr().out
+
+
+def test_other_tables_of_a_step_are_no_scores(tmp_path, monkeypatch, capsys):
+    from stages.scoring import earlier
+
+    monkeypatch.chdir(tmp_path)
+    objects.cache_folder.cache_clear()
+    (tmp_path / "scores").mkdir()
+    for name in ("sft.seen", "sft.rollouts"):  # they too have metadata of ours
+        pq.write_table(pa.table({"id": ["a"]}).replace_schema_metadata({earlier.KEY: b"{}"}), f"scores/{name}.parquet")
+    assert earlier.find("sft", {("chat", "answers"): "5f0e"}) == {} and capsys.readouterr().out == ""
+    objects.cache_folder.cache_clear()

@@ -88,6 +88,23 @@ def holds(found: Found) -> str:
     return hash_of([found.ids, {name: column.to_pylist() for name, column in found.columns.items()}, found.facts])
 
 
+def half_done(model: str) -> Path:
+    """Where all that was measured of a model is kept while a judge is asked: a judge may fail, and DVC removes what a stage left."""
+    return Path(".work/scores", f"{model}.parquet")
+
+
+def keep(model: str, made: dict[Part, str], parts: dict[Part, Found]) -> None:
+    """Write what was measured, to be found again. Of one dataset all parts have the same rows."""
+    columns = {dataset: {} for dataset, _ in parts}
+    for (dataset, _), found in parts.items():
+        columns[dataset] |= {"dataset": [dataset] * len(found.ids), "id": found.ids} | found.columns
+    tables = [pa.table(each) for each in columns.values() if each["id"]]
+    if tables:
+        half_done(model).parent.mkdir(parents=True, exist_ok=True)
+        table = pa.concat_tables(tables, promote_options="default").replace_schema_metadata(described(made, parts))
+        pq.write_table(table, half_done(model), compression="zstd")
+
+
 # -- where it may be --------------------------------------------------------------------------------------------------
 
 
@@ -124,7 +141,7 @@ def places(model: str) -> Iterator[tuple[str, Path]]:
     own = Path("scores", f"{model}.parquet")
     others = (path for path in sorted(Path("scores").glob("*.parquet")) if path != own)
     # scores/align.seen.parquet and the like are of a training
-    yield from ((str(path), path) for path in (own, *others) if path.suffixes == [".parquet"])
+    yield from ((str(path), path) for path in (own, half_done(model), *others) if path.suffixes == [".parquet"])
     for record in records("evaluate", "evaluate_base"):
         for path, md5 in record.outs.items():
             if path.endswith(".parquet"):
