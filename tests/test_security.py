@@ -75,7 +75,7 @@ def test_no_planted_secret_is_in_any_output_lock_card_report_or_log(tmp_path, mo
     scores = json.loads((project.folder / "scores/sft.json").read_text())
     assert scores["chat"]["win_rate"]["n"] == 10 and "win_rate" not in scores["problems"]
     page = (project.folder / "report/index.html").read_text()
-    assert "length_controlled_win_rate" in page and f"against base, by small at {server.address}" in page
+    assert "length_controlled_win_rate" in page and "against base, by small on a server" in page and server.address not in page
     project.commit()
     told = project.run("python", "-c", ALL, *COMMANDS, "share --remote dav")
     ends = dict(re.findall(r"^(.*) ended with (\d+)$", told, re.MULTILINE))

@@ -17,7 +17,7 @@ from stages.scoring.earlier import Found
 from stages.scoring.judging import Pair
 from stages.scoring.said import Said
 from stages.scoring.statistics import verdicts as in_words
-from stages.scoring.verdicts import Verdict
+from stages.scoring.verdicts import Verdict, label
 from validators.params import Judge
 from validators.problems import Problems
 
@@ -97,6 +97,18 @@ def test_a_gate_holds_where_the_whole_interval_is_above_a_half():
     for texts, passes in (([WON] * 30 + [LOST] * 10, True), ([WON] * 20 + [LOST] * 20, False)):
         (verdict,) = gates.judge(params, {"sft": {"chat": summaries(texts)}})
         assert verdict.passes is passes and "change above 0 against base" in verdict.rule
+
+
+@pytest.mark.parametrize(
+    "given, name",
+    [
+        ({"model": "/data/judges/mine"}, "mine"),
+        ({"model": "org/judge", "revision": "0123456789" * 4}, "org/judge@01234567"),
+        ({"model": "org/judge", "server": "http://secret.internal/v1"}, "org/judge on a server"),
+    ],
+)
+def test_a_judge_is_named_without_what_is_this_machines(given, name):
+    assert label(judge(**given)) == name
 
 
 # -- which answers ----------------------------------------------------------------------------------------------------
@@ -229,7 +241,9 @@ def test_a_win_rate_is_a_score_like_any_other_and_its_verdicts_stand_beside_it(s
     assert len(server.seen) == 48 and {"loss", "win_rate", "length_controlled_win_rate"} <= set(found)
     rows = pq.read_table("scores/sft.parquet").to_pylist()
     assert rows[0]["win_rate"] == 1.0 and [each["said"] for each in rows[0]["judged"]] == ["Short is good.\n[[A]]", "Short is good.\n[[B]]"]
-    assert "win_rate 1.000 (against base, by small at http://127.0.0.1" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "win_rate 1.000 (against base, by small on a server; 0 of 24" in said and f"48 are asked now at {server.address}" in said
+    assert server.address not in Path("scores/sft.json").read_text()
 
 
 def test_a_rebuild_asks_nothing_twice_and_needs_no_server(scored, capsys):
@@ -238,7 +252,7 @@ def test_a_rebuild_asks_nothing_twice_and_needs_no_server(scored, capsys):
         first = Path("scores/sft.parquet").read_bytes()
     scored.score(server.judge())
     assert Path("scores/sft.parquet").read_bytes() == first and not Path(".work/judged/sft.jsonl").exists()
-    assert "48 verdicts of small at" in capsys.readouterr().out
+    assert "48 verdicts of small on a server are kept from before, 0 are asked now\n" in capsys.readouterr().out
 
 
 def test_a_new_row_a_new_answer_and_another_judge_are_asked_about_and_nothing_else(scored):
@@ -276,7 +290,10 @@ def test_a_server_that_is_not_there_is_an_error_and_no_score(scored):
 
 
 def test_a_judge_that_answers_nonsense_is_counted_with_the_first_of_it(scored, capsys):
-    with answering(lambda text, _: "Certainly! Both are great." if "w03" in text else likes_short(text, 0)) as server:
+    def sometimes(text, _):
+        return "Certainly! Both are great." if "w03" in answer_in(text, "b") and "it is" in answer_in(text, "b") else likes_short(text, 0)
+
+    with answering(sometimes) as server:
         found = scored.score(server.judge())["chat"]["win_rate"]
     assert (found["n"], found["no_verdict"]) == (23, 1)
     assert "chat: 1 of 24 rows without a verdict of the judge (1 unreadable); the first, data/raw/x.jsonl:3: 'Certainly! Both are great.'" in capsys.readouterr().out

@@ -77,7 +77,8 @@ def answers(name: str, judge: dict, batch_size: int, wanted: dict[str, list]) ->
     """{key: what the judge said} of every question, of which only those are asked that it has not answered before."""
     known = found_before(name, wanted)
     missing = {key: messages for key, messages in wanted.items() if key not in known}
-    print(f"evaluate {name}: {len(known):,} verdicts of {label(judge)} are kept from before, {len(missing):,} are asked now")
+    asked = f"{len(missing):,} are asked now" + (f" at {judge['server']}" if judge["server"] and missing else "")
+    print(f"evaluate {name}: {len(known):,} verdicts of {label(judge)} are kept from before, {asked}")
     if not missing:
         return known
     task = f"evaluate {name}: judge"
@@ -94,9 +95,9 @@ def answers(name: str, judge: dict, batch_size: int, wanted: dict[str, list]) ->
 
 
 def label(judge: dict) -> str:
-    """A judge in words."""
-    revision = f"@{judge['revision'][:8]}" if judge["revision"] else ""
-    return f"{judge['model']}{revision}" + (f" at {judge['server']}" if judge["server"] else "")
+    """A judge in words for scores, page and cards, which others read: without addresses and folders of this machine."""
+    name = judge["model"] if judge["server"] or judge["revision"] else Path(judge["model"]).name
+    return name + (f"@{judge['revision'][:8]}" if judge["revision"] else "") + (" on a server" if judge["server"] else "")
 
 
 # -- what was said before -------------------------------------------------------------------------------------------

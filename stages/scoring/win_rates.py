@@ -16,7 +16,7 @@ import pyarrow as pa
 from stages.scoring import statistics
 from stages.scoring.answers import Asked
 from stages.scoring.earlier import Found, Part
-from stages.scoring.judging import Outcome, Pair, outcome
+from stages.scoring.judging import Outcome, Pair, outcome, verdict
 from stages.scoring.length_control import length_controlled
 from stages.scoring.own_metrics import arguments
 from stages.scoring.verdicts import Verdict, label
@@ -110,7 +110,7 @@ def told(name: str, dataset: str, kind: str, rows: dict[str, dict], verdicts: di
         return
     by = ", ".join(f"{count:,} {why}" for why, count in item["no_verdict_by"].items())
     first = next(row for row, two in verdicts.items() if outcome(kind, [each.said for each in two]).win is None)
-    said = next((each.said.text for each in verdicts[first] if each.said.why), verdicts[first][0].said.text)
+    said = next(each.said.text for each in verdicts[first] if each.said.why or verdict(each.said) is None)
     where, text = f"{rows[first]['source']}:{rows[first]['line']}", " ".join(said.split())[-200:]
     some = f"{item['no_verdict']:,} of {len(verdicts):,} rows without a verdict of the judge ({by})"
     print(f"evaluate {name}: {dataset}: {some}; the first, {where}: {text!r}")
