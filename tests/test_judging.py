@@ -35,6 +35,7 @@ def test_the_verdict_is_what_the_text_ends_with(text, worth):
         "",
         "I cannot compare them.",
         "[[D]]",
+        "A\n\nA\n\nB\n\nC",  # SmolLM2-135M, asked for a verdict
         "[[A]] where answer A is better, [[B]] where answer B is, [[C]] where they are equally good.",  # the question, said again
         "The answer is C.",  # the judge's own answer to a question of three choices
         "A is better than B in form, B in content.",

@@ -110,5 +110,6 @@ def verdict(said: Said) -> float | None:
         return None  # what it weighed is no verdict
     if found := [marks for marks in marked if marks]:
         return WORTH[found[-1].pop()] if len(found[-1]) == 1 else None
-    bare = BARE.fullmatch(lines[-1]) if lines else None
-    return WORTH[bare["verdict"].upper().split()[-1]] if bare else None
+    bare = [WORTH[found["verdict"].upper().split()[-1]] for line in lines if (found := BARE.fullmatch(line))]
+    # one that goes through the alphabet names each: a small model's way of saying nothing
+    return bare[-1] if bare and BARE.fullmatch(lines[-1]) and len(set(bare)) == 1 else None
