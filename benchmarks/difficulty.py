@@ -2,12 +2,13 @@
 
     python benchmarks/difficulty.py --seeds 7 8 9 --out docs/results.md
 
-Builds the sample in a temporary clone of HEAD, once a seed: an SFT, then for each number of steps two trainings from it with the
-same settings, on `problems` and on `kept`, which is the same raw file with a rule. Every model is scored on the same held-out prompts.
-Nothing is tuned per seed.
+In a temporary clone of HEAD, once a seed, in one process: the sample's SFT, then for each number of steps two trainings from it with
+the same settings, on `problems` and on `kept`, which is the same raw file with a rule. Every model answers the same held-out prompts,
+greedily. Nothing is tuned per seed.
 """
 
 import argparse
+import importlib
 import itertools
 import json
 import os
@@ -15,6 +16,7 @@ import platform
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 
 from ruamel.yaml import YAML
@@ -28,14 +30,24 @@ MARKS = "<!-- difficulty -->", "<!-- /difficulty -->"
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seeds", type=int, nargs="+", default=[7, 8, 9])
-    parser.add_argument("--steps", type=int, nargs="+", default=[15, 30, 60, 120])
+    parser.add_argument("--steps", type=int, nargs="+", default=[20, 40, 80])
+    parser.add_argument("--rows", type=int, default=1200, help="`max_rows` of the prompts")
     parser.add_argument("--out", type=Path, help="the page to write; its table replaces what stands between the marks")
+    parser.add_argument("--seed", type=int, help=argparse.SUPPRESS)  # of the process that builds, in the clone
     arguments = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder:
-        clone = Path(folder, "clone")
-        subprocess.run(["git", "clone", "--quiet", str(ROOT), str(clone)], check=True)
-        commit = subprocess.check_output(["git", "rev-parse", "--short", "HEAD"], cwd=clone, text=True).strip()
-        found = {seed: build(clone, seed, arguments.steps) for seed in arguments.seeds}
+    if arguments.seed is not None:
+        print(json.dumps(build(arguments.seed, arguments.steps, arguments.rows)))
+        return
+    commit = subprocess.check_output(["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, text=True).strip()
+    found = {}
+    for seed in arguments.seeds:
+        with tempfile.TemporaryDirectory() as folder:
+            subprocess.run(["git", "clone", "--quiet", str(ROOT), folder], check=True)
+            words = ["--seed", str(seed), "--rows", str(arguments.rows), "--steps", *map(str, arguments.steps)]
+            command = [sys.executable, "-m", "benchmarks.difficulty", *words]
+            done = subprocess.run(command, cwd=folder, check=True, stdout=subprocess.PIPE, text=True)
+            found[seed] = json.loads(done.stdout.splitlines()[-1])
+        print(seed, json.dumps(found[seed]), flush=True)
     text = tables(found, commit, arguments.steps)
     print(text)
     if arguments.out:
@@ -44,45 +56,70 @@ def main():
         arguments.out.write_text(f"{before}{MARKS[0]}\n{text}\n{MARKS[1]}{after}", encoding="utf-8")
 
 
-def build(clone, seed, counts):
-    """{"prompts": (kept, of), "seconds": of asking, "start": the SFT model's reward, (arm, steps): (reward, share of silent groups)}."""
-    yaml = YAML(typ="safe", pure=True)
-    params = yaml.load(clone / "params.yaml") | {"seed": seed, "gates": [], "difficulty": {"kept": RULE}}
-    grpo = params["methods"]["grpo"]
-    params["datasets"] = {name: params["datasets"][name] for name in ("chat", "problems")} | {"kept": params["datasets"]["problems"]}
-    params["steps"] = {"sft": params["methods"]["sft"]} | {
+def build(seed, counts, rows):
+    """{prompts: {arm: how many}, seconds: CPU of asking, start: reward of the SFT model, <arm><steps>: [reward, share of silent groups]}."""
+    yaml, path = YAML(typ="safe", pure=True), Path("params.yaml")
+    params = yaml.load(path) | {"seed": seed, "gates": [], "difficulty": {"kept": RULE}}
+    grpo, problems = params["methods"]["grpo"], params["datasets"]["problems"] | {"max_rows": rows}
+    params["datasets"] = {"chat": params["datasets"]["chat"], "problems": problems, "kept": problems}
+    steps = {
         f"{arm}{count}": grpo | {"dataset": arm, "args": grpo["args"] | {"max_steps": count}, "rollouts": {"every": 1}}
         for arm in ARMS
         for count in counts
     }
-    with open(clone / "params.yaml", "w", encoding="utf-8") as file:
+    params["steps"] = {"sft": params["methods"]["sft"]} | steps
+    with open(path, "w", encoding="utf-8") as file:
         yaml.dump(params, file)
-    path = str(Path(sys.executable).parent) + os.pathsep + os.environ["PATH"]
-    subprocess.run(["dvc", "repro", "--quiet"], cwd=clone, check=True, env=os.environ | {"PATH": path})
-    return read(clone, counts)
+    run("check")
+    run("base")
+    for stage in ("ingest", "validate"):
+        for name in params["datasets"]:
+            run(stage, name)
+    run("pin")
+    for name in params["datasets"]:
+        run("curate", name)
+    run("collect")
+    run("preflight")
+    run("train", "sft")
+    before = time.process_time()
+    run("difficulty", "kept")
+    seconds = time.process_time() - before
+    run("keep", "kept")
+    for name in steps:
+        run("train", name)
+    return {"prompts": prompts(), "seconds": seconds, "start": reward("sft")} | {name: [reward(name), silent(name)] for name in steps}
 
 
-def read(clone, counts):
+def run(stage, *name):
+    importlib.import_module(f"stages.{stage}").main(*name)
+
+
+def prompts():
     import pyarrow.parquet as pq
 
-    checks = pq.read_table(clone / "data/kept/kept/rows.parquet", columns=["check"])["check"]
-    times = [json.loads(line) for line in (clone / ".work/times.jsonl").read_text(encoding="utf-8").splitlines()]
-    asked = [record for record in times if record["stage"] == "difficulty@kept"]
-    found = {"prompts": (checks.null_count, len(checks)), "seconds": asked[-1]["cpu_seconds"], "start": reward(clone, "sft")["value"]}
-    return found | {(arm, count): (reward(clone, f"{arm}{count}"), silent(clone, f"{arm}{count}")) for arm in ARMS for count in counts}
+    checks = pq.read_table("data/kept/kept/rows.parquet", columns=["check"])["check"]
+    return {"problems": len(checks), "kept": checks.null_count}
 
 
-def reward(clone, model):
-    """The reward of a model on the held-out prompts, which are the same in both datasets."""
-    return json.loads((clone / f"scores/{model}.json").read_text(encoding="utf-8"))["problems"]["reward"]
+def reward(model):
+    """The share of held-out prompts that a model answers rightly, which are the same in both datasets."""
+    import pyarrow.parquet as pq
+
+    from stages.rows.batches import decoded
+    from stages.scoring.generation import generate, loaded
+    from validators.rewards import exact_match
+
+    rows = [decoded(row) for row in pq.read_table("data/eval/problems.parquet").to_pylist()]
+    said, _ = generate(loaded(Path("models", model), 128, 24), [row["prompt"] for row in rows])
+    return sum(exact_match(said, ground_truth=[row["ground_truth"] for row in rows])) / len(rows)
 
 
-def silent(clone, step):
+def silent(step):
     """The share of the groups of a training whose answers all earned the same."""
     import pyarrow.parquet as pq
 
     groups = {}
-    for row in pq.read_table(clone / f"scores/{step}.rollouts.parquet", columns=["group", "reward"]).to_pylist():
+    for row in pq.read_table(f"scores/{step}.rollouts.parquet", columns=["group", "reward"]).to_pylist():
         groups.setdefault(row["group"], set()).add(row["reward"])
     return sum(len(rewards) == 1 for rewards in groups.values()) / len(groups)
 
@@ -96,16 +133,16 @@ def tables(found, commit, counts):
         "|--:|---|--:|--:|" + "--:|" * len(counts) + "--:|--:|",
     ]
     for seed, one in found.items():
-        wanted = one["problems", last][0]["value"]
+        wanted = one[f"problems{last}"][0]
         for arm, name in zip(ARMS, ("all", "kept"), strict=True):
-            curve = [(0, one["start"])] + [(count, one[arm, count][0]["value"]) for count in counts]
+            curve = [(0, one["start"])] + [(count, one[f"{arm}{count}"][0]) for count in counts]
             reached = steps_to(curve, wanted)
             values = " | ".join(f"{value:.3f}" for _, value in curve)
-            prompts = one["prompts"][arm == "problems"]
+            silent_share = one[f"{arm}{last}"][1]
             said = f"{reached:.0f}" if reached is not None else f"not in {last}"
-            lines.append(f"| {seed} | {name} | {prompts:,} | {values} | {one[arm, last][1]:.0%} | {said} |")
+            lines.append(f"| {seed} | {name} | {one['prompts'][arm]:,} | {values} | {silent_share:.0%} | {said} |")
     mean = sum(one["seconds"] for one in found.values()) / len(found)
-    samples = next(iter(found.values()))["prompts"][1] * RULE["samples"]
+    samples = next(iter(found.values()))["prompts"]["problems"] * RULE["samples"]
     return "\n".join([*lines, "", f"Asking took {mean:.0f} CPU seconds a seed, for {samples:,} answers."])
 
 

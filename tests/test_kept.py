@@ -128,6 +128,7 @@ def test_nothing_is_asked_or_trained_twice_and_every_prompt_is_accounted_for(bui
     project.write_params(plain)  # nobody asks any more
     ran = project.repro()
     assert "train@align" in ran and not (project.folder / "data/kept/problems/rows.parquet").exists()
+    assert "removed data/sampled/problems.parquet" in project.run(sys.executable, "-m", "commands", "prune")
     project.commit()
     assert "BROKEN" not in project.run(sys.executable, "-m", "commands", "verify")
     lengths = pq.read_table(project.folder / "scores/align.seen.parquet")["times"].to_pylist()
