@@ -2,7 +2,7 @@
 
     python benchmarks/difficulty.py --seeds 7 8 9 --out docs/results.md
 
-In a temporary clone of HEAD, once a seed, in one process: the sample's SFT, then for each number of steps two trainings from it with
+In a temporary clone of HEAD, once a seed, in one process: the sample's SFT in short, then for each number of steps two trainings from it with
 the same settings, on `problems` and on `kept`, which is the same raw file with a rule. Every model answers the same held-out prompts,
 greedily. Nothing is tuned per seed.
 """
@@ -30,20 +30,21 @@ MARKS = "<!-- difficulty -->", "<!-- /difficulty -->"
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seeds", type=int, nargs="+", default=[7, 8, 9])
-    parser.add_argument("--steps", type=int, nargs="+", default=[20, 40, 80])
-    parser.add_argument("--rows", type=int, default=1200, help="`max_rows` of the prompts")
+    parser.add_argument("--steps", type=int, nargs="+", default=[20, 60])
+    parser.add_argument("--rows", type=int, default=1000, help="`max_rows` of the prompts")
+    parser.add_argument("--sft", type=int, default=600, help="optimizer steps of the SFT")
     parser.add_argument("--out", type=Path, help="the page to write; its table replaces what stands between the marks")
     parser.add_argument("--seed", type=int, help=argparse.SUPPRESS)  # of the process that builds, in the clone
     arguments = parser.parse_args()
     if arguments.seed is not None:
-        print(json.dumps(build(arguments.seed, arguments.steps, arguments.rows)))
+        print(json.dumps(build(arguments.seed, arguments.steps, arguments.rows, arguments.sft)))
         return
     commit = subprocess.check_output(["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, text=True).strip()
     found = {}
     for seed in arguments.seeds:
         with tempfile.TemporaryDirectory() as folder:
             subprocess.run(["git", "clone", "--quiet", str(ROOT), folder], check=True)
-            words = ["--seed", str(seed), "--rows", str(arguments.rows), "--steps", *map(str, arguments.steps)]
+            words = ["--seed", str(seed), "--rows", str(arguments.rows), "--sft", str(arguments.sft), "--steps", *map(str, arguments.steps)]
             command = [sys.executable, "-m", "benchmarks.difficulty", *words]
             done = subprocess.run(command, cwd=folder, check=True, stdout=subprocess.PIPE, text=True)
             found[seed] = json.loads(done.stdout.splitlines()[-1])
@@ -56,7 +57,7 @@ def main():
         arguments.out.write_text(f"{before}{MARKS[0]}\n{text}\n{MARKS[1]}{after}", encoding="utf-8")
 
 
-def build(seed, counts, rows):
+def build(seed, counts, rows, sft):
     """{prompts: {arm: how many}, seconds: CPU of asking, start: reward of the SFT model, <arm><steps>: [reward, share of silent groups]}."""
     yaml, path = YAML(typ="safe", pure=True), Path("params.yaml")
     params = yaml.load(path) | {"seed": seed, "gates": [], "difficulty": {"kept": RULE}}
@@ -67,7 +68,7 @@ def build(seed, counts, rows):
         for arm in ARMS
         for count in counts
     }
-    params["steps"] = {"sft": params["methods"]["sft"]} | steps
+    params["steps"] = {"sft": params["methods"]["sft"] | {"args": params["methods"]["sft"]["args"] | {"max_steps": sft}}} | steps
     with open(path, "w", encoding="utf-8") as file:
         yaml.dump(params, file)
     run("check")
