@@ -1,7 +1,9 @@
 """Which prompts are trained on: every one accounted for, and told wherever one looks for it."""
 
 import json
+from pathlib import Path
 
+import fake_build
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -12,7 +14,7 @@ from test_params import method
 from commands import ledger
 from commands.checks.conservation import unsorted
 from commands.planning.estimate import would_keep
-from stages import keep
+from stages import keep, report
 from stages.reporting import difficulty
 from stages.scoring import drawn, samples
 from stages.scoring.drawn import Drawn
@@ -127,6 +129,19 @@ def test_the_page_shows_how_often_the_model_is_right_and_what_is_left_out(projec
     assert {reason["check"]: reason["count"] for reason in found["reasons"]} == dict.fromkeys(
         ["keep.not_asked", "keep.not_judged", "keep.too_easy", "keep.too_hard"], 1
     )
+
+
+def test_page_report_and_cards_tell_what_is_kept(tmp_path, monkeypatch):
+    monkeypatch.chdir(fake_build.fake_build(tmp_path / "build"))
+    write_params(fake_build.PARAMS | {"difficulty": {"problems": RULE}})
+    rows = pq.read_table("data/train/problems.parquet", columns=["id", "source", "line"]).to_pylist()
+    kept.write("problems", [each | keep.verdict({"right": [number % 3 / 2] * 4, "left_out": None}, 0.1, 0.9) for number, each in enumerate(rows)])
+    report.main()
+    said = "of 8 train prompts are kept: those that sft answers rightly in 10% to 90% of 4 samples, by exact_match"
+    for page in ("index.html", "report.md", "cards/datasets/problems.md", "cards/align.md"):
+        text = Path("report", page).read_text(encoding="utf-8")
+        assert said in text and "keep.too_hard" in text, page
+    assert said not in Path("report/cards/datasets/chat.md").read_text(encoding="utf-8")
 
 
 def test_the_ledger_says_what_is_kept_and_shows_what_is_not(project, capsys, monkeypatch):
