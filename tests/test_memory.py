@@ -83,6 +83,13 @@ def test_four_bits_are_for_the_layers_and_not_for_the_embedding():
     assert parts["half copies"] == 0
 
 
+@pytest.mark.parametrize("name", ["gradient_checkpointing", "activation_checkpointing"])
+def test_on_a_gpu_all_layers_keep_what_they_made_where_the_args_say_so_by_either_name(name):
+    checkpointed, kept = (memory.estimate(step(args={name: on}), SHAPE, CONFIG, "cuda", None) for on in (True, False))
+    assert memory.estimate(step(), SHAPE, CONFIG, "cuda", None) == checkpointed
+    assert checkpointed["activations"] < kept["activations"]
+
+
 def test_on_a_gpu_weights_of_full_training_have_copies_in_half_and_adapters_a_half_base():
     assert memory.estimate(step(), SHAPE, CONFIG, "cuda", None)["half copies"] == 2 * 400
     assert memory.estimate(step(lora={"r": 1, "target_modules": "all-linear"}), SHAPE, CONFIG, "cuda", None)["weights"] == 2 * 1000 + 4 * 60

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from stages.training.models import BASE, load_part
-from stages.training.trl import trl_class
+from stages.training.trl import CHECKPOINTING, trl_class
 
 GB = 1e9
 NF4 = (4 + 0.127) / 8  # bytes a weight with double quantisation, QLoRA (Dettmers et al. 2023), section 3
@@ -103,7 +103,8 @@ def estimate(step, shape, config, device, tile):
     """
     on_gpu, args, lora = device == "cuda", step["args"], step["lora"]
     half = args.get("bf16", not args.get("fp16", False)) if on_gpu else config.bf16
-    checkpointed = args.get("gradient_checkpointing", True) if on_gpu else config.gradient_checkpointing
+    told = [args[name] for name in CHECKPOINTING if name in args]
+    checkpointed = [*told, True][0] if on_gpu else config.gradient_checkpointing
     four_bit = bool(lora) and bool(step.get("load_in_4bit"))
     linear = sum(math.prod(sides) for sides in shape.linear.values())
     trained = lora_parameters(shape, lora) if lora else shape.parameters

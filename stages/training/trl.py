@@ -9,6 +9,7 @@ from stages.training.masked import COLUMNS as MASKED
 from validators.problems import Problem, Problems
 
 CONFIGS = {"sft": "SFTConfig", "dpo": "DPOConfig", "orpo": "ORPOConfig", "kto": "KTOConfig", "grpo": "GRPOConfig"}
+CHECKPOINTING = ("activation_checkpointing", "gradient_checkpointing")  # the second is a name of before transformers 5.24
 COLUMNS = {
     "sft": ["messages", "tools"],
     "dpo": ["prompt", "chosen", "rejected", "tools"],
@@ -44,13 +45,17 @@ def make_config(where, step, output_dir):
         "save_strategy": "no",  # `stages/training/resume.py` says when
         "logging_nan_inf_filter": False,  # `stages/training/failures.py` stops instead
     }
+    kind = trl_class(CONFIGS[step["method"]])
     if not torch.cuda.is_available():
         # TRL's defaults are bf16 and checkpointing, which a CPU does slowly or not at all
-        forced |= {"use_cpu": True, "bf16": False, "gradient_checkpointing": False, "dataloader_pin_memory": False}
+        forced |= {"use_cpu": True, "bf16": False, "dataloader_pin_memory": False}
+        names = [name for name in CHECKPOINTING if name in kind.__dataclass_fields__]
+        if not step["args"].keys() & names:
+            forced[names[0]] = False
     if step["method"] == "sft":
         forced["assistant_only_loss"] = True  # else the prompts are trained as well
     try:
-        return trl_class(CONFIGS[step["method"]])(**(forced | step["args"]))
+        return kind(**(forced | step["args"]))
     except (TypeError, ValueError) as error:
         raise Problems(
             [
