@@ -1,21 +1,25 @@
 """Tokens/s and peak memory on a GPU: this project with Unsloth, with transformers, and a bare Unsloth script.
 
     python benchmarks/gpu.py                                        # all five methods, both shapes, three contenders
-    python benchmarks/gpu.py --methods sft --shapes 0.6b --steps 20
+    python benchmarks/gpu.py --methods sft --shapes 0.6b --steps 20 --bits 16 4
     python benchmarks/gpu.py --tiny --backend transformers          # the same code on a CPU, in minutes; no figure of worth
+    python benchmarks/gpu.py --write .work/gpu.jsonl                # what `make gpu` has measured, as tables in RESULTS.md
 
 LoRA r=16 on sequences of 2,048 tokens; the models are made at random in the shape of Qwen3-0.6B and Qwen3-4B, and a token
 is a byte, so nothing is downloaded. Needs the repository and, beside a plain GPU image (Python, torch with CUDA, triton,
 transformers, accelerate, pyarrow): trl datasets peft unsloth unsloth_zoo bitsandbytes ruamel.yaml psutil filelock.
 Each contender trains in a process of its own, the same rows in the same order. Time is that of the steps after the first
-five; memory is what torch had allocated at most (on a CPU: the process's resident memory).
+five; memory is what torch had allocated at most, over what it had before (on a CPU: the process's resident memory).
+tests/gpu has the same contenders train a smaller shape, all methods of one contender in one process.
 """
 
 import argparse
+import gc
 import importlib.metadata
 import json
 import os
 import random
+import re
 import resource
 import subprocess
 import sys
@@ -28,10 +32,12 @@ METHODS = ("sft", "dpo", "orpo", "kto", "grpo")
 SHAPES = {  # config.json of Qwen/Qwen3-0.6B and Qwen/Qwen3-4B
     "0.6b": {"hidden_size": 1024, "intermediate_size": 3072, "num_hidden_layers": 28, "num_attention_heads": 16},
     "4b": {"hidden_size": 2560, "intermediate_size": 9728, "num_hidden_layers": 36, "num_attention_heads": 32},
+    "test": {"hidden_size": 1024, "intermediate_size": 3072, "num_hidden_layers": 8, "num_attention_heads": 16},
     "tiny": {"hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2, "num_attention_heads": 4},
 }
 LORA = {"r": 16, "lora_alpha": 16, "lora_dropout": 0.0, "target_modules": "all-linear"}
 WARM_UP = 5
+MARKS = r"(?s)<!-- gpu -->.*<!-- /gpu -->"  # in RESULTS.md
 BATCH = {"sft": 4, "dpo": 2, "orpo": 2, "kto": 4, "grpo": 8}
 KIND = {"sft": "sft", "dpo": "preference", "orpo": "preference", "kto": "kto", "grpo": "grpo"}
 
@@ -41,13 +47,20 @@ def main():
     parser.add_argument("--methods", nargs="+", default=METHODS)
     parser.add_argument("--shapes", nargs="+", default=["0.6b", "4b"])
     parser.add_argument("--steps", type=int, default=50)
+    parser.add_argument("--bits", nargs="+", type=int, choices=[16, 4], default=[16])
     parser.add_argument("--backend", choices=["all", "transformers"], default="all")
     parser.add_argument("--tiny", action="store_true")
     parser.add_argument("--out", type=Path, help="JSON lines, one a run")
-    parser.add_argument("--one", nargs=3, metavar=("WHO", "BACKEND", "METHOD"), help=argparse.SUPPRESS)
+    parser.add_argument("--write", type=Path, metavar="FILE", help="JSON lines of before, as tables in RESULTS.md")
+    parser.add_argument("--one", nargs="+", metavar="WHO BACKEND STEP", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
+    if arguments.write:
+        return write_tables(arguments.write)
     if arguments.one:
-        return print(json.dumps(one(*arguments.one)))
+        who, backend, *names = arguments.one
+        for name in names:
+            print(json.dumps(one(who, backend, name)), flush=True)
+        return None
     contenders = [("tilth", "unsloth"), ("tilth", "transformers"), ("bare", "unsloth")]
     if arguments.backend == "transformers":
         contenders = [("tilth", "transformers"), ("bare", "transformers")]
@@ -56,8 +69,8 @@ def main():
     for shape in ["tiny"] if arguments.tiny else arguments.shapes:
         with tempfile.TemporaryDirectory() as folder:
             prepare(Path(folder), shape, length, arguments.steps)
-            for method in arguments.methods:
-                runs = [run(Path(folder), who, backend, method) | {"shape": shape} for who, backend in contenders]
+            for name in [name_of(method, bits) for bits in arguments.bits for method in arguments.methods]:
+                runs = [run(Path(folder), who, backend, [name])[0] | {"shape": shape} for who, backend in contenders]
                 print(table(runs), flush=True)
                 if arguments.out:
                     with open(arguments.out, "a", encoding="utf-8") as file:
@@ -65,10 +78,10 @@ def main():
 
 
 def facts():
-    """The GPU, the versions and the commit, in one line."""
+    """The GPU, its driver, the versions and the commit, in one line."""
     import torch
 
-    names = ("torch", "transformers", "trl", "peft", "unsloth", "unsloth_zoo", "bitsandbytes")
+    names = ("torch", "transformers", "trl", "peft", "accelerate", "unsloth", "unsloth_zoo", "bitsandbytes", "vllm")
     versions = []
     for name in names:
         try:
@@ -76,15 +89,33 @@ def facts():
         except importlib.metadata.PackageNotFoundError:
             continue
     done = subprocess.run(["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, capture_output=True, text=True)
-    where = torch.cuda.get_device_name() if torch.cuda.is_available() else "CPU"
+    where = "CPU"
+    if torch.cuda.is_available():
+        where = f"{torch.cuda.get_device_name()}, driver {driver()}, CUDA {torch.version.cuda}"
     return f"{where}; {', '.join(versions)}; commit {done.stdout.strip() or 'unknown'}"
+
+
+def driver():
+    try:
+        asked = ["nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader"]
+        return subprocess.run(asked, capture_output=True, text=True, check=True).stdout.split()[0]
+    except (OSError, subprocess.CalledProcessError, IndexError):
+        return "unknown"
 
 
 # -- what all contenders train on -----------------------------------------------------------------------------------
 
 
+def name_of(method, bits):
+    """The name of a step: `sft`, or `sft-4bit`."""
+    return method if bits == 16 else f"{method}-{bits}bit"
+
+
 def prepare(folder, shape, length, steps):
-    """models/base, data/train/ and preflight/ as the project has them, made at random from a fixed seed."""
+    """models/base, data/train/ and preflight/ as the project has them, made at random from a fixed seed.
+
+    steps: optimizer steps, of all methods or by method.
+    """
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -93,12 +124,15 @@ def prepare(folder, shape, length, steps):
     for room in ("data/train", "preflight"):
         (folder / room).mkdir(parents=True)
     for method in METHODS:
-        rows = [row(method, length, random.Random(number)) for number in range(steps * BATCH[method] * 2)]
+        count = steps[method] if isinstance(steps, dict) else steps
+        rows = [row(method, length, random.Random(number)) for number in range(count * BATCH[method] * 2)]
         table = pa.Table.from_pylist([{"id": f"{number:064x}"} | made for number, made in enumerate(rows)])
         if method == "sft":
             table = table.append_column("tools", pa.nulls(len(table), pa.string()))
         pq.write_table(table, folder / f"data/train/{method}.parquet")
-        (folder / f"preflight/{method}.json").write_text(json.dumps(step(method, length, steps, len(rows))))
+        for bits in (16, 4):
+            made = step(method, length, count, len(rows), bits)
+            (folder / f"preflight/{made['step']}.json").write_text(json.dumps(made))
 
 
 def save_model(folder, shape):
@@ -148,38 +182,44 @@ def row(method, length, letters):
     return {"prompt": prompt, "chosen": [turn("assistant", answer)], "rejected": [turn("assistant", answer)]}
 
 
-def step(method, length, steps, rows):
+def step(method, length, steps, rows, bits=16):
     """A step as preflight resolves it."""
     args = {"per_device_train_batch_size": BATCH[method], "max_steps": steps, "logging_steps": 1, "warmup_steps": 5}
-    args |= {"learning_rate": 2e-4 if method == "sft" else 5e-6}
+    args |= {"learning_rate": 2e-4 if method == "sft" else 5e-5}
     args |= {"max_completion_length": length // 8, "num_generations": 8} if method == "grpo" else {"max_length": length}
-    resolved = {"step": method, "method": method, "from": "base", "dataset": method, "seed": 7, "args": args}
-    resolved |= {"lora": LORA, "load_in_4bit": False, "trained_rows": rows, "length": {"max": length}}
-    return resolved | ({"rewards": ["one_word"]} if method == "grpo" else {})
+    resolved = {"step": name_of(method, bits), "method": method, "from": "base", "dataset": method, "seed": 7}
+    resolved |= {"args": args, "lora": LORA, "load_in_4bit": bits == 4, "overlong": "cut", "reasoning": "keep"}
+    resolved |= {"trained_rows": rows, "sequences": rows, "length": {"max": length}, "processes": 1}
+    if method == "grpo":
+        resolved |= {"rewards": ["one_word"], "tie_prompts": 0, "rollouts": None, "optimizer_steps": steps}
+    return resolved
 
 
 # -- one contender --------------------------------------------------------------------------------------------------
 
 
-def run(folder, who, backend, method):
-    command = [sys.executable, str(Path(__file__).resolve()), "--one", who, backend, method]
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])}
+def run(folder, who, backend, names, variables=os.environ):
+    """What `one` gives of each step, trained one after the other in one process; `failed` where it came to none."""
+    command = [sys.executable, str(Path(__file__).resolve()), "--one", who, backend, *names]
+    environment = variables | {"PYTHONPATH": os.pathsep.join([str(ROOT), variables.get("PYTHONPATH", "")])}
     done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
-    shared = {"who": who, "backend": backend, "method": method}
-    if done.returncode:
-        return shared | {"failed": done.stderr.strip().splitlines()[-1] if done.stderr.strip() else "no message"}
-    return shared | json.loads(done.stdout.splitlines()[-1])
+    told = [json.loads(line) for line in done.stdout.splitlines() if line.startswith('{"step"')]
+    last = done.stderr.strip().splitlines()[-1] if done.stderr.strip() else "no message"
+    told += [{"step": name, "failed": last} for name in names[len(told) :]]
+    return [{"who": who, "backend": backend} | each for each in told]
 
 
-def one(who, backend, method):
-    """{tokens_s, peak_gb, loss} of one training in the current folder."""
-    given = json.loads(Path("preflight", f"{method}.json").read_text(encoding="utf-8"))
-    trainer = (ours if who == "tilth" else bare)(given | {"backend": backend})
+def one(who, backend, name):
+    """{step, tokens_s, peak_gb, loss, losses} of one training in the current folder."""
+    given = json.loads(Path("preflight", f"{name}.json").read_text(encoding="utf-8")) | {"backend": backend}
+    before = reset_peak()
+    trainer = (ours if who == "tilth" else bare)(given)
     clock = stop_watch(given)
     trainer.add_callback(clock)
     trainer.train()
     losses = [line["loss"] for line in trainer.state.log_history if "loss" in line]
-    return {"tokens_s": clock.tokens / clock.seconds, "peak_gb": peak_gb(), "loss": losses[-1], "steps": len(losses)}
+    speed = clock.tokens / clock.seconds
+    return {"step": name, "tokens_s": speed, "peak_gb": peak_gb() - before, "loss": losses[-1], "losses": losses}
 
 
 def ours(given):
@@ -213,15 +253,16 @@ def bare(given):
     extra = {}
     if fast:
         model, tokenizer = FastLanguageModel.from_pretrained(
-            "models/base", max_seq_length=given["length"]["max"], load_in_4bit=False
+            "models/base", max_seq_length=given["length"]["max"], load_in_4bit=given["load_in_4bit"]
         )
         names = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
         lora = LORA | {"target_modules": names}
         model = FastLanguageModel.get_peft_model(model, use_gradient_checkpointing="unsloth", random_state=7, **lora)
     else:
         dtype = torch.bfloat16 if torch.cuda.is_available() else torch.float32
+        four_bit = {"quantization_config": nf4(dtype)} if given["load_in_4bit"] else {}
         model, tokenizer = (
-            AutoModelForCausalLM.from_pretrained("models/base", dtype=dtype),
+            AutoModelForCausalLM.from_pretrained("models/base", dtype=dtype, **four_bit),
             AutoTokenizer.from_pretrained("models/base"),
         )
         extra["peft_config"] = LoraConfig(task_type="CAUSAL_LM", **LORA)
@@ -233,6 +274,15 @@ def bare(given):
         rows = rows.shuffle(seed=given["seed"])
     return trl_class(f"{method.upper()}Trainer")(
         model=model, args=config, train_dataset=rows, processing_class=tokenizer, **extra
+    )
+
+
+def nf4(dtype):
+    """4-bit weights as the QLoRA guide of PEFT has them."""
+    from transformers import BitsAndBytesConfig
+
+    return BitsAndBytesConfig(
+        load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True, bnb_4bit_compute_dtype=dtype
     )
 
 
@@ -266,6 +316,18 @@ def synchronised():
     return time.perf_counter()
 
 
+def reset_peak():
+    """GB that are allocated now; the peak is counted from here on."""
+    import torch
+
+    gc.collect()
+    if not torch.cuda.is_available():
+        return 0
+    torch.cuda.empty_cache()
+    torch.cuda.reset_peak_memory_stats()
+    return torch.cuda.memory_allocated() / 1e9
+
+
 def peak_gb():
     import torch
 
@@ -274,13 +336,17 @@ def peak_gb():
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9
 
 
-def table(runs):
-    """The runs of one method and shape, with each beside the first."""
-    lines = ["", "| shape | method | contender | tokens/s | peak GB | last loss | tokens/s, times the first |"]
-    lines.append("|---|---|---|--:|--:|--:|--:|")
+HEAD = """
+| shape | step | contender | tokens/s | peak GB | last loss | tokens/s, times the first |
+|---|---|---|--:|--:|--:|--:|"""
+
+
+def table(runs, head=HEAD):
+    """The runs of one step and shape, with each beside the first."""
+    lines = [head] if head else []
     first = next((found["tokens_s"] for found in runs if "tokens_s" in found), None)
     for found in runs:
-        named = f"| {found['shape']} | {found['method']} | {found['who']}, {found['backend']} |"
+        named = f"| {found['shape']} | {found['step']} | {found['who']}, {found['backend']} |"
         if "failed" in found:
             lines.append(f"{named} failed: {found['failed']} | | | |")
         else:
@@ -289,6 +355,26 @@ def table(runs):
                 f"| {found['tokens_s'] / first:.3f} |"
             )
     return "\n".join(lines)
+
+
+def write_tables(path):
+    """The last measurement of a file of JSON lines, between its marks in RESULTS.md."""
+    if not path.exists():
+        raise SystemExit(f"{path}: not there: `make gpu` writes it, on a machine with a GPU")
+    lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    begun = max(place for place, line in enumerate(lines) if "facts" in line)
+    facts, runs = lines[begun]["facts"], [line for line in lines[begun:] if "who" in line]
+    rows = [
+        table([each for each in runs if each["step"] == name], head="")
+        for name in dict.fromkeys(each["step"] for each in runs)
+    ]
+    notes = [f"- {line['note']}" for line in lines[begun:] if "note" in line]
+    told = "\n".join([f"`make gpu` on {facts}", *([""] if notes else []), *notes, HEAD, *rows])
+    results = ROOT / "benchmarks/RESULTS.md"
+    text = results.read_text(encoding="utf-8")
+    if not re.search(MARKS, text):
+        raise SystemExit("benchmarks/RESULTS.md: no <!-- gpu --> and <!-- /gpu --> found")
+    results.write_text(re.sub(MARKS, lambda _: f"<!-- gpu -->\n{told}\n<!-- /gpu -->", text), encoding="utf-8")
 
 
 if __name__ == "__main__":
