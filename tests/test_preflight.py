@@ -11,6 +11,7 @@ from builds import SAMPLE
 from test_tokens import said, step_of, user, write
 
 from stages import preflight
+from stages.dryrun import findings
 from stages.training.models import load_tokenizer, renderer, save_tiny
 from validators import _preflight as asked
 from validators.params import Preflight, Strict, examine, read, resolved
@@ -228,7 +229,7 @@ def test_eval_rows_that_no_model_can_be_scored_on_are_named(render, capsys):
     Path("data/eval").mkdir()
     write("sft", [*TALKS, {"messages": user("a") + said("b<|end|>c")}], "data/eval/d.parquet")
     Path("preflight").mkdir()
-    findings = preflight.write_unscored({"d": {"kind": "sft", "rows": 4}}, render, LIMITS, {"d": "keep"}, 100)
+    findings = preflight.write_unscored({"d": {"kind": "sft", "rows": 4}}, render, LIMITS, {"d": "keep"}, {"max_new_tokens": 100, "max_thinking_tokens": None})
     (row,) = csv.DictReader(Path("preflight/_unscored.csv").read_text(encoding="utf-8").splitlines())
     assert (row["dataset"], row["row"], row["id"], row["proof"]) == ("d", "raw.jsonl:4", "3", "STOP")
     out = capsys.readouterr().out
@@ -250,6 +251,16 @@ def test_reference_answers_longer_than_what_is_generated_are_counted(render, cap
     text = "1 of 2 rows (raw.jsonl:2) have a reference answer of more than evaluate.max_new_tokens 3, which no model can give"
     assert (text in capsys.readouterr().out) == (level == "warning")
     assert (item["message"].endswith(": set it to 5 for all of the answers")) == (level == "warning")
+
+
+@pytest.mark.parametrize("thinking, rows", [(None, [0, 1]), (20, [0]), (9, [0, 1])])
+def test_a_thought_is_held_against_its_own_budget_where_it_has_one(render, thinking, rows):
+    Path("data/eval").mkdir()
+    thoughts = [said("bcde"), [said("b")[0] | {"reasoning_content": "c"}], said("b")]  # a thought of 18 tokens, with its marks
+    write("sft", [{"messages": user("a") + each} for each in thoughts], "data/eval/d.parquet")
+    found = preflight.held_out("data/eval/d.parquet", "sft", render)
+    item = findings.answers_cut(found, "data/eval/d.parquet", {"max_new_tokens": 4, "max_thinking_tokens": thinking}, LIMITS)
+    assert item["value"] == round(len(rows) / 3, 4)
 
 
 @pytest.mark.parametrize("kind", ["sft", "preference", "kto", "grpo"])

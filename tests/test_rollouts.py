@@ -150,6 +150,8 @@ def answer(step, group, said, reward, truth="cba", id="a" * 64):
         "id": id,
         "completion": said,
         "tokens": len(said),
+        "cut": False,
+        "cut_thinking": said == "worse",
         "ground_truth": truth,
     } | paid
 
@@ -185,6 +187,16 @@ def test_the_page_has_means_groups_without_signal_and_what_is_paid_and_wrong(tmp
         ("bad", "1", 0),
         ("worse", "0.75", 10),
     ]
+
+
+def test_answers_that_training_cut_are_counted_by_where_they_were_cut(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    put(ROWS)
+    assert rollouts_of("align")["cut"] == "1 cut while thinking"
+    put([ROWS[0] | {"cut": True}, *ROWS])
+    assert rollouts_of("align")["cut"] == "1 cut, 1 cut while thinking"
+    put(ROWS[:2])
+    assert rollouts_of("align")["cut"] == ""
 
 
 def test_where_all_are_paid_the_same_nobody_cheats(tmp_path, monkeypatch):
