@@ -31,6 +31,8 @@ from stages.reading.parts import mapped, with_bar
 from stages.rows import personal_data
 from stages.rows.quarantine import merge
 from stages.rows.rejects import UNUSED, unused_keys
+from stages.rows.slices import COLUMN as SLICES
+from stages.rows.slices import with_slices
 from stages.rows.tables import COLUMNS, REJECTS, conserve, row_schema, spoken, to_table, used_keys, with_keys, writing
 from stages.rows.values import ENCODE
 from validators._by_file import of_file
@@ -99,19 +101,20 @@ def write_all(name, kind, parts, decision, before, personal, found_data):
     """
     turned_away, keys = SPILL / f"{name}.parquet", used_keys(parts)
     schema = row_schema(kind, optional=keys)
+    sliced = with_slices(schema, [SLICES] if SLICES in pq.read_schema(parts[0]).names else []) if parts else schema
     with (
         writing(f"data/train/{name}.parquet", schema) as train_out,
-        writing(f"data/eval/{name}.parquet", schema) as eval_out,
+        writing(f"data/eval/{name}.parquet", sliced) as eval_out,
         writing(turned_away, REJECTS, "none") as turned_out,
         # one part is read and sorted out while the one before it is being compressed
         ThreadPoolExecutor(1) as ahead,
     ):
-        sort_out = partial(sorted_out, decision=decision, kind=kind, names=schema.names)
+        sort_out = partial(sorted_out, decision=decision, kind=kind, names=sliced.names)
         following = ahead.submit(sort_out, 0)
         for number in range(1, len(parts) + 1):
             train, held_out, rejected = following.result()
             following = ahead.submit(sort_out, number) if number < len(parts) else None
-            train_out.write_table(with_keys(train, keys))
+            train_out.write_table(with_keys(train.select(schema.names), keys))
             eval_out.write_table(with_keys(held_out, keys))
             turned_out.write_table(rejected)
     withhold = None

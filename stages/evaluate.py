@@ -20,6 +20,7 @@ on Code, equation 1). Tasks of the lm-evaluation-harness stand under `lm_eval/<t
 
 import json
 import os
+from functools import partial
 from math import comb
 from pathlib import Path
 
@@ -35,6 +36,7 @@ from stages.scoring.harness import load_tasks
 from stages.scoring.harness_scores import harness_scores
 from stages.scoring.measured import HARNESS, as_run, measured
 from stages.scoring.own_metrics import metric_columns
+from stages.scoring.slices import add_slices, slices_of, worst_in_words
 from stages.training.models import full_weights
 from stages.training.prepared import reasoning_of
 from stages.training.reward_calls import reward_function
@@ -75,6 +77,8 @@ def score(name, params, parent):
             report[dataset] |= won
             columns |= more | part.columns
             made[dataset, verdicts.COLUMN], parts[dataset, verdicts.COLUMN] = verdicts.made_of(part), part
+        score_slice = partial(sliced, each.kind, columns, before, scored, seed=seed, options=options, own=own)
+        add_slices(report[dataset], slices_of(rows), score_slice)
         tables.append(pa.table({"dataset": pa.array([dataset] * len(rows)), "id": ids, **columns}))
     ran = {of.removeprefix(HARNESS): as_run(of, found) for (of, _), found in parts.items() if of.startswith(HARNESS)}
     report |= harness_scores(ran, seed, parent)
@@ -85,6 +89,8 @@ def score(name, params, parent):
     for dataset, found in report.items():
         print(f"evaluate {name}: {dataset}: " + ", ".join(describe(metric, item) for metric, item in found.items()))
         say_cut_thinking(name, dataset, found)
+        if worst := [said for metric, item in found.items() if (said := worst_in_words(metric, item))]:
+            print(f"evaluate {name}: {dataset}: " + "; ".join(worst))
 
 
 def asked_with(name, options, seed):
@@ -253,6 +259,12 @@ def metrics(kind, columns, before, functions, rows, seed, options, own=()):
         judged = len(columns[name]) - columns[name].null_count
         found[name] |= statistics.of_few({"n": judged, "answers": rows} if judged < rows else {}, judged)
     return found
+
+
+def sliced(kind, columns, before, functions, places, seed, options, own):
+    """{metric: summary} of the rows at some places of a dataset, as of a dataset of its own."""
+    ours, theirs = ({name: column.take(pa.array(places)) for name, column in given.items()} if given else None for given in (columns, before))
+    return metrics(kind, ours, theirs, functions, len(places), seed, options, own)
 
 
 def cut_of(columns, metric):

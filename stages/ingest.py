@@ -28,7 +28,7 @@ from stages.reading.parts import cut, mapped, numbered, with_bar
 from stages.reading.readers import packed_lines, read_lines, record_of, records
 from stages.reading.unaccepted import taken_in
 from stages.reading.values import odd_numbers, with_number
-from stages.rows.conversations import Columns, prompts_only, turns_of, without_answer
+from stages.rows.conversations import WHOLE, Columns, prompts_only, turns_of, without_answer
 from stages.rows.identity import identify
 from stages.rows.key_hints import MEANT, hint_of, quoted
 from stages.rows.keys import KeyAccount
@@ -36,6 +36,8 @@ from stages.rows.options import NONE, options_of
 from stages.rows.rejects import UNUSED
 from stages.rows.rejects import described as keys_described
 from stages.rows.shapes import explained, rows_of
+from stages.rows.slices import COLUMN as SLICES
+from stages.rows.slices import told, unknown_keys, values_of, with_slices, written
 from stages.rows.tables import REJECTS, conserve, row_schema, shown, stop_if_too_many, to_table, write, writing
 from stages.rows.values import Unreadable
 from validators.problems import Problem, Problems
@@ -76,13 +78,18 @@ def read_all(name, dataset, parts, folder, engine):
         engine,
         len(parts),
     )
-    rejects, counts, shapes, accounts = [], Counter(), {}, {}
+    rejects, counts, shapes, accounts, keys = [], Counter(), {}, {}, tuple(dataset["slice_by"])
     bar = with_bar(results, len(parts), f"ingest {name}")
     for part, (found, rejected, seen, account) in zip(parts, bar, strict=True):
         rejects.append(rejected)
         counts.update(found)
         shapes.setdefault((part.path.as_posix(), part.container), Counter()).update(seen)
         accounts.setdefault(part.path.as_posix(), KeyAccount()).add(account)
+    known, have = {key for account in accounts.values() for key in account.unused}, Counter()
+    for account in accounts.values():
+        have.update(account.sliced)
+        for key in keys:
+            account.unused.pop(key, None)  # scores are sliced by it
     for (source, container), seen in shapes.items():
         found = [f"{count:,} {shape}" for shape, count in seen.most_common()]
         print(f"  {shown(source, 400)}: {', '.join([described(container), *found])}")
@@ -90,10 +97,12 @@ def read_all(name, dataset, parts, folder, engine):
             print(f"    keys not used: {keys_described(unused)}")
     if counts["prompts"]:
         print(f"  {prompts_only(counts['prompts'])}")
+    for line in told(keys, have):
+        print(f"  {line}")
     conserve("ingest", name, counts["records"], counts["rejects"], rows=counts["rows"])
     table = pa.concat_tables(rejects)
     stop_if_too_many(name, table, counts["records"], dataset["max_reject_share"])
-    if problems := lost_keys(name, accounts):
+    if problems := lost_keys(name, accounts) + unknown_keys(name, keys, have, known):
         raise Problems(problems)
     unused = {source: dict(account.unused) for source, account in accounts.items() if account.unused}
     metadata = {UNUSED: json.dumps(unused, sort_keys=True)} if unused else None
@@ -118,7 +127,7 @@ def ingest_part(work, kind, options=NONE, forgotten=frozenset()):
     """Write the rows of one part; (counts, rejects, records by shape, its KeyAccount). forgotten: ids of records to leave out."""
     part, target = work
     counts, shapes, rejects, account = Counter(), Counter(), [], KeyAccount()
-    schema = row_schema(kind, keys=True)
+    schema = with_slices(row_schema(kind, keys=True), options.slice_by)
     with writing(target, schema, "none") as out:
         for table, rejected, seen in tables_of(part, kind, options, account):
             if forgotten:
@@ -157,7 +166,8 @@ def tables_of(part, kind, options=NONE, account=None):
 def general_table(batch, kind, source, options=NONE, account=None):
     rows, rejects = convert(batch, kind, source, options, account)
     seen = Counter(seen_as(record, options) for record in batch)
-    return to_table(rows, row_schema(kind, keys=True)), to_table(rejects, REJECTS), seen
+    schema = with_slices(row_schema(kind, keys=True), options.slice_by)
+    return to_table(rows, schema), to_table(rejects, REJECTS), seen
 
 
 def seen_as(record, options=NONE):
@@ -167,7 +177,7 @@ def seen_as(record, options=NONE):
 
 def plain_table(lines, source, options=NONE, account=None):
     """Rows and rejects of JSON lines of kind sft: plain conversations directly, the rest the general way."""
-    columns, rejects, seen = Columns(), [], Counter()
+    columns, rejects, seen, slices = Columns(), [], Counter(), []
     account = KeyAccount() if account is None else account
     for number, raw in lines:
         if found := turns_of(raw):
@@ -177,14 +187,20 @@ def plain_table(lines, source, options=NONE, account=None):
             if unused:
                 for key in unused:
                     account.count(key)
+            if options.slice_by:
+                slices.append(sliced(WHOLE(raw), options, account)[SLICES])
             continue
         record = record_of(number, raw)
         seen[seen_as(record)] += 1
         rows, rejected = convert([record], "sft", source, options, account)
         for row in rows:
             columns.append_row(row)
+            slices += [row[SLICES]] if options.slice_by else []
         rejects += rejected
-    return columns.table(source), to_table(rejects, REJECTS), seen
+    table = columns.table(source)
+    if options.slice_by:
+        table = table.append_column(SLICES, pa.array(slices, pa.string()))
+    return table, to_table(rejects, REJECTS), seen
 
 
 def convert(batch, kind, source, options=NONE, account=None):
@@ -195,7 +211,8 @@ def convert(batch, kind, source, options=NONE, account=None):
         if not check:
             try:
                 made = rows_of_record(record, kind, options, account)
-                rows += [row | identify(row, kind) | {"source": source, "line": record.line} for row in made]
+                beside = {"source": source, "line": record.line} | sliced(record.value, options, account)
+                rows += [row | identify(row, kind) | beside for row in made]
                 continue
             except Unreadable as error:
                 check, detail = error.check, error.detail
@@ -211,6 +228,16 @@ def convert(batch, kind, source, options=NONE, account=None):
             }
         )
     return rows, rejects
+
+
+def sliced(value, options, account=None):
+    """The slices of a record's rows as a column, and their keys counted; nothing where its dataset names no keys."""
+    if not options.slice_by:
+        return {}
+    values = values_of(value, options.slice_by)
+    if account is not None:
+        account.slice(values)
+    return {SLICES: written(values)}
 
 
 def rows_of_record(record, kind, options, account=None):

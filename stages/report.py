@@ -21,6 +21,7 @@ from stages.reporting.rights import rights_rows
 from stages.reporting.scoreboard import lower_is_better
 from stages.reporting.sections import told_data
 from stages.rows.rejects import counts, personal_data, told_keys, unused_keys
+from stages.scoring.slices import worst_in_words
 from stages.scoring.statistics import cut_answers, interval, verdicts
 from stages.training.left_out import by_proof, left_out_of
 from stages.training.seen import seen_in_short, seen_path
@@ -198,6 +199,8 @@ def scores_section(steps):
                 for model, found in models.items()
             ]
             parts.append(f"### {dataset} ({n:,} eval rows)\n\n" + table(["model", *(f"{metric} (lower is better)" if lower_is_better(metric) else metric for metric in metrics)], rows))
+            worst = [(model, worst_in_words(metric, item)) for model, found in models.items() for metric, item in found.items()]
+            parts += ["\n".join(f"- {model}: {escaped(words)}" for model, words in worst if words)] * any(words for _, words in worst)
     return "\n\n".join(parts)
 
 

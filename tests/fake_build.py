@@ -183,6 +183,16 @@ def xray_of(which, length):
     return {"row": "data/raw/<b>.jsonl:1", "which": which, "parts": [part], "more_parts": 0}
 
 
+def slices_of(item, number):
+    """Slices by file and by a key, one of which is clearly the worst, with awkward names, few rows, the rest and rows without a value."""
+    few = {"low": None, "high": None, "change_low": None, "change_high": None, "n": 8}
+    found = [{"by": "file", "slice": f"data/raw/sft/<b>{at}</b>.jsonl"} | item(0.3 * number, 0.2, 0.1, 0.3) | {"n": 400} for at in range(2)]
+    for at, name in enumerate(["en", SCRIPT, HEBREW, "a topic of many words that is as long as a sentence is, and has no end", "x" * 300]):
+        found.append({"by": "meta.topic", "slice": name} | item(0.1 * at + 0.1 * number, 0.05, -0.1, 0.2) | {"n": 90 - at} | ({"worst": True} if not at else {}))
+    found += [{"by": "meta.topic", "slice": None, "others": 13} | item(0.2) | few, {"by": "meta.topic", "slice": None} | item(0.0) | few]
+    return found
+
+
 def write_scores(folder, model, number):
     def item(value, change=None, low=None, high=None):
         return {
@@ -201,7 +211,7 @@ def write_scores(folder, model, number):
         "problems": {"reward": item(0.3 + number / 10, *unclear)},
     }
     if number:
-        found["chat"]["exact_match"] |= {"cut": 2, "cut_thinking": 3, "finished": 0.4}
+        found["chat"]["exact_match"] |= {"cut": 2, "cut_thinking": 3, "finished": 0.4, "slices": slices_of(item, number)}
     dump(folder / f"scores/{model}.json", found)
     tables = []
     for name, score in (("chat", "exact_match"), ("problems", "reward/exact_match")):

@@ -9,7 +9,7 @@ from validators.problems import Problems
 
 DATA = {
     "steps": {"sft": {"from": "base"}, "align": {"from": "sft"}},
-    "datasets": {"chat": {"kind": "sft"}, "pairs": {"kind": "preference"}, "problems": {"kind": "grpo"}},
+    "datasets": {"chat": {"kind": "sft"}, "pairs": {"kind": "preference", "slice_by": ["lang"]}, "problems": {"kind": "grpo"}},
     "evaluate": {"pass_at_k": [1], "lm_eval": {"tasks": ["arc_easy"]}},
 }
 GAIN = {"step": "align", "on": "pairs", "metric": "pair_accuracy", "change_low": 0}
@@ -125,6 +125,30 @@ def test_one_that_does_not_pass_is_enough_and_none_is_no_verdict():
     assert summary([vars(good), vars(bad)]) == "do not ship: 1 of 2 gates pass"
 
 
+IN_GERMAN = {"step": "align", "on": "chat", "slice": {"lang": "de"}, "metric": "exact_match", "at_least": 0.5}
+SLICED = {"align": {"chat": {"exact_match": item() | {"slices": [
+    {"by": "lang", "slice": "de"} | item(value=0.1), {"by": "lang", "slice": None} | item(value=0.9), {"by": "lang", "slice": None, "others": 3} | item(value=0.2),
+    {"by": "stars", "slice": "5"} | item(value=0.9),
+]}}}}  # fmt: skip
+
+
+def test_a_gate_of_a_slice_judges_that_slice_alone_and_says_so():
+    (found,) = judged(SLICED, IN_GERMAN)
+    assert (found.passes, found.found) == (False, "0.100 (0.550 to 0.650)")
+    assert found.name == "align, exact_match of chat: at least 0.5 where lang is de"
+    (of_all, none, five) = judged(SLICED, IN_GERMAN | {"slice": None}, IN_GERMAN | {"slice": {"lang": None}}, IN_GERMAN | {"slice": {"stars": 5}})
+    assert of_all.passes and none.passes and five.passes
+    assert (none.rule, five.rule) == ("at least 0.5 where there is no lang", "at least 0.5 where stars is 5")
+
+
+@pytest.mark.parametrize("wanted, hint", [({"lang": "dee"}, "did you mean 'de'?"), ({"file": "a"}, "the scores have no slices of it")])
+def test_a_slice_that_the_scores_do_not_have_is_named(wanted, hint):
+    with pytest.raises(Problems) as error:
+        judged(SLICED, IN_GERMAN | {"slice": wanted})
+    (problem,) = error.value.problems
+    assert problem.where == "gates.0.slice" and problem.hint == hint
+
+
 # -- what params.yaml may say -------------------------------------------------------------------------------------------
 
 
@@ -136,6 +160,8 @@ def test_one_that_does_not_pass_is_enough_and_none_is_no_verdict():
     {"step": "sft", "on": "problems", "metric": "reward/one_word", "at_least": 0.1},
     {"step": "sft", "on": "problems", "metric": "pass@1/one_word", "at_least": 0.1},
     {"step": "sft", "on": "lm_eval/a_task_of_a_group", "metric": "acc", "at_least": 0.1},
+    GAIN | {"slice": {"file": "data/raw/a.jsonl"}},
+    GAIN | {"slice": {"lang": None}},
 ])  # fmt: skip
 def test_these_gates_are_taken(gate):
     assert told(gate) == []
@@ -144,6 +170,9 @@ def test_these_gates_are_taken(gate):
 @pytest.mark.parametrize("change, said", [
     ({"step": "algn"}, "gates.0.step: no step 'algn'; expected a name under steps\n  hint: did you mean 'align'?"),
     ({"on": "pears"}, "gates.0.on: no dataset 'pears'; expected a name under datasets, or lm_eval/<task> of evaluate.lm_eval\n  hint: did you mean 'pairs'?"),
+    ({"slice": {"lagn": "de"}}, "gates.0.slice: pairs is not sliced by 'lagn'; expected file, or a key of datasets.pairs.slice_by\n  hint: did you mean 'lang'?"),
+    ({"slice": {}}, "gates.0.slice: 0 keys; expected one key and its value"),
+    ({"on": "lm_eval/arc_easy", "slice": {"file": "a"}}, "gates.0.slice: lm_eval/arc_easy has no slices"),
     ({"metric": "pair_acuracy"}, "gates.0.metric: no metric 'pair_acuracy' of pairs; expected a metric of kind preference\n  hint: did you mean 'pair_accuracy'?"),
     ({"metric": None}, "gates.0: without metric; expected step, on and metric, or no_worse and by"),
     ({"change_low": None}, "gates.0: has no bound; expected one of at_least, at_most, change_low, change_high"),

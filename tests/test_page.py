@@ -424,7 +424,7 @@ def test_what_is_folded_is_open_on_paper(opened):
 
 # -- long rows ----------------------------------------------------------------------------------------------------
 
-TALLEST = {1280: 6_700, 390: 12_000}  # pixels, of a page of four datasets, two steps and three gates
+TALLEST = {1280: 6_850, 390: 12_000}  # pixels, of a page of four datasets, two steps and three gates
 CUT = """() => [...document.querySelectorAll('main *')].filter(each => {
   const box = each.getBoundingClientRect();
   return box.width && box.right > innerWidth + 1 && !each.closest('svg') && !each.closest('[aria-label^="The graph of"]');

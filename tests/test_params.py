@@ -92,7 +92,7 @@ def test_an_unknown_key_like_no_other_lists_the_known_ones():
     ((where, hint),) = mistakes(put(shipped(), "datasets.chat.zzzz", 1))
     assert (where, hint) == (
         "datasets.chat.zzzz",
-        "known: columns, consent, eval, exclude, format, ground_truth_pattern, ignore, kind, license, margin, max_reject_share, max_rows, metrics, pairs, private, raw, reasoning, source, split_on, system, waive, weights",
+        "known: columns, consent, eval, exclude, format, ground_truth_pattern, ignore, kind, license, margin, max_reject_share, max_rows, metrics, pairs, private, raw, reasoning, slice_by, source, split_on, system, waive, weights",
     )
 
 

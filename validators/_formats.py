@@ -61,8 +61,19 @@ def option_problems(where, dataset):
     if isinstance(split_on, list) and "user" not in split_on:
         hint = "split_on: [system, user]"
         problems.append(Problem(f"{where}.split_on", f"{split_on} without 'user'", "[user] or [system, user]", hint))
+    problems += slice_problems(f"{where}.slice_by", dataset.get("slice_by"))
     if dataset.get("ground_truth_pattern") is not None:
         problems += pattern_problems(f"{where}.ground_truth_pattern", dataset)
+    return problems
+
+
+def slice_problems(where, keys):
+    """Problems of the keys by which scores are sliced: one that is named twice, and the name of the slices that are there anyway."""
+    keys = keys if isinstance(keys, list) else []
+    problems = [Problem(where, f"{key!r} twice", "each key once", "remove one") for key in dict.fromkeys(keys) if keys.count(key) > 1]
+    if "file" in keys:
+        hint = "remove it; a key of the records with that name can be sliced by under no other"
+        problems.append(Problem(where, "'file' is the raw file, of which there are slices anyway", "keys of the records", hint))
     return problems
 
 

@@ -2,6 +2,7 @@
 
     {step: align, on: pairs, metric: pair_accuracy, change_low: 0}    # the whole interval of the change is above 0
     {step: align, on: chat, metric: exact_match, at_least: 0.3}
+    {step: align, on: chat, slice: {lang: de}, metric: exact_match, at_least: 0.2}
     {no_worse: lm_eval/arc_easy, by: 0.01}                            # of every step, or of `step`
 
 `stages/gate.py` judges them. Names that params.yaml knows are looked up here, what the scores alone know is looked up there.
@@ -32,6 +33,8 @@ def gate_problems(data: dict, rewards: list[str]) -> list[Problem]:
 
 def shape_problems(where: str, gate: dict) -> list[Problem]:
     """Keys that do not go together, and keys that are missing."""
+    if gate.get("slice") is not None and len(gate["slice"]) != 1:
+        return [Problem(f"{where}.slice", f"{len(gate['slice'])} keys", "one key and its value", "slice: {lang: de}; null where a row has no such key")]
     bounds = [key for key in BOUNDS if gate.get(key) is not None]
     if gate.get("no_worse") is not None:
         wrong = [key for key in ("on", *BOUNDS) if gate.get(key) is not None]
@@ -58,11 +61,15 @@ def name_problems(where: str, gate: dict, data: dict, rewards: list[str]) -> lis
     key = "on" if gate.get("no_worse") is None else "no_worse"
     on, metric = gate[key], gate.get("metric")
     tasks = [f"{HARNESS}{task}" for task in ((data.get("evaluate") or {}).get("lm_eval") or {}).get("tasks") or ()]
+    if on.startswith(HARNESS) and gate.get("slice"):
+        return [*problems, Problem(f"{where}.slice", f"{on} has no slices", "a dataset with slices", "remove it")]
     if on.startswith(HARNESS) and tasks:
         return problems  # a group has tasks that the scores alone know, and each its metrics
     if on not in datasets:
         found, expected = f"no dataset {on!r}", "a name under datasets, or lm_eval/<task> of evaluate.lm_eval"
         return [*problems, Problem(f"{where}.{key}", found, expected, did_you_mean(on, [*datasets, *tasks]))]
+    if gate.get("slice"):
+        problems += slice_problems(f"{where}.slice", next(iter(gate["slice"])), on, datasets[on])
     known = metrics_of(on, datasets[on], data.get("evaluate") or {}, rewards)
     if metric is not None and known and metric not in known:
         found = f"no metric {metric!r} of {on}"
@@ -77,6 +84,14 @@ def why_not(metric: str, on: str, datasets: dict, data: dict) -> str:
         return ""
     judge = (data.get("evaluate") or {}).get("judge")
     return unjudged(judge, {on: datasets[on]})[on] if judge else "evaluate.judge says who judges; it is null"
+
+
+def slice_problems(where: str, key: str, on: str, dataset: dict) -> list[Problem]:
+    """A key that the dataset's scores are not sliced by. Which values there are, the scores alone know."""
+    known = ["file", *((dataset.get("slice_by") if isinstance(dataset, dict) else None) or ())]
+    if key in known:
+        return []
+    return [Problem(where, f"{on} is not sliced by {key!r}", f"file, or a key of datasets.{on}.slice_by", did_you_mean(key, known))]
 
 
 def metrics_of(name: str, dataset: dict, evaluate: dict, rewards: list[str]) -> list[str]:

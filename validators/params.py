@@ -62,7 +62,7 @@ METHODS = ("sft", "dpo", "orpo", "kto", "grpo")
 BACKENDS = {"transformers": METHODS, "unsloth": METHODS}
 TAKEN = {  # names of columns and scores
     "auc", "chosen_logp", "cut", "cut_thinking", "dataset", "generation", "id", "judged", "label", "logp", "loss", "margin", "nll",
-    "pair_accuracy", "rejected_logp", "reward", "right", "samples", "samples_cut_thinking", "token_accuracy", "tokens", *WIN_RATES,
+    "pair_accuracy", "rejected_logp", "reward", "right", "samples", "samples_cut_thinking", "slices", "token_accuracy", "tokens", *WIN_RATES,
 }  # fmt: skip
 NAME = re.compile(r"^[a-z][a-z0-9_]*$")
 # what rendering gives a template itself
@@ -123,6 +123,7 @@ class Dataset(Strict):
     consent: ByFile | None = None
     metrics: list[str] | None = None
     private: bool = False
+    slice_by: list[Annotated[str, Field(min_length=1)]] = []
     waive: dict[str, str] = {}
 
     @model_validator(mode="after")
@@ -271,6 +272,7 @@ class Gate(Strict):
     step: str | None = None
     on: str | None = None
     metric: str | None = None
+    slice: dict[str, str | int | float | bool | None] | None = None
     at_least: float | None = None
     at_most: float | None = None
     change_low: float | None = None

@@ -40,7 +40,7 @@ def reads(params):
     }
     for name in params["datasets"]:
         entry = f"datasets.{name}"
-        options = (f"{entry}.{key}" for key in ("exclude", "columns", "format", "system", "ground_truth_pattern", "reasoning", "ignore", "pairs", "margin"))
+        options = (f"{entry}.{key}" for key in ("exclude", "columns", "format", "system", "ground_truth_pattern", "reasoning", "ignore", "pairs", "margin", "slice_by"))
         found |= {
             f"ingest/{name}": part(params, f"{entry}.kind", f"{entry}.raw", *options, f"{entry}.max_reject_share"),
             f"validate/{name}": part(params, f"{entry}.kind", f"{entry}.max_reject_share"),

@@ -19,6 +19,7 @@ from stages.rows.rejects import counts
 from stages.rows.tables import shown
 from stages.scoring import statistics
 from stages.scoring.asked_with import in_words, settings_of
+from stages.scoring.slices import worst_in_words
 from stages.training.left_out import by_proof, left_out_of
 from stages.training.seen import seen_in_short, seen_path
 from validators._by_file import KEYS, values_of
@@ -203,7 +204,9 @@ def scores_section(scores, parent, asked):
     ]
     header = ["dataset", "metric", "eval rows", "value", "95% interval", f"change from {parent}"]
     said = "On held-out rows, with bootstrap intervals." + (f" Asked with {escaped(asked)}." if asked else "")
-    return f"## Scores\n\n{said}\n\n{table(header, rows)}" if rows else ""
+    worst = [f"- `{dataset}`: {escaped(words)}" for dataset, metric, item in measured(scores) if (words := worst_in_words(metric, item))]
+    slices = "\n\nWhere it is worst, of all slices:\n\n" + "\n".join(worst) if worst else ""
+    return f"## Scores\n\n{said}\n\n{table(header, rows)}{slices}" if rows else ""
 
 
 def gates_section(name):

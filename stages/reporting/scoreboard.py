@@ -6,6 +6,7 @@ scores/<model>.json as dicts -> plain data for the page
              "exact_match") -> {"value": "0.399", ..., "change": "+0.399", "verdict": "better"}
 """
 
+from stages.reporting.slices import shown_slices
 from stages.scoring.better import lower_is_better
 from stages.scoring.statistics import cut_in_short, cut_thinking, interval, verdicts
 
@@ -40,7 +41,7 @@ def board(scores, steps, resolved, seen):
 
 
 def table(dataset, scores):
-    """{"name", "rows", "metrics": [{"name", "lower", "rows": [{model, score, x, low_x, high_x}]}]} of one dataset."""
+    """{"name", "rows", "metrics": [{"name", "lower", "rows": [{model, score, x, low_x, high_x}]}]} of one dataset, with its slices."""
     models = {model: found[dataset] for model, found in scores.items() if dataset in found}
     metrics = list(dict.fromkeys(metric for found in models.values() for metric in found))
     found = []
@@ -52,7 +53,8 @@ def table(dataset, scores):
         ]
         found.append({"name": metric, "lower": lower_is_better(metric), "rows": rows})
     sizes = [item.get("n") or 0 for measured in models.values() for item in measured.values()]
-    return {"name": dataset, "rows": max(sizes, default=0), "metrics": found, "thinking": thinking(models)}
+    sliced = {"thinking": thinking(models), **shown_slices(models, score_of)}
+    return {"name": dataset, "rows": max(sizes, default=0), "metrics": found} | sliced
 
 
 def thinking(models):

@@ -78,10 +78,14 @@ class Lost:
 
 @dataclass
 class KeyAccount:
-    """unused: how many records have each key that no row is made of. lost: those of them that mean something."""
+    """unused: how many records have each key that no row is made of. lost: those of them that mean something.
+
+    sliced: how many records that became rows have each key of `slice_by`; under "", how many there are.
+    """
 
     unused: Counter = field(default_factory=Counter)
     lost: dict = field(default_factory=dict)
+    sliced: Counter = field(default_factory=Counter)
 
     def see(self, record, shape, kind, rows, names=None, ignored=()):
         """Count the keys of a record that became rows. names: {name of a shape: name in the file}."""
@@ -105,7 +109,12 @@ class KeyAccount:
     def add(self, other):
         for name, records in other.unused.items():
             self.count(name, records)
+        self.sliced.update(other.sliced)
         self.lose(other.lost)
+
+    def slice(self, values):
+        """Count what a record has of the keys of `slice_by`. values: {key: value or None}."""
+        self.sliced.update(["", *(key for key, value in values.items() if value is not None)])
 
     def lose(self, found):
         for name, lost in found.items():

@@ -22,6 +22,7 @@ class Options:
     pairs: str | None = None  # `all` those of scored answers, instead of the best against the worst
     margin: float | None = None  # by which their scores must differ
     ignore: tuple = field(default=(), compare=False)  # keys that may be left out; they change no row
+    slice_by: tuple = field(default=(), compare=False)  # keys whose values stand beside a row, and are no part of it
 
     @property
     def numbered(self):
@@ -43,7 +44,7 @@ def options_of(dataset):
         given["pairs"] = "all"  # the best against the worst is what is read anyway
     if dataset.get("reasoning") in ("drop", "last_turn"):
         given["reasoning"] = dataset["reasoning"]
-    return Options(**given, ignore=tuple(dataset.get("ignore") or ()))
+    return Options(**given, ignore=tuple(dataset.get("ignore") or ()), slice_by=tuple(dataset.get("slice_by") or ()))
 
 
 def extracted(text, pattern):

@@ -61,7 +61,7 @@ def hash_of_file(path: Path) -> str:
 
 def made_of_part(model: str, part: str, asked: Asked, options: dict, seed: int) -> str:
     """The hash of all that decides one part of what is measured. model: see `hash_of_model`."""
-    rows = [{key: value for key, value in row.items() if key not in ("source", "line")} for row in asked.rows]
+    rows = [{key: value for key, value in row.items() if key not in ("source", "line", "slices")} for row in asked.rows]
     settings = {key: options[key] for key in SETTINGS[part]} | ({"seed": seed} if part == "samples" else {})
     facts = {"part": part, "model": model, "kind": asked.kind, "reasoning": asked.reasoning, "rows": rows}
     return hash_of(facts | {"settings": settings, "code": code_of("measures/answers")})

@@ -9,6 +9,7 @@ the step started from. Where there is no interval, these do not pass: a change o
 
 from dataclasses import dataclass
 
+from stages.rows.slices import as_text
 from stages.scoring.better import lower_is_better
 from stages.scoring.statistics import FEW_ROWS
 from validators._gates import BOUNDS, HARNESS, OF_KIND
@@ -93,13 +94,34 @@ def verdict_of(where: str, gate: dict, step: str, params: dict, scores: dict) ->
             [Problem(where, f"no metric {metric!r} of {on}", "one with scores", did_you_mean(metric, [*measured]))]
         )
     parent, item = params["steps"][step]["from"], (measured or {}).get(metric)
+    if gate["slice"] and item:
+        item = slice_of(where, gate["slice"], item)
     bound = next((key for key in BOUNDS if gate[key] is not None), "no_worse")
     lower = lower_is_better(metric)
     missing = missing_of(item, bound, on)
     return Verdict(
-        step, on, metric, rule_of(gate, bound, parent, lower), not missing and holds(gate, bound, item, lower),
+        step, on, metric, rule_of(gate, bound, parent, lower) + within(gate["slice"]), not missing and holds(gate, bound, item, lower),
         shown(item, bound in ("at_least", "at_most")) if item else "", missing, gate["waive"],
     )  # fmt: skip
+
+
+def slice_of(where: str, wanted: dict, item: dict) -> dict:
+    """The slice of a score that a gate names. Raises Problems where the scores have no such slice."""
+    (key, value), slices = next(iter(wanted.items())), [each for each in item.get("slices", ()) if "others" not in each]
+    text = as_text(value)
+    if found := next((each for each in slices if (each["by"], each["slice"]) == (key, text)), None):
+        return found
+    known = [each["slice"] for each in slices if each["by"] == key and each["slice"] is not None]
+    hint = did_you_mean(text, known) if known else "the scores have no slices of it"
+    raise Problems([Problem(f"{where}.slice", f"no eval row has {key}: {text}, or too many values have more", "a slice with scores", hint)])
+
+
+def within(wanted: dict | None) -> str:
+    """A slice in words, behind a rule; nothing where a gate names none."""
+    if not wanted:
+        return ""
+    key, value = next(iter(wanted.items()))
+    return f" where {key} is {as_text(value)}" if value is not None else f" where there is no {key}"
 
 
 def own_metric(where: str, on: str, datasets: dict, measured: dict) -> str:

@@ -1,0 +1,98 @@
+"""Scores of the slices of a dataset: of its raw files, and of the values of each key of its `slice_by`.
+
+    slices_of(rows) -> [Slice("file", "data/raw/chat/a.jsonl", [0, 4, 5]), ..., Slice("lang", "de", [1, 5]), Slice("lang", None, [7])]
+
+A slice is scored by the same functions as the whole. Of a key the MOST largest slices are scored by themselves, the rows of all other
+values together; rows that have no value are a slice as well: none is left out.
+"""
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from math import sqrt
+from statistics import NormalDist
+
+from stages.scoring.better import lower_is_better
+
+FILE, MOST = "file", 20
+
+
+@dataclass
+class Slice:
+    """Places of rows that share a value. value: None where they have none, or others, the number of values that stand here together."""
+
+    by: str
+    value: str | None
+    rows: list[int]
+    others: int = 0
+
+    @property
+    def facts(self) -> dict:
+        return {"by": self.by, "slice": self.value} | ({"others": self.others} if self.others else {})
+
+
+def slices_of(rows: list[dict]) -> list[Slice]:
+    """The slices of eval rows, key by key, the largest first. Of one raw file alone there are none."""
+    files = by_value(FILE, [row["source"] for row in rows])
+    values = [json.loads(row["slices"]) if row.get("slices") else {} for row in rows]
+    keys = dict.fromkeys(key for each in values for key in each)
+    return (files if len(files) > 1 else []) + [part for key in keys for part in by_value(key, [each.get(key) for each in values])]
+
+
+def by_value(key: str, values: list[str | None]) -> list[Slice]:
+    places = {}
+    for place, value in enumerate(values):
+        places.setdefault(value, []).append(place)
+    without = [Slice(key, None, places.pop(None))] if None in places else []
+    ordered = sorted(places.items(), key=lambda item: (-len(item[1]), item[0]))
+    if len(ordered) <= MOST:
+        return [Slice(key, *item) for item in ordered] + without
+    rest = sorted(place for _, found in ordered[MOST:] for place in found)
+    return [Slice(key, *item) for item in ordered[:MOST]] + [Slice(key, None, rest, others=len(ordered) - MOST)] + without
+
+
+def add_slices(report: dict, slices: list[Slice], score: Callable[[list[int]], dict]) -> None:
+    """Add to each metric of a dataset its slices, with the worst marked. score: {metric: summary} of the rows at some places."""
+    scored = [(part, score(part.rows)) for part in slices]
+    for metric, item in report.items() if slices else ():
+        found = [part.facts | measured[metric] for part, measured in scored if metric in measured]
+        if worst := worst_of(found, item, lower_is_better(metric)):
+            worst["worst"] = True
+        item["slices"] = found
+
+
+def worst_of(slices: list[dict], whole: dict, lower: bool) -> dict | None:
+    """The slice that is worse than the whole beyond doubt, and of several the one that is so at its best; None where none is.
+
+    At its best: the better end of an interval that is wide enough for all slices together (Bonferroni), as of twenty slices one lies
+    outside its own 95% interval by chance. It is no narrower than that of as many rows drawn from the whole: where all of 40 rows are
+    wrong, resamples of them know no doubt. A slice of few rows has no interval, and what is put together is none of its own.
+    """
+    judged = [each for each in slices if each["low"] is not None and each["high"] is not None and "others" not in each]
+    if whole["low"] is None or whole["high"] is None or not judged:
+        return None
+    wide = NormalDist().inv_cdf(1 - 0.025 / len(judged)) / NormalDist().inv_cdf(0.975)
+    sign = -1 if lower else 1
+
+    def at_best(each: dict) -> float:
+        reach, of_whole = (abs(item["low" if lower else "high"] - item["value"]) for item in (each, whole))
+        return sign * each["value"] + wide * max(reach, of_whole * sqrt(whole["n"] / each["n"]))
+
+    worst = min(judged, key=at_best)
+    return worst if at_best(worst) < sign * whole["value"] else None
+
+
+def place_of(each: dict) -> str:
+    """`where lang is de`, `where there is no lang`, `in data/raw/a.jsonl` of a slice in a file of scores."""
+    if each["by"] == FILE:
+        return f"in {each['slice']}"
+    return f"where there is no {each['by']}" if each["slice"] is None else f"where {each['by']} is {each['slice']}"
+
+
+def worst_in_words(metric: str, item: dict) -> str:
+    """`exact_match is worst where lang is de: 0.120 [0.050, 0.200], n 60; of all rows 0.398`; "" where no slice is clearly worse."""
+    worst = next((each for each in item.get("slices", ()) if each.get("worst")), None)
+    if not worst:
+        return ""
+    ends = f"[{worst['low']:.3f}, {worst['high']:.3f}]"
+    return f"{metric} is worst {place_of(worst)}: {worst['value']:.3f} {ends}, n {worst['n']:,}; of all rows {item['value']:.3f}"
