@@ -8,7 +8,7 @@ GPU = $(if $(filter constraints.txt,$(CONSTRAINTS)),gpu$(comma)test,test)
 comma = ,
 RUN = PATH="$(CURDIR)/$(VENV)/bin:$$PATH"
 
-.PHONY: setup build real quick test test-long gpu clean
+.PHONY: setup build real quick test test-long test-unsloth gpu clean
 setup: $(VENV)/ready
 build: setup
 	$(RUN) tilth check
@@ -24,6 +24,8 @@ test: setup
 	$(RUN) pytest
 test-long: setup
 	$(RUN) pytest -m "long and not gpu"
+test-unsloth: setup
+	$(RUN) pytest -m long tests/with_unsloth
 # on a machine with a GPU, eight minutes; what was measured goes into benchmarks/RESULTS.md, also where a test fails
 gpu: setup
 	$(VENV)/bin/python -m pip install --quiet --constraint $(CONSTRAINTS) --editable ".[$(GPU)]"
@@ -43,4 +45,4 @@ real/smollm2.gguf: | setup
 	mv $@.partial $@
 
 clean:
-	rm -rf .venv .venv-next .work .dvc-state/repo data/ingested data/validated data/train data/eval data/rejected data/sampled data/kept data/*.json data/pinned.txt models judge preflight scores report
+	rm -rf .venv .venv-next .venv-unsloth .work .dvc-state/repo data/ingested data/validated data/train data/eval data/rejected data/sampled data/kept data/*.json data/pinned.txt models judge preflight scores report

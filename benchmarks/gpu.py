@@ -185,6 +185,8 @@ def row(method, length, letters):
 def step(method, length, steps, rows, bits=16):
     """A step as preflight resolves it."""
     args = {"per_device_train_batch_size": BATCH[method], "max_steps": steps, "logging_steps": 1, "warmup_steps": 5}
+    # said to all contenders: Unsloth's defaults differ from TRL's, so that neither tokens nor losses could be compared
+    args |= {"gradient_accumulation_steps": 1, "optim": "adamw_torch_fused", "weight_decay": 0.0}
     args |= {"learning_rate": 2e-4 if method == "sft" else 5e-5}
     args |= {"max_completion_length": length // 8, "num_generations": 8} if method == "grpo" else {"max_length": length}
     resolved = {"step": name_of(method, bits), "method": method, "from": "base", "dataset": method, "seed": 7}

@@ -23,6 +23,7 @@ from stages.core.progress import progress
 from stages.rows.batches import batches
 from stages.training.adapters import start, write_model
 from stages.training.backends import choose_backend, device, load_for_training, missing_requirements
+from stages.training.by_unsloth import stop_if_changed
 from stages.training.failures import out_of_memory_named, watch_loss
 from stages.training.kept import cleared, kept_ids, kept_of
 from stages.training.masked import COLUMNS as MASKED
@@ -55,9 +56,9 @@ from validators.problems import Problem, Problems
 def main(name):
     """Train a step; False where nothing was trained, as all of it was there."""
     resolved = json.loads(Path("preflight", f"{name}.json").read_text(encoding="utf-8"))
-    step = resolved | {"backend": choose_backend(resolved["backend"])}
-    if problems := missing_requirements(name, step) + tracker_problems():
+    if problems := missing_requirements(name, resolved) + tracker_problems():
         raise Problems(problems)
+    step = resolved | {"backend": choose_backend(resolved["backend"])}
     model, curve, seen, work = Path("models", name), Path("scores", f"{name}.csv"), seen_path(name), Path(".work", name)
     rollouts = rollouts_path(name)
     with only_trainer(work):
@@ -129,6 +130,8 @@ def make_trainer(name, step, folder):
     trainer = trainer_class(method)(
         model=model, args=config, train_dataset=rows, processing_class=render.tokenizer, **extra
     )
+    if step["backend"] == "unsloth":
+        stop_if_changed(name, trainer.args, step["args"])
     if method in MASKED and step["reasoning"] == "mask":
         trainer.data_collator = without_thoughts(trainer.data_collator, method, config)
     watch_loss(trainer, name, step, ids)

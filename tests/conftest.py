@@ -22,6 +22,8 @@ from ruamel.yaml import YAML
 ROOT = Path(__file__).parents[1]
 # Tests run two at once: where each also has torch compute with all cores, its threads spin while they wait for one another.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# What is tested is the CPU: with a GPU and Unsloth, `auto` would put every training on them.
+os.environ["CUDA_VISIBLE_DEVICES"] = ""
 ROWS = 120
 # what Tilth is made of; params, data, models and all else beside it are those of whose repository it is
 CODE = (

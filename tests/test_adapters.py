@@ -24,6 +24,48 @@ def test_an_adapter_is_written_without_pickles_paths_or_random_order(tmp_path):
     assert written == {"base_model_name_or_path": "models/base", "r": 4, "target_modules": ["q_proj", "v_proj"]}
 
 
+@pytest.mark.parametrize(
+    ("mapping", "kept"),
+    [({"unsloth_fixed": True, "parent_library": "x"}, None), ({"parent_library": "x"},) * 2, (None, None)],
+)
+def test_an_adapter_says_nothing_of_what_unsloth_had_loaded(tmp_path, mapping, kept):
+    (tmp_path / "adapter_model.safetensors").write_text("")
+    (tmp_path / "adapter_config.json").write_text(json.dumps({"auto_mapping": mapping}))
+    adapters_module.tidy_adapter(tmp_path)
+    assert json.loads((tmp_path / "adapter_config.json").read_text())["auto_mapping"] == kept
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("tied", [True, False])
+def test_full_weights_have_no_path_of_the_machine_and_a_tied_head_once(tmp_path, tied):
+    import torch
+    from safetensors.torch import load_file, save_file
+
+    settings = {"tie_word_embeddings": tied, "vocab_size": 3}
+    added = {"model_name": ".work/sft/5f1c/start", "unsloth_version": "2026.10.9"}
+    (tmp_path / "config.json").write_text(json.dumps(settings | added))
+    embedding = torch.ones(3, 2)
+    save_file({"model.embed_tokens.weight": embedding}, tmp_path / "model-1.safetensors", {"format": "pt"})
+    save_file({"lm_head.weight": embedding, "x": embedding.clone()}, tmp_path / "model-2.safetensors", {"format": "pt"})
+    index = {"metadata": {"total_size": 72}, "weight_map": {"lm_head.weight": "model-2.safetensors"}}
+    (tmp_path / "model.safetensors.index.json").write_text(json.dumps(index))
+    before = (tmp_path / "model-1.safetensors").read_bytes()
+    adapters_module.tidy_weights(tmp_path)
+    assert json.loads((tmp_path / "config.json").read_text()) == settings
+    assert (tmp_path / "model-1.safetensors").read_bytes() == before
+    assert list(load_file(tmp_path / "model-2.safetensors")) == (["x"] if tied else ["lm_head.weight", "x"])
+    left = json.loads((tmp_path / "model.safetensors.index.json").read_text())
+    assert (
+        left["metadata"]["total_size"] == (48 if tied else 72) and ("lm_head.weight" in left["weight_map"]) is not tied
+    )
+
+
+def test_weights_to_which_nothing_was_added_stay_as_they_are(tmp_path):
+    (tmp_path / "config.json").write_text('{"b": 1,   "a": 2}')
+    adapters_module.tidy_weights(tmp_path)
+    assert (tmp_path / "config.json").read_text() == '{"b": 1,   "a": 2}'
+
+
 @pytest.mark.slow
 def test_a_chain_is_copied_with_the_full_weights_that_it_stands_on(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)

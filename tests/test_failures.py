@@ -58,9 +58,17 @@ def test_out_of_memory_while_loading_is_named_too():
     assert "while the model was loaded" in problem(RuntimeError("DefaultCPUAllocator: can't allocate memory")).found
 
 
-def test_another_error_stays_what_it_is():
-    with pytest.raises(RuntimeError, match="shapes"), failures.out_of_memory_named("sft", STEP):
-        raise RuntimeError("shapes do not fit")
+@pytest.mark.parametrize("words", ["CUDA error: out of memory", "CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling"])
+def test_an_error_without_a_class_that_says_so_is_out_of_memory(words):
+    assert "out of memory on cpu" in problem(RuntimeError(words), of=trainer()).found
+
+
+@pytest.mark.parametrize(
+    "error", [RuntimeError, NotImplementedError, RecursionError, type("AcceleratorError", (RuntimeError,), {})]
+)
+def test_another_error_stays_what_it_is(error):
+    with pytest.raises(error, match="shapes"), failures.out_of_memory_named("sft", STEP):
+        raise error("shapes do not fit")
 
 
 def watched(losses, **options):
@@ -104,7 +112,9 @@ def test_a_training_that_loses_its_numbers_names_rows_of_its_dataset(built, tmp_
     params = project.read_params()
     rewards = {"rewards": ["one_word"]} if method == "grpo" else {}
     shutil.rmtree(".work")
-    params["steps"]["align"] = params["methods"][method] | rewards | {"overlong": "drop"}  # unlike any step that is trained
+    params["steps"]["align"] = (
+        params["methods"][method] | rewards | {"overlong": "drop"}
+    )  # unlike any step that is trained
     project.write_checked(params)
     preflight.main()
     monkeypatch.setattr(Trainer, "training_step", lambda *_, **__: torch.tensor(float("nan")))

@@ -17,6 +17,11 @@ def jobs_of(name):
     return YAML(typ="safe", pure=True).load(FOLDER / f"{name}.yml")["jobs"]
 
 
+def job_of(name):
+    """The first job of a workflow, which runs on each push."""
+    return next(iter(jobs_of(name).values()))
+
+
 def steps():
     """{name: step} of the team's workflow, of those that run something."""
     return {step["name"]: step for step in jobs_of("team")["check"]["steps"] if "run" in step}
@@ -24,8 +29,8 @@ def steps():
 
 def test_of_the_two_workflows_one_runs_in_a_repository():
     assert sorted(path.stem for path in FOLDER.glob("*")) == ["team", "tilth"]
+    assert all(job["if"].startswith("vars.TILTH_ITSELF == '1' && ") for job in jobs_of("tilth").values())
     assert [job["if"] for job in jobs_of("team").values()] == ["vars.TILTH_ITSELF != '1'"]
-    assert all(job["if"].startswith("vars.TILTH_ITSELF == '1'") for job in jobs_of("tilth").values())
 
 
 def test_every_set_of_versions_is_tested_and_built():
@@ -40,6 +45,17 @@ def test_a_machine_of_ones_own_with_a_gpu_runs_what_was_pushed_where_a_variable_
     job = jobs_of("tilth")["gpu"]
     assert job["if"] == "vars.TILTH_ITSELF == '1' && vars.GPU_RUNNER != '' && github.event_name == 'push'"
     assert job["runs-on"].startswith("${{ vars.GPU_RUNNER") and job["steps"][1]["run"] == "make gpu"
+
+
+def test_the_real_unsloth_is_tried_each_week_and_not_with_each_push():
+    workflow = YAML(typ="safe", pure=True).load(FOLDER / "tilth.yml")
+    assert len(workflow["on"]["schedule"]) == 1
+    assert "github.event_name != 'schedule'" in job_of("tilth")["if"] and "'schedule'" in jobs_of("tilth")["unsloth"]["if"]
+    (command,) = [step["run"] for step in jobs_of("tilth")["unsloth"]["steps"] if "run" in step]
+    goal = command.removeprefix("make ")
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    assert f"{goal}: setup\n\t$(RUN) pytest -m long tests/with_unsloth\n" in makefile
+    assert list((ROOT / "tests/with_unsloth").glob("test_*.py"))
 
 
 def test_the_workflow_of_a_team_checks_what_was_built_and_trains_nothing():

@@ -13,6 +13,8 @@ from stages.training.models import BASE, adapters, full_weights, load_model, loa
 from stages.training.resume import emptied
 from stages.training.settings import copy_settings
 
+ADDED = {"model_name", "unsloth_version"}  # what Unsloth writes into config.json: the folder that it loaded, and itself
+
 
 def start(parent, step, folder, config):
     """The folder that a step starts from: its parent, or the parent's chain merged in float32 and saved.
@@ -48,6 +50,7 @@ def write_model(trainer, step, folder, facts):
     if step["lora"]:
         tidy_adapter(target)
     else:
+        tidy_weights(target)
         save_tokenizer(trainer.processing_class, full_weights(parent), target)
     for pickle in target.glob("*.bin"):
         pickle.unlink()
@@ -83,4 +86,37 @@ def tidy_adapter(folder):
     config["base_model_name_or_path"] = "models/base"
     if isinstance(config.get("target_modules"), list):
         config["target_modules"].sort()
+    if "unsloth_fixed" in (config.get("auto_mapping") or {}):
+        config["auto_mapping"] = None  # which class Unsloth had loaded; the task type says what PEFT needs
     config_path.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+
+
+def tidy_weights(folder: Path) -> None:
+    """Full weights without what Unsloth and sharding add: a path of this machine, a second copy of a tied head."""
+    path = folder / "config.json"
+    config = json.loads(path.read_text(encoding="utf-8"))
+    if added := config.keys() & ADDED:
+        kept = {key: value for key, value in config.items() if key not in added}
+        path.write_text(json.dumps(kept, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+    if (config | config.get("text_config", {})).get("tie_word_embeddings"):
+        for weights in sorted(folder.glob("*.safetensors")):
+            drop_tensor(weights, "lm_head.weight")
+
+
+def drop_tensor(path: Path, name: str) -> None:
+    """Take a tensor out of a safetensors file, and out of the index beside it."""
+    from safetensors import safe_open
+    from safetensors.torch import save_file
+
+    with safe_open(path, "pt") as file:
+        if name not in file.keys():  # noqa: SIM118 - it is no dict
+            return
+        tensors, metadata = {key: file.get_tensor(key) for key in file.keys()}, file.metadata()  # noqa: SIM118
+    dropped = tensors.pop(name)
+    save_file(tensors, path, metadata)
+    index_path = path.parent / "model.safetensors.index.json"
+    if index_path.exists():
+        index = json.loads(index_path.read_text(encoding="utf-8"))
+        del index["weight_map"][name]
+        index["metadata"]["total_size"] -= dropped.nbytes
+        index_path.write_text(json.dumps(index, indent=2, sort_keys=True) + "\n", encoding="utf-8")

@@ -12,6 +12,8 @@ from stages.training.backends import device
 from validators.problems import Problem, Problems
 
 SHOWN = 8
+# what errors say that have no class of their own: the CPU's allocator, CUDA's, cuBLAS's
+OUT_OF_MEMORY = ("DefaultCPUAllocator", "out of memory", "CUBLAS_STATUS_ALLOC_FAILED")
 
 
 @contextlib.contextmanager
@@ -21,9 +23,10 @@ def out_of_memory_named(name, step, trainer=None):
 
     try:
         yield
-    except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
-        # the CPU's allocator has no error of its own
-        if type(error) is RuntimeError and "DefaultCPUAllocator" not in str(error):
+    except (torch.OutOfMemoryError, MemoryError):
+        raise Problems([memory_problem(name, step, trainer)]) from None
+    except RuntimeError as error:
+        if not any(words in str(error) for words in OUT_OF_MEMORY):
             raise
         raise Problems([memory_problem(name, step, trainer)]) from None
 

@@ -3,6 +3,7 @@
 Each setting that is forced stands with its trap; everything else is TRL's default or the step's `args`.
 """
 
+import dataclasses
 import os
 
 from stages.training.masked import COLUMNS as MASKED
@@ -17,6 +18,8 @@ COLUMNS = {
     "kto": ["prompt", "completion", "label", "tools"],
     "grpo": ["prompt", "ground_truth", "extra"],
 }
+# defaults of Unsloth's that stay: its loss of SFT is TRL's, in pieces too, by kernels of its own
+OF_UNSLOTH = {"SFTConfig": ("loss_type",)}
 
 
 def trl_class(name):
@@ -55,7 +58,7 @@ def make_config(where, step, output_dir):
     if step["method"] == "sft":
         forced["assistant_only_loss"] = True  # else the prompts are trained as well
     try:
-        return kind(**(forced | step["args"]))
+        return kind(**(defaults_of_trl(kind, step["args"]) | forced | step["args"]))
     except (TypeError, ValueError) as error:
         raise Problems(
             [
@@ -67,6 +70,35 @@ def make_config(where, step, output_dir):
                 )
             ]
         ) from None
+
+
+def defaults_of_trl(kind: type, args: dict) -> dict[str, object]:
+    """TRL's own defaults, to be said to the subclass that Unsloth has put in a config's place; {} to TRL's own class.
+
+    Unsloth's trains 4 rows a batch and two batches a step, by AdamW in 8 bits at 5e-5 with warm-up and decay, unless it is
+    told: preflight announced TRL's.
+    """
+    own = trl_own(kind)
+    if own is kind:
+        return {}
+    found = {}
+    for field in dataclasses.fields(own):
+        if field.init and field.default is not dataclasses.MISSING:
+            found[field.name] = field.default
+        elif field.init and field.default_factory is not dataclasses.MISSING:
+            found[field.name] = field.default_factory()
+    for name in OF_UNSLOTH.get(own.__name__, ()):
+        found.pop(name)
+    if found.get("epsilon_high", ...) is None:
+        found["epsilon_high"] = args.get("epsilon", found["epsilon"])  # what TRL takes for it; Unsloth would take 0.28
+    return found
+
+
+def trl_own(kind: type) -> type:
+    """TRL's own class of a config that Unsloth may have put subclasses in the place of."""
+    while "_unsloth_patched_rl_config" in vars(kind):
+        kind = kind.__mro__[1]
+    return kind
 
 
 def trainer_class(method):
