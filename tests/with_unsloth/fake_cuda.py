@@ -116,7 +116,7 @@ class OnCpu(torch.overrides.TorchFunctionMode):
         if func is torch.Tensor.cuda:
             return args[0]
         if func is torch.device and args and type(args[0]) is int:
-            args = ("cpu",)
+            return func("cuda", args[0])  # a name, whose number Unsloth counts by
         args = tuple(on_cpu(value) for value in args)
         if func is torch.Tensor.to and len(args) > 1 and type(args[1]) is int:
             args = (args[0], "cpu", *args[2:])
@@ -176,6 +176,7 @@ def patch_driver():
     driver.libcuda_dirs = giving([])
 
 
+os.environ["TORCHDYNAMO_DISABLE"] = os.environ["UNSLOTH_COMPILE_DISABLE"] = "1"  # a compiler for a GPU that is none
 os.environ["HF_DEACTIVATE_ASYNC_LOAD"] = "1"  # weights are loaded in this thread, the one that OnCpu is for
 patch_cuda()
 patch_autocast()
