@@ -58,10 +58,10 @@ def test_a_language_model_is_asked_in_both_orders_with_the_whole_conversation():
     assert first.index("<answer_a>\ncba\n") < first.index("It is cba.") and "<answer_a>\nIt is cba.\n</answer_a>" in second
 
 
-def test_calls_of_a_conversation_are_shown():
+def test_calls_of_a_conversation_and_what_could_be_called_are_shown():
     prompt = [{"role": "user", "content": "Weather?"}, {"role": "assistant", "content": None, "tool_calls": [{"name": "look"}]}]
-    [(asked,), _] = questions("chat", Pair("1", prompt, "a", "b"))
-    assert 'assistant: [{"name": "look"}]' in asked["content"]
+    [(asked,), _] = questions("chat", Pair("1", prompt, "a", "b", [{"name": "look", "parameters": {}}]))
+    assert 'assistant: [{"name": "look"}]' in asked["content"] and 'tools: [{"name": "look", "parameters": {}}]\n\nuser:' in asked["content"]
 
 
 def test_a_reward_model_reads_each_answer_where_the_assistant_gives_it():

@@ -46,12 +46,13 @@ WORTH = {"A": 1.0, "B": 0.0, "C": 0.5, "TIE": 0.5}  # of the answer that is show
 
 @dataclass(frozen=True)
 class Pair:
-    """Two answers to one prompt. prompt: turns. ours, theirs: what follows the thoughts."""
+    """Two answers to one prompt. prompt: turns. ours, theirs: what follows the thoughts. tools: what the assistants could call."""
 
     id: str
     prompt: list
     ours: str
     theirs: str
+    tools: list | None = None
 
 
 @dataclass(frozen=True)
@@ -71,7 +72,8 @@ def questions(kind: str, pair: Pair) -> list[list[dict]]:
     """The two conversations that a judge reads: the pair in both orders, or each answer where the assistant would give it."""
     if kind == "reward":
         return [[*pair.prompt, {"role": "assistant", "content": answer}] for answer in (pair.ours, pair.theirs)]
-    said = "\n\n".join(f"{turn['role']}: {spoken(turn)}" for turn in pair.prompt)
+    tools = [f"tools: {json.dumps(pair.tools, ensure_ascii=False)}"] if pair.tools else []
+    said = "\n\n".join(tools + [f"{turn['role']}: {spoken(turn)}" for turn in pair.prompt])
     orders = (pair.ours, pair.theirs), (pair.theirs, pair.ours)
     texts = (QUESTION.format(conversation=said, first=first, second=second) for first, second in orders)
     return [[{"role": "user", "content": text}] for text in texts]

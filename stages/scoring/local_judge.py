@@ -11,6 +11,7 @@ from pathlib import Path
 from stages.core.progress import watched
 from stages.scoring.generation import Loaded, context_length, generate, loaded
 from stages.scoring.said import Said
+from stages.training.messages import Unproved
 from stages.training.models import quiet, renderer
 from validators.problems import Problem, Problems
 
@@ -22,12 +23,21 @@ def verdicts(questions: list[list], batch_size: int, max_new_tokens: int, task: 
     judge = loaded(FOLDER, batch_size, max_new_tokens)
     judge.task = task
     asked = [[{"role": turn["role"], "content": disarmed(judge.render, turn["content"])} for turn in each] for each in questions]
-    lengths = [len(judge.tokenizer(judge.render.prompt(each), add_special_tokens=False)["input_ids"]) for each in asked]
-    limit = context_length(judge)
-    short = [limit is None or length + max_new_tokens <= limit for length in lengths]
-    said, cut = generate(judge, [each for each, fits in zip(asked, short, strict=True) if fits]) if any(short) else ([], [])
+    unasked = [why_unread(judge, each, max_new_tokens) for each in asked]
+    readable = [each for each, why in zip(asked, unasked, strict=True) if why is None]
+    said, cut = generate(judge, readable) if readable else ([], [])
     answers = iter(Said(text, "cut" if ended else "") for text, ended in zip(said, cut, strict=True))
-    return [next(answers) if fits else too_long(length, limit) for fits, length in zip(short, lengths, strict=True)]
+    return [why or next(answers) for why in unasked]
+
+
+def why_unread(judge: Loaded, question: list, max_new_tokens: int) -> Said | None:
+    """Why a judge cannot be asked a question: its template does not take it, or it is too long. None where it can."""
+    try:
+        text = judge.render.prompt(question)
+    except Unproved as error:
+        return Said(str(error), "refused")
+    length, limit = len(judge.tokenizer(text, add_special_tokens=False)["input_ids"]), context_length(judge)
+    return None if limit is None or length + max_new_tokens <= limit else too_long(length, limit)
 
 
 def rewards(conversations: list[list], task: str) -> list[Said]:
@@ -38,7 +48,11 @@ def rewards(conversations: list[list], task: str) -> list[Said]:
     limit = context_length(judge)
     for messages in watched(conversations, task, "answer"):
         turns = [turn | {"content": disarmed(judge.render, turn.get("content") or "")} for turn in messages]
-        text = judge.render.text(judge.render.readable(turns))
+        try:
+            text = judge.render.text(judge.render.readable(turns))
+        except Unproved as error:  # as a template that knows no system turn
+            found.append(Said(str(error), "refused"))
+            continue
         ids = judge.tokenizer(text, add_special_tokens=False, return_tensors="pt")["input_ids"].to(judge.device)
         if limit is not None and ids.shape[1] > limit:
             found.append(too_long(ids.shape[1], limit))

@@ -42,7 +42,7 @@ def pairs_of(name: str, params: dict, asked: dict[str, Asked], parts: dict[Part,
         given = arguments(list(said.values()), [rows[row] for row in said], each.kind)
         theirs = said_by(parent, dataset) if judge["against"] == "parent" else dict(zip(said, given["ground_truth"], strict=True))
         pairs = [
-            Pair(row, prompt, answer_of(said[row]), answer_of(theirs[row]))
+            Pair(row, prompt, answer_of(said[row]), answer_of(theirs[row]), rows[row].get("tools"))
             for row, prompt in zip(said, given["prompt"], strict=True)
             if theirs.get(row) is not None
         ][: judge["max_rows"]]
