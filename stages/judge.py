@@ -23,6 +23,8 @@ OUT = Path("judge")
 
 def main():
     judge = read_params("judge")["evaluate"]["judge"]
+    if judge and judge["server"]:
+        judge = None
     partial = OUT.with_name("judge.partial")
     shutil.rmtree(partial, ignore_errors=True)
     if judge is None:

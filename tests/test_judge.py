@@ -112,8 +112,8 @@ def params(judge, tmp_path):
 
 def test_a_setting_of_how_a_judge_is_asked_brings_no_model_anew(tmp_path):
     here = {"model": "reward", "kind": "reward"}
-    assert params(here, tmp_path) == params(here | {"max_rows": 5, "against": "reference"}, tmp_path) | {}
-    assert params(SERVER, tmp_path) is None and params(None, tmp_path) is None
+    assert params(here, tmp_path) == params(here | {"max_rows": 5, "against": "reference"}, tmp_path)
+    assert params(SERVER, tmp_path) == {"server": SERVER["server"]} and params(None, tmp_path) is None
     read = json.loads((tmp_path / ".build/params/evaluate_base.json").read_text())
     assert read["datasets"]["chat"]["private"] is True
 

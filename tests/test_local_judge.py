@@ -113,7 +113,8 @@ def test_what_a_judges_template_refuses_is_counted_and_the_rest_judged(kind, her
     template.write_text(refusal + template.read_text())
     found = verdicts.judged("sft", judge(kind=kind, max_new_tokens=8), 2, PAIRS)["chat"]
     whys = {row: [each.said.why for each in two] for row, two in found.items()}
-    assert whys == {"1": ["", ""], **dict.fromkeys("23", ["refused", "refused" if kind == "chat" else ""])}
+    refused = ["refused", "refused" if kind == "chat" else ""]
+    assert whys == {"1": ["", ""], "2": refused, "3": refused}
     assert "not that one" in found["2"][0].said.text
 
 

@@ -93,11 +93,12 @@ def base(params):
 
 
 def judge(params):
-    """What `judge` reads: which model it brings here; null where there is none, or a server has it."""
+    """What `judge` reads: which model it brings here; of one on a server, that it is there."""
     found = params["evaluate"]["judge"]
-    if found is None or found["server"]:
-        return {"evaluate": {"judge": None}}
-    return part(params, *(f"evaluate.judge.{key}" for key in ("model", "revision", "kind", "chat_template_kwargs")))
+    if found is None:
+        return part(params, "evaluate.judge")
+    keys = ("server",) if found["server"] else ("server", "model", "revision", "kind", "chat_template_kwargs")
+    return part(params, *(f"evaluate.judge.{key}" for key in keys))
 
 
 def part(params, *keys):
