@@ -132,3 +132,22 @@ def test_adapters_on_full_weights_load_on_those_weights(base, tmp_path):
     models.save_tiny(full)
     assert models.full_weights(full) == full
     assert models.full_weights(tmp_path / "models/none") == models.BASE
+
+
+@pytest.mark.parametrize("module", ["lm_head", "embed_tokens"])
+def test_an_adapter_of_one_of_two_tied_weights_changes_that_one_alone(base, tmp_path, module):
+    """The tiny model's head is its embedding: merged into what both are, the model would be another than was trained."""
+    path = tmp_path / "models/first/adapters/00_first"
+    model = get_peft_model(models.load_model(models.BASE), LoraConfig(r=4, target_modules=[module], task_type="CAUSAL_LM"))
+    torch.manual_seed(1)
+    for name, weight in model.named_parameters():
+        if "lora_" in name:
+            torch.nn.init.normal_(weight, std=0.3)
+    model.save_pretrained(path)
+    ids = torch.arange(7, 40)[None]
+    with torch.inference_mode():
+        trained = model.eval()(input_ids=ids).logits
+        merged = models.load_model(tmp_path / "models/first").eval()
+        assert torch.allclose(merged(input_ids=ids).logits, trained, atol=1e-4)
+    assert merged.config.tie_word_embeddings is False
+    assert models.load_model(models.BASE).config.tie_word_embeddings is True

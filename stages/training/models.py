@@ -198,10 +198,30 @@ def load_model(folder, dtype="float32", device=None):
         trust_remote_code=False,
     )
     for adapter in chain:
-        from peft import PeftModel
-
-        model = PeftModel.from_pretrained(model, adapter).merge_and_unload()
+        model = with_adapter(model, adapter).merge_and_unload()
     return model.to(device=device, dtype=getattr(torch, dtype))
+
+
+def with_adapter(model, adapter):
+    """A model with an adapter beside its weights, such that it may be merged into them.
+
+    Where the head and the embedding are one weight and the adapter changes one of them, each gets its own: merged, both would
+    change, and the model would be another one than was trained.
+    """
+    import torch
+    from peft import PeftModel
+    from safetensors import safe_open
+
+    head, embedding = model.get_output_embeddings(), model.get_input_embeddings()
+    if head is not None and head.weight is embedding.weight:
+        with safe_open(adapter_weights(adapter), "pt") as file:
+            names = list(file.keys())
+        tied = [name for name, module in model.named_modules() if module is head or module is embedding]
+        if any(f".{module}." in name for module in tied for name in names):
+            head.weight = torch.nn.Parameter(head.weight.detach().clone())
+            for config in (model.config, model.config.get_text_config()):
+                config.tie_word_embeddings = False
+    return PeftModel.from_pretrained(model, adapter)
 
 
 def stop_tokens(tokenizer, folder=BASE):
