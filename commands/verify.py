@@ -219,12 +219,13 @@ def verify_folder(folder, keys):
     print(
         f"statement of {definition['externalParameters']['step']}, from {len(definition['resolvedDependencies']) - 1:,} files that no stage made"
     )
+    print(f"receipt   {found['checked']}")
     if not Path("dvc.lock").is_file():
         print("not verified: the chain to the raw rows; tilth verify DIR in the repository that it came from does")
         return
     from commands.builds.build import at
     from commands.checks.statements import other_export
-    from commands.export import other_files
+    from commands.exports.anew import other_files
 
     step = definition["externalParameters"]["step"]
     if problems := other_export(at(), folder, found["statement"]) or other_files(step, folder):

@@ -13,6 +13,7 @@ from peft import LoraConfig, PeftModel, get_peft_model
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from commands import export
+from commands.exports import merged
 from stages.training import models
 from validators.problems import Problems
 
@@ -56,8 +57,9 @@ def adapter(parent, folder, name, seed, **config):
     config_path.write_text(json.dumps(saved | {"target_modules": sorted(saved["target_modules"])}))
 
 
-def exported(model, folder="out", **options):
-    export.main(SimpleNamespace(obj=Path.cwd()), model, folder, **options)
+def exported(model, folder="out", check=False, **options):
+    """The folder of an export; tests/test_checked.py has what its check finds."""
+    export.main(SimpleNamespace(obj=Path.cwd()), model, folder, check=check, **options)
     return Path.cwd() / folder
 
 
@@ -84,8 +86,8 @@ def test_plain_transformers_load_the_merged_chain(project, capsys):
 def test_the_folder_has_what_a_server_needs_and_no_pickle_and_no_path(project):
     folder = exported("second")
     assert sorted(path.name for path in folder.iterdir()) == [
-        "chat_template.jinja", "config.json", "generation_config.json", "made_of.json", "model.safetensors",
-        "tokenizer.json", "tokenizer_config.json",
+        "chat_template.jinja", "checked.json", "config.json", "generation_config.json", "made_of.json",
+        "model.safetensors", "tokenizer.json", "tokenizer_config.json",
     ]  # fmt: skip
     config = json.loads((folder / "config.json").read_text())
     assert config["architectures"] == ["Qwen3ForCausalLM"] and config["model_type"] == "qwen3"
@@ -120,7 +122,10 @@ def test_auto_is_the_base_models_dtype_even_for_full_weights_in_float32(project,
 def test_an_exported_adapter_does_what_the_whole_chain_does(project, step, rank):
     folder = exported(step, adapter=True)
     made_of = [path.name for path in Path("models", step).glob("made_of.json")]  # it says whose adapter this is
-    assert sorted(path.name for path in folder.iterdir()) == ["adapter_config.json", "adapter_model.safetensors", *made_of]
+    assert sorted(path.name for path in folder.iterdir()) == [
+        "adapter_config.json", "adapter_model.safetensors", "chat_template.jinja", "checked.json", *made_of, "tokenizer.json",
+        "tokenizer_config.json",
+    ]  # fmt: skip
     config = json.loads((folder / "adapter_config.json").read_text())
     assert config["r"] == rank and config["base_model_name_or_path"] == "models/base"
     model = PeftModel.from_pretrained(models.load_model(models.BASE), folder)
@@ -233,7 +238,7 @@ def test_what_the_converter_refuses_is_a_problem_with_a_hint(project, monkeypatc
 def test_without_a_converter_nothing_is_merged_first(project, monkeypatch):
     monkeypatch.delenv("LLAMA_CPP", raising=False)
     monkeypatch.setenv("PATH", str(project))
-    monkeypatch.setattr(export, "export_merged", None)
+    monkeypatch.setattr(merged, "export_merged", None)
     with pytest.raises(Problems, match="is not installed"):
         exported("first", gguf="f16")
     monkeypatch.setenv("LLAMA_CPP", str(project / "nowhere"))

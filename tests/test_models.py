@@ -6,7 +6,7 @@ import pytest
 import torch
 from peft import LoraConfig, get_peft_model
 
-from commands import export
+from commands.exports.adapter import export_adapter
 from stages.training import models
 from validators.problems import Problems
 
@@ -123,7 +123,7 @@ def test_an_adapter_is_safetensors_or_refused(base, tmp_path, name, found):
     with pytest.raises(Problems, match=found):
         models.load_model(tmp_path / "models/first")
     with pytest.raises(Problems, match=found):
-        export.export_adapter(tmp_path / "models/first", tmp_path)
+        export_adapter(tmp_path / "models/first", tmp_path)
     assert not (tmp_path / "ran").exists()
 
 

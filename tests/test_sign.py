@@ -37,7 +37,7 @@ def handed(built, tmp_path_factory):
         context = SimpleNamespace(obj=place)
         sign.main(context, key="mine.pem")
         for step in ("sft", "align"):
-            export.main(context, step, f"{step}-out", key="mine.pem")
+            export.main(context, step, f"{step}-out", key="mine.pem", check=step == "align", rows=2)
     finally:
         os.chdir(before)
     return place
@@ -106,6 +106,21 @@ def test_a_second_person_verifies_it_by_public_tools_alone(place):
     with open("align-out/model.safetensors", "r+b") as file:
         file.write(b"x")
     assert by_model_signing("mine.pub").returncode != 0
+
+
+def test_the_receipt_of_the_check_is_told_and_is_about_the_files_that_are_there(place, capsys):
+    assert not broken() and not broken("sft-out")
+    told = capsys.readouterr().out
+    assert "receipt   checked on 2 rows by transformers '5." in told and "receipt   not checked: '--no-check'" in told
+    shutil.copy("sft-out/model.safetensors", "align-out")
+    exported.sign_files(Path("align-out"), Path("align-out/model.sig"), place / "mine.pem")
+    assert "checked.json: is about another model.safetensors" in broken()
+    for text, expected in (('{"checked": true}', "is no receipt: 'files'"), ("{", "checked.json: cannot be read")):
+        Path("align-out/checked.json").write_text(text)
+        assert expected in broken()
+    Path("align-out/checked.json").unlink()
+    exported.sign_files(Path("align-out"), Path("align-out/model.sig"), place / "mine.pem")
+    assert "another" not in broken() and "exported before there were any" in capsys.readouterr().out
 
 
 def test_a_key_that_does_not_fit_is_named(place):

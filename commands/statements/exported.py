@@ -4,6 +4,7 @@ DIR/statement.intoto.json    what the model is made of (commands/statements/mode
 DIR/statement.dsse.json      the same, signed
 DIR/bom.cdx.json             its bill of materials
 DIR/model.sig                OpenSSF's model-signing over every file of DIR
+DIR/checked.json             the receipt of `tilth export`: whether plain transformers do with DIR what the model does
 """
 
 import hashlib
@@ -19,6 +20,7 @@ from commands.statements.rows import rows_of
 from validators.problems import Problem, Problems
 
 STATEMENT, ENVELOPE, BOM, SIGNATURE = "statement.intoto.json", "statement.dsse.json", "bom.cdx.json", "model.sig"
+CHECKED = "checked.json"
 MODEL_SIGNING = "https://model_signing/signature/v1.0"
 ASK = "ask whoever exported it for the whole folder"
 
@@ -48,10 +50,11 @@ def sign_statement(statement: Path, to: Path, key) -> None:
 
 
 def faults_of(folder: Path, keys: dict) -> tuple[list[Problem], dict]:
-    """(what is wrong with an exported folder, {files, statement}). keys: {key id: public key} of whom is believed."""
-    problems, found = [], {"files": 0, "statement": None}
+    """(what is wrong with an exported folder, {files, statement, checked}). keys: {key id: public key} of whom is believed."""
+    problems, found = [], {"files": 0, "statement": None, "checked": None}
     problems += collected(lambda: found.update(files=files_signed(folder, folder / SIGNATURE, keys)))
     problems += collected(lambda: found.update(statement=statement_of(folder, keys)))
+    problems += collected(lambda: found.update(checked=receipt_of(folder)))
     if found["statement"]:
         problems += other_model(folder, found["statement"])
     return problems, found
@@ -129,6 +132,28 @@ def statement_of(folder: Path, keys: dict) -> dict:
         raise Problems([Problem(str(path), f"is not what {ENVELOPE} holds", "the statement that was signed", ASK)])
     rows_of(statement, str(path))
     return statement
+
+
+def receipt_of(folder: Path) -> str:
+    """What the receipt of an exported folder says of its check. Raises Problems where it is about other files than lie there."""
+    path = folder / CHECKED
+    if not path.exists():
+        return "no receipt: it was exported before there were any"
+    receipt = read(path, "the receipt of the check", ASK)
+    if receipt.get("checked") is not True:
+        return f"not checked: {receipt.get('why')!a}"
+    try:
+        other = [
+            Problem(str(path), f"is about another {name}, or about one that is not there", "the file that was checked", ASK)
+            for name, digest in sorted(receipt["files"].items())
+            if not (folder / name).is_file() or sha256(folder / name) != digest
+        ]
+        told = f"checked on {len(receipt['rows']):,} rows by transformers {receipt['by']['transformers']!a}"
+    except (KeyError, TypeError, AttributeError) as error:
+        raise Problems([Problem(str(path), f"is no receipt: {error}", "what tilth export writes", ASK)]) from None
+    if other:
+        raise Problems(other)
+    return told
 
 
 def other_model(folder: Path, statement: dict) -> list[Problem]:

@@ -1,0 +1,117 @@
+"""The adapters of a chain as one adapter, for PEFT, with the tokenizer and the chat template that it was trained with.
+
+A chain of several becomes one without any loss:
+
+    export_adapter(Path("models/align"), Path("out")) -> ["one adapter of rank 32, which is sft and align together", ...]
+
+    out/    adapter_config.json, adapter_model.safetensors, tokenizer.json, chat_template.jinja, made_of.json
+"""
+
+import json
+import shutil
+from pathlib import Path
+
+from commands.exports.merged import copy_beside
+from validators.problems import Problem, Problems
+
+
+def export_adapter(source: Path, folder: Path) -> list[str]:
+    """Write the adapters of the chain as one; the lines that say so. Raises Problems where there is none."""
+    from safetensors.torch import load_file, save_file
+
+    from stages.training.models import adapter_weights, adapters, full_weights
+
+    chain = adapters(source)
+    if not chain:
+        hint = "leave out --adapter, or give the step a `lora:`"
+        raise Problems([Problem(str(source), "full weights and no adapter", "a step with lora", hint)])
+    configs = [json.loads((path / "adapter_config.json").read_text(encoding="utf-8")) for path in chain]
+    tensors = [load_file(adapter_weights(path)) for path in chain]
+    config, joined = joined_adapter(chain, configs, tensors) if len(chain) > 1 else (configs[0], tensors[0])
+    config["base_model_name_or_path"], config["revision"] = base_of(full_weights(source))
+    if (source / "made_of.json").exists():
+        shutil.copyfile(source / "made_of.json", folder / "made_of.json")
+    save_file(joined, folder / "adapter_model.safetensors", metadata={"format": "pt"})
+    (folder / "adapter_config.json").write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+    # the base where it came from may have other stops, but its tokenizer and template go along: they are what was trained
+    said = copy_beside(full_weights(source), folder, leave=("generation_config.json",))
+    made = " and ".join(path.name.split("_", 1)[1] for path in chain)
+    return [
+        f"one adapter of rank {config['r']}" + (f", which is {made} together" if len(chain) > 1 else ""),
+        f"stands on {config['base_model_name_or_path']}" + (f" at {config['revision']}" if config["revision"] else ""),
+        *said,
+    ]
+
+
+def joined_adapter(chain: list[Path], configs: list[dict], tensors: list[dict]) -> tuple[dict, dict]:
+    """(config, tensors) of one adapter that does what the chain does.
+
+    Each adapter adds scaling * B @ A to a weight, and a sum of products is one product of blocks: [B1 B2] @ [A1; A2]. So
+    nothing is approximated; the rank is the sum of the ranks. Source: PEFT's `add_weighted_adapter`, way "cat".
+    """
+    import torch
+
+    refuse_other_kinds(chain, configs)
+    joined = {}
+    for key in sorted(set().union(*tensors)):
+        if ".base_layer." in key:
+            continue  # PEFT saves an embedding that it adapts: the base has it, and in a chain it has the adapters before in it
+        whole = next(item[key] for item in tensors if key in item)
+        blocks, lead = [], ".lora_A." in key or key.endswith(".lora_embedding_A")
+        for config, item in zip(configs, tensors, strict=True):
+            shape = (config["r"], whole.shape[1]) if lead else (whole.shape[0], config["r"])
+            # an adapter that leaves this weight alone adds nothing to it
+            block = item.get(key, torch.zeros(shape, dtype=whole.dtype))
+            blocks.append(block if lead else block * scaling(config))
+        joined[key] = torch.cat(blocks, dim=0 if lead else 1).contiguous()
+    rank = sum(config["r"] for config in configs)
+    return configs[-1] | {
+        "r": rank,
+        "lora_alpha": rank,
+        "use_rslora": False,
+        "target_modules": targets(configs),
+    }, joined
+
+
+def targets(configs: list[dict]) -> list[str] | str:
+    """The modules that any of the adapters changes: names, or the pattern that all of them share."""
+    modules = [config["target_modules"] for config in configs]
+    return modules[0] if all(item == modules[0] for item in modules) else sorted(set().union(*modules))
+
+
+def scaling(config: dict) -> float:
+    return config["lora_alpha"] / (config["r"] ** 0.5 if config.get("use_rslora") else config["r"])
+
+
+def refuse_other_kinds(chain: list[Path], configs: list[dict]) -> None:
+    """Raise Problems where an adapter of a chain is more than low-rank products, so that they do not add up to one."""
+    odd = ("use_dora", "rank_pattern", "alpha_pattern", "modules_to_save")
+    problems = [
+        Problem(str(path), f"{key} {config[key]!r}: it cannot be joined with the others", "", "leave out --adapter")
+        for path, config in zip(chain, configs, strict=True)
+        for key in odd
+        if config.get(key)
+    ]
+    patterns = {config["target_modules"] for config in configs if isinstance(config["target_modules"], str)}
+    if len(patterns) > 1 or (patterns and not all(isinstance(config["target_modules"], str) for config in configs)):
+        problems.append(
+            Problem(str(chain[-1]), "target_modules are another pattern", "one pattern", "leave out --adapter")
+        )
+    if problems:
+        raise Problems(problems)
+
+
+def base_of(folder: Path) -> tuple[str, str | None]:
+    """(name, revision) of what an adapter stands on: that of the Hub, or the folder that models/base was copied from.
+
+    A .gguf file is no folder that PEFT could load, and models/base is what was made of it.
+    """
+    from stages.training.models import BASE
+    from validators.params import read
+
+    base = read()["base"] if Path("params.yaml").exists() else {}
+    model, revision = str(base.get("model", "tiny")), base.get("revision")
+    if folder != BASE or model == "tiny" or model.endswith(".gguf"):
+        return folder.as_posix(), None
+    # a folder has no revision, here or on the machine that has it
+    return model, None if Path(model).exists() else revision

@@ -1,0 +1,114 @@
+"""A merged folder as a GGUF file beside it, by llama.cpp's own converter; and whether llama.cpp does with it what the model does.
+
+convert(["convert_hf_to_gguf.py"], Path("out"), "align", "q8_0") -> "align-q8_0.gguf"
+check_gguf(Path("out"), "align-q8_0.gguf", expected, "out") -> ({"checked": true, "agreement": 0.99, ...}, "checked by llama.cpp ...")
+"""
+
+import os
+import shutil
+import subprocess
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+
+from commands.exports import llama
+from commands.exports.expected import LONGEST, Expected
+from commands.exports.outside import ask
+from validators.problems import Problem, Problems
+
+CONVERTER = "convert_hf_to_gguf.py"
+PYTHON = "LLAMA_CPP_PYTHON"  # a Python that has llama-cpp-python, where this one has not
+# The share of places of our answers at which llama.cpp's likeliest token is ours. Numbers of fewer bits, and other kernels, move some.
+AGREEMENT = 0.9
+
+
+def find_converter() -> list[str]:
+    """The command that runs llama.cpp's converter. Raises Problems where it is not installed."""
+    given = os.environ.get("LLAMA_CPP")
+    if given:
+        path = Path(given) / CONVERTER if Path(given).is_dir() else Path(given)
+        if path.is_file():
+            return [sys.executable, str(path.resolve())]
+        raise Problems([Problem("LLAMA_CPP", f"no {CONVERTER} at {given}", "the folder of llama.cpp", "")])
+    if found := shutil.which(CONVERTER):
+        return [found]
+    hint = "git clone https://github.com/ggml-org/llama.cpp, pip install its requirements.txt, LLAMA_CPP=~/llama.cpp"
+    raise Problems(
+        [Problem("tilth export --gguf", f"{CONVERTER} is not installed", "it on PATH or in $LLAMA_CPP", hint)]
+    )
+
+
+def convert(converter: list[str], folder: Path, name: str, kind: str) -> str:
+    """Write the GGUF file of a merged model; its name. What the converter refuses becomes Problems."""
+    file = f"{name}-{kind}.gguf"
+    command = [*converter, str(folder.resolve()), "--outfile", str(folder.resolve() / file), "--outtype", kind]
+    done = subprocess.run(command, capture_output=True, text=True, errors="replace")
+    if done.returncode or not (folder / file).exists():
+        last = " ".join((done.stderr.strip() or done.stdout.strip()).splitlines()[-3:])[-500:]
+        hint = "types such as q4_k_m are made of a bf16 file by llama-quantize: --gguf bf16 first"
+        raise Problems([Problem(f"tilth export --gguf {kind}", f"{CONVERTER} failed: {last}", "", hint)])
+    return file
+
+
+# -- checked ------------------------------------------------------------------------------------------------------
+
+
+def check_gguf(folder: Path, file: str, expected: Expected, shown: str) -> tuple[dict, str]:
+    """(what the receipt says of a GGUF file, the line that says so). Raises Problems where llama.cpp does otherwise than the model."""
+    python = os.environ.get(PYTHON) or (sys.executable if find_spec("llama_cpp") else None)
+    if python is None:
+        why = f"llama-cpp-python is neither here nor in ${PYTHON}"
+        return {"file": file, "checked": False, "why": why}, f"not checked: {file}: {why}"
+    rows = [{"text": row.text, "ids": row.ids, "answer": row.answer} for row in expected.rows]
+    request = {
+        "file": str((folder / file).resolve()),
+        "stops": sorted(expected.stops),
+        "longest": LONGEST,
+        "rows": rows,
+    }
+    said, _ = ask(llama.__file__, request, python)
+    if "error" in said:
+        raise Problems(
+            [Problem(f"{shown}/{file}", f"llama.cpp cannot use it: {said['error']}", "a file that loads", "--no-check")]
+        )
+    template = (folder / "chat_template.jinja").read_text(encoding="utf-8")
+    if problems := faults_of(said, template, expected, f"{shown}/{file}"):
+        raise Problems(problems)
+    share = agreement(said, expected)
+    same = sum(row.said == theirs for row, theirs in zip(expected.rows, said["answers"], strict=True))
+    line = (
+        f"{file} checked by llama-cpp-python {said['by']}: the same prompts, template and stops; {share:.1%} of the answers' tokens are "
+        f"its likeliest too, {AGREEMENT:.0%} are asked for; {same} of {len(expected.rows)} answers are the same to the end"
+    )
+    about = {"file": file, "checked": True, "by": said["by"], "agreement": round(share, 4), "least": AGREEMENT}
+    return about | {"same": same}, line
+
+
+def faults_of(said: dict, template: str, expected: Expected, where: str) -> list[Problem]:
+    """What llama.cpp does otherwise than the model. template: that of the folder that the file was made of."""
+    hint, problems = "another llama.cpp, or another TYPE; --no-check leaves it as it is", []
+    if said["template"] != template:
+        found = "has no chat template" if said["template"] is None else "has another chat template"
+        problems.append(Problem(where, found, "that of chat_template.jinja", hint))
+    if lost := sorted(expected.stops - set(said["stops"])):
+        problems.append(
+            Problem(where, f"llama.cpp does not end an answer at {lost}", f"{sorted(expected.stops)}", hint)
+        )
+    for row, prompt in zip(expected.rows, said["prompts"], strict=True):
+        if prompt != row.prompt:
+            found = f"{row.name}: its prompt has other tokens, {len(prompt):,} of them"
+            problems.append(Problem(where, found, f"the {len(row.prompt):,} of the model", hint))
+    if (share := agreement(said, expected)) < AGREEMENT:
+        found = f"{share:.1%} of the tokens of our answers are its likeliest too"
+        problems.append(Problem(where, found, f"at least {AGREEMENT:.0%}", hint))
+    return problems
+
+
+def agreement(said: dict, expected: Expected) -> float:
+    """The share of tokens of our answers that are the likeliest to llama.cpp too, each behind ours before it."""
+    pairs = [
+        pair
+        for row, theirs in zip(expected.rows, said["likeliest"], strict=True)
+        for pair in zip(row.said, theirs, strict=True)
+    ]
+    return sum(ours == theirs for ours, theirs in pairs) / len(pairs)

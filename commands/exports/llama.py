@@ -1,0 +1,61 @@
+"""What llama.cpp makes of a GGUF file, in a process that has llama-cpp-python: `python -I llama.py asked.json answers/`.
+
+    asked.json    {"file": "align-q8_0.gguf", "stops": [2], "longest": 32, "rows": [{"text": "<|user|>...", "ids": [...], "answer": 9}]}
+    answers/      said.json {"prompts": [[...]], "answers": [[...]], "likeliest": [[...]], "stops": [2], "template": "...", "by": "0.3.16"}
+
+It is a script and imports nothing of the project. likeliest: the token that it would say at each place of our answer.
+"""
+
+import json
+import sys
+from pathlib import Path
+
+
+def main(asked: Path, place: Path) -> None:
+    request = json.loads(asked.read_text(encoding="utf-8"))
+    try:
+        found = answers(request)
+    except Exception as error:  # whatever it says of a file that is broken
+        found = {"error": f"{type(error).__name__}: {' '.join(str(error).split())[:500]}"}
+    (place / "said.json").write_text(json.dumps(found), encoding="utf-8")
+
+
+def answers(request: dict) -> dict:
+    import llama_cpp
+
+    length = max(len(row["ids"]) for row in request["rows"]) + request["longest"] + 8
+    model = llama_cpp.Llama(request["file"], n_ctx=length, n_batch=length, logits_all=True, verbose=False)
+    vocabulary = llama_cpp.llama_model_get_vocab(model.model)
+    found = {
+        "by": llama_cpp.__version__,
+        "template": model.metadata.get("tokenizer.chat_template"),
+        "stops": [stop for stop in request["stops"] if llama_cpp.llama_vocab_is_eog(vocabulary, stop)],
+        "prompts": [model.tokenize(row["text"].encode(), add_bos=False, special=True) for row in request["rows"]],
+    }
+    found["answers"], found["likeliest"] = [], []
+    for row in request["rows"]:
+        first = len(row["ids"]) - row["answer"]
+        found["likeliest"].append(likeliest(model, row["ids"], first))
+        found["answers"].append(greedy(model, row["ids"][:first], request["longest"], set(found["stops"])))
+    return found
+
+
+def likeliest(model, ids: list, first: int) -> list:
+    """The likeliest token at each place of `ids` from `first` on."""
+    model.reset()
+    model.eval(ids)
+    return model.scores[first - 1 : len(ids) - 1].argmax(-1).tolist()
+
+
+def greedy(model, prompt: list, longest: int, stops: set) -> list:
+    model.reset()
+    said = []
+    for token in model.generate(prompt, temp=0.0):
+        said.append(int(token))
+        if token in stops or len(said) == longest:
+            return said
+    return said
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), Path(sys.argv[2]))

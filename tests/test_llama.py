@@ -1,0 +1,89 @@
+"""A GGUF file through llama.cpp: what it does otherwise than the model is named; long, by llama.cpp itself."""
+
+from pathlib import Path
+
+import pytest
+
+from commands.exports import gguf
+from commands.exports.expected import Expected, Row
+from validators.problems import Problems
+
+TEMPLATE = "{{ messages }}"
+
+
+def expected():
+    rows = [
+        Row("chat", "5f2c91a07711", [], None, "hi", [5, 6, 11, 12, 2], 3),
+        Row("chat", "6a", [], None, "ho", [5, 7, 13, 14], 2),
+    ]
+    return Expected(rows, frozenset({2}), {}, {}, None)
+
+
+def said(**changes):
+    same = {
+        "by": "0.3.16",
+        "template": TEMPLATE,
+        "stops": [2],
+        "prompts": [[5, 6], [5, 7]],
+        "answers": [[11, 12, 2], [13, 14]],
+    }
+    return same | {"likeliest": [[11, 12, 2], [13, 14]]} | changes
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    (tmp_path / "chat_template.jinja").write_text(TEMPLATE)
+    monkeypatch.setenv("LLAMA_CPP_PYTHON", "a python")
+    return tmp_path
+
+
+def check(folder, monkeypatch, **changes):
+    asked = []
+
+    def ask(script, request, python):
+        asked.append((Path(script).name, python, [row["text"] for row in request["rows"]]))
+        return said(**changes), []
+
+    monkeypatch.setattr(gguf, "ask", ask)
+    found = gguf.check_gguf(folder, "m-f16.gguf", expected(), "out")
+    assert asked == [("llama.py", "a python", ["hi", "ho"])]
+    return found
+
+
+def test_a_file_that_says_the_same_passes_and_says_how_near_it_is(folder, monkeypatch):
+    receipt, line = check(folder, monkeypatch, answers=[[11, 12, 2], [13, 15]])
+    assert receipt == {"file": "m-f16.gguf", "checked": True, "by": "0.3.16", "agreement": 1.0, "least": 0.9, "same": 1}
+    assert (
+        "100.0% of the answers' tokens are its likeliest too, 90% are asked for; 1 of 2 answers are the same to the end"
+        in line
+    )
+
+
+@pytest.mark.parametrize(
+    "changes, text",
+    [
+        ({"template": None}, "out/m-f16.gguf: has no chat template"),
+        ({"template": "x"}, "has another chat template; expected that of chat_template.jinja"),
+        ({"stops": []}, r"does not end an answer at \[2\]"),
+        (
+            {"prompts": [[5, 6], [1, 5, 7]]},
+            "chat row 6a: its prompt has other tokens, 3 of them; expected the 2 of the model",
+        ),
+        (
+            {"likeliest": [[11, 12, 2], [13, 99]]},
+            "80.0% of the tokens of our answers are its likeliest too; expected at least 90%",
+        ),
+        ({"error": "ValueError: cut"}, "llama.cpp cannot use it: ValueError: cut"),
+    ],
+)
+def test_each_thing_that_differs_is_named(folder, monkeypatch, changes, text):
+    with pytest.raises(Problems, match=text) as raised:
+        check(folder, monkeypatch, **changes)
+    assert len(raised.value.problems) == 1
+
+
+def test_without_llama_cpp_the_receipt_says_that_nothing_was_checked(folder, monkeypatch):
+    monkeypatch.delenv("LLAMA_CPP_PYTHON")
+    monkeypatch.setattr(gguf, "find_spec", lambda name: None)
+    receipt, line = gguf.check_gguf(folder, "m-f16.gguf", expected(), "out")
+    assert receipt["checked"] is False and "llama-cpp-python is neither here nor in $LLAMA_CPP_PYTHON" in line
