@@ -24,6 +24,7 @@ from commands import (
     prune,
     recommend,
     report,
+    serve,
     share,
     sign,
     trace,
@@ -50,6 +51,7 @@ app.command("prove")(prove.main)
 app.command("prune")(prune.main)
 app.command("recommend")(recommend.main)
 app.command("report")(report.main)
+app.command("serve")(serve.main)
 app.command("share")(share.main)
 app.command("sign")(sign.main)
 app.command("trace")(trace.main)

@@ -24,7 +24,7 @@ PYTHON_BIN = Path(sys.executable).parent
 SOCKETS = "TILTH_PRELOADED_SOCKETS"  # the folder in which the client finds the servers
 MODULES = ("stages", "commands")  # of `python -m`; all else of Python has an interpreter of its own
 # of those modules, what imports torch; another one would only start later
-HEAVY = ("base", "preflight", "train", "evaluate", "evaluate_base", "chat", "export")
+HEAVY = ("base", "preflight", "train", "evaluate", "evaluate_base", "chat", "export", "serve")
 STARTING = threading.Lock()
 
 
