@@ -18,9 +18,11 @@ real: real/smollm2.gguf
 	cd real && $(RUN) dvc repro
 quick: setup
 	$(RUN) ruff check .
+	$(RUN) ty check
 	$(RUN) pytest -m "not slow and not long"
 test: setup
 	$(RUN) ruff check .
+	$(RUN) ty check
 	$(RUN) pytest
 test-long: setup
 	$(RUN) pytest -m "long and not gpu"

@@ -4,7 +4,7 @@ import pytest
 from builds import SAMPLE
 
 from validators._cautions import KIND
-from validators._trl_fields import fits, trl_fields
+from validators._trl_fields import _package, fits, trl_fields
 from validators.params import TILTH_SETS, examine, read
 
 SHIPPED = json.dumps(read(SAMPLE))
@@ -91,3 +91,9 @@ def test_the_fields_of_trl_are_those_of_the_config_and_of_what_it_inherits():
 )
 def test_only_what_a_type_excludes_for_certain_does_not_fit(value, annotation, right):
     assert fits(value, annotation) == right
+
+
+def test_a_package_that_is_not_installed_is_named():
+    assert (_package("trl") / "trainer").is_dir()
+    with pytest.raises(ModuleNotFoundError, match="no_such_package"):
+        _package("no_such_package")

@@ -11,7 +11,7 @@ BARE_CHANNELS = re.compile(r"\Aanalysis.*?assistantfinal", re.DOTALL)
 FINAL = re.compile(r"\A<\|channel\|>final<\|message\|>")
 
 
-def answer_of(text):
+def answer_of(text: str) -> str:
     """What is said after the reasoning, without white space around it; nothing where the reasoning does not end.
 
     A block of reasoning stands at the beginning, and may have been opened by the prompt.

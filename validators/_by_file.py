@@ -10,14 +10,15 @@ from pathlib import PurePosixPath
 
 KEYS = ("license", "source", "consent")
 DAY = re.compile(r"\d{4}-\d{2}-\d{2}")
+ByFile = str | dict[str, str]  # one for all raw files, or {pattern of their paths: value}
 
 
-def values_of(value):
+def values_of(value: ByFile | None) -> list[str]:
     """The values of a key that is one for all files, or a mapping of patterns."""
     return [] if value is None else [value] if isinstance(value, str) else list(value.values())
 
 
-def of_file(value, path, raw):
+def of_file(value: ByFile | None, path: str, raw: str) -> str | None:
     """The value for a raw file: that of all, or of the first pattern that fits; None where none does. raw: of the dataset.
 
     A pattern fits a path from the root or from the dataset's folder, as those of `exclude` and `weights` do.
@@ -30,14 +31,14 @@ def of_file(value, path, raw):
     return next((one for pattern, one in value.items() if fnmatchcase(path, pattern) or fnmatchcase(inside, pattern)), None)
 
 
-def day_of(text):
+def day_of(text: str) -> date | None:
     try:
         return date.fromisoformat(text) if DAY.fullmatch(text) else None
     except ValueError:
         return None
 
 
-def expired(rule, today):
-    """{pattern: day} of what may no longer be used. rule: a day for all files, or {pattern: day}."""
+def expired(rule: ByFile, today: date) -> dict[str, str]:
+    """{pattern: day} of what may no longer be used. rule: days that `check` has let pass."""
     days = rule if isinstance(rule, dict) else {"*": rule}
-    return {pattern: day for pattern, day in days.items() if day_of(day) <= today}
+    return {pattern: day for pattern, day in days.items() if date.fromisoformat(day) <= today}

@@ -5,6 +5,7 @@ Usual ranges: the guides of TRL and Unsloth.
 """
 
 from dataclasses import dataclass
+from typing import Any, TypeGuard
 
 FILE = "params.yaml"
 KIND = {"sft": "sft", "dpo": "preference", "orpo": "preference", "kto": "kto", "grpo": "grpo"}
@@ -23,14 +24,16 @@ LEARNING_RATES = {
     "grpo": (1e-6, 1e-5),
 }
 WAIVERS = [*RANGES, "learning_rate", "lora_rank", "no_sft"]
+# an entry of params.yaml as plain data: before it is checked, any key may be missing or hold anything
+Entry = dict[str, Any]
 
 
-def waivable(where, caution):
+def waivable(where: str, name: str, message: str, waived: str | None) -> str:
     """A caution as it is told: with the reason for which it is waived, or how to waive it by its name."""
-    text = f"{FILE}: {where}: {caution.message}"
-    if caution.waived is not None:
-        return f"{text} ({caution.waived})"
-    return f"{text}\n  hint: waive: {{{caution.name}: your reason}}"
+    text = f"{FILE}: {where}: {message}"
+    if waived is not None:
+        return f"{text} ({waived})"
+    return f"{text}\n  hint: waive: {{{name}: your reason}}"
 
 
 @dataclass(frozen=True)
@@ -42,8 +45,8 @@ class Caution:
     message: str
     waived: str | None = None
 
-    def __str__(self):
-        return waivable(f"steps.{self.step}", self)
+    def __str__(self) -> str:
+        return waivable(f"steps.{self.step}", self.name, self.message, self.waived)
 
 
 @dataclass(frozen=True)
@@ -55,7 +58,7 @@ class FileCaution:
     pattern: str  # that fits the first of them
     waived: None = None
 
-    def __str__(self):
+    def __str__(self) -> str:
         some = ", ".join(self.files[:3]) + f" and {len(self.files) - 3:,} more" * (len(self.files) > 3)
         text = f"{FILE}: datasets.{self.dataset}: rows of {some} would be trained on, though the name says that they are for a test"
         name = f'"{self.pattern}"'
@@ -70,14 +73,14 @@ class IdleWaiver:
     name: str
     waived: None = None
 
-    def __str__(self):
+    def __str__(self) -> str:
         return (
             f"{FILE}: steps.{self.step}: waive.{self.name} waives nothing in this step\n"
             f"  hint: remove it; if it came along by <<, give the step its own: waive: {{}}"
         )
 
 
-def ancestry(name, steps):
+def ancestry(name: str, steps: dict[str, Entry]) -> list[str]:
     """The step, what it starts from, and so on; ends at base, at an unknown name, or where it repeats."""
     chain = [name]
     while (parent := steps.get(chain[-1], {}).get("from")) is not None:
@@ -87,7 +90,7 @@ def ancestry(name, steps):
     return chain
 
 
-def cautions_of(name, step, steps):
+def cautions_of(name: str, step: Entry, steps: dict[str, Entry]) -> list[Caution]:
     """Values of a step outside the usual ranges, and the common mistakes, waived or not."""
     method, waive = step.get("method"), step.get("waive") or {}
     if method not in KIND:
@@ -112,12 +115,12 @@ def cautions_of(name, step, steps):
     return [Caution(name, waiver, message, waive.get(waiver)) for waiver, message in found]
 
 
-def idle_waivers(name, step, steps):
+def idle_waivers(name: str, step: Entry, steps: dict[str, Entry]) -> list[IdleWaiver]:
     """Waivers of values and mistakes that a step does not have; what preflight finds is not known before it runs."""
     needed = {caution.name for caution in cautions_of(name, step, steps)}
     given = step.get("waive") or {}
     return [IdleWaiver(name, waiver) for waiver in given if waiver in WAIVERS and waiver not in needed]
 
 
-def is_number(value):
+def is_number(value: object) -> TypeGuard[int | float]:
     return isinstance(value, (int, float)) and not isinstance(value, bool)

@@ -1,5 +1,6 @@
 """What a dataset's options in params.yaml may say: shapes by name, columns by name or number, a pattern that compiles."""
 
+from validators._cautions import Entry
 from validators.problems import Problem, did_you_mean
 
 SHAPES = (
@@ -30,7 +31,7 @@ COLUMNS = (
 # fmt: on
 
 
-def option_problems(where, dataset):
+def option_problems(where: str, dataset: Entry) -> list[Problem]:
     """Problems of a dataset's options that types alone cannot see."""
     problems, columns = [], dataset.get("columns")
     for wanted, name in columns.items() if isinstance(columns, dict) else ():
@@ -67,7 +68,7 @@ def option_problems(where, dataset):
     return problems
 
 
-def slice_problems(where, keys):
+def slice_problems(where: str, keys: object) -> list[Problem]:
     """Problems of the keys by which scores are sliced: one that is named twice, and the name of the slices that are there anyway."""
     keys = keys if isinstance(keys, list) else []
     problems = [Problem(where, f"{key!r} twice", "each key once", "remove one") for key in dict.fromkeys(keys) if keys.count(key) > 1]
@@ -77,7 +78,7 @@ def slice_problems(where, keys):
     return problems
 
 
-def mask_problems(where, steps, datasets):
+def mask_problems(where: str, steps: dict[str, Entry], datasets: dict[str, Entry]) -> list[Problem]:
     """Problems of steps that would learn the thoughts which `reasoning: mask` of their dataset says are not learned."""
     problems = []
     for name, step in steps.items():
@@ -99,7 +100,7 @@ def mask_problems(where, steps, datasets):
     return problems
 
 
-def pattern_problems(where, dataset):
+def pattern_problems(where: str, dataset: Entry) -> list[Problem]:
     import regex
 
     pattern, kind = dataset["ground_truth_pattern"], dataset.get("kind")

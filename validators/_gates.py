@@ -8,7 +8,7 @@
 `stages/gate.py` judges them. Names that params.yaml knows are looked up here, what the scores alone know is looked up there.
 """
 
-from validators._cautions import FILE
+from validators._cautions import FILE, Entry
 from validators._judge import WIN_RATES, unjudged
 from validators.problems import Problem, did_you_mean
 
@@ -17,7 +17,7 @@ OF_KIND = {"sft": ("exact_match", "loss", "token_accuracy"), "preference": ("pai
 HARNESS = "lm_eval/"
 
 
-def gate_problems(data: dict, rewards: list[str]) -> list[Problem]:
+def gate_problems(data: Entry, rewards: list[str]) -> list[Problem]:
     """What is wrong with the gates of params.yaml, read as plain data. rewards: all functions of validators/rewards.py."""
     problems, said = [], {}
     for number, gate in enumerate(data.get("gates") or ()):
@@ -31,7 +31,7 @@ def gate_problems(data: dict, rewards: list[str]) -> list[Problem]:
     return problems
 
 
-def shape_problems(where: str, gate: dict) -> list[Problem]:
+def shape_problems(where: str, gate: Entry) -> list[Problem]:
     """Keys that do not go together, and keys that are missing."""
     if gate.get("slice") is not None and len(gate["slice"]) != 1:
         return [Problem(f"{where}.slice", f"{len(gate['slice'])} keys", "one key and its value", "slice: {lang: de}; null where a row has no such key")]
@@ -53,7 +53,7 @@ def shape_problems(where: str, gate: dict) -> list[Problem]:
     return []
 
 
-def name_problems(where: str, gate: dict, data: dict, rewards: list[str]) -> list[Problem]:
+def name_problems(where: str, gate: Entry, data: Entry, rewards: list[str]) -> list[Problem]:
     """Steps, datasets and metrics that params.yaml does not have."""
     steps, datasets, problems = data.get("steps") or {}, data.get("datasets") or {}, []
     if gate.get("step") is not None and gate["step"] not in steps:
@@ -78,7 +78,7 @@ def name_problems(where: str, gate: dict, data: dict, rewards: list[str]) -> lis
     return problems
 
 
-def why_not(metric: str, on: str, datasets: dict, data: dict) -> str:
+def why_not(metric: str, on: str, datasets: dict[str, Entry], data: Entry) -> str:
     """Why a dataset has no win rate, where a gate asks for one; "" of other metrics."""
     if metric not in WIN_RATES:
         return ""
@@ -86,7 +86,7 @@ def why_not(metric: str, on: str, datasets: dict, data: dict) -> str:
     return unjudged(judge, {on: datasets[on]})[on] if judge else "evaluate.judge says who judges; it is null"
 
 
-def slice_problems(where: str, key: str, on: str, dataset: dict) -> list[Problem]:
+def slice_problems(where: str, key: str, on: str, dataset: Entry) -> list[Problem]:
     """A key that the dataset's scores are not sliced by. Which values there are, the scores alone know."""
     known = ["file", *((dataset.get("slice_by") if isinstance(dataset, dict) else None) or ())]
     if key in known:
@@ -94,7 +94,7 @@ def slice_problems(where: str, key: str, on: str, dataset: dict) -> list[Problem
     return [Problem(where, f"{on} is not sliced by {key!r}", f"file, or a key of datasets.{on}.slice_by", did_you_mean(key, known))]
 
 
-def metrics_of(name: str, dataset: dict, evaluate: dict, rewards: list[str]) -> list[str]:
+def metrics_of(name: str, dataset: Entry, evaluate: Entry, rewards: list[str]) -> list[str]:
     """Every metric that `evaluate` may give for a dataset: the one place that knows them. dataset: its entry in params.yaml."""
     kind = dataset.get("kind") if isinstance(dataset, dict) else None
     found = [*OF_KIND.get(kind, ()), *(dataset.get("metrics") or () if kind else ())]

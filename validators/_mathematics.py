@@ -19,16 +19,18 @@ from pathlib import Path
 SECONDS = 3  # of processor time, for one answer
 MEMORY = 4 * 2**30
 NEEDS = "the package math-verify: pip install 'tilth[math]', or pip install --editable '.[math]' in the project"
-LOCK, WORKERS = threading.Lock(), {}  # {process: its worker}: a fork must not talk to its parent's
+LOCK = threading.Lock()
+WORKERS: dict[int, subprocess.Popen[str]] = {}  # {process: its worker}: a fork must not talk to its parent's
 
 
 @lru_cache(maxsize=10_000)
-def equal(truth, answer):
+def equal(truth: str, answer: str) -> bool:
     """Whether math-verify takes a text for another. Raises ModuleNotFoundError where it is not installed."""
     with LOCK:
         worker = WORKERS.get(os.getpid())
         if worker is None or worker.poll() is not None:
             worker = WORKERS[os.getpid()] = started()
+        assert worker.stdin and worker.stdout  # pipes, as `started` asks for
         try:
             worker.stdin.write(json.dumps([truth, answer]) + "\n")
             worker.stdin.flush()
@@ -42,7 +44,7 @@ def equal(truth, answer):
         raise RuntimeError(f"math-verify ended with {worker.returncode}")
 
 
-def started():
+def started() -> subprocess.Popen[str]:
     if importlib.util.find_spec("math_verify") is None:
         raise ModuleNotFoundError(f"math_verify needs {NEEDS}")
     return subprocess.Popen(
@@ -52,7 +54,7 @@ def started():
     )  # fmt: skip
 
 
-def main():
+def main() -> None:
     """Answer [truth, answer] of each line with true or false, until there are no more."""
     import resource
 
@@ -60,7 +62,7 @@ def main():
 
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY, resource.getrlimit(resource.RLIMIT_AS)[1]))
 
-    def compared(truth, answer):
+    def compared(truth: str, answer: str) -> bool:
         # a truth says mathematics and nothing else; math-verify looks for LaTeX between its marks alone
         right = parse(truth, parsing_timeout=None) or parse(f"${truth}$", parsing_timeout=None)
         return bool(right) and verify(right, parse(answer, parsing_timeout=None), timeout_seconds=None)

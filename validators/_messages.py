@@ -5,11 +5,17 @@ One row a message: {row: 7, column: "messages", turn: 2, role: "assistant", cont
 `row` leads back to the dataset's row. `total` is the length of the whole conversation, in its last message; elsewhere 0.
 """
 
+from collections.abc import Callable
+from typing import TYPE_CHECKING, cast
+
 import numpy as np
 import polars as pl
 import pyarrow.compute as pc
 
 from validators._pandera import SchemaErrors, pa
+
+if TYPE_CHECKING:
+    import pyarrow
 
 ROLES = ["system", "user", "assistant", "tool"]
 # what may follow what; "" is the beginning
@@ -44,7 +50,7 @@ CACHED_BYTES = 2**18
 CONTROL = r"([\x00-\x08\x0b\x0c\x0e-\x1f\x7f])"
 
 
-def shared_checks(kind, turns="every turn", order=""):
+def shared_checks(kind: str, turns: str = "every turn", order: str = "") -> dict[str, str]:
     """{check: what it asks} of every table of messages. The texts name the turns and the order that the kind has."""
     return {
         f"{kind}.known_roles": "every role is system, user, assistant or tool",
@@ -58,7 +64,7 @@ def shared_checks(kind, turns="every turn", order=""):
     }
 
 
-def spoken_text(turns):
+def spoken_text(turns: "pyarrow.StructArray") -> "pyarrow.StringArray":
     """What each message says, its thought before it, (n,) Arrow strings; null where it says nothing. turns: structs, (n,)."""
     content, names = pc.struct_field(turns, "content"), [field.name for field in turns.type]
     thought = pc.struct_field(turns, "reasoning_content") if "reasoning_content" in names else None
@@ -68,16 +74,21 @@ def spoken_text(turns):
     return pc.coalesce(pc.binary_join_element_wise(thought, content, "\n"), thought, content)
 
 
-def flatten(messages, column, begins=""):
+def series(values: "pyarrow.Array | pyarrow.ChunkedArray") -> pl.Series:
+    """An Arrow array as polars has it: of a table, `from_arrow` would make a frame."""
+    return cast(pl.Series, pl.from_arrow(values))
+
+
+def flatten(messages: "pyarrow.ChunkedArray", column: str, begins: str = "") -> pl.DataFrame:
     """The flat table of one column of messages.
 
     messages: Arrow list<struct<role, content, tool_calls>>, (n,). begins: the role before the first message, for an
     answer "user". Returns a polars frame, one row a message.
     """
-    messages = messages.combine_chunks()
-    turns = pc.list_flatten(messages)
+    lists = messages.combine_chunks()
+    turns = pc.list_flatten(lists)
     content, said = pc.struct_field(turns, "content"), spoken_text(turns)
-    row = pc.list_parent_indices(messages).to_numpy()
+    row = pc.list_parent_indices(lists).to_numpy()
     first = np.r_[True, row[1:] != row[:-1]][: len(row)]
     begin = np.flatnonzero(first)[np.cumsum(first) - 1]  # of each message, the first of its conversation
     frame = pl.DataFrame(
@@ -117,7 +128,7 @@ def flatten(messages, column, begins=""):
     )
 
 
-def holding(texts, found_in):
+def holding(texts: "pyarrow.StringArray", found_in: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
     """True where a text has a byte that is looked for, (n,) booleans. Far faster than a regular expression.
 
     texts: Arrow strings, (n,). found_in: bytes as (m,) uint8 -> positions in them, of a byte and the next one at most.
@@ -134,7 +145,7 @@ def holding(texts, found_in):
     return found
 
 
-def _controls(text):
+def _controls(text: np.ndarray) -> np.ndarray:
     """Where the control characters are, but for tab, line feed and carriage return."""
     low = np.flatnonzero(text < 32)
     found = text[low]
@@ -143,34 +154,34 @@ def _controls(text):
     return np.r_[low, np.flatnonzero(deleted)] if deleted.any() else low
 
 
-def _c1(text):
+def _c1(text: np.ndarray) -> np.ndarray:
     """Where U+0080 to U+009F begin: no text has them but one read in a wrong encoding."""
     first = np.flatnonzero(text[:-1] == 0xC2)
     return first[text[first + 1] < 0xA0]
 
 
-def mojibake(table, columns):
+def mojibake(table: "pyarrow.Table", columns: list[str]) -> np.ndarray:
     """True in each row of a table with text that was read in a wrong encoding, (rows,) booleans."""
     broken = np.zeros(table.num_rows, bool)
     for column in columns:
         messages = table[column].combine_chunks()
         said = spoken_text(pc.list_flatten(messages))
-        texts = pl.from_arrow(said).fill_null("")
+        texts = series(said).fill_null("")
         # U+FFFD stands for bytes that could not be read; "â€" begins curly quotes and dashes read as Windows-1252
         marks = texts.str.contains("\ufffd", literal=True) | texts.str.contains("â€", literal=True)
         broken[pc.list_parent_indices(messages).to_numpy()[marks.to_numpy() | holding(said, _c1)]] = True
     return broken
 
 
-def lengths(messages):
+def lengths(messages: "pyarrow.ChunkedArray") -> np.ndarray:
     """Characters of each conversation, (n,) integers."""
-    messages = messages.combine_chunks()
-    texts = pl.from_arrow(spoken_text(pc.list_flatten(messages))).str.len_chars().fill_null(0)
-    rows = pc.list_parent_indices(messages).to_numpy()
-    return np.bincount(rows, weights=texts.to_numpy(), minlength=len(messages)).astype(np.int64)
+    lists = messages.combine_chunks()
+    texts = series(spoken_text(pc.list_flatten(lists))).str.len_chars().fill_null(0)
+    rows = pc.list_parent_indices(lists).to_numpy()
+    return np.bincount(rows, weights=texts.to_numpy(), minlength=len(lists)).astype(np.int64)
 
 
-def holds(name, condition):
+def holds(name: str, condition: pl.Expr) -> pa.Check:
     """A pandera check of the stable name `name`: a polars expression is true in every row.
 
     The expression may read other columns of the frame than the one that it is a check of: a column more costs pandera
@@ -179,7 +190,7 @@ def holds(name, condition):
     return pa.Check(lambda data: data.lazyframe.select(condition), error=name)
 
 
-def message_schema(kind, **flags):
+def message_schema(kind: str, **flags: str) -> pa.DataFrameSchema:
     """The schema of a flat table of messages: known roles, turns that say something, an order that a template can render.
 
     flags: the name of a check of each column of booleans that `kind` adds.
@@ -211,12 +222,12 @@ def message_schema(kind, **flags):
     )
 
 
-def flag_schema(column, name):
+def flag_schema(column: str, name: str) -> pa.DataFrameSchema:
     """The schema of a table of one boolean column that is true in every row."""
     return pa.DataFrameSchema({column: pa.Column(bool, holds(name, pl.col(column)))})
 
 
-def failures(schema, frame):
+def failures(schema: pa.DataFrameSchema, frame: pl.DataFrame) -> pl.DataFrame:
     """(index, check) of every failing row of a frame, all checks at once.
 
     Raises AssertionError where the frame itself does not fit the schema: that is a fault of ours, not of the data.
@@ -233,7 +244,7 @@ def failures(schema, frame):
     return pl.DataFrame(schema={"index": pl.Int32, "check": pl.String})
 
 
-def turn_failures(schema, frame):
+def turn_failures(schema: pa.DataFrameSchema, frame: pl.DataFrame) -> pl.DataFrame:
     """(row, check, detail) of every failing message."""
     found = failures(schema, frame)
     # what is not plain from the check's name, found only in the few texts that fail
@@ -257,20 +268,20 @@ def turn_failures(schema, frame):
     )
 
 
-def row_failures(schema, frame):
+def row_failures(schema: pa.DataFrameSchema, frame: pl.DataFrame) -> pl.DataFrame:
     """(row, check, detail) of every failing row of a table with one row a record."""
     return failures(schema, frame).select(
         pl.col("index").cast(pl.Int64).alias("row"), "check", detail=pl.lit("the row")
     )
 
 
-def empty_failures(messages, check, column):
+def empty_failures(messages: "pyarrow.ChunkedArray", check: str, column: str) -> pl.DataFrame:
     """(row, check, detail) of every row whose list of messages is empty: nothing of it is in the flat table."""
     lengths = pl.DataFrame({"length": pl.from_arrow(pc.list_value_length(messages.combine_chunks()))})
     empty = pa.DataFrameSchema({"length": pa.Column(pl.Int32, pa.Check.gt(0, error=check))})
     return row_failures(empty, lengths).with_columns(detail=pl.lit(f"{column} has no message"))
 
 
-def ends_with(frame, roles):
+def ends_with(frame: pl.DataFrame, roles: list[str]) -> pl.Series:
     """True in the last message of each conversation if its role is one of `roles`; elsewhere true."""
     return frame.select(~pl.col("last") | pl.col("role").is_in(roles)).to_series()

@@ -6,13 +6,15 @@ complete for polars (pip install 'pandera[polars]'), so it is imported as if the
 """
 
 import sys
+from collections.abc import Sequence
+from types import ModuleType
 
 
 class NoPandas:
     """An import hook to which pandas is not installed."""
 
     @staticmethod
-    def find_spec(name, path=None, target=None):
+    def find_spec(name: str, path: Sequence[str] | None = None, target: ModuleType | None = None) -> None:
         if name == "pandas":
             raise ModuleNotFoundError("No module named 'pandas'", name=name)
 

@@ -69,7 +69,7 @@ COUNTS = {"reward_rows": 1000, "tie_prompts": 16}
 WAIVABLE = [name.removeprefix("preflight.") for name in {**GATES, **NUMBERS}]
 
 
-def table():
+def table() -> str:
     """The checks as a table in Markdown, which is what docs/preflight.md shows."""
     rows = [f"| `{name}` | {text} | stops |  |" for name, text in CHECKS.items()]
     for checks, what in ((GATES, "stops unless waived"), (NUMBERS, "warns")):
@@ -77,6 +77,6 @@ def table():
     return "\n".join(["| check | what it asks or measures | above the limit | limit |", "|---|---|---|--:|", *rows])
 
 
-def shown(name):
+def shown(name: str) -> str:
     limit = LIMITS[name.removeprefix("preflight.")]
     return "none" if limit is None else f"{limit:g}"

@@ -9,10 +9,11 @@ warning; what it forbids stops `tilth check`. Both are waived by the license's n
 """
 
 import re
+from collections.abc import Collection
 from dataclasses import dataclass
 
-from validators._by_file import day_of, of_file, values_of
-from validators._cautions import FILE, waivable
+from validators._by_file import ByFile, day_of, of_file, values_of
+from validators._cautions import FILE, Entry, waivable
 from validators.problems import Problem, did_you_mean
 
 # sort of terms: licenses, by SPDX and by the Hub's names, lower-case; the first that matches is it
@@ -58,24 +59,24 @@ class RightsCaution:
     message: str
     waived: str | None = None
 
-    def __str__(self):
-        return waivable(self.where, self)
+    def __str__(self) -> str:
+        return waivable(self.where, self.name, self.message, self.waived)
 
 
 # -- licenses -----------------------------------------------------------------------------------------------------
 
 
-def sort_of(license):
+def sort_of(license: str) -> str | None:
     """The sort of terms of a license, or None where the table does not have it."""
     return next((sort for sort, names in TERMS.items() if re.fullmatch(names, license.lower())), None)
 
 
-def is_known(license):
+def is_known(license: str) -> bool:
     """True for a license of SPDX or of the Hub, and for what the table names beside these."""
     return is_listed(license) or sort_of(license) in ("all rights reserved", "terms of a model's output")
 
 
-def is_listed(license):
+def is_listed(license: str) -> bool:
     """True for a license of SPDX or of the Hub, which has `other` for what is on no list."""
     from packaging.licenses import InvalidLicenseExpression, canonicalize_license_expression
 
@@ -87,7 +88,7 @@ def is_listed(license):
         return False
 
 
-def forbids(data, model):
+def forbids(data: str, model: str) -> str | None:
     """Why a license of data (or of the base model) plainly forbids the license of a model made of it; None where it does not."""
     sort, wanted = sort_of(data), sort_of(model)
     if sort in ("no derivatives", "all rights reserved"):
@@ -103,7 +104,7 @@ def forbids(data, model):
     return None
 
 
-def license_findings(data):
+def license_findings(data: Entry) -> tuple[list[Problem], list[RightsCaution]]:
     """(problems, cautions) of the licenses of datasets, base model and models. data: params.yaml as plain data without faults."""
     model, problems, cautions = data.get("license"), [], []
     used = {step.get("dataset") for step in (data.get("steps") or {}).values()}
@@ -133,7 +134,7 @@ def license_findings(data):
     return problems, cautions
 
 
-def unknown(license):
+def unknown(license: str) -> str:
     hint = did_you_mean(license, COMMON)
     return f"unknown license {license!r}" + (f"; {hint}" if hint.startswith("did") else ", neither of SPDX nor of docs/rights.md")
 
@@ -141,7 +142,7 @@ def unknown(license):
 # -- by raw file --------------------------------------------------------------------------------------------------
 
 
-def without_license(name, dataset, files, model):
+def without_license(name: str, dataset: Entry, files: list[str], model: str | None) -> list[RightsCaution]:
     """The caution of raw files that no pattern has a license for. files: paths of the dataset. model: the license of the models."""
     given = dataset.get("license")
     bare = [path for path in files if of_file(given, path, dataset["raw"]) is None] if isinstance(given, dict) and model else []
@@ -154,7 +155,7 @@ def without_license(name, dataset, files, model):
 # -- what expires -------------------------------------------------------------------------------------------------
 
 
-def expiry_problems(expires, datasets):
+def expiry_problems(expires: dict[str, ByFile], datasets: Collection[str]) -> list[Problem]:
     """Datasets that are not there, and days that are none."""
     problems = []
     for name, rule in expires.items():

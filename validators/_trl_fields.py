@@ -12,7 +12,7 @@ from pathlib import Path
 
 
 @cache
-def trl_fields(method):
+def trl_fields(method: str) -> dict[str, str]:
     """{field: annotation} of TRL's config for a method, read from the installed source.
 
     Importing the config costs ten seconds, as it brings torch; its source says the same in a fraction of one.
@@ -23,40 +23,46 @@ def trl_fields(method):
         _package("trl") / "trainer/base_config.py": "_BaseConfig",
         own: name,
     }
-    fields = {}
+    fields: dict[str, str] = {}
     for path, name in sources.items():
-        fields |= {node.target.id: ast.unparse(node.annotation) for node in _declared(path, name)}
+        fields |= {field: ast.unparse(node.annotation) for field, node in _declared(path, name).items()}
     return fields
 
 
 @cache
-def trl_default(method, field):
+def trl_default(method: str, field: str) -> object:
     """The default of a field that TRL's config of a method declares itself; None where it is not told or is no constant."""
-    nodes = {node.target.id: node for node in _declared(*_own(method))}
+    nodes = _declared(*_own(method))
     call = nodes[field].value if field in nodes else None
     told = [word.value for word in getattr(call, "keywords", []) if word.arg == "default"]
     return told[0].value if told and isinstance(told[0], ast.Constant) else None
 
 
-def _package(name):
-    return Path(importlib.util.find_spec(name).submodule_search_locations[0])
+def _package(name: str) -> Path:
+    """The folder of an installed package. Raises ModuleNotFoundError where there is none."""
+    found = importlib.util.find_spec(name)
+    if found is None or not found.submodule_search_locations:
+        raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+    return Path(found.submodule_search_locations[0])
 
 
-def _own(method):
+def _own(method: str) -> tuple[Path, str]:
     """(file, class) of TRL's config for a method."""
     trl = _package("trl")
     own = trl / "experimental/orpo/orpo_config.py" if method == "orpo" else trl / f"trainer/{method}_config.py"
     return own, f"{method.upper()}Config"
 
 
-def _declared(path, name):
-    """The annotated assignments of a class in a source file."""
+def _declared(path: Path, name: str) -> dict[str, ast.AnnAssign]:
+    """{field: its annotated assignment} of a class in a source file."""
     tree = ast.parse(path.read_text(encoding="utf-8"))
     body = next(node.body for node in tree.body if isinstance(node, ast.ClassDef) and node.name == name)
-    return [node for node in body if isinstance(node, ast.AnnAssign) and node.target.id[0] != "_"]
+    declared = [node for node in body if isinstance(node, ast.AnnAssign)]
+    named = {node.target.id: node for node in declared if isinstance(node.target, ast.Name)}
+    return {name: node for name, node in named.items() if name[0] != "_"}
 
 
-def fits(value, annotation):
+def fits(value: object, annotation: str) -> bool:
     """False where a value is of a type that an annotation such as `float | None` excludes for certain."""
     known = {
         "int": int,

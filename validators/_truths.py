@@ -21,7 +21,7 @@ FRACTION = r"([-+]?)\\[dt]?frac\{(\d+)\}\{(\d+)\}|((?<![\d/])[-+]?\d[\d,]*)/(\d+
 NUMBER = re.compile(rf"{FRACTION}|([-+]?(?:\d[\d,]*\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)")
 
 
-def final_of(text):
+def final_of(text: str) -> str | None:
     """What an answer names as its end, by the last box, tag or mark of the last line; None where it names nothing."""
     if boxes := list(BOX.finditer(text)):
         return clean(inside(text, boxes[-1].end()))
@@ -32,7 +32,7 @@ def final_of(text):
     return next((clean(found[1]) for mark in LAST_LINE if (found := mark.fullmatch(last))), None)
 
 
-def inside(text, start):
+def inside(text: str, start: int) -> str:
     """What stands between a brace that opens just before `start` and the one that closes it; nothing where none does."""
     depth = 1
     for at in range(start, len(text)):
@@ -42,7 +42,7 @@ def inside(text, start):
     return ""
 
 
-def clean(text):
+def clean(text: str) -> str:
     """An answer without what stands around it: white space, emphasis, the signs of mathematics, the end of a sentence."""
     text = text.strip().strip("*`").strip()
     text = text[:-1].rstrip("*") if text.endswith((".", "。")) else text
@@ -53,19 +53,19 @@ def clean(text):
     return text.strip()
 
 
-def same(answer, truth):
+def same(answer: str, truth: str) -> bool:
     """Whether an answer is a ground truth, as a whole or by what it names in the end."""
     right, final = accepted(truth), final_of(answer)
     return answer.strip() in right or (bool(final) and final in map(clean, right))
 
 
-def accepted(truth):
+def accepted(truth: str) -> list[str]:
     """The answers that a ground truth takes: itself, each of a JSON list of texts and numbers, what a solution ends with."""
     found = [truth.strip(), *alternatives(truth)]
     return [*found, final] if (final := final_of(truth)) else found
 
 
-def alternatives(truth):
+def alternatives(truth: str) -> list[str]:
     """The texts of a ground truth that is a JSON list of texts and numbers; any of them is right."""
     if not truth.lstrip().startswith("["):
         return []
@@ -77,7 +77,7 @@ def alternatives(truth):
     return [item.strip() for item in items if item and item.strip()] if flat else []
 
 
-def number_of(text):
+def number_of(text: str) -> float | None:
     r"""The last number of a text, or None; `3/4` and `\frac{3}{4}` are one number."""
     found = NUMBER.findall(text.replace("{,}", ","))
     if not found:

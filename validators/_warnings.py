@@ -3,12 +3,17 @@
 repeated_warning("sft", 1000, 700) -> [("sft.repeated_prompts", "30.0% of 1,000 prompts repeat an earlier one")]
 """
 
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import polars as pl
+
 BALANCE = (1, 4 / 3)  # TRL's guide of KTO: desirable_weight * true rows / (undesirable_weight * false rows)
 # several answers to one prompt are what preference and kto data are made of
 REPEATED = {"sft": 0.1, "preference": 0.75, "kto": 0.75, "grpo": 0.1}
 
 
-def shared_warnings(kind):
+def shared_warnings(kind: str) -> dict[str, str]:
     """{warning: what it asks} of every kind."""
     return {
         f"{kind}.mojibake": "no text was read in a wrong encoding: U+FFFD, C1 control characters, `â€`",
@@ -16,19 +21,19 @@ def shared_warnings(kind):
     }
 
 
-def mojibake_warning(kind, rows):
+def mojibake_warning(kind: str, rows: "pl.DataFrame") -> list[tuple[str, str]]:
     count = int(rows["mojibake"].sum())
     text = f"{count:,} of {len(rows):,} rows have text that was read in a wrong encoding"
     return [(f"{kind}.mojibake", text)] if count else []
 
 
-def repeated_warning(kind, rows, prompts):
+def repeated_warning(kind: str, rows: int, prompts: int) -> list[tuple[str, str]]:
     share = 1 - prompts / rows if rows else 0
     text = f"{share:.1%} of {rows:,} prompts repeat an earlier one"
     return [(f"{kind}.repeated_prompts", text)] if share > REPEATED[kind] else []
 
 
-def imbalance(true, false):
+def imbalance(true: float, false: float) -> float:
     """How far the weights of two classes are from what TRL advises: up to 1 they are within it."""
     low, high = BALANCE
     if not true or not false:
@@ -36,11 +41,11 @@ def imbalance(true, false):
     return max(low * false / true, true / false / high)
 
 
-def weights_advice(true, false, desirable=1.0, undesirable=1.0):
+def weights_advice(true: float, false: float, desirable: float = 1.0, undesirable: float = 1.0) -> str:
     """The weights to set for so many rows of each label, from the lowest that TRL advises to the highest."""
     text = f"set desirable_weight {weights(false * undesirable / true)} or undesirable_weight"
     return f"{text} {weights(true * desirable / false / BALANCE[1])} in the step's args, not both"
 
 
-def weights(low):
+def weights(low: float) -> str:
     return f"{low:.2f} to {low * BALANCE[1]:.2f}"

@@ -15,12 +15,12 @@ from validators.problems import Problem
 MARK = re.compile(r"^(<{7}|>{7})( .*)?\r?$", re.MULTILINE)
 
 
-def conflict_problems(*paths):
+def conflict_problems(*paths: str | Path) -> list[Problem]:
     """A Problem for each of some files that has marks of a merge; a file that is not there has none."""
     return [problem for path in paths for problem in conflicts_in(path, text_of(path))]
 
 
-def conflicts_in(where, text):
+def conflicts_in(where: str | Path, text: str) -> list[Problem]:
     """The Problem of a text that has marks of a merge, at the first of them."""
     found = MARK.search(text)
     if not found:
@@ -30,7 +30,7 @@ def conflicts_in(where, text):
     return [Problem(f"{where}:{line}", what, "one version", remedy(str(where)))]
 
 
-def remedy(where):
+def remedy(where: str) -> str:
     if where.endswith(".dvc"):
         return f"git checkout --ours {where} (or --theirs) && git add {where} && dvc checkout {where}: each side names data of its own"
     if not where.endswith("dvc.lock"):
@@ -41,7 +41,7 @@ def remedy(where):
     return f"git checkout COMMIT -- {where}, with a commit that has no marks (git log {where}); {after}"
 
 
-def unmerged(path):
+def unmerged(path: str) -> bool:
     """True where git itself still waits for one version of a file: only then has it both sides at hand."""
     try:
         return bool(subprocess.run(["git", "ls-files", "-u", "--", path], capture_output=True, check=False).stdout)
@@ -49,6 +49,6 @@ def unmerged(path):
         return False
 
 
-def text_of(path):
+def text_of(path: str | Path) -> str:
     path = Path(path)
     return path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""

@@ -3,6 +3,8 @@
 {"prompt": [{"role": "user", "content": "Reverse abc."}], "ground_truth": "cba", "extra": "{}"}
 """
 
+from typing import TYPE_CHECKING
+
 import polars as pl
 
 from validators._messages import (
@@ -19,6 +21,9 @@ from validators._messages import (
 from validators._pandera import pa
 from validators._warnings import mojibake_warning, repeated_warning, shared_warnings
 
+if TYPE_CHECKING:
+    import pyarrow
+
 CHECKS = shared_checks("grpo", "every turn of the prompt", ", the user first") | {
     "grpo.prompt_ends_with_user": "the prompt's last turn is the user's or a tool's",
     "grpo.ground_truth_present": "the ground truth is there: not blank, NaN, null or an empty list",
@@ -31,7 +36,7 @@ SPEAKS = holds("grpo.ground_truth_present", ~pl.col("ground_truth").str.contains
 TRUTH = pa.DataFrameSchema({"ground_truth": pa.Column(str, SPEAKS)})
 
 
-def failing(table):
+def failing(table: "pyarrow.Table") -> pl.DataFrame:
     """(row, check, detail) of every failure in a table of GRPO rows."""
     prompts = flatten(table["prompt"], "prompt")
     truths = pl.DataFrame({"ground_truth": pl.from_arrow(table["ground_truth"]).fill_null("")})
@@ -44,11 +49,11 @@ def failing(table):
     )
 
 
-def measured(table):
+def measured(table: "pyarrow.Table") -> pl.DataFrame:
     """What `warnings_of` needs to know of each row of a table."""
     return pl.DataFrame({"mojibake": mojibake(table, ["prompt"])})
 
 
-def warnings_of(rows, prompts):
+def warnings_of(rows: pl.DataFrame, prompts: int) -> list[tuple[str, str]]:
     """(name, what is unusual) of a whole dataset: see `validators/sft.py`."""
     return [*mojibake_warning("grpo", rows), *repeated_warning("grpo", len(rows), prompts)]

@@ -4,6 +4,8 @@
  "label": true}
 """
 
+from typing import TYPE_CHECKING
+
 import polars as pl
 
 from validators._messages import (
@@ -14,11 +16,15 @@ from validators._messages import (
     message_schema,
     mojibake,
     row_failures,
+    series,
     shared_checks,
     turn_failures,
 )
 from validators._warnings import imbalance, mojibake_warning, repeated_warning, shared_warnings, weights_advice
 from validators.problems import Problem, Problems
+
+if TYPE_CHECKING:
+    import pyarrow
 
 CHECKS = shared_checks("kto", "every turn of the prompt and of the completion", "; the completion follows the user") | {
     "kto.prompt_ends_with_user": "the prompt's last turn is the user's or a tool's",
@@ -34,11 +40,11 @@ COMPLETION = message_schema("kto", ends="kto.ends_with_assistant")
 LABEL = flag_schema("labelled", "kto.label_present")
 
 
-def failing(table):
+def failing(table: "pyarrow.Table") -> pl.DataFrame:
     """(row, check, detail) of every failure in a table of KTO rows."""
     prompts = flatten(table["prompt"], "prompt")
     completions = flatten(table["completion"], "completion", begins="user")
-    labels = pl.DataFrame({"labelled": pl.from_arrow(table["label"]).is_not_null()})
+    labels = pl.DataFrame({"labelled": series(table["label"]).is_not_null()})
     return pl.concat(
         [
             turn_failures(PROMPT, prompts.with_columns(ends=ends_with(prompts, ["user", "tool"]))),
@@ -50,7 +56,7 @@ def failing(table):
     )
 
 
-def measured(table):
+def measured(table: "pyarrow.Table") -> pl.DataFrame:
     """What `warnings_of` needs to know of each row of a table."""
     return pl.DataFrame(
         {"label": pl.from_arrow(table["label"]), "mojibake": mojibake(table, ["prompt", "completion"])},
@@ -58,7 +64,7 @@ def measured(table):
     )
 
 
-def warnings_of(rows, prompts):
+def warnings_of(rows: pl.DataFrame, prompts: int) -> list[tuple[str, str]]:
     """(name, what is unusual) of a whole dataset: see `validators/sft.py`. Raises Problems where a class is missing."""
     return [
         *balance_warning(int(rows["label"].sum()), int((~rows["label"]).sum())),
@@ -67,7 +73,7 @@ def warnings_of(rows, prompts):
     ]
 
 
-def balance_warning(true, false):
+def balance_warning(true: int, false: int) -> list[tuple[str, str]]:
     """The weights to set where one class outweighs the other."""
     if not true and not false:
         return []

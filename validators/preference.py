@@ -4,6 +4,8 @@
  "rejected": [{"role": "assistant", "content": "It is cba."}]}
 """
 
+from typing import TYPE_CHECKING
+
 import polars as pl
 
 from validators._messages import (
@@ -19,6 +21,9 @@ from validators._messages import (
     turn_failures,
 )
 from validators._warnings import mojibake_warning, repeated_warning, shared_warnings
+
+if TYPE_CHECKING:
+    import pyarrow
 
 SHARED_PROMPT = {
     "preference.shared_prompt": "the prompt is one for both answers: neither begins with a user's or system's turn of its own"
@@ -39,7 +44,7 @@ ANSWER = message_schema("preference", ends="preference.ends_with_assistant", ans
 PAIR = flag_schema("differs", "preference.chosen_differs")
 
 
-def failing(table):
+def failing(table: "pyarrow.Table") -> pl.DataFrame:
     """(row, check, detail) of every failure in a table of preference rows."""
     prompts = flatten(table["prompt"], "prompt")
     found = [turn_failures(PROMPT, prompts.with_columns(ends=ends_with(prompts, ["user", "tool"])))]
@@ -55,7 +60,7 @@ def failing(table):
     return pl.concat([*found, row_failures(PAIR, pairs)])
 
 
-def folded(turns, rows):
+def folded(turns: pl.DataFrame, rows: int) -> pl.Series:
     """What each answer says and calls, Unicode composition, case and white space folded, (rows,) strings."""
     text = pl.col("said").str.normalize("NFC").str.to_lowercase().str.replace_all(r"\s+", " ").str.strip_chars()
     said = turns.group_by("row", maintain_order=True).agg(
@@ -68,7 +73,7 @@ def folded(turns, rows):
     )
 
 
-def measured(table):
+def measured(table: "pyarrow.Table") -> pl.DataFrame:
     """What `warnings_of` needs to know of each row of a table."""
     return pl.DataFrame(
         {
@@ -79,7 +84,7 @@ def measured(table):
     )
 
 
-def warnings_of(rows, prompts):
+def warnings_of(rows: pl.DataFrame, prompts: int) -> list[tuple[str, str]]:
     """(name, what is unusual) of a whole dataset: see `validators/sft.py`."""
     return [
         *bias_warning(rows),
@@ -88,7 +93,7 @@ def warnings_of(rows, prompts):
     ]
 
 
-def bias_warning(rows):
+def bias_warning(rows: pl.DataFrame) -> list[tuple[str, str]]:
     """How much longer one side is, where it is the longer one in most pairs."""
     longer, shorter = (rows["chosen"] > rows["rejected"]).sum(), (rows["chosen"] < rows["rejected"]).sum()
     if max(longer, shorter) <= BIAS * len(rows):

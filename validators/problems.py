@@ -5,6 +5,7 @@ params.yaml: steps.align.dataset: 'pairs' is a preference dataset, but kto needs
 """
 
 import difflib
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
 
@@ -17,7 +18,7 @@ class Problem:
     expected: str = ""
     hint: str = ""
 
-    def __str__(self):
+    def __str__(self) -> str:
         text = f"{self.where}: {self.found}"
         if self.expected:
             text += f"; expected {self.expected}"
@@ -27,16 +28,16 @@ class Problem:
 class Problems(Exception):
     """Every mistake found, in order; the command line prints them and exits with 1."""
 
-    def __init__(self, problems):
+    def __init__(self, problems: Iterable[Problem]) -> None:
         self.problems = list(problems)
         super().__init__("\n".join(str(problem) for problem in self.problems))
 
-    def __reduce__(self):
+    def __reduce__(self) -> "tuple[type[Problems], tuple[list[Problem]]]":
         # an exception is pickled by its text, but is made of problems: it comes back from other processes
         return Problems, (self.problems,)
 
 
-def did_you_mean(word, known):
+def did_you_mean(word: object, known: Collection[str]) -> str:
     """`did you mean 'x'?` for the nearest known word, else the list of known words."""
     near = difflib.get_close_matches(str(word), known, n=1)
     return f"did you mean '{near[0]}'?" if near else "known: " + ", ".join(sorted(known))

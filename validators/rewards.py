@@ -8,13 +8,16 @@ Another parameter that a function names is that field of `extra`: n values, pars
 """
 
 import math
+from typing import Any
 
 from validators._answers import answer_of
 from validators._mathematics import equal
 from validators._truths import alternatives, clean, final_of, number_of, same
 
+Answer = str | list[dict[str, Any]]  # a text, or a conversation whose last message is the model's
 
-def exact_match(completions, ground_truth, **_):
+
+def exact_match(completions: list[Answer], ground_truth: list[str], **_: object) -> list[float]:
     r"""1 where the answer, or what it names in the end, is the ground truth or one of a JSON list of them; else 0.
 
     In the end an answer names the last `\boxed{}`, or what its last line marks: `#### 18`, `A: 18`, `The answer is 18.`
@@ -22,7 +25,7 @@ def exact_match(completions, ground_truth, **_):
     return [float(same(_text(answer), truth)) for answer, truth in zip(completions, ground_truth, strict=True)]
 
 
-def numeric_match(completions, ground_truth, **_):
+def numeric_match(completions: list[Answer], ground_truth: list[str], **_: object) -> list[float]:
     """1 where the last number of the answer equals that of the ground truth, or one of a JSON list of them; else 0.
 
     Where an answer names something in the end, as for `exact_match`, it is the last number of that.
@@ -33,7 +36,7 @@ def numeric_match(completions, ground_truth, **_):
     ]
 
 
-def math_verify(completions, ground_truth, **_):
+def math_verify(completions: list[Answer], ground_truth: list[str], **_: object) -> list[float]:
     r"""1 where the answer equals the ground truth, or one of a JSON list of them, as mathematics or as `exact_match`; else 0.
 
     `\frac{1}{2}`, `0.5` and `$\frac12$` are equal, and `5\text{ cm}` is 5: units are not compared. Needs the extra `math`.
@@ -44,17 +47,17 @@ def math_verify(completions, ground_truth, **_):
     ]
 
 
-def one_word(completions, **_):
+def one_word(completions: list[Answer], **_: object) -> list[float]:
     """A format reward: 1 where the answer is one word and nothing else; else 0."""
     return [float(len(_text(answer).split()) == 1) for answer in completions]
 
 
-def _text(answer):
+def _text(answer: Answer) -> str:
     """What the model answers, its reasoning aside: TRL gives a text, or a conversation whose last message is the model's."""
     return answer_of(answer if isinstance(answer, str) else answer[-1]["content"] or "")
 
 
-def _equal(answer, truth):
+def _equal(answer: str, truth: str) -> bool:
     """Whether what an answer names in the end, else the last that is mathematics in it, equals a ground truth."""
     final, named = final_of(answer), final_of(truth)
     right = alternatives(truth) or [truth if named is None else named]
@@ -63,12 +66,12 @@ def _equal(answer, truth):
     return bool(said) and any(equal(*(text.replace(r"\%", "%") for text in (clean(one), said))) for one in right)
 
 
-def _number(text):
+def _number(text: str) -> float | None:
     """The last number of what a text names in the end, else of the whole, or None."""
     final = final_of(text)
     return number_of(text if final is None else final)
 
 
-def _close(a, b):
+def _close(a: float | None, b: float | None) -> bool:
     # infinities are equal to each other, so a long enough run of digits would earn the reward
     return a is not None and b is not None and math.isfinite(a + b) and math.isclose(a, b, rel_tol=1e-9, abs_tol=1e-9)

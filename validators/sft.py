@@ -3,6 +3,8 @@
 {"messages": [{"role": "user", "content": "Reverse abc."}, {"role": "assistant", "content": "cba"}]}
 """
 
+from typing import TYPE_CHECKING
+
 import polars as pl
 import pyarrow.compute as pc
 
@@ -19,6 +21,9 @@ from validators._messages import (
 )
 from validators._warnings import mojibake_warning, repeated_warning, shared_warnings
 
+if TYPE_CHECKING:
+    import pyarrow
+
 CHECKS = shared_checks("sft", order=", the user first") | {
     "sft.ends_with_assistant": "the last turn is the assistant's",
     "sft.something_learned": "not all turns of the assistant's are marked as not to be learned",
@@ -28,7 +33,7 @@ LEARNED = flag_schema("learned", "sft.something_learned")
 SCHEMA = message_schema("sft", ends="sft.ends_with_assistant")
 
 
-def failing(table):
+def failing(table: "pyarrow.Table") -> pl.DataFrame:
     """(row, check, detail) of every failure in a table of sft rows."""
     turns = flatten(table["messages"], "messages")
     return pl.concat(
@@ -40,7 +45,7 @@ def failing(table):
     )
 
 
-def unlearned(messages):
+def unlearned(messages: "pyarrow.ListArray") -> list[pl.DataFrame]:
     """(row, check, detail) of every row of which no turn of the assistant's is learned, in a list of one frame or none."""
     turns = pc.list_flatten(messages)
     names = [field.name for field in turns.type]
@@ -60,12 +65,12 @@ def unlearned(messages):
     return [row_failures(LEARNED, learned)]
 
 
-def measured(table):
+def measured(table: "pyarrow.Table") -> pl.DataFrame:
     """What `warnings_of` needs to know of each row of a table."""
     return pl.DataFrame({"mojibake": mojibake(table, ["messages"])})
 
 
-def warnings_of(rows, prompts):
+def warnings_of(rows: pl.DataFrame, prompts: int) -> list[tuple[str, str]]:
     """(name, what is unusual) of a whole dataset.
 
     rows: what `measured` gave of every row that passed. prompts: how many different prompts they have.
