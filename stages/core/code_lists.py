@@ -11,11 +11,11 @@ from pathlib import Path
 FOLDER = Path(".build/code")
 
 
-def code_of(name):
+def code_of(name: str) -> str:
     """The sha256 of a list. Raises FileNotFoundError where `code` has not run."""
     return hashlib.sha256((FOLDER / name).read_bytes()).hexdigest()
 
 
-def reward_code():
+def reward_code() -> dict[str, str]:
     """{function of validators/rewards.py: sha256 of its list}."""
     return {path.name: code_of(f"rewards/{path.name}") for path in sorted((FOLDER / "rewards").iterdir())}

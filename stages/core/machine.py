@@ -7,6 +7,7 @@ ingest chat: the disk is full: Error writing bytes to file. Detail: [errno 28] N
 import errno
 import os
 import tempfile
+from collections.abc import Iterator
 from concurrent.futures.process import BrokenProcessPool
 
 from validators.problems import Problem
@@ -21,7 +22,7 @@ FULL = (
 READ_ONLY = os.strerror(errno.EROFS)
 
 
-def machine_problem(what, error):
+def machine_problem(what: str, error: BaseException) -> Problem | None:
     """The Problem of a stage that ended for a full or read-only disk or a killed worker; None for any other error."""
     for each in causes(error):
         text = " ".join(str(each).split())[:300]
@@ -36,7 +37,7 @@ def machine_problem(what, error):
     return None
 
 
-def causes(error):
+def causes(error: BaseException | None) -> Iterator[BaseException]:
     """An error and those behind it, the latest first."""
     while error is not None:
         yield error

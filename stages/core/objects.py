@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 SECTION = re.compile(r"^\s*\[\s*cache\s*\]", re.MULTILINE | re.IGNORECASE)
 COMMAND = re.compile(r"-m stages (\w+)(?: (\w+))?$")
@@ -44,7 +45,7 @@ def records(*stages: str) -> Iterator[Record]:
             yield from record_of(parsed(text), stages)
 
 
-def locked() -> list:
+def locked() -> list[Any]:
     """The entries of dvc.lock, those of steps that params.yaml no longer has too; [] where it cannot be read."""
     try:
         found = parsed(Path("dvc.lock").read_bytes())
@@ -53,7 +54,7 @@ def locked() -> list:
         return []
 
 
-def parsed(text: bytes) -> object:
+def parsed(text: bytes) -> Any:
     """YAML as DVC writes it, None where it is none."""
     from ruamel.yaml import YAML
     from ruamel.yaml.error import YAMLError
@@ -64,7 +65,7 @@ def parsed(text: bytes) -> object:
         return None
 
 
-def record_of(entry: object, stages: tuple[str, ...]) -> Iterator[Record]:
+def record_of(entry: Any, stages: tuple[str, ...]) -> Iterator[Record]:
     """The Record of an entry; nothing where it is of other stages, or not as DVC writes it."""
     try:
         found = COMMAND.search(entry["cmd"])
@@ -73,7 +74,7 @@ def record_of(entry: object, stages: tuple[str, ...]) -> Iterator[Record]:
                 {file["path"]: file["md5"] for file in entry[side] if file["hash"] == "md5"}
                 for side in ("deps", "outs")
             ]
-            yield Record(entry["cmd"], *found.groups(), *sides)
+            yield Record(entry["cmd"], found[1], found[2], *sides)
     except (TypeError, LookupError):
         return
 

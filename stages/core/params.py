@@ -2,11 +2,13 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 FOLDER = Path(".build/params")
+Params = dict[str, Any]  # params.yaml with every default filled in, or a part of it
 
 
-def read_params(*stage):
+def read_params(*stage: str) -> Params:
     """What a stage reads of the params, shaped as params.yaml is, with every default filled in.
 
     stage: its name, and that of its dataset or step where it has one: `read_params("curate", "chat")`.
@@ -14,6 +16,6 @@ def read_params(*stage):
     return json.loads(Path(f"{FOLDER.joinpath(*stage)}.json").read_text(encoding="utf-8"))
 
 
-def read_engine():
+def read_engine() -> str:
     """`local` or `ray`. No stage depends on it: the bytes are the same."""
     return read_params("engine")["engine"]

@@ -12,8 +12,14 @@ import signal
 import sys
 import threading
 from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from validators.problems import Problem, Problems
+
+if TYPE_CHECKING:
+    import psutil
+    from filelock import BaseFileLock
 
 WATCH_S = 1.0
 # memory that a batch gives back is what the next one takes: to fetch it anew from the system costs a tenth of the time
@@ -30,7 +36,7 @@ REAPERS = {"init", "systemd", "launchd", "tini", "dumb-init", "docker-init", "ca
 
 
 @cache
-def end_with_parent():
+def end_with_parent() -> None:
     """From here on this process is killed when what started it is gone; at once if that is gone already."""
     parents = started_by()
     if orphaned(parents):
@@ -43,7 +49,7 @@ def end_with_parent():
     threading.Thread(target=watch, args=(parents,), daemon=True).start()
 
 
-def started_by():
+def started_by() -> "list[psutil.Process]":
     """The direct parent; under DVC every process up to dvc itself. Nothing under nohup, which is there to outlive."""
     import psutil
 
@@ -59,7 +65,7 @@ def started_by():
     return found
 
 
-def above(process):
+def above(process: "psutil.Process") -> "psutil.Process | None":
     """The parent of a process; None above the first one, or where the system hides it."""
     import psutil
 
@@ -69,7 +75,7 @@ def above(process):
         return None
 
 
-def environment(process):
+def environment(process: "psutil.Process") -> dict[str, str]:
     import psutil
 
     try:
@@ -78,7 +84,7 @@ def environment(process):
         return {}
 
 
-def orphaned(parents):
+def orphaned(parents: "list[psutil.Process]") -> bool:
     """True where DVC started this process and a reaper has adopted it, or one of those between, since."""
     import psutil
 
@@ -91,14 +97,14 @@ def orphaned(parents):
         return True
 
 
-def watch(parents):
+def watch(parents: "list[psutil.Process]") -> None:
     never = threading.Event()  # its wait goes on where a clock that is set back makes time.sleep fail
     while not any(ended(parent) for parent in parents):
         never.wait(WATCH_S)
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-def ended(process):
+def ended(process: "psutil.Process") -> bool:
     """True where a process is gone, or dead and not yet buried by its own parent."""
     import psutil
 
@@ -108,7 +114,7 @@ def ended(process):
         return True
 
 
-def keep_memory():
+def keep_memory() -> None:
     """Let this process and its workers hold what they free; before Arrow is imported, as it reads its settings then."""
     for name, value in KEEP_MEMORY.items():
         os.environ.setdefault(name, value)
@@ -118,7 +124,7 @@ def keep_memory():
         libc.mallopt(M_MMAP_THRESHOLD, HOLD_BYTES)
 
 
-def only_trainer(work, timeout_s=5):
+def only_trainer(work: Path, timeout_s: float = 5) -> "BaseFileLock":
     """A lock on the step: a second trainer would write over the first. It is the kernel's, so it dies with its holder.
 
     timeout_s: a trainer whose dvc was killed just now needs a moment to follow it.

@@ -8,19 +8,20 @@ Both are tqdm's, on stderr. Of what takes less than a minute, a log has no line.
 import os
 import sys
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, TextIO
+from typing import TYPE_CHECKING, TextIO, TypeVar
 
 if TYPE_CHECKING:
     from tqdm import tqdm
 
 EVERY_S = 60.0
+Item = TypeVar("Item")
 LINE = "  {desc}: {n_fmt} of {total_fmt} {unit}s, {rate_fmt}, {remaining} left{postfix}"
 
 
 class Lines:
     """A stream in which each drawing of a bar is a line of its own; what only clears a bar is left out."""
 
-    def __init__(self, stream: TextIO):
+    def __init__(self, stream: TextIO) -> None:
         self.stream = stream
 
     def write(self, text: str) -> None:
@@ -44,7 +45,7 @@ def progress(total: int | None, what: str, unit: str, done: int = 0, every_s: fl
     return tqdm(**given, file=Lines(sys.stderr), bar_format=LINE, mininterval=every_s, delay=every_s, miniters=1)
 
 
-def watched(items: Sequence, what: str, unit: str) -> Iterator:
+def watched(items: Sequence[Item], what: str, unit: str) -> Iterator[Item]:
     """The items, one by one, with their progress where there are several."""
     if len(items) < 2 or not what:
         yield from items

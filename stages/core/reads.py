@@ -9,10 +9,10 @@ import json
 import os
 from pathlib import Path
 
-from stages.core.params import FOLDER
+from stages.core.params import FOLDER, Params
 
 
-def reads(params):
+def reads(params: Params) -> dict[str, Params]:
     """{"curate/chat": what `curate chat` reads, shaped as params.yaml is, ...}. params: with every default filled in.
 
     `train` is not among them: it reads what preflight made of its step.
@@ -64,27 +64,27 @@ def reads(params):
     return found
 
 
-def of_answers(params):
+def of_answers(params: Params) -> list[str]:
     """The keys of datasets that say how their eval rows are scored."""
     return [*masks(params), *metrics(params), *private(params)]
 
 
-def private(params):
+def private(params: Params) -> list[str]:
     """The keys of the datasets that are sent to no server."""
     return [f"datasets.{name}.private" for name, entry in params["datasets"].items() if entry["private"]]
 
 
-def masks(params):
+def masks(params: Params) -> list[str]:
     """The keys that say on which datasets thoughts are not learned, and so not scored: of any model, to compare them."""
     return [f"datasets.{name}.reasoning" for name, entry in params["datasets"].items() if entry["reasoning"] == "mask"]
 
 
-def metrics(params):
+def metrics(params: Params) -> list[str]:
     """The keys that say which metrics are computed of generated answers, of the datasets that have any."""
     return [f"datasets.{name}.metrics" for name, entry in params["datasets"].items() if entry["metrics"]]
 
 
-def base(params):
+def base(params: Params) -> Params:
     """What `base` reads: the text of the chat template too, so that an edit of it is an edit of an input."""
     found = part(params, "base.model", "base.revision", "base.eos_token", "base.chat_template_kwargs", "base.date")
     path = params["base"]["chat_template"]
@@ -92,7 +92,7 @@ def base(params):
     return found
 
 
-def judge(params):
+def judge(params: Params) -> Params:
     """What `judge` reads: which model it brings here; of one on a server, that it is there."""
     found = params["evaluate"]["judge"]
     if found is None:
@@ -101,9 +101,9 @@ def judge(params):
     return part(params, *(f"evaluate.judge.{key}" for key in keys))
 
 
-def part(params, *keys):
+def part(params: Params, *keys: str) -> Params:
     """The values under some names with dots, at the places that they have in the params."""
-    found = {}
+    found: Params = {}
     for key in keys:
         *around, last = key.split(".")
         source, target = params, found
@@ -113,16 +113,16 @@ def part(params, *keys):
     return found
 
 
-def texts(params):
+def texts(params: Params) -> dict[str, str]:
     """{path: text} of every file."""
     return {f"{FOLDER.as_posix()}/{name}.json": text_of(read) for name, read in reads(params).items()}
 
 
-def text_of(read):
+def text_of(read: Params) -> str:
     return json.dumps(read, indent=2, ensure_ascii=False) + "\n"
 
 
-def write(params):
+def write(params: Params) -> None:
     """Write each file that differs from the one that is there, none of them half; remove those of what is no more."""
     wanted = texts(params)
     for path in sorted(FOLDER.rglob("*")):

@@ -7,7 +7,10 @@ brackets do not match ends where the next begins in a line of its own, indented 
 follow each other without an array are elements as well.
 """
 
+import mmap
 import re
+import sys
+from collections.abc import Iterator
 
 import msgspec
 
@@ -20,7 +23,7 @@ FIRST = re.compile(rb"\s*\[[^\S\n]*\r?(\n[ \t]*\{)(?=(\r?\n)?)")
 PAIRS = {b"}": b"{", b"]": b"["}
 
 
-def elements(data):
+def elements(data: bytes | mmap.mmap) -> Iterator[tuple[bytes, str | None]]:
     """(element, why) of each element; `why` is None, or says why the text after it cannot be split further.
 
     data: bytes or a memory map, without a byte order mark.
@@ -36,16 +39,16 @@ def elements(data):
         yield from ((bytes(item), None) for item in items)
 
 
-def scanned(data):
+def scanned(data: bytes | mmap.mmap) -> Iterator[tuple[bytes, str | None]]:
     """The same for text that does not parse as a whole."""
-    here = SPACE.match(data).end()
+    here = _past(SPACE, data, 0)
     array = data[here : here + 1] == b"["
     mark = _mark(data) if array else b""
     here += array
-    while (here := SPACE.match(data, here).end()) < len(data):
+    while (here := _past(SPACE, data, here)) < len(data):
         byte = data[here : here + 1]
         if byte == b"]" and array:
-            here = SPACE.match(data, here + 1).end()
+            here = _past(SPACE, data, here + 1)
             if here < len(data):
                 yield bytes(data[here:]), None  # what follows the array is no record, and will be named as such
             return
@@ -60,28 +63,34 @@ def scanned(data):
         yield b"", "the array is not closed: the file ends too early"
 
 
-def _mark(data):
+def _past(pattern: re.Pattern[bytes], data: bytes | mmap.mmap, start: int, limit: int = sys.maxsize) -> int:
+    """Where what a pattern matches at a place ends: there itself, where it matches nothing."""
+    found = pattern.match(data, start, limit)
+    return found.end() if found else start
+
+
+def _mark(data: bytes | mmap.mmap) -> bytes:
     """How an element begins after a line end, where that tells elements from what is in them, else nothing."""
     found = FIRST.match(data)
     # without indents, a line with a brace may begin an object within an element
     return found[1] if found and (len(found[1]) > 2 or not found[2]) else b""
 
 
-def _end(data, start, mark):
+def _end(data: bytes | mmap.mmap, start: int, mark: bytes) -> tuple[int, bool]:
     """(end, whole) of the element at `start`; not whole where its brackets do not match."""
     limit = (data.find(mark, start) if mark else -1) + 1 or len(data)
     if data[start : start + 1] not in b'{["':
-        return max(SCALAR.match(data, start, limit).end(), start + 1), True
+        return max(_past(SCALAR, data, start, limit), start + 1), True
     here, stack = start, []
     while found := TOKEN.search(data, here, limit):
         token, here = found[0], found.end()
         if token == b'"':
-            here = STRING.match(data, found.start(), limit).end()
+            here = _past(STRING, data, found.start(), limit)
         elif token in b"{[":
             stack.append(token)
         elif not stack or stack.pop() != PAIRS[token]:
             # with a mark, the element ends at the next; without, at the bracket that does not match
-            last = token == b"]" and SPACE.match(data, here).end() == len(data)
+            last = token == b"]" and _past(SPACE, data, here) == len(data)
             return found.start() if last else limit if mark else here, False
         if not stack:
             return here, True

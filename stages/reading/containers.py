@@ -10,7 +10,10 @@ import contextlib
 import io
 import zipfile
 import zlib
+from collections.abc import Iterator
 from itertools import islice
+from pathlib import Path
+from typing import Any
 
 from stages.reading.refused import open_table, refused
 from stages.reading.values import decoded
@@ -30,21 +33,22 @@ BOMB_BYTES, BOMB_RATIO = 100 * 2**20, 200
 class Unpacked(io.RawIOBase):
     """The unpacked bytes of a gzip or zstd file, in pieces; `cut` says why they end where they should not."""
 
-    def __init__(self, path, start):
+    def __init__(self, path: Path, start: bytes) -> None:
         self.path, self.start, self.file = path, start, open(path, "rb")  # noqa: SIM115
-        self.cut, self.unpacker, self.rest, self.piece, self.read_in, self.made = "", None, b"", b"", 0, 0
+        self.unpacker: Any = None  # of zlib or zstandard, which have no common class
+        self.cut, self.rest, self.piece, self.read_in, self.made = "", b"", b"", 0, 0
 
-    def readable(self):
+    def readable(self) -> bool:
         return True
 
-    def readinto(self, buffer):
+    def readinto(self, buffer: memoryview) -> int:  # ty: ignore[incompatible-method-override]  # what BufferedReader gives
         while not self.piece and not self.cut and self._more():
             pass
         size = min(len(buffer), len(self.piece))
         buffer[:size], self.piece = self.piece[:size], self.piece[size:]
         return size
 
-    def _more(self):
+    def _more(self) -> bool:
         """Unpack the next bytes into `piece`; False at the end of the file."""
         if not self.rest:
             self.rest = self.file.read(CHUNK_BYTES)
@@ -68,12 +72,12 @@ class Unpacked(io.RawIOBase):
         stop_bombs(self.path, self.read_in, self.made)
         return True
 
-    def close(self):
+    def close(self) -> None:
         self.file.close()
         super().close()
 
 
-def stop_bombs(path, read_in, made):
+def stop_bombs(path: Path, read_in: int, made: int) -> None:
     if made > BOMB_BYTES and made > BOMB_RATIO * read_in:
         found = f"{read_in:,} bytes unpack to {made:,} or more: a zip bomb, or not data"
         hint = "if it is meant to be so, unpack it yourself"
@@ -83,15 +87,15 @@ def stop_bombs(path, read_in, made):
 class Member(io.RawIOBase):
     """The bytes of the only file in a ZIP archive; `cut` says why they end where they should not."""
 
-    def __init__(self, path):
+    def __init__(self, path: Path) -> None:
         self.cut, self.start = "", ZIP
         self.archive, self.file, info = open_table(path)
         stop_bombs(path, info.compress_size, info.file_size)
 
-    def readable(self):
+    def readable(self) -> bool:
         return True
 
-    def readinto(self, buffer):
+    def readinto(self, buffer: memoryview) -> int:  # ty: ignore[incompatible-method-override]  # what BufferedReader gives
         try:
             piece = self.file.read1(min(len(buffer), CHUNK_BYTES))
         except (zipfile.BadZipFile, zlib.error, EOFError, OSError) as error:
@@ -99,13 +103,16 @@ class Member(io.RawIOBase):
         buffer[: len(piece)] = piece
         return len(piece)
 
-    def close(self):
+    def close(self) -> None:
         self.file.close()
         self.archive.close()
         super().close()
 
 
-def _unpacker(start):
+Packed = Unpacked | Member
+
+
+def _unpacker(start: bytes) -> Any:
     if start == GZIP:
         return zlib.decompressobj(wbits=31)
     import zstandard
@@ -113,7 +120,7 @@ def _unpacker(start):
     return zstandard.ZstdDecompressor().decompressobj()
 
 
-def _up_to_the_damage(unpacker, data):
+def _up_to_the_damage(unpacker: Any, data: bytes) -> bytes:
     """What zlib makes of packed bytes before the one that it cannot use; it gives nothing of a piece with such a byte."""
     pieces = []
     with contextlib.suppress(zlib.error):
@@ -123,7 +130,7 @@ def _up_to_the_damage(unpacker, data):
 
 
 @contextlib.contextmanager
-def opened(path):
+def opened(path: Path) -> "Iterator[tuple[io.BufferedReader[Any], Packed | None]]":
     """(file, unpacked) of a raw file: its bytes as a buffered file, and the Unpacked below it or None."""
     with open(path, "rb") as file:
         head = file.read(4)
@@ -132,13 +139,14 @@ def opened(path):
             file.seek(0)
             yield file, None
             return
-    with (Member(path) if start == ZIP else Unpacked(path, start)) as raw, io.BufferedReader(raw, 2**18) as file:
+    packed: Packed = Member(path) if start == ZIP else Unpacked(path, start)
+    with packed as raw, io.BufferedReader(raw, 2**18) as file:
         if not file.peek(1) and raw.cut:
             raise Problems([Problem(str(path), raw.cut, "a gzip or zstd file", "fetch the file again")])
         yield file, raw
 
 
-def container(path):
+def container(path: Path) -> str:
     """What a file is, from its first bytes. Raises Problems for what is not data."""
     with opened(path) as (file, unpacked):
         head = file.read(65536)
@@ -146,13 +154,13 @@ def container(path):
     return kind + (PACKED[unpacked.start] if unpacked else "")
 
 
-def described(kind):
+def described(kind: str) -> str:
     """A container in words: `JSON lines in gzip`."""
     name, _, packed = kind.partition(".")
     return NAMES[name] + {"": "", "gz": " in gzip", "zst": " in zstd", "zip": " in ZIP"}[packed]
 
 
-def _kind(path, head, packed):
+def _kind(path: Path, head: bytes, packed: Packed | None) -> str | None:
     """What a file is by its magic bytes, or None for text. Raises Problems for what is not data."""
     if not head.removeprefix(BOM).strip():
         raise Problems([Problem(str(path), "the file is empty", "at least one record", "remove the file")])
@@ -167,7 +175,7 @@ def _kind(path, head, packed):
     return None
 
 
-def _kind_of_text(head, file):
+def _kind_of_text(head: bytes, file: io.BufferedReader) -> str:
     """JSON lines, a JSON array or CSV; a broken first line does not make another container of the file."""
     *whole, last = head.split(b"\n")
     lines = [line for line in [*whole, last] if line.strip()]
@@ -185,11 +193,11 @@ def _kind_of_text(head, file):
     return "jsonl" if objects else "csv"
 
 
-def _is_object(line):
+def _is_object(line: bytes) -> bool:
     return line.startswith(b'{"') and _parses(line)
 
 
-def _parses(line):
+def _parses(line: bytes) -> bool:
     try:
         decoded(line)
     except (ValueError, RecursionError):  # msgspec's errors are ValueErrors

@@ -2,7 +2,9 @@
 
 import csv
 import re
+from collections.abc import Iterable, Iterator
 from itertools import chain
+from pathlib import Path
 
 from stages.rows.turns import KEYS
 from validators.problems import Problem, Problems
@@ -10,17 +12,23 @@ from validators.problems import Problem, Problems
 csv.field_size_limit(2**31 - 1)
 PROSE = re.compile(r"\S\s+\S+\s+\S+\s+\S|[.?!。？！]\s*$|\n|^\s*-?\d+([.,]\d+)*\s*$")
 NAME_CHARS = 64
+Found = tuple[int, dict[str, str] | None, str, tuple[str, str] | None]  # (line, value, raw, (check, detail) of its fault)
 
 
-def csv_records(path, lines, numbered):
+def csv_records(path: Path, lines: Iterable[bytes], numbered: bool) -> Iterator[Found]:
     """(line, value, raw, fault) of each record.
 
     lines: the lines of the file as bytes, without a byte order mark. numbered: there is no line of names; columns are "1", "2", ...
     """
     texts = (line.decode(errors="surrogateescape") for line in lines)
-    blank = []
-    first = next((text for text in texts if text.strip() or blank.append(text)), "")
-    taken = []  # the lines of the record that is being read
+    blank = []  # the lines before the first that is not
+    for first in texts:
+        if first.strip():
+            break
+        blank.append(first)
+    else:
+        first = ""
+    taken: list[str] = []  # the lines of the record that is being read
     # spreadsheets of countries that write 0,5 for a half put semicolons between cells
     delimiter = next((mark for mark in "\t,;" if mark in first), ",")
     reader = csv.reader(_kept(chain(blank, [first], texts), taken), delimiter=delimiter, strict=True)
@@ -45,7 +53,7 @@ def csv_records(path, lines, numbered):
         line = line_after
 
 
-def names(path, line, cells):
+def names(path: Path, line: int, cells: list[str]) -> list[str]:
     """The names of the columns. Raises Problems where they are doubled, or look like data."""
     where, named = f"{path}:{line}", [cell.strip() for cell in cells if cell.strip()]
     if any("\udc80" <= c <= "\udcff" for cell in named for c in cell):
@@ -63,14 +71,14 @@ def names(path, line, cells):
     return [cell.strip() or str(number) for number, cell in enumerate(cells, 1)]
 
 
-def _kept(lines, taken):
+def _kept(lines: Iterable[str], taken: list[str]) -> Iterator[str]:
     """The lines, each also appended to `taken`."""
     for line in lines:
         taken.append(line)
         yield line
 
 
-def _record(line, header, cells, raw, fault):
+def _record(line: int, header: list[str], cells: list[str], raw: str, fault: tuple[str, str] | None) -> Found:
     if any("\udc80" <= c <= "\udcff" for c in raw):
         raw = raw.encode(errors="surrogateescape").decode(errors="backslashreplace")
         fault = fault or ("ingest.utf8", "the record is not UTF-8")

@@ -10,6 +10,7 @@ import difflib
 import json
 import os
 import re
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -37,12 +38,12 @@ class Listing:
     others: dict[Path, str] = field(default_factory=dict)
 
 
-def raw_files(raw, where="raw", exclude=()):
+def raw_files(raw: str, where: str = "raw", exclude: Sequence[str] = ()) -> list[Path]:
     """The files of records of a dataset, sorted by path. Raises Problems if there is none."""
     return listing(raw, where, exclude).data
 
 
-def listing(raw, where="raw", exclude=()):
+def listing(raw: str, where: str = "raw", exclude: Sequence[str] = ()) -> Listing:
     """The files of a dataset. A file that `raw` itself names is data, whatever its name; hidden files are neither.
 
     raw: a file or a folder, relative to the root. exclude: patterns. Raises Problems if no file of records is there.
@@ -65,7 +66,7 @@ def listing(raw, where="raw", exclude=()):
     return found
 
 
-def files_below(path, where):
+def files_below(path: Path, where: str) -> list[Path]:
     """The files in a folder and in those below it, hidden ones and those of `dvc add` left out, sorted by path."""
     if not path.is_dir():
         there = Path(f"{path}.dvc").is_file()
@@ -82,11 +83,11 @@ def files_below(path, where):
     return [found for found in listed if found.is_file()]
 
 
-def hidden(path):
+def hidden(path: Path) -> bool:
     return any(part.startswith(".") for part in path.parts)
 
 
-def name_problems(path):
+def name_problems(path: Path) -> list[Problem]:
     """The Problem of a name that is not UTF-8, hidden or not: neither DVC nor a table of rows can write it down."""
     try:
         path.name.encode()
@@ -101,7 +102,7 @@ def name_problems(path):
 # -- what is no data --------------------------------------------------------------------------------------------------
 
 
-def role_of(path):
+def role_of(path: Path) -> str:
     """What a file in a folder of raw data is, where that is not records; else nothing."""
     name = path.name.lower()
     if name in DESCRIPTIONS or not DATA & set(path.suffixes):
@@ -116,7 +117,7 @@ def role_of(path):
     return ""
 
 
-def saved_files(folder):
+def saved_files(folder: Path) -> set[str] | None:
     """The names of the Arrow files that `datasets.Dataset.save_to_disk` wrote to a folder; None if it did not."""
     try:
         state = json.loads((folder / "state.json").read_bytes())
@@ -125,12 +126,12 @@ def saved_files(folder):
         return None
 
 
-def first_bytes(path, count):
+def first_bytes(path: Path, count: int) -> bytes:
     with open(path, "rb") as file:
         return file.read(count)
 
 
-def split_named(path, raw):
+def split_named(path: Path, raw: str) -> str:
     """The pattern of a file or folder within a dataset's folder that is named after a split not for training, else nothing."""
     parts = path.relative_to(raw).parts if path != Path(raw) else ()
     for depth, part in enumerate(parts, 1):
@@ -142,25 +143,27 @@ def split_named(path, raw):
 # -- patterns ---------------------------------------------------------------------------------------------------------
 
 
-def fits(path, pattern, raw):
+def fits(path: str | Path, pattern: str, raw: str | Path) -> bool:
     """True where a pattern fits a file's path, from the root or from the dataset's folder. `*` fits `/` too."""
     return fnmatchcase(Path(path).as_posix(), pattern) or fnmatchcase(within(path, raw).as_posix(), pattern)
 
 
-def within(path, raw):
+def within(path: str | Path, raw: str | Path) -> Path:
     """A file's path from the dataset's folder; its name, where the dataset is that one file."""
     path, raw = Path(path), Path(raw)
     return path.relative_to(raw if raw != path else raw.parent)
 
 
-def pattern_problems(where, patterns, files, raw):
+def pattern_problems(
+    where: str, patterns: Iterable[str], files: Sequence[str | Path], raw: str | Path
+) -> list[Problem]:
     """A Problem for each pattern that fits none of some files."""
     missed = [pattern for pattern in patterns if not any(fits(file, pattern, raw) for file in files)]
     expected = "a path, or a pattern such as 'test*'"
     return [Problem(where, f"no file fits {pattern!r}", expected, near(pattern, files, raw)) for pattern in missed]
 
 
-def near(pattern, files, raw):
+def near(pattern: str, files: Sequence[str | Path], raw: str | Path) -> str:
     """`did you mean 'sub/test.jsonl'?`, by the whole path or the bare name, else the files that are there."""
     known, meant = {}, pattern.removeprefix(f"{Path(raw).as_posix()}/").strip("*?/")
     for path in sorted(within(file, raw) for file in files):
@@ -170,6 +173,6 @@ def near(pattern, files, raw):
     return f"did you mean {known[found[0]]!r}?" if found else f"files there: {shortened(sorted(set(known.values())))}"
 
 
-def shortened(names):
+def shortened(names: Iterable[object]) -> str:
     names = [str(name) for name in names]
     return ", ".join(names[:5]) + f" and {len(names) - 5:,} more" * (len(names) > 5)

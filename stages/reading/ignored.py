@@ -1,12 +1,13 @@
 """Raw files that `.dvcignore` hides from DVC: no hash holds them, so that no edit of them would ever build anything anew."""
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 FILE = ".dvcignore"
 
 
-def ignored(paths):
+def ignored(paths: Sequence[Path]) -> list[Path]:
     """Those of some files, relative to the root, that DVC does not see.
 
     DVC itself decides, where a pattern may fit: it takes a third of a second to import, and few projects need it.

@@ -10,7 +10,7 @@ from stages.core.objects import cache_folder
 from validators.problems import Problem
 
 
-def links_out(raw):
+def links_out(raw: str | Path) -> list[Problem]:
     """A Problem for each link at, above or in a raw path that leaves the project: it may bring in anybody's files, secrets too.
 
     Hidden files are not data, but `dvc add` keeps them and `tilth share` sends them.
@@ -21,7 +21,7 @@ def links_out(raw):
     return [problem for found in sorted(path.rglob("*")) if found.is_symlink() for problem in leaving(found)]
 
 
-def leaving(path):
+def leaving(path: Path) -> list[Problem]:
     target = Path(os.path.realpath(path))  # `resolve` raises where links go in a circle
     if any(target.is_relative_to(folder().resolve()) for folder in (Path.cwd, cache_folder)):
         return []

@@ -7,10 +7,12 @@ file are the same on every machine, and so are the bytes of what is made of each
 import gc
 import os
 import pickle
+from collections.abc import Callable, Collection, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
 from multiprocessing import get_context
 from pathlib import Path
+from typing import TypeVar, cast
 
 from stages.core.process import end_with_parent
 from stages.core.progress import progress
@@ -20,6 +22,8 @@ from validators.problems import Problem, Problems
 PART_BYTES = 32 * 2**20
 # below this, starting processes takes longer than the work
 ALONE_BYTES = 16 * 2**20
+Item = TypeVar("Item")
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
@@ -33,12 +37,12 @@ class Part:
     line: int
 
 
-def parts_of(path, part_bytes=PART_BYTES):
+def parts_of(path: Path, part_bytes: int = PART_BYTES) -> list[Part]:
     """The parts of one raw file, in order."""
     return list(numbered(cut(path, part_bytes)))
 
 
-def cut(path, part_bytes=PART_BYTES):
+def cut(path: Path, part_bytes: int = PART_BYTES) -> list[Part]:
     """The parts of one raw file, in order, their lines not counted: only the ends of parts are read."""
     kind, size = container(path), path.stat().st_size
     if kind != "jsonl" or size <= part_bytes:
@@ -53,16 +57,17 @@ def cut(path, part_bytes=PART_BYTES):
     return parts
 
 
-def numbered(parts):
+def numbered(parts: Iterable[Part]) -> Iterator[Part]:
     """The parts with their lines, each as soon as the lines before it are counted: work can begin with the first."""
-    line, before, buffer = 1, None, bytearray(2**20)
+    line, buffer = 1, bytearray(2**20)
+    before: Part | None = None
     for part in parts:
-        line = line + newlines(before, buffer) if part.start else 1
+        line = line + newlines(before, buffer) if before and part.start else 1
         before = part
         yield replace(part, line=line)
 
 
-def newlines(part, buffer):
+def newlines(part: Part, buffer: bytearray) -> int:
     """How many lines end in a part; one buffer for all, as fresh memory costs more than the count."""
     count, left, view = 0, part.end - part.start, memoryview(buffer)
     with open(part.path, "rb", buffering=0) as file:
@@ -73,12 +78,18 @@ def newlines(part, buffer):
     return count
 
 
-def mapped(function, items, size_bytes, engine="local", count=None):
+def mapped(
+    function: Callable[[Item], Result],
+    items: Iterable[Item],
+    size_bytes: int,
+    engine: str = "local",
+    count: int | None = None,
+) -> Iterator[Result]:
     """The results of a picklable function for each item, in order.
 
     size_bytes: of all items together. count: how many items there are, where they come one by one.
     """
-    count = len(items) if count is None else count
+    count = len(cast(Collection[Item], items)) if count is None else count
     if engine == "ray":
         yield from _by_ray(function, items)
     elif count == 1 or size_bytes < ALONE_BYTES:
@@ -89,13 +100,13 @@ def mapped(function, items, size_bytes, engine="local", count=None):
             yield from pool.map(function, items)
 
 
-def begin():
+def begin() -> None:
     """What a worker does first: end with its stage, and look for cycles seldom, as rows of text have none."""
     end_with_parent()
     gc.set_threshold(200_000, 50, 50)
 
 
-def _by_ray(function, items):
+def _by_ray(function: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
     """The same by Ray Data on a cluster: the one that RAY_ADDRESS names, or one of processes on this machine.
 
     The machines of a cluster must see the project under the same path, as parts are read and written by path.
@@ -117,13 +128,13 @@ def _by_ray(function, items):
     yield from (pickle.loads(row["done"]) for row in done.iter_rows())
 
 
-def _done(row):
+def _done(row: dict[str, bytes]) -> dict[str, bytes]:
     function, item, folder = pickle.loads(row["work"])
     os.chdir(folder)
     return {"done": pickle.dumps(function(item))}
 
 
-def with_bar(results, total, what):
+def with_bar(results: Iterable[Result], total: int, what: str) -> Iterator[Result]:
     """The results as they come, with their progress on stderr."""
     with progress(total, what, "part") as bar:
         for result in results:

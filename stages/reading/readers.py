@@ -11,17 +11,25 @@ import json
 import mmap
 import shutil
 import tempfile
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from stages.reading.arrays import elements
-from stages.reading.containers import BOM, container, opened
+from stages.reading.containers import BOM, Packed, container, opened
 from stages.reading.csv import csv_records
 from stages.reading.values import decoded, odd_numbers, without_padding
 from stages.reading.wrapped import records_in
 from stages.rows.values import ENCODE, type_of
 from validators.problems import Problem, Problems
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from stages.reading.parts import Part
 
 PARQUET_ROWS = 1000
 
@@ -29,12 +37,12 @@ PARQUET_ROWS = 1000
 @dataclass(slots=True)
 class Record:
     line: int
-    value: dict | None
+    value: dict[str, Any] | None
     raw: str
     fault: tuple[str, str] | None = None  # (check, detail)
 
 
-def records(path, kind=None, numbered=False):
+def records(path: Path, kind: str | None = None, numbered: bool = False) -> Iterator[Record]:
     """Every record of a raw file, readable or not, in file order.
 
     kind: its container, if that is known. numbered: a CSV has no line of names, its columns are "1", "2", ...
@@ -48,7 +56,7 @@ def records(path, kind=None, numbered=False):
         elif kind == "json":
             yield from _json(path, file, unpacked)
         else:
-            rest = []
+            rest: list[Record] = []
             lines = _whole_lines(file, unpacked, rest)
             if kind == "jsonl":
                 yield from (record_of(number, line) for number, line in _numbered(lines, 1))
@@ -57,7 +65,7 @@ def records(path, kind=None, numbered=False):
             yield from rest
 
 
-def _whole_lines(file, unpacked, rest):
+def _whole_lines(file: Iterable[bytes], unpacked: Packed | None, rest: list[Record]) -> Iterator[bytes]:
     """The lines of a file; the line at which a packed file is cut goes to `rest`, as a record."""
     number = 0
     for number, line in enumerate(file, 1):
@@ -69,24 +77,24 @@ def _whole_lines(file, unpacked, rest):
         rest.append(_truncated(number + 1, b"", unpacked.cut))
 
 
-def _truncated(number, raw, why):
+def _truncated(number: int, raw: bytes, why: str) -> Record:
     return Record(number, None, raw.decode(errors="backslashreplace"), ("ingest.truncated", why))
 
 
-def read_lines(part):
+def read_lines(part: "Part") -> Iterator[tuple[int, bytes]]:
     """(line number, bytes) of each line of a part that is not blank."""
     with open(part.path, "rb") as file:
         file.seek(part.start)
         yield from _numbered(io.BytesIO(file.read(part.end - part.start)), part.line)
 
 
-def packed_lines(path, rest):
+def packed_lines(path: Path, rest: list[Record]) -> Iterator[tuple[int, bytes]]:
     """The same of a whole packed file; the record at which it is cut, if it is, goes to `rest`."""
     with opened(path) as (file, unpacked):
         yield from _numbered(_whole_lines(file, unpacked, rest), 1)
 
 
-def _numbered(lines, first):
+def _numbered(lines: Iterable[bytes], first: int) -> Iterator[tuple[int, bytes]]:
     for number, line in enumerate(lines, first):
         if number == 1:
             line = line.removeprefix(BOM)
@@ -95,7 +103,7 @@ def _numbered(lines, first):
             yield number, line
 
 
-def record_of(number, raw):
+def record_of(number: int, raw: bytes) -> Record:
     """One JSON value as a record: its bytes, what they say, or why that cannot be known."""
     try:
         raw.isascii() or raw.decode()
@@ -115,8 +123,8 @@ def record_of(number, raw):
     return Record(number, value, raw.decode())
 
 
-def _json(path, file, unpacked):
-    data = file.read() if unpacked else mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+def _json(path: Path, file: io.BufferedReader, unpacked: Packed | None) -> Iterator[Record]:
+    data: bytes | mmap.mmap = file.read() if unpacked else mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
     if data[:3] == BOM:
         data = data[3:]
     number = 0
@@ -135,7 +143,7 @@ def _json(path, file, unpacked):
         yield _truncated(number + 1, b"", unpacked.cut)
 
 
-def _parquet(path, file, unpacked):
+def _parquet(path: Path, file: io.BufferedReader, unpacked: Packed | None) -> Iterator[Record]:
     """Records of a Parquet file, row group by row group; a group that cannot be read rejects its rows one by one."""
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -165,7 +173,7 @@ def _parquet(path, file, unpacked):
         yield _truncated(done + 1, b"", unpacked.cut)
 
 
-def _arrow(path, file, unpacked):
+def _arrow(path: Path, file: io.BufferedReader, unpacked: Packed | None) -> Iterator[Record]:
     """Records of an Arrow stream, as `datasets.Dataset.save_to_disk` writes it, or of an Arrow file."""
     import pyarrow as pa
 
@@ -190,7 +198,7 @@ def _arrow(path, file, unpacked):
         yield _truncated(done + 1, b"", unpacked.cut)
 
 
-def _batch(batch, first):
+def _batch(batch: "pa.RecordBatch", first: int) -> Iterator[Record]:
     """Records of an Arrow batch; one that is not UTF-8 does not take the others with it."""
     try:
         rows = [(row, None) for row in batch.to_pylist()]
@@ -203,7 +211,7 @@ def _batch(batch, first):
         yield Record(number, row, _shown(row, floats) if row else "", fault)
 
 
-def _row(batch):
+def _row(batch: "pa.RecordBatch") -> tuple[dict[str, Any] | None, tuple[str, str] | None]:
     try:
         return batch.to_pylist()[0], None
     except UnicodeDecodeError as error:
@@ -212,7 +220,7 @@ def _row(batch):
         return None, ("ingest.wrong_type", str(error))
 
 
-def _shown(row, floats):
+def _shown(row: dict[str, Any], floats: bool) -> str:
     if floats and odd_numbers(row):
         return json.dumps(row, ensure_ascii=False, default=str)  # msgspec would write NaN as null
     try:

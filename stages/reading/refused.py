@@ -8,6 +8,8 @@ Read as text, the first row of each file in a tar archive would be lost, and a p
 import re
 import tarfile
 import zipfile
+from pathlib import Path
+from typing import cast
 
 from validators.problems import Problem, Problems
 
@@ -34,7 +36,7 @@ LINK = re.compile(
 )
 
 
-def refused(path, head):
+def refused(path: Path, head: bytes) -> Problem | None:
     """The Problem of a file that is no table of records, or None. head: its first bytes, unpacked."""
     for start, (what, hint) in STARTS.items():
         if head.startswith(start):
@@ -62,7 +64,7 @@ def refused(path, head):
     return None
 
 
-def is_tar(head):
+def is_tar(head: bytes) -> bool:
     """True for the first block of an archive: its check sum tells it from any text."""
     try:
         tarfile.TarInfo.frombuf(head[:512], "utf-8", "surrogateescape")
@@ -71,7 +73,7 @@ def is_tar(head):
     return True
 
 
-def link_in(head):
+def link_in(head: bytes) -> str:
     """Where a link leads that git wrote as a text of one line without its end, else nothing."""
     try:
         text = head.decode()
@@ -83,7 +85,7 @@ def link_in(head):
 # -- encodings --------------------------------------------------------------------------------------------------------
 
 
-def other_encoding(head):
+def other_encoding(head: bytes) -> str:
     """The name of an encoding that is not UTF-8, UNKNOWN where only that much is known, else nothing."""
     if head.startswith((b"\xff\xfe", b"\xfe\xff")):
         return "UTF-16"
@@ -94,14 +96,14 @@ def other_encoding(head):
     return UNKNOWN if mostly_not_utf8(head) else ""
 
 
-def mostly_not_utf8(head):
+def mostly_not_utf8(head: bytes) -> bool:
     """True where lines that are not UTF-8 outnumber other lines with accents: a wrong encoding, not a broken record."""
     lines = [line for line in head.split(b"\n") if not line.isascii()]
     bad = sum(not is_utf8(line) for line in lines)
     return bad > len(lines) - bad and (bad > 1 or head.count(b"\n") < 4)
 
 
-def is_utf8(line):
+def is_utf8(line: bytes) -> bool:
     try:
         line.decode()
     except UnicodeDecodeError as error:
@@ -110,7 +112,7 @@ def is_utf8(line):
     return True
 
 
-def mostly_nul(head):
+def mostly_nul(head: bytes) -> bool:
     """True where the first line, or most lines, have bytes 0; a broken record alone is no reason to refuse a file."""
     lines = head.split(b"\n")
     return b"\0" in lines[0] or 2 * sum(b"\0" in line for line in lines) > len(lines)
@@ -119,7 +121,7 @@ def mostly_nul(head):
 # -- ZIP archives -----------------------------------------------------------------------------------------------------
 
 
-def open_table(path):
+def open_table(path: Path) -> tuple[zipfile.ZipFile, zipfile.ZipExtFile, zipfile.ZipInfo]:
     """(archive, file in it, what the archive says of it) of a ZIP archive with one table. Raises Problems, with what is in it, for any other."""
     try:
         archive = zipfile.ZipFile(path)
@@ -127,13 +129,13 @@ def open_table(path):
         if found := other_archive(names):
             archive.close()
             raise Problems([Problem(str(path), *found)])
-        return archive, archive.open(names[0]), archive.getinfo(names[0])
+        return archive, cast(zipfile.ZipExtFile, archive.open(names[0])), archive.getinfo(names[0])
     except (zipfile.BadZipFile, NotImplementedError, RuntimeError, OSError) as error:
         hint = "fetch the file again, or unpack it"
         raise Problems([Problem(str(path), f"a ZIP archive that cannot be read: {error}", EXPECTED, hint)]) from None
 
 
-def other_archive(names):
+def other_archive(names: list[str]) -> tuple[str, str, str] | None:
     """(what, expected, hint) of an archive that is not one table packed, else nothing."""
     if "[Content_Types].xml" in names:
         return "a spreadsheet or a document of an office", EXPECTED, "save the sheet as CSV"

@@ -12,14 +12,14 @@ from pathlib import Path
 from validators.problems import Problem
 
 
-def dvc_files(raw):
+def dvc_files(raw: str) -> list[Path]:
     """The .dvc files beside a raw path or a folder around it, and those inside it, in order."""
     path = Path(raw)
     beside = (Path(f"{place}.dvc") for place in (path, *path.parents) if place.name)
     return sorted(file for file in {*beside, *path.rglob("*.dvc")} if file.is_file())
 
 
-def taken_in(raw):
+def taken_in(raw: str) -> list[Problem]:
     """A Problem for each .dvc file of a raw path that is not as git's index has it; one that is new to git is right."""
     files = [file.as_posix() for file in dvc_files(raw)]
     if not files or not shutil.which("git"):
@@ -29,6 +29,6 @@ def taken_in(raw):
     return [unaccepted(name, shlex.quote(name)) for name in found if name]
 
 
-def unaccepted(name, quoted):
+def unaccepted(name: str, quoted: str) -> Problem:
     hint = f"if the change is meant: git add {quoted}; else: git checkout {quoted} && dvc checkout {quoted}"
     return Problem(name, "its data changed since git took this file in", "the data that git's version names", hint)

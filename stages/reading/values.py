@@ -5,13 +5,14 @@ decoded(b'{"a": NaN, "b": "text"}') -> {"a": nan, "b": "text"}
 
 import json
 import math
+from typing import Any
 
 import msgspec
 
 MARKS = (b"NaN", b"Infinity")
 
 
-def decoded(raw):
+def decoded(raw: bytes) -> Any:
     """The value of a JSON text (bytes). Raises msgspec.DecodeError, UnicodeDecodeError or RecursionError."""
     try:
         return msgspec.json.decode(raw)
@@ -28,7 +29,7 @@ def decoded(raw):
         raise
 
 
-def odd_numbers(value, place=""):
+def odd_numbers(value: object, place: str = "") -> list[str]:
     """The places of NaN and Infinity in a value, in words: `messages[1].content is NaN`."""
     if isinstance(value, float) and not math.isfinite(value):
         return [f"{place} is {'NaN' if math.isnan(value) else 'Infinity'}"]
@@ -39,7 +40,7 @@ def odd_numbers(value, place=""):
     return []
 
 
-def with_number(value, number):
+def with_number(value: Any, number: float) -> Any:
     """A value with a number in the place of each NaN and Infinity."""
     if isinstance(value, float) and not math.isfinite(value):
         return number
@@ -48,7 +49,7 @@ def with_number(value, number):
     return [with_number(inner, number) for inner in value] if isinstance(value, list) else value
 
 
-def without_padding(value):
+def without_padding(value: Any) -> Any:
     """A value of an Arrow table without the nulls of its structs: each has the fields of all others, those it has not as null."""
     if isinstance(value, dict):
         return {key: without_padding(inner) for key, inner in value.items() if inner is not None}

@@ -4,11 +4,13 @@
     records_in({"q": {"0": "x", "1": "y"}, "a": {"0": 1, "1": 2}}) -> [{"q": "x", "a": 1}, {"q": "y", "a": 2}]
 """
 
+from typing import Any
+
 # names of the list that holds the records; a list under any other name is part of one record, such as `messages`
 LISTS = ("examples", "data", "rows", "records", "items", "entries", "samples", "train", "dataset")
 
 
-def records_in(value):
+def records_in(value: object) -> list[dict[str, Any]] | None:
     """The records of a table that is one object, or None where the object is a record itself."""
     if not isinstance(value, dict) or not value:
         return None
@@ -20,7 +22,7 @@ def records_in(value):
     return rows_of_columns(value)
 
 
-def rows_of_columns(value):
+def rows_of_columns(value: dict[str, Any]) -> list[dict[str, Any]] | None:
     """The rows of `{"column": {"0": value, "1": value}}`, where all columns have the same rows, numbered from 0."""
     columns = list(value.values())
     if not all(isinstance(column, dict) for column in columns):
