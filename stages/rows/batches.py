@@ -5,6 +5,9 @@ template would go as if each were a call.
 """
 
 import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -12,13 +15,13 @@ import pyarrow.parquet as pq
 BATCH = 1024
 
 
-def batches(path, columns, size=BATCH):
+def batches(path: str | Path, columns: list[str] | None, size: int = BATCH) -> Iterator[list[dict[str, Any]]]:
     """Lists of at most `size` rows (dicts), JSON decoded, in the order of the file."""
     for batch in pq.ParquetFile(path).iter_batches(size, columns=columns):
         yield [decoded(row) for row in batch.to_pylist()]
 
 
-def decoded(row):
+def decoded(row: dict[str, Any]) -> dict[str, Any]:
     """A row with its tools and tool calls as what they say; messages have no key that holds nothing, but `content`."""
     found = dict(row)
     for name, turns in row.items():
@@ -36,13 +39,13 @@ def decoded(row):
     return found
 
 
-def origins(path, wanted):
+def origins(path: str | Path, wanted: Sequence[int]) -> list[str]:
     """`source:line` of the rows of a file at these positions, (n,) texts."""
     rows = pq.read_table(path, columns=["source", "line"]).take(np.asarray(wanted, np.int64)).to_pylist()
     return [f"{row['source']}:{row['line']}" for row in rows]
 
 
-def named(path, wanted, most=3):
+def named(path: str | Path, wanted: Sequence[int], most: int = 3) -> str:
     """The first rows by `source:line`, and how many more there are."""
     more = f" and {len(wanted) - most:,} more" if len(wanted) > most else ""
     return ", ".join(origins(path, wanted[:most])) + more

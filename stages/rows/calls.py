@@ -6,13 +6,14 @@
 Both are JSON text, as the tables hold them. Arguments are objects, whether the file has an object or its JSON text.
 """
 
+from stages.rows.types import Fields
 from stages.rows.values import ENCODE, Unreadable, decoded, has
 
 CONVERSATION_KEYS = ("conversations", "conversation", "messages")
 SCHEMA_KEYS = ("input_schema", "inputSchema")
 
 
-def calls_of(value, where):
+def calls_of(value: object, where: str) -> str | None:
     """Calls as JSON text, given as a list, as one call, or as the JSON text of these; None where there are none."""
     if isinstance(value, dict):
         value = [value]
@@ -20,9 +21,10 @@ def calls_of(value, where):
     return ENCODE([call_of(call, f"{where}[{i}]") for i, call in enumerate(calls)]).decode() if calls else None
 
 
-def call_of(call, where):
+def call_of(call: Fields, where: str) -> Fields:
     """One call. Raises Unreadable where it has no name, which a template would write as nothing."""
-    function = call.get("function") if isinstance(call.get("function"), dict) else call
+    inner = call.get("function")
+    function: Fields = inner if isinstance(inner, dict) else call
     if not isinstance(function.get("name"), str) or not function["name"]:
         raise Unreadable("ingest.missing_key", f"{where}: the function call has no name")
     if function is call:
@@ -39,7 +41,7 @@ def call_of(call, where):
     return call if "type" in call else {"type": "function"} | call
 
 
-def tools_of(record):
+def tools_of(record: Fields) -> str | None:
     """The tools of a record as JSON text, wherever its shape keeps them, or None."""
     holders = [record, record.get("input"), record.get("toolConfig")]
     tools = next((holder["tools"] for holder in holders if isinstance(holder, dict) and holder.get("tools")), None)
@@ -49,7 +51,7 @@ def tools_of(record):
     return ENCODE([definition_of(tool) for tool in found]).decode() if found else None
 
 
-def definition_of(tool):
+def definition_of(tool: Fields) -> Fields:
     """One definition: a bare one is wrapped; what Anthropic, Bedrock and MCP call the schema of its input are its parameters."""
     if isinstance(tool.get("toolSpec"), dict):
         tool = tool["toolSpec"]
@@ -62,7 +64,7 @@ def definition_of(tool):
     return {"type": "function", "function": function}
 
 
-def objects_of(value, where):
+def objects_of(value: object, where: str) -> list[Fields] | None:
     """A list of objects, given as the list or as its JSON text; None where there is none."""
     if isinstance(value, str) and value:
         value = decoded(value, where)

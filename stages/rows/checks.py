@@ -47,13 +47,13 @@ KEEP = {
 }
 
 
-def every_check():
+def every_check() -> dict[str, str]:
     """{name: what it asks} of every check of a record, in the order of the stages."""
     kinds = [importlib.import_module(f"validators.{kind}").CHECKS for kind in KINDS]
     return {name: text for checks in (INGEST, *kinds, CURATE, KEEP) for name, text in checks.items()}
 
 
-def every_warning():
+def every_warning() -> dict[str, str]:
     """{name: what it asks} of every check of a dataset as a whole."""
     kinds = [importlib.import_module(f"validators.{kind}").WARNINGS for kind in KINDS]
     return {name: text for warnings in kinds for name, text in warnings.items()}

@@ -10,9 +10,12 @@ import math
 import re
 from decimal import Decimal
 from string import ascii_uppercase
+from typing import Any
 
 from stages.rows.columns import lettered, text_of_option
+from stages.rows.options import Options
 from stages.rows.turns import PROMPT_KEYS, answer_of, prompt_of, turns_of, user
+from stages.rows.types import Fields, GrpoRow, Message, PreferenceRow
 from stages.rows.values import ENCODE, Unreadable, has, key_of
 
 ASKED = (*PROMPT_KEYS, "instruction")
@@ -58,7 +61,7 @@ LETTERED = re.compile(r"\s*\(?([A-Za-z])[).:]\s*\S")
 # -- options of a question --------------------------------------------------------------------------------------------
 
 
-def read_multiple_choice(record):
+def read_multiple_choice(record: Fields) -> tuple[str, GrpoRow]:
     """The question with its options below it, and the letter of the right one."""
     asked, key, right = key_of(record, ASKED), key_of(record, OPTION_KEYS), key_of(record, RIGHT_KEYS)
     written, options = text_of_option(record[key], key), record[key]
@@ -78,14 +81,14 @@ def read_multiple_choice(record):
     return "grpo", {"prompt": prompt, "ground_truth": letter_of(record[right], texts, right), "extra": extra}
 
 
-def letters_of(options):
+def letters_of(options: list[Any]) -> list[str] | None:
     """The letters with which options begin, or None where these are not A, B, C ..."""
     found = [LETTERED.match(option) for option in options if isinstance(option, str)]
     letters = [match[1].upper() for match in found if match]
     return letters if letters and letters == list(ascii_uppercase[: len(options)]) else None
 
 
-def letter_of(right, options, where):
+def letter_of(right: object, options: dict[str, str], where: str) -> str | None:
     """The letter of the right one of options, {letter: text}, given as a letter, as a number from 0, or as its text. Raises Unreadable."""
     if right is None:
         return None
@@ -105,7 +108,7 @@ def letter_of(right, options, where):
 # -- answers with scores ------------------------------------------------------------------------------------------------
 
 
-def read_scored(record, options):
+def read_scored(record: Fields, options: Options) -> tuple[str, list[PreferenceRow]]:
     """Pairs of answers to one prompt: the best against the worst, or all whose scores differ by more than `margin`."""
     prompt, scored = prompt_of(record, key_of(record, ASKED)), scored_answers(record)
     order = sorted(range(len(scored)), key=lambda i: (-scored[i][1], i))
@@ -119,7 +122,7 @@ def read_scored(record, options):
     return "preference", [{"prompt": prompt, "chosen": scored[a][0], "rejected": scored[b][0]} for a, b in pairs]
 
 
-def scored_answers(record):
+def scored_answers(record: Fields) -> list[tuple[list[Message], float]]:
     """[(answer as messages, its score)] of a record."""
     key = key_of(record, RESPONSE_KEYS)
     answers = record[key]
@@ -130,22 +133,23 @@ def scored_answers(record):
         inner = [each if isinstance(each, dict) else {} for each in answers]
         scores = [score_within(each) for each in inner]
         answers = [next((each[name] for name in TEXTS_WITHIN if has(each, name)), None) for each in inner]
-    scores = [number_of(score) for score in scores] if isinstance(scores, list) else scores
-    if not isinstance(scores, list) or len(scores) != len(answers) or not all(isinstance(one, float) for one in scores):
+    found = [number_of(score) for score in scores] if isinstance(scores, list) else []
+    numbers = [number for number in found if number is not None]
+    if not len(numbers) == len(found) == len(answers):
         raise Unreadable("ingest.wrong_type", f"{key}: expected a number as the score of each answer")
     return [
-        (answer_of(answer, f"{key}[{i}]"), score) for i, (answer, score) in enumerate(zip(answers, scores, strict=True))
+        (answer_of(answer, f"{key}[{i}]"), score) for i, (answer, score) in enumerate(zip(answers, numbers, strict=True))
     ]
 
 
-def score_within(answer):
+def score_within(answer: Fields) -> Any:
     """The score that an answer has beside its text, or its rank as one: the first is the best."""
     found = next((answer[name] for name in SCORES_WITHIN if has(answer, name)), None)
     rank = number_of(answer.get("rank")) if found is None else None
     return found if rank is None else -rank
 
 
-def number_of(value):
+def number_of(value: Any) -> float | None:
     """A score as a finite number, or None; CSV has texts."""
     text = isinstance(value, str) and re.fullmatch(r"-?\d+(\.\d+)?", value.strip())
     if not text and (isinstance(value, bool) or not isinstance(value, (int, float, Decimal))):
@@ -160,7 +164,7 @@ def number_of(value):
 # -- two answers ----------------------------------------------------------------------------------------------------------
 
 
-def read_compared(record, options):
+def read_compared(record: Fields, options: Options) -> tuple[str, PreferenceRow]:
     """Two answers, of which the record says which is the better one. A tie is no pair."""
     sides = sides_of(record)
     if sides is None:
@@ -184,7 +188,7 @@ def read_compared(record, options):
     return "preference", {"prompt": prompt, "chosen": chosen, "rejected": rejected}
 
 
-def better_of(record, sides, margin):
+def better_of(record: Fields, sides: tuple[str, str], margin: float) -> int:
     """0 or 1, the side that is better. Raises Unreadable where none is, by more than `margin` where both have scores."""
     key = next((key for key in (*WINNER_KEYS, FIRST_IS_1.get(sides)) if has(record, key)), None)
     if key is not None:
@@ -195,20 +199,20 @@ def better_of(record, sides, margin):
     keys = SIDE_SCORES.get(sides)
     if keys is None:
         raise Unreadable("ingest.missing_key", f"expected one of {', '.join(WINNER_KEYS)}")
-    scores = [number_of(record.get(key)) for key in keys]
-    if None in scores:
+    first, second = (number_of(record.get(key)) for key in keys)
+    if first is None or second is None:
         raise Unreadable("ingest.wrong_type", f"{', '.join(keys)}: expected a number as the score of each answer")
-    if abs(scores[0] - scores[1]) <= margin:
+    if abs(first - second) <= margin:
         raise Unreadable("ingest.no_pair", f"no two answers whose scores differ by more than {margin:g}")
-    return int(scores[1] > scores[0])
+    return int(second > first)
 
 
-def sides_of(record):
+def sides_of(record: Fields) -> tuple[str, str] | None:
     """The names of the two answers that a record has side by side, or None."""
     return next((sides for sides in SIDES if all(has(record, side) for side in sides)), None)
 
 
-def winner_of(value, sides, where):
+def winner_of(value: Any, sides: tuple[str, str], where: str) -> int | None:
     """0 or 1, the side that is better, or None for a tie. Raises Unreadable."""
     ends = [side.removeprefix("response").removeprefix("answer").removeprefix("output").strip("_") for side in sides]
     if isinstance(value, str):
@@ -233,7 +237,7 @@ def winner_of(value, sides, where):
 # -- how they are told --------------------------------------------------------------------------------------------------
 
 
-def told(record):
+def told(record: Fields) -> tuple[str, tuple[str, ...]] | None:
     """(shape, the keys that tell it) of a record that holds several answers, or None."""
     asked = next((key for key in ASKED if has(record, key)), None)
     if sides := sides_of(record):

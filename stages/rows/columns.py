@@ -8,11 +8,16 @@ list, which becomes a record of its own.
 """
 
 from string import ascii_uppercase
+from typing import Any, cast
 
+from stages.rows.types import Fields
 from stages.rows.values import Unreadable, has
 
+Name = str | int  # of a column in the file; a number in CSV without a line of names
+Names = Name | list[Name]  # several are joined
 
-def renamed(record, columns):
+
+def renamed(record: Fields, columns: dict[str, Names]) -> list[Fields]:
     """The records that a record becomes, with their columns under the wanted names; what is not there stays away."""
     if not columns:
         return [record]
@@ -33,7 +38,7 @@ def renamed(record, columns):
     return [with_names(record | {f"{name}[]": item}, columns) for item in items]
 
 
-def with_names(record, columns):
+def with_names(record: Fields, columns: dict[str, Names]) -> Fields:
     """A record with its columns under the wanted names."""
     found = {to: joined([value_at(record, name) for name in listed(names)], to) for to, names in columns.items()}
     there = {to: value for to, value in found.items() if any(is_there(record, name) for name in listed(columns[to]))}
@@ -41,14 +46,14 @@ def with_names(record, columns):
     return there | {key: value for key, value in record.items() if key not in taken and not key.endswith("[]")}
 
 
-def joined(values, to):
+def joined(values: list[Any], to: str) -> Any:
     """One value, or the texts of several as one text: lists of texts are options, lettered."""
     if len(values) == 1:
         return values[0]
     return "\n".join(text_of_option(value, to) for value in values if value not in (None, "", [], {})) or None
 
 
-def text_of_option(value, to):
+def text_of_option(value: Any, to: str) -> str:
     """A text as it is; options as `A. first` and so on: a list, an object, or Parquet's {"text": [...], "label": [...]}."""
     if isinstance(value, str):
         return value
@@ -59,7 +64,7 @@ def text_of_option(value, to):
     return "\n".join(f"{letter}. {text}" for letter, text in lettered(value, to).items())
 
 
-def lettered(value, to):
+def lettered(value: Any, to: str) -> dict[str, str]:
     """{letter: text} of options. Raises Unreadable where they are no texts, or more than there are letters, or two have one."""
     if isinstance(value, list) and value and all(isinstance(each, dict) and each.keys() >= {"label", "text"} for each in value):
         value = {"label": [each["label"] for each in value], "text": [each["text"] for each in value]}
@@ -74,35 +79,37 @@ def lettered(value, to):
         value = dict(zip(ascii_uppercase, value, strict=False))
     if not isinstance(value, dict) or not all(isinstance(text, str) for text in value.values()):
         raise Unreadable("ingest.wrong_type", f"columns: {to}: options are a list or an object of texts")
-    return value
+    return cast(dict[str, str], value)
 
 
 # -- where a name leads -----------------------------------------------------------------------------------------------
 
 
-def listed(names):
+def listed(names: Names) -> list[Name]:
     return names if isinstance(names, list) else [names]
 
 
-def is_there(record, name):
+def is_there(record: Fields, name: Name) -> bool:
     """Whether a record has what a name leads to, be it null."""
-    value, found = record, True
+    value: Any = record
     for part in steps_of(record, str(name)):
-        key = key_like(value, part) if isinstance(value, dict) else None
-        value, found = (value[key], found) if key is not None else (None, False)
-    return found
+        if not isinstance(value, dict) or (key := key_like(value, part)) is None:
+            return False
+        value = value[key]
+    return True
 
 
-def value_at(record, name):
+def value_at(record: Fields, name: Name) -> Any:
     """What a name leads to in a record, or None."""
-    value = record
+    value: Any = record
     for part in steps_of(record, str(name)):
-        key = key_like(value, part) if isinstance(value, dict) else None
-        value = None if key is None else value[key]
+        if not isinstance(value, dict) or (key := key_like(value, part)) is None:
+            return None
+        value = value[key]
     return value
 
 
-def key_like(record, name):
+def key_like(record: Fields, name: str) -> str | None:
     """The key of a record that a name means: itself, else the only one that differs in case alone."""
     if name in record:
         return name
@@ -110,13 +117,13 @@ def key_like(record, name):
     return alike[0] if len(alike) == 1 else None
 
 
-def path_of(record, name):
+def path_of(record: Fields, name: Name) -> list[str]:
     """A name cut at `[]`: the list, and what leads on from its items."""
     name = str(name)
     return [name] if key_like(record, name) is not None or "[]" not in name else name.split("[]", 1)
 
 
-def steps_of(record, name):
+def steps_of(record: Fields, name: str) -> list[str]:
     """The keys that a name leads through. A key may have dots of its own."""
     if key_like(record, name) is not None:
         return [name]
@@ -126,23 +133,23 @@ def steps_of(record, name):
     return name.split(".")
 
 
-def top_of(record, name):
+def top_of(record: Fields, name: Name) -> str | None:
     """The key of a record that a name takes away; what a path leaves of it stays under its own name."""
     return key_like(record, str(name))
 
 
-def missing(record, columns):
+def missing(record: Fields, columns: dict[str, Names]) -> str:
     """The names of columns that a record should have and has not, in words."""
     names = [str(name) for names in columns.values() for name in listed(names) if not leads_to(record, name)]
     return f"; columns: not in this record: {', '.join(names)}" if names else ""
 
 
-def leads_to(record, name):
+def leads_to(record: Fields, name: Name) -> bool:
     """Whether a name, be it into a list, leads anywhere in a record."""
     first, *rest = path_of(record, name)
     return is_there(record, first) if not rest else has({"list": value_at(record, first)}, "list")
 
 
-def any_of(record, columns):
+def any_of(record: Fields, columns: dict[str, Names]) -> bool:
     """Whether a record has one of the columns at least."""
     return any(leads_to(record, name) for names in columns.values() for name in listed(names))

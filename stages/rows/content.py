@@ -8,7 +8,9 @@ Parts are OpenAI's (`text`), Anthropic's (`text`, `thinking`, `tool_use`, `tool_
 
 import re
 from dataclasses import dataclass, field
+from typing import Any
 
+from stages.rows.types import Fields
 from stages.rows.values import ENCODE, Unreadable, type_of
 
 TEXT = ("text", "input_text", "output_text")
@@ -22,11 +24,11 @@ class Content:
 
     text: str | None = None
     trace: str = ""
-    calls: list = field(default_factory=list)
-    results: list = field(default_factory=list)
+    calls: list[Fields] = field(default_factory=list)
+    results: list[tuple[str | None, str]] = field(default_factory=list)
 
 
-def content_of(value, where):
+def content_of(value: object, where: str) -> Content:
     """The Content of a text or of a list of parts."""
     if isinstance(value, str):
         return Content(value)
@@ -56,14 +58,14 @@ def content_of(value, where):
     return found
 
 
-def id_of(value):
+def id_of(value: object) -> str | None:
     """The id of a call as text; None where it is none."""
     if isinstance(value, int) and not isinstance(value, bool):
         return str(value)
     return value if isinstance(value, str) and value else None
 
 
-def part_of(part):
+def part_of(part: Fields) -> tuple[str, Any]:
     """(kind, what it says) of a part of a content."""
     kind = part.get("type")
     if kind in ("tool_use", "tool_result"):
@@ -79,17 +81,17 @@ def part_of(part):
     return ", ".join(sorted(said)) or "nothing", None
 
 
-def text_of(value, where):
+def text_of(value: object, where: str) -> str:
     """A text: as it is, or joined from a list of text parts."""
     if isinstance(value, str):
         return value
     found = content_of(value, where)
-    if found.calls or found.results or found.trace:
+    if found.text is None or found.calls or found.results or found.trace:
         raise Unreadable("ingest.wrong_type", f"{where}: expected text alone, found calls, results or thoughts")
     return found.text
 
 
-def result_of(value, where):
+def result_of(value: object, where: str) -> str:
     """What a tool found, as text: an object is its JSON."""
     if isinstance(value, list) and value and all(isinstance(part, dict) and set(part) == {"json"} for part in value):
         value = value[0]["json"] if len(value) == 1 else [part["json"] for part in value]  # Bedrock's
@@ -102,7 +104,7 @@ def result_of(value, where):
     return text_of(value, where)
 
 
-def without_thought(text):
+def without_thought(text: str) -> tuple[str | None, str]:
     """(trace, answer) of a text that begins with a thought, `<think>...</think>`; (None, text) of any other."""
     before, closed, after = text.partition("</think>")
     if not closed:

@@ -6,23 +6,26 @@ the same rows: a test holds the two against each other on every sample.
 """
 
 import hashlib
+from collections.abc import Callable
 from functools import lru_cache
 from itertools import accumulate
+from typing import cast
 
 import msgspec
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from msgspec import UNSET, UnsetType
 
 from stages.rows.choices import SIDES
 from stages.rows.identity import normalised
 from stages.rows.meanings import NOTHING, meaning_of
 from stages.rows.tables import JSON, MESSAGES, OPTIONAL, column, row_schema
 from stages.rows.turns import KEYS, MEDIA, ROLES
+from stages.rows.types import Row
 from stages.rows.values import ENCODE
 
-UNSET, Unset = msgspec.UNSET, msgspec.UnsetType
-Other = msgspec.Raw | Unset
+Other = msgspec.Raw | UnsetType
 
 
 # gc=False: structs of texts cannot form cycles, and the collector would visit millions of them
@@ -43,12 +46,12 @@ class Said(msgspec.Struct, forbid_unknown_fields=True, gc=False):
 class Plain(msgspec.Struct, gc=False):
     """A record of one of the three shapes; most others have an `id`, which says nothing."""
 
-    messages: list[Turn] | Unset = UNSET
-    conversations: list[Said] | Unset = UNSET
-    instruction: str | Unset = UNSET
-    output: str | Unset = UNSET
-    input: str | Unset = UNSET
-    id: str | int | Unset | None = UNSET
+    messages: list[Turn] | UnsetType = UNSET
+    conversations: list[Said] | UnsetType = UNSET
+    instruction: str | UnsetType = UNSET
+    output: str | UnsetType = UNSET
+    input: str | UnsetType = UNSET
+    id: str | int | UnsetType | None = UNSET
 
 
 # keys that would make another shape or another row of a record are there to be noticed; of all others the names are counted
@@ -56,13 +59,14 @@ OTHERS = sorted((KEYS | MEDIA) - set(Plain.__struct_fields__))
 USED = set(Plain.__struct_fields__) - {"id"}
 NOTICED = [(name, Other, UNSET) for name in OTHERS]
 UNSETS = (UNSET,) * len(OTHERS)
-STRICT = msgspec.json.Decoder(msgspec.defstruct("Strict", [], bases=(Plain,), forbid_unknown_fields=True)).decode
-LAX = msgspec.json.Decoder(msgspec.defstruct("Lax", NOTICED, bases=(Plain,))).decode
+Decode = Callable[[bytes], Plain]
+STRICT = cast(Decode, msgspec.json.Decoder(msgspec.defstruct("Strict", [], bases=(Plain,), forbid_unknown_fields=True)).decode)
+LAX = cast(Decode, msgspec.json.Decoder(msgspec.defstruct("Lax", NOTICED, bases=(Plain,))).decode)
 WHOLE = msgspec.json.Decoder().decode
 BEGUN = hashlib.sha256(b'{"kind":"sft","messages":')  # every id begins so
 
 
-def decoded(line):
+def decoded(line: bytes) -> tuple[Plain, tuple[str, ...]] | None:
     """(a line as a Plain record, its other keys that hold something), or None where it has more to say, or has a fault."""
     try:
         try:
@@ -80,7 +84,7 @@ def decoded(line):
         return None
 
 
-def turns_of(line):
+def turns_of(line: bytes) -> tuple[list[Turn], str, tuple[str, ...]] | None:
     """(messages, shape, keys that are not used) of a plain conversation, or None where the line must take the general way."""
     if (found := decoded(line)) is None:
         return None
@@ -113,12 +117,12 @@ def turns_of(line):
 
 
 @lru_cache(4096)
-def matters(key):
+def matters(key: str) -> bool:
     """Whether a key may make another row of a record, or stop its file: it means something, or is one of two answers."""
     return meaning_of(key) is not None or any(key in sides for sides in SIDES)
 
 
-def thinks(text):
+def thinks(text: str) -> bool:
     """Whether an answer may begin with a thought. One letter is found at a fraction of the time of the tag."""
     return "<" in text and "</think>" in text
 
@@ -142,12 +146,12 @@ def prompts_only(count: int) -> str:
 class Columns:
     """Columns of sft rows under construction; data only, filled by `append` and `append_row`."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         self.lengths, self.roles, self.contents = [], [], []
         self.more = {key: {} for key in OPTIONAL}  # {place of the turn: value}
         self.tools, self.ids, self.lines, self.prompt_keys = [], [], [], []
 
-    def append(self, turns, line):
+    def append(self, turns: list[Turn], line: int) -> None:
         """A plain conversation."""
         self.lengths.append(len(turns))
         asked = None
@@ -166,7 +170,7 @@ class Columns:
         self.lines.append(line)
         self.tools.append(None)
 
-    def append_row(self, row):
+    def append_row(self, row: Row) -> None:
         """A row of the general way, with its id and keys."""
         turns = row["messages"]
         self.lengths.append(len(turns))
@@ -181,7 +185,7 @@ class Columns:
         self.prompt_keys.append(row["prompt_key"])
         self.lines.append(row["line"])
 
-    def table(self, source):
+    def table(self, source: str) -> pa.Table:
         """The Arrow table of the schema that ingest writes."""
         count = len(self.roles)
         more = [

@@ -5,15 +5,18 @@ identify(row, "sft") -> {"id": "5f0e...", "prompt_key": "9a1c...", "claim_key": 
 
 import hashlib
 import unicodedata
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import msgspec
 
+from stages.rows.types import Fields, Identity, Row
 from stages.rows.values import ENCODE
 
 ODD_SPACES = "\t\n\v\f\r\x1c\x1d\x1e\x1f"  # the white space of ASCII but the space itself
 
 
-def identify(row, kind):
+def identify(row: Row, kind: str) -> Identity:
     """The row's `id`, `prompt_key`, `claim_key` (sha256 in hexadecimal) and `claim`.
 
     id: of the canonical JSON of kind and content alone. prompt_key: of the first user turn, normalised. claim_key and
@@ -35,7 +38,7 @@ def identify(row, kind):
     }
 
 
-def claims(kind, content):
+def claims(kind: str, content: Row) -> tuple[object, str | None]:
     """What a row speaks about, and what it says of that."""
     asked = [content["prompt"], content["tools"]] if content.get("tools") and kind != "sft" else content.get("prompt")
     if kind == "preference":
@@ -48,14 +51,16 @@ def claims(kind, content):
     return None, None
 
 
-def bare(turns):
+def bare(turns: Sequence[Mapping[str, Any]]) -> list[Fields]:
     """Messages for hashing: without the keys that are null and without ids of calls, which are no content; calls in a fixed order of keys.
 
     What tools found usually stands in the order of the calls. Where it does not, which call a result answers is content.
     """
-    found, ids, at = [], [], 0
+    found: list[Fields] = []
+    ids: list[Any] = []
+    at = 0
     for turn in turns:
-        said = {key: value for key, value in turn.items() if value is not None and key != "tool_call_id"}
+        said: Fields = {key: value for key, value in turn.items() if value is not None and key != "tool_call_id"}
         if "tool_calls" in said:
             calls, at = msgspec.json.decode(said["tool_calls"]), 0
             ids = [call.get("id") for call in calls]
@@ -69,17 +74,17 @@ def bare(turns):
     return found
 
 
-def without_ids(calls):
+def without_ids(calls: list[Fields]) -> msgspec.Raw:
     calls = [{key: value for key, value in call.items() if key != "id"} for call in calls]
     return msgspec.Raw(msgspec.json.encode(calls, order="sorted"))
 
 
-def canonical(text):
+def canonical(text: str) -> msgspec.Raw:
     """JSON text with the keys of every object in order: the same value has one text."""
     return msgspec.Raw(msgspec.json.encode(msgspec.json.decode(text), order="sorted"))
 
 
-def normalised(text):
+def normalised(text: str) -> str:
     """Text with NFC, case and white space folded: what is the same question to a person has one key."""
     if not text.isascii():
         text = unicodedata.normalize("NFC", text)
@@ -88,5 +93,5 @@ def normalised(text):
     return " ".join(text.casefold().split())
 
 
-def digest(data):
+def digest(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()

@@ -9,6 +9,7 @@ learned. Where such a key holds what the row says anyway (a copy of the prompt b
 """
 
 from collections import Counter
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 
@@ -24,12 +25,13 @@ from stages.rows.choices import (
     SIDES,
     WINNER_KEYS,
 )
-from stages.rows.columns import key_like, listed
+from stages.rows.columns import Names, key_like, listed
 from stages.rows.content import without_thought
 from stages.rows.meanings import EXTRA_KEYS, NOTHING, leaves_of, meaning_of, names_of
 from stages.rows.trees import in_tree
-from stages.rows.turn_keys import in_turns
+from stages.rows.turn_keys import Found, in_turns
 from stages.rows.turns import GRPO_TRUTH_KEYS, MARK_KEYS, PROMPT_KEYS, REASONING_KEYS, SYSTEM_KEYS, TRUTH_KEYS
+from stages.rows.types import Fields, Row
 from validators._truths import final_of
 
 PROMPT = (*PROMPT_KEYS, "instruction")
@@ -83,11 +85,19 @@ class KeyAccount:
     sliced: how many records that became rows have each key of `slice_by`; under "", how many there are.
     """
 
-    unused: Counter = field(default_factory=Counter)
-    lost: dict = field(default_factory=dict)
-    sliced: Counter = field(default_factory=Counter)
+    unused: Counter[str] = field(default_factory=Counter)
+    lost: dict[str, Lost] = field(default_factory=dict)
+    sliced: Counter[str] = field(default_factory=Counter)
 
-    def see(self, record, shape, kind, rows, names=None, ignored=()):
+    def see(
+        self,
+        record: Fields,
+        shape: str,
+        kind: str,
+        rows: list[Row],
+        names: dict[str, Names] | None = None,
+        ignored: Collection[str] = (),
+    ) -> None:
         """Count the keys of a record that became rows. names: {name of a shape: name in the file}."""
         said, counted, lost = None, set(), {}
         for name, meaning, value in left_over(record, shape, kind, names or {}):
@@ -101,28 +111,28 @@ class KeyAccount:
             self.count(name)
         self.lose(lost)
 
-    def count(self, name, records=1):
+    def count(self, name: str, records: int = 1) -> None:
         if name not in self.unused and len(self.unused) >= MOST_NAMES:
             name = "(others)"
         self.unused[name] += records
 
-    def add(self, other):
+    def add(self, other: "KeyAccount") -> None:
         for name, records in other.unused.items():
             self.count(name, records)
         self.sliced.update(other.sliced)
         self.lose(other.lost)
 
-    def slice(self, values):
+    def slice(self, values: Mapping[str, object]) -> None:
         """Count what a record has of the keys of `slice_by`. values: {key: value or None}."""
         self.sliced.update(["", *(key for key, value in values.items() if value is not None)])
 
-    def lose(self, found):
+    def lose(self, found: dict[str, Lost]) -> None:
         for name, lost in found.items():
             mine = self.lost.setdefault(name, Lost(lost.meaning, 0, lost.sample))
             mine.records += lost.records
 
 
-def left_over(record, shape, kind, names):
+def left_over(record: Fields, shape: str, kind: str, names: dict[str, Names]) -> Found:
     """(name in the file, meaning, value) of each key that no row is made of; of one that columns lead into, of what they leave in it.
 
     A key of a turn is named after where the turn stands: `messages[].refusal`, once for each turn that has it.
@@ -148,12 +158,12 @@ def left_over(record, shape, kind, names):
         yield from in_turns(record[key], key, shape, in_file(key, names))
 
 
-def in_file(key, names):
+def in_file(key: str, names: dict[str, Names]) -> str:
     """The name of a key in the file, or the names that are joined to it."""
     return " + ".join(map(str, listed(names.get(key, key))))
 
 
-def led_into(record, columns):
+def led_into(record: Fields, columns: dict[str, Names]) -> dict[str, set[str]]:
     """{key: what is taken of it} of the keys that columns lead into: {"data": {"text"}} of `data.text` and of `data[].text`."""
     found = {}
     for name in (str(name) for names in columns.values() for name in listed(names)):
@@ -163,7 +173,7 @@ def led_into(record, columns):
     return found
 
 
-def left_in(value, key, taken):
+def left_in(value: object, key: str, taken: set[str]) -> Found:
     """The same of an object, or of all items of a list: of these the names alone, as a row is made of one of them."""
     if "" in taken:  # the items themselves
         return
@@ -177,7 +187,7 @@ def left_in(value, key, taken):
                 yield f"{key}[].{name}", None, None
 
 
-def text_prompt(record, shape):
+def text_prompt(record: Fields, shape: str) -> bool:
     """Whether the prompt is a text, behind which `input`, `context` and `history` are read."""
     group = next((group for group in USED[shape] if set(group) & set(PROMPT)), ())
     found = next((record[key] for key in group if record.get(key) is not None), None)
@@ -185,13 +195,14 @@ def text_prompt(record, shape):
 
 
 @lru_cache(4096)
-def used(shape, keys):
+def used(shape: str, keys: tuple[str, ...]) -> set[str]:
     """The keys that a shape reads, of those that a record has."""
-    return {next((key for key in group if key in keys), None) for group in USED[shape]} - {None}
+    found = (next((key for key in group if key in keys), None) for group in USED[shape])
+    return {key for key in found if key is not None}
 
 
 @lru_cache(4096)
-def with_turns(shape, keys):
+def with_turns(shape: str, keys: tuple[str, ...]) -> tuple[str, ...]:
     """The keys that a shape reads and that may hold turns, of those that a record has; options and ground truths are none."""
     asked = shape in ("verifiable", "multiple_choice", "extractive")
     held = {next((key for key in USED[shape][0] if key in keys), None)} if asked else used(shape, keys)
@@ -199,7 +210,7 @@ def with_turns(shape, keys):
 
 
 @lru_cache(4096)
-def unused(shape, kind, keys, text):
+def unused(shape: str, kind: str, keys: tuple[str, ...], text: bool) -> tuple[tuple[str, str | None], ...]:
     """((key, meaning), ...) of the keys that no part of a row is made of. keys: those that hold something."""
     taken = used(shape, keys) | {"tools", next((key for key in SYSTEM_KEYS if key in keys), None)}
     taken |= {*EXTRA_KEYS, "history"} if text else set()
@@ -220,7 +231,7 @@ def unused(shape, kind, keys, text):
 class Said:
     """What the rows of a record say, to look a value up in it."""
 
-    def __init__(self, rows):
+    def __init__(self, rows: list[Row]) -> None:
         turns = [turn for row in rows for value in row.values() if isinstance(value, list) for turn in value]
         texts = [text for turn in turns for text in (turn["content"], turn.get("reasoning_content")) if text]
         texts += [row[key] for row in rows for key in ("ground_truth", "tools") if row.get(key)]
@@ -229,12 +240,12 @@ class Said:
         self.texts = {text.strip() for text in [*texts, *filter(None, finals)]}
         self.lines = {line.strip() for text in texts for line in text.splitlines()}
 
-    def holds(self, value):
+    def holds(self, value: object) -> bool:
         """Whether all texts of a value are said: a long one anywhere, a short one as a turn or a line."""
         leaves = list(leaves_of(value))
         return bool(leaves) and all(self.says(leaf) for leaf in leaves)
 
-    def says(self, text):
+    def says(self, text: str) -> bool:
         text = text.strip()
         if not text or text in self.texts or text in self.lines:
             return True

@@ -1,15 +1,18 @@
 """What a record or its dataset says of all its turns: a thought that stands beside the answer, marks, thoughts to be left out."""
 
+from typing import cast
+
 from stages.rows.content import text_of
 from stages.rows.tables import OPTIONAL
 from stages.rows.turns import MARK_KEYS, REASONING_KEYS, learned_of
+from stages.rows.types import Fields, Message, Row
 from stages.rows.values import Unreadable, has
 
 # where the answer of a row stands, whose thought and whose marks a record gives
 ANSWERS = {"sft": ("messages",), "preference": ("chosen", "rejected"), "kto": ("completion",), "grpo": ()}
 
 
-def by_record(row, record, shape, kind):
+def by_record(row: Row, record: Fields, shape: str, kind: str) -> Row:
     """A row with the thought and the marks that its record gives beside the messages. Raises Unreadable."""
     if shape in ("verifiable", "multiple_choice", "extractive") and kind == "grpo":
         return row  # all other keys of such a record are its `extra`
@@ -35,26 +38,26 @@ def by_record(row, record, shape, kind):
     return row | {"messages": [turn | not_learned(turn, mark) for turn, mark in zip(turns, learned, strict=True)]}
 
 
-def not_learned(turn, mark):
+def not_learned(turn: Message, mark: bool | None) -> dict[str, bool]:
     return {"train": False} if mark is False and turn["role"] == "assistant" else {}
 
 
-def with_trace(row, trace, key, kind):
+def with_trace(row: Row, trace: str, key: str, kind: str) -> Row:
     """A row whose answer has this thought. Raises Unreadable where it is not plain whose it is."""
     places = ANSWERS[kind]
-    answer = row[places[0]][-1] if len(places) == 1 and row[places[0]] else {"role": None}
-    if answer["role"] != "assistant" or answer.get("reasoning_content") not in (None, trace):
+    answer: Message | None = row[places[0]][-1] if len(places) == 1 and row[places[0]] else None
+    if answer is None or answer["role"] != "assistant" or answer.get("reasoning_content") not in (None, trace):
         raise Unreadable("ingest.unsupported_key", f"{key}: it is not plain which turn's thought it is")
     return row | {places[0]: [*row[places[0]][:-1], with_key(answer, "reasoning_content", trace)]}
 
 
-def with_key(turn, key, value):
+def with_key(turn: Message, key: str, value: object) -> Message:
     """A message with one more key, its keys in the order of the tables."""
     order = ("role", "content", *OPTIONAL)
-    return dict(sorted((turn | {key: value}).items(), key=lambda item: order.index(item[0])))
+    return cast(Message, dict(sorted({**turn, key: value}.items(), key=lambda item: order.index(item[0]))))
 
 
-def without_thoughts(row, reasoning):
+def without_thoughts(row: Row, reasoning: str) -> Row:
     """A row without its thoughts (`drop`), or with that of the last turn alone (`last_turn`)."""
     found = dict(row)
     for name, turns in row.items():
@@ -68,7 +71,7 @@ def without_thoughts(row, reasoning):
     return found
 
 
-def without_marks(row, kind):
+def without_marks(row: Row, kind: str) -> Row:
     """A row whose prompts have no marks, as they are never learned. Raises Unreadable where an answer is not to be learned."""
     if kind == "sft":
         return row

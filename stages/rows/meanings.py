@@ -4,6 +4,7 @@ meaning_of("answer_2") -> "answer";  meaning_in_turn("refusal", "I cannot.", "as
 """
 
 import re
+from collections.abc import Iterator
 from functools import lru_cache
 
 from stages.rows.calls import CONVERSATION_KEYS
@@ -82,7 +83,7 @@ def named_in_turn(key: str, role: str) -> tuple[str | None, str | None]:
     return None, "thought" if words & THOUGHT else "mark" if words & MARK else None
 
 
-def leaves_of(value: object):
+def leaves_of(value: object) -> Iterator[str]:
     """The texts in a value, but for roles and types of messages; a number is a text that no row says."""
     if isinstance(value, dict):
         for key, each in value.items():

@@ -1,9 +1,11 @@
 """What a dataset's entry in params.yaml says about reading its records: names of columns, a system turn, a pattern."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache
+from typing import Any
 
-from stages.rows.columns import listed
+from stages.rows.columns import Names, listed
 from stages.rows.values import Unreadable
 from validators.problems import Problem, Problems
 
@@ -14,18 +16,18 @@ PATTERN_TIMEOUT_S = 5
 class Options:
     """Data only, so that it reaches other processes. columns: wanted name -> name in the file, or its number."""
 
-    columns: dict = field(default_factory=dict)
+    columns: dict[str, Names] = field(default_factory=dict)
     format: str | None = None
     system: str | None = None
     ground_truth_pattern: str | None = None
     reasoning: str | None = None  # `drop` or `last_turn`: which thoughts are left out; `mask` is for training alone
     pairs: str | None = None  # `all` those of scored answers, instead of the best against the worst
     margin: float | None = None  # by which their scores must differ
-    ignore: tuple = field(default=(), compare=False)  # keys that may be left out; they change no row
-    slice_by: tuple = field(default=(), compare=False)  # keys whose values stand beside a row, and are no part of it
+    ignore: tuple[str, ...] = field(default=(), compare=False)  # keys that may be left out; they change no row
+    slice_by: tuple[str, ...] = field(default=(), compare=False)  # keys whose values stand beside a row, and are no part of it
 
     @property
-    def numbered(self):
+    def numbered(self) -> bool:
         """True where columns are given by number: a CSV without a line of names."""
         return any(isinstance(name, int) for names in self.columns.values() for name in listed(names))
 
@@ -33,7 +35,7 @@ class Options:
 NONE = Options()
 
 
-def options_of(dataset):
+def options_of(dataset: Mapping[str, Any]) -> Options:
     """The options of a dataset's entry in params.yaml."""
     given = {
         key: dataset[key]
@@ -47,7 +49,7 @@ def options_of(dataset):
     return Options(**given, ignore=tuple(dataset.get("ignore") or ()), slice_by=tuple(dataset.get("slice_by") or ()))
 
 
-def extracted(text, pattern):
+def extracted(text: str, pattern: str) -> str:
     """The group of a pattern in a text. Raises Unreadable where there is none, Problems where the search does not end."""
     try:
         found = _compiled(pattern).search(text, timeout=PATTERN_TIMEOUT_S)
@@ -61,7 +63,7 @@ def extracted(text, pattern):
 
 
 @cache
-def _compiled(pattern):
+def _compiled(pattern: str) -> Any:  # a pattern of `regex`, which has no types
     import regex
 
     return regex.compile(pattern)

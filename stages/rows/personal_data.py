@@ -11,17 +11,24 @@ A number with + and the code of its country is found everywhere; one without, as
 """
 
 import re
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, cast
 
 import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from stages.rows.tables import COLUMNS, MESSAGES
+from stages.rows.types import Row
+
+if TYPE_CHECKING:
+    import numpy as np
 
 CHECK = "curate.personal_data"
 WITHHELD = "its text is withheld: "
 SHOWN = 5
+Place = tuple[str, str, str]  # (kind of data, where it stands, what may be shown of it)
 EMAIL = re.compile(r"[\w.!#$%&'*+/=?^`{|}~-]{0,63}[\w+-]@(?:[^\W_][\w-]*\.)+(?:xn--[a-z0-9-]+|[^\W\d_]{2,24})(?![\w(])")
 RESERVED = re.compile(r"(?:^|\.)(?:example(?:\.\w+)*|test|invalid|localhost|local)$", re.IGNORECASE)
 # `icon@2x.png`, `x@w.shape`: endings of files and attributes of code, which no registry gives out
@@ -72,7 +79,7 @@ class Span:
 # -- one text -----------------------------------------------------------------------------------------------------
 
 
-def found_in(text, kinds, regions):
+def found_in(text: str, kinds: Collection[str], regions: Sequence[str]) -> list[Span]:
     """The spans of a text that hold personal data of these kinds, in order; no two overlap. regions: `US`, `DE`, ..."""
     rank, kept = list(FIND), []
     for span in sorted(
@@ -86,14 +93,14 @@ def found_in(text, kinds, regions):
     return kept
 
 
-def emails(text, _):
+def emails(text: str, _: Sequence[str]) -> Iterator[Span]:
     for match in EMAIL.finditer(text) if "@" in text else ():
         name, _, domain = match[0].rpartition("@")
         if not RESERVED.search(domain) and not NO_DOMAIN.search(domain) and (name, domain) != ("git", "github.com"):
             yield Span("email", match.start(), match.end(), f"{name[0]}…@…")
 
 
-def ibans(text, _):
+def ibans(text: str, _: Sequence[str]) -> Iterator[Span]:
     from stdnum import iban
 
     for match in IBAN.finditer(text):
@@ -106,7 +113,7 @@ def ibans(text, _):
                 break
 
 
-def cards(text, _):
+def cards(text: str, _: Sequence[str]) -> Iterator[Span]:
     from stdnum import luhn
 
     for match in CARD.finditer(text):
@@ -120,7 +127,7 @@ def cards(text, _):
             yield Span("credit_card", match.start(), match.end(), f"…{digits[-2:]}")
 
 
-def phones(text, regions):
+def phones(text: str, regions: Sequence[str]) -> Iterator[Span]:
     from phonenumbers import Leniency, PhoneNumberMatcher
 
     for near in NEAR.finditer(text):
@@ -136,7 +143,7 @@ def phones(text, regions):
                     yield Span("phone", start, end, f"…{match.raw_string.rstrip()[-2:]}")
 
 
-def is_phone(text, start, end, regions):
+def is_phone(text: str, start: int, end: int, regions: Sequence[str]) -> bool:
     """Whether what looks like a telephone number is no sum, decimal, count or date."""
     before, raw = text[max(0, start - 40) : start], text[start:end]
     if in_sum(text, start, end):
@@ -148,7 +155,7 @@ def is_phone(text, start, end, regions):
     return not COUNT.fullmatch(raw) and not before.endswith((".", "-", "/"))
 
 
-def in_sum(text, start, end):
+def in_sum(text: str, start: int, end: int) -> bool:
     before, after = text[max(0, start - 8) : start], text[end : end + 4]
     plus = text[start : start + 1] in "+＋" and PLUS.search(f"{before}{text[start : start + 2]}")
     return bool(plus or SUM_BEFORE.search(before) or SUM_AFTER.match(after))
@@ -158,19 +165,19 @@ FIND = {"email": emails, "iban": ibans, "credit_card": cards, "phone": phones}
 KINDS = tuple(FIND)
 
 
-def masked(text, kinds, regions):
+def masked(text: str, kinds: Collection[str], regions: Sequence[str]) -> str:
     """A text with its personal data masked."""
     for span in reversed(found_in(text, kinds, regions)):
         text = text[: span.start] + span.masked + text[span.end :]
     return text
 
 
-def plain(text):
+def plain(text: str) -> str:
     """JSON text with the escapes of white space as spaces, so that no letter of theirs joins a word."""
     return ESCAPED.sub(" ", text)
 
 
-def pattern_of(kinds, regions):
+def pattern_of(kinds: Collection[str], regions: Sequence[str]) -> str:
     """What a text with data of these kinds matches; most texts do not."""
     return "|".join((WITH_CODE if kind == "phone" and not regions else "") + MARKS[kind] for kind in sorted(kinds))
 
@@ -178,7 +185,9 @@ def pattern_of(kinds, regions):
 # -- rows ---------------------------------------------------------------------------------------------------------
 
 
-def found_in_table(table, kind, kinds, regions, rows=None):
+def found_in_table(
+    table: pa.Table, kind: str, kinds: Collection[str], regions: Sequence[str], rows: Iterable[int] | None = None
+) -> dict[int, list[Place]]:
     """{row: [(kind of data, place, masked)]} of the rows of a table that hold any. rows: numbers to look at, else all.
 
     All text counts: every turn with its calls and its reasoning, tools, ground truth and what else the record had.
@@ -197,7 +206,7 @@ def found_in_table(table, kind, kinds, regions, rows=None):
     return found
 
 
-def suspicious(table, kind, pattern):
+def suspicious(table: pa.Table, kind: str, pattern: str) -> set[int]:
     """The numbers of the rows with a text that matches a pattern."""
     found = set()
     for name, column in COLUMNS[kind].items():
@@ -213,13 +222,13 @@ def suspicious(table, kind, pattern):
     return found
 
 
-def holding(texts, pattern):
+def holding(texts: pa.Array, pattern: str) -> "np.ndarray":
     """True where a text matches, (rows,); JSON columns are text too."""
     texts = texts.storage if isinstance(texts, pa.ExtensionArray) else texts
-    return pl.from_arrow(texts.cast(pa.large_string())).str.contains(pattern).fill_null(False).to_numpy()
+    return cast(pl.Series, pl.from_arrow(texts.cast(pa.large_string()))).str.contains(pattern).fill_null(False).to_numpy()
 
 
-def texts_of(row, kind):
+def texts_of(row: Row, kind: str) -> Iterator[tuple[str, str]]:
     """(place, text) of all that a row says."""
     for name, column in COLUMNS[kind].items():
         value = row[name]
@@ -233,14 +242,14 @@ def texts_of(row, kind):
             yield name, plain(value) if name in ("tools", "extra") else value
 
 
-def described(spans):
+def described(spans: Iterable[Place]) -> str:
     """What is said of the data in a row: kinds and places, masked."""
     texts = list(dict.fromkeys(f"{kind} in {place}: {mask}" for kind, place, mask in spans))
     more = [f"{len(texts) - SHOWN} more"] if len(texts) > SHOWN else []
     return "; ".join(texts[:SHOWN] + more)
 
 
-def without_text(rejects, kinds, regions):
+def without_text(rejects: pa.Table, kinds: Collection[str], regions: Sequence[str]) -> pa.Table:
     """Rejects of earlier stages, those that hold data of these kinds without their raw text and with a masked detail."""
     pattern = pattern_of(kinds, regions)
     suspects = (

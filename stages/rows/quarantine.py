@@ -6,6 +6,7 @@ Each stage leaves its rejects in the order of the raw records. So their places a
 they are read: a database would sort the texts too, and fails where these exceed its memory.
 """
 
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +18,12 @@ from stages.rows.tables import REJECTS, writing
 BATCH_ROWS = 5_000
 
 
-def merge(files, target, change=None, metadata=None):
+def merge(
+    files: Sequence[Path],
+    target: str | Path,
+    change: Callable[[pa.Table], pa.Table] | None = None,
+    metadata: dict[str, str] | None = None,
+) -> None:
     """Write `target`: the rows of all files by source, line and file. Raises AssertionError if a file is in another order.
 
     change: what is done to each batch. metadata: of the file, texts by name.
@@ -34,7 +40,7 @@ def merge(files, target, change=None, metadata=None):
             out.write_table(change(found) if change else found)
 
 
-def order_of(files):
+def order_of(files: Sequence[Path]) -> tuple[np.ndarray, np.ndarray]:
     """(the number of the file that each row is in, the rows in order); rows are numbered through all files."""
     tables = [pq.read_table(file, columns=["source", "line"]) for file in files]
     whose = np.repeat(np.arange(len(files)), [len(table) for table in tables])
@@ -53,11 +59,11 @@ def order_of(files):
 class Stream:
     """The rows of a Parquet file from the first to the last, as many at a time as are asked for."""
 
-    def __init__(self, path):
+    def __init__(self, path: Path) -> None:
         self.batches = pq.ParquetFile(path, buffer_size=2**20).iter_batches(BATCH_ROWS, columns=REJECTS.names)
         self.left = REJECTS.empty_table()
 
-    def read(self, count):
+    def read(self, count: int) -> pa.Table:
         """The next rows, `count` of them."""
         while len(self.left) < count:
             self.left = pa.concat_tables([self.left, pa.Table.from_batches([next(self.batches)]).cast(REJECTS)])

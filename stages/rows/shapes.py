@@ -7,9 +7,11 @@ A shape is told by its keys. Each `read_<shape>` gives (kind, row) of the kind t
 leads from there to other kinds where nothing has to be invented. A record that does not fit raises Unreadable.
 """
 
+from collections.abc import Callable, Sequence
 from datetime import date, time
 from decimal import Decimal
 from functools import lru_cache
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -19,7 +21,7 @@ from stages.rows.choices import told as several_answers
 from stages.rows.columns import any_of, missing, renamed
 from stages.rows.content import text_of
 from stages.rows.marks import by_record, without_marks, without_thoughts
-from stages.rows.options import NONE, extracted
+from stages.rows.options import NONE, Options, extracted
 from stages.rows.trees import NOT_CHOSEN, is_tree, not_chosen, read_tree
 from stages.rows.turns import (
     GRPO_TRUTH_KEYS,
@@ -38,7 +40,11 @@ from stages.rows.turns import (
     user,
     with_system,
 )
+from stages.rows.types import Fields, GrpoRow, KtoRow, PreferenceRow, Row, SftRow
 from stages.rows.values import ENCODE, Unreadable, first, has, key_of
+
+if TYPE_CHECKING:
+    from stages.rows.keys import KeyAccount
 
 ASKED = (*PROMPT_KEYS, "messages")
 # the first of them of which a record has a key of each group is its shape
@@ -59,12 +65,12 @@ SIGNS = [
 ]
 
 
-def shape_of(record):
+def shape_of(record: Fields) -> str | None:
     """The name of a record's shape by its keys, or None."""
     return shape_and_keys(record)[0]
 
 
-def shape_and_keys(record):
+def shape_and_keys(record: Fields) -> tuple[str | None, tuple[str, ...]]:
     """(shape, the keys that told it), or (None, ()). A null counts as absent, but where nothing else fits."""
     shape, keys = None, ()
     if is_tree(record):
@@ -88,15 +94,16 @@ def shape_and_keys(record):
 
 
 @lru_cache(1024)
-def _sign(keys):
+def _sign(keys: tuple[str, ...]) -> tuple[str | None, tuple[str, ...]]:
     for shape, *groups in SIGNS:
-        found = [next((key for key in group if key in keys), None) for group in groups]
-        if None not in found:
-            return shape, tuple(found)
+        first_of = (next((key for key in group if key in keys), None) for group in groups)
+        found = tuple(key for key in first_of if key is not None)
+        if len(found) == len(groups):
+            return shape, found
     return None, ()
 
 
-def explained(record, options=NONE):
+def explained(record: Fields, options: Options = NONE) -> str:
     """A record's shape and why, in a few words: `chatml (key messages)`."""
     if options.format:
         return f"{options.format} (by format)"
@@ -108,7 +115,7 @@ def explained(record, options=NONE):
     return f"{shape} (key{'s' * (len(keys) > 1)} {', '.join(keys)})" if shape else "unknown"
 
 
-def nearly(record):
+def nearly(record: Fields) -> str:
     """What a record lacks for the shape that it is nearest to, in words."""
     keys = {key for key, value in record.items() if value is not None}
     if {"message_id", "role", "text"} <= keys:
@@ -128,7 +135,7 @@ def nearly(record):
     return f"no known shape has just the keys {', '.join(sorted(record)) or '(none)'}"
 
 
-def rows_of(record, kind, options=NONE, account=None):
+def rows_of(record: Fields, kind: str, options: Options = NONE, account: "KeyAccount | None" = None) -> list[Row]:
     """The rows of `kind` that a record becomes: one, or two where a pair becomes KTO rows. Raises Unreadable.
 
     account: a KeyAccount that is to count the keys that no row is made of.
@@ -141,7 +148,7 @@ def rows_of(record, kind, options=NONE, account=None):
     return [row for part in parts for row in part_rows(part, record, kind, options, account)]
 
 
-def part_rows(record, given, kind, options, account):
+def part_rows(record: Fields, given: Fields, kind: str, options: Options, account: "KeyAccount | None") -> list[Row]:
     """The rows of a record whose columns have the names of a shape. given: the record as the file has it."""
     shape = options.format or shape_of(record)
     if shape is None:
@@ -173,7 +180,7 @@ def part_rows(record, given, kind, options, account):
     return rows
 
 
-def finished(row, kind, spoken, tools, options):
+def finished(row: Row, kind: str, spoken: Any, tools: str | None, options: Options) -> Row:
     """A row with the record's system turn and tools, and with what params.yaml adds to it."""
     place = "messages" if kind == "sft" else "prompt"
     if spoken is not None:
@@ -193,7 +200,7 @@ def finished(row, kind, spoken, tools, options):
     return row
 
 
-def _is_medium(value, key, shape):
+def _is_medium(value: object, key: str, shape: str) -> bool:
     # a verifiable record keeps its other fields, and an `image` may be the name of a container's
     return bool(value) and (shape != "verifiable" or key.endswith("s") or isinstance(value, dict))
 
@@ -201,44 +208,43 @@ def _is_medium(value, key, shape):
 # -- shapes -------------------------------------------------------------------------------------------------------
 
 
-def read_alpaca(record):
+def read_alpaca(record: Fields) -> tuple[str, SftRow]:
     prompt = prompt_of(record, key_of(record, ("instruction",)))
     answer = text_of(first(record, ("output", "response")), "output")
     return "sft", {"messages": [*prompt, assistant(answer)], "tools": None}
 
 
-def read_sharegpt(record):
+def read_sharegpt(record: Fields) -> tuple[str, SftRow]:
     said = first(record, CONVERSATION_KEYS)
     if isinstance(said, list) and said and all(isinstance(text, str) for text in said):  # LIMA's: texts in turn
         return "sft", {"messages": [(user, assistant)[i % 2](text) for i, text in enumerate(said)], "tools": None}
     return "sft", {"messages": turns_of(said, "conversations"), "tools": None}
 
 
-def read_chatml(record):
+def read_chatml(record: Fields) -> tuple[str, SftRow]:
     return "sft", {"messages": turns_of(first(record, ("messages",)), "messages"), "tools": None}
 
 
-def read_prompt_completion(record):
+def read_prompt_completion(record: Fields) -> tuple[str, SftRow]:
     messages = prompt_of(record, key_of(record, ("prompt",))) + answer_of(first(record, ("completion",)), "completion")
     return "sft", {"messages": messages, "tools": None}
 
 
-def read_query_response(record):
+def read_query_response(record: Fields) -> tuple[str, SftRow]:
     messages = prompt_of(record, key_of(record, PROMPT_KEYS)) + answer_of(first(record, ("response",)), "response")
     return "sft", {"messages": messages, "tools": None}
 
 
-def read_query_calls(record):
+def read_query_calls(record: Fields) -> tuple[str, SftRow]:
     """xLAM's: the answers to a query are calls of its tools."""
     calls = called(first(record, ("answers",)), "answers")
     return "sft", {"messages": [*prompt_of(record, "query"), message("assistant", None, calls)], "tools": None}
 
 
-def read_preference(record):
+def read_preference(record: Fields) -> tuple[str, PreferenceRow]:
     said = [first(record, (side,)) for side in ("chosen", "rejected")]
-    written = [hh_turns(text) for text in said]
-    hh = None not in written
-    chosen, rejected = written if hh else [answer_of(*side) for side in zip(said, ("chosen", "rejected"), strict=True)]
+    written = [turns for text in said if (turns := hh_turns(text)) is not None]
+    chosen, rejected = written if len(written) == len(said) else [answer_of(*side) for side in zip(said, ("chosen", "rejected"), strict=True)]
     keys = ("prompt", *CONVERSATION_KEYS, "question", "problem", "query", "instruction", "input")
     shared = next(
         (i for i, (a, b) in enumerate(zip(chosen, rejected, strict=False)) if a != b), min(len(chosen), len(rejected))
@@ -257,7 +263,7 @@ def read_preference(record):
     return "preference", {"prompt": chosen[:shared], "chosen": chosen[shared:], "rejected": rejected[shared:]}
 
 
-def read_openai_preference(record):
+def read_openai_preference(record: Fields) -> tuple[str, PreferenceRow]:
     key = key_of(record, ("input", "prompt"))
     given = record[key]
     return "preference", {
@@ -269,7 +275,7 @@ def read_openai_preference(record):
     }
 
 
-def read_feedback(record):
+def read_feedback(record: Fields) -> tuple[str, KtoRow]:
     if has(record, "completion") or has(record, "response"):
         prompt = prompt_of(record, key_of(record, (*PROMPT_KEYS, "instruction")))
         completion = answer_of(first(record, ("completion", "response")), "completion")
@@ -279,7 +285,7 @@ def read_feedback(record):
     return "kto", {"prompt": prompt, "completion": completion, "label": label_of(first(record, ("label",)))}
 
 
-def label_of(value):
+def label_of(value: object) -> bool | None:
     """A KTO label; null stays null for the validator to name."""
     if value is None or isinstance(value, bool):
         return value
@@ -290,7 +296,7 @@ def label_of(value):
     raise Unreadable("ingest.label_not_boolean", f"label: expected true or false, 1 or 0, found {value!r}")
 
 
-def read_verifiable(record, truths=TRUTH_KEYS):
+def read_verifiable(record: Fields, truths: Sequence[str] = TRUTH_KEYS) -> tuple[str, GrpoRow]:
     prompt_key, truth_key = key_of(record, ASKED), key_of(record, truths)
     truth = truth_of(record[truth_key], truth_key)
     used = {prompt_key, truth_key} | {key for key in SYSTEM_KEYS if record.get(key)}
@@ -303,7 +309,7 @@ def read_verifiable(record, truths=TRUTH_KEYS):
     }
 
 
-def truth_of(value, where):
+def truth_of(value: object, where: str) -> str | None:
     """A ground truth as a text that an answer can meet: `2`, `0.50`, `2026-01-31`; a list as JSON. Null stays for the validator."""
     if value is None or isinstance(value, str):
         return value
@@ -316,7 +322,7 @@ def truth_of(value, where):
     return ENCODE(value).decode()
 
 
-def read_seed(record):
+def read_seed(record: Fields) -> tuple[str, list[SftRow]]:
     """Self-instruct's seed tasks: an instruction and several instances of it."""
     instances = first(record, ("instances",))
     if not isinstance(instances, list) or not instances or not all(isinstance(each, dict) for each in instances):
@@ -325,12 +331,12 @@ def read_seed(record):
     return "sft", [read_alpaca({"instruction": instruction} | each)[1] for each in instances]
 
 
-def is_extractive(record):
+def is_extractive(record: Fields) -> bool:
     answers = record.get("answers")
     return has(record, "question") and isinstance(answers, dict) and isinstance(answers.get("text"), list)
 
 
-def read_extractive(record, kind):
+def read_extractive(record: Fields, kind: str) -> tuple[str, SftRow | GrpoRow]:
     """SQuAD's: a question, its context, and the texts of it that answer: any of them is right, the first is learned."""
     if not is_extractive(record):
         raise Unreadable("ingest.missing_key", "expected question and answers with a list of texts")
@@ -345,12 +351,12 @@ def read_extractive(record, kind):
     return "grpo", {"prompt": prompt, "ground_truth": truth, "extra": ENCODE(extra).decode()}
 
 
-def read_input_output(record):
+def read_input_output(record: Fields) -> tuple[str, SftRow]:
     answer = answer_of(first(record, ("output", "target")), "output")
     return "sft", {"messages": prompt_of(record, "input") + answer, "tools": None}
 
 
-READ = {
+READ: dict[str, Callable[..., tuple[str, Any]]] = {
     "alpaca": read_alpaca,
     "sharegpt": read_sharegpt,
     "chatml": read_chatml,
@@ -374,29 +380,29 @@ READ = {
 # -- conversions --------------------------------------------------------------------------------------------------
 
 
-def preference_to_kto(row):
+def preference_to_kto(row: PreferenceRow) -> list[KtoRow]:
     return [
         {"prompt": row["prompt"], "completion": row[side], "label": side == "chosen"} for side in ("chosen", "rejected")
     ]
 
 
-def preference_to_sft(row):
+def preference_to_sft(row: PreferenceRow) -> list[SftRow]:
     return [{"messages": row["prompt"] + row["chosen"], "tools": None}]
 
 
-def kto_to_sft(row):
+def kto_to_sft(row: KtoRow) -> list[SftRow]:
     if row["label"] is not True:
         raise Unreadable("ingest.label_false", "only completions with label true become sft rows")
     return [{"messages": row["prompt"] + row["completion"], "tools": None}]
 
 
-def verifiable_to_sft(row):
+def verifiable_to_sft(row: GrpoRow) -> list[SftRow]:
     if row["ground_truth"] is None:
         raise Unreadable("ingest.missing_key", "no answer to make an sft row of")
     return [{"messages": [*row["prompt"], assistant(row["ground_truth"])], "tools": None}]
 
 
-def sft_to_grpo(row):
+def sft_to_grpo(row: SftRow) -> list[GrpoRow]:
     messages = row["messages"]
     if messages[-1]["role"] == "user":
         raise Unreadable("ingest.wrong_kind", f"a prompt, but no ground truth ({', '.join(TRUTH_KEYS)}) and no answer")
@@ -406,7 +412,7 @@ def sft_to_grpo(row):
     return [{"prompt": messages[:-1], "ground_truth": answer["content"], "extra": "{}"}]
 
 
-CONVERT = {
+CONVERT: dict[tuple[str, str], Callable[[Any], list[Any]]] = {
     ("preference", "kto"): preference_to_kto,
     ("preference", "sft"): preference_to_sft,
     ("kto", "sft"): kto_to_sft,

@@ -11,12 +11,15 @@ there, and `null` is there.
 
 import contextlib
 import os
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from stages.rows.types import Row
 from validators.problems import Problem, Problems
 
 JSON = pa.json_()
@@ -50,7 +53,7 @@ KEYS = {"prompt_key": pa.string(), "claim_key": pa.string(), "claim": pa.string(
 REJECTS = pa.schema({**ORIGIN, "stage": pa.string(), "check": pa.string(), "detail": pa.string(), "raw": pa.string()})
 
 
-def row_schema(kind, keys=False, optional=OPTIONAL):
+def row_schema(kind: str, keys: bool = False, optional: Iterable[str] = OPTIONAL) -> pa.Schema:
     """The Arrow schema of a kind's rows, with the keys that only ingest and curate see if `keys`. optional: keys of messages."""
     columns = {
         name: messages_with(optional) if column == MESSAGES else column for name, column in COLUMNS[kind].items()
@@ -58,13 +61,13 @@ def row_schema(kind, keys=False, optional=OPTIONAL):
     return pa.schema(columns | ORIGIN | (KEYS if keys else {}))
 
 
-def messages_with(optional):
+def messages_with(optional: Iterable[str]) -> pa.ListType:
     """The type of messages that have these optional keys and no others."""
     turn = MESSAGES.value_type
     return pa.list_(pa.struct([turn.field(key) for key in ("role", "content", *optional)]))
 
 
-def used_keys(files):
+def used_keys(files: Iterable[Path]) -> list[str]:
     """The optional keys of messages that some row of Parquet files has, in their order; files that `write` has written."""
     used = set()
     for file in files:
@@ -78,7 +81,7 @@ def used_keys(files):
     return [key for key in OPTIONAL if key in used]
 
 
-def with_keys(table, keys):
+def with_keys(table: pa.Table, keys: Collection[str]) -> pa.Table:
     """A table of rows whose messages have these optional keys and no others."""
     kind = messages_with(keys).value_type
     for place, field in enumerate(table.schema):
@@ -90,7 +93,7 @@ def with_keys(table, keys):
     return table
 
 
-def spoken(row, kind):
+def spoken(row: Row, kind: str) -> Row:
     """What a row says, without the keys of messages that hold nothing: as rejects show it."""
     return {
         name: [
@@ -102,18 +105,18 @@ def spoken(row, kind):
     }
 
 
-def to_table(rows, schema):
+def to_table(rows: Sequence[Mapping[str, Any]], schema: pa.Schema) -> pa.Table:
     """Rows (dicts) as an Arrow table, built column by column."""
     return pa.table([column(_cells(rows, field), field.type) for field in schema], schema=schema)
 
 
-def _cells(rows, field):
+def _cells(rows: Sequence[Mapping[str, Any]], field: pa.Field) -> list[Any]:
     if field.type == JSON:
         return [row.get(field.name) for row in rows]
     return [row[field.name] for row in rows]
 
 
-def column(values, kind):
+def column(values: Sequence[Any] | pa.Array, kind: pa.DataType) -> pa.Array:
     """An Arrow array of a type of COLUMNS."""
     if pa.types.is_list(kind):
         return _messages(values, kind)
@@ -122,7 +125,7 @@ def column(values, kind):
     return pa.array(values, kind)
 
 
-def _messages(conversations, kind):
+def _messages(conversations: Sequence[Any], kind: pa.ListType) -> pa.ListArray:
     offsets, turns = [0], []
     for conversation in conversations:
         turns += conversation
@@ -133,7 +136,7 @@ def _messages(conversations, kind):
 
 
 @contextlib.contextmanager
-def writing(path, schema, compression="zstd"):
+def writing(path: str | Path, schema: pa.Schema, compression: str = "zstd") -> Iterator[pq.ParquetWriter]:
     """A Parquet writer whose file appears only when all of it is written."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -147,13 +150,13 @@ def writing(path, schema, compression="zstd"):
         partial.unlink(missing_ok=True)
 
 
-def write(path, table, compression="zstd"):
+def write(path: str | Path, table: pa.Table, compression: str = "zstd") -> None:
     """Write one table; the file appears only when all of it is written."""
     with writing(path, table.schema, compression) as writer:
         writer.write_table(table)
 
 
-def conserve(stage, name, records, rejects, **parts):
+def conserve(stage: str, name: str, records: int, rejects: int, **parts: int) -> None:
     """Print the stage's account in one line; stop if what came in is not what went out."""
     account = f"{stage} {name}: {records:,} in = " + " + ".join(
         f"{count:,} {what}" for what, count in [*parts.items(), ("rejected", rejects)]
@@ -163,7 +166,7 @@ def conserve(stage, name, records, rejects, **parts):
         raise AssertionError(f"rows were lost or made up, which is a fault of Tilth's: {account}")
 
 
-def stop_if_too_many(name, rejects, records, limit):
+def stop_if_too_many(name: str, rejects: pa.Table, records: int, limit: float) -> None:
     """Stop the build, with the top reasons and three sample rows of each, when too large a share was rejected.
 
     rejects: table of the schema REJECTS. records: how many came in at the first stage. limit: share, 0 to 1.
@@ -194,7 +197,7 @@ def stop_if_too_many(name, rejects, records, limit):
     )
 
 
-def shown(text, width=120):
+def shown(text: str, width: int = 120) -> str:
     """Text from data, safe and short for a terminal: control characters escaped, cut with a mark."""
     text = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text[: width + 1])
     return text if len(text) <= width else text[: width - 1] + "…"

@@ -13,7 +13,9 @@ from dataclasses import dataclass
 
 from stages.rows.choices import number_of
 from stages.rows.meanings import NOTHING, meaning_in_turn, names_of
+from stages.rows.options import Options
 from stages.rows.turns import ROLES, assistant, user
+from stages.rows.types import Fields, Message, PreferenceRow, SftRow
 from stages.rows.values import Unreadable, type_of
 
 NOT_CHOSEN = "replies in no row"  # counted beside the keys that no row is made of
@@ -25,7 +27,7 @@ SPEAKERS = {"user": user, "assistant": assistant}
 class Reply:
     """A message of a tree and the replies to it, the best first. rank: None where it has none. said: it as a message."""
 
-    said: dict
+    said: Message
     rank: float | None
     before: "Reply | None"
     replies: list["Reply"]
@@ -38,25 +40,25 @@ class Reply:
         return found[::-1]
 
 
-def is_tree(record: dict) -> bool:
+def is_tree(record: Fields) -> bool:
     prompt = record.get("prompt")
     return isinstance(prompt, dict) and isinstance(prompt.get("replies"), list)
 
 
-def read_tree(record: dict, kind: str, options) -> tuple[str, list[dict]]:
+def read_tree(record: Fields, kind: str, options: Options) -> tuple[str, list[SftRow] | list[PreferenceRow]]:
     """The rows of a tree. Raises Unreadable."""
     picks = picked(replies_of(record), kind, options)
     if kind == "sft":
         return "sft", [{"messages": said(pick[0]), "tools": None} for pick in picks]
-    sides = [(said(best.before), best.said, worst.said) for best, worst in picks]
+    sides = [(said(best)[:-1], best.said, worst.said) for best, worst in picks]
     return "preference", [{"prompt": prompt, "chosen": [best], "rejected": [worst]} for prompt, best, worst in sides]
 
 
-def said(reply: Reply) -> list[dict]:
+def said(reply: Reply) -> list[Message]:
     return [each.said for each in reply.path()]
 
 
-def picked(tree: list[Reply], kind: str, options) -> list[tuple[Reply, ...]]:
+def picked(tree: list[Reply], kind: str, options: Options) -> list[tuple[Reply, ...]]:
     """What becomes a row each: (the last answer of the best path,), or pairs of (better, worse). Raises Unreadable."""
     if kind == "sft":
         last = tree[0]
@@ -71,13 +73,13 @@ def picked(tree: list[Reply], kind: str, options) -> list[tuple[Reply, ...]]:
         ranked = [each for each in reply.replies if each.rank is not None and each.said["role"] == "assistant"]
         found = [(best, worse) for i, best in enumerate(ranked) for worse in ranked[i + 1 :]]
         found = found if options.pairs == "all" else [(ranked[0], ranked[-1])] if found else []
-        pairs += [(best, worse) for best, worse in found if worse.rank - best.rank > margin]
+        pairs += [(best, worse) for best, worse in found if (worse.rank or 0) - (best.rank or 0) > margin]
     if not pairs:
         raise Unreadable("ingest.no_pair", f"no two replies to one message whose ranks differ by more than {margin:g}")
     return pairs
 
 
-def replies_of(record: dict) -> list[Reply]:
+def replies_of(record: Fields) -> list[Reply]:
     """All messages of a tree, the prompt first. Raises Unreadable."""
     found, waiting = [], [(record.get("prompt"), None, "prompt")]
     while waiting:
@@ -99,7 +101,7 @@ def replies_of(record: dict) -> list[Reply]:
     return found
 
 
-def spoken(node: dict, where: str) -> dict:
+def spoken(node: Fields, where: str) -> Message:
     """A message of a tree as a turn. Raises Unreadable."""
     role = ROLES.get(node.get("role"), node.get("role")) if isinstance(node.get("role"), str) else None
     if role not in SPEAKERS:
@@ -114,14 +116,14 @@ def spoken(node: dict, where: str) -> dict:
 # -- what no row holds ----------------------------------------------------------------------------------------------------
 
 
-def not_chosen(record: dict, kind: str, options) -> int:
+def not_chosen(record: Fields, kind: str, options: Options) -> int:
     """How many messages of a tree are in no row: replies that are not the best, deleted ones, prompts without an answer."""
     picks = picked(replies_of(record), kind, options)
     held = {id(reply) for pick in picks for reply in (*pick[0].path(), *pick)}
     return sum(1 for _ in nodes(record)) - len(held)
 
 
-def nodes(record: dict) -> Iterator[tuple[str, dict]]:
+def nodes(record: Fields) -> Iterator[tuple[str, Fields]]:
     """(where it stands, message) of each message."""
     waiting = [("prompt", record["prompt"])]
     while waiting:
@@ -131,7 +133,7 @@ def nodes(record: dict) -> Iterator[tuple[str, dict]]:
         waiting += [("prompt.replies[]", each) for each in replies if isinstance(each, dict)]
 
 
-def in_tree(record: dict) -> Iterator[tuple[str, str | None, object]]:
+def in_tree(record: Fields) -> Iterator[tuple[str, str | None, object]]:
     """(name, meaning, value) of the keys of a tree's messages that no row is made of; labels are what people rated."""
     for name, node in nodes(record):
         for key, value in node.items():

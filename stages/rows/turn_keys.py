@@ -8,11 +8,13 @@ Turns are objects in lists: messages, earlier turns of `history`, the answers of
 
 from collections.abc import Iterator
 from functools import lru_cache
+from typing import Any
 
 from stages.rows.calls import CONVERSATION_KEYS
 from stages.rows.choices import RESPONSE_KEYS, SCORES_WITHIN, TEXTS_WITHIN
 from stages.rows.meanings import NOTHING, meaning_in_turn
 from stages.rows.turns import MARK_KEYS, PROMPT_KEYS, REASONING_KEYS, ROLES
+from stages.rows.types import Fields
 from stages.rows.values import decoded
 
 Found = Iterator[tuple[str, str | None, object]]  # (name, meaning, value)
@@ -54,7 +56,7 @@ def in_turns(value: object, key: str, shape: str, name: str) -> Found:
             yield from in_turn(turn, form, within)
 
 
-def form_of(turn: dict, key: str, shape: str) -> str | None:
+def form_of(turn: Fields, key: str, shape: str) -> str | None:
     """A turn's role, or what it is that has none; None where it is no turn, but an option or a ground truth."""
     if turn.keys() & {*SPEAKERS}:
         given = next((turn[name] for name in SPEAKERS if turn.get(name) is not None), "")
@@ -66,7 +68,7 @@ def form_of(turn: dict, key: str, shape: str) -> str | None:
     return "scored" if shape == "scored" and key in RESPONSE_KEYS else None
 
 
-def in_turn(turn: dict, form: str, within: str) -> Found:
+def in_turn(turn: Fields, form: str, within: str) -> Found:
     """Those of one turn, and of the parts of its content. within: `messages[].`."""
     if turn.keys() not in PLAIN:
         whole = all(turn.values())  # nearly always, and then there is nothing to leave out
@@ -88,7 +90,7 @@ def unused(form: str, keys: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(key for key in keys if key not in used)
 
 
-def in_parts(parts: list, form: str, within: str) -> Found:
+def in_parts(parts: list[Any], form: str, within: str) -> Found:
     """Those of the parts of a content; of what a tool found, a list of other things is its JSON as a whole."""
     if form == "tool" and not all(isinstance(part, dict) and part.keys() & {"type", "text"} for part in parts):
         return

@@ -6,9 +6,11 @@ A message has the keys `reasoning_content`, `name`, `tool_call_id` and `train` (
 """
 
 import re
+from typing import cast
 
 from stages.rows.calls import CONVERSATION_KEYS, calls_of
-from stages.rows.content import content_of, id_of, result_of, text_of, without_thought
+from stages.rows.content import Content, content_of, id_of, result_of, text_of, without_thought
+from stages.rows.types import Fields, Message
 from stages.rows.values import Unreadable, decoded, first, has, type_of
 
 ROLES = {
@@ -50,7 +52,7 @@ HH_TURN = re.compile(r"(?:\A|\n\n)(Human|Assistant):")
 # -- messages -----------------------------------------------------------------------------------------------------
 
 
-def turns_of(value, where):
+def turns_of(value: object, where: str) -> list[Message]:
     """A conversation as messages, given as a list or, in CSV, as its JSON text."""
     if isinstance(value, str) and value.lstrip().startswith("["):
         value = decoded(value, where)
@@ -60,15 +62,17 @@ def turns_of(value, where):
     return joined([message for i, turn in enumerate(value) for message in messages_of(turn, f"{where}[{i}]")])
 
 
-def exchange_of(turn, where):
+def exchange_of(turn: Fields, where: str) -> list[Message]:
     """XTuner's turn, a question with its answer, perhaps behind a system turn."""
     found = [system(text_of(turn["system"], f"{where}.system"))] if turn.get("system") else []
     asked = [user(text_of(turn["input"], f"{where}.input"))] if turn.get("input") else []
     answer = assistant(text_of(turn["output"], f"{where}.output"))
-    return [*found, *asked, answer | ({"train": False} if learned_of(turn, where) is False else {})]
+    if learned_of(turn, where) is False:
+        answer["train"] = False
+    return [*found, *asked, answer]
 
 
-def messages_of(turn, where):
+def messages_of(turn: object, where: str) -> list[Message]:
     """What a turn in ChatML's, ShareGPT's or Anthropic's keys says: one message, or one of each tool result in it."""
     if not isinstance(turn, dict):
         raise Unreadable("ingest.wrong_type", f"{where}: expected an object, found {type_of(turn)}")
@@ -108,13 +112,22 @@ def messages_of(turn, where):
     return [*results, message(role, content.text, calls, trace, train=learned)]
 
 
-def message(role, content, calls=None, trace=None, name=None, call=None, train=None):
+def message(
+    role: str,
+    content: str | None,
+    calls: str | None = None,
+    trace: str | None = None,
+    name: str | None = None,
+    call: str | None = None,
+    train: bool | None = None,
+) -> Message:
     """A message, its keys in the order of the tables; those that hold nothing are `tool_calls` alone."""
     more = {"reasoning_content": trace, "name": name, "tool_call_id": call, "train": train}
-    return {"role": role, "content": content, "tool_calls": calls} | {k: v for k, v in more.items() if v is not None}
+    held = {key: value for key, value in more.items() if value is not None}
+    return cast(Message, {"role": role, "content": content, "tool_calls": calls} | held)
 
 
-def thought_of(turn, content, where):
+def thought_of(turn: Fields, content: Content, where: str) -> tuple[str | None, str | None]:
     """(trace, text) of an assistant's turn: its thought stands under a key, in a part, or before the answer."""
     trace, text = without_thought(content.text) if content.text is not None else (None, None)
     found = {text_of(turn[key], f"{where}.{key}").strip() for key in REASONING_KEYS if has(turn, key)}
@@ -125,7 +138,7 @@ def thought_of(turn, content, where):
     return next(iter(found), None), text
 
 
-def learned_of(holder, where, role="assistant"):
+def learned_of(holder: Fields, where: str, role: str = "assistant") -> bool | None:
     """False where a turn or a record is marked as not to be learned, else None."""
     for key in TURN_UNSUPPORTED:
         if holder.get(key):
@@ -144,7 +157,7 @@ def learned_of(holder, where, role="assistant"):
     return None if all(learned.values()) else False
 
 
-def mark_of(value, where):
+def mark_of(value: object, where: str) -> bool:
     """Whether a mark says yes. CSV has no booleans."""
     value = (
         {"true": True, "false": False, "1": True, "0": False}.get(value.lower(), value)
@@ -158,11 +171,11 @@ def mark_of(value, where):
     return bool(value)
 
 
-def name_of(turn):
+def name_of(turn: Fields) -> str | None:
     return turn["name"] if isinstance(turn.get("name"), str) and turn["name"] else None
 
 
-def called(value, where):
+def called(value: object, where: str) -> str | None:
     """ShareGPT's function call, JSON text with name and arguments or a list of these, as JSON text of `tool_calls`."""
     calls = value if isinstance(value, (dict, list)) else decoded(text_of(value, where))
     if not isinstance(calls, (dict, list)):
@@ -170,7 +183,7 @@ def called(value, where):
     return calls_of(calls, where)
 
 
-def joined(turns):
+def joined(turns: list[Message]) -> list[Message]:
     """Messages in which what the assistant says and calls at once is one turn: several calls, or a text and the calls behind it."""
     found = []
     for turn in turns:
@@ -192,7 +205,7 @@ def joined(turns):
     return found
 
 
-def answer_of(value, where):
+def answer_of(value: object, where: str) -> list[Message]:
     """An answer as messages: a text is an assistant's turn, one message may stand without a list."""
     if isinstance(value, list):
         return turns_of(value, where)
@@ -201,20 +214,20 @@ def answer_of(value, where):
     return [assistant(text_of(value, where))]
 
 
-def user(text):
+def user(text: str) -> Message:
     return {"role": "user", "content": text, "tool_calls": None}
 
 
-def assistant(text):
+def assistant(text: str) -> Message:
     trace, text = without_thought(text)
     return message("assistant", text, trace=trace)
 
 
-def system(text):
+def system(text: str) -> Message:
     return {"role": "system", "content": text, "tool_calls": None}
 
 
-def hh_turns(text):
+def hh_turns(text: object) -> list[Message] | None:
     """Messages of Anthropic's HH style, `\\n\\nHuman: ...\\n\\nAssistant: ...`, or None where a text is not so written."""
     if not isinstance(text, str) or not text.lstrip().startswith("Human:") or "\n\nAssistant:" not in text:
         return None
@@ -226,7 +239,7 @@ def hh_turns(text):
 # -- prompts ------------------------------------------------------------------------------------------------------
 
 
-def prompt_of(record, key):
+def prompt_of(record: Fields, key: str) -> list[Message]:
     """A record's prompt under a key as messages: a text is a user's turn, behind the record's `history` if it has one."""
     value = first(record, (key,))
     if isinstance(value, list) or key in CONVERSATION_KEYS:
@@ -243,7 +256,7 @@ def prompt_of(record, key):
     return [*history_of(record.get("history")), user(text)]
 
 
-def history_of(value):
+def history_of(value: object) -> list[Message]:
     """Earlier turns, given as pairs or objects of question and answer, or as messages; in CSV as JSON text of these."""
     if isinstance(value, str) and value:
         value = decoded(value, "history")
@@ -264,7 +277,7 @@ def history_of(value):
     return turns
 
 
-def with_system(turns, text):
+def with_system(turns: list[Message], text: str) -> list[Message]:
     """The messages, with a system turn before them unless they begin with the very same."""
     if turns and turns[0]["role"] == "system":
         if turns[0]["content"] == text:

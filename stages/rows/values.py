@@ -3,7 +3,12 @@
 What cannot be read raises Unreadable, and the record becomes a reject with its check and detail.
 """
 
+from collections.abc import Sequence
+from typing import Any
+
 import msgspec
+
+from stages.rows.types import Fields
 
 TYPES = {
     str: "text",
@@ -16,7 +21,7 @@ TYPES = {
 }
 
 
-def moment(value):
+def moment(value: Any) -> str:
     """A value that msgspec does not know, as JSON: pandas' moments, which Arrow makes of nanoseconds where pandas is installed."""
     if hasattr(value, "isoformat"):
         return value.isoformat()
@@ -29,22 +34,22 @@ ENCODE = msgspec.json.Encoder(enc_hook=moment).encode
 class Unreadable(Exception):
     """This record cannot become a row: (check, detail)."""
 
-    def __init__(self, check, detail):
+    def __init__(self, check: str, detail: str) -> None:
         super().__init__(detail)
         self.check, self.detail = check, detail
 
 
-def type_of(value):
+def type_of(value: object) -> str:
     """The type of a value in words."""
     return TYPES.get(type(value), type(value).__name__)
 
 
-def has(record, key):
+def has(record: Fields, key: str | None) -> bool:
     """True where a record says something under a key: null is as good as absent."""
     return record.get(key) is not None
 
 
-def key_of(record, keys):
+def key_of(record: Fields, keys: Sequence[str]) -> str:
     """The first of `keys` that the record has, with a value if one of them has a value."""
     for key in keys:
         if has(record, key):
@@ -55,12 +60,12 @@ def key_of(record, keys):
     raise Unreadable("ingest.missing_key", f"expected one of {', '.join(keys)}")
 
 
-def first(record, keys):
+def first(record: Fields, keys: Sequence[str]) -> Any:
     """The value under the first of `keys` that the record has."""
     return record[key_of(record, keys)]
 
 
-def decoded(text, where=None):
+def decoded(text: str | bytes, where: str | None = None) -> Any:
     """The value of a JSON text; what does not parse is None, or raises if `where` is given."""
     try:
         return msgspec.json.decode(text)
