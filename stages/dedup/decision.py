@@ -5,7 +5,9 @@
     decision.side                                                      # (rows,) of OUT, TRAIN or EVAL
 """
 
+from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 import duckdb
 import numpy as np
@@ -17,6 +19,7 @@ from stages.dedup.split import with_normalised
 SQL = Path(__file__).parent / "sql"
 OUT, TRAIN, EVAL = 0, 1, 2
 SPILL = Path(".work/duckdb")
+PartRows = tuple[Path, np.ndarray]  # a part, and numbers of rows within it
 
 
 class Decision:
@@ -26,9 +29,18 @@ class Decision:
     split_key: the expression of `split_key_sql`. pinned: the split keys that are held out whatever lot they draw.
     """
 
-    def __init__(self, parts, invalid, seed, eval_fraction, split_key="prompt_key", pinned=()):
+    def __init__(
+        self,
+        parts: Sequence[Path],
+        invalid: Path,
+        seed: int,
+        eval_fraction: float,
+        split_key: str = "prompt_key",
+        pinned: Iterable[str] = (),
+    ) -> None:
         counts = [pq.read_metadata(part).num_rows for part in parts]
-        self.parts, self.first_rows, self.reasons = parts, np.r_[0, np.cumsum(counts)].astype(np.int64)[:-1], {}
+        self.parts, self.first_rows = parts, np.r_[0, np.cumsum(counts)].astype(np.int64)[:-1]
+        self.reasons: dict[int, tuple[str, str]] = {}
         self.database = with_normalised(open_database())
         files = [str(part) for part in parts]
         self.database.register("parts", pa.table({"file": files, "first_row": self.first_rows}))
@@ -39,11 +51,11 @@ class Decision:
         self.side = np.full(sum(counts), OUT, np.int8)
         self.side[kept["row"]] = np.where(kept["is_eval"], EVAL, TRAIN)
 
-    def ask(self, name, **given):
+    def ask(self, name: str, **given: object) -> list[tuple[Any, ...]]:
         """The answer of a query of stages/dedup/sql as a list of tuples."""
         return self.database.execute(query(name), given or None).fetchall()
 
-    def reject(self, check, found):
+    def reject(self, check: str, found: Sequence[tuple[int, str]]) -> None:
         """Turn rows away. found: (row, detail) of each."""
         if not found:
             return
@@ -53,7 +65,7 @@ class Decision:
         self.database.register("found", pa.table({"row": rows}))
         self.database.execute("DELETE FROM keys WHERE row IN (SELECT row FROM found)")
 
-    def places(self, rows):
+    def places(self, rows: Iterable[int]) -> dict[int, str]:
         """{row: `<id> (<file>:<line>)`} of rows that are still in."""
         self.database.register("found", pa.table({"row": pa.array(sorted(rows), pa.int64())}))
         return dict(
@@ -62,7 +74,7 @@ class Decision:
             ).fetchall()
         )
 
-    def kept_of_parts(self):
+    def kept_of_parts(self) -> list[PartRows]:
         """(part, numbers within it of the rows that are still in) of each part."""
         bounds = [*self.first_rows, len(self.side)]
         return [
@@ -70,11 +82,11 @@ class Decision:
             for part, first, end in zip(self.parts, bounds, bounds[1:], strict=False)
         ]
 
-    def size_bytes(self):
+    def size_bytes(self) -> int:
         return sum(part.stat().st_size for part in self.parts)
 
 
-def open_database():
+def open_database() -> duckdb.DuckDBPyConnection:
     """DuckDB with little memory, and a folder for what exceeds it."""
     SPILL.mkdir(parents=True, exist_ok=True)  # DuckDB makes the last folder of a path and no other
     database = duckdb.connect()
@@ -84,5 +96,5 @@ def open_database():
     return database
 
 
-def query(name):
+def query(name: str) -> str:
     return (SQL / f"{name}.sql").read_text(encoding="utf-8")

@@ -11,11 +11,16 @@ The first line may be {"about": "..."}, which is no record: DVC warns of an empt
 
 import json
 import re
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from stages.rows.tables import REJECTS, to_table
 from validators.problems import Problem, Problems
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 FILE = Path("data/forgotten.jsonl")
 KINDS = ("sft", "preference", "kto", "grpo", "raw")
@@ -31,19 +36,19 @@ class Forgotten:
 
     id: str
     kind: str
-    texts: tuple
-    sketches: tuple
+    texts: tuple[str, ...]
+    sketches: tuple[str, ...]
     reason: str
 
 
-def read(path=FILE):
+def read(path: Path = FILE) -> list[Forgotten]:
     """The list, in order; empty where there is none. Raises Problems with every line that is not of its form."""
     if not path.is_file() or not path.stat().st_size:
         return []
     return parsed(path.read_text(encoding="utf-8", errors="replace"), path)
 
 
-def parsed(text, where=FILE):
+def parsed(text: str, where: str | Path = FILE) -> list[Forgotten]:
     """The list of a text. Raises Problems with every line that is not of its form."""
     found, problems = [], []
     for number, line in enumerate(text.split("\n"), 1):
@@ -57,12 +62,12 @@ def parsed(text, where=FILE):
     return found
 
 
-def is_header(line):
+def is_header(line: str) -> bool:
     """True for the line that says what the file is, and names no record."""
     return re.fullmatch(r'\{"about": "[^"]*"\}\s*', line) is not None
 
 
-def entry_of(line):
+def entry_of(line: str) -> Forgotten:
     """One line of the list. Raises ValueError with what is wrong, and no part of the line."""
     try:
         data = json.loads(line)
@@ -82,16 +87,16 @@ def entry_of(line):
     return Forgotten(data["id"], data["kind"], tuple(data["texts"]), tuple(data["sketches"]), data["reason"])
 
 
-def is_hex(value, digits):
+def is_hex(value: object, digits: int) -> bool:
     return isinstance(value, str) and re.fullmatch(f"[0-9a-f]{{{digits}}}", value) is not None
 
 
-def written(entry):
+def written(entry: Forgotten) -> str:
     """A line of the list."""
     return json.dumps(vars(entry), ensure_ascii=False) + "\n"
 
 
-def raw_id(raw):
+def raw_id(raw: str | None) -> str:
     """What stands for the id of a record that could not be read: the sha256 of its raw text."""
     import hashlib
 
@@ -101,7 +106,7 @@ def raw_id(raw):
 # -- ingest -------------------------------------------------------------------------------------------------------
 
 
-def left_out(rows, rejects, ids):
+def left_out(rows: "pa.Table", rejects: "pa.Table", ids: Collection[str]) -> "tuple[pa.Table, pa.Table]":
     """(rows, rejects) of a batch of ingest without the forgotten records: each leaves one reject, without its text.
 
     A record of which one row is forgotten is left out whole: its other rows are made of the same text.

@@ -8,19 +8,24 @@ of Massive Datasets, chapter 3. At a similarity of 0.8, 16 bands of 8 miss one p
 Signatures are never written to disk: they may differ between versions of rensa.
 """
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 import polars as pl
 import pyarrow.compute as pc
 from rensa import RMinHash
 
 from stages.rows.tables import COLUMNS, MESSAGES
-from validators._messages import spoken_text
+from validators._messages import series, spoken_text
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 BANDS, BAND_ROWS, SHINGLE_WORDS = 16, 8, 3
 ODD = [np.uint64(n) for n in (0x9E3779B97F4A7C15, 0xC2B2AE3D27D4EB4F, 0x165667B19E3779F9)]
 
 
-def texts(table, kind):
+def texts(table: "pa.Table", kind: str) -> pl.Series:
     """What each row says, all its messages in one text, (rows,) strings."""
     parts = []
     for name, column in COLUMNS[kind].items():
@@ -36,7 +41,7 @@ def texts(table, kind):
             rows = pl.DataFrame({"row": np.arange(len(table))}, schema={"row": turns.schema["row"]})
             parts.append(rows.join(said, on="row", how="left", maintain_order="left")["text"].fill_null(""))
     if kind == "grpo":
-        parts.append(pl.from_arrow(table["ground_truth"]).fill_null(""))
+        parts.append(series(table["ground_truth"]).fill_null(""))
     return (
         pl.DataFrame({str(i): part for i, part in enumerate(parts)})
         .select(pl.concat_str(pl.all(), separator=" "))
@@ -44,7 +49,7 @@ def texts(table, kind):
     )
 
 
-def signatures(said):
+def signatures(said: pl.Series) -> np.ndarray:
     """Band hashes of texts, (rows, BANDS) unsigned 64-bit integers."""
     words = said.str.to_lowercase().str.extract_all(r"\S+")
     lengths = words.list.len().to_numpy().astype(np.int64)
@@ -60,7 +65,7 @@ def signatures(said):
     return mixed + np.arange(BANDS, dtype=np.uint64) * ODD[1]
 
 
-def shingle_hashes(hashes, lengths):
+def shingle_hashes(hashes: np.ndarray, lengths: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Hashes of word triples, flat, and where each row's begin; a row of fewer words has its words."""
     count = np.where(lengths >= SHINGLE_WORDS, lengths - SHINGLE_WORDS + 1, lengths)
     offsets = np.r_[0, np.cumsum(count)]
@@ -74,13 +79,13 @@ def shingle_hashes(hashes, lengths):
     return mixed, offsets
 
 
-def similarity(a, b):
+def similarity(a: str, b: str) -> float:
     """Jaccard similarity of the word triples of two texts, 0 to 1."""
     first, second = triples(a), triples(b)
     return len(first & second) / max(1, len(first | second))
 
 
-def triples(text):
+def triples(text: str) -> set[object]:
     words = text.lower().split()
     if len(words) < SHINGLE_WORDS:
         return set(words)

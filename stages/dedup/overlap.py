@@ -16,18 +16,18 @@ from stages.reading.readers import records
 WORD = re.compile(r"\w+")
 
 
-def words_of(text):
+def words_of(text: str) -> list[str]:
     return WORD.findall(text.casefold())
 
 
-def ngrams(words, n):
+def ngrams(words: list[str], n: int) -> set[tuple[str, ...]]:
     """The set of runs of n words; of shorter texts the whole."""
     if len(words) <= n:
         return {tuple(words)} if words else set()
     return set(zip(*(words[i:] for i in range(n)), strict=False))
 
 
-def strings(value):
+def strings(value: object) -> list[str]:
     """Every text in a record, in order."""
     if isinstance(value, str):
         return [value]
@@ -39,14 +39,19 @@ def strings(value):
 class Benchmarks:
     """The n-grams of all records of the benchmark files; data only."""
 
-    def __init__(self, folder, ngram_words):
-        self.n, self.sizes, self.places, self.holders, self.lengths = ngram_words, [], [], {}, set()
+    def __init__(self, folder: str, ngram_words: int) -> None:
+        self.n = ngram_words
+        # of each record: how many n-grams it has, where it stands
+        self.sizes: list[int] = []
+        self.places: list[str] = []
+        self.holders: dict[tuple[str, ...], list[int]] = {}
+        self.lengths: set[int] = set()
         for path in raw_files(folder, "data/benchmarks"):
             for record in records(path):
                 for text in strings(record.value):
                     self._add(f"{path.as_posix()}:{record.line}", words_of(text))
 
-    def _add(self, place, words):
+    def _add(self, place: str, words: list[str]) -> None:
         # a text of two or three words stands everywhere and says nothing
         if len(words) < min(4, self.n):
             return
@@ -58,9 +63,10 @@ class Benchmarks:
         for gram in grams:
             self.holders.setdefault(gram, []).append(number)
 
-    def held_in(self, text, share):
+    def held_in(self, text: str, share: float) -> tuple[str, float] | None:
         """The record that a text holds the most of, at least `share`: (place, share), or None."""
-        words, counts = words_of(text), {}
+        words = words_of(text)
+        counts: dict[int, int] = {}
         for length in self.lengths:
             for gram in set(zip(*(words[i:] for i in range(length)), strict=False)):
                 for number in self.holders.get(gram, ()):

@@ -5,10 +5,11 @@
 """
 
 from collections import Counter
+from typing import TypedDict
 
 import pyarrow.parquet as pq
 
-from stages.dedup.decision import EVAL, TRAIN
+from stages.dedup.decision import EVAL, TRAIN, Decision
 from stages.dedup.split import split_key_sql
 from stages.rows.tables import shown
 from validators.problems import Problem, Problems
@@ -16,7 +17,14 @@ from validators.problems import Problem, Problems
 FEW_ROWS = 10  # of less, one prompt is easily the most
 
 
-def examine(decision, name, dataset, eval_fraction):
+class Splitting(TypedDict):
+    """What the split reads of a dataset's entry."""
+
+    kind: str
+    split_on: list[str]
+
+
+def examine(decision: Decision, name: str, dataset: Splitting, eval_fraction: float) -> None:
     """Print what is unusual in the sides of a dataset. Raises Problems where nothing is left to train on."""
     counts = {side: int((decision.side == side).sum()) for side in (TRAIN, EVAL)}
     where, most = f"datasets.{name}", most_asked(decision, dataset)
@@ -32,13 +40,13 @@ def examine(decision, name, dataset, eval_fraction):
         print(f"warning: {Problem(where, f'no row is in eval: {sides}', '', hint)}")
 
 
-def rejected(decision):
+def rejected(decision: Decision) -> list[str]:
     """What curate turned away, by reason."""
     counts = Counter(check for check, _ in decision.reasons.values())
     return [f"{count:,} rejected by {check}" for check, count in counts.most_common()]
 
 
-def most_asked(decision, dataset):
+def most_asked(decision: Decision, dataset: Splitting) -> tuple[str, str] | None:
     """(what is found, hint) where one prompt has most rows of a dataset, which all are on one side, else None."""
     found = decision.ask("most_asked")
     if not found or found[0][3] < FEW_ROWS or 2 * found[0][1] <= found[0][3]:
@@ -52,7 +60,7 @@ def most_asked(decision, dataset):
     return what, f"split_on: [system, user] in its entry, as these rows have {systems:,} system turns"
 
 
-def asked_by(decision, kind, row):
+def asked_by(decision: Decision, kind: str, row: int) -> tuple[str, int]:
     """The first user turn of a row, and with how many system turns rows ask it."""
     part = int((decision.first_rows <= row).sum()) - 1
     column = "messages" if kind == "sft" else "prompt"

@@ -13,6 +13,7 @@ Sources: Li and König, b-bit minwise hashing (2010); Li, Owen and Zhang, One pe
 arithmetic of this module alone, so that a list is good for ever: those of libraries differ between versions.
 """
 
+from collections.abc import Sequence
 from functools import lru_cache
 
 import numpy as np
@@ -20,9 +21,10 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from stages.dedup.forgotten import Forgotten
 from stages.dedup.near import SHINGLE_WORDS, shingle_hashes
 from stages.rows.identity import digest, normalised
-from validators._messages import spoken_text
+from validators._messages import series, spoken_text
 
 BINS, LEAST_TRIPLES, LIKENESS = 128, 20, 0.8
 SAID = {
@@ -40,7 +42,7 @@ SPACE = np.isin(np.arange(256), list(b" \t\n\v\f\r\x1c\x1d\x1e\x1f"))
 # -- what a row says ----------------------------------------------------------------------------------------------
 
 
-def sayings(table, kind):
+def sayings(table: pa.Table, kind: str) -> list[pl.Series]:
     """What the rows of a table say, a list of one or two series of texts, (rows,) each."""
     parts = {name: said_in(table, name) for names in SAID[kind] for name in names}
     return [
@@ -51,11 +53,11 @@ def sayings(table, kind):
     ]
 
 
-def said_in(table, name):
+def said_in(table: pa.Table, name: str) -> pl.Series:
     """The text of a column, of messages without their system turns, (rows,) strings."""
     column = table[name].combine_chunks()
     if pa.types.is_string(column.type):
-        return pl.from_arrow(column).fill_null("")
+        return series(column).fill_null("")
     turns = pc.list_flatten(column)
     spoken = pl.DataFrame(
         {
@@ -72,12 +74,12 @@ def said_in(table, name):
 # -- hashes of what is said ---------------------------------------------------------------------------------------
 
 
-def sketches(said):
+def sketches(said: pl.Series) -> tuple[np.ndarray, np.ndarray]:
     """(rows, BINS) integers of 0 to 15, and the number of word triples of each text, (rows,)."""
     return sketched(*word_hashes(said))
 
 
-def sketches_of(table, names):
+def sketches_of(table: pa.Table, names: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
     """The same of what the rows of a table say in some columns, without making texts of it: they would take longer."""
     found, counts = np.zeros((len(table), BINS), np.uint8), np.zeros(len(table), np.int64)
     # about a megabyte at a time is what a processor's cache holds
@@ -88,7 +90,7 @@ def sketches_of(table, names):
     return found, counts
 
 
-def sketched(words, lengths):
+def sketched(words: np.ndarray, lengths: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The sketches and the numbers of triples of texts, given as the hashes of all words and how many each text has."""
     triples, offsets = shingle_hashes(words, lengths)
     triples = mixed(triples)
@@ -100,13 +102,13 @@ def sketched(words, lengths):
     return bins, np.where(lengths >= SHINGLE_WORDS, np.diff(offsets), 0)
 
 
-def spoken_words(table, name):
+def spoken_words(table: pa.Table, name: str) -> tuple[np.ndarray, np.ndarray]:
     """(hashes of all words of a column, how many each row has); of messages without their system turns."""
     column = table[name].combine_chunks()
     if pa.types.is_string(column.type):
-        return word_hashes(pl.from_arrow(column).fill_null(""))
+        return word_hashes(series(column).fill_null(""))
     turns = pc.list_flatten(column)
-    words, lengths = word_hashes(pl.from_arrow(spoken_text(turns)).fill_null(""))
+    words, lengths = word_hashes(series(spoken_text(turns)).fill_null(""))
     system = pc.equal(pc.struct_field(turns, "role"), "system").to_numpy(zero_copy_only=False).astype(bool)
     if system.any():
         words, lengths = words[~np.repeat(system, lengths)], np.where(system, 0, lengths)
@@ -114,7 +116,7 @@ def spoken_words(table, name):
     return words, np.bincount(row, lengths, len(column)).astype(np.int64)
 
 
-def joined(parts):
+def joined(parts: list[tuple[np.ndarray, np.ndarray]]) -> tuple[np.ndarray, np.ndarray]:
     """The words of two columns as one text a row, or those of the only one as they are."""
     (words, lengths), *more = parts
     for others, other_lengths in more:
@@ -126,7 +128,7 @@ def joined(parts):
     return words, lengths
 
 
-def word_hashes(said):
+def word_hashes(said: pl.Series) -> tuple[np.ndarray, np.ndarray]:
     """(hashes of all words in order, number of words of each text); case is folded, ASCII white space parts words."""
     text = said.str.to_lowercase().to_arrow().cast(pa.large_string())
     offsets = np.frombuffer(text.buffers()[1], np.int64, len(text) + 1, text.offset * 8)
@@ -153,7 +155,7 @@ def word_hashes(said):
 
 
 @lru_cache(4)
-def powers(count):
+def powers(count: int) -> list[np.ndarray]:
     """Powers of FACTOR and of its inverse modulo 2**64, 0 to count - 1."""
     both = []
     for factor in (FACTOR, INVERSE):
@@ -163,14 +165,14 @@ def powers(count):
     return both
 
 
-def mixed(x):
+def mixed(x: np.ndarray) -> np.ndarray:
     """Integers with every bit depending on every bit of x (the finish of splitmix64)."""
     x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     return x ^ (x >> np.uint64(31))
 
 
-def text_hash(text):
+def text_hash(text: str) -> str:
     """sha256 of a text with case, white space and Unicode composition folded."""
     return digest(normalised(text).encode())
 
@@ -178,9 +180,9 @@ def text_hash(text):
 # -- the list -----------------------------------------------------------------------------------------------------
 
 
-def hashes_of(table, kind):
+def hashes_of(table: pa.Table, kind: str) -> list[tuple[list[str], list[str]]]:
     """(texts, sketches) of each row of a table, as they stand in the list."""
-    found = [([], []) for _ in range(len(table))]
+    found: list[tuple[list[str], list[str]]] = [([], []) for _ in range(len(table))]
     for said in sayings(table, kind):
         bins, counts = sketches(said)
         for row, (text, count) in enumerate(zip(said, counts, strict=True)):
@@ -194,7 +196,7 @@ def hashes_of(table, kind):
 class Known:
     """The list, ready to be looked for: ids, hashes of texts, sketches; data only."""
 
-    def __init__(self, entries):
+    def __init__(self, entries: Sequence[Forgotten]) -> None:
         self.ids = {entry.id: entry for entry in entries}
         self.texts = {text: entry for entry in entries for text in entry.texts}
         pairs = [(sketch, entry) for entry in entries for sketch in entry.sketches]
@@ -202,12 +204,12 @@ class Known:
         self.bins = np.array([[int(digit, 16) for digit in sketch] for sketch, _ in pairs], np.uint8).reshape(-1, BINS)
 
 
-def recognised(table, kind, known, least=LIKENESS):
+def recognised(table: pa.Table, kind: str, known: Known, least: float = LIKENESS) -> dict[int, tuple[Forgotten, str]]:
     """{row: (entry, why)} of the rows of a table that are on the list: by id, by what they say, or nearly so.
 
     why: `by id`, `word for word`, or `about 93% alike`. least: the similarity that is too much, 0 to 1.
     """
-    found = {}
+    found: dict[int, tuple[Forgotten, str]] = {}
     for number, names in enumerate(SAID[kind] if known.texts or known.entries else ()):
         bins, counts = sketches_of(table, names)
         long = counts >= LEAST_TRIPLES
@@ -227,7 +229,7 @@ def recognised(table, kind, known, least=LIKENESS):
     return found
 
 
-def likeness(bins, sketch):
+def likeness(bins: np.ndarray, sketch: np.ndarray) -> np.ndarray:
     """The estimated Jaccard similarity of each row's triples to those of a sketch, (rows,)."""
     agree = ((bins == sketch) & (sketch > 0)).sum(1, dtype=np.int16)
     used = ((bins | sketch) > 0).sum(1, dtype=np.int16)

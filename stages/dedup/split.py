@@ -8,23 +8,36 @@ same in SQL, for all rows at once.
 """
 
 import hashlib
+from collections.abc import Collection, Iterable
 from functools import lru_cache
 from pathlib import Path
+from typing import TYPE_CHECKING, TypedDict
 
 from stages.reading.files import fits
 from stages.rows.identity import digest, normalised
+from stages.rows.types import Message
+
+if TYPE_CHECKING:
+    import duckdb
 
 PINNED = Path("data/pinned.txt")
 
 
-def split_key(prompt_key, system, split_on):
+class Pinning(TypedDict):
+    """What pins rows, of a dataset's entry. eval: patterns of files that are for evaluation alone."""
+
+    raw: str
+    eval: list[str]
+
+
+def split_key(prompt_key: str, system: str | None, split_on: Collection[str]) -> str:
     """What decides on a row's side. system: the content of its system turn, None where it has none."""
     if "system" not in split_on or not system:
         return prompt_key
     return digest(f"{prompt_key}:{normalised(system)}".encode())
 
 
-def split_key_sql(kind, split_on):
+def split_key_sql(kind: str, split_on: Collection[str]) -> str:
     """The same as an expression over the columns that `ingest` writes; it needs `with_normalised`."""
     if "system" not in split_on:
         return "prompt_key"
@@ -33,38 +46,38 @@ def split_key_sql(kind, split_on):
     return f"coalesce(sha256(prompt_key || ':' || normalised({system})), prompt_key)"
 
 
-def with_normalised(database):
+def with_normalised(database: "duckdb.DuckDBPyConnection") -> "duckdb.DuckDBPyConnection":
     """A database that knows the function `normalised`."""
     database.create_function("normalised", normalised, ["VARCHAR"], "VARCHAR")
     return database
 
 
-def system_of(turns):
+def system_of(turns: Iterable[Message]) -> str | None:
     """The content of the first system turn, None where there is none."""
     return next((turn["content"] for turn in turns if turn["role"] == "system"), None)
 
 
-def on_eval_side(key, seed, eval_fraction):
+def on_eval_side(key: str, seed: int, eval_fraction: float) -> bool:
     """Whether a split key is held out by the lot that it draws."""
     return int(hashlib.sha256(f"{seed}:{key}".encode()).hexdigest()[:8], 16) / 2**32 < eval_fraction
 
 
-def is_pinned(source, dataset):
+def is_pinned(source: str, dataset: Pinning) -> bool:
     """True where `eval:` of a dataset's entry names a file."""
     return any(fits(source, pattern, dataset["raw"]) for pattern in dataset["eval"])
 
 
-def pinned_text(keys):
+def pinned_text(keys: Iterable[str]) -> str:
     """The file of these keys; the title says what they are, and keeps DVC from warning of a file without a byte."""
     title = "# split keys of the prompts that `eval:` of datasets keeps out of training"
     return "".join(f"{line}\n" for line in (title, *sorted(keys)))
 
 
-def read_pinned():
+def read_pinned() -> frozenset[str]:
     """The split keys that `eval:` of any dataset holds out; none where nothing was pinned yet."""
     return _keys_in(PINNED.resolve(), PINNED.stat().st_mtime_ns) if PINNED.is_file() else frozenset()
 
 
 @lru_cache(1)
-def _keys_in(path, changed_ns):
+def _keys_in(path: Path, changed_ns: int) -> frozenset[str]:
     return frozenset(line for line in path.read_text(encoding="utf-8").splitlines() if not line.startswith("#"))
