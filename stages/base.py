@@ -9,6 +9,7 @@ tokenizer is written into the folder (`stages/training/settings.py`), so that ev
 import json
 import os
 import shutil
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
@@ -24,7 +25,7 @@ FILES = ["*.json", "*.safetensors", "*.jinja", "*.model", "*.txt", "README.md", 
 PICKLES = ("*.bin", "*.pt", "*.pth", "*.pkl", "*.ckpt")
 
 
-def main():
+def main() -> None:
     base = read_params("base")["base"]
     partial = BASE.with_name("base.partial")
     shutil.rmtree(partial, ignore_errors=True)
@@ -40,7 +41,7 @@ def main():
     print(f"base: {base['model']}, {size / 1e6:,.1f} MB")
 
 
-def weight_problems(model, folder):
+def weight_problems(model: str, folder: Path) -> list[Problem]:
     """What is wrong with the weights of a folder: none, pickles alone, files that are cut or no safetensors, lost parts."""
     weights = sorted(folder.glob("*.safetensors"))
     if not weights:
@@ -61,7 +62,7 @@ def weight_problems(model, folder):
     return problems + [Problem(f"base.model: {name}", "not there", f"what {index.name} names", again) for name in lost]
 
 
-def architecture_problems(model, folder):
+def architecture_problems(model: str, folder: Path) -> list[Problem]:
     """What keeps transformers from reading a model's config and tokenizer without code of the model's own."""
     from transformers import AutoConfig, AutoTokenizer
     from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
@@ -79,7 +80,7 @@ def architecture_problems(model, folder):
     return list(dict.fromkeys(problems))
 
 
-def link_problems(folder, paths):
+def link_problems(folder: Path, paths: Iterable[Path]) -> list[Problem]:
     """A Problem for each file that a link brings in from outside of its folder: it may be anybody's, and would be shared.
 
     In a cache of the Hub a file of `snapshots/<commit>/` is a link to one of `blobs/`, beside `snapshots`; with `cache.type symlink`,
@@ -100,7 +101,7 @@ def link_problems(folder, paths):
     return problems
 
 
-def fetch(model, revision, folder):
+def fetch(model: str, revision: str | None, folder: Path) -> None:
     """Make, unpack, copy or download a model into `folder`."""
     if model == "tiny":
         save_tiny(folder)

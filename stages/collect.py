@@ -11,6 +11,7 @@ clone, and a list that comes out the same stops DVC from running what follows.
 import hashlib
 import json
 from pathlib import Path
+from typing import TypedDict
 
 import pyarrow.parquet as pq
 
@@ -19,7 +20,15 @@ from stages.core.params import read_params
 FOLDERS = ("train", "eval", "rejected")
 
 
-def main():
+class Entry(TypedDict):
+    """A dataset in a list. sha256: of its Parquet file."""
+
+    kind: str
+    rows: int
+    sha256: str
+
+
+def main() -> None:
     kinds = {name: dataset["kind"] for name, dataset in read_params("collect")["datasets"].items()}
     for folder in FOLDERS:
         for path in sorted(Path("data", folder).glob("*.parquet")):
@@ -32,7 +41,7 @@ def main():
         print(f"collect: {folder}: " + ", ".join(f"{name} {item['rows']:,}" for name, item in listed.items()))
 
 
-def entry(path, kind):
+def entry(path: Path, kind: str) -> Entry:
     """Kind, number of rows and sha256 of one Parquet file."""
     with open(path, "rb") as file:
         return {

@@ -11,9 +11,11 @@ data/kept/<d>/ is the folder in which `keep` says which train rows are trained o
 
 import json
 from collections import Counter
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
+from typing import TypedDict
 
 import numpy as np
 import pyarrow as pa
@@ -21,10 +23,11 @@ import pyarrow.parquet as pq
 
 from stages.core.params import read_engine, read_params
 from stages.dedup import sides
-from stages.dedup.decision import EVAL, SPILL, TRAIN, Decision
-from stages.dedup.forgotten import TURNED_AWAY
+from stages.dedup.decision import EVAL, SPILL, TRAIN, Decision, PartRows
+from stages.dedup.forgotten import TURNED_AWAY, Forgotten
 from stages.dedup.forgotten import read as read_forgotten
-from stages.dedup.split import is_pinned, read_pinned, split_key_sql
+from stages.dedup.sides import Splitting
+from stages.dedup.split import Pinning, is_pinned, read_pinned, split_key_sql
 from stages.reading.files import fits
 from stages.reading.links import links_out
 from stages.reading.parts import mapped, with_bar
@@ -39,11 +42,37 @@ from validators._by_file import of_file
 from validators.problems import Problems
 
 BENCHMARKS, EXPIRED = Path("data/benchmarks"), Path(".build/expired")
+Turned = tuple[int, str]  # (row that is turned away, detail)
 
 
-def main(name):
+class Dataset(Pinning, Splitting):
+    """What curate reads of a dataset's entry. weights: {pattern of files: share of their rows that is kept}."""
+
+    weights: dict[str, float]
+    max_rows: int | None
+
+
+class PersonalDataRules(TypedDict):
+    """Kinds of personal data; regions: countries whose telephone numbers need no +."""
+
+    reject: list[str]
+    warn: list[str]
+    regions: list[str]
+
+
+class Rules(TypedDict):
+    """What curate turns away in every dataset. near_duplicates, overlap_share: shares, 0 to 1."""
+
+    near_duplicates: float | None
+    ngram_words: int
+    overlap_share: float
+    personal_data: PersonalDataRules | None
+
+
+def main(name: str) -> None:
     params, engine = read_params("curate", name), read_engine()
-    dataset, rules = params["datasets"][name], params["curate"]
+    dataset: Dataset = params["datasets"][name]
+    rules: Rules = params["curate"]
     kind, folder = dataset["kind"], Path("data/ingested", name)
     parts = sorted((folder / "rows").glob("*.parquet"))
     invalid = Path("data/validated", f"{name}.parquet")
@@ -55,7 +84,7 @@ def main(name):
         decision.reject(TURNED_AWAY, forgotten(decision, kind, entries, rules, engine))
     if "expires" in params:
         decision.reject("curate.expired", expired(decision, name, dataset["raw"]))
-    found_data = {}
+    found_data: dict[str, dict[str, int]] = {}
     if personal := rules["personal_data"]:
         # before what compares rows: no row is left out for the sake of one that goes
         found_data = data_of_persons(decision, kind, personal, engine)
@@ -77,7 +106,7 @@ def main(name):
     mark(name, train)
 
 
-def mark(name, rows):
+def mark(name: str, rows: int) -> None:
     """Make data/kept/<d>/, on which each training on the dataset depends: by the number of train rows, and by what `keep` adds."""
     path = Path("data/kept", name, "train.json")
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -85,7 +114,7 @@ def mark(name, rows):
     path.write_text(json.dumps({"rows": rows}) + "\n", encoding="utf-8")
 
 
-def say_pinned(decision, dataset):
+def say_pinned(decision: Decision, dataset: Dataset) -> None:
     """Print how many rows `eval:` of this dataset and of others holds out: those of its files, and others that ask the same."""
     found = decision.database.execute("SELECT source, count(*) FROM keys WHERE is_pinned GROUP BY source").fetchall()
     own = sum(count for source, count in found if is_pinned(source, dataset))
@@ -94,7 +123,15 @@ def say_pinned(decision, dataset):
         print(f"  held out by `eval:`: {own:,} rows of its own files, {others:,} of other files with the same prompts")
 
 
-def write_all(name, kind, parts, decision, before, personal, found_data):
+def write_all(
+    name: str,
+    kind: str,
+    parts: Sequence[Path],
+    decision: Decision,
+    before: list[Path],
+    personal: PersonalDataRules | None,
+    found_data: dict[str, dict[str, int]],
+) -> None:
     """Write train, eval and the rejects of all stages. before: the files of rejects of ingest and of validate.
 
     personal: the rules of `personal_data`, or None. found_data: {"reject": {kind: rows}, "warn": {kind: rows}}.
@@ -113,7 +150,8 @@ def write_all(name, kind, parts, decision, before, personal, found_data):
         following = ahead.submit(sort_out, 0)
         for number in range(1, len(parts) + 1):
             train, held_out, rejected = following.result()
-            following = ahead.submit(sort_out, number) if number < len(parts) else None
+            if number < len(parts):
+                following = ahead.submit(sort_out, number)
             train_out.write_table(with_keys(train.select(schema.names), keys))
             eval_out.write_table(with_keys(held_out, keys))
             turned_out.write_table(rejected)
@@ -127,7 +165,7 @@ def write_all(name, kind, parts, decision, before, personal, found_data):
     turned_away.unlink()
 
 
-def sorted_out(number, decision, kind, names):
+def sorted_out(number: int, decision: Decision, kind: str, names: list[str]) -> tuple[pa.Table, pa.Table, pa.Table]:
     """(train, eval, rejects) of one part."""
     table, first = pq.read_table(decision.parts[number], columns=names), int(decision.first_rows[number])
     here = decision.side[first : first + len(table)]
@@ -141,7 +179,7 @@ def sorted_out(number, decision, kind, names):
 # -- what must not come back ----------------------------------------------------------------------------------------
 
 
-def forgotten(decision, kind, entries, rules, engine):
+def forgotten(decision: Decision, kind: str, entries: list[Forgotten], rules: Rules, engine: str) -> list[Turned]:
     """Rows that are on the list of forgotten records, or say what one of them said."""
     options = partial(forgotten_of_part, kind=kind, entries=entries, least=rules["near_duplicates"])
     work = decision.kept_of_parts()
@@ -153,7 +191,7 @@ def forgotten(decision, kind, entries, rules, engine):
     ]
 
 
-def forgotten_of_part(work, kind, entries, least):
+def forgotten_of_part(work: PartRows, kind: str, entries: list[Forgotten], least: float | None) -> list[Turned]:
     from stages.dedup.sketches import LIKENESS, Known, recognised
 
     part, rows = work
@@ -165,7 +203,7 @@ def forgotten_of_part(work, kind, entries, least):
 # -- what may no longer be used -------------------------------------------------------------------------------------
 
 
-def expired(decision, name, raw):
+def expired(decision: Decision, name: str, raw: str) -> list[Turned]:
     """Rows of the raw files whose day in `expires` has come, as the stage `expire` has it."""
     days = json.loads((EXPIRED / f"{name}.json").read_text(encoding="utf-8"))
     matched = {source: day for source in sources(decision) if (day := of_file(days, source, raw))}
@@ -175,7 +213,7 @@ def expired(decision, name, raw):
     return decision.database.execute(query).fetchall()
 
 
-def sources(decision):
+def sources(decision: Decision) -> list[str]:
     """The raw files of the rows that are still in."""
     return [source for (source,) in decision.database.execute("SELECT DISTINCT source FROM keys").fetchall()]
 
@@ -183,30 +221,34 @@ def sources(decision):
 # -- persons ------------------------------------------------------------------------------------------------------
 
 
-def data_of_persons(decision, kind, rules, engine):
+def data_of_persons(decision: Decision, kind: str, rules: PersonalDataRules, engine: str) -> dict[str, dict[str, int]]:
     """Turn away the rows with personal data of the kinds to reject; {"reject": {kind: rows}, "warn": {kind: rows}}."""
     kinds = (*rules["reject"], *rules["warn"])
     options = partial(persons_of_part, kind=kind, kinds=kinds, regions=rules["regions"])
-    work, gone, counts = decision.kept_of_parts(), [], {"reject": Counter(), "warn": Counter()}
+    work, gone = decision.kept_of_parts(), []
+    counts: dict[str, Counter[str]] = {"reject": Counter(), "warn": Counter()}
+    asked = {"reject": set(rules["reject"]), "warn": set(rules["warn"])}
     found = with_bar(mapped(options, work, decision.size_bytes(), engine), len(work), "personal data")
     for first, rows in zip(decision.first_rows, found, strict=True):
         for row, spans in rows.items():
-            here = {what: {span[0] for span in spans} & set(rules[what]) for what in counts}
+            here = {what: {span[0] for span in spans} & asked[what] for what in counts}
             for what in counts:
                 counts[what].update(here[what])
             if here["reject"]:
                 said = [span for span in spans if span[0] in here["reject"]]
                 gone.append((int(first) + row, personal_data.described(said)))
     decision.reject(personal_data.CHECK, gone)
-    counts = {what: dict(sorted(found.items())) for what, found in counts.items()}
-    for what, by_kind in counts.items():
+    listed = {what: dict(sorted(found.items())) for what, found in counts.items()}
+    for what, by_kind in listed.items():
         if by_kind:
             said = ", ".join(f"{name} in {count:,} rows" for name, count in by_kind.items())
             print(f"  {'warning' if what == 'warn' else 'rejected'}: {personal_data.CHECK}: {said}", flush=True)
-    return counts
+    return listed
 
 
-def persons_of_part(work, kind, kinds, regions):
+def persons_of_part(
+    work: PartRows, kind: str, kinds: Sequence[str], regions: list[str]
+) -> dict[int, list[personal_data.Place]]:
     part, rows = work
     table = pq.read_table(part, columns=list(COLUMNS[kind]))
     return personal_data.found_in_table(table, kind, kinds, regions, rows.tolist())
@@ -215,7 +257,7 @@ def persons_of_part(work, kind, kinds, regions):
 # -- what the rules of params.yaml turn away ------------------------------------------------------------------------
 
 
-def mixed_out(decision, dataset):
+def mixed_out(decision: Decision, dataset: Dataset) -> list[Turned]:
     """Rows beyond the weight of their file or beyond max_rows."""
     weights, limit = dataset["weights"], dataset["max_rows"]
     if not weights and limit is None:
@@ -231,7 +273,7 @@ def mixed_out(decision, dataset):
     return decision.ask("mixed_out", max_rows=2**62 if limit is None else limit)
 
 
-def overlaps(decision, kind, rules, engine):
+def overlaps(decision: Decision, kind: str, rules: Rules, engine: str) -> list[Turned]:
     """Rows that hold a record of a benchmark. Raises Problems where a link brings one in from outside the project."""
     if problems := links_out(BENCHMARKS):
         raise Problems(problems)
@@ -245,7 +287,7 @@ def overlaps(decision, kind, rules, engine):
     ]
 
 
-def overlaps_of_part(work, kind, ngram_words, share):
+def overlaps_of_part(work: PartRows, kind: str, ngram_words: int, share: float) -> list[tuple[int, str, float]]:
     from stages.dedup.near import texts  # polars takes 0.3 s to import, and most builds never compare texts
     from stages.dedup.overlap import Benchmarks
 
@@ -256,7 +298,7 @@ def overlaps_of_part(work, kind, ngram_words, share):
     return [(row, *found) for row, found in held if found]
 
 
-def near_duplicates(decision, kind, threshold, engine):
+def near_duplicates(decision: Decision, kind: str, threshold: float, engine: str) -> dict[str, list[Turned]]:
     """{check: [(row, detail)]}: train rows near an eval row, and rows near an earlier row of their own side that stays."""
     from stages.dedup.near import similarity
 
@@ -278,7 +320,9 @@ def near_duplicates(decision, kind, threshold, engine):
     decision.database.execute("DROP TABLE bands")
     said = texts_of(decision, kind, {row for pair in pairs for row in pair})
     similar = [(a, b, likeness) for a, b in pairs if (likeness := similarity(said[a], said[b])) >= threshold]
-    leaks, repeats = {}, {}
+    # {row: (the other row, how alike they are)}
+    leaks: dict[int, tuple[int, float]] = {}
+    repeats: dict[int, tuple[int, float]] = {}
     for earlier, later, likeness in similar:
         if decision.side[earlier] != decision.side[later]:
             train, held_out = (earlier, later) if decision.side[earlier] == TRAIN else (later, earlier)
@@ -297,7 +341,7 @@ def near_duplicates(decision, kind, threshold, engine):
     }
 
 
-def bands_of_part(work, kind):
+def bands_of_part(work: PartRows, kind: str) -> np.ndarray:
     from stages.dedup.near import signatures, texts
 
     part, rows = work
@@ -305,11 +349,12 @@ def bands_of_part(work, kind):
     return signatures(said.gather(rows))
 
 
-def texts_of(decision, kind, rows):
+def texts_of(decision: Decision, kind: str, rows: Iterable[int]) -> dict[int, str]:
     """{row: what it says} of some rows."""
     from stages.dedup.near import texts
 
-    found, numbers = {}, np.array(sorted(rows), np.int64)
+    found: dict[int, str] = {}
+    numbers = np.array(sorted(rows), np.int64)
     for part, first, end in zip(
         decision.parts, decision.first_rows, [*decision.first_rows[1:], len(decision.side)], strict=True
     ):
@@ -320,7 +365,7 @@ def texts_of(decision, kind, rows):
     return found
 
 
-def quarantined(table, first, reasons, kind):
+def quarantined(table: pa.Table, first: int, reasons: dict[int, tuple[str, str]], kind: str) -> pa.Table:
     """The rejects of a batch of rows that begins at row number `first`."""
     numbers = [row for row in range(first, first + len(table)) if row in reasons]
     rows = table.take(pa.array([row - first for row in numbers], pa.int64())).to_pylist()

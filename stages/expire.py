@@ -13,12 +13,12 @@ from datetime import UTC, date, datetime
 from pathlib import Path
 
 from stages.core.params import read_params
-from validators._by_file import expired
+from validators._by_file import ByFile, expired
 
 FOLDER = Path(".build/expired")
 
 
-def main(name):
+def main(name: str) -> None:
     text = text_of(read_params("expire", name)["expires"][name])
     path = FOLDER / f"{name}.json"
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -28,7 +28,7 @@ def main(name):
         print(f"  {name}: {pattern} expired on {day}")
 
 
-def text_of(rule):
+def text_of(rule: ByFile) -> str:
     """What is written for a rule today. rule: a day for all files, or {pattern: day}."""
     return json.dumps(expired(rule, today()), indent=2, ensure_ascii=False) + "\n"
 

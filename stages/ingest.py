@@ -12,9 +12,11 @@ import json
 import os
 import shutil
 from collections import Counter
+from collections.abc import Iterable, Iterator
 from functools import partial
 from itertools import islice
 from pathlib import Path
+from typing import TypedDict, cast
 
 import pyarrow as pa
 
@@ -24,28 +26,39 @@ from stages.dedup.forgotten import read as read_forgotten
 from stages.reading.containers import described
 from stages.reading.files import listing, pattern_problems
 from stages.reading.links import links_out
-from stages.reading.parts import cut, mapped, numbered, with_bar
-from stages.reading.readers import packed_lines, read_lines, record_of, records
+from stages.reading.parts import Part, cut, mapped, numbered, with_bar
+from stages.reading.readers import Record, packed_lines, read_lines, record_of, records
 from stages.reading.unaccepted import taken_in
 from stages.reading.values import odd_numbers, with_number
 from stages.rows.conversations import WHOLE, Columns, prompts_only, turns_of, without_answer
 from stages.rows.identity import identify
 from stages.rows.key_hints import MEANT, hint_of, quoted
 from stages.rows.keys import KeyAccount
-from stages.rows.options import NONE, options_of
+from stages.rows.options import NONE, Options, options_of
 from stages.rows.rejects import UNUSED
 from stages.rows.rejects import described as keys_described
 from stages.rows.shapes import explained, rows_of
 from stages.rows.slices import COLUMN as SLICES
 from stages.rows.slices import told, unknown_keys, values_of, with_slices, written
 from stages.rows.tables import REJECTS, conserve, row_schema, shown, stop_if_too_many, to_table, write, writing
+from stages.rows.types import Fields, Reject, Row
 from stages.rows.values import Unreadable
 from validators.problems import Problem, Problems
 
 BATCH_RECORDS = 20_000
+Tables = tuple[pa.Table, pa.Table, Counter[str]]  # rows, rejects, records by shape
 
 
-def main(name):
+class Dataset(TypedDict):
+    """What ingest reads of a dataset's entry, beside the options that `stages/rows/options.py` reads."""
+
+    kind: str
+    raw: str
+    exclude: list[str]
+    max_reject_share: float
+
+
+def main(name: str) -> None:
     dataset = read_params("ingest", name)["datasets"][name]
     if problems := links_out(dataset["raw"]) + taken_in(dataset["raw"]):
         raise Problems(problems)
@@ -67,7 +80,7 @@ def main(name):
         shutil.rmtree(building, ignore_errors=True)
 
 
-def read_all(name, dataset, parts, folder, engine):
+def read_all(name: str, dataset: Dataset, parts: list[Part], folder: Path, engine: str) -> None:
     """Read all parts of a dataset into `folder`; print what was found, and stop if too much of it is bad."""
     work = ((part, folder / f"rows/{number:05}.parquet") for number, part in enumerate(numbered(parts)))
     forgotten = frozenset(entry.id for entry in read_forgotten())
@@ -78,7 +91,11 @@ def read_all(name, dataset, parts, folder, engine):
         engine,
         len(parts),
     )
-    rejects, counts, shapes, accounts, keys = [], Counter(), {}, {}, tuple(dataset["slice_by"])
+    rejects: list[pa.Table] = []
+    counts: Counter[str] = Counter()
+    shapes: dict[tuple[str, str], Counter[str]] = {}
+    accounts: dict[str, KeyAccount] = {}
+    keys = tuple(dataset["slice_by"])
     bar = with_bar(results, len(parts), f"ingest {name}")
     for part, (found, rejected, seen, account) in zip(parts, bar, strict=True):
         rejects.append(rejected)
@@ -109,7 +126,7 @@ def read_all(name, dataset, parts, folder, engine):
     write(folder / "rejects.parquet", table.replace_schema_metadata(metadata), "none")
 
 
-def lost_keys(name, accounts):
+def lost_keys(name: str, accounts: dict[str, KeyAccount]) -> list[Problem]:
     """A Problem for each key of a file that says something that no row holds."""
     return [
         Problem(
@@ -123,10 +140,14 @@ def lost_keys(name, accounts):
     ]
 
 
-def ingest_part(work, kind, options=NONE, forgotten=frozenset()):
+def ingest_part(
+    work: tuple[Part, Path], kind: str, options: Options = NONE, forgotten: frozenset[str] = frozenset()
+) -> tuple[Counter[str], pa.Table, Counter[str], KeyAccount]:
     """Write the rows of one part; (counts, rejects, records by shape, its KeyAccount). forgotten: ids of records to leave out."""
     part, target = work
-    counts, shapes, rejects, account = Counter(), Counter(), [], KeyAccount()
+    counts: Counter[str] = Counter()
+    shapes: Counter[str] = Counter()
+    rejects, account = [], KeyAccount()
     schema = with_slices(row_schema(kind, keys=True), options.slice_by)
     with writing(target, schema, "none") as out:
         for table, rejected, seen in tables_of(part, kind, options, account):
@@ -143,10 +164,11 @@ def ingest_part(work, kind, options=NONE, forgotten=frozenset()):
     return counts, pa.concat_tables([REJECTS.empty_table(), *rejects]), shapes, account
 
 
-def tables_of(part, kind, options=NONE, account=None):
+def tables_of(part: Part, kind: str, options: Options = NONE, account: KeyAccount | None = None) -> Iterator[Tables]:
     """(rows, rejects, records by shape) of a part, batch by batch. account: the KeyAccount that counts its keys."""
     account = KeyAccount() if account is None else account
-    source, rest = part.path.as_posix(), []
+    source = part.path.as_posix()
+    rest: list[Record] = []
     if part.container.startswith("jsonl"):
         lines = read_lines(part) if part.container == "jsonl" else packed_lines(part.path, rest)
         while batch := list(islice(lines, BATCH_RECORDS)):
@@ -163,21 +185,27 @@ def tables_of(part, kind, options=NONE, account=None):
             yield general_table(batch, kind, source, options, account)
 
 
-def general_table(batch, kind, source, options=NONE, account=None):
+def general_table(
+    batch: list[Record], kind: str, source: str, options: Options = NONE, account: KeyAccount | None = None
+) -> Tables:
     rows, rejects = convert(batch, kind, source, options, account)
     seen = Counter(seen_as(record, options) for record in batch)
     schema = with_slices(row_schema(kind, keys=True), options.slice_by)
     return to_table(rows, schema), to_table(rejects, REJECTS), seen
 
 
-def seen_as(record, options=NONE):
+def seen_as(record: Record, options: Options = NONE) -> str:
     """A record's shape and what told it, for the line that is printed of its file."""
     return "unreadable" if record.value is None else explained(record.value, options)
 
 
-def plain_table(lines, source, options=NONE, account=None):
+def plain_table(
+    lines: list[tuple[int, bytes]], source: str, options: Options = NONE, account: KeyAccount | None = None
+) -> Tables:
     """Rows and rejects of JSON lines of kind sft: plain conversations directly, the rest the general way."""
-    columns, rejects, seen, slices = Columns(), [], Counter(), []
+    columns, rejects = Columns(), []
+    slices: list[str | None] = []
+    seen: Counter[str] = Counter()
     account = KeyAccount() if account is None else account
     for number, raw in lines:
         if found := turns_of(raw):
@@ -203,11 +231,14 @@ def plain_table(lines, source, options=NONE, account=None):
     return table, to_table(rejects, REJECTS), seen
 
 
-def convert(batch, kind, source, options=NONE, account=None):
+def convert(
+    batch: Iterable[Record], kind: str, source: str, options: Options = NONE, account: KeyAccount | None = None
+) -> tuple[list[Row], list[Reject]]:
     """(rows, rejects) of a batch of records: each record is in one of them, and in one only."""
-    rows, rejects = [], []
+    rows: list[Row] = []
+    rejects: list[Reject] = []
     for record in batch:
-        check, detail = record.fault or (None, None)
+        check, detail = record.fault or ("", "")
         if not check:
             try:
                 made = rows_of_record(record, kind, options, account)
@@ -230,7 +261,7 @@ def convert(batch, kind, source, options=NONE, account=None):
     return rows, rejects
 
 
-def sliced(value, options, account=None):
+def sliced(value: Fields, options: Options, account: KeyAccount | None = None) -> Row:
     """The slices of a record's rows as a column, and their keys counted; nothing where its dataset names no keys."""
     if not options.slice_by:
         return {}
@@ -240,21 +271,22 @@ def sliced(value, options, account=None):
     return {SLICES: written(values)}
 
 
-def rows_of_record(record, kind, options, account=None):
+def rows_of_record(record: Record, kind: str, options: Options, account: KeyAccount | None = None) -> list[Row]:
     """The rows of a record. Raises Unreadable, which names NaN and Infinity: JSON has none, and a row would say null."""
-    odd = odd_numbers(record.value) if "NaN" in record.raw or "Infinity" in record.raw else []
+    value = cast(Fields, record.value)  # a record without a fault has one
+    odd = odd_numbers(value) if "NaN" in record.raw or "Infinity" in record.raw else []
     if not odd:
-        return rows_of(record.value, kind, options, account)
+        return rows_of(value, kind, options, account)
     try:
-        made = rows_of(record.value, kind, options, account)
+        made = rows_of(value, kind, options, account)
         # what a row says of them is seen from two numbers in their place; what no row says may be anything
-        if said(with_number(record.value, 0.5), kind, options) != said(with_number(record.value, 1.5), kind, options):
+        if said(with_number(value, 0.5), kind, options) != said(with_number(value, 1.5), kind, options):
             raise Unreadable("ingest.wrong_type", "expected a value")
     except Unreadable as error:
         raise Unreadable(error.check, f"{error.detail}; {', '.join(odd)}") from None
     return made
 
 
-def said(value, kind, options):
+def said(value: Fields, kind: str, options: Options) -> list[Row]:
     """The rows of a record's value without `extra`, which holds what no row says."""
     return [{key: held for key, held in row.items() if key != "extra"} for row in rows_of(value, kind, options)]

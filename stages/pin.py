@@ -14,6 +14,8 @@ of removed datasets in data/ingested/ is deleted.
 
 import os
 import shutil
+from collections.abc import Collection, Iterable
+from pathlib import Path
 
 from stages.core.params import read_params
 from stages.dedup.pinned import INGESTED, keys_of, sources_in
@@ -22,7 +24,7 @@ from stages.reading.files import pattern_problems
 from validators.problems import Problems
 
 
-def main():
+def main() -> None:
     datasets, keys, problems = read_params("pin")["datasets"], set(), []
     delete_removed(datasets)
     for name, dataset in datasets.items():
@@ -37,7 +39,7 @@ def main():
     write(PINNED, keys)
 
 
-def delete_removed(datasets):
+def delete_removed(datasets: Collection[str]) -> None:
     """Delete the rows of datasets that params.yaml no longer has: a clone has none, and would run this stage again."""
     for folder in sorted(INGESTED.iterdir()):
         if folder.is_dir() and folder.name not in datasets and folder.suffix != ".partial":
@@ -45,7 +47,7 @@ def delete_removed(datasets):
             shutil.rmtree(folder)
 
 
-def write(path, keys):
+def write(path: Path, keys: Iterable[str]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_suffix(".partial")
     partial.write_text(pinned_text(keys), encoding="utf-8", newline="\n")

@@ -14,6 +14,7 @@ import os
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
+from typing import Protocol, cast
 
 import numpy as np
 import polars as pl
@@ -28,7 +29,27 @@ from stages.rows.values import ENCODE
 BATCH_ROWS = 50_000
 
 
-def main(name):
+class Validator(Protocol):
+    """A module of `validators/` that says what makes a row of its kind right."""
+
+    __name__: str
+    CHECKS: dict[str, str]
+
+    def failing(self, table: pa.Table) -> pl.DataFrame:
+        """(row, check, detail) of every failure."""
+
+    def measured(self, table: pa.Table) -> pl.DataFrame:
+        """What `warnings_of` needs to know of each row."""
+
+    def warnings_of(self, rows: pl.DataFrame, prompts: int) -> list[tuple[str, str]]:
+        """(name, what is unusual) of a whole dataset."""
+
+
+def validator_of(kind: str) -> Validator:
+    return cast(Validator, importlib.import_module(f"validators.{kind}"))
+
+
+def main(name: str) -> None:
     dataset = read_params("validate", name)["datasets"][name]
     folder = Path("data/ingested", name)
     parts = sorted((folder / "rows").glob("*.parquet"))
@@ -55,33 +76,33 @@ def main(name):
     write(Path("data/validated", f"{name}.parquet"), rejects.replace_schema_metadata(metadata))
 
 
-def warnings_of(measures, kind):
+def warnings_of(measures: pl.DataFrame, kind: str) -> dict[str, str]:
     """{check: what is unusual} of a whole dataset. measures: of each row that passed."""
-    validator = importlib.import_module(f"validators.{kind}")
+    validator = validator_of(kind)
     return dict(validator.warnings_of(measures, measures["prompt"].n_unique()))
 
 
-def examined_part(path, kind):
+def examined_part(path: Path, kind: str) -> tuple[pa.Table, list[pl.DataFrame]]:
     """(rejects, [measures]) of one Parquet file of ingest."""
-    validator = importlib.import_module(f"validators.{kind}")
+    validator = validator_of(kind)
     tables = (pa.Table.from_batches([batch]) for batch in pq.ParquetFile(path).iter_batches(BATCH_ROWS))
     found = [examined(table, validator) for table in tables]
     rejects = pa.concat_tables([REJECTS.empty_table(), *(rejects for rejects, _ in found)])
     return rejects, [measures for _, measures in found]
 
 
-def examined(table, validator):
+def examined(table: pa.Table, validator: Validator) -> tuple[pa.Table, pl.DataFrame]:
     """(rejects, measures) of a table of rows: what is wrong with those that fail, and what the others are like."""
     found = first_failures(table, validator)
     # the hash as a number, an eighth of its text's size
-    prompts = pl.from_arrow(table["prompt_key"]).str.slice(0, 15).str.to_integer(base=16, dtype=pl.Int64)
+    prompts = cast(pl.Series, pl.from_arrow(table["prompt_key"])).str.slice(0, 15).str.to_integer(base=16, dtype=pl.Int64)
     passed = np.ones(table.num_rows, bool)
     passed[found["row"].to_numpy()] = False
     measures = validator.measured(table).with_columns(prompt=prompts).filter(pl.Series(passed, dtype=pl.Boolean))
     return rejects_of(table, found, validator), measures
 
 
-def first_failures(table, validator):
+def first_failures(table: pa.Table, validator: Validator) -> pl.DataFrame:
     """(row, check, detail) of each failing row: its first failing check; `detail` has them all."""
     order = {check: i for i, check in enumerate(validator.CHECKS)}
     found = (
@@ -99,7 +120,7 @@ def first_failures(table, validator):
     )
 
 
-def rejects_of(table, found, validator):
+def rejects_of(table: pa.Table, found: pl.DataFrame, validator: Validator) -> pa.Table:
     failing = table.take(pa.array(found["row"].to_list(), pa.int64())).to_pylist()
     kind = validator.__name__.rpartition(".")[2]
     return to_table(
