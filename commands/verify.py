@@ -6,11 +6,16 @@ With a TARGET, what somebody was handed is checked, without the repository: a fo
 `tilth prove` by its model's statement.
 """
 
-from dataclasses import dataclass, field
-from functools import cached_property
-from typing import Annotated
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from commands.builds.build import Build
+    from commands.builds.evidence import Check, Evidence, Verdict
+    from commands.statements.keys import PublicKeys
 
 Target = Annotated[
     str | None,
@@ -27,43 +32,6 @@ Dirty = Annotated[bool, typer.Option("--allow-dirty", help="Do not ask for a cle
 Json = Annotated[bool, typer.Option("--json", help="As JSON, for scripts.")]
 
 
-@dataclass(frozen=True)
-class Evidence:
-    """What the checks look at. files: {output: its files}. sources: {dependency that no stage builds: its files}.
-
-    md5s: {file: md5 of its bytes} of all of these. absent: what the cache does not have, of a past commit.
-    """
-
-    build: object
-    files: dict
-    sources: dict
-    md5s: dict = field(repr=False)
-    strangers: list  # files beside outputs that no stage built
-    absent: list
-    rev: str | None
-    sample: int
-
-    def listing(self, path):
-        return self.files[path]
-
-    def absent_in(self, path):
-        """True where bytes of a file or folder, or of something in it, are not there to be verified."""
-        return any(
-            f"{missing}/".startswith(f"{path}/") or f"{path}/".startswith(f"{missing}/") for missing in self.absent
-        )
-
-    @cached_property
-    def graph(self):
-        """dvc.yaml as params.yaml resolves it: only where that fails is there nothing to hold the lock against."""
-        from commands.builds.resolved import resolved
-
-        return resolved()
-
-    @property
-    def uncached(self):
-        return {out for stage in self.graph.values() for out in stage["uncached"]}
-
-
 def main(
     target: Target = None,
     key: Key = None,
@@ -73,19 +41,19 @@ def main(
     cache: Cache = False,
     allow_dirty: Dirty = False,
     as_json: Json = False,
-    context: typer.Context = None,
-):
+    context: typer.Context = None,  # ty: ignore[invalid-parameter-default]  # typer gives one, who calls it otherwise need not
+) -> None:
     """Re-check the whole chain from bytes: outputs, lock, rows, models, raw files, working tree. Or what you were handed."""
     import contextlib
-    from pathlib import Path
 
     from commands.builds import build as _build
     from commands.builds.snapshot import exported
     from validators.problems import Problems
 
     if target is not None:
-        start = Path((context and context.obj) or ".")
-        return verify_handed(start, target, key, statement)
+        start = Path((context.obj if context else None) or ".")
+        verify_handed(start, target, key, statement)
+        return
     build = _build.at(rev)
     with exported(build) if rev else contextlib.nullcontext([]) as absent:
         evidence = gathered(_build.at(), absent, build.rev, sample)
@@ -101,7 +69,7 @@ def main(
         raise Problems(broken)
 
 
-def checks(rev, cache, allow_dirty):
+def checks(rev: str | None, cache: bool, allow_dirty: bool) -> "dict[str, Check]":
     """{name: check}, in the order in which they are told. A check: Evidence -> (counts, problems)."""
     from commands.builds.code import code
     from commands.checks import conservation, inputs, lock, pinned, row_ids, statements, tracking
@@ -141,9 +109,10 @@ SENTENCES = {
 }
 
 
-def gathered(build, absent, rev, sample):
+def gathered(build: "Build", absent: list[str], rev: str | None, sample: int) -> "Evidence":
     """The Evidence of the working folder: every file of every output and dependency, hashed."""
     from commands.builds.differences import deps_of
+    from commands.builds.evidence import Evidence
     from commands.builds.hashes import files_in, md5s
     from commands.builds.sources import files_of_source
 
@@ -158,7 +127,7 @@ def gathered(build, absent, rev, sample):
     return Evidence(build, files, sources, hashes, known, absent, rev, sample)
 
 
-def run(check, evidence):
+def run(check: "Check", evidence: "Evidence") -> "Verdict":
     """(counts, problems) of a check; what it cannot go on after is a problem, and the other checks still run."""
     from validators.problems import Problem, Problems
 
@@ -170,7 +139,7 @@ def run(check, evidence):
         found = f"cannot be checked: {type(error).__name__}: {' '.join(str(error).split())[:300]}"
         return {}, [
             Problem(
-                check.__name__,
+                check.__name__,  # ty: ignore[missing-attribute]  # each is a function
                 found,
                 "files as a build leaves them",
                 "tilth check, then mend the breaks that are named",
@@ -181,7 +150,7 @@ def run(check, evidence):
 # -- what somebody was handed -------------------------------------------------------------------------------------
 
 
-def verify_handed(start, target, key, statement):
+def verify_handed(start: Path, target: str, key: str | None, statement: str | None) -> None:
     """Print what a folder of `tilth export`, or a proof of a row, shows. Raises Problems where it shows nothing."""
     from commands.statements.keys import key_id, public, trusted
     from validators.problems import Problem, Problems
@@ -189,7 +158,8 @@ def verify_handed(start, target, key, statement):
     keys = {key_id(known): known for known in [public(start / key)]} if key else trusted()
     path = start / target
     if not path.is_dir():
-        return verify_proof(path, start / statement if statement else None, keys)
+        verify_proof(path, start / statement if statement else None, keys)
+        return
     if not keys:
         raise Problems(
             [
@@ -204,17 +174,16 @@ def verify_handed(start, target, key, statement):
     verify_folder(path, keys)
 
 
-def verify_folder(folder, keys):
+def verify_folder(folder: Path, keys: "PublicKeys") -> None:
     """Print that an exported folder is whole and signed; inside of the repository also that it is what the build gives."""
-    from pathlib import Path
-
     from commands.statements.exported import faults_of
     from validators.problems import Problems
 
     problems, found = faults_of(folder, keys)
-    if problems:
+    statement = found["statement"]
+    if problems or statement is None:
         raise Problems(problems)
-    definition = found["statement"]["predicate"]["buildDefinition"]
+    definition = statement["predicate"]["buildDefinition"]
     print(f"files     {found['files']:,} files of {folder} are those that were signed, and no other is there")
     print(
         f"statement of {definition['externalParameters']['step']}, from {len(definition['resolvedDependencies']) - 1:,} files that no stage made"
@@ -228,14 +197,14 @@ def verify_folder(folder, keys):
     from commands.exports.anew import other_files
 
     step = definition["externalParameters"]["step"]
-    if problems := other_export(at(), folder, found["statement"]) or other_files(step, folder):
+    if problems := other_export(at(), folder, statement) or other_files(step, folder):
         raise Problems(problems)
     print(
         "chain     its statement and weights are what this build gives, down to the raw files; tilth verify checks the rest"
     )
 
 
-def verify_proof(path, statement, keys):
+def verify_proof(path: Path, statement: Path | None, keys: "PublicKeys") -> None:
     """Print what a proof of a row shows. A statement that is signed must be signed by one of the keys, where there are any."""
     import json
 
@@ -265,7 +234,7 @@ def verify_proof(path, statement, keys):
 # -- shown --------------------------------------------------------------------------------------------------------
 
 
-def show(report, absent):
+def show(report: "Mapping[str, Verdict]", absent: list[str]) -> None:
     """Print a line for each check, and what could not be verified."""
     from stages.rows.tables import shown
 
@@ -278,7 +247,7 @@ def show(report, absent):
         print(f"not verified: {len(absent) - 20:,} more")
 
 
-def print_json(rev, report, absent):
+def print_json(rev: str | None, report: "Mapping[str, Verdict]", absent: list[str]) -> None:
     import json
     from dataclasses import asdict
 

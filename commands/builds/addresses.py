@@ -5,6 +5,7 @@ in_git()                                                                  # a Pr
 """
 
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 from validators.problems import Problem
@@ -18,19 +19,19 @@ USER = re.compile(r"://(?:[^/\s]*|[^/\s:@\[]+:(?!\d+(?:[/\s]|$))\S*)@")
 OPTION = re.compile(r"^\s*(\w+)\s*=\s*(\S.*)$", re.MULTILINE)
 
 
-def without_credentials(text):
+def without_credentials(text: str) -> str:
     """A text with the user information of its addresses, and all that their query strings say, as `***`."""
     text = USER.sub("://***@", text)
     text = re.sub(r"(?<=[?&#;])([^\s=&?#;]+=)[^\s&#;]*", r"\1***", text)  # some errors tell `/path?sig=...` alone
     return re.sub(r"(://[^\s?]*\?)[^\s=&#;]+(?=[\s&#;]|$)", r"\1***", text)
 
 
-def is_secret(option):
+def is_secret(option: str) -> bool:
     """Whether an option of a DVC remote holds a secret."""
     return any(word in option for word in SECRET) and not NO_SECRET.fullmatch(option)
 
 
-def secrets_in(address):
+def secrets_in(address: str) -> list[str]:
     """The password, or the user that is as long as a token, and the values of the query that open something."""
     _, _, rest = address.partition("://")
     authority, _, query = rest.partition("?")
@@ -41,7 +42,7 @@ def secrets_in(address):
     return [secret for secret in found if secret]
 
 
-def in_git():
+def in_git() -> list[Problem]:
     """A Problem for each .dvc file, dvc.yaml and .dvc/config in which an address or an option is a credential."""
     from commands.builds.git import git
 
@@ -54,7 +55,7 @@ def in_git():
     ]
 
 
-def credentials(name, text):
+def credentials(name: str, text: str) -> Iterator[tuple[str, str]]:
     """(what to show of it, what to do) of each credential in a file."""
     change = "and make it void, as git's history keeps it"
     for address in dict.fromkeys(ADDRESS.findall(text)):

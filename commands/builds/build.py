@@ -11,9 +11,10 @@ import json
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path, PurePosixPath
+from typing import Any, cast
 
 from commands.builds.git import Missing, commit_of, named, one_line, text_of
-from commands.builds.lock import lock_of
+from commands.builds.lock import File, Stage, lock_of
 from stages.core.objects import cache_folder
 from validators.problems import Problem, Problems
 
@@ -25,48 +26,52 @@ class Build:
     """rev: a commit's full hash, None for the working tree. params: with every default filled in. stages: {name: Stage} of dvc.lock."""
 
     rev: str | None
-    params: dict
-    stages: dict = field(default_factory=dict)
+    params: dict[str, Any]
+    stages: dict[str, Stage] = field(default_factory=dict)
 
     @cached_property
-    def outs(self):
+    def outs(self) -> dict[str, File]:
         """{path: File} of all that stages made."""
         return {path: file for stage in self.stages.values() for path, file in stage.outs.items()}
 
-    def md5_of(self, path):
+    def md5_of(self, path: str) -> str | None:
         """The hash of an output, None where no stage made it."""
         return self.outs[path].md5 if path in self.outs else None
 
-    def makes(self, path):
+    def maker_of(self, out: str) -> str:
+        """The stage that made an output."""
+        return cast(str, self.outs[out].stage)  # None is for dependencies
+
+    def makes(self, path: str) -> bool:
         """Whether a stage makes a path, what holds it, or something in it."""
         return path in self.outs or path in self.rooms or self.around(path) is not None
 
-    def around(self, path):
+    def around(self, path: str) -> str | None:
         """The output that a path is inside of, None where there is none."""
         return next((out for part in PurePosixPath(path).parents if (out := part.as_posix()) in self.outs), None)
 
     @cached_property
-    def rooms(self):
+    def rooms(self) -> set[str]:
         """The folders that hold outputs."""
         return {folder.as_posix() for out in self.outs for folder in PurePosixPath(out).parents}
 
-    def has(self, subject):
+    def has(self, subject: str | None) -> bool:
         """Whether params.yaml has a dataset or step of a name; None is the subject of stages that have none."""
         return subject is None or subject in self.datasets or subject in self.steps
 
     @property
-    def datasets(self):
+    def datasets(self) -> dict[str, dict[str, Any]]:
         return self.params.get("datasets") or {}
 
     @property
-    def steps(self):
+    def steps(self) -> dict[str, dict[str, Any]]:
         return self.params.get("steps") or {}
 
 
 # -- reading a build --------------------------------------------------------------------------------------------
 
 
-def at(rev=None):
+def at(rev: str | None = None) -> Build:
     """The build of a commit (hash, branch, tag), or of the working tree.
 
     Raises Problems where there is no such commit, or params.yaml or dvc.lock is missing or does not parse there.
@@ -75,7 +80,7 @@ def at(rev=None):
     return Build(commit, filled(raw_params(commit)), lock_of(commit))
 
 
-def raw_params(commit):
+def raw_params(commit: str | None) -> dict[str, Any]:
     """params.yaml as it is written. Raises Problems where it is missing or does not parse."""
     from ruamel.yaml import YAML
     from ruamel.yaml.error import YAMLError
@@ -87,7 +92,7 @@ def raw_params(commit):
         raise Problems([Problem(named(commit, "params.yaml"), f"is not YAML: {one_line(error)}", "", hint)]) from None
 
 
-def filled(params):
+def filled(params: dict[str, Any]) -> dict[str, Any]:
     """Params with every default filled in; as they are where today's models do not take them, as those of a past build."""
     from pydantic import ValidationError
 
@@ -102,12 +107,12 @@ def filled(params):
 # -- the bytes of outputs -----------------------------------------------------------------------------------------
 
 
-def object_of(md5):
+def object_of(md5: str) -> Path:
     """The path of a cached object, whether it is there or not."""
     return cache_folder() / md5[:2] / md5[2:]
 
 
-def listed(md5):
+def listed(md5: str) -> dict[str, str] | None:
     """{relative path: md5} of a cached folder, None where its list is not in the cache, or is damaged there."""
     try:
         return {item["relpath"]: item["md5"] for item in json.loads(object_of(md5).read_bytes())}
@@ -115,7 +120,7 @@ def listed(md5):
         return None
 
 
-def members(file):
+def members(file: File) -> dict[str, str] | None:
     """{path: md5} of a File, or of the files of a folder; None where the cache does not have its list."""
     md5 = file.md5 or ""
     if not md5.endswith(".dir"):
@@ -124,7 +129,7 @@ def members(file):
     return found and {f"{file.path}/{relative}": md5 for relative, md5 in found.items()}
 
 
-def files_of(build, out):
+def files_of(build: Build, out: str) -> dict[str, str]:
     """{path: md5} of every file of an output of the lock, from the list that the cache keeps for folders.
 
     Raises Missing where a folder's list is not in the cache.
@@ -135,7 +140,7 @@ def files_of(build, out):
     return found
 
 
-def file_of(build, path):
+def file_of(build: Build, path: str | Path) -> Path:
     """Where to read an output, or a file inside one: the working tree, or the cache. Raises Missing.
 
     For the working tree, what lies there is taken, changed or not: `tilth verify` is what compares.
@@ -152,7 +157,7 @@ def file_of(build, path):
     return object_of(md5)
 
 
-def missing(build, path):
+def missing(build: Build, path: str) -> Missing:
     where = named(build.rev, path)
     hint = "dvc pull" if build.rev is None else "dvc fetch --all-commits, where a remote has it"
     return Missing([Problem(where, "its bytes are not in the DVC cache", "", f"{hint}; everything else is answered")])
@@ -161,7 +166,7 @@ def missing(build, path):
 # -- what belongs together ----------------------------------------------------------------------------------------
 
 
-def chain(build, step):
+def chain(build: Build, step: str) -> list[str]:
     """The steps behind a model, first to last, itself included; `base` is no step."""
     names = []
     while step in build.steps and step not in names:
@@ -170,12 +175,12 @@ def chain(build, step):
     return names[::-1]
 
 
-def models_of(build, dataset):
+def models_of(build: Build, dataset: str) -> list[str]:
     """The steps whose model has seen a dataset in training, by themselves or through those that they started from."""
     return [step for step in build.steps if any(build.steps[s]["dataset"] == dataset for s in chain(build, step))]
 
 
-def tables(build, *rooms):
+def tables(build: Build, *rooms: str) -> tuple[dict[tuple[str, str], Path], list[Problem]]:
     """({(room, dataset): path to read}, problems) of the Parquet files of data/<room>/, for example train and eval."""
     found, problems = {}, []
     for room in rooms:

@@ -4,11 +4,21 @@ changed_params({"seed": 7}, {"seed": 8}) -> [{"key": "seed", "old": 7, "new": 8}
 """
 
 import json
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from typing import Any, NotRequired, TypedDict
 
 
-def changed_params(old, new, prefix=""):
+class Change(TypedDict):
+    """A parameter that differs. Without `old` it is new, without `new` it is gone: null is a value."""
+
+    key: str
+    old: NotRequired[Any]
+    new: NotRequired[Any]
+
+
+def changed_params(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = "") -> list[Change]:
     """[{key, old?, new?}] of every parameter that differs, by dotted key; without `old` it is new, without `new` gone."""
-    found = []
+    found: list[Change] = []
     for key in dict.fromkeys([*old, *new]):
         name = f"{prefix}{key}"
         if key not in old:
@@ -22,7 +32,7 @@ def changed_params(old, new, prefix=""):
     return found
 
 
-def describe(change, width=100):
+def describe(change: Change, width: int = 100) -> str:
     """A changed parameter in one line, safe for a terminal."""
     from stages.rows.tables import shown
 
@@ -34,7 +44,7 @@ def describe(change, width=100):
     return f"{key}: {value(change['old'], width)} -> {value(change['new'], width)}"
 
 
-def value(item, width=100):
+def value(item: object, width: int = 100) -> str:
     """A parameter's value as YAML would have it, in one line."""
     from stages.rows.tables import shown
 
@@ -42,7 +52,7 @@ def value(item, width=100):
     return shown(item if plain else json.dumps(item, ensure_ascii=False, default=str), width)
 
 
-def aligned(rows, right=(), indent=2):
+def aligned(rows: Sequence[Sequence[str]], right: Collection[int] = (), indent: int = 2) -> Iterator[str]:
     """Lines of text with the columns of `rows` (lists of texts) under each other. right: numbers of columns that end flush."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for row in rows:

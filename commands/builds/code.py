@@ -5,17 +5,23 @@ changes(before, after)            # ["stages/reading/csv.py changed"]
 """
 
 import hashlib
+from collections.abc import Iterable, Iterator
 from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from commands.builds.git import git, text_of
 from commands.builds.hashes import folder_md5
 from validators.problems import Problems
 
+if TYPE_CHECKING:
+    from commands.builds.build import Build
+    from commands.builds.evidence import Evidence, Verdict
+
 FOLDER = ".build/code"
 
 
-def computed():
+def computed() -> dict[str, str]:
     """{name: text} of the lists as the code of the working folder is; nothing where a module does not parse."""
     from stages.code import ROOMS
 
@@ -24,7 +30,7 @@ def computed():
 
 
 @cache
-def computed_of(folder, stamps):
+def computed_of(folder: Path, stamps: tuple[tuple[str, int], ...]) -> dict[str, str]:
     from stages.code import lists
 
     try:
@@ -33,7 +39,7 @@ def computed_of(folder, stamps):
         return {}
 
 
-def written(build):
+def written(build: "Build") -> dict[str, str]:
     """{name: text} of the lists of a build as they were written: in the working tree, or at its commit."""
     if build.rev is None:
         paths = [path.as_posix() for path in sorted(Path(FOLDER).rglob("*")) if path.is_file()]
@@ -42,21 +48,21 @@ def written(build):
 
 
 @cache
-def committed(rev):
+def committed(rev: str) -> dict[str, str]:
     """{name: text} of the lists of a commit: read once, as each stage of a build asks for them."""
     names = git("ls-tree", "-r", "-z", "--name-only", rev, "--", FOLDER) or b""
     paths = [path for path in names.decode(errors="surrogateescape").split("\0") if path]
     return {path.removeprefix(f"{FOLDER}/"): text_of(rev, path) for path in paths}
 
 
-def modules(texts):
+def modules(texts: Iterable[str]) -> dict[str, str]:
     """{path: sha256} of all modules that some lists hold."""
     from stages.code import parsed
 
     return {path: found for text in texts for path, found in parsed(text).items()}
 
 
-def changes(before, after):
+def changes(before: dict[str, str], after: dict[str, str]) -> list[str]:
     """What differs between two lists, in words. before, after: {path: sha256}."""
     said = []
     for path in sorted(before.keys() | after.keys()):
@@ -69,13 +75,13 @@ def changes(before, after):
     return said
 
 
-def below(texts, path):
+def below(texts: dict[str, str], path: str) -> dict[str, str]:
     """{name: text} of the list at a path of FOLDER, or of those in a folder there."""
     name = path.removeprefix(f"{FOLDER}/")
     return {each: text for each, text in texts.items() if each == name or each.startswith(f"{name}/")}
 
 
-def md5_of(texts, path):
+def md5_of(texts: dict[str, str], path: str) -> str | None:
     """What DVC calls the hash of a path of FOLDER; None where there is nothing."""
     inside = below(texts, path)
     hashes = {name: hashlib.md5(text.encode(), usedforsecurity=False).hexdigest() for name, text in inside.items()}
@@ -85,7 +91,7 @@ def md5_of(texts, path):
     return folder_md5({each[len(name) + 1 :]: md5 for each, md5 in hashes.items()})
 
 
-def changes_since(build, path, locked):
+def changes_since(build: "Build", path: str, locked: str | None) -> list[str]:
     """What differs in the code behind a path of FOLDER, in words: from the list with the hash `locked`, to the code as it is."""
     now = computed() if build.rev is None else written(build)
     for before in candidates(build):
@@ -95,7 +101,7 @@ def changes_since(build, path, locked):
     return [f"{path} changed"]
 
 
-def candidates(build):
+def candidates(build: "Build") -> Iterator[dict[str, str]]:
     """The lists that may be those of the last build: as they stand, and of the last commits that changed them."""
     from commands.builds.build import Build
 
@@ -108,7 +114,7 @@ def candidates(build):
 # -- what `tilth verify` asks ------------------------------------------------------------------------------------------
 
 
-def code(evidence):
+def code(evidence: "Evidence") -> "Verdict":
     """Each list is that of the code as it is: not edited by hand, and none left out."""
     from stages.code import lists
     from validators.problems import Problem

@@ -1,8 +1,10 @@
 """What `tilth diff` found, as lines of text or of Markdown."""
 
 import re
+from collections.abc import ItemsView, Iterator
+from typing import Any, NotRequired, TypedDict
 
-from commands.builds.changes import aligned, describe
+from commands.builds.changes import Change, aligned, describe
 from stages.report import escaped, table
 from stages.rows.tables import shown
 
@@ -11,7 +13,78 @@ MOVED = "moved between train and eval, though no param of the split differs: a p
 WIDTH = 400  # characters of a row's text
 
 
-def text(found):
+class Revision(TypedDict):
+    """What was asked for, and the commit that it stands for; None for the working tree."""
+
+    rev: str | None
+    commit: str | None
+
+
+class FileSize(TypedDict):
+    md5: str | None
+    size: int | None
+
+
+class FileDiff(TypedDict):
+    """A file that a stage reads. lines: added and removed by git. Without `old` it is new, without `new` it is gone."""
+
+    path: str
+    lines: int | None
+    old: NotRequired[FileSize]
+    new: NotRequired[FileSize]
+
+
+class DatasetDiff(TypedDict):
+    """sizes: {room: [rows before, rows after]}. sizes, rows: None where bytes are missing. records: where rows are asked for."""
+
+    dataset: str
+    change: str
+    sizes: dict[str, list[int | None]] | None
+    rows: list[dict[str, Any]] | None
+    records: NotRequired[list[dict[str, Any]]]
+
+
+class ModelDiff(TypedDict):
+    model: str
+    change: str
+
+
+class Score(TypedDict):
+    value: float | None
+    n: int
+    low: NotRequired[float | None]
+    high: NotRequired[float | None]
+    stderr: NotRequired[float | None]
+
+
+class ScoreDiff(TypedDict):
+    """change: of the value, where there are both."""
+
+    model: str
+    dataset: str
+    metric: str
+    old: Score | None
+    new: Score | None
+    change: float | None
+
+
+# of `tilth diff`; not_built: what params.yaml says and the build does not have yet
+Diff = TypedDict(
+    "Diff",
+    {
+        "from": Revision,
+        "to": Revision,
+        "params": list[Change],
+        "not_built": list[Change],
+        "files": list[FileDiff],
+        "datasets": list[DatasetDiff],
+        "models": list[ModelDiff],
+        "scores": list[ScoreDiff],
+    },
+)
+
+
+def text(found: Diff) -> Iterator[str]:
     """Lines for a terminal."""
     yield f"{name(found['from'])} -> {name(found['to'])}"
     if not any(found[key] for key in ("params", "files", "datasets", "models", "scores")):
@@ -36,7 +109,7 @@ def text(found):
         yield from ("", note)
 
 
-def markdown(found):
+def markdown(found: Diff) -> Iterator[str]:
     """Lines of Markdown, for a pull request."""
     yield f"### Build: {code(name(found['from']))} → {code(name(found['to']))}"
     if not any(found[key] for key in ("params", "files", "datasets", "models", "scores")):
@@ -61,19 +134,20 @@ def markdown(found):
         yield from ("", f"> {escaped(note)}")
 
 
-def code(line):
+def code(line: str) -> str:
     """A text as Markdown's code, whatever it holds."""
     fence = "`" * (max(map(len, re.findall("`+", line)), default=0) + 1)
     return f"{fence} {line} {fence}" if "`" in line else f"`{line}`"
 
 
-def name(rev):
-    if rev["rev"] is None:
+def name(rev: Revision) -> str:
+    asked, commit = rev["rev"], rev["commit"]
+    if asked is None or commit is None:
         return "working tree"
-    return rev["commit"][:10] if rev["commit"].startswith(rev["rev"]) else f"{shown(rev['rev'])} ({rev['commit'][:10]})"
+    return commit[:10] if commit.startswith(asked) else f"{shown(asked)} ({commit[:10]})"
 
 
-def files(found):
+def files(found: Diff) -> Iterator[list[str]]:
     """[path, what is known of its change] of each file."""
     for file in found["files"]:
         sizes = [file[key]["size"] for key in ("old", "new") if key in file]
@@ -87,7 +161,7 @@ def files(found):
         yield [shown(file["path"]), what + lines]
 
 
-def heading(dataset):
+def heading(dataset: DatasetDiff) -> str:
     """The dataset, and how many rows its files have: before -> after where a file differs."""
     if dataset["sizes"] is None:
         return f"{dataset['dataset']}: {dataset['change']}, but its rows cannot be read"
@@ -100,14 +174,14 @@ def heading(dataset):
     )
 
 
-def rows(dataset):
+def rows(dataset: DatasetDiff) -> list[list[str]]:
     return [
         [f"{item['rows']:,}", item["change"], shown(item["from"] or "-"), shown(item["to"] or "-")]
-        for item in dataset["rows"]
+        for item in dataset["rows"] or ()
     ]
 
 
-def record_lines(dataset):
+def record_lines(dataset: DatasetDiff) -> Iterator[str]:
     """The rows themselves, with what they said and say."""
     records = dataset.get("records", [])
     for record in records:
@@ -126,22 +200,22 @@ def record_lines(dataset):
         yield f"  {total - len(records):,} more: --limit 0 shows all {total:,}"
 
 
-def scores(found):
+def scores(found: Diff) -> ItemsView[str, list[list[str]]]:
     """(`model on dataset`, [metric, old, new, change]) of the scores that differ."""
-    groups = {}
+    groups: dict[str, list[list[str]]] = {}
     for item in found["scores"]:
         change = "" if item["change"] is None else f"{item['change']:+.3f}"
-        both = [summary(item[key]) for key in ("old", "new")]
+        both = [summary(item["old"]), summary(item["new"])]
         groups.setdefault(heading_of(item), []).append([shown(item["metric"]), *both, change])
     return groups.items()
 
 
-def heading_of(item):
-    counts = dict.fromkeys(item[key]["n"] for key in ("old", "new") if item[key])
+def heading_of(item: ScoreDiff) -> str:
+    counts = dict.fromkeys(score["n"] for score in (item["old"], item["new"]) if score)
     return f"{item['model']} on {item['dataset']} ({' -> '.join(f'{count:,}' for count in counts)} eval rows)"
 
 
-def summary(item):
+def summary(item: Score | None) -> str:
     from stages.scoring.statistics import interval
 
     if not item:
@@ -149,7 +223,7 @@ def summary(item):
     return "none" if item["value"] is None else " ".join(filter(None, (f"{item['value']:.3f}", interval(item))))
 
 
-def notes(found):
+def notes(found: Diff) -> Iterator[str]:
     """What a reader must know to read the rest rightly."""
     if found["not_built"]:
         keys = ", ".join(shown(change["key"]) for change in found["not_built"][:5])

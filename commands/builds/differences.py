@@ -6,15 +6,19 @@
 stages will write. Each makes words of it. What may be read differs: verify hands in the hashes of all bytes that are there.
 """
 
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
+from typing import Any, cast
 
-from commands.builds.build import files_of
-from commands.builds.changes import changed_params
+from commands.builds.build import Build, files_of
+from commands.builds.changes import Change, changed_params
 from commands.builds.code import FOLDER, computed, md5_of, written
 from commands.builds.git import Missing
 from commands.builds.hashes import folder_md5
+from commands.builds.lock import Stage
 from commands.builds.params import PARAMS, changed_since
+from commands.builds.resolved import Wanted
 from commands.builds.sources import md5_of as md5_of_source
 from commands.builds.sources import sources_of
 
@@ -41,8 +45,8 @@ class Difference:
     what: str
     path: str = ""
     key: str = ""
-    old: object = None
-    new: object = None
+    old: Any = None
+    new: Any = None
 
 
 @dataclass(frozen=True)
@@ -55,7 +59,9 @@ class Present:
     whence: str = ""  # who says so, where it is not its bytes
 
 
-def differences(build, present=None, graph=None):
+def differences(
+    build: Build, present: dict[str, Present] | None = None, graph: Mapping[str, Wanted] | None = None
+) -> dict[str, list[Difference]]:
     """{stage: its Differences} of every stage of a build.
 
     present: {path: Present} of dependencies, others are not compared. graph: what dvc.yaml asks for (`resolved`); without it,
@@ -73,38 +79,40 @@ def differences(build, present=None, graph=None):
     }
 
 
-def behind(build, name, found):
+def behind(build: Build, name: str, found: dict[str, list[Difference]]) -> list[str]:
     """The outputs that a stage was made from and that are stale themselves; lists of datasets and scores say nothing of one.
 
     found: the differences of each stage.
     """
     stage = build.stages[name]
     made_from = [dep for dep in stage.deps if dep in build.outs and dep[0] != "." and not dep.endswith(".json")]
-    return [path for path in made_from if found[maker := build.outs[path].stage] or behind(build, maker, found)]
+    return [path for path in made_from if found[maker := build.maker_of(path)] or behind(build, maker, found)]
 
 
 # -- parameters ---------------------------------------------------------------------------------------------------
 
 
-def other_params(build, stage):
+def other_params(build: Build, stage: Stage) -> list[Difference]:
     """The Differences of what a stage reads of the params; one without a key where no copy of what it read is left."""
     before, now = changed_since(build, stage.name)
     return [Difference("param", PARAMS)] if before is None else param_differences(PARAMS, before, now)
 
 
-def param_differences(path, old, new, what="param"):
+def param_differences(
+    path: str, old: Mapping[str, Any], new: Mapping[str, Any], what: str = "param"
+) -> list[Difference]:
     """The Differences of two dicts of parameters, as deep in as both are dicts; 1, 1.0 and true are the same to DVC."""
     found = ((item["key"], item.get("old", ABSENT), item.get("new", ABSENT)) for item in changed_params(old, new))
     return [Difference(what, path, key, before, after) for key, before, after in found if before != after]
 
 
-def change(difference):
+def change(difference: Difference) -> Change:
     """The Difference of a parameter as `changed_params` has it: {key, old?, new?}."""
     sides = {"key": difference.key, "old": difference.old, "new": difference.new}
-    return {name: value for name, value in sides.items() if value is not ABSENT}
+    return cast(Change, {name: value for name, value in sides.items() if value is not ABSENT})
 
 
-def trained_otherwise(build, step, made):
+def trained_otherwise(build: Build, step: str, made: dict[str, Any]) -> list[Difference]:
     """What params.yaml says of a step now and did not when its model was trained. made: the model's made_of.json."""
     declared = build.steps[step]
     now = declared | {"seed": (declared.get("args") or {}).get("seed", build.params.get("seed"))}
@@ -115,7 +123,7 @@ def trained_otherwise(build, step, made):
 # -- dependencies and commands ------------------------------------------------------------------------------------
 
 
-def other_deps(stage, present):
+def other_deps(stage: Stage, present: dict[str, Present]) -> Iterator[Difference]:
     for path, dep in stage.deps.items():
         now = present.get(path)
         unread = now and now.md5 == "" and now.size == dep.size
@@ -123,25 +131,25 @@ def other_deps(stage, present):
             yield Difference("code" if is_code(path) else "dep", path, old=dep, new=now)
 
 
-def other_cmd(stage, wanted):
+def other_cmd(stage: Stage, wanted: str | list[str]) -> list[Difference]:
     return [] if stage.cmd == wanted else [Difference("cmd", old=stage.cmd, new=wanted)]
 
 
-def launched(build, stage):
+def launched(build: Build, stage: Stage) -> str | list[str]:
     """The command of a stage as params.yaml launches trainers."""
-    if stage.kind != "train" or " -m stages " not in stage.cmd:
+    if stage.kind != "train" or not isinstance(stage.cmd, str) or " -m stages " not in stage.cmd:
         return stage.cmd
     return f"{build.params.get('launch')} -m stages {stage.cmd.partition(' -m stages ')[2]}"
 
 
-def is_code(path):
+def is_code(path: str) -> bool:
     return path.startswith(f"{FOLDER}/")
 
 
 # -- what is there ------------------------------------------------------------------------------------------------
 
 
-def present_of(build):
+def present_of(build: Build) -> dict[str, Present]:
     """{path: Present} of every dependency of a build, here or at its commit, without reading what is large.
 
     At a commit, what neither git nor DVC has is left out: it is not known to have changed.
@@ -156,7 +164,9 @@ def present_of(build):
     return present(build, sources, partial(files_of, build))
 
 
-def present(build, sources, files):
+def present(
+    build: Build, sources: dict[str, Present], files: Callable[[str], Mapping[str, str | None]]
+) -> dict[str, Present]:
     """{path: Present} of every dependency of a build that is known.
 
     sources: {path: Present} of what no stage makes. files: an output -> {path: md5} of what is in it, which may raise Missing.
@@ -179,24 +189,25 @@ def present(build, sources, files):
     return found
 
 
-def in_outputs(build, path, files):
+def in_outputs(build: Build, path: str, files: Callable[[str], Mapping[str, str | None]]) -> Present:
     """The Present of a file in an output, or of a folder that several stages fill."""
     if around := build.around(path):
         return Present(files(around).get(path), made=True)
-    listing = {}
+    listing: dict[str, str | None] = {}
     for out, file in build.outs.items():
         # what params.yaml no longer has was deleted from some folders, and stays in others until `tilth prune`
-        if out.startswith(f"{path}/") and (path not in CLEARED or build.has(build.stages[file.stage].subject)) and is_asked(build, file.stage):
+        maker = build.maker_of(out)
+        if out.startswith(f"{path}/") and (path not in CLEARED or build.has(build.stages[maker].subject)) and is_asked(build, maker):
             listing |= files(out) if (file.md5 or "").endswith(".dir") else {out: file.md5}
     md5 = folder_md5({name[len(path) + 1 :]: md5 for name, md5 in listing.items()})
     return Present(md5, made=True, whence="the list of what stages made there")
 
 
-def is_asked(build, stage):
+def is_asked(build: Build, stage: str) -> bool:
     """False of a stage that `keep`s prompts by no rule any more: who depends on what it wrote has deleted that."""
     kind, _, subject = stage.partition("@")
     return kind != "keep" or subject in (build.params.get("difficulty") or {})
 
 
-def deps_of(build):
+def deps_of(build: Build) -> set[str]:
     return {path for stage in build.stages.values() for path in stage.deps}

@@ -7,10 +7,12 @@ command. Import it in a function: it takes a fifth of a second.
 import contextlib
 import io
 import os
+from collections.abc import Iterable, Iterator
 from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any, cast
 
 from dvc.config import Config
-from dvc.dependency import ParamsDependency
+from dvc.dependency import Dependency, ParamsDependency
 from dvc.dvcfile import load_file
 from dvc.exceptions import CheckoutError, DvcException
 from dvc.fs import HTTPFileSystem, LocalFileSystem
@@ -22,9 +24,11 @@ from dvc.repo import Repo
 from dvc.repo.reproduce import collect_stages, get_active_graph, plan_repro
 from dvc.rwlock import rwlock
 from dvc.schema import COMPILED_LOCK_FILE_STAGE_SCHEMA
+from dvc.stage import Stage as DvcStage
 from dvc.stage.cache import _get_cache_hash
 from dvc.utils.fs import remove
 from dvc.utils.serialize import YAMLFileCorruptedError, modify_yaml, parse_yaml
+from dvc_data.hashfile.db import HashFileDB
 from dvc_data.hashfile.hash import file_md5
 from dvc_data.hashfile.hash_info import HashInfo
 from dvc_objects.fs.generic import copy
@@ -32,6 +36,11 @@ from dvc_objects.fs.utils import tmp_fname
 from voluptuous import Invalid
 
 from commands.builds.lock import LEGACY
+
+if TYPE_CHECKING:  # for annotations of others too
+    from dvc.data_cloud import Remote as Remote
+    from dvc.output import Output as Output
+    from dvc_data.hashfile.tree import Tree
 
 # what callers take as it is
 __all__ = ["CheckoutError", "DvcException", "HashInfo", "LockError", "Repo", "TqdmCallback", "copy", "remove"]
@@ -45,21 +54,23 @@ class Rules(LocalFileSystem):
     texts: {path of a .dvcignore: its text}. projects: folders that are projects of DVC themselves.
     """
 
-    def __init__(self, texts, projects):
+    def __init__(self, texts: dict[str, str], projects: set[str]) -> None:
         super().__init__()
         self.texts, self.projects = texts, projects
 
-    def exists(self, path, callback=None, batch_size=None):
+    def exists(  # ty: ignore[incompatible-method-override]  # of one path alone, as DVC asks here
+        self, path: str, callback: object = None, batch_size: int | None = None
+    ) -> bool:
         return path in self.texts or path in {f"{project}/.dvc" for project in self.projects}
 
-    def open(self, path, mode="r", **_):
+    def open(self, path: str, mode: str = "r", **_: object) -> io.StringIO:  # ty: ignore[incompatible-method-override]  # texts alone
         return io.StringIO(self.texts[path])
 
-    def walk(self, path, **_):
+    def walk(self, path: str, **_: object) -> Iterator[tuple[str, list[str], list[str]]]:
         yield path, [os.path.basename(project) for project in self.projects if os.path.dirname(project) == path], []
 
 
-def not_ignored(paths, texts):
+def not_ignored(paths: list[str], texts: dict[str, str]) -> list[str]:
     """Those paths of files that DVC does not ignore. Paths are relative to the root; texts: {path of a .dvcignore: its text}."""
     root = os.getcwd()
     projects = {os.path.join(root, path.partition("/.dvc/")[0]) for path in paths if "/.dvc/" in path}
@@ -70,19 +81,19 @@ def not_ignored(paths, texts):
 # -- the graph ----------------------------------------------------------------------------------------------------
 
 
-def resolve(graph):
+def resolve(graph: dict[str, Any]) -> dict[str, dict[str, Any]]:
     """The stages of a dvc.yaml that was read, as the params here resolve them. Raises DvcException."""
     place = SimpleNamespace(fs=LocalFileSystem(), config={})  # what the resolver takes of a repository
-    return DataResolver(place, "", graph).resolve()["stages"]
+    return DataResolver(cast(Repo, place), "", graph).resolve()["stages"]
 
 
-def in_order(repo):
+def in_order(repo: Repo) -> list[DvcStage]:
     """The stages of dvc.yaml, as `dvc repro` would take them."""
     return plan_repro(get_active_graph(repo.index.graph), collect_stages(repo, ["dvc.yaml"]))
 
 
 @contextlib.contextmanager
-def alone(what):
+def alone(what: str) -> Iterator[Repo]:
     """DVC's repository while no stage runs and none starts. Raises DvcException where one runs."""
     with Repo() as repo, repo.lock:
         hardlink = repo.config["core"].get("hardlink_lock", False)
@@ -90,12 +101,12 @@ def alone(what):
             yield repo
 
 
-def stage_of_file(repo, name):
+def stage_of_file(repo: Repo, name: str) -> DvcStage:
     """DVC's stage of a .dvc file. Raises DvcException."""
     return load_file(repo, name).stage
 
 
-def remote_names():
+def remote_names() -> list[str]:
     """The remotes of the project, the user and the machine: without a folder, DVC reads the last two alone."""
     return list(Config(".dvc", validate=False).get("remote") or {})
 
@@ -103,20 +114,20 @@ def remote_names():
 # -- dependencies -------------------------------------------------------------------------------------------------
 
 
-def is_params(dep):
+def is_params(dep: Dependency) -> bool:
     return isinstance(dep, ParamsDependency)
 
 
-def files_of(dep):
+def files_of(dep: Dependency) -> dict[str, str]:
     """{relative path: md5} of a dependency that is a folder in the workspace."""
     *_, found = dep._build(dep.local_cache, dep.fs_path, dep.fs, dep.hash_name, ignore=dep.dvcignore, dry_run=True)
-    return {"/".join(key): md5.value for key, _, md5 in found}
+    return {"/".join(key): md5.value for key, _, md5 in cast("Tree", found)}
 
 
 # -- the run cache ------------------------------------------------------------------------------------------------
 
 
-def run_record(repo, stage, hashes):
+def run_record(repo: Repo, stage: DvcStage, hashes: dict[str, str]) -> dict[str, Any] | None:
     """The record that DVC would restore a stage from, or None. hashes: {path of a dependency: its hash, as it will be}."""
     for dep in stage.deps:
         found = HashInfo(dep.hash_name, hashes[dep.def_path])
@@ -126,13 +137,13 @@ def run_record(repo, stage, hashes):
     return repo.stage_cache._load(stage)
 
 
-def has_outputs(repo, stage, entry):
+def has_outputs(repo: Repo, stage: DvcStage, entry: dict[str, Any]) -> bool:
     """Whether the cache has every output of a record, or of an entry of dvc.lock."""
     outs = entry.get("outs", [])
     return all("md5" in out for out in outs) and repo.stage_cache._create_stage(entry, stage.wdir).outs_cached()
 
 
-def read_record(key, value, text):
+def read_record(key: str, value: str, text: bytes) -> dict[str, Any]:
     """A record of the run cache, as it stands at `<key>/<value>`. Raises ValueError with what is wrong with it."""
     try:
         record = COMPILED_LOCK_FILE_STAGE_SCHEMA(parse_yaml(text, value))
@@ -147,16 +158,16 @@ def read_record(key, value, text):
 # -- files and remotes --------------------------------------------------------------------------------------------
 
 
-def legacy_md5(path):
+def legacy_md5(path: str) -> str:
     """The hash that DVC 2 gave a file: of a text, with the line ends of Unix."""
     return file_md5(path, name=LEGACY)
 
 
-def is_http(fs):
+def is_http(fs: object) -> bool:
     return isinstance(fs, HTTPFileSystem)
 
 
-def write_in_one_rename(data, path, cache):
+def write_in_one_rename(data: bytes, path: str, cache: HashFileDB) -> None:
     """Write a file as DVC does: beside its place in a cache, then moved there."""
     cache.makedirs(os.path.dirname(path))
     beside = os.path.join(os.path.dirname(path), tmp_fname())
@@ -165,7 +176,7 @@ def write_in_one_rename(data, path, cache):
     cache.move(beside, path)
 
 
-def drop_from_lock(names):
+def drop_from_lock(names: Iterable[str]) -> None:
     """Take stages out of dvc.lock."""
     with modify_yaml("dvc.lock") as lock:
         for name in names:

@@ -6,8 +6,10 @@
 Whether data are those of their .dvc file is not told here: DVC says it (`commands/builds/dvc.py`), `tilth verify` hashes them.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 from commands.builds.addresses import without_credentials
 from commands.builds.git import text_of
@@ -26,7 +28,7 @@ class Tracked:
     pushed: bool = True  # `dvc push` sends it to the one remote
 
 
-def tracked(name, text):
+def tracked(name: str, text: str | bytes) -> list[Tracked]:
     """The Tracked of a .dvc file by its name and text (or bytes); nothing of an output without a hash. Raises Problems if it is none."""
     text = text.decode(errors="replace") if isinstance(text, bytes) else text
     if conflicts := conflicts_in(name, text):
@@ -50,7 +52,7 @@ def tracked(name, text):
         raise Problems([Problem(name, f"does not parse: {error}", "what dvc add wrote", hint)]) from None
 
 
-def address(kept):
+def address(kept: dict[str, Any]) -> str | None:
     """The address that `dvc import-url` or `dvc import` had the data of a .dvc file from, without a credential; or None."""
     dep = (kept.get("deps") or [None])[0]
     if not isinstance(dep, dict):
@@ -60,7 +62,7 @@ def address(kept):
     return without_credentials(found)
 
 
-def tracked_by(files, root=Path()):
+def tracked_by(files: Iterable[Path], root: Path = Path()) -> dict[str, Tracked]:
     """{path: Tracked} of .dvc files in a folder, with paths from there."""
     texts = ((file.relative_to(root).as_posix(), text_of(None, file)) for file in sorted(files) if file.is_file())
     return {one.file.path: one for name, text in texts for one in tracked(name, text)}

@@ -1,11 +1,24 @@
 """A lineage as a Mermaid flowchart: raw files, stages, both sides of the split, models, scores."""
 
+from collections.abc import Iterable, Iterator
+from typing import Any, TypedDict
+
+from commands.builds.facts import BaseFacts, DatasetFacts, Lineage, ModelFacts, RawFacts, SideFacts, StageFacts
+
 MANY_FILES = 12
 
 
-def flowchart(found):
+class Chart(TypedDict):
+    """Lines of a flowchart under construction; stale: ids of nodes."""
+
+    nodes: list[str]
+    edges: list[str]
+    stale: list[str]
+
+
+def flowchart(found: Lineage) -> Iterator[str]:
     """The lines of a flowchart. found: what `commands/builds/lineage.py` makes."""
-    chart = {"nodes": [], "edges": [], "stale": []}
+    chart: Chart = {"nodes": [], "edges": [], "stale": []}
     models = {"base": node(chart, base_label(found["base"]), "([{}])", stale(found["base"]["stages"]))}
     trains = {name: dataset_nodes(chart, name, item) for name, item in found["datasets"].items()}
     for name, model in found["models"].items():
@@ -22,7 +35,7 @@ def flowchart(found):
         yield f"    class {','.join(chart['stale'])} stale"
 
 
-def dataset_nodes(chart, name, dataset):
+def dataset_nodes(chart: Chart, name: str, dataset: DatasetFacts) -> str:
     """Add a dataset from its raw files to both sides; the node of its train side."""
     *rooms, last = [node(chart, stage_label(name, stage), "[{}]", stale([stage])) for stage in dataset["stages"]]
     for raw in raw_labels(dataset["raw"]):
@@ -35,7 +48,7 @@ def dataset_nodes(chart, name, dataset):
     return train
 
 
-def node(chart, lines, shape, is_stale=False):
+def node(chart: Chart, lines: Iterable[str], shape: str, is_stale: bool = False) -> str:
     """Add a node; its id. lines: of the label."""
     name = f"n{len(chart['nodes'])}"
     label = "<br/>".join(escaped(line) for line in [*lines, *(["stale"] if is_stale else [])])
@@ -44,25 +57,25 @@ def node(chart, lines, shape, is_stale=False):
     return name
 
 
-def edge(chart, start, end):
+def edge(chart: Chart, start: str | None, end: str) -> None:
     chart["edges"] += [f"{start} --> {end}"] if start else []
 
 
-def escaped(text):
+def escaped(text: str) -> str:
     """A text inside a quoted label: Mermaid's own codes for what it, Markdown or HTML would take for syntax."""
     from stages.rows.tables import shown
 
     return "".join(f"#{ord(c)};" if c in '"#&<>`*_~[]{}()|\\;' else c for c in shown(text, 200))
 
 
-def stale(stages):
+def stale(stages: Iterable[StageFacts]) -> bool:
     return any(stage["stale"] for stage in stages)
 
 
 # -- labels -------------------------------------------------------------------------------------------------------
 
 
-def raw_labels(raw):
+def raw_labels(raw: RawFacts) -> Iterator[list[str]]:
     files = raw["files"]
     if len(files) > MANY_FILES:
         yield [raw["path"], f"{len(files):,} files", f"{sum(file['bytes'] or 0 for file in files):,} bytes"]
@@ -73,7 +86,7 @@ def raw_labels(raw):
         yield [file["path"], *counted, *([known[:10]] if known else [])]
 
 
-def stage_label(name, stage):
+def stage_label(name: str, stage: StageFacts) -> list[str]:
     room = stage["stage"].partition("@")[0]
     from stages.core.outcomes import NOT_SAMPLED
 
@@ -82,22 +95,22 @@ def stage_label(name, stage):
     return [f"{room} {name}", f"{'?' if stage['in'] is None else format(stage['in'], ',')} in", f"{rejected} rejected"]
 
 
-def side_label(side):
+def side_label(side: SideFacts) -> list[str]:
     rows = "?" if side["rows"] is None else f"{side['rows']:,}"
     return [side["path"], f"{rows} rows", (side["md5"] or "not built")[:10]]
 
 
-def base_label(base):
+def base_label(base: BaseFacts) -> list[str]:
     revision = [base["revision"][:10]] if base["revision"] else []
     return ["models/base", str(base["model"]), *revision, (base["md5"] or "not built")[:10]]
 
 
-def model_label(name, model):
+def model_label(name: str, model: ModelFacts) -> list[str]:
     method = [f"{model['made_of']['method']} on {model['dataset']}"] if model["made_of"] else []
     return [f"models/{name}", *method, (model["md5"] or "not built")[:10]]
 
 
-def score_lines(name, scores):
+def score_lines(name: str, scores: dict[str, Any]) -> list[str]:
     found = [(d, metric, item.get("value")) for d, metrics in scores.items() for metric, item in metrics.items()]
     lines = [f"{dataset}: {metric} {value:.3f}" for dataset, metric, value in found if value is not None]
     return [f"scores/{name}.json", *lines]

@@ -15,7 +15,7 @@ class Missing(Problems):
     """Bytes that are neither in the working tree nor in the cache: the rest can still be answered."""
 
 
-def git(*arguments):
+def git(*arguments: str) -> bytes | None:
     """What git prints as bytes, None where it fails."""
     try:
         done = subprocess.run(["git", *arguments], capture_output=True, check=False)
@@ -24,7 +24,7 @@ def git(*arguments):
     return done.stdout if done.returncode == 0 else None
 
 
-def commit_of(rev):
+def commit_of(rev: str) -> str:
     """The full hash of a revision. Raises Problems with a hint where there is none."""
     if found := git("rev-parse", "--verify", "--quiet", "--end-of-options", f"{rev}^{{commit}}"):
         return found.decode().strip()
@@ -39,7 +39,7 @@ def commit_of(rev):
     raise Problems([Problem("git", f"no revision {rev!r}", "a commit, branch or tag", hint)])
 
 
-def text_of(commit, path):
+def text_of(commit: str | None, path: str | Path) -> str:
     """The text of a file that git keeps: at a commit, or as it stands in the working tree. Raises Missing."""
     if commit is None:
         if not Path(path).is_file():
@@ -51,10 +51,10 @@ def text_of(commit, path):
     return found.decode(errors="replace")
 
 
-def named(commit, path):
+def named(commit: str | None, path: str | Path) -> str:
     """A path as an error names it."""
     return str(path) if commit is None else f"{commit[:10]}:{path}"
 
 
-def one_line(error):
+def one_line(error: object) -> str:
     return " ".join(str(error).split())[:200]

@@ -7,11 +7,12 @@ folder_md5({"config.json": "11aa..."})           # "9c1d....dir": md5 of the sor
 import hashlib
 import json
 import os
+from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 
-def md5(path):
+def md5(path: str | Path) -> str | None:
     """The md5 of a file's bytes, None where it cannot be read."""
     try:
         with open(path, "rb") as file:
@@ -20,20 +21,20 @@ def md5(path):
         return None
 
 
-def sha256(path):
+def sha256(path: str | Path) -> str:
     """The sha256 of a file's bytes. Raises OSError where it cannot be read."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def md5s(paths):
+def md5s(paths: Iterable[str]) -> dict[str, str | None]:
     """{path: md5} of files, the largest first, so that no thread ends with one large file alone."""
     paths = sorted(set(paths), key=size, reverse=True)
     with ThreadPoolExecutor(os.cpu_count()) as pool:  # hashlib lets other threads run
         return dict(zip(paths, pool.map(md5, paths), strict=True))
 
 
-def size(path):
+def size(path: str | Path) -> int:
     """Bytes of a file, 0 where it cannot be read."""
     try:
         return os.stat(path).st_size
@@ -41,13 +42,13 @@ def size(path):
         return 0
 
 
-def folder_md5(listing):
+def folder_md5(listing: Mapping[str, str | None]) -> str:
     """The hash of a folder with the files {relative path: md5}."""
     items = [{"md5": md5, "relpath": relative} for relative, md5 in sorted(listing.items())]
     return hashlib.md5(json.dumps(items, sort_keys=True).encode(), usedforsecurity=False).hexdigest() + ".dir"
 
 
-def files_in(folder):
+def files_in(folder: str) -> list[str]:
     """Every file below a folder in order, with the folder's path before it, hidden and ignored ones too; or the file."""
     if os.path.isfile(folder):
         return [folder]

@@ -7,9 +7,11 @@ Paths are normalised. `parsed` reads YAML as DVC writes it, for all that DVC wri
 """
 
 import re
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cache
 from posixpath import normpath
+from typing import Any
 
 from commands.builds.git import Missing, named, one_line, text_of
 from stages.core.objects import cache_folder
@@ -30,7 +32,7 @@ class File:
     hash: str | None = None  # None stands for LEGACY
     stage: str | None = None
 
-    def entry(self):
+    def entry(self) -> dict[str, Any]:
         """As DVC writes it."""
         kept = {key: getattr(self, key) for key in ("path", "hash", "md5", "size", "nfiles")}
         return {key: value for key, value in kept.items() if value is not None}
@@ -42,22 +44,22 @@ class Stage:
 
     kind: str
     subject: str | None
-    cmd: str | list
+    cmd: str | list[str]
     deps: dict[str, File]
     outs: dict[str, File]
-    params: dict[str, dict]  # {file: {key with dots: value}}
+    params: dict[str, dict[str, Any]]  # {file: {key with dots: value}}
 
     @property
-    def name(self):
+    def name(self) -> str:
         return self.kind if self.subject is None else f"{self.kind}@{self.subject}"
 
-    def entry(self):
+    def entry(self) -> dict[str, Any]:
         """As DVC writes it."""
         files = {key: [file.entry() for file in getattr(self, key).values()] for key in ("deps", "outs")}
         return {"cmd": self.cmd, "params": self.params} | files
 
 
-def lock_of(commit):
+def lock_of(commit: str | None) -> dict[str, Stage]:
     """{name: Stage} of dvc.lock. Raises Problems where it is missing or broken, with what still works."""
     where = named(commit, "dvc.lock")
     still = "tilth ledger and tilth inspect need no lock"
@@ -82,7 +84,7 @@ def lock_of(commit):
     return {name: stage_of(name, entry) for name, entry in stages.items()}
 
 
-def well_formed(stage):
+def well_formed(stage: object) -> bool:
     """True where a stage of the lock has the shape that everything here relies on."""
     if not isinstance(stage, dict):
         return False
@@ -90,7 +92,7 @@ def well_formed(stage):
     return all(isinstance(entry, dict) and isinstance(entry.get("path"), str) for entry in entries)
 
 
-def stage_of(name, entry):
+def stage_of(name: str, entry: dict[str, Any]) -> Stage:
     """A Stage of an entry that is well formed."""
     kind, _, subject = name.partition("@")
     params = {file: keys for file, keys in (entry.get("params") or {}).items() if isinstance(keys, dict)}
@@ -98,12 +100,12 @@ def stage_of(name, entry):
     return Stage(kind, subject or None, entry.get("cmd") or "", deps, outs, params)
 
 
-def files_of(entries, stage=None):
+def files_of(entries: Iterable[dict[str, Any]], stage: str | None = None) -> dict[str, File]:
     """{path: File} of entries that DVC wrote."""
     return {file.path: file for file in (file_of(entry, stage) for entry in entries)}
 
 
-def file_of(entry, stage=None):
+def file_of(entry: dict[str, Any], stage: str | None = None) -> File:
     md5 = None if entry.get("md5") is None else str(entry["md5"])
     return File(normpath(entry["path"]), md5, entry.get("size"), entry.get("nfiles"), entry.get("hash"), stage)
 
@@ -111,7 +113,7 @@ def file_of(entry, stage=None):
 # -- the run cache ------------------------------------------------------------------------------------------------
 
 
-def runs(most=None):
+def runs(most: int | None = None) -> Iterator[Stage]:
     """The Stage of each record of the run cache; what is none, which a killed DVC may leave, is passed over."""
     for path in sorted((cache_folder().parents[1] / "runs").glob("*/*/*"))[:most]:
         try:
@@ -122,7 +124,7 @@ def runs(most=None):
             yield stage_of(run_of(entry.get("cmd")), entry)
 
 
-def run_of(cmd):
+def run_of(cmd: object) -> str:
     """The name of the stage that a command runs, empty where it is none of this project's."""
     words = cmd.split() if isinstance(cmd, str) else []
     return "@".join(words[words.index("stages") + 1 :]) if "stages" in words else ""
@@ -131,7 +133,7 @@ def run_of(cmd):
 # -- YAML ---------------------------------------------------------------------------------------------------------
 
 
-def parsed(text):
+def parsed(text: str | bytes) -> Any:
     """What a text of YAML 1.2 holds. Raises ValueError where it is no YAML."""
     import yaml
 
@@ -142,7 +144,7 @@ def parsed(text):
 
 
 @cache
-def yaml_1_2():
+def yaml_1_2() -> Any:
     """PyYAML's C loader with the scalars of YAML 1.2, as DVC writes them: ten times as fast as ruamel."""
     import yaml
 

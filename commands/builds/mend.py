@@ -19,12 +19,12 @@ from validators.conflicts import conflict_problems
 LOCKS = (".dvc/tmp/lock", ".dvc/tmp/rwlock.lock")
 
 
-def mend(root=Path()):
+def mend(root: Path = Path()) -> list[str]:
     """What was mended, in words; nothing of DVC's own files while a dvc runs."""
     return name_methods(root / "params.yaml") + mend_files(root)
 
 
-def name_methods(path):
+def name_methods(path: Path) -> list[str]:
     """Put back the names that aliases in params.yaml miss, where a method is called so; what was mended, in words."""
     from ruamel.yaml import YAML
     from ruamel.yaml.composer import ComposerError
@@ -41,8 +41,10 @@ def name_methods(path):
         except (YAMLError, ValueError):
             break
         before, methods, after = text.partition("\nmethods:")
-        named = missed and re.sub(rf"(?m)^( +{missed[1]}:)(?= *[^ &*]|$)", rf"\1 &{missed[1]}", after, count=1)
-        if not missed or named == after:
+        if not missed:
+            break
+        named = re.sub(rf"(?m)^( +{missed[1]}:)(?= *[^ &*]|$)", rf"\1 &{missed[1]}", after, count=1)
+        if named == after:
             break
         path.write_bytes((before + methods + named).encode(errors="surrogateescape"))
         mended.append(
@@ -51,7 +53,7 @@ def name_methods(path):
     return mended
 
 
-def mend_files(root):
+def mend_files(root: Path) -> list[str]:
     """The files of DVC that were mended, in words; nothing while a dvc runs, whose files these are."""
     import zc.lockfile
 
@@ -73,7 +75,7 @@ def mend_files(root):
         return [f"{path} was half written by a dvc that was killed: {restore(root, path)}" for path in broken]
 
 
-def restore(root, path):
+def restore(root: Path, path: str) -> str:
     """Put a file back as git has it, else remove it; says which."""
     committed = subprocess.run(["git", "show", f"HEAD:./{path}"], cwd=root, capture_output=True)
     if committed.returncode == 0 and committed.stdout:
@@ -83,7 +85,7 @@ def restore(root, path):
     return "removed"
 
 
-def whole_json(path):
+def whole_json(path: Path) -> bool:
     """True where a file is JSON, or not there."""
     try:
         json.loads(path.read_text(encoding="utf-8"))
@@ -94,7 +96,7 @@ def whole_json(path):
     return True
 
 
-def whole_lock(path):
+def whole_lock(path: Path) -> bool:
     """True where a dvc.lock ends with a line and has what each of its stages needs, or is not there."""
     from commands.builds.lock import parsed, well_formed
 

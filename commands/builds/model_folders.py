@@ -1,9 +1,16 @@
 """A built model by its name: a step, `base`, or a folder. What `tilth chat` and `tilth export` speak of."""
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+if TYPE_CHECKING:
+    from validators.problems import Problem
+
+Loaded = TypeVar("Loaded")
 
 
-def folder_of(model, start):
+def folder_of(model: str, start: Path) -> Path:
     """The folder of a model: `models/<name>`, or a folder as the user sees it from `start`.
 
     Raises Problems where there is no such step and no such folder, or where it holds no model that can be loaded.
@@ -26,7 +33,7 @@ def folder_of(model, start):
     return folder
 
 
-def fault(folder, step):
+def fault(folder: Path, step: str | None) -> "Problem | None":
     """What keeps a folder from being loaded as a model, or None. step: its name in params.yaml, None for any folder."""
     from stages.training.models import BASE, adapters
     from validators.problems import Problem
@@ -46,7 +53,7 @@ def fault(folder, step):
     return None
 
 
-def loading(folder, load):
+def loading(folder: Path, load: Callable[[], Loaded]) -> Loaded:
     """What `load()` returns. What transformers cannot load becomes Problems."""
     from safetensors import SafetensorError
 

@@ -10,17 +10,20 @@ dvc.lock has the hash of what a stage read. What that was is looked for by the h
 import contextlib
 import hashlib
 import json
+from collections.abc import Iterator, Mapping
 from functools import cache
 from pathlib import Path
+from typing import Any
 
-from commands.builds.build import raw_params
+from commands.builds.build import Build, raw_params
 from commands.builds.git import git, text_of
+from commands.builds.lock import Stage
 
 FOLDER = ".build/params"
 PARAMS = "params.yaml"
 
 
-def texts(build):
+def texts(build: Build) -> dict[str, str]:
     """{path: text} of what stages read of a build's params; nothing where the params are not those of today's models."""
     from stages.core.reads import texts as texts_of
 
@@ -33,11 +36,11 @@ def texts(build):
         return {}
 
 
-def md5_of(text):
+def md5_of(text: str) -> str:
     return hashlib.md5(text.encode(), usedforsecurity=False).hexdigest()
 
 
-def ran_with(build, stage):
+def ran_with(build: Build, stage: str) -> dict[str, Any] | None:
     """What a stage of a build read of the params, shaped as params.yaml is; None where no copy of it is left."""
     entry = build.stages.get(stage)
     found = nested(locked_values(entry))
@@ -49,7 +52,7 @@ def ran_with(build, stage):
     return found
 
 
-def changed_since(build, stage):
+def changed_since(build: Build, stage: str) -> tuple[dict[str, Any] | None, dict[str, Any]]:
     """(before, now) of what a stage of a build reads, both empty where nothing differs; before is None where no copy is left."""
     entry, now = build.stages.get(stage), texts(build)
     if values := locked_values(entry):
@@ -63,29 +66,29 @@ def changed_since(build, stage):
     return {}, {}
 
 
-def of_params(path):
+def of_params(path: str) -> bool:
     """True for what a stage reads of the params, which is told by its values."""
     return path == PARAMS or path.startswith((f"{FOLDER}/", ".build/params.ok"))
 
 
-def reads_of(stage):
+def reads_of(stage: Stage | None) -> dict[str, str | None]:
     """{path: md5} of what a stage of dvc.lock read of the params. stage: None where it was never built."""
     return {path: dep.md5 for path, dep in stage.deps.items() if path.startswith(f"{FOLDER}/")} if stage else {}
 
 
-def locked_values(stage):
+def locked_values(stage: Stage | None) -> dict[str, Any]:
     """{name with dots: value} that a stage of dvc.lock ran with, in a build from before `check` wrote files."""
     return stage.params.get(PARAMS, {}) if stage else {}
 
 
-def content(build, path, md5):
+def content(build: Build, path: str, md5: str | None) -> dict[str, Any] | None:
     """A file of FOLDER by its hash: the build's own, or one of the last commits; None where there is none such."""
     found = (text for text in candidates(build, path) if text is not None and md5_of(text) == md5)
     text = next(found, None)
     return None if text is None else json.loads(text)
 
 
-def candidates(build, path):
+def candidates(build: Build, path: str) -> Iterator[str | None]:
     yield texts(build).get(path)
     yield committed(build.rev).get(path) if build.rev else written_here().get(path)
     commits = (git("log", "--max-count=30", "--format=%H", build.rev or "HEAD", "--", path) or b"").decode().split()
@@ -93,38 +96,38 @@ def candidates(build, path):
         yield committed(commit).get(path)
 
 
-def written_here():
+def written_here() -> dict[str, str]:
     """{path: text} of the files of FOLDER in the working tree: what `check` wrote last."""
     return {path.as_posix(): text_of(None, path) for path in sorted(Path(FOLDER).rglob("*.json"))}
 
 
 @cache
-def committed(rev):
+def committed(rev: str) -> dict[str, str]:
     """{path: text} of the files of FOLDER at a commit."""
     names = git("ls-tree", "-r", "-z", "--name-only", rev, "--", FOLDER) or b""
     paths = [path for path in names.decode(errors="surrogateescape").split("\0") if path]
     return {path: text_of(rev, path) for path in paths}
 
 
-def whole(texts):
+def whole(texts: Mapping[str, str]) -> dict[str, Any]:
     """All that stages read of the params. texts: {path: text}; one that somebody broke is for `outputs` to name."""
-    found = {}
+    found: dict[str, Any] = {}
     for text in texts.values():
         with contextlib.suppress(ValueError):
             merge(found, json.loads(text))
     return found
 
 
-def by_name(read):
+def by_name(read: Mapping[str, Any]) -> dict[str, Any]:
     """What a stage read, each dataset and step by a name with a dot: {"seed": 7, "datasets.chat": {...}}."""
-    found = {}
+    found: dict[str, Any] = {}
     for key, value in read.items():
         inside = key in ("datasets", "steps") and isinstance(value, dict)
         found |= {f"{key}.{name}": entry for name, entry in value.items()} if inside else {key: value}
     return found
 
 
-def merge(into, other):
+def merge(into: dict[str, Any], other: Mapping[str, Any]) -> None:
     for key, value in other.items():
         if isinstance(value, dict) and isinstance(into.get(key), dict):
             merge(into[key], value)
@@ -132,9 +135,9 @@ def merge(into, other):
             into[key] = value
 
 
-def nested(values):
+def nested(values: Mapping[str, Any]) -> dict[str, Any]:
     """{"datasets": {"chat": 1}} of {"datasets.chat": 1}."""
-    found = {}
+    found: dict[str, Any] = {}
     for key, value in values.items():
         *around, last = key.split(".")
         place = found
@@ -144,7 +147,7 @@ def nested(values):
     return found
 
 
-def value_of(params, key):
+def value_of(params: Any, key: str) -> Any:
     """The value under a name with dots, None where there is none."""
     for part in key.split("."):
         params = params.get(part) if isinstance(params, dict) else None

@@ -4,7 +4,9 @@ resolved()["train@sft"] -> {"cmd": "python -m stages train sft", "deps": {"model
                             "outs": {"models/sft", "scores/sft.csv"}, "uncached": set()}
 """
 
+from collections.abc import Iterable
 from posixpath import normpath
+from typing import Any, TypedDict
 
 from commands.builds.git import one_line
 from validators.problems import Problem, Problems
@@ -12,7 +14,17 @@ from validators.problems import Problem, Problems
 PARAMS = "params.yaml"
 
 
-def resolved():
+class Wanted(TypedDict):
+    """A stage as dvc.yaml asks for it. params: {file: names, None for all of them}. uncached: those of `outs` that DVC does not keep."""
+
+    cmd: str | list[str]
+    deps: set[str]
+    params: dict[str, set[str] | None]
+    outs: set[str]
+    uncached: set[str]
+
+
+def resolved() -> dict[str, Wanted]:
     """{stage: what it asks for} of the working folder. Raises Problems where dvc.yaml does not resolve."""
     from ruamel.yaml import YAML
     from ruamel.yaml.error import YAMLError
@@ -28,7 +40,7 @@ def resolved():
     return {name: wanted(stage) for name, stage in stages.items()}
 
 
-def wanted(stage):
+def wanted(stage: dict[str, Any]) -> Wanted:
     """A resolved stage, with its paths as dvc.lock writes them."""
     outs = [entry for key in ("outs", "metrics", "plots") for entry in stage.get(key) or []]
     return {
@@ -40,19 +52,20 @@ def wanted(stage):
     }
 
 
-def name(entry):
+def name(entry: str | dict[str, Any]) -> str:
     """The path of an output, which stands alone or before its options."""
     return entry if isinstance(entry, str) else next(iter(entry))
 
 
-def options(entry):
+def options(entry: str | dict[str, Any]) -> dict[str, Any]:
     return {} if isinstance(entry, str) else entry[name(entry)] or {}
 
 
-def params_of(entries):
+def params_of(entries: Iterable[str | dict[str, Any]]) -> dict[str, set[str] | None]:
     """{file: names of the parameters, None for all of them}."""
-    found = {}
+    found: dict[str, set[str] | None] = {}
     for entry in entries:
         for file, keys in ({PARAMS: [entry]} if isinstance(entry, str) else entry).items():
-            found[file] = None if keys is None or found.get(file, []) is None else {*found.get(file, ()), *keys}
+            known = found.get(file, set())
+            found[file] = None if keys is None or known is None else {*known, *keys}
     return found

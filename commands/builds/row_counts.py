@@ -7,13 +7,21 @@ Nothing here imports pandas, as pq.read_table, Table.group_by and NumPy arrays d
 """
 
 from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from commands.builds.build import file_of, files_of
+from commands.builds.build import Build, file_of, files_of
+from commands.builds.facts import StageFacts
 from commands.builds.git import Missing
 
+if TYPE_CHECKING:
+    import pyarrow as pa
 
-def files_in(build, folder):
+Counts = dict[str, Counter[str]]  # {rows, records, rejected: by raw file}
+
+
+def files_in(build: Build, folder: str) -> Mapping[str, str | None]:
     """{path: md5} of the files of an output; without hashes where the cache has lost the list and the files are here."""
     try:
         return files_of(build, folder) if folder in build.outs else {}
@@ -24,12 +32,17 @@ def files_in(build, folder):
         return dict.fromkeys(here)
 
 
-def flow(entries, counts, refused, sides):
+def flow(
+    entries: dict[str, StageFacts],
+    counts: Counts,
+    refused: dict[str, Counter[str]] | None,
+    sides: dict[str, int | None],
+) -> None:
     """Write what went in, was rejected and came out into each stage; None where its bytes are missing."""
     rejected = {room: None if refused is None else dict(refused[room].most_common()) for room in entries}
     rows = sum(counts["rows"].values()) if counts["rows"] else None
     if rows is None and refused is not None and None not in sides.values():
-        rows = sum(sides.values()) + refused["validate"].total() + refused["curate"].total()
+        rows = sum(count or 0 for count in sides.values()) + refused["validate"].total() + refused["curate"].total()
     records = sum(counts["records"].values()) if counts["rows"] else None
     left = rows - refused["validate"].total() if rows is not None and refused is not None else None
     for room, came_in, out in (
@@ -40,7 +53,7 @@ def flow(entries, counts, refused, sides):
         entries[room] |= {"in": came_in, "rejected": rejected[room], "out": out}
 
 
-def refused_by(build, path):
+def refused_by(build: Build, path: str) -> dict[str, Counter[str]]:
     """{stage: Counter of checks} of a file of rejects."""
     from stages.rows.rejects import by_check, counts
 
@@ -48,17 +61,17 @@ def refused_by(build, path):
     return {room: Counter(by_check(found, room)) for room in ("ingest", "validate", "curate")}
 
 
-def rows_in(build, path):
+def rows_in(build: Build, path: str) -> int:
     import pyarrow.parquet as pq
 
     return pq.read_metadata(file_of(build, path)).num_rows
 
 
-def ingested(build, folder):
+def ingested(build: Build, folder: str) -> Counts:
     """{rows, records, rejected: Counter by raw file} of ingest. A record may make two rows, which stand side by side."""
     import pyarrow.parquet as pq
 
-    found = {"rows": Counter(), "records": Counter(), "rejected": Counter()}
+    found: Counts = {"rows": Counter(), "records": Counter(), "rejected": Counter()}
     for path in sorted(files_in(build, folder)):
         columns = ["source"] if path.endswith("rejects.parquet") else ["source", "line"]
         table = pq.ParquetFile(file_of(build, path), read_dictionary=["source"]).read(columns=columns)
@@ -72,7 +85,7 @@ def ingested(build, folder):
     return found
 
 
-def per_file(table):
+def per_file(table: "pa.Table") -> tuple[Counter[str], Counter[str]]:
     """(rows, records) of each raw file of a table."""
     import pyarrow.compute as pc
 
@@ -87,5 +100,5 @@ def per_file(table):
     return rows, numbers_of(files[1:].filter(changed)) + Counter([files[0].as_py()])
 
 
-def numbers_of(names):
+def numbers_of(names: "pa.DictionaryArray") -> Counter[str]:
     return Counter({item["values"]: item["counts"] for item in names.value_counts().to_pylist()})

@@ -9,22 +9,24 @@ import contextlib
 import os
 import subprocess
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
-from commands.builds.build import listed, object_of
+from commands.builds.build import Build, listed, object_of
 from commands.builds.dvc_files import tracked_by
 from commands.builds.git import git, one_line
+from commands.builds.lock import File
 from stages.core.objects import cache_folder
 from validators.problems import Problem, Problems
 
 
 @contextlib.contextmanager
-def exported(build):
+def exported(build: Build) -> Iterator[list[str]]:
     """Be in a folder that holds the build of a commit; gives the paths whose bytes the cache does not have."""
     here = os.getcwd()
     with tempfile.TemporaryDirectory(prefix="tilth_") as folder:
         inside = (git("rev-parse", "--show-prefix") or b"").decode().strip()
-        write_tree(build.rev, Path(folder))
+        write_tree(build.rev or "HEAD", Path(folder))
         root = Path(folder, "tree", inside)
         kept = [one.file for one in tracked_by(root.rglob("*.dvc"), root).values()]
         absent = [path for file in (*build.outs.values(), *kept) for path in linked(file, root)]
@@ -38,7 +40,7 @@ def exported(build):
             os.chdir(here)
 
 
-def write_tree(commit, folder):
+def write_tree(commit: str, folder: Path) -> None:
     """The files of a commit under folder/tree, through an index of their own."""
     environment = os.environ | {"GIT_INDEX_FILE": str(folder / "index")}
     for command in (["read-tree", commit], ["checkout-index", "--all", f"--prefix={folder}/tree/"]):
@@ -50,7 +52,7 @@ def write_tree(commit, folder):
             )
 
 
-def linked(out, root):
+def linked(out: File, root: Path) -> list[str]:
     """Make an output's files links to the cache; the paths that the cache has no bytes of. out: File."""
     target, md5 = root / out.path, out.md5 or ""
     if target.exists():  # tracked by git

@@ -10,10 +10,11 @@ import hashlib
 import os
 import re
 import subprocess
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
-from commands.builds.build import members, object_of
+from commands.builds.build import Build, members, object_of
 from commands.builds.dvc_files import tracked
 from commands.builds.git import git, text_of
 from commands.builds.hashes import folder_md5
@@ -22,7 +23,7 @@ from validators.problems import Problems
 READ_BYTES = 96 * 2**20  # a fifth of a second
 IGNORED = re.compile(r"(^|/)(\.(git|hg)/|\.git$)|^\.dvc/")  # what DVC ignores without any .dvcignore
 
-HASHES = {}  # {blob: md5} of those that were read: what git has by a name never changes
+HASHES: dict[str, str] = {}  # {blob: md5} of those that were read: what git has by a name never changes
 
 
 @dataclass(frozen=True)
@@ -41,16 +42,16 @@ class Source:
     imported: str | None = None
 
 
-def data_files(found, root):
+def data_files(found: Iterable[Source], root: str) -> list[Source]:
     """Those that ingest reads: a hidden file is not data, nor is a `.dvc` file."""
     return [s for s in found if not hidden(s.path[len(root) :]) and not s.path.endswith(".dvc")]
 
 
-def hidden(relative):
+def hidden(relative: str) -> bool:
     return any(part.startswith(".") for part in relative.split("/"))
 
 
-def md5_of(path, found):
+def md5_of(path: str, found: list[Source]) -> str | None:
     """What DVC calls the hash of a file or folder; None where there is none, "" where it was not read."""
     if not found:
         return None
@@ -61,11 +62,11 @@ def md5_of(path, found):
     return folder_md5({source.path[len(path) + 1 :]: source.md5 for source in found})
 
 
-def md5(data):
+def md5(data: bytes) -> str:
     return hashlib.md5(data, usedforsecurity=False).hexdigest()
 
 
-def sources_of(build, paths):
+def sources_of(build: Build, paths: Iterable[str]) -> dict[str, list[Source]]:
     """{path: its files}, sorted, without those that DVC ignores; an empty list where there is nothing."""
     tree = at_commit(build.rev) if build.rev else None
     found = {path: here(path) if tree is None else below(path, tree) for path in paths}
@@ -89,7 +90,7 @@ def sources_of(build, paths):
 # -- what DVC ignores ---------------------------------------------------------------------------------------------
 
 
-def not_ignored(paths, rules):
+def not_ignored(paths: list[str], rules: dict[str, str]) -> list[str]:
     """Those paths of files that are part of a hash: DVC ignores the others. rules: {path of a .dvcignore: its text}."""
     if not rules and not any("/.dvc/" in path for path in paths):  # a project inside this one
         return [path for path in paths if not IGNORED.search(path)]  # DVC takes a fifth of a second to import
@@ -98,14 +99,14 @@ def not_ignored(paths, rules):
     return _dvc.not_ignored(paths, rules)
 
 
-def rules_for(paths):
+def rules_for(paths: Iterable[str]) -> dict[str, str]:
     """{path of a .dvcignore: its text} of all that may say something of these paths of the working tree."""
     folders = {parent for path in paths for parent in PurePosixPath(path).parents}
     files = (Path(folder, ".dvcignore") for folder in sorted(folders))
     return {file.as_posix(): file.read_text(encoding="utf-8") for file in files if file.is_file()}
 
 
-def files_of_source(path):
+def files_of_source(path: str) -> list[str]:
     """The paths of the files that DVC sees in a file or folder of the working tree which no stage builds."""
     files = [file.path for file in here(path)]
     return not_ignored(files, rules_for(files))
@@ -114,18 +115,18 @@ def files_of_source(path):
 # -- the working tree ---------------------------------------------------------------------------------------------
 
 
-def here(path):
+def here(path: str) -> list[Source]:
     """The files of a path, sorted, with nothing but their sizes."""
     files = [path] if os.path.isfile(path) else []
     files += sorted(Path(folder, name).as_posix() for folder, _, names in os.walk(path) for name in names)
     return [Source(file, os.path.getsize(file)) for file in files if os.path.isfile(file)]
 
 
-def hashed(source):
+def hashed(source: Source) -> Source:
     return replace(source, md5=md5(Path(source.path).read_bytes()), read=True)
 
 
-def with_blobs(path, files):
+def with_blobs(path: str, files: list[Source]) -> list[Source]:
     """The files with the blobs of those that git has as they stand here."""
     changed = set((git("diff", "--name-only", "--relative", "-z", "--no-ext-diff", "--", path) or b"").split(b"\0"))
     staged = (
@@ -135,7 +136,7 @@ def with_blobs(path, files):
     return [replace(file, git=blob.get(file.path)) for file in files]
 
 
-def hash_whole(path):
+def hash_whole(path: str) -> str:
     """DVC's hash of a file or folder of the working tree, of all its bytes however many they are."""
     files = {}
     for name in files_of_source(path):
@@ -147,7 +148,7 @@ def hash_whole(path):
 # -- a commit -----------------------------------------------------------------------------------------------------
 
 
-def at_commit(commit):
+def at_commit(commit: str) -> list[Source]:
     """Every file of a commit, sorted."""
     listing = git("ls-tree", "-r", "-l", "-z", commit) or b""
     entries = (entry.split(b"\t", 1) for entry in listing.split(b"\0") if entry)
@@ -155,11 +156,11 @@ def at_commit(commit):
     return [Source(name, int(about[3]), None, about[2].decode()) for name, about in parsed if about[1] == b"blob"]
 
 
-def below(path, files):
+def below(path: str, files: Iterable[Source]) -> list[Source]:
     return [file for file in files if file.path == path or file.path.startswith(f"{path}/")]
 
 
-def blobs(names):
+def blobs(names: set[str]) -> dict[str, str]:
     """{blob: md5 of its bytes}, read from git in one go; without those that a shallow or partial clone lacks."""
     given = "".join(f"{name}\n" for name in sorted(names - HASHES.keys())).encode()
     done = subprocess.run(["git", "cat-file", "--batch"], input=given, capture_output=True, check=False)
@@ -177,7 +178,7 @@ def blobs(names):
 # -- data that `dvc add` keeps ------------------------------------------------------------------------------------
 
 
-def with_pointers(commit, path, files):
+def with_pointers(commit: str | None, path: str, files: list[Source]) -> list[Source]:
     """The files with the hashes that `.dvc` files have for them: one at the path or around it, or those inside it."""
     owners = [file.path.removesuffix(".dvc") for file in files if file.path.endswith(".dvc")]
     if commit is None or not files:
@@ -186,12 +187,12 @@ def with_pointers(commit, path, files):
     found = [replace(known[file.path], size=file.size, git=file.git) if file.path in known else file for file in files]
     if commit:
         seen = {file.path for file in files}
-        gone = [replace(file, size=size_of(file.md5), read=True) for name, file in known.items() if name not in seen]
+        gone = [replace(file, size=size_of(file.md5) if file.md5 else None, read=True) for name, file in known.items() if name not in seen]
         found += below(path, gone)
     return sorted(found, key=lambda file: file.path)
 
 
-def kept_by(commit, owner):
+def kept_by(commit: str | None, owner: str) -> list[Source]:
     """The files that `<owner>.dvc` keeps, with their hashes there, as far as the cache knows a folder's files."""
     try:
         found = tracked(f"{owner}.dvc", text_of(commit, f"{owner}.dvc"))
@@ -204,6 +205,6 @@ def kept_by(commit, owner):
     ]
 
 
-def size_of(md5):
+def size_of(md5: str) -> int | None:
     path = object_of(md5)
     return path.stat().st_size if path.is_file() else None

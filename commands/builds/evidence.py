@@ -1,0 +1,52 @@
+"""What the checks of `tilth verify` look at: a build, the files that are there, and the hashes of all their bytes."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+from commands.builds.build import Build
+from commands.builds.resolved import Wanted
+from validators.problems import Problem
+
+Verdict = tuple[dict[str, Any], list[Problem]]  # (counts, problems) of a check
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """files: {output: its files}. sources: {dependency that no stage builds: its files}.
+
+    md5s: {file: md5 of its bytes} of all of these. absent: what the cache does not have, of a past commit.
+    """
+
+    build: Build
+    files: dict[str, list[str]]
+    sources: dict[str, list[str]]
+    md5s: dict[str, str | None] = field(repr=False)
+    strangers: list[str]  # files beside outputs that no stage built
+    absent: list[str]
+    rev: str | None
+    sample: int
+
+    def listing(self, path: str) -> list[str]:
+        return self.files[path]
+
+    def absent_in(self, path: str) -> bool:
+        """True where bytes of a file or folder, or of something in it, are not there to be verified."""
+        return any(
+            f"{missing}/".startswith(f"{path}/") or f"{path}/".startswith(f"{missing}/") for missing in self.absent
+        )
+
+    @cached_property
+    def graph(self) -> dict[str, Wanted]:
+        """dvc.yaml as params.yaml resolves it: only where that fails is there nothing to hold the lock against."""
+        from commands.builds.resolved import resolved
+
+        return resolved()
+
+    @property
+    def uncached(self) -> set[str]:
+        return {out for stage in self.graph.values() for out in stage["uncached"]}
+
+
+Check = Callable[[Evidence], Verdict]
