@@ -5,8 +5,11 @@ check takes the Evidence of `tilth verify` and returns (counts, problems).
 """
 
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
+from commands.builds.evidence import Evidence, Verdict
 from commands.records.account import account as account_of
 from commands.records.account import table
 from validators.problems import Problem, Problems
@@ -21,7 +24,7 @@ WITHOUT_TEXT = ("ingest.forgotten", "curate.forgotten", "curate.personal_data")
 # -- conservation -------------------------------------------------------------------------------------------------
 
 
-def records(evidence):
+def records(evidence: Evidence) -> Verdict:
     """Each raw record is a row or a reject, and each row is in train, eval or rejected, once."""
     counts, problems = {"records": 0, "rows": 0, "rejected": 0}, []
     for name in evidence.build.datasets:
@@ -41,7 +44,7 @@ def records(evidence):
     return counts, problems
 
 
-def tables_of(name):
+def tables_of(name: str) -> dict[str, list[str]]:
     """{room: its Parquet files} of a dataset; `rows` and `refused` are those of ingest."""
     found = {room: [Path("data", room, f"{name}.parquet")] for room in ("train", "eval", "rejected", "validated")}
     found["rows"] = sorted(Path("data/ingested", name, "rows").glob("*.parquet"))
@@ -49,7 +52,7 @@ def tables_of(name):
     return {room: [str(path) for path in paths if path.is_file()] for room, paths in found.items()}
 
 
-def unreadable_in(paths):
+def unreadable_in(paths: list[str]) -> list[Problem]:
     """What files are no Parquet, or have no columns to find a row by."""
     problems = []
     for path in paths:
@@ -62,7 +65,7 @@ def unreadable_in(paths):
     return problems
 
 
-def ask(query, **given):
+def ask(query: str, **given: object) -> list[tuple[Any, ...]]:
     """The answer of a query as tuples, with at most half a gigabyte of memory."""
     import duckdb
 
@@ -73,14 +76,14 @@ def ask(query, **given):
         return database.execute(query, given).fetchall()
 
 
-def few(problems, what):
+def few(problems: list[Problem], what: str) -> list[Problem]:
     """The first problems of a kind, and how many more there are."""
     if len(problems) <= SHOWN:
         return problems
     return [*problems[:SHOWN], Problem(problems[0].where.partition(": ")[0], f"{len(problems) - SHOWN:,} more {what}")]
 
 
-def lost_or_made_up(name, paths):
+def lost_or_made_up(name: str, paths: Mapping[str, list[str]]) -> list[Problem]:
     """Rows of ingest that are nowhere or twice, and rows elsewhere that ingest never made."""
     moved = ask(
         """
@@ -105,7 +108,7 @@ def lost_or_made_up(name, paths):
     return few(found, "rows are lost or made up")
 
 
-def unsorted(evidence, name, paths):
+def unsorted(evidence: Evidence, name: str, paths: Mapping[str, list[str]]) -> list[Problem]:
     """Train rows that `difficulty` asks to sort and `keep` has not, and what it has sorted and train has not."""
     from stages.training.kept import kept_path
 
@@ -130,20 +133,20 @@ def unsorted(evidence, name, paths):
     return few(found, "prompts are not sorted")
 
 
-def trained(evidence, name):
+def trained(evidence: Evidence, name: str) -> bool:
     """Whether a step trains on a dataset."""
     return any(step["dataset"] == name for step in evidence.build.steps.values())
 
 
-def place(name, source, line):
+def place(name: str, source: str, line: int) -> str:
     return f"datasets.{name}: {source}:{line}"
 
 
-def short(id):
+def short(id: str | None) -> str:
     return (id or "without id")[:12]
 
 
-def twice(name, paths):
+def twice(name: str, paths: Mapping[str, list[str]]) -> list[Problem]:
     """Ids that train and eval of a dataset hold more than once."""
     query = """
         SELECT id, count(*), min(source || ':' || line), max(source || ':' || line) FROM read_parquet($kept)
@@ -156,7 +159,7 @@ def twice(name, paths):
     return few(found, "ids are there twice")
 
 
-def other_rejects(name, paths):
+def other_rejects(name: str, paths: Mapping[str, list[str]]) -> list[Problem]:
     """Rejects of ingest and validate that data/rejected has otherwise than those stages wrote them."""
     from stages.rows.personal_data import WITHHELD
 
@@ -184,7 +187,7 @@ def other_rejects(name, paths):
     return few(found, "rejects differ")
 
 
-def unknown_checks(name, account, rev):
+def unknown_checks(name: str, account: Mapping[str, Any], rev: str | None) -> list[Problem]:
     """Reasons that are no check of the stage that gives them. A past commit may have had other checks than this one."""
     from stages.rows.checks import CURATE, INGEST, KEEP, every_check
 
@@ -202,7 +205,7 @@ def unknown_checks(name, account, rev):
 # -- raw records --------------------------------------------------------------------------------------------------
 
 
-def other_records(evidence, name, paths):
+def other_records(evidence: Evidence, name: str, paths: Mapping[str, list[str]]) -> list[Problem]:
     """Raw records that are neither row nor reject, and rows and rejects of records that no raw file has."""
     from stages.reading.files import raw_files
     from stages.rows.options import options_of
@@ -237,7 +240,7 @@ def other_records(evidence, name, paths):
     return few(problems, "records are not accounted for")
 
 
-def lines_of(path, numbered):
+def lines_of(path: Path, numbered: bool) -> set[int]:
     """The numbers of the records of a raw file."""
     from stages.reading.containers import container
     from stages.reading.parts import parts_of

@@ -4,9 +4,12 @@ Each check takes the Evidence of `tilth verify` and returns (counts, problems).
 """
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
-from commands.builds.build import chain
+from commands.builds.build import Build, chain
+from commands.builds.evidence import Evidence, Verdict
 from commands.builds.hashes import sha256
 from commands.checks.conservation import few
 from stages.training.kept import kept_of
@@ -17,7 +20,7 @@ BUILD = "dvc repro builds it anew"
 BACKENDS = {"auto": ("transformers", "unsloth")}
 
 
-def models(evidence):
+def models(evidence: Evidence) -> Verdict:
     """Each model made of the rows, the settings and the adapters that are there; each score of an eval row."""
     build, problems, count = evidence.build, [], 0
     for side in ("train", "eval"):
@@ -34,7 +37,7 @@ def models(evidence):
     return {"models": count}, problems
 
 
-def read(path, problems):
+def read(path: Path, problems: list[Problem]) -> dict[str, Any] | None:
     """A file of JSON as a dict; None where it is missing, which is an output's break, or is not one."""
     if not path.is_file():
         return None
@@ -49,12 +52,12 @@ def read(path, problems):
     return None
 
 
-def sha256_if_there(path):
+def sha256_if_there(path: str) -> str | None:
     """The sha256 of a file's bytes, None where it is not there."""
     return sha256(path) if Path(path).is_file() else None
 
 
-def other_list(build, side):
+def other_list(build: Build, side: str) -> list[Problem]:
     """Where data/train.json or data/eval.json says of a dataset what its table is not."""
     problems = []
     path = Path("data", f"{side}.json")
@@ -72,7 +75,7 @@ def other_list(build, side):
     return problems
 
 
-def other_settings(name, step, made_of):
+def other_settings(name: str, step: Mapping[str, Any], made_of: Mapping[str, Any]) -> list[Problem]:
     """Where a model was made by other settings than preflight and params.yaml have for its step."""
     problems, where = [], f"models/{name}/made_of.json"
     resolved = read(Path("preflight", f"{name}.json"), problems) or {}
@@ -88,7 +91,7 @@ def other_settings(name, step, made_of):
     return problems
 
 
-def other_kept(name, made_of):
+def other_kept(name: str, made_of: Mapping[str, Any]) -> list[Problem]:
     """Where a model was trained on other prompts than those that are kept."""
     import pyarrow as pa
 
@@ -102,7 +105,7 @@ def other_kept(name, made_of):
     return [Problem(where, f"{made_of.get('kept')}", f"{now}, by data/kept/{made_of.get('dataset')}", "dvc repro")]
 
 
-def other_rows(name, made_of):
+def other_rows(name: str, made_of: Mapping[str, Any]) -> list[Problem]:
     """Where a model was trained on other rows than those that its dataset has."""
     path = f"data/train/{made_of.get('dataset')}.parquet"
     found = sha256_if_there(path)
@@ -112,7 +115,7 @@ def other_rows(name, made_of):
     return [Problem(where, f"{made_of.get('rows_sha256')}", f"{found}, the hash of {path}", "dvc repro")]
 
 
-def other_adapters(evidence, name, parent):
+def other_adapters(evidence: Evidence, name: str, parent: str) -> list[Problem]:
     """Where a model's adapters are not those of the model that it started from, with its own behind them."""
     own = adapters(evidence, f"models/{name}")
     if not own:
@@ -130,14 +133,14 @@ def other_adapters(evidence, name, parent):
     return problems
 
 
-def adapters(evidence, folder):
+def adapters(evidence: Evidence, folder: str) -> dict[str, str | None]:
     """{path inside the model: md5} of a model's adapters."""
     files = evidence.files.get(folder, [])
     inside = {file[len(folder) + 1 :]: evidence.md5s.get(file) for file in files}
     return {file: md5 for file, md5 in inside.items() if file.startswith("adapters/")}
 
 
-def other_scores(build, name):
+def other_scores(build: Build, name: str) -> list[Problem]:
     """Scores of rows that no dataset holds out."""
     import pyarrow as pa
     import pyarrow.parquet as pq

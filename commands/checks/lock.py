@@ -7,12 +7,16 @@ Each check takes the Evidence of `tilth verify` and returns (counts, problems).
 
 import json
 import shlex
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
 from commands.builds.build import listed, object_of
-from commands.builds.differences import ABSENT, Present, differences, other_cmd, present
+from commands.builds.differences import ABSENT, Difference, Present, differences, other_cmd, present
+from commands.builds.evidence import Evidence, Verdict
 from commands.builds.hashes import folder_md5, md5, md5s, size
+from commands.builds.lock import File, Stage
+from commands.builds.resolved import Wanted
 from validators.problems import Problem, Problems
 
 LOCK = "dvc.lock"
@@ -22,7 +26,7 @@ RESTORE = "dvc checkout --force brings back what was built; dvc repro builds it 
 # -- every output's bytes against the lock ------------------------------------------------------------------------
 
 
-def outputs(evidence):
+def outputs(evidence: Evidence) -> Verdict:
     """The bytes of every output of the lock: files changed, missing and extra are named."""
     gone = leftovers(evidence)
     problems, outs = [], {path: out for path, out in evidence.build.outs.items() if out.stage not in gone}
@@ -39,7 +43,7 @@ def outputs(evidence):
     return {"files": len(files), "outputs": len(there), "bytes": sum(map(size, files))}, problems
 
 
-def leftovers(evidence):
+def leftovers(evidence: Evidence) -> set[str]:
     """The stages of dvc.lock that dvc.yaml and params.yaml ask for no more: of removed datasets and steps.
 
     `collect` deletes some of what they made, and nothing brings it back: `lock` names the stages, and no check their outputs.
@@ -51,7 +55,7 @@ def leftovers(evidence):
     return {name for name in evidence.build.stages if name not in graph}
 
 
-def differing(out, files, hashes, hint):
+def differing(out: File, files: list[str], hashes: Mapping[str, str | None], hint: str) -> list[Problem]:
     """What differs between a File of a lock or .dvc file and the files that are there."""
     path, wanted = out.path, out.md5 or "no md5"
     if wanted.endswith(".dir"):
@@ -71,7 +75,9 @@ def differing(out, files, hashes, hint):
     ]
 
 
-def differing_files(path, wanted, found, listing, hint):
+def differing_files(
+    path: str, wanted: str, found: str | None, listing: Mapping[str, str | None], hint: str
+) -> list[Problem]:
     """The files of a folder that are not as built, from the cache's list of it, if that is what it should be."""
     built = listed(wanted) if Path(object_of(wanted)).is_file() else None
     if built is None or folder_md5(built) != wanted:
@@ -86,7 +92,7 @@ def differing_files(path, wanted, found, listing, hint):
     return problems
 
 
-def mending(path, wanted, hint):
+def mending(path: str, wanted: str, hint: str) -> str:
     """How a file comes back as it was built: DVC would restore an object of the cache that is damaged, as it is."""
     place = object_of(wanted)
     if md5(place) in (None, wanted):
@@ -94,11 +100,11 @@ def mending(path, wanted, hint):
     return f"{shlex.join(['rm', str(place), path])}, as that object is damaged; tilth fetch, if it was shared; {hint}"
 
 
-def missing(path, hint):
+def missing(path: str, hint: str) -> Problem:
     return Problem(path, "is missing", "what was built", hint)
 
 
-def cached(evidence):
+def cached(evidence: Evidence) -> Verdict:
     """The objects of the cache, which `dvc checkout` and every past build depend on."""
     problems, objects = [], {}
     gone = leftovers(evidence)
@@ -123,7 +129,7 @@ def cached(evidence):
 # -- the lock against dvc.yaml, params.yaml and itself ------------------------------------------------------------
 
 
-def lock(evidence):
+def lock(evidence: Evidence) -> Verdict:
     """Every stage as dvc.yaml and params.yaml ask for it, from what is there and what the other stages made."""
     stages, graph = evidence.build.stages, evidence.graph
     problems = [
@@ -148,7 +154,7 @@ def lock(evidence):
     return {"stages": len(stages), "deps": len(deps), "made": len(made)}, problems
 
 
-def other_shape(name, stage, wanted):
+def other_shape(name: str, stage: Stage, wanted: Wanted) -> list[Problem]:
     """Where the command of a stage, or the names of what goes in and out, are not those of dvc.yaml."""
     problems = [
         Problem(f"{LOCK}: {name}: cmd", f"{found.old!r}", repr(found.new), "dvc repro")
@@ -162,7 +168,7 @@ def other_shape(name, stage, wanted):
     return problems
 
 
-def other_deps(found):
+def other_deps(found: Mapping[str, list[Difference]]) -> list[Problem]:
     """Dependencies whose hash is not that of the output which another stage made, or of the bytes that are there."""
     stale = {}
     for name, stale_in in found.items():
@@ -177,7 +183,7 @@ def other_deps(found):
     ]
 
 
-def other_params(found):
+def other_params(found: Mapping[str, list[Difference]]) -> list[Problem]:
     """Where the lock's parameters are not those of their files."""
     stale = {}
     for name, stale_in in found.items():
@@ -192,14 +198,14 @@ def other_params(found):
     ]
 
 
-def text(value):
+def text(value: object) -> str:
     return "nothing" if value is ABSENT else json.dumps(value, default=str)
 
 
 # -- what is there, by its bytes ----------------------------------------------------------------------------------
 
 
-def present_of(evidence):
+def present_of(evidence: Evidence) -> dict[str, Present]:
     """{path: Present} of every dependency of the lock whose bytes are there to say."""
     sources = {path: of_source(evidence, path, files) for path, files in evidence.sources.items()}
     found = present(evidence.build, sources, lambda out: {file: evidence.md5s[file] for file in evidence.listing(out)})
@@ -210,7 +216,7 @@ def present_of(evidence):
     }
 
 
-def of_source(evidence, path, files):
+def of_source(evidence: Evidence, path: str, files: list[str]) -> Present:
     """The Present of a file or folder that no stage makes."""
     if files == [path]:
         return Present(evidence.md5s.get(path), whence="its bytes now")

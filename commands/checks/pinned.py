@@ -5,14 +5,14 @@ unseen. The check takes the Evidence of `tilth verify` and returns (counts, prob
 """
 
 from pathlib import Path
-from typing import Any
 
+from commands.builds.evidence import Evidence, Verdict
 from commands.builds.params import ran_with
 from commands.checks.conservation import BUILD
 from validators.problems import Problem
 
 
-def pinned(evidence: Any) -> tuple[dict, list[Problem]]:
+def pinned(evidence: Evidence) -> Verdict:
     """The keys of the file are those of the rows that `pin` read, by what its params said."""
     from stages.dedup.pinned import INGESTED, keys_of, sources_in
     from stages.dedup.split import PINNED, is_pinned, pinned_text

@@ -5,21 +5,32 @@ is on both sides, not in two datasets either (with one `split_on`; docs/split.md
 """
 
 import json
+from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
+from commands.builds.build import Build
+from commands.builds.evidence import Evidence, Verdict
 from commands.builds.params import ran_with
 from commands.checks.conservation import BUILD, WITHOUT_TEXT, few, short, tables_of
 from validators.problems import Problem
 
+if TYPE_CHECKING:
+    import pyarrow as pa
+
 BATCH_ROWS = 5_000
+Split = tuple[Any, Any, Sequence[str]]  # (seed, eval_fraction, split_on) as params.yaml had them
+Work = tuple[str, str, str, Split, tuple[int, int]]  # (file, room, kind, split, (row group, its rows))
+Origin = dict[str, Any]  # {id, source, line, prompt_key?, ...} of a row or reject
+Wrong = tuple[str, str, str, str]  # (kind of problem, where, found, expected)
 
 
-def rows(evidence):
+def rows(evidence: Evidence) -> Verdict:
     """The id of every row made anew from its content, and its side of the split from its prompt."""
     from stages.reading.parts import mapped, with_bar
 
-    work = []
+    work: list[Work] = []
     for name, dataset in evidence.build.datasets.items():
         paths, split = tables_of(name), split_of(evidence.build, name)
         for room in ("rows", "train", "eval", "rejected"):
@@ -37,7 +48,7 @@ def rows(evidence):
     return counts, [problem for (_, what), found in problems.items() for problem in few(found, what)]
 
 
-def split_of(build, name):
+def split_of(build: Build, name: str) -> Split:
     """(seed, eval_fraction, split_on) that a dataset was split by: where params.yaml has others now, `lock` says so."""
     before = ran_with(build, f"curate@{name}") or {}
     entry = before.get("datasets", {}).get(name, build.datasets[name])
@@ -45,7 +56,7 @@ def split_of(build, name):
     return *(before.get(key, build.params.get(key)) for key in ("seed", "eval_fraction")), entry.get("split_on") or []
 
 
-def groups(path):
+def groups(path: str) -> list[tuple[int, int]]:
     """(number, rows) of each row group of a Parquet file; none where it cannot be read, which `records` names."""
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -57,7 +68,7 @@ def groups(path):
     return [(number, metadata.row_group(number).num_rows) for number in range(metadata.num_row_groups)]
 
 
-def checked(work, every):
+def checked(work: Work, every: int) -> tuple[int, int, list[Wrong]]:
     """(rows made anew, rows that have an id, problems) of one row group. every: 3 takes each third row."""
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -77,7 +88,7 @@ def checked(work, every):
     return count, with_id, problems
 
 
-def wrong(origin, row, room, kind, split):
+def wrong(origin: Origin, row: Any, room: str, kind: str, split: Split) -> list[Wrong]:
     """What is wrong with one row, as (kind of problem, where, found, expected). origin: its id, place and keys."""
     from stages.dedup.split import on_eval_side, read_pinned, split_key, system_of
     from stages.rows.identity import identify
@@ -102,7 +113,7 @@ def wrong(origin, row, room, kind, split):
     return []
 
 
-def rows_in(batch, kind):
+def rows_in(batch: "pa.RecordBatch", kind: str) -> Iterator[tuple[Origin, dict[str, Any]]]:
     """(origin, row) of each row of a batch."""
     from stages.rows.tables import COLUMNS
 
@@ -116,7 +127,7 @@ def rows_in(batch, kind):
         )
 
 
-def values(column):
+def values(column: "pa.Array") -> list[Any]:
     """A column as Python values; messages by their flat fields, at several times the speed of to_pylist."""
     import pyarrow as pa
 
@@ -132,7 +143,7 @@ def values(column):
     return [flat[start:end] for start, end in zip([0, *ends], ends, strict=False)]
 
 
-def rejects_in(batch):
+def rejects_in(batch: "pa.RecordBatch") -> Iterator[tuple[Origin, Any]]:
     """(origin, row) of each reject that was a row once; the row None where its text says none."""
     from stages.rows.personal_data import WITHHELD
 

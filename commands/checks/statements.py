@@ -4,17 +4,19 @@ The check takes the Evidence of `tilth verify` and returns (counts, problems).
 """
 
 from pathlib import Path
+from typing import Any
 
 from commands.builds.build import Build
+from commands.builds.evidence import Evidence, Verdict
 from commands.statements.exported import BOM, STATEMENT, collected, files_signed
 from commands.statements.folder import FOLDER, bom_path, envelope_path, read, signature_path, statement_path, text_of
-from commands.statements.keys import TEAM, trusted
+from commands.statements.keys import TEAM, PublicKeys, trusted
 from validators.problems import Problem, Problems
 
 ANEW = "tilth provenance, and tilth sign where it was signed"
 
 
-def statements(evidence):
+def statements(evidence: Evidence) -> Verdict:
     """Every document that lies in provenance/ is what the build gives, and every signature there is one of the team's keys."""
     from commands.statements.documents import documents
 
@@ -36,7 +38,7 @@ def statements(evidence):
     return {"documents": len(lying), "signed": len(signed)}, problems
 
 
-def signed_statement(step: str, keys: dict) -> None:
+def signed_statement(step: str, keys: PublicKeys) -> None:
     from commands.statements.envelope import opened
 
     path = envelope_path(step)
@@ -47,7 +49,7 @@ def signed_statement(step: str, keys: dict) -> None:
         raise Problems([Problem(str(path), "holds another statement", f"that of {statement_path(step)}", ANEW)])
 
 
-def signed_files(step: str, keys: dict) -> None:
+def signed_files(step: str, keys: PublicKeys) -> None:
     if signature_path(step).is_file():
         files_signed(Path("models", step), signature_path(step), keys)
 
@@ -55,7 +57,7 @@ def signed_files(step: str, keys: dict) -> None:
 # -- an exported folder -------------------------------------------------------------------------------------------
 
 
-def other_export(build: Build, folder: Path, statement: dict) -> list[Problem]:
+def other_export(build: Build, folder: Path, statement: dict[str, Any]) -> list[Problem]:
     """Where an exported folder says of its model something else than this build does."""
     from commands.statements.documents import documents
 

@@ -5,10 +5,13 @@ Each check takes the Evidence of `tilth verify` and returns (counts, problems).
 
 import os
 import subprocess
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from posixpath import normpath
 
-from commands.builds.dvc_files import tracked_by
+from commands.builds.build import Build
+from commands.builds.dvc_files import Tracked, tracked_by
+from commands.builds.evidence import Evidence, Verdict
 from commands.builds.git import git
 from commands.builds.hashes import files_in, md5s
 from commands.checks.lock import differing
@@ -17,12 +20,13 @@ from validators.problems import Problem
 
 # where a file that git does not know changes what is built, or says what was
 ROOMS = ("params.yaml", "dvc.yaml", "dvc.lock", ".build", ".dvcignore", ".dvc", "stages", "validators", "commands", "data")
+Blob = tuple[str, str]  # (mode, hash) as git has a file
 NO_GIT = Problem(
     "git", "no commit here to hold files against", "a repository with history", "git init, git add, git commit"
 )
 
 
-def raw(evidence):
+def raw(evidence: Evidence) -> Verdict:
     """Raw files as committed, or as their .dvc files say; none of them unknown to both, no link out of the project."""
     places = raw_places(evidence.build)
     files = [file for place in places for file in files_in(place)]
@@ -43,7 +47,7 @@ def raw(evidence):
     return counts, problems + uncommitted([file for file in files if file not in known], places)
 
 
-def raw_places(build):
+def raw_places(build: Build) -> list[str]:
     """The folders and files of raw data, each once."""
     named = ["data/raw", "data/benchmarks", *(normpath(dataset["raw"]) for dataset in build.datasets.values())]
     return [
@@ -51,25 +55,25 @@ def raw_places(build):
     ]
 
 
-def within(path, folder):
+def within(path: str, folder: str) -> bool:
     return path == folder or path.startswith(f"{folder}/")
 
 
-def inside(path, places):
+def inside(path: str, places: Iterable[str]) -> bool:
     return any(within(path, place) for place in places)
 
 
-def overlaps(path, places):
+def overlaps(path: str, places: Iterable[str]) -> bool:
     return any(within(path, place) or within(place, path) for place in places)
 
 
-def kept_by_dvc(places):
+def kept_by_dvc(places: list[str]) -> dict[str, Tracked]:
     """{path: Tracked} of all that the .dvc files in, beside and above places of raw data track."""
     above = {Path(f"{part}.dvc") for place in places for part in (Path(place), *Path(place).parents)}
     return tracked_by(above.union(*(Path(place).rglob("*.dvc") for place in ("data", *places))))
 
 
-def uncommitted(files, places):
+def uncommitted(files: list[str], places: list[str]) -> list[Problem]:
     """Raw files that are not as HEAD has them, or that neither git nor DVC has."""
     head = at_head()
     if head is None:
@@ -92,7 +96,7 @@ def uncommitted(files, places):
     ]
 
 
-def tree(evidence):
+def tree(evidence: Evidence) -> Verdict:
     """Every tracked file as committed, and no untracked one where it would change what is built."""
     head = at_head()
     if head is None:
@@ -114,10 +118,10 @@ def tree(evidence):
             problems.append(
                 Problem(path, "is not in git", "committed", f"git add {path}, git commit; or --allow-dirty")
             )
-    return {"files": len(head), "commit": git("rev-parse", "--short=12", "HEAD").decode().strip()}, problems
+    return {"files": len(head), "commit": (git("rev-parse", "--short=12", "HEAD") or b"").decode().strip()}, problems
 
 
-def at_head():
+def at_head() -> dict[str, Blob] | None:
     """{path: (mode, blob)} of every file of HEAD in this folder, None where there is no commit."""
     listed = git("ls-tree", "-r", "-z", "HEAD")
     if listed is None:
@@ -131,7 +135,7 @@ def at_head():
     return found
 
 
-def blobs(head):
+def blobs(head: Mapping[str, Blob]) -> dict[str, Blob | None]:
     """{path: (mode, blob)} of the same files as they are on disk, None where one is missing."""
     links = [path for path, (mode, _) in head.items() if mode == "120000"]
     plain = [path for path in head if os.path.isfile(path) and path not in links]
@@ -143,13 +147,13 @@ def blobs(head):
     return {path: (mode, found[path]) if path in found else None for path, (mode, _) in head.items()}
 
 
-def quoted(path):
+def quoted(path: str) -> str:
     """A path as git reads it from a line, whatever is in it: quotes and line ends too."""
     escaped = path.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
     return f'"{escaped}"'
 
 
-def link_blob(path):
+def link_blob(path: str) -> str:
     done = subprocess.run(
         ["git", "hash-object", "--stdin"], input=os.fsencode(os.readlink(path)), capture_output=True, check=True
     )

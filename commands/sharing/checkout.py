@@ -4,11 +4,17 @@ missing(plan, repo)      # outputs of DVC that `put` would place; what lies in t
 """
 
 import os
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
+from commands.sharing.transfer import Plan
 from validators.problems import Problem, Problems
 
+if TYPE_CHECKING:
+    from commands.builds.dvc import Output, Repo
 
-def missing(plan, repo, failed=()):
+
+def missing(plan: Plan, repo: "Repo", failed: Iterable[object] = ()) -> "list[Output]":
     """Outputs of .dvc files that are whole in the cache, or will be, and of which nothing is in the workspace."""
     lacking = plan.lost.keys() | set(failed)
     whole = {one.name for one in plan.workspace if not plan.objects[one] & lacking}
@@ -16,7 +22,7 @@ def missing(plan, repo, failed=()):
     return [out for stage in kept for out in stage.outs if out.hash_info and not os.path.lexists(out.fs_path)]
 
 
-def put(outs):
+def put(outs: "list[Output]") -> None:
     """Place outputs as DVC does. One that cannot be placed whole is taken away again: it would count as there."""
     from commands.builds.dvc import CheckoutError, TqdmCallback, remove
 

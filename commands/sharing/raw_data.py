@@ -8,12 +8,17 @@ DVC itself says what changed: it hashes what has another time, size or inode tha
 
 import contextlib
 import shlex
+from collections.abc import Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING
 
 from stages.reading.unaccepted import dvc_files, taken_in
 from validators.problems import Problem
 
+if TYPE_CHECKING:
+    from commands.builds.dvc import DvcStage
 
-def changed(places):
+
+def changed(places: Sequence[str]) -> list[Problem]:
     """A Problem for each .dvc file of some places whose data changed or are gone, or which was rewritten and not accepted."""
     problems = [problem for place in places for problem in taken_in(place)]
     names = [name for name in names_of(places) if name not in {problem.where for problem in problems}]
@@ -23,12 +28,12 @@ def changed(places):
     return list(dict.fromkeys(problems))
 
 
-def names_of(places):
+def names_of(places: Iterable[str]) -> list[str]:
     return sorted({file.as_posix() for place in places for file in dvc_files(place)})
 
 
 @contextlib.contextmanager
-def stages(names):
+def stages(names: list[str]) -> "Iterator[dict[str, DvcStage | Problem]]":
     """{name: DVC's stage of a .dvc file, or the Problem of it}; no DVC is opened where there is none."""
     from commands.builds.git import one_line
 
@@ -48,7 +53,7 @@ def stages(names):
         yield found
 
 
-def other_data(name, stage):
+def other_data(name: str, stage: "DvcStage") -> list[Problem]:
     """Problems of data that are not those of their .dvc file."""
     out, file = stage.outs[0], shlex.quote(name)
     status = out.workspace_status().values()
@@ -60,7 +65,7 @@ def other_data(name, stage):
     return [Problem(str(out), "changed since DVC took it down", f"the bytes that {name} names", hint) for _ in status]
 
 
-def moved_on(places):
+def moved_on(places: Iterable[str]) -> Iterator[str]:
     """A line for each import whose source is another by now, or could not be asked."""
     from commands.sharing.remotes import masked
 

@@ -6,14 +6,19 @@ with opened("team", "share") as (repo, remote):
 
 import contextlib
 import os
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from commands.builds.addresses import is_secret, secrets_in, without_credentials
 from validators.problems import Problem, Problems
 
+if TYPE_CHECKING:
+    from commands.builds.dvc import HashFileDB, Remote, Repo
+
 
 @contextlib.contextmanager
-def opened(name, command):
+def opened(name: str | None, command: str) -> "Iterator[tuple[Repo, Remote]]":
     """(DVC's repository, its remote of a name or the default one). Raises Problems for what fails in between."""
     from commands.builds.dvc import DvcException, Repo
 
@@ -39,7 +44,7 @@ def opened(name, command):
 
 
 @contextlib.contextmanager
-def quiet():
+def quiet() -> Iterator[None]:
     """No word of DVC's loggers, which print tracebacks and addresses: what they know is told here in one line."""
     import logging
 
@@ -55,7 +60,7 @@ def quiet():
             logging.getLogger(name).setLevel(level)
 
 
-def refuse(remote):
+def refuse(remote: "Remote") -> None:
     """Raises Problems for a remote that cannot keep run records."""
     from commands.builds.dvc import is_http
 
@@ -67,7 +72,7 @@ def refuse(remote):
         raise Problems([Problem(f"remote {remote.name}", f"{what}: it keeps no run records", "", hint)])
 
 
-def masked(error, config):
+def masked(error: object, config: Mapping[str, Any]) -> str:
     """An error in one line, without what opens an address and without the secrets of configuration and environment."""
     text = str(error)
     secrets = {each for secret in secrets_of(config) for each in (secret, quote(secret, safe=""))}
@@ -76,7 +81,7 @@ def masked(error, config):
     return without_credentials(" ".join(text.split()))[:500]  # cut last: half a secret is not known for one
 
 
-def secrets_of(config):
+def secrets_of(config: Mapping[str, Any]) -> Iterator[str]:
     """What options, addresses in them, and variables of the environment hold."""
     for remote in dict(config.get("remote", {})).values():
         for option, value in dict(remote).items():
@@ -86,16 +91,16 @@ def secrets_of(config):
     yield from (value for name, value in os.environ.items() if is_secret(name.lower()) and len(value) >= 8)
 
 
-def records(side):
+def records(side: "HashFileDB | Remote") -> dict[tuple[str, str], str]:
     """{(key, value): path} of the run records of a cache or a remote."""
     runs = side.fs.join(side.path, "runs")
     if not side.fs.exists(runs):
         return {}
     split = ((path, side.fs.parts(path)) for path in side.fs.find(runs))
     # a record that is just being written has a short random name
-    return {parts[-2:]: path for path, parts in split if len(parts[-1]) == len(parts[-2]) == 64}
+    return {(parts[-2], parts[-1]): path for path, parts in split if len(parts[-1]) == len(parts[-2]) == 64}
 
 
-def record_path(side, record):
+def record_path(side: "HashFileDB | Remote", record: tuple[str, str]) -> str:
     key, value = record
     return side.fs.join(side.path, "runs", key[:2], key, value)

@@ -11,21 +11,27 @@ import os
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from commands.statements.envelope import opened, sealed
-from commands.statements.keys import PLACE, TEAM, key_id, private, trusted
+from commands.statements.keys import PLACE, TEAM, PublicKeys, key_id, private, trusted
 from validators.problems import Problem, Problems
+
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric import ec
+
+    from commands.builds.dvc import HashFileDB, Remote
 
 FOLDER, KIND = "tilth-signatures", "application/vnd.tilth.run-record"
 NOBODY = "nobody signed it"
 
 
-def signature_path(remote, record: tuple[str, str]) -> str:
+def signature_path(remote: "Remote", record: tuple[str, str]) -> str:
     key, value = record
     return remote.fs.join(remote.path, FOLDER, key[:2], key, f"{value}.json")
 
 
-def signed(remote) -> set[tuple[str, str]]:
+def signed(remote: "Remote") -> set[tuple[str, str]]:
     """The records that a remote has a signature of, whoever's."""
     folder = remote.fs.join(remote.path, FOLDER)
     if not remote.fs.exists(folder):
@@ -34,11 +40,11 @@ def signed(remote) -> set[tuple[str, str]]:
     return {(key, name.removesuffix(".json")) for key, name in parts if name.endswith(".json")}
 
 
-def refused(remote, texts: dict[tuple[str, str], bytes], keys: dict) -> dict[tuple[str, str], str]:
+def refused(remote: "Remote", texts: dict[tuple[str, str], bytes], keys: PublicKeys) -> dict[tuple[str, str], str]:
     """{record: why} of those that none of the keys has signed as they are."""
     there = signed(remote)
 
-    def judge(record):
+    def judge(record: tuple[str, str]) -> str:
         if record not in there:
             return NOBODY
         try:
@@ -58,7 +64,7 @@ def refused(remote, texts: dict[tuple[str, str], bytes], keys: dict) -> dict[tup
 # -- signing ------------------------------------------------------------------------------------------------------
 
 
-def signer(given: Path | None):
+def signer(given: Path | None) -> "ec.EllipticCurvePrivateKey | None":
     """The private key to sign with: the one that is given, else $TILTH_KEY, else the usual one where the team has keys; or None.
 
     Raises Problems where it is not one of the team's, as nobody would take what it signs.
@@ -77,11 +83,14 @@ def signer(given: Path | None):
     return key
 
 
-def sign(remote, here, texts: dict[tuple[str, str], bytes], key) -> dict[tuple[str, str], str]:
+def sign(
+    remote: "Remote", here: "HashFileDB", texts: dict[tuple[str, str], bytes], key: "ec.EllipticCurvePrivateKey"
+) -> dict[tuple[str, str], str]:
     """Put a signature of each record on the remote; {record: why} of those that could not be put. here: the local cache."""
     from commands.builds.dvc import copy
 
-    goals, failed = {signature_path(remote, record): record for record in texts}, {}
+    goals = {signature_path(remote, record): record for record in texts}
+    failed: dict[tuple[str, str], str] = {}
     if not texts:
         return failed
     with tempfile.TemporaryDirectory() as folder:
@@ -92,7 +101,7 @@ def sign(remote, here, texts: dict[tuple[str, str], bytes], key) -> dict[tuple[s
         for parent in {remote.fs.parent(goal) for goal in goals}:
             remote.fs.makedirs(parent)
 
-        def on_error(_, goal, error):
+        def on_error(_: object, goal: str, error: BaseException) -> None:
             failed[goals[goal]] = f"{type(error).__name__}: {error}"
 
         copy(here.fs, sources, remote.fs, list(goals), batch_size=remote.fs.jobs, on_error=on_error)

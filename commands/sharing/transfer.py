@@ -8,9 +8,11 @@ copies, and takes what it remembers of a remote for what is there.
 """
 
 import os
+from collections.abc import Iterable, Iterator, Mapping, Set
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from commands.builds.hashes import md5
 from commands.builds.lock import LEGACY
@@ -19,6 +21,14 @@ from commands.sharing.signatures import refused, sign
 from commands.sharing.variants import Wanted, inputs, members, read_record, wanted
 from commands.statements.keys import trusted
 
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric import ec
+
+    from commands.builds.dvc import HashFileDB, HashInfo, Remote, Repo
+
+Record = tuple[str, str]  # (key, value) of a run record
+Key = TypeVar("Key")
+Result = TypeVar("Result")
 NOWHERE = "neither here nor on the remote"
 DAMAGED_HERE = "damaged in the cache here"
 DAMAGED_THERE = "damaged on the remote"
@@ -29,46 +39,46 @@ class Plan:
     """What was found before anything moves. Objects are HashInfos; `lost` says why one cannot be had."""
 
     sending: bool
-    workspace: list
-    left: list  # (path, why it goes another way)
-    records: list = field(default_factory=list)
-    inputs: list = field(default_factory=list)  # raw data of variants, as far as they lie where things come from
-    damaged: list = field(default_factory=list)  # ((key, value), why) of records
-    refused: list = field(default_factory=list)  # (Wanted, why) of records that none of the team's keys has signed
-    texts: dict = field(default_factory=dict)  # (key, value): bytes of a record
-    known: set = field(default_factory=set)  # records that the other side has
-    objects: dict = field(default_factory=dict)  # Wanted: all its objects
-    there: set = field(default_factory=set)
-    lost: dict = field(default_factory=dict)
+    workspace: list[Wanted]
+    left: list[tuple[str, str]]  # (path, why it goes another way)
+    records: list[Wanted] = field(default_factory=list)
+    inputs: list[Wanted] = field(default_factory=list)  # raw data of variants, as far as they lie where things come from
+    damaged: list[tuple[Record, str]] = field(default_factory=list)  # (record, why)
+    refused: list[tuple[Wanted, str]] = field(default_factory=list)  # (record, why), which none of the team's keys has signed
+    texts: dict[Record, bytes] = field(default_factory=dict)
+    known: set[Record] = field(default_factory=set)  # that the other side has
+    objects: "dict[Wanted, set[HashInfo]]" = field(default_factory=dict)  # all that each needs
+    there: "set[HashInfo]" = field(default_factory=set)
+    lost: "dict[HashInfo, str]" = field(default_factory=dict)
 
-    def whole(self, one):
+    def whole(self, one: Wanted) -> bool:
         return not self.objects[one] & self.lost.keys()
 
-    def all(self):
+    def all(self) -> list[Wanted]:
         return [*self.workspace, *self.records, *self.inputs]
 
-    def moving(self):
+    def moving(self) -> "set[HashInfo]":
         """All that the workspace needs and can be had; of the others, what whole ones name: the rest restores nothing."""
         useful = [*self.workspace, *(one for one in (*self.records, *self.inputs) if self.whole(one))]
         return set().union(*(self.objects[one] for one in useful)) - self.there - self.lost.keys()
 
-    def new_records(self):
-        return [one.record for one in self.records if one.record not in self.known and self.whole(one)]
+    def new_records(self) -> list[Record]:
+        return [record for one in self.records if (record := one.record) and record not in self.known and self.whole(one)]
 
 
 @dataclass
 class Moved:
-    objects: list = field(default_factory=list)
+    objects: "list[HashInfo]" = field(default_factory=list)
     size: int = 0
     records: int = 0
     signed: int = 0
-    failed: dict = field(default_factory=dict)  # HashInfo or (key, value): why
+    failed: "dict[HashInfo | Record, str]" = field(default_factory=dict)  # why
 
 
 # -- what is where ------------------------------------------------------------------------------------------------
 
 
-def planned(repo, remote, sending):
+def planned(repo: "Repo", remote: "Remote", sending: bool) -> Plan:
     """The Plan of a push (sending), or of its reverse."""
     plan = Plan(sending, *wanted(repo))
     read_records(plan, repo.cache.legacy, remote)
@@ -82,7 +92,7 @@ def planned(repo, remote, sending):
     return plan
 
 
-def read_records(plan, here, remote):
+def read_records(plan: Plan, here: "HashFileDB", remote: "Remote") -> None:
     """The run records of this side, and when fetching those of the remote: all of them, as their objects may be missing."""
     mine, theirs = records(here), records(remote)
     plan.known = theirs.keys() - of_other_size(mine, theirs, remote.fs) if plan.sending else set(mine)
@@ -104,7 +114,7 @@ def read_records(plan, here, remote):
             plan.damaged.append((record, found))
 
 
-def find_inputs(plan, repo, remote):
+def find_inputs(plan: Plan, repo: "Repo", remote: "Remote") -> None:
     """The raw data that runs have read, of the workspace or earlier: what is not at the source is code, or git keeps it."""
     read = inputs(repo, plan.records, {top for one in plan.all() for _, top, _ in one.outs})
     for hash_name, named in by_hash_name(read).items():
@@ -112,11 +122,11 @@ def find_inputs(plan, repo, remote):
         plan.inputs += [read[one] for one in existing(here if plan.sending else far, named)]
 
 
-def read_lists(plan, repo, remote):
+def read_lists(plan: Plan, repo: "Repo", remote: "Remote") -> "dict[HashInfo, list[HashInfo]]":
     """{HashInfo of a folder: its members}; a folder without a list that can be trusted is lost."""
     folders = {top for one in plan.all() for _, top, _ in one.outs if top.isdir}
 
-    def read(folder):
+    def read(folder: "HashInfo") -> "list[HashInfo] | str":
         here, far = caches(repo, remote, folder.name)
         path, side = here.oid_to_path(folder.value), DAMAGED_HERE
         try:
@@ -132,10 +142,10 @@ def read_lists(plan, repo, remote):
     with ThreadPoolExecutor(remote.fs.jobs) as pool:
         found = dict(zip(folders, watched("reading lists", pool.map(read, folders), len(folders)), strict=True))
     plan.lost |= {folder: why for folder, why in found.items() if isinstance(why, str)}
-    return {folder: members for folder, members in found.items() if folder not in plan.lost}
+    return {folder: members for folder, members in found.items() if not isinstance(members, str)}
 
 
-def compare(plan, named, here, far):
+def compare(plan: Plan, named: "set[HashInfo]", here: "HashFileDB", far: "HashFileDB") -> None:
     """What of the named objects is at its goal, and what can be had nowhere."""
     goal = far if plan.sending else here
     there = existing(goal, named) - plan.lost.keys()
@@ -154,13 +164,13 @@ def compare(plan, named, here, far):
         plan.lost |= dict.fromkeys(todo - existing(far, todo), NOWHERE)
 
 
-def existing(side, objects):
+def existing(side: "HashFileDB", objects: "Iterable[HashInfo]") -> "set[HashInfo]":
     """Those objects that a cache or a remote has, with a bar while it is asked."""
     from commands.builds.dvc import TqdmCallback
 
     with TqdmCallback(desc="listing", unit="file") as progress:
 
-        def advance(_, total, current):
+        def advance(_: object, total: int, current: int) -> None:
             progress.set_size(total)
             progress.absolute_update(current)
 
@@ -168,7 +178,7 @@ def existing(side, objects):
     return {one for one in objects if one.value in found}
 
 
-def watched(doing, results, size):
+def watched(doing: str, results: Iterable[Result], size: int) -> Iterator[Result]:
     """The results, one by one, with a bar."""
     from commands.builds.dvc import TqdmCallback
 
@@ -176,7 +186,7 @@ def watched(doing, results, size):
         yield from progress.wrap(results)
 
 
-def of_other_size(here, there, fs):
+def of_other_size(here: Mapping[Key, str], there: Mapping[Key, str], fs: Any) -> set[Key]:
     """The keys of two dicts of paths whose files, here and on the remote, are both there and not of one length."""
     both = [key for key in here.keys() & there.keys() if os.path.exists(here[key])]
     infos = fs.info([there[key] for key in both], batch_size=fs.jobs, return_exceptions=True) if both else []
@@ -186,7 +196,7 @@ def of_other_size(here, there, fs):
     return {key for key, info in found.items() if info["size"] != os.path.getsize(here[key])}
 
 
-def fault(one, path):
+def fault(one: "HashInfo", path: str) -> str:
     """Why an object of the cache cannot be sent: DVC would send what lies there, whatever it is."""
     if not os.path.exists(path):
         return NOWHERE
@@ -199,13 +209,13 @@ def fault(one, path):
     return "" if actual == one.as_raw().value else DAMAGED_HERE
 
 
-def caches(repo, remote, hash_name):
+def caches(repo: "Repo", remote: "Remote", hash_name: str | None) -> "tuple[HashFileDB, HashFileDB]":
     """(the local cache, the remote's) of a kind of hash."""
     legacy = hash_name == LEGACY
     return (repo.cache.legacy, remote.legacy_odb) if legacy else (repo.cache.local, remote.odb)
 
 
-def by_hash_name(objects):
+def by_hash_name(objects: "Iterable[HashInfo]") -> "dict[str | None, set[HashInfo]]":
     names = {one.name for one in objects}
     return {name: {one for one in objects if one.name == name} for name in names}
 
@@ -213,13 +223,16 @@ def by_hash_name(objects):
 # -- signing ------------------------------------------------------------------------------------------------------
 
 
-def sign_records(moved, plan, repo, remote, key, known):
+def sign_records(
+    moved: Moved, plan: Plan, repo: "Repo", remote: "Remote", key: "ec.EllipticCurvePrivateKey | None", known: bool
+) -> int:
     """How many records stay without a signature of the team's. Signed are those that were sent; with `known` those of before, too."""
-    whole, team = {one.record: plan.texts[one.record] for one in plan.records if plan.whole(one)}, trusted()
+    records = [one.record for one in plan.records if one.record and plan.whole(one)]
+    whole, team = {record: plan.texts[record] for record in records}, trusted()
     lacking = refused(remote, whole, team) if team else {}
     todo = {record: plan.texts[record] for record in lacking if known or record not in plan.known} if key else {}
     todo = {record: text for record, text in todo.items() if record not in moved.failed}
-    failed = sign(remote, repo.cache.legacy, todo, key)
+    failed = sign(remote, repo.cache.legacy, todo, key) if key else {}
     moved.signed, moved.failed = len(todo) - len(failed), moved.failed | failed
     return len(lacking) - moved.signed
 
@@ -227,7 +240,7 @@ def sign_records(moved, plan, repo, remote, key, known):
 # -- moving -------------------------------------------------------------------------------------------------------
 
 
-def move(plan, repo, remote):
+def move(plan: Plan, repo: "Repo", remote: "Remote") -> Moved:
     """What was moved. A folder's list follows its members and a record its objects: what is there is always whole."""
     moved = Moved()
     for hash_name, objects in by_hash_name(plan.moving()).items():
@@ -242,20 +255,20 @@ def move(plan, repo, remote):
     return moved
 
 
-def lists_lacking(plan, one, lacking):
+def lists_lacking(plan: Plan, one: Wanted, lacking: "Set[HashInfo | Record]") -> "list[HashInfo]":
     return [top for _, top, _ in one.outs if top.isdir and plan.objects[one] & lacking]
 
 
-def move_objects(moved, plan, objects, here, far):
+def move_objects(moved: Moved, plan: Plan, objects: "set[HashInfo]", here: "HashFileDB", far: "HashFileDB") -> None:
     """Copy objects; each that fails is noted with its reason, and one that arrives damaged is removed."""
     from commands.builds.dvc import TqdmCallback
 
     if not objects:
         return
     source, goal = (here, far) if plan.sending else (far, here)
-    by_oid = {one.value: one for one in objects}
+    by_oid = {one.value: one for one in objects if one.value}
 
-    def failed(oid, error):
+    def failed(oid: str, error: BaseException) -> None:
         moved.failed[by_oid[oid]] = f"{type(error).__name__}: {error}"
 
     aborted = False
@@ -283,7 +296,7 @@ def move_objects(moved, plan, objects, here, far):
             moved.failed[one] = "not tried any more" if aborted else f"{DAMAGED_THERE}: {source.oid_to_path(oid)}"
 
 
-def move_records(moved, plan, new, here, remote):
+def move_records(moved: Moved, plan: Plan, new: list[Record], here: "HashFileDB", remote: "Remote") -> None:
     """Copy run records, each in one rename where the goal has them."""
     from commands.builds.dvc import copy, write_in_one_rename
 
@@ -291,7 +304,7 @@ def move_records(moved, plan, new, here, remote):
         sources = [record_path(here, record) for record in new]
         goals = {record_path(remote, record): record for record in new}
 
-        def failed(_, goal, error):
+        def failed(_: object, goal: str, error: BaseException) -> None:
             moved.failed[goals[goal]] = f"{type(error).__name__}: {error}"
 
         if new:

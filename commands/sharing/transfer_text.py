@@ -1,7 +1,14 @@
 """What `tilth share` and `tilth fetch` say of what moved, and the Problems of what could not be had."""
 
-from commands.sharing.transfer import DAMAGED_HERE, DAMAGED_THERE
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+from commands.sharing.transfer import DAMAGED_HERE, DAMAGED_THERE, Moved, Plan
+from commands.sharing.variants import Wanted
 from validators.problems import Problem
+
+if TYPE_CHECKING:
+    from commands.builds.dvc import Output
 
 SHOWN = 20
 REMOVE = "remove the damaged object from DVC's cache"
@@ -13,13 +20,13 @@ AGAIN_FROM = (
 AGAIN = "run it again: what has arrived is not moved twice"
 
 
-def describe(plan, moved, name, dry_run):
+def describe(plan: Plan, moved: Moved | None, name: str, dry_run: bool) -> Iterator[str]:
     """The summary, then what is not whole and what goes another way."""
     done = "sent" if plan.sending else "fetched"
     if dry_run:
         done = f"would be {done}"
-    records = len(plan.new_records()) if dry_run else moved.records
-    objects, size = (len(plan.moving()), size_of(plan)) if dry_run else (len(moved.objects), f"{moved.size:,}")
+    records = len(plan.new_records()) if moved is None else moved.records
+    objects, size = (len(plan.moving()), size_of(plan)) if moved is None else (len(moved.objects), f"{moved.size:,}")
     yield f"remote {name}: {counted(objects, 'object')} ({size} bytes) and {counted(records, 'run record')} {done}"
     before = len({one.record for one in plan.records} & plan.known)
     yield f"already there: {counted(len(plan.there), 'object')}, {counted(before, 'run record')}"
@@ -34,7 +41,7 @@ def describe(plan, moved, name, dry_run):
     yield from limited([f"raw data of an earlier run: {outs_lacking(plan, one)}" for one in broken])
 
 
-def describe_placed(outs, dry_run):
+def describe_placed(outs: "list[Output]", dry_run: bool) -> Iterator[str]:
     """The data of .dvc files that were missing from the workspace."""
     done = "would be checked out" if dry_run else "checked out"
     if outs:
@@ -42,24 +49,24 @@ def describe_placed(outs, dry_run):
     yield from limited([f"  {out}" for out in outs])
 
 
-def limited(lines):
+def limited(lines: list[str]) -> Iterator[str]:
     yield from lines[:SHOWN]
     if len(lines) > SHOWN:
         yield f"  ... and {len(lines) - SHOWN:,} more"
 
 
-def counted(number, word):
+def counted(number: int, word: str) -> str:
     return f"{number:,} {word}{'' if number == 1 else 's'}"
 
 
-def size_of(plan):
+def size_of(plan: Plan) -> str:
     """The bytes that would move: of what is fetched, the recorded sizes of all that is not whole here."""
     moving = plan.moving()
     tops = {top: size for one, objects in plan.objects.items() if objects & moving for _, top, size in one.outs}
     return f"at most {sum(tops.values()):,}"
 
 
-def outs_lacking(plan, one):
+def outs_lacking(plan: Plan, one: Wanted) -> str:
     """`models/align: 2 objects are neither here nor on the remote (0cc1...)`, with the name of the first."""
     lost = sorted(plan.objects[one] & plan.lost.keys(), key=str)
     reasons = " and ".join(sorted({plan.lost[each] for each in lost}))
@@ -67,7 +74,7 @@ def outs_lacking(plan, one):
     return f"{paths}: {counted(len(lost), 'object')} {'is' if len(lost) == 1 else 'are'} {reasons} ({lost[0].value})"
 
 
-def problems(plan, moved, name, config):
+def problems(plan: Plan, moved: Moved | None, name: str, config: Mapping[str, Any]) -> Iterator[Problem]:
     """Why the workspace is not whole at its goal, and what failed on the way."""
     from commands.sharing.remotes import masked
 
@@ -81,7 +88,8 @@ def problems(plan, moved, name, config):
             yield Problem(f".dvc/cache/runs: {'/'.join(record)}", why, "", "remove it: its stage's next run writes it")
     for one, why in plan.refused:
         hint = "tilth share --sign-known by whoever built it; without the record, dvc repro builds it"
-        found = f"run record {one.record[0][:8]}.../{one.record[1][:8]}... was not fetched: {why}"
+        key, value = one.record or ("", "")
+        found = f"run record {key[:8]}.../{value[:8]}... was not fetched: {why}"
         yield Problem(one.name, found, "a signature by a key of .dvc/tilth-keys/", hint)
     if moved and moved.failed:
         reasons = sorted({masked(why, config) for why in moved.failed.values()})

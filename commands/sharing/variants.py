@@ -13,15 +13,21 @@ import hashlib
 import json
 import os
 import re
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import PurePosixPath
+from typing import TYPE_CHECKING
 
 from commands.builds.dvc_files import tracked
 from commands.builds.git import git
-from commands.builds.lock import LEGACY, file_of
+from commands.builds.lock import LEGACY, File, file_of
 from validators.problems import Problems
 
+if TYPE_CHECKING:
+    from commands.builds.dvc import DvcStage, HashInfo, Output, Repo
+
 MD5 = re.compile(r"[0-9a-f]{32}(\.dir)?")
+Out = tuple[str, "HashInfo", int]  # (path, its hash, bytes as recorded)
 
 
 @dataclass(frozen=True)
@@ -29,14 +35,15 @@ class Wanted:
     """What must be whole to be of use. name: a stage, a .dvc file, a record's command, or a path. record: (key, value)."""
 
     name: str
-    outs: tuple  # (path, HashInfo, bytes as recorded)
-    record: tuple | None = None
-    deps: tuple = ()  # as outs; code and data that git keeps are among them
+    outs: tuple[Out, ...]
+    record: tuple[str, str] | None = None
+    deps: tuple[Out, ...] = ()  # as outs; code and data that git keeps are among them
 
 
-def wanted(repo):
+def wanted(repo: "Repo") -> tuple[list[Wanted], list[tuple[str, str]]]:
     """(what the workspace needs, [(path, why it is left to DVC)])."""
-    found, left = [], []
+    found: list[Wanted] = []
+    left: list[tuple[str, str]] = []
     for stage in repo.index.stages:
         outs = []
         for out in stage.outs:
@@ -45,13 +52,13 @@ def wanted(repo):
             if why := reason_to_leave(stage, out):
                 left.append((out.def_path, why))
             else:
-                outs.append((out.def_path, out.hash_info, (out.meta and out.meta.size) or 0))
+                outs.append((out.def_path, out.hash_info, (out.meta.size if out.meta else None) or 0))
         if outs:
             found.append(Wanted(stage.addressing, tuple(outs)))
     return found, left
 
 
-def reason_to_leave(stage, out):
+def reason_to_leave(stage: "DvcStage", out: "Output") -> str:
     """Why an output goes another way than to the one remote; nothing where it does not."""
     if stage.is_repo_import:
         return "comes from another repository: dvc pull"
@@ -62,7 +69,7 @@ def reason_to_leave(stage, out):
     return ""
 
 
-def read_record(key, value, text):
+def read_record(key: str, value: str, text: bytes) -> Wanted | str:
     """What a record names, or why it is not to be trusted, as text.
 
     A record whose name is not the hash of its content was damaged, or made up to write elsewhere than its stage does.
@@ -80,7 +87,7 @@ def read_record(key, value, text):
     return Wanted(command, outs, (key, value), deps)
 
 
-def entries(files):
+def entries(files: Iterable[File]) -> "tuple[Out, ...]":
     """(path, HashInfo, bytes) of Files. ValueError for a hash that is none: as a path it may lead anywhere."""
     from commands.builds.dvc import HashInfo
 
@@ -90,7 +97,7 @@ def entries(files):
     return tuple((file.path, HashInfo(file.hash or LEGACY, file.md5), file.size or 0) for file in files)
 
 
-def inputs(repo, records, made):
+def inputs(repo: "Repo", records: Iterable[Wanted], made: "set[HashInfo]") -> "dict[HashInfo, Wanted]":
     """{HashInfo: Wanted} of what runs read and no run has made, and of the data of every .dvc file that git has."""
     kept = [pair for path, text in committed() for pair in data_of(path, text)]
     # the run of a folder in which DVC keeps single files knows the folder's hash alone
@@ -103,13 +110,13 @@ def inputs(repo, records, made):
     }
 
 
-def left_to_dvc(repo):
+def left_to_dvc(repo: "Repo") -> set[PurePosixPath]:
     """Paths of outputs that go another way than to the one remote: in none of their versions do they take this one."""
     outs = (out for stage in repo.index.stages for out in stage.outs if out.use_cache and reason_to_leave(stage, out))
     return {PurePosixPath(os.path.relpath(out.fs_path, repo.root_dir)) for out in outs}
 
 
-def committed():
+def committed() -> Iterator[tuple[str, bytes]]:
     """(path, text) of all .dvc files of git's history, in all their versions."""
     told = ["--raw", "--no-abbrev", "--no-renames", "--format=", "--relative", "-z"]
     changes = git("log", "--all", "-m", "--root", *told, "--", "*.dvc")
@@ -121,7 +128,7 @@ def committed():
             yield path, text
 
 
-def data_of(path, text):
+def data_of(path: str, text: bytes) -> "list[tuple[Out, bool]]":
     """[((path, HashInfo, bytes), whether it goes to the one remote)] of the data of a .dvc file."""
     try:
         found = tracked(path, text)
@@ -130,7 +137,7 @@ def data_of(path, text):
         return []  # what is wrong in the past cannot be mended, and says nothing of the rest
 
 
-def members(hash_info, data):
+def members(hash_info: "HashInfo", data: bytes) -> "list[HashInfo] | None":
     """The objects of a folder from the bytes of its list; nothing where these are damaged or name a path outside it."""
     from commands.builds.dvc import HashInfo
 

@@ -6,15 +6,17 @@ cyclonedx-python-lib has no model cards and no datasets yet, so the document is 
 """
 
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 from commands.builds.build import Build, chain
+from commands.builds.facts import DatasetFacts, Lineage, ModelFacts
 from commands.statements.files import File
 from commands.statements.model import BASE, table_of
 
 LEARNING = {"grpo": "reinforcement-learning"}  # of pairs, ratings and conversations: supervised
 
 
-def document(build: Build, name: str, found: dict, files: dict[str, list[File]]) -> dict:
+def document(build: Build, name: str, found: Lineage, files: dict[str, list[File]]) -> dict[str, Any]:
     """The document of a step's model. found: the facts of the build (commands/builds/lineage.py). files: of `stated`."""
     about, steps = found["models"][name], chain(build, name)
     datasets = list(dict.fromkeys(build.steps[step]["dataset"] for step in steps))
@@ -55,7 +57,7 @@ def document(build: Build, name: str, found: dict, files: dict[str, list[File]])
     }
 
 
-def card(build: Build, name: str, about: dict, datasets: list[str]) -> dict:
+def card(build: Build, name: str, about: ModelFacts, datasets: list[str]) -> dict[str, Any]:
     """How it learned, of what, and how it scored on rows that it has not seen."""
     method = build.steps[name]["method"]
     learned = {
@@ -67,14 +69,14 @@ def card(build: Build, name: str, about: dict, datasets: list[str]) -> dict:
     return {"modelParameters": learned} | ({"quantitativeAnalysis": {"performanceMetrics": scores}} if scores else {})
 
 
-def metric(slice_: str, name: str, score: dict) -> dict:
+def metric(slice_: str, name: str, score: dict[str, Any]) -> dict[str, Any]:
     bounds = {"lowerBound": score.get("low"), "upperBound": score.get("high")}
     interval = {key: str(value) for key, value in bounds.items() if value is not None}
     found = {"type": name, "value": str(score.get("value")), "slice": slice_}
     return found | ({"confidenceInterval": interval} if interval else {})
 
 
-def base(build: Build, files: list[File]) -> dict:
+def base(build: Build, files: list[File]) -> dict[str, Any]:
     """The base model: its name and revision on the Hub, where it has them, and each of its files."""
     given = build.params["base"]
     found = {"type": "machine-learning-model", "bom-ref": BASE, "name": BASE}
@@ -86,7 +88,7 @@ def base(build: Build, files: list[File]) -> dict:
     return found | licensed([given.get("license")]) | {"components": [weights(file, BASE) for file in files]}
 
 
-def adapters(about: dict, files: list[File]) -> list[dict]:
+def adapters(about: ModelFacts, files: list[File]) -> list[dict[str, Any]]:
     """The adapters of a chain, in the order in which they were trained."""
     return [
         {
@@ -100,7 +102,7 @@ def adapters(about: dict, files: list[File]) -> list[dict]:
     ]
 
 
-def dataset(build: Build, name: str, about: dict, files: dict[str, list[File]]) -> dict:
+def dataset(build: Build, name: str, about: DatasetFacts, files: dict[str, list[File]]) -> dict[str, Any]:
     """The rows that a dataset gave to training, with their number, and under what terms its raw files stand."""
     file = files[f"data/train/{name}.parquet"][0]
     licenses = [raw["license"] for raw in about["raw"]["files"]]
@@ -116,21 +118,21 @@ def dataset(build: Build, name: str, about: dict, files: dict[str, list[File]]) 
     }
 
 
-def library(name: str, version: str) -> dict:
+def library(name: str, version: str) -> dict[str, Any]:
     purl = f"pkg:pypi/{name.lower().replace('_', '-')}@{version.replace('+', '%2B')}"
     return {"type": "library", "bom-ref": purl, "name": name, "version": version, "purl": purl}
 
 
-def weights(file: File, folder: str) -> dict:
+def weights(file: File, folder: str) -> dict[str, Any]:
     name = PurePosixPath(file.path).relative_to(folder).as_posix() if folder else file.path
     return {"type": "file", "bom-ref": f"file:{file.path}", "name": name, **hashed(file)}
 
 
-def hashed(file: File) -> dict:
+def hashed(file: File) -> dict[str, Any]:
     return {"hashes": [{"alg": "SHA-256", "content": file.sha256}]}
 
 
-def licensed(licenses: list[str | None]) -> dict:
+def licensed(licenses: list[str | None]) -> dict[str, Any]:
     """By name: the list of SPDX's ids is the reader's, and the Hub's names are not in it."""
     known = sorted({license for license in licenses if license})
     return {"licenses": [{"license": {"name": license}} for license in known]} if known else {}

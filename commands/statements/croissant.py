@@ -6,10 +6,15 @@ Source of the words: https://docs.mlcommons.org/croissant/docs/croissant-spec-1.
 """
 
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from commands.builds.build import SIDES, Build
+from commands.builds.facts import DatasetFacts, RawFile
 from commands.statements.files import File
 from commands.statements.model import behind
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 VERSION = "http://mlcommons.org/croissant/1.1"
 PARQUET = "application/x-parquet"  # the name by which mlcroissant reads it
@@ -39,12 +44,11 @@ CONTEXT = {
 }  # fmt: skip
 
 
-def document(build: Build, name: str, about: dict, files: dict[str, list[File]]) -> dict:
+def document(build: Build, name: str, about: DatasetFacts, files: dict[str, list[File]]) -> dict[str, Any]:
     """The document of a dataset. about: its facts (commands/builds/lineage.py). files: of `stated`, with all of `named`."""
     raw, sides = about["raw"]["files"], [side for side in SIDES if files[table(side, name)]]
-    counts = ", ".join(
-        f"{about[side]['rows']:,} for {'training' if side == 'train' else 'evaluation'}" for side in sides
-    )
+    rows = {"train": about["train"]["rows"], "eval": about["eval"]["rows"]}
+    counts = ", ".join(f"{rows[side]:,} for {'training' if side == 'train' else 'evaluation'}" for side in sides)
     licenses = list(dict.fromkeys(file["license"] for file in raw if file["license"]))
     stages = behind(build, *(table(side, name) for side in SIDES))
     return {
@@ -78,12 +82,12 @@ def table(side: str, name: str) -> str:
     return f"data/{side}/{name}.parquet"
 
 
-def file_object(file: File) -> dict:
+def file_object(file: File) -> dict[str, Any]:
     about = {"@type": "cr:FileObject", "@id": file.path, "name": file.path, "contentUrl": file.path}
     return about | {"contentSize": f"{file.size} B", "encodingFormat": PARQUET, "sha256": file.sha256}
 
 
-def record_set(side: str, path: str) -> dict:
+def record_set(side: str, path: str) -> dict[str, Any]:
     """The columns of a table."""
     import pyarrow.parquet as pq
 
@@ -91,7 +95,7 @@ def record_set(side: str, path: str) -> dict:
     return {"@type": "cr:RecordSet", "@id": side, "name": side, "field": fields}
 
 
-def field(name: str, column, file: str, top: str, inside: str) -> dict:
+def field(name: str, column: "pa.Field", file: str, top: str, inside: str) -> dict[str, Any]:
     """A column, or a key in one, as a field. top: the column of the table that it is in; inside: the way to it from there."""
     import pyarrow as pa
 
@@ -107,7 +111,7 @@ def field(name: str, column, file: str, top: str, inside: str) -> dict:
     return found | {"dataType": data_type(kind), "source": source}
 
 
-def data_type(kind) -> str:
+def data_type(kind: "pa.DataType") -> str:
     import pyarrow as pa
 
     if pa.types.is_boolean(kind):
@@ -115,7 +119,7 @@ def data_type(kind) -> str:
     return "sc:Integer" if pa.types.is_integer(kind) else "sc:Float" if pa.types.is_floating(kind) else "sc:Text"
 
 
-def raw_file(file: dict, sums: File, about: dict) -> dict:
+def raw_file(file: RawFile, sums: File, about: DatasetFacts) -> dict[str, Any]:
     """A raw file that rows were made of, with its rights and where it came from."""
     said = {
         "license": file["license"],
@@ -127,9 +131,9 @@ def raw_file(file: dict, sums: File, about: dict) -> dict:
     return found | {key: value for key, value in said.items() if value} | {"contentSize": f"{sums.size} B"} | counts
 
 
-def activity(build: Build, stage: str, about: dict) -> dict:
+def activity(build: Build, stage: str, about: DatasetFacts) -> dict[str, Any]:
     """A stage that rows went through: what it used, and which rows it turned away, by reason."""
-    counts = next((each for each in about["stages"] if each["stage"] == stage), {})
+    rejected = next((each.get("rejected") for each in about["stages"] if each["stage"] == stage), None)
     used = [{"@id": path, "md5": dep.md5} for path, dep in sorted(build.stages[stage].deps.items())]
     found = {"@type": "prov:Activity", "@id": f"stage:{stage}", "name": stage, "prov:used": used}
-    return found | ({"tilth:rejected": dict(counts["rejected"])} if counts.get("rejected") else {})
+    return found | ({"tilth:rejected": dict(rejected)} if rejected else {})

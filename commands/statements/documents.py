@@ -1,6 +1,7 @@
 """All documents of a build, made anew each time: statements, bills of materials, datasets."""
 
 from pathlib import Path
+from typing import Any
 
 from commands.builds.build import Build
 from commands.builds.differences import differences
@@ -12,7 +13,7 @@ from commands.statements.trained import tree_of
 from validators.problems import Problem, Problems
 
 
-def documents(build: Build) -> dict[Path, dict]:
+def documents(build: Build) -> dict[Path, dict[str, Any]]:
     """{path: document} of a build. Raises Problems where it is stale, or not what its lock says."""
     stop_if_stale(build)
     paths = [path for step in build.steps for room in (model, bom) for path in room.named(build, step)]

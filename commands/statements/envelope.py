@@ -5,8 +5,11 @@ opened(envelope, {key_id(public): public}, "x.json")     # the payload; Problems
 """
 
 import base64
+from typing import Any
 
-from commands.statements.keys import fits, key_id, signature
+from cryptography.hazmat.primitives.asymmetric import ec
+
+from commands.statements.keys import PublicKeys, fits, key_id, signature
 from validators.problems import Problem, Problems
 
 IN_TOTO = "application/vnd.in-toto+json"
@@ -17,12 +20,12 @@ def pae(payload: bytes, kind: str) -> bytes:
     return b"DSSEv1 %d %s %d %s" % (len(kind), kind.encode(), len(payload), payload)
 
 
-def sealed(payload: bytes, key, kind: str = IN_TOTO) -> dict:
+def sealed(payload: bytes, key: ec.EllipticCurvePrivateKey, kind: str = IN_TOTO) -> dict[str, Any]:
     signed = {"keyid": key_id(key.public_key()), "sig": base64.b64encode(signature(key, pae(payload, kind))).decode()}
     return {"payload": base64.b64encode(payload).decode(), "payloadType": kind, "signatures": [signed]}
 
 
-def opened(envelope: dict, keys: dict, where: str, kind: str = IN_TOTO) -> bytes:
+def opened(envelope: dict[str, Any], keys: PublicKeys, where: str, kind: str = IN_TOTO) -> bytes:
     """The payload of an envelope that one of the keys has signed. Raises Problems."""
     try:
         payload = base64.b64decode(envelope["payload"], validate=True)

@@ -10,12 +10,16 @@ DIR/checked.json             the receipt of `tilth export`: whether plain transf
 import hashlib
 import json
 import os
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any, TypedDict
+
+from cryptography.hazmat.primitives.asymmetric import ec
 
 from commands.statements.envelope import opened, sealed
 from commands.statements.folder import read
 from commands.statements.formats import subjects
-from commands.statements.keys import password_of
+from commands.statements.keys import PublicKeys, password_of
 from commands.statements.rows import rows_of
 from validators.problems import Problem, Problems
 
@@ -23,6 +27,14 @@ STATEMENT, ENVELOPE, BOM, SIGNATURE = "statement.intoto.json", "statement.dsse.j
 CHECKED = "checked.json"
 MODEL_SIGNING = "https://model_signing/signature/v1.0"
 ASK = "ask whoever exported it for the whole folder"
+
+
+class Handed(TypedDict):
+    """What was found in an exported folder: how many files are signed, its statement, what the receipt of its check says; None where none is."""
+
+    files: int
+    statement: dict[str, Any] | None
+    checked: str | None
 
 
 # -- signed -------------------------------------------------------------------------------------------------------
@@ -42,16 +54,17 @@ def sign_files(folder: Path, to: Path, key_path: Path) -> None:
     signing.set_hashing_config(hashing).sign(folder, to)
 
 
-def sign_statement(statement: Path, to: Path, key) -> None:
+def sign_statement(statement: Path, to: Path, key: ec.EllipticCurvePrivateKey) -> None:
     to.write_text(json.dumps(sealed(statement.read_bytes(), key)) + "\n", encoding="utf-8")
 
 
 # -- verified -----------------------------------------------------------------------------------------------------
 
 
-def faults_of(folder: Path, keys: dict) -> tuple[list[Problem], dict]:
+def faults_of(folder: Path, keys: PublicKeys) -> tuple[list[Problem], Handed]:
     """(what is wrong with an exported folder, {files, statement, checked}). keys: {key id: public key} of whom is believed."""
-    problems, found = [], {"files": 0, "statement": None, "checked": None}
+    problems: list[Problem] = []
+    found = Handed(files=0, statement=None, checked=None)
     problems += collected(lambda: found.update(files=files_signed(folder, folder / SIGNATURE, keys)))
     problems += collected(lambda: found.update(statement=statement_of(folder, keys)))
     problems += collected(lambda: found.update(checked=receipt_of(folder)))
@@ -60,7 +73,7 @@ def faults_of(folder: Path, keys: dict) -> tuple[list[Problem], dict]:
     return problems, found
 
 
-def collected(check) -> list[Problem]:
+def collected(check: Callable[[], object]) -> list[Problem]:
     try:
         check()
     except Problems as error:
@@ -68,7 +81,7 @@ def collected(check) -> list[Problem]:
     return []
 
 
-def files_signed(folder: Path, signature: Path, keys: dict) -> int:
+def files_signed(folder: Path, signature: Path, keys: PublicKeys) -> int:
     """How many files of a folder a signature of model-signing is about. Raises Problems with each that is not as it was signed."""
     bundle = read(signature, "the signature of the folder", "tilth sign DIR --key KEY")
     payload = json.loads(opened(with_hint(bundle), keys, str(signature)))
@@ -102,7 +115,7 @@ def files_signed(folder: Path, signature: Path, keys: dict) -> int:
     return len(signed)
 
 
-def with_hint(bundle: dict) -> dict:
+def with_hint(bundle: dict[str, Any]) -> dict[str, Any]:
     """The envelope of a bundle of model-signing, which names its key beside it."""
     try:
         hint, envelope = bundle["verificationMaterial"]["publicKey"]["hint"], bundle["dsseEnvelope"]
@@ -123,7 +136,7 @@ def sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def statement_of(folder: Path, keys: dict) -> dict:
+def statement_of(folder: Path, keys: PublicKeys) -> dict[str, Any]:
     """The statement of an exported folder. Raises Problems where it is not there, or not what was signed."""
     path, envelope = folder / STATEMENT, folder / ENVELOPE
     statement = read(path, "the statement of the model", ASK)
@@ -156,7 +169,7 @@ def receipt_of(folder: Path) -> str:
     return told
 
 
-def other_model(folder: Path, statement: dict) -> list[Problem]:
+def other_model(folder: Path, statement: dict[str, Any]) -> list[Problem]:
     """Where the statement, or the bill of materials, is that of another model than the folder's."""
     problems, stated, path = [], subjects(statement), folder / STATEMENT
     made = folder / "made_of.json"

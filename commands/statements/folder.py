@@ -9,6 +9,7 @@ provenance/models/<step>.intoto.json       what the model is made of (model.py)
 import json
 import os
 from pathlib import Path
+from typing import Any
 
 from validators.problems import Problem, Problems
 
@@ -35,7 +36,7 @@ def croissant_path(dataset: str) -> Path:
     return FOLDER / "datasets" / f"{dataset}.croissant.json"
 
 
-def write(path: Path, document: dict) -> None:
+def write(path: Path, document: dict[str, Any]) -> None:
     """Write a document in one rename."""
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.partial")
@@ -43,11 +44,11 @@ def write(path: Path, document: dict) -> None:
     os.replace(partial, path)
 
 
-def text_of(document: dict) -> str:
+def text_of(document: dict[str, Any]) -> str:
     return json.dumps(document, indent=1, ensure_ascii=False) + "\n"
 
 
-def read(path: Path, what: str, hint: str) -> dict:
+def read(path: Path, what: str, hint: str) -> dict[str, Any]:
     """A document as JSON. Raises Problems where there is none."""
     try:
         found = json.loads(path.read_bytes())

@@ -1,5 +1,7 @@
 """The names of the formats that statements are written in, and what is read of a statement: nothing heavy, as whoever was handed one reads it."""
 
+from typing import Any
+
 STATEMENT = "https://in-toto.io/Statement/v1"
 PROVENANCE = "https://slsa.dev/provenance/v1"
 BUILD_TYPE = "urn:x-tilth:dvc-repro:v1"
@@ -7,17 +9,17 @@ BUILDER = "urn:x-tilth:repository"
 ROWS, ROOT = "rows", "rfc6962-sha256"
 
 
-def subjects(statement: dict) -> dict[str, str]:
+def subjects(statement: dict[str, Any]) -> dict[str, str]:
     """{name: sha256} of the files that a statement is about; empty where it is none."""
     return digests(statement, "subject")
 
 
-def byproducts(statement: dict) -> dict[str, str]:
+def byproducts(statement: dict[str, Any]) -> dict[str, str]:
     """{name: sha256} of what a training left beside its model, and of the tables that it read."""
     return digests(statement, "predicate", "runDetails", "byproducts")
 
 
-def digests(statement: dict, *keys: str) -> dict[str, str]:
+def digests(statement: Any, *keys: str) -> dict[str, str]:
     try:
         for key in keys:
             statement = statement[key]

@@ -6,6 +6,7 @@ kept_tree("9a1c...", 1_000_000)      # a Tree that reads its ids from .work/.tra
 import mmap
 from collections.abc import Sequence
 from pathlib import Path
+from typing import overload
 
 from commands.statements.merkle import FOLD, Tree
 
@@ -13,21 +14,25 @@ FOLDER = Path(".work/.trained")
 BYTES = 32  # of an id
 
 
-class Ids(Sequence):
+class Ids(Sequence[bytes]):
     """The ids at the beginning of a file; all of it where no count says how many."""
 
     def __init__(self, path: Path, count: int | None = None) -> None:
-        self.count = path.stat().st_size // BYTES if count is None else count
+        self.size = path.stat().st_size // BYTES if count is None else count
         with open(path, "rb") as file:
-            self.bytes = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) if self.count else b""
+            self.bytes: mmap.mmap | bytes = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) if self.size else b""
 
     def __len__(self) -> int:
-        return self.count
+        return self.size
 
-    def __getitem__(self, at):
+    @overload
+    def __getitem__(self, at: int) -> bytes: ...
+    @overload
+    def __getitem__(self, at: slice) -> list[bytes]: ...
+    def __getitem__(self, at: int | slice) -> bytes | list[bytes]:
         if isinstance(at, slice):
-            return [self[place] for place in range(*at.indices(self.count))]
-        if not 0 <= at < self.count:
+            return [self[place] for place in range(*at.indices(self.size))]
+        if not 0 <= at < self.size:
             raise IndexError(at)
         return self.bytes[at * BYTES : (at + 1) * BYTES]
 

@@ -10,6 +10,7 @@ import hashlib
 import os
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -19,6 +20,7 @@ from validators.problems import Problem, Problems
 TEAM = Path(".dvc/tilth-keys")
 PASSWORD = "TILTH_KEY_PASSWORD"
 PLACE = "~/.config/tilth/key.pem"
+PublicKeys = dict[str, ec.EllipticCurvePublicKey]  # {key id: key} of whom is believed
 CURVES = {"secp256r1": hashes.SHA256, "secp384r1": hashes.SHA384, "secp521r1": hashes.SHA512}
 MAKE = (
     f"openssl ecparam -name prime256v1 -genkey -noout -out {PLACE}, chmod 600 {PLACE}; "
@@ -108,14 +110,15 @@ def no_key(where: str, kind: str, error: Exception) -> Problem:
     return Problem(where, f"is no {kind} key: {' '.join(str(error).split())[:120]}", f"a {kind} key as PEM", MAKE)
 
 
-def of_known_curve(key, where: str):
+def of_known_curve(key: object, where: str) -> Any:
+    """The key as it is, which is of one of CURVES. Raises Problems."""
     curve = getattr(getattr(key, "curve", None), "name", type(key).__name__)
     if curve not in CURVES:
         raise Problems([Problem(where, f"is a key of {curve}", f"one of {', '.join(CURVES)}", MAKE)])
     return key
 
 
-def trusted() -> dict[str, ec.EllipticCurvePublicKey]:
+def trusted() -> PublicKeys:
     """{key id: key} of the team's keys. Raises Problems with every file among them that is none, or is a private key."""
     found, problems = {}, []
     for path in sorted(TEAM.glob("*")) if TEAM.is_dir() else ():

@@ -7,6 +7,7 @@ Nothing in it is of the machine or the moment: two builds of the same thing stat
 
 import json
 from pathlib import Path
+from typing import Any
 
 from commands.builds.build import Build, chain
 from commands.builds.dvc_files import tracked_by
@@ -18,7 +19,7 @@ from stages.training.seen import seen_path
 BASE = "models/base"
 
 
-def statement(build: Build, name: str, files: dict[str, list[File]], tree: Tree) -> dict:
+def statement(build: Build, name: str, files: dict[str, list[File]], tree: Tree) -> dict[str, Any]:
     """The statement of a step's model. files: of `stated`, with all of `named`. tree: of the rows that it was trained on."""
     made = json.loads(Path("models", name, "made_of.json").read_bytes())
     steps = chain(build, name)
@@ -58,14 +59,16 @@ def table_of(build: Build, step: str) -> str:
 
 def behind(build: Build, *outs: str) -> list[str]:
     """The stages that some outputs were made by, with all that these were made from, in the order of the lock."""
-    found, todo = set(), list(outs)
+    found: set[str] = set()
+    todo = list(outs)
     while todo:
         path = todo.pop()
-        for out, file in build.outs.items():
+        for out in build.outs:
             inside = path == out or path.startswith(f"{out}/") or out.startswith(f"{path}/")
-            if inside and file.stage not in found and not path.startswith(".build/"):
-                found.add(file.stage)
-                todo += build.stages[file.stage].deps
+            maker = build.maker_of(out)
+            if inside and maker not in found and not path.startswith(".build/"):
+                found.add(maker)
+                todo += build.stages[maker].deps
     return [name for name in build.stages if name in found]
 
 
@@ -75,7 +78,7 @@ def materials(build: Build, name: str) -> list[str]:
     return sorted(dep for dep in deps if dep.startswith(".build/") or not build.makes(dep))
 
 
-def params_of(build: Build, steps: list[str]) -> dict:
+def params_of(build: Build, steps: list[str]) -> dict[str, Any]:
     """What of params.yaml, with its defaults, a model was built by."""
     shared = {key: build.params[key] for key in ("seed", "launch", "eval_fraction", "base", "curate", "preflight")}
     datasets = dict.fromkeys(build.steps[step]["dataset"] for step in steps)
@@ -87,14 +90,14 @@ def params_of(build: Build, steps: list[str]) -> dict:
     }
 
 
-def base_model(build: Build, files: list[File]) -> list[dict]:
+def base_model(build: Build, files: list[File]) -> list[dict[str, Any]]:
     """The files of the base model; with its name on the Hub and its revision, where it has them: what has no revision is a folder."""
     base = build.params["base"]
     about = {"annotations": {"model": base["model"], "revision": base["revision"]}} if base.get("revision") else {}
     return [described(file) | about for file in files]
 
 
-def sources(build: Build, files: list[File]) -> list[dict]:
+def sources(build: Build, files: list[File]) -> list[dict[str, Any]]:
     """Files that no stage made; those that DVC imported with the address that they came from."""
     kept = tracked_by({Path(f"{path}.dvc") for file in files for path in around(file)})
     found = []
@@ -109,6 +112,6 @@ def around(file: File) -> list[str]:
     return [path.as_posix() for path in (Path(file.path), *Path(file.path).parents)]
 
 
-def described(file: File, under: str = "") -> dict:
+def described(file: File, under: str = "") -> dict[str, Any]:
     """A file as in-toto's ResourceDescriptor. under: a folder that its name is relative to."""
     return {"name": file.path.removeprefix(f"{under}/") if under else file.path, "digest": {"sha256": file.sha256}}

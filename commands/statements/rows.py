@@ -10,7 +10,8 @@ lies beside the ways from them to the root, from left to right, 32 bytes each.
 import base64
 import bisect
 import re
-from typing import TypedDict
+from collections.abc import Mapping
+from typing import Any, TypedDict
 
 from commands.statements.formats import PROVENANCE, ROOT, ROWS, STATEMENT
 from commands.statements.merkle import Misfit, Tree, proof, root, root_by
@@ -57,7 +58,7 @@ def prove(tree: Tree, model: str, name: str) -> Proof:
     }
 
 
-def rows_of(statement: dict, where: str) -> Rows:
+def rows_of(statement: dict[str, Any], where: str) -> Rows:
     """What a statement says of the rows. Raises Problems where it is none, or says nothing of them."""
     try:
         if statement["_type"] != STATEMENT or statement["predicateType"] != PROVENANCE:
@@ -83,7 +84,7 @@ def rows_of(statement: dict, where: str) -> Rows:
     return found
 
 
-def faults(found: dict, rows: Rows, where: str) -> list[Problem]:
+def faults(found: Mapping[str, Any], rows: Rows, where: str) -> list[Problem]:
     """What is wrong with a proof. rows: what the statement says, which alone is believed."""
     if shape := misshapen(found):
         return [Problem(where, shape, f"a proof as {FORMAT} has it", "tilth prove writes one")]
@@ -116,7 +117,7 @@ def faults(found: dict, rows: Rows, where: str) -> list[Problem]:
     return []
 
 
-def misshapen(found: dict) -> str:
+def misshapen(found: Mapping[str, Any]) -> str:
     """What keeps a proof from being read; empty where nothing does."""
     types = {
         "proof": str,
@@ -145,7 +146,7 @@ def misshapen(found: dict) -> str:
     return "" if whole else "its hashes are no base64 of 32 bytes each"
 
 
-def misplaced(found: dict) -> str:
+def misplaced(found: Mapping[str, Any]) -> str:
     """Why the leaves of a proof would say nothing of its id, even if they are those of the tree; empty where they do."""
     places, name = sorted(map(int, found["leaves"])), found["id"]
     names = [found["leaves"][str(place)] for place in places]

@@ -65,6 +65,7 @@ def write_ids(build: Build, models: dict[str, Trained], file: IO[bytes]) -> None
     database = duckdb.connect()
     database.execute(f"SET memory_limit = '{MEMORY}'; CREATE TABLE trained (id BLOB)")
     for step, model in models.items():
+        assert model.times is not None  # else `unknown` says so
         rows = model.rows or file_of(build, f"data/train/{build.steps[step]['dataset']}.parquet")
         database.register("seen", pa.table({"file_row_number": np.flatnonzero(model.times)}))
         every = "read_parquet($path, file_row_number = true)"
