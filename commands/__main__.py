@@ -60,11 +60,11 @@ ANYWHERE = ("inspect", "recommend")  # what is useful before there is a project
 
 
 @app.callback()
-def tilth():
+def tilth() -> None:
     """Fine-tuned language models from raw data, built with `dvc repro`."""
 
 
-def main():
+def main() -> None:
     try:
         start = Path.cwd()
         os.chdir(root())
@@ -78,7 +78,7 @@ def main():
         raise SystemExit(1) from None
 
 
-def root():
+def root() -> Path:
     """The folder of dvc.yaml: this one or the nearest above it."""
     here = Path.cwd()
     for folder in (here, *here.parents):

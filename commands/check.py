@@ -1,9 +1,14 @@
 """`tilth check`: every mistake in params.yaml, and raw data that changed under DVC, all at once, before anything runs."""
 
+from collections.abc import Iterator
+from datetime import date
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from validators._by_file import ByFile
 
 Upstream = Annotated[
     bool, typer.Option("--upstream", help="Also ask the sources of `dvc import-url` whether they are others by now.")
@@ -12,7 +17,7 @@ Upstream = Annotated[
 SOON_DAYS = 90
 
 
-def main(upstream: Upstream = False):
+def main(upstream: Upstream = False) -> None:
     """Check params.yaml as a whole, raw files and data/forgotten.jsonl. Mends what a killed dvc has left."""
     from commands.builds.addresses import in_git
     from commands.builds.mend import mend
@@ -56,21 +61,20 @@ def main(upstream: Upstream = False):
     )
 
 
-def expiries(expires):
+def expiries(expires: "dict[str, ByFile]") -> Iterator[str]:
     """A line for each day in `expires`: what is past, and what comes within a quarter of a year."""
     from stages.expire import today
-    from validators._by_file import day_of
 
     for name, rule in expires.items():
         for pattern, text in (rule if isinstance(rule, dict) else {"all of it": rule}).items():
-            left = (day_of(text) - today()).days
+            left = (date.fromisoformat(text) - today()).days
             if left <= 0:
                 yield f"expired: {name}: {pattern}, on {text}: dvc repro leaves its rows out"
             elif left <= SOON_DAYS:
                 yield f"expires: {name}: {pattern}, on {text}, in {left} day{'s' * (left > 1)}"
 
 
-def raw_places(params):
+def raw_places(params: object) -> list[str]:
     """The raw paths of the datasets, as far as params.yaml, which may be anything yet, has some; and the benchmarks."""
     datasets = params.get("datasets") if isinstance(params, dict) else None
     entries = datasets.values() if isinstance(datasets, dict) else ()
@@ -79,6 +83,6 @@ def raw_places(params):
     return [*dict.fromkeys(inside), "data/benchmarks"]
 
 
-def is_inside(raw):
+def is_inside(raw: str) -> bool:
     root = Path.cwd().resolve()
     return not Path(raw).is_absolute() and (root / raw).resolve().is_relative_to(root)

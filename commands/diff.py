@@ -6,9 +6,16 @@ Outputs of the same hash are the same and are not read. A file that neither the 
 the end, exit 1, after everything that can be answered without it.
 """
 
-from typing import Annotated
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
+
+if TYPE_CHECKING:
+    from commands.builds.build import Build
+    from commands.builds.changes import Change
+    from commands.builds.diff_text import DatasetDiff, Diff, FileDiff, ModelDiff, Revision, Score, ScoreDiff
+    from validators.problems import Problem
 
 Old = Annotated[str, typer.Argument(metavar="REV", help="A commit, branch or tag.")]
 New = Annotated[
@@ -20,9 +27,12 @@ Markdown = Annotated[bool, typer.Option("--md", help="As Markdown, for a pull re
 Json = Annotated[bool, typer.Option("--json", help="As JSON, for scripts.")]
 ROOMS = ("train", "eval", "rejected")
 CODE = ("stages", "validators")  # what the lists of code are made of
+SUMMARY = ("value", "low", "high", "n", "stderr")
 
 
-def main(old: Old, new: New = None, rows: Rows = False, limit: Limit = 20, md: Markdown = False, as_json: Json = False):
+def main(
+    old: Old, new: New = None, rows: Rows = False, limit: Limit = 20, md: Markdown = False, as_json: Json = False
+) -> None:
     """Show what differs between two builds: parameters, rows by dataset and reason, models and scores."""
     from commands.builds.build import at
     from validators.problems import Problem, Problems
@@ -40,12 +50,12 @@ def main(old: Old, new: New = None, rows: Rows = False, limit: Limit = 20, md: M
     else:
         from commands.builds.diff_text import markdown, text
 
-        print("\n".join((markdown if md else text)(found)))
+        print("\n".join((markdown if md else text)(cast("Diff", found))))
     if problems:
         raise Problems(problems)
 
 
-def named(rev, build):
+def named(rev: str | None, build: "Build") -> "Revision":
     """A build as a reader knows it: the revision asked for, with the commit that it stands for."""
     if build.rev is None:
         return {"rev": None, "commit": None}
@@ -55,7 +65,7 @@ def named(rev, build):
 # -- what differs, as plain data ------------------------------------------------------------------------------------
 
 
-def difference(old, new, limit, problems):
+def difference(old: "Build", new: "Build", limit: int | None, problems: "list[Problem]") -> dict[str, Any]:
     """Everything that differs. limit: rows to fetch of each dataset, 0 for all, None for none. problems: of missing bytes."""
     from commands.builds.changes import changed_params
 
@@ -64,7 +74,7 @@ def difference(old, new, limit, problems):
     names = dict.fromkeys([*old.datasets, *new.datasets])
     datasets = [changed_dataset(name, old, new, limit, problems) for name in names]
     return {
-        "params": changed_params(*params),
+        "params": changed_params(params[0], params[1]),
         "not_built": not_built(new),
         "files": changed_files(old, new),
         "datasets": [dataset for dataset in datasets if dataset],
@@ -73,22 +83,23 @@ def difference(old, new, limit, problems):
     }
 
 
-def not_built(build):
+def not_built(build: "Build") -> "list[Change]":
     """What params.yaml says and the build does not have yet: rows and scores are those of the lock."""
     from commands.builds.changes import changed_params
     from commands.builds.params import changed_since
 
-    return changed_params(*changed_since(build, "check"))
+    before, now = changed_since(build, "check")
+    return changed_params(before or {}, now)
 
 
-def changed_files(old, new):
+def changed_files(old: "Build", new: "Build") -> "list[FileDiff]":
     """[{path, lines?, old?, new?}] of raw data and code, by the hashes of what stages read and no stage builds."""
     files = []
     for build in (old, new):
         deps = [dep for stage in build.stages.values() for dep in stage.deps.values()]
         files.append({dep.path: dep for dep in deps if not build.makes(dep.path)})
     lines = changed_lines(old, new)
-    found = []
+    found: list[FileDiff] = []
     for path in sorted({*files[0], *files[1]}):
         sides = {key: file[path] for key, file in zip(("old", "new"), files, strict=True) if path in file}
         if len({side.md5 for side in sides.values()}) > 1 or len(sides) == 1:
@@ -99,12 +110,12 @@ def changed_files(old, new):
     return found + changed_modules(old, new, lines)
 
 
-def changed_modules(old, new, lines):
+def changed_modules(old: "Build", new: "Build", lines: dict[str, int]) -> "list[FileDiff]":
     """The same of modules, by the lists of code: an edit of a comment is none."""
     from commands.builds.code import modules, written
 
     sides = [modules(written(build).values()) for build in (old, new)]
-    found = []
+    found: list[FileDiff] = []
     for path in sorted({*sides[0], *sides[1]}):
         hashes = [side.get(path) for side in sides]
         if hashes[0] != hashes[1] and ":" not in path:
@@ -115,7 +126,7 @@ def changed_modules(old, new, lines):
     return found
 
 
-def changed_lines(old, new):
+def changed_lines(old: "Build", new: "Build") -> dict[str, int]:
     """{path: lines added and removed} by git, between two commits or a commit and the working tree."""
     from commands.builds.git import git
 
@@ -125,7 +136,9 @@ def changed_lines(old, new):
     return {path: int(added) + int(removed) for added, removed, path in rows if added != "-" and path}
 
 
-def changed_dataset(name, old, new, limit, problems):
+def changed_dataset(
+    name: str, old: "Build", new: "Build", limit: int | None, problems: "list[Problem]"
+) -> "DatasetDiff | None":
     """{dataset, change, sizes, rows, records?} of a dataset; None where its files are the same in both builds.
 
     sizes: {room: [rows before, rows after]} of the files that differ. rows, sizes: None where bytes are missing.
@@ -136,20 +149,23 @@ def changed_dataset(name, old, new, limit, problems):
     rooms = [room for room in ROOMS if hashes[0].get(room) != hashes[1].get(room)]
     if not rooms:
         return None
-    found = {"dataset": name, "change": "added" if not hashes[0] else "removed" if not hashes[1] else "changed"}
+    change = "added" if not hashes[0] else "removed" if not hashes[1] else "changed"
+    found: DatasetDiff = {"dataset": name, "change": change, "sizes": None, "rows": None}
     files = [
         {room: path for room in rooms if room in hashed and (path := read(build, room, name, problems))}
         for build, hashed in zip((old, new), hashes, strict=True)
     ]
     if any(room in hashed and room not in paths for room in rooms for hashed, paths in zip(hashes, files, strict=True)):
-        return found | {"sizes": None, "rows": None}
+        return found
     with comparing(*files) as database:
         found["sizes"] = {room: [rows_of(paths.get(room)) for paths in files] for room in rooms}
         found["rows"] = counted(database)
-        return found if limit is None else found | {"records": records(database, *files, limit)}
+        if limit is not None:
+            found["records"] = records(database, *files, limit)
+        return found
 
 
-def read(build, room, name, problems):
+def read(build: "Build", room: str, name: str, problems: "list[Problem]") -> Path | None:
     """Where to read a table of a dataset; None, and a problem, where its bytes are missing."""
     from commands.builds.build import file_of
     from commands.builds.git import Missing
@@ -161,15 +177,15 @@ def read(build, room, name, problems):
         return None
 
 
-def hashes_of(build, name):
+def hashes_of(build: "Build", name: str) -> dict[str, str]:
     """{room: md5} of the files of a dataset that was built."""
     hashes = {room: build.md5_of(f"data/{room}/{name}.parquet") for room in ROOMS if name in build.datasets}
     return {room: md5 for room, md5 in hashes.items() if md5}
 
 
-def changed_models(old, new):
+def changed_models(old: "Build", new: "Build") -> "list[ModelDiff]":
     """[{model, change}]: added, removed, or changed: its bytes are others."""
-    found = []
+    found: list[ModelDiff] = []
     for name in dict.fromkeys(["base", *old.steps, *new.steps]):
         before, after = (
             build.md5_of(f"models/{name}") if name == "base" or name in build.steps else None for build in (old, new)
@@ -179,26 +195,38 @@ def changed_models(old, new):
     return found
 
 
-def changed_scores(old, new, problems):
+def changed_scores(old: "Build", new: "Build", problems: "list[Problem]") -> "list[ScoreDiff]":
     """[{model, dataset, metric, old, new, change}] of every score that differs; old, new: {value, low, high, n} or None."""
-    found = []
+    found: list[ScoreDiff] = []
     for model in dict.fromkeys(["base", *old.steps, *new.steps]):
         hashes = [build.md5_of(f"scores/{model}.json") for build in (old, new)]
         if hashes[0] == hashes[1]:
             continue
-        sides = [scores_of(build, model, problems) for build in (old, new)]
-        if None in sides:
+        scores_before, scores_after = (scores_of(build, model, problems) for build in (old, new))
+        if scores_before is None or scores_after is None:
             continue
-        for dataset, metric in dict.fromkeys([*sides[0], *sides[1]]):
-            before, after = (side.get((dataset, metric)) for side in sides)
+        for dataset, metric in dict.fromkeys([*scores_before, *scores_after]):
+            before, after = scores_before.get((dataset, metric)), scores_after.get((dataset, metric))
             if before != after:
-                change = after["value"] - before["value"] if before and after else None
-                item = {"model": model, "dataset": dataset, "metric": metric}
-                found.append(item | {"old": before, "new": after, "change": change})
+                item: ScoreDiff = {
+                    "model": model,
+                    "dataset": dataset,
+                    "metric": metric,
+                    "old": before,
+                    "new": after,
+                    "change": difference_of(before, after),
+                }
+                found.append(item)
     return found
 
 
-def scores_of(build, model, problems):
+def difference_of(old: "Score | None", new: "Score | None") -> float | None:
+    """By how much a score changed; None where there is one alone, or no value: evaluate leaves null where there is none."""
+    before, after = (score["value"] if score else None for score in (old, new))
+    return None if before is None or after is None else after - before
+
+
+def scores_of(build: "Build", model: str, problems: "list[Problem]") -> "dict[tuple[str, str], Score] | None":
     """{(dataset, metric): {value, low, high, n}} of a model, empty where it was not scored; None if bytes are missing."""
     import json
 
@@ -214,7 +242,7 @@ def scores_of(build, model, problems):
         problems += error.problems
         return None
     return {
-        (dataset, metric): {key: summary[key] for key in ("value", "low", "high", "n", "stderr") if key in summary}
+        (dataset, metric): cast("Score", {key: summary[key] for key in SUMMARY if key in summary})
         for dataset, metrics in scores.items()
         for metric, summary in metrics.items()
     }

@@ -7,7 +7,7 @@ place, as `dvc repro` makes none of them; all else stays as it is, and `dvc repr
 from commands.share import DryRun, Remote, carry
 
 
-def main(remote: Remote = None, dry_run: DryRun = False):
+def main(remote: Remote = None, dry_run: DryRun = False) -> None:
     """Bring the workspace's outputs and every shared variant into the cache, and missing data of .dvc files into their place."""
     carry("fetch", remote, dry_run)
     if not dry_run:

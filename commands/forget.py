@@ -4,9 +4,16 @@ data/train/, data/eval/, data/rejected/, scores/<step>.seen.parquet
     -> lines of data/forgotten.jsonl, which ingest and curate obey
 """
 
-from typing import Annotated
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from commands.builds.build import Build
+    from commands.records.table import Record
+    from stages.dedup.forgotten import Forgotten
 
 What = Annotated[
     str | None,
@@ -30,7 +37,7 @@ def main(
     as_text: AsText = False,
     yes: Yes = False,
     dry_run: DryRun = False,
-):
+) -> None:
     """Forget a record: no build will hold it again. Without WHAT, tell what still holds forgotten records."""
     from commands.builds.build import at
     from stages.dedup.forgotten import read
@@ -54,7 +61,7 @@ def main(
         next_steps(build, found, len(entries))
 
 
-def stop_at_bad_reason(reason, what, dry_run):
+def stop_at_bad_reason(reason: str | None, what: str, dry_run: bool) -> None:
     """Raise Problems where there is no reason, or one that says what is to be forgotten."""
     from validators.problems import Problem, Problems
 
@@ -66,7 +73,7 @@ def stop_at_bad_reason(reason, what, dry_run):
         raise Problems([Problem("tilth forget --reason", found, "the number of a request", hint)])
 
 
-def confirm(yes, count):
+def confirm(yes: bool, count: int) -> None:
     """Ask, where somebody is there to answer. Raises Problems where the answer is no."""
     import sys
 
@@ -85,7 +92,7 @@ def confirm(yes, count):
 # -- what is meant ------------------------------------------------------------------------------------------------
 
 
-def matching(build, what, start, near, as_text):
+def matching(build: "Build", what: str, start: Path | None, near: bool, as_text: bool) -> "list[Record]":
     """The records that WHAT means, with their text. Raises Problems where they are too many to be meant."""
     from commands.records.forgotten import threshold
     from commands.records.search import look, rows_of_line
@@ -107,7 +114,9 @@ def matching(build, what, start, near, as_text):
     return found.records + twins
 
 
-def to_be_forgotten(build, records, before, reason):
+def to_be_forgotten(
+    build: "Build", records: "list[Record]", before: "list[Forgotten]", reason: str
+) -> "tuple[list[Forgotten], list[tuple[Record, str]]]":
     """(new lines of the list, [(Record, why)] of all rows concerned): the records, and the rows that say the same elsewhere."""
     from commands.records.forgotten import held_by
     from commands.records.table import ROOMS, read_contents
@@ -135,7 +144,7 @@ def to_be_forgotten(build, records, before, reason):
     return [entry for entry in meant.values() if entry.id not in listed], list(found.values())
 
 
-def entry_for(build, record, reason, says=True):
+def entry_for(build: "Build", record: "Record", reason: str, says: bool = True) -> "Forgotten":
     """The line of the list for a record, with hashes of what it says or with its id alone."""
     import json
 
@@ -147,7 +156,7 @@ def entry_for(build, record, reason, says=True):
 
     kind = build.datasets[record.dataset]["kind"]
     if not record.id:
-        return Forgotten(raw_id(record.content), "raw", (), (), reason)
+        return Forgotten(raw_id(record.content if isinstance(record.content, str) else None), "raw", (), (), reason)
     # without content: curate turned it away, as it says what a forgotten one said; ingest still has it
     if record.content is None or not says:
         return Forgotten(record.id, kind, (), (), reason)
@@ -159,7 +168,7 @@ def entry_for(build, record, reason, says=True):
 # -- written and shown --------------------------------------------------------------------------------------------
 
 
-def write(entries):
+def write(entries: "Iterable[Forgotten]") -> None:
     """Add lines to the list, all or none."""
     import os
 
@@ -173,7 +182,7 @@ def write(entries):
     os.replace(partial, FILE)
 
 
-def show(build, found, before):
+def show(build: "Build", found: "list[tuple[Record, str]]", before: "list[Forgotten]") -> None:
     """Print the rows concerned, and the datasets and models that hold them."""
     from stages.rows.tables import shown
 
@@ -189,7 +198,7 @@ def show(build, found, before):
         print(f"models of which that is not known: {', '.join(perhaps)}")
 
 
-def models_that_saw(build, records):
+def models_that_saw(build: "Build", records: "list[Record]") -> tuple[list[str], list[str]]:
     """(steps whose models saw one of these records in training, steps of which nothing says whether)."""
     from commands.records.exposure import seen_by, trained_models
 
@@ -202,7 +211,7 @@ def models_that_saw(build, records):
     return trained, [step for step, seen in verdicts.items() if None in seen and True not in seen]
 
 
-def next_steps(build, found, count):
+def next_steps(build: "Build", found: "list[tuple[Record, str]]", count: int) -> None:
     """Print what is left to do, as commands."""
     print(f"\n{count} line{'s' * (count != 1)} written to data/forgotten.jsonl")
     print("raw data is yours, and is never written to; to take the records out of it:")
@@ -218,10 +227,8 @@ def next_steps(build, found, count):
         print(f"  {command:<29}{why}".rstrip())
 
 
-def raw_commands(records):
+def raw_commands(records: "Iterable[Record]") -> Iterator[str]:
     """The commands that take records out of the raw files; a line is emptied, so that all others keep their numbers."""
-    from pathlib import Path
-
     from stages.reading.containers import container, described
     from validators.problems import Problems
 
@@ -244,7 +251,7 @@ def raw_commands(records):
         yield from (f"dvc add {quoted(str(path))} && git add {quoted(f'{path}.dvc')}" for path in tracked)
 
 
-def quoted(text):
+def quoted(text: str) -> str:
     import shlex
 
     from stages.rows.tables import shown
@@ -255,7 +262,7 @@ def quoted(text):
 # -- what still holds them ----------------------------------------------------------------------------------------
 
 
-def tell(build, entries):
+def tell(build: "Build", entries: "list[Forgotten]") -> None:
     """Print the list, what is built and still holds some of it, and what the cache, remotes and git still hold."""
     from commands.records.forgotten import breaks, old_objects
     from stages.rows.tables import shown
@@ -286,7 +293,7 @@ def tell(build, entries):
         print(f"  {command}")
 
 
-def tell_raw(build):
+def tell_raw(build: "Build") -> None:
     """Print the raw records that are still there and are left out of every build, and the files of git's history."""
     from commands.builds.build import tables
     from commands.builds.git import git
@@ -310,7 +317,7 @@ def tell_raw(build):
         print("  git filter-repo rewrites it, and all clones are then made anew: you decide")
 
 
-def removing(build):
+def removing(build: "Build") -> Iterator[str]:
     """The commands that remove what only earlier builds used, from the cache and from each remote."""
     from commands.builds.dvc import remote_names
 

@@ -7,14 +7,14 @@ git's history, which is no input of a stage, so it is in no output.
 """
 
 import json
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 Json = Annotated[bool, typer.Option("--json", help="As JSON, for scripts.")]
 
 
-def main(as_json: Json = False):
+def main(as_json: Json = False) -> None:
     """Say ship or do not ship, with the reason of each gate. Ends with 1 where a model must not ship."""
     from commands.builds.looks import looks
     from stages.rows.tables import shown
@@ -34,7 +34,7 @@ def main(as_json: Json = False):
     raise SystemExit(0 if found["ship"] is not False else 1)
 
 
-def told(count):
+def told(count: int | None) -> str:
     """How often a set was scored, in words. count: None where there is no history."""
     if count is None:
         return "how often it was scored is unknown: there is no dvc.lock in git"
@@ -43,7 +43,7 @@ def told(count):
     )
 
 
-def built():
+def built() -> dict[str, Any]:
     """What gates.json holds. Raises Problems where it is not of params.yaml, or of the scores that are here."""
     from stages.core.reads import reads
     from stages.gate import OUT, read_scores, text_of
@@ -68,7 +68,7 @@ def built():
     return found
 
 
-def parsed(text):
+def parsed(text: str) -> dict[str, Any]:
     """gates.json as data. Raises Problems where it is none, as after a merge with conflicts."""
     from stages.gate import OUT
     from validators.problems import Problem, Problems
@@ -82,7 +82,7 @@ def parsed(text):
         ) from None
 
 
-def fits(params, found):
+def fits(params: dict[str, Any], found: dict[str, Any]) -> bool:
     """Whether gates.json has the gates of params.yaml, as far as that is known without scores: in CI, nothing need be pulled."""
     asked = {
         (gate["step"] or step, gate["no_worse"] or gate["on"], gate["waive"])

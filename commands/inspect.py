@@ -3,11 +3,20 @@
 Reads a sample with the readers, shapes and checks of the build itself, so that what it says is what a build will do.
 """
 
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any, TypedDict, cast
 
 import typer
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from stages.reading.readers import Record
+    from stages.rows.keys import KeyAccount
+    from stages.validate import Validator
+    from validators.problems import Problem, Problems
 
 KINDS = ("sft", "preference", "kto", "grpo")
 # the kind that a shape is by nature; any other is supervised
@@ -27,7 +36,44 @@ PATTERNS = (
 Raw = Annotated[str, typer.Argument(metavar="PATH", help="A raw file, or a folder of raw files.")]
 
 
-def main(context: typer.Context, path: Raw):
+class Looked(TypedDict):
+    """A file: what it is, the shapes of its records in words, and what is wrong with it, each empty where there is nothing to say."""
+
+    path: str
+    what: str
+    shapes: str
+    fault: str
+
+
+class Sample(TypedDict):
+    """The first records of each file, with its path. whole: whether these are all."""
+
+    files: list[Looked]
+    records: "list[tuple[str, Record]]"
+    shapes: Counter[str]
+    kinds: Counter[str]
+    whole: bool
+
+
+class Checked(TypedDict):
+    """What a build would make of a sample as rows of one kind.
+
+    characters: of each row. valid: how many rows validate lets pass. stops: what would stop a build. account: the keys that no
+    row is made of. prompts: conversations without an answer.
+    """
+
+    table: "pa.Table"
+    rejects: list[dict[str, Any]]
+    warnings: dict[str, str]
+    pattern: str | None
+    characters: Any
+    valid: int
+    stops: list[str]
+    account: "KeyAccount"
+    prompts: int
+
+
+def main(context: typer.Context, path: Raw) -> None:
     """Tell what a raw file or folder is and can become, with its `datasets:` entry, before anything is built."""
     from stages.rows.tables import shown
 
@@ -45,7 +91,7 @@ def main(context: typer.Context, path: Raw):
         print(shown(line, 2000))
 
 
-def located(path, start=None):
+def located(path: str, start: Path | None = None) -> Path:
     """The path that the user means, relative to the project where it is inside. Raises Problems if it is not there."""
     from validators.problems import Problem, Problems
 
@@ -60,14 +106,8 @@ def located(path, start=None):
 # -- what is there ------------------------------------------------------------------------------------------------
 
 
-def sampled(raw):
-    """The first records of each file, and what each file is.
-
-    {files: [{path, what, shapes, fault}], records: [(path, record)], shapes: Counter, kinds: Counter, whole: bool}.
-    Raises Problems where there is no file, or none that can be read.
-    """
-    from collections import Counter
-
+def sampled(raw: Path) -> Sample:
+    """The first records of each file, and what each file is. Raises Problems where there is no file, or none that can be read."""
     from stages.reading.files import listing
     from validators.problems import Problem, Problems
 
@@ -75,8 +115,9 @@ def sampled(raw):
         there = listing(str(raw), str(raw))
     except Problems as error:
         raise Problems([Problem(p.where, p.found, p.expected, "put raw data there") for p in error.problems]) from None
-    found = {"files": [], "records": [], "shapes": Counter(), "kinds": Counter(), "whole": True}
-    problems, most = [], max(100, RECORDS // len(there.data))
+    found: Sample = {"files": [], "records": [], "shapes": Counter(), "kinds": Counter(), "whole": True}
+    problems: list[Problem] = []
+    most = max(100, RECORDS // len(there.data))
     for file in there.data:
         look_at(file, most, found, problems)
     if len(problems) == len(there.data):
@@ -86,9 +127,8 @@ def sampled(raw):
     return found
 
 
-def look_at(file, most, found, problems):
+def look_at(file: Path, most: int, found: Sample, problems: "list[Problem]") -> None:
     """Add one file to `found`; what makes it unreadable to `problems`."""
-    from collections import Counter
     from itertools import islice
 
     from stages.ingest import rows_of_record
@@ -123,7 +163,7 @@ def look_at(file, most, found, problems):
     found["files"].append({"path": file.as_posix(), "what": what, "shapes": shapes, "fault": fault})
 
 
-def encoding(file):
+def encoding(file: Path) -> str:
     """How the text of a file is written, by its first bytes."""
     head = file.read_bytes() if file.stat().st_size < 65536 else file.open("rb").read(65536)
     if head.startswith((b"\x1f\x8b", b"\x28\xb5\x2f\xfd", b"PAR1", b"PK", b"\xff\xff\xff\xff", b"ARROW1")):
@@ -137,13 +177,11 @@ def encoding(file):
     return ", ".join(filter(None, ["UTF-8 with BOM" if head.startswith(b"\xef\xbb\xbf") else "UTF-8", ends]))
 
 
-def fitting(found):
+def fitting(found: Sample) -> tuple[str, Checked]:
     """(kind, what `examine` gives of it): the kind that most records are by nature, if a build would take most of them as such.
 
     Else the kind of which a build would take the most. Raises Problems, with the first rejects, where it would take none.
     """
-    from collections import Counter
-
     natures = Counter()
     for shape, count in found["shapes"].items():
         if shape not in ("unknown", "unreadable"):
@@ -162,7 +200,7 @@ def fitting(found):
     return best, able[best]
 
 
-def unusable(found, tried):
+def unusable(found: Sample, tried: Mapping[str, Checked]) -> "Problems":
     """Problems that say why no record becomes a row: the first reasons, and how `columns:` would name the keys."""
     from stages.rows.conversations import prompts_only
     from stages.rows.tables import shown
@@ -181,7 +219,7 @@ def unusable(found, tried):
     return Problems([Problem(shown(source, 200), what, "a known shape", naming(value))])
 
 
-def naming(record):
+def naming(record: Mapping[str, Any]) -> str:
     """A hint on how `columns:` would name a record's keys, where their names and what they hold say so; else where the shapes are."""
     from stages.rows.key_hints import quoted
     from stages.rows.meanings import meaning_of
@@ -209,11 +247,8 @@ def naming(record):
 # -- what it becomes ----------------------------------------------------------------------------------------------
 
 
-def examine(found, kind):
-    """The sample through the shapes and checks of a build: {table, rejects, warnings, pattern, characters, valid, stops, account, prompts}.
-
-    prompts: conversations without an answer. valid: how many rows validate lets pass. stops: what would stop a build. account: the keys that no row is made of.
-    """
+def examine(found: Sample, kind: str) -> Checked:
+    """The sample through the shapes and checks of a build."""
     import importlib
 
     from stages.ingest import rows_of_record
@@ -239,7 +274,7 @@ def examine(found, kind):
                 check, detail = error.check, error.detail
         rejects.append({"source": source, "line": record.line, "check": check, "detail": detail})
     table = to_table(rows, row_schema(kind, keys=True))
-    invalid, measures = examined(table, importlib.import_module(f"validators.{kind}"))
+    invalid, measures = examined(table, cast("Validator", importlib.import_module(f"validators.{kind}")))
     try:
         warnings = warnings_of(measures, kind)
     except Problems as error:
@@ -259,12 +294,12 @@ def examine(found, kind):
     }
 
 
-def pattern_of(rows):
+def pattern_of(rows: Sequence[Mapping[str, Any]]) -> str | None:
     """The usual pattern that finds an answer in nearly every ground truth that is a whole solution, or None."""
     from stages.rows.options import extracted
     from stages.rows.values import Unreadable
 
-    def finds(pattern, text):
+    def finds(pattern: str, text: str) -> bool:
         try:
             return extracted(text, pattern) != text
         except Unreadable:
@@ -274,7 +309,7 @@ def pattern_of(rows):
     return next((p for p in PATTERNS if truths and sum(finds(p, t) for t in truths) > 0.95 * len(truths)), None)
 
 
-def report(found, kind, checked):
+def report(found: Sample, kind: str, checked: Checked) -> Iterator[str]:
     """The lines that say what the sample becomes."""
     from stages.rows.conversations import prompts_only
     from stages.rows.tables import shown
@@ -302,7 +337,7 @@ def report(found, kind, checked):
         yield f"{len(rejects) - FIRST_PROBLEMS:,} more are rejected"
 
 
-def key_lines(account):
+def key_lines(account: "KeyAccount") -> Iterator[str]:
     """The keys that no row is made of, and what is to be done about those that mean something."""
     from stages.rows.key_hints import hint_of, quoted
     from stages.rows.rejects import described
@@ -315,7 +350,7 @@ def key_lines(account):
         yield f"{what}; {shown(hint_of(key, lost.meaning), 400)}, or ignore: [{shown(quoted(key))}]"
 
 
-def truth_lines(table, pattern):
+def truth_lines(table: "pa.Table", pattern: str | None) -> Iterator[str]:
     """The first ground truths as a reward function sees them, and what is unusual in all of them. pattern: what finds answers in them."""
     from stages.rows.tables import shown
     from validators._truths import alternatives, final_of, number_of
@@ -345,7 +380,7 @@ def truth_lines(table, pattern):
         )
 
 
-def is_object(text):
+def is_object(text: str) -> bool:
     import json
 
     try:
@@ -354,7 +389,7 @@ def is_object(text):
         return False
 
 
-def spread(numbers):
+def spread(numbers: Sequence[int]) -> str:
     import numpy as np
 
     if not len(numbers):
@@ -363,7 +398,7 @@ def spread(numbers):
     return f"p50 {half:,}, p95 {most:,}, max {max(numbers):,}"
 
 
-def tokens(table):
+def tokens(table: "pa.Table") -> str:
     """How many tokens the base model makes of a row's text, where the base model is built."""
     if not Path("models/base/tokenizer_config.json").exists():
         return "tokens a row: unknown until the base model is there: dvc repro base"
@@ -401,7 +436,7 @@ def tokenizer_there() -> str:
 # -- the entry ----------------------------------------------------------------------------------------------------
 
 
-def entry(raw, kind, pattern=None):
+def entry(raw: Path, kind: str, pattern: str | None = None) -> str:
     """One line for `datasets:` of params.yaml. Data outside the project is to be copied into it first."""
     import shlex
 
@@ -421,7 +456,7 @@ def entry(raw, kind, pattern=None):
     return f"{first}to paste under `datasets:` in params.yaml:\n\n{line}"
 
 
-def known_as(name: str, dataset: dict, raw: Path, kind: str, pattern: str | None) -> Iterator[str]:
+def known_as(name: str, dataset: dict[str, Any], raw: Path, kind: str, pattern: str | None) -> Iterator[str]:
     """The line that says that a dataset of params.yaml reads a path, and what differs from what was found; none where it does not."""
     from stages.reading.files import fits
 
@@ -437,7 +472,7 @@ def known_as(name: str, dataset: dict, raw: Path, kind: str, pattern: str | None
     yield f"params.yaml has it: datasets.{name}{where}" + (f"; what differs: {'; '.join(other)}" if other else "")
 
 
-def datasets_there():
+def datasets_there() -> dict[str, dict[str, Any]]:
     """The datasets of params.yaml, if there is one."""
     from validators.params import mapping, read
 
@@ -445,7 +480,7 @@ def datasets_there():
     return {name: dataset for name, dataset in datasets.items() if isinstance(dataset, dict)}
 
 
-def name_of(raw):
+def name_of(raw: Path) -> str:
     """A name that params.yaml takes, from that of the file."""
     import re
 

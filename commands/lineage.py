@@ -5,21 +5,31 @@ params.yaml, dvc.lock, the Parquet files' metadata, models/<step>/made_of.json, 
 """
 
 import sys
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+if TYPE_CHECKING:
+    from rich.text import Text
+    from rich.tree import Tree
+
+    from commands.builds.build import Build
+    from commands.builds.facts import BaseFacts, DatasetFacts, Lineage, ModelFacts, RawFile, SideFacts, StageFacts
 
 Target = Annotated[str | None, typer.Argument(help="A step, a dataset, base, or a file; everything if left out.")]
 Rev = Annotated[str | None, typer.Option(help="Answer for this commit, from git and the DVC cache.")]
 Json = Annotated[bool, typer.Option("--json", help="As JSON, with every hash in full.")]
 Mermaid = Annotated[bool, typer.Option("--mermaid", help="As a Mermaid flowchart, for a Markdown page.")]
 WIDE = 10_000  # columns
+Child = str | tuple[str, list[Any]]  # a line of the tree, or (line, what is below it)
+Branch = tuple[str, list[Child]]
 
 
 def main(
     context: typer.Context, target: Target = None, rev: Rev = None, as_json: Json = False, mermaid: Mermaid = False
-):
+) -> None:
     """Show the tree from raw files through every stage to models and scores, and what of it is stale."""
     from commands.builds.build import at
     from commands.builds.lineage import facts
@@ -31,22 +41,22 @@ def main(
     for name in datasets if only else []:
         raw = found["datasets"][name]["raw"]
         raw["files"] = [file for file in raw["files"] if file["path"] == only]
-    found = {"target": target} | found
     if as_json:
         import json
 
-        print(json.dumps(found | {"problems": [str(problem) for problem in problems]}, indent=2))
+        said = {"problems": [str(problem) for problem in problems]}
+        print(json.dumps({"target": target} | found | said, indent=2))
     elif mermaid:
         from commands.builds.flowchart import flowchart
 
         print("\n".join(flowchart(found)))
     else:
-        show(found)
+        show(found, target)
     if problems:
         raise Problems(problems)
 
 
-def whole(build):
+def whole(build: "Build") -> "Build":
     """The build, where params.yaml says of every dataset and step what it is made from. Raises Problems."""
     from commands.builds.git import named
     from validators.problems import Problem, Problems
@@ -70,7 +80,7 @@ def whole(build):
 # -- what is asked for --------------------------------------------------------------------------------------------
 
 
-def chosen(build, target, start=None):
+def chosen(build: "Build", target: str | None, start: Path | None = None) -> tuple[list[str], list[str], str | None]:
     """(datasets, steps, the one raw file) that a target stands for. Raises Problems where it stands for nothing."""
     from commands.builds.build import chain, models_of
     from validators.problems import Problem, Problems, did_you_mean
@@ -97,14 +107,14 @@ def chosen(build, target, start=None):
     return [name for name in build.datasets if name in datasets], in_order(build, steps), only
 
 
-def in_order(build, steps):
+def in_order(build: "Build", steps: Collection[str]) -> list[str]:
     """Steps, each after the one that it started from."""
     from commands.builds.build import chain
 
     return sorted((name for name in build.steps if name in steps), key=lambda name: len(chain(build, name)))
 
 
-def from_root(target, start):
+def from_root(target: str, start: Path | None) -> str:
     """A path as the user means it, relative to the root of the project where it is inside."""
     root, whole = Path.cwd().resolve(), (Path(start or ".") / target).resolve()
     if whole.is_relative_to(root) and (whole.exists() or not Path(target).exists()):
@@ -112,11 +122,11 @@ def from_root(target, start):
     return Path(target).as_posix()
 
 
-def of_output(build, path):
+def of_output(build: "Build", path: str) -> tuple[set[str], None] | None:
     """({datasets and steps}, None) of what a stage built, or of a file in it; None where no stage built it."""
-    for out, file in build.outs.items():
+    for out in build.outs:
         if path == out or path.startswith(f"{out}/"):
-            name = build.stages[file.stage].subject
+            name = build.stages[build.maker_of(out)].subject
             if name or not path.startswith(("preflight/", "report/", "models/", "scores/")):
                 return ({name} if name else {*build.datasets, *build.steps}), None
             step = path.split("/")[-1].partition(".")[0]
@@ -124,14 +134,14 @@ def of_output(build, path):
     return None
 
 
-def of_raw(build, path):
+def of_raw(build: "Build", path: str) -> tuple[set[str], str | None]:
     """({datasets that read a raw file or folder}, the file)."""
     raws = raw_paths(build)
     names = {name for file, owners in raws.items() if file == path or file.startswith(f"{path}/") for name in owners}
     return names, path if path in raws else None
 
 
-def raw_paths(build):
+def raw_paths(build: "Build") -> dict[str, list[str]]:
     """{raw file: datasets that read it}."""
     from commands.builds.lineage import raw_path
     from commands.builds.sources import data_files, sources_of
@@ -148,14 +158,14 @@ def raw_paths(build):
 # -- the tree -----------------------------------------------------------------------------------------------------
 
 
-def show(found):
+def show(found: "Lineage", target: str | None) -> None:
     """Print the lineage as a tree."""
     from rich.console import Console
     from rich.text import Text
     from rich.tree import Tree
 
     when = f"at {found['revision'][:10]}" if found["revision"] else "as it stands here"
-    tree = Tree(line(f"lineage of {found['target'] or 'everything'}, {when}"))
+    tree = Tree(line(f"lineage of {target or 'everything'}, {when}"))
     for label, children in branches(found):
         grow(tree, label, children)
     for stage in found["shared"]:
@@ -165,14 +175,14 @@ def show(found):
     Console(highlight=False, markup=False, emoji=False, width=width).print(tree)
 
 
-def grow(tree, label, children):
+def grow(tree: "Tree", label: str, children: Iterable[Child]) -> None:
     """Add a label and what is below it. A child is a text, or (label, children)."""
     branch = tree.add(line(label))
     for child in children:
         grow(branch, *(child if isinstance(child, tuple) else (child, [])))
 
 
-def line(text):
+def line(text: str) -> "Text":
     """A line of the tree, safe for a terminal; what is stale stands out."""
     from rich.text import Text
 
@@ -181,7 +191,7 @@ def line(text):
     return Text(shown(text, 2000), "yellow" if text.startswith("stale: ") else "")
 
 
-def branches(found):
+def branches(found: "Lineage") -> Iterator[Branch]:
     yield base_branch(found["base"])
     for name, dataset in found["datasets"].items():
         yield dataset_branch(name, dataset)
@@ -189,34 +199,34 @@ def branches(found):
         yield model_branch(name, model)
 
 
-def base_branch(base):
+def base_branch(base: "BaseFacts") -> Branch:
     lines = [stored("models/base", base), *(stage_branch(stage) for stage in base["stages"])]
     revision = f" at {base['revision']}" if base["revision"] else ""
     return f"base {base['model']}{revision}", [*lines, *scores(base["scores"])]
 
 
-def dataset_branch(name, dataset):
+def dataset_branch(name: str, dataset: "DatasetFacts") -> Branch:
     raw = dataset["raw"]
     files = (f"{raw['path']}, md5 {short(raw['md5'])}", [file_line(file) for file in raw["files"]])
     sides = [f"{side['path']}: {number(side['rows'])} rows, md5 {short(side['md5'])}" for side in sides_of(dataset)]
     trains = f", seen by {', '.join(dataset['trains'])}" if dataset["trains"] else ", no step trains on it"
-    stages = [f"waived {what}: {why}" for what, why in raw["waived"].items()]
+    stages: list[Child] = [f"waived {what}: {why}" for what, why in raw["waived"].items()]
     stages += [stage_branch(stage) for stage in dataset["stages"]]
     return f"dataset {name}: {dataset['kind']}{trains}", [files, *stages, *sides]
 
 
-def sides_of(dataset):
+def sides_of(dataset: "DatasetFacts") -> "tuple[SideFacts, SideFacts]":
     return dataset["train"], dataset["eval"]
 
 
-def file_line(file):
+def file_line(file: "RawFile") -> str:
     parts = f"{number(file['records'])} records = {number(file['rows'])} rows + {number(file['rejected'])} rejected"
     whence = f", imported from {file['imported']}" if file["imported"] else ", kept by DVC" if file["dvc"] else ""
     rights = "".join(f", {key} {file[key]}" for key in ("license", "source", "consent", "expires") if file[key])
     return f"{file['path']}: {number(file['bytes'])} bytes, {hash_of(file)}{whence}, {parts}{rights}"
 
 
-def hash_of(file):
+def hash_of(file: "RawFile") -> str:
     if file["bytes"] is None and not file["md5"]:
         return "no longer there, nor in git or DVC"
     if file["read"]:
@@ -228,7 +238,7 @@ def hash_of(file):
     )
 
 
-def stage_branch(stage):
+def stage_branch(stage: "StageFacts") -> Branch:
     """A stage: its account, its hashes, and what of it is stale."""
     name, lines = stage["stage"].partition("@")[0], []
     if stage.get("rejected"):
@@ -242,7 +252,7 @@ def stage_branch(stage):
     return f"{name}{account(stage)}", [*lines, *(f"stale: {text}" for text in stage["stale"])]
 
 
-def account(stage):
+def account(stage: "StageFacts") -> str:
     if "in" not in stage:
         return ""
     parts = [f"{number(count)} {what}" for what, count in stage["out"].items()]
@@ -252,14 +262,14 @@ def account(stage):
     return f": {number(stage['in'])} in = {' + '.join(parts)} + {number(rejected)} rejected{asked}"
 
 
-def rejects_of(stage):
+def rejects_of(stage: "StageFacts") -> dict[str, int]:
     """{check: rows} that a stage rejected, without the rows that it did not sample."""
     from stages.core.outcomes import NOT_SAMPLED
 
-    return {check: count for check, count in stage["rejected"].items() if check != NOT_SAMPLED}
+    return {check: count for check, count in (stage["rejected"] or {}).items() if check != NOT_SAMPLED}
 
 
-def modules(files, name):
+def modules(files: Mapping[str, str | None], name: str) -> str:
     """The hash of a stage's own module, and one of all the others that it imports."""
     first = next((path for path in files if path == f"stages/{name}.py"), None)
     first = first or next((path for path in files if "/_" not in path), min(files))
@@ -268,7 +278,7 @@ def modules(files, name):
     return f"{short(files[first])} {first}{more}"
 
 
-def digest(data):
+def digest(data: object) -> str:
     """A short hash of plain data, to tell whether two builds had the same."""
     import hashlib
     import json
@@ -276,9 +286,9 @@ def digest(data):
     return hashlib.md5(json.dumps(data, sort_keys=True).encode(), usedforsecurity=False).hexdigest()[:10]
 
 
-def model_branch(name, model):
+def model_branch(name: str, model: "ModelFacts") -> Branch:
     made = model["made_of"]
-    lines = [stored(f"models/{name}", model) + (f", {model['weights']}" if model["files"] else "")]
+    lines: list[Child] = [stored(f"models/{name}", model) + (f", {model['weights']}" if model["files"] else "")]
     if made:
         lines += made_lines(made, model["seen"])
     if model["adapters"]:
@@ -288,7 +298,7 @@ def model_branch(name, model):
     return f"model {name}: {' -> '.join(model['chain'])}", [*lines, *scores(model["scores"])]
 
 
-def made_lines(made, seen):
+def made_lines(made: Mapping[str, Any], seen: Mapping[str, int] | None) -> Iterator[str]:
     """What a model's made_of.json says of its training, and what the training saw; seen: None where that is not known."""
     rows, tokens = (number((seen or {}).get(key)) for key in ("seen", "tokens"))
     of = f"{number(made.get('rows'))} rows of {made.get('dataset')}"
@@ -305,15 +315,14 @@ def made_lines(made, seen):
         yield "rewards: " + ", ".join(f"{name}, code sha256 {short(codes.get(name))}" for name in made["rewards"])
 
 
-def stored(path, model):
+def stored(path: str, model: "BaseFacts | ModelFacts") -> str:
     if not model["md5"]:
         return f"{path}: not built"
-    return (
-        f"{path}: {model['bytes'] / 1e6:,.1f} MB, {number(len(model['files'] or ()))} files, md5 {short(model['md5'])}"
-    )
+    size = "?" if model["bytes"] is None else f"{model['bytes'] / 1e6:,.1f}"
+    return f"{path}: {size} MB, {number(len(model['files'] or ()))} files, md5 {short(model['md5'])}"
 
 
-def scores(found):
+def scores(found: Mapping[str, Any] | None) -> Iterator[str]:
     """A line for the scores of each dataset, with their 95% intervals; evaluate leaves null where there is none."""
     from stages.scoring.statistics import interval
 
@@ -326,9 +335,9 @@ def scores(found):
         yield f"scores on {number(rows)} eval rows of {dataset}: {', '.join(shown) or 'no value'}"
 
 
-def number(count):
+def number(count: int | None) -> str:
     return "?" if count is None else f"{count:,}"
 
 
-def short(md5):
+def short(md5: str | None) -> str:
     return md5[:10] if md5 else "unknown"

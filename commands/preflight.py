@@ -5,10 +5,16 @@ preflight/ -> tables: rows, tokens and lengths; the numbers beside their limits;
 
 import csv
 import json
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from stages.dryrun.xray import Part
 
 Name = Annotated[str | None, typer.Argument(help="A name under `steps` of params.yaml; all of them if left out.")]
 Dropped = Annotated[bool, typer.Option("--dropped", help="Name every row that is not trained, with the reason.")]
@@ -23,10 +29,12 @@ COLUMNS = {  # parts of the estimate, as many as fit into a line
     "activations": ["activations"],
     "logits": ["logits"],
 }
+Report = dict[str, Any]  # what preflight wrote of a step
+Finding = dict[str, Any]
 TIMED = 64  # answers that a reward function is timed on
 
 
-def main(step: Name = None, row: Row = None, dropped: Dropped = False, as_json: Json = False):
+def main(step: Name = None, row: Row = None, dropped: Dropped = False, as_json: Json = False) -> None:
     """Show what is known of each step before it trains, or what it learns of one row."""
     reports, findings = built(step)
     if row:
@@ -39,7 +47,7 @@ def main(step: Name = None, row: Row = None, dropped: Dropped = False, as_json: 
         show(reports, findings)
 
 
-def built(wanted):
+def built(wanted: str | None) -> tuple[dict[str, Report], dict[str, list[Finding]]]:
     """({step: what preflight wrote for train}, {step: findings}). Raises Problems where it has not run as params now are."""
     from validators.params import mapping, read
     from validators.problems import Problem, Problems, did_you_mean
@@ -58,7 +66,7 @@ def built(wanted):
     return reports, {name: findings[name] for name in names}
 
 
-def show_dropped(reports):
+def show_dropped(reports: Mapping[str, Report]) -> None:
     """Print `step: source:line` of every row that is in data/train and not trained."""
     from stages.rows.tables import shown
 
@@ -72,7 +80,7 @@ def show_dropped(reports):
 # -- one row ------------------------------------------------------------------------------------------------------
 
 
-def show_row(reports, step, which, as_json):
+def show_row(reports: Mapping[str, Report], step: str | None, which: str, as_json: bool) -> None:
     """Print a row of a step as tokens: what is learned, what is context, what is cut."""
     from dataclasses import asdict
 
@@ -117,7 +125,7 @@ def show_row(reports, step, which, as_json):
         print_parts(step, place, parts)
 
 
-def found_row(report, which):
+def found_row(report: Report, which: str) -> tuple[str, dict[str, Any]]:
     """(`file:line`, the row) of data/train by file and line or by the beginning of its id. Raises Problems."""
     import pyarrow.compute as pc
     import pyarrow.parquet as pq
@@ -154,7 +162,7 @@ def found_row(report, which):
 STYLES = {"learned": "bold green", "context": "", "cut": "red strike"}
 
 
-def print_parts(step, place, parts):
+def print_parts(step: str, place: str, parts: "Sequence[Part]") -> None:
     from rich.console import Console
     from rich.text import Text
 
@@ -177,7 +185,7 @@ def print_parts(step, place, parts):
 # -- all of it ----------------------------------------------------------------------------------------------------
 
 
-def show(reports, findings):
+def show(reports: dict[str, Report], findings: dict[str, list[Finding]]) -> None:
     """The tables, for a person; what is unusual below them in words."""
     from rich.console import Console
 
@@ -202,13 +210,13 @@ def show(reports, findings):
         )
 
 
-def of_eval(reports):
+def of_eval(reports: Mapping[str, Report]) -> dict[str, list[Finding]]:
     """{dataset: findings of its eval rows} for a table of all steps; none where one step alone is asked for."""
     found = json.loads((ROOM / "_findings.json").read_text(encoding="utf-8"))
     return found.get("_eval", {}) if len(reports) == len(found.keys() - {"_eval"}) else {}
 
 
-def outdated(reports):
+def outdated(reports: Mapping[str, Report]) -> list[str]:
     """The steps that params.yaml describes otherwise than when preflight ran."""
     from stages.code import lists, reward_code
     from stages.dryrun.steps import resolve
@@ -221,7 +229,7 @@ def outdated(reports):
     ]
 
 
-def table_of(title, texts, numbers):
+def table_of(title: str, texts: Sequence[str], numbers: Sequence[str]) -> "Table":
     """An empty table with columns of texts, then columns of numbers on the right."""
     from rich import box
     from rich.table import Table
@@ -232,7 +240,7 @@ def table_of(title, texts, numbers):
     return table
 
 
-def account(reports):
+def account(reports: Mapping[str, Report]) -> "Table":
     table = table_of("what each step trains on", ["step", ""], ["rows", "not trained", "optimizer steps"])
     for name, report in reports.items():
         what = f"{report['method']} on {report['dataset']}, from {report['from']}"
@@ -241,7 +249,7 @@ def account(reports):
     return table
 
 
-def lengths(reports):
+def lengths(reports: Mapping[str, Report]) -> "Table":
     shares = ["p50", "p95", "p99", "max"]
     table = table_of("its tokens, and those of a row", ["step"], ["tokens", "learned", *shares])
     for name, report in reports.items():
@@ -250,7 +258,7 @@ def lengths(reports):
     return table
 
 
-def numbers(findings):
+def numbers(findings: Mapping[str, list[Finding]]) -> "Table":
     """Every number beside its limit; what is above it stands out by its word, not by colour alone."""
     from rich.text import Text
 
@@ -265,7 +273,7 @@ def numbers(findings):
     return table
 
 
-def machine(reports):
+def machine(reports: Mapping[str, Report]) -> "Table":
     """The estimate of each step's peak on this machine, part by part."""
     from stages.dryrun.memory import PLACES, estimate, free_bytes, fused_tile, shape_of, size
     from stages.dryrun.schedule import as_one_of
@@ -287,7 +295,7 @@ def machine(reports):
     return table
 
 
-def timings(reports):
+def timings(reports: Mapping[str, Report]) -> Iterator[str]:
     """How long each reward function takes for an answer, tried on the ground truths of a few rows."""
     from stages.dryrun.reward_trials import sample, tried
     from stages.training.models import load_tokenizer

@@ -5,10 +5,15 @@ provenance/models/<step>.intoto.json, data/train/, scores/<step>.seen.parquet ->
 `tilth verify PROOF` checks it with the statement alone.
 """
 
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+if TYPE_CHECKING:
+    from commands.records.table import Record
+    from commands.statements.rows import Proof, Rows
 
 Row = Annotated[
     str, typer.Argument(metavar="ROW", help="An id or its first digits, FILE:LINE of a raw file, or a text.")
@@ -22,7 +27,7 @@ Out = Annotated[
 AsText = Annotated[bool, typer.Option("--text", help="ROW is a text, whatever it looks like.")]
 
 
-def main(context: typer.Context, row: Row, model: Model, out: Out = None, as_text: AsText = False):
+def main(context: typer.Context, row: Row, model: Model, out: Out = None, as_text: AsText = False) -> None:
     """Write a proof that a model was, or was not, trained on a row."""
     import json
 
@@ -46,7 +51,7 @@ def main(context: typer.Context, row: Row, model: Model, out: Out = None, as_tex
     print(f"{file}, {len(text):,} bytes; tilth verify {file.name} checks it by {where} alone")
 
 
-def stop_at_unknown(model):
+def stop_at_unknown(model: str) -> None:
     from commands.builds.build import at
     from validators.problems import Problem, Problems, did_you_mean
 
@@ -57,7 +62,7 @@ def stop_at_unknown(model):
         )
 
 
-def id_of(row, start, as_text):
+def id_of(row: str, start: Path, as_text: bool) -> tuple[str, list[str]]:
     """(the id that ROW means, what is to be said of it). A whole id need not be one of this build."""
     from commands.builds.build import at
     from commands.records.search import look
@@ -77,7 +82,7 @@ def id_of(row, start, as_text):
     return ids[0], [note for record in records for note in notes_of(record)]
 
 
-def notes_of(record):
+def notes_of(record: "Record") -> Iterator[str]:
     """What the proof of a rejected record's id does not say: that a row which is almost it may have stayed."""
     from commands.records.search import OTHER
 
@@ -86,14 +91,14 @@ def notes_of(record):
         yield f"{record.place} is {record.detail}: prove {match[1][:12]}… too"
 
 
-def stop_if_other(model, statement):
+def stop_if_other(model: str, statement: dict[str, Any]) -> None:
     """Raise Problems where a statement is of another build than the one that is there: the proof would be of old rows."""
     from commands.builds.hashes import sha256
     from commands.statements.folder import statement_path
     from commands.statements.formats import byproducts, subjects
     from validators.problems import Problem, Problems
 
-    stated = {name: digest for name, digest in byproducts(statement).items() if name.startswith("scores/")}
+    stated: dict[str, str | None] = {name: digest for name, digest in byproducts(statement).items() if name.startswith("scores/")}
     stated |= {f"models/{model}/made_of.json": subjects(statement).get("made_of.json")}
     other = [name for name, digest in stated.items() if Path(name).is_file() and sha256(name) != digest]
     if other:
@@ -101,15 +106,15 @@ def stop_if_other(model, statement):
         raise Problems([Problem(str(statement_path(model)), found, "the statement of this build", "tilth provenance")])
 
 
-def proof_of(model, rows, name):
+def proof_of(model: str, rows: "Rows", name: str) -> "Proof":
     """The proof of an id by the tree that was kept; where there is none, or it is damaged, by one that is made anew."""
     from commands.statements.kept import kept_tree
     from commands.statements.rows import faults, prove
     from validators.problems import Problems
 
     kept = kept_tree(rows["root"], rows["size"])
-    proof = kept and prove(kept, model, name)
-    if not proof or faults(proof, rows, model):
+    proof = prove(kept, model, name) if kept else None
+    if proof is None or faults(proof, rows, model):
         from commands.builds.build import at
         from commands.statements.trained import tree_of
 

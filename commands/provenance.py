@@ -15,7 +15,7 @@ Check = Annotated[
 ]
 
 
-def main(check: Check = False):
+def main(check: Check = False) -> None:
     """Write what each model and dataset is made of, for others to check: in-toto and SLSA, CycloneDX, Croissant."""
     from commands.builds.build import at
     from commands.statements.documents import documents

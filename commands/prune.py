@@ -6,10 +6,15 @@ Never touched: data/raw, the DVC cache, what git keeps, what no stage built, and
 """
 
 import contextlib
+from collections.abc import Iterator, Mapping
 from pathlib import Path, PurePosixPath
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, TypedDict
 
 import typer
+
+if TYPE_CHECKING:
+    from commands.builds.build import Build
+    from commands.builds.lock import File
 
 # where stages put one output a name: nothing outside these folders is ever removed
 ROOMS = ("data/ingested", "data/validated", "data/train", "data/eval", "data/rejected", "data/kept", "data/sampled", "models", "scores", ".build/expired")
@@ -18,7 +23,16 @@ WORK = Path(".work")
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would go, and remove nothing.")]
 
 
-def main(dry_run: DryRun = False):
+class Plan(TypedDict):
+    """What goes and what stays. stages: entries of dvc.lock. paths: {path: (bytes, note)}. kept: {path: why}."""
+
+    stages: list[str]
+    paths: dict[str, tuple[int, str]]
+    lines: list[tuple[str, str]]  # (.gitignore, line of it)
+    kept: dict[str, str]
+
+
+def main(dry_run: DryRun = False) -> None:
     """Remove what is left of steps and datasets that params.yaml no longer has."""
     from commands.builds.build import at
     from stages.check import without_source
@@ -39,7 +53,7 @@ def main(dry_run: DryRun = False):
 
 
 @contextlib.contextmanager
-def alone():
+def alone() -> Iterator[dict[str, set[str]]]:
     """{stage: its outputs} of the graph, with no stage running meanwhile. Raises Problems where one runs."""
     from commands.builds import dvc as _dvc
     from validators.problems import Problem, Problems
@@ -61,13 +75,10 @@ def alone():
 # -- what is left over --------------------------------------------------------------------------------------------
 
 
-def leftovers(build, live):
-    """What goes and what stays, as plain data.
-
-    stages: entries of dvc.lock. paths: {path: (bytes, note)}. lines: [(.gitignore, line)]. kept: {path: why}.
-    """
-    wanted = set().union(*live.values())
-    plan = {"stages": [], "paths": {}, "lines": [], "kept": {}}
+def leftovers(build: "Build", live: Mapping[str, set[str]]) -> Plan:
+    """What goes and what stays. live: {stage: its outputs} of the graph."""
+    wanted: set[str] = set().union(*live.values())
+    plan: Plan = {"stages": [], "paths": {}, "lines": [], "kept": {}}
     for name in [name for name in build.stages if name not in live]:
         outs = [out for out in build.stages[name].outs.values() if out.path not in wanted]
         faults = {out.path: why for out in outs if (why := reason_to_keep(out))}
@@ -92,7 +103,7 @@ def leftovers(build, live):
     return plan
 
 
-def reason_to_keep(out):
+def reason_to_keep(out: "File") -> str:
     """Why an output of a stage that is no more may not be removed; nothing where it may."""
     path = PurePosixPath(out.path)
     if ".." in path.parts or not any(path.is_relative_to(room) and path != PurePosixPath(room) for room in ROOMS):
@@ -104,20 +115,20 @@ def reason_to_keep(out):
     return ""
 
 
-def whole_md5(path):
+def whole_md5(path: str) -> str:
     """DVC's hash of a path, of all its bytes."""
     from commands.builds.sources import hash_whole
 
     return hash_whole(path)
 
 
-def tracked(path):
+def tracked(path: str) -> bool:
     from commands.builds.git import git
 
     return bool(git("ls-files", "--", path))
 
 
-def cached(md5):
+def cached(md5: str) -> bool:
     """True where the DVC cache has all of an output: it can be brought back."""
     from commands.builds.build import listed, object_of
 
@@ -127,13 +138,13 @@ def cached(md5):
     return files is not None and all(object_of(one).is_file() for one in files.values())
 
 
-def size_of(path):
+def size_of(path: str) -> int:
     from commands.builds.sources import here
 
-    return sum(file.size for file in here(path))
+    return sum(file.size or 0 for file in here(path))
 
 
-def ignore_lines(path):
+def ignore_lines(path: str) -> list[tuple[str, str]]:
     """The lines that DVC wrote for an output: `/name` in the .gitignore of its own folder."""
     ignore = Path(path).parent / ".gitignore"
     line = f"/{Path(path).name}"
@@ -141,14 +152,14 @@ def ignore_lines(path):
     return [(ignore.as_posix(), line)] if here else []
 
 
-def old_work(build, stages):
+def old_work(build: "Build", stages: list[str]) -> list[str]:
     """Folders of .work in which a step that is no more was trained."""
     trained = {name.partition("@")[2] for name in stages if name.startswith("train@")}
     folders = sorted(folder for folder in WORK.glob("*") if folder.is_dir() and folder.name not in build.steps)
     return [folder.as_posix() for folder in folders if folder.name in trained or (folder / "lock.0").exists()]
 
 
-def held(folder):
+def held(folder: str) -> bool:
     """True while a trainer holds the lock of a folder."""
     from filelock import FileLock, Timeout
 
@@ -159,7 +170,7 @@ def held(folder):
         return True
 
 
-def foreign(known):
+def foreign(known: set[str]) -> Iterator[str]:
     """What lies in the folders of outputs, and is neither an output nor known to git."""
     for room in ROOMS:
         for path in sorted(Path(room).glob("*")):
@@ -172,7 +183,7 @@ def foreign(known):
 # -- what is said and done ----------------------------------------------------------------------------------------
 
 
-def describe(plan, dry_run):
+def describe(plan: Plan, dry_run: bool) -> Iterator[str]:
     """The lines that say what goes and what stays."""
     verb = "would remove" if dry_run else "removed"
     for path, (size, note) in plan["paths"].items():
@@ -191,7 +202,7 @@ def describe(plan, dry_run):
     yield "removes from it what no commit needs; until then, a step that comes back is restored and not trained"
 
 
-def remove(plan):
+def remove(plan: Plan) -> None:
     """Remove what is planned; the entries of dvc.lock last, so that what is cut short can be run again."""
     import shutil
 

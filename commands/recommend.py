@@ -3,12 +3,13 @@
 With data, from its kinds; without, from four questions. The reasons are those of TRL's and Unsloth's guides.
 """
 
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-Data = Annotated[
+Given = Annotated[
     str | None, typer.Argument(metavar="[PATH]", help="A raw file or folder instead of params.yaml's data.")
 ]
 Pairs = Annotated[bool | None, typer.Option(help="There are pairs: of two answers, the better one is known.")]
@@ -52,16 +53,17 @@ PIPELINES = {
     "orpo": ("ORPO alone", "pairs, in one stage"),
 }
 METHOD = {"kto": "kto", "grpo": "grpo", "sft": "sft"}
+Data = dict[str, tuple[str, str | None]]  # {kind: (name of a dataset, its raw data; None where params.yaml has it)}
 
 
 def main(
     context: typer.Context,
-    path: Data = None,
+    path: Given = None,
     pairs: Pairs = None,
     labels: Labels = None,
     verifiable: Verifiable = None,
     one_stage: OneStage = None,
-):
+) -> None:
     """Recommend a method for the data that is there (or for four answers), with its `steps:` entry."""
     answers = {"preference": pairs, "kto": labels, "grpo": verifiable}
     if path is not None:
@@ -77,7 +79,7 @@ def main(
         print(shown(line, 2000))
 
 
-def choose(kinds, one_stage):
+def choose(kinds: Collection[str], one_stage: bool) -> str:
     """The method that fits the kinds of data that are there."""
     if "preference" in kinds:
         return "orpo" if one_stage else "dpo"
@@ -87,7 +89,7 @@ def choose(kinds, one_stage):
 # -- the data -----------------------------------------------------------------------------------------------------
 
 
-def data_of_params():
+def data_of_params() -> Data:
     """{kind: (name, raw)} of the first dataset of each kind in params.yaml whose raw data is there."""
     from validators.params import mapping, read
 
@@ -99,7 +101,7 @@ def data_of_params():
     return found
 
 
-def data_at(path, start):
+def data_at(path: str, start: Path | None) -> Data:
     """{kind: (name, raw)} of a raw file or folder."""
     from commands.inspect import fitting, located, name_of, sampled
 
@@ -109,13 +111,13 @@ def data_at(path, start):
     return {kind: (name_of(raw), inside.as_posix())}
 
 
-def imagined(answers):
+def imagined(answers: Mapping[str, bool | None]) -> Data:
     """{kind: (name, raw)} of data that is said to be there; conversations always are."""
     kinds = ["sft", *(kind for kind in ("preference", "kto", "grpo") if answers.get(kind))]
     return {kind: (NAMES[kind], f"data/raw/{NAMES[kind]}") for kind in kinds}
 
 
-def ask(questions):
+def ask(questions: Mapping[str, str]) -> dict[str, bool]:
     """{question: answer}, asked at the terminal. Raises Problems where nobody answers."""
     from validators.problems import Problem, Problems
 
@@ -129,7 +131,7 @@ def ask(questions):
 # -- the advice ---------------------------------------------------------------------------------------------------
 
 
-def advice(data, one_stage):
+def advice(data: Data, one_stage: bool) -> Iterator[str]:
     """The lines of a recommendation. data: {kind: (name, raw or None where params.yaml has it)}."""
     method = choose(data, one_stage)
     title, _ = PIPELINES[method]
@@ -149,7 +151,7 @@ def advice(data, one_stage):
     yield from entries(data, method)
 
 
-def entries(data, method):
+def entries(data: Data, method: str) -> Iterator[str]:
     """The lines of `datasets:` that params.yaml lacks, and of `steps:`."""
     kind = "preference" if method in ("dpo", "orpo") else method
     used = {kind: data[kind]} if method == "orpo" else {"sft": data.get("sft") or made_of(data[kind]), kind: data[kind]}
@@ -167,7 +169,7 @@ def entries(data, method):
         yield step("align", method, "sft", data[kind][0])
 
 
-def made_of(source):
+def made_of(source: tuple[str, str | None]) -> tuple[str, str]:
     """A supervised dataset from the raw data of another kind, which holds good answers too."""
     name, raw = source
     if raw is None:
@@ -177,7 +179,7 @@ def made_of(source):
     return f"{name}_sft", raw
 
 
-def dataset(name, kind, raw, wanted):
+def dataset(name: str, kind: str, raw: str, wanted: str) -> str:
     from stages.rows.key_hints import quoted
 
     # of rated completions, the bad ones are no supervised rows: they are rejected, by name, and may be many
@@ -185,5 +187,5 @@ def dataset(name, kind, raw, wanted):
     return f"  {name}: {{kind: {kind}, raw: {quoted(raw)}{share}}}"
 
 
-def step(name, method, parent, of):
+def step(name: str, method: str, parent: str, of: str) -> str:
     return f"  {name}: {{method: {method}, from: {parent}, dataset: {of}, {ARGS[method]}}}"

@@ -19,7 +19,7 @@ SCRIPTS = Path(".dvc/tmp/vega.js")
 VEGA_LITE = "5.20"  # the version that the templates of DVC are written in
 
 
-def main(open_page: Open = True, plots: Plots = False):
+def main(open_page: Open = True, plots: Plots = False) -> None:
     """Build the report with `dvc repro report` and open it."""
     run("repro", "report")
     write_scripts()
@@ -34,7 +34,7 @@ def main(open_page: Open = True, plots: Plots = False):
         webbrowser.open(page.resolve().as_uri())
 
 
-def run(*arguments):
+def run(*arguments: str) -> None:
     """Run dvc with this Python first on the path, as its stages call `python`. Ends where dvc fails: it has said why."""
     path = str(Path(sys.executable).parent) + os.pathsep + os.environ.get("PATH", "")
     done = subprocess.run([sys.executable, "-m", "dvc", *arguments], env=os.environ | {"PATH": path})
@@ -42,7 +42,7 @@ def run(*arguments):
         raise SystemExit(1)
 
 
-def write_scripts():
+def write_scripts() -> None:
     """Put the scripts of Vega where the page of `dvc plots show` finds them, once for each version of vl-convert."""
     import importlib.metadata
 
@@ -53,11 +53,12 @@ def write_scripts():
 
     SCRIPTS.parent.mkdir(parents=True, exist_ok=True)
     partial = SCRIPTS.with_suffix(".partial")
-    partial.write_text(mark + vl_convert.javascript_bundle(vl_version=VEGA_LITE), encoding="utf-8")
+    bundle = vl_convert.javascript_bundle(vl_version=VEGA_LITE)  # ty: ignore[missing-argument]  # its stub knows no default
+    partial.write_text(mark + bundle, encoding="utf-8")
     partial.replace(SCRIPTS)
 
 
-def commit():
+def commit() -> str:
     """The commit that the page is of, in words."""
     head = git("rev-parse", "--short=12", "HEAD")
     if not head:
@@ -65,7 +66,7 @@ def commit():
     return f"of commit {head}" + (" and changes that are not committed" if git("status", "--porcelain") else "")
 
 
-def git(*arguments):
+def git(*arguments: str) -> str:
     """What git says, "" where it says nothing or is not there."""
     try:
         done = subprocess.run(["git", *arguments], capture_output=True, text=True)
@@ -74,7 +75,7 @@ def git(*arguments):
     return done.stdout.strip() if not done.returncode else ""
 
 
-def has_screen():
+def has_screen() -> bool:
     """True where a browser can show something: not in CI, not on a server without a display."""
     return sys.stdout.isatty() and (
         sys.platform in ("darwin", "win32") or bool({"DISPLAY", "WAYLAND_DISPLAY"} & set(os.environ))

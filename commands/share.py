@@ -3,9 +3,15 @@
 .dvc/cache/files, .dvc/cache/runs -> a remote of DVC. A colleague's `tilth fetch` then trains nothing, whichever variant they switch to.
 """
 
-from typing import Annotated
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric import ec
+
+    from commands.sharing.transfer import Moved
 
 Remote = Annotated[
     str | None, typer.Option("--remote", "-r", help="The name of a remote; DVC's default one without it.")
@@ -27,18 +33,24 @@ def main(
     dry_run: DryRun = False,
     key: Key = None,
     sign_known: Known = False,
-    context: typer.Context = None,
-):
+    context: typer.Context = None,  # ty: ignore[invalid-parameter-default]  # typer gives one, who calls it otherwise need not
+) -> None:
     """Send the workspace and every built variant to the remote."""
     from pathlib import Path
 
     from commands.sharing.signatures import signer
 
-    start = Path((context and context.obj) or ".")
+    start = Path((context.obj if context else None) or ".")
     carry("share", remote, dry_run, signer(start / Path(key).expanduser() if key else None), sign_known)
 
 
-def carry(command, name, dry_run, key=None, sign_known=False):
+def carry(
+    command: str,
+    name: str | None,
+    dry_run: bool,
+    key: "ec.EllipticCurvePrivateKey | None" = None,
+    sign_known: bool = False,
+) -> None:
     """Plan, move, tell; Problems for what the workspace needs and cannot be had, after all else has moved."""
     from commands.sharing.checkout import missing, put
     from commands.sharing.remotes import opened
@@ -64,7 +76,7 @@ def carry(command, name, dry_run, key=None, sign_known=False):
             raise Problems(found)
 
 
-def signed_lines(moved, unsigned, key):
+def signed_lines(moved: "Moved", unsigned: int, key: "ec.EllipticCurvePrivateKey | None") -> Iterator[str]:
     """What was signed, and what was not where the team has keys."""
     from commands.statements.keys import trusted
 

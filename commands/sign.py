@@ -7,9 +7,12 @@ Signatures over files are those of OpenSSF's model-signing, over statements DSSE
 """
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric import ec
 
 Target = Annotated[
     str | None, typer.Argument(metavar="TARGET", help="A step, or a folder of tilth export; every step if left out.")
@@ -19,7 +22,7 @@ Key = Annotated[
 ]
 
 
-def main(context: typer.Context, key: Key, target: Target = None):
+def main(context: typer.Context, key: Key, target: Target = None) -> None:
     """Sign models and their statements, or an exported folder."""
     from commands.statements.keys import key_id, private
 
@@ -36,13 +39,13 @@ def main(context: typer.Context, key: Key, target: Target = None):
     print(f"by key {key_id(signer.public_key())}")
 
 
-def is_folder(folder, target):
+def is_folder(folder: Path, target: str) -> bool:
     from commands.statements.exported import STATEMENT
 
     return (folder / STATEMENT).is_file() or (folder.is_dir() and not Path("models", target).is_dir())
 
 
-def sign_folder(folder, path, signer):
+def sign_folder(folder: Path, path: Path, signer: "ec.EllipticCurvePrivateKey") -> list[str]:
     """Sign a folder of `tilth export`, its statement first: it is among the files that the other signature is about."""
     from commands.statements.exported import ENVELOPE, SIGNATURE, STATEMENT, sign_files, sign_statement
     from validators.problems import Problem, Problems
@@ -55,7 +58,7 @@ def sign_folder(folder, path, signer):
     return [f"{folder / ENVELOPE}", f"{folder / SIGNATURE}"]
 
 
-def sign_models(step, path, signer):
+def sign_models(step: str | None, path: Path, signer: "ec.EllipticCurvePrivateKey") -> list[str]:
     """Sign the models of this build, or that of one step; nothing where one of them is not what its statement says."""
     from commands.builds.build import at
     from commands.statements.exported import sha256, sign_files, sign_statement

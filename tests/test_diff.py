@@ -1,5 +1,6 @@
 import json
 import os
+import re
 import sys
 
 import preloaded
@@ -99,6 +100,15 @@ def test_parameters_rows_models_and_scores_stand_beside_each_other(scratch):
     assert "loss  0.500 [0.400, 0.600]  0.700 [0.400, 0.800]  +0.200" in said
     (rows,) = found["datasets"]
     assert rows["sizes"] == {"train": [2, 2]}  # eval and rejected have the same bytes
+
+
+def test_a_score_that_has_no_value_in_one_build_is_told_without_a_change(scratch):
+    for tag, value in (("v1", None), ("v2", 0.7)):
+        loss = SCORE | {"value": value, "low": None, "high": None}
+        scratch.save(tag, params(seed=7), {"chat": {"loss": loss}}, train=[("aa", 1)])
+    found, problems = between("v1", "v2")
+    assert [score["change"] for score in found["scores"]] == [None] and not problems
+    assert re.search(r"loss +none +0\.700", "\n".join(text(found)))
 
 
 def test_raw_data_and_code_that_differ_are_named(scratch):

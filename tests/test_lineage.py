@@ -505,3 +505,9 @@ def test_a_grpo_model_names_each_reward_function_with_its_code_and_what_was_kept
     lines = list(lineage.made_lines(made, None))
     assert "rewards: exact_match, code sha256 aaaaaaaaaa, one_word, code sha256 bbbbbbbbbb" in lines
     assert "of 4 rows kept of 9 by how hard they are, sha256 of their ids cccccccccc" in lines
+
+
+def test_a_model_whose_size_the_lock_does_not_have_is_told_without_it():
+    model = {"md5": "5f0e00112233", "bytes": None, "files": {"models/sft/config.json": "aa"}}
+    assert lineage.stored("models/sft", model) == "models/sft: ? MB, 1 files, md5 5f0e001122"
+    assert lineage.stored("models/sft", model | {"bytes": 2_500_000}).startswith("models/sft: 2.5 MB, ")
