@@ -98,7 +98,9 @@ def stop_if_other(model: str, statement: dict[str, Any]) -> None:
     from commands.statements.formats import byproducts, subjects
     from validators.problems import Problem, Problems
 
-    stated: dict[str, str | None] = {name: digest for name, digest in byproducts(statement).items() if name.startswith("scores/")}
+    stated: dict[str, str | None] = {
+        name: digest for name, digest in byproducts(statement).items() if name.startswith("scores/")
+    }
     stated |= {f"models/{model}/made_of.json": subjects(statement).get("made_of.json")}
     other = [name for name, digest in stated.items() if Path(name).is_file() and sha256(name) != digest]
     if other:

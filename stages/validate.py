@@ -95,7 +95,9 @@ def examined(table: pa.Table, validator: Validator) -> tuple[pa.Table, pl.DataFr
     """(rejects, measures) of a table of rows: what is wrong with those that fail, and what the others are like."""
     found = first_failures(table, validator)
     # the hash as a number, an eighth of its text's size
-    prompts = cast(pl.Series, pl.from_arrow(table["prompt_key"])).str.slice(0, 15).str.to_integer(base=16, dtype=pl.Int64)
+    prompts = (
+        cast(pl.Series, pl.from_arrow(table["prompt_key"])).str.slice(0, 15).str.to_integer(base=16, dtype=pl.Int64)
+    )
     passed = np.ones(table.num_rows, bool)
     passed[found["row"].to_numpy()] = False
     measures = validator.measured(table).with_columns(prompt=prompts).filter(pl.Series(passed, dtype=pl.Boolean))

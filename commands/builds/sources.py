@@ -187,7 +187,11 @@ def with_pointers(commit: str | None, path: str, files: list[Source]) -> list[So
     found = [replace(known[file.path], size=file.size, git=file.git) if file.path in known else file for file in files]
     if commit:
         seen = {file.path for file in files}
-        gone = [replace(file, size=size_of(file.md5) if file.md5 else None, read=True) for name, file in known.items() if name not in seen]
+        gone = [
+            replace(file, size=size_of(file.md5) if file.md5 else None, read=True)
+            for name, file in known.items()
+            if name not in seen
+        ]
         found += below(path, gone)
     return sorted(found, key=lambda file: file.path)
 

@@ -12,7 +12,8 @@ from validators.problems import Problem, Problems
 csv.field_size_limit(2**31 - 1)
 PROSE = re.compile(r"\S\s+\S+\s+\S+\s+\S|[.?!。？！]\s*$|\n|^\s*-?\d+([.,]\d+)*\s*$")
 NAME_CHARS = 64
-Found = tuple[int, dict[str, str] | None, str, tuple[str, str] | None]  # (line, value, raw, (check, detail) of its fault)
+# (line, value, raw, (check, detail) of its fault)
+Found = tuple[int, dict[str, str] | None, str, tuple[str, str] | None]
 
 
 def csv_records(path: Path, lines: Iterable[bytes], numbered: bool) -> Iterator[Found]:

@@ -138,7 +138,8 @@ def scored_answers(record: Fields) -> list[tuple[list[Message], float]]:
     if not len(numbers) == len(found) == len(answers):
         raise Unreadable("ingest.wrong_type", f"{key}: expected a number as the score of each answer")
     return [
-        (answer_of(answer, f"{key}[{i}]"), score) for i, (answer, score) in enumerate(zip(answers, numbers, strict=True))
+        (answer_of(answer, f"{key}[{i}]"), score)
+        for i, (answer, score) in enumerate(zip(answers, numbers, strict=True))
     ]
 
 

@@ -60,7 +60,9 @@ USED = set(Plain.__struct_fields__) - {"id"}
 NOTICED = [(name, Other, UNSET) for name in OTHERS]
 UNSETS = (UNSET,) * len(OTHERS)
 Decode = Callable[[bytes], Plain]
-STRICT = cast(Decode, msgspec.json.Decoder(msgspec.defstruct("Strict", [], bases=(Plain,), forbid_unknown_fields=True)).decode)
+STRICT = cast(
+    Decode, msgspec.json.Decoder(msgspec.defstruct("Strict", [], bases=(Plain,), forbid_unknown_fields=True)).decode
+)
 LAX = cast(Decode, msgspec.json.Decoder(msgspec.defstruct("Lax", NOTICED, bases=(Plain,))).decode)
 WHOLE = msgspec.json.Decoder().decode
 BEGUN = hashlib.sha256(b'{"kind":"sft","messages":')  # every id begins so

@@ -225,7 +225,9 @@ def suspicious(table: pa.Table, kind: str, pattern: str) -> set[int]:
 def holding(texts: pa.Array, pattern: str) -> "np.ndarray":
     """True where a text matches, (rows,); JSON columns are text too."""
     texts = texts.storage if isinstance(texts, pa.ExtensionArray) else texts
-    return cast(pl.Series, pl.from_arrow(texts.cast(pa.large_string()))).str.contains(pattern).fill_null(False).to_numpy()
+    return (
+        cast(pl.Series, pl.from_arrow(texts.cast(pa.large_string()))).str.contains(pattern).fill_null(False).to_numpy()
+    )
 
 
 def texts_of(row: Row, kind: str) -> Iterator[tuple[str, str]]:

@@ -1,6 +1,6 @@
 """What travels between records and tables: a message, the rows of each kind, a reject. `tables.py` has them as columns.
 
-    {"messages": [{"role": "user", "content": "Reverse abc.", "tool_calls": None}, ...], "tools": None}
+{"messages": [{"role": "user", "content": "Reverse abc.", "tool_calls": None}, ...], "tools": None}
 """
 
 from typing import Any, NotRequired, TypedDict
