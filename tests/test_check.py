@@ -116,6 +116,26 @@ def test_a_base_model_that_was_never_built_asks_for_its_source(project):
     assert problem.found == "no file 'mine.gguf'" and problem.hint.startswith("put it there")
 
 
+def test_a_judge_that_was_built_needs_no_source_either(project):
+    def of_judge(judge):
+        problem = Problem("params.yaml: evaluate.judge.model", "no such folder")
+        return check.without_source([problem], {"evaluate": {"judge": judge}})
+
+    mine = {"model": "./judges/mine", "kind": "reward"}
+    assert of_judge(mine)[0].hint.startswith("put it there; or")
+    Path(".build/code").mkdir(parents=True)
+    Path(".build/code/judge").write_text("code")
+    read = reads.judge({"evaluate": {"judge": params.Judge.model_validate(mine).model_dump()}})
+    deps = {".build/params/judge.json": reads.text_of(read), ".build/code/judge": "code"}
+    entry = {"outs": [{"path": "judge", "md5": "0.dir"}], "deps": [{"path": path, "md5": check.md5_of(text.encode())} for path, text in deps.items()]}
+    Path("dvc.lock").write_text(json.dumps({"stages": {"judge": entry}}))
+    assert of_judge(mine)[0].hint == "dvc pull judge brings what was built from it"
+    Path("judge").mkdir()
+    Path("judge/config.json").write_text("{}")
+    assert of_judge(mine) == of_judge(mine | {"max_rows": 5}) == []
+    assert "another `evaluate.judge` entry" in of_judge(mine | {"kind": "chat"})[0].hint
+
+
 def found(raw):
     return [(problem.where, problem.found) for problem in raw_problems("datasets.chat.raw", raw)]
 
