@@ -2,13 +2,13 @@
 
 import importlib.util
 import json
-from types import SimpleNamespace
 
 import pytest
 
 from stages.scoring import harness, statistics
+from stages.scoring.generation import loaded
 from stages.scoring.harness_scores import harness_scores, metrics_of
-from stages.training.models import load_model, load_tokenizer, save_tiny
+from stages.training.models import save_tiny
 from validators.params import LmEval
 from validators.problems import Problems
 
@@ -57,7 +57,7 @@ def project(tmp_path, monkeypatch):
 def model(tmp_path_factory):
     folder = tmp_path_factory.mktemp("models") / "base"
     save_tiny(folder)
-    return SimpleNamespace(model=load_model(folder).eval(), tokenizer=load_tokenizer(folder), batch_size=2)
+    return loaded(folder, batch_size=2)
 
 
 def likelier(model, question, options):
@@ -138,6 +138,32 @@ def test_a_group_has_the_scores_of_its_tasks_and_its_own_if_it_has_any(project, 
     assert list(report) == ["lm_eval/both"] * aggregate + ["lm_eval/letters", "lm_eval/spoken"]
     if aggregate:
         assert report["lm_eval/both"]["acc"]["value"] == report["lm_eval/letters"]["acc"]["value"]
+
+
+@pytest.mark.slow
+@installed
+@pytest.mark.parametrize("chat, closing", [(True, "</think>"), (False, None)])
+def test_with_a_chat_template_a_task_gets_its_switches_and_reads_what_follows_a_thought(project, tmp_path, monkeypatch, chat, closing):
+    from lm_eval.models import huggingface
+    from test_thoughts import SMALL
+
+    save_tiny(tmp_path / "base")
+    (tmp_path / "base/chat_template.jinja").write_text(SMALL)
+    thinking, given, prompts = loaded(tmp_path / "base", 2, chat_template_kwargs={"opens": True}), [], []
+
+    class Watched(huggingface.HFLM):
+        def __init__(self, **options):
+            given.append(options)
+            super().__init__(**options)
+
+        def _model_generate(self, context, **options):
+            prompts.extend(self.tokenizer.batch_decode(context))
+            return super()._model_generate(context, **options)
+
+    monkeypatch.setattr(huggingface, "HFLM", Watched)
+    scores(thinking, {"tasks": ["spoken"], "apply_chat_template": chat}, None)
+    assert given[0]["think_end_token"] == closing and given[0]["chat_template_args"] == {"opens": True}
+    assert len(prompts) == 5 and all(prompt.endswith("<|assistant|><think>") == chat for prompt in prompts)
 
 
 @pytest.mark.slow
