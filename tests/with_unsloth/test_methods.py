@@ -1,4 +1,4 @@
-"""Unsloth's way on a GPU, with bfloat16 and its own settings, trains every method, and writes the models that we write."""
+"""Unsloth trains every method, and writes the models that we write: nothing of its own is in them."""
 
 import json
 
@@ -26,13 +26,11 @@ def contents(folder):
 
 
 @pytest.mark.parametrize("lora", [LORA, None], ids=["lora", "full"])
-@pytest.mark.parametrize("way", ["cpu", "gpu"])
-def test_every_method_is_trained_and_its_model_has_nothing_of_unsloths(prepare, train, way, lora):
+def test_every_method_is_trained_and_its_model_has_nothing_of_unsloths(prepare, train, lora):
     plain = train(prepare("plain", "transformers", lambda params: steps_of(params, lora)), METHODS, None)
-    fast = train(prepare("fast", "unsloth", lambda params: steps_of(params, lora)), METHODS, way)
+    fast = train(prepare("fast", "unsloth", lambda params: steps_of(params, lora)), METHODS, "cpu")
     for method in METHODS:
-        made_of = fast.made_of(method)
-        assert made_of["device"] == ("cpu" if way == "cpu" else "a GPU that is none, of capability 9.0")
+        assert fast.made_of(method)["device"] == "cpu"
         wanted, found = (contents(trained.project.folder / "models" / method) for trained in (plain, fast))
         assert found == wanted, method
     assert not [path for path in fast.project.folder.iterdir() if "unsloth" in path.name]

@@ -32,6 +32,8 @@ WAYS = {
     "gpu": {"TILTH_FAKE_CUDA": "9.0"},  # with bfloat16, as TRL trains by default on a GPU
     "gpu-float32": {"TILTH_FAKE_CUDA": "7.5"},
 }
+# Triton's interpreter runs each program of a kernel in Python: a row more is a second more
+SMALL = {"per_device_train_batch_size": 2, "max_steps": 2}
 SEEDED = """\
 import stages.train, transformers
 load = stages.train.load_for_training
@@ -103,9 +105,11 @@ def steps_of(params, lora, args=None, methods=METHODS, **changes):
     steps = {}
     for method in methods:
         own = {"max_steps": 3, "logging_steps": 1, "per_device_train_batch_size": 8, "learning_rate": 1.0e-3}
+        own |= args or {}
         if method == "grpo":
             own |= {"max_completion_length": 4, "num_generations": 4, "beta": 0.1}
-        step = params["methods"][method] | {"from": "base", "lora": lora, "args": own | (args or {})}
+            own |= {"per_device_train_batch_size": max(4, own["per_device_train_batch_size"])}
+        step = params["methods"][method] | {"from": "base", "lora": lora, "args": own}
         steps[method] = step | ({"rewards": ["one_word"]} if method == "grpo" else {}) | changes
     return steps
 
