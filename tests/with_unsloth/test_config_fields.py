@@ -10,8 +10,9 @@ from trainings import HERE, METHODS, ROOT, WAYS
 pytestmark = pytest.mark.long
 pytest_plugins = ["trainings"]
 
-# how many processes map rows, which are mapped before; how activations are computed anew, which is Unsloth's own
-NAMED = {"dataset_num_proc", "gradient_checkpointing_kwargs"}
+# how many processes map rows, which are mapped before; how activations are computed anew, which is Unsloth's own; and
+# `epsilon_high`, said as a number: it is that of `epsilon`, as TRL takes it where none is said
+NAMED = {"dataset_num_proc", "gradient_checkpointing_kwargs", "epsilon_high"}
 COMPARE = """\
 import fake_cuda, json, dataclasses
 from stages.training.by_unsloth import import_unsloth
@@ -55,6 +56,8 @@ def fields(unsloth_python, tmp_path_factory):
 def test_every_field_is_that_of_trl(fields, method):
     assert fields[method]["patched"]  # else nothing is compared
     assert fields[method]["differs"].keys() <= NAMED, fields[method]["differs"]
+    if method == "grpo":
+        assert fields[method]["differs"]["epsilon_high"] == [None, 0.2]
 
 
 @pytest.mark.parametrize("method", METHODS)
