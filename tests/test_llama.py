@@ -1,6 +1,11 @@
 """A GGUF file through llama.cpp: what it does otherwise than the model is named; long, by llama.cpp itself."""
 
+import json
+import subprocess
+import sys
+import tarfile
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -87,3 +92,47 @@ def test_without_llama_cpp_the_receipt_says_that_nothing_was_checked(folder, mon
     monkeypatch.setattr(gguf, "find_spec", lambda name: None)
     receipt, line = gguf.check_gguf(folder, "m-f16.gguf", expected(), "out")
     assert receipt["checked"] is False and "llama-cpp-python is neither here nor in $LLAMA_CPP_PYTHON" in line
+
+
+# -- llama.cpp itself ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+@pytest.mark.long
+@pytest.mark.timeout(3600)  # llama.cpp is compiled for it
+def test_llama_cpp_itself_says_what_the_model_says(tmp_path, monkeypatch, capsys):
+    """The package from PyPI in an environment of its own; its source brings the converter too."""
+    from builds import smollm2
+
+    from commands import export
+    from stages.training import gguf as base_gguf
+    from stages.training import models
+
+    subprocess.run([sys.executable, "-m", "venv", tmp_path / "env"], check=True)
+    python = tmp_path / "env/bin/python"
+    command = [
+        "-m",
+        "pip",
+        "download",
+        "--quiet",
+        "--no-deps",
+        "--no-binary",
+        ":all:",
+        "--dest",
+        tmp_path,
+        "llama-cpp-python",
+    ]
+    subprocess.run([python, *command], check=True)
+    [source] = tmp_path.glob("llama_cpp_python-*.tar.gz")
+    subprocess.run([python, "-m", "pip", "install", "--quiet", source], check=True)
+    with tarfile.open(source) as archive:
+        archive.extractall(tmp_path / "source", filter="data")
+    [converter] = (tmp_path / "source").glob("*/vendor/llama.cpp")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("LLAMA_CPP", str(converter))
+    monkeypatch.setenv("LLAMA_CPP_PYTHON", str(python))
+    Path("params.yaml").write_text("base: {model: a.gguf}\n")
+    base_gguf.unpack(smollm2(), models.BASE)
+    export.main(SimpleNamespace(obj=tmp_path), "base", "out", gguf="f16")
+    assert "base-f16.gguf checked by llama-cpp-python" in capsys.readouterr().out
+    assert json.loads(Path("out/checked.json").read_text())["gguf"]["agreement"] >= 0.9
