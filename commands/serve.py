@@ -129,7 +129,8 @@ def by_transformers(name: str, host: str, port: int) -> None:
     from transformers.cli.serving import utils
 
     asked = [{"role": "user", "content": "x"}]
-    prompt = AutoTokenizer.from_pretrained(name).apply_chat_template(asked, tokenize=False, add_generation_prompt=True)
+    tokenizer = AutoTokenizer.from_pretrained(name, trust_remote_code=False)
+    prompt = tokenizer.apply_chat_template(asked, tokenize=False, add_generation_prompt=True)
     # it chooses how to read answers by the kind of model: beside another chat template it takes the prompt for the answer
     known = getattr(utils, "_RESPONSE_TEMPLATE_FALLBACKS", {})
     for kinds, reading in list(known.items()):

@@ -458,3 +458,18 @@ def test_a_merge_into_tied_weights_is_found(tied, monkeypatch):
         merged.export_merged(Path("models/head"), Path("m"), "auto")
     with pytest.raises(Problems, match="its logits differ by"):
         checked.check(Path("models/head"), Path("m"), "m", 2)
+
+
+# -- a base of the Hub --------------------------------------------------------------------------------------------
+
+
+def test_an_adapter_on_a_base_that_is_not_here_is_checked_on_its_copy_and_says_so(place):
+    edit(
+        "alone/adapter_config.json",
+        lambda config: config.update(base_model_name_or_path="Qwen/Qwen3-0.6B", revision="a" * 40),
+    )
+    lines = checked.check(Path("models/second"), Path("alone"), "alone", 4)
+    assert (
+        lines[1] == "checked on models/base, which was copied from Qwen/Qwen3-0.6B; that itself is not on this machine"
+    )
+    assert json.loads(Path("alone/checked.json").read_text())["weights"] == "an adapter on models/base"

@@ -31,7 +31,7 @@ def answers(request: dict, place: Path) -> dict:
 
     transformers.logging.set_verbosity_error()
     transformers.logging.disable_progress_bar()
-    tokenizer = transformers.AutoTokenizer.from_pretrained(request["folder"])
+    tokenizer = transformers.AutoTokenizer.from_pretrained(request["folder"], trust_remote_code=False)
     # what a template prints as today's date; None where it prints none
     day = {"strftime_now": date.fromisoformat(request["date"]).strftime} if request["date"] else {}
     prompts = [
@@ -59,17 +59,19 @@ def answers(request: dict, place: Path) -> dict:
 
 def load(folder: str, base: str | None) -> tuple:
     """(the model of a folder, what its files lack of it). base: what an adapter is put on, where not what it names."""
-    import transformers
+    from transformers import AutoModelForCausalLM
 
     if not is_adapter(folder):
-        model, about = transformers.AutoModelForCausalLM.from_pretrained(folder, dtype="auto", output_loading_info=True)
+        model, about = AutoModelForCausalLM.from_pretrained(
+            folder, dtype="auto", output_loading_info=True, trust_remote_code=False
+        )
         return model, sorted(about["missing_keys"]) + sorted(str(key) for key in about["mismatched_keys"])
-    import peft
+    from peft import AutoPeftModelForCausalLM, PeftModel
 
     if base is None:
-        return peft.AutoPeftModelForCausalLM.from_pretrained(folder, dtype="auto"), []
-    model = transformers.AutoModelForCausalLM.from_pretrained(base, dtype="auto")
-    return peft.PeftModel.from_pretrained(model, folder), []
+        return AutoPeftModelForCausalLM.from_pretrained(folder, dtype="auto", trust_remote_code=False), []
+    model = AutoModelForCausalLM.from_pretrained(base, dtype="auto", trust_remote_code=False)
+    return PeftModel.from_pretrained(model, folder), []
 
 
 def is_adapter(folder: str) -> bool:
