@@ -19,7 +19,7 @@ from collections.abc import Iterator
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -129,7 +129,7 @@ def by_transformers(name: str, host: str, port: int) -> None:
     from transformers.cli.serving import utils
 
     asked = [{"role": "user", "content": "x"}]
-    tokenizer = AutoTokenizer.from_pretrained(name, trust_remote_code=False)
+    tokenizer: Any = AutoTokenizer.from_pretrained(name, trust_remote_code=False)
     prompt = tokenizer.apply_chat_template(asked, tokenize=False, add_generation_prompt=True)
     # it chooses how to read answers by the kind of model: beside another chat template it takes the prompt for the answer
     known = getattr(utils, "_RESPONSE_TEMPLATE_FALLBACKS", {})

@@ -138,7 +138,7 @@ def write_all(
     """
     turned_away, keys = SPILL / f"{name}.parquet", used_keys(parts)
     schema = row_schema(kind, optional=keys)
-    sliced = with_slices(schema, [SLICES] if SLICES in pq.read_schema(parts[0]).names else []) if parts else schema
+    sliced = with_slices(schema, (SLICES,) if SLICES in pq.read_schema(parts[0]).names else ()) if parts else schema
     with (
         writing(f"data/train/{name}.parquet", schema) as train_out,
         writing(f"data/eval/{name}.parquet", sliced) as eval_out,

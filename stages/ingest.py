@@ -55,6 +55,7 @@ class Dataset(TypedDict):
     kind: str
     raw: str
     exclude: list[str]
+    slice_by: list[str]
     max_reject_share: float
 
 
@@ -242,7 +243,7 @@ def convert(
         if not check:
             try:
                 made = rows_of_record(record, kind, options, account)
-                beside = {"source": source, "line": record.line} | sliced(record.value, options, account)
+                beside = {"source": source, "line": record.line} | sliced(cast(Fields, record.value), options, account)
                 rows += [row | identify(row, kind) | beside for row in made]
                 continue
             except Unreadable as error:

@@ -8,7 +8,7 @@ on the dataset are rewarded by. The stages `difficulty` and `keep` measure and s
 
 import ast
 
-from validators._cautions import FILE
+from validators._cautions import FILE, Entry
 from validators._trl_fields import trl_default
 from validators.problems import Problem, did_you_mean
 
@@ -17,7 +17,7 @@ RIGHT_OR_WRONG = ("exact_match", "numeric_match", "math_verify")
 OF_ANSWERS = {"completions", "completion_ids", "prompts", "trainer_state", "log_extra", "log_metric", "environments"}
 
 
-def filled_in(name: str, rule: dict, steps: dict) -> dict:
+def filled_in(name: str, rule: Entry, steps: dict[str, Entry]) -> Entry:
     """A rule with what it leaves to the steps: what is right, how long an answer may be, how it is sampled. steps: resolved."""
     rewards = [step["rewards"] or [] for step in steps_on(name, steps).values()]
     found = dict.fromkeys(reward for named in rewards for reward in named if reward in RIGHT_OR_WRONG)
@@ -29,12 +29,12 @@ def filled_in(name: str, rule: dict, steps: dict) -> dict:
     return rule | {key: value for key, value in told.items() if rule[key] is None}
 
 
-def steps_on(name: str, steps: dict) -> dict:
+def steps_on(name: str, steps: dict[str, Entry]) -> Entry:
     """{step: its entry} of the grpo steps on a dataset."""
     return {step: given for step, given in steps.items() if (given.get("method"), given.get("dataset")) == ("grpo", name)}
 
 
-def difficulty_problems(data: dict, functions: dict[str, ast.FunctionDef]) -> list[Problem]:
+def difficulty_problems(data: Entry, functions: dict[str, ast.FunctionDef]) -> list[Problem]:
     """What is wrong with `difficulty`. data: params.yaml without faults of schema there. functions: of validators/rewards.py."""
     rules, problems = data.get("difficulty") or {}, []
     for name, rule in rules.items():
@@ -51,7 +51,7 @@ def difficulty_problems(data: dict, functions: dict[str, ast.FunctionDef]) -> li
     return problems
 
 
-def dataset_problems(where: str, name: str, datasets: dict) -> list[Problem]:
+def dataset_problems(where: str, name: str, datasets: dict[str, Entry]) -> list[Problem]:
     if name not in datasets:
         return [Problem(where, f"no dataset {name!r}", "a name under datasets", did_you_mean(name, datasets))]
     if (kind := datasets[name].get("kind")) != "grpo":
@@ -60,14 +60,14 @@ def dataset_problems(where: str, name: str, datasets: dict) -> list[Problem]:
     return []
 
 
-def keep_problems(where: str, keep: list) -> list[Problem]:
+def keep_problems(where: str, keep: list[float]) -> list[Problem]:
     low, high = keep
     if low <= high:
         return []
     return [Problem(where, f"{low:g} is above {high:g}", "the lowest rate of right answers first", f"keep: [{high:g}, {low:g}]")]
 
 
-def right_problems(where: str, name: str, by: str | None, steps: dict, functions: dict[str, ast.FunctionDef]) -> list[Problem]:
+def right_problems(where: str, name: str, by: str | None, steps: dict[str, Entry], functions: dict[str, ast.FunctionDef]) -> list[Problem]:
     """Where what is right is not said, said twice, or said by a function that does not look at what would be right."""
     expected = "a function that gives 1 for a right answer and 0 for a wrong one"
     if by is not None and by not in functions:
@@ -87,7 +87,7 @@ def right_problems(where: str, name: str, by: str | None, steps: dict, functions
     return [Problem(where, f"{said}, {what}", expected, f"by: {found[0] if found else RIGHT_OR_WRONG[0]}, or one of your own")]
 
 
-def circle_of(name: str, rules: dict, steps: dict) -> list[str]:
+def circle_of(name: str, rules: dict[str, Entry], steps: dict[str, Entry]) -> list[str]:
     """The way from the model that measures a dataset back to a step on what is kept of it; empty where there is none."""
     ways, seen = [[rules[name]["from"]]], set()
     while ways:

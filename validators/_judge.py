@@ -10,7 +10,7 @@ import os
 import re
 from dataclasses import dataclass
 
-from validators._cautions import FILE
+from validators._cautions import FILE, Entry
 from validators.problems import Problem, did_you_mean
 
 WHERE = f"{FILE}: evaluate.judge"
@@ -20,7 +20,7 @@ VARIABLE = re.compile(r"[A-Z][A-Z0-9_]*")
 TILTH_SENDS = ("model", "messages", "stream", "n")
 
 
-def why_unjudged(judge: dict, name: str, kind: str, answered: bool, private: bool) -> str:
+def why_unjudged(judge: Entry, name: str, kind: str, answered: bool, private: bool) -> str:
     """Why the answers to a dataset are not judged; "" where they are. answered: whether models answer its eval rows."""
     if judge.get("on") is not None and name not in judge["on"]:
         return "evaluate.judge.on does not name it"
@@ -33,20 +33,20 @@ def why_unjudged(judge: dict, name: str, kind: str, answered: bool, private: boo
     return ""
 
 
-def is_answered(dataset: dict) -> bool:
+def is_answered(dataset: Entry) -> bool:
     """Whether models answer the eval rows of a dataset. dataset: its entry in params.yaml."""
     return dataset.get("kind") in ("sft", "grpo") or bool(dataset.get("kind") == "preference" and dataset.get("metrics"))
 
 
-def unjudged(judge: dict, datasets: dict) -> dict[str, str]:
+def unjudged(judge: Entry, datasets: dict[str, Entry]) -> dict[str, str]:
     """{dataset: why its answers are not judged, "" where they are}. datasets: those of params.yaml that are sound."""
     return {
-        name: why_unjudged(judge, name, dataset.get("kind"), is_answered(dataset), bool(dataset.get("private")))
+        name: why_unjudged(judge, name, dataset["kind"], is_answered(dataset), bool(dataset.get("private")))
         for name, dataset in datasets.items()
     }
 
 
-def judge_problems(judge: dict | None, datasets: dict) -> list[Problem]:
+def judge_problems(judge: Entry | None, datasets: dict[str, Entry]) -> list[Problem]:
     """What is wrong with a judge, but for the model that a local one is."""
     if judge is None:
         return []
@@ -68,19 +68,19 @@ class MissingKey:
         )
 
 
-def missing_key(judge: dict | None) -> list[MissingKey]:
+def missing_key(judge: Entry | None) -> list[MissingKey]:
     """The warning that a key is not there, of a judge that has no mistake."""
     if judge and judge.get("key") and not os.environ.get(judge["key"]):
         return [MissingKey(judge["key"], judge["server"])]
     return []
 
 
-def local_problems(judge: dict) -> list[Problem]:
+def local_problems(judge: Entry) -> list[Problem]:
     hint = "server: http://HOST:PORT/v1, or remove it"
     return [Problem(f"{WHERE}.{key}", "a judge without a server has none", "no such key", hint) for key in ("key", "args") if judge.get(key)]
 
 
-def server_problems(judge: dict) -> list[Problem]:
+def server_problems(judge: Entry) -> list[Problem]:
     """Mistakes in the address, the key and what is sent. What may be a secret is not printed."""
     problems, address, key = [], judge["server"], judge.get("key")
     expected = "http://HOST:PORT/v1, or https"
@@ -106,7 +106,7 @@ def server_problems(judge: dict) -> list[Problem]:
     return problems
 
 
-def dataset_problems(judge: dict, datasets: dict) -> list[Problem]:
+def dataset_problems(judge: Entry, datasets: dict[str, Entry]) -> list[Problem]:
     """Names that are no datasets, or datasets whose answers cannot be judged; or none at all that can."""
     where, named = f"{WHERE}.on", judge.get("on")
     whys = unjudged(judge, datasets)

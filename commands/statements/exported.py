@@ -48,8 +48,8 @@ def sign_files(folder: Path, to: Path, key_path: Path) -> None:
         hint = 'pip install --constraint constraints.txt --editable ".[sign]"'
         raise Problems([Problem("tilth sign", f"{error.name} is not installed", "the extra sign", hint)]) from None
     hashing = model_signing.hashing.Config().set_ignored_paths(paths=[to], ignore_git_paths=False)
-    # bytes, as cryptography takes no other password, whatever the signature of model-signing says
-    signing = model_signing.signing.Config().use_elliptic_key_signer(private_key=key_path, password=password_of(key_path))
+    password: Any = password_of(key_path)  # bytes: cryptography takes no str, whatever the signature of model-signing says
+    signing = model_signing.signing.Config().use_elliptic_key_signer(private_key=key_path, password=password)
     to.unlink(missing_ok=True)
     signing.set_hashing_config(hashing).sign(folder, to)
 

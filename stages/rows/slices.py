@@ -12,13 +12,14 @@ import pyarrow as pa
 
 from stages.rows.columns import value_at
 from stages.rows.meanings import NOTHING
+from stages.rows.types import Fields
 from stages.rows.values import ENCODE
 from validators.problems import Problem, did_you_mean
 
 COLUMN = "slices"
 
 
-def values_of(record: dict, keys: tuple[str, ...]) -> dict[str, str | None]:
+def values_of(record: Fields, keys: tuple[str, ...]) -> dict[str, str | None]:
     return {key: as_text(value_at(record, key)) for key in keys}
 
 

@@ -8,7 +8,9 @@ data/kept/<d>/rows.parquet    by `keep`, where `difficulty` names the dataset: s
 
 import hashlib
 from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -41,7 +43,7 @@ def write(name: str, rows: list[dict]) -> None:
     pq.write_table(pa.Table.from_pylist(rows, SCHEMA), path, compression="zstd")
 
 
-def kept_of(step: dict) -> dict:
+def kept_of(step: Mapping[str, Any]) -> dict[str, Any]:
     """{"kept": {rows, of, sha256 of their ids}} of a step that preflight says is trained on sorted prompts; else {}."""
     if not step.get("difficulty"):
         return {}
