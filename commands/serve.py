@@ -32,7 +32,7 @@ WORK = Path(".work")
 LOCAL = ("127.0.0.1", "::1", "localhost")
 
 
-def main(context: typer.Context, model: Model, host: Host = "127.0.0.1", port: Port = 8000):
+def main(context: typer.Context, model: Model, host: Host = "127.0.0.1", port: Port = 8000) -> None:
     """Serve a model at an address that speaks OpenAI's API."""
     from commands.builds.model_folders import folder_of
 

@@ -1,6 +1,8 @@
 """Scores of slices: none is lost, few rows name nothing, and what is called the worst is no noise."""
 
 import json
+import re
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -185,3 +187,10 @@ def test_the_page_has_a_row_for_each_slice_with_what_each_model_scores_there():
         ("en", 60, "1.000", False), ("de", 30, "0.000", True)
     ]  # fmt: skip
     assert shown_slices({"base": {"loss": {"value": 1.0}}}, score_of) == {"worst": [], "sliced": [], "slices": ""}
+
+
+def test_the_page_asks_a_score_for_nothing_that_it_does_not_have():
+    table = shown_slices({"sft": scored([1.0] * 60, ["en"] * 60)}, score_of)["sliced"][0]
+    templates = Path(__file__).parents[1] / "stages/reporting/templates"
+    asked = {name for path in templates.glob("*.j2") for name in re.findall(r"\bscore\.(\w+)", path.read_text(encoding="utf-8"))}
+    assert "noted" in asked and asked <= table["rows"][0]["scores"][0].keys()

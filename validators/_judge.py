@@ -61,7 +61,7 @@ class MissingKey:
     server: str
     waived: None = None
 
-    def __str__(self):
+    def __str__(self) -> str:
         return (
             f"{WHERE}.key: the environment has no {self.variable}, which {self.server} is asked with\n"
             f"  hint: export {self.variable}=..., before dvc repro; verdicts that are there are used without it"
