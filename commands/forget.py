@@ -26,6 +26,9 @@ Near = Annotated[bool, typer.Option("--near", help="What is almost the same as W
 AsText = Annotated[bool, typer.Option("--text", help="WHAT is a text, whatever it looks like.")]
 Yes = Annotated[bool, typer.Option("--yes", help="Do not ask.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Show what would be forgotten, and write nothing.")]
+Json = Annotated[
+    bool, typer.Option("--json", help="As JSON, for scripts; needs --yes or --dry-run where there is a WHAT.")
+]
 MOST = 1_000
 
 
@@ -37,6 +40,7 @@ def main(
     as_text: AsText = False,
     yes: Yes = False,
     dry_run: DryRun = False,
+    as_json: Json = False,
 ) -> None:
     """Forget a record: no build will hold it again. Without WHAT, tell what still holds forgotten records."""
     from commands.builds.build import at
@@ -45,11 +49,14 @@ def main(
     before = read()
     build = at()
     if what is None:
-        tell(build, before)
+        (tell_json if as_json else tell)(build, before)
         return
     stop_at_bad_reason(reason, what, dry_run)
     records = matching(build, what, context.obj, near, as_text)
     entries, found = to_be_forgotten(build, records, before, reason or "-")
+    if as_json:
+        print_json(build, found, entries, yes, dry_run)
+        return
     show(build, found, before)
     if not entries:
         print("\nall of it is in data/forgotten.jsonl already")
@@ -83,7 +90,14 @@ def confirm(yes: bool, count: int) -> None:
         return
     if not sys.stdin.isatty():
         raise Problems(
-            [Problem("tilth forget", "nobody is there to confirm", "--yes", "--dry-run shows, --yes writes")]
+            [
+                Problem(
+                    "tilth forget",
+                    "needs confirmation, but stdin is not a terminal",
+                    "--yes",
+                    "--dry-run shows, --yes writes",
+                )
+            ]
         )
     if not typer.confirm(f"\nWrite {count} lines to data/forgotten.jsonl?"):
         raise Problems([Problem("tilth forget", "not confirmed: nothing is written")])
@@ -198,6 +212,36 @@ def show(build: "Build", found: "list[tuple[Record, str]]", before: "list[Forgot
         print(f"models of which that is not known: {', '.join(perhaps)}")
 
 
+def print_json(
+    build: "Build", found: "list[tuple[Record, str]]", entries: "list[Forgotten]", yes: bool, dry_run: bool
+) -> None:
+    """Write, where --yes says so, and print the rows concerned, what holds them, and how to take them out of raw files."""
+    import json
+
+    from validators.problems import Problem, Problems
+
+    if not yes and not dry_run:
+        raise Problems(
+            [Problem("tilth forget --json", "asks nothing", "--yes or --dry-run", "--dry-run shows, --yes writes")]
+        )
+    if entries and not dry_run:
+        write(entries)
+    records = [record for record, _ in found]
+    trained, perhaps = models_that_saw(build, records)
+    facts = {
+        "records": [
+            {"place": record.place, "dataset": record.dataset, "room": record.room, "id": record.id, "why": why}
+            for record, why in found
+        ],
+        "models_trained": trained,
+        "models_unknown": perhaps,
+        "lines": len(entries),
+        "written": bool(entries) and not dry_run,
+        "raw_commands": list(raw_commands(records)),
+    }
+    print(json.dumps(facts, indent=2))
+
+
 def models_that_saw(build: "Build", records: "list[Record]") -> tuple[list[str], list[str]]:
     """(steps whose models saw one of these records in training, steps of which nothing says whether)."""
     from commands.records.exposure import seen_by, trained_models
@@ -291,6 +335,29 @@ def tell(build: "Build", entries: "list[Forgotten]") -> None:
         print("to remove them, and with them all that only earlier builds used:")
     for command in removing(build) if old.held else ():
         print(f"  {command}")
+
+
+def tell_json(build: "Build", entries: "list[Forgotten]") -> None:
+    """Print the same as JSON."""
+    import json
+    from dataclasses import asdict
+
+    from commands.records.forgotten import breaks, old_objects
+
+    old = old_objects(build, [entry.id for entry in entries]) if entries else None
+    cache = old and {
+        "objects": {path: sorted(versions) for path, versions in old.held.items()},
+        "bytes": old.size,
+        "searched": old.searched,
+        "left_out": old.left_out,
+        "absent": old.absent,
+    }
+    facts = {
+        "forgotten": [{"id": entry.id, "kind": entry.kind, "reason": entry.reason} for entry in entries],
+        "breaks": [asdict(problem) for problem in breaks(build)] if entries else [],
+        "cache": cache,
+    }
+    print(json.dumps(facts, indent=2))
 
 
 def tell_raw(build: "Build") -> None:

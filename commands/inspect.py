@@ -35,6 +35,7 @@ PATTERNS = (
 )
 Raw = Annotated[str, typer.Argument(metavar="PATH", help="A raw file, or a folder of raw files.")]
 
+Json = Annotated[bool, typer.Option("--json", help="As JSON, for scripts.")]
 
 class Looked(TypedDict):
     """A file: what it is, the shapes of its records in words, and what is wrong with it, each empty where there is nothing to say."""
@@ -73,12 +74,15 @@ class Checked(TypedDict):
     prompts: int
 
 
-def main(context: typer.Context, path: Raw) -> None:
+def main(context: typer.Context, path: Raw, as_json: Json = False) -> None:
     """Tell what a raw file or folder is and can become, with its `datasets:` entry, before anything is built."""
     from stages.rows.tables import shown
 
     raw = located(path, context.obj)
     found = sampled(raw)
+    if as_json:
+        print_json(raw, found, *fitting(found))
+        return
     for file in found["files"]:
         print(f"{shown(file['path'], 200)}: {file['what']}")
         for line in (file["shapes"] or file["fault"]).splitlines():
@@ -89,6 +93,30 @@ def main(context: typer.Context, path: Raw) -> None:
     print()
     for line in entry(raw, kind, checked["pattern"]).splitlines():
         print(shown(line, 2000))
+
+
+def print_json(raw: Path, found: Sample, kind: str, checked: Checked) -> None:
+    import json
+
+    account, rejects = checked["account"], checked["rejects"]
+    facts = {
+        "files": found["files"],
+        "records": len(found["records"]),
+        "whole": found["whole"],
+        "can_become": dict(found["kinds"]),
+        "kind": kind,
+        "rows": checked["valid"],
+        "rejected": len(rejects),
+        "rejects": [
+            {key: reject[key] for key in ("source", "line", "check", "detail")} for reject in rejects[:FIRST_PROBLEMS]
+        ],
+        "stops": checked["stops"] + [f"key {key!r} is in no row" for key in sorted(account.lost)],
+        "unused_keys": dict(account.unused),
+        "warnings": checked["warnings"],
+        "ground_truth_pattern": checked["pattern"],
+        "entry": entry(raw, kind, checked["pattern"]),
+    }
+    print(json.dumps(facts, indent=2))
 
 
 def located(path: str, start: Path | None = None) -> Path:

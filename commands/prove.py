@@ -26,8 +26,11 @@ Out = Annotated[
 ]
 AsText = Annotated[bool, typer.Option("--text", help="ROW is a text, whatever it looks like.")]
 
+Json = Annotated[bool, typer.Option("--json", help="As JSON, for scripts.")]
 
-def main(context: typer.Context, row: Row, model: Model, out: Out = None, as_text: AsText = False) -> None:
+def main(
+    context: typer.Context, row: Row, model: Model, out: Out = None, as_text: AsText = False, as_json: Json = False
+) -> None:
     """Write a proof that a model was, or was not, trained on a row."""
     import json
 
@@ -44,6 +47,10 @@ def main(context: typer.Context, row: Row, model: Model, out: Out = None, as_tex
     file, proof = start / (out or f"{model}-{name[:12]}.proof.json"), proof_of(model, rows, name)
     text = json.dumps(proof, separators=(",", ":")) + "\n"
     file.write_text(text, encoding="utf-8", newline="\n")
+    if as_json:
+        facts = {"model": model, "id": name, "trained": proof["trained"], "rows": rows["size"], "notes": notes}
+        print(json.dumps(facts | {"proof": str(file), "bytes": len(text), "statement": str(where)}, indent=2))
+        return
     told = "was trained on {}: 1 of {:,} rows" if proof["trained"] else "was not trained on {}: none of its {:,} rows"
     print(f"{model} {told.format(name, rows['size'])}")
     for note in notes:

@@ -13,9 +13,10 @@ import typer
 Check = Annotated[
     bool, typer.Option("--check", help="Write nothing; exit 1 where a document is not that of the build.")
 ]
+Json = Annotated[bool, typer.Option("--json", help="As JSON, for scripts.")]
 
 
-def main(check: Check = False) -> None:
+def main(check: Check = False, as_json: Json = False) -> None:
     """Write what each model and dataset is made of, for others to check: in-toto and SLSA, CycloneDX, Croissant."""
     from commands.builds.build import at
     from commands.statements.documents import documents
@@ -32,4 +33,9 @@ def main(check: Check = False) -> None:
     for path, document in found.items():
         if not check:
             write(path, document)
-        print(path)
+        if not as_json:
+            print(path)
+    if as_json:
+        import json
+
+        print(json.dumps({"documents": [str(path) for path in found], "written": not check}, indent=2))

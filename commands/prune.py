@@ -22,6 +22,7 @@ IN_GIT = ".build/expired"  # written in every build, and committed with it
 WORK = Path(".work")
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would go, and remove nothing.")]
 
+Json = Annotated[bool, typer.Option("--json", help="As JSON, for scripts.")]
 
 class Plan(TypedDict):
     """What goes and what stays. stages: entries of dvc.lock. paths: {path: (bytes, note)}. kept: {path: why}."""
@@ -32,7 +33,7 @@ class Plan(TypedDict):
     kept: dict[str, str]
 
 
-def main(dry_run: DryRun = False) -> None:
+def main(dry_run: DryRun = False, as_json: Json = False) -> None:
     """Remove what is left of steps and datasets that params.yaml no longer has."""
     from commands.builds.build import at
     from stages.check import without_source
@@ -48,8 +49,21 @@ def main(dry_run: DryRun = False) -> None:
         plan = leftovers(build, live)
         if not dry_run:
             remove(plan)
+    if as_json:
+        print_json(plan, dry_run)
+        return
     for line in describe(plan, dry_run):
         print(shown(line, 400))
+
+
+def print_json(plan: Plan, dry_run: bool) -> None:
+    import json
+
+    paths = [{"path": path, "bytes": size, "last_copy": bool(note)} for path, (size, note) in plan["paths"].items()]
+    facts = {"removed": not dry_run, "paths": paths, "entries": plan["stages"], "kept": plan["kept"]}
+    print(
+        json.dumps(facts | {"ignore_lines": [{"file": path, "line": line} for path, line in plan["lines"]]}, indent=2)
+    )
 
 
 @contextlib.contextmanager

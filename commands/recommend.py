@@ -9,13 +9,12 @@ from typing import Annotated
 
 import typer
 
-Given = Annotated[
-    str | None, typer.Argument(metavar="[PATH]", help="A raw file or folder instead of params.yaml's data.")
-]
+Given = Annotated[str | None, typer.Argument(metavar="PATH", help="A raw file or folder instead of params.yaml's data.")]
 Pairs = Annotated[bool | None, typer.Option(help="There are pairs: of two answers, the better one is known.")]
 Labels = Annotated[bool | None, typer.Option(help="There are single answers with thumbs up or down.")]
 Verifiable = Annotated[bool | None, typer.Option(help="Answers can be verified: a truth and a reward function.")]
 OneStage = Annotated[bool | None, typer.Option(help="One training alone, without supervised fine-tuning before.")]
+Json = Annotated[bool, typer.Option("--json", help="As JSON, for scripts.")]
 QUESTIONS = {
     "preference": "Do you have pairs of answers, of which the better one is known?",
     "kto": "Do you have single answers with thumbs up or down?",
@@ -63,6 +62,7 @@ def main(
     labels: Labels = None,
     verifiable: Verifiable = None,
     one_stage: OneStage = None,
+    as_json: Json = False,
 ) -> None:
     """Recommend a method for the data that is there (or for four answers), with its `steps:` entry."""
     answers = {"preference": pairs, "kto": labels, "grpo": verifiable}
@@ -73,6 +73,9 @@ def main(
     elif not (data := data_of_params()):
         answers = ask(QUESTIONS if one_stage is None else {key: QUESTIONS[key] for key in answers})
         data, one_stage = imagined(answers), answers.get("one_stage", one_stage)
+    if as_json:
+        print_json(data, bool(one_stage))
+        return
     from stages.rows.tables import shown
 
     for line in "\n".join(advice(data, bool(one_stage))).split("\n"):
@@ -143,12 +146,24 @@ def advice(data: Data, one_stage: bool) -> Iterator[str]:
     yield "\nthe usual pipelines:"
     for name, (steps, what) in PIPELINES.items():
         yield f"{'*' if name == method else ' ':>3} {steps:<11} {what}"
-    others = {"preference": "ORPO" if method == "dpo" else "DPO", "kto": "KTO", "grpo": "GRPO"}
-    also = [f"{others[kind]} ({data[kind][0]})" for kind in others if kind in data and METHOD.get(kind) != method]
-    if also:
-        yield f"\nthis data also allows {', '.join(also)}"
+    if also := others(data, method):
+        yield f"\nthis data also allows {', '.join(f'{other} ({name})' for other, name in also.items())}"
     yield "\nto paste into params.yaml:\n"
     yield from entries(data, method)
+
+
+def others(data: Data, method: str) -> dict[str, str]:
+    """{method: dataset} of what else the data allows."""
+    named = {"preference": "ORPO" if method == "dpo" else "DPO", "kto": "KTO", "grpo": "GRPO"}
+    return {named[kind]: data[kind][0] for kind in named if kind in data and METHOD.get(kind) != method}
+
+
+def print_json(data: Data, one_stage: bool) -> None:
+    import json
+
+    method = choose(data, one_stage)
+    facts = {"method": method, "pipeline": PIPELINES[method][0], "why": WHY[method], "trade_offs": TRADE_OFFS[method]}
+    print(json.dumps(facts | {"also": others(data, method), "paste": "\n".join(entries(data, method))}, indent=2))
 
 
 def entries(data: Data, method: str) -> Iterator[str]:

@@ -11,7 +11,8 @@ import typer
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric import ec
 
-    from commands.sharing.transfer import Moved
+    from commands.builds.dvc import Output
+    from commands.sharing.transfer import Moved, Plan
 
 Remote = Annotated[
     str | None, typer.Option("--remote", "-r", help="The name of a remote; DVC's default one without it.")
@@ -26,6 +27,7 @@ Key = Annotated[
 Known = Annotated[
     bool, typer.Option("--sign-known", help="Also sign records that the remote has already, and nobody signed.")
 ]
+Json = Annotated[bool, typer.Option("--json", help="As JSON, for scripts.")]
 
 
 def main(
@@ -33,6 +35,7 @@ def main(
     dry_run: DryRun = False,
     key: Key = None,
     sign_known: Known = False,
+    as_json: Json = False,
     context: typer.Context = None,  # ty: ignore[invalid-parameter-default]  # typer gives one, who calls it otherwise need not
 ) -> None:
     """Send the workspace and every built variant to the remote."""
@@ -41,7 +44,7 @@ def main(
     from commands.sharing.signatures import signer
 
     start = Path((context.obj if context else None) or ".")
-    carry("share", remote, dry_run, signer(start / Path(key).expanduser() if key else None), sign_known)
+    carry("share", remote, dry_run, signer(start / Path(key).expanduser() if key else None), sign_known, as_json)
 
 
 def carry(
@@ -50,6 +53,7 @@ def carry(
     dry_run: bool,
     key: "ec.EllipticCurvePrivateKey | None" = None,
     sign_known: bool = False,
+    as_json: bool = False,
 ) -> None:
     """Plan, move, tell; Problems for what the workspace needs and cannot be had, after all else has moved."""
     from commands.sharing.checkout import missing, put
@@ -62,18 +66,43 @@ def carry(
     with opened(name, command) as (repo, remote):
         plan = planned(repo, remote, sending=command == "share")
         moved = None if dry_run else move(plan, repo, remote)
-        for line in describe(plan, moved, remote.name, dry_run):
+        for line in () if as_json else describe(plan, moved, remote.name, dry_run):
             print(shown(line, 400))
-        if moved and command == "share":
-            for line in signed_lines(moved, sign_records(moved, plan, repo, remote, key, sign_known), key):
-                print(line)
+        sharing = moved and command == "share"
+        unsigned = sign_records(moved, plan, repo, remote, key, sign_known) if sharing else 0
+        for line in signed_lines(moved, unsigned, key) if sharing and not as_json else ():
+            print(line)
         outs = missing(plan, repo, moved.failed if moved else ()) if command == "fetch" else []
         if not dry_run:
             put(outs)
-        for line in describe_placed(outs, dry_run):
+        if as_json:
+            print_json(plan, moved, remote.name, unsigned, outs)
+        for line in () if as_json else describe_placed(outs, dry_run):
             print(shown(line, 400))
         if found := list(problems(plan, moved, remote.name, repo.config)):
             raise Problems(found)
+
+
+def print_json(plan: "Plan", moved: "Moved | None", name: str, unsigned: int, outs: "list[Output]") -> None:
+    """What moved, or would move. bytes: of a dry run, those of the outputs, without the lists of folders and the run records."""
+    import json
+
+    from commands.sharing.transfer_text import outs_lacking, size_of
+
+    facts = {
+        "remote": name,
+        "moved": moved is not None,
+        "objects": len(moved.objects if moved else plan.moving()),
+        "bytes": moved.size if moved else size_of(plan),
+        "run_records": moved.records if moved else len(plan.new_records()),
+        "objects_there": len(plan.there),
+        "left_alone": [{"path": path, "why": why} for path, why in plan.left],
+        "not_whole": [{"name": one.name, "why": outs_lacking(plan, one)} for one in plan.all() if not plan.whole(one)],
+        "signed": moved.signed if moved else 0,
+        "not_signed": unsigned,
+        "checked_out": [str(out) for out in outs],
+    }
+    print(json.dumps(facts, indent=2))
 
 
 def signed_lines(moved: "Moved", unsigned: int, key: "ec.EllipticCurvePrivateKey | None") -> Iterator[str]:

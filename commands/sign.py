@@ -20,9 +20,10 @@ Target = Annotated[
 Key = Annotated[
     str, typer.Option("--key", "-k", metavar="FILE", help="A private key as PEM, outside of the repository.")
 ]
+Json = Annotated[bool, typer.Option("--json", help="As JSON, for scripts.")]
 
 
-def main(context: typer.Context, key: Key, target: Target = None) -> None:
+def main(context: typer.Context, key: Key, target: Target = None, as_json: Json = False) -> None:
     """Sign models and their statements, or an exported folder."""
     from commands.statements.keys import key_id, private
 
@@ -34,6 +35,11 @@ def main(context: typer.Context, key: Key, target: Target = None) -> None:
         if target and is_folder(start / target, target)
         else sign_models(target, path, signer)
     )
+    if as_json:
+        import json
+
+        print(json.dumps({"files": lines, "key": key_id(signer.public_key())}, indent=2))
+        return
     for line in lines:
         print(line)
     print(f"by key {key_id(signer.public_key())}")

@@ -8,7 +8,7 @@ With a TARGET, what somebody was handed is checked, without the repository: a fo
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -52,7 +52,7 @@ def main(
 
     if target is not None:
         start = Path((context.obj if context else None) or ".")
-        verify_handed(start, target, key, statement)
+        verify_handed(start, target, key, statement, as_json)
         return
     build = _build.at(rev)
     with exported(build) if rev else contextlib.nullcontext([]) as absent:
@@ -150,7 +150,7 @@ def run(check: "Check", evidence: "Evidence") -> "Verdict":
 # -- what somebody was handed -------------------------------------------------------------------------------------
 
 
-def verify_handed(start: Path, target: str, key: str | None, statement: str | None) -> None:
+def verify_handed(start: Path, target: str, key: str | None, statement: str | None, as_json: bool = False) -> None:
     """Print what a folder of `tilth export`, or a proof of a row, shows. Raises Problems where it shows nothing."""
     from commands.statements.keys import key_id, public, trusted
     from validators.problems import Problem, Problems
@@ -158,7 +158,7 @@ def verify_handed(start: Path, target: str, key: str | None, statement: str | No
     keys = {key_id(known): known for known in [public(start / key)]} if key else trusted()
     path = start / target
     if not path.is_dir():
-        verify_proof(path, start / statement if statement else None, keys)
+        verify_proof(path, start / statement if statement else None, keys, as_json)
         return
     if not keys:
         raise Problems(
@@ -171,10 +171,10 @@ def verify_handed(start: Path, target: str, key: str | None, statement: str | No
                 )
             ]
         )
-    verify_folder(path, keys)
+    verify_folder(path, keys, as_json)
 
 
-def verify_folder(folder: Path, keys: "PublicKeys") -> None:
+def verify_folder(folder: Path, keys: "PublicKeys", as_json: bool = False) -> None:
     """Print that an exported folder is whole and signed; inside of the repository also that it is what the build gives."""
     from commands.statements.exported import faults_of
     from validators.problems import Problems
@@ -184,27 +184,45 @@ def verify_folder(folder: Path, keys: "PublicKeys") -> None:
     if problems or statement is None:
         raise Problems(problems)
     definition = statement["predicate"]["buildDefinition"]
-    print(f"files     {found['files']:,} files of {folder} are those that were signed, and no other is there")
-    print(
-        f"statement of {definition['externalParameters']['step']}, from {len(definition['resolvedDependencies']) - 1:,} files that no stage made"
+    step, sources, chain = (
+        definition["externalParameters"]["step"],
+        len(definition["resolvedDependencies"]) - 1,
+        Path("dvc.lock").is_file(),
     )
-    print(f"receipt   {found['checked']}")
-    if not Path("dvc.lock").is_file():
+    if not as_json:
+        print(f"files     {found['files']:,} files of {folder} are those that were signed, and no other is there")
+        print(f"statement of {step}, from {sources:,} files that no stage made")
+        print(f"receipt   {found['checked']}")
+    if not chain and not as_json:
         print("not verified: the chain to the raw rows; tilth verify DIR in the repository that it came from does")
-        return
+    elif chain:
+        stop_at_other(step, folder, statement)
+    if as_json:
+        print_facts(folder=str(folder), files=found["files"], step=step, sources=sources, chain=chain, receipt=found["checked"])
+    elif chain:
+        print(
+            "chain     its statement and weights are what this build gives, down to the raw files; tilth verify checks the rest"
+        )
+
+
+def stop_at_other(step: str, folder: Path, statement: "dict[str, Any]") -> None:
+    """Raise Problems where an exported folder is not what this build gives."""
     from commands.builds.build import at
     from commands.checks.statements import other_export
     from commands.exports.anew import other_files
+    from validators.problems import Problems
 
-    step = definition["externalParameters"]["step"]
     if problems := other_export(at(), folder, statement) or other_files(step, folder):
         raise Problems(problems)
-    print(
-        "chain     its statement and weights are what this build gives, down to the raw files; tilth verify checks the rest"
-    )
 
 
-def verify_proof(path: Path, statement: Path | None, keys: "PublicKeys") -> None:
+def print_facts(**facts: object) -> None:
+    import json
+
+    print(json.dumps(facts, indent=2))
+
+
+def verify_proof(path: Path, statement: Path | None, keys: "PublicKeys", as_json: bool = False) -> None:
     """Print what a proof of a row shows. A statement that is signed must be signed by one of the keys, where there are any."""
     import json
 
@@ -226,6 +244,16 @@ def verify_proof(path: Path, statement: Path | None, keys: "PublicKeys") -> None
     rows = rows_of(found, str(statement))
     if problems := faults(proof, rows, str(path)):
         raise Problems(problems)
+    if as_json:
+        print_facts(
+            id=proof["id"],
+            trained=proof["trained"],
+            model=rows["model"],
+            rows=rows["size"],
+            root=rows["root"],
+            statement=str(statement),
+        )
+        return
     told = "is one of" if proof["trained"] else "is none of"
     print(f"row       {proof['id']} {told} the {rows['size']:,} rows that {rows['model']} was trained on")
     print(f"by        {statement}: root {rows['root']}")

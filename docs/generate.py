@@ -1,13 +1,15 @@
 """The pages of docs/ that are made of the code: `python -m docs.generate` writes them.
 
-docs/checks.md lists every check, docs/formats.md has the files of tests/shapes/: a sample of each shape, container and fault. No
-stage runs this.
+docs/checks.md lists every check, docs/formats.md has the files of tests/shapes/: a sample of each shape, container and fault.
+docs/params.md has the keys of params.yaml (params_page.py), docs/commands/ the commands (commands_pages.py). No stage runs this.
 """
 
 import importlib
 import json
 from pathlib import Path
 
+from docs.commands_pages import command_pages
+from docs.params_page import params_page
 from stages.rows.checks import CURATE, INGEST, KEEP, KINDS, every_warning
 
 FOLDER, GOLDEN = Path(__file__).parents[1] / "tests/shapes", ".golden.json"
@@ -269,8 +271,15 @@ def outcomes(family):
             yield f"`{error.proof}`"
 
 
-PAGES = {"docs/checks.md": checks_page, "docs/formats.md": formats_page, "docs/templates.md": templates_page}
+PAGES = {
+    "docs/checks.md": checks_page,
+    "docs/formats.md": formats_page,
+    "docs/templates.md": templates_page,
+    "docs/params.md": params_page,
+}
 
 if __name__ == "__main__":
-    for path, page in PAGES.items():
-        (Path(__file__).parents[1] / path).write_text(page(), encoding="utf-8")
+    for path, text in ({path: page() for path, page in PAGES.items()} | command_pages()).items():
+        whole = Path(__file__).parents[1] / path
+        whole.parent.mkdir(exist_ok=True)
+        whole.write_text(text, encoding="utf-8")

@@ -29,7 +29,7 @@ ROWS = 120
 CODE = (
     ".build/code", ".ci", ".dvc/.gitignore", ".dvc/plots", ".dvcignore", ".gitattributes", ".github", ".gitignore", "CHANGELOG.md",
     "CONTRIBUTING.md", "LICENSE", "Makefile", "README.md", "SECURITY.md", "benchmarks", "commands", "constraints-next.txt", "constraints.txt", "docs",
-    "dvc.yaml", "pyproject.toml", "recipes", "stages", "tests", "validators",
+    "dvc.yaml", "mkdocs.yml", "pyproject.toml", "recipes", "stages", "tests", "validators",
 )  # fmt: skip
 
 
@@ -105,12 +105,21 @@ def small_project(folder, rows=ROWS, real=False):
     """Tilth as it stands in the working tree, with the first rows of the sample (None: all) and few training steps."""
     copy_code(folder)
     write_sample(folder)
+    project = Project(folder, real)
+    shrink(project, rows)
+    project.run("git", "init", "-q")
+    project.commit()
+    return project
+
+
+def shrink(project, rows=ROWS):
+    """Leave the first rows of the sample's data (None: all) and few training steps in a project."""
+    folder = project.folder
     if rows:
         for name in ("chat/alpaca.json", "chat/sharegpt.jsonl", "chat/chatml.jsonl"):
             (folder / "data/raw" / name).unlink()
         for path in (folder / "data/raw").rglob("*.*"):
             path.write_text("".join(path.read_text(encoding="utf-8").splitlines(True)[:rows]), encoding="utf-8")
-    project = Project(folder, real)
     params = project.read_params()
     for method, step in params["methods"].items():
         step["args"] = step["args"] | {"max_steps": 2, "per_device_train_batch_size": 8}
@@ -123,9 +132,6 @@ def small_project(folder, rows=ROWS, real=False):
     params["datasets"] = {name: dataset | {"max_reject_share": 0.2} for name, dataset in params["datasets"].items()}
     params.pop("gates")  # tests take steps away, and ten eval rows have no interval
     project.write_params(params)
-    project.run("git", "init", "-q")
-    project.commit()
-    return project
 
 
 @pytest.fixture(autouse=True)

@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 
 import pytest
+import typer
 
 from stages import check
 from stages.check import raw_problems
@@ -386,3 +387,31 @@ def test_patterns_of_a_wrong_type_are_problems_and_no_traceback(project, entry):
     with pytest.raises(Problems, match=r"params\.yaml: datasets\.chat\."):
         checked(project, entry)
 
+
+def told_as_json(capsys):
+    from commands import check as command
+
+    try:
+        command.main(as_json=True)
+    except typer.Exit as error:
+        return error.exit_code, json.loads(capsys.readouterr().out)
+    return 0, json.loads(capsys.readouterr().out)
+
+
+def test_what_is_valid_is_told_as_json(project, capsys):
+    Path("params.yaml").write_text(PARAMS.replace("RATE", "0.1"))
+    code, found = told_as_json(capsys)
+    assert code == 0 and found["valid"] and found["problems"] == []
+    assert found["datasets"] == ["chat"] and found["steps"] == ["sft"]
+    assert "learning_rate 0.1 is outside" in found["warnings"][0]["text"] and found["warnings"][0]["waived"] is None
+
+
+def test_each_mistake_is_told_as_json_with_exit_1(project, capsys):
+    Path("params.yaml").write_text(PARAMS.replace("RATE", "fast").replace("kind: sft", "kind: stf"))
+    code, found = told_as_json(capsys)
+    assert code == 1 and not found["valid"]
+    assert {problem["where"] for problem in found["problems"]} == {
+        "params.yaml: datasets.chat.kind",
+        "params.yaml: steps.sft.args.learning_rate",
+    }
+    assert all(problem["found"] for problem in found["problems"])

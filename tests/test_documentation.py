@@ -1,4 +1,4 @@
-"""The README says what is so: every key of params.yaml, every room, and the commands that exist."""
+"""README and docs say what is so: the commands that exist, links that lead somewhere, params that pass, a build as it is."""
 
 import doctest
 import re
@@ -13,31 +13,41 @@ from packaging.utils import canonicalize_name
 from ruamel.yaml import YAML
 
 from commands import recommend
-from validators.params import Base, Curate, Dataset, Evaluate, Params, Step, read
+from validators.params import read
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+PAGES = {path.relative_to(ROOT).as_posix(): path.read_text(encoding="utf-8") for path in (ROOT / "docs").rglob("*.md")}
 
 
-def test_the_readme_names_every_key_of_params():
-    for model in (Params, Base, Curate, Dataset, Step, Evaluate):
-        for name, field in model.model_fields.items():
-            assert f"`{field.alias or name}`" in README, name
+def test_a_stranger_reads_the_readme_to_its_end():
+    assert len(README.splitlines()) <= 120
 
 
-def test_every_link_of_the_readme_leads_to_a_file():
-    links = re.findall(r"\]\(([^)#]+)\)", README)
-    assert links
-    for link in links:
-        if link.startswith("data/"):
-            continue  # the data are their user's to delete
-        assert (ROOT / link).exists(), link
+def test_the_readme_leads_to_every_page_but_those_of_single_commands():
+    for path in PAGES:
+        if not path.startswith("docs/commands/") or path.endswith("index.md"):
+            assert f"]({path})" in README, path
 
 
-def test_make_has_the_commands_that_the_readme_says():
+def test_the_params_of_the_readme_are_complete_and_pass(monkeypatch, tmp_path):
+    from stages.check import check
+
+    (tmp_path / "data/raw/mine").mkdir(parents=True)
+    (tmp_path / "data/raw/mine/a.jsonl").write_text(
+        '{"prompt": "Name a game.", "completion": "Chess."}\n', encoding="utf-8"
+    )
+    block = README.split("<!-- params -->")[1].split("```yaml\n")[1].split("```")[0]
+    (tmp_path / "params.yaml").write_text(block, encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    assert all(warning.waived for warning in check(read()))
+
+
+def test_make_has_the_commands_that_readme_and_docs_say():
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
-    for target in set(re.findall(r"make (\w+)", README)):
-        assert f"\n{target}:" in makefile
+    for path, text in {"README.md": README, **PAGES}.items():
+        for target in set(re.findall(r"(?:^\$ |&& |`)make ([a-z][\w-]*)", text, re.MULTILINE)):
+            assert f"\n{target}:" in makefile, (path, target)
 
 
 def pins(name):
@@ -47,13 +57,13 @@ def pins(name):
 
 
 @pytest.mark.parametrize("name", ["constraints.txt", "constraints-next.txt"])
-def test_a_set_of_versions_is_in_the_ranges_of_the_project_and_in_the_readme(name):
+def test_a_set_of_versions_is_in_the_ranges_of_the_project_and_on_the_page(name):
     wanted = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["dependencies"]
     found = {canonicalize_name(package): version for package, version in pins(name).items()}
     asked = [Requirement(line) for line in wanted]
     assert {each.name for each in asked if canonicalize_name(each.name) not in found} == set()
     assert [str(each) for each in asked if found[canonicalize_name(each.name)] not in each.specifier] == []
-    row = next(line for line in README.splitlines() if line.startswith(f"| `{name}`"))
+    row = next(line for line in PAGES["docs/gpu.md"].splitlines() if line.startswith(f"| `{name}`"))
     told = [cell.strip() for cell in row.split("|")[2:6]]
     assert told == [found[package] for package in ("trl", "transformers", "datasets", "torch")]
 

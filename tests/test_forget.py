@@ -202,7 +202,7 @@ def test_what_is_forgotten_already_is_not_written_twice(project, capsys):
         ({"reason": None}, "no reason is given"),
         ({"reason": " "}, "no reason is given"),
         ({"reason": f"she wrote: {SECRET}"}, "the reason holds what is to be forgotten"),
-        ({"yes": False}, "nobody is there to confirm"),
+        ({"yes": False}, "needs confirmation, but stdin is not a terminal"),
     ],
 )
 def test_what_may_not_be_written_is_an_error_and_not_written(project, options, said, monkeypatch):
@@ -271,3 +271,29 @@ def test_after_a_build_no_artifact_holds_it_and_the_cache_does_until_it_is_clean
     project.run("dvc", "gc", "--workspace", "--force")
     assert "none hold them" in tilth("forget")
     subprocess.run(["git", "diff", "--quiet", "HEAD", "--", "data/raw"], cwd=project.folder, check=True)
+
+
+def test_what_would_be_forgotten_is_told_as_json(project, capsys):
+    forget.main(SimpleNamespace(obj=project), SECRET, dry_run=True, as_json=True)
+    found = json.loads(capsys.readouterr().out)
+    assert found["lines"] == len({record["id"] for record in found["records"]}) > 0 and not found["written"]
+    assert {record["dataset"] for record in found["records"]} == {"chat", "pairs", "votes"}
+    assert found["models_trained"] == ["sft", "align"] or found["models_unknown"]
+    assert not _forgotten.read()
+
+
+def test_json_asks_nothing(project):
+    with pytest.raises(Problems, match="asks nothing; expected --yes or --dry-run"):
+        forget.main(SimpleNamespace(obj=project), SECRET, reason="request 1", as_json=True)
+
+
+def test_what_is_forgotten_is_told_as_json(project, capsys):
+    forget.main(SimpleNamespace(obj=project), SECRET, reason="request 1", yes=True, as_json=True)
+    written = json.loads(capsys.readouterr().out)
+    assert written["written"]
+    forget.main(SimpleNamespace(obj=project), as_json=True)
+    found = json.loads(capsys.readouterr().out)
+    assert len(found["forgotten"]) == written["lines"] and {entry["reason"] for entry in found["forgotten"]} == {
+        "request 1"
+    }
+    assert found["breaks"] and found["cache"]["objects"] == {}

@@ -27,10 +27,10 @@ def inspected(tmp_path, monkeypatch, capsys):
     """What `tilth inspect` prints of a file with a name and lines."""
     monkeypatch.chdir(tmp_path)
 
-    def inspected(name, *lines, path=None):
+    def inspected(name, *lines, path=None, **options):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text("\n".join(lines), encoding="utf-8")
-        inspect.main(SimpleNamespace(obj=tmp_path), path or name)
+        inspect.main(SimpleNamespace(obj=tmp_path), path or name, **options)
         return capsys.readouterr().out
 
     return inspected
@@ -330,3 +330,11 @@ def test_conversations_without_an_answer_are_told_in_one_sentence(inspected):
     with pytest.raises(Problems, match="1 conversation without an answer: prompts only"):
         inspected("b.jsonl", asked)
     assert "without an answer" not in inspected("c.jsonl", *CHAT)
+
+
+def test_what_a_file_is_is_told_as_json_too(inspected):
+    found = json.loads(inspected("data.jsonl", *CHAT, '{"instruction": 1}', as_json=True))
+    assert (found["kind"], found["records"], found["rows"], found["rejected"]) == ("sft", 41, 40, 1)
+    assert found["files"][0]["shapes"].startswith("40 alpaca")
+    assert found["rejects"][0]["line"] == 41
+    assert "to paste under `datasets:`" in found["entry"]

@@ -245,6 +245,8 @@ def test_every_test_file_is_named_after_a_module():
             "line_ends",
             "public_forms",
             "bits",
+            "command_line",
+            "upgrading",
         }, path
 
 

@@ -154,3 +154,14 @@ def test_a_forgotten_record_is_proved_to_be_in_no_model_any_more(built, tmp_path
     for given in (row, row[:12]):
         assert not proved(given, "align")["trained"]
     verify.main("x.json")
+
+
+def test_a_proof_and_its_check_are_told_as_json(project, capsys):
+    (row, *_), _ = rows_of("chat", "sft")
+    capsys.readouterr()
+    proved(row, "sft", as_json=True)
+    found = json.loads(capsys.readouterr().out)
+    assert (found["model"], found["id"], found["trained"]) == ("sft", row, True) and Path(found["proof"]).is_file()
+    verify.main("x.json", as_json=True)
+    checked = json.loads(capsys.readouterr().out)
+    assert (checked["model"], checked["id"], checked["trained"], checked["rows"]) == ("sft", row, True, found["rows"])

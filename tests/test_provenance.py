@@ -198,3 +198,15 @@ def test_a_dataset_says_what_it_was_derived_from(project):
     assert raw == {path.as_posix(): sha256(path) for path in Path("data/raw/chat").iterdir()}
     stages = [activity["name"] for activity in found["prov:wasGeneratedBy"]]
     assert {"ingest@chat", "validate@chat", "curate@chat"} <= set(stages) and "curate@pairs" not in stages
+
+
+def test_the_documents_are_told_as_json(project, capsys):
+    provenance.main(as_json=True)
+    found = json.loads(capsys.readouterr().out)
+    assert (
+        found["written"]
+        and [Path(path) for path in found["documents"]]
+        and all(Path(path).is_file() for path in found["documents"])
+    )
+    provenance.main(check=True, as_json=True)
+    assert json.loads(capsys.readouterr().out) == found | {"written": False}

@@ -1,5 +1,6 @@
 """Prune, on real DVC: a graph of two small stages with the names and the folders of the project's."""
 
+import json
 import os
 import shutil
 import sys
@@ -205,3 +206,9 @@ def test_a_real_build_is_pruned_to_what_params_has(built, tmp_path):
     assert not list(project.folder.glob("scores/align.*")) and not (project.folder / "report/cards/align.md").exists()
     lineage = project.run("tilth", "lineage")
     assert "align" not in lineage and "stale" not in lineage
+
+
+def test_what_would_go_is_told_as_json(project):
+    found = json.loads(project.remove_a_step_and_a_dataset().prune("--dry-run", "--json"))
+    assert not found["removed"] and {entry["path"] for entry in found["paths"]} == set(LEFT)
+    assert set(found["entries"]) == {"ingest@old", "train@gone"} and project.there() == list(LEFT)

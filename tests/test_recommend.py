@@ -145,3 +145,10 @@ def test_a_missing_path_is_a_problem(said):
 def test_no_escape_code_of_a_name_passes(said, project):
     (project / "\x1b[31mred.jsonl").write_text(json.dumps(FILES["chat"]))
     assert "\x1b" not in said("\x1b[31mred.jsonl")
+
+
+def test_a_recommendation_is_told_as_json_too(project, said):
+    found = json.loads(said(pairs=True, one_stage=True, as_json=True))
+    assert found["method"] == "orpo" and found["pipeline"] == "ORPO alone"
+    assert yaml().load(found["paste"])["steps"]["orpo"]["method"] == "orpo"
+    assert found["also"] == {"DPO": "pairs"}

@@ -259,3 +259,13 @@ def test_another_remote_than_the_default_one_is_used_when_named(mine, tmp_path):
 def test_outputs_that_must_not_be_pushed_are_left_and_named(tmp_path):
     made = project(tmp_path / "mine", GRAPH.replace("[scores/align.json]", "[scores/align.json: {push: false}]"))
     assert "left alone: scores/align.json has `push: false`" in made.tilth("share")
+
+
+def test_what_moves_is_told_as_json(mine, tmp_path):
+    planned = json.loads(mine.tilth("share", "--dry-run", "--json"))
+    assert not planned["moved"] and planned["objects"] > 0 and planned["remote"] == "team"
+    sent = json.loads(mine.tilth("share", "--json"))
+    assert sent["moved"] and sent["objects"] == planned["objects"] and sent["run_records"] == planned["run_records"] > 0
+    assert sent["bytes"] > 0 and planned["bytes"] > 0 and sent["not_whole"] == []
+    fetched = json.loads(mine.clone(tmp_path / "yours").tilth("fetch", "--json"))
+    assert fetched["moved"] and fetched["objects"] == sent["objects"] and fetched["checked_out"] == []

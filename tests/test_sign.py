@@ -254,3 +254,15 @@ def test_mistakes_of_signing_are_named(project, handed):
     with pytest.raises(Problems, match="lies in the repository"):
         export.main(SimpleNamespace(obj=handed), "sft", "sft-new", key="p/key.pem")
     assert not (handed / "sft-new").exists()
+
+
+def test_a_folder_that_is_whole_is_told_as_json(place, capsys):
+    verify.main("align-out", "mine.pub", as_json=True)
+    found = json.loads(capsys.readouterr().out)
+    assert found["step"] == "align" and found["files"] > 3 and found["chain"] is False
+
+
+def test_what_was_signed_is_told_as_json(project, handed, capsys):
+    sign.main(SimpleNamespace(obj=handed), key="mine.pem", target="sft", as_json=True)
+    found = json.loads(capsys.readouterr().out)
+    assert [Path(path) for path in found["files"]] == [envelope_path("sft"), signature_path("sft")] and found["key"]

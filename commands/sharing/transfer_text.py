@@ -26,7 +26,7 @@ def describe(plan: Plan, moved: Moved | None, name: str, dry_run: bool) -> Itera
     if dry_run:
         done = f"would be {done}"
     records = len(plan.new_records()) if moved is None else moved.records
-    objects, size = (len(plan.moving()), size_of(plan)) if moved is None else (len(moved.objects), f"{moved.size:,}")
+    objects, size = (len(plan.moving()), f"at most {size_of(plan):,}") if moved is None else (len(moved.objects), f"{moved.size:,}")
     yield f"remote {name}: {counted(objects, 'object')} ({size} bytes) and {counted(records, 'run record')} {done}"
     before = len({one.record for one in plan.records} & plan.known)
     yield f"already there: {counted(len(plan.there), 'object')}, {counted(before, 'run record')}"
@@ -59,11 +59,11 @@ def counted(number: int, word: str) -> str:
     return f"{number:,} {word}{'' if number == 1 else 's'}"
 
 
-def size_of(plan: Plan) -> str:
-    """The bytes that would move: of what is fetched, the recorded sizes of all that is not whole here."""
+def size_of(plan: Plan) -> int:
+    """The bytes that would move at most: of what is fetched, the recorded sizes of all that is not whole here."""
     moving = plan.moving()
     tops = {top: size for one, objects in plan.objects.items() if objects & moving for _, top, size in one.outs}
-    return f"at most {sum(tops.values()):,}"
+    return sum(tops.values())
 
 
 def outs_lacking(plan: Plan, one: Wanted) -> str:

@@ -1,0 +1,128 @@
+"""docs/commands/: a page of each command, of what its `--help` says and of a real output in docs/outputs/, and a page of all of them.
+
+An output is of the sample, built: `$ tilth NAME ...` and what it printed, with a line `...` where lines are left out.
+"""
+
+from pathlib import Path
+
+import typer
+
+from commands.__main__ import app
+
+FOLDER = Path(__file__).with_name("outputs")
+GROUPS = {
+    "Before a build": ("inspect", "recommend", "check", "plan", "preflight"),
+    "What was built": ("report", "ledger", "chat", "gate", "diff"),
+    "What it is made of": ("lineage", "trace", "verify", "forget", "prune"),
+    "For others": ("export", "serve", "share", "fetch", "provenance", "prove", "sign"),
+}
+MORE = {  # what to read beside the page of a command
+    "chat": "../using-models.md",
+    "check": "../params.md",
+    "diff": "../audit.md#tilth-diff",
+    "export": "../using-models.md#export",
+    "fetch": "../sharing.md",
+    "forget": "../audit.md#tilth-forget",
+    "gate": "../gates.md",
+    "inspect": "../own-data.md",
+    "ledger": "../checks.md",
+    "lineage": "../audit.md#tilth-lineage",
+    "plan": "../audit.md#tilth-plan",
+    "preflight": "../preflight.md",
+    "prove": "../audit.md#tilth-prove",
+    "provenance": "../audit.md#tilth-provenance",
+    "prune": "../audit.md#tilth-prune",
+    "recommend": "../methods.md",
+    "report": "../report.md",
+    "serve": "../using-models.md#serve",
+    "share": "../sharing.md",
+    "sign": "../audit.md#tilth-sign",
+    "trace": "../audit.md#tilth-trace",
+    "verify": "../audit.md#tilth-verify",
+}
+INDEX = """# Commands
+
+`tilth COMMAND` works in any folder of a clone. `tilth COMMAND --help` says what its page says; the pages are made of it, and each has a
+real output of the sample's build.
+
+{groups}
+
+## Exit codes
+
+| code | what it means |
+|--:|---|
+| 0 | done; what was asked to hold holds |
+| 1 | a mistake of yours, named on stderr with where, what was found, what was expected and a hint; or the answer is no: `verify` found a break, `gate` says do not ship, `provenance --check` found another document, bytes for `diff` or `fetch` are missing |
+| 2 | the command line itself is wrong: no such command or option, a value that it does not take |
+| 130 | Ctrl-C |
+
+`make` gives its own 2 where a command fails. A code above 128 is a signal: 137 is `kill -9`, often for memory.
+
+## For scripts
+
+`--json` prints one JSON document to stdout; mistakes still go to stderr, with the same exit code. {json} have it. {without}
+have not: a conversation, a folder that says what it is, a page that opens, a server.
+`tilth --version` has the version and the commit of the code that runs.
+
+## Completion
+
+```console
+$ tilth --install-completion        # for the shell that you are in: bash, zsh, fish or PowerShell; then open a new one
+$ tilth --show-completion           # what it would install
+```
+
+It completes commands and options, in a shell in which `tilth` is on the path (`source .venv/bin/activate`).
+"""
+
+
+def commands() -> dict[str, typer.core.TyperCommand]:
+    """{name: command} in the order of the alphabet."""
+    return dict(sorted(typer.main.get_command(app).commands.items()))
+
+
+def command_pages() -> dict[str, str]:
+    """{path: text} of all pages."""
+    found = commands()
+    pages = {f"docs/commands/{name}.md": command_page(name, command) for name, command in found.items()}
+    return pages | {"docs/commands/index.md": index_page(found)}
+
+
+def command_page(name: str, command: typer.core.TyperCommand) -> str:
+    """The page of a command."""
+    context = command.context_class(command, info_name=f"tilth {name}")
+    usage = " ".join([f"tilth {name}", *command.collect_usage_pieces(context)])
+    parts = [f"# tilth {name}", command.help, f"```text\n{usage}\n```"]
+    records = [record for parameter in command.params if (record := parameter.get_help_record(context))]
+    if records:
+        rows = [f"| {code(typed)} | {cell(told)} |" for typed, told in records]
+        parts.append("\n".join(["| argument or option | what it says |", "|---|---|", *rows]))
+    parts.append(f"```console\n{(FOLDER / f'{name}.txt').read_text(encoding='utf-8').rstrip()}\n```")
+    more = MORE[name].partition("#")[0].removeprefix("../")
+    parts.append(f"More: [{more}]({MORE[name]}). All commands and exit codes: [index.md](index.md).")
+    return "\n\n".join(parts) + "\n"
+
+
+def code(typed: str) -> str:
+    """An argument, or an option with its kind of value, as it is typed."""
+    return ", ".join(f"`{each}`" for each in cell(typed).split(", "))
+
+
+def index_page(found: dict[str, typer.core.TyperCommand]) -> str:
+    """The page of all commands."""
+    groups = []
+    for title, names in GROUPS.items():
+        rows = [f"| [`tilth {name}`]({name}.md) | {cell(found[name].help)} |" for name in names]
+        groups.append("\n".join([f"## {title}", "", "| command | what it does |", "|---|---|", *rows]))
+    with_json = [
+        name for name, command in found.items() if any("--json" in parameter.opts for parameter in command.params)
+    ]
+    without = sorted(set(found) - set(with_json))
+    return INDEX.format(groups="\n\n".join(groups), json=listed(with_json), without=listed(without))
+
+
+def listed(names: list[str]) -> str:
+    return ", ".join(f"`{name}`" for name in names)
+
+
+def cell(text: str) -> str:
+    return " ".join(text.split()).replace("|", "\\|")
