@@ -226,7 +226,7 @@ def test_answers_to_a_forgotten_prompt_are_a_break(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     put(ROWS)
     monkeypatch.setattr(forgotten, "file_of", there)
-    build = SimpleNamespace(steps={"align": {"method": "grpo"}})
+    build = SimpleNamespace(steps={"align": {"method": "grpo"}}, params={})
     (problem,) = forgotten.in_scores(build, [SimpleNamespace(id="b" * 64)])
     assert (
         problem.where == "scores/align.rollouts.parquet"

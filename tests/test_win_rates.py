@@ -91,7 +91,7 @@ def test_a_reward_model_has_no_order_to_flip_with():
 
 
 def test_a_gate_holds_where_the_whole_interval_is_above_a_half():
-    gate = dict.fromkeys(("step", "on", "metric", "at_least", "at_most", "change_low", "change_high", "no_worse", "by", "waive"))
+    gate = dict.fromkeys(("step", "on", "metric", "at_least", "at_most", "change_low", "change_high", "no_worse", "by", "slice", "waive"))
     gate |= {"step": "sft", "on": "chat", "metric": "win_rate", "change_low": 0}
     params = {"gates": [gate], "steps": {"sft": {"from": "base"}}, "datasets": {"chat": {"kind": "sft"}}}
     for texts, passes in (([WON] * 30 + [LOST] * 10, True), ([WON] * 20 + [LOST] * 20, False)):
@@ -214,7 +214,8 @@ class Scored:
         ones = {name: pa.array([1.0] * len(parent)) for name in ("nll", "tokens", "right")}
         for name, column in ones.items():
             parent = parent.append_column(name, column)
-        options = {"max_rows": 100, "batch_size": 4, "pass_at_k": None, "lm_eval": None, "judge": judge}
+        options = {"max_new_tokens": 24, "max_thinking_tokens": None, "chat_template_kwargs": {}, "max_rows": 100, "batch_size": 4}
+        options |= {"pass_at_k": None, "lm_eval": None, "judge": judge}
         datasets = {name: {"private": True} for name in self.private}
         params = {"seed": 7, "steps": {"sft": {"from": "base"}}, "evaluate": options, "datasets": datasets}
         evaluate.score("sft", params, parent)

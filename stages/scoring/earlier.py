@@ -101,7 +101,7 @@ def keep(model: str, made: dict[Part, str], parts: dict[Part, Found]) -> None:
     tables = [pa.table(each) for each in columns.values() if each["id"]]
     if tables:
         half_done(model).parent.mkdir(parents=True, exist_ok=True)
-        table = pa.concat_tables(tables, promote_options="default").replace_schema_metadata(described(made, parts))
+        table = pa.concat_tables(tables, promote_options="default").replace_schema_metadata(described(made, parts, {}))
         pq.write_table(table, half_done(model), compression="zstd")
 
 
