@@ -143,9 +143,10 @@ def add_card(source: Path, folder: Path, adapter: bool) -> list[str]:
 
 def add_statement(source: Path, folder: Path) -> list[str]:
     """Copy the model's statement and bill of materials; the line that says so, or where they are not. Nothing of what is no step."""
-    from commands.statements.exported import BOM, STATEMENT, sha256
+    from commands.statements.exported import BOM, STATEMENT
     from commands.statements.folder import bom_path, read, statement_path
     from commands.statements.formats import subjects
+    from stages.core.hashes import sha256
     from validators.problems import Problem, Problems
 
     made, statement = source / "made_of.json", statement_path(source.name)

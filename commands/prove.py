@@ -100,9 +100,9 @@ def notes_of(record: "Record") -> Iterator[str]:
 
 def stop_if_other(model: str, statement: dict[str, Any]) -> None:
     """Raise Problems where a statement is of another build than the one that is there: the proof would be of old rows."""
-    from commands.builds.hashes import sha256
     from commands.statements.folder import statement_path
     from commands.statements.formats import byproducts, subjects
+    from stages.core.hashes import sha256
     from validators.problems import Problem, Problems
 
     stated: dict[str, str | None] = {

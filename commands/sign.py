@@ -67,9 +67,10 @@ def sign_folder(folder: Path, path: Path, signer: "ec.EllipticCurvePrivateKey") 
 def sign_models(step: str | None, path: Path, signer: "ec.EllipticCurvePrivateKey") -> list[str]:
     """Sign the models of this build, or that of one step; nothing where one of them is not what its statement says."""
     from commands.builds.build import at
-    from commands.statements.exported import sha256, sign_files, sign_statement
+    from commands.statements.exported import sign_files, sign_statement
     from commands.statements.folder import envelope_path, read, signature_path, statement_path
     from commands.statements.formats import subjects
+    from stages.core.hashes import sha256
     from validators.problems import Problem, Problems, did_you_mean
 
     steps = list(at().steps)

@@ -8,13 +8,13 @@ Whatever reads all datasets depends on these lists, not on the folders: a stale 
 clone, and a list that comes out the same stops DVC from running what follows.
 """
 
-import hashlib
 import json
 from pathlib import Path
 from typing import TypedDict
 
 import pyarrow.parquet as pq
 
+from stages.core.hashes import sha256
 from stages.core.params import read_params
 
 FOLDERS = ("train", "eval", "rejected")
@@ -43,9 +43,4 @@ def main() -> None:
 
 def entry(path: Path, kind: str) -> Entry:
     """Kind, number of rows and sha256 of one Parquet file."""
-    with open(path, "rb") as file:
-        return {
-            "kind": kind,
-            "rows": pq.read_metadata(path).num_rows,
-            "sha256": hashlib.file_digest(file, "sha256").hexdigest(),
-        }
+    return {"kind": kind, "rows": pq.read_metadata(path).num_rows, "sha256": sha256(path)}

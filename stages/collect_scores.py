@@ -8,10 +8,10 @@ The report depends on this list, not on the folder: a stale file would make it r
 depends on the folder, a stale file makes this stage run, which deletes it.
 """
 
-import hashlib
 import json
 from pathlib import Path
 
+from stages.core.hashes import sha256
 from stages.core.params import read_params
 
 LIST = Path(".build/scores.json")
@@ -22,8 +22,7 @@ def main():
     listed = {}
     for path in sorted(Path("scores").glob("*")):
         if path.name.split(".")[0] in models:
-            with open(path, "rb") as file:
-                listed[path.name] = hashlib.file_digest(file, "sha256").hexdigest()
+            listed[path.name] = sha256(path)
         else:
             print(f"collect_scores: {path} belongs to no step of params.yaml, deleted")
             path.unlink()

@@ -18,8 +18,8 @@ from commands.builds.differences import (
     present_of,
     trained_otherwise,
 )
-from commands.builds.hashes import folder_md5
 from commands.builds.lock import stage_of
+from stages.core.hashes import folder_md5
 from validators.params import Lora
 
 PARAMS = {

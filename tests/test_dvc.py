@@ -12,8 +12,8 @@ import preloaded
 import pytest
 from builds import git
 
-from commands.builds.hashes import folder_md5, md5
 from commands.builds.lock import lock_of, runs
+from stages.core.hashes import folder_md5, md5
 from stages.core.objects import cache_folder
 
 pytestmark = pytest.mark.slow

@@ -1,6 +1,7 @@
 import pytest
 
-from commands.builds.hashes import files_in, folder_md5, md5, md5s
+from commands.builds.hashes import files_in, md5s
+from stages.core.hashes import folder_md5, md5
 
 FILES = {"b.json": "{}\n", "a/c.txt": "x\r\n", "a.txt": "", "ä/d": "y"}
 

@@ -5,9 +5,9 @@ from commands import prune
 from commands.builds.build import Build
 from commands.builds.differences import in_outputs
 from commands.builds.evidence import Evidence
-from commands.builds.hashes import folder_md5
 from commands.builds.lock import File, Stage, lock_of, parsed, run_of, runs, stage_of
 from commands.checks import lock
+from stages.core.hashes import folder_md5
 from stages.core.objects import cache_folder
 
 ENTRY = {

@@ -6,8 +6,8 @@ from builds import git
 from commands.builds import sources as _sources
 from commands.builds.build import Build
 from commands.builds.git import commit_of
-from commands.builds.hashes import folder_md5
 from commands.builds.sources import data_files, files_of_source, hash_whole, md5_of, sources_of
+from stages.core.hashes import folder_md5
 from stages.core.objects import cache_folder
 
 

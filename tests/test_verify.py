@@ -15,8 +15,8 @@ from builds import to_break
 
 from commands import verify
 from commands.builds import build as _build
-from commands.builds.hashes import folder_md5, md5
 from commands.checks.conservation import BUILD
+from stages.core.hashes import folder_md5, md5
 from stages.rows.tables import to_table
 
 pytestmark = pytest.mark.slow

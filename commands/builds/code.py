@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from commands.builds.git import git, text_of
-from commands.builds.hashes import folder_md5
+from stages.core.hashes import folder_md5
 from validators.problems import Problems
 
 if TYPE_CHECKING:

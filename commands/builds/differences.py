@@ -15,12 +15,12 @@ from commands.builds.build import Build, files_of
 from commands.builds.changes import Change, changed_params
 from commands.builds.code import FOLDER, computed, md5_of, written
 from commands.builds.git import Missing
-from commands.builds.hashes import folder_md5
 from commands.builds.lock import Stage
 from commands.builds.params import PARAMS, changed_since
 from commands.builds.resolved import Wanted
 from commands.builds.sources import md5_of as md5_of_source
 from commands.builds.sources import sources_of
+from stages.core.hashes import folder_md5
 
 ABSENT = object()  # null is a value
 # where `collect`, `collect_scores` and `report` delete what is no more

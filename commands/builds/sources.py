@@ -17,7 +17,7 @@ from pathlib import Path, PurePosixPath
 from commands.builds.build import Build, members, object_of
 from commands.builds.dvc_files import tracked
 from commands.builds.git import git, text_of
-from commands.builds.hashes import folder_md5
+from stages.core.hashes import folder_md5
 from validators.problems import Problems
 
 READ_BYTES = 96 * 2**20  # a fifth of a second

@@ -10,8 +10,8 @@ from typing import Any
 
 from commands.builds.build import Build, chain
 from commands.builds.evidence import Evidence, Verdict
-from commands.builds.hashes import sha256
 from commands.checks.conservation import few
+from stages.core.hashes import sha256
 from stages.training.kept import kept_of
 from validators.problems import Problem, Problems
 

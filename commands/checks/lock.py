@@ -14,9 +14,10 @@ from pathlib import Path
 from commands.builds.build import listed, object_of
 from commands.builds.differences import ABSENT, Difference, Present, differences, other_cmd, present
 from commands.builds.evidence import Evidence, Verdict
-from commands.builds.hashes import folder_md5, md5, md5s, size
+from commands.builds.hashes import md5s, size
 from commands.builds.lock import File, Stage
 from commands.builds.resolved import Wanted
+from stages.core.hashes import folder_md5, md5
 from validators.problems import Problem, Problems
 
 LOCK = "dvc.lock"

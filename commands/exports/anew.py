@@ -6,7 +6,8 @@ from pathlib import Path
 
 from commands.exports.adapter import export_adapter
 from commands.exports.merged import export_merged
-from commands.statements.exported import BOM, CHECKED, ENVELOPE, SIGNATURE, STATEMENT, sha256
+from commands.statements.exported import BOM, CHECKED, ENVELOPE, SIGNATURE, STATEMENT
+from stages.core.hashes import sha256
 from validators.problems import Problem
 
 

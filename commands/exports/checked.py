@@ -16,7 +16,8 @@ from commands.exports.comparison import differences, tolerance_of
 from commands.exports.expected import LONGEST, Expected, expect
 from commands.exports.gguf import check_gguf
 from commands.exports.outside import ask
-from commands.statements.exported import CHECKED, sha256
+from commands.statements.exported import CHECKED
+from stages.core.hashes import sha256
 from validators.problems import Problem, Problems
 
 UNASKED = 2_000_000_000  # weights up to which a folder is checked though nobody asks for it: more take minutes on a CPU

@@ -13,7 +13,7 @@ from pathlib import Path
 from posixpath import normpath
 
 from commands.builds.differences import Difference, Present, is_code, other_cmd, param_differences
-from commands.builds.hashes import folder_md5, size
+from commands.builds.hashes import size
 from commands.builds.lock import lock_of, runs, stage_of
 from commands.builds.sources import files_of_source
 from commands.planning.forecast import foreseen
@@ -29,6 +29,7 @@ from commands.planning.state import (
     Decision,
     State,
 )
+from stages.core.hashes import folder_md5
 from validators.problems import Problem, Problems
 
 

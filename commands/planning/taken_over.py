@@ -25,7 +25,7 @@ def taken_over(decisions: list[Decision]) -> dict[str, str]:
     from stages.code import lists, reward_code
     from stages.dryrun.steps import resolve
 
-    params, codes, found = read_params(), reward_code(lists()), {}
+    params, codes, known, found = read_params(), reward_code(lists()), list(records("train")), {}
     for stage in ahead:
         name = stage.partition("@")[2]
         step = plain(resolve(name, params["steps"][name], params, codes))
@@ -33,11 +33,9 @@ def taken_over(decisions: list[Decision]) -> dict[str, str]:
         if any(verdict != UNCHANGED for verdict in data):
             continue
         parent_stays = step["from"] == BASE.name or verdicts.get(f"train@{step['from']}") == UNCHANGED
-        command = f"{params['launch']} -m stages train"
-        for record in records("train"):
-            if record.cmd == f"{command} {record.name}" and fits(record, step, parent_stays, found):
-                found[name] = record.name
-                break
+        same_launch = (record for record in known if record.cmd == f"{params['launch']} -m stages train {record.name}")
+        if other := next((record for record in same_launch if fits(record, step, parent_stays, found)), None):
+            found[name] = other.name
     return found
 
 

@@ -16,8 +16,8 @@ import pyarrow as pa
 
 from commands.builds.build import chain, file_of, object_of
 from commands.builds.git import Missing
-from commands.builds.hashes import sha256
 from commands.records.table import ask, connect, unreadable
+from stages.core.hashes import sha256
 from stages.training.left_out import DROPPED, left_out
 from stages.training.seen import read_seen, seen_path
 

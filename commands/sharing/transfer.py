@@ -14,12 +14,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from commands.builds.hashes import md5
 from commands.builds.lock import LEGACY
 from commands.sharing.remotes import record_path, records
 from commands.sharing.signatures import refused, sign
 from commands.sharing.variants import Wanted, inputs, members, read_record, wanted
 from commands.statements.keys import trusted
+from stages.core.hashes import md5
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric import ec

@@ -7,7 +7,6 @@ DIR/model.sig                OpenSSF's model-signing over every file of DIR
 DIR/checked.json             the receipt of `tilth export`: whether plain transformers do with DIR what the model does
 """
 
-import hashlib
 import json
 import os
 from collections.abc import Callable
@@ -21,6 +20,7 @@ from commands.statements.folder import read
 from commands.statements.formats import subjects
 from commands.statements.keys import PublicKeys, password_of
 from commands.statements.rows import rows_of
+from stages.core.hashes import sha256
 from validators.problems import Problem, Problems
 
 STATEMENT, ENVELOPE, BOM, SIGNATURE = "statement.intoto.json", "statement.dsse.json", "bom.cdx.json", "model.sig"
@@ -129,11 +129,6 @@ def files_of(folder: Path) -> list[Path]:
     return sorted(Path(parent, name) for parent, _, names in os.walk(folder) for name in names) + sorted(
         Path(parent, name) for parent, names, _ in os.walk(folder) for name in names if Path(parent, name).is_symlink()
     )
-
-
-def sha256(path: Path) -> str:
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def statement_of(folder: Path, keys: PublicKeys) -> dict[str, Any]:

@@ -10,8 +10,9 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from commands.builds.build import Build
-from commands.builds.hashes import files_in, folder_md5, size
+from commands.builds.hashes import files_in, size
 from commands.builds.sources import files_of_source
+from stages.core.hashes import folder_md5
 from validators.problems import Problem, Problems
 
 CHUNK = 1 << 20

@@ -17,6 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from stages.core.code_lists import code_of
+from stages.core.hashes import sha256
 from stages.core.objects import object_of, records
 from stages.scoring.answers import SETTINGS, Asked
 from stages.scoring.asked_with import KEY
@@ -46,17 +47,12 @@ def hash_of_model(folder: Path) -> str:
     folders = {"": folder} | ({"base/": BASE} if full_weights(folder) != folder else {})
     return hash_of(
         {
-            prefix + part: hash_of_file(path)
+            prefix + part: sha256(path)
             for prefix, each in folders.items()
             for path in sorted(each.rglob("*"))
             if path.is_file() and (part := part_of_model(path.relative_to(each).as_posix()))
         }
     )
-
-
-def hash_of_file(path: Path) -> str:
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def made_of_part(model: str, part: str, asked: Asked, options: dict, seed: int) -> str:

@@ -24,6 +24,7 @@ import time
 from pathlib import Path
 
 from stages.core.code_lists import code_of
+from stages.core.hashes import sha256
 from stages.training import rollouts
 from stages.training.seen import go_on_from, keep_seen
 
@@ -57,11 +58,6 @@ def versions(step):
 
 def file_hashes(folder):
     return {str(path.relative_to(folder)): sha256(path) for path in sorted(folder.rglob("*")) if path.is_file()}
-
-
-def sha256(path):
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def folder_of(work, identity):

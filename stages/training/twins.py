@@ -7,12 +7,12 @@ name, so that a new name would train it again. Here the records of DVC are held 
 resolved it, without names; the rows; the code; the bytes of the models that it starts from. All bytes are hashed before any is used.
 """
 
-import hashlib
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from stages.core import hashes
 from stages.core.objects import Record, files_of, object_of, records
 from stages.core.params import read_params
 from stages.training.models import BASE, adapters, part_of_model
@@ -61,8 +61,12 @@ def same_inputs(record: Record, step: dict) -> bool:
 
 def same_bytes(record: Record, step: dict) -> bool:
     """Whether another training read the rows, kept the same of them, and ran the code of this one."""
-    paths, kept = (f"data/train/{step['dataset']}.parquet", ".build/code/train"), f"data/kept/{step['dataset']}"
-    return all(record.deps.get(path) == md5_of(Path(path)) for path in paths) and record.deps.get(kept) == folder_md5(Path(kept))
+    kept = Path("data/kept", step["dataset"])
+    here = {path: hashes.md5(path) for path in (f"data/train/{step['dataset']}.parquet", ".build/code/train")}
+    here[kept.as_posix()] = hashes.folder_md5(
+        {path.relative_to(kept).as_posix(): hashes.md5(path) for path in kept.rglob("*") if path.is_file()}
+    )
+    return all(record.deps.get(path) == md5 for path, md5 in here.items())
 
 
 def nameless(step: dict) -> dict:
@@ -89,7 +93,7 @@ def same_model(folder: Path, md5: str | None) -> bool:
     theirs = {part: found for path, found in listed.items() if (part := part_of_model(path))}
     paths = {path: path.relative_to(folder).as_posix() for path in sorted(folder.rglob("*")) if path.is_file()}
     ours = {part: path for path, name in paths.items() if (part := part_of_model(name))}
-    return theirs.keys() == ours.keys() and all(theirs[part] == md5_of(path) for part, path in ours.items())
+    return theirs.keys() == ours.keys() and all(theirs[part] == hashes.md5(path) for part, path in ours.items())
 
 
 def outputs(record: Record, name: str, step: dict) -> Twin | None:
@@ -119,23 +123,7 @@ def renamed(files: dict[str, Path], name: str, step: dict) -> Iterator[tuple[str
 
 def bytes_of(md5: str, beside: Path) -> Path | None:
     """Where the bytes of a hash are: in DVC's cache, or in the folder where they were made. None where they are in neither."""
-    return next((path for path in (object_of(md5), beside) if path.is_file() and md5_of(path) == md5), None)
-
-
-def md5_of(path: Path) -> str | None:
-    """As DVC hashes a file; None where it is gone."""
-    try:
-        with open(path, "rb") as file:
-            return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
-    except OSError:
-        return None
-
-
-def folder_md5(folder: Path) -> str:
-    """As DVC hashes a folder that it takes for an input."""
-    files = {path.relative_to(folder).as_posix(): md5_of(path) for path in folder.rglob("*") if path.is_file()}
-    listed = [{"md5": md5, "relpath": name} for name, md5 in sorted(files.items())]
-    return hashlib.md5(json.dumps(listed, sort_keys=True).encode(), usedforsecurity=False).hexdigest() + ".dir"
+    return next((path for path in (object_of(md5), beside) if path.is_file() and hashes.md5(path) == md5), None)
 
 
 # -- under the names of this step ---------------------------------------------------------------------------------------
