@@ -28,7 +28,7 @@ def test_batches_hold_rows_of_similar_length_the_longest_first():
 def test_generation_of_a_batch_is_that_of_each_prompt_alone(model):
     together = generation.generate(model, PROMPTS).texts
     assert together == [generation.generate(model, [prompt]).texts[0] for prompt in PROMPTS]
-    assert generation.generate(model, []) == generation.Said()
+    assert generation.generate(model, []) == generation.Generated()
 
 
 def test_an_answer_without_a_token_that_stops_was_cut(model, monkeypatch):

@@ -1,7 +1,7 @@
 """What a model says to prompts, and how likely it finds given words: in batches, on the best device that is there.
 
     model = loaded(Path("models/sft"), batch_size=8, max_new_tokens=64)
-    generate(model, [[{"role": "user", "content": "Reverse abc."}]]) -> Said(texts=["cba"], cut=[False], cut_thinking=[False])
+    generate(model, [[{"role": "user", "content": "Reverse abc."}]]) -> Generated(texts=["cba"], cut=[False], cut_thinking=[False])
 
 Rows of similar length share a batch, the longest first: what does not fit into memory fails at once, not at the end.
 A thought may have a budget of its own: that of the answer then begins where the thought ends, in each row by itself.
@@ -44,7 +44,7 @@ class Loaded:
 
 
 @dataclass
-class Said:
+class Generated:
     """What a model said to prompts, each (prompts,). cut: in its answer, by max_new_tokens. cut_thinking: before any answer.
 
     Of samples each item is a list.
@@ -103,13 +103,13 @@ def token_scores(model, ids, masks):
     return found
 
 
-def generate(model: Loaded, prompts: list, tools: list | None = None) -> Said:
+def generate(model: Loaded, prompts: list, tools: list | None = None) -> Generated:
     """What the model answers to each prompt, decoded greedily."""
     said = answers(model, prompts, tools, 1, do_sample=False)
-    return Said(*([each[0] for each in column] for column in (said.texts, said.cut, said.cut_thinking)))
+    return Generated(*([each[0] for each in column] for column in (said.texts, said.cut, said.cut_thinking)))
 
 
-def sample(model: Loaded, prompts: list, count: int, temperature: float, seed: int) -> Said:
+def sample(model: Loaded, prompts: list, count: int, temperature: float, seed: int) -> Generated:
     """`count` answers to each prompt, drawn from the whole distribution at a temperature; the same for the same seed."""
     import torch
 
@@ -118,12 +118,12 @@ def sample(model: Loaded, prompts: list, count: int, temperature: float, seed: i
     return answers(model, prompts, None, count, do_sample=True, temperature=temperature, top_k=0, top_p=1.0)
 
 
-def answers(model: Loaded, prompts: list, tools: list | None, count: int, **how) -> Said:
+def answers(model: Loaded, prompts: list, tools: list | None, count: int, **how) -> Generated:
     """`count` answers to each prompt: batches, padded on the left."""
     import torch
 
     texts = [model.render.prompt(prompt, tools[i] if tools else None) for i, prompt in enumerate(prompts)]
-    said, thoughts, stops = Said(*([None] * len(texts) for _ in range(3))), model.thoughts, model.render.stops
+    said, thoughts, stops = Generated(*([None] * len(texts) for _ in range(3))), model.thoughts, model.render.stops
     for batch in watched(batches([len(text) for text in texts], max(1, model.batch_size // count)), model.task, "batch"):
         # the template has written the special tokens already: adding them again would double the first
         inputs = model.tokenizer(

@@ -25,9 +25,10 @@ def verdicts(questions: list[list], batch_size: int, max_new_tokens: int, task: 
     asked = [[{"role": turn["role"], "content": disarmed(judge.render, turn["content"])} for turn in each] for each in questions]
     unasked = [why_unread(judge, each, max_new_tokens) for each in asked]
     readable = [each for each, why in zip(asked, unasked, strict=True) if why is None]
-    columns = vars(generate(judge, readable)) if readable else {"texts": [], "cut": [], "cut_thinking": []}
+    found = generate(judge, readable)
     # a judge that is cut while it thinks has said nothing yet
-    answers = iter(Said(text, "cut" if cut or thinks else "") for text, cut, thinks in zip(*columns.values(), strict=True))
+    cut = [ended or thinking for ended, thinking in zip(found.cut, found.cut_thinking, strict=True)]
+    answers = iter(Said(text, "cut" if ended else "") for text, ended in zip(found.texts, cut, strict=True))
     return [why or next(answers) for why in unasked]
 
 

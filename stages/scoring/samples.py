@@ -57,10 +57,9 @@ def draw(model, part: list[dict], rule: dict, seed: int) -> pa.Table:
     torch.manual_seed(seed_of(part, seed))
     how = {"do_sample": True, "temperature": rule["temperature"], "top_k": 0, "top_p": 1.0}
     said, cut = {}, {}
-    if asked:
-        drawn = answers(model, [row["prompt"] for row in asked], None, rule["samples"], **how)
-        for row, texts, ended, thinking in zip(asked, drawn.texts, drawn.cut, drawn.cut_thinking, strict=True):
-            # what is cut while it thinks has said nothing, and is cut as well
-            said[row["id"]], cut[row["id"]] = texts, [a or b for a, b in zip(ended, thinking, strict=True)]
+    drawn = answers(model, [row["prompt"] for row in asked], None, rule["samples"], **how)
+    for row, texts, ended, thinking in zip(asked, drawn.texts, drawn.cut, drawn.cut_thinking, strict=True):
+        # what is cut while it thinks has said nothing, and is cut as well
+        said[row["id"]], cut[row["id"]] = texts, [a or b for a, b in zip(ended, thinking, strict=True)]
     rows = [{"id": row["id"]} | {"answers": said.get(row["id"]), "cut": cut.get(row["id"]), "left_out": left_out.get(row["id"])} for row in part]
     return pa.Table.from_pylist(rows, SCHEMA)
