@@ -29,7 +29,7 @@ def taken_over(decisions: list[Decision]) -> dict[str, str]:
     for stage in ahead:
         name = stage.partition("@")[2]
         step = plain(resolve(name, params["steps"][name], params, codes))
-        data = (verdicts.get(f"{stage}@{step['dataset']}", UNCHANGED) for stage in ("curate", "keep"))
+        data = (verdicts.get(f"{room}@{step['dataset']}", UNCHANGED) for room in ("curate", "keep"))
         if any(verdict != UNCHANGED for verdict in data):
             continue
         parent_stays = step["from"] == BASE.name or verdicts.get(f"train@{step['from']}") == UNCHANGED
