@@ -2,8 +2,8 @@
 
     python benchmarks/preflight.py [--rows 20000]
 
-Processor time of this process and those that it starts: each row rendered, proved, tokenized, cut and counted. A row has about 320 tokens,
-which are bytes here.
+Processor time of this process and those that it starts: each row rendered, proved, tokenized, cut and counted. A row has 300 to 380
+tokens, which are bytes here.
 """
 
 import argparse
