@@ -44,8 +44,8 @@ def main():
 
 def build(clone):
     """(steps of params.yaml, {step: (seconds, CPU seconds)}, {model: scores}, {step: rows and tokens seen})."""
-    from stages.reporting.page import read_json
-    from stages.training.seen import seen_in_short, seen_path
+    from stages.reporting.page import read_json_or_none
+    from stages.training.exposure import exposure_path, exposure_summary
 
     steps = YAML(typ="safe", pure=True).load(clone / "params.yaml")["steps"]
     run(clone, "preflight")
@@ -54,8 +54,8 @@ def build(clone):
     here = Path.cwd()
     os.chdir(clone)
     try:
-        scores = {model: read_json(f"scores/{model}.json") for model in ("base", *steps)}
-        seen = {step: seen_in_short(seen_path(step)) for step in steps}
+        scores = {model: read_json_or_none(f"scores/{model}.json") for model in ("base", *steps)}
+        seen = {step: exposure_summary(exposure_path(step)) for step in steps}
     finally:
         os.chdir(here)
     return steps, times, scores, seen

@@ -44,7 +44,16 @@ def main():
     for seed in arguments.seeds:
         with tempfile.TemporaryDirectory() as folder:
             subprocess.run(["git", "clone", "--quiet", str(ROOT), folder], check=True)
-            words = ["--seed", str(seed), "--rows", str(arguments.rows), "--sft", str(arguments.sft), "--steps", *map(str, arguments.steps)]
+            words = [
+                "--seed",
+                str(seed),
+                "--rows",
+                str(arguments.rows),
+                "--sft",
+                str(arguments.sft),
+                "--steps",
+                *map(str, arguments.steps),
+            ]
             command = [sys.executable, "-m", "benchmarks.difficulty", *words]
             done = subprocess.run(command, cwd=folder, check=True, stdout=subprocess.PIPE, text=True)
             found[seed] = json.loads(done.stdout.splitlines()[-1])
@@ -68,7 +77,9 @@ def build(seed, counts, rows, sft):
         for arm in ARMS
         for count in counts
     }
-    params["steps"] = {"sft": params["methods"]["sft"] | {"args": params["methods"]["sft"]["args"] | {"max_steps": sft}}} | steps
+    params["steps"] = {
+        "sft": params["methods"]["sft"] | {"args": params["methods"]["sft"]["args"] | {"max_steps": sft}}
+    } | steps
     with open(path, "w", encoding="utf-8") as file:
         yaml.dump(params, file)
     run("check")
@@ -88,7 +99,9 @@ def build(seed, counts, rows, sft):
     run("keep", "kept")
     for name in steps:
         run("train", name)
-    return {"prompts": prompts(), "seconds": seconds, "start": reward("sft")} | {name: [reward(name), silent(name)] for name in steps}
+    return {"prompts": prompts(), "seconds": seconds, "start": reward("sft")} | {
+        name: [reward(name), silent(name)] for name in steps
+    }
 
 
 def run(stage, *name):
@@ -106,12 +119,12 @@ def reward(model):
     """The share of held-out prompts that a model answers rightly, which are the same in both datasets."""
     import pyarrow.parquet as pq
 
-    from stages.rows.batches import decoded
-    from stages.scoring.generation import generate, loaded
+    from stages.rows.batches import decode_row
+    from stages.scoring.generation import generate, load_for_generation
     from validators.rewards import exact_match
 
-    rows = [decoded(row) for row in pq.read_table("data/eval/problems.parquet").to_pylist()]
-    said, _ = generate(loaded(Path("models", model), 128, 24), [row["prompt"] for row in rows])
+    rows = [decode_row(row) for row in pq.read_table("data/eval/problems.parquet").to_pylist()]
+    said, _ = generate(load_for_generation(Path("models", model), 128, 24), [row["prompt"] for row in rows])
     return sum(exact_match(said, ground_truth=[row["ground_truth"] for row in rows])) / len(rows)
 
 

@@ -140,9 +140,9 @@ def save_model(folder, shape):
     import torch
     from transformers import AutoModelForCausalLM, Qwen3Config
 
-    from stages.training.models import load_tokenizer, save_tiny
+    from stages.training.models import load_tokenizer, save_tiny_model
 
-    save_tiny(folder)
+    save_tiny_model(folder)
     tokenizer = load_tokenizer(folder)
     small = shape == "tiny"
     config = Qwen3Config(
@@ -227,7 +227,7 @@ def one(who, backend, name):
 def ours(given):
     """The trainer as `python -m stages train` makes it."""
     from stages.training.backends import choose_backend
-    from stages.training.resume import save_checkpoints
+    from stages.training.checkpoints import save_checkpoints
 
     given["backend"] = choose_backend(given["backend"])
     from stages.train import make_trainer
@@ -246,7 +246,7 @@ def bare(given):
     from peft import LoraConfig
     from transformers import AutoModelForCausalLM, AutoTokenizer, set_seed
 
-    from stages.training.trl import COLUMNS, make_config, trl_class
+    from stages.training.trl import METHOD_COLUMNS, make_config, trl_class
     from validators import rewards
 
     method = given["method"]
@@ -270,7 +270,7 @@ def bare(given):
         extra["peft_config"] = LoraConfig(task_type="CAUSAL_LM", **LORA)
     if method == "grpo":
         extra["reward_funcs"] = [rewards.one_word]
-    columns = [name for name in COLUMNS[method] if name != "tools"]
+    columns = [name for name in METHOD_COLUMNS[method] if name != "tools"]
     rows = Dataset(pq.read_table(f"data/train/{method}.parquet", columns=columns))
     if method == "kto":
         rows = rows.shuffle(seed=given["seed"])

@@ -25,9 +25,9 @@ from stages import curate, validate  # noqa: E402
 from stages.dedup.decision import Decision  # noqa: E402
 from stages.reading.parts import Part  # noqa: E402
 from stages.reading.readers import read_lines  # noqa: E402
-from stages.rows.conversations import Columns, turns_of  # noqa: E402
-from stages.rows.identity import normalised  # noqa: E402
-from stages.rows.tables import REJECTS, write, writing  # noqa: E402
+from stages.rows.identity import normalise_text  # noqa: E402
+from stages.rows.plain_conversations import SftColumns, plain_turns  # noqa: E402
+from stages.rows.tables import REJECTS, open_writer, write_table  # noqa: E402
 from stages.rows.values import ENCODE  # noqa: E402
 from validators import sft  # noqa: E402
 
@@ -63,10 +63,10 @@ def times(path):
     timed("plain read of the raw file", path.read_bytes)
     whole = Part(path, "jsonl", 0, path.stat().st_size, 1)
     lines = timed("ingest: reading lines", lambda: list(read_lines(whole)))
-    parsed = timed("ingest: parsing and telling the shape", lambda: [(turns_of(raw), line) for line, raw in lines])
+    parsed = timed("ingest: parsing and telling the shape", lambda: [(plain_turns(raw), line) for line, raw in lines])
     plain = [(turns[0], line) for turns, line in parsed if turns]
     timed("ingest: hashing ids and prompts", lambda: [hashed(turns) for turns, _ in plain])
-    columns = Columns()
+    columns = SftColumns()
     before = time.perf_counter()
     for turns, line in plain:
         columns.append(turns, line)
@@ -74,17 +74,17 @@ def times(path):
     appending = time.perf_counter() - before - found["ingest: hashing ids and prompts"]
     table = timed("ingest: building columns", lambda: columns.table("chat.jsonl"))
     found["ingest: building columns"] += appending
-    timed("ingest: writing", lambda: write("rows.parquet", table, "none"))
+    timed("ingest: writing", lambda: write_table("rows.parquet", table, "none"))
     timed("validate: reading", lambda: pq.read_table("rows.parquet"))
     batches = [pa.Table.from_batches([batch]) for batch in table.to_batches(validate.BATCH_ROWS)]
-    rejects = timed("validate: checking", lambda: [validate.examined(batch, sft)[0] for batch in batches])
-    write("invalid.parquet", pa.concat_tables([REJECTS.empty_table(), *rejects]), "none")
+    rejects = timed("validate: checking", lambda: [validate.examine_table(batch, sft)[0] for batch in batches])
+    write_table("invalid.parquet", pa.concat_tables([REJECTS.empty_table(), *rejects]), "none")
     decision = timed(
         "curate: keys and split", lambda: Decision([Path("rows.parquet")], Path("invalid.parquet"), 7, 0.05)
     )
     timed("curate: duplicates", lambda: decision.reject("curate.duplicate", decision.ask("duplicates")))
     names = [name for name in table.schema.names if name not in ("prompt_key", "claim_key", "claim")]
-    parts = timed("curate: reading and sorting out", lambda: curate.sorted_out(0, decision, "sft", names))
+    parts = timed("curate: reading and sorting out", lambda: curate.split_part(0, decision, "sft", names))
     timed("curate: writing, compressed", lambda: write_parts(parts))
     result = b"".join(Path(name).read_bytes() for name in ("train.parquet", "eval.parquet"))
     timed("plain write of the result", lambda: Path("floor").write_bytes(result))
@@ -95,13 +95,13 @@ def hashed(turns):
     """What `Columns.append` hashes of a conversation."""
     encoded = ENCODE(turns)
     asked = next((turn.content for turn in turns if turn.role == "user" and turn.content), None)
-    key = hashlib.sha256(normalised(asked if asked is not None else encoded.decode()).encode()).hexdigest()
+    key = hashlib.sha256(normalise_text(asked if asked is not None else encoded.decode()).encode()).hexdigest()
     return hashlib.sha256(b'{"kind":"sft","messages":%b,"tools":null}' % encoded).hexdigest(), key
 
 
 def write_parts(parts):
     for name, table in zip(("train", "eval", "rejected"), parts, strict=True):
-        with writing(f"{name}.parquet", table.schema) as out:
+        with open_writer(f"{name}.parquet", table.schema) as out:
             out.write_table(table)
 
 

@@ -23,27 +23,35 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rows", type=int, default=20_000)
     count = parser.parse_args().rows
-    from stages.dryrun.steps import config_of
-    from stages.dryrun.tokens import Method, measured
-    from stages.training.models import renderer, save_tiny
-    from stages.training.prepared import what_is_learned
+    from stages.dryrun.resolved_steps import make_step_config
+    from stages.dryrun.token_counts import Method, measure_rows
+    from stages.training.models import renderer, save_tiny_model
+    from stages.training.trainer_rows import learned_scope
 
     with tempfile.TemporaryDirectory() as place:
         os.chdir(place)
-        save_tiny(Path("models/base"))
+        save_tiny_model(Path("models/base"))
         render = renderer()
         print("| method | rows | tokens a row | rows a second |\n|---|--:|--:|--:|")
         for name, kind in KINDS.items():
             write(kind, count)
-            step = {"step": name, "method": name, "from": "base", "dataset": "d", "seed": 7, "backend": "auto", "processes": 1}
+            step = {
+                "step": name,
+                "method": name,
+                "from": "base",
+                "dataset": "d",
+                "seed": 7,
+                "backend": "auto",
+                "processes": 1,
+            }
             step |= {"args": {}, "lora": None, "load_in_4bit": False, "overlong": "cut", "reasoning": "keep"}
             step |= {"rewards": ["exact_match"], "reward_code": {}, "tie_prompts": 0} if name == "grpo" else {}
-            config = config_of(name, step)
+            config = make_step_config(name, step)
             if name == "sft":
-                what_is_learned(config)
+                learned_scope(config)
             method = Method(name, config, render, "cut", "keep")
             before = spent()
-            found = measured("d.parquet", method)
+            found = measure_rows("d.parquet", method)
             seconds = spent() - before
             assert len(found.rows) == count and not found.left_out
             print(f"| {name} | {count:,} | {found.rows['tokens'].mean():.0f} | {count / seconds:,.0f} |", flush=True)

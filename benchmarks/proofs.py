@@ -24,13 +24,13 @@ ROOT = Path(__file__).parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 from builds import write_params, write_trained  # noqa: E402
 
-from commands.builds.build import at  # noqa: E402
-from commands.statements import formats, kept, trained  # noqa: E402
+from commands.builds.build import read_build  # noqa: E402
+from commands.statements import formats, row_tree, tree_cache  # noqa: E402
 from commands.statements.files import File  # noqa: E402
 from commands.statements.folder import statement_path, write  # noqa: E402
-from commands.statements.formats import PROVENANCE, ROWS, STATEMENT  # noqa: E402
+from commands.statements.formats import PROVENANCE_TYPE, ROWS, STATEMENT_TYPE  # noqa: E402
 from commands.statements.merkle import root  # noqa: E402
-from commands.statements.model import described  # noqa: E402
+from commands.statements.model import resource_descriptor  # noqa: E402
 
 PARAMS = {
     "datasets": {"chat": {"kind": "sft", "raw": "data/raw/chat.jsonl"}},
@@ -47,9 +47,9 @@ def main():
     arguments.folder.mkdir(parents=True, exist_ok=True)
     os.chdir(arguments.folder)
     ids = lay_out(arguments.rows)
-    build = at()
+    build = read_build()
     start = time.perf_counter()
-    tree = trained.tree_of(build, "sft")
+    tree = row_tree.build_tree(build, "sft")
     print(f"{len(tree.ids):,} rows: the tree of the statement {time.perf_counter() - start:.2f} s")
     state(tree)
     absent = hashlib.sha256(b"no row").hexdigest()
@@ -59,7 +59,7 @@ def main():
         checked = [timed("verify", "proof.json") for _ in range(arguments.runs)]
         print(f"| `prove`, {what} | {middle(made)} | {Path('proof.json').stat().st_size:,} |")
         print(f"| `verify`, {what} | {middle(checked)} | |", flush=True)
-    for file in kept.FOLDER.iterdir():
+    for file in tree_cache.FOLDER.iterdir():
         file.unlink()
     print(
         f"| `prove`, the tree not kept | {middle([timed('prove', absent, '--model', 'sft', '--out', 'proof.json')])} | |"
@@ -81,17 +81,17 @@ def lay_out(rows):
 
 def state(tree):
     """Write the part of the model's statement that proofs need."""
-    rows = {"name": ROWS, "digest": {formats.ROOT: root(tree).hex()}, "annotations": {"size": len(tree.ids)}}
+    rows = {"name": ROWS, "digest": {formats.ROOT_DIGEST: root(tree).hex()}, "annotations": {"size": len(tree.ids)}}
     files = [
         File(path, 0, hashlib.sha256(Path(path).read_bytes()).hexdigest())
         for path in ("models/sft/made_of.json", "scores/sft.seen.parquet")
     ]
     definition = {"externalParameters": {"step": "sft"}, "resolvedDependencies": [rows]}
-    predicate = {"buildDefinition": definition, "runDetails": {"byproducts": [described(files[1])]}}
-    subject = [described(files[0], under="models/sft")]
+    predicate = {"buildDefinition": definition, "runDetails": {"byproducts": [resource_descriptor(files[1])]}}
+    subject = [resource_descriptor(files[0], under="models/sft")]
     write(
         statement_path("sft"),
-        {"_type": STATEMENT, "subject": subject, "predicateType": PROVENANCE, "predicate": predicate},
+        {"_type": STATEMENT_TYPE, "subject": subject, "predicateType": PROVENANCE_TYPE, "predicate": predicate},
     )
 
 

@@ -102,9 +102,9 @@ def first_paint(page):
 
 def make(folder, rows):
     """What a build of the five methods would leave, `rows` rows over the four datasets, 5% of them rejected."""
-    from stages.core import reads
+    from stages.core import stage_params
     from stages.rows.tables import REJECTS, row_schema, to_table
-    from validators.params import resolved as with_defaults
+    from validators.params import fill_defaults as with_defaults
 
     random = np.random.default_rng(7)
     params = YAML(typ="safe", pure=True).load(ROOT / "params.yaml")
@@ -125,14 +125,22 @@ def make(folder, rows):
     for name, step in params["steps"].items():
         dump(folder / f"preflight/{name}.json", resolved(name, step, int(rows // 4 * 0.8)))
         write_curve(folder / f"scores/{name}.csv", random)
-        seen = {"step": name, "dataset": step["dataset"], "rows_sha256": "0" * 64, "tokens": 20_000, "sequences": 20_000}
+        seen = {
+            "step": name,
+            "dataset": step["dataset"],
+            "rows_sha256": "0" * 64,
+            "tokens": 20_000,
+            "sequences": 20_000,
+        }
         table = pa.table({"times": np.ones(int(rows // 4 * 0.8), np.int32)})
-        pq.write_table(table.replace_schema_metadata({"tilth": json.dumps(seen)}), folder / f"scores/{name}.seen.parquet")
+        pq.write_table(
+            table.replace_schema_metadata({"tilth": json.dumps(seen)}), folder / f"scores/{name}.seen.parquet"
+        )
     dump(folder / "preflight/_rewards.json", {"problems": {"exact_match": {"weight": 1.0, "code": "a1"}}})
     for model in ("base", *params["steps"]):
         write_scores(folder, model, random)
     with contextlib.chdir(folder):
-        reads.write(with_defaults(params))
+        stage_params.write_stage_params(with_defaults(params))
 
 
 def text(random, words):

@@ -31,7 +31,7 @@ from commands import (
     trace,
     verify,
 )
-from stages.core.private import keep_private
+from stages.core.dvc_state import close_state_folder
 from validators.problems import Problem, Problems
 
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False)
@@ -57,7 +57,7 @@ app.command("share")(share.main)
 app.command("sign")(sign.main)
 app.command("trace")(trace.main)
 app.command("verify")(verify.main)
-ANYWHERE = ("inspect", "recommend")  # what is useful before there is a project
+WITHOUT_PROJECT = ("inspect", "recommend")  # what is useful before there is a project
 
 
 def show_version(wanted: bool) -> None:
@@ -90,18 +90,18 @@ def tilth(version: Version = False) -> None:
 def main() -> None:
     try:
         start = Path.cwd()
-        os.chdir(root())
-        keep_private()
+        os.chdir(project_root())
+        close_state_folder()
         app(obj=start)  # paths on the command line are relative to where the user is
     except Problems as error:
-        from stages.rows.tables import shown
+        from stages.rows.tables import safe_text
 
         # a file's name or a parser's message may hold what a terminal would obey
-        print("\n".join(shown(line, 2000) for line in str(error).splitlines()), file=sys.stderr)
+        print("\n".join(safe_text(line, 2000) for line in str(error).splitlines()), file=sys.stderr)
         raise SystemExit(1) from None
 
 
-def root() -> Path:
+def project_root() -> Path:
     """The folder of dvc.yaml: this one or the nearest above it."""
     here = Path.cwd()
     for folder in (here, *here.parents):
@@ -110,7 +110,7 @@ def root() -> Path:
     # what somebody was handed is verified where it lies
     handed = sys.argv[1:2] == ["verify"] and any(not given.startswith("-") for given in sys.argv[2:])
     asked = sys.argv[1] if len(sys.argv) > 1 else "--help"  # a shell that completes a line gives no arguments
-    if {"--help", "-h"} & set(sys.argv) or asked.startswith("-") or asked in ANYWHERE or handed:
+    if {"--help", "-h"} & set(sys.argv) or asked.startswith("-") or asked in WITHOUT_PROJECT or handed:
         return here
     raise Problems([Problem(str(here), "no dvc.yaml here or above", "a clone of the project", "cd into it")])
 

@@ -14,10 +14,10 @@ Model = Annotated[str, typer.Argument(metavar="MODEL", help="A step of params.ya
 Prompt = Annotated[str | None, typer.Option(help="One prompt, one answer, and no conversation.")]
 Against = Annotated[str | None, typer.Option(metavar="MODEL", help="A second model, side by side.")]
 System = Annotated[str | None, typer.Option(help="The system turn before the conversation.")]
-Longest = Annotated[int, typer.Option("--max-new-tokens", min=1, help="The most tokens of an answer.")]
+MaxNewTokens = Annotated[int, typer.Option("--max-new-tokens", min=1, help="The most tokens of an answer.")]
 Temperature = Annotated[float, typer.Option(min=0, help="0 takes the likeliest token; higher is more random.")]
-COMMANDS = "/reset forgets the conversation, /exit ends"
-KEPT = "\n\t\u200c\u200d"  # what is not printable by itself and yet part of texts: lines, and joiners inside words and emoji
+COMMAND_HELP = "/reset forgets the conversation, /exit ends"
+SAFE_CHARACTERS = "\n\t\u200c\u200d"  # what is not printable by itself and yet part of texts: lines, and joiners inside words and emoji
 
 
 @dataclass
@@ -36,22 +36,25 @@ def main(
     prompt: Prompt = None,
     against: Against = None,
     system: System = None,
-    max_new_tokens: Longest = 512,
+    max_new_tokens: MaxNewTokens = 512,
     temperature: Temperature = 0.0,
 ):
     """Talk to a model: a conversation, or one answer to --prompt."""
-    from commands.builds.model_folders import folder_of, loading
+    from commands.builds.model_folders import load_or_explain, model_folder
     from validators.problems import Problem, Problems
 
     if prompt is not None and not prompt.strip():
         raise Problems([Problem("tilth chat --prompt", "nothing is asked", "a text", "--prompt 'Reverse abc.'")])
     names = [model] if against is None else [model, against]
-    folders = [folder_of(name, context.obj) for name in names]
-    silence()
-    from stages.scoring.generation import loaded
+    folders = [model_folder(name, context.obj) for name in names]
+    silence_warnings()
+    from stages.scoring.generation import load_for_generation
 
     speakers = [
-        Speaker(name, loading(folder, lambda folder=folder: loaded(folder, max_new_tokens=max_new_tokens)))
+        Speaker(
+            name,
+            load_or_explain(folder, lambda folder=folder: load_for_generation(folder, max_new_tokens=max_new_tokens)),
+        )
         for name, folder in zip(names, folders, strict=True)
     ]
     opening = [{"role": "system", "content": system}] if system else []
@@ -65,7 +68,7 @@ def main(
         raise SystemExit(0 if prompt is None and sys.stdin.isatty() else 130) from None
 
 
-def silence():
+def silence_warnings():
     """No warnings of transformers' between the turns of a conversation."""
     from transformers.utils import logging
 
@@ -80,15 +83,15 @@ def converse(speakers, opening, temperature):
     if typed:
         import readline  # noqa: F401 (arrows and history in `input`)
 
-        print(f"{' and '.join(speaker.name for speaker in speakers)}: {COMMANDS}")
+        print(f"{' and '.join(speaker.name for speaker in speakers)}: {COMMAND_HELP}")
     else:
         sys.stdin.reconfigure(errors="replace")
-    while (line := next_line("> " if typed else "")) not in (None, "/exit"):
+    while (line := read_line("> " if typed else "")) not in (None, "/exit"):
         if line == "/reset":
             for speaker in speakers:
                 speaker.turns.clear()
         elif line.startswith("/") and line[1:].isalpha():
-            print(COMMANDS, file=sys.stderr)
+            print(COMMAND_HELP, file=sys.stderr)
         elif line:
             try:
                 reply(speakers, opening, line, temperature)
@@ -97,12 +100,12 @@ def converse(speakers, opening, temperature):
                     raise
                 print("\nstopped; that turn is forgotten", file=sys.stderr)
             except Problems as error:
-                print(safe(str(error)), file=sys.stderr)
+                print(escape_controls(str(error)), file=sys.stderr)
                 if not typed:
                     raise SystemExit(1) from None
 
 
-def next_line(mark):
+def read_line(mark):
     """What the user types, None at the end of input."""
     try:
         return input(mark).strip()
@@ -114,7 +117,7 @@ def next_line(mark):
 def reply(speakers, opening, prompt, temperature):
     """Let every model answer, and keep the turn in its conversation if all have."""
     asked = {"role": "user", "content": prompt}
-    show = stream if len(speakers) == 1 else beside if sys.stdout.isatty() else below
+    show = stream_answer if len(speakers) == 1 else show_beside if sys.stdout.isatty() else show_below
     show(speakers, lambda speaker, tell: answer(speaker, [*opening, *speaker.turns, asked], temperature, tell))
     for speaker in speakers:
         speaker.turns += [asked, {"role": "assistant", "content": speaker.said}]
@@ -127,38 +130,40 @@ def answer(speaker, messages, temperature, tell):
     from stages.scoring.generation import context_length
 
     it = speaker.loaded
-    inputs = rendered(speaker, messages).to(it.device)
+    inputs = model_inputs(speaker, messages).to(it.device)
     length, room = inputs["input_ids"].shape[1], context_length(it)
     how = {"do_sample": True, "temperature": temperature} if temperature else {"do_sample": False}
     longest = it.max_new_tokens if room is None else min(it.max_new_tokens, room - length)
     if longest < 1:
-        too_long(speaker, length, room)
-    pieces = Pieces(it.tokenizer, tell)
+        raise_too_long(speaker, length, room)
+    pieces = Streamer(it.tokenizer, tell)
     speaker.said = ""
     with torch.inference_mode():
         stops = sorted(it.render.stops)
-        tokens = it.model.generate(**inputs, max_new_tokens=longest, streamer=pieces, eos_token_id=stops, **how)[0, length:]
+        tokens = it.model.generate(**inputs, max_new_tokens=longest, streamer=pieces, eos_token_id=stops, **how)[
+            0, length:
+        ]
     speaker.said = it.tokenizer.decode(tokens, skip_special_tokens=True)
     if len(tokens) == longest and int(tokens[-1]) not in it.render.stops:
         print(f"\n(cut at {longest:,} tokens)", end="", file=sys.stderr)
 
 
-def rendered(speaker, messages):
+def model_inputs(speaker, messages):
     """The conversation as the model takes it. Raises Problems where its template refuses."""
-    from stages.training.messages import Unproved
+    from stages.training.messages import FailedProof
     from validators.problems import Problem, Problems
 
     render = speaker.loaded.render
     try:
         text = render.text(render.readable(messages), generation_prompt=True)
         return render.tokenizer([text], add_special_tokens=False, return_tensors="pt")
-    except Unproved as error:
+    except FailedProof as error:
         found = f"its chat template refuses the conversation: {error.detail.partition(': ')[2]}"
         hint = "some templates take no system turn: leave out --system"
         raise Problems([Problem(speaker.name, found, "", hint)]) from None
 
 
-def too_long(speaker, length, room):
+def raise_too_long(speaker, length, room):
     from validators.problems import Problem, Problems
 
     found = f"the conversation has {length:,} tokens"
@@ -168,7 +173,7 @@ def too_long(speaker, length, room):
 # -- shown --------------------------------------------------------------------------------------------------------
 
 
-class Pieces:
+class Streamer:
     """What `generate` calls with each token: tells the text that it adds, once its last character is whole."""
 
     def __init__(self, tokenizer, tell):
@@ -192,48 +197,48 @@ class Pieces:
         self.tell(self.tokenizer.decode(self.tokens or [], skip_special_tokens=True)[self.told :])
 
 
-def safe(text):
+def escape_controls(text):
     """Text of a model's for a terminal: its lines stay, what a terminal would obey is escaped."""
-    return "".join(c if c.isprintable() or c in KEPT else c.encode("unicode_escape").decode() for c in text)
+    return "".join(c if c.isprintable() or c in SAFE_CHARACTERS else c.encode("unicode_escape").decode() for c in text)
 
 
-def stream(speakers, answering):
+def stream_answer(speakers, answering):
     """One model's answer, piece by piece."""
-    answering(speakers[0], lambda piece: print(safe(piece), end="", flush=True))
+    answering(speakers[0], lambda piece: print(escape_controls(piece), end="", flush=True))
     print(flush=True)
 
 
-def below(speakers, answering):
+def show_below(speakers, answering):
     """Several models' answers one after the other, each under its name."""
     for place, speaker in enumerate(speakers):
-        print(("\n" if place else "") + f"{safe(speaker.name)}:", flush=True)
-        stream([speaker], answering)
+        print(("\n" if place else "") + f"{escape_controls(speaker.name)}:", flush=True)
+        stream_answer([speaker], answering)
 
 
-def beside(speakers, answering):
+def show_beside(speakers, answering):
     """Several models' answers in columns, which fill as the models speak."""
     from rich.console import Console
     from rich.live import Live
 
     console, texts = Console(highlight=False, markup=False, emoji=False), ["" for _ in speakers]
-    with Live(columns(speakers, texts), console=console, transient=True) as live:
+    with Live(answer_columns(speakers, texts), console=console, transient=True) as live:
         for place, speaker in enumerate(speakers):
 
             def tell(piece, place=place):
                 texts[place] += piece
-                live.update(columns(speakers, texts))
+                live.update(answer_columns(speakers, texts))
 
             answering(speaker, tell)
-    console.print(columns(speakers, texts))
+    console.print(answer_columns(speakers, texts))
 
 
-def columns(speakers, texts):
+def answer_columns(speakers, texts):
     from rich import box
     from rich.table import Table
     from rich.text import Text
 
     table = Table(box=box.SIMPLE_HEAD, expand=True)
     for speaker in speakers:
-        table.add_column(Text(safe(speaker.name)), ratio=1, overflow="fold")
-    table.add_row(*(Text(safe(text)) for text in texts))
+        table.add_column(Text(escape_controls(speaker.name)), ratio=1, overflow="fold")
+    table.add_row(*(Text(escape_controls(text)) for text in texts))
     return table

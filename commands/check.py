@@ -10,7 +10,7 @@ import typer
 
 if TYPE_CHECKING:
     from validators._by_file import ByFile
-    from validators._cautions import Caution, FileCaution, IdleWaiver
+    from validators._cautions import Caution, FileCaution, UnusedWaiver
     from validators.problems import Problem
 
 Upstream = Annotated[
@@ -22,13 +22,15 @@ SOON_DAYS = 90
 
 
 @dataclass
-class Checked:
+class CheckResult:
     """What was found. problems: what must be mended; the rest is as far as it was looked at before."""
 
     mended: list[str] = field(default_factory=list)
     datasets: list[str] = field(default_factory=list)
     steps: list[str] = field(default_factory=list)
-    warnings: "list[Caution | FileCaution | IdleWaiver]" = field(default_factory=list)  # of params.yaml, waived or not
+    warnings: "list[Caution | FileCaution | UnusedWaiver]" = field(
+        default_factory=list
+    )  # of params.yaml, waived or not
     in_the_open: "list[Problem]" = field(default_factory=list)  # credentials that git has
     expires: list[str] = field(default_factory=list)
     upstream: list[str] = field(default_factory=list)
@@ -39,9 +41,9 @@ def main(upstream: Upstream = False, as_json: Json = False) -> None:
     """Check params.yaml as a whole, raw files and data/forgotten.jsonl. Mends what a killed dvc has left."""
     from validators.problems import Problems
 
-    found = Checked()
+    found = CheckResult()
     try:
-        look(found, upstream)
+        run_checks(found, upstream)
     except Problems as error:
         found.problems = error.problems
     if as_json:
@@ -54,25 +56,25 @@ def main(upstream: Upstream = False, as_json: Json = False) -> None:
         raise Problems(found.problems)
 
 
-def look(found: Checked, upstream: bool) -> None:
+def run_checks(found: CheckResult, upstream: bool) -> None:
     """Fill in what is found. Raises Problems with every mistake."""
-    from commands.builds.addresses import in_git
-    from commands.builds.mend import mend
-    from commands.sharing.raw_data import changed, moved_on
+    from commands.builds.addresses import credential_problems
+    from commands.builds.repairs import repair
+    from commands.sharing.raw_data import changed_data, changed_sources
     from stages.check import check
-    from stages.dedup.forgotten import read as read_forgotten
+    from stages.dedup.forgotten import read_forgotten as read_forgotten
     from stages.training.trackers import tracker_problems
     from validators.conflicts import conflict_problems
-    from validators.params import read
+    from validators.params import read_params_yaml
     from validators.problems import Problems
 
     if conflicts := conflict_problems("params.yaml", "dvc.yaml", "dvc.lock", "data/forgotten.jsonl"):
         raise Problems(conflicts)
-    found.mended = list(mend())
+    found.mended = list(repair())
     read_forgotten()
-    data = read()
-    places = raw_places(data)
-    kept = changed(places)
+    data = read_params_yaml()
+    places = raw_paths(data)
+    kept = changed_data(places)
     try:
         found.warnings = check(data)
     except Problems as error:
@@ -82,23 +84,23 @@ def look(found: Checked, upstream: bool) -> None:
     found.datasets, found.steps = list(data["datasets"]), list(data["steps"])
     if problems := tracker_problems():
         raise Problems(problems)
-    found.expires = list(expiries(data.get("expires") or {}))
-    found.in_the_open = in_git()
-    found.upstream = list(moved_on(places)) if upstream else []
+    found.expires = list(expiry_lines(data.get("expires") or {}))
+    found.in_the_open = credential_problems()
+    found.upstream = list(changed_sources(places)) if upstream else []
 
 
-def show(found: Checked) -> None:
+def show(found: CheckResult) -> None:
     """Print what was mended, the warnings, and that params.yaml is valid, where it is."""
-    from stages.check import announce
-    from stages.rows.tables import shown
+    from stages.check import print_warnings
+    from stages.rows.tables import safe_text
 
     for line in found.mended:
         print(line)
-    announce(found.warnings)
+    print_warnings(found.warnings)
     for line in found.expires:
-        print(shown(line, 400))
+        print(safe_text(line, 400))
     for problem in found.in_the_open:
-        print("\n".join(shown(line, 2000) for line in f"warning: {problem}".splitlines()))
+        print("\n".join(safe_text(line, 2000) for line in f"warning: {problem}".splitlines()))
     for line in found.upstream:
         print(line)
     if not found.problems:
@@ -109,7 +111,7 @@ def show(found: Checked) -> None:
         )
 
 
-def print_json(found: Checked) -> None:
+def print_json(found: CheckResult) -> None:
     import json
     from dataclasses import asdict
 
@@ -124,7 +126,7 @@ def print_json(found: Checked) -> None:
     print(json.dumps(facts, indent=2))
 
 
-def expiries(expires: "dict[str, ByFile]") -> Iterator[str]:
+def expiry_lines(expires: "dict[str, ByFile]") -> Iterator[str]:
     """A line for each day in `expires`: what is past, and what comes within a quarter of a year."""
     from stages.expire import today
 
@@ -137,15 +139,15 @@ def expiries(expires: "dict[str, ByFile]") -> Iterator[str]:
                 yield f"expires: {name}: {pattern}, on {text}, in {left} day{'s' * (left > 1)}"
 
 
-def raw_places(params: object) -> list[str]:
+def raw_paths(params: object) -> list[str]:
     """The raw paths of the datasets, as far as params.yaml, which may be anything yet, has some; and the benchmarks."""
     datasets = params.get("datasets") if isinstance(params, dict) else None
     entries = datasets.values() if isinstance(datasets, dict) else ()
     named = (entry.get("raw") for entry in entries if isinstance(entry, dict))
-    inside = (raw for raw in named if isinstance(raw, str) and raw and is_inside(raw))
+    inside = (raw for raw in named if isinstance(raw, str) and raw and is_in_project(raw))
     return [*dict.fromkeys(inside), "data/benchmarks"]
 
 
-def is_inside(raw: str) -> bool:
+def is_in_project(raw: str) -> bool:
     root = Path.cwd().resolve()
     return not Path(raw).is_absolute() and (root / raw).resolve().is_relative_to(root)

@@ -26,23 +26,23 @@ Limit = Annotated[int, typer.Option(min=0, help="How many rows --rows prints of 
 Markdown = Annotated[bool, typer.Option("--md", help="As Markdown, for a pull request.")]
 Json = Annotated[bool, typer.Option("--json", help="As JSON, for scripts.")]
 ROOMS = ("train", "eval", "rejected")
-CODE = ("stages", "validators")  # what the lists of code are made of
-SUMMARY = ("value", "low", "high", "n", "stderr")
+CODE_FOLDERS = ("stages", "validators")  # what the lists of code are made of
+SCORE_FIELDS = ("value", "low", "high", "n", "stderr")
 
 
 def main(
     old: Old, new: New = None, rows: Rows = False, limit: Limit = 20, md: Markdown = False, as_json: Json = False
 ) -> None:
     """Show what differs between two builds: parameters, rows by dataset and reason, models and scores."""
-    from commands.builds.build import at
+    from commands.builds.build import read_build
     from validators.problems import Problem, Problems
 
     if md and as_json:
         raise Problems([Problem("tilth diff", "--md and --json at once", "one of them")])
-    before, after = at(old), at(new)
+    before, after = read_build(old), read_build(new)
     problems = []
-    found = difference(before, after, limit if rows else None, problems)
-    found |= {"from": named(old, before), "to": named(new, after)}
+    found = diff_builds(before, after, limit if rows else None, problems)
+    found |= {"from": revision_of(old, before), "to": revision_of(new, after)}
     if as_json:
         import json
 
@@ -55,7 +55,7 @@ def main(
         raise Problems(problems)
 
 
-def named(rev: str | None, build: "Build") -> "Revision":
+def revision_of(rev: str | None, build: "Build") -> "Revision":
     """A build as a reader knows it: the revision asked for, with the commit that it stands for."""
     if build.rev is None:
         return {"rev": None, "commit": None}
@@ -65,7 +65,7 @@ def named(rev: str | None, build: "Build") -> "Revision":
 # -- what differs, as plain data ------------------------------------------------------------------------------------
 
 
-def difference(old: "Build", new: "Build", limit: int | None, problems: "list[Problem]") -> dict[str, Any]:
+def diff_builds(old: "Build", new: "Build", limit: int | None, problems: "list[Problem]") -> dict[str, Any]:
     """Everything that differs. limit: rows to fetch of each dataset, 0 for all, None for none. problems: of missing bytes."""
     from commands.builds.changes import changed_params
 
@@ -75,7 +75,7 @@ def difference(old: "Build", new: "Build", limit: int | None, problems: "list[Pr
     datasets = [changed_dataset(name, old, new, limit, problems) for name in names]
     return {
         "params": changed_params(params[0], params[1]),
-        "not_built": not_built(new),
+        "not_built": unbuilt_params(new),
         "files": changed_files(old, new),
         "datasets": [dataset for dataset in datasets if dataset],
         "models": changed_models(old, new),
@@ -83,12 +83,12 @@ def difference(old: "Build", new: "Build", limit: int | None, problems: "list[Pr
     }
 
 
-def not_built(build: "Build") -> "list[Change]":
+def unbuilt_params(build: "Build") -> "list[Change]":
     """What params.yaml says and the build does not have yet: rows and scores are those of the lock."""
     from commands.builds.changes import changed_params
-    from commands.builds.params import changed_since
+    from commands.builds.params import params_then_and_now
 
-    before, now = changed_since(build, "check")
+    before, now = params_then_and_now(build, "check")
     return changed_params(before or {}, now)
 
 
@@ -105,16 +105,16 @@ def changed_files(old: "Build", new: "Build") -> "list[FileDiff]":
         if len({side.md5 for side in sides.values()}) > 1 or len(sides) == 1:
             sizes = {key: {"md5": side.md5, "size": side.size} for key, side in sides.items()}
             counts = [count for file, count in lines.items() if f"{file}/".startswith(f"{path}/")]
-            if path not in CODE:
+            if path not in CODE_FOLDERS:
                 found.append({"path": path, "lines": sum(counts) or None, **sizes})
     return found + changed_modules(old, new, lines)
 
 
 def changed_modules(old: "Build", new: "Build", lines: dict[str, int]) -> "list[FileDiff]":
     """The same of modules, by the lists of code: an edit of a comment is none."""
-    from commands.builds.code import modules, written
+    from commands.builds.code import module_hashes, written_lists
 
-    sides = [modules(written(build).values()) for build in (old, new)]
+    sides = [module_hashes(written_lists(build).values()) for build in (old, new)]
     found: list[FileDiff] = []
     for path in sorted({*sides[0], *sides[1]}):
         hashes = [side.get(path) for side in sides]
@@ -143,7 +143,7 @@ def changed_dataset(
 
     sizes: {room: [rows before, rows after]} of the files that differ. rows, sizes: None where bytes are missing.
     """
-    from commands.records.row_changes import comparing, counted, records, rows_of
+    from commands.records.row_changes import changed_records, count_changes, count_rows, open_comparison
 
     hashes = [hashes_of(build, name) for build in (old, new)]
     rooms = [room for room in ROOMS if hashes[0].get(room) != hashes[1].get(room)]
@@ -152,20 +152,20 @@ def changed_dataset(
     change = "added" if not hashes[0] else "removed" if not hashes[1] else "changed"
     found: DatasetDiff = {"dataset": name, "change": change, "sizes": None, "rows": None}
     files = [
-        {room: path for room in rooms if room in hashed and (path := read(build, room, name, problems))}
+        {room: path for room in rooms if room in hashed and (path := table_path(build, room, name, problems))}
         for build, hashed in zip((old, new), hashes, strict=True)
     ]
     if any(room in hashed and room not in paths for room in rooms for hashed, paths in zip(hashes, files, strict=True)):
         return found
-    with comparing(*files) as database:
-        found["sizes"] = {room: [rows_of(paths.get(room)) for paths in files] for room in rooms}
-        found["rows"] = counted(database)
+    with open_comparison(*files) as database:
+        found["sizes"] = {room: [count_rows(paths.get(room)) for paths in files] for room in rooms}
+        found["rows"] = count_changes(database)
         if limit is not None:
-            found["records"] = records(database, *files, limit)
+            found["records"] = changed_records(database, *files, limit)
         return found
 
 
-def read(build: "Build", room: str, name: str, problems: "list[Problem]") -> Path | None:
+def table_path(build: "Build", room: str, name: str, problems: "list[Problem]") -> Path | None:
     """Where to read a table of a dataset; None, and a problem, where its bytes are missing."""
     from commands.builds.build import file_of
     from commands.builds.git import Missing
@@ -214,13 +214,13 @@ def changed_scores(old: "Build", new: "Build", problems: "list[Problem]") -> "li
                     "metric": metric,
                     "old": before,
                     "new": after,
-                    "change": difference_of(before, after),
+                    "change": score_change(before, after),
                 }
                 found.append(item)
     return found
 
 
-def difference_of(old: "Score | None", new: "Score | None") -> float | None:
+def score_change(old: "Score | None", new: "Score | None") -> float | None:
     """By how much a score changed; None where there is one alone, or no value: evaluate leaves null where there is none."""
     before, after = (score["value"] if score else None for score in (old, new))
     return None if before is None or after is None else after - before
@@ -242,7 +242,7 @@ def scores_of(build: "Build", model: str, problems: "list[Problem]") -> "dict[tu
         problems += error.problems
         return None
     return {
-        (dataset, metric): cast("Score", {key: summary[key] for key in SUMMARY if key in summary})
+        (dataset, metric): cast("Score", {key: summary[key] for key in SCORE_FIELDS if key in summary})
         for dataset, metrics in scores.items()
         for metric, summary in metrics.items()
     }

@@ -53,10 +53,10 @@ def main(
     rows: Rows = 8,
 ):
     """Export a model for use outside: merged weights, tokenizer, chat template and card; checked by transformers alone."""
-    from commands.builds.model_folders import folder_of
+    from commands.builds.model_folders import model_folder
     from commands.exports.adapter import export_adapter
     from commands.exports.gguf import convert, find_converter
-    from commands.exports.merged import export_merged
+    from commands.exports.merged_model import export_merged
     from validators.problems import Problem, Problems
 
     if adapter and (gguf or dtype != "auto"):
@@ -64,13 +64,13 @@ def main(
         raise Problems([Problem("tilth export --adapter", found, "--adapter by itself", "leave --adapter out")])
     if gguf is not None and not gguf.isidentifier():
         raise Problems([Problem("tilth export --gguf", f"{gguf!r} is no type", "a type of llama.cpp's", "--gguf q8_0")])
-    source, target = folder_of(model, context.obj), empty(context.obj / folder)
+    source, target = model_folder(model, context.obj), require_empty(context.obj / folder)
     converter = find_converter() if gguf else None
-    with appearing(target) as partial:
+    with atomic_folder(target) as partial:
         lines = export_adapter(source, partial) if adapter else export_merged(source, partial, dtype)
         file = convert(converter, partial, source.name, gguf) if gguf else None
         lines += [f"{file} by {Path(converter[-1]).name}"] if file else []
-        lines += receipt(source, partial, folder, check, rows, file)
+        lines += write_receipt(source, partial, folder, check, rows, file)
         lines += add_card(source, partial, adapter) + add_statement(source, partial)
         if key:
             lines += sign(partial, context.obj / Path(key).expanduser())
@@ -80,18 +80,20 @@ def main(
         print(f"  {line}")
 
 
-def receipt(source: Path, partial: Path, folder: str, asked: bool | None, rows: int, gguf: str | None) -> list[str]:
+def write_receipt(
+    source: Path, partial: Path, folder: str, asked: bool | None, rows: int, gguf: str | None
+) -> list[str]:
     """Check an exported folder, or not; the lines of its receipt. Raises Problems where it is not what the model is."""
-    from commands.exports.checked import check, is_asked, leave_unchecked
+    from commands.exports.export_check import check_export, should_check, write_unchecked
 
-    asked, why = is_asked(asked, source)
-    return check(source, partial, folder, rows, gguf) if asked else leave_unchecked(partial, why)
+    asked, why = should_check(asked, source)
+    return check_export(source, partial, folder, rows, gguf) if asked else write_unchecked(partial, why)
 
 
 # -- the folder ---------------------------------------------------------------------------------------------------
 
 
-def empty(folder: Path) -> Path:
+def require_empty(folder: Path) -> Path:
     """The folder's path, if nothing is there. Raises Problems where something is."""
     from validators.problems import Problem, Problems
 
@@ -103,7 +105,7 @@ def empty(folder: Path) -> Path:
 
 
 @contextlib.contextmanager
-def appearing(folder: Path) -> Iterator[Path]:
+def atomic_folder(folder: Path) -> Iterator[Path]:
     """A folder to write in, which becomes `folder` in one rename when all is written, and goes when something fails."""
     from validators.problems import Problem, Problems
 
@@ -143,7 +145,7 @@ def add_card(source: Path, folder: Path, adapter: bool) -> list[str]:
 
 def add_statement(source: Path, folder: Path) -> list[str]:
     """Copy the model's statement and bill of materials; the line that says so, or where they are not. Nothing of what is no step."""
-    from commands.statements.exported import BOM, STATEMENT
+    from commands.statements.exported_folder import BOM_FILE, STATEMENT_FILE
     from commands.statements.folder import bom_path, read, statement_path
     from commands.statements.formats import subjects
     from stages.core.hashes import sha256
@@ -167,16 +169,16 @@ def add_statement(source: Path, folder: Path) -> list[str]:
                 )
             ]
         )
-    shutil.copyfile(statement, folder / STATEMENT)
-    shutil.copyfile(bom_path(source.name), folder / BOM)
-    return [f"{STATEMENT} and {BOM} from {statement.parent}"]
+    shutil.copyfile(statement, folder / STATEMENT_FILE)
+    shutil.copyfile(bom_path(source.name), folder / BOM_FILE)
+    return [f"{STATEMENT_FILE} and {BOM_FILE} from {statement.parent}"]
 
 
 def sign(folder: Path, path: Path) -> list[str]:
     """Sign the folder; the line that says so."""
     from commands.sign import sign_folder
-    from commands.statements.keys import key_id, private
+    from commands.statements.keys import key_id, read_private_key
 
-    signer = private(path)
+    signer = read_private_key(path)
     sign_folder(folder, path, signer)
     return [f"signed by key {key_id(signer.public_key())}"]

@@ -29,7 +29,7 @@ DryRun = Annotated[bool, typer.Option("--dry-run", help="Show what would be forg
 Json = Annotated[
     bool, typer.Option("--json", help="As JSON, for scripts; needs --yes or --dry-run where there is a WHAT.")
 ]
-MOST = 1_000
+MAX_RECORDS = 1_000
 
 
 def main(
@@ -43,17 +43,17 @@ def main(
     as_json: Json = False,
 ) -> None:
     """Forget a record: no build will hold it again. Without WHAT, tell what still holds forgotten records."""
-    from commands.builds.build import at
-    from stages.dedup.forgotten import read
+    from commands.builds.build import read_build
+    from stages.dedup.forgotten import read_forgotten
 
-    before = read()
-    build = at()
+    before = read_forgotten()
+    build = read_build()
     if what is None:
-        (tell_json if as_json else tell)(build, before)
+        (print_list_json if as_json else show_list)(build, before)
         return
-    stop_at_bad_reason(reason, what, dry_run)
-    records = matching(build, what, context.obj, near, as_text)
-    entries, found = to_be_forgotten(build, records, before, reason or "-")
+    check_reason(reason, what, dry_run)
+    records = matching_records(build, what, context.obj, near, as_text)
+    entries, found = new_entries(build, records, before, reason or "-")
     if as_json:
         print_json(build, found, entries, yes, dry_run)
         return
@@ -64,11 +64,11 @@ def main(
         print(f"\n--dry-run: {len(entries)} lines for data/forgotten.jsonl, not written")
     else:
         confirm(yes, len(entries))
-        write(entries)
-        next_steps(build, found, len(entries))
+        append_entries(entries)
+        show_next_steps(build, found, len(entries))
 
 
-def stop_at_bad_reason(reason: str | None, what: str, dry_run: bool) -> None:
+def check_reason(reason: str | None, what: str, dry_run: bool) -> None:
     """Raise Problems where there is no reason, or one that says what is to be forgotten."""
     from validators.problems import Problem, Problems
 
@@ -106,33 +106,33 @@ def confirm(yes: bool, count: int) -> None:
 # -- what is meant ------------------------------------------------------------------------------------------------
 
 
-def matching(build: "Build", what: str, start: Path | None, near: bool, as_text: bool) -> "list[Record]":
+def matching_records(build: "Build", what: str, start: Path | None, near: bool, as_text: bool) -> "list[Record]":
     """The records that WHAT means, with their text. Raises Problems where they are too many to be meant."""
     from commands.records.forgotten import threshold
-    from commands.records.search import look, rows_of_line
+    from commands.records.search import find_records, rows_of_places
     from commands.records.table import connect, read_contents
     from validators.problems import Problem, Problems
 
-    found = look(build, what, start, MOST, threshold(build) if near else None, as_text)
+    found = find_records(build, what, start, MAX_RECORDS, threshold(build) if near else None, as_text)
     if found.problems:
         # what cannot be read may hold it too
         raise Problems(found.problems)
-    if found.total > MOST:
+    if found.total > MAX_RECORDS:
         what = f"{found.total:,} records hold this"
-        raise Problems([Problem("tilth forget", what, f"at most {MOST:,} at a time", "a longer text, or ids")])
+        raise Problems([Problem("tilth forget", what, f"at most {MAX_RECORDS:,} at a time", "a longer text, or ids")])
     # a pair may have become two rows: a record is left out whole
-    twins = rows_of_line(connect(), build, {(r.dataset, r.source, r.line) for r in found.records})
+    twins = rows_of_places(connect(), build, {(r.dataset, r.source, r.line) for r in found.records})
     known = {(r.room, r.dataset, r.row) for r in found.records}
     twins = [record for record in twins if (record.room, record.dataset, record.row) not in known]
     read_contents(build, None, twins)
     return found.records + twins
 
 
-def to_be_forgotten(
+def new_entries(
     build: "Build", records: "list[Record]", before: "list[Forgotten]", reason: str
 ) -> "tuple[list[Forgotten], list[tuple[Record, str]]]":
     """(new lines of the list, [(Record, why)] of all rows concerned): the records, and the rows that say the same elsewhere."""
-    from commands.records.forgotten import held_by
+    from commands.records.forgotten import find_forgotten_rows
     from commands.records.table import ROOMS, read_contents
 
     listed = {entry.id: entry for entry in before}
@@ -142,7 +142,7 @@ def to_be_forgotten(
             entry = entry_for(build, record, reason)
             meant.setdefault(entry.id, entry)
     found = {(r.room, r.dataset, r.row): (r, "already forgotten" if r.content is None else "meant") for r in records}
-    held, _ = held_by(build, list(meant.values()), ROOMS) if meant else ([], [])
+    held, _ = find_forgotten_rows(build, list(meant.values()), ROOMS) if meant else ([], [])
     others = [
         (record, entry, why) for record, entry, why in held if (record.room, record.dataset, record.row) not in found
     ]
@@ -165,7 +165,7 @@ def entry_for(build: "Build", record: "Record", reason: str, says: bool = True) 
     import pyarrow as pa
 
     from stages.dedup.forgotten import Forgotten, raw_id
-    from stages.dedup.sketches import hashes_of
+    from stages.dedup.sketches import row_hashes
     from stages.rows.tables import COLUMNS, to_table
 
     kind = build.datasets[record.dataset]["kind"]
@@ -175,35 +175,35 @@ def entry_for(build: "Build", record: "Record", reason: str, says: bool = True) 
     if record.content is None or not says:
         return Forgotten(record.id, kind, (), (), reason)
     row = record.content if isinstance(record.content, dict) else json.loads(record.content)
-    ((texts, sketches),) = hashes_of(to_table([row], pa.schema(COLUMNS[kind])), kind)
+    ((texts, sketches),) = row_hashes(to_table([row], pa.schema(COLUMNS[kind])), kind)
     return Forgotten(record.id, kind, tuple(texts), tuple(sketches), reason)
 
 
 # -- written and shown --------------------------------------------------------------------------------------------
 
 
-def write(entries: "Iterable[Forgotten]") -> None:
+def append_entries(entries: "Iterable[Forgotten]") -> None:
     """Add lines to the list, all or none."""
     import os
 
-    from stages.dedup.forgotten import FILE, written
+    from stages.dedup.forgotten import FORGOTTEN_FILE, entry_line
 
-    FILE.parent.mkdir(exist_ok=True)
-    text = FILE.read_text(encoding="utf-8") if FILE.exists() else ""
+    FORGOTTEN_FILE.parent.mkdir(exist_ok=True)
+    text = FORGOTTEN_FILE.read_text(encoding="utf-8") if FORGOTTEN_FILE.exists() else ""
     text += "\n" * (text != "" and not text.endswith("\n"))
-    partial = FILE.with_name(FILE.name + ".partial")
-    partial.write_text(text + "".join(map(written, entries)), encoding="utf-8")
-    os.replace(partial, FILE)
+    partial = FORGOTTEN_FILE.with_name(FORGOTTEN_FILE.name + ".partial")
+    partial.write_text(text + "".join(map(entry_line, entries)), encoding="utf-8")
+    os.replace(partial, FORGOTTEN_FILE)
 
 
 def show(build: "Build", found: "list[tuple[Record, str]]", before: "list[Forgotten]") -> None:
     """Print the rows concerned, and the datasets and models that hold them."""
-    from stages.rows.tables import shown
+    from stages.rows.tables import safe_text
 
     print(f"{len(found):,} record{'s' * (len(found) != 1)}:")
     for record, why in found:
         name = (record.id or "no id")[:12] + "…" * bool(record.id)
-        print(f"  {shown(record.place, 200)}  {record.dataset}, {record.room}, {name}  {why}")
+        print(f"  {safe_text(record.place, 200)}  {record.dataset}, {record.room}, {name}  {why}")
     datasets = [name for name in build.datasets if any(record.dataset == name for record, _ in found)]
     print(f"\ndatasets that hold them: {', '.join(datasets)}")
     trained, perhaps = models_that_saw(build, [record for record, _ in found])
@@ -225,7 +225,7 @@ def print_json(
             [Problem("tilth forget --json", "asks nothing", "--yes or --dry-run", "--dry-run shows, --yes writes")]
         )
     if entries and not dry_run:
-        write(entries)
+        append_entries(entries)
     records = [record for record, _ in found]
     trained, perhaps = models_that_saw(build, records)
     facts = {
@@ -244,18 +244,18 @@ def print_json(
 
 def models_that_saw(build: "Build", records: "list[Record]") -> tuple[list[str], list[str]]:
     """(steps whose models saw one of these records in training, steps of which nothing says whether)."""
-    from commands.records.exposure import seen_by, trained_models
+    from commands.records.exposure import exposure_of, trained_models
 
     models = trained_models(build)
     verdicts = {
-        step: [seen["trained"] for record in records for seen in seen_by(build, step, record, None, models, {})]
+        step: [seen["trained"] for record in records for seen in exposure_of(build, step, record, None, models, {})]
         for step in build.steps
     }
     trained = [step for step, seen in verdicts.items() if True in seen]
     return trained, [step for step, seen in verdicts.items() if None in seen and True not in seen]
 
 
-def next_steps(build: "Build", found: "list[tuple[Record, str]]", count: int) -> None:
+def show_next_steps(build: "Build", found: "list[tuple[Record, str]]", count: int) -> None:
     """Print what is left to do, as commands."""
     print(f"\n{count} line{'s' * (count != 1)} written to data/forgotten.jsonl")
     print("raw data is yours, and is never written to; to take the records out of it:")
@@ -273,7 +273,7 @@ def next_steps(build: "Build", found: "list[tuple[Record, str]]", count: int) ->
 
 def raw_commands(records: "Iterable[Record]") -> Iterator[str]:
     """The commands that take records out of the raw files; a line is emptied, so that all others keep their numbers."""
-    from stages.reading.containers import container, described
+    from stages.reading.containers import describe_container, detect_container
     from validators.problems import Problems
 
     lines = {}
@@ -283,49 +283,51 @@ def raw_commands(records: "Iterable[Record]") -> Iterator[str]:
         if not Path(source).is_file():
             continue
         try:
-            kind = container(Path(source))
+            kind = detect_container(Path(source))
         except Problems:
             continue
         if kind == "jsonl":
             edits = "; ".join(f"{line}s/.*//" for line in sorted(numbers))
-            yield f"sed -i {quoted(edits)} {quoted(source)}"
+            yield f"sed -i {quote_for_shell(edits)} {quote_for_shell(source)}"
         else:
-            yield f"# {described(kind)}: take out record {', '.join(map(str, sorted(numbers)))} of {quoted(source)} by hand"
+            yield f"# {describe_container(kind)}: take out record {', '.join(map(str, sorted(numbers)))} of {quote_for_shell(source)} by hand"
         tracked = [folder for folder in (Path(source), *Path(source).parents) if Path(f"{folder}.dvc").is_file()]
-        yield from (f"dvc add {quoted(str(path))} && git add {quoted(f'{path}.dvc')}" for path in tracked)
+        yield from (
+            f"dvc add {quote_for_shell(str(path))} && git add {quote_for_shell(f'{path}.dvc')}" for path in tracked
+        )
 
 
-def quoted(text: str) -> str:
+def quote_for_shell(text: str) -> str:
     import shlex
 
-    from stages.rows.tables import shown
+    from stages.rows.tables import safe_text
 
-    return shlex.quote(shown(text, 2000))
+    return shlex.quote(safe_text(text, 2000))
 
 
 # -- what still holds them ----------------------------------------------------------------------------------------
 
 
-def tell(build: "Build", entries: "list[Forgotten]") -> None:
+def show_list(build: "Build", entries: "list[Forgotten]") -> None:
     """Print the list, what is built and still holds some of it, and what the cache, remotes and git still hold."""
-    from commands.records.forgotten import breaks, old_objects
-    from stages.rows.tables import shown
+    from commands.records.forgotten import find_breaks, find_old_objects
+    from stages.rows.tables import safe_text
 
     if not entries:
         print("data/forgotten.jsonl is empty: nothing is forgotten")
         return
     for entry in entries:
-        print(f"{entry.id[:12]}…  {entry.kind:<10}  {shown(entry.reason, 100)}")
-    faults = breaks(build)
+        print(f"{entry.id[:12]}…  {entry.kind:<10}  {safe_text(entry.reason, 100)}")
+    faults = find_breaks(build)
     print(f"\nwhat is built: {f'{len(faults)} places may hold them' if faults else 'nothing holds them'}")
     for problem in faults:
-        print("\n".join(f"  {shown(line, 400)}" for line in str(problem).splitlines()))
-    tell_raw(build)
-    old = old_objects(build, [entry.id for entry in entries])
+        print("\n".join(f"  {safe_text(line, 400)}" for line in str(problem).splitlines()))
+    show_raw_records(build)
+    old = find_old_objects(build, [entry.id for entry in entries])
     many = f"{sum(map(len, old.held.values())):,} objects, {old.size / 1e6:,.1f} MB" if old.held else "none hold them"
     print(f"\nobjects of earlier builds in the cache: {many}")
     for path, versions in sorted(old.held.items()):
-        print(f"  {shown(path, 200)}: {', '.join(sorted(md5[:10] for md5 in versions))}")
+        print(f"  {safe_text(path, 200)}: {', '.join(sorted(md5[:10] for md5 in versions))}")
     left = f"; {old.left_out:,} more were left out" if old.left_out else ""
     left += f"; {old.absent:,} are not in this cache, a remote may have them" if old.absent else ""
     print(
@@ -333,18 +335,18 @@ def tell(build: "Build", entries: "list[Forgotten]") -> None:
     )
     if old.held:
         print("to remove them, and with them all that only earlier builds used:")
-    for command in removing(build) if old.held else ():
+    for command in removal_commands(build) if old.held else ():
         print(f"  {command}")
 
 
-def tell_json(build: "Build", entries: "list[Forgotten]") -> None:
+def print_list_json(build: "Build", entries: "list[Forgotten]") -> None:
     """Print the same as JSON."""
     import json
     from dataclasses import asdict
 
-    from commands.records.forgotten import breaks, old_objects
+    from commands.records.forgotten import find_breaks, find_old_objects
 
-    old = old_objects(build, [entry.id for entry in entries]) if entries else None
+    old = find_old_objects(build, [entry.id for entry in entries]) if entries else None
     cache = old and {
         "objects": {path: sorted(versions) for path, versions in old.held.items()},
         "bytes": old.size,
@@ -354,22 +356,22 @@ def tell_json(build: "Build", entries: "list[Forgotten]") -> None:
     }
     facts = {
         "forgotten": [{"id": entry.id, "kind": entry.kind, "reason": entry.reason} for entry in entries],
-        "breaks": [asdict(problem) for problem in breaks(build)] if entries else [],
+        "breaks": [asdict(problem) for problem in find_breaks(build)] if entries else [],
         "cache": cache,
     }
     print(json.dumps(facts, indent=2))
 
 
-def tell_raw(build: "Build") -> None:
+def show_raw_records(build: "Build") -> None:
     """Print the raw records that are still there and are left out of every build, and the files of git's history."""
-    from commands.builds.build import tables
+    from commands.builds.build import find_tables
     from commands.builds.git import git
-    from commands.records.table import Record, ask, connect
+    from commands.records.table import Record, connect, query_rows
 
-    records, paths = [], tables(build, "rejected")[0]
+    records, paths = [], find_tables(build, "rejected")[0]
     for (_, dataset), path in paths.items():
         where = "\"check\" IN ('ingest.forgotten', 'curate.forgotten')"
-        rows = ask(connect(), path, [], "file_row_number, id, source, line", where, {})
+        rows = query_rows(connect(), path, [], "file_row_number, id, source, line", where, {})
         records += [Record("rejected", dataset, *row) for row in rows]
     if records:
         print(
@@ -384,10 +386,10 @@ def tell_raw(build: "Build") -> None:
         print("  git filter-repo rewrites it, and all clones are then made anew: you decide")
 
 
-def removing(build: "Build") -> Iterator[str]:
+def removal_commands(build: "Build") -> Iterator[str]:
     """The commands that remove what only earlier builds used, from the cache and from each remote."""
     from commands.builds.dvc import remote_names
 
     yield "dvc gc --workspace"
     for remote in remote_names():
-        yield f"dvc gc --workspace --cloud --remote {quoted(remote)}"
+        yield f"dvc gc --workspace --cloud --remote {quote_for_shell(remote)}"

@@ -16,25 +16,25 @@ Json = Annotated[bool, typer.Option("--json", help="As JSON, for scripts.")]
 
 def main(as_json: Json = False) -> None:
     """Say ship or do not ship, with the reason of each gate. Ends with 1 where a model must not ship."""
-    from commands.builds.looks import looks
-    from stages.rows.tables import shown
-    from stages.scoring.gates import in_words, summary
+    from commands.builds.score_history import count_scorings
+    from stages.rows.tables import safe_text
+    from stages.scoring.gates import describe_gates, describe_result
 
-    found = built()
+    found = read_gates()
     verdicts = found["gates"]
-    counted = looks(list(dict.fromkeys(verdict["on"] for verdict in verdicts.values())))
+    counted = count_scorings(list(dict.fromkeys(verdict["on"] for verdict in verdicts.values())))
     if as_json:
         print(json.dumps(found | {"scored": counted}, indent=2, ensure_ascii=False))
     else:
         for name, verdict in verdicts.items():
-            print(shown(f"{name}: {in_words(verdict)}", 400))
+            print(safe_text(f"{name}: {describe_result(verdict)}", 400))
         for on, count in counted.items():
-            print(shown(f"  {on}: {told(count)}", 400))
-        print(summary([*verdicts.values()]))
+            print(safe_text(f"  {on}: {count_in_words(count)}", 400))
+        print(describe_gates([*verdicts.values()]))
     raise SystemExit(0 if found["ship"] is not False else 1)
 
 
-def told(count: int | None) -> str:
+def count_in_words(count: int | None) -> str:
     """How often a set was scored, in words. count: None where there is no history."""
     if count is None:
         return "how often it was scored is unknown: there is no dvc.lock in git"
@@ -43,32 +43,36 @@ def told(count: int | None) -> str:
     )
 
 
-def built() -> dict[str, Any]:
+def read_gates() -> dict[str, Any]:
     """What gates.json holds. Raises Problems where it is not of params.yaml, or of the scores that are here."""
-    from stages.core.reads import reads
-    from stages.gate import OUT, read_scores, text_of
-    from stages.scoring.gates import judge
+    from stages.core.stage_params import params_by_stage
+    from stages.gate import OUT, gates_text, read_scores
+    from stages.scoring.gates import judge_gates
     from validators._gates import gate_problems
-    from validators.params import read, resolved, reward_functions, schema_problems
+    from validators.params import fill_defaults, read_params_yaml, reward_functions, schema_problems
     from validators.problems import Problem, Problems
 
-    data = read()
+    data = read_params_yaml()
     # not all that `tilth check` looks at: in CI the raw data need not be there
     if problems := schema_problems(data)[0] or gate_problems(data, reward_functions()):
         raise Problems(problems)
     if not OUT.is_file():
         raise Problems([Problem(str(OUT), "is not there", "what the stage gate builds", "dvc repro gate")])
-    params = reads(resolved(data))["gate"]
+    params = params_by_stage(fill_defaults(data))["gate"]
     scores, text = read_scores(params["steps"]), OUT.read_text(encoding="utf-8")
-    found = parsed(text)
-    same = text == text_of(judge(params, scores)) if len(scores) == len(params["steps"]) else fits(params, found)
+    found = parse_gates(text)
+    same = (
+        text == gates_text(judge_gates(params, scores))
+        if len(scores) == len(params["steps"])
+        else gates_match(params, found)
+    )
     if not same:
         what = "params.yaml and the scores" if scores else "params.yaml"
         raise Problems([Problem(str(OUT), "is out of date", f"what follows from {what}", "dvc repro gate")])
     return found
 
 
-def parsed(text: str) -> dict[str, Any]:
+def parse_gates(text: str) -> dict[str, Any]:
     """gates.json as data. Raises Problems where it is none, as after a merge with conflicts."""
     from stages.gate import OUT
     from validators.problems import Problem, Problems
@@ -82,7 +86,7 @@ def parsed(text: str) -> dict[str, Any]:
         ) from None
 
 
-def fits(params: dict[str, Any], found: dict[str, Any]) -> bool:
+def gates_match(params: dict[str, Any], found: dict[str, Any]) -> bool:
     """Whether gates.json has the gates of params.yaml, as far as that is known without scores: in CI, nothing need be pulled."""
     asked = {
         (gate["step"] or step, gate["no_worse"] or gate["on"], gate["waive"])

@@ -16,44 +16,49 @@ Json = Annotated[bool, typer.Option("--json", help="As JSON, for scripts.")]
 def main(as_json: Json = False):
     """Say what `dvc repro` would run and why, what it would restore from the cache, and about how long it takes."""
     from commands.planning.repro import decide
-    from commands.planning.taken_over import taken_over
+    from commands.planning.reuse import reused_trainings
     from stages.check import check
-    from validators.params import read
+    from validators.params import read_params_yaml
 
-    check(read())  # a mistake in params.yaml is where a build would stop
+    check(read_params_yaml())  # a mistake in params.yaml is where a build would stop
     decisions, left = decide()
-    known = taken_over(decisions)
-    stages = [described(decision, known.get(decision.stage.partition("@")[2])) for decision in decisions]
-    found = {"stages": stages, "seconds": total(stages), "not_in_cache": lost(decisions), "left_behind": left}
+    known = reused_trainings(decisions)
+    stages = [describe_stage(decision, known.get(decision.stage.partition("@")[2])) for decision in decisions]
+    found = {
+        "stages": stages,
+        "seconds": total_seconds(stages),
+        "not_in_cache": not_in_cache(decisions),
+        "left_behind": left,
+    }
     if as_json:
         import json
 
         print(json.dumps(found, indent=2, ensure_ascii=False))
     else:
-        print("\n".join(text(found)))
+        print("\n".join(text_lines(found)))
 
 
 # -- what each stage is, as plain data ------------------------------------------------------------------------------
 
 
-def described(decision, taken_over=None):
+def describe_stage(decision, taken_over=None):
     """{stage, verdict, why, taken_over?, seconds?, optimizer_steps?, tokens?} of a stage.
 
     taken_over: the step whose training is taken over, in the place of a training of its own.
     """
     from commands.planning.estimate import estimate
-    from commands.planning.reasons import lines
+    from commands.planning.reasons import reason_lines
 
     item = {"stage": decision.stage, "verdict": decision.verdict}
     if decision.verdict == "unchanged":
         return item
-    item["why"] = lines(decision.why)
+    item["why"] = reason_lines(decision.why)
     if taken_over and decision.stage.startswith("train@"):
         return item | {"taken_over": taken_over}
     return item | (estimate(decision.stage) if decision.verdict in ("runs", "may run") else {})
 
 
-def lost(decisions):
+def not_in_cache(decisions):
     """The stages that run because the cache lacks what dvc.lock has of them: in a fresh clone, all."""
     return [
         decision.stage
@@ -62,7 +67,7 @@ def lost(decisions):
     ]
 
 
-def total(stages):
+def total_seconds(stages):
     """{least, most, unknown}: seconds of what runs, with what may run, and the stages that have no record."""
     unknown = [item["stage"] for item in stages if "seconds" in item and item["seconds"] is None]
     known = [(item["verdict"], item["seconds"]) for item in stages if item.get("seconds") is not None]
@@ -84,20 +89,20 @@ HEADINGS = {
 }
 
 
-def text(found):
+def text_lines(found):
     """Lines for a terminal."""
-    yield summary(found["stages"])
+    yield summary_line(found["stages"])
     for verdict, heading in HEADINGS.items():
         stages = [item for item in found["stages"] if item["verdict"] == verdict]
         if stages:
             yield from ("", heading)
         width = max((len(item["stage"]) for item in stages), default=0)
         for item in stages:
-            lines = [*item["why"], *figures(item)]
+            lines = [*item["why"], *figure_lines(item)]
             for number, line in enumerate(lines):
                 yield f"  {(item['stage'] if number == 0 else '').ljust(width)}  {line}"
     if any(item["verdict"] in ("runs", "may run") for item in found["stages"]):
-        yield from ("", times(found["seconds"]))
+        yield from ("", time_line(found["seconds"]))
     if found["not_in_cache"]:
         yield from (
             "",
@@ -107,7 +112,7 @@ def text(found):
         yield from ("", f"no longer in the graph, still in dvc.lock: {', '.join(found['left_behind'])} (tilth prune)")
 
 
-def summary(stages):
+def summary_line(stages):
     """One line: how many stages of each kind."""
     counts = {verdict: sum(item["verdict"] == verdict for item in stages) for verdict in (*HEADINGS, "unchanged")}
     if counts["unchanged"] == len(stages):
@@ -119,7 +124,7 @@ def summary(stages):
     )
 
 
-def figures(item):
+def figure_lines(item):
     """The line with steps, tokens and time of a stage, if there is any."""
     if other := item.get("taken_over"):
         return [f"nothing is trained: same inputs as {other}, its weights are taken over"]
@@ -140,7 +145,7 @@ def figures(item):
     return [", ".join(parts)] if parts else []
 
 
-def times(seconds):
+def time_line(seconds):
     """How long it takes, as far as there is a record."""
     unknown = seconds["unknown"]
     if unknown and not seconds["most"]:
@@ -148,7 +153,11 @@ def times(seconds):
     least, most = duration(seconds["least"]), duration(seconds["most"])
     line = f"time: about {least}" + (f", up to {most}" if most != least else "")
     more = f" and {len(unknown) - 5:,} more" if len(unknown) > 5 else ""
-    return line + (f"; unknown for {', '.join(unknown[:5])}{more}, which have not run with this base and device before" if unknown else "")
+    return line + (
+        f"; unknown for {', '.join(unknown[:5])}{more}, which have not run with this base and device before"
+        if unknown
+        else ""
+    )
 
 
 def duration(seconds):

@@ -22,8 +22,8 @@ Row = Annotated[
     str | None, typer.Option("--row", help="Show one row of the step as tokens: FILE:LINE of the raw data, or an id.")
 ]
 Json = Annotated[bool, typer.Option("--json", help="What the build wrote, as JSON, for scripts.")]
-ROOM = Path("preflight")
-COLUMNS = {  # parts of the estimate, as many as fit into a line
+FOLDER = Path("preflight")
+MEMORY_COLUMNS = {  # parts of the estimate, as many as fit into a line
     "weights": ["weights", "half copies", "reference"],
     "gradients, optimizer": ["gradients", "optimizer"],
     "activations": ["activations"],
@@ -31,12 +31,12 @@ COLUMNS = {  # parts of the estimate, as many as fit into a line
 }
 Report = dict[str, Any]  # what preflight wrote of a step
 Finding = dict[str, Any]
-TIMED = 64  # answers that a reward function is timed on
+TIMED_ANSWERS = 64  # answers that a reward function is timed on
 
 
 def main(step: Name = None, row: Row = None, dropped: Dropped = False, as_json: Json = False) -> None:
     """Show what is known of each step before it trains, or what it learns of one row."""
-    reports, findings = built(step)
+    reports, findings = read_reports(step)
     if row:
         show_row(reports, step, row, as_json)
     elif as_json:
@@ -47,33 +47,33 @@ def main(step: Name = None, row: Row = None, dropped: Dropped = False, as_json: 
         show(reports, findings)
 
 
-def built(wanted: str | None) -> tuple[dict[str, Report], dict[str, list[Finding]]]:
+def read_reports(wanted: str | None) -> tuple[dict[str, Report], dict[str, list[Finding]]]:
     """({step: what preflight wrote for train}, {step: findings}). Raises Problems where it has not run as params now are."""
-    from validators.params import mapping, read
+    from validators.params import get_section, read_params_yaml
     from validators.problems import Problem, Problems, did_you_mean
 
-    known = mapping(read(), "steps")
+    known = get_section(read_params_yaml(), "steps")
     if wanted and wanted not in known:
         where = f"tilth preflight {ascii(wanted)[1:-1]}"
         raise Problems([Problem(where, f"no step {wanted!r}", "a name under steps", did_you_mean(wanted, known))])
     names = [wanted] if wanted else list(known)
-    missing = [name for name in names if not (ROOM / f"{name}.json").exists()]
-    if missing or not (ROOM / "_findings.json").exists():
+    missing = [name for name in names if not (FOLDER / f"{name}.json").exists()]
+    if missing or not (FOLDER / "_findings.json").exists():
         found = f"nothing about {', '.join(missing) or 'the steps'} yet"
-        raise Problems([Problem(str(ROOM), found, "what the stage preflight builds", "dvc repro preflight")])
-    findings = json.loads((ROOM / "_findings.json").read_text(encoding="utf-8"))
-    reports = {name: json.loads((ROOM / f"{name}.json").read_text(encoding="utf-8")) for name in names}
+        raise Problems([Problem(str(FOLDER), found, "what the stage preflight builds", "dvc repro preflight")])
+    findings = json.loads((FOLDER / "_findings.json").read_text(encoding="utf-8"))
+    reports = {name: json.loads((FOLDER / f"{name}.json").read_text(encoding="utf-8")) for name in names}
     return reports, {name: findings[name] for name in names}
 
 
 def show_dropped(reports: Mapping[str, Report]) -> None:
     """Print `step: source:line` of every row that is in data/train and not trained."""
-    from stages.rows.tables import shown
+    from stages.rows.tables import safe_text
 
-    with open(ROOM / "_dropped.csv", encoding="utf-8", newline="") as file:
+    with open(FOLDER / "_dropped.csv", encoding="utf-8", newline="") as file:
         rows = [row for row in csv.DictReader(file) if row["step"] in reports]
     for row in rows:
-        print(f"{row['step']}: {shown(row['row'])}: {shown(row['reason'], 400)}")
+        print(f"{row['step']}: {safe_text(row['row'])}: {safe_text(row['reason'], 400)}")
     print(f"{len(rows):,} rows are not trained")
 
 
@@ -84,8 +84,8 @@ def show_row(reports: Mapping[str, Report], step: str | None, which: str, as_jso
     """Print a row of a step as tokens: what is learned, what is context, what is cut."""
     from dataclasses import asdict
 
-    from stages.dryrun.xray import xray
-    from stages.training.messages import Unproved
+    from stages.dryrun.xray import xray_row
+    from stages.training.messages import FailedProof
     from stages.training.models import renderer
     from stages.training.trl import make_config
     from validators.problems import Problem, Problems
@@ -99,12 +99,12 @@ def show_row(reports: Mapping[str, Report], step: str | None, which: str, as_jso
             ]
         )
     report = reports[step]
-    place, row = found_row(report, which)
+    place, row = find_row(report, which)
     try:
         config = make_config(f"steps.{step}", report, ".work/preflight")
         reasoning = report["reasoning"]
-        parts = xray(report["method"], row, renderer(), config, report["overlong"], reasoning)
-    except Unproved as error:
+        parts = xray_row(report["method"], row, renderer(), config, report["overlong"], reasoning)
+    except FailedProof as error:
         if as_json:
             print(
                 json.dumps(
@@ -125,13 +125,13 @@ def show_row(reports: Mapping[str, Report], step: str | None, which: str, as_jso
         print_parts(step, place, parts)
 
 
-def found_row(report: Report, which: str) -> tuple[str, dict[str, Any]]:
+def find_row(report: Report, which: str) -> tuple[str, dict[str, Any]]:
     """(`file:line`, the row) of data/train by file and line or by the beginning of its id. Raises Problems."""
     import pyarrow.compute as pc
     import pyarrow.parquet as pq
 
-    from stages.rows.batches import decoded
-    from stages.training.trl import COLUMNS
+    from stages.rows.batches import decode_row
+    from stages.training.trl import METHOD_COLUMNS
     from validators.problems import Problem, Problems
 
     path = f"data/train/{report['dataset']}.parquet"
@@ -155,30 +155,30 @@ def found_row(report: Report, which: str) -> tuple[str, dict[str, Any]]:
             ]
         )
     at = numbers[0].as_py()
-    row = pq.read_table(path, columns=COLUMNS[report["method"]]).slice(at, 1).to_pylist()[0]
-    return f"{keys['source'][at]}:{keys['line'][at]}", decoded(row)
+    row = pq.read_table(path, columns=METHOD_COLUMNS[report["method"]]).slice(at, 1).to_pylist()[0]
+    return f"{keys['source'][at]}:{keys['line'][at]}", decode_row(row)
 
 
-STYLES = {"learned": "bold green", "context": "", "cut": "red strike"}
+TOKEN_STYLES = {"learned": "bold green", "context": "", "cut": "red strike"}
 
 
 def print_parts(step: str, place: str, parts: "Sequence[Part]") -> None:
     from rich.console import Console
     from rich.text import Text
 
-    from stages.dryrun.xray import runs
-    from stages.rows.tables import shown
+    from stages.dryrun.xray import runs_by_kind
+    from stages.rows.tables import safe_text
 
     console = Console(highlight=False)
     for part in parts:
-        counts = {kind: sum(token.kind == kind for token in part.tokens) for kind in STYLES}
+        counts = {kind: sum(token.kind == kind for token in part.tokens) for kind in TOKEN_STYLES}
         summary = ", ".join(f"{count:,} {kind}" for kind, count in counts.items() if count)
         console.print(Text(f"{step}: {place}: {part.name}, {len(part.tokens):,} tokens: {summary}", style="bold"))
-        for kind, tokens in runs(part.tokens):
+        for kind, tokens in runs_by_kind(part.tokens):
             line = Text(f"  {kind:<8}{len(tokens):>6,}  ")
             for token in tokens:
-                style = f"{STYLES[kind]} {'cyan' if token.special and kind == 'context' else ''}".strip()
-                line.append(shown(token.text, 10_000), style=style)
+                style = f"{TOKEN_STYLES[kind]} {'cyan' if token.special and kind == 'context' else ''}".strip()
+                line.append(safe_text(token.text, 10_000), style=style)
             console.print(line, soft_wrap=True)
 
 
@@ -189,47 +189,47 @@ def show(reports: dict[str, Report], findings: dict[str, list[Finding]]) -> None
     """The tables, for a person; what is unusual below them in words."""
     from rich.console import Console
 
-    from stages.rows.tables import shown
+    from stages.rows.tables import safe_text
 
     console = Console(highlight=False)
-    findings = findings | {f"eval of {name}": items for name, items in of_eval(reports).items()}
-    for table in (account(reports), lengths(reports), numbers(findings)):
+    findings = findings | {f"eval of {name}": items for name, items in eval_findings(reports).items()}
+    for table in (rows_table(reports), length_table(reports), limit_table(findings)):
         console.print(table)
     for name, items in findings.items():
         for item in items:
             if item["level"] != "ok":
-                text = f"{item['level']}: {name}: {item['check']}: {shown(item['message'], 400)}"
+                text = f"{item['level']}: {name}: {item['check']}: {safe_text(item['message'], 400)}"
                 console.print(text, markup=False, soft_wrap=True)
     console.print()
-    console.print(machine(reports))
-    for line in timings(reports):
+    console.print(memory_table(reports))
+    for line in reward_timings(reports):
         console.print(line, markup=False)
-    if changed := outdated(reports):
+    if changed := outdated_steps(reports):
         console.print(
             f"params.yaml or the reward code says otherwise by now of {', '.join(changed)}: dvc repro preflight"
         )
 
 
-def of_eval(reports: Mapping[str, Report]) -> dict[str, list[Finding]]:
+def eval_findings(reports: Mapping[str, Report]) -> dict[str, list[Finding]]:
     """{dataset: findings of its eval rows} for a table of all steps; none where one step alone is asked for."""
-    found = json.loads((ROOM / "_findings.json").read_text(encoding="utf-8"))
+    found = json.loads((FOLDER / "_findings.json").read_text(encoding="utf-8"))
     return found.get("_eval", {}) if len(reports) == len(found.keys() - {"_eval"}) else {}
 
 
-def outdated(reports: Mapping[str, Report]) -> list[str]:
+def outdated_steps(reports: Mapping[str, Report]) -> list[str]:
     """The steps that params.yaml describes otherwise than when preflight ran."""
-    from stages.code import lists, reward_code
-    from stages.dryrun.steps import resolve
-    from validators.params import read, resolved
+    from stages.code import list_code, reward_code
+    from stages.dryrun.resolved_steps import resolve_step
+    from validators.params import fill_defaults, read_params_yaml
 
-    params, codes = resolved(read()), reward_code(lists())
-    now = {name: resolve(name, params["steps"][name], params, codes) for name in reports}
+    params, codes = fill_defaults(read_params_yaml()), reward_code(list_code())
+    now = {name: resolve_step(name, params["steps"][name], params, codes) for name in reports}
     return [
         name for name, report in reports.items() if any(report.get(key) != value for key, value in now[name].items())
     ]
 
 
-def table_of(title: str, texts: Sequence[str], numbers: Sequence[str]) -> "Table":
+def empty_table(title: str, texts: Sequence[str], numbers: Sequence[str]) -> "Table":
     """An empty table with columns of texts, then columns of numbers on the right."""
     from rich import box
     from rich.table import Table
@@ -240,8 +240,8 @@ def table_of(title: str, texts: Sequence[str], numbers: Sequence[str]) -> "Table
     return table
 
 
-def account(reports: Mapping[str, Report]) -> "Table":
-    table = table_of("what each step trains on", ["step", ""], ["rows", "not trained", "optimizer steps"])
+def rows_table(reports: Mapping[str, Report]) -> "Table":
+    table = empty_table("what each step trains on", ["step", ""], ["rows", "not trained", "optimizer steps"])
     for name, report in reports.items():
         what = f"{report['method']} on {report['dataset']}, from {report['from']}"
         counts = report["rows"], report["rows"] - report["trained_rows"], report["optimizer_steps"]
@@ -249,21 +249,21 @@ def account(reports: Mapping[str, Report]) -> "Table":
     return table
 
 
-def lengths(reports: Mapping[str, Report]) -> "Table":
+def length_table(reports: Mapping[str, Report]) -> "Table":
     shares = ["p50", "p95", "p99", "max"]
-    table = table_of("its tokens, and those of a row", ["step"], ["tokens", "learned", *shares])
+    table = empty_table("its tokens, and those of a row", ["step"], ["tokens", "learned", *shares])
     for name, report in reports.items():
         counts = [report["tokens"], report["learned_tokens"], *(report["length"][share] for share in shares)]
         table.add_row(name, *(f"{count:,}" for count in counts))
     return table
 
 
-def numbers(findings: Mapping[str, list[Finding]]) -> "Table":
+def limit_table(findings: Mapping[str, list[Finding]]) -> "Table":
     """Every number beside its limit; what is above it stands out by its word, not by colour alone."""
     from rich.text import Text
 
     style = {"ok": "green", "warning": "bold yellow", "waived": "cyan"}
-    table = table_of("numbers beside their limits", ["step", "number"], ["found", "limit", ""])
+    table = empty_table("numbers beside their limits", ["step", "number"], ["found", "limit", ""])
     for name, items in findings.items():
         for item in items:
             limit = "" if item["limit"] is None else f"{item['limit']:g}"
@@ -273,35 +273,42 @@ def numbers(findings: Mapping[str, list[Finding]]) -> "Table":
     return table
 
 
-def machine(reports: Mapping[str, Report]) -> "Table":
+def memory_table(reports: Mapping[str, Report]) -> "Table":
     """The estimate of each step's peak on this machine, part by part."""
-    from stages.dryrun.memory import PLACES, estimate, free_bytes, fused_tile, shape_of, size
-    from stages.dryrun.schedule import as_one_of
+    from stages.dryrun.memory import (
+        MEMORY_NAMES,
+        estimate_memory,
+        format_bytes,
+        free_bytes,
+        fused_logit_tile,
+        read_shape,
+    )
+    from stages.dryrun.schedule import assume_processes
     from stages.training.trl import make_config
 
     device, free = free_bytes()
-    estimates, shape = {}, shape_of()
+    estimates, shape = {}, read_shape()
     for name, report in reports.items():
-        with as_one_of(report["processes"]):
+        with assume_processes(report["processes"]):
             config = make_config(f"steps.{name}", report, ".work/preflight")
-        estimates[name] = estimate(report, shape, config, device, fused_tile(report["method"]))
-    title = f"estimated peak in this machine's {PLACES[device]}" + (
-        "" if free is None else f", of which {size(free)} are free"
+        estimates[name] = estimate_memory(report, shape, config, device, fused_logit_tile(report["method"]))
+    title = f"estimated peak in this machine's {MEMORY_NAMES[device]}" + (
+        "" if free is None else f", of which {format_bytes(free)} are free"
     )
-    table = table_of(title, ["step"], [*COLUMNS, "total"])
+    table = empty_table(title, ["step"], [*MEMORY_COLUMNS, "total"])
     for name, found in estimates.items():
-        sums = [sum(found[part] for part in parts) for parts in COLUMNS.values()]
-        table.add_row(name, *(size(count) for count in [*sums, found["total"]]))
+        sums = [sum(found[part] for part in parts) for parts in MEMORY_COLUMNS.values()]
+        table.add_row(name, *(format_bytes(count) for count in [*sums, found["total"]]))
     return table
 
 
-def timings(reports: Mapping[str, Report]) -> Iterator[str]:
+def reward_timings(reports: Mapping[str, Report]) -> Iterator[str]:
     """How long each reward function takes for an answer, tried on the ground truths of a few rows."""
-    from stages.dryrun.reward_trials import sample, tried
+    from stages.dryrun.reward_trials import sample_rows, try_functions
     from stages.training.models import load_tokenizer
 
     for name, report in reports.items():
         if report["method"] == "grpo":
-            rows, names = sample(f"data/train/{report['dataset']}.parquet", TIMED)
-            for trial in tried(report, rows, names, load_tokenizer(), f"steps.{name}"):
+            rows, names = sample_rows(f"data/train/{report['dataset']}.parquet", TIMED_ANSWERS)
+            for trial in try_functions(report, rows, names, load_tokenizer(), f"steps.{name}"):
                 yield f"{name}: {trial.function} takes {trial.seconds * 1e3:.3g} ms an answer"

@@ -13,7 +13,7 @@ import typer
 
 if TYPE_CHECKING:
     from commands.records.table import Record
-    from commands.statements.rows import Proof, Rows
+    from commands.statements.proofs import Proof, StatedRows
 
 Row = Annotated[
     str, typer.Argument(metavar="ROW", help="An id or its first digits, FILE:LINE of a raw file, or a text.")
@@ -28,6 +28,7 @@ AsText = Annotated[bool, typer.Option("--text", help="ROW is a text, whatever it
 
 Json = Annotated[bool, typer.Option("--json", help="As JSON, for scripts.")]
 
+
 def main(
     context: typer.Context, row: Row, model: Model, out: Out = None, as_text: AsText = False, as_json: Json = False
 ) -> None:
@@ -35,16 +36,16 @@ def main(
     import json
 
     from commands.statements.folder import read, statement_path
-    from commands.statements.rows import rows_of
+    from commands.statements.proofs import stated_rows
 
     start, where = Path(context.obj or "."), statement_path(model)
     if not where.is_file():
-        stop_at_unknown(model)
-    name, notes = id_of(row, start, as_text)
+        check_step(model)
+    name, notes = resolve_id(row, start, as_text)
     statement = read(where, "the statement of the model", "tilth provenance")
-    stop_if_other(model, statement)
-    rows = rows_of(statement, str(where))
-    file, proof = start / (out or f"{model}-{name[:12]}.proof.json"), proof_of(model, rows, name)
+    check_statement(model, statement)
+    rows = stated_rows(statement, str(where))
+    file, proof = start / (out or f"{model}-{name[:12]}.proof.json"), make_proof(model, rows, name)
     text = json.dumps(proof, separators=(",", ":")) + "\n"
     file.write_text(text, encoding="utf-8", newline="\n")
     if as_json:
@@ -58,27 +59,27 @@ def main(
     print(f"{file}, {len(text):,} bytes; tilth verify {file.name} checks it by {where} alone")
 
 
-def stop_at_unknown(model: str) -> None:
-    from commands.builds.build import at
+def check_step(model: str) -> None:
+    from commands.builds.build import read_build
     from validators.problems import Problem, Problems, did_you_mean
 
-    build = at()
+    build = read_build()
     if model not in build.steps:
         raise Problems(
             [Problem(f"tilth prove --model {model}", "no such step", "", did_you_mean(model, list(build.steps)))]
         )
 
 
-def id_of(row: str, start: Path, as_text: bool) -> tuple[str, list[str]]:
+def resolve_id(row: str, start: Path, as_text: bool) -> tuple[str, list[str]]:
     """(the id that ROW means, what is to be said of it). A whole id need not be one of this build."""
-    from commands.builds.build import at
-    from commands.records.search import look
-    from commands.statements.rows import ID
+    from commands.builds.build import read_build
+    from commands.records.search import find_records
+    from commands.statements.proofs import ID
     from validators.problems import Problem, Problems
 
     if ID.fullmatch(row) and not as_text:
         return row, []
-    records = look(at(), row, start, limit=0, as_text=as_text).records
+    records = find_records(read_build(), row, start, limit=0, as_text=as_text).records
     ids = sorted({record.id for record in records if record.id})
     if not ids:
         found = f"{records[0].place} became no row, so it has no id"
@@ -91,14 +92,14 @@ def id_of(row: str, start: Path, as_text: bool) -> tuple[str, list[str]]:
 
 def notes_of(record: "Record") -> Iterator[str]:
     """What the proof of a rejected record's id does not say: that a row which is almost it may have stayed."""
-    from commands.records.search import OTHER
+    from commands.records.search import OTHER_ID
 
-    match = OTHER.search(record.detail or "")
+    match = OTHER_ID.search(record.detail or "")
     if match and match[1] != record.id:
         yield f"{record.place} is {record.detail}: prove {match[1][:12]}… too"
 
 
-def stop_if_other(model: str, statement: dict[str, Any]) -> None:
+def check_statement(model: str, statement: dict[str, Any]) -> None:
     """Raise Problems where a statement is of another build than the one that is there: the proof would be of old rows."""
     from commands.statements.folder import statement_path
     from commands.statements.formats import byproducts, subjects
@@ -115,19 +116,19 @@ def stop_if_other(model: str, statement: dict[str, Any]) -> None:
         raise Problems([Problem(str(statement_path(model)), found, "the statement of this build", "tilth provenance")])
 
 
-def proof_of(model: str, rows: "Rows", name: str) -> "Proof":
+def make_proof(model: str, rows: "StatedRows", name: str) -> "Proof":
     """The proof of an id by the tree that was kept; where there is none, or it is damaged, by one that is made anew."""
-    from commands.statements.kept import kept_tree
-    from commands.statements.rows import faults, prove
+    from commands.statements.proofs import proof_problems, prove
+    from commands.statements.tree_cache import cached_tree
     from validators.problems import Problems
 
-    kept = kept_tree(rows["root"], rows["size"])
+    kept = cached_tree(rows["root"], rows["size"])
     proof = prove(kept, model, name) if kept else None
-    if proof is None or faults(proof, rows, model):
-        from commands.builds.build import at
-        from commands.statements.trained import tree_of
+    if proof is None or proof_problems(proof, rows, model):
+        from commands.builds.build import read_build
+        from commands.statements.row_tree import build_tree
 
-        proof = prove(tree_of(at(), model), model, name)
-    if problems := faults(proof, rows, f"the statement of {model}"):
+        proof = prove(build_tree(read_build(), model), model, name)
+    if problems := proof_problems(proof, rows, f"the statement of {model}"):
         raise Problems(problems)
     return proof

@@ -18,12 +18,12 @@ Json = Annotated[bool, typer.Option("--json", help="As JSON, for scripts.")]
 
 def main(check: Check = False, as_json: Json = False) -> None:
     """Write what each model and dataset is made of, for others to check: in-toto and SLSA, CycloneDX, Croissant."""
-    from commands.builds.build import at
+    from commands.builds.build import read_build
     from commands.statements.documents import documents
     from commands.statements.folder import text_of, write
     from validators.problems import Problem, Problems
 
-    found = documents(at())
+    found = documents(read_build())
     if check:
         texts = {path: text_of(document) for path, document in found.items()}
         other = [path for path, text in texts.items() if not path.is_file() or path.read_text(encoding="utf-8") != text]

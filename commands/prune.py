@@ -17,12 +17,24 @@ if TYPE_CHECKING:
     from commands.builds.lock import File
 
 # where stages put one output a name: nothing outside these folders is ever removed
-ROOMS = ("data/ingested", "data/validated", "data/train", "data/eval", "data/rejected", "data/kept", "data/sampled", "models", "scores", ".build/expired")
-IN_GIT = ".build/expired"  # written in every build, and committed with it
+OUTPUT_FOLDERS = (
+    "data/ingested",
+    "data/validated",
+    "data/train",
+    "data/eval",
+    "data/rejected",
+    "data/kept",
+    "data/sampled",
+    "models",
+    "scores",
+    ".build/expired",
+)
+COMMITTED_FOLDER = ".build/expired"  # written in every build, and committed with it
 WORK = Path(".work")
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would go, and remove nothing.")]
 
 Json = Annotated[bool, typer.Option("--json", help="As JSON, for scripts.")]
+
 
 class Plan(TypedDict):
     """What goes and what stays. stages: entries of dvc.lock. paths: {path: (bytes, note)}. kept: {path: why}."""
@@ -35,25 +47,25 @@ class Plan(TypedDict):
 
 def main(dry_run: DryRun = False, as_json: Json = False) -> None:
     """Remove what is left of steps and datasets that params.yaml no longer has."""
-    from commands.builds.build import at
-    from stages.check import without_source
-    from stages.rows.tables import shown
-    from validators.params import examine, read
+    from commands.builds.build import read_build
+    from stages.check import drop_source_problems
+    from stages.rows.tables import safe_text
+    from validators.params import examine, read_params_yaml
     from validators.problems import Problems
 
-    data = read()
-    if problems := without_source(examine(data)[0], data):
+    data = read_params_yaml()
+    if problems := drop_source_problems(examine(data)[0], data):
         raise Problems(problems)  # a mistake in params.yaml must not look like a removed step
-    build = at()
-    with alone() as live:
-        plan = leftovers(build, live)
+    build = read_build()
+    with locked_graph() as live:
+        plan = plan_removal(build, live)
         if not dry_run:
             remove(plan)
     if as_json:
         print_json(plan, dry_run)
         return
     for line in describe(plan, dry_run):
-        print(shown(line, 400))
+        print(safe_text(line, 400))
 
 
 def print_json(plan: Plan, dry_run: bool) -> None:
@@ -67,13 +79,13 @@ def print_json(plan: Plan, dry_run: bool) -> None:
 
 
 @contextlib.contextmanager
-def alone() -> Iterator[dict[str, set[str]]]:
+def locked_graph() -> Iterator[dict[str, set[str]]]:
     """{stage: its outputs} of the graph, with no stage running meanwhile. Raises Problems where one runs."""
     from commands.builds import dvc as _dvc
     from validators.problems import Problem, Problems
 
     try:
-        with _dvc.alone("tilth prune") as repo:
+        with _dvc.exclusive_repo("tilth prune") as repo:
             root = Path(repo.root_dir)
             yield {
                 stage.addressing: {Path(out.fs_path).relative_to(root).as_posix() for out in stage.outs}
@@ -89,7 +101,7 @@ def alone() -> Iterator[dict[str, set[str]]]:
 # -- what is left over --------------------------------------------------------------------------------------------
 
 
-def leftovers(build: "Build", live: Mapping[str, set[str]]) -> Plan:
+def plan_removal(build: "Build", live: Mapping[str, set[str]]) -> Plan:
     """What goes and what stays. live: {stage: its outputs} of the graph."""
     wanted: set[str] = set().union(*live.values())
     plan: Plan = {"stages": [], "paths": {}, "lines": [], "kept": {}}
@@ -102,60 +114,67 @@ def leftovers(build: "Build", live: Mapping[str, set[str]]) -> Plan:
         plan["stages"].append(name)
         for out in outs:
             if Path(out.path).exists() or Path(out.path).is_symlink():
-                plan["paths"][out.path] = (size_of(out.path), "" if cached(out.md5 or "") else "the last copy")
+                plan["paths"][out.path] = (size_of(out.path), "" if is_cached(out.md5 or "") else "the last copy")
             plan["lines"] += ignore_lines(out.path)
-    for folder in old_work(build, plan["stages"]):
-        if held(folder):
+    for folder in old_work_folders(build, plan["stages"]):
+        if is_training(folder):
             plan["kept"][folder] = "its trainer still runs"
         else:
             plan["paths"][folder] = (size_of(folder), "")
-    for path in sorted(Path(IN_GIT).glob("*.json")):  # of no stage, nor in dvc.lock any more: `curate` would read it for ever
+    for path in sorted(
+        Path(COMMITTED_FOLDER).glob("*.json")
+    ):  # of no stage, nor in dvc.lock any more: `curate` would read it for ever
         if path.as_posix() not in wanted | plan["paths"].keys() | plan["kept"].keys():
-            plan["paths"][path.as_posix()] = (size_of(path.as_posix()), "" if tracked(path.as_posix()) else "the last copy")
+            plan["paths"][path.as_posix()] = (
+                size_of(path.as_posix()),
+                "" if is_tracked(path.as_posix()) else "the last copy",
+            )
     known = wanted | set(build.outs) | plan["paths"].keys()
-    plan["kept"] |= dict.fromkeys(foreign(known), "no stage built it")
+    plan["kept"] |= dict.fromkeys(foreign_paths(known), "no stage built it")
     return plan
 
 
 def reason_to_keep(out: "File") -> str:
     """Why an output of a stage that is no more may not be removed; nothing where it may."""
     path = PurePosixPath(out.path)
-    if ".." in path.parts or not any(path.is_relative_to(room) and path != PurePosixPath(room) for room in ROOMS):
+    if ".." in path.parts or not any(
+        path.is_relative_to(room) and path != PurePosixPath(room) for room in OUTPUT_FOLDERS
+    ):
         return "it is outside the folders that stages build in"
-    if tracked(path.as_posix()) and not path.is_relative_to(IN_GIT):
+    if is_tracked(path.as_posix()) and not path.is_relative_to(COMMITTED_FOLDER):
         return "git keeps it"
-    if Path(path).exists() and whole_md5(path.as_posix()) != out.md5:
+    if Path(path).exists() and dvc_hash(path.as_posix()) != out.md5:
         return "it was changed after it was built"
     return ""
 
 
-def whole_md5(path: str) -> str:
+def dvc_hash(path: str) -> str:
     """DVC's hash of a path, of all its bytes."""
-    from commands.builds.sources import hash_whole
+    from commands.builds.sources import hash_source
 
-    return hash_whole(path)
+    return hash_source(path)
 
 
-def tracked(path: str) -> bool:
+def is_tracked(path: str) -> bool:
     from commands.builds.git import git
 
     return bool(git("ls-files", "--", path))
 
 
-def cached(md5: str) -> bool:
+def is_cached(md5: str) -> bool:
     """True where the DVC cache has all of an output: it can be brought back."""
-    from commands.builds.build import listed, object_of
+    from commands.builds.build import folder_listing, object_of
 
     if not md5.endswith(".dir"):
         return object_of(md5).is_file()
-    files = listed(md5)
+    files = folder_listing(md5)
     return files is not None and all(object_of(one).is_file() for one in files.values())
 
 
 def size_of(path: str) -> int:
-    from commands.builds.sources import here
+    from commands.builds.sources import files_here
 
-    return sum(file.size or 0 for file in here(path))
+    return sum(file.size or 0 for file in files_here(path))
 
 
 def ignore_lines(path: str) -> list[tuple[str, str]]:
@@ -166,14 +185,14 @@ def ignore_lines(path: str) -> list[tuple[str, str]]:
     return [(ignore.as_posix(), line)] if here else []
 
 
-def old_work(build: "Build", stages: list[str]) -> list[str]:
+def old_work_folders(build: "Build", stages: list[str]) -> list[str]:
     """Folders of .work in which a step that is no more was trained."""
     trained = {name.partition("@")[2] for name in stages if name.startswith("train@")}
     folders = sorted(folder for folder in WORK.glob("*") if folder.is_dir() and folder.name not in build.steps)
     return [folder.as_posix() for folder in folders if folder.name in trained or (folder / "lock.0").exists()]
 
 
-def held(folder: str) -> bool:
+def is_training(folder: str) -> bool:
     """True while a trainer holds the lock of a folder."""
     from filelock import FileLock, Timeout
 
@@ -184,13 +203,13 @@ def held(folder: str) -> bool:
         return True
 
 
-def foreign(known: set[str]) -> Iterator[str]:
+def foreign_paths(known: set[str]) -> Iterator[str]:
     """What lies in the folders of outputs, and is neither an output nor known to git."""
-    for room in ROOMS:
+    for room in OUTPUT_FOLDERS:
         for path in sorted(Path(room).glob("*")):
             name = path.as_posix()
             mine = name in known or any(out.startswith(f"{name}/") for out in known) or path.name == ".gitignore"
-            if not mine and not tracked(name):
+            if not mine and not is_tracked(name):
                 yield name
 
 

@@ -9,7 +9,9 @@ from typing import Annotated
 
 import typer
 
-Given = Annotated[str | None, typer.Argument(metavar="PATH", help="A raw file or folder instead of params.yaml's data.")]
+RawPath = Annotated[
+    str | None, typer.Argument(metavar="PATH", help="A raw file or folder instead of params.yaml's data.")
+]
 Pairs = Annotated[bool | None, typer.Option(help="There are pairs: of two answers, the better one is known.")]
 Labels = Annotated[bool | None, typer.Option(help="There are single answers with thumbs up or down.")]
 Verifiable = Annotated[bool | None, typer.Option(help="Answers can be verified: a truth and a reward function.")]
@@ -21,9 +23,9 @@ QUESTIONS = {
     "grpo": "Can a program tell whether an answer is right (a ground truth and a reward function)?",
     "one_stage": "Do you want one training alone, without supervised fine-tuning before it?",
 }
-NAMES = {"sft": "chat", "preference": "pairs", "kto": "feedback", "grpo": "problems"}
+DATASET_NAMES = {"sft": "chat", "preference": "pairs", "kto": "feedback", "grpo": "problems"}
 # rates and sizes for real models; `methods:` in params.yaml has those of the tiny one
-ARGS = {
+STEP_ARGS = {
     "sft": "args: {learning_rate: 2.0e-4, num_train_epochs: 2}",
     "dpo": "args: {beta: 0.1, learning_rate: 5.0e-6}",
     "orpo": "args: {beta: 0.1, learning_rate: 8.0e-6}",
@@ -51,13 +53,13 @@ PIPELINES = {
     "grpo": ("SFT + GRPO", "the form of an answer first, then a reward for right ones"),
     "orpo": ("ORPO alone", "pairs, in one stage"),
 }
-METHOD = {"kto": "kto", "grpo": "grpo", "sft": "sft"}
-Data = dict[str, tuple[str, str | None]]  # {kind: (name of a dataset, its raw data; None where params.yaml has it)}
+METHOD_OF_KIND = {"kto": "kto", "grpo": "grpo", "sft": "sft"}
+Datasets = dict[str, tuple[str, str | None]]  # {kind: (name of a dataset, its raw data; None where params.yaml has it)}
 
 
 def main(
     context: typer.Context,
-    path: Given = None,
+    path: RawPath = None,
     pairs: Pairs = None,
     labels: Labels = None,
     verifiable: Verifiable = None,
@@ -69,58 +71,58 @@ def main(
     if path is not None:
         data = data_at(path, context.obj)
     elif any(answer is not None for answer in answers.values()):
-        data = imagined(answers)
+        data = data_from_answers(answers)
     elif not (data := data_of_params()):
-        answers = ask(QUESTIONS if one_stage is None else {key: QUESTIONS[key] for key in answers})
-        data, one_stage = imagined(answers), answers.get("one_stage", one_stage)
+        answers = ask_questions(QUESTIONS if one_stage is None else {key: QUESTIONS[key] for key in answers})
+        data, one_stage = data_from_answers(answers), answers.get("one_stage", one_stage)
     if as_json:
         print_json(data, bool(one_stage))
         return
-    from stages.rows.tables import shown
+    from stages.rows.tables import safe_text
 
-    for line in "\n".join(advice(data, bool(one_stage))).split("\n"):
-        print(shown(line, 2000))
+    for line in "\n".join(advice_lines(data, bool(one_stage))).split("\n"):
+        print(safe_text(line, 2000))
 
 
-def choose(kinds: Collection[str], one_stage: bool) -> str:
+def choose_method(kinds: Collection[str], one_stage: bool) -> str:
     """The method that fits the kinds of data that are there."""
     if "preference" in kinds:
         return "orpo" if one_stage else "dpo"
-    return METHOD[next((kind for kind in ("kto", "grpo") if kind in kinds), "sft")]
+    return METHOD_OF_KIND[next((kind for kind in ("kto", "grpo") if kind in kinds), "sft")]
 
 
 # -- the data -----------------------------------------------------------------------------------------------------
 
 
-def data_of_params() -> Data:
+def data_of_params() -> Datasets:
     """{kind: (name, raw)} of the first dataset of each kind in params.yaml whose raw data is there."""
-    from validators.params import mapping, read
+    from validators.params import get_section, read_params_yaml
 
     found = {}
-    for name, dataset in mapping(read(), "datasets").items() if Path("params.yaml").exists() else ():
+    for name, dataset in get_section(read_params_yaml(), "datasets").items() if Path("params.yaml").exists() else ():
         kind, raw = (dataset.get("kind"), dataset.get("raw")) if isinstance(dataset, dict) else (None, None)
-        if kind in NAMES and isinstance(raw, str) and Path(raw).exists():
+        if kind in DATASET_NAMES and isinstance(raw, str) and Path(raw).exists():
             found.setdefault(kind, (name, None))
     return found
 
 
-def data_at(path: str, start: Path | None) -> Data:
+def data_at(path: str, start: Path | None) -> Datasets:
     """{kind: (name, raw)} of a raw file or folder."""
-    from commands.inspect import fitting, located, name_of, sampled
+    from commands.inspect import best_kind, dataset_name, read_sample, resolve_path
 
-    raw = located(path, start)
-    kind, _ = fitting(sampled(raw))
+    raw = resolve_path(path, start)
+    kind, _ = best_kind(read_sample(raw))
     inside = raw if not raw.is_absolute() else Path("data/raw", raw.name)
-    return {kind: (name_of(raw), inside.as_posix())}
+    return {kind: (dataset_name(raw), inside.as_posix())}
 
 
-def imagined(answers: Mapping[str, bool | None]) -> Data:
+def data_from_answers(answers: Mapping[str, bool | None]) -> Datasets:
     """{kind: (name, raw)} of data that is said to be there; conversations always are."""
     kinds = ["sft", *(kind for kind in ("preference", "kto", "grpo") if answers.get(kind))]
-    return {kind: (NAMES[kind], f"data/raw/{NAMES[kind]}") for kind in kinds}
+    return {kind: (DATASET_NAMES[kind], f"data/raw/{DATASET_NAMES[kind]}") for kind in kinds}
 
 
-def ask(questions: Mapping[str, str]) -> dict[str, bool]:
+def ask_questions(questions: Mapping[str, str]) -> dict[str, bool]:
     """{question: answer}, asked at the terminal. Raises Problems where nobody answers."""
     from validators.problems import Problem, Problems
 
@@ -134,9 +136,9 @@ def ask(questions: Mapping[str, str]) -> dict[str, bool]:
 # -- the advice ---------------------------------------------------------------------------------------------------
 
 
-def advice(data: Data, one_stage: bool) -> Iterator[str]:
+def advice_lines(data: Datasets, one_stage: bool) -> Iterator[str]:
     """The lines of a recommendation. data: {kind: (name, raw or None where params.yaml has it)}."""
-    method = choose(data, one_stage)
+    method = choose_method(data, one_stage)
     title, _ = PIPELINES[method]
     yield f"recommended: {title}"
     yield f"  why:        {WHY[method]}"
@@ -146,61 +148,69 @@ def advice(data: Data, one_stage: bool) -> Iterator[str]:
     yield "\nthe usual pipelines:"
     for name, (steps, what) in PIPELINES.items():
         yield f"{'*' if name == method else ' ':>3} {steps:<11} {what}"
-    if also := others(data, method):
+    if also := other_methods(data, method):
         yield f"\nthis data also allows {', '.join(f'{other} ({name})' for other, name in also.items())}"
     yield "\nto paste into params.yaml:\n"
-    yield from entries(data, method)
+    yield from params_lines(data, method)
 
 
-def others(data: Data, method: str) -> dict[str, str]:
+def other_methods(data: Datasets, method: str) -> dict[str, str]:
     """{method: dataset} of what else the data allows."""
     named = {"preference": "ORPO" if method == "dpo" else "DPO", "kto": "KTO", "grpo": "GRPO"}
-    return {named[kind]: data[kind][0] for kind in named if kind in data and METHOD.get(kind) != method}
+    return {named[kind]: data[kind][0] for kind in named if kind in data and METHOD_OF_KIND.get(kind) != method}
 
 
-def print_json(data: Data, one_stage: bool) -> None:
+def print_json(data: Datasets, one_stage: bool) -> None:
     import json
 
-    method = choose(data, one_stage)
+    method = choose_method(data, one_stage)
     facts = {"method": method, "pipeline": PIPELINES[method][0], "why": WHY[method], "trade_offs": TRADE_OFFS[method]}
-    print(json.dumps(facts | {"also": others(data, method), "paste": "\n".join(entries(data, method))}, indent=2))
+    print(
+        json.dumps(
+            facts | {"also": other_methods(data, method), "paste": "\n".join(params_lines(data, method))}, indent=2
+        )
+    )
 
 
-def entries(data: Data, method: str) -> Iterator[str]:
+def params_lines(data: Datasets, method: str) -> Iterator[str]:
     """The lines of `datasets:` that params.yaml lacks, and of `steps:`."""
     kind = "preference" if method in ("dpo", "orpo") else method
-    used = {kind: data[kind]} if method == "orpo" else {"sft": data.get("sft") or made_of(data[kind]), kind: data[kind]}
+    used = (
+        {kind: data[kind]}
+        if method == "orpo"
+        else {"sft": data.get("sft") or sft_dataset_from(data[kind]), kind: data[kind]}
+    )
     if lines := [
-        line for used_kind, (name, raw) in used.items() if raw for line in [dataset(name, used_kind, raw, kind)]
+        line for used_kind, (name, raw) in used.items() if raw for line in [dataset_line(name, used_kind, raw, kind)]
     ]:
         yield "datasets:           # in addition to, or instead of, what is there"
         yield from lines
     yield "steps:              # instead of what is there"
     if method == "orpo":
-        yield step("orpo", "orpo", "base", data[kind][0])
+        yield step_line("orpo", "orpo", "base", data[kind][0])
         return
-    yield step("sft", "sft", "base", used["sft"][0])
+    yield step_line("sft", "sft", "base", used["sft"][0])
     if method != "sft":
-        yield step("align", method, "sft", data[kind][0])
+        yield step_line("align", method, "sft", data[kind][0])
 
 
-def made_of(source: tuple[str, str | None]) -> tuple[str, str]:
+def sft_dataset_from(source: tuple[str, str | None]) -> tuple[str, str]:
     """A supervised dataset from the raw data of another kind, which holds good answers too."""
     name, raw = source
     if raw is None:
-        from validators.params import read
+        from validators.params import read_params_yaml
 
-        raw = read()["datasets"][name]["raw"]
+        raw = read_params_yaml()["datasets"][name]["raw"]
     return f"{name}_sft", raw
 
 
-def dataset(name: str, kind: str, raw: str, wanted: str) -> str:
-    from stages.rows.key_hints import quoted
+def dataset_line(name: str, kind: str, raw: str, wanted: str) -> str:
+    from stages.rows.key_hints import quote_yaml
 
     # of rated completions, the bad ones are no supervised rows: they are rejected, by name, and may be many
     share = ", max_reject_share: 0.9" if kind == "sft" and wanted == "kto" and name.endswith("_sft") else ""
-    return f"  {name}: {{kind: {kind}, raw: {quoted(raw)}{share}}}"
+    return f"  {name}: {{kind: {kind}, raw: {quote_yaml(raw)}{share}}}"
 
 
-def step(name: str, method: str, parent: str, of: str) -> str:
-    return f"  {name}: {{method: {method}, from: {parent}, dataset: {of}, {ARGS[method]}}}"
+def step_line(name: str, method: str, parent: str, of: str) -> str:
+    return f"  {name}: {{method: {method}, from: {parent}, dataset: {of}, {STEP_ARGS[method]}}}"

@@ -15,26 +15,26 @@ Open = Annotated[bool, typer.Option("--open/--no-open", help="Open the page in a
 Plots = Annotated[bool, typer.Option("--plots", help="Make and open the page of `dvc plots show` as well.")]
 PAGE = Path("report/index.html")
 # DVC's page of plots loads its scripts from the web; .dvc/plots/page.html, which .dvc/config names, loads this file
-SCRIPTS = Path(".dvc/tmp/vega.js")
+VEGA_SCRIPTS = Path(".dvc/tmp/vega.js")
 VEGA_LITE = "5.20"  # the version that the templates of DVC are written in
 
 
 def main(open_page: Open = True, plots: Plots = False) -> None:
     """Build the report with `dvc repro report` and open it."""
-    run("repro", "report")
-    write_scripts()
+    run_dvc("repro", "report")
+    write_vega_scripts()
     pages = [PAGE]
     if plots:
-        run("plots", "show")
+        run_dvc("plots", "show")
         pages.append(Path("dvc_plots/index.html"))
-    print(f"{PAGE}: {PAGE.stat().st_size:,} bytes, {commit()}")
+    print(f"{PAGE}: {PAGE.stat().st_size:,} bytes, {commit_in_words()}")
     for page in pages if open_page and has_screen() else []:
         import webbrowser
 
         webbrowser.open(page.resolve().as_uri())
 
 
-def run(*arguments: str) -> None:
+def run_dvc(*arguments: str) -> None:
     """Run dvc with this Python first on the path, as its stages call `python`. Ends where dvc fails: it has said why."""
     path = str(Path(sys.executable).parent) + os.pathsep + os.environ.get("PATH", "")
     done = subprocess.run([sys.executable, "-m", "dvc", *arguments], env=os.environ | {"PATH": path})
@@ -42,31 +42,31 @@ def run(*arguments: str) -> None:
         raise SystemExit(1)
 
 
-def write_scripts() -> None:
+def write_vega_scripts() -> None:
     """Put the scripts of Vega where the page of `dvc plots show` finds them, once for each version of vl-convert."""
     import importlib.metadata
 
     mark = f"// of vl-convert-python {importlib.metadata.version('vl-convert-python')}\n"
-    if SCRIPTS.exists() and SCRIPTS.open(encoding="utf-8").readline() == mark:
+    if VEGA_SCRIPTS.exists() and VEGA_SCRIPTS.open(encoding="utf-8").readline() == mark:
         return
     import vl_convert
 
-    SCRIPTS.parent.mkdir(parents=True, exist_ok=True)
-    partial = SCRIPTS.with_suffix(".partial")
+    VEGA_SCRIPTS.parent.mkdir(parents=True, exist_ok=True)
+    partial = VEGA_SCRIPTS.with_suffix(".partial")
     bundle = vl_convert.javascript_bundle(vl_version=VEGA_LITE)  # ty: ignore[missing-argument]  # its stub knows no default
     partial.write_text(mark + bundle, encoding="utf-8")
-    partial.replace(SCRIPTS)
+    partial.replace(VEGA_SCRIPTS)
 
 
-def commit() -> str:
+def commit_in_words() -> str:
     """The commit that the page is of, in words."""
-    head = git("rev-parse", "--short=12", "HEAD")
+    head = git_text("rev-parse", "--short=12", "HEAD")
     if not head:
         return "of no commit yet"
-    return f"of commit {head}" + (" and changes that are not committed" if git("status", "--porcelain") else "")
+    return f"of commit {head}" + (" and changes that are not committed" if git_text("status", "--porcelain") else "")
 
 
-def git(*arguments: str) -> str:
+def git_text(*arguments: str) -> str:
     """What git says, "" where it says nothing or is not there."""
     try:
         done = subprocess.run(["git", *arguments], capture_output=True, text=True)

@@ -29,29 +29,29 @@ Host = Annotated[
 ]
 Port = Annotated[int, typer.Option(min=1, max=65535, help="The port to listen at.")]
 WORK = Path(".work")
-LOCAL = ("127.0.0.1", "::1", "localhost")
+LOCAL_HOSTS = ("127.0.0.1", "::1", "localhost")
 
 
 def main(context: typer.Context, model: Model, host: Host = "127.0.0.1", port: Port = 8000) -> None:
     """Serve a model at an address that speaks OpenAI's API."""
-    from commands.builds.model_folders import folder_of
+    from commands.builds.model_folders import model_folder
 
     os.environ["HF_HUB_OFFLINE"] = "1"  # a request that names another model must not download it
     server = find_server()
-    source = folder_of(model, context.obj)
+    source = model_folder(model, context.obj)
     check_address(host, port)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # so that the merged folder goes
-    with contextlib.suppress(KeyboardInterrupt), to_serve(source) as (folder, weights):
+    with contextlib.suppress(KeyboardInterrupt), folder_to_serve(source) as (folder, weights):
         print(
             f"{model}: http://{f'[{host}]' if ':' in host else host}:{port}/v1/chat/completions, by {server} {version(server)}; Ctrl-C ends it"
         )
-        for line in [f"weights: {weights}", *about(folder)]:
+        for line in [f"weights: {weights}", *describe_folder(folder)]:
             print(f"  {line}")
-        if host not in LOCAL:
+        if host not in LOCAL_HOSTS:
             print("  anybody who reaches this address can use it: no key is asked for")
         sys.stdout.flush()
         os.chdir(folder.parent)  # its name alone is then what the API calls it
-        (by_vllm if server == "vllm" else by_transformers)(folder.name, host, port)
+        (serve_with_vllm if server == "vllm" else serve_with_transformers)(folder.name, host, port)
     print(f"{model}: stopped")
 
 
@@ -85,20 +85,20 @@ def check_address(host: str, port: int) -> None:
 
 
 @contextlib.contextmanager
-def to_serve(source: Path) -> Iterator[tuple[Path, str]]:
+def folder_to_serve(source: Path) -> Iterator[tuple[Path, str]]:
     """(a folder that plain transformers load, what it is): the model's own, or its chain merged for as long as it is served."""
     import json
 
-    from commands.exports.merged import dtype_of, export_merged
+    from commands.exports.merged_model import dtype_of, export_merged
     from stages.training.models import adapters
-    from stages.training.settings import settings_of
+    from stages.training.template_settings import read_settings
 
     WORK.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="serve-", dir=WORK.absolute()) as place:
         # transformers reads what follows these as a revision or a file
         folder = Path(place, re.sub("[@:]", "-", source.resolve().name)).absolute()
         config = {} if adapters(source) else json.loads((source / "config.json").read_text(encoding="utf-8"))
-        as_it_is = config.get("dtype") == dtype_of(source) and not settings_of(source)["chat_template_kwargs"]
+        as_it_is = config.get("dtype") == dtype_of(source) and not read_settings(source)["chat_template_kwargs"]
         if as_it_is:
             folder.symlink_to(source.resolve())
             yield folder, f"{source} as it is"
@@ -108,12 +108,12 @@ def to_serve(source: Path) -> Iterator[tuple[Path, str]]:
             yield folder, f"{', '.join(said)}, in {WORK / Path(place).name} until it ends"
 
 
-def about(folder: Path) -> list[str]:
+def describe_folder(folder: Path) -> list[str]:
     """What a model is served with: its template and its stops. The date that the template prints is fixed in this process."""
     from stages.training.models import renderer
-    from stages.training.settings import settings_of
+    from stages.training.template_settings import read_settings
 
-    render, settings = renderer(folder), settings_of(folder)
+    render, settings = renderer(folder), read_settings(folder)
     given = "".join(f", {key} {value!r}" for key, value in settings["chat_template_kwargs"].items())
     date = f", with {settings['date']} as the date" if settings["date"] else ""
     names = [f"{render.tokenizer.convert_ids_to_tokens(stop)!r} ({stop})" for stop in sorted(render.stops)]
@@ -123,7 +123,7 @@ def about(folder: Path) -> list[str]:
 # -- the servers --------------------------------------------------------------------------------------------------
 
 
-def by_transformers(name: str, host: str, port: int) -> None:
+def serve_with_transformers(name: str, host: str, port: int) -> None:
     from transformers import AutoTokenizer
     from transformers.cli.serve import Serve
     from transformers.cli.serving import utils
@@ -140,7 +140,7 @@ def by_transformers(name: str, host: str, port: int) -> None:
     Serve(force_model=name, host=host, port=port)
 
 
-def by_vllm(name: str, host: str, port: int) -> None:
+def serve_with_vllm(name: str, host: str, port: int) -> None:
     """vLLM reads template and stops from the folder, as `vllm serve` does; its engine is a process of its own, which ends with it."""
     from vllm.entrypoints.cli.main import main as vllm
 

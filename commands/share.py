@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric import ec
 
     from commands.builds.dvc import Output
-    from commands.sharing.transfer import Moved, Plan
+    from commands.sharing.transfer import Plan, TransferResult
 
 Remote = Annotated[
     str | None, typer.Option("--remote", "-r", help="The name of a remote; DVC's default one without it.")
@@ -24,7 +24,7 @@ Key = Annotated[
         "--key", metavar="FILE", help="A private key of the team's, to sign run records with; else $TILTH_KEY."
     ),
 ]
-Known = Annotated[
+SignKnown = Annotated[
     bool, typer.Option("--sign-known", help="Also sign records that the remote has already, and nobody signed.")
 ]
 Json = Annotated[bool, typer.Option("--json", help="As JSON, for scripts.")]
@@ -34,20 +34,22 @@ def main(
     remote: Remote = None,
     dry_run: DryRun = False,
     key: Key = None,
-    sign_known: Known = False,
+    sign_known: SignKnown = False,
     as_json: Json = False,
     context: typer.Context = None,  # ty: ignore[invalid-parameter-default]  # typer gives one, who calls it otherwise need not
 ) -> None:
     """Send the workspace and every built variant to the remote."""
     from pathlib import Path
 
-    from commands.sharing.signatures import signer
+    from commands.sharing.signatures import signing_key
 
     start = Path((context.obj if context else None) or ".")
-    carry("share", remote, dry_run, signer(start / Path(key).expanduser() if key else None), sign_known, as_json)
+    transfer_variants(
+        "share", remote, dry_run, signing_key(start / Path(key).expanduser() if key else None), sign_known, as_json
+    )
 
 
-def carry(
+def transfer_variants(
     command: str,
     name: str | None,
     dry_run: bool,
@@ -56,48 +58,50 @@ def carry(
     as_json: bool = False,
 ) -> None:
     """Plan, move, tell; Problems for what the workspace needs and cannot be had, after all else has moved."""
-    from commands.sharing.checkout import missing, put
-    from commands.sharing.remotes import opened
-    from commands.sharing.transfer import move, planned, sign_records
-    from commands.sharing.transfer_text import describe, describe_placed, problems
-    from stages.rows.tables import shown
+    from commands.sharing.checkout import missing_outputs, place_outputs
+    from commands.sharing.remotes import open_remote
+    from commands.sharing.transfer import make_plan, move, sign_records
+    from commands.sharing.transfer_text import describe_checkout, describe_transfer, transfer_problems
+    from stages.rows.tables import safe_text
     from validators.problems import Problems
 
-    with opened(name, command) as (repo, remote):
-        plan = planned(repo, remote, sending=command == "share")
+    with open_remote(name, command) as (repo, remote):
+        plan = make_plan(repo, remote, sending=command == "share")
         moved = None if dry_run else move(plan, repo, remote)
-        for line in () if as_json else describe(plan, moved, remote.name, dry_run):
-            print(shown(line, 400))
+        for line in () if as_json else describe_transfer(plan, moved, remote.name, dry_run):
+            print(safe_text(line, 400))
         sharing = moved and command == "share"
         unsigned = sign_records(moved, plan, repo, remote, key, sign_known) if sharing else 0
-        for line in signed_lines(moved, unsigned, key) if sharing and not as_json else ():
+        for line in signature_lines(moved, unsigned, key) if sharing and not as_json else ():
             print(line)
-        outs = missing(plan, repo, moved.failed if moved else ()) if command == "fetch" else []
+        outs = missing_outputs(plan, repo, moved.failed if moved else ()) if command == "fetch" else []
         if not dry_run:
-            put(outs)
+            place_outputs(outs)
         if as_json:
             print_json(plan, moved, remote.name, unsigned, outs)
-        for line in () if as_json else describe_placed(outs, dry_run):
-            print(shown(line, 400))
-        if found := list(problems(plan, moved, remote.name, repo.config)):
+        for line in () if as_json else describe_checkout(outs, dry_run):
+            print(safe_text(line, 400))
+        if found := list(transfer_problems(plan, moved, remote.name, repo.config)):
             raise Problems(found)
 
 
-def print_json(plan: "Plan", moved: "Moved | None", name: str, unsigned: int, outs: "list[Output]") -> None:
+def print_json(plan: "Plan", moved: "TransferResult | None", name: str, unsigned: int, outs: "list[Output]") -> None:
     """What moved, or would move. bytes: of a dry run, those of the outputs, without the lists of folders and the run records."""
     import json
 
-    from commands.sharing.transfer_text import outs_lacking, size_of
+    from commands.sharing.transfer_text import describe_lost_objects, size_to_move
 
     facts = {
         "remote": name,
         "moved": moved is not None,
         "objects": len(moved.objects if moved else plan.moving()),
-        "bytes": moved.size if moved else size_of(plan),
+        "bytes": moved.size if moved else size_to_move(plan),
         "run_records": moved.records if moved else len(plan.new_records()),
         "objects_there": len(plan.there),
         "left_alone": [{"path": path, "why": why} for path, why in plan.left],
-        "not_whole": [{"name": one.name, "why": outs_lacking(plan, one)} for one in plan.all() if not plan.whole(one)],
+        "not_whole": [
+            {"name": one.name, "why": describe_lost_objects(plan, one)} for one in plan.all() if not plan.whole(one)
+        ],
         "signed": moved.signed if moved else 0,
         "not_signed": unsigned,
         "checked_out": [str(out) for out in outs],
@@ -105,13 +109,13 @@ def print_json(plan: "Plan", moved: "Moved | None", name: str, unsigned: int, ou
     print(json.dumps(facts, indent=2))
 
 
-def signed_lines(moved: "Moved", unsigned: int, key: "ec.EllipticCurvePrivateKey | None") -> Iterator[str]:
+def signature_lines(moved: "TransferResult", unsigned: int, key: "ec.EllipticCurvePrivateKey | None") -> Iterator[str]:
     """What was signed, and what was not where the team has keys."""
-    from commands.statements.keys import trusted
+    from commands.statements.keys import trusted_keys
 
     if key:
         yield f"signed: {moved.signed:,} run {'record' if moved.signed == 1 else 'records'}"
-    if unsigned and trusted():
+    if unsigned and trusted_keys():
         why = (
             "--sign-known signs them, if you know who built them"
             if key

@@ -25,14 +25,14 @@ Json = Annotated[bool, typer.Option("--json", help="As JSON, for scripts.")]
 
 def main(context: typer.Context, key: Key, target: Target = None, as_json: Json = False) -> None:
     """Sign models and their statements, or an exported folder."""
-    from commands.statements.keys import key_id, private
+    from commands.statements.keys import key_id, read_private_key
 
     start = Path(context.obj or ".")
     path = start / Path(key).expanduser()
-    signer = private(path)
+    signer = read_private_key(path)
     lines = (
         sign_folder(start / target, path, signer)
-        if target and is_folder(start / target, target)
+        if target and is_export_folder(start / target, target)
         else sign_models(target, path, signer)
     )
     if as_json:
@@ -45,35 +45,41 @@ def main(context: typer.Context, key: Key, target: Target = None, as_json: Json 
     print(f"by key {key_id(signer.public_key())}")
 
 
-def is_folder(folder: Path, target: str) -> bool:
-    from commands.statements.exported import STATEMENT
+def is_export_folder(folder: Path, target: str) -> bool:
+    from commands.statements.exported_folder import STATEMENT_FILE
 
-    return (folder / STATEMENT).is_file() or (folder.is_dir() and not Path("models", target).is_dir())
+    return (folder / STATEMENT_FILE).is_file() or (folder.is_dir() and not Path("models", target).is_dir())
 
 
 def sign_folder(folder: Path, path: Path, signer: "ec.EllipticCurvePrivateKey") -> list[str]:
     """Sign a folder of `tilth export`, its statement first: it is among the files that the other signature is about."""
-    from commands.statements.exported import ENVELOPE, SIGNATURE, STATEMENT, sign_files, sign_statement
+    from commands.statements.exported_folder import (
+        ENVELOPE_FILE,
+        SIGNATURE_FILE,
+        STATEMENT_FILE,
+        sign_files,
+        sign_statement,
+    )
     from validators.problems import Problem, Problems
 
-    if not (folder / STATEMENT).is_file():
+    if not (folder / STATEMENT_FILE).is_file():
         hint = "tilth provenance, then tilth export: it carries the statement"
-        raise Problems([Problem(str(folder), f"has no {STATEMENT}", "a folder of tilth export", hint)])
-    sign_statement(folder / STATEMENT, folder / ENVELOPE, signer)
-    sign_files(folder, folder / SIGNATURE, path)
-    return [f"{folder / ENVELOPE}", f"{folder / SIGNATURE}"]
+        raise Problems([Problem(str(folder), f"has no {STATEMENT_FILE}", "a folder of tilth export", hint)])
+    sign_statement(folder / STATEMENT_FILE, folder / ENVELOPE_FILE, signer)
+    sign_files(folder, folder / SIGNATURE_FILE, path)
+    return [f"{folder / ENVELOPE_FILE}", f"{folder / SIGNATURE_FILE}"]
 
 
 def sign_models(step: str | None, path: Path, signer: "ec.EllipticCurvePrivateKey") -> list[str]:
     """Sign the models of this build, or that of one step; nothing where one of them is not what its statement says."""
-    from commands.builds.build import at
-    from commands.statements.exported import sign_files, sign_statement
+    from commands.builds.build import read_build
+    from commands.statements.exported_folder import sign_files, sign_statement
     from commands.statements.folder import envelope_path, read, signature_path, statement_path
     from commands.statements.formats import subjects
     from stages.core.hashes import sha256
     from validators.problems import Problem, Problems, did_you_mean
 
-    steps = list(at().steps)
+    steps = list(read_build().steps)
     if step is not None and step not in steps:
         raise Problems(
             [

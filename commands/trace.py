@@ -26,12 +26,12 @@ def main(
     as_json: Json = False,
 ):
     """Find a record in the raw files, and tell what became of it, up to the models that trained on it."""
-    from commands.builds.build import at
+    from commands.builds.build import read_build
     from commands.records.forgotten import threshold
-    from commands.records.search import look
+    from commands.records.search import find_records
 
-    build = at(rev)
-    found = look(build, what, context.obj, limit, threshold(build) if near else None, as_text)
+    build = read_build(rev)
+    found = find_records(build, what, context.obj, limit, threshold(build) if near else None, as_text)
     accounts, problems = accounts_of(build, found.records)
     problems += found.problems
     if as_json:
@@ -48,24 +48,24 @@ def main(
 
 def accounts_of(build, records):
     """(what became of each record, as plain data; problems of what could not be read)."""
-    from commands.records.difficulty import sorted_of
-    from commands.records.exposure import left_out_of, scores_of, trained_models
+    from commands.records.difficulty import read_sorting
+    from commands.records.exposure import left_out_by_row, scores_of, trained_models
     from commands.records.rollouts import rollouts_of
-    from commands.records.search import OTHER, with_ids
+    from commands.records.search import OTHER_ID, records_with_ids
 
-    named = {match[1] for record in records if (match := OTHER.search(record.detail or ""))}
-    standing = with_ids(build, {record.id for record in records if record.id} | named)
-    problems, models, dropped = [], trained_models(build), left_out_of(build)
+    named = {match[1] for record in records if (match := OTHER_ID.search(record.detail or ""))}
+    standing = records_with_ids(build, {record.id for record in records if record.id} | named)
+    problems, models, dropped = [], trained_models(build), left_out_by_row(build)
     scores = scores_of(build, {record.id for record in records if record.room == "eval"}, problems)
     generated = rollouts_of(build, {record.id for record in records if record.room == "train"}, problems)
     found = [*records, *(row for rows in standing.values() for row in rows)]
-    hard = sorted_of(build, {(row.dataset, row.id) for row in found if row.room == "train"}, problems)
+    hard = read_sorting(build, {(row.dataset, row.id) for row in found if row.room == "train"}, problems)
     return [account(build, record, standing, models, dropped, scores, generated, hard) for record in records], problems
 
 
 def account(build, record, standing, models, dropped, scores, generated, hard):
     """What became of one record."""
-    from commands.records.exposure import seen_by
+    from commands.records.exposure import exposure_of
 
     stayed = row_that_stayed(record, standing)
     side = None if record.room == "rejected" else record.room
@@ -76,12 +76,14 @@ def account(build, record, standing, models, dropped, scores, generated, hard):
         "kind": build.datasets[record.dataset]["kind"],
         "id": record.id,
         "side": side,
-        "stages": stages_of(record, build.datasets[record.dataset]["kind"]),
+        "stages": stage_outcomes(record, build.datasets[record.dataset]["kind"]),
         "check": record.check,
         "detail": record.detail,
         "likeness": record.likeness,
         "stayed": stayed and {"id": stayed.id, "source": stayed.source, "line": stayed.line, "side": stayed.room},
-        "models": [seen for step in build.steps for seen in seen_by(build, step, record, stayed, models, dropped, hard)],
+        "models": [
+            seen for step in build.steps for seen in exposure_of(build, step, record, stayed, models, dropped, hard)
+        ],
         "difficulty": hard.get((record.dataset, record.id)) if side == "train" else None,
         "scores": scores.get((record.dataset, record.id), {}) if side == "eval" else None,
         "rollouts": generated.get(record.id, {}) if side == "train" else {},
@@ -89,7 +91,7 @@ def account(build, record, standing, models, dropped, scores, generated, hard):
     }
 
 
-def stages_of(record, kind):
+def stage_outcomes(record, kind):
     """{stage: outcome} of the data stages, up to the one that turned the record away."""
     outcome = {"ingest": "a row", "validate": "passed", "curate": record.room}
     if record.stage is None:
@@ -104,10 +106,10 @@ def stages_of(record, kind):
 
 def row_that_stayed(record, standing):
     """The row in train or eval that a rejected record is a duplicate of, or like, or None."""
-    from commands.records.search import OTHER
+    from commands.records.search import OTHER_ID
 
     seen, detail = set(), record.detail or ""
-    while (match := OTHER.search(detail)) and match[1] not in seen:
+    while (match := OTHER_ID.search(detail)) and match[1] not in seen:
         seen.add(match[1])
         rows = [row for row in standing.get(match[1], []) if row.dataset == record.dataset]
         if kept := next((row for row in rows if row.room != "rejected"), None):
@@ -124,47 +126,57 @@ def show(found, accounts, problems):
     import shutil
     import sys
 
-    from stages.rows.tables import shown
+    from stages.rows.tables import safe_text
 
     width = max(60, shutil.get_terminal_size((100, 24)).columns)
     what = {"id": "with this id", "line": "of this line", "text": "", "likeness": "almost the same"}[found.by]
     exact = found.by == "text" and found.records[0].exact
     if found.by == "text":
         one = found.total == 1
-        what = f"that {'says' if one else 'say'} this in a turn" if exact else f"that {'holds' if one else 'hold'} this text"
+        what = (
+            f"that {'says' if one else 'say'} this in a turn"
+            if exact
+            else f"that {'holds' if one else 'hold'} this text"
+        )
     print(f"{found.total:,} record{'s' * (found.total != 1)} {what}\n")
     for item in accounts:
-        print("\n".join(line for line in lines_of(item, width)) + "\n")
+        print("\n".join(line for line in account_lines(item, width)) + "\n")
     if found.total > len(accounts):
         print(f"{found.total - len(accounts):,} more: --limit 0 shows all {found.total:,}")
     for problem in problems:
-        print("\n".join(shown(line, 2000) for line in f"warning: {problem}".splitlines()), file=sys.stderr)
+        print("\n".join(safe_text(line, 2000) for line in f"warning: {problem}".splitlines()), file=sys.stderr)
 
 
-def lines_of(item, width):
+def account_lines(item, width):
     """The lines of one account, each at most so wide."""
-    from stages.rows.tables import shown
+    from stages.rows.tables import safe_text
 
     alike = f"  {item['likeness']:.0%} alike" if item["likeness"] is not None else ""
-    yield f"{shown(item['source'], 400)}:{item['line']}{alike}"
-    for turn in said(item):
-        yield from entry("", shown(turn, 2 * width - 40), width)
-    yield from entry("id", item["id"] or "none: it never became a row", width)
-    yield from entry("dataset", f"{item['dataset']}, of kind {item['kind']}", width)
+    yield f"{safe_text(item['source'], 400)}:{item['line']}{alike}"
+    for turn in turn_texts(item):
+        yield from wrapped_lines("", safe_text(turn, 2 * width - 40), width)
+    yield from wrapped_lines("id", item["id"] or "none: it never became a row", width)
+    yield from wrapped_lines("dataset", f"{item['dataset']}, of kind {item['kind']}", width)
     for stage, outcome in item["stages"].items():
-        yield from entry(stage, outcome, width)
+        yield from wrapped_lines(stage, outcome, width)
     if item["detail"]:
-        yield from entry("", shown(item["detail"], 1000), width)
+        yield from wrapped_lines("", safe_text(item["detail"], 1000), width)
     if item["stayed"]:
         stayed = item["stayed"]
-        yield from entry("stayed", f"{shown(stayed['source'], 400)}:{stayed['line']} in {stayed['side']}", width)
+        yield from wrapped_lines(
+            "stayed", f"{safe_text(stayed['source'], 400)}:{stayed['line']} in {stayed['side']}", width
+        )
     if found := item["difficulty"]:
-        text = f"{found['right']} of {found['judged']} answers are right: kept" if found["check"] is None else f"not trained on, by {found['check']}: {found['detail']}"
-        yield from entry("keep", text, width)
+        text = (
+            f"{found['right']} of {found['judged']} answers are right: kept"
+            if found["check"] is None
+            else f"not trained on, by {found['check']}: {found['detail']}"
+        )
+        yield from wrapped_lines("keep", text, width)
     yield from model_lines(item, width)
 
 
-def entry(label, text, width):
+def wrapped_lines(label, text, width):
     """A label and a text that is wrapped beside it."""
     import textwrap
 
@@ -175,34 +187,40 @@ def entry(label, text, width):
 
 def model_lines(item, width):
     """The lines of what models have to do with a record."""
-    from commands.records.exposure import figures
-    from stages.rows.tables import shown
+    from commands.records.exposure import format_scores
+    from stages.rows.tables import safe_text
 
-    trained = [named(seen) for seen in item["models"] if seen["trained"]]
+    trained = [model_in_words(seen) for seen in item["models"] if seen["trained"]]
     if trained:
-        yield from entry("models", "trained on it: " + ", ".join(trained), width)
+        yield from wrapped_lines("models", "trained on it: " + ", ".join(trained), width)
     elif item["side"] == "train" and not item["models"]:
-        yield from entry("models", f"none: no step trains on {item['dataset']}", width)
+        yield from wrapped_lines("models", f"none: no step trains on {item['dataset']}", width)
     for seen in item["models"]:
         if not seen["trained"]:
             label = "models" if not trained and seen is item["models"][0] else ""
-            yield from entry(label, f"{seen['step']}: {shown(verdict(seen), 1000)}", width)
+            yield from wrapped_lines(label, f"{seen['step']}: {safe_text(reason_in_words(seen), 1000)}", width)
     for model, scored in (item["scores"] or {}).items():
-        yield from entry("scores" if model == next(iter(item["scores"])) else "", f"{model}: {figures(scored)}", width)
+        yield from wrapped_lines(
+            "scores" if model == next(iter(item["scores"])) else "", f"{model}: {format_scores(scored)}", width
+        )
         if scored.get("generation") is not None:
-            yield from entry("", f"  said: {shown(scored['generation'], width - 22)}", width)
+            yield from wrapped_lines("", f"  said: {safe_text(scored['generation'], width - 22)}", width)
     for step, answers in item["rollouts"].items():
         mean = sum(answer["reward"] for answer in answers) / len(answers)
         text = f"{step}: {len(answers):,} answers of its training are kept, reward {mean:.3f} on average"
-        yield from entry("rollouts" if step == next(iter(item["rollouts"])) else "", text, width)
+        yield from wrapped_lines("rollouts" if step == next(iter(item["rollouts"])) else "", text, width)
         best, worst = (pick(answers, key=lambda answer: answer["reward"]) for pick in (max, min))
         for answer in [best, worst] if worst["reward"] < best["reward"] else [best]:
-            yield from entry("", f"  step {answer['step']:,}, reward {answer['reward']:.3g}: {shown(answer['completion'], width - 40)}", width)
+            yield from wrapped_lines(
+                "",
+                f"  step {answer['step']:,}, reward {answer['reward']:.3g}: {safe_text(answer['completion'], width - 40)}",
+                width,
+            )
     if item["scores"] == {}:
-        yield from entry("scores", "none: evaluate takes the first max_rows eval rows by id", width)
+        yield from wrapped_lines("scores", "none: evaluate takes the first max_rows eval rows by id", width)
 
 
-def verdict(seen):
+def reason_in_words(seen):
     """Why a model is not said to have trained on a record, with what to do where that may change."""
     if "final" in seen:
         return seen["why"]
@@ -210,7 +228,7 @@ def verdict(seen):
     return f"{seen['why']}; dvc repro" if "not trained" in seen["why"] else f"{seen['why']}; {found}; dvc repro"
 
 
-def named(seen):
+def model_in_words(seen):
     """A model, and the step that it has the record from."""
     often = f"{seen['times']:,} times" if seen["times"] > 1 else ""
     parts = [f"through {seen['through']}" * (seen["through"] != seen["step"]), often, seen["why"]]
@@ -218,7 +236,7 @@ def named(seen):
     return seen["step"] + (f" ({more})" if more else "")
 
 
-def said(item):
+def turn_texts(item):
     """The turns of a record in short, one text each."""
     import json
 

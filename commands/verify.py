@@ -28,7 +28,7 @@ Statement = Annotated[str | None, typer.Option(metavar="FILE", help="The stateme
 Rev = Annotated[str | None, typer.Option(help="A past commit, from git and the DVC cache, as far as bytes are there.")]
 Sample = Annotated[int, typer.Option(min=0, help="Make about this many ids anew, spread over all rows; 0 for all.")]
 Cache = Annotated[bool, typer.Option("--cache", help="Also hash the objects of the DVC cache.")]
-Dirty = Annotated[bool, typer.Option("--allow-dirty", help="Do not ask for a clean working tree.")]
+AllowDirty = Annotated[bool, typer.Option("--allow-dirty", help="Do not ask for a clean working tree.")]
 Json = Annotated[bool, typer.Option("--json", help="As JSON, for scripts.")]
 
 
@@ -39,7 +39,7 @@ def main(
     rev: Rev = None,
     sample: Sample = 0,
     cache: Cache = False,
-    allow_dirty: Dirty = False,
+    allow_dirty: AllowDirty = False,
     as_json: Json = False,
     context: typer.Context = None,  # ty: ignore[invalid-parameter-default]  # typer gives one, who calls it otherwise need not
 ) -> None:
@@ -47,17 +47,17 @@ def main(
     import contextlib
 
     from commands.builds import build as _build
-    from commands.builds.snapshot import exported
+    from commands.builds.snapshot import enter_past_build
     from validators.problems import Problems
 
     if target is not None:
         start = Path((context.obj if context else None) or ".")
-        verify_handed(start, target, key, statement, as_json)
+        verify_target(start, target, key, statement, as_json)
         return
-    build = _build.at(rev)
-    with exported(build) if rev else contextlib.nullcontext([]) as absent:
-        evidence = gathered(_build.at(), absent, build.rev, sample)
-        report = {name: run(check, evidence) for name, check in checks(rev, cache, allow_dirty).items()}
+    build = _build.read_build(rev)
+    with enter_past_build(build) if rev else contextlib.nullcontext([]) as absent:
+        evidence = gather_evidence(_build.read_build(), absent, build.rev, sample)
+        report = {name: run_check(check, evidence) for name, check in checks(rev, cache, allow_dirty).items()}
     if as_json:
         print_json(build.rev, report, absent)
     else:
@@ -109,11 +109,11 @@ SENTENCES = {
 }
 
 
-def gathered(build: "Build", absent: list[str], rev: str | None, sample: int) -> "Evidence":
+def gather_evidence(build: "Build", absent: list[str], rev: str | None, sample: int) -> "Evidence":
     """The Evidence of the working folder: every file of every output and dependency, hashed."""
     from commands.builds.differences import deps_of
     from commands.builds.evidence import Evidence
-    from commands.builds.hashes import files_in, md5s
+    from commands.builds.hashes import files_in, hash_files
     from commands.builds.sources import files_of_source
 
     files = {out: files_in(out) for out in build.outs}
@@ -122,12 +122,12 @@ def gathered(build: "Build", absent: list[str], rev: str | None, sample: int) ->
     shared = {dep for dep in deps if any(out.startswith(f"{dep}/") for out in files)}
     strangers = {file for dep in shared for file in files_of_source(dep)} - built
     sources = {dep: files_of_source(dep) for dep in sorted(deps) if not build.makes(dep)}
-    hashes = md5s([*built, *(file for found in sources.values() for file in found)])
+    hashes = hash_files([*built, *(file for found in sources.values() for file in found)])
     known = sorted(file for file in strangers if not file.endswith(".gitignore"))
     return Evidence(build, files, sources, hashes, known, absent, rev, sample)
 
 
-def run(check: "Check", evidence: "Evidence") -> "Verdict":
+def run_check(check: "Check", evidence: "Evidence") -> "Verdict":
     """(counts, problems) of a check; what it cannot go on after is a problem, and the other checks still run."""
     from validators.problems import Problem, Problems
 
@@ -150,12 +150,12 @@ def run(check: "Check", evidence: "Evidence") -> "Verdict":
 # -- what somebody was handed -------------------------------------------------------------------------------------
 
 
-def verify_handed(start: Path, target: str, key: str | None, statement: str | None, as_json: bool = False) -> None:
+def verify_target(start: Path, target: str, key: str | None, statement: str | None, as_json: bool = False) -> None:
     """Print what a folder of `tilth export`, or a proof of a row, shows. Raises Problems where it shows nothing."""
-    from commands.statements.keys import key_id, public, trusted
+    from commands.statements.keys import key_id, read_public_key, trusted_keys
     from validators.problems import Problem, Problems
 
-    keys = {key_id(known): known for known in [public(start / key)]} if key else trusted()
+    keys = {key_id(known): known for known in [read_public_key(start / key)]} if key else trusted_keys()
     path = start / target
     if not path.is_dir():
         verify_proof(path, start / statement if statement else None, keys, as_json)
@@ -176,10 +176,10 @@ def verify_handed(start: Path, target: str, key: str | None, statement: str | No
 
 def verify_folder(folder: Path, keys: "PublicKeys", as_json: bool = False) -> None:
     """Print that an exported folder is whole and signed; inside of the repository also that it is what the build gives."""
-    from commands.statements.exported import faults_of
+    from commands.statements.exported_folder import check_folder
     from validators.problems import Problems
 
-    problems, found = faults_of(folder, keys)
+    problems, found = check_folder(folder, keys)
     statement = found["statement"]
     if problems or statement is None:
         raise Problems(problems)
@@ -196,23 +196,25 @@ def verify_folder(folder: Path, keys: "PublicKeys", as_json: bool = False) -> No
     if not chain and not as_json:
         print("not verified: the chain to the raw rows; tilth verify DIR in the repository that it came from does")
     elif chain:
-        stop_at_other(step, folder, statement)
+        check_same_build(step, folder, statement)
     if as_json:
-        print_facts(folder=str(folder), files=found["files"], step=step, sources=sources, chain=chain, receipt=found["checked"])
+        print_facts(
+            folder=str(folder), files=found["files"], step=step, sources=sources, chain=chain, receipt=found["checked"]
+        )
     elif chain:
         print(
             "chain     its statement and weights are what this build gives, down to the raw files; tilth verify checks the rest"
         )
 
 
-def stop_at_other(step: str, folder: Path, statement: "dict[str, Any]") -> None:
+def check_same_build(step: str, folder: Path, statement: "dict[str, Any]") -> None:
     """Raise Problems where an exported folder is not what this build gives."""
-    from commands.builds.build import at
-    from commands.checks.statements import other_export
-    from commands.exports.anew import other_files
+    from commands.builds.build import read_build
+    from commands.checks.statements import export_problems
+    from commands.exports.reexport import changed_files
     from validators.problems import Problems
 
-    if problems := other_export(at(), folder, statement) or other_files(step, folder):
+    if problems := export_problems(read_build(), folder, statement) or changed_files(step, folder):
         raise Problems(problems)
 
 
@@ -226,9 +228,9 @@ def verify_proof(path: Path, statement: Path | None, keys: "PublicKeys", as_json
     """Print what a proof of a row shows. A statement that is signed must be signed by one of the keys, where there are any."""
     import json
 
-    from commands.statements.envelope import opened
+    from commands.statements.envelope import open_envelope
     from commands.statements.folder import read, statement_path
-    from commands.statements.rows import faults, rows_of
+    from commands.statements.proofs import proof_problems, stated_rows
     from validators.problems import Problem, Problems
 
     proof = read(path, "a proof of tilth prove", "tilth prove ROW --model STEP writes one")
@@ -240,9 +242,9 @@ def verify_proof(path: Path, statement: Path | None, keys: "PublicKeys", as_json
     if "payload" in found:
         if not keys:
             raise Problems([Problem(str(statement), "is signed, and no key says whom to believe", "--key FILE", "")])
-        found = json.loads(opened(found, keys, str(statement)))
-    rows = rows_of(found, str(statement))
-    if problems := faults(proof, rows, str(path)):
+        found = json.loads(open_envelope(found, keys, str(statement)))
+    rows = stated_rows(found, str(statement))
+    if problems := proof_problems(proof, rows, str(path)):
         raise Problems(problems)
     if as_json:
         print_facts(
@@ -264,13 +266,13 @@ def verify_proof(path: Path, statement: Path | None, keys: "PublicKeys", as_json
 
 def show(report: "Mapping[str, Verdict]", absent: list[str]) -> None:
     """Print a line for each check, and what could not be verified."""
-    from stages.rows.tables import shown
+    from stages.rows.tables import safe_text
 
     for name, (counts, problems) in report.items():
         broken = f"BROKEN: {len(problems):,} {'break' if len(problems) == 1 else 'breaks'}, named below"
         print(f"{name:<9} {broken if problems else SENTENCES[name].format(**counts)}")
     for path in absent[:20]:
-        print(f"not verified: {shown(path, 500)}: its bytes are not in the DVC cache")
+        print(f"not verified: {safe_text(path, 500)}: its bytes are not in the DVC cache")
     if len(absent) > 20:
         print(f"not verified: {len(absent) - 20:,} more")
 

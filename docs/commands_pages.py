@@ -9,14 +9,14 @@ import typer
 
 from commands.__main__ import app
 
-FOLDER = Path(__file__).with_name("outputs")
+OUTPUTS_FOLDER = Path(__file__).with_name("outputs")
 GROUPS = {
     "Before a build": ("inspect", "recommend", "check", "plan", "preflight"),
     "What was built": ("report", "ledger", "chat", "gate", "diff"),
     "What it is made of": ("lineage", "trace", "verify", "forget", "prune"),
     "For others": ("export", "serve", "share", "fetch", "provenance", "prove", "sign"),
 }
-MORE = {  # what to read beside the page of a command
+FURTHER_READING = {  # what to read beside the page of a command
     "chat": "../using-models.md",
     "check": "../params.md",
     "diff": "../audit.md#tilth-diff",
@@ -40,7 +40,7 @@ MORE = {  # what to read beside the page of a command
     "trace": "../audit.md#tilth-trace",
     "verify": "../audit.md#tilth-verify",
 }
-INDEX = """# Commands
+INDEX_PAGE = """# Commands
 
 `tilth COMMAND` works in any folder of a clone. `tilth COMMAND --help` says what its page says; the pages are made of it, and each has a
 real output of the sample's build.
@@ -94,35 +94,35 @@ def command_page(name: str, command: typer.core.TyperCommand) -> str:
     parts = [f"# tilth {name}", command.help, f"```text\n{usage}\n```"]
     records = [record for parameter in command.params if (record := parameter.get_help_record(context))]
     if records:
-        rows = [f"| {code(typed)} | {cell(told)} |" for typed, told in records]
+        rows = [f"| {option_code(typed)} | {table_cell(told)} |" for typed, told in records]
         parts.append("\n".join(["| argument or option | what it says |", "|---|---|", *rows]))
-    parts.append(f"```console\n{(FOLDER / f'{name}.txt').read_text(encoding='utf-8').rstrip()}\n```")
-    more = MORE[name].partition("#")[0].removeprefix("../")
-    parts.append(f"More: [{more}]({MORE[name]}). All commands and exit codes: [index.md](index.md).")
+    parts.append(f"```console\n{(OUTPUTS_FOLDER / f'{name}.txt').read_text(encoding='utf-8').rstrip()}\n```")
+    more = FURTHER_READING[name].partition("#")[0].removeprefix("../")
+    parts.append(f"More: [{more}]({FURTHER_READING[name]}). All commands and exit codes: [index.md](index.md).")
     return "\n\n".join(parts) + "\n"
 
 
-def code(typed: str) -> str:
+def option_code(typed: str) -> str:
     """An argument, or an option with its kind of value, as it is typed."""
-    return ", ".join(f"`{each}`" for each in cell(typed).split(", "))
+    return ", ".join(f"`{each}`" for each in table_cell(typed).split(", "))
 
 
 def index_page(found: dict[str, typer.core.TyperCommand]) -> str:
     """The page of all commands."""
     groups = []
     for title, names in GROUPS.items():
-        rows = [f"| [`tilth {name}`]({name}.md) | {cell(found[name].help)} |" for name in names]
+        rows = [f"| [`tilth {name}`]({name}.md) | {table_cell(found[name].help)} |" for name in names]
         groups.append("\n".join([f"## {title}", "", "| command | what it does |", "|---|---|", *rows]))
     with_json = [
         name for name, command in found.items() if any("--json" in parameter.opts for parameter in command.params)
     ]
     without = sorted(set(found) - set(with_json))
-    return INDEX.format(groups="\n\n".join(groups), json=listed(with_json), without=listed(without))
+    return INDEX_PAGE.format(groups="\n\n".join(groups), json=join_names(with_json), without=join_names(without))
 
 
-def listed(names: list[str]) -> str:
+def join_names(names: list[str]) -> str:
     return ", ".join(f"`{name}`" for name in names)
 
 
-def cell(text: str) -> str:
+def table_cell(text: str) -> str:
     return " ".join(text.split()).replace("|", "\\|")

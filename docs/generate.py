@@ -12,14 +12,14 @@ from docs.commands_pages import command_pages
 from docs.params_page import params_page
 from stages.rows.checks import CURATE, INGEST, KEEP, KINDS, every_warning
 
-FOLDER, GOLDEN = Path(__file__).parents[1] / "tests/shapes", ".golden.json"
-CHECKS = """# The checks
+SHAPES_FOLDER, GOLDEN_SUFFIX = Path(__file__).parents[1] / "tests/shapes", ".golden.json"
+CHECKS_INTRO = """# The checks
 
 A record that fails one is in `data/rejected/<dataset>.parquet`, with the check's name, where it came from and what
 was wrong; `tilth ledger DATASET --check NAME` shows it. A record that fails several is rejected by the first.
 
 This page is made of the code: `python -m docs.generate`."""
-FORMATS = """# Formats
+FORMATS_PAGE = """# Formats
 
 What a record is, is told from its keys; `format:` in `params.yaml` names a shape where the keys would tell another, and
 `columns:` gives keys the names that a shape knows. A null counts as an absent key. A record that fits no shape is
@@ -79,7 +79,7 @@ The first record of each file that becomes a row, and its rows. A thought is in 
 |---|---|
 {stops}
 """
-TEMPLATES = """# Chat templates
+TEMPLATES_PAGE = """# Chat templates
 
 Any chat template will do, if it can say the rows. Each turn of the assistant is learned where five proofs hold, and is else
 left out with the proof that fails ([preflight.md](preflight.md)); no template is changed, and none needs marks. This page
@@ -135,27 +135,32 @@ with the tokenizers of Llama 3.1, DeepSeek-V3 and InternLM2.
 
 def checks_page():
     """docs/checks.md."""
-    parts = [CHECKS, section("`ingest`: a raw record becomes a row", INGEST)]
+    parts = [CHECKS_INTRO, checks_section("`ingest`: a raw record becomes a row", INGEST)]
     for kind in KINDS:
-        parts.append(section(f"`validate`, kind {kind}", importlib.import_module(f"validators.{kind}").CHECKS))
-    parts.append(section("`curate`: train, eval or neither", CURATE))
-    parts.append(section("`keep`: in train, and trained on", KEEP) + "\n\nOf the datasets that `difficulty` of `params.yaml` names: [methods.md](methods.md#prompts-that-are-neither-too-hard-nor-too-easy).")
+        parts.append(checks_section(f"`validate`, kind {kind}", importlib.import_module(f"validators.{kind}").CHECKS))
+    parts.append(checks_section("`curate`: train, eval or neither", CURATE))
+    parts.append(
+        checks_section("`keep`: in train, and trained on", KEEP)
+        + "\n\nOf the datasets that `difficulty` of `params.yaml` names: [methods.md](methods.md#prompts-that-are-neither-too-hard-nor-too-easy)."
+    )
     whole = "## A dataset as a whole\n\nNothing is rejected by these: `validate` prints a warning with the numbers.\n`kto.both_classes` alone stops the build."
-    return "\n\n".join([*parts, whole + "\n\n" + table("is usual", every_warning())]) + "\n"
+    return "\n\n".join([*parts, whole + "\n\n" + checks_table("is usual", every_warning())]) + "\n"
 
 
-def section(title, checks):
-    return f"## {title}\n\n" + table("passes", checks)
+def checks_section(title, checks):
+    return f"## {title}\n\n" + checks_table("passes", checks)
 
 
-def table(what, checks):
+def checks_table(what, checks):
     rows = [f"| `{name}` | {text.replace('|', chr(92) + '|')} |" for name, text in checks.items()]
     return "\n".join([f"| check | what {what} |", "|---|---|", *rows])
 
 
 def formats_page():
     """The text of docs/formats.md."""
-    files = [(path.name.removesuffix(GOLDEN), json.loads(path.read_text(encoding="utf-8"))) for path in golden_files()]
+    files = [
+        (path.name.removesuffix(GOLDEN_SUFFIX), json.loads(path.read_text(encoding="utf-8"))) for path in golden_files()
+    ]
     in_lines = [(name, said) for name, said in files if said.get("container") == "JSON lines"]
     others = [(name, said) for name, said in files if said.get("container", "JSON lines") != "JSON lines"]
     parts = {
@@ -164,70 +169,76 @@ def formats_page():
         "rejects": [reject_line(name, each) for name, said in files for each in said.get("rejects", [])],
         "stops": [stop_line(name, said) for name, said in files if said.get("stops") or said.get("refused")],
     }
-    page = FORMATS
+    page = FORMATS_PAGE
     for part, found in parts.items():
         page = page.replace(f"{{{part}}}", "\n".join(sorted(found) if part == "rejects" else found))
     return page
 
 
 def golden_files():
-    return sorted(FOLDER.glob(f"*{GOLDEN}"))
+    return sorted(SHAPES_FOLDER.glob(f"*{GOLDEN_SUFFIX}"))
 
 
-def samples():
+def sample_records():
     """(what it is, kind, record) of the first record of each file of JSON lines that becomes rows without options."""
     for path in golden_files():
         said = json.loads(path.read_text(encoding="utf-8"))
         if said.get("container") == "JSON lines" and said["rows"] and list(said["dataset"]) == ["kind"]:
-            text = record_at(path.name.removesuffix(GOLDEN), said["rows"][0]["line"])
+            text = record_at(path.name.removesuffix(GOLDEN_SUFFIX), said["rows"][0]["line"])
             yield said["what"], said["dataset"]["kind"], json.loads(text)
 
 
 def record_at(name, line):
     """The text of a record of a file of JSON lines."""
-    raw = (FOLDER / name).read_bytes().removeprefix(b"\xef\xbb\xbf").split(b"\n")[line - 1]
+    raw = (SHAPES_FOLDER / name).read_bytes().removeprefix(b"\xef\xbb\xbf").split(b"\n")[line - 1]
     return raw.decode(errors="backslashreplace").strip()
 
 
 def shape_line(name, said):
     line = said["rows"][0]["line"]
     shape = next(iter(said["shapes"])).replace("(key ", "(").replace("(keys ", "(")
-    rows = "<br>".join(_code(_short(row)) for row in said["rows"] if row["line"] == line)
-    entry = ", ".join(f"{key}: {value if isinstance(value, str) else _text(value)}" for key, value in said["dataset"].items())
-    return f"| {linked(name)}: {said['what']} | {shape} | {_code(entry)} | {_code(record_at(name, line))} | {rows} |"
+    rows = "<br>".join(_code(_row_text(row)) for row in said["rows"] if row["line"] == line)
+    entry = ", ".join(
+        f"{key}: {value if isinstance(value, str) else _text(value)}" for key, value in said["dataset"].items()
+    )
+    return (
+        f"| {shape_link(name)}: {said['what']} | {shape} | {_code(entry)} | {_code(record_at(name, line))} | {rows} |"
+    )
 
 
 def container_line(name, said):
-    return f"| {linked(name)}: {said['what']} | {said['container']} | {len(said['rows'])} | {len(said['rejects'])} |"
+    return (
+        f"| {shape_link(name)}: {said['what']} | {said['container']} | {len(said['rows'])} | {len(said['rejects'])} |"
+    )
 
 
 def reject_line(name, reject):
-    raw = FOLDER / name
+    raw = SHAPES_FOLDER / name
     text = _code(record_at(name, reject["line"])) if raw.suffix == ".jsonl" else f"record {reject['line']}"
-    return f"| `{reject['check']}` | {linked(name)}: {text} | {_bare(reject['detail'])} |"
+    return f"| `{reject['check']}` | {shape_link(name)}: {text} | {_table_cell(reject['detail'])} |"
 
 
 def stop_line(name, said):
     problems = said.get("stops") or ["\n".join(said["refused"])]
-    return f"| {linked(name)}: {said['what']} | {'<br>'.join(_code(line.strip()) for each in problems for line in each.splitlines())} |"
+    return f"| {shape_link(name)}: {said['what']} | {'<br>'.join(_code(line.strip()) for each in problems for line in each.splitlines())} |"
 
 
-def linked(name):
+def shape_link(name):
     return f"[{name}](../tests/shapes/{name})"
 
 
-def _short(row):
+def _row_text(row):
     """A row as text, messages as `role: content`."""
-    return ", ".join(f"{key}: {_cell(key, value)}" for key, value in row.items() if key != "line")
+    return ", ".join(f"{key}: {_value_text(key, value)}" for key, value in row.items() if key != "line")
 
 
-def _cell(key, value):
+def _value_text(key, value):
     if not isinstance(value, list) or key == "tools":
         return value if key == "extra" else _text(value)
-    return f"[{', '.join(map(_turn, value))}]"
+    return f"[{', '.join(map(_turn_text, value))}]"
 
 
-def _turn(turn):
+def _turn_text(turn):
     thought = f"({_text(turn['reasoning_content'])}) " if "reasoning_content" in turn else ""
     said = " ".join(_text(turn[key]) for key in ("content", "tool_calls") if turn.get(key) is not None)
     return f"{turn['role']}{' (not learned)' * (turn.get('train') is False)}: {thought}{said}"
@@ -239,10 +250,10 @@ def _text(value):
 
 def _code(text):
     """Text as code in a cell of a table."""
-    return f"`` {_bare(text)} ``" if "`" in text else f"`{_bare(text)}`"
+    return f"`` {_table_cell(text)} ``" if "`" in text else f"`{_table_cell(text)}`"
 
 
-def _bare(text):
+def _table_cell(text):
     return text.replace("|", "\\|").replace("\r", "\\r").replace("\n", " ")
 
 
@@ -251,15 +262,15 @@ def templates_page():
     from tests.templates import FAMILIES, OURS, SHAPES
 
     header = ["| template | " + " | ".join(SHAPES) + " |", "|---|" + "---|" * len(SHAPES)]
-    lines = {name: f"| {name} | " + " | ".join(outcomes(name)) + " |" for name in FAMILIES}
+    lines = {name: f"| {name} | " + " | ".join(template_outcomes(name)) + " |" for name in FAMILIES}
     shipped = [line for name, line in lines.items() if name not in OURS]
     own = [line for name, line in lines.items() if name in OURS]
-    return TEMPLATES.format(shipped="\n".join(header + shipped), own="\n".join(header + own))
+    return TEMPLATES_PAGE.format(shipped="\n".join(header + shipped), own="\n".join(header + own))
 
 
-def outcomes(family):
+def template_outcomes(family):
     """What becomes of each shape with a family's template."""
-    from stages.training.messages import Unproved
+    from stages.training.messages import FailedProof
     from tests.templates import FAMILIES, SHAPES, renderer_of
 
     render = renderer_of(*FAMILIES[family])
@@ -267,7 +278,7 @@ def outcomes(family):
         try:
             found = render.conversation(messages, tools)
             yield "yes" if len(found) == 1 else "a row a turn"
-        except Unproved as error:
+        except FailedProof as error:
             yield f"`{error.proof}`"
 
 

@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-from validators.param_docs import Entry, entries
+from validators.param_docs import KeyDoc, all_key_docs
 from validators.params import Params
 
 PAGE = """# params.yaml
@@ -43,16 +43,22 @@ SECTIONS = {  # prefix of the keys -> (title, what stands above the table)
         "A list; each entry has one bound. [gates.md](gates.md) says more.",
     ),
 }
-TYPES = {"integer": "whole number", "number": "number", "string": "text", "boolean": "true or false", "null": "null"}
+TYPE_NAMES = {
+    "integer": "whole number",
+    "number": "number",
+    "string": "text",
+    "boolean": "true or false",
+    "null": "null",
+}
 
 
 def params_page() -> str:
     """The text of docs/params.md."""
-    told, schema, parts = entries(), Params.model_json_schema(by_alias=True), []
+    told, schema, parts = all_key_docs(), Params.model_json_schema(by_alias=True), []
     keys = dict(keys_of(schema))
     for prefix, (title, above) in SECTIONS.items():
         rows = [
-            row(key, schema, required, told[key])
+            key_row(key, schema, required, told[key])
             for key, (schema, required) in keys.items()
             if section_of(key) == prefix
         ]
@@ -75,14 +81,14 @@ def keys_of(schema: dict, prefix: str = "", models: dict | None = None) -> Itera
     models = models or schema["$defs"]
     for name, each in schema["properties"].items():
         key = f"{prefix}{name}"
-        inside, where = model_in(each, models)
+        inside, where = nested_model(each, models)
         if key == "methods" or inside is None or prefix:
             yield key, (each, name in schema.get("required", ()))
         if inside is not None and key != "methods":
             yield from keys_of(inside, f"{key}{where}", models)
 
 
-def model_in(schema: dict, models: dict) -> tuple[dict | None, str]:
+def nested_model(schema: dict, models: dict) -> tuple[dict | None, str]:
     """(the model that a key holds, what stands between their names): of its own, by a name of the user's, in a list. Else (None, "")."""
     for each, where in (
         *((option, ".") for option in (schema, *schema.get("anyOf", ()))),
@@ -94,13 +100,13 @@ def model_in(schema: dict, models: dict) -> tuple[dict | None, str]:
     return None, ""
 
 
-def row(key: str, schema: dict, required: bool, entry: Entry) -> str:
+def key_row(key: str, schema: dict, required: bool, entry: KeyDoc) -> str:
     """The line of a key in its section's table."""
     name = key.rpartition(".")[2]
     shown = key.removeprefix(section_of(key)) or key
-    default = "required" if required else f"default: {code(schema.get('default'))}"
+    default = "required" if required else f"default: {default_code(schema.get('default'))}"
     told = f"{entry.type or type_of(schema)}<br>{default}"
-    return f"| `{shown}` | {told} | {cell(entry.meaning)} | {backticked(f'{name}: {entry.example}')} |"
+    return f"| `{shown}` | {told} | {table_cell(entry.meaning)} | {backticked(f'{name}: {entry.example}')} |"
 
 
 def type_of(schema: dict) -> str:
@@ -116,7 +122,7 @@ def type_of(schema: dict) -> str:
     if schema.get("type") == "object":
         values = schema.get("additionalProperties")
         return f"by name: {type_of(values)}" if isinstance(values, dict) and values else "by name: anything"
-    return TYPES.get(schema.get("type"), "anything") + bounds(schema)
+    return TYPE_NAMES.get(schema.get("type"), "anything") + bounds(schema)
 
 
 def bounds(schema: dict) -> str:
@@ -127,14 +133,14 @@ def bounds(schema: dict) -> str:
     return f", {', '.join(told)}" if told else ""
 
 
-def code(value: Any) -> str:
+def default_code(value: Any) -> str:
     return backticked("null" if value is None else json.dumps(value).replace('"', ""))
 
 
 def backticked(text: str) -> str:
     """Text as code in a cell of a table."""
-    return f"`{cell(text)}`"
+    return f"`{table_cell(text)}`"
 
 
-def cell(text: str) -> str:
+def table_cell(text: str) -> str:
     return text.replace("|", "\\|")

@@ -11,14 +11,20 @@ from typing import Annotated
 
 import typer
 
-from stages.core.machine import machine_problem
+from stages.core.dvc_state import close_state_folder
+from stages.core.machine_errors import machine_problem
 from stages.core.params import read_params
-from stages.core.private import keep_private
-from stages.core.process import end_with_parent, keep_memory
+from stages.core.process import end_with_parent, retain_freed_memory
 from validators.problems import Problem, Problems, did_you_mean
 
-OF_MODELS = ("preflight", "difficulty", "train", "evaluate", "evaluate_base")  # how long they take depends on the base and the device
-OF_DATA = ("ingest", "validate", "curate")  # batch after batch of the same size
+MODEL_STAGES = (
+    "preflight",
+    "difficulty",
+    "train",
+    "evaluate",
+    "evaluate_base",
+)  # how long they take depends on the base and the device
+DATA_STAGES = ("ingest", "validate", "curate")  # batch after batch of the same size
 STAGES = sorted(path.stem for path in Path(__file__).parent.glob("[a-z]*.py"))
 TIMES = Path(".work/times.jsonl")  # for `tilth plan` alone: git and DVC ignore it, no stage reads it
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
@@ -30,14 +36,14 @@ def run(
     name: Annotated[str | None, typer.Argument(help="The dataset or the step, where the stage is one of many.")] = None,
 ):
     """Run one stage of the graph, in the folder of dvc.yaml."""
-    if stage in OF_DATA:
-        keep_memory()  # before a thread runs: a variable set while another thread reads one can crash the process
+    if stage in DATA_STAGES:
+        retain_freed_memory()  # before a thread runs: a variable set while another thread reads one can crash the process
     end_with_parent()
     start = time.monotonic()
     try:
         if stage not in STAGES:
             raise Problems([Problem("python -m stages", f"no stage {stage!r}", "", did_you_mean(stage, STAGES))])
-        keep_private()
+        close_state_folder()
         main = importlib.import_module(f"stages.{stage}").main
         done = main(name) if name else main()
     except Problems as error:
@@ -51,20 +57,20 @@ def run(
     if done is False:
         return  # nothing was trained: how long that took says nothing of how long a training takes
     with contextlib.suppress(Exception):  # a log that cannot be written must not fail a build that is done
-        note(stage, name, time.monotonic() - start)
+        record_time(stage, name, time.monotonic() - start)
 
 
-def note(stage, name, seconds):
+def record_time(stage, name, seconds):
     """Add to TIMES how long a stage took; with which base and device, where that counts; of a training, how much it was."""
     if os.environ.get("RANK", "0") != "0":
         return  # the processes of one `accelerate launch` are one training
     spent = os.times()
     cpu = spent.user + spent.system + spent.children_user + spent.children_system
     record = {"stage": f"{stage}@{name}" if name else stage, "seconds": round(seconds, 1), "cpu_seconds": round(cpu, 1)}
-    if stage in OF_MODELS:
-        from stages.training.backends import device
+    if stage in MODEL_STAGES:
+        from stages.training.backends import device_name
 
-        record |= {"base": base_named(read_params("base")["base"]), "device": device()}
+        record |= {"base": base_label(read_params("base")["base"]), "device": device_name()}
     if stage == "train":
         step = json.loads(Path("preflight", f"{name}.json").read_text(encoding="utf-8"))
         record |= {key: step[key] for key in ("method", "dataset", "optimizer_steps")}
@@ -73,7 +79,7 @@ def note(stage, name, seconds):
         file.write(json.dumps(record) + "\n")
 
 
-def base_named(base):
+def base_label(base):
     """A base model as TIMES names it. base: `base` of the params."""
     return f"{base['model']}@{base['revision']}" if base["revision"] else base["model"]
 

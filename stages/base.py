@@ -3,7 +3,7 @@
 params base -> models/base/
 
 `base.model` is `tiny` (made on the spot), a local folder or `.gguf` file, or a Hub id with a pinned revision. What params.yaml says of its
-tokenizer is written into the folder (`stages/training/settings.py`), so that every method, score, chat and export agrees.
+tokenizer is written into the folder (`stages/training/template_settings.py`), so that every method, score, chat and export agrees.
 """
 
 import json
@@ -13,11 +13,11 @@ from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
-from stages.core.objects import cache_folder
+from stages.core.dvc_cache import cache_folder
 from stages.core.params import read_params
 from stages.training.gguf import unpack
-from stages.training.models import BASE, is_safetensors, load_part, save_tiny
-from stages.training.settings import keep_spaces, settle
+from stages.training.models import BASE, is_safetensors, load_pretrained, save_tiny_model
+from stages.training.template_settings import apply_settings, disable_space_cleanup
 from validators.problems import Problem, Problems
 
 # what a model needs to be loaded, and its card and license; pickles are left where they are
@@ -30,10 +30,10 @@ def main() -> None:
     partial = BASE.with_name("base.partial")
     shutil.rmtree(partial, ignore_errors=True)
     fetch(base["model"], base["revision"], partial)
-    keep_spaces(partial)
+    disable_space_cleanup(partial)
     if problems := weight_problems(base["model"], partial) or architecture_problems(base["model"], partial):
         raise Problems(problems)
-    for line in settle(partial, base):
+    for line in apply_settings(partial, base):
         print(f"base: {line}")
     shutil.rmtree(BASE, ignore_errors=True)
     os.replace(partial, BASE)
@@ -70,7 +70,7 @@ def architecture_problems(model: str, folder: Path) -> list[Problem]:
     problems = []
     for kind in (AutoConfig, AutoTokenizer):
         try:
-            part = load_part(kind, folder)
+            part = load_pretrained(kind, folder)
         except Problems as error:
             problems += [replace(problem, where=f"base.model: {model}") for problem in error.problems]
             continue
@@ -104,7 +104,7 @@ def link_problems(folder: Path, paths: Iterable[Path]) -> list[Problem]:
 def fetch(model: str, revision: str | None, folder: Path) -> None:
     """Make, unpack, copy or download a model into `folder`."""
     if model == "tiny":
-        save_tiny(folder)
+        save_tiny_model(folder)
     elif Path(model).suffix == ".gguf":
         unpack(Path(model), folder)
     elif Path(model).is_dir():

@@ -14,31 +14,31 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from stages.core import reads
-from stages.core.objects import cache_folder
-from stages.reading.containers import container
-from stages.reading.files import fits, listing, pattern_problems, split_named
-from stages.reading.links import links_out
+from stages.core import stage_params
+from stages.core.dvc_cache import cache_folder
+from stages.reading.containers import detect_container
+from stages.reading.files import eval_split_pattern, fits_pattern, listing, pattern_problems
+from stages.reading.links import outside_link_problems
 from stages.reading.readers import records
-from stages.rows.columns import listed
+from stages.rows.columns import as_list
 from stages.scoring.harness import task_problems
 from validators import params
-from validators._by_file import KEYS
+from validators._by_file import RIGHTS_KEYS
 from validators._cautions import FileCaution
 from validators._judge import missing_key
-from validators._rights import without_license
+from validators._rights import unlicensed_file_cautions
 from validators.problems import Problem, Problems
 
 NO_PATTERNS = {"exclude": (), "eval": (), "weights": ()}
 
 
 def main():
-    data = params.read()
-    announce(check(data))
-    reads.write(params.resolved(data))
+    data = params.read_params_yaml()
+    print_warnings(check(data))
+    stage_params.write_stage_params(params.fill_defaults(data))
 
 
-def announce(warnings):
+def print_warnings(warnings):
     """Print each warning, and each waiver with its reason."""
     for warning in warnings:
         print(f"{'waived' if warning.waived is not None else 'warning'}: {warning}")
@@ -47,23 +47,25 @@ def announce(warnings):
 def check(data):
     """The warnings of params.yaml, read as plain data. Raises Problems with every mistake in it and in the raw files that it names."""
     problems, warnings = params.examine(data)
-    problems = without_source(problems, data)
+    problems = drop_source_problems(problems, data)
     datasets = data.get("datasets")
     for name, dataset in datasets.items() if isinstance(datasets, dict) else ():
         raw = dataset.get("raw") if isinstance(dataset, dict) else None
         if isinstance(raw, str):
             columns = dataset.get("columns")
-            numbered = isinstance(columns, dict) and any(isinstance(name, int) for names in columns.values() for name in listed(names))
-            found = raw_problems(f"{params.FILE}: datasets.{name}.raw", raw, numbered, patterns_of(dataset))
+            numbered = isinstance(columns, dict) and any(
+                isinstance(name, int) for names in columns.values() for name in as_list(names)
+            )
+            found = raw_problems(f"{params.PARAMS_FILE}: datasets.{name}.raw", raw, numbered, patterns_of(dataset))
             problems += found
             warnings += [] if found else split_warnings(name, dataset)
             if not problems:  # what is said by raw file is looked at once all the rest is right
-                of_files, more = rights_of(name, dataset, data)
+                of_files, more = check_file_patterns(name, dataset, data)
                 problems, warnings = problems + of_files, warnings + more
-    problems += params.missing_packages(params.mapping(data, "steps"), params.mapping(data, "difficulty"))
+    problems += params.missing_packages(params.get_section(data, "steps"), params.get_section(data, "difficulty"))
     evaluate = data.get("evaluate")
     harness = evaluate.get("lm_eval") if isinstance(evaluate, dict) else None
-    if isinstance(harness, dict) and not any(p.where.startswith(f"{params.FILE}: evaluate") for p in problems):
+    if isinstance(harness, dict) and not any(p.where.startswith(f"{params.PARAMS_FILE}: evaluate") for p in problems):
         problems += task_problems(harness["tasks"])
     if problems:
         raise Problems(problems)
@@ -73,46 +75,62 @@ def check(data):
 # -- a model whose source is on another machine ---------------------------------------------------------------------
 
 
-def without_source(problems, data):
+def drop_source_problems(problems, data):
     """Problems without those of a base model or judge that is not there and was built already; else they say what to type.
 
     A colleague who pulled has models/base, and not the folder or .gguf file that it was made of.
     """
-    for stage, section, out, entry, filled in sources(data):
+    for stage, section, out, entry, filled in model_sources(data):
         model = entry.get("model")
         if not isinstance(model, str) or Path(model).exists():
             continue
-        places = [f"{params.FILE}: {section}.{key}" for key in ("model", "revision")]
+        places = [f"{params.PARAMS_FILE}: {section}.{key}" for key in ("model", "revision")]
         of_source = [problem for problem in problems if problem.where in places]
         if not of_source or (entry.get("revision") and "/" in model):
             continue
-        hint = missing_source(stage, section, out, filled)
+        hint = missing_source_hint(stage, section, out, filled)
         rest = [problem for problem in problems if problem not in of_source]
-        problems = rest if hint is None else [replace(each, hint=each.hint or hint) if each in of_source else each for each in problems]
+        problems = (
+            rest
+            if hint is None
+            else [replace(each, hint=each.hint or hint) if each in of_source else each for each in problems]
+        )
     return problems
 
 
-def sources(data):
+def model_sources(data):
     """(stage, section, what the stage makes, the entry, how to read what the stage does of it) of the base, and of a judge that is here."""
     base, evaluate = data.get("base"), data.get("evaluate")
     if isinstance(base, dict):
-        yield "base", "base", "models/base", base, lambda: reads.base({"base": params.Base.model_validate(base).model_dump()})
+        yield (
+            "base",
+            "base",
+            "models/base",
+            base,
+            lambda: stage_params.base_params({"base": params.Base.model_validate(base).model_dump()}),
+        )
     judge = evaluate.get("judge") if isinstance(evaluate, dict) else None
     if isinstance(judge, dict) and not judge.get("server"):
-        yield "judge", "evaluate.judge", "judge", judge, lambda: reads.judge({"evaluate": {"judge": params.Judge.model_validate(judge).model_dump()}})
+        yield (
+            "judge",
+            "evaluate.judge",
+            "judge",
+            judge,
+            lambda: stage_params.judge_params({"evaluate": {"judge": params.Judge.model_validate(judge).model_dump()}}),
+        )
 
 
-def missing_source(stage, section, out, filled):
-    """None where a model was built from its very entry and is there, else what to type. filled: see `sources`.
+def missing_source_hint(stage, section, out, filled):
+    """None where a model was built from its very entry and is there, else what to type. filled: see `model_sources`.
 
     dvc.lock says what it was built from: by the hashes of what the stage reads of params.yaml, and of its code.
     """
-    entry = locked(stage)
+    entry = lock_entry(stage)
     if entry is None:
         return "put it there; or, if a colleague built it: git pull, dvc pull"
     deps, outs = ({item["path"]: item.get("md5") for item in entry.get(key) or ()} for key in ("deps", "outs"))
     try:
-        text = reads.text_of(filled())
+        text = stage_params.params_text(filled())
         code = Path(f".build/code/{stage}").read_bytes()
     except (ValidationError, OSError):
         return "put it there"
@@ -123,7 +141,7 @@ def missing_source(stage, section, out, filled):
     return None if has_model(out, outs.get(out) or "") else f"dvc pull {out} brings what was built from it"
 
 
-def locked(stage):
+def lock_entry(stage):
     """The entry of a stage in dvc.lock, None where there is none that can be read."""
     from ruamel.yaml import YAML
     from ruamel.yaml.error import YAMLError
@@ -154,18 +172,18 @@ def md5_of(data):
 # -- raw files ------------------------------------------------------------------------------------------------------
 
 
-def rights_of(name, dataset, data):
+def check_file_patterns(name, dataset, data):
     """(problems, warnings) of what a dataset says of its raw files by pattern."""
     raw, expires = dataset["raw"], (data.get("expires") or {}).get(name)
     files = [path.as_posix() for path in listing(raw, exclude=patterns_of(dataset)["exclude"]).data]
-    given = {f"datasets.{name}.{key}": dataset.get(key) for key in KEYS} | {f"expires.{name}": expires}
+    given = {f"datasets.{name}.{key}": dataset.get(key) for key in RIGHTS_KEYS} | {f"expires.{name}": expires}
     problems = [
         problem
         for where, value in given.items()
         if isinstance(value, dict)
-        for problem in pattern_problems(f"{params.FILE}: {where}", value, files, raw)
+        for problem in pattern_problems(f"{params.PARAMS_FILE}: {where}", value, files, raw)
     ]
-    return problems, without_license(name, dataset, files, data.get("license"))
+    return problems, unlicensed_file_cautions(name, dataset, files, data.get("license"))
 
 
 def patterns_of(dataset):
@@ -178,11 +196,11 @@ def split_warnings(name, dataset):
     """The warning of files that are named as those of a test, where the entry does not say what they are."""
     patterns, raw = patterns_of(dataset), dataset["raw"]
     files = listing(raw, exclude=patterns["exclude"]).data
-    pinned = [file for file in files if any(fits(file, pattern, raw) for pattern in patterns["eval"])]
-    named = [file for file in files if split_named(file, raw) and file not in pinned]
+    pinned = [file for file in files if any(fits_pattern(file, pattern, raw) for pattern in patterns["eval"])]
+    named = [file for file in files if eval_split_pattern(file, raw) and file not in pinned]
     if len(files) < 2 or not named or dataset.get("eval") == []:  # an empty list says that they are for training
         return []
-    return [FileCaution(name, [file.as_posix() for file in named], split_named(named[0], raw))]
+    return [FileCaution(name, [file.as_posix() for file in named], eval_split_pattern(named[0], raw))]
 
 
 def raw_problems(where, raw, numbered=False, patterns=NO_PATTERNS):
@@ -200,7 +218,7 @@ def raw_problems(where, raw, numbered=False, patterns=NO_PATTERNS):
                 "copy the data to data/raw/, or `dvc import-url` it there",
             )
         ]
-    if problems := links_out(raw):
+    if problems := outside_link_problems(raw):
         return problems
     try:
         files = listing(raw, where, patterns["exclude"])
@@ -211,7 +229,7 @@ def raw_problems(where, raw, numbered=False, patterns=NO_PATTERNS):
         problems += pattern_problems(where.removesuffix("raw") + key, wanted, among, raw)
     for path in files.data:
         try:
-            kind = container(path)
+            kind = detect_container(path)
             if kind.startswith("csv"):
                 next(records(path, kind, numbered), None)
             elif numbered:

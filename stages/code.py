@@ -3,7 +3,7 @@
 stages/, validators/ -> .build/code/<stage>, .build/code/kinds/<kind>, .build/code/rewards/<function>, .build/code/measures/<what>
 
     9b02c4...  stages/curate.py
-    51fe07...  stages/dedup/near.py
+    51fe07...  stages/dedup/near_duplicates.py
 
 Each list has the format of `sha256sum`, sorted by path. A hash is of the source without comments, docstrings and blank
 lines: an edit of those runs this stage and no other. What is left is hashed as it stands, as neither `ast.dump` nor
@@ -14,7 +14,7 @@ belong to every module of their folder.
 preflight hands the hashes of these lists on to the steps and scores that use the function.
 
 `measures/` are parts of the lists of `evaluate` and `difficulty`: the code that asks a model. Where only other parts of those
-lists are edited, the stage runs, finds what it measured before, and loads no model (`stages/scoring/earlier.py`, `drawn.py`).
+lists are edited, the stage runs, finds what it measured before, and loads no model (`stages/scoring/measurement_cache.py`, `sample_cache.py`).
 """
 
 import ast
@@ -41,10 +41,10 @@ BY_NAME = {
 
 
 def main():
-    write(lists())
+    write_lists(list_code())
 
 
-def write(listed, folder=OUT):
+def write_lists(listed, folder=OUT):
     """Write each list that differs from the one that is there; remove those of stages and functions that are no more."""
     wanted = {folder / name: text for name, text in listed.items()}
     for path in sorted(folder.rglob("*")):
@@ -58,7 +58,7 @@ def write(listed, folder=OUT):
             print(f"code: {path} changed")
 
 
-def lists(root=Path()):
+def list_code(root=Path()):
     """{name: text} of every list. Raises Problems with every module that is not Python."""
     tree = Tree(root)
     modules = sorted(path.relative_to(root).as_posix() for room in ROOMS for path in (root / room).rglob("*.py"))
@@ -68,14 +68,14 @@ def lists(root=Path()):
     listed = {}
     for stage in sorted(path.stem for path in (root / "stages").glob("[a-z]*.py")):
         if stage != "code":
-            listed[stage] = lines_of(tree.hashes(f"stages/{stage}.py"))
+            listed[stage] = list_text(tree.hashes(f"stages/{stage}.py"))
     for kind in KINDS:
-        listed[f"kinds/{kind}"] = lines_of(tree.hashes(f"validators/{kind}.py"))
+        listed[f"kinds/{kind}"] = list_text(tree.hashes(f"validators/{kind}.py"))
     for name in MEASURES:
         if (module := root / f"stages/scoring/{name}.py").is_file():
-            listed[f"measures/{name}"] = lines_of(tree.hashes(module.relative_to(root).as_posix()))
+            listed[f"measures/{name}"] = list_text(tree.hashes(module.relative_to(root).as_posix()))
     for name, hashes in reward_hashes(tree).items():
-        listed[f"rewards/{name}"] = lines_of(hashes)
+        listed[f"rewards/{name}"] = list_text(hashes)
     return listed
 
 
@@ -85,12 +85,12 @@ def reward_code(listed):
     return {name: hashlib.sha256(text.encode()).hexdigest() for name, text in found.items()}
 
 
-def lines_of(hashes):
+def list_text(hashes):
     """A list as text. hashes: {path: sha256}."""
     return "".join(f"{found}  {path}\n" for path, found in sorted(hashes.items()))
 
 
-def parsed(text):
+def parse_list(text):
     """{path: sha256} of a list."""
     return {path: found for found, _, path in (line.partition("  ") for line in text.splitlines())}
 
@@ -124,7 +124,7 @@ class Tree:
 
     def imports(self, module):
         """Names of all that a module imports, at its top or in a function, with dots."""
-        return {name for node in ast.walk(self.syntax(module)) for name in imported_by(node, module)}
+        return {name for node in ast.walk(self.syntax(module)) for name in names_imported_by(node, module)}
 
     def paths_of(self, name):
         """The modules that run where a name with dots is imported: the module, and packages around it that hold code."""
@@ -167,7 +167,7 @@ class Tree:
         return found
 
 
-def imported_by(node, module):
+def names_imported_by(node, module):
     """Names with dots that one node imports."""
     if isinstance(node, ast.Import):
         return [alias.name for alias in node.names]
@@ -195,7 +195,7 @@ def code_lines(source):
         lines[first] = lines[first][:start] + lines[last][end:]
         for number in range(first + 1, last + 1):
             lines[number] = b""
-    inside = inside_texts(tree)
+    inside = lines_inside_texts(tree)
     kept = {}
     for number, line in enumerate(lines):
         line = line if number in inside else line.rstrip()
@@ -222,7 +222,7 @@ def comments(text, lines):
             yield number, start, number, start + len(token.string.encode())
 
 
-def inside_texts(tree):
+def lines_inside_texts(tree):
     """The lines, from 0, at whose end a text goes on: spaces and blank lines are part of it. Docstrings are none."""
     skipped = {(first + 1, start) for first, start, *_ in docstrings(tree)}
     texts = (node for node in ast.walk(tree) if isinstance(node, ast.Constant | ast.JoinedStr))
@@ -245,40 +245,40 @@ def reward_hashes(tree):
     syntax, lines = tree.syntax(REWARDS), code_lines(tree.source(REWARDS))
     parts = {}
     for node in syntax.body:
-        for name in bound_by(node):
+        for name in names_bound_by(node):
             parts.setdefault(name, []).append(node)
     functions = [node.name for node in syntax.body if isinstance(node, ast.FunctionDef) and node.name[0] != "_"]
     found = {}
     for function in functions:
-        names = needed(function, parts)
-        found[function] = {f"{REWARDS}:{name}": sha256_of(source_of(parts[name], lines)) for name in names}
-        imported = {name for part in names for node in parts[part] for name in imported_by(node, REWARDS)}
+        names = parts_needed_by(function, parts)
+        found[function] = {f"{REWARDS}:{name}": sha256_of(source_lines(parts[name], lines)) for name in names}
+        imported = {name for part in names for node in parts[part] for name in names_imported_by(node, REWARDS)}
         modules = {path for name in imported for path in tree.paths_of(name)} - {REWARDS}
         found[function] |= tree.hashes(*modules) if modules else {}
     return found
 
 
-EVERYWHERE = "*"  # statements that may do anything to what follows
+ANY_NAME = "*"  # statements that may do anything to what follows
 
 
-def bound_by(node):
+def names_bound_by(node):
     """The names that a statement of a module binds; EVERYWHERE for one that is no plain definition."""
     if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
         return [node.name]
     if isinstance(node, ast.Import | ast.ImportFrom):
         names = [(alias.asname or alias.name).split(".")[0] for alias in node.names]
-        return [EVERYWHERE if name == "*" else name for name in names]
+        return [ANY_NAME if name == "*" else name for name in names]
     if isinstance(node, ast.Assign | ast.AnnAssign):
         targets = node.targets if isinstance(node, ast.Assign) else [node.target]
         stored = [part for target in targets for part in ast.walk(target) if isinstance(part, ast.Name)]
-        return [part.id for part in stored if isinstance(part.ctx, ast.Store)] or [EVERYWHERE]
+        return [part.id for part in stored if isinstance(part.ctx, ast.Store)] or [ANY_NAME]
     docstring = isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
-    return [] if docstring else [EVERYWHERE]
+    return [] if docstring else [ANY_NAME]
 
 
-def needed(function, parts):
+def parts_needed_by(function, parts):
     """The names of a module's parts that a function needs, itself included. parts: {name: its statements}."""
-    found, todo = set(), [function, *([EVERYWHERE] if EVERYWHERE in parts else [])]
+    found, todo = set(), [function, *([ANY_NAME] if ANY_NAME in parts else [])]
     while todo:
         name = todo.pop()
         if name not in found:
@@ -288,7 +288,7 @@ def needed(function, parts):
     return found
 
 
-def source_of(nodes, lines):
+def source_lines(nodes, lines):
     """The lines of some statements, decorators included."""
     for node in nodes:
         first = min([node.lineno, *(decorator.lineno for decorator in getattr(node, "decorator_list", []))])

@@ -23,29 +23,39 @@ import pyarrow.parquet as pq
 
 from stages.core.params import read_engine, read_params
 from stages.dedup import sides
-from stages.dedup.decision import EVAL, SPILL, TRAIN, Decision, PartRows
-from stages.dedup.forgotten import TURNED_AWAY, Forgotten
-from stages.dedup.forgotten import read as read_forgotten
-from stages.dedup.sides import Splitting
-from stages.dedup.split import Pinning, is_pinned, read_pinned, split_key_sql
-from stages.reading.files import fits
-from stages.reading.links import links_out
-from stages.reading.parts import mapped, with_bar
+from stages.dedup.decision import EVAL, SPILL_FOLDER, TRAIN, Decision, PartRows
+from stages.dedup.forgotten import CURATE_CHECK, Forgotten
+from stages.dedup.forgotten import read_forgotten as read_forgotten
+from stages.dedup.sides import SplitEntry
+from stages.dedup.split import PinEntry, is_pinned, read_pinned, split_key_sql
+from stages.reading.files import fits_pattern
+from stages.reading.links import outside_link_problems
+from stages.reading.parts import map_items, with_progress_bar
 from stages.rows import personal_data
-from stages.rows.quarantine import merge
-from stages.rows.rejects import UNUSED, unused_keys
+from stages.rows.reject_merge import merge_rejects
+from stages.rows.rejects import UNUSED_KEYS, unused_key_counts
 from stages.rows.slices import COLUMN as SLICES
 from stages.rows.slices import with_slices
-from stages.rows.tables import COLUMNS, REJECTS, conserve, row_schema, spoken, to_table, used_keys, with_keys, writing
+from stages.rows.tables import (
+    COLUMNS,
+    REJECTS,
+    conserve,
+    open_writer,
+    row_content,
+    row_schema,
+    to_table,
+    used_message_keys,
+    with_message_keys,
+)
 from stages.rows.values import ENCODE
-from validators._by_file import of_file
+from validators._by_file import value_for_file
 from validators.problems import Problems
 
 BENCHMARKS, EXPIRED = Path("data/benchmarks"), Path(".build/expired")
-Turned = tuple[int, str]  # (row that is turned away, detail)
+TurnedAwayRow = tuple[int, str]  # (row that is turned away, detail)
 
 
-class Dataset(Pinning, Splitting):
+class Dataset(PinEntry, SplitEntry):
     """What curate reads of a dataset's entry. weights: {pattern of files: share of their rows that is kept}."""
 
     weights: dict[str, float]
@@ -81,32 +91,32 @@ def main(name: str) -> None:
     decision = Decision(parts, invalid, params["seed"], params["eval_fraction"], split_key, read_pinned())
     if entries := read_forgotten():
         # first, so that no detail of another reject leads to a forgotten row
-        decision.reject(TURNED_AWAY, forgotten(decision, kind, entries, rules, engine))
+        decision.reject(CURATE_CHECK, forgotten_rows(decision, kind, entries, rules, engine))
     if "expires" in params:
-        decision.reject("curate.expired", expired(decision, name, dataset["raw"]))
+        decision.reject("curate.expired", expired_rows(decision, name, dataset["raw"]))
     found_data: dict[str, dict[str, int]] = {}
     if personal := rules["personal_data"]:
         # before what compares rows: no row is left out for the sake of one that goes
-        found_data = data_of_persons(decision, kind, personal, engine)
+        found_data = reject_personal_data(decision, kind, personal, engine)
     decision.reject("curate.duplicate", decision.ask("duplicates"))
     decision.reject("curate.contradiction", decision.ask("contradictions"))
-    decision.reject("curate.mixed_out", mixed_out(decision, dataset))
+    decision.reject("curate.mixed_out", surplus_rows(decision, dataset))
     if BENCHMARKS.is_dir() and any(path.name[0] != "." for path in BENCHMARKS.iterdir()):
-        decision.reject("curate.benchmark", overlaps(decision, kind, rules, engine))
+        decision.reject("curate.benchmark", benchmark_overlaps(decision, kind, rules, engine))
     if rules["near_duplicates"] is not None:
         for check, found in near_duplicates(decision, kind, rules["near_duplicates"], engine).items():
             decision.reject(check, found)
     side, reasons = decision.side, decision.reasons
     train, held_out = int((side == TRAIN).sum()), int((side == EVAL).sum())
     conserve("curate", name, len(side) - pq.read_metadata(invalid).num_rows, len(reasons), train=train, eval=held_out)
-    say_pinned(decision, dataset)
-    sides.examine(decision, name, dataset, params["eval_fraction"])
+    print_held_out(decision, dataset)
+    sides.check_sides(decision, name, dataset, params["eval_fraction"])
     decision.database.close()  # its memory is needed for the rows
     write_all(name, kind, parts, decision, before, personal, found_data)
-    mark(name, train)
+    write_row_count(name, train)
 
 
-def mark(name: str, rows: int) -> None:
+def write_row_count(name: str, rows: int) -> None:
     """Make data/kept/<d>/, on which each training on the dataset depends: by the number of train rows, and by what `keep` adds."""
     path = Path("data/kept", name, "train.json")
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -114,7 +124,7 @@ def mark(name: str, rows: int) -> None:
     path.write_text(json.dumps({"rows": rows}) + "\n", encoding="utf-8")
 
 
-def say_pinned(decision: Decision, dataset: Dataset) -> None:
+def print_held_out(decision: Decision, dataset: Dataset) -> None:
     """Print how many rows `eval:` of this dataset and of others holds out: those of its files, and others that ask the same."""
     found = decision.database.execute("SELECT source, count(*) FROM keys WHERE is_pinned GROUP BY source").fetchall()
     own = sum(count for source, count in found if is_pinned(source, dataset))
@@ -136,54 +146,56 @@ def write_all(
 
     personal: the rules of `personal_data`, or None. found_data: {"reject": {kind: rows}, "warn": {kind: rows}}.
     """
-    turned_away, keys = SPILL / f"{name}.parquet", used_keys(parts)
+    turned_away, keys = SPILL_FOLDER / f"{name}.parquet", used_message_keys(parts)
     schema = row_schema(kind, optional=keys)
     sliced = with_slices(schema, (SLICES,) if SLICES in pq.read_schema(parts[0]).names else ()) if parts else schema
     with (
-        writing(f"data/train/{name}.parquet", schema) as train_out,
-        writing(f"data/eval/{name}.parquet", sliced) as eval_out,
-        writing(turned_away, REJECTS, "none") as turned_out,
+        open_writer(f"data/train/{name}.parquet", schema) as train_out,
+        open_writer(f"data/eval/{name}.parquet", sliced) as eval_out,
+        open_writer(turned_away, REJECTS, "none") as turned_out,
         # one part is read and sorted out while the one before it is being compressed
         ThreadPoolExecutor(1) as ahead,
     ):
-        sort_out = partial(sorted_out, decision=decision, kind=kind, names=sliced.names)
+        sort_out = partial(split_part, decision=decision, kind=kind, names=sliced.names)
         following = ahead.submit(sort_out, 0)
         for number in range(1, len(parts) + 1):
             train, held_out, rejected = following.result()
             if number < len(parts):
                 following = ahead.submit(sort_out, number)
-            train_out.write_table(with_keys(train.select(schema.names), keys))
-            eval_out.write_table(with_keys(held_out, keys))
+            train_out.write_table(with_message_keys(train.select(schema.names), keys))
+            eval_out.write_table(with_message_keys(held_out, keys))
             turned_out.write_table(rejected)
     withhold = None
     if personal and personal["reject"]:
-        withhold = partial(personal_data.without_text, kinds=personal["reject"], regions=personal["regions"])
+        withhold = partial(personal_data.withhold_texts, kinds=personal["reject"], regions=personal["regions"])
     metadata = {"personal_data": json.dumps(found_data)} if personal else {}
-    if unused := unused_keys(before[0]):
-        metadata |= {UNUSED: json.dumps(unused, sort_keys=True)}
-    merge([*before, turned_away], f"data/rejected/{name}.parquet", withhold, metadata or None)
+    if unused := unused_key_counts(before[0]):
+        metadata |= {UNUSED_KEYS: json.dumps(unused, sort_keys=True)}
+    merge_rejects([*before, turned_away], f"data/rejected/{name}.parquet", withhold, metadata or None)
     turned_away.unlink()
 
 
-def sorted_out(number: int, decision: Decision, kind: str, names: list[str]) -> tuple[pa.Table, pa.Table, pa.Table]:
+def split_part(number: int, decision: Decision, kind: str, names: list[str]) -> tuple[pa.Table, pa.Table, pa.Table]:
     """(train, eval, rejects) of one part."""
     table, first = pq.read_table(decision.parts[number], columns=names), int(decision.first_rows[number])
     here = decision.side[first : first + len(table)]
     return (
         table.filter(pa.array(here == TRAIN)),
         table.filter(pa.array(here == EVAL)),
-        quarantined(table, first, decision.reasons, kind),
+        rejects_of_part(table, first, decision.reasons, kind),
     )
 
 
 # -- what must not come back ----------------------------------------------------------------------------------------
 
 
-def forgotten(decision: Decision, kind: str, entries: list[Forgotten], rules: Rules, engine: str) -> list[Turned]:
+def forgotten_rows(
+    decision: Decision, kind: str, entries: list[Forgotten], rules: Rules, engine: str
+) -> list[TurnedAwayRow]:
     """Rows that are on the list of forgotten records, or say what one of them said."""
-    options = partial(forgotten_of_part, kind=kind, entries=entries, least=rules["near_duplicates"])
+    options = partial(forgotten_in_part, kind=kind, entries=entries, least=rules["near_duplicates"])
     work = decision.kept_of_parts()
-    found = with_bar(mapped(options, work, decision.size_bytes(), engine), len(work), "forgotten")
+    found = with_progress_bar(map_items(options, work, decision.size_bytes(), engine), len(work), "forgotten")
     return [
         (int(first) + row, detail)
         for first, rows in zip(decision.first_rows, found, strict=True)
@@ -191,29 +203,29 @@ def forgotten(decision: Decision, kind: str, entries: list[Forgotten], rules: Ru
     ]
 
 
-def forgotten_of_part(work: PartRows, kind: str, entries: list[Forgotten], least: float | None) -> list[Turned]:
-    from stages.dedup.sketches import LIKENESS, Known, recognised
+def forgotten_in_part(work: PartRows, kind: str, entries: list[Forgotten], least: float | None) -> list[TurnedAwayRow]:
+    from stages.dedup.sketches import MIN_SIMILARITY, ForgottenIndex, find_forgotten
 
     part, rows = work
     table = pq.read_table(part, columns=[*COLUMNS[kind], "id"])
-    found = recognised(table, kind, Known(entries), least or LIKENESS)
+    found = find_forgotten(table, kind, ForgottenIndex(entries), least or MIN_SIMILARITY)
     return [(row, f"forgotten as {found[row][0].id} ({found[row][1]})") for row in rows.tolist() if row in found]
 
 
 # -- what may no longer be used -------------------------------------------------------------------------------------
 
 
-def expired(decision: Decision, name: str, raw: str) -> list[Turned]:
+def expired_rows(decision: Decision, name: str, raw: str) -> list[TurnedAwayRow]:
     """Rows of the raw files whose day in `expires` has come, as the stage `expire` has it."""
     days = json.loads((EXPIRED / f"{name}.json").read_text(encoding="utf-8"))
-    matched = {source: day for source in sources(decision) if (day := of_file(days, source, raw))}
+    matched = {source: day for source in remaining_sources(decision) if (day := value_for_file(days, source, raw))}
     table = pa.table({"source": pa.array(matched, pa.string()), "day": pa.array(matched.values(), pa.string())})
     decision.database.register("expired", table)
     query = "SELECT row, 'expired on ' || day FROM keys JOIN expired USING (source) ORDER BY row"
     return decision.database.execute(query).fetchall()
 
 
-def sources(decision: Decision) -> list[str]:
+def remaining_sources(decision: Decision) -> list[str]:
     """The raw files of the rows that are still in."""
     return [source for (source,) in decision.database.execute("SELECT DISTINCT source FROM keys").fetchall()]
 
@@ -221,14 +233,16 @@ def sources(decision: Decision) -> list[str]:
 # -- persons ------------------------------------------------------------------------------------------------------
 
 
-def data_of_persons(decision: Decision, kind: str, rules: PersonalDataRules, engine: str) -> dict[str, dict[str, int]]:
+def reject_personal_data(
+    decision: Decision, kind: str, rules: PersonalDataRules, engine: str
+) -> dict[str, dict[str, int]]:
     """Turn away the rows with personal data of the kinds to reject; {"reject": {kind: rows}, "warn": {kind: rows}}."""
     kinds = (*rules["reject"], *rules["warn"])
-    options = partial(persons_of_part, kind=kind, kinds=kinds, regions=rules["regions"])
+    options = partial(personal_data_in_part, kind=kind, kinds=kinds, regions=rules["regions"])
     work, gone = decision.kept_of_parts(), []
     counts: dict[str, Counter[str]] = {"reject": Counter(), "warn": Counter()}
     asked = {"reject": set(rules["reject"]), "warn": set(rules["warn"])}
-    found = with_bar(mapped(options, work, decision.size_bytes(), engine), len(work), "personal data")
+    found = with_progress_bar(map_items(options, work, decision.size_bytes(), engine), len(work), "personal data")
     for first, rows in zip(decision.first_rows, found, strict=True):
         for row, spans in rows.items():
             here = {what: {span[0] for span in spans} & asked[what] for what in counts}
@@ -236,7 +250,7 @@ def data_of_persons(decision: Decision, kind: str, rules: PersonalDataRules, eng
                 counts[what].update(here[what])
             if here["reject"]:
                 said = [span for span in spans if span[0] in here["reject"]]
-                gone.append((int(first) + row, personal_data.described(said)))
+                gone.append((int(first) + row, personal_data.describe_places(said)))
     decision.reject(personal_data.CHECK, gone)
     listed = {what: dict(sorted(found.items())) for what, found in counts.items()}
     for what, by_kind in listed.items():
@@ -246,18 +260,18 @@ def data_of_persons(decision: Decision, kind: str, rules: PersonalDataRules, eng
     return listed
 
 
-def persons_of_part(
+def personal_data_in_part(
     work: PartRows, kind: str, kinds: Sequence[str], regions: list[str]
 ) -> dict[int, list[personal_data.Place]]:
     part, rows = work
     table = pq.read_table(part, columns=list(COLUMNS[kind]))
-    return personal_data.found_in_table(table, kind, kinds, regions, rows.tolist())
+    return personal_data.find_in_table(table, kind, kinds, regions, rows.tolist())
 
 
 # -- what the rules of params.yaml turn away ------------------------------------------------------------------------
 
 
-def mixed_out(decision: Decision, dataset: Dataset) -> list[Turned]:
+def surplus_rows(decision: Decision, dataset: Dataset) -> list[TurnedAwayRow]:
     """Rows beyond the weight of their file or beyond max_rows."""
     weights, limit = dataset["weights"], dataset["max_rows"]
     if not weights and limit is None:
@@ -265,21 +279,21 @@ def mixed_out(decision: Decision, dataset: Dataset) -> list[Turned]:
     matched = {
         source: weight
         for pattern, weight in weights.items()
-        for source in sources(decision)
-        if fits(source, pattern, dataset["raw"])
+        for source in remaining_sources(decision)
+        if fits_pattern(source, pattern, dataset["raw"])
     }
     table = pa.table({"source": pa.array(matched, pa.string()), "weight": pa.array(matched.values(), pa.float64())})
     decision.database.register("weights", table)
     return decision.ask("mixed_out", max_rows=2**62 if limit is None else limit)
 
 
-def overlaps(decision: Decision, kind: str, rules: Rules, engine: str) -> list[Turned]:
+def benchmark_overlaps(decision: Decision, kind: str, rules: Rules, engine: str) -> list[TurnedAwayRow]:
     """Rows that hold a record of a benchmark. Raises Problems where a link brings one in from outside the project."""
-    if problems := links_out(BENCHMARKS):
+    if problems := outside_link_problems(BENCHMARKS):
         raise Problems(problems)
-    options = partial(overlaps_of_part, kind=kind, ngram_words=rules["ngram_words"], share=rules["overlap_share"])
+    options = partial(overlaps_in_part, kind=kind, ngram_words=rules["ngram_words"], share=rules["overlap_share"])
     work = decision.kept_of_parts()
-    found = with_bar(mapped(options, work, decision.size_bytes(), engine), len(work), "benchmarks")
+    found = with_progress_bar(map_items(options, work, decision.size_bytes(), engine), len(work), "benchmarks")
     return [
         (int(first) + row, f"holds {place} ({share:.0%} of its {rules['ngram_words']}-grams)")
         for first, rows in zip(decision.first_rows, found, strict=True)
@@ -287,27 +301,29 @@ def overlaps(decision: Decision, kind: str, rules: Rules, engine: str) -> list[T
     ]
 
 
-def overlaps_of_part(work: PartRows, kind: str, ngram_words: int, share: float) -> list[tuple[int, str, float]]:
-    from stages.dedup.near import texts  # polars takes 0.3 s to import, and most builds never compare texts
+def overlaps_in_part(work: PartRows, kind: str, ngram_words: int, share: float) -> list[tuple[int, str, float]]:
+    from stages.dedup.near_duplicates import (
+        row_texts,  # polars takes 0.3 s to import, and most builds never compare texts
+    )
     from stages.dedup.overlap import Benchmarks
 
     part, rows = work
     benchmarks = Benchmarks(BENCHMARKS.as_posix(), ngram_words)
-    said = texts(pq.read_table(part, columns=list(COLUMNS[kind])), kind)
+    said = row_texts(pq.read_table(part, columns=list(COLUMNS[kind])), kind)
     held = ((row, benchmarks.held_in(said[row], share)) for row in rows.tolist())
     return [(row, *found) for row, found in held if found]
 
 
-def near_duplicates(decision: Decision, kind: str, threshold: float, engine: str) -> dict[str, list[Turned]]:
+def near_duplicates(decision: Decision, kind: str, threshold: float, engine: str) -> dict[str, list[TurnedAwayRow]]:
     """{check: [(row, detail)]}: train rows near an eval row, and rows near an earlier row of their own side that stays."""
-    from stages.dedup.near import similarity
+    from stages.dedup.near_duplicates import similarity
 
     work = decision.kept_of_parts()
     for (_, rows), first, bands in zip(
         work,
         decision.first_rows,
-        with_bar(
-            mapped(partial(bands_of_part, kind=kind), work, decision.size_bytes(), engine), len(work), "signatures"
+        with_progress_bar(
+            map_items(partial(bands_in_part, kind=kind), work, decision.size_bytes(), engine), len(work), "signatures"
         ),
         strict=True,
     ):
@@ -341,17 +357,17 @@ def near_duplicates(decision: Decision, kind: str, threshold: float, engine: str
     }
 
 
-def bands_of_part(work: PartRows, kind: str) -> np.ndarray:
-    from stages.dedup.near import signatures, texts
+def bands_in_part(work: PartRows, kind: str) -> np.ndarray:
+    from stages.dedup.near_duplicates import row_texts, signatures
 
     part, rows = work
-    said = texts(pq.read_table(part, columns=list(COLUMNS[kind])), kind)
+    said = row_texts(pq.read_table(part, columns=list(COLUMNS[kind])), kind)
     return signatures(said.gather(rows))
 
 
 def texts_of(decision: Decision, kind: str, rows: Iterable[int]) -> dict[int, str]:
     """{row: what it says} of some rows."""
-    from stages.dedup.near import texts
+    from stages.dedup.near_duplicates import row_texts
 
     found: dict[int, str] = {}
     numbers = np.array(sorted(rows), np.int64)
@@ -361,11 +377,11 @@ def texts_of(decision: Decision, kind: str, rows: Iterable[int]) -> dict[int, st
         here = numbers[(numbers >= first) & (numbers < end)]
         if len(here):
             table = pq.read_table(part, columns=list(COLUMNS[kind])).take(pa.array(here - first))
-            found |= dict(zip(here.tolist(), texts(table, kind), strict=True))
+            found |= dict(zip(here.tolist(), row_texts(table, kind), strict=True))
     return found
 
 
-def quarantined(table: pa.Table, first: int, reasons: dict[int, tuple[str, str]], kind: str) -> pa.Table:
+def rejects_of_part(table: pa.Table, first: int, reasons: dict[int, tuple[str, str]], kind: str) -> pa.Table:
     """The rejects of a batch of rows that begins at row number `first`."""
     numbers = [row for row in range(first, first + len(table)) if row in reasons]
     rows = table.take(pa.array([row - first for row in numbers], pa.int64())).to_pylist()
@@ -379,8 +395,8 @@ def quarantined(table: pa.Table, first: int, reasons: dict[int, tuple[str, str]]
                 "check": reasons[number][0],
                 "detail": reasons[number][1],
                 "raw": None
-                if reasons[number][0] in (TURNED_AWAY, personal_data.CHECK)
-                else ENCODE(spoken(row, kind)).decode(),
+                if reasons[number][0] in (CURATE_CHECK, personal_data.CHECK)
+                else ENCODE(row_content(row, kind)).decode(),
             }
             for number, row in zip(numbers, rows, strict=True)
         ],

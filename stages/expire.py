@@ -13,13 +13,13 @@ from datetime import UTC, date, datetime
 from pathlib import Path
 
 from stages.core.params import read_params
-from validators._by_file import ByFile, expired
+from validators._by_file import ByFile, expired_patterns
 
 FOLDER = Path(".build/expired")
 
 
 def main(name: str) -> None:
-    text = text_of(read_params("expire", name)["expires"][name])
+    text = expired_text(read_params("expire", name)["expires"][name])
     path = FOLDER / f"{name}.json"
     path.parent.mkdir(parents=True, exist_ok=True)
     if not path.is_file() or path.read_text(encoding="utf-8") != text:
@@ -28,9 +28,9 @@ def main(name: str) -> None:
         print(f"  {name}: {pattern} expired on {day}")
 
 
-def text_of(rule: ByFile) -> str:
+def expired_text(rule: ByFile) -> str:
     """What is written for a rule today. rule: a day for all files, or {pattern: day}."""
-    return json.dumps(expired(rule, today()), indent=2, ensure_ascii=False) + "\n"
+    return json.dumps(expired_patterns(rule, today()), indent=2, ensure_ascii=False) + "\n"
 
 
 def today() -> date:

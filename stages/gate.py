@@ -13,21 +13,21 @@ from dataclasses import asdict
 from pathlib import Path
 
 from stages.core.params import read_params
-from stages.scoring.gates import Verdict, in_words, judge, ship, summary
+from stages.scoring.gates import GateResult, describe_gates, describe_result, judge_gates, ship
 
 OUT = Path("gates.json")
 
 
 def main():
     params = read_params("gate")
-    verdicts = judge(params, read_scores(params["steps"]))
-    OUT.write_text(text_of(verdicts), encoding="utf-8", newline="\n")
+    verdicts = judge_gates(params, read_scores(params["steps"]))
+    OUT.write_text(gates_text(verdicts), encoding="utf-8", newline="\n")
     for verdict in verdicts:
-        print(f"gate {verdict.name}: {in_words(asdict(verdict))}")
-    print(f"gate: {summary([asdict(verdict) for verdict in verdicts])}")
+        print(f"gate {verdict.name}: {describe_result(asdict(verdict))}")
+    print(f"gate: {describe_gates([asdict(verdict) for verdict in verdicts])}")
 
 
-def text_of(verdicts: list[Verdict]) -> str:
+def gates_text(verdicts: list[GateResult]) -> str:
     """gates.json: a mapping by name and no list, as `dvc metrics` shows no lists."""
     found = {"ship": ship(verdicts), "gates": {verdict.name: asdict(verdict) for verdict in verdicts}}
     return json.dumps(found, indent=2, ensure_ascii=False) + "\n"

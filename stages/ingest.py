@@ -21,26 +21,41 @@ from typing import TypedDict, cast
 import pyarrow as pa
 
 from stages.core.params import read_engine, read_params
-from stages.dedup.forgotten import left_out
-from stages.dedup.forgotten import read as read_forgotten
-from stages.reading.containers import described
+from stages.dedup.forgotten import leave_out_forgotten
+from stages.dedup.forgotten import read_forgotten as read_forgotten
+from stages.reading.containers import describe_container
 from stages.reading.files import listing, pattern_problems
-from stages.reading.links import links_out
-from stages.reading.parts import Part, cut, mapped, numbered, with_bar
+from stages.reading.json_values import non_finite_places, replace_non_finite
+from stages.reading.links import outside_link_problems
+from stages.reading.parts import Part, map_items, number_parts, split_file, with_progress_bar
 from stages.reading.readers import Record, packed_lines, read_lines, record_of, records
-from stages.reading.unaccepted import taken_in
-from stages.reading.values import odd_numbers, with_number
-from stages.rows.conversations import WHOLE, Columns, prompts_only, turns_of, without_answer
+from stages.reading.unaccepted_changes import unaccepted_problems
 from stages.rows.identity import identify
-from stages.rows.key_hints import MEANT, hint_of, quoted
-from stages.rows.keys import KeyAccount
-from stages.rows.options import NONE, Options, options_of
-from stages.rows.rejects import UNUSED
-from stages.rows.rejects import described as keys_described
-from stages.rows.shapes import explained, rows_of
+from stages.rows.key_account import KeyAccount
+from stages.rows.key_hints import MEANING_NAMES, key_hint, quote_yaml
+from stages.rows.options import NO_OPTIONS, Options, options_of
+from stages.rows.plain_conversations import (
+    DECODE_WHOLE,
+    SftColumns,
+    count_without_answer,
+    describe_prompts_only,
+    plain_turns,
+)
+from stages.rows.rejects import UNUSED_KEYS
+from stages.rows.rejects import describe_key_counts as keys_described
+from stages.rows.shapes import describe_shape, rows_of
 from stages.rows.slices import COLUMN as SLICES
-from stages.rows.slices import told, unknown_keys, values_of, with_slices, written
-from stages.rows.tables import REJECTS, conserve, row_schema, shown, stop_if_too_many, to_table, write, writing
+from stages.rows.slices import describe_slices, slice_values, slices_as_json, unknown_slice_keys, with_slices
+from stages.rows.tables import (
+    REJECTS,
+    conserve,
+    open_writer,
+    row_schema,
+    safe_text,
+    stop_if_too_many_rejects,
+    to_table,
+    write_table,
+)
 from stages.rows.types import Fields, Reject, Row
 from stages.rows.values import Unreadable
 from validators.problems import Problem, Problems
@@ -61,15 +76,15 @@ class Dataset(TypedDict):
 
 def main(name: str) -> None:
     dataset = read_params("ingest", name)["datasets"][name]
-    if problems := links_out(dataset["raw"]) + taken_in(dataset["raw"]):
+    if problems := outside_link_problems(dataset["raw"]) + unaccepted_problems(dataset["raw"]):
         raise Problems(problems)
     files = listing(dataset["raw"], f"datasets.{name}.raw", dataset["exclude"])
     everything = [*files.data, *files.others]
     if problems := pattern_problems(f"datasets.{name}.exclude", dataset["exclude"], everything, dataset["raw"]):
         raise Problems(problems)
     for path, role in files.others.items():
-        print(f"  {shown(path.as_posix(), 400)}: not read: {role}")
-    parts = [part for path in files.data for part in cut(path)]
+        print(f"  {safe_text(path.as_posix(), 400)}: not read: {role}")
+    parts = [part for path in files.data for part in split_file(path)]
     folder = Path("data/ingested", name)
     building = folder.with_name(f"{name}.partial")
     for stale in (building, folder):
@@ -83,9 +98,9 @@ def main(name: str) -> None:
 
 def read_all(name: str, dataset: Dataset, parts: list[Part], folder: Path, engine: str) -> None:
     """Read all parts of a dataset into `folder`; print what was found, and stop if too much of it is bad."""
-    work = ((part, folder / f"rows/{number:05}.parquet") for number, part in enumerate(numbered(parts)))
+    work = ((part, folder / f"rows/{number:05}.parquet") for number, part in enumerate(number_parts(parts)))
     forgotten = frozenset(entry.id for entry in read_forgotten())
-    results = mapped(
+    results = map_items(
         partial(ingest_part, kind=dataset["kind"], options=options_of(dataset), forgotten=forgotten),
         work,
         sum(part.end - part.start for part in parts),
@@ -97,7 +112,7 @@ def read_all(name: str, dataset: Dataset, parts: list[Part], folder: Path, engin
     shapes: dict[tuple[str, str], Counter[str]] = {}
     accounts: dict[str, KeyAccount] = {}
     keys = tuple(dataset["slice_by"])
-    bar = with_bar(results, len(parts), f"ingest {name}")
+    bar = with_progress_bar(results, len(parts), f"ingest {name}")
     for part, (found, rejected, seen, account) in zip(parts, bar, strict=True):
         rejects.append(rejected)
         counts.update(found)
@@ -110,31 +125,31 @@ def read_all(name: str, dataset: Dataset, parts: list[Part], folder: Path, engin
             account.unused.pop(key, None)  # scores are sliced by it
     for (source, container), seen in shapes.items():
         found = [f"{count:,} {shape}" for shape, count in seen.most_common()]
-        print(f"  {shown(source, 400)}: {', '.join([described(container), *found])}")
+        print(f"  {safe_text(source, 400)}: {', '.join([describe_container(container), *found])}")
         if unused := accounts[source].unused:
             print(f"    keys not used: {keys_described(unused)}")
     if counts["prompts"]:
-        print(f"  {prompts_only(counts['prompts'])}")
-    for line in told(keys, have):
+        print(f"  {describe_prompts_only(counts['prompts'])}")
+    for line in describe_slices(keys, have):
         print(f"  {line}")
     conserve("ingest", name, counts["records"], counts["rejects"], rows=counts["rows"])
     table = pa.concat_tables(rejects)
-    stop_if_too_many(name, table, counts["records"], dataset["max_reject_share"])
-    if problems := lost_keys(name, accounts) + unknown_keys(name, keys, have, known):
+    stop_if_too_many_rejects(name, table, counts["records"], dataset["max_reject_share"])
+    if problems := lost_key_problems(name, accounts) + unknown_slice_keys(name, keys, have, known):
         raise Problems(problems)
     unused = {source: dict(account.unused) for source, account in accounts.items() if account.unused}
-    metadata = {UNUSED: json.dumps(unused, sort_keys=True)} if unused else None
-    write(folder / "rejects.parquet", table.replace_schema_metadata(metadata), "none")
+    metadata = {UNUSED_KEYS: json.dumps(unused, sort_keys=True)} if unused else None
+    write_table(folder / "rejects.parquet", table.replace_schema_metadata(metadata), "none")
 
 
-def lost_keys(name: str, accounts: dict[str, KeyAccount]) -> list[Problem]:
+def lost_key_problems(name: str, accounts: dict[str, KeyAccount]) -> list[Problem]:
     """A Problem for each key of a file that says something that no row holds."""
     return [
         Problem(
             f"datasets.{name}: {source}",
-            f"{lost.records:,} records have {key!r} ({shown(lost.sample, 60)!r}), which no row holds",
-            f"that all that belongs to {MEANT[lost.meaning]} is used",
-            f"{hint_of(key, lost.meaning)}; if it may be left out, ignore: [{quoted(key)}]",
+            f"{lost.records:,} records have {key!r} ({safe_text(lost.sample, 60)!r}), which no row holds",
+            f"that all that belongs to {MEANING_NAMES[lost.meaning]} is used",
+            f"{key_hint(key, lost.meaning)}; if it may be left out, ignore: [{quote_yaml(key)}]",
         )
         for source, account in accounts.items()
         for key, lost in sorted(account.lost.items())
@@ -142,7 +157,7 @@ def lost_keys(name: str, accounts: dict[str, KeyAccount]) -> list[Problem]:
 
 
 def ingest_part(
-    work: tuple[Part, Path], kind: str, options: Options = NONE, forgotten: frozenset[str] = frozenset()
+    work: tuple[Part, Path], kind: str, options: Options = NO_OPTIONS, forgotten: frozenset[str] = frozenset()
 ) -> tuple[Counter[str], pa.Table, Counter[str], KeyAccount]:
     """Write the rows of one part; (counts, rejects, records by shape, its KeyAccount). forgotten: ids of records to leave out."""
     part, target = work
@@ -150,14 +165,14 @@ def ingest_part(
     shapes: Counter[str] = Counter()
     rejects, account = [], KeyAccount()
     schema = with_slices(row_schema(kind, keys=True), options.slice_by)
-    with writing(target, schema, "none") as out:
+    with open_writer(target, schema, "none") as out:
         for table, rejected, seen in tables_of(part, kind, options, account):
             if forgotten:
-                table, rejected = left_out(table, rejected, forgotten)
+                table, rejected = leave_out_forgotten(table, rejected, forgotten)
             out.write_table(table)
             rejects.append(rejected)
             shapes.update(seen)
-            counts["prompts"] += without_answer(table) if kind == "sft" else 0
+            counts["prompts"] += count_without_answer(table) if kind == "sft" else 0
             # two rows of one record stand beside each other
             lines = table["line"].to_numpy()
             rows = int((lines[1:] != lines[:-1]).sum()) + bool(len(lines))
@@ -165,7 +180,9 @@ def ingest_part(
     return counts, pa.concat_tables([REJECTS.empty_table(), *rejects]), shapes, account
 
 
-def tables_of(part: Part, kind: str, options: Options = NONE, account: KeyAccount | None = None) -> Iterator[Tables]:
+def tables_of(
+    part: Part, kind: str, options: Options = NO_OPTIONS, account: KeyAccount | None = None
+) -> Iterator[Tables]:
     """(rows, rejects, records by shape) of a part, batch by batch. account: the KeyAccount that counts its keys."""
     account = KeyAccount() if account is None else account
     source = part.path.as_posix()
@@ -175,7 +192,7 @@ def tables_of(part: Part, kind: str, options: Options = NONE, account: KeyAccoun
         while batch := list(islice(lines, BATCH_RECORDS)):
             yield (
                 plain_table(batch, source, options, account)
-                if kind == "sft" and options == NONE
+                if kind == "sft" and options == NO_OPTIONS
                 else general_table([record_of(*line) for line in batch], kind, source, options, account)
             )
         if rest:
@@ -187,29 +204,29 @@ def tables_of(part: Part, kind: str, options: Options = NONE, account: KeyAccoun
 
 
 def general_table(
-    batch: list[Record], kind: str, source: str, options: Options = NONE, account: KeyAccount | None = None
+    batch: list[Record], kind: str, source: str, options: Options = NO_OPTIONS, account: KeyAccount | None = None
 ) -> Tables:
-    rows, rejects = convert(batch, kind, source, options, account)
-    seen = Counter(seen_as(record, options) for record in batch)
+    rows, rejects = convert_records(batch, kind, source, options, account)
+    seen = Counter(shape_label(record, options) for record in batch)
     schema = with_slices(row_schema(kind, keys=True), options.slice_by)
     return to_table(rows, schema), to_table(rejects, REJECTS), seen
 
 
-def seen_as(record: Record, options: Options = NONE) -> str:
+def shape_label(record: Record, options: Options = NO_OPTIONS) -> str:
     """A record's shape and what told it, for the line that is printed of its file."""
-    return "unreadable" if record.value is None else explained(record.value, options)
+    return "unreadable" if record.value is None else describe_shape(record.value, options)
 
 
 def plain_table(
-    lines: list[tuple[int, bytes]], source: str, options: Options = NONE, account: KeyAccount | None = None
+    lines: list[tuple[int, bytes]], source: str, options: Options = NO_OPTIONS, account: KeyAccount | None = None
 ) -> Tables:
     """Rows and rejects of JSON lines of kind sft: plain conversations directly, the rest the general way."""
-    columns, rejects = Columns(), []
+    columns, rejects = SftColumns(), []
     slices: list[str | None] = []
     seen: Counter[str] = Counter()
     account = KeyAccount() if account is None else account
     for number, raw in lines:
-        if found := turns_of(raw):
+        if found := plain_turns(raw):
             turns, shape, unused = found
             columns.append(turns, number)
             seen[shape] += 1
@@ -217,11 +234,11 @@ def plain_table(
                 for key in unused:
                     account.count(key)
             if options.slice_by:
-                slices.append(sliced(WHOLE(raw), options, account)[SLICES])
+                slices.append(slice_column(DECODE_WHOLE(raw), options, account)[SLICES])
             continue
         record = record_of(number, raw)
-        seen[seen_as(record)] += 1
-        rows, rejected = convert([record], "sft", source, options, account)
+        seen[shape_label(record)] += 1
+        rows, rejected = convert_records([record], "sft", source, options, account)
         for row in rows:
             columns.append_row(row)
             slices += [row[SLICES]] if options.slice_by else []
@@ -232,8 +249,8 @@ def plain_table(
     return table, to_table(rejects, REJECTS), seen
 
 
-def convert(
-    batch: Iterable[Record], kind: str, source: str, options: Options = NONE, account: KeyAccount | None = None
+def convert_records(
+    batch: Iterable[Record], kind: str, source: str, options: Options = NO_OPTIONS, account: KeyAccount | None = None
 ) -> tuple[list[Row], list[Reject]]:
     """(rows, rejects) of a batch of records: each record is in one of them, and in one only."""
     rows: list[Row] = []
@@ -243,7 +260,9 @@ def convert(
         if not check:
             try:
                 made = rows_of_record(record, kind, options, account)
-                beside = {"source": source, "line": record.line} | sliced(cast(Fields, record.value), options, account)
+                beside = {"source": source, "line": record.line} | slice_column(
+                    cast(Fields, record.value), options, account
+                )
                 rows += [row | identify(row, kind) | beside for row in made]
                 continue
             except Unreadable as error:
@@ -262,32 +281,34 @@ def convert(
     return rows, rejects
 
 
-def sliced(value: Fields, options: Options, account: KeyAccount | None = None) -> Row:
+def slice_column(value: Fields, options: Options, account: KeyAccount | None = None) -> Row:
     """The slices of a record's rows as a column, and their keys counted; nothing where its dataset names no keys."""
     if not options.slice_by:
         return {}
-    values = values_of(value, options.slice_by)
+    values = slice_values(value, options.slice_by)
     if account is not None:
         account.slice(values)
-    return {SLICES: written(values)}
+    return {SLICES: slices_as_json(values)}
 
 
 def rows_of_record(record: Record, kind: str, options: Options, account: KeyAccount | None = None) -> list[Row]:
     """The rows of a record. Raises Unreadable, which names NaN and Infinity: JSON has none, and a row would say null."""
     value = cast(Fields, record.value)  # a record without a fault has one
-    odd = odd_numbers(value) if "NaN" in record.raw or "Infinity" in record.raw else []
+    odd = non_finite_places(value) if "NaN" in record.raw or "Infinity" in record.raw else []
     if not odd:
         return rows_of(value, kind, options, account)
     try:
         made = rows_of(value, kind, options, account)
         # what a row says of them is seen from two numbers in their place; what no row says may be anything
-        if said(with_number(value, 0.5), kind, options) != said(with_number(value, 1.5), kind, options):
+        if rows_without_extra(replace_non_finite(value, 0.5), kind, options) != rows_without_extra(
+            replace_non_finite(value, 1.5), kind, options
+        ):
             raise Unreadable("ingest.wrong_type", "expected a value")
     except Unreadable as error:
         raise Unreadable(error.check, f"{error.detail}; {', '.join(odd)}") from None
     return made
 
 
-def said(value: Fields, kind: str, options: Options) -> list[Row]:
+def rows_without_extra(value: Fields, kind: str, options: Options) -> list[Row]:
     """The rows of a record's value without `extra`, which holds what no row says."""
     return [{key: held for key, held in row.items() if key != "extra"} for row in rows_of(value, kind, options)]

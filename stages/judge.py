@@ -14,8 +14,8 @@ from pathlib import Path
 
 from stages.base import architecture_problems, fetch, weight_problems
 from stages.core.params import read_params
-from stages.training.models import load_part
-from stages.training.settings import keep_spaces, settle, tokenizer_class
+from stages.training.models import load_pretrained
+from stages.training.template_settings import apply_settings, disable_space_cleanup, fix_tokenizer_class
 from validators.problems import Problem, Problems
 
 OUT = Path("judge")
@@ -30,26 +30,35 @@ def main():
     if judge is None:
         partial.mkdir()
     else:
-        bring(judge, partial)
+        fetch_judge(judge, partial)
     (partial / "judge.json").write_text(json.dumps({"judge": judge and judge["kind"]}) + "\n", encoding="utf-8")
     shutil.rmtree(OUT, ignore_errors=True)
     os.replace(partial, OUT)
     print(f"judge: {judge['model']}, kind {judge['kind']}" if judge else "judge: no model judges here")
 
 
-def bring(judge: dict, folder: Path) -> None:
+def fetch_judge(judge: dict, folder: Path) -> None:
     """Copy or download a judge into a folder. Raises Problems where it cannot judge."""
     try:
         fetch(judge["model"], judge["revision"], folder)
-        keep_spaces(folder)
+        disable_space_cleanup(folder)
         known = architecture_problems if judge["kind"] == "chat" else reward_problems
-        if problems := [*weight_problems(judge["model"], folder), *known(judge["model"], folder)] or template_problems(folder):
+        if problems := [*weight_problems(judge["model"], folder), *known(judge["model"], folder)] or template_problems(
+            folder
+        ):
             raise Problems(problems)
-        given = {"chat_template": None, "eos_token": None, "chat_template_kwargs": judge["chat_template_kwargs"], "date": None}
-        for line in settle(folder, given) if judge["kind"] == "chat" else tokenizer_class(folder):
+        given = {
+            "chat_template": None,
+            "eos_token": None,
+            "chat_template_kwargs": judge["chat_template_kwargs"],
+            "date": None,
+        }
+        for line in apply_settings(folder, given) if judge["kind"] == "chat" else fix_tokenizer_class(folder):
             print(f"judge: {line}")
     except Problems as error:
-        raise Problems([replace(each, where=each.where.replace("base.", "evaluate.judge.", 1)) for each in error.problems]) from None
+        raise Problems(
+            [replace(each, where=each.where.replace("base.", "evaluate.judge.", 1)) for each in error.problems]
+        ) from None
 
 
 def reward_problems(model: str, folder: Path) -> list[Problem]:
@@ -57,13 +66,20 @@ def reward_problems(model: str, folder: Path) -> list[Problem]:
     from transformers import AutoConfig
 
     try:
-        config = load_part(AutoConfig, folder)
+        config = load_pretrained(AutoConfig, folder)
     except Problems as error:
         return [replace(each, where=f"base.model: {model}") for each in error.problems]
     named = (config.architectures or ["no architecture"])[0]
     if not named.endswith("ForSequenceClassification"):
         found, hint = f"{named} gives no rewards", "kind: chat asks it which answer is better"
-        return [Problem(f"base.model: {model}", found, "...ForSequenceClassification with one output, as TRL's RewardTrainer saves it", hint)]
+        return [
+            Problem(
+                f"base.model: {model}",
+                found,
+                "...ForSequenceClassification with one output, as TRL's RewardTrainer saves it",
+                hint,
+            )
+        ]
     if config.num_labels != 1:
         found = f"it has {config.num_labels} outputs"
         return [Problem(f"base.model: {model}", found, "one: a reward", "take a reward model that gives one number")]
@@ -73,6 +89,10 @@ def reward_problems(model: str, folder: Path) -> list[Problem]:
 def template_problems(folder: Path) -> list[Problem]:
     from transformers import AutoTokenizer
 
-    if load_part(AutoTokenizer, folder).chat_template is not None:
+    if load_pretrained(AutoTokenizer, folder).chat_template is not None:
         return []
-    return [Problem("base.model", "its tokenizer has no chat template", "a chat_template.jinja beside it", "take another judge")]
+    return [
+        Problem(
+            "base.model", "its tokenizer has no chat template", "a chat_template.jinja beside it", "take another judge"
+        )
+    ]

@@ -17,8 +17,8 @@ import pyarrow.parquet as pq
 
 from stages.core.params import read_params
 from stages.rows.tables import conserve
-from stages.scoring.drawn import OUT
-from stages.training import kept
+from stages.scoring.sample_cache import OUT
+from stages.training import kept_prompts
 from validators.problems import Problem, Problems
 
 
@@ -26,26 +26,29 @@ def main(name):
     params = read_params("keep", name)
     low, high = params["difficulty"][name]["keep"]
     if not params.get("steps"):
-        kept.write(name, [])
+        kept_prompts.write_rows(name, [])
         print(f"keep {name}: no step trains on it, so nothing is sorted")
         return
     columns = ["id", "source", "line"]
     rows = pq.read_table(f"data/train/{name}.parquet", columns=columns).to_pylist()
-    asked = {row["id"]: row for row in pq.read_table(OUT / f"{name}.parquet", columns=["id", "right", "left_out"]).to_pylist()}
+    asked = {
+        row["id"]: row
+        for row in pq.read_table(OUT / f"{name}.parquet", columns=["id", "right", "left_out"]).to_pylist()
+    }
     if others := [row for row in rows if row["id"] not in asked]:
         found, hint = f"{len(others):,} of {len(rows):,} train prompts were not asked", f"dvc repro difficulty@{name}"
         raise Problems([Problem(str(OUT / f"{name}.parquet"), found, "each of them", hint)])
-    found = [row | verdict(asked[row["id"]], low, high) for row in rows]
+    found = [row | sort_prompt(asked[row["id"]], low, high) for row in rows]
     reasons = Counter(row["check"] for row in found if row["check"])
     conserve("keep", name, len(found), reasons.total(), kept=len(found) - reasons.total())
-    for line in kept.told(found):
+    for line in kept_prompts.describe_kept(found):
         print(f"  {line}")
     if reasons.total() == len(found):
-        raise Problems([nothing_kept(name, low, high, found)])
-    kept.write(name, found)
+        raise Problems([nothing_kept_problem(name, low, high, found)])
+    kept_prompts.write_rows(name, found)
 
 
-def verdict(asked, low, high):
+def sort_prompt(asked, low, high):
     """{right, judged, check, detail} of a prompt. asked: {right: 1, 0 or None of each answer, left_out: why it was not asked}."""
     values = [value for value in asked["right"] or () if value is not None]
     right, judged = int(sum(values)), len(values)
@@ -63,7 +66,7 @@ def verdict(asked, low, high):
     return {"right": right, "judged": judged, "check": check, "detail": detail}
 
 
-def nothing_kept(name, low, high, found):
+def nothing_kept_problem(name, low, high, found):
     counts = ", ".join(f"{count:,} by {check}" for check, count in Counter(row["check"] for row in found).most_common())
     hint = "wider bounds, more samples, or another model: one that is sometimes right"
     what = f"none of {len(found):,} prompts is answered rightly in {low:g} to {high:g} of the samples: {counts}"

@@ -18,8 +18,8 @@ from collections.abc import Collection, Iterable
 from pathlib import Path
 
 from stages.core.params import read_params
-from stages.dedup.pinned import INGESTED, keys_of, sources_in
-from stages.dedup.split import PINNED, is_pinned, pinned_text
+from stages.dedup.pinned_keys import INGESTED_FOLDER, source_files, split_keys_of
+from stages.dedup.split import PINNED_FILE, is_pinned, pinned_text
 from stages.reading.files import pattern_problems
 from validators.problems import Problems
 
@@ -29,19 +29,19 @@ def main() -> None:
     delete_removed(datasets)
     for name, dataset in datasets.items():
         if dataset["eval"]:
-            sources = sources_in(name)
+            sources = source_files(name)
             problems += pattern_problems(f"datasets.{name}.eval", dataset["eval"], sources, dataset["raw"])
             pinned = [source for source in sources if is_pinned(source, dataset)]
-            keys |= keys_of(name, pinned, dataset["kind"])
+            keys |= split_keys_of(name, pinned, dataset["kind"])
             print(f"pin {name}: {len(pinned):,} of {len(sources):,} files are for evaluation alone")
     if problems:
         raise Problems(problems)
-    write(PINNED, keys)
+    write(PINNED_FILE, keys)
 
 
 def delete_removed(datasets: Collection[str]) -> None:
     """Delete the rows of datasets that params.yaml no longer has: a clone has none, and would run this stage again."""
-    for folder in sorted(INGESTED.iterdir()):
+    for folder in sorted(INGESTED_FOLDER.iterdir()):
         if folder.is_dir() and folder.name not in datasets and folder.suffix != ".partial":
             print(f"pin: {folder} belongs to no dataset of params.yaml, deleted")
             shutil.rmtree(folder)

@@ -20,23 +20,23 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 
-from stages.core.code_lists import reward_code
+from stages.core.code_lists import reward_code_hashes
 from stages.core.params import read_params
 from stages.dryrun import findings as findings_of
-from stages.dryrun.encodings import heard
-from stages.dryrun.memory import PLACES, estimate, free_bytes, fused_tile, shape_of, size
-from stages.dryrun.reward_trials import sample, tried
-from stages.dryrun.schedule import optimizer_steps, packed
-from stages.dryrun.steps import config_of, resolve, weights_of
-from stages.dryrun.tokens import ROW, Measured, Method, measured
-from stages.dryrun.xray import samples
+from stages.dryrun.encodings import record_encodings
+from stages.dryrun.memory import MEMORY_NAMES, estimate_memory, format_bytes, free_bytes, fused_logit_tile, read_shape
+from stages.dryrun.resolved_steps import make_step_config, resolve_step, reward_weights
+from stages.dryrun.reward_trials import sample_rows, try_functions
+from stages.dryrun.schedule import count_optimizer_steps, count_packed_sequences
+from stages.dryrun.token_counts import ROW_DTYPE, MeasuredRows, Method, measure_rows
+from stages.dryrun.xray import xray_samples
 from stages.rows.batches import batches, origins
-from stages.training.left_out import DROPPED, UNSCORED
-from stages.training.messages import Unproved
+from stages.training.left_out_rows import DROPPED, UNSCORED
+from stages.training.messages import FailedProof
 from stages.training.models import BASE, renderer
-from stages.training.prepared import reasoning_of, scored_of, what_is_learned
-from stages.training.settings import settings_of, unread_switches
-from stages.training.thoughts import thoughts_of
+from stages.training.template_settings import read_settings, unread_kwargs_problems
+from stages.training.thoughts import thought_parser
+from stages.training.trainer_rows import learned_scope, reasoning_by_dataset, scoring_input
 from validators.problems import Problem, Problems
 
 OUT = Path("preflight")
@@ -58,35 +58,37 @@ def main():
     params = read_params("preflight")
     limits = params["preflight"]
     datasets = json.loads(Path("data/train.json").read_text(encoding="utf-8"))
-    render, shape, codes = renderer(), shape_of(), reward_code()
+    render, shape, codes = renderer(), read_shape(), reward_code_hashes()
     asked, given = params["evaluate"], params["evaluate"]["chat_template_kwargs"]
     shutil.rmtree(OUT, ignore_errors=True)
     OUT.mkdir()
     problems, reports = embedding_problems(shape, render.tokenizer), {}
-    problems += unread_switches("evaluate", str(render.tokenizer.chat_template), given)
+    problems += unread_kwargs_problems("evaluate", str(render.tokenizer.chat_template), given)
     for name, step in params["steps"].items():
         try:
-            resolved = resolve(name, step, params, codes)
-            reports[name] = examine(name, resolved, render, shape, limits, step["waive"])
+            resolved = resolve_step(name, step, params, codes)
+            reports[name] = examine_step(name, resolved, render, shape, limits, step["waive"])
         except Problems as error:
             problems += error.problems
     if problems:
         raise Problems(problems)
     for name, report in reports.items():
-        write(f"{name}.json", report.step)
-        announce(name, report)
-    write("_xray.json", {name: report.samples for name, report in reports.items()}, indent=None)
+        write_json(f"{name}.json", report.step)
+        print_report(name, report)
+    write_json("_xray.json", {name: report.samples for name, report in reports.items()}, indent=None)
     write_dropped(reports)
     listed = json.loads(Path("data/eval.json").read_text(encoding="utf-8"))
-    of_eval = write_unscored(listed, renderer(BASE, given) if given else render, limits, reasoning_of(params["datasets"]), asked)
-    write("_findings.json", {name: report.findings for name, report in reports.items()} | {"_eval": of_eval})
-    write("_rewards.json", scored_rewards(params["steps"], datasets, codes))
+    of_eval = write_unscored(
+        listed, renderer(BASE, given) if given else render, limits, reasoning_by_dataset(params["datasets"]), asked
+    )
+    write_json("_findings.json", {name: report.findings for name, report in reports.items()} | {"_eval": of_eval})
+    write_json("_rewards.json", scored_rewards(params["steps"], datasets, codes))
     device, free = free_bytes()
     if free is not None:
-        print(f"preflight: {size(free)} of this machine's {PLACES[device]} are free")
+        print(f"preflight: {format_bytes(free)} of this machine's {MEMORY_NAMES[device]} are free")
 
 
-def write(name, report, indent=2):
+def write_json(name, report, indent=2):
     (OUT / name).write_text(json.dumps(report, indent=indent) + "\n", encoding="utf-8")
 
 
@@ -109,30 +111,30 @@ def write_unscored(datasets, render, limits, reasoning, asked):
         writer.writerow(["dataset", "row", "id", "proof", "reason"])
         for name, listed in datasets.items():
             path = f"data/eval/{name}.parquet"
-            found = held_out(path, listed["kind"], render, reasoning[name])
+            found = measure_eval_rows(path, listed["kind"], render, reasoning[name])
             left = found.left_out
             if left:
                 print(f"preflight: {name}: {len(left):,} of {found.count:,} eval rows are not scored: {left[0][2]}")
-            names = names_of(path, [number for number, _, _ in left])
+            names = row_names(path, [number for number, _, _ in left])
             writer.writerows([name, *row, proof, why] for row, (_, proof, why) in zip(names, left, strict=True))
             findings[name] = findings_of.text_findings(found, path, limits, {})
             if listed["kind"] == "sft" and found.answers:
-                findings[name].append(findings_of.answers_cut(found, path, asked, limits))
+                findings[name].append(findings_of.cut_answers_finding(found, path, asked, limits))
             for item in findings[name]:
                 if item["level"] != "ok":
                     print(f"preflight, eval rows of {name}: {item['level']}: {item['check']}: {item['message']}")
     return findings
 
 
-def held_out(path, kind, render, reasoning="keep"):
+def measure_eval_rows(path, kind, render, reasoning="keep"):
     """What is Measured of the eval rows of a dataset: those that are left out, and how texts and tokens differ."""
-    found, thoughts = Measured(pq.read_metadata(path).num_rows, np.zeros(0, ROW)), thoughts_of(render)
-    with heard(render) as texts:
+    found, thoughts = MeasuredRows(pq.read_metadata(path).num_rows, np.zeros(0, ROW_DTYPE)), thought_parser(render)
+    with record_encodings(render) as texts:
         for number, row in enumerate(row for rows in batches(path, None) for row in rows):
             texts.clear()
             try:
-                scored = scored_of(kind, row, render, reasoning)
-            except Unproved as error:
+                scored = scoring_input(kind, row, render, reasoning)
+            except FailedProof as error:
                 found.left_out.append((number, error.proof, str(error)))
                 continue
             if kind == "grpo":
@@ -144,13 +146,13 @@ def held_out(path, kind, render, reasoning="keep"):
     return found
 
 
-def names_of(path, numbers):
+def row_names(path, numbers):
     """(`source:line`, id) of the rows of a file at these positions."""
     ids = pq.read_table(path, columns=["id"])["id"].take(np.asarray(numbers, np.int64)).to_pylist()
     return list(zip(origins(path, numbers), ids, strict=True))
 
 
-def announce(name, report):
+def print_report(name, report):
     """What a person is told of a step: its account, what is unusual, what holds for this machine alone."""
     step = report.step
     print(
@@ -162,7 +164,9 @@ def announce(name, report):
         if item["level"] != "ok" or (report.dropped and item["check"] == "preflight.dropped_share"):
             print(f"preflight {name}: {item['level']}: {item['check']}: {item['message']}")
     if step.get("difficulty"):
-        print(f"preflight {name}: these are all rows: `difficulty` sorts them once its model is there, and a part is trained")
+        print(
+            f"preflight {name}: these are all rows: `difficulty` sorts them once its model is there, and a part is trained"
+        )
     for line in report.printed:
         print(f"preflight {name}: {line}")
 
@@ -178,7 +182,7 @@ def scored_rewards(steps, datasets, codes):
     scored = {name: {"exact_match": 1.0} for name, dataset in datasets.items() if dataset["kind"] == "grpo"}
     for step in steps.values():
         if step["method"] == "grpo":
-            scored[step["dataset"]] = dict(zip(step["rewards"], weights_of(step), strict=True))
+            scored[step["dataset"]] = dict(zip(step["rewards"], reward_weights(step), strict=True))
     return {
         name: {function: {"weight": weight, "code": codes[function]} for function, weight in weights.items()}
         for name, weights in scored.items()
@@ -200,59 +204,65 @@ def embedding_problems(shape, tokenizer):
 # -- whether it can be trained ----------------------------------------------------------------------------------------
 
 
-def examine(name, step, render, shape, limits, waive):
+def examine_step(name, step, render, shape, limits, waive):
     """The Report of a step. Raises Problems where it cannot be trained."""
     where, path = f"steps.{name}", f"data/train/{step['dataset']}.parquet"
-    config = config_of(name, step)
+    config = make_step_config(name, step)
     if step["method"] == "sft":
-        step["learns"] = what_is_learned(config)
+        step["learns"] = learned_scope(config)
     method = Method(step["method"], config, render, step["overlong"], step["reasoning"])
-    found = measured(path, method)
+    found = measure_rows(path, method)
     if problems := findings_of.row_problems(where, found, method, path):
         raise Problems(problems)
     if not len(found.rows):
-        raise Problems([nothing_left(where, step, found, path)])
+        raise Problems([no_rows_problem(where, step, found, path)])
     if step["method"] == "kto":
-        findings_of.both_labels(where, found.rows)
-    report = Report(step | account(where, step, config, found))
-    names = names_of(path, [row for row, _, _ in found.left_out])
+        findings_of.require_both_labels(where, found.rows)
+    report = Report(step | step_account(where, step, config, found))
+    names = row_names(path, [row for row, _, _ in found.left_out])
     report.dropped = [(*name, proof, why) for name, (_, proof, why) in zip(names, found.left_out, strict=True)]
-    report.samples = samples(path, found, method)
+    report.samples = xray_samples(path, found, method)
     report.findings = findings_of.row_findings(found, method, path, shape.context, limits, waive)
-    report.findings.append(findings_of.date_finding(settings_of(BASE)["date"], limits, waive))
+    report.findings.append(findings_of.date_finding(read_settings(BASE)["date"], limits, waive))
     if step["method"] == "grpo":
         try_rewards(report, path, render.tokenizer, limits, waive)
-    tile = fused_tile(step["method"])
-    report.findings += findings_of.memory_findings(estimate(report.step, shape, config, "cuda", tile), limits, waive)
-    here = estimate(report.step, shape, config, free_bytes()[0], tile)["total"]
-    report.printed.append(f"takes about {size(here)} on this machine")
-    if problems := findings_of.stopping(report.findings, where):
+    tile = fused_logit_tile(step["method"])
+    report.findings += findings_of.memory_findings(
+        estimate_memory(report.step, shape, config, "cuda", tile), limits, waive
+    )
+    here = estimate_memory(report.step, shape, config, free_bytes()[0], tile)["total"]
+    report.printed.append(f"takes about {format_bytes(here)} on this machine")
+    if problems := findings_of.gate_problems(report.findings, where):
         raise Problems(problems)
     return report
 
 
 def try_rewards(report, path, tokenizer, limits, waive):
     """Add to a grpo step's Report what its reward functions do. Raises Problems where one fails."""
-    rows, names = sample(path, limits["reward_rows"])
-    trials = tried(report.step, rows, names, tokenizer, f"steps.{report.step['step']}")
-    report.findings += findings_of.reward_findings(trials, weights_of(report.step), limits, waive)
+    rows, names = sample_rows(path, limits["reward_rows"])
+    trials = try_functions(report.step, rows, names, tokenizer, f"steps.{report.step['step']}")
+    report.findings += findings_of.reward_findings(trials, reward_weights(report.step), limits, waive)
     report.printed += [f"{trial.function} takes {trial.seconds * 1e3:.3g} ms an answer" for trial in trials]
 
 
-def nothing_left(where, step, found, path):
+def no_rows_problem(where, step, found, path):
     """The Problem of a step without rows: none in data/train, or all of them left out."""
     if not found.count:
         hint = f"tilth ledger {step['dataset']}"
         return Problem(f"{where}: preflight.rows_left", f"{step['dataset']!r} has no train rows", "some", hint)
-    what, hint = findings_of.left_out(found, path)
+    what, hint = findings_of.describe_left_out(found, path)
     return Problem(f"{where}: preflight.rows_left", f"no row of {step['dataset']!r} is trained: {what}", "some", hint)
 
 
-def account(where, step, config, found):
+def step_account(where, step, config, found):
     """Rows, tokens and optimizer steps. Raises Problems where the rows make no step at all."""
     rows = found.rows
-    lengths = {} if step["method"] != "sft" or not config.packing else {"packed_rows": packed(rows["length"], config)}
-    steps = optimizer_steps(config, step["method"], lengths.get("packed_rows", len(rows)), step["processes"])
+    lengths = (
+        {}
+        if step["method"] != "sft" or not config.packing
+        else {"packed_rows": count_packed_sequences(rows["length"], config)}
+    )
+    steps = count_optimizer_steps(config, step["method"], lengths.get("packed_rows", len(rows)), step["processes"])
     if not steps:
         what, hint = f"{len(rows)} rows make 0 optimizer steps", "lower per_device_train_batch_size, "
         hint += "gradient_accumulation_steps or num_generations; max_steps: 0 takes none"

@@ -11,32 +11,36 @@ from pathlib import Path
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from stages.core.outcomes import NOT_SAMPLED, sampled
+from stages.core.outcomes import NOT_SAMPLED, separate_not_sampled
 from stages.core.params import read_params
 from stages.reporting import difficulty
 from stages.reporting.cards import write_cards
-from stages.reporting.gates import judged
-from stages.reporting.page import page, read_json
+from stages.reporting.gates import gate_verdicts
+from stages.reporting.page import read_json_or_none, render_page
 from stages.reporting.rights import rights_rows
 from stages.reporting.scoreboard import lower_is_better
-from stages.reporting.sections import told_data
-from stages.rows.rejects import counts, personal_data, told_keys, unused_keys
-from stages.scoring.slices import worst_in_words
-from stages.scoring.statistics import cut_answers, interval, verdicts
-from stages.training.left_out import by_proof, left_out_of
-from stages.training.seen import seen_in_short, seen_path
-from validators._cautions import cautions_of
+from stages.reporting.sections import personal_data_sentences
+from stages.rows.rejects import describe_unused_keys, personal_data_counts, reject_counts, unused_key_counts
+from stages.scoring.slices import describe_worst_slice
+from stages.scoring.statistics import describe_cut_answers, describe_interval, describe_verdicts
+from stages.training.exposure import exposure_path, exposure_summary
+from stages.training.left_out_rows import count_by_proof, left_out_of_dataset
+from validators._cautions import step_cautions
 
 OUT = Path("report")
 
 
 def main():
     params = read_params("report")
-    difficulty.clear(params)
+    difficulty.delete_outdated(params)
     text = "\n\n".join(
         [
             "# What was built",
-            datasets_section(params["datasets"], read_json("data/train.json") or {}, read_json("data/eval.json") or {}),
+            datasets_section(
+                params["datasets"],
+                read_json_or_none("data/train.json") or {},
+                read_json_or_none("data/eval.json") or {},
+            ),
             rejects_section(params),
             *rights_section(params),
             steps_section(params),
@@ -47,33 +51,33 @@ def main():
     OUT.mkdir(exist_ok=True)
     (OUT / "report.md").write_text(text + "\n", encoding="utf-8")
     write_cards(params)
-    (OUT / "index.html").write_text(page(params), encoding="utf-8")
+    (OUT / "index.html").write_text(render_page(params), encoding="utf-8")
     print(text)
 
 
-def not_yet(names):
+def not_built_sentence(names):
     """A sentence of what is not built yet; nothing where all is."""
     return f"\n\nNot built yet: {', '.join(names)}." if names else ""
 
 
-def table(header, rows):
+def markdown_table(header, rows):
     """A Markdown table; columns of numbers stand on the right."""
     if not rows:
         return "None."
     columns = zip(*rows, strict=True)
     ruler = ["--:" if all(str(cell).lstrip("-")[:1].isdigit() for cell in column) else "---" for column in columns]
     lines = [header, ruler, *rows]
-    return "\n".join("| " + " | ".join(escaped(cell) for cell in line) + " |" for line in lines)
+    return "\n".join("| " + " | ".join(escape_cell(cell) for cell in line) + " |" for line in lines)
 
 
-def escaped(cell):
+def escape_cell(cell):
     return str(cell).replace("|", "\\|").replace("\n", " ")
 
 
-def rejects(name):
+def rejects_of_dataset(name):
     """({(stage, check): count}, rows not sampled) of one dataset; empty where it is not built."""
     path = Path(f"data/rejected/{name}.parquet")
-    return sampled(counts(path)) if path.exists() else (Counter(), 0)
+    return separate_not_sampled(reject_counts(path)) if path.exists() else (Counter(), 0)
 
 
 def datasets_section(datasets, train, held_out):
@@ -81,45 +85,56 @@ def datasets_section(datasets, train, held_out):
     for name, dataset in datasets.items():
         if name in missing:
             continue
-        turned_away, not_sampled = rejects(name)
+        turned_away, not_sampled = rejects_of_dataset(name)
         parts = train[name]["rows"], held_out[name]["rows"], turned_away.total(), not_sampled
         rows.append(
             [name, dataset["kind"], f"{sum(parts):,}", *(f"{part:,}" for part in parts), train[name]["sha256"][:12]]
         )
     header = ["dataset", "kind", "records in", "train", "eval", "rejected", "not sampled", "sha256 of train"]
-    return "## Datasets\n\n" + table(header, rows) + not_yet(missing)
+    return "## Datasets\n\n" + markdown_table(header, rows) + not_built_sentence(missing)
 
 
 def rejects_section(params):
     rows, datasets, steps = [], params["datasets"], params["steps"]
     for name in datasets:
-        for (stage, check), count in sorted(rejects(name)[0].items(), key=lambda item: (-item[1], item[0][1], item[0][0])):
-            rows.append([name, stage, f"`{check}`", f"{count:,}", f"`{sample(name, check)}`"])
-        for what, left in left_out_of(name, steps):
-            for proof, count in by_proof(left).items():
+        for (stage, check), count in sorted(
+            rejects_of_dataset(name)[0].items(), key=lambda item: (-item[1], item[0][1], item[0][0])
+        ):
+            rows.append([name, stage, f"`{check}`", f"{count:,}", f"`{first_record(name, check)}`"])
+        for what, left in left_out_of_dataset(name, steps):
+            for proof, count in count_by_proof(left).items():
                 first = next(row["row"] for row in left if row["proof"] == proof)
                 rows.append([name, f"preflight: {what}", f"`{proof}`", f"{count:,}", f"`{first}`"])
-        for reason in difficulty.reasons_of(difficulty.rows_of(name, params)):
+        for reason in difficulty.reasons_not_kept(difficulty.prompt_rows(name, params)):
             first = reason["samples"][0]
-            rows.append([name, "keep", f"`{reason['check']}`", f"{reason['count']:,}", f"`{first['source']}:{first['line']}`"])
+            rows.append(
+                [name, "keep", f"`{reason['check']}`", f"{reason['count']:,}", f"`{first['source']}:{first['line']}`"]
+            )
     told = [
         f"- {name}: {not_sampled:,} rows not sampled, as `weights` and `max_rows` ask for (`{NOT_SAMPLED}`)"
         for name in datasets
-        if (not_sampled := rejects(name)[1])
+        if (not_sampled := rejects_of_dataset(name)[1])
     ]
     told += [
-        f"- {name}: {escaped(text)}"
+        f"- {name}: {escape_cell(text)}"
         for name in datasets
         if (path := Path(f"data/rejected/{name}.parquet")).exists()
-        for text in [*(f"personal data: {told}" for told in told_data(personal_data(path))), *told_keys(unused_keys(path))]
+        for text in [
+            *(f"personal data: {told}" for told in personal_data_sentences(personal_data_counts(path))),
+            *describe_unused_keys(unused_key_counts(path)),
+        ]
     ]
-    told += [f"- {name}: {difficulty.sentence(name, params, found)}" for name in datasets if (found := difficulty.rows_of(name, params))]
+    told += [
+        f"- {name}: {difficulty.kept_sentence(name, params, found)}"
+        for name in datasets
+        if (found := difficulty.prompt_rows(name, params))
+    ]
     return "\n\n".join(
         filter(
             None,
             [
                 "## Rejected, by reason",
-                table(["dataset", "stage", "check", "rows", "the first"], rows) if rows else "Nothing.",
+                markdown_table(["dataset", "stage", "check", "rows", "the first"], rows) if rows else "Nothing.",
                 "\n".join(told),
             ],
         )
@@ -132,12 +147,16 @@ def rights_section(params):
     if not rows and not params["license"]:
         return
     model = f"Models: {params['license']}.\n\n" if params["license"] else ""
-    waived = [f"- {name}: {what} waived: {why}" for name, dataset in params["datasets"].items() for what, why in dataset["waive"].items()]
-    found = table(["dataset", "raw files", "license", "source", "consent", "expires"], rows)
+    waived = [
+        f"- {name}: {what} waived: {why}"
+        for name, dataset in params["datasets"].items()
+        for what, why in dataset["waive"].items()
+    ]
+    found = markdown_table(["dataset", "raw files", "license", "source", "consent", "expires"], rows)
     yield f"## Rights\n\n{model}{found}" + ("\n\n" + "\n".join(waived) if waived else "")
 
 
-def sample(name, check):
+def first_record(name, check):
     """Where the first record of a reason stands in the raw data."""
     rows = pq.read_table(f"data/rejected/{name}.parquet", columns=["source", "line", "check"])
     row = rows.filter(pc.equal(rows["check"], check)).slice(0, 1).to_pylist()[0]
@@ -147,10 +166,10 @@ def sample(name, check):
 def steps_section(params):
     rows, missing, base = [], [], params["base"]
     for name in params["steps"]:
-        if (step := read_json(f"preflight/{name}.json")) is None:
+        if (step := read_json_or_none(f"preflight/{name}.json")) is None:
             missing.append(name)
             continue
-        seen = seen_in_short(seen_path(name))
+        seen = exposure_summary(exposure_path(name))
         args = ", ".join(f"{key} {value}" for key, value in step["args"].items())
         rows.append(
             [
@@ -169,10 +188,12 @@ def steps_section(params):
         + (f" at `{base['revision']}`" if base["revision"] else "")
         + f", seed {params['seed']}.\n\n"
     )
-    text += table(["step", "method", "from", "dataset", "rows seen", "optimizer steps", "weights", "args"], rows)
-    text += not_yet(missing)
+    text += markdown_table(
+        ["step", "method", "from", "dataset", "rows seen", "optimizer steps", "weights", "args"], rows
+    )
+    text += not_built_sentence(missing)
     warnings = [
-        caution for name, step in params["steps"].items() for caution in cautions_of(name, step, params["steps"])
+        caution for name, step in params["steps"].items() for caution in step_cautions(name, step, params["steps"])
     ]
     if warnings:
         text += "\n\n" + "\n".join(
@@ -182,12 +203,12 @@ def steps_section(params):
 
 
 def scores_section(steps):
-    scores = {model: read_json(f"scores/{model}.json") for model in ["base", *steps]}
+    scores = {model: read_json_or_none(f"scores/{model}.json") for model in ["base", *steps]}
     missing = [model for model, found in scores.items() if found is None]
     scores = {model: found for model, found in scores.items() if found is not None}
     parts = [
         "## Scores\n\nEach value with its 95% interval; in brackets the change against the model that the step started from, "
-        "**bold** where its interval excludes zero." + not_yet(missing)
+        "**bold** where its interval excludes zero." + not_built_sentence(missing)
     ]
     for dataset in dict.fromkeys(name for found in scores.values() for name in found):
         models = {model: found[dataset] for model, found in scores.items() if dataset in found}
@@ -195,28 +216,43 @@ def scores_section(steps):
         if metrics:
             n = max(item.get("n") or 0 for found in models.values() for item in found.values())
             rows = [
-                [model, *(cell(found[metric]) if metric in found else "" for metric in metrics)]
+                [model, *(score_cell(found[metric]) if metric in found else "" for metric in metrics)]
                 for model, found in models.items()
             ]
-            parts.append(f"### {dataset} ({n:,} eval rows)\n\n" + table(["model", *(f"{metric} (lower is better)" if lower_is_better(metric) else metric for metric in metrics)], rows))
-            worst = [(model, worst_in_words(metric, item)) for model, found in models.items() for metric, item in found.items()]
-            parts += ["\n".join(f"- {model}: {escaped(words)}" for model, words in worst if words)] * any(words for _, words in worst)
+            parts.append(
+                f"### {dataset} ({n:,} eval rows)\n\n"
+                + markdown_table(
+                    [
+                        "model",
+                        *(f"{metric} (lower is better)" if lower_is_better(metric) else metric for metric in metrics),
+                    ],
+                    rows,
+                )
+            )
+            worst = [
+                (model, describe_worst_slice(metric, item))
+                for model, found in models.items()
+                for metric, item in found.items()
+            ]
+            parts += ["\n".join(f"- {model}: {escape_cell(words)}" for model, words in worst if words)] * any(
+                words for _, words in worst
+            )
     return "\n\n".join(parts)
 
 
 def gates_section():
     """What must hold for a model to ship; nothing where no gate is set."""
-    if found := judged():
+    if found := gate_verdicts():
         rows = [[row["step"], f"{row['metric']} of {row['on']}", row["rule"], row["said"]] for row in found["rows"]]
-        yield f"## Gates\n\n{found['summary']}.\n\n" + table(["step", "score", "must be", "verdict"], rows)
+        yield f"## Gates\n\n{found['summary']}.\n\n" + markdown_table(["step", "score", "must be", "verdict"], rows)
 
 
-def cell(item):
+def score_cell(item):
     if item["value"] is None:  # an AUC of one class
         return "none"
-    text = " ".join(filter(None, (f"{item['value']:.3f}", interval(item))))
+    text = " ".join(filter(None, (f"{item['value']:.3f}", describe_interval(item))))
     if item["change"] is not None:
         clear = item["change_low"] is not None and (item["change_low"] > 0 or item["change_high"] < 0)
         change = f"{item['change']:+.3f}"
         text += f" ({f'**{change}**' if clear else change})"
-    return "; ".join(filter(None, (text, cut_answers(item) or verdicts(item))))
+    return "; ".join(filter(None, (text, describe_cut_answers(item) or describe_verdicts(item))))

@@ -5,8 +5,8 @@ preflight/<step>.json, models/<from>/, models/base/, data/train/<d>.parquet, dat
 
 models/<step>/ holds full weights, or the adapters of the whole chain (see `stages/training/models.py`), and `made_of.json`: what
 the model was trained from, with what and on what. scores/<step>.csv is the training curve, scores/<step>.seen.parquet how often
-each row was in a batch (see `stages/training/seen.py`), scores/<step>.rollouts.parquet what GRPO generated (see
-`stages/training/rollouts.py`). The work is done in `.work/<step>/` (see `stages/training/resume.py`),
+each row was in a batch (see `stages/training/exposure.py`), scores/<step>.rollouts.parquet what GRPO generated (see
+`stages/training/rollouts.py`). The work is done in `.work/<step>/` (see `stages/training/checkpoints.py`),
 and the model appears in one rename, so that a killed run leaves nothing that looks finished, and the next one goes on where it
 was. What another step was trained on with the same inputs is taken over (see `stages/training/twins.py`).
 """
@@ -18,38 +18,38 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 
-from stages.core.process import only_trainer
-from stages.core.progress import progress
+from stages.core.process import lock_step
+from stages.core.progress import progress_bar
 from stages.rows.batches import batches
-from stages.training.adapters import start, write_model
-from stages.training.backends import choose_backend, device, load_for_training, missing_requirements
-from stages.training.by_unsloth import stop_if_changed
-from stages.training.failures import out_of_memory_named, watch_loss
-from stages.training.kept import cleared, kept_ids, kept_of
-from stages.training.masked import COLUMNS as MASKED
-from stages.training.masked import without_thoughts
-from stages.training.messages import Unproved
-from stages.training.models import renderer
-from stages.training.prepared import as_orpo_takes_it, limits_of, rows_of
-from stages.training.resume import (
-    appear,
-    emptied,
-    first_process,
-    folder_of,
-    identity_of,
-    keep_finished,
-    restore,
+from stages.training.adapters import start_folder, write_model
+from stages.training.backends import choose_backend, device_name, load_for_training, missing_requirements
+from stages.training.checkpoints import (
+    clear_path,
+    identity_folder,
+    is_first_process,
+    move_into_place,
+    restore_finished,
     resume_training,
     save_checkpoints,
+    store_finished,
+    training_identity,
 )
+from stages.training.exposure import count_rows, exposure_path, exposure_summary, write_exposure
+from stages.training.failures import explain_out_of_memory, stop_on_bad_loss
+from stages.training.kept_prompts import delete_kept, kept_facts, kept_ids
+from stages.training.messages import FailedProof
+from stages.training.models import renderer
+from stages.training.reasoning_masks import LABEL_COLUMNS as MASKED
+from stages.training.reasoning_masks import mask_thoughts
 from stages.training.reward_calls import reward_function
+from stages.training.reward_ties import stop_if_rewards_tie
 from stages.training.rollouts import keep_rollouts, rollouts_path, write_rollouts
-from stages.training.seen import count_rows, seen_in_short, seen_path, write_seen
-from stages.training.thoughts import read_alike, thoughts_of
-from stages.training.ties import stop_if_rewards_tie
-from stages.training.trackers import report, tracker_problems
-from stages.training.trl import COLUMNS, make_config, trainer_class
-from stages.training.twins import twin, write_twin
+from stages.training.thoughts import match_evaluated_text, thought_parser
+from stages.training.trackers import configure_trackers, tracker_problems
+from stages.training.trainer_rows import limits_from_config, orpo_columns, rows_for_trainer
+from stages.training.trl import METHOD_COLUMNS, make_config, trainer_class
+from stages.training.twins import find_twin, write_twin
+from stages.training.unsloth_backend import stop_if_args_changed
 from validators.problems import Problem, Problems
 
 
@@ -59,33 +59,42 @@ def main(name):
     if problems := missing_requirements(name, resolved) + tracker_problems():
         raise Problems(problems)
     step = resolved | {"backend": choose_backend(resolved["backend"])}
-    model, curve, seen, work = Path("models", name), Path("scores", f"{name}.csv"), seen_path(name), Path(".work", name)
+    model, curve, seen, work = (
+        Path("models", name),
+        Path("scores", f"{name}.csv"),
+        exposure_path(name),
+        Path(".work", name),
+    )
     rollouts = rollouts_path(name)
-    with only_trainer(work):
+    with lock_step(work):
         # the run cache of DVC knows the folder without what lies there of a `difficulty` that is no longer asked for
-        as_before = first_process() and not step.get("difficulty") and cleared(step["dataset"])
-        step |= kept_of(step)
-        identity = identity_of(step)
-        folder = folder_of(work, identity)
-        if restore(folder, [curve, seen, rollouts, model]):
+        as_before = is_first_process() and not step.get("difficulty") and delete_kept(step["dataset"])
+        step |= kept_facts(step)
+        identity = training_identity(step)
+        folder = identity_folder(work, identity)
+        if restore_finished(folder, [curve, seen, rollouts, model]):
             print(f"train {name}: finished before, with the same rows, params and code: put back from {folder}")
             return False
-        if found := twin(name, resolved, itself=as_before):
-            if first_process():
+        if found := find_twin(name, resolved, itself=as_before):
+            if is_first_process():
                 write_twin(found, step, folder / "model", [curve, seen, rollouts])
-                appear(folder / "model", model)
+                move_into_place(folder / "model", model)
             print(f"train {name}: same inputs as {found.name}: its weights are taken over")
             return False
         trainer, result = train(name, step, folder)
-        write_model(trainer, step, folder / "model", made_of(step, identity, result.global_step))
-        write_seen(seen, trainer, step, identity["rows_sha256"])
+        write_model(trainer, step, folder / "model", training_facts(step, identity, result.global_step))
+        write_exposure(seen, trainer, step, identity["rows_sha256"])
         write_rollouts(rollouts, trainer, step, identity["rows_sha256"])
         if trainer.is_world_process_zero():
             write_curve(curve, trainer.state.log_history)
-            appear(folder / "model", model)
-            keep_finished(folder, [curve, seen, rollouts, model])
-            short = seen_in_short(seen)
-            rows = f"{step['kept']['rows']:,} rows kept of {step['kept']['of']:,}" if "kept" in step else f"{step['trained_rows']:,} rows"
+            move_into_place(folder / "model", model)
+            store_finished(folder, [curve, seen, rollouts, model])
+            short = exposure_summary(seen)
+            rows = (
+                f"{step['kept']['rows']:,} rows kept of {step['kept']['of']:,}"
+                if "kept" in step
+                else f"{step['trained_rows']:,} rows"
+            )
             print(
                 f"train {name}: {step['method']} on {short['seen']:,} of {rows}, "
                 f"{result.global_step:,} optimizer steps, loss {result.training_loss:.4f}"
@@ -95,14 +104,14 @@ def main(name):
 
 def train(name, step, folder):
     """(trainer, transformers' TrainOutput) of a step that was trained to its end."""
-    with out_of_memory_named(name, step):
+    with explain_out_of_memory(name, step):
         trainer = make_trainer(name, step, folder)
     announced = len(trainer.seen.items) if "kept" in step else step.get("packed_rows", step["sequences"])
     if len(trainer.train_dataset) != announced:
         raise AssertionError(f"TRL kept {len(trainer.train_dataset)} rows, preflight announced {announced}")
     if step["method"] == "grpo":
         stop_if_rewards_tie(trainer, step)
-    with out_of_memory_named(name, step, trainer):
+    with explain_out_of_memory(name, step, trainer):
         result = resume_training(save_checkpoints(trainer), folder)
     if not result.global_step:
         raise AssertionError("TRL took no optimizer step")
@@ -115,15 +124,17 @@ def make_trainer(name, step, folder):
 
     method, parent = step["method"], Path("models", step["from"])
     config = make_config(f"steps.{name}", step, str(folder))
-    report(config, name)
+    configure_trackers(config, name)
     set_seed(step["seed"])  # before the trainer: TRL initialises adapters before it seeds
     render = renderer(parent)
     rows, numbers = read_rows(step, config, render)
     ids = pq.read_table(f"data/train/{step['dataset']}.parquet", columns=["id"])["id"].take(numbers).to_pylist()
-    model, extra = load_for_training(start(parent, step, folder / "start", config), step, config)
+    model, extra = load_for_training(start_folder(parent, step, folder / "start", config), step, config)
     if method == "grpo":
-        thoughts = thoughts_of(render)
-        extra["reward_funcs"] = [read_alike(reward_function(function), thoughts) for function in step["rewards"]]
+        thoughts = thought_parser(render)
+        extra["reward_funcs"] = [
+            match_evaluated_text(reward_function(function), thoughts) for function in step["rewards"]
+        ]
         config.chat_template_kwargs = dict(render.options)
     if method == "sft":
         config.assistant_only_loss = config.completion_only_loss = False  # the rows say what is learned
@@ -131,24 +142,27 @@ def make_trainer(name, step, folder):
         model=model, args=config, train_dataset=rows, processing_class=render.tokenizer, **extra
     )
     if step["backend"] == "unsloth":
-        stop_if_changed(name, trainer.args, step["args"])
+        stop_if_args_changed(name, trainer.args, step["args"])
     if method in MASKED and step["reasoning"] == "mask":
-        trainer.data_collator = without_thoughts(trainer.data_collator, method, config)
-    watch_loss(trainer, name, step, ids)
+        trainer.data_collator = mask_thoughts(trainer.data_collator, method, config)
+    stop_on_bad_loss(trainer, name, step, ids)
     count_rows(trainer, method, numbers, rows)
     if method == "grpo":
         trainer.thoughts = thoughts
-        keep_rollouts(trainer, step | steps_of_kept(step, config, len(rows)), ids)
+        keep_rollouts(trainer, step | steps_of_kept_prompts(step, config, len(rows)), ids)
     return show_progress(trainer, name)
 
 
-def steps_of_kept(step, config, rows):
+def steps_of_kept_prompts(step, config, rows):
     """{"optimizer_steps"} of the prompts that are kept, where preflight has counted all. Raises Problems where they make none."""
     if "kept" not in step:
         return {}
     together = config.generation_batch_size // config.num_generations
     if rows < together:
-        found, hint = f"{rows:,} prompts are kept, of {together:,} that are sampled together", "wider bounds, or a smaller batch"
+        found, hint = (
+            f"{rows:,} prompts are kept, of {together:,} that are sampled together",
+            "wider bounds, or a smaller batch",
+        )
         raise Problems([Problem(f"difficulty.{step['dataset']}.keep", found, "at least one batch", hint)])
     part = math.ceil(step["optimizer_steps"] * rows / step["sequences"])
     return {"optimizer_steps": config.max_steps if config.max_steps > 0 else part}
@@ -162,23 +176,25 @@ def read_rows(step, config, render):
     from datasets import Dataset, concatenate_datasets
 
     method = step["method"]
-    limits = limits_of(method, config, step["overlong"], step["reasoning"])
+    limits = limits_from_config(method, config, step["overlong"], step["reasoning"])
     wanted, columns = (kept_ids(step["dataset"]), ["id"]) if "kept" in step else (None, [])
     parts, numbers, number = [], [], -1
-    for rows in batches(f"data/train/{step['dataset']}.parquet", [*columns, *COLUMNS[method]]):
+    for rows in batches(f"data/train/{step['dataset']}.parquet", [*columns, *METHOD_COLUMNS[method]]):
         part = []
         for row in rows:
             number += 1
             if wanted is not None and row["id"] not in wanted:
                 continue
             try:
-                prepared = rows_of(method, row, render, limits)
-            except Unproved:
+                prepared = rows_for_trainer(method, row, render, limits)
+            except FailedProof:
                 continue
             if method == "grpo":  # TRL renders the prompt itself, for its generation and for the reward functions
-                prepared = [{key: row[key] for key in COLUMNS["grpo"]} | {"prompt": render.readable(row["prompt"])}]
+                prepared = [
+                    {key: row[key] for key in METHOD_COLUMNS["grpo"]} | {"prompt": render.readable(row["prompt"])}
+                ]
             elif method == "orpo":
-                prepared = [as_orpo_takes_it(each, limits.length) for each in prepared]
+                prepared = [orpo_columns(each, limits.length) for each in prepared]
             part += prepared
             numbers += [number] * len(prepared)
         if part:
@@ -210,7 +226,7 @@ def show_progress(trainer, name):
 
     class Progress(TrainerCallback):
         def on_train_begin(self, args, state, control, **_):
-            self.bar = progress(state.max_steps, f"train {name}", "step", done=state.global_step)
+            self.bar = progress_bar(state.max_steps, f"train {name}", "step", done=state.global_step)
 
         def on_step_end(self, args, state, control, **_):
             self.bar.update(state.global_step - self.bar.n)
@@ -227,21 +243,21 @@ def show_progress(trainer, name):
     return trainer
 
 
-def made_of(step, identity, steps):
+def training_facts(step, identity, steps):
     """What a model was trained from: the step as resolved, the hash of its rows, the libraries, the device.
 
     steps: that were taken; preflight has counted them over all prompts, where only a part is kept.
     """
     facts = {key: identity[key] for key in ("rows_sha256", "versions", "processes")}
     facts |= {"optimizer_steps": steps} if "kept" in step else {}
-    return step | facts | {"device": device()}
+    return step | facts | {"device": device_name()}
 
 
 def write_curve(path, history):
     """The training curve as CSV: a row for each logged step, without times, which would differ in every run."""
     rows = [entry for entry in history if "loss" in entry]
     columns = sorted({key for row in rows for key in row if "time" not in key} - {"step", "epoch", "loss"})
-    emptied(path)
+    clear_path(path)
     with open(path, "w", encoding="utf-8", newline="") as file:
         writer = csv.DictWriter(file, ["step", "epoch", "loss", *columns], extrasaction="ignore", lineterminator="\n")
         writer.writeheader()

@@ -22,8 +22,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from stages.core.params import read_engine, read_params
-from stages.reading.parts import mapped, with_bar
-from stages.rows.tables import REJECTS, conserve, spoken, stop_if_too_many, to_table, write
+from stages.reading.parts import map_items, with_progress_bar
+from stages.rows.tables import REJECTS, conserve, row_content, stop_if_too_many_rejects, to_table, write_table
 from stages.rows.values import ENCODE
 
 BATCH_ROWS = 50_000
@@ -53,14 +53,14 @@ def main(name: str) -> None:
     dataset = read_params("validate", name)["datasets"][name]
     folder = Path("data/ingested", name)
     parts = sorted((folder / "rows").glob("*.parquet"))
-    examine = partial(examined_part, kind=dataset["kind"])
+    examine = partial(examine_part, kind=dataset["kind"])
     if read_engine() == "ray":
-        found = mapped(examine, parts, 0, "ray")
+        found = map_items(examine, parts, 0, "ray")
     else:
         # threads: nearly all of the work is done inside Arrow and polars, which hold no lock of Python's meanwhile
         found = ThreadPoolExecutor(min(len(parts), os.cpu_count() or 1)).map(examine, parts)
     tables, measures = [REJECTS.empty_table()], []
-    for rejects, measured in with_bar(found, len(parts), f"validate {name}"):
+    for rejects, measured in with_progress_bar(found, len(parts), f"validate {name}"):
         tables.append(rejects)
         measures += measured
     rejects = pa.concat_tables(tables)
@@ -68,12 +68,12 @@ def main(name: str) -> None:
     conserve("validate", name, count, rejects.num_rows, rows=count - rejects.num_rows)
     before = pq.read_table(folder / "rejects.parquet")
     everything = pa.concat_tables([before, rejects])
-    stop_if_too_many(name, everything, count + before.num_rows, dataset["max_reject_share"])
+    stop_if_too_many_rejects(name, everything, count + before.num_rows, dataset["max_reject_share"])
     warnings = warnings_of(pl.concat(measures), dataset["kind"]) if measures else {}
     for check, text in warnings.items():
         print(f"  warning: {check}: {text}")
     metadata = {"warnings": json.dumps(warnings)} if warnings else None
-    write(Path("data/validated", f"{name}.parquet"), rejects.replace_schema_metadata(metadata))
+    write_table(Path("data/validated", f"{name}.parquet"), rejects.replace_schema_metadata(metadata))
 
 
 def warnings_of(measures: pl.DataFrame, kind: str) -> dict[str, str]:
@@ -82,16 +82,16 @@ def warnings_of(measures: pl.DataFrame, kind: str) -> dict[str, str]:
     return dict(validator.warnings_of(measures, measures["prompt"].n_unique()))
 
 
-def examined_part(path: Path, kind: str) -> tuple[pa.Table, list[pl.DataFrame]]:
+def examine_part(path: Path, kind: str) -> tuple[pa.Table, list[pl.DataFrame]]:
     """(rejects, [measures]) of one Parquet file of ingest."""
     validator = validator_of(kind)
     tables = (pa.Table.from_batches([batch]) for batch in pq.ParquetFile(path).iter_batches(BATCH_ROWS))
-    found = [examined(table, validator) for table in tables]
+    found = [examine_table(table, validator) for table in tables]
     rejects = pa.concat_tables([REJECTS.empty_table(), *(rejects for rejects, _ in found)])
     return rejects, [measures for _, measures in found]
 
 
-def examined(table: pa.Table, validator: Validator) -> tuple[pa.Table, pl.DataFrame]:
+def examine_table(table: pa.Table, validator: Validator) -> tuple[pa.Table, pl.DataFrame]:
     """(rejects, measures) of a table of rows: what is wrong with those that fail, and what the others are like."""
     found = first_failures(table, validator)
     # the hash as a number, an eighth of its text's size
@@ -134,7 +134,7 @@ def rejects_of(table: pa.Table, found: pl.DataFrame, validator: Validator) -> pa
                 "stage": "validate",
                 "check": check,
                 "detail": detail,
-                "raw": ENCODE(spoken(row, kind)).decode(),
+                "raw": ENCODE(row_content(row, kind)).decode(),
             }
             for row, check, detail in zip(failing, found["check"], found["detail"], strict=True)
         ],

@@ -20,7 +20,9 @@ class Answering:
 
     def judge(self, **more):
         """`evaluate.judge` of this server, with every default filled in."""
-        return Judge.model_validate({"server": self.address, "model": "small", "at_once": 1, "timeout_s": 5} | more).model_dump()
+        return Judge.model_validate(
+            {"server": self.address, "model": "small", "at_once": 1, "timeout_s": 5} | more
+        ).model_dump()
 
 
 def completion(text, finish="stop"):

@@ -21,8 +21,8 @@ DVC_CONFIG = "[core]\n    analytics = false\n    check_update = false\n    site_
 
 def own_files():
     """{path: text} of all that is a user's in a repository, but raw data, as Tilth comes with it."""
-    from stages.core.reads import texts
-    from validators.params import read, resolved
+    from stages.core.stage_params import texts_by_path
+    from validators.params import fill_defaults, read_params_yaml
 
     empty = {f"{folder}/.gitkeep": "" for folder in ("data/benchmarks", "data/tasks", ".build/expired")}
     files = {
@@ -30,7 +30,7 @@ def own_files():
         "data/forgotten.jsonl": FORGOTTEN,
         ".dvc/config": DVC_CONFIG,
     }
-    return files | empty | texts(resolved(read(SAMPLE)))
+    return files | empty | texts_by_path(fill_defaults(read_params_yaml(SAMPLE)))
 
 
 def write_sample(folder):
@@ -102,8 +102,8 @@ def run_data_stages(*datasets):
 
 def write_params(params, folder="."):
     """params.yaml with these sections, the others in short, and what `check` writes of it. params: data, or YAML."""
-    from stages.core import reads
-    from validators.params import resolved
+    from stages.core import stage_params
+    from validators.params import fill_defaults
 
     given = YAML(typ="safe", pure=True).load(params) if isinstance(params, str) else params
     whole = {
@@ -119,7 +119,7 @@ def write_params(params, folder="."):
     } | given
     Path(folder, "params.yaml").write_text(json.dumps(whole), encoding="utf-8")  # JSON is YAML, and keeps the order
     with contextlib.chdir(folder):
-        reads.write(resolved(whole))
+        stage_params.write_stage_params(fill_defaults(whole))
 
 
 def git(folder, *arguments):

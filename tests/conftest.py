@@ -73,12 +73,12 @@ class Project:
 
     def write_checked(self, params):
         """params.yaml, and what `check` writes of it: for stages that a test calls itself."""
-        from stages.core import reads
-        from validators.params import resolved
+        from stages.core import stage_params
+        from validators.params import fill_defaults
 
         self.write_params(params)
         with contextlib.chdir(self.folder):
-            reads.write(resolved(params))
+            stage_params.write_stage_params(fill_defaults(params))
 
     def edit(self, path, old, new):
         text = (self.folder / path).read_text(encoding="utf-8")
@@ -149,9 +149,9 @@ def lists_of_code():
     """Stages that tests run in this process, in folders of their own, find the lists of the code that they are."""
     from stages.core import code_lists
 
-    before, code_lists.FOLDER = code_lists.FOLDER, ROOT / code_lists.FOLDER
+    before, code_lists.CODE_FOLDER = code_lists.CODE_FOLDER, ROOT / code_lists.CODE_FOLDER
     yield
-    code_lists.FOLDER = before
+    code_lists.CODE_FOLDER = before
 
 
 def built_once(tmp_path_factory, name, make):

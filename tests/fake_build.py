@@ -8,7 +8,7 @@ import pyarrow.parquet as pq
 from builds import write_params, write_seen
 
 from stages.rows.tables import REJECTS, row_schema, to_table
-from stages.training.rollouts import schema_of
+from stages.training.rollouts import rollout_schema
 
 SCRIPT = "<script>document.title = 'owned'; fetch('https://example.org/')</script><img src=x onerror=\"document.title='owned'\">"
 HEBREW, ARABIC, EMOJI = "שלום עולם", "مرحبا بالعالم", "👩🏽‍🚀🏳️‍🌈"
@@ -70,7 +70,9 @@ def write_rollouts(folder):
         for number, text in enumerate(QUESTIONS)
         for said, paid in (("2", 1.0), (text, 1.0 if text in (SCRIPT, LONG, CONTROL) else 0.0))
     ]  # fmt: skip
-    table = pa.Table.from_pylist(rows, schema_of(["exact_match"])).replace_schema_metadata({"tilth": json.dumps(facts)})
+    table = pa.Table.from_pylist(rows, rollout_schema(["exact_match"])).replace_schema_metadata(
+        {"tilth": json.dumps(facts)}
+    )
     write(folder / "scores/align.rollouts.parquet", table)
 
 
@@ -136,7 +138,10 @@ def fake_build(folder):
         "level": "warning",
         "message": SCRIPT,
     }
-    dump(folder / "preflight/_findings.json", {"sft": [finding], "align": [], "_eval": {"chat": [finding | {"check": "preflight.said", "level": "ok"}]}})
+    dump(
+        folder / "preflight/_findings.json",
+        {"sft": [finding], "align": [], "_eval": {"chat": [finding | {"check": "preflight.said", "level": "ok"}]}},
+    )
     dump(folder / "preflight/_xray.json", {"sft": [xray_of("first", 12), xray_of("longest", 900)]})
     left_out = {"_dropped": ("step", "sft", "train", LEFT_OUT), "_unscored": ("dataset", "chat", "eval", LEFT_OUT[:1])}
     for name, (key, subject, side, proofs) in left_out.items():
@@ -164,7 +169,9 @@ GATES = {
     "ship": False,
     "gates": {
         "one": gate(True),
-        "two": gate(False, rule="no worse than sft by more than 0.01", missing="+0.050, and no interval: n 8: too few rows"),
+        "two": gate(
+            False, rule="no worse than sft by more than 0.01", missing="+0.050, and no interval: n 8: too few rows"
+        ),
         "three": gate(False, step="sft", waived=f"a first try {SCRIPT}"),
     },
 }
@@ -186,10 +193,23 @@ def xray_of(which, length):
 def slices_of(item, number):
     """Slices by file and by a key, one of which is clearly the worst, with awkward names, few rows, the rest and rows without a value."""
     few = {"low": None, "high": None, "change_low": None, "change_high": None, "n": 8}
-    found = [{"by": "file", "slice": f"data/raw/sft/<b>{at}</b>.jsonl"} | item(0.3 * number, 0.2, 0.1, 0.3) | {"n": 400} for at in range(2)]
-    for at, name in enumerate(["en", SCRIPT, HEBREW, "a topic of many words that is as long as a sentence is, and has no end", "x" * 300]):
-        found.append({"by": "meta.topic", "slice": name} | item(0.1 * at + 0.1 * number, 0.05, -0.1, 0.2) | {"n": 90 - at} | ({"worst": True} if not at else {}))
-    found += [{"by": "meta.topic", "slice": None, "others": 13} | item(0.2) | few, {"by": "meta.topic", "slice": None} | item(0.0) | few]
+    found = [
+        {"by": "file", "slice": f"data/raw/sft/<b>{at}</b>.jsonl"} | item(0.3 * number, 0.2, 0.1, 0.3) | {"n": 400}
+        for at in range(2)
+    ]
+    for at, name in enumerate(
+        ["en", SCRIPT, HEBREW, "a topic of many words that is as long as a sentence is, and has no end", "x" * 300]
+    ):
+        found.append(
+            {"by": "meta.topic", "slice": name}
+            | item(0.1 * at + 0.1 * number, 0.05, -0.1, 0.2)
+            | {"n": 90 - at}
+            | ({"worst": True} if not at else {})
+        )
+    found += [
+        {"by": "meta.topic", "slice": None, "others": 13} | item(0.2) | few,
+        {"by": "meta.topic", "slice": None} | item(0.0) | few,
+    ]
     return found
 
 
@@ -211,7 +231,12 @@ def write_scores(folder, model, number):
         "problems": {"reward": item(0.3 + number / 10, *unclear)},
     }
     if number:
-        found["chat"]["exact_match"] |= {"cut": 2, "cut_thinking": 3, "finished": 0.4, "slices": slices_of(item, number)}
+        found["chat"]["exact_match"] |= {
+            "cut": 2,
+            "cut_thinking": 3,
+            "finished": 0.4,
+            "slices": slices_of(item, number),
+        }
     dump(folder / f"scores/{model}.json", found)
     tables = []
     for name, score in (("chat", "exact_match"), ("problems", "reward/exact_match")):

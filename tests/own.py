@@ -49,10 +49,13 @@ def raw_files():
             for word in words[ROWS : 2 * ROWS]
         ],
         "thumbs.jsonl": [
-            {"prompt": spelled[word], "completion": answers[word], "label": at % 2 == 0} for at, word in enumerate(words[2 * ROWS :])
+            {"prompt": spelled[word], "completion": answers[word], "label": at % 2 == 0}
+            for at, word in enumerate(words[2 * ROWS :])
         ],
     }
-    return {path: "".join(json.dumps(row) + "\n" for row in [*rows, {"prompt": "Spell."}]) for path, rows in made.items()}
+    return {
+        path: "".join(json.dumps(row) + "\n" for row in [*rows, {"prompt": "Spell."}]) for path, rows in made.items()
+    }
 
 
 def own_project(folder):

@@ -6,7 +6,7 @@ import shutil
 import pytest
 
 from stages.training import adapters as adapters_module
-from stages.training.models import BASE, adapters, load_model, save_tiny
+from stages.training.models import BASE, adapters, load_model, save_tiny_model
 
 LORA = {"r": 4, "lora_alpha": 8, "target_modules": ["q_proj", "v_proj", "down_proj"]}
 PARENTS = {"adapted": LORA, "full": None}
@@ -69,9 +69,9 @@ def test_weights_to_which_nothing_was_added_stay_as_they_are(tmp_path):
 @pytest.mark.slow
 def test_a_chain_is_copied_with_the_full_weights_that_it_stands_on(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    save_tiny(BASE)
+    save_tiny_model(BASE)
     full, child = tmp_path / "models/full", tmp_path / "models/child"
-    save_tiny(full)
+    save_tiny_model(full)
     (full / "made_of.json").write_text("{}")
     (full / "adapters/00_a").mkdir(parents=True)
     child.mkdir()
@@ -189,7 +189,7 @@ def test_adapters_in_4_bit_start_from_the_merged_chain_on_disk(project, monkeypa
     parent = project.folder / "models/adapted"
     step = {"backend": "transformers", "lora": LORA, "load_in_4bit": True}
     config = TrainingArguments(output_dir=str(tmp_path), use_cpu=True)
-    started = adapters_module.start(parent, step, tmp_path / "start", config)
+    started = adapters_module.start_folder(parent, step, tmp_path / "start", config)
     assert started == tmp_path / "start" and not adapters(started)
     assert torch.allclose(logits(load_model(started)), logits(load_model(parent)), atol=1e-5)
-    assert adapters_module.start(parent, step | {"load_in_4bit": False}, tmp_path / "start", config) == parent
+    assert adapters_module.start_folder(parent, step | {"load_in_4bit": False}, tmp_path / "start", config) == parent

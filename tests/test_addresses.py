@@ -4,7 +4,7 @@ import subprocess
 
 import pytest
 
-from commands.builds.addresses import in_git, without_credentials
+from commands.builds.addresses import credential_problems, without_credentials
 
 
 @pytest.mark.parametrize(
@@ -50,7 +50,7 @@ def project(tmp_path, monkeypatch):
 
 
 def test_addresses_and_options_without_credentials_are_right(project):
-    assert in_git() == []
+    assert credential_problems() == []
 
 
 @pytest.mark.parametrize(
@@ -68,7 +68,7 @@ def test_addresses_and_options_without_credentials_are_right(project):
 def test_a_credential_that_is_in_git_is_named_without_itself(project, file, text, shown):
     (project / file).parent.mkdir(exist_ok=True)
     (project / file).write_text(text)
-    found = in_git()
+    found = credential_problems()
     assert [problem.where for problem in found] == [file]
     assert found[0].found == f"holds a credential, which is in git with it: {shown}"
     assert ".dvc/config.local" in found[0].hint

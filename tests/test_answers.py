@@ -25,7 +25,9 @@ def test_an_answer_is_what_follows_the_reasoning(said, answer):
     assert answer_of(said) == answer
 
 
-@pytest.mark.parametrize("said", ["42", "<think>6 * 7 is 42 or 43</think>\n\n42", "6 * 7\n</think>\n42", "analysis6*7assistantfinal42"])
+@pytest.mark.parametrize(
+    "said", ["42", "<think>6 * 7 is 42 or 43</think>\n\n42", "6 * 7\n</think>\n42", "analysis6*7assistantfinal42"]
+)
 def test_rewards_see_the_answer_alone(said):
     given = {"completions": [[{"role": "assistant", "content": said}]], "ground_truth": ["42"]}
     assert exact_match(**given) == numeric_match(**given) == one_word(**given) == [1.0]

@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import pytest
 
 from stages.training import backends
-from stages.training.by_unsloth import TESTED
+from stages.training.unsloth_backend import TESTED_VERSIONS
 from validators.problems import Problems
 
 STAND_IN = '''
@@ -45,8 +45,10 @@ def unsloth(tmp_path, monkeypatch):
     (site / "unsloth").mkdir(parents=True)
     (site / "unsloth/__init__.py").write_text(STAND_IN)
     for name in ("unsloth", "unsloth_zoo"):
-        (site / f"{name}-{TESTED[1]}.dist-info").mkdir()
-        (site / f"{name}-{TESTED[1]}.dist-info/METADATA").write_text(f"Name: {name}\nVersion: {TESTED[1]}\n")
+        (site / f"{name}-{TESTED_VERSIONS[1]}.dist-info").mkdir()
+        (site / f"{name}-{TESTED_VERSIONS[1]}.dist-info/METADATA").write_text(
+            f"Name: {name}\nVersion: {TESTED_VERSIONS[1]}\n"
+        )
     monkeypatch.setenv("PYTHONPATH", str(site))
     return site
 
@@ -161,5 +163,5 @@ def test_all_methods_train_through_unsloths_functions(built, unsloth, tmp_path, 
     assert [call["r"] for call in given] == ([4] * 5 if lora else [])
     for name in params["steps"]:
         made_of = json.loads((project.folder / f"models/{name}/made_of.json").read_text())
-        assert (made_of["backend"], made_of["versions"]["unsloth"]) == ("unsloth", TESTED[1])
+        assert (made_of["backend"], made_of["versions"]["unsloth"]) == ("unsloth", TESTED_VERSIONS[1])
         assert made_of["device"] == "cpu"

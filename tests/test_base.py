@@ -12,7 +12,7 @@ from conftest import ROOT
 from huggingface_hub.errors import LocalEntryNotFoundError, RevisionNotFoundError
 
 from stages import base
-from stages.training.models import BASE, load_model, save_tiny
+from stages.training.models import BASE, load_model, save_tiny_model
 from validators.problems import Problems
 
 pytestmark = pytest.mark.slow
@@ -31,7 +31,7 @@ def test_tiny_is_made_on_the_spot(tmp_path, monkeypatch):
 
 def test_a_local_folder_is_copied_without_its_pickles(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    save_tiny(tmp_path / "mine")
+    save_tiny_model(tmp_path / "mine")
     (tmp_path / "mine/pytorch_model.bin").write_bytes(b"pickle")
     (tmp_path / "mine/LICENSES").mkdir()
     for name in ("README.md", "LICENSE"):  # the card, which has the license, and the license
@@ -44,8 +44,8 @@ def test_a_local_folder_is_copied_without_its_pickles(tmp_path, monkeypatch):
 
 def test_a_folder_with_pickles_alone_is_refused_and_the_old_model_stays(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    save_tiny(BASE)
-    save_tiny(tmp_path / "mine")
+    save_tiny_model(BASE)
+    save_tiny_model(tmp_path / "mine")
     (tmp_path / "mine/model.safetensors").rename(tmp_path / "mine/pytorch_model.bin")
     params(tmp_path, "mine")
     with pytest.raises(Problems, match=r"has no safetensors, only pytorch_model\.bin"):
@@ -56,7 +56,7 @@ def test_a_folder_with_pickles_alone_is_refused_and_the_old_model_stays(tmp_path
 @pytest.mark.parametrize("name", ["notes.txt", "model-2.safetensors", "config.json"])
 def test_a_link_that_leaves_the_folder_is_not_followed(tmp_path, monkeypatch, name):
     monkeypatch.chdir(tmp_path)
-    save_tiny(tmp_path / "mine")
+    save_tiny_model(tmp_path / "mine")
     (tmp_path / "secret").write_text("a secret of this machine")
     (tmp_path / "mine" / name).unlink(missing_ok=True)
     (tmp_path / "mine" / name).symlink_to(tmp_path / "secret")
@@ -68,7 +68,7 @@ def test_a_link_that_leaves_the_folder_is_not_followed(tmp_path, monkeypatch, na
 
 def test_links_inside_the_folder_and_to_the_folder_are_followed(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    save_tiny(tmp_path / "elsewhere/mine")
+    save_tiny_model(tmp_path / "elsewhere/mine")
     (tmp_path / "elsewhere/mine/LICENSE").write_text("free")
     (tmp_path / "elsewhere/mine/LICENSE.txt").symlink_to("LICENSE")
     (tmp_path / "link").symlink_to(tmp_path / "elsewhere/mine")
@@ -81,7 +81,7 @@ def test_what_dvc_keeps_as_links_to_its_cache_is_copied(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     kept = tmp_path / ".dvc/cache/files/md5/ab"
     kept.mkdir(parents=True)
-    save_tiny(tmp_path / "mine")
+    save_tiny_model(tmp_path / "mine")
     for number, path in enumerate(sorted((tmp_path / "mine").iterdir())):
         path.symlink_to(path.rename(kept / f"{number:030x}"))
     params(tmp_path, "mine")
@@ -92,7 +92,7 @@ def test_what_dvc_keeps_as_links_to_its_cache_is_copied(tmp_path, monkeypatch):
 def hub_cache(folder):
     """The tiny model as a cache of the Hub has it: the folder of a commit, with links to blobs."""
     snapshot, blobs = folder / "snapshots/0123abc", folder / "blobs"
-    save_tiny(snapshot)
+    save_tiny_model(snapshot)
     blobs.mkdir()
     for number, path in enumerate(sorted(snapshot.iterdir())):
         path.rename(blobs / f"{number:040x}")
@@ -132,7 +132,7 @@ def test_a_hub_model_is_downloaded_at_its_revision(tmp_path, monkeypatch):
 
     def download(model, revision, local_dir, allow_patterns):
         asked.update(model=model, revision=revision)
-        save_tiny(local_dir)
+        save_tiny_model(local_dir)
 
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("huggingface_hub.snapshot_download", download)
@@ -195,7 +195,7 @@ def test_a_commit_that_the_model_does_not_have_is_named(tmp_path, monkeypatch):
 
 def test_a_hub_model_of_pickles_alone_is_refused(tmp_path, monkeypatch):
     def download(model, revision, local_dir, allow_patterns):
-        save_tiny(local_dir)
+        save_tiny_model(local_dir)
         (local_dir / "model.safetensors").unlink()
 
     monkeypatch.chdir(tmp_path)
@@ -224,7 +224,7 @@ def make_header_of_something_else(path):
 @pytest.mark.parametrize("spoil", [cut, make_pickle, make_pointer, make_header_of_something_else])
 def test_weights_that_are_cut_or_something_else_under_that_name_are_refused(tmp_path, monkeypatch, spoil):
     monkeypatch.chdir(tmp_path)
-    save_tiny(tmp_path / "mine")
+    save_tiny_model(tmp_path / "mine")
     spoil(tmp_path / "mine/model.safetensors")
     params(tmp_path, "mine")
     with pytest.raises(Problems, match=r"model\.safetensors: cut, or no safetensors"):
@@ -233,7 +233,7 @@ def test_weights_that_are_cut_or_something_else_under_that_name_are_refused(tmp_
 
 def test_a_part_that_the_index_names_and_that_is_lost_is_named(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    save_tiny(tmp_path / "mine")
+    save_tiny_model(tmp_path / "mine")
     index = {"weight_map": {"a": "model.safetensors", "b": "model-00002-of-00002.safetensors"}}
     (tmp_path / "mine/model.safetensors.index.json").write_text(json.dumps(index))
     params(tmp_path, "mine")

@@ -13,14 +13,23 @@ from test_envelope import write_key
 
 from commands import provenance, sign, verify
 from commands.builds import build as _build
-from commands.statements.keys import TEAM
+from commands.statements.keys import TEAM_KEYS
 from validators.problems import Problems
 
 ROOMS = {
     "raw data": ["data/raw"],
     "code": ["stages", "validators", "commands"],
     "params": ["params.yaml", "dvc.yaml", "dvc.lock", ".build"],
-    "tables": ["data/ingested", "data/validated", "data/train", "data/eval", "data/rejected", "data/kept", "preflight", "scores"],
+    "tables": [
+        "data/ingested",
+        "data/validated",
+        "data/train",
+        "data/eval",
+        "data/rejected",
+        "data/kept",
+        "preflight",
+        "scores",
+    ],
     "models": ["models"],
     "statements": ["provenance"],
 }
@@ -39,8 +48,8 @@ def signed(built, tmp_path_factory):
         _build.cache_folder.cache_clear()
         provenance.main()
         sign.main(SimpleNamespace(obj=place), key="key.pem")
-        TEAM.mkdir(parents=True, exist_ok=True)
-        shutil.copy(place / "key.pub", TEAM)
+        TEAM_KEYS.mkdir(parents=True, exist_ok=True)
+        shutil.copy(place / "key.pub", TEAM_KEYS)
         project.commit()
         yield project
     finally:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from ruamel.yaml import YAML
 
-from docs.book import LINK, links, rewritten, site_path, source_path, target
+from docs.book import LINK, link_target, linked_files, rewrite_links, site_path, source_path
 
 ROOT = Path(__file__).parents[1]
 PAGES = ["index.md", *(path.relative_to(ROOT / "docs").as_posix() for path in (ROOT / "docs").rglob("*.md"))]
@@ -44,26 +44,27 @@ def pages_of(nav):
     ],
 )
 def test_a_link_leads_to_the_same_file_in_the_book(page, link, moved):
-    assert rewritten(f"see [it]({link}), [it]({link}#part)", page) == f"see [it]({moved}), [it]({moved}#part)"
+    assert rewrite_links(f"see [it]({link}), [it]({link}#part)", page) == f"see [it]({moved}), [it]({moved}#part)"
 
 
 def test_a_link_to_data_that_their_user_deleted_is_its_text():
     assert (
-        rewritten("of [data/real](../data/none/README.md), [x](params.md)", "gpu.md") == "of data/real, [x](params.md)"
+        rewrite_links("of [data/real](../data/none/README.md), [x](params.md)", "gpu.md")
+        == "of data/real, [x](params.md)"
     )
 
 
 @pytest.mark.parametrize("page", [*PAGES, *OUTSIDE])
 def test_every_link_leads_to_a_file(page):
     text = (ROOT / source_path(page)).read_text(encoding="utf-8")
-    lost = [link for link in LINK.findall(text) if not target(page, link)]
+    lost = [link for link in LINK.findall(text) if not link_target(page, link)]
     assert [link for link in lost if "data/" not in link] == []  # the data are their user's to delete
 
 
 def test_the_paths_of_a_page_in_the_repository_and_in_the_book_are_each_others():
     for page in [*PAGES, *OUTSIDE]:
         assert site_path(source_path(page)) == page
-    assert "SECURITY.md" in links("sharing.md", (ROOT / "docs/sharing.md").read_text(encoding="utf-8"))
+    assert "SECURITY.md" in linked_files("sharing.md", (ROOT / "docs/sharing.md").read_text(encoding="utf-8"))
 
 
 def test_every_page_has_one_place_in_the_book():

@@ -5,9 +5,9 @@ from builds import git, put_object, write_yaml
 from ruamel.yaml import YAML
 
 from commands.builds import build as _build
-from commands.builds.build import at, chain, file_of, files_of, models_of, tables
+from commands.builds.build import chain, file_of, files_of, find_tables, models_trained_on, read_build
 from commands.builds.git import Missing
-from commands.builds.lock import parsed
+from commands.builds.lock import parse_yaml
 from validators.problems import Problems
 
 PARAMS = {
@@ -52,33 +52,33 @@ def project(tmp_path, monkeypatch):
 
 
 def test_a_past_build_is_read_from_git_and_the_cache(project):
-    assert file_of(at("v1"), "data/train/chat.parquet").read_text(encoding="utf-8") == "rows aaaa"
-    assert file_of(at("main"), "data/train/chat.parquet").read_text(encoding="utf-8") == "rows bbbb"
+    assert file_of(read_build("v1"), "data/train/chat.parquet").read_text(encoding="utf-8") == "rows aaaa"
+    assert file_of(read_build("main"), "data/train/chat.parquet").read_text(encoding="utf-8") == "rows bbbb"
 
 
 def test_the_working_tree_wins_over_the_cache_and_the_cache_stands_in_for_it(project):
-    assert file_of(at(), "data/train/chat.parquet").read_text(encoding="utf-8") == "rows bbbb"
+    assert file_of(read_build(), "data/train/chat.parquet").read_text(encoding="utf-8") == "rows bbbb"
     (project / "data/train").mkdir(parents=True)
     (project / "data/train/chat.parquet").write_text("edited", encoding="utf-8")
-    assert file_of(at(), "data/train/chat.parquet").read_text(encoding="utf-8") == "edited"
+    assert file_of(read_build(), "data/train/chat.parquet").read_text(encoding="utf-8") == "edited"
 
 
 def test_a_file_inside_a_folder_is_found_by_the_list_of_the_cache(project):
-    build = at("main")
+    build = read_build("main")
     assert files_of(build, "models/sft") == {f"models/sft/{path}": md5 for path, md5 in MODEL.items()}
     assert file_of(build, "models/sft/config.json").read_text(encoding="utf-8") == "{}"
 
 
 def test_a_file_outside_what_was_built_is_missing(project):
     with pytest.raises(Missing, match="no stage of"):
-        file_of(at("main"), "data/train/chat.parquet.other")
+        file_of(read_build("main"), "data/train/chat.parquet.other")
 
 
 def test_bytes_that_the_cache_lost_are_named_and_the_rest_is_there(project):
     (project / ".dvc/cache/files/md5/aa/aa").unlink()
     with pytest.raises(Missing, match=r"data/train/chat.parquet: its bytes are not in the DVC cache"):
-        file_of(at("v1"), "data/train/chat.parquet")
-    found, problems = tables(at("main"), "train")
+        file_of(read_build("v1"), "data/train/chat.parquet")
+    found, problems = find_tables(read_build("main"), "train")
     assert list(found) == [("train", "chat")]
     assert [problem.where[11:] for problem in problems] == ["data/train/pairs.parquet"]
 
@@ -87,20 +87,20 @@ def test_bytes_that_the_cache_lost_are_named_and_the_rest_is_there(project):
 def test_a_cache_that_the_configuration_puts_elsewhere_is_the_one_that_is_read(project):
     (project / ".dvc/cache").rename(project / "elsewhere")
     with pytest.raises(Missing):
-        file_of(at("v1"), "data/train/chat.parquet")
+        file_of(read_build("v1"), "data/train/chat.parquet")
     _build.cache_folder.cache_clear()
     (project / ".dvc/config").write_text("[cache]\n    dir = ../elsewhere\n", encoding="utf-8")
-    assert file_of(at("v1"), "data/train/chat.parquet").read_text(encoding="utf-8") == "rows aaaa"
+    assert file_of(read_build("v1"), "data/train/chat.parquet").read_text(encoding="utf-8") == "rows aaaa"
 
 
 def test_an_unknown_revision_gets_the_nearest_name(project):
     with pytest.raises(Problems, match="did you mean 'main'"):
-        at("mian")
+        read_build("mian")
 
 
 def test_a_revision_that_looks_like_an_option_is_a_revision(project):
     with pytest.raises(Problems, match="no revision"):
-        at("--all")
+        read_build("--all")
 
 
 def test_a_shallow_clone_says_so(project, tmp_path_factory, monkeypatch):
@@ -108,15 +108,15 @@ def test_a_shallow_clone_says_so(project, tmp_path_factory, monkeypatch):
     git(project, "clone", "-q", "--depth", "1", f"file://{project}", str(clone))
     monkeypatch.chdir(clone)
     with pytest.raises(Problems, match="unshallow"):
-        at("v1")
+        read_build("v1")
 
 
 def test_without_git_the_working_tree_is_still_answered_for(project, monkeypatch):
     (project / ".git").rename(project / "git")
     monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(project.parent))
-    assert list(at().stages) == ["curate@chat", "train@sft"]
+    assert list(read_build().stages) == ["curate@chat", "train@sft"]
     with pytest.raises(Problems, match="not in a git repository"):
-        at("main")
+        read_build("main")
 
 
 @pytest.mark.parametrize(
@@ -132,23 +132,23 @@ def test_without_git_the_working_tree_is_still_answered_for(project, monkeypatch
 def test_a_broken_lock_is_an_error_that_says_what_still_works(project, text, said):
     (project / "dvc.lock").write_text(text, encoding="utf-8")
     with pytest.raises(Problems, match=f"{said}(.|\n)*tilth ledger"):
-        at()
+        read_build()
 
 
 def test_no_lock_means_that_nothing_was_built(project):
     (project / "dvc.lock").unlink()
     with pytest.raises(Problems, match="nothing was built"):
-        at()
+        read_build()
 
 
 def test_a_chain_goes_from_the_first_step_to_the_model(project):
-    assert chain(at(), "align") == ["sft", "align"]
-    assert chain(at(), "base") == []
+    assert chain(read_build(), "align") == ["sft", "align"]
+    assert chain(read_build(), "base") == []
 
 
 def test_a_dataset_was_seen_by_every_model_behind_the_step_that_trained_on_it(project):
-    assert set(models_of(at(), "chat")) == {"sft", "align"}
-    assert set(models_of(at(), "pairs")) == {"align", "alone"}
+    assert set(models_trained_on(read_build(), "chat")) == {"sft", "align"}
+    assert set(models_trained_on(read_build(), "pairs")) == {"align", "alone"}
 
 
 @pytest.mark.parametrize(
@@ -156,7 +156,7 @@ def test_a_dataset_was_seen_by_every_model_behind_the_step_that_trained_on_it(pr
 )
 def test_scalars_of_the_lock_are_those_of_yaml_1_2(text):
     line = f"value: {text}"
-    ours = parsed(line)["value"]
+    ours = parse_yaml(line)["value"]
     dvcs = YAML(typ="safe", pure=True).load(line)["value"]
     assert (ours, type(ours)) == (dvcs, type(dvcs))
 
@@ -164,4 +164,4 @@ def test_scalars_of_the_lock_are_those_of_yaml_1_2(text):
 def test_params_that_are_not_yaml_are_an_error(project):
     (project / "params.yaml").write_text("a: [", encoding="utf-8")
     with pytest.raises(Problems, match="is not YAML"):
-        at()
+        read_build()

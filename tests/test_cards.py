@@ -8,9 +8,9 @@ from builds import SAMPLE, write_seen
 from huggingface_hub import DatasetCard, ModelCard, ModelCardData
 from huggingface_hub.repocard import REGEX_YAML_BLOCK
 
-from stages.reporting.cards import escaped, size_of, write_cards
-from stages.rows.tables import REJECTS, to_table, write
-from validators.params import examine, read, resolved
+from stages.reporting.cards import escape_markdown, size_category, write_cards
+from stages.rows.tables import REJECTS, to_table, write_table
+from validators.params import examine, fill_defaults, read_params_yaml
 
 WRITTEN = {
     "seed": 7,
@@ -26,7 +26,7 @@ WRITTEN = {
     "preflight": {},
     "evaluate": {"max_new_tokens": 4, "max_rows": 10, "batch_size": 10},
 }
-PARAMS = resolved(WRITTEN)
+PARAMS = fill_defaults(WRITTEN)
 ITEM = {"value": 0.5, "low": 0.4, "high": 0.6, "n": 9, "change": 0.1, "change_low": 0.05, "change_high": 0.15}
 SCORES = {"chat": {"loss": ITEM, "none": ITEM | {"value": None}}, "align": {"pair_accuracy": ITEM}}
 
@@ -42,7 +42,7 @@ def cards(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     reject = dict.fromkeys(REJECTS.names, "x") | {"line": 1, "stage": "curate", "check": "curate.duplicate"}
     for number, name in enumerate(PARAMS["datasets"]):
-        write(f"data/rejected/{name}.parquet", to_table([reject] * (number + 2), REJECTS))
+        write_table(f"data/rejected/{name}.parquet", to_table([reject] * (number + 2), REJECTS))
     for side, rows in (("train", 3643), ("eval", 664)):
         entry = {"rows": rows, "sha256": f"{side}0123" * 8}
         put(f"data/{side}.json", {name: entry | {"kind": d["kind"]} for name, d in PARAMS["datasets"].items()})
@@ -53,7 +53,7 @@ def cards(tmp_path, monkeypatch):
         write_seen(name, [1] * 600 + [0] * 3043)
 
     def written(model="align", dataset="chat", **changed):
-        write_cards(resolved(WRITTEN | changed))
+        write_cards(fill_defaults(WRITTEN | changed))
         return ModelCard.load(f"report/cards/{model}.md"), DatasetCard.load(f"report/cards/datasets/{dataset}.md")
 
     return written
@@ -72,7 +72,7 @@ def test_rows_that_were_not_sampled_are_no_rejects_of_a_card(cards):
     rows = {"curate.mixed_out": 1523, "curate.duplicate": 2}
     made = dict.fromkeys(REJECTS.names, "x") | {"line": 1, "stage": "curate"}
     found = [made | {"check": check} for check, count in rows.items() for _ in range(count)]
-    write("data/rejected/chat.parquet", to_table(found, REJECTS))
+    write_table("data/rejected/chat.parquet", to_table(found, REJECTS))
     text = str(cards()[1])
     assert "| `chat` | sft | 3,643 | 664 | 2 | 1,523 |" in text and "| `curate.mixed_out` |" not in text
     assert "1,523 rows were not sampled" in text
@@ -136,9 +136,20 @@ def test_waivers_are_on_the_card_with_their_reason(cards):
 
 
 def test_gates_are_on_the_card_of_their_model_with_what_is_waived(cards):
-    gate = {"step": "align", "on": "chat", "metric": "loss", "rule": "at most 0.3", "passes": False, "found": "0.500", "missing": "", "waived": "a | b"}
+    gate = {
+        "step": "align",
+        "on": "chat",
+        "metric": "loss",
+        "rule": "at most 0.3",
+        "passes": False,
+        "found": "0.500",
+        "missing": "",
+        "waived": "a | b",
+    }
     put("gates.json", {"ship": True, "gates": {"one": gate}})
-    assert "## Gates" in cards()[0].text and r"| loss of chat | at most 0.3 | waived (a \| b): 0.500 |" in cards()[0].text
+    assert (
+        "## Gates" in cards()[0].text and r"| loss of chat | at most 0.3 | waived (a \| b): 0.500 |" in cards()[0].text
+    )
     assert "## Gates" not in cards(model="sft")[0].text
     Path("gates.json").unlink()
     assert "## Gates" not in cards()[0].text
@@ -190,7 +201,10 @@ def test_licenses_by_pattern_are_a_list_and_what_no_list_has_is_other(cards):
     model, dataset = cards(datasets=datasets, expires={"chat": {"b": "2027-01-31"}})
     assert dataset.data.license == ["cc-by-4.0", "mit", "other"]
     for card in (model, dataset):
-        assert "| `chat` | `b` | MIT |  |  | 2027-01-31 |" in card.text and "| `chat` | all |  | the web |  |  |" in card.text
+        assert (
+            "| `chat` | `b` | MIT |  |  | 2027-01-31 |" in card.text
+            and "| `chat` | all |  | the web |  |  |" in card.text
+        )
         assert "- `chat`: openai-terms waived: asked" in card.text
 
 
@@ -219,10 +233,11 @@ def test_a_card_of_the_base_that_says_nothing_gives_no_license(cards, readme):
 
 
 @pytest.mark.parametrize(
-    "license, fine", [("apache-2.0", True), ("cc-by-nc-sa-4.0", True), ("MIT", True), ("a b", True), ("", False), (["mit"], False)]
+    "license, fine",
+    [("apache-2.0", True), ("cc-by-nc-sa-4.0", True), ("MIT", True), ("a b", True), ("", False), (["mit"], False)],
 )
 def test_params_take_identifiers_of_licenses_and_texts(license, fine):
-    params = read(SAMPLE)
+    params = read_params_yaml(SAMPLE)
     params["base"]["license"] = params["datasets"]["chat"]["license"] = license
     found = [problem.where for problem in examine(params)[0] if problem.where.endswith("license")]
     assert found == ([] if fine else ["params.yaml: base.license", "params.yaml: datasets.chat.license"])
@@ -256,12 +271,12 @@ def test_a_step_that_is_not_built_has_no_card(cards):
     ],
 )
 def test_names_and_reasons_are_no_markdown(text, safe):
-    assert escaped(text) == safe
+    assert escape_markdown(text) == safe
 
 
 @pytest.mark.parametrize("rows, name", [(0, "n<1K"), (999, "n<1K"), (1000, "1K<n<10K"), (10**6, "1M<n<10M")])
 def test_sizes_are_those_of_the_hub(rows, name):
-    assert size_of(rows) == name
+    assert size_category(rows) == name
 
 
 @pytest.mark.slow

@@ -4,9 +4,9 @@ import pytest
 from builds import SAMPLE
 
 from validators._cautions import WAIVERS
-from validators.params import examine, read
+from validators.params import examine, read_params_yaml
 
-SHIPPED = json.dumps(read(SAMPLE))
+SHIPPED = json.dumps(read_params_yaml(SAMPLE))
 
 
 def with_steps(**steps):

@@ -29,7 +29,7 @@ def project(tmp_path_factory):
     """The tiny model as `base` and, with other weights, as `sft`; `align` is not built."""
     folder = tmp_path_factory.mktemp("project")
     (folder / "params.yaml").write_text(PARAMS)
-    models.save_tiny(folder / "models/base")
+    models.save_tiny_model(folder / "models/base")
     model = models.load_model(folder / "models/base")
     torch.manual_seed(1)
     for weight in model.parameters():
@@ -72,12 +72,15 @@ def user(text):
 
 
 def test_one_answer_is_the_greedy_one_shown_safely(project, speak):
-    assert speak("base", "Reverse abc.").out == chat.safe(greedy(project, "base", [user("Reverse abc.")])) + "\n"
+    assert (
+        speak("base", "Reverse abc.").out
+        == chat.escape_controls(greedy(project, "base", [user("Reverse abc.")])) + "\n"
+    )
 
 
 def test_a_system_turn_comes_first(project, speak):
     messages = [{"role": "system", "content": "Be brief."}, user("hi")]
-    assert speak("sft", "hi", system="Be brief.").out == chat.safe(greedy(project, "sft", messages)) + "\n"
+    assert speak("sft", "hi", system="Be brief.").out == chat.escape_controls(greedy(project, "sft", messages)) + "\n"
 
 
 def test_a_folder_is_a_model_too(project, speak):
@@ -134,14 +137,14 @@ def test_a_template_that_refuses_is_a_problem(project, speak, tmp_path):
 
 
 def test_what_a_terminal_would_obey_is_escaped_and_lines_stay():
-    assert chat.safe("a\x1b[31mb\r\x07\x9bc\n\td‮e") == "a\\x1b[31mb\\r\\x07\\x9bc\n\td\\u202ee"
-    assert chat.safe("日本 é 👨\u200d👩 नमस्ते") == "日本 é 👨\u200d👩 नमस्ते"
+    assert chat.escape_controls("a\x1b[31mb\r\x07\x9bc\n\td‮e") == "a\\x1b[31mb\\r\\x07\\x9bc\n\td\\u202ee"
+    assert chat.escape_controls("日本 é 👨\u200d👩 नमस्ते") == "日本 é 👨\u200d👩 नमस्ते"
 
 
 def test_pieces_are_told_as_they_come_and_no_character_in_halves(project):
     tokenizer = models.load_tokenizer(project / "models/base")
     told = []
-    pieces = chat.Pieces(tokenizer, told.append)
+    pieces = chat.Streamer(tokenizer, told.append)
     pieces.put(torch.tensor([[1, 2, 3]]))
     for token in tokenizer("aé\n日b", add_special_tokens=False)["input_ids"]:
         pieces.put(torch.tensor([token]))
@@ -152,7 +155,7 @@ def test_pieces_are_told_as_they_come_and_no_character_in_halves(project):
 
 def test_a_broken_character_at_the_end_is_told_too(project):
     told = []
-    pieces = chat.Pieces(models.load_tokenizer(project / "models/base"), told.append)
+    pieces = chat.Streamer(models.load_tokenizer(project / "models/base"), told.append)
     pieces.put(torch.tensor([[1]]))
     for token in models.load_tokenizer(project / "models/base")("日", add_special_tokens=False)["input_ids"][:2]:
         pieces.put(torch.tensor([token]))
@@ -164,7 +167,7 @@ def test_lines_of_a_pipe_are_one_conversation(project):
     said = b"hi\n\n/reset\nhi\n\xff\n/what\n/exit\nnot reached\n"
     done = tilth(project, "base", "--max-new-tokens", "4", said=said)
     lines = done.stdout.decode().splitlines()
-    first = chat.safe(greedy(project, "base", [user("hi")], 4)).splitlines()
+    first = chat.escape_controls(greedy(project, "base", [user("hi")], 4)).splitlines()
     assert done.returncode == 0, done.stderr
     assert lines[: len(first)] == first and lines[len(first) : 2 * len(first)] == first
     assert b"/reset forgets" in done.stderr and b"Traceback" not in done.stderr
@@ -174,7 +177,7 @@ def test_a_turn_is_answered_with_the_turns_before_it(project):
     done = tilth(project, "sft", "--max-new-tokens", "4", said=b"hi\nand\n")
     first = greedy(project, "sft", [user("hi")], 4)
     second = greedy(project, "sft", [user("hi"), {"role": "assistant", "content": first}, user("and")], 4)
-    assert done.stdout.decode() == chat.safe(first) + "\n" + chat.safe(second) + "\n"
+    assert done.stdout.decode() == chat.escape_controls(first) + "\n" + chat.escape_controls(second) + "\n"
 
 
 def at_a_terminal(project, keys, *arguments):
@@ -239,7 +242,7 @@ def test_interrupting_the_answer_forgets_the_turn_and_goes_on(project, monkeypat
             raise KeyboardInterrupt
 
     monkeypatch.setattr(chat, "reply", reply)
-    monkeypatch.setattr(chat, "next_line", lambda mark: next(lines))
+    monkeypatch.setattr(chat, "read_line", lambda mark: next(lines))
     monkeypatch.setattr(sys, "stdin", SimpleNamespace(isatty=lambda: True))
     chat.converse([SimpleNamespace(name="base", turns=[])], [], 0.0)
     assert asked == ["hi", "again"] and "that turn is forgotten" in capsys.readouterr().err

@@ -8,11 +8,11 @@ import typer
 
 from stages import check
 from stages.check import raw_problems
-from stages.core import reads
+from stages.core import stage_params
 from stages.reading import links as _links
 from validators import params
 from validators._cautions import Caution
-from validators.params import read
+from validators.params import read_params_yaml
 from validators.problems import Problem, Problems
 
 GOOD = '{"instruction": "q", "output": "a"}\n'
@@ -45,15 +45,19 @@ def test_a_reward_whose_package_is_missing_is_said_before_anything_is_built(proj
     found = importlib.util.find_spec
     grpo = "{method: grpo, from: base, dataset: problems, rewards: [math_verify]}"
     Path("params.yaml").write_text(
-        PARAMS.replace("RATE", "1.0e-4").replace("raw: raw}", "raw: raw}, problems: {kind: grpo, raw: raw}").replace("steps: {", f"steps: {{align: {grpo}, ")
+        PARAMS.replace("RATE", "1.0e-4")
+        .replace("raw: raw}", "raw: raw}, problems: {kind: grpo, raw: raw}")
+        .replace("steps: {", f"steps: {{align: {grpo}, ")
     )
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "math_verify" else found(name))
     with pytest.raises(Problems) as error:
-        check.check(read())
+        check.check(read_params_yaml())
     (problem,) = error.value.problems
     assert problem.where == "params.yaml: steps.align.rewards" and "pip install 'tilth[math]'" in problem.expected
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name: found("json") if name == "math_verify" else found(name))
-    check.check(read())
+    monkeypatch.setattr(
+        importlib.util, "find_spec", lambda name: found("json") if name == "math_verify" else found(name)
+    )
+    check.check(read_params_yaml())
 
 
 def locked(base, md5="0" * 32, code="code"):
@@ -61,7 +65,10 @@ def locked(base, md5="0" * 32, code="code"):
     filled = params.Base.model_validate(base).model_dump()
     Path(".build/code").mkdir(parents=True, exist_ok=True)
     Path(".build/code/base").write_text("code")
-    deps = {".build/params/base.json": reads.text_of(reads.base({"base": filled})), ".build/code/base": code}
+    deps = {
+        ".build/params/base.json": stage_params.params_text(stage_params.base_params({"base": filled})),
+        ".build/code/base": code,
+    }
     entry = {"cmd": "python -m stages base", "outs": [{"path": "models/base", "md5": f"{md5}.dir"}]}
     entry["deps"] = [{"path": path, "md5": check.md5_of(text.encode())} for path, text in deps.items()]
     Path("dvc.lock").write_text(json.dumps({"schema": "2.0", "stages": {"base": entry}}))
@@ -71,7 +78,7 @@ def of_base(model):
     """The problems of params.yaml with a base model that is not on this machine."""
     Path("params.yaml").write_text(PARAMS.replace("RATE", "1.0e-4").replace("tiny", model))
     try:
-        check.check(read())
+        check.check(read_params_yaml())
     except Problems as error:
         return error.problems
     return []
@@ -86,7 +93,10 @@ def test_a_base_model_that_was_built_needs_no_source(project, model):
     Path("models/base").mkdir(parents=True)
     Path("models/base/config.json").write_text("{}")
     assert of_base(model) == []
-    for other, why in (({"model": model, "eos_token": "x"}, "another `base` entry"), ({"model": "other.gguf"}, "another `base` entry")):
+    for other, why in (
+        ({"model": model, "eos_token": "x"}, "another `base` entry"),
+        ({"model": "other.gguf"}, "another `base` entry"),
+    ):
         locked(other)
         assert model == "downloads/mine" or why in of_base(model)[0].hint
         assert of_base(model)
@@ -120,15 +130,18 @@ def test_a_base_model_that_was_never_built_asks_for_its_source(project):
 def test_a_judge_that_was_built_needs_no_source_either(project):
     def of_judge(judge):
         problem = Problem("params.yaml: evaluate.judge.model", "no such folder")
-        return check.without_source([problem], {"evaluate": {"judge": judge}})
+        return check.drop_source_problems([problem], {"evaluate": {"judge": judge}})
 
     mine = {"model": "./judges/mine", "kind": "reward"}
     assert of_judge(mine)[0].hint.startswith("put it there; or")
     Path(".build/code").mkdir(parents=True)
     Path(".build/code/judge").write_text("code")
-    read = reads.judge({"evaluate": {"judge": params.Judge.model_validate(mine).model_dump()}})
-    deps = {".build/params/judge.json": reads.text_of(read), ".build/code/judge": "code"}
-    entry = {"outs": [{"path": "judge", "md5": "0.dir"}], "deps": [{"path": path, "md5": check.md5_of(text.encode())} for path, text in deps.items()]}
+    read = stage_params.judge_params({"evaluate": {"judge": params.Judge.model_validate(mine).model_dump()}})
+    deps = {".build/params/judge.json": stage_params.params_text(read), ".build/code/judge": "code"}
+    entry = {
+        "outs": [{"path": "judge", "md5": "0.dir"}],
+        "deps": [{"path": path, "md5": check.md5_of(text.encode())} for path, text in deps.items()],
+    }
     Path("dvc.lock").write_text(json.dumps({"stages": {"judge": entry}}))
     assert of_judge(mine)[0].hint == "dvc pull judge brings what was built from it"
     Path("judge").mkdir()
@@ -304,7 +317,7 @@ def test_a_warning_is_printed_with_its_waiver_and_stops_nothing(project, capsys)
 
 
 def test_a_waived_warning_is_printed_with_its_reason(capsys):
-    check.announce([Caution("sft", "beta", "beta 9 is outside", "an experiment")])
+    check.print_warnings([Caution("sft", "beta", "beta 9 is outside", "an experiment")])
     assert capsys.readouterr().out == "waived: params.yaml: steps.sft: beta 9 is outside (an experiment)\n"
 
 
@@ -351,7 +364,7 @@ def test_a_name_that_is_not_utf8_is_a_problem_of_its_folder(project, name, folde
 def checked(project, entry):
     text = PARAMS.replace("RATE", "1.0e-4").replace("raw: raw}", f"raw: raw, {entry}}}")
     (project / "params.yaml").write_text(text)
-    return [str(warning) for warning in check.check(read())]
+    return [str(warning) for warning in check.check(read_params_yaml())]
 
 
 @pytest.mark.parametrize("key, given", [("exclude", "['tset*']"), ("eval", "['tset*']"), ("weights", "{'tset*': 0.5}")])
@@ -382,7 +395,9 @@ def test_an_excluded_file_may_be_anything(project):
     assert checked(project, "exclude: [bad.jsonl]") == []
 
 
-@pytest.mark.parametrize("entry", ["exclude: 5", "exclude: [5]", "weights: [a]", "eval: {}", "split_on: [system]", "split_on: user"])
+@pytest.mark.parametrize(
+    "entry", ["exclude: 5", "exclude: [5]", "weights: [a]", "eval: {}", "split_on: [system]", "split_on: user"]
+)
 def test_patterns_of_a_wrong_type_are_problems_and_no_traceback(project, entry):
     with pytest.raises(Problems, match=r"params\.yaml: datasets\.chat\."):
         checked(project, entry)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from test_share import Folder
 
-from commands.sharing.checkout import put
+from commands.sharing.checkout import place_outputs
 from validators.problems import Problems
 
 pytestmark = pytest.mark.slow
@@ -190,5 +190,5 @@ class Full:
 
 def test_what_a_full_disk_cuts_is_told_and_taken_away_again(tmp_path):
     with pytest.raises(Problems, match=r"raw/more: .*No space left on device"):
-        put([Full(tmp_path / "more")])
+        place_outputs([Full(tmp_path / "more")])
     assert not list(tmp_path.iterdir())

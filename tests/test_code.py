@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from stages import code
-from stages.code import Tree, code_lines, lists, parsed, sha256_of
+from stages.code import Tree, code_lines, list_code, parse_list, sha256_of
 from validators.problems import Problems
 
 ROOT = Path(__file__).parents[1]
@@ -81,36 +81,43 @@ def tree(tmp_path):
 
 
 def test_a_list_holds_what_the_stage_imports_and_the_other_files_of_those_folders(tree):
-    assert list(parsed(lists(tree)["one"])) == ["stages/one.py", "stages/room/one.py", "stages/room/sql/a.sql"]
+    assert list(parse_list(list_code(tree)["one"])) == ["stages/one.py", "stages/room/one.py", "stages/room/sql/a.sql"]
 
 
 def test_a_package_with_code_of_its_own_is_part_of_what_it_holds(tree):
     (tree / "stages/room/__init__.py").write_text("import os\n")
-    assert "stages/room/__init__.py" in parsed(lists(tree)["one"])
+    assert "stages/room/__init__.py" in parse_list(list_code(tree)["one"])
 
 
 def test_a_relative_import_is_followed(tree):
     (tree / "stages/room/one.py").write_text("from .other import X\n")
-    assert "stages/room/other.py" in parsed(lists(tree)["one"])
+    assert "stages/room/other.py" in parse_list(list_code(tree)["one"])
 
 
 def test_a_reward_function_has_a_list_of_all_that_it_calls(tree):
-    found = lists(tree)
+    found = list_code(tree)
     of = "validators/rewards.py:"
-    assert list(parsed(found["rewards/exact"])) == [f"{of}_same", f"{of}exact"]
-    assert list(parsed(found["rewards/close"])) == ["validators/help.py", f"{of}A", f"{of}B", f"{of}close", f"{of}h", f"{of}math"]
+    assert list(parse_list(found["rewards/exact"])) == [f"{of}_same", f"{of}exact"]
+    assert list(parse_list(found["rewards/close"])) == [
+        "validators/help.py",
+        f"{of}A",
+        f"{of}B",
+        f"{of}close",
+        f"{of}h",
+        f"{of}math",
+    ]
 
 
 def test_a_statement_that_may_do_anything_belongs_to_every_reward_function(tree):
     (tree / "validators/rewards.py").write_text(REWARDS + "\n\nfor name in ():\n    globals()[name] = 1\n")
-    assert "validators/rewards.py:*" in parsed(lists(tree)["rewards/exact"])
+    assert "validators/rewards.py:*" in parse_list(list_code(tree)["rewards/exact"])
 
 
 def test_modules_that_do_not_parse_are_all_named_with_their_lines(tree):
     (tree / "stages/room/other.py").write_text("x = 1\nx =\n")
     (tree / "validators/help.py").write_text("(\n")
     with pytest.raises(Problems) as error:
-        lists(tree)
+        list_code(tree)
     assert [problem.where for problem in error.value.problems] == ["stages/room/other.py:2", "validators/help.py:1"]
 
 
@@ -118,21 +125,21 @@ def test_an_import_of_a_module_that_no_stage_depends_on_is_refused(tree):
     (tree / "mine.py").write_text("")
     (tree / "stages/room/one.py").write_text("import mine\n")
     with pytest.raises(Problems, match="imports mine, which no stage depends on"):
-        lists(tree)
+        list_code(tree)
 
 
 def test_lists_that_are_no_more_are_removed_and_those_that_stay_are_not_touched(tree):
     folder = tree / "lists"
-    code.write({"one": "a\n", "rewards/f": "b\n"}, folder)
+    code.write_lists({"one": "a\n", "rewards/f": "b\n"}, folder)
     stamp = (folder / "one").stat().st_mtime_ns
-    code.write({"one": "a\n"}, folder)
+    code.write_lists({"one": "a\n"}, folder)
     assert [path.name for path in folder.rglob("*") if path.is_file()] == ["one"]
     assert (folder / "one").stat().st_mtime_ns == stamp
 
 
 @pytest.mark.parametrize("version", ["3.12", "3.13"])
 def test_another_python_makes_the_same_lists(version):
-    program = "import sys; sys.path.insert(0, '.'); from stages.code import lists; print(lists())"
+    program = "import sys; sys.path.insert(0, '.'); from stages.code import list_code; print(list_code())"
     done = (
         subprocess.run([f"python{version}", "-c", program], cwd=ROOT, capture_output=True, text=True, env=os.environ)
         if has(version)
@@ -155,5 +162,5 @@ def has(version):
 
 def test_every_module_of_the_project_is_in_the_closure_of_a_stage_or_in_a_list():
     tree = Tree(ROOT)
-    assert "stages/dedup/near.py" in tree.closure("stages/curate.py")
+    assert "stages/dedup/near_duplicates.py" in tree.closure("stages/curate.py")
     assert code.REWARDS not in tree.closure("stages/train.py")

@@ -6,7 +6,7 @@ import pytest
 from builds import write_params
 
 from stages import collect
-from stages.rows.tables import row_schema, to_table, write
+from stages.rows.tables import row_schema, to_table, write_table
 
 ROW = {
     "messages": [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}],
@@ -22,9 +22,9 @@ def project(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     write_params("datasets: {words: {kind: sft, raw: w}, chat: {kind: sft, raw: c}}")
     for name, rows in (("chat", 3), ("words", 2)):
-        write(f"data/train/{name}.parquet", to_table([ROW] * rows, row_schema("sft")))
-        write(f"data/eval/{name}.parquet", to_table([ROW], row_schema("sft")))
-        write(f"data/rejected/{name}.parquet", to_table([ROW], row_schema("sft")))
+        write_table(f"data/train/{name}.parquet", to_table([ROW] * rows, row_schema("sft")))
+        write_table(f"data/eval/{name}.parquet", to_table([ROW], row_schema("sft")))
+        write_table(f"data/rejected/{name}.parquet", to_table([ROW], row_schema("sft")))
     return tmp_path
 
 
@@ -63,7 +63,7 @@ def test_a_changed_row_changes_the_list(project):
     first = (project / "data/train.json").read_bytes()
     changed = pq.read_table("data/train/chat.parquet").to_pylist()
     changed[0]["line"] = 2
-    write("data/train/chat.parquet", to_table(changed, row_schema("sft")))
+    write_table("data/train/chat.parquet", to_table(changed, row_schema("sft")))
     collect.main()
     assert (project / "data/train.json").read_bytes() != first
 

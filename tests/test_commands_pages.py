@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 from builds import write_sample
 
-from docs.commands_pages import FOLDER, GROUPS, MORE, command_pages, commands
+from docs.commands_pages import FURTHER_READING, GROUPS, OUTPUTS_FOLDER, command_pages, commands
 
 ROOT = Path(__file__).parents[1]
-OUTPUTS = {path.stem: path.read_text(encoding="utf-8") for path in FOLDER.glob("*.txt")}
+OUTPUTS = {path.stem: path.read_text(encoding="utf-8") for path in OUTPUTS_FOLDER.glob("*.txt")}
 
 
 def test_the_pages_are_those_of_the_commands():
@@ -21,8 +21,8 @@ def test_the_pages_are_those_of_the_commands():
 
 
 def test_every_command_is_in_one_group_and_leads_on():
-    assert sorted(name for names in GROUPS.values() for name in names) == sorted(commands()) == sorted(MORE)
-    for link in MORE.values():
+    assert sorted(name for names in GROUPS.values() for name in names) == sorted(commands()) == sorted(FURTHER_READING)
+    for link in FURTHER_READING.values():
         assert (ROOT / "docs/commands" / link.partition("#")[0]).is_file(), link
 
 

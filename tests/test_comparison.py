@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from commands.exports import comparison
-from commands.exports.expected import Expected, Row
+from commands.exports.expected_outputs import ExpectedOutputs, Row
 
 TOKENIZER = {"rules": "r", "words": 40, "special": ["<|end|>", "<|pad|>"], "eos": "<|end|>", "template": "t"}
 GENERATION = {"eos_token_id": 2, "pad_token_id": 0, "repetition_penalty": 1.05}
@@ -17,7 +17,7 @@ def logits(seed=0, places=4, words=40):
 
 def expected():
     row = Row("chat", "5f2c91a07711", [], None, "text", PROMPT + ANSWER, len(ANSWER), logits())
-    return Expected([row], frozenset({2}), GENERATION, TOKENIZER, None, {"a": "1", "b": "2"})
+    return ExpectedOutputs([row], frozenset({2}), GENERATION, TOKENIZER, None, {"a": "1", "b": "2"})
 
 
 def said(**changes):
@@ -27,12 +27,14 @@ def said(**changes):
 
 def found(theirs=None, **changes):
     """The problems as one text."""
-    problems, _ = comparison.differences(expected(), said(**changes), [logits() if theirs is None else theirs], "out")
+    problems, _ = comparison.compare_outputs(
+        expected(), said(**changes), [logits() if theirs is None else theirs], "out"
+    )
     return "\n".join(map(str, problems))
 
 
 def test_a_folder_that_does_the_same_has_no_problem_and_says_how_near_it_is():
-    problems, seen = comparison.differences(expected(), said(), [logits() * 1.0001], "out")
+    problems, seen = comparison.compare_outputs(expected(), said(), [logits() * 1.0001], "out")
     assert problems == []
     assert seen == [
         {
@@ -94,7 +96,7 @@ def test_logits_may_differ_by_what_their_type_cannot_say_and_no_more(dtype, shar
 
 
 def test_logits_that_all_move_by_the_same_say_the_same():
-    assert comparison.distance(logits(), logits() + 5) < 1e-5
+    assert comparison.logits_distance(logits(), logits() + 5) < 1e-5
 
 
 def test_one_bad_place_among_many_is_seen():
@@ -119,14 +121,14 @@ def test_an_answer_may_part_where_two_tokens_are_as_likely_and_nowhere_else():
     theirs[1, 12], theirs[1, 30] = 4.0, 3.9999  # at the second token of the answer
     tied = expected()
     tied.rows[0].logits = theirs
-    problems, seen = comparison.differences(tied, said(answers=[[11, 30, 2]]), [theirs], "out")
+    problems, seen = comparison.compare_outputs(tied, said(answers=[[11, 30, 2]]), [theirs], "out")
     assert problems == [] and seen[0]["answer"] == "parts at token 2, a near tie"
     theirs[1, 30] = 3.0
-    problems, _ = comparison.differences(tied, said(answers=[[11, 30, 2]]), [theirs], "out")
+    problems, _ = comparison.compare_outputs(tied, said(answers=[[11, 30, 2]]), [theirs], "out")
     assert "its answer has other tokens from number 2 on, [30, 2]; expected [12, 2]" in str(problems[0])
 
 
 def test_many_names_are_counted():
-    assert comparison.listed(["a"]) == "a"
-    assert comparison.listed(["a", "b"]) == "a and b"
-    assert comparison.listed(list("abcdefg")) == "a, b, c and 4 more"
+    assert comparison.list_names(["a"]) == "a"
+    assert comparison.list_names(["a", "b"]) == "a and b"
+    assert comparison.list_names(list("abcdefg")) == "a, b, c and 4 more"

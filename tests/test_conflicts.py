@@ -5,10 +5,10 @@ import subprocess
 import pytest
 
 from commands import check
-from commands.builds.lock import lock_of
-from commands.builds.mend import mend
+from commands.builds.lock import read_lock
+from commands.builds.repairs import repair
 from validators.conflicts import conflict_problems
-from validators.params import read
+from validators.params import read_params_yaml
 from validators.problems import Problems
 
 OURS, THEIRS = "schema: '2.0'\nstages: {}\n", "schema: '2.0'\nstages:\n  a: {cmd: b}\n"
@@ -42,7 +42,7 @@ def test_the_lock_of_an_unfinished_merge_is_named_and_left_as_it_is(root):
     merge("dvc.lock", "schema: '2.0'\n", OURS, THEIRS)
     before = (root / "dvc.lock").read_text()
     assert "<<<<<<< HEAD" in before
-    assert mend(root) == []
+    assert repair(root) == []
     with pytest.raises(Problems) as raised:
         check.main()
     (problem,) = raised.value.problems
@@ -66,13 +66,13 @@ def test_marks_that_were_committed_have_no_sides_to_check_out(root):
     (problem,) = conflict_problems("dvc.lock")
     assert problem.hint.startswith("git checkout COMMIT -- dvc.lock")
     with pytest.raises(Problems, match="marks of a merge"):
-        lock_of(None)
+        read_lock(None)
 
 
 def test_params_with_marks_are_no_puzzle_of_yaml(root):
     (root / "params.yaml").write_text("seed: 7\n<<<<<<< HEAD\nlaunch: a\n=======\nlaunch: b\n>>>>>>> other\n")
     with pytest.raises(Problems, match=r"params\.yaml:2: marks of a merge.*\n  hint: in each part keep one version"):
-        read()
+        read_params_yaml()
 
 
 def test_both_files_are_named_at_once(root):

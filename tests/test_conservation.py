@@ -7,7 +7,7 @@ import pyarrow.parquet as pq
 import pytest
 from builds import run_data_stages, write_params
 
-from commands.checks.conservation import SHOWN, records
+from commands.checks.conservation import MAX_SHOWN, records
 
 PARAMS = """
 seed: 7
@@ -78,7 +78,7 @@ def test_a_file_that_is_gone_and_one_that_nothing_is_made_of_are_named(built):
     (built / "f.jsonl").write_bytes(lines("f"))
     found = broken()
     assert found["datasets.chat: raw/e.parquet"] == "rows say they are from it"
-    assert found["datasets.chat"].startswith(f"{13 - SHOWN} more")
+    assert found["datasets.chat"].startswith(f"{13 - MAX_SHOWN} more")
 
 
 def test_a_table_that_is_none_is_named_alone(built, tmp_path):

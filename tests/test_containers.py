@@ -9,7 +9,7 @@ import pytest
 import zstandard
 
 from stages.reading import containers as _containers
-from stages.reading.containers import container, described, opened
+from stages.reading.containers import describe_container, detect_container, open_raw
 from stages.reading.readers import records
 from validators.problems import Problems
 
@@ -40,7 +40,7 @@ def put(tmp_path):
 def test_a_packed_file_has_the_records_of_the_file_in_it(put, kind, packed):
     plain = list(records(put(FILES[kind])))
     path = put(PACK[packed](FILES[kind]))
-    assert container(path) == f"{kind}.{packed}"
+    assert detect_container(path) == f"{kind}.{packed}"
     assert list(records(path)) == plain
     assert len(plain) == 2
 
@@ -53,7 +53,7 @@ def test_a_packed_file_may_have_several_members_and_padding(put, packed):
 
 def test_parquet_is_told_by_its_magic_and_numbers_its_records(put):
     path = put(parquet([{"a": [{"b": "c"}]}, {"a": None}], row_group_size=1))
-    assert container(path) == "parquet"
+    assert detect_container(path) == "parquet"
     assert [(record.line, record.value, record.raw) for record in records(path)] == [
         (1, {"a": [{"b": "c"}]}, '{"a":[{"b":"c"}]}'),
         (2, {"a": None}, '{"a":null}'),
@@ -114,7 +114,7 @@ def test_a_stream_that_is_damaged_keeps_what_comes_before(put):
 def test_a_bomb_is_refused_and_a_file_that_packs_well_is_not(put, monkeypatch, packed):
     monkeypatch.setattr(_containers, "BOMB_BYTES", 2**20)
     path = put(PACK[packed](b"\n".join([b'{"a": "%b"}' % (b"x" * 100)] * 2 * 10**5)))
-    with pytest.raises(Problems, match="a zip bomb"), opened(path) as (file, _):
+    with pytest.raises(Problems, match="a zip bomb"), open_raw(path) as (file, _):
         while file.read(2**20):
             pass
     monkeypatch.setattr(_containers, "BOMB_BYTES", 2**30)
@@ -138,7 +138,7 @@ def test_a_bomb_is_refused_and_a_file_that_packs_well_is_not(put, monkeypatch, p
 )
 def test_what_is_no_data_is_named(put, data, found):
     with pytest.raises(Problems, match=found) as raised:
-        container(put(data))
+        detect_container(put(data))
     assert raised.value.problems[0].hint
 
 
@@ -154,11 +154,11 @@ def test_what_is_no_data_is_named(put, data, found):
     ],
 )
 def test_a_broken_first_line_does_not_make_another_container_of_a_file(put, data, kind):
-    assert container(put(data)) == kind
+    assert detect_container(put(data)) == kind
 
 
 def test_a_container_is_described_in_words():
-    assert [described(kind) for kind in ("jsonl", "json.gz", "csv.zst")] == [
+    assert [describe_container(kind) for kind in ("jsonl", "json.gz", "csv.zst")] == [
         "JSON lines",
         "a JSON array in gzip",
         "CSV in zstd",

@@ -17,15 +17,15 @@ import pytest
 if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from stages.dedup.forgotten import LEFT_OUT
-from stages.ingest import ingest_part, lost_keys
-from stages.reading.containers import described
-from stages.reading.parts import cut
+from stages.dedup.forgotten import INGEST_CHECK
+from stages.ingest import ingest_part, lost_key_problems
+from stages.reading.containers import describe_container
+from stages.reading.parts import split_file
 from stages.rows import turns
 from stages.rows.batches import batches
 from stages.rows.checks import INGEST, KINDS
 from stages.rows.options import options_of
-from stages.rows.shapes import CONVERT, READ
+from stages.rows.shapes import CONVERTERS, READERS
 from stages.rows.tables import COLUMNS
 from validators._formats import option_problems
 from validators.params import Dataset
@@ -53,7 +53,7 @@ def found(name, head, folder):
 
 
 def read(path, entry, folder, forgotten_lines):
-    (part,) = cut(path)
+    (part,) = split_file(path)
     kind, options, ids = entry["kind"], options_of(entry), frozenset()
     if forgotten_lines:
         ingest_part((part, folder / "before.parquet"), kind, options)
@@ -62,7 +62,7 @@ def read(path, entry, folder, forgotten_lines):
     assert counts["records"] == counts["rows"] + counts["rejects"]
     rows = rows_of(folder / "rows.parquet", list(COLUMNS[kind]))
     said = {
-        "container": described(part.container),
+        "container": describe_container(part.container),
         "shapes": dict(shapes),
         "rows": [
             {key: value for key, value in row.items() if value is not None or key in ("label", "ground_truth")}
@@ -70,7 +70,7 @@ def read(path, entry, folder, forgotten_lines):
         ],
         "rejects": [{key: row[key] for key in ("line", "check", "detail")} for row in rejects.to_pylist()],
         "keys_not_used": dict(sorted(account.unused.items())),
-        "stops": [str(problem) for problem in lost_keys("d", {path.as_posix(): account})],
+        "stops": [str(problem) for problem in lost_key_problems("d", {path.as_posix(): account})],
     }
     return {key: value for key, value in said.items() if value or key in ("rows", "rejects")}
 
@@ -118,13 +118,13 @@ def shapes_there(name):
 
 
 def test_every_shape_has_a_file():
-    assert set(READ) - set().union(*map(shapes_there, NAMES)) == set()
+    assert set(READERS) - set().union(*map(shapes_there, NAMES)) == set()
 
 
 def test_every_check_of_ingest_has_a_file_and_a_check_that_it_has_not_is_none():
     checks = {reject["check"] for name in NAMES for reject in golden(name).get("rejects", [])}
     assert checks == set(INGEST)
-    assert LEFT_OUT in checks
+    assert INGEST_CHECK in checks
 
 
 def test_every_kind_has_a_file_of_its_own_and_one_of_each_other_that_can_become_it():
@@ -141,7 +141,7 @@ def test_every_kind_has_a_file_of_its_own_and_one_of_each_other_that_can_become_
         for shape in shapes_there(name)
         if golden(name).get("rows")
     }
-    assert {(kind, kind) for kind in KINDS} | set(CONVERT) <= there
+    assert {(kind, kind) for kind in KINDS} | set(CONVERTERS) <= there
 
 
 def test_every_container_has_a_file():

@@ -8,8 +8,8 @@ import pytest
 from builds import run_data_stages, write_params
 
 from stages import ingest
-from stages.reading.parts import cut
-from stages.rows.identity import digest, normalised
+from stages.reading.parts import split_file
+from stages.rows.identity import digest, normalise_text
 from validators.problems import Problems
 
 
@@ -149,7 +149,7 @@ def test_one_truth_with_other_notes_beside_it_is_no_contradiction(build):
 def test_the_split_is_the_formula_of_the_design(build, seed, eval_fraction):
     train, held_out, _ = build("sft", *fresh(300), seed=seed, eval_fraction=eval_fraction)
     for row in train + held_out:
-        key = digest(normalised(question(row)).encode())
+        key = digest(normalise_text(question(row)).encode())
         share = int(hashlib.sha256(f"{seed}:{key}".encode()).hexdigest()[:8], 16) / 2**32
         assert (row in held_out) == (share < eval_fraction)
     assert abs(len(held_out) / 300 - eval_fraction) < 0.1
@@ -183,7 +183,7 @@ def test_a_prompt_is_on_one_side_in_every_kind_however_it_is_written(build):
 def test_no_question_is_in_train_and_eval(build):
     records = [chat(f"Question {i % 50}" if i % 2 else f"question  {i % 50}", str(i)) for i in range(200)]
     train, held_out, _ = build("sft", *records)
-    assert not {normalised(question(row)) for row in train} & {normalised(question(row)) for row in held_out}
+    assert not {normalise_text(question(row)) for row in train} & {normalise_text(question(row)) for row in held_out}
 
 
 # -- the account --------------------------------------------------------------------------------------------------
@@ -201,7 +201,7 @@ def test_every_record_is_in_train_in_eval_or_rejected_with_a_reason(build, tmp_p
 def test_rows_keep_the_order_of_the_raw_files_in_parts_of_any_size(build, monkeypatch):
     records = [*fresh(20), *fresh(3)]
     whole = build("sft", *records)
-    monkeypatch.setattr(ingest, "cut", partial(cut, part_bytes=200))
+    monkeypatch.setattr(ingest, "split_file", partial(split_file, part_bytes=200))
     assert build("sft", *records) == whole
     assert [row["line"] for row in whole[0]] == sorted(row["line"] for row in whole[0])
 

@@ -10,9 +10,9 @@ from ruamel.yaml import YAML
 from test_row_changes import write
 
 from commands.builds import build as _build
-from commands.builds.build import at
+from commands.builds.build import read_build
 from commands.builds.diff_text import code, markdown, text
-from commands.diff import difference
+from commands.diff import diff_builds
 
 CHAT = {"chat": {"kind": "sft", "raw": "data/raw/chat.jsonl"}}
 STEP = {"method": "sft", "from": "base", "dataset": "chat", "args": {"learning_rate": 1e-3}}
@@ -70,15 +70,15 @@ def params(**changes):
 
 def between(old, new, limit=None):
     problems = []
-    found = difference(at(old), at(new), limit, problems)
-    names = {"from": {"rev": old, "commit": at(old).rev}, "to": {"rev": new, "commit": at(new).rev}}
+    found = diff_builds(read_build(old), read_build(new), limit, problems)
+    names = {"from": {"rev": old, "commit": read_build(old).rev}, "to": {"rev": new, "commit": read_build(new).rev}}
     return found | names, problems
 
 
 def test_two_builds_that_are_the_same_differ_in_nothing_and_no_table_is_read(scratch):
     for tag in ("v1", "v2"):
         scratch.save(tag, params(seed=7, methods={tag: 1}), train=[("aa", 1)])
-    for stage in at("v1").stages.values():
+    for stage in read_build("v1").stages.values():
         for out in stage.outs.values():
             scratch.object(out.md5).unlink()
     found, problems = between("v1", "v2")
@@ -144,7 +144,7 @@ def test_a_move_between_train_and_eval_needs_another_seed_or_is_pointed_at(scrat
 def test_missing_bytes_are_named_after_all_that_can_be_said(scratch):
     scratch.save("v1", params(), {"chat": {"loss": SCORE}}, train=[("aa", 1)])
     scratch.save("v2", params(seed=8), {"chat": {"loss": SCORE | {"value": 0.7}}}, train=[("bb", 1)])
-    scratch.object(at("v1").md5_of("data/train/chat.parquet")).unlink()
+    scratch.object(read_build("v1").md5_of("data/train/chat.parquet")).unlink()
     found, problems = between("v1", "v2")
     assert [problem.where[11:] for problem in problems] == ["data/train/chat.parquet"]
     said = list(text(found))
@@ -174,7 +174,7 @@ def test_not_built_parameters_of_the_working_tree_are_noted(scratch):
     lock["stages"]["check"] = {"cmd": "k", "params": {"params.yaml": params()}}
     write_yaml(scratch.folder / "dvc.lock", lock)
     write_yaml(scratch.folder / "params.yaml", params(seed=9))
-    found = difference(at("v1"), at(), None, [])
+    found = diff_builds(read_build("v1"), read_build(), None, [])
     assert found["not_built"] == [{"key": "seed", "old": 7, "new": 9}]
 
 
@@ -198,7 +198,7 @@ def test_the_command_prints_text_json_and_markdown_and_stops_at_what_it_does_not
     assert "| 1 | added | - | train |" in printed
     status, _, said = tilth(scratch, "diff", "v11")
     assert status == 1 and "did you mean 'v1'" in said and "Traceback" not in said
-    scratch.object(at("v1").md5_of("data/train/chat.parquet")).unlink()
+    scratch.object(read_build("v1").md5_of("data/train/chat.parquet")).unlink()
     status, printed, said = tilth(scratch, "diff", "v1", "v2")
     assert status == 1 and "seed: 7 -> 8" in printed and "not in the DVC cache" in said
 

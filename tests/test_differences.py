@@ -9,16 +9,16 @@ from commands.builds import differences as _differences
 from commands.builds.build import Build
 from commands.builds.differences import (
     ABSENT,
+    DepState,
     Difference,
-    Present,
-    behind,
-    change,
+    as_change,
+    dep_states,
     differences,
-    present,
-    present_of,
-    trained_otherwise,
+    known_dep_states,
+    model_differences,
+    stale_inputs,
 )
-from commands.builds.lock import stage_of
+from commands.builds.lock import parse_stage
 from stages.core.hashes import folder_md5
 from validators.params import Lora
 
@@ -42,7 +42,7 @@ def build(params=PARAMS, **stages):
         name = f"{kind}@{subject}" if subject else kind
         cmd = f"python -m stages {kind} {subject}".strip()
         entry = {"cmd": cmd, "deps": entries(deps), "outs": entries(outs), "params": keys or {}}
-        made[name] = stage_of(name, entry)
+        made[name] = parse_stage(name, entry)
     return Build(None, params, made)
 
 
@@ -87,18 +87,20 @@ def test_keys_that_a_stage_does_not_ask_for_say_nothing(of_params):
 
 def test_what_a_stage_read_is_told_by_its_values_or_as_changed_where_no_copy_is_left(tmp_path, monkeypatch):
     from commands.builds import params as read_of
-    from stages.core.reads import texts
-    from validators.params import read, resolved
+    from stages.core.stage_params import texts_by_path
+    from validators.params import fill_defaults, read_params_yaml
 
-    params = resolved(read(SAMPLE))
+    params = fill_defaults(read_params_yaml(SAMPLE))
     monkeypatch.chdir(tmp_path)
-    path = f"{read_of.FOLDER}/collect.json"
-    before = texts(params)[path]
-    (tmp_path / read_of.FOLDER).mkdir(parents=True)
+    path = f"{read_of.PARAMS_FOLDER}/collect.json"
+    before = texts_by_path(params)[path]
+    (tmp_path / read_of.PARAMS_FOLDER).mkdir(parents=True)
     (tmp_path / path).write_text(before, encoding="utf-8")
     params["datasets"]["chat"]["kind"] = "kto"
-    locked = build(params, collect=({path: read_of.md5_of(before)}, None, None))
-    assert differences(locked, {})["collect"] == [Difference("param", "params.yaml", "datasets.chat.kind", "sft", "kto")]
+    locked = build(params, collect=({path: read_of.md5_of_text(before)}, None, None))
+    assert differences(locked, {})["collect"] == [
+        Difference("param", "params.yaml", "datasets.chat.kind", "sft", "kto")
+    ]
     lost = build(params, collect=({path: "0" * 32}, None, None))
     assert differences(lost, {})["collect"] == [Difference("param", "params.yaml")]
 
@@ -110,8 +112,8 @@ def test_dvc_yaml_says_which_command_where_it_is_known():
 
 
 def test_a_change_has_only_the_sides_that_there_are():
-    assert change(Difference("param", "params.yaml", "a", ABSENT, None)) == {"key": "a", "new": None}
-    assert change(Difference("param", "params.yaml", "a", 1, ABSENT)) == {"key": "a", "old": 1}
+    assert as_change(Difference("param", "params.yaml", "a", ABSENT, None)) == {"key": "a", "new": None}
+    assert as_change(Difference("param", "params.yaml", "a", 1, ABSENT)) == {"key": "a", "old": 1}
 
 
 # -- commands -----------------------------------------------------------------------------------------------------
@@ -137,7 +139,7 @@ def test_what_another_stage_made_is_by_the_lock():
         curate_chat=(None, {"data/train/chat.parquet": "new"}, None),
         train_sft=({"data/train/chat.parquet": "old"}, None, None),
     )
-    (found,) = differences(now, present(now, {}, dict))["train@sft"]
+    (found,) = differences(now, known_dep_states(now, {}, dict))["train@sft"]
     assert (found.what, found.path, found.old.md5) == ("dep", "data/train/chat.parquet", "old")
     assert (found.new.md5, found.new.made, found.new.whence) == ("new", True, "what curate@chat made")
 
@@ -150,7 +152,7 @@ def test_a_folder_that_stages_fill_is_without_the_files_of_datasets_that_are_gon
         curate_gone=(None, {outs["gone"]: "bb"}, None),
         collect=({"data/train": wanted}, None, None),
     )
-    assert differences(now, present(now, {}, dict))["collect"] == []
+    assert differences(now, known_dep_states(now, {}, dict))["collect"] == []
 
 
 def test_a_file_in_an_output_is_by_what_is_in_it_and_unknown_where_that_is_lost():
@@ -161,19 +163,19 @@ def test_a_file_in_an_output_is_by_what_is_in_it_and_unknown_where_that_is_lost(
 
     now = build(preflight=(None, {"preflight": "cc.dir"}, None), train_sft=({"preflight/sft.json": "aa"}, None, None))
     there = {"preflight/sft.json": "bb"}
-    (found,) = differences(now, present(now, {}, lambda out: there))["train@sft"]
+    (found,) = differences(now, known_dep_states(now, {}, lambda out: there))["train@sft"]
     assert found.new.md5 == "bb"
-    (found,) = differences(now, present(now, {}, lambda out: {}))["train@sft"]
+    (found,) = differences(now, known_dep_states(now, {}, lambda out: {}))["train@sft"]
     assert found.new.md5 is None
-    assert differences(now, present(now, {}, lost))["train@sft"] == []
+    assert differences(now, known_dep_states(now, {}, lost))["train@sft"] == []
 
 
 def test_what_was_not_read_differs_by_its_size_alone():
     entry = {"deps": [{"path": "raw", "md5": "aa.dir", "size": 5}]}
-    now = Build(None, PARAMS, {"ingest@chat": stage_of("ingest@chat", entry)})
-    assert differences(now, {"raw": Present("", 5)})["ingest@chat"] == []
-    assert [each.new.size for each in differences(now, {"raw": Present("", 6)})["ingest@chat"]] == [6]
-    assert [each.new.md5 for each in differences(now, {"raw": Present(None)})["ingest@chat"]] == [None]
+    now = Build(None, PARAMS, {"ingest@chat": parse_stage("ingest@chat", entry)})
+    assert differences(now, {"raw": DepState("", 5)})["ingest@chat"] == []
+    assert [each.new.size for each in differences(now, {"raw": DepState("", 6)})["ingest@chat"]] == [6]
+    assert [each.new.md5 for each in differences(now, {"raw": DepState(None)})["ingest@chat"]] == [None]
     assert differences(now, {})["ingest@chat"] == []
 
 
@@ -186,11 +188,11 @@ def test_sources_are_hashed_here(tmp_path, monkeypatch):
     (tmp_path / "raw/a.jsonl").write_bytes(b"b")
     (found,) = differences(build(ingest_chat=({"raw": md5}, None, None)))["ingest@chat"]
     assert (found.what, found.path, found.new.made) == ("dep", "raw", False)
-    assert present_of(build(ingest_chat=({"none": md5}, None, None))) == {"none": Present(None, 0)}
+    assert dep_states(build(ingest_chat=({"none": md5}, None, None))) == {"none": DepState(None, 0)}
 
 
 def test_code_is_as_its_modules_are_not_as_the_list_was_written(monkeypatch):
-    monkeypatch.setattr(_differences, "computed", lambda: {"curate": "1  stages/curate.py\n"})
+    monkeypatch.setattr(_differences, "current_lists", lambda: {"curate": "1  stages/curate.py\n"})
     md5 = hashlib.md5(b"1  stages/curate.py\n").hexdigest()
     path = ".build/code/curate"
     assert differences(build(curate_chat=({path: md5}, None, None)))["curate@chat"] == []
@@ -211,10 +213,10 @@ def test_what_was_made_from_something_stale_is_behind_through_any_number_of_stag
         collect=({"scores/sft.json": "cc"}, None, None),
     )
     found = differences(now, {})
-    assert behind(now, "curate@chat", found) == []
-    assert behind(now, "train@sft", found) == ["data/train/chat.parquet"]
-    assert behind(now, "evaluate@sft", found) == ["models/sft"]
-    assert behind(now, "collect", found) == []  # a list of scores says nothing of one
+    assert stale_inputs(now, "curate@chat", found) == []
+    assert stale_inputs(now, "train@sft", found) == ["data/train/chat.parquet"]
+    assert stale_inputs(now, "evaluate@sft", found) == ["models/sft"]
+    assert stale_inputs(now, "collect", found) == []  # a list of scores says nothing of one
 
 
 # -- models -------------------------------------------------------------------------------------------------------
@@ -224,8 +226,8 @@ def test_a_model_differs_where_its_step_would_train_it_otherwise():
     step = PARAMS["steps"]["sft"] | {"lora": Lora(r=8).model_dump()}
     made = step | {"seed": 7, "args": {}}
     now = build(PARAMS | {"steps": {"sft": step}})
-    assert trained_otherwise(now, "sft", made) == []
-    found = trained_otherwise(now, "sft", made | {"lora": Lora(r=4).model_dump(), "args": {"beta": 1}})
+    assert model_differences(now, "sft", made) == []
+    found = model_differences(now, "sft", made | {"lora": Lora(r=4).model_dump(), "args": {"beta": 1}})
     assert [(each.what, each.key, each.old, each.new) for each in found] == [
         ("model", "args", {"beta": 1}, ABSENT),
         ("model", "lora.r", 4, 8),

@@ -10,10 +10,10 @@ from builds import write_params
 from test_params import method, put, shipped
 
 from stages import difficulty
-from stages.core import reads
+from stages.core import stage_params
 from stages.rows.tables import row_schema, to_table
-from stages.scoring import drawn, samples
-from stages.scoring.right import judged
+from stages.scoring import sample_cache, samples
+from stages.scoring.grading import grade_answers
 from validators import params, rewards
 from validators._trl_fields import trl_default
 from validators.problems import Problems
@@ -33,7 +33,9 @@ def named(data):
 # -- what may be asked ------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("rule", [{}, {"from": "base"}, {"keep": [0, 1]}, {"keep": [0.5, 0.5]}, {"by": "numeric_match"}, {"samples": 2}])
+@pytest.mark.parametrize(
+    "rule", [{}, {"from": "base"}, {"keep": [0, 1]}, {"keep": [0.5, 0.5]}, {"by": "numeric_match"}, {"samples": 2}]
+)
 def test_a_right_rule_passes(rule):
     assert named(asked(rule)) == []
 
@@ -73,7 +75,10 @@ def test_only_a_grpo_dataset_is_asked(name, said):
 def test_a_rule_under_its_dataset_is_led_to_its_place():
     data = put(shipped(sft=method("sft"), align=method("grpo")), "datasets.problems.difficulty", RULE)
     ((place, text),) = named(data)
-    assert place == "datasets.problems.difficulty" and "difficulty: {problems: {from: ..., keep: [0.1, 0.9]}} beside `datasets`" in text
+    assert (
+        place == "datasets.problems.difficulty"
+        and "difficulty: {problems: {from: ..., keep: [0.1, 0.9]}} beside `datasets`" in text
+    )
 
 
 def test_a_model_that_comes_from_a_step_on_the_kept_prompts_is_a_circle():
@@ -105,21 +110,28 @@ def test_what_is_right_is_what_the_steps_are_rewarded_by_where_that_is_clear(giv
         assert place == "difficulty.problems.by" and said in text
         assert named(put(data, "difficulty.problems.by", "exact_match")) == []
     else:
-        assert named(data) == [] and params.resolved(data)["difficulty"]["problems"]["by"] == by
+        assert named(data) == [] and params.fill_defaults(data)["difficulty"]["problems"]["by"] == by
 
 
 def test_answers_are_drawn_as_the_steps_will_draw_theirs():
-    rule = params.resolved(put(asked({}), "steps.align.args", {"temperature": 0.7, "max_completion_length": 9}))["difficulty"]["problems"]
+    rule = params.fill_defaults(put(asked({}), "steps.align.args", {"temperature": 0.7, "max_completion_length": 9}))[
+        "difficulty"
+    ]["problems"]
     assert (rule["temperature"], rule["max_new_tokens"]) == (0.7, 9)
-    rule = params.resolved(put(asked({"temperature": 0.5}), "steps.align.args", {}))["difficulty"]["problems"]
+    rule = params.fill_defaults(put(asked({"temperature": 0.5}), "steps.align.args", {}))["difficulty"]["problems"]
     assert (rule["temperature"], rule["max_new_tokens"]) == (0.5, trl_default("grpo", "max_completion_length"))
 
 
 def test_an_edit_of_keep_is_an_edit_of_keep_alone():
-    before, after = (reads.reads(params.resolved(asked({"keep": keep}))) for keep in ([0.1, 0.9], [0.2, 0.8]))
+    before, after = (
+        stage_params.params_by_stage(params.fill_defaults(asked({"keep": keep}))) for keep in ([0.1, 0.9], [0.2, 0.8])
+    )
     changed = {name for name in before if before[name] != after[name]}
     assert changed == {"keep/problems", "report"}
-    assert reads.reads(params.resolved(shipped())).keys() & {"difficulty/problems", "keep/problems"} == set()
+    assert (
+        stage_params.params_by_stage(params.fill_defaults(shipped())).keys() & {"difficulty/problems", "keep/problems"}
+        == set()
+    )
 
 
 # -- judged -----------------------------------------------------------------------------------------------------------
@@ -134,17 +146,30 @@ def row(number):
 
 
 def test_answers_are_right_wrong_or_neither(monkeypatch):
-    monkeypatch.setattr(rewards, "of_even", lambda completions, ground_truth, **_: [None if int(t) % 2 else 1.0 for t in ground_truth], raising=False)
-    assert judged("exact_match", [row(1), row(2)], [["1", "2"], []], "here") == [[1.0, 0.0], []]
-    assert judged("of_even", [row(1), row(2)], [["1"], ["2"]], "here") == [[None], [1.0]]
+    monkeypatch.setattr(
+        rewards,
+        "of_even",
+        lambda completions, ground_truth, **_: [None if int(t) % 2 else 1.0 for t in ground_truth],
+        raising=False,
+    )
+    assert grade_answers("exact_match", [row(1), row(2)], [["1", "2"], []], "here") == [[1.0, 0.0], []]
+    assert grade_answers("of_even", [row(1), row(2)], [["1"], ["2"]], "here") == [[None], [1.0]]
 
 
 def test_a_shaped_reward_is_refused_with_the_answer_that_shows_it(monkeypatch):
-    monkeypatch.setattr(rewards, "by_length", lambda completions, ground_truth, **_: [len(c[0]["content"]) / 10 for c in completions], raising=False)
+    monkeypatch.setattr(
+        rewards,
+        "by_length",
+        lambda completions, ground_truth, **_: [len(c[0]["content"]) / 10 for c in completions],
+        raising=False,
+    )
     with pytest.raises(Problems) as error:
-        judged("by_length", [row(1)], [["1234"]], "difficulty.problems.by")
+        grade_answers("by_length", [row(1)], [["1234"]], "difficulty.problems.by")
     (problem,) = error.value.problems
-    assert problem.where == "difficulty.problems.by" and problem.found == "by_length gives 0.4 to the answer '1234' of raw.jsonl:2"
+    assert (
+        problem.where == "difficulty.problems.by"
+        and problem.found == "by_length gives 0.4 to the answer '1234' of raw.jsonl:2"
+    )
 
 
 # -- none is drawn twice ----------------------------------------------------------------------------------------------
@@ -152,11 +177,11 @@ def test_a_shaped_reward_is_refused_with_the_answer_that_shows_it(monkeypatch):
 
 def test_parts_hold_every_row_once_and_a_new_row_changes_one_of_them():
     rows = [row(number) for number in range(1000)]
-    parts = samples.parts_of(rows)
+    parts = samples.split_into_parts(rows)
     assert sorted(each["id"] for part in parts for each in part) == sorted(each["id"] for each in rows)
-    assert all(0 < len(part) <= samples.MOST for part in parts) and len(parts) < 20
+    assert all(0 < len(part) <= samples.MAX_PART_ROWS for part in parts) and len(parts) < 20
     ids = [[each["id"] for each in part] for part in parts]
-    after = [[each["id"] for each in part] for part in samples.parts_of([*rows[::-1], row(1000)])]
+    after = [[each["id"] for each in part] for part in samples.split_into_parts([*rows[::-1], row(1000)])]
     assert sum(part not in ids for part in after) in (1, 2)  # a full part becomes two
 
 
@@ -171,18 +196,27 @@ def project(tmp_path, monkeypatch, calls):
     """A grpo dataset of 300 prompts, a model, and a way to draw that notes what it was asked."""
     monkeypatch.chdir(tmp_path)
     steps = {"sft": method("sft"), "align": method("grpo")}
-    write_params({"datasets": {"problems": {"kind": "grpo", "raw": "raw.jsonl"}}, "steps": steps, "difficulty": {"problems": RULE}})
+    write_params(
+        {
+            "datasets": {"problems": {"kind": "grpo", "raw": "raw.jsonl"}},
+            "steps": steps,
+            "difficulty": {"problems": RULE},
+        }
+    )
     (tmp_path / "models/sft").mkdir(parents=True)
     (tmp_path / "models/sft/config.json").write_text("{}")
     write_train(tmp_path, range(300))
 
     def draw(model, part, rule, seed):
         calls.append(len(part))
-        rows = [{"id": each["id"], "answers": [each["ground_truth"], "no"] * 2, "cut": [False] * 4, "left_out": None} for each in part]
+        rows = [
+            {"id": each["id"], "answers": [each["ground_truth"], "no"] * 2, "cut": [False] * 4, "left_out": None}
+            for each in part
+        ]
         return pa.Table.from_pylist(rows, samples.SCHEMA)
 
-    monkeypatch.setattr(difficulty, "draw", draw)
-    monkeypatch.setattr("stages.scoring.generation.loaded", lambda *_: None)
+    monkeypatch.setattr(difficulty, "sample_part", draw)
+    monkeypatch.setattr("stages.scoring.generation.load_for_generation", lambda *_: None)
     return tmp_path
 
 
@@ -220,25 +254,25 @@ def test_every_prompt_has_its_answers_and_a_second_run_draws_none(project, asked
 
 
 def test_a_killed_run_draws_what_is_missing(project, asked_of, calls, monkeypatch):
-    whole = difficulty.draw
+    whole = difficulty.sample_part
 
     def killed(*arguments):
         if calls:
             raise KeyboardInterrupt
         return whole(*arguments)
 
-    monkeypatch.setattr(difficulty, "draw", killed)
+    monkeypatch.setattr(difficulty, "sample_part", killed)
     with pytest.raises(KeyboardInterrupt):
         difficulty.main("problems")
     (done,) = calls
-    monkeypatch.setattr(difficulty, "draw", whole)
+    monkeypatch.setattr(difficulty, "sample_part", whole)
     assert asked_of() == 300 - done
 
 
 def test_new_rows_are_asked_and_the_others_not(project, asked_of):
     asked_of()
     write_train(project, range(301))
-    assert 0 < asked_of() <= samples.MOST
+    assert 0 < asked_of() <= samples.MAX_PART_ROWS
     write_train(project, range(150))
     asked_of()
     assert pq.read_metadata(project / "data/sampled/problems.parquet").num_rows == 150
@@ -260,32 +294,46 @@ def test_another_model_or_setting_asks_all_again(project, asked_of, what):
 
 def test_another_function_judges_anew_and_draws_none(project, asked_of, monkeypatch):
     asked_of()
-    monkeypatch.setattr(drawn, "judge_of", lambda function: f"{function} edited")
+    monkeypatch.setattr(sample_cache, "grader_fingerprint", lambda function: f"{function} edited")
     monkeypatch.setattr(rewards, "exact_match", lambda completions, **_: [0.0] * len(completions))
     assert asked_of() == 0
-    assert all(each["right"] == [0.0] * 4 for each in pq.read_table(project / "data/sampled/problems.parquet").to_pylist())
+    assert all(
+        each["right"] == [0.0] * 4 for each in pq.read_table(project / "data/sampled/problems.parquet").to_pylist()
+    )
 
 
-def test_what_an_earlier_build_left_is_found_in_the_cache_and_what_was_changed_there_is_not_used(project, asked_of, monkeypatch, capsys):
+def test_what_an_earlier_build_left_is_found_in_the_cache_and_what_was_changed_there_is_not_used(
+    project, asked_of, monkeypatch, capsys
+):
     asked_of()
     record = type("Record", (), {"outs": {"data/sampled/problems.parquet": "5f" * 16}})
-    monkeypatch.setattr(drawn, "records", lambda *_: [record])
-    monkeypatch.setattr(drawn, "object_of", lambda md5: project / md5)
+    monkeypatch.setattr(sample_cache, "stage_runs", lambda *_: [record])
+    monkeypatch.setattr(sample_cache, "object_path", lambda md5: project / md5)
     (project / ("5f" * 16)).write_bytes(sampled(project))
-    for path in drawn.work("problems").glob("*"):
+    for path in sample_cache.work_folder("problems").glob("*"):
         path.unlink()
     assert asked_of() == 0
     table = pq.read_table(project / "data/sampled/problems.parquet")
-    forged = table.set_column(table.schema.get_field_index("right"), table.schema.field("right"), pa.array([[1.0] * 4] * 300, pa.list_(pa.float32())))
+    forged = table.set_column(
+        table.schema.get_field_index("right"),
+        table.schema.field("right"),
+        pa.array([[1.0] * 4] * 300, pa.list_(pa.float32())),
+    )
     pq.write_table(forged, project / ("5f" * 16))
-    for path in drawn.work("problems").glob("*"):
+    for path in sample_cache.work_folder("problems").glob("*"):
         path.unlink()
     assert asked_of() == 300
     assert "is not used: what it holds was changed" in capsys.readouterr().out
 
 
 def test_where_no_step_trains_on_it_nothing_is_asked(project, asked_of, capsys):
-    write_params({"datasets": {"problems": {"kind": "grpo", "raw": "raw.jsonl"}}, "steps": {"sft": method("sft")}, "difficulty": {"problems": RULE}})
+    write_params(
+        {
+            "datasets": {"problems": {"kind": "grpo", "raw": "raw.jsonl"}},
+            "steps": {"sft": method("sft")},
+            "difficulty": {"problems": RULE},
+        }
+    )
     assert asked_of() == 0 and pq.read_metadata(project / "data/sampled/problems.parquet").num_rows == 0
     assert "no step trains on it" in capsys.readouterr().out
 

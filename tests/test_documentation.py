@@ -13,7 +13,7 @@ from packaging.utils import canonicalize_name
 from ruamel.yaml import YAML
 
 from commands import recommend
-from validators.params import read
+from validators.params import read_params_yaml
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -40,7 +40,7 @@ def test_the_params_of_the_readme_are_complete_and_pass(monkeypatch, tmp_path):
     block = README.split("<!-- params -->")[1].split("```yaml\n")[1].split("```")[0]
     (tmp_path / "params.yaml").write_text(block, encoding="utf-8")
     monkeypatch.chdir(tmp_path)
-    assert all(warning.waived for warning in check(read()))
+    assert all(warning.waived for warning in check(read_params_yaml()))
 
 
 def test_make_has_the_commands_that_readme_and_docs_say():
@@ -105,7 +105,7 @@ def test_the_comparison_of_methods_passes_check(monkeypatch, tmp_path):
     make_sample.write(tmp_path / "data/raw")
     (tmp_path / "params.yaml").write_bytes((ROOT / "recipes/compare.yaml").read_bytes())
     monkeypatch.chdir(tmp_path)
-    assert all(warning.waived for warning in check(read()))
+    assert all(warning.waived for warning in check(read_params_yaml()))
 
 
 def commands_of(text):

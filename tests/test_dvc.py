@@ -12,9 +12,9 @@ import preloaded
 import pytest
 from builds import git
 
-from commands.builds.lock import lock_of, runs
+from commands.builds.lock import cached_runs, read_lock
+from stages.core.dvc_cache import cache_folder
 from stages.core.hashes import folder_md5, md5
-from stages.core.objects import cache_folder
 
 pytestmark = pytest.mark.slow
 ROOT = Path(__file__).parents[1]
@@ -22,7 +22,7 @@ OF_DVC = {"dvc", "dvc_data", "dvc_objects", "scmrepo"}
 ALLOWED = {
     "commands/builds/dvc.py",
     # the stage ingest asks DVC's patterns, and stages import no command
-    "stages/reading/ignored.py",  # tests/test_ignored.py; only where a pattern may fit
+    "stages/reading/dvcignore.py",  # tests/test_dvcignore.py; only where a pattern may fit
 }
 GRAPH = """
 vars: [params.yaml]
@@ -130,7 +130,7 @@ def test_nothing_else_calls_a_private_name_of_dvcs_objects():
 
 
 def test_a_lock_of_dvc_is_parsed_whole(project):
-    stages = lock_of(None)
+    stages = read_lock(None)
     assert list(stages) == ["make@one", "make@two", "join"]
     one = stages["make@one"]
     assert (one.kind, one.subject, one.cmd) == ("make", "one", "mkdir -p out && cp raw/a.txt out/one.txt")
@@ -142,7 +142,9 @@ def test_a_lock_of_dvc_is_parsed_whole(project):
 
 
 def test_records_of_the_run_cache_are_stages(project):
-    assert {(run.cmd, *run.outs) for run in runs()} == {(stage.cmd, *stage.outs) for stage in lock_of(None).values()}
+    assert {(run.cmd, *run.outs) for run in cached_runs()} == {
+        (stage.cmd, *stage.outs) for stage in read_lock(None).values()
+    }
 
 
 # -- what is ignored ----------------------------------------------------------------------------------------------
@@ -186,14 +188,14 @@ def test_what_is_ignored_is_told_from_texts_as_dvc_tells_it_of_a_folder(tree, dv
 
 @pytest.mark.parametrize("project", [False, True])
 def test_without_any_dvcignore_dvc_ignores_what_sources_know(tree, project):
-    from commands.builds.sources import not_ignored
+    from commands.builds.sources import without_ignored
 
     for name in PATTERNS:
         (tree / name).unlink()
     if not project:
         shutil.rmtree(tree / "other")
     files = [name for name in FILES if (tree / name).is_file()]
-    assert set(not_ignored(files, {})) == seen_by_dvc(tree)
+    assert set(without_ignored(files, {})) == seen_by_dvc(tree)
 
 
 # -- the graph ----------------------------------------------------------------------------------------------------
@@ -269,7 +271,7 @@ def test_a_stage_is_restored_from_the_record_of_its_inputs(repo, dvc):
 
 def test_a_record_whose_object_is_gone_restores_nothing(repo, dvc):
     one = stage(dvc, repo, "make@one")
-    entry = lock_of(None)["make@one"].entry()
+    entry = read_lock(None)["make@one"].entry()
     assert dvc.has_outputs(repo, one, entry)
     found = md5("out/one.txt")
     (cache_folder() / found[:2] / found[2:]).unlink()
@@ -299,9 +301,9 @@ def test_a_dvc_file_is_a_stage_that_knows_whether_its_data_changed(repo, dvc):
 
 
 def test_a_dvc_file_that_dvc_wrote_is_read_without_dvc(project):
-    from commands.builds.dvc_files import tracked_by
+    from commands.builds.dvc_files import read_dvc_files
 
-    (found,) = tracked_by([Path("raw/inner/b.txt.dvc")]).values()
+    (found,) = read_dvc_files([Path("raw/inner/b.txt.dvc")]).values()
     assert (found.file.path, found.file.md5, found.file.size) == ("raw/inner/b.txt", md5("raw/inner/b.txt"), 1)
     assert found.pushed and found.imported is None
 
@@ -315,7 +317,7 @@ def test_nobody_builds_while_one_is_alone(project, dvc):
 
 def test_stages_are_taken_out_of_the_lock_and_the_rest_stays(project, dvc):
     dvc.drop_from_lock(["make@two"])
-    assert list(lock_of(None)) == ["make@one", "join"]
+    assert list(read_lock(None)) == ["make@one", "join"]
 
 
 def test_remotes_are_named_by_the_configuration(project, dvc):

@@ -23,11 +23,11 @@ def machine(tmp_path, monkeypatch):
             (tmp_path / f"preflight/{name}.json").write_text(json.dumps(report), encoding="utf-8")
         lines = [json.dumps(record) for record in records]
         (tmp_path / ".work/times.jsonl").write_text("\n".join([*lines, junk]), encoding="utf-8")
-        for remembered in (_estimate.times, _estimate.read_params):
+        for remembered in (_estimate.stage_records, _estimate.read_params):
             remembered.cache_clear()
 
     yield put
-    for remembered in (_estimate.times, _estimate.read_params):
+    for remembered in (_estimate.stage_records, _estimate.read_params):
         remembered.cache_clear()
 
 

@@ -9,9 +9,9 @@ import pytest
 
 from stages import evaluate
 from stages.scoring import answers, generation
-from stages.scoring.statistics import interval
-from stages.training.models import save_tiny
-from stages.training.prepared import scored_of
+from stages.scoring.statistics import describe_interval
+from stages.training.models import save_tiny_model
+from stages.training.trainer_rows import scoring_input
 from validators.problems import Problems
 
 ROWS = [
@@ -27,8 +27,8 @@ ROWS = [
 @pytest.fixture(scope="module")
 def scored(tmp_path_factory):
     folder = tmp_path_factory.mktemp("models") / "base"
-    save_tiny(folder)
-    return generation.loaded(folder, batch_size=2, max_new_tokens=5)
+    save_tiny_model(folder)
+    return generation.load_for_generation(folder, batch_size=2, max_new_tokens=5)
 
 
 @pytest.mark.slow
@@ -51,29 +51,39 @@ def test_mean_logp_is_that_of_each_row_alone(scored):
 @pytest.mark.slow
 def test_sft_scores_count_only_what_the_assistant_says(scored):
     rows = [{"messages": ROWS[0]["prompt"] + ROWS[0]["chosen"], "tools": None}]
-    columns = answers.sft_scores(scored, [scored_of("sft", row, scored.render) for row in rows])
+    columns = answers.sft_scores(scored, [scoring_input("sft", row, scored.render) for row in rows])
     assert columns["tokens"].to_pylist() == [len("cba") + 1]  # the end of the turn is learned too
     assert 0 <= columns["right"].to_pylist()[0] <= 4
 
 
 def test_answers_that_were_cut_are_counted_beside_what_is_measured_of_them():
-    columns = {name: pa.array([1.0, 1.0, 1.0]) for name in ("nll", "tokens", "right")} | {"exact_match": pa.array([1.0, 0.0, 1.0])}
+    columns = {name: pa.array([1.0, 1.0, 1.0]) for name in ("nll", "tokens", "right")} | {
+        "exact_match": pa.array([1.0, 0.0, 1.0])
+    }
     flags = {"cut": pa.array([True, False, True]), "cut_thinking": pa.array([False, False, False])}
     found = evaluate.metrics("sft", columns | flags, None, {}, 3, seed=1, options={}, own=["exact_match"])
     assert found["exact_match"]["cut"] == 2 and "cut" not in found["loss"] and "finished" not in found["exact_match"]
-    assert evaluate.describe("exact_match", found["exact_match"]) == "exact_match 0.667 (2 of 3 answers cut at max_new_tokens)"
+    assert (
+        evaluate.describe_metric("exact_match", found["exact_match"])
+        == "exact_match 0.667 (2 of 3 answers cut at max_new_tokens)"
+    )
 
 
 def test_answers_that_were_cut_while_thinking_are_counted_apart_with_what_the_others_are_worth(capsys):
-    columns = {name: pa.array([1.0, 1.0, 1.0]) for name in ("nll", "tokens", "right")} | {"exact_match": pa.array([1.0, 0.0, 0.0])}
+    columns = {name: pa.array([1.0, 1.0, 1.0]) for name in ("nll", "tokens", "right")} | {
+        "exact_match": pa.array([1.0, 0.0, 0.0])
+    }
     flags = {"cut": pa.array([False, False, False]), "cut_thinking": pa.array([False, True, False])}
     found = evaluate.metrics("sft", columns | flags, None, {}, 3, seed=1, options={}, own=["exact_match"])
     item = found["exact_match"]
     assert (item["cut"], item["cut_thinking"], item["finished"], item["value"]) == (0, 1, 0.5, 0.333333)
-    assert evaluate.describe("exact_match", item) == "exact_match 0.333 (1 of 3 answers cut while thinking, 0.500 of the others)"
-    evaluate.say_cut_thinking("sft", "chat", found)
+    assert (
+        evaluate.describe_metric("exact_match", item)
+        == "exact_match 0.333 (1 of 3 answers cut while thinking, 0.500 of the others)"
+    )
+    evaluate.print_cut_thinking("sft", "chat", found)
     assert "evaluate sft: chat: 1 of 3 answers were cut while thinking, and say nothing" in capsys.readouterr().out
-    evaluate.say_cut_thinking("sft", "chat", {"loss": {"value": 1.0}})
+    evaluate.print_cut_thinking("sft", "chat", {"loss": {"value": 1.0}})
     assert capsys.readouterr().out == ""
 
 
@@ -81,7 +91,7 @@ def test_of_samples_the_count_is_of_all_that_were_drawn():
     columns = {"reward/a": pa.array([0.0, 0.0]), "passed/a": pa.array([1, 0]), "samples_cut_thinking": pa.array([1, 2])}
     found = evaluate.metrics("grpo", columns, None, {"a": 1.0}, 2, seed=1, options={"pass_at_k": [1], "samples": 4})
     assert (found["pass@1/a"]["cut_thinking"], found["pass@1/a"]["answers"]) == (3, 8)
-    assert "3 of 8 answers cut while thinking" in evaluate.describe("pass@1/a", found["pass@1/a"])
+    assert "3 of 8 answers cut while thinking" in evaluate.describe_metric("pass@1/a", found["pass@1/a"])
 
 
 @pytest.mark.slow
@@ -127,14 +137,16 @@ def test_pass_at_k_is_a_metric_of_each_reward_function_like_any_other():
 
 
 def test_an_answer_passes_where_a_function_gives_full_marks():
-    rows = [{"prompt": row["prompt"], "ground_truth": truth, "extra": None} for row, truth in zip(ROWS, "abc", strict=True)]
+    rows = [
+        {"prompt": row["prompt"], "ground_truth": truth, "extra": None} for row, truth in zip(ROWS, "abc", strict=True)
+    ]
     drawn = [["a", "a", "x", "a"], ["x", "y", "z", "b"], ["x", "x", "x", "x"]]
-    assert evaluate.passed(drawn, rows, {"exact_match": 1.0})["passed/exact_match"].to_pylist() == [3, 1, 0]
+    assert evaluate.count_passed(drawn, rows, {"exact_match": 1.0})["passed/exact_match"].to_pylist() == [3, 1, 0]
 
 
 def test_a_metric_without_a_value_is_told_as_such():
-    assert evaluate.describe("auc", {"value": None}) == "auc none"
-    assert evaluate.describe("auc", {"value": 0.5}) == "auc 0.500"
+    assert evaluate.describe_metric("auc", {"value": None}) == "auc none"
+    assert evaluate.describe_metric("auc", {"value": 0.5}) == "auc 0.500"
 
 
 def test_a_parent_scored_on_other_rows_is_an_error():
@@ -142,7 +154,7 @@ def test_a_parent_scored_on_other_rows_is_an_error():
 
     parent = pa.table({"dataset": ["pairs"], "id": ["b"], "chosen_logp": [1.0]})
     with pytest.raises(Problems, match="scored on other rows"):
-        evaluate.columns_of(parent, "pairs", ["a"], {"chosen_logp": None})
+        evaluate.parent_columns(parent, "pairs", ["a"], {"chosen_logp": None})
 
 
 @pytest.mark.slow
@@ -156,7 +168,7 @@ def test_every_model_is_scored_on_every_eval_row_with_its_generation(built):
         assert ids == sorted(ids) and len(ids) == next(iter(metrics.values()))["n"]
         known = [item for item in metrics.values() if item["low"] is not None]
         assert all(item["low"] <= item["value"] <= item["high"] for item in known)
-        assert all(item in known or "too few rows" in interval(item) for item in metrics.values())
+        assert all(item in known or "too few rows" in describe_interval(item) for item in metrics.values())
 
 
 @pytest.mark.slow

@@ -9,21 +9,23 @@ from builds import run_data_stages, write_params
 from conftest import small_project
 from test_params import put, shipped
 
-from commands.check import expiries
+from commands.check import expiry_lines
 from stages import expire
-from validators._by_file import expired
+from validators._by_file import expired_patterns
 from validators.params import examine
 
 BEFORE, ON = (str(int(datetime(*day, tzinfo=UTC).timestamp())) for day in ((2026, 12, 31, 23), (2027, 1, 1)))
 
 
-@pytest.mark.parametrize("today, gone", [("2026-12-31", {}), ("2027-01-01", {"*": "2027-01-01"}), ("2030-01-01", {"*": "2027-01-01"})])
+@pytest.mark.parametrize(
+    "today, gone", [("2026-12-31", {}), ("2027-01-01", {"*": "2027-01-01"}), ("2030-01-01", {"*": "2027-01-01"})]
+)
 def test_the_day_itself_is_the_first_on_which_it_is_gone(today, gone):
-    assert expired("2027-01-01", date.fromisoformat(today)) == gone
+    assert expired_patterns("2027-01-01", date.fromisoformat(today)) == gone
 
 
 def test_each_pattern_has_its_day():
-    assert expired({"a": "2027-01-01", "b": "2028-01-01"}, date(2027, 6, 1)) == {"a": "2027-01-01"}
+    assert expired_patterns({"a": "2027-01-01", "b": "2028-01-01"}, date(2027, 6, 1)) == {"a": "2027-01-01"}
 
 
 @pytest.mark.parametrize(
@@ -42,7 +44,9 @@ def test_a_mistake_in_a_day_is_named(rule, where, said):
     assert problem.where == f"params.yaml: {where}" and said in str(problem)
 
 
-@pytest.mark.parametrize("rule", [{}, {"chat": "2027-01-01"}, {"chat": {"data/raw/chat/*": "2027-01-01"}, "pairs": "2026-01-01"}])
+@pytest.mark.parametrize(
+    "rule", [{}, {"chat": "2027-01-01"}, {"chat": {"data/raw/chat/*": "2027-01-01"}, "pairs": "2026-01-01"}]
+)
 def test_a_right_rule_passes(rule):
     assert examine(put(shipped(), "expires", rule))[0] == []
 
@@ -50,7 +54,7 @@ def test_a_right_rule_passes(rule):
 def test_check_tells_what_is_past_and_what_is_near(monkeypatch):
     monkeypatch.setenv("SOURCE_DATE_EPOCH", ON)
     rule = {"a": "2027-01-01", "b": {"x*": "2027-01-02", "y*": "2029-01-01"}}
-    assert list(expiries(rule)) == [
+    assert list(expiry_lines(rule)) == [
         "expired: a: all of it, on 2027-01-01: dvc repro leaves its rows out",
         "expires: b: x*, on 2027-01-02, in 1 day",
     ]
@@ -76,7 +80,9 @@ def test_rows_of_what_has_expired_are_rejected(tmp_path, monkeypatch):
 
 def test_without_a_rule_what_was_written_for_another_is_not_read(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "raw.jsonl").write_text("".join(json.dumps({"prompt": str(i), "completion": "a"}) + "\n" for i in range(9)))
+    (tmp_path / "raw.jsonl").write_text(
+        "".join(json.dumps({"prompt": str(i), "completion": "a"}) + "\n" for i in range(9))
+    )
     (tmp_path / ".build/expired").mkdir(parents=True)
     (tmp_path / ".build/expired/d.json").write_text('{"*": "2020-01-01"}')
     write_params("datasets: {d: {kind: sft, raw: raw.jsonl}}\n")

@@ -13,7 +13,7 @@ from peft import LoraConfig, PeftModel, get_peft_model
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from commands import export
-from commands.exports import merged
+from commands.exports import merged_model
 from stages.training import models
 from validators.problems import Problems
 
@@ -34,7 +34,7 @@ def project(tmp_path, monkeypatch):
     """The base model, a chain of two adapters of different modules, ranks and scales, and a model of full weights."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "params.yaml").write_text("base: {model: tiny}\nsteps: {first: {}, second: {}, full: {}, later: {}}\n")
-    models.save_tiny(models.BASE)
+    models.save_tiny_model(models.BASE)
     adapter("base", "models/first", "00_first", 1, r=4, lora_alpha=8, target_modules=["q_proj", "v_proj"])
     shutil.copytree("models/first", "models/second")
     adapter("first", "models/second", "01_second", 2, r=2, lora_alpha=2, target_modules=["v_proj", "down_proj"])
@@ -58,7 +58,7 @@ def adapter(parent, folder, name, seed, **config):
 
 
 def exported(model, folder="out", check=False, **options):
-    """The folder of an export; tests/test_checked.py has what its check finds."""
+    """The folder of an export; tests/test_export_check.py has what its check finds."""
     export.main(SimpleNamespace(obj=Path.cwd()), model, folder, check=check, **options)
     return Path.cwd() / folder
 
@@ -238,7 +238,7 @@ def test_what_the_converter_refuses_is_a_problem_with_a_hint(project, monkeypatc
 def test_without_a_converter_nothing_is_merged_first(project, monkeypatch):
     monkeypatch.delenv("LLAMA_CPP", raising=False)
     monkeypatch.setenv("PATH", str(project))
-    monkeypatch.setattr(merged, "export_merged", None)
+    monkeypatch.setattr(merged_model, "export_merged", None)
     with pytest.raises(Problems, match="is not installed"):
         exported("first", gguf="f16")
     monkeypatch.setenv("LLAMA_CPP", str(project / "nowhere"))

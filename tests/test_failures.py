@@ -30,7 +30,7 @@ def trainer(batch=8, sums=1, step=11, losses=()):
 
 
 def problem(error, step=STEP, of=None):
-    with pytest.raises(Problems) as raised, failures.out_of_memory_named("sft", step, of):
+    with pytest.raises(Problems) as raised, failures.explain_out_of_memory("sft", step, of):
         raise error
     return raised.value.problems[0]
 
@@ -67,12 +67,12 @@ def test_an_error_without_a_class_that_says_so_is_out_of_memory(words):
     "error", [RuntimeError, NotImplementedError, RecursionError, type("AcceleratorError", (RuntimeError,), {})]
 )
 def test_another_error_stays_what_it_is(error):
-    with pytest.raises(error, match="shapes"), failures.out_of_memory_named("sft", STEP):
+    with pytest.raises(error, match="shapes"), failures.explain_out_of_memory("sft", STEP):
         raise error("shapes do not fit")
 
 
 def watched(losses, **options):
-    found = failures.watch_loss(trainer(losses=losses, **options), "sft", STEP, ["id-a", "id-b", "id-c"])
+    found = failures.stop_on_bad_loss(trainer(losses=losses, **options), "sft", STEP, ["id-a", "id-b", "id-c"])
     return found, list(found.train_dataset)
 
 
@@ -96,8 +96,8 @@ def test_a_loss_that_is_no_number_stops_with_the_rows_of_its_batch(loss):
 
 
 def test_rows_that_cannot_be_told_are_not_made_up():
-    assert failures.named_rows([{"input_ids": [1, 2]}], Dataset.from_dict({"input_ids": [[1, 2]]}), ["a", "b"]) == []
-    assert failures.named_rows(None, Dataset.from_dict({"input_ids": [[1, 2]]}), ["a"]) == []
+    assert failures.batch_row_ids([{"input_ids": [1, 2]}], Dataset.from_dict({"input_ids": [[1, 2]]}), ["a", "b"]) == []
+    assert failures.batch_row_ids(None, Dataset.from_dict({"input_ids": [[1, 2]]}), ["a"]) == []
 
 
 @pytest.mark.parametrize("method", ["sft", "dpo", "orpo", "kto", "grpo"])

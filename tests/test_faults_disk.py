@@ -10,7 +10,7 @@ import pytest
 from disks import disk_of, read_only
 from undisturbed import holds, never_built, outputs_of, outs_of, start_anew, tilth
 
-from commands.builds.mend import mend
+from commands.builds.repairs import repair
 
 pytestmark = pytest.mark.slow
 # what is free when the stage begins, which needs more
@@ -61,7 +61,7 @@ def test_a_disk_that_is_full_again_and_again_through_a_whole_build_leaves_no_tra
     expected, part, told = outputs_of(project.folder), random.Random(7), Counter()
     start_anew(project)
     for build in range(60):
-        mended = mend(project.folder)
+        mended = repair(project.folder)
         told.update(line.split()[0] for line in mended)
         fill(disk, int(8_192 * 1.25**build * part.uniform(0.5, 1)))
         said = project.run("dvc", "repro", fails=None)

@@ -13,7 +13,7 @@ import psutil
 import pytest
 from undisturbed import holds, outputs_of, start_anew
 
-from commands.builds.mend import mend
+from commands.builds.repairs import repair
 
 WHO = ["dvc", "stage", "everything", "trainer"]
 KILLS = 52
@@ -91,7 +91,7 @@ def test_52_kills_at_random_moments_of_the_whole_build_leave_no_trace(built, tmp
     start_anew(project)
     moments, killed, mended, builds = random.Random(7), Counter(), [], 0
     while killed.total() < KILLS:
-        mended += mend(project.folder)  # what `tilth check` does first, and so `make build`
+        mended += repair(project.folder)  # what `tilth check` does first, and so `make build`
         who = WHO[killed.total() % len(WHO)]
         running = build(project)
         was_killed = kill(running, who, moments, whole_s)
@@ -106,7 +106,7 @@ def test_52_kills_at_random_moments_of_the_whole_build_leave_no_trace(built, tmp
             assert outputs_of(project.folder) == expected
             builds += 1
             start_anew(project)
-    mended += mend(project.folder)
+    mended += repair(project.folder)
     holds(project, expected)
     assert min(killed.values()) == KILLS // len(WHO)
     print(f"{dict(killed)}, whole builds in between: {builds}, mended: {mended}, one build: {whole_s:.0f} s")

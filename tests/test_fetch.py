@@ -8,7 +8,7 @@ import pytest
 from dvc_data.hashfile.hash_info import HashInfo
 from test_share import CHECKED, Folder, project
 
-from commands.sharing.variants import members
+from commands.sharing.variants import parse_folder_list
 
 pytestmark = pytest.mark.slow
 
@@ -129,7 +129,7 @@ def test_a_list_of_a_folder_names_hashes_and_nothing_else():
     for md5, trusted in (("0" * 32, True), ("../etc/passwd", False), (1, False)):
         data = json.dumps([{"md5": md5, "relpath": "a"}]).encode()
         folder = HashInfo("md5", hashlib.md5(data, usedforsecurity=False).hexdigest() + ".dir")
-        assert bool(members(folder, data)) == trusted
+        assert bool(parse_folder_list(folder, data)) == trusted
 
 
 def test_a_fetch_that_was_cut_short_goes_on_where_it_was(mine, yours):

@@ -6,7 +6,7 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from stages.reading.files import fits, listing, pattern_problems, raw_files, split_named
+from stages.reading.files import eval_split_pattern, fits_pattern, listing, pattern_problems, raw_files
 from stages.reading.readers import records
 from validators.problems import Problems
 
@@ -96,12 +96,12 @@ def test_a_dataset_of_save_to_disk_is_read_shard_by_shard_and_its_caches_are_not
 @pytest.mark.parametrize("pattern", ["test.jsonl", "raw/sub/test.jsonl", "sub/*", "*test*", "sub/test.jsonl"])
 def test_a_pattern_is_of_the_path_from_the_root_or_from_the_folder(folder, pattern):
     put("raw/sub/test.jsonl")
-    assert fits("raw/sub/test.jsonl", pattern, "raw/") == (pattern != "test.jsonl")
-    assert not fits("raw/train.jsonl", pattern, "raw")
+    assert fits_pattern("raw/sub/test.jsonl", pattern, "raw/") == (pattern != "test.jsonl")
+    assert not fits_pattern("raw/train.jsonl", pattern, "raw")
 
 
 def test_a_pattern_of_a_dataset_of_one_file_fits_its_name(folder):
-    assert fits("raw/train.jsonl", "train.jsonl", "raw/train.jsonl")
+    assert fits_pattern("raw/train.jsonl", "train.jsonl", "raw/train.jsonl")
 
 
 def test_an_excluded_file_is_named_and_not_read(folder):
@@ -142,11 +142,11 @@ def test_a_pattern_that_fits_nothing_is_named_with_the_file_that_was_meant(folde
     ],
 )
 def test_the_word_of_a_split_in_a_name_is_seen(name, named):
-    assert bool(split_named(Path("raw/test", name), "raw/test")) == named
+    assert bool(eval_split_pattern(Path("raw/test", name), "raw/test")) == named
 
 
 def test_the_pattern_of_such_a_name_fits_it():
-    assert split_named(Path("raw/a/test.jsonl"), "raw") == "a/test.jsonl"
-    assert split_named(Path("raw/a/test/x.arrow"), "raw") == "a/test/*"
-    assert fits("raw/a/test/x.arrow", "a/test/*", "raw")
-    assert split_named(Path("raw/test.jsonl"), "raw/test.jsonl") == ""  # that very file was chosen
+    assert eval_split_pattern(Path("raw/a/test.jsonl"), "raw") == "a/test.jsonl"
+    assert eval_split_pattern(Path("raw/a/test/x.arrow"), "raw") == "a/test/*"
+    assert fits_pattern("raw/a/test/x.arrow", "a/test/*", "raw")
+    assert eval_split_pattern(Path("raw/test.jsonl"), "raw/test.jsonl") == ""  # that very file was chosen

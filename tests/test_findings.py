@@ -6,28 +6,28 @@ import numpy as np
 import pytest
 
 from stages.dryrun import findings
-from stages.dryrun.encodings import Encodings
+from stages.dryrun.encodings import EncodingFaults
 from stages.dryrun.reward_trials import Trial
-from stages.dryrun.tokens import ROW, Measured
-from stages.rows.tables import row_schema, to_table, write
-from stages.training.prepared import Limits
-from validators._preflight import COUNTS, LIMITS
+from stages.dryrun.token_counts import ROW_DTYPE, MeasuredRows
+from stages.rows.tables import row_schema, to_table, write_table
+from stages.training.trainer_rows import Limits
+from validators._preflight import LIMITS, SAMPLE_SIZES
 from validators.problems import Problems
 
-SETTINGS = LIMITS | COUNTS
+SETTINGS = LIMITS | SAMPLE_SIZES
 
 
 @pytest.fixture
 def path(tmp_path):
     """A file of ten rows, named raw.jsonl:1 to 10."""
     row = {"messages": [{"role": "user", "content": "q"}], "tools": None, "id": "x", "source": "raw.jsonl"}
-    write(tmp_path / "d.parquet", to_table([row | {"line": i + 1} for i in range(10)], row_schema("sft")))
+    write_table(tmp_path / "d.parquet", to_table([row | {"line": i + 1} for i in range(10)], row_schema("sft")))
     return tmp_path / "d.parquet"
 
 
 def rows(**flags):
     """Ten records, those at the given places with a flag set."""
-    found = np.zeros(10, ROW)
+    found = np.zeros(10, ROW_DTYPE)
     found["row"], found["length"] = range(10), 5
     for flag, places in flags.items():
         found[flag][places] = True
@@ -43,7 +43,7 @@ def method(name="sft", limit=8, **config):
 
 
 def found(path, records, given=None, context=16, waive=(), left_out=(), **limits):
-    records = Measured(10, records, list(left_out))
+    records = MeasuredRows(10, records, list(left_out))
     out = findings.row_findings(records, given or method(), path, context, SETTINGS | limits, dict(waive))
     return {item["check"].removeprefix("preflight."): item for item in out}
 
@@ -51,39 +51,42 @@ def found(path, records, given=None, context=16, waive=(), left_out=(), **limits
 def test_a_number_up_to_its_limit_is_ok_and_above_it_a_warning():
     settings = {"truncated_share": 0.2}
     levels = [
-        findings.finding("preflight.truncated_share", value, "", settings, {})["level"] for value in (0.0, 0.2, 0.21)
+        findings.make_finding("preflight.truncated_share", value, "", settings, {})["level"]
+        for value in (0.0, 0.2, 0.21)
     ]
     assert levels == ["ok", "ok", "warning"]
 
 
 def test_a_warning_is_waived_by_name_with_its_reason_and_what_is_ok_is_not():
     waive = {"truncated_share": "logs"}
-    above = findings.finding("preflight.truncated_share", 0.3, "long", {"truncated_share": 0.2}, waive)
-    below = findings.finding("preflight.truncated_share", 0.1, "long", {"truncated_share": 0.2}, waive)
+    above = findings.make_finding("preflight.truncated_share", 0.3, "long", {"truncated_share": 0.2}, waive)
+    below = findings.make_finding("preflight.truncated_share", 0.1, "long", {"truncated_share": 0.2}, waive)
     assert (above["level"], above["message"], below["level"]) == ("waived", "long (logs)", "ok")
 
 
 def test_one_row_of_a_million_is_more_than_none():
-    item = findings.finding("preflight.dropped_share", 1e-6, "", {"dropped_share": 0.0}, {})
+    item = findings.make_finding("preflight.dropped_share", 1e-6, "", {"dropped_share": 0.0}, {})
     assert (item["value"], item["level"]) == (1e-6, "warning")
 
 
 def test_no_limit_is_no_warning():
-    assert findings.finding("preflight.memory_gb", 1e9, "", {"memory_gb": None}, {})["level"] == "ok"
+    assert findings.make_finding("preflight.memory_gb", 1e9, "", {"memory_gb": None}, {})["level"] == "ok"
 
 
 def test_rows_that_begin_twice_are_named(path):
-    (problem,) = findings.row_problems("steps.s", Measured(10, rows(doubled=[1, 4, 5, 9])), method(), path)
+    (problem,) = findings.row_problems("steps.s", MeasuredRows(10, rows(doubled=[1, 4, 5, 9])), method(), path)
     assert problem.where == "steps.s: preflight.double_bos"
     assert problem.found == "4 of 10 rows (raw.jsonl:2, raw.jsonl:5, raw.jsonl:6 and 1 more) begin with '<s>' twice"
-    assert findings.row_problems("steps.s", Measured(10, rows()), method(), path) == []
+    assert findings.row_problems("steps.s", MeasuredRows(10, rows()), method(), path) == []
 
 
 def test_rows_that_are_cut_are_counted_and_named(path):
     item = found(path, rows(cut=[3, 7]))["truncated_share"]
     assert (item["value"], item["level"]) == (0.2, "warning")
     assert "raw.jsonl:4, raw.jsonl:8" in item["message"]
-    assert item["message"].endswith("the longest has 5 tokens: raise args.max_length, or overlong: drop leaves them out")
+    assert item["message"].endswith(
+        "the longest has 5 tokens: raise args.max_length, or overlong: drop leaves them out"
+    )
     assert found(path, rows())["truncated_share"] == {
         "check": "preflight.truncated_share", "value": 0.0, "limit": 0.05, "level": "ok",
         "message": "0 of 10 rows are longer than max_length 8",
@@ -102,17 +105,25 @@ def test_rows_that_are_left_out_are_counted_by_proof_with_the_first_reason(path)
 
 
 def test_proofs_that_are_numbers_of_their_own_are_there_at_0_too_and_stop_nothing(path):
-    left_out = [(3, "SAID", "SAID of message 2: a"), (5, "SAID", "SAID: b"), (7, "STOP", "STOP: c"), (8, "LENGTH", "LENGTH: d")]
+    left_out = [
+        (3, "SAID", "SAID of message 2: a"),
+        (5, "SAID", "SAID: b"),
+        (7, "STOP", "STOP: c"),
+        (8, "LENGTH", "LENGTH: d"),
+    ]
     items = found(path, rows()[:6], left_out=left_out, dropped_share=1)
-    values = {name: items[name]["value"] for name in ("said", "stops", "tools_shown", "tokenizer_round_trip", "bos_unlike_inference")}
+    values = {
+        name: items[name]["value"]
+        for name in ("said", "stops", "tools_shown", "tokenizer_round_trip", "bos_unlike_inference")
+    }
     assert list(values.values()) == [0.2, 0.1, 0, 0, 0]
     assert items["said"]["message"].startswith("2 of 10 rows (raw.jsonl:4, raw.jsonl:6) hold something that is not")
     assert [items[name]["level"] for name in ("said", "tools_shown")] == ["warning", "ok"]
-    assert findings.stopping(list(items.values()), "steps.s") == []
+    assert findings.gate_problems(list(items.values()), "steps.s") == []
 
 
 def test_rows_whose_tokens_are_not_their_text_are_shares(path):
-    measured = Measured(10, rows(), encodings=Encodings(lossy=[1, 2], headless=list(range(10))))
+    measured = MeasuredRows(10, rows(), encodings=EncodingFaults(lossy=[1, 2], headless=list(range(10))))
     items = {item["check"]: item for item in findings.text_findings(measured, path, SETTINGS, {})}
     assert items["preflight.tokenizer_round_trip"]["value"] == 0.2
     assert items["preflight.bos_unlike_inference"]["value"] == 1
@@ -129,24 +140,25 @@ def test_more_of_them_than_the_limit_stop_the_build_unless_waived(path):
         list(found(path, rows()[:7], left_out=LEFT_OUT, waive=waive).values())
         for waive in ({}, {"dropped_share": "r1"})
     )
-    (problem,) = findings.stopping(kept, "steps.s")
+    (problem,) = findings.gate_problems(kept, "steps.s")
     assert problem.where == "steps.s: preflight.dropped_share"
     assert problem.hint.endswith("; if it is meant so: waive: {dropped_share: your reason}")
     assert "another chat template" in problem.hint
-    assert findings.stopping(waived, "steps.s") == []
+    assert findings.gate_problems(waived, "steps.s") == []
     assert (
-        findings.stopping(list(found(path, rows()[:7], left_out=LEFT_OUT, dropped_share=0.3).values()), "steps.s") == []
+        findings.gate_problems(list(found(path, rows()[:7], left_out=LEFT_OUT, dropped_share=0.3).values()), "steps.s")
+        == []
     )
 
 
 def test_a_number_that_is_no_gate_stops_nothing(path):
-    assert findings.stopping(list(found(path, rows(cut=range(10))).values()), "steps.s") == []
+    assert findings.gate_problems(list(found(path, rows(cut=range(10))).values()), "steps.s") == []
 
 
 def test_packed_rows_and_control_tokens_are_warnings(path):
     assert found(path, rows(), method(packing=True))["packing"]["level"] == "warning"
     assert "packing" not in found(path, rows())
-    measured = Measured(10, rows(), special=[2])
+    measured = MeasuredRows(10, rows(), special=[2])
     out = findings.row_findings(measured, method(), path, 16, SETTINGS, {})
     (item,) = [item for item in out if item["check"] == "preflight.special_in_content"]
     assert (item["value"], item["level"]) == (0.1, "warning")
@@ -187,9 +199,9 @@ def test_classes_are_balanced_with_the_weights_that_the_step_has(path):
 
 
 def test_two_rows_of_a_thousand_more_are_a_balance(path):
-    records = np.zeros(2001, ROW)
+    records = np.zeros(2001, ROW_DTYPE)
     records["label"][:1000] = True
-    item = findings.class_balance(records, method("kto").config, SETTINGS, {})
+    item = findings.class_balance_finding(records, method("kto").config, SETTINGS, {})
     assert (item["value"], item["level"]) == (1.0, "ok")
 
 
@@ -206,9 +218,9 @@ def test_the_weights_that_are_advised_are_those_that_trl_advises():
 
 
 def test_rows_of_one_label_alone_stop_the_build():
-    findings.both_labels("steps.s", rows(label=[0]))
+    findings.require_both_labels("steps.s", rows(label=[0]))
     with pytest.raises(Problems, match="all 10 rows that are trained have label false"):
-        findings.both_labels("steps.s", rows())
+        findings.require_both_labels("steps.s", rows())
 
 
 # -- rewards ----------------------------------------------------------------------------------------------------------
@@ -239,16 +251,18 @@ def test_a_format_reward_beside_a_right_one_warns_and_stops_nothing():
         [trial([1, 1], [0, 0], [0, 0], [0, 0]), trial([1, 1], [1, 1], [1, 1], [0, 0])], [1, 1], SETTINGS, {}
     )
     assert [item["level"] for item in out if item["check"] == "preflight.reward_wrong"] == ["ok", "warning"]
-    assert findings.stopping(out, "steps.s") == []
+    assert findings.gate_problems(out, "steps.s") == []
 
 
 def test_a_reward_that_prefers_wrong_answers_stops_the_build():
     out = of_rewards(trial([1, 1], [1, 1], [0, 0], [3, 3]))
     assert (out["reward_order"]["value"], out["reward_order"]["level"]) == (2.0, "warning")
     assert out["reward_order"]["message"] == "empty answers earn 2 more than the ground truth, on average"
-    assert len(findings.stopping(out.values(), "steps.s")) == 1
+    assert len(findings.gate_problems(out.values(), "steps.s")) == 1
     assert (
-        findings.stopping(of_rewards(trial([1], [1], [0], [3]), waive={"reward_order": "brevity"}).values(), "steps.s")
+        findings.gate_problems(
+            of_rewards(trial([1], [1], [0], [3]), waive={"reward_order": "brevity"}).values(), "steps.s"
+        )
         == []
     )
 
@@ -265,9 +279,14 @@ def test_a_reward_that_pays_for_hostile_answers_stops_the_build_unless_waived():
     assert item["message"] == (
         "f pays for 2 of 3 kinds of hostile answers no less than for the ground truth: repeated 100.0%, sprayed 50.0%"
     )
-    (problem,) = findings.stopping(of_rewards(paying).values(), "steps.s")
+    (problem,) = findings.gate_problems(of_rewards(paying).values(), "steps.s")
     assert "waive: {reward_hostile: your reason}" in problem.hint
-    assert findings.stopping(of_rewards(paying, waive={"reward_hostile": "a solution ends with it"}).values(), "steps.s") == []
+    assert (
+        findings.gate_problems(
+            of_rewards(paying, waive={"reward_hostile": "a solution ends with it"}).values(), "steps.s"
+        )
+        == []
+    )
 
 
 def test_a_reward_that_pays_for_no_hostile_answer_is_right():
@@ -291,7 +310,10 @@ def test_a_reward_that_judges_the_form_alone_has_no_limit_of_hostile_answers():
 def test_a_hostile_answer_that_earns_more_than_the_truth_in_all_functions_stops_the_build():
     right = with_hostile([1, 1], [0, 0], long=[0, 0], repeated=[1, 1])
     length = with_hostile([0.1, 0.1], [0.1, 0.1], long=[4, 4], repeated=[0.3, 0.3])
-    assert of_rewards(right, length)["reward_order"]["message"] == "long answers earn 2.9 more than the ground truth, on average"
+    assert (
+        of_rewards(right, length)["reward_order"]["message"]
+        == "long answers earn 2.9 more than the ground truth, on average"
+    )
     # what holds the truth is not wrong
     assert of_rewards(right, length, weights=[1, 0.1])["reward_order"]["level"] == "ok"
 

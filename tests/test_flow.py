@@ -41,7 +41,12 @@ def test_rows_that_preflight_leaves_out_are_bands_of_their_own_beside_their_side
 
 def test_rows_that_were_not_sampled_are_a_band_of_their_own_and_no_rejects():
     bands = flow(80, 15, [("a.b", 5)], not_sampled=100)["bands"]
-    assert [(band["kind"], band["count"]) for band in bands] == [("train", 80), ("eval", 15), ("unsampled", 100), ("reject", 5)]
+    assert [(band["kind"], band["count"]) for band in bands] == [
+        ("train", 80),
+        ("eval", 15),
+        ("unsampled", 100),
+        ("reject", 5),
+    ]
 
 
 def test_a_dataset_of_nothing_has_no_bands():

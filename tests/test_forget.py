@@ -11,13 +11,13 @@ import pytest
 from builds import run_data_stages, write_params, write_trained
 
 from commands import forget, trace
-from commands.builds.build import at
+from commands.builds.build import read_build
 from commands.records import search
-from commands.records.forgotten import breaks
+from commands.records.forgotten import find_breaks
 from stages import collect, ingest
-from stages.core.objects import cache_folder
+from stages.core.dvc_cache import cache_folder
 from stages.dedup import forgotten as _forgotten
-from validators.params import read
+from validators.params import read_params_yaml
 from validators.problems import Problems
 
 SECRET = "My name is Ada Example and I live at number 12"
@@ -101,15 +101,15 @@ def test_what_is_forgotten_is_in_no_table_of_the_next_build_and_raw_data_is_as_i
     forgotten("data/raw/chat.jsonl:21")
     build()
     assert SECRET not in everything()
-    assert breaks(at()) == []
+    assert find_breaks(read_build()) == []
     assert (project / "data/raw/chat.jsonl").read_bytes() == raw
 
 
 def test_the_list_has_every_row_that_says_it_and_not_its_text(project, capsys):
     forgotten("data/raw/chat.jsonl:21")
     text = (project / "data/forgotten.jsonl").read_text(encoding="utf-8")
-    assert [entry.kind for entry in _forgotten.read()] == ["sft", "preference", "kto"]
-    assert {entry.reason for entry in _forgotten.read()} == {"request 17"}
+    assert [entry.kind for entry in _forgotten.read_forgotten()] == ["sft", "preference", "kto"]
+    assert {entry.reason for entry in _forgotten.read_forgotten()} == {"request 17"}
     assert not any(word in text for word in ("Ada", "Example", "number", "12 "))
     out = capsys.readouterr().out
     assert "datasets that hold them: chat, pairs, votes\nmodels trained on them: sft, align" in out
@@ -134,7 +134,7 @@ def test_each_forgotten_row_leaves_a_reject_without_text(project):
     build()
     gone = [row for row in rejected("chat") if row["check"] == "ingest.forgotten"]
     assert [(row["line"], row["raw"]) for row in gone] == [(21, None)]
-    assert gone[0]["id"] == _forgotten.read()[0].id
+    assert gone[0]["id"] == _forgotten.read_forgotten()[0].id
 
 
 def test_what_comes_later_and_says_the_same_is_turned_away_by_curate(project):
@@ -151,30 +151,30 @@ def test_what_ingest_keeps_of_a_later_copy_is_named_as_a_break_with_what_to_do(p
     forgotten("data/raw/chat.jsonl:22")
     write("chat", [json.dumps(record) for record in [*CHAT[:21], chat("tell", LONG.upper())]])
     build()
-    (problem,) = breaks(at())
+    (problem,) = find_breaks(read_build())
     assert problem.where == "data/ingested/chat" and "from data/raw/chat.jsonl:22" in problem.found
     assert problem.found.startswith("holds a row of what is forgotten")
     forgotten(problem.hint.split()[2])
     build()
-    assert breaks(at()) == []
+    assert find_breaks(read_build()) == []
 
 
 def test_a_record_that_could_not_be_read_is_forgotten_too(project):
     forgotten("data/raw/chat.jsonl:23")
     build()
     assert "Ada" not in everything().replace(SECRET, "")
-    assert breaks(at()) == []
+    assert find_breaks(read_build()) == []
 
 
 def test_both_rows_of_a_pair_are_forgotten(project):
     forgotten("data/raw/pairs.jsonl:3")
-    kinds = [entry.kind for entry in _forgotten.read()]
+    kinds = [entry.kind for entry in _forgotten.read_forgotten()]
     assert sorted(kinds) == ["kto", "kto", "preference"]
 
 
 def test_before_the_build_every_place_is_a_break(project):
     forgotten("data/raw/chat.jsonl:21")
-    places = {problem.where for problem in breaks(at())}
+    places = {problem.where for problem in find_breaks(read_build())}
     sides = {f"data/{side}/{name}.parquet" for side in ("train", "eval") for name in DATASETS}
     assert {f"data/ingested/{name}" for name in DATASETS} < places
     assert len(places & sides) == 3
@@ -213,13 +213,13 @@ def test_what_may_not_be_written_is_an_error_and_not_written(project, options, s
 
 
 def test_a_text_that_very_many_records_hold_is_not_forgotten_at_once(project, monkeypatch):
-    monkeypatch.setattr(forget, "MOST", 10)
+    monkeypatch.setattr(forget, "MAX_RECORDS", 10)
     with pytest.raises(Problems, match="at most 10 at a time"):
         forgotten("question")
 
 
 def test_many_forgotten_records_do_not_stop_a_build(project):
-    params = read()
+    params = read_params_yaml()
     for dataset in params["datasets"].values():
         dataset["max_reject_share"] = 0.1
     write_params(params)
@@ -279,7 +279,7 @@ def test_what_would_be_forgotten_is_told_as_json(project, capsys):
     assert found["lines"] == len({record["id"] for record in found["records"]}) > 0 and not found["written"]
     assert {record["dataset"] for record in found["records"]} == {"chat", "pairs", "votes"}
     assert found["models_trained"] == ["sft", "align"] or found["models_unknown"]
-    assert not _forgotten.read()
+    assert not _forgotten.read_forgotten()
 
 
 def test_json_asks_nothing(project):

@@ -2,14 +2,14 @@
 
 import pytest
 
-from stages.rows.shapes import READ
-from stages.rows.turns import KEYS
+from stages.rows.shapes import READERS
+from stages.rows.turns import KNOWN_KEYS
 from validators._formats import COLUMNS, SHAPES, mask_problems, option_problems
 
 
 def test_the_shapes_and_columns_that_may_be_named_are_those_that_are_read():
-    assert set(SHAPES) == set(READ)
-    assert set(COLUMNS) <= KEYS
+    assert set(SHAPES) == set(READERS)
+    assert set(COLUMNS) <= KNOWN_KEYS
 
 
 @pytest.mark.parametrize(

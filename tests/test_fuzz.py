@@ -19,14 +19,14 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from commands import inspect
-from commands.inspect import examine, fitting, report, sampled
+from commands.inspect import best_kind, convert_sample, read_sample, report_lines
 from stages.ingest import general_table, plain_table, tables_of
 from stages.reading.parts import parts_of
 from stages.reading.readers import record_of
 from stages.rows.checks import INGEST
-from stages.rows.keys import KeyAccount
-from stages.rows.options import NONE, Options
-from stages.rows.turns import KEYS
+from stages.rows.key_account import KeyAccount
+from stages.rows.options import NO_OPTIONS, Options
+from stages.rows.turns import KNOWN_KEYS
 from validators.problems import Problems
 
 RECORDS = 100
@@ -92,7 +92,7 @@ ODDER = [
     "\n\nHuman: a\n\nAssistant: b", "Human:\n\nAssistant:", "\ud800",
 ]  # fmt: skip
 ANY_KEY = [
-    *sorted(KEYS), "image", "images", "options", "choices", "responses", "scores", "winner", "response_0", "response_1", "answerKey",
+    *sorted(KNOWN_KEYS), "image", "images", "options", "choices", "responses", "scores", "winner", "response_0", "response_1", "answerKey",
     "tool_call_id", "name", "train_detail", "function_call", "role", "from", "id", "type", "text", "value", "content",
 ]  # fmt: skip
 FORMATS = (
@@ -107,7 +107,7 @@ FORMATS = (
     "input_output",
 )
 OPTIONS = [
-    *(NONE for _ in range(10)),
+    *(NO_OPTIONS for _ in range(10)),
     Options(columns={"prompt": ["Body", "Question"], "ground_truth": "reward_model.ground_truth"}),
     Options(columns={"prompt": "items[].q", "completion": "items[].a"}),
     Options(columns={"prompt": ["question", "options"], "completion": "answer"}),
@@ -238,7 +238,7 @@ CONTAINERS = {"json lines": json_lines, "array": json_array, "csv": table, "parq
 PACKED = {"plain": bytes, "gzip": lambda data: gzip.compress(data, 1), "zstd": zstandard.ZstdCompressor().compress}
 
 
-def read(path, kind, options=NONE):
+def read(path, kind, options=NO_OPTIONS):
     """(lines of rows, lines of rejects, checks, records counted) of a file, or None where Problems refuse it."""
     accepted, refused, checks, seen = set(), [], [], 0
     try:
@@ -346,16 +346,19 @@ def test_a_hostile_record_ends_as_rows_or_as_one_reject_with_a_named_check(kind,
 def inspect_as_a_build(path, draw, records, capsys):
     """Write hostile records; assert that inspect says of them what a build does with them, in plain text or Problems."""
     path.write_bytes(b"".join(json.dumps(hostile(draw)).encode() + b"\n" for _ in range(records)))
-    found = sampled(path)
+    found = read_sample(path)
     for kind in KINDS:
         (part,) = parts_of(path)
         account = KeyAccount()
-        tables = list(tables_of(part, kind, NONE, account))
-        checked = examine(found, kind)
+        tables = list(tables_of(part, kind, NO_OPTIONS, account))
+        checked = convert_sample(found, kind)
         assert checked["table"].num_rows == sum(rows.num_rows for rows, _, _ in tables)
         assert found["kinds"][kind] == len({line for rows, _, _ in tables for line in rows["line"].to_pylist()})
         assert checked["account"] == account
-    with contextlib.chdir(path.parent), contextlib.suppress(Problems):  # where no base is built, whose tokens would be counted
+    with (
+        contextlib.chdir(path.parent),
+        contextlib.suppress(Problems),
+    ):  # where no base is built, whose tokens would be counted
         inspect.main(SimpleNamespace(obj=None), str(path))
     said = capsys.readouterr().out
     assert {letter for letter in said if not letter.isprintable()} <= {"\n"}
@@ -402,8 +405,8 @@ def test_the_fast_way_counts_the_same_keys_and_takes_the_same_marks_and_thoughts
             record[draw.choice([*ANY_KEY, "source", "hint", "n"])] = draw.choice(ODDER)
         lines.append((number, draw.choice(ways)(record).encode(errors="surrogatepass")))
     fast, general = KeyAccount(), KeyAccount()
-    table = plain_table(lines, "a.jsonl", NONE, fast)
-    assert table == general_table([record_of(*line) for line in lines], "sft", "a.jsonl", NONE, general)
+    table = plain_table(lines, "a.jsonl", NO_OPTIONS, fast)
+    assert table == general_table([record_of(*line) for line in lines], "sft", "a.jsonl", NO_OPTIONS, general)
     assert fast == general
 
 
@@ -455,8 +458,8 @@ def test_a_column_of_any_type_gives_rows_or_rejects_of_each_record(tmp_path, typ
             assert (accepted | set(refused), seen) == ({1, 2}, 2)
             assert set(checks) <= INGEST.keys()
         with contextlib.chdir(tmp_path), contextlib.suppress(Problems):
-            found = sampled(path)
-            list(report(found, *fitting(found)))
+            found = read_sample(path)
+            list(report_lines(found, *best_kind(found)))
 
 
 def test_column_names_that_are_not_utf8_are_named(tmp_path):
@@ -469,5 +472,5 @@ def test_column_names_that_are_not_utf8_are_named(tmp_path):
 def test_ground_truths_that_are_null_are_named_by_inspect(tmp_path):
     path = tmp_path / "g.jsonl"
     path.write_text('{"question": "q", "answer": null}\n{"question": "r", "answer": null}\n')
-    found = sampled(path)
-    assert [reject["check"] for reject in examine(found, "grpo")["rejects"]] == ["grpo.ground_truth_present"] * 2
+    found = read_sample(path)
+    assert [reject["check"] for reject in convert_sample(found, "grpo")["rejects"]] == ["grpo.ground_truth_present"] * 2

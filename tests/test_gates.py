@@ -2,25 +2,37 @@
 
 import pytest
 
-from stages.scoring.gates import in_words, judge, ship, summary
+from stages.scoring.gates import describe_gates, describe_result, judge_gates, ship
 from validators._gates import gate_problems
 from validators.params import Gate
 from validators.problems import Problems
 
 DATA = {
     "steps": {"sft": {"from": "base"}, "align": {"from": "sft"}},
-    "datasets": {"chat": {"kind": "sft"}, "pairs": {"kind": "preference", "slice_by": ["lang"]}, "problems": {"kind": "grpo"}},
+    "datasets": {
+        "chat": {"kind": "sft"},
+        "pairs": {"kind": "preference", "slice_by": ["lang"]},
+        "problems": {"kind": "grpo"},
+    },
     "evaluate": {"pass_at_k": [1], "lm_eval": {"tasks": ["arc_easy"]}},
 }
 GAIN = {"step": "align", "on": "pairs", "metric": "pair_accuracy", "change_low": 0}
 
 
 def item(value=0.6, low=0.55, high=0.65, n=100, change=0.1, change_low=0.05, change_high=0.15):
-    return {"value": value, "low": low, "high": high, "n": n, "change": change, "change_low": change_low, "change_high": change_high}
+    return {
+        "value": value,
+        "low": low,
+        "high": high,
+        "n": n,
+        "change": change,
+        "change_low": change_low,
+        "change_high": change_high,
+    }
 
 
 def judged(scores, *gates):
-    return judge(DATA | {"gates": [Gate.model_validate(gate).model_dump() for gate in gates]}, scores)
+    return judge_gates(DATA | {"gates": [Gate.model_validate(gate).model_dump() for gate in gates]}, scores)
 
 
 def verdict(found, gate, metric=None):
@@ -46,7 +58,10 @@ def test_a_loss_falls_where_the_whole_interval_lies_below(change_high, passes):
     assert verdict(item(change=-0.1, change_low=-0.2, change_high=change_high), gate).passes == passes
 
 
-@pytest.mark.parametrize("bound, limit, passes", [("at_least", 0.6, True), ("at_least", 0.61, False), ("at_most", 0.6, True), ("at_most", 0.59, False)])
+@pytest.mark.parametrize(
+    "bound, limit, passes",
+    [("at_least", 0.6, True), ("at_least", 0.61, False), ("at_most", 0.6, True), ("at_most", 0.59, False)],
+)
 def test_a_bound_is_of_the_value(bound, limit, passes):
     assert verdict(item(), {"step": "align", "on": "chat", "metric": "exact_match", bound: limit}).passes == passes
 
@@ -64,9 +79,15 @@ def test_no_worse_of_a_loss_is_no_higher(change_high, passes):
 
 
 def test_no_worse_without_a_step_judges_each_and_takes_the_metric_of_the_kind():
-    scores = {step: {"chat": {"exact_match": item(change_low=low), "loss": item()}} for step, low in (("sft", 0), ("align", -1))}
+    scores = {
+        step: {"chat": {"exact_match": item(change_low=low), "loss": item()}}
+        for step, low in (("sft", 0), ("align", -1))
+    }
     found = judged(scores, {"no_worse": "chat", "by": 0.01})
-    assert [(one.step, one.metric, one.passes) for one in found] == [("sft", "exact_match", True), ("align", "exact_match", False)]
+    assert [(one.step, one.metric, one.passes) for one in found] == [
+        ("sft", "exact_match", True),
+        ("align", "exact_match", False),
+    ]
     assert found[1].name == "align, exact_match of chat: no worse than sft by more than 0.01"
 
 
@@ -114,15 +135,17 @@ def test_a_rule_that_would_judge_a_step_twice_is_named():
 def test_a_waived_gate_does_not_pass_and_does_not_keep_a_model_back():
     found = verdict(item(change_low=-1), GAIN | {"waive": "ten pairs so far"})
     assert (found.passes, ship([found])) == (False, True)
-    assert in_words(vars(found)).startswith("waived (ten pairs so far): +0.100 (-1.000 to +0.150)")
-    assert summary([vars(found)]) == "ship: 0 of 1 gate passes, 1 waived"
-    assert in_words(vars(verdict(item(), GAIN | {"waive": "ten pairs so far"}))).endswith("its waiver is not needed")
+    assert describe_result(vars(found)).startswith("waived (ten pairs so far): +0.100 (-1.000 to +0.150)")
+    assert describe_gates([vars(found)]) == "ship: 0 of 1 gate passes, 1 waived"
+    assert describe_result(vars(verdict(item(), GAIN | {"waive": "ten pairs so far"}))).endswith(
+        "its waiver is not needed"
+    )
 
 
 def test_one_that_does_not_pass_is_enough_and_none_is_no_verdict():
     good, bad = verdict(item(), GAIN), verdict(item(change_low=-1), GAIN)
     assert (ship([good]), ship([good, bad]), ship([])) == (True, False, None)
-    assert summary([vars(good), vars(bad)]) == "do not ship: 1 of 2 gates pass"
+    assert describe_gates([vars(good), vars(bad)]) == "do not ship: 1 of 2 gates pass"
 
 
 IN_GERMAN = {"step": "align", "on": "chat", "slice": {"lang": "de"}, "metric": "exact_match", "at_least": 0.5}
@@ -136,12 +159,16 @@ def test_a_gate_of_a_slice_judges_that_slice_alone_and_says_so():
     (found,) = judged(SLICED, IN_GERMAN)
     assert (found.passes, found.found) == (False, "0.100 (0.550 to 0.650)")
     assert found.name == "align, exact_match of chat: at least 0.5 where lang is de"
-    (of_all, none, five) = judged(SLICED, IN_GERMAN | {"slice": None}, IN_GERMAN | {"slice": {"lang": None}}, IN_GERMAN | {"slice": {"stars": 5}})
+    (of_all, none, five) = judged(
+        SLICED, IN_GERMAN | {"slice": None}, IN_GERMAN | {"slice": {"lang": None}}, IN_GERMAN | {"slice": {"stars": 5}}
+    )
     assert of_all.passes and none.passes and five.passes
     assert (none.rule, five.rule) == ("at least 0.5 where there is no lang", "at least 0.5 where stars is 5")
 
 
-@pytest.mark.parametrize("wanted, hint", [({"lang": "dee"}, "did you mean 'de'?"), ({"file": "a"}, "the scores have no slices of it")])
+@pytest.mark.parametrize(
+    "wanted, hint", [({"lang": "dee"}, "did you mean 'de'?"), ({"file": "a"}, "the scores have no slices of it")]
+)
 def test_a_slice_that_the_scores_do_not_have_is_named(wanted, hint):
     with pytest.raises(Problems) as error:
         judged(SLICED, IN_GERMAN | {"slice": wanted})

@@ -4,11 +4,11 @@ from pathlib import Path
 
 import pytest
 
-from docs.generate import PAGES, formats_page, samples
-from stages.rows.shapes import READ, rows_of, shape_of
+from docs.generate import PAGES, formats_page, sample_records
+from stages.rows.shapes import READERS, rows_of, shape_of
 from stages.rows.tables import COLUMNS
 
-SAMPLES = list(samples())
+SAMPLES = list(sample_records())
 ROOT = Path(__file__).parents[1]
 
 
@@ -22,7 +22,7 @@ def test_the_committed_page_of_templates_is_what_was_tried():
 
 
 def test_every_shape_has_a_sample():
-    assert {shape_of(record) for _, _, record in SAMPLES} == set(READ)
+    assert {shape_of(record) for _, _, record in SAMPLES} == set(READERS)
 
 
 @pytest.mark.parametrize("name, kind, record", SAMPLES)

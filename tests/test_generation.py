@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from stages.scoring import generation
-from stages.training.models import save_tiny
+from stages.training.models import save_tiny_model
 
 pytestmark = pytest.mark.slow
 
@@ -17,12 +17,12 @@ PROMPTS = [
 @pytest.fixture(scope="module")
 def model(tmp_path_factory):
     folder = tmp_path_factory.mktemp("models") / "base"
-    save_tiny(folder)
-    return generation.loaded(folder, batch_size=2, max_new_tokens=5)
+    save_tiny_model(folder)
+    return generation.load_for_generation(folder, batch_size=2, max_new_tokens=5)
 
 
 def test_batches_hold_rows_of_similar_length_the_longest_first():
-    assert generation.batches([3, 9, 1, 9, 4], 2) == [[1, 3], [4, 0], [2]]
+    assert generation.batches_by_length([3, 9, 1, 9, 4], 2) == [[1, 3], [4, 0], [2]]
 
 
 def test_generation_of_a_batch_is_that_of_each_prompt_alone(model):
@@ -32,7 +32,9 @@ def test_generation_of_a_batch_is_that_of_each_prompt_alone(model):
 
 
 def test_an_answer_without_a_token_that_stops_was_cut(model, monkeypatch):
-    assert generation.generate(model, PROMPTS).cut == [True] * len(PROMPTS)  # of random weights, five tokens end nothing
+    assert generation.generate(model, PROMPTS).cut == [True] * len(
+        PROMPTS
+    )  # of random weights, five tokens end nothing
     monkeypatch.setattr(model.render, "stops", set(range(len(model.tokenizer))))
     assert generation.generate(model, PROMPTS).cut == [False] * len(PROMPTS)
 

@@ -11,7 +11,7 @@ from gguf import GGMLQuantizationType, GGUFReader, GGUFWriter
 from gguf.quants import dequantize, quantize
 
 from stages import base
-from stages.training.gguf import contents, make_tokenizer
+from stages.training.gguf import make_tokenizer, read_contents
 from stages.training.models import BASE, load_model, load_tokenizer, stop_tokens
 from validators.params import model_problems
 from validators.problems import Problems
@@ -126,7 +126,7 @@ def test_text_is_cut_as_the_file_says(tmp_path):
     """SmolLM's digits stand alone, so the spaces before them are one token; GPT-2 leaves one to the number."""
     for pre, tokens in (("smollm", ["a", "ĠĠ", "3", "ĊĊ", "4"]), ("gpt-2", ["a", "Ġ", "Ġ", "3", "Ċ", "Ċ", "4"])):
         path = write_gguf(tmp_path / f"{pre}.gguf", pre=pre)
-        tokenizer = make_tokenizer(path, contents(path)[0])
+        tokenizer = make_tokenizer(path, read_contents(path)[0])
         assert tokenizer.tokenize("a  3\n\n4") == tokens
         assert tokenizer.decode(tokenizer("é 🙂  3<|im_end|>")["input_ids"]) == "é 🙂  3<|im_end|>"
 

@@ -138,25 +138,25 @@ def test_a_validator_reruns_only_datasets_of_its_kind(project):
 
 def test_a_comment_or_docstring_in_any_module_reruns_the_lists_of_code_alone(project):
     for path in ("stages/curate.py", "stages/training/trl.py", "validators/kto.py", "validators/rewards.py"):
-        project.edit(path, '\n\n\ndef ', '\n\n# a comment\n\ndef ')
+        project.edit(path, "\n\n\ndef ", "\n\n# a comment\n\ndef ")
     assert project.repro() == {"code"}
 
 
 def test_code_that_does_not_parse_is_one_line_and_nothing_is_built_or_deleted(project):
     before = {path: path.read_bytes() for path in sorted((project.folder / ".build/code").rglob("*")) if path.is_file()}
-    project.edit("stages/dedup/near.py", "import ", "impor ")
+    project.edit("stages/dedup/near_duplicates.py", "import ", "impor ")
     output = project.run("dvc", "repro", fails=True)
-    assert "stages/dedup/near.py:" in output and "does not parse" in output
+    assert "stages/dedup/near_duplicates.py:" in output and "does not parse" in output
     assert "Traceback" not in output
     assert {path: path.read_bytes() for path in before} == before
 
 
 def test_a_module_is_named_by_plan_and_reruns_what_holds_it(project):
-    project.edit("stages/dedup/near.py", "import numpy as np\n", "import numpy as np, json\n")
+    project.edit("stages/dedup/near_duplicates.py", "import numpy as np\n", "import numpy as np, json\n")
     output = project.run(sys.executable, "-m", "commands", "plan")
-    assert "stages/dedup/near.py changed" in output
+    assert "stages/dedup/near_duplicates.py changed" in output
     assert project.repro() == {"code", *(f"curate@{name}" for name in ("chat", "pairs", "feedback", "problems"))}
-    assert "stages/dedup/near.py" in project.run(sys.executable, "-m", "commands", "diff", "HEAD")
+    assert "stages/dedup/near_duplicates.py" in project.run(sys.executable, "-m", "commands", "diff", "HEAD")
 
 
 @pytest.mark.parametrize("up_to", UP_TO)

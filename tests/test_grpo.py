@@ -85,7 +85,9 @@ def test_repeated_prompts_and_mojibake_are_warnings():
     assert {name for name, _ in warnings_of(measures, 1)} == {"grpo.mojibake", "grpo.repeated_prompts"} == set(WARNINGS)
 
 
-@pytest.mark.parametrize("truth", ["", " \n", "NaN", "nan", "null", " NULL ", "<NA>", "[]", "[null]", '["", null]', '""', "{}"])
+@pytest.mark.parametrize(
+    "truth", ["", " \n", "NaN", "nan", "null", " NULL ", "<NA>", "[]", "[null]", '["", null]', '""', "{}"]
+)
 def test_what_is_written_for_nothing_is_no_truth(truth):
     assert checks(([Q], truth)) == [(0, "grpo.ground_truth_present")]
 

@@ -6,9 +6,9 @@ import json
 import pytest
 
 from stages.scoring import harness, statistics
-from stages.scoring.generation import loaded
+from stages.scoring.generation import load_for_generation
 from stages.scoring.harness_scores import harness_scores, metrics_of
-from stages.training.models import save_tiny
+from stages.training.models import save_tiny_model
 from validators.params import LmEval
 from validators.problems import Problems
 
@@ -56,8 +56,8 @@ def project(tmp_path, monkeypatch):
 @pytest.fixture(scope="module")
 def model(tmp_path_factory):
     folder = tmp_path_factory.mktemp("models") / "base"
-    save_tiny(folder)
-    return loaded(folder, batch_size=2)
+    save_tiny_model(folder)
+    return load_for_generation(folder, batch_size=2)
 
 
 def likelier(model, question, options):
@@ -143,13 +143,15 @@ def test_a_group_has_the_scores_of_its_tasks_and_its_own_if_it_has_any(project, 
 @pytest.mark.slow
 @installed
 @pytest.mark.parametrize("chat, closing", [(True, "</think>"), (False, None)])
-def test_with_a_chat_template_a_task_gets_its_switches_and_reads_what_follows_a_thought(project, tmp_path, monkeypatch, chat, closing):
+def test_with_a_chat_template_a_task_gets_its_switches_and_reads_what_follows_a_thought(
+    project, tmp_path, monkeypatch, chat, closing
+):
     from lm_eval.models import huggingface
     from test_thoughts import SMALL
 
-    save_tiny(tmp_path / "base")
+    save_tiny_model(tmp_path / "base")
     (tmp_path / "base/chat_template.jinja").write_text(SMALL)
-    thinking, given, prompts = loaded(tmp_path / "base", 2, chat_template_kwargs={"opens": True}), [], []
+    thinking, given, prompts = load_for_generation(tmp_path / "base", 2, chat_template_kwargs={"opens": True}), [], []
 
     class Watched(huggingface.HFLM):
         def __init__(self, **options):
@@ -200,7 +202,7 @@ def test_a_task_whose_data_is_not_here_is_a_problem_that_says_how_to_get_it(proj
 @installed
 def test_a_task_of_the_harness_that_runs_what_a_model_wrote_is_refused(project, model, monkeypatch):
     (project / "data/tasks/letters.yaml").write_text(CHOICE + "unsafe_code: true\n")
-    monkeypatch.setattr(harness, "file_problems", list)  # as if it lay there
+    monkeypatch.setattr(harness, "task_file_problems", list)  # as if it lay there
     with pytest.raises(Problems, match="runs code that a model wrote"):
         scores(model, {"tasks": ["letters"]}, None)
 

@@ -1,6 +1,6 @@
 import pytest
 
-from commands.builds.hashes import files_in, md5s
+from commands.builds.hashes import files_in, hash_files
 from stages.core.hashes import folder_md5, md5
 
 FILES = {"b.json": "{}\n", "a/c.txt": "x\r\n", "a.txt": "", "ä/d": "y"}
@@ -30,7 +30,7 @@ def test_line_ends_are_bytes_like_others(folder):
 
 
 def test_files_are_hashed_as_one_by_one_and_a_missing_one_has_no_hash(folder):
-    assert md5s(["out/b.json", "out/none"]) == {"out/b.json": md5("out/b.json"), "out/none": None}
+    assert hash_files(["out/b.json", "out/none"]) == {"out/b.json": md5("out/b.json"), "out/none": None}
 
 
 def test_every_file_of_an_output_is_seen(folder):

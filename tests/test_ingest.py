@@ -5,7 +5,7 @@ import pytest
 from builds import write_params
 
 from stages import ingest
-from stages.ingest import convert
+from stages.ingest import convert_records
 from stages.reading.readers import Record
 from validators.problems import Problems
 
@@ -23,13 +23,13 @@ def record(line, value):
 
 def test_every_record_is_in_one_of_rows_and_rejects():
     batch = [record(1, CHAT), BROKEN, record(3, {"dialogue": []}), record(4, CHAT), record(5, PAIR)]
-    rows, rejects = convert(batch, "sft", "raw.jsonl")
+    rows, rejects = convert_records(batch, "sft", "raw.jsonl")
     assert [row["line"] for row in rows] == [1, 4, 5]
     assert [reject["line"] for reject in rejects] == [2, 3]
 
 
 def test_a_fault_of_the_reader_and_one_of_the_shape_keep_their_names_and_the_raw_text():
-    rows, rejects = convert([BROKEN, record(3, {"dialogue": []})], "sft", "raw.jsonl")
+    rows, rejects = convert_records([BROKEN, record(3, {"dialogue": []})], "sft", "raw.jsonl")
     assert rows == []
     assert [(reject["check"], reject["raw"]) for reject in rejects] == [
         ("ingest.json", "{"),
@@ -47,13 +47,13 @@ def test_a_fault_of_the_reader_and_one_of_the_shape_keep_their_names_and_the_raw
 
 
 def test_a_pair_becomes_two_kto_rows_of_one_line():
-    rows, rejects = convert([record(1, PAIR)], "kto", "raw.jsonl")
+    rows, rejects = convert_records([record(1, PAIR)], "kto", "raw.jsonl")
     assert [(row["line"], row["label"]) for row in rows] == [(1, True), (1, False)]
     assert rejects == []
 
 
 def test_a_row_knows_where_it_comes_from_and_has_its_keys():
-    ((row,), _) = convert([record(7, CHAT)], "sft", "data/raw/a.jsonl")
+    ((row,), _) = convert_records([record(7, CHAT)], "sft", "data/raw/a.jsonl")
     assert (row["source"], row["line"]) == ("data/raw/a.jsonl", 7)
     assert len(row["id"]) == len(row["prompt_key"]) == 64
     assert row["claim_key"] is None
@@ -71,9 +71,7 @@ def build(tmp_path, monkeypatch):
         for path, text in files.items():
             (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
             (tmp_path / path).write_text(text, encoding="utf-8")
-        write_params(
-            f"datasets: {{chat: {{kind: {kind}, raw: raw, max_reject_share: {limit}{options}}}}}"
-        )
+        write_params(f"datasets: {{chat: {{kind: {kind}, raw: raw, max_reject_share: {limit}{options}}}}}")
         ingest.main("chat")
         return [pq.read_table(f"data/ingested/chat/{name}").to_pylist() for name in ("rows", "rejects.parquet")]
 
@@ -112,7 +110,12 @@ def test_the_stage_prints_its_account_and_the_shapes_that_it_saw(build, capsys):
 
 def test_conversations_without_an_answer_are_told_in_one_sentence(build, capsys):
     turns = [{"role": "user", "content": "q"}]
-    records = [turns, [{"role": "system", "content": "s"}, *turns], [*turns, {"role": "assistant", "content": "a"}], [*turns, *turns]]
+    records = [
+        turns,
+        [{"role": "system", "content": "s"}, *turns],
+        [*turns, {"role": "assistant", "content": "a"}],
+        [*turns, *turns],
+    ]
     build({"raw/a.jsonl": "\n".join(json.dumps({"messages": record}) for record in records)})
     said = "3 conversations without an answer: prompts only; as kind grpo they need a ground truth"
     assert said in capsys.readouterr().out

@@ -3,7 +3,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from commands.checks.inputs import other_adapters, other_settings
+from commands.checks.inputs import adapter_problems, settings_problems
 
 STEPS = {
     "sft": {"from": "base", "method": "sft", "dataset": "chat"},
@@ -24,7 +24,7 @@ def adapters(md5s, name="align"):
     for file in md5s:
         files.setdefault("/".join(file.split("/")[:2]), []).append(file)
     evidence = SimpleNamespace(build=SimpleNamespace(steps=STEPS), files=files, md5s=md5s)
-    return [problem.where for problem in other_adapters(evidence, name, STEPS[name]["from"])]
+    return [problem.where for problem in adapter_problems(evidence, name, STEPS[name]["from"])]
 
 
 def test_a_chain_of_adapters_that_is_whole_holds():
@@ -58,7 +58,7 @@ def settings(tmp_path, monkeypatch, made_of):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "preflight").mkdir()
     (tmp_path / "preflight/align.json").write_text(json.dumps(RESOLVED))
-    return [problem.where for problem in other_settings("align", STEPS["align"], made_of)]
+    return [problem.where for problem in settings_problems("align", STEPS["align"], made_of)]
 
 
 def test_a_model_of_the_settings_that_are_there_holds(tmp_path, monkeypatch):

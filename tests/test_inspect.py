@@ -9,9 +9,9 @@ import pytest
 from ruamel.yaml import YAML
 
 from commands import inspect
-from stages.rows.options import Options, extracted
+from stages.rows.options import Options, extract_ground_truth
 from stages.rows.shapes import rows_of
-from validators.params import NAME, Dataset
+from validators.params import NAME_PATTERN, Dataset
 from validators.problems import Problems
 
 ROOT = Path(__file__).parents[1]
@@ -39,7 +39,7 @@ def inspected(tmp_path, monkeypatch, capsys):
 def pasted(out):
     """The entry that is to be pasted, read as YAML and by the schema of params.yaml."""
     ((name, dataset),) = YAML(typ="safe", pure=True).load(out.split("in params.yaml:")[1]).items()
-    assert NAME.fullmatch(name)
+    assert NAME_PATTERN.fullmatch(name)
     Dataset.model_validate(dataset)
     return name, dataset
 
@@ -66,9 +66,9 @@ def test_lengths_are_in_characters_and_in_tokens_where_there_is_a_model(inspecte
 
 @pytest.mark.slow
 def test_tokens_are_counted_with_the_base_model(inspected, tmp_path):
-    from stages.training.models import save_tiny
+    from stages.training.models import save_tiny_model
 
-    save_tiny(tmp_path / "models/base")
+    save_tiny_model(tmp_path / "models/base")
     # a byte a token, and the line end between the turns
     assert "in the first 1 rows: p50 6, p95 6, max 6" in inspected(
         "raw/data.jsonl", '{"instruction": "four", "output": "x"}'
@@ -83,7 +83,7 @@ def test_the_first_problems_have_their_lines_and_real_checks(inspected):
 
 
 def test_only_a_sample_is_read_and_said_to_be_one(inspected, monkeypatch):
-    monkeypatch.setattr(inspect, "RECORDS", 100)
+    monkeypatch.setattr(inspect, "MAX_RECORDS", 100)
     out = inspected("raw/data.jsonl", *CHAT, *CHAT, *CHAT)
     assert "100 alpaca (the first 100 records)" in out and "100 records looked at, the first of each file" in out
 
@@ -125,14 +125,19 @@ def test_rows_are_counted_after_validation(inspected):
 def test_keys_that_no_row_is_made_of_are_told_and_those_that_stop_a_build(inspected):
     out = inspected("d.jsonl", '{"instruction": "i", "output": "o", "url": "u", "passage": "p"}')
     assert "keys not used: passage (1), url (1)" in out
-    assert "a build stops: 1 records have 'passage' ('p'), which no row holds; columns: {prompt: [<the question>, passage]}" in out
+    assert (
+        "a build stops: 1 records have 'passage' ('p'), which no row holds; columns: {prompt: [<the question>, passage]}"
+        in out
+    )
 
 
 def test_text_that_is_not_utf8_is_said_to_be_none(inspected, tmp_path):
     (tmp_path / "raw").mkdir()
     lines = "".join(f"{line}\n" for line in CHAT) + '{"instruction": "caf\xe9", "output": "o"}'
     (tmp_path / "raw/a.jsonl").write_bytes(lines.encode("cp1252"))
-    assert f"raw/a.jsonl: jsonl, not UTF-8 (byte {lines.index(chr(0xE9)):,})" in inspected("raw/b.jsonl", *CHAT, path="raw")
+    assert f"raw/a.jsonl: jsonl, not UTF-8 (byte {lines.index(chr(0xE9)):,})" in inspected(
+        "raw/b.jsonl", *CHAT, path="raw"
+    )
 
 
 @pytest.mark.parametrize(
@@ -161,20 +166,32 @@ def test_a_name_that_params_has_is_not_given_again(inspected, tmp_path):
     [
         ("{kind: sft, raw: raw}", "datasets.mine, which reads all of raw\n"),
         ("{kind: sft, raw: raw/}", "datasets.mine, which reads all of raw\n"),
-        ("{kind: grpo, raw: raw/chat.jsonl}", "datasets.mine; what differs: `kind: grpo` there, most of these records are sft\n"),
-        ("{kind: sft, raw: raw, exclude: ['chat*']}", "datasets.mine, which reads all of raw, but `exclude` leaves this out\n"),
+        (
+            "{kind: grpo, raw: raw/chat.jsonl}",
+            "datasets.mine; what differs: `kind: grpo` there, most of these records are sft\n",
+        ),
+        (
+            "{kind: sft, raw: raw, exclude: ['chat*']}",
+            "datasets.mine, which reads all of raw, but `exclude` leaves this out\n",
+        ),
     ],
 )
 def test_a_file_that_params_has_gets_no_second_entry_under_whatever_name(inspected, tmp_path, entry, said):
-    (tmp_path / "params.yaml").write_text(f"datasets: {{mine: {entry}, other: {{kind: sft, raw: raw/chat.jsonl.more}}}}")
+    (tmp_path / "params.yaml").write_text(
+        f"datasets: {{mine: {entry}, other: {{kind: sft, raw: raw/chat.jsonl.more}}}}"
+    )
     out = inspected("raw/chat.jsonl", *CHAT)
     assert out.endswith(f"\nparams.yaml has it: {said}") and "to paste" not in out
 
 
 def test_a_pattern_that_an_entry_lacks_is_named(inspected, tmp_path):
     (tmp_path / "params.yaml").write_text("datasets: {maths: {kind: grpo, raw: raw}}")
-    out = inspected("raw/maths.jsonl", *(json.dumps({"question": f"{i}?", "answer": f"so\n#### {i}"}) for i in range(9)))
-    assert "datasets.maths, which reads all of raw; what differs: no ground_truth_pattern there: '#### (.+)$' finds" in out
+    out = inspected(
+        "raw/maths.jsonl", *(json.dumps({"question": f"{i}?", "answer": f"so\n#### {i}"}) for i in range(9))
+    )
+    assert (
+        "datasets.maths, which reads all of raw; what differs: no ground_truth_pattern there: '#### (.+)$' finds" in out
+    )
 
 
 @pytest.mark.parametrize(
@@ -182,21 +199,29 @@ def test_a_pattern_that_an_entry_lacks_is_named(inspected, tmp_path):
     [
         ("tiny", None, "the tokenizer of the base model tiny"),
         ("tiny", "b", "the tokenizer of tiny, which models/base still is (params.yaml has b now: dvc repro base)"),
-        ("b", "b", "the tokenizer of b, which models/base still is (with other settings in params.yaml now: dvc repro base)"),
-        (None, "b", "the tokenizer of an earlier base model, which models/base still is (params.yaml has b now: dvc repro base)"),
+        (
+            "b",
+            "b",
+            "the tokenizer of b, which models/base still is (with other settings in params.yaml now: dvc repro base)",
+        ),
+        (
+            None,
+            "b",
+            "the tokenizer of an earlier base model, which models/base still is (params.yaml has b now: dvc repro base)",
+        ),
     ],
 )
 def test_whose_tokenizer_counts_is_said(monkeypatch, before, now, said):
     read = {name: name and {"base": {"model": name}} for name in (before, now)}
-    monkeypatch.setattr("commands.builds.build.at", lambda: None)
-    monkeypatch.setattr("commands.builds.params.ran_with", lambda build, stage: read[before])
-    monkeypatch.setattr("commands.builds.params.changed_since", lambda build, stage: (None, read[now] or {}))
-    assert inspect.tokenizer_there() == said
+    monkeypatch.setattr("commands.builds.build.read_build", lambda: None)
+    monkeypatch.setattr("commands.builds.params.params_of_run", lambda build, stage: read[before])
+    monkeypatch.setattr("commands.builds.params.params_then_and_now", lambda build, stage: (None, read[now] or {}))
+    assert inspect.tokenizer_in_words() == said
 
 
 def test_a_base_model_of_no_build_is_called_by_its_folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    assert inspect.tokenizer_there() == "the tokenizer of models/base"
+    assert inspect.tokenizer_in_words() == "the tokenizer of models/base"
 
 
 def test_a_missing_path_is_a_problem(inspected):
@@ -232,7 +257,10 @@ def test_names_that_say_nothing_get_no_columns(inspected):
     with pytest.raises(Problems) as raised:
         inspected("raw/data.jsonl", '{"uid": "t7", "model": "m", "code": "1 + 2"}')
     (problem,) = raised.value.problems
-    assert problem.hint == "docs/formats.md has the shapes; or say what the keys are: columns: {prompt: KEY, completion: KEY}"
+    assert (
+        problem.hint
+        == "docs/formats.md has the shapes; or say what the keys are: columns: {prompt: KEY, completion: KEY}"
+    )
     assert "ingest.missing_key" in problem.found
 
 
@@ -249,7 +277,7 @@ def test_names_that_say_nothing_get_no_columns(inspected):
 def test_a_whole_solution_as_ground_truth_gets_the_pattern_of_its_answer(inspected, solution, pattern, answer):
     out = inspected("p.jsonl", *[json.dumps({"question": f"q{i}", "answer": solution}) for i in range(3)])
     assert pasted(out)[1]["ground_truth_pattern"] == pattern
-    assert extracted(solution, pattern) == answer
+    assert extract_ground_truth(solution, pattern) == answer
 
 
 def test_a_bare_ground_truth_gets_no_pattern(inspected):

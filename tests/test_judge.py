@@ -7,10 +7,10 @@ import builds
 import pytest
 
 from stages import judge as stage
-from stages.core import reads
+from stages.core import stage_params
 from validators._gates import gate_problems
 from validators._judge import judge_problems, missing_key
-from validators.params import evaluate_problems, resolved, schema_problems
+from validators.params import evaluate_problems, fill_defaults, schema_problems
 from validators.problems import Problems
 
 DATASETS = {
@@ -21,7 +21,9 @@ SERVER = {"server": "http://127.0.0.1:8000/v1", "model": "m"}
 
 
 def problems(judge):
-    return [(each.where.removeprefix("params.yaml: evaluate.judge"), each.found) for each in judge_problems(judge, DATASETS)]
+    return [
+        (each.where.removeprefix("params.yaml: evaluate.judge"), each.found) for each in judge_problems(judge, DATASETS)
+    ]
 
 
 @pytest.mark.parametrize(
@@ -45,7 +47,11 @@ def test_what_can_judge_has_no_problem(judge):
         (SERVER | {"server": "http://127.0.0.1:8000/v1/chat/completions"}, ".server", "the path of one call"),
         (SERVER | {"kind": "reward"}, ".kind", "a server gives no rewards"),
         (SERVER | {"args": {"messages": []}}, ".args.messages", "Tilth sends this itself"),
-        (SERVER | {"chat_template_kwargs": {"enable_thinking": False}}, ".chat_template_kwargs", "a server has its own chat template"),
+        (
+            SERVER | {"chat_template_kwargs": {"enable_thinking": False}},
+            ".chat_template_kwargs",
+            "a server has its own chat template",
+        ),
         ({"model": "m", "key": "JUDGE_KEY"}, ".key", "a judge without a server has none"),
         ({"model": "m", "on": ["chatt"]}, ".on", "no dataset 'chatt'"),
         ({"model": "m", "on": []}, ".on", "no dataset is named"),
@@ -59,7 +65,15 @@ def test_what_cannot_judge_says_why(judge, where, found):
     assert problems(judge) == [(where, found)]
 
 
-@pytest.mark.parametrize("secret", [{"key": "sk-hunter2"}, {"key": "hf_hunter2"}, {"server": "http://me:hunter2@host/v1"}, {"server": "http://host/v1?key=hunter2"}])
+@pytest.mark.parametrize(
+    "secret",
+    [
+        {"key": "sk-hunter2"},
+        {"key": "hf_hunter2"},
+        {"server": "http://me:hunter2@host/v1"},
+        {"server": "http://host/v1?key=hunter2"},
+    ],
+)
 def test_a_secret_in_the_params_is_an_error_that_does_not_repeat_it(secret):
     (problem,) = judge_problems(SERVER | secret, DATASETS)
     assert "hunter2" not in str(problem)
@@ -67,18 +81,29 @@ def test_a_secret_in_the_params_is_an_error_that_does_not_repeat_it(secret):
 
 def test_a_judge_with_nothing_to_judge_says_so_of_each_dataset():
     (problem,) = judge_problems(SERVER, {name: DATASETS[name] for name in ("pairs", "feedback", "notes")})
-    assert problem.found == "it has nothing to judge" and "notes: it is private, and is never sent to a server" in problem.hint
+    assert (
+        problem.found == "it has nothing to judge"
+        and "notes: it is private, and is never sent to a server" in problem.hint
+    )
 
 
 def test_a_model_that_is_not_there_or_may_move_is_found_with_the_rest(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     found = [evaluate_problems({"judge": {"model": model}}, DATASETS)[0] for model in ("no/such/folder", "org/model")]
-    assert [each.where for each in found] == ["params.yaml: evaluate.judge.model", "params.yaml: evaluate.judge.revision"]
+    assert [each.where for each in found] == [
+        "params.yaml: evaluate.judge.model",
+        "params.yaml: evaluate.judge.revision",
+    ]
     assert evaluate_problems({"judge": SERVER}, DATASETS) == []
 
 
 def test_an_unknown_key_of_a_judge_is_named():
-    (problem, *_), _ = schema_problems({"evaluate": {"max_new_tokens": 1, "max_rows": 1, "batch_size": 1, "judge": SERVER | {"timeout": 3}}})[0][-1:], None
+    (problem, *_), _ = (
+        schema_problems(
+            {"evaluate": {"max_new_tokens": 1, "max_rows": 1, "batch_size": 1, "judge": SERVER | {"timeout": 3}}}
+        )[0][-1:],
+        None,
+    )
     assert problem.where == "params.yaml: evaluate.judge.timeout" and "did you mean 'timeout_s'" in problem.hint
 
 
@@ -101,12 +126,20 @@ def test_a_key_that_the_environment_has_not_is_a_warning_with_what_to_type(monke
 )
 def test_a_gate_on_a_win_rate_needs_a_judge_of_that_dataset(judge, on, hint):
     gates = [{"step": "sft", "on": on, "metric": "win_rate", "change_low": 0}]
-    found = gate_problems({"gates": gates, "datasets": DATASETS, "steps": {"sft": {}}, "evaluate": {"judge": judge}}, [])
+    found = gate_problems(
+        {"gates": gates, "datasets": DATASETS, "steps": {"sft": {}}, "evaluate": {"judge": judge}}, []
+    )
     assert [each.hint for each in found] == ([hint] if hint else [])
 
 
 def params(judge, tmp_path):
-    builds.write_params({"datasets": {"chat": {"kind": "sft", "raw": "x", "private": True}}, "evaluate": {"max_new_tokens": 4, "max_rows": 10, "batch_size": 10, "judge": judge}}, tmp_path)
+    builds.write_params(
+        {
+            "datasets": {"chat": {"kind": "sft", "raw": "x", "private": True}},
+            "evaluate": {"max_new_tokens": 4, "max_rows": 10, "batch_size": 10, "judge": judge},
+        },
+        tmp_path,
+    )
     return json.loads((tmp_path / ".build/params/judge.json").read_text())["evaluate"]["judge"]
 
 
@@ -127,9 +160,18 @@ def test_without_a_model_to_bring_the_folder_says_so(tmp_path, monkeypatch):
 
 
 def test_nobody_judges_unless_asked():
-    whole = {"seed": 1, "launch": "python", "eval_fraction": 0.5, "base": {"model": "tiny"}, "datasets": {}, "steps": {}, "curate": {}, "preflight": {}}
-    found = resolved(whole | {"evaluate": {"max_new_tokens": 1, "max_rows": 1, "batch_size": 1}})
-    assert found["evaluate"]["judge"] is None and reads.judge(found) == {"evaluate": {"judge": None}}
+    whole = {
+        "seed": 1,
+        "launch": "python",
+        "eval_fraction": 0.5,
+        "base": {"model": "tiny"},
+        "datasets": {},
+        "steps": {},
+        "curate": {},
+        "preflight": {},
+    }
+    found = fill_defaults(whole | {"evaluate": {"max_new_tokens": 1, "max_rows": 1, "batch_size": 1}})
+    assert found["evaluate"]["judge"] is None and stage_params.judge_params(found) == {"evaluate": {"judge": None}}
 
 
 # -- models of real files ---------------------------------------------------------------------------------------------
@@ -137,10 +179,10 @@ def test_nobody_judges_unless_asked():
 
 @pytest.fixture(scope="module")
 def language_model(tmp_path_factory):
-    from stages.training.models import save_tiny
+    from stages.training.models import save_tiny_model
 
     folder = tmp_path_factory.mktemp("judges") / "lm"
-    save_tiny(folder)
+    save_tiny_model(folder)
     return folder
 
 
@@ -161,7 +203,9 @@ def test_a_language_model_and_a_model_of_classes_are_no_reward_models(language_m
         params({"model": str(model), "kind": "reward"}, tmp_path)
         with pytest.raises(Problems) as error:
             stage.main()
-        assert [(each.where, each.found) for each in error.value.problems] == [(f"evaluate.judge.model: {model}", found)]
+        assert [(each.where, each.found) for each in error.value.problems] == [
+            (f"evaluate.judge.model: {model}", found)
+        ]
     assert not Path("judge").exists()
 
 
@@ -174,5 +218,10 @@ def test_a_judge_is_brought_with_its_tokenizer_and_without_pickles(kind, languag
     params({"model": str(model), "kind": kind}, tmp_path)
     stage.main()
     names = {path.name for path in Path("judge").iterdir()}
-    assert {"judge.json", "config.json", "model.safetensors", "chat_template.jinja"} <= names and "training_args.bin" not in names
+    assert {
+        "judge.json",
+        "config.json",
+        "model.safetensors",
+        "chat_template.jinja",
+    } <= names and "training_args.bin" not in names
     assert json.loads(Path("judge/judge.json").read_text()) == {"judge": kind}

@@ -6,8 +6,8 @@ import pytest
 from answering import answering, completion
 
 from stages.scoring import judge_server
-from stages.scoring.judge_server import ask
-from stages.scoring.said import Said
+from stages.scoring.judge_server import ask_questions
+from stages.scoring.replies import Reply
 from validators.problems import Problems
 
 
@@ -26,14 +26,14 @@ def said_by(reply, count=1, **judge):
     kept = {}
     with answering(reply) as server:
         try:
-            return ask(server.judge(**judge), asked(count), kept.__setitem__, "test"), kept, server
+            return ask_questions(server.judge(**judge), asked(count), kept.__setitem__, "test"), kept, server
         except Problems as error:
             return error.problems[0], kept, server
 
 
 def test_every_question_is_asked_once_at_temperature_0_and_kept_as_it_comes():
     found, kept, server = said_by(lambda text, _: text.upper(), 20, at_once=4)
-    assert found == kept == {f"key{n}": Said(f"QUESTION {n}") for n in range(20)}
+    assert found == kept == {f"key{n}": Reply(f"QUESTION {n}") for n in range(20)}
     assert len(server.seen) == 20 and server.seen[0]["path"] == "/v1/chat/completions"
     sent = {key: value for key, value in server.seen[0]["body"].items() if key != "messages"}
     assert sent == {"model": "small", "temperature": 0, "max_tokens": 1024}
@@ -52,12 +52,18 @@ def test_args_are_sent_as_they_are_and_a_null_takes_one_away():
 @pytest.mark.parametrize("status", [429, 500, 503])
 def test_what_may_pass_is_tried_again(status):
     found, _, server = said_by(lambda _, number: (status, "busy", {"Retry-After": "7"}) if number < 4 else "[[B]]")
-    assert found == {"key0": Said("[[B]]")} and len(server.seen) == 4
+    assert found == {"key0": Reply("[[B]]")} and len(server.seen) == 4
 
 
 def test_what_does_not_pass_ends_after_a_bounded_number_of_tries_and_what_was_said_is_kept():
-    problem, kept, server = said_by(lambda text, _: "[[A]]" if text in ("question 0", "question 1") else (500, "out of memory"), 10)
-    assert len(kept) == 2 and len(server.seen) == 2 + judge_server.TRIES + 1 and "answers 500, 6 times: out of memory" in problem.found
+    problem, kept, server = said_by(
+        lambda text, _: "[[A]]" if text in ("question 0", "question 1") else (500, "out of memory"), 10
+    )
+    assert (
+        len(kept) == 2
+        and len(server.seen) == 2 + judge_server.TRIES + 1
+        and "answers 500, 6 times: out of memory" in problem.found
+    )
     assert "2 of 10 verdicts are there and kept; dvc repro asks for the other 8" in problem.hint
 
 
@@ -65,7 +71,7 @@ def test_a_server_that_is_not_there_is_named_with_what_to_type():
     with answering(lambda *_: "") as server:
         judge = server.judge()
     with pytest.raises(Problems) as error:
-        ask(judge, asked(3), lambda *_: None, "test")
+        ask_questions(judge, asked(3), lambda *_: None, "test")
     (problem,) = error.value.problems
     assert f"{judge['server']} cannot be reached" in problem.found and "curl http://127.0.0.1" in problem.hint
 
@@ -82,7 +88,12 @@ def test_an_answer_that_takes_too_long_is_an_error_that_says_so():
     [
         ((401, "no"), "evaluate.judge.key", "refuses to answer without a key (401)", "export JUDGE_KEY=..."),
         ((404, "no such model"), "evaluate.judge.model", "has no model 'smal'", "did you mean 'small'?"),
-        ((302, "", {"Location": "http://127.0.0.1:9/v1"}), "evaluate.judge.server", "sends on to http://127.0.0.1:9/v1", "that address"),
+        (
+            (302, "", {"Location": "http://127.0.0.1:9/v1"}),
+            "evaluate.judge.server",
+            "sends on to http://127.0.0.1:9/v1",
+            "that address",
+        ),
         ((200, "<html>Sign in</html>"), "evaluate.judge.server", "answers '<html>Sign in</html>'", "curl http"),
         ((200, json.dumps({"choices": []})), "evaluate.judge.server", "answers '{\"choices\": []}'", "curl http"),
     ],
@@ -95,19 +106,21 @@ def test_what_is_wrong_with_a_server_is_said_with_what_to_do(reply, where, found
 def test_an_answer_without_text_and_one_that_was_cut_are_no_errors():
     replies = [(200, completion(None)), (200, completion("<think>So", "length"))]
     found, *_ = said_by(lambda _, number: replies[number - 1], 2)
-    assert [*found.values()] == [Said(""), Said("<think>So", "cut")]
+    assert [*found.values()] == [Reply(""), Reply("<think>So", "cut")]
 
 
 def test_a_question_that_is_refused_is_counted_and_asked_again_next_time():
-    found, kept, _ = said_by(lambda text, _: (400, "maximum context length is 4096") if text == "question 1" else "[[A]]", 3)
-    assert found["key1"] == Said("maximum context length is 4096", "refused") and "key1" not in kept
-    judge_server.refuse_none({"server": "x"}, found)
+    found, kept, _ = said_by(
+        lambda text, _: (400, "maximum context length is 4096") if text == "question 1" else "[[A]]", 3
+    )
+    assert found["key1"] == Reply("maximum context length is 4096", "refused") and "key1" not in kept
+    judge_server.stop_if_all_refused({"server": "x"}, found)
 
 
 def test_a_server_that_refuses_every_question_is_an_error():
     found, *_ = said_by(lambda *_: (400, "unsupported value: temperature"), 3)
     with pytest.raises(Problems, match="refuses every question: unsupported value: temperature"):
-        judge_server.refuse_none({"server": "http://x/v1"}, found)
+        judge_server.stop_if_all_refused({"server": "http://x/v1"}, found)
 
 
 def test_a_key_comes_from_the_environment_and_a_netrc_does_not_take_its_place(tmp_path, monkeypatch):
@@ -130,4 +143,8 @@ def test_a_key_is_never_printed(status, monkeypatch):
 def test_a_key_that_is_not_there_is_an_error_before_anything_is_sent(monkeypatch):
     monkeypatch.delenv("JUDGE_KEY", raising=False)
     problem, _, server = said_by(lambda *_: "[[A]]", key="JUDGE_KEY")
-    assert not server.seen and problem.found == "the environment has no JUDGE_KEY" and "export JUDGE_KEY=..." in problem.hint
+    assert (
+        not server.seen
+        and problem.found == "the environment has no JUDGE_KEY"
+        and "export JUDGE_KEY=..." in problem.hint
+    )

@@ -2,10 +2,15 @@
 
 import pytest
 
-from stages.scoring.judging import Outcome, Pair, outcome, questions, verdict
-from stages.scoring.said import Said
+from stages.scoring.judging import Outcome, Pair, outcome, parse_verdict, questions
+from stages.scoring.replies import Reply
 
-PAIR = Pair("1", [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Reverse {abc}."}], "cba", "It is cba.")
+PAIR = Pair(
+    "1",
+    [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Reverse {abc}."}],
+    "cba",
+    "It is cba.",
+)
 
 
 @pytest.mark.parametrize(
@@ -26,7 +31,7 @@ PAIR = Pair("1", [{"role": "system", "content": "Be brief."}, {"role": "user", "
     ],
 )
 def test_the_verdict_is_what_the_text_ends_with(text, worth):
-    assert verdict(Said(text)) == worth
+    assert parse_verdict(Reply(text)) == worth
 
 
 @pytest.mark.parametrize(
@@ -43,25 +48,33 @@ def test_the_verdict_is_what_the_text_ends_with(text, worth):
     ],
 )
 def test_what_has_no_clear_verdict_has_none(text):
-    assert verdict(Said(text)) is None
+    assert parse_verdict(Reply(text)) is None
 
 
 def test_what_was_cut_counts_where_the_verdict_was_there_by_then_and_not_where_it_was_still_weighing():
-    assert verdict(Said("The first is better.\n[[A]]", "cut")) == 1.0
-    assert verdict(Said("[[A]] looks right.\nBut then", "cut")) is None
-    assert verdict(Said("A", "cut")) is None
+    assert parse_verdict(Reply("The first is better.\n[[A]]", "cut")) == 1.0
+    assert parse_verdict(Reply("[[A]] looks right.\nBut then", "cut")) is None
+    assert parse_verdict(Reply("A", "cut")) is None
 
 
 def test_a_language_model_is_asked_in_both_orders_with_the_whole_conversation():
     first, second = (messages[0]["content"] for messages in questions("chat", PAIR))
     assert "system: Be brief.\n\nuser: Reverse {abc}." in first and first.count("cba") == second.count("cba") == 2
-    assert first.index("<answer_a>\ncba\n") < first.index("It is cba.") and "<answer_a>\nIt is cba.\n</answer_a>" in second
+    assert (
+        first.index("<answer_a>\ncba\n") < first.index("It is cba.") and "<answer_a>\nIt is cba.\n</answer_a>" in second
+    )
 
 
 def test_calls_of_a_conversation_and_what_could_be_called_are_shown():
-    prompt = [{"role": "user", "content": "Weather?"}, {"role": "assistant", "content": None, "tool_calls": [{"name": "look"}]}]
+    prompt = [
+        {"role": "user", "content": "Weather?"},
+        {"role": "assistant", "content": None, "tool_calls": [{"name": "look"}]},
+    ]
     [(asked,), _] = questions("chat", Pair("1", prompt, "a", "b", [{"name": "look", "parameters": {}}]))
-    assert 'assistant: [{"name": "look"}]' in asked["content"] and 'tools: [{"name": "look", "parameters": {}}]\n\nuser:' in asked["content"]
+    assert (
+        'assistant: [{"name": "look"}]' in asked["content"]
+        and 'tools: [{"name": "look", "parameters": {}}]\n\nuser:' in asked["content"]
+    )
 
 
 def test_a_reward_model_reads_each_answer_where_the_assistant_gives_it():
@@ -82,15 +95,17 @@ def test_a_reward_model_reads_each_answer_where_the_assistant_gives_it():
     ],
 )
 def test_a_win_counts_half_where_one_order_alone_sees_it(said, expected):
-    assert outcome("chat", [Said(text) for text in said]) == expected
+    assert outcome("chat", [Reply(text) for text in said]) == expected
 
 
 def test_a_row_without_a_verdict_says_why():
-    assert outcome("chat", [Said("[[A]]"), Said("<think>so", "cut")]).why == "cut"
-    assert outcome("chat", [Said("[[A]]"), Said("maximum context length", "refused")]).why == "refused"
-    assert outcome("reward", [Said("1.5"), Said("2,000 tokens", "long")]) == Outcome(None, why="long")
+    assert outcome("chat", [Reply("[[A]]"), Reply("<think>so", "cut")]).why == "cut"
+    assert outcome("chat", [Reply("[[A]]"), Reply("maximum context length", "refused")]).why == "refused"
+    assert outcome("reward", [Reply("1.5"), Reply("2,000 tokens", "long")]) == Outcome(None, why="long")
 
 
 def test_the_higher_reward_wins_and_equal_answers_need_no_judge():
-    assert [outcome("reward", [Said(a), Said(b)]).win for a, b in (("-1.5", "-2"), ("1e-3", "2e-3"), ("0.5", "0.5"))] == [1.0, 0.0, 0.5]
+    assert [
+        outcome("reward", [Reply(a), Reply(b)]).win for a, b in (("-1.5", "-2"), ("1e-3", "2e-3"), ("0.5", "0.5"))
+    ] == [1.0, 0.0, 0.5]
     assert outcome("chat", []) == Outcome(0.5)

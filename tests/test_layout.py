@@ -13,7 +13,7 @@ from conftest import CODE
 from ruamel.yaml import YAML
 
 from stages import code
-from stages.core import reads
+from stages.core import stage_params
 from validators.params import (
     Base,
     Curate,
@@ -25,7 +25,7 @@ from validators.params import (
     Lora,
     Preflight,
     Step,
-    resolved,
+    fill_defaults,
 )
 
 ROOT = Path(__file__).parents[1]
@@ -57,9 +57,11 @@ def test_a_stage_depends_on_the_list_of_its_code(stage):
 
 
 def test_the_lists_of_code_are_those_of_the_code():
-    there = {path.relative_to(ROOT / code.OUT).as_posix(): path for path in (ROOT / code.OUT).rglob("*") if path.is_file()}
+    there = {
+        path.relative_to(ROOT / code.OUT).as_posix(): path for path in (ROOT / code.OUT).rglob("*") if path.is_file()
+    }
     found = {name: path.read_text(encoding="utf-8") for name, path in there.items()}
-    assert found == code.lists(ROOT), "out of date: python -m stages code"
+    assert found == code.list_code(ROOT), "out of date: python -m stages code"
 
 
 def test_every_import_by_name_is_in_the_table():
@@ -97,7 +99,9 @@ def test_every_function_of_the_rooms_whose_types_are_checked_is_annotated():
     assert {path: found for path, found in names.items() if found} == {}
 
 
-@pytest.mark.parametrize("source", ["def f(a): ...", "def f(a) -> None: ...", "def f(a: int): ...", "def f(*a) -> None: ..."])
+@pytest.mark.parametrize(
+    "source", ["def f(a): ...", "def f(a) -> None: ...", "def f(a: int): ...", "def f(*a) -> None: ..."]
+)
 def test_a_function_without_all_its_types_is_found(source):
     assert list(bare(source)) == ["f"]
     assert not list(bare("def f(self, a: int, *b: str, c: int = 1, **d: str) -> None: ..."))
@@ -107,11 +111,18 @@ def test_what_a_checker_of_types_is_not_to_see_has_a_code_and_a_reason():
     for room in ("stages", "validators", "commands"):
         for path in (ROOT / room).rglob("*.py"):
             for line in path.read_text(encoding="utf-8").splitlines():
-                assert not re.search(r"# *(ty|type): *ignore", line) or re.search(r"# ty: ignore\[[a-z-]+\]  # \w", line), (path, line)
+                assert not re.search(r"# *(ty|type): *ignore", line) or re.search(
+                    r"# ty: ignore\[[a-z-]+\]  # \w", line
+                ), (path, line)
 
 
 def test_packages_hold_no_code_of_their_own():
-    assert not [path for room in ("stages", "validators", "commands") for path in (ROOT / room).rglob("__init__.py") if path.read_text()]
+    assert not [
+        path
+        for room in ("stages", "validators", "commands")
+        for path in (ROOT / room).rglob("__init__.py")
+        if path.read_text()
+    ]
 
 
 def test_imports_run_one_way():
@@ -131,25 +142,35 @@ def statements(node):
 def test_what_runs_on_a_gpu_image_imports_nothing_of_the_data_engine(stage):
     tree = code.Tree(ROOT)
     found = (node for path in tree.closure(f"stages/{stage}.py") for node in statements(tree.syntax(path)))
-    outside = {name.split(".")[0] for node in found for name in code.imported_by(node, "")}
+    outside = {name.split(".")[0] for node in found for name in code.names_imported_by(node, "")}
     assert {"json", "stages"} <= outside
     assert not outside & DATA_ENGINE
 
 
 def test_every_section_of_params_is_read_by_a_stage():
-    read = {section for found in reads.reads(resolved(WITH_RULES)).values() for section in found}
+    read = {section for found in stage_params.params_by_stage(fill_defaults(WITH_RULES)).values() for section in found}
     # methods are there to be taken by steps, through YAML's anchors
-    assert read == set(resolved(WITH_RULES)) - {"methods"}
+    assert read == set(fill_defaults(WITH_RULES)) - {"methods"}
 
 
 def test_a_stage_depends_on_what_it_reads_of_the_params_and_on_nothing_else_of_them():
-    names = {"${key}": {"ingest": "chat", "validate": "chat", "expire": "chat", "curate": "chat", "difficulty": "problems", "keep": "problems", "evaluate": "sft"}}
+    names = {
+        "${key}": {
+            "ingest": "chat",
+            "validate": "chat",
+            "expire": "chat",
+            "curate": "chat",
+            "difficulty": "problems",
+            "keep": "problems",
+            "evaluate": "sft",
+        }
+    }
     declared = {stage: [dep for dep in body(stage).get("deps", []) if ".build/params/" in dep] for stage in STAGES}
     for stage, deps in declared.items():
         inside = f"/{names['${key}'][stage]}" if stage in names["${key}"] else ""
         wanted = f".build/params/{stage}{inside}.json"
         found = [dep.replace("${key}", inside[1:]) for dep in deps]
-        assert found == ([wanted] if wanted in reads.texts(resolved(WITH_RULES)) else [])
+        assert found == ([wanted] if wanted in stage_params.texts_by_path(fill_defaults(WITH_RULES)) else [])
         source = (ROOT / f"stages/{stage}.py").read_text(encoding="utf-8")
         asked = re.findall(r'read_params\("(\w+)"', source)
         assert asked == ([stage] if found else [])
@@ -184,16 +205,20 @@ def second_defaults(source):
                     yield name
 
 
-@pytest.mark.parametrize("code", ['a.get("samples", 8)', '{"ngram_words": 13} | rules', 'a.get("max_reject_share") or 0.05'])
+@pytest.mark.parametrize(
+    "code", ['a.get("samples", 8)', '{"ngram_words": 13} | rules', 'a.get("max_reject_share") or 0.05']
+)
 def test_a_second_default_is_found(code):
     assert list(second_defaults(code))
 
 
 def test_no_default_of_params_stands_a_second_time():
     places = [*(ROOT / "stages").rglob("*.py"), *(ROOT / "commands").rglob("*.py")]
-    found = {path.relative_to(ROOT).as_posix(): list(second_defaults(path.read_text(encoding="utf-8"))) for path in places}
+    found = {
+        path.relative_to(ROOT).as_posix(): list(second_defaults(path.read_text(encoding="utf-8"))) for path in places
+    }
     assert {path: names for path, names in found.items() if names} == {}
-    numbers = re.compile(r"Field\(.*\)\] = (LIMITS|COUNTS)|= (LIMITS|COUNTS)")
+    numbers = re.compile(r"Field\(.*\)\] = (LIMITS|SAMPLE_SIZES)|= (LIMITS|SAMPLE_SIZES)")
     source = (ROOT / "validators/params.py").read_text(encoding="utf-8")
     assert len(numbers.findall(source)) == len(Preflight.model_fields)
 

@@ -6,7 +6,7 @@ from builds import run_data_stages, write_params
 
 from commands import ledger
 from stages import collect, ingest, validate
-from stages.rows.tables import REJECTS, to_table, write
+from stages.rows.tables import REJECTS, to_table, write_table
 from validators.problems import Problems
 
 PARAMS = """
@@ -106,14 +106,14 @@ def test_without_a_name_every_dataset_is_accounted_for(built, capsys):
 
 def test_a_lost_row_is_said_and_is_an_error(built, capsys):
     train = pq.read_table("data/train/chat.parquet")
-    write("data/train/chat.parquet", train.slice(1))
+    write_table("data/train/chat.parquet", train.slice(1))
     with pytest.raises(Problems, match=r"does not add up: 23 rows in, but 22 in train, eval and rejected"):
         ledger.main("chat")
     assert "does not add up" in capsys.readouterr().out
 
 
 def test_rejects_of_another_build_are_said(built):
-    write("data/ingested/chat/rejects.parquet", to_table([], REJECTS))
+    write_table("data/ingested/chat/rejects.parquet", to_table([], REJECTS))
     with pytest.raises(Problems, match="ingest rejected 0, but data/rejected has 2"):
         ledger.main("chat")
 
@@ -150,7 +150,9 @@ def examined(built):
     rows = pq.read_metadata("data/train/chat.parquet").num_rows
     (built / "preflight").mkdir()
     (built / "preflight/sft.json").write_text(json.dumps({"dataset": "chat", "rows": rows}))
-    dropped = 'step,row,id,proof,reason\nsft,chat.jsonl:4,a,SAID,"SAID: a\x1b[31m line"\nsft,chat.jsonl:5,b,LENGTH,too long\n'
+    dropped = (
+        'step,row,id,proof,reason\nsft,chat.jsonl:4,a,SAID,"SAID: a\x1b[31m line"\nsft,chat.jsonl:5,b,LENGTH,too long\n'
+    )
     (built / "preflight/_dropped.csv").write_text(dropped)
     (built / "preflight/_unscored.csv").write_text("dataset,row,id,proof,reason\nchat,chat.jsonl:6,c,STOP,no end\n")
     return built

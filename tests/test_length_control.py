@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from stages.scoring.length_control import fitted, length_controlled
+from stages.scoring.length_control import fit_quality_and_bias, length_controlled
 
 ALL = np.ones((1, 4000))
 
@@ -39,11 +39,20 @@ def test_with_equal_lengths_it_is_the_plain_rate():
 def test_the_fit_is_that_of_scikit_learn_and_votes_that_are_split_count_as_both():
     linear_model = pytest.importorskip("sklearn.linear_model", reason="the extra lm-eval brings it")
     draw = np.random.default_rng(3)
-    longer, wins, weights = np.tanh(draw.normal(0.3, 1, 60)), draw.choice([0, 0.25, 0.5, 0.75, 1], 60), draw.integers(0, 4, 60)
-    quality, bias = fitted(wins, longer, weights[None].astype(float))
+    longer, wins, weights = (
+        np.tanh(draw.normal(0.3, 1, 60)),
+        draw.choice([0, 0.25, 0.5, 0.75, 1], 60),
+        draw.integers(0, 4, 60),
+    )
+    quality, bias = fit_quality_and_bias(wins, longer, weights[None].astype(float))
     model = linear_model.LogisticRegression(C=1.0, tol=1e-10, max_iter=1000)
-    model.fit(np.r_[longer, longer][:, None], [1] * 60 + [0] * 60, sample_weight=np.r_[weights * wins, weights * (1 - wins)])
-    assert (quality[0], bias[0]) == (pytest.approx(model.intercept_[0], abs=1e-5), pytest.approx(model.coef_[0, 0], abs=1e-5))
+    model.fit(
+        np.r_[longer, longer][:, None], [1] * 60 + [0] * 60, sample_weight=np.r_[weights * wins, weights * (1 - wins)]
+    )
+    assert (quality[0], bias[0]) == (
+        pytest.approx(model.intercept_[0], abs=1e-5),
+        pytest.approx(model.coef_[0, 0], abs=1e-5),
+    )
 
 
 def test_where_all_is_won_or_lost_or_nothing_drawn_it_says_so():
@@ -56,7 +65,7 @@ def test_where_all_is_won_or_lost_or_nothing_drawn_it_says_so():
 
 def test_where_every_longer_answer_wins_the_fit_stays_finite():
     lengths = np.array([-300.0, -200, -100, 100, 200, 300])
-    quality, bias = fitted((lengths > 0).astype(float), np.tanh(lengths / 200), np.ones((1, 6)))
+    quality, bias = fit_quality_and_bias((lengths > 0).astype(float), np.tanh(lengths / 200), np.ones((1, 6)))
     assert abs(quality[0]) < 1e-6 and 0 < bias[0] < 5
 
 
@@ -64,4 +73,6 @@ def test_rows_without_a_vote_count_for_nothing():
     wins, lengths = made(quality=0.5, bias=1.0, rows=300)
     judged = np.arange(300) % 3 > 0
     rest = length_controlled(wins[judged], lengths[judged], np.ones(judged.sum(), bool))(np.ones((1, judged.sum())))
-    assert length_controlled(np.where(judged, wins, 0), np.where(judged, lengths, 9e9), judged)(np.ones((1, 300))) == pytest.approx(rest)
+    assert length_controlled(np.where(judged, wins, 0), np.where(judged, lengths, 9e9), judged)(
+        np.ones((1, 300))
+    ) == pytest.approx(rest)

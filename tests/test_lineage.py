@@ -15,7 +15,7 @@ from ruamel.yaml import YAML
 
 from commands import lineage
 from commands.builds import build as _build
-from commands.builds.sources import hash_whole
+from commands.builds.sources import hash_source
 from stages import collect
 from validators.params import Lora
 from validators.problems import Problems
@@ -48,7 +48,15 @@ def put(path, text):
 
 def model(name, adapters):
     step = PARAMS["steps"][name]
-    made = step | {"step": name, "seed": 7, "args": {}, "rows": 4, "trained_rows": 9, "tokens": 99, "optimizer_steps": 3}
+    made = step | {
+        "step": name,
+        "seed": 7,
+        "args": {},
+        "rows": 4,
+        "trained_rows": 9,
+        "tokens": 99,
+        "optimizer_steps": 3,
+    }
     made |= {"lora": Lora(**step["lora"]).model_dump()}  # as preflight resolves it
     made |= {"rows_sha256": "5f0e" * 16, "versions": {"torch": "2.13.0"}, "backend": "transformers"}
     put(f"models/{name}/made_of.json", json.dumps(made))
@@ -62,7 +70,7 @@ def entry(deps, outs):
     """A stage of the lock, its outputs copied into the cache."""
     return {
         "cmd": "python -m stages",
-        "deps": [{"path": path, "md5": hash_whole(path), "size": 1} for path in deps],
+        "deps": [{"path": path, "md5": hash_source(path), "size": 1} for path in deps],
         "outs": [{"path": path, "md5": cached(path), "size": 4, "nfiles": 1} for path in outs],
     }
 
@@ -73,12 +81,12 @@ def reads(stage):
 
 def cached(path):
     """Copy an output into the cache as DVC does; its hash."""
-    md5, files = hash_whole(path), [Path(path)] if Path(path).is_file() else sorted(Path(path).rglob("*"))
+    md5, files = hash_source(path), [Path(path)] if Path(path).is_file() else sorted(Path(path).rglob("*"))
     files = [file for file in files if file.is_file()]
     for file in files:
         put_object(Path(), file.read_bytes())
     if md5.endswith(".dir"):
-        listing = [{"md5": hash_whole(f.as_posix()), "relpath": f.relative_to(path).as_posix()} for f in files]
+        listing = [{"md5": hash_source(f.as_posix()), "relpath": f.relative_to(path).as_posix()} for f in files]
         put_object(Path(), json.dumps(listing).encode(), md5)
     return md5
 
@@ -178,7 +186,7 @@ def stale(found):
 
 
 def test_every_raw_file_is_told_with_its_hash_size_and_rows(told, project):
-    size, md5 = (project / "data/raw/chat/a.jsonl").stat().st_size, hash_whole("data/raw/chat/a.jsonl")
+    size, md5 = (project / "data/raw/chat/a.jsonl").stat().st_size, hash_source("data/raw/chat/a.jsonl")
     line = f"data/raw/chat/a.jsonl: {size:,} bytes, md5 {md5[:10]}, 22 records = 21 rows + 1 rejected"
     assert line in told("chat")
     assert not any(".hidden" in line for line in told("chat"))
@@ -208,9 +216,9 @@ def test_every_stage_is_told_with_what_came_in_was_rejected_and_went_out(told):
 
 def test_hashes_of_code_validators_and_params_are_those_of_the_lock(told, facts):
     stage = every_stage(facts("chat"))["validate@chat"]
-    assert stage["validators"] == {"validators/sft.py": hash_whole("validators/sft.py")}
+    assert stage["validators"] == {"validators/sft.py": hash_source("validators/sft.py")}
     assert stage["params"] == {"datasets.chat": {"kind": "sft", "max_reject_share": 1.0}}
-    assert f"validators {hash_whole('validators/sft.py')[:10]} validators/sft.py" in told("chat")
+    assert f"validators {hash_source('validators/sft.py')[:10]} validators/sft.py" in told("chat")
 
 
 def test_two_rows_of_one_record_are_one_record(facts):
@@ -294,10 +302,10 @@ def test_a_changed_raw_file_is_said_where_it_goes_in_and_behind_it(facts, projec
 
 
 def test_changed_code_is_said_with_both_hashes(facts, project):
-    before = hash_whole("stages/base.py")
+    before = hash_source("stages/base.py")
     put("stages/base.py", "# changed")
     found = stale(facts("base"))
-    assert found["base"] == [f"stages/base.py: {before[:10]} -> {hash_whole('stages/base.py')[:10]}"]
+    assert found["base"] == [f"stages/base.py: {before[:10]} -> {hash_source('stages/base.py')[:10]}"]
 
 
 def test_a_changed_param_is_said_from_what_to_what(facts, project, told):
@@ -319,7 +327,7 @@ def test_what_a_stage_ran_with_is_found_in_git_when_check_has_written_anew(facts
 
 def test_params_that_no_copy_is_left_of_are_said_to_have_changed(facts, project):
     lock = (project / "dvc.lock").read_text(encoding="utf-8")
-    put("dvc.lock", lock.replace(hash_whole(reads("curate/chat")), "0" * 32))
+    put("dvc.lock", lock.replace(hash_source(reads("curate/chat")), "0" * 32))
     assert stale(facts())["curate@chat"] == ["params.yaml: changed since"]
     assert every_stage(facts("chat"))["curate@chat"]["params"] == {}
 
@@ -345,7 +353,7 @@ def test_a_step_that_params_now_trains_otherwise_is_stale(facts, project):
 
 def test_an_output_that_the_lock_has_otherwise_than_what_it_went_into_is_said(facts, project):
     lock = (project / "dvc.lock").read_text(encoding="utf-8")
-    md5 = hash_whole("models/base")
+    md5 = hash_source("models/base")
     start = lock.index("  evaluate_base:")
     (project / "dvc.lock").write_text(lock[:start] + lock[start:].replace(md5, f"0{md5[1:]}", 1), encoding="utf-8")
     (said,) = stale(facts("base"))["evaluate_base"]
@@ -406,8 +414,8 @@ def test_raw_data_that_neither_git_nor_dvc_has_is_still_counted(facts, told, pro
 
 
 def test_what_the_cache_lost_is_named_and_the_rest_is_answered(project, capsys):
-    _build.object_of(hash_whole("data/rejected/chat.parquet")).unlink()
-    _build.object_of(hash_whole("scores/sft.json")).unlink(missing_ok=True)
+    _build.object_of(hash_source("data/rejected/chat.parquet")).unlink()
+    _build.object_of(hash_source("scores/sft.json")).unlink(missing_ok=True)
     for folder in ("data/rejected", "scores"):
         shutil.rmtree(folder)
     capsys.readouterr()
@@ -491,23 +499,30 @@ def test_it_imports_nothing_heavy(project):
 
 def test_scores_of_few_rows_are_named_without_an_interval():
     few = {"value": 0.5, "low": None, "high": None, "n": 6}
-    assert list(lineage.scores({"chat": {"auc": few}})) == ["scores on 6 eval rows of chat: auc 0.500 n 6: too few rows"]
+    assert list(lineage.score_lines({"chat": {"auc": few}})) == [
+        "scores on 6 eval rows of chat: auc 0.500 n 6: too few rows"
+    ]
 
 
 def test_rows_that_were_not_sampled_are_no_rejects_of_curate():
     stage = {"in": 10, "out": {"train": 5}, "rejected": {"curate.mixed_out": 4, "curate.duplicate": 1}}
-    assert lineage.account(stage) == ": 10 in = 5 train + 1 rejected + 4 not sampled"
+    assert lineage.account_in_words(stage) == ": 10 in = 5 train + 1 rejected + 4 not sampled"
 
 
 def test_a_grpo_model_names_each_reward_function_with_its_code_and_what_was_kept():
-    made = {"method": "grpo", "dataset": "problems", "rewards": ["exact_match", "one_word"], "reward_code": {"exact_match": "a" * 64, "one_word": "b" * 64}}
+    made = {
+        "method": "grpo",
+        "dataset": "problems",
+        "rewards": ["exact_match", "one_word"],
+        "reward_code": {"exact_match": "a" * 64, "one_word": "b" * 64},
+    }
     made |= {"rows": 9, "kept": {"rows": 4, "of": 9, "sha256": "c" * 64}}
-    lines = list(lineage.made_lines(made, None))
+    lines = list(lineage.training_lines(made, None))
     assert "rewards: exact_match, code sha256 aaaaaaaaaa, one_word, code sha256 bbbbbbbbbb" in lines
     assert "of 4 rows kept of 9 by how hard they are, sha256 of their ids cccccccccc" in lines
 
 
 def test_a_model_whose_size_the_lock_does_not_have_is_told_without_it():
     model = {"md5": "5f0e00112233", "bytes": None, "files": {"models/sft/config.json": "aa"}}
-    assert lineage.stored("models/sft", model) == "models/sft: ? MB, 1 files, md5 5f0e001122"
-    assert lineage.stored("models/sft", model | {"bytes": 2_500_000}).startswith("models/sft: 2.5 MB, ")
+    assert lineage.storage_line("models/sft", model) == "models/sft: ? MB, 1 files, md5 5f0e001122"
+    assert lineage.storage_line("models/sft", model | {"bytes": 2_500_000}).startswith("models/sft: 2.5 MB, ")

@@ -10,7 +10,7 @@ from types import SimpleNamespace
 import pytest
 
 from commands.exports import gguf
-from commands.exports.expected import Expected, Row
+from commands.exports.expected_outputs import ExpectedOutputs, Row
 from validators.problems import Problems
 
 TEMPLATE = "{{ messages }}"
@@ -21,7 +21,7 @@ def expected():
         Row("chat", "5f2c91a07711", [], None, "hi", [5, 6, 11, 12, 2], 3),
         Row("chat", "6a", [], None, "ho", [5, 7, 13, 14], 2),
     ]
-    return Expected(rows, frozenset({2}), {}, {}, None)
+    return ExpectedOutputs(rows, frozenset({2}), {}, {}, None)
 
 
 def said(**changes):
@@ -49,7 +49,7 @@ def check(folder, monkeypatch, **changes):
         asked.append((Path(script).name, python, [row["text"] for row in request["rows"]]))
         return said(**changes), []
 
-    monkeypatch.setattr(gguf, "ask", ask)
+    monkeypatch.setattr(gguf, "run_isolated", ask)
     found = gguf.check_gguf(folder, "m-f16.gguf", expected(), "out")
     assert asked == [("llama.py", "a python", ["hi", "ho"])]
     return found

@@ -3,12 +3,12 @@ from builds import write_yaml
 
 from commands import prune
 from commands.builds.build import Build
-from commands.builds.differences import in_outputs
+from commands.builds.differences import state_in_outputs
 from commands.builds.evidence import Evidence
-from commands.builds.lock import File, Stage, lock_of, parsed, run_of, runs, stage_of
+from commands.builds.lock import File, Stage, cached_runs, parse_stage, parse_yaml, read_lock, stage_name_of
 from commands.checks import lock
+from stages.core.dvc_cache import cache_folder
 from stages.core.hashes import folder_md5
-from stages.core.objects import cache_folder
 
 ENTRY = {
     "cmd": "python -m stages curate chat",
@@ -19,24 +19,24 @@ ENTRY = {
 
 
 def test_an_entry_of_the_lock_is_a_stage():
-    stage = stage_of("curate@chat", ENTRY)
+    stage = parse_stage("curate@chat", ENTRY)
     assert (stage.kind, stage.subject, stage.name, stage.cmd) == ("curate", "chat", "curate@chat", ENTRY["cmd"])
     assert stage.deps == {"data/ingested/chat": File("data/ingested/chat", "aa.dir", 5, 2, "md5")}
     assert stage.outs["data/train/chat.parquet"].stage == "curate@chat"
 
 
 def test_a_stage_without_a_subject_and_without_anything_is_one_too():
-    stage = stage_of("collect", {})
+    stage = parse_stage("collect", {})
     assert (stage.kind, stage.subject, stage.name) == ("collect", None, "collect")
     assert stage.deps == stage.outs == stage.params == {}
 
 
 def test_a_stage_is_written_as_dvc_has_it():
-    assert stage_of("curate@chat", ENTRY | {"deps": []}).entry() == ENTRY | {"deps": []}
+    assert parse_stage("curate@chat", ENTRY | {"deps": []}).entry() == ENTRY | {"deps": []}
 
 
 def test_a_hash_of_digits_alone_is_a_text():
-    assert stage_of("x", {"outs": [{"path": "a", "md5": 12}]}).outs["a"].md5 == "12"
+    assert parse_stage("x", {"outs": [{"path": "a", "md5": 12}]}).outs["a"].md5 == "12"
 
 
 @pytest.mark.parametrize(
@@ -51,7 +51,7 @@ def test_a_hash_of_digits_alone_is_a_text():
     ],
 )
 def test_the_stage_of_a_run_is_told_by_its_command(cmd, name):
-    assert run_of(cmd) == name
+    assert stage_name_of(cmd) == name
 
 
 def test_what_is_no_record_of_the_run_cache_is_passed_over(tmp_path, monkeypatch):
@@ -64,19 +64,19 @@ def test_what_is_no_record_of_the_run_cache_is_passed_over(tmp_path, monkeypatch
     (folder / "3").write_bytes(b"\xff\xfe")
     (folder / "4").write_text("outs: [none]", encoding="utf-8")
     (folder / "5").touch()
-    assert [run.name for run in runs()] == ["curate@chat"]
-    assert list(runs(0)) == []
+    assert [run.name for run in cached_runs()] == ["curate@chat"]
+    assert list(cached_runs(0)) == []
 
 
 def test_a_text_that_is_no_yaml_is_a_value_error():
     with pytest.raises(ValueError):
-        parsed("a: [")
+        parse_yaml("a: [")
 
 
 def test_the_lock_of_the_working_tree_is_read(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     write_yaml("dvc.lock", {"schema": "2.0", "stages": {"curate@chat": ENTRY}})
-    assert lock_of(None) == {"curate@chat": stage_of("curate@chat", ENTRY)}
+    assert read_lock(None) == {"curate@chat": parse_stage("curate@chat", ENTRY)}
 
 
 # -- what is left of a dataset or step that params.yaml no longer has ---------------------------------------------------
@@ -104,7 +104,13 @@ def evidence(tmp_path, monkeypatch):
     )
     build = Build(None, PARAMS, stages)
     found = Evidence(build, {out: [] for out in build.outs}, {}, {}, [], [], None, 0)
-    kept = {"cmd": stages["ingest@chat"].cmd, "deps": set(), "params": {}, "outs": {"data/ingested/chat"}, "uncached": set()}
+    kept = {
+        "cmd": stages["ingest@chat"].cmd,
+        "deps": set(),
+        "params": {},
+        "outs": {"data/ingested/chat"},
+        "uncached": set(),
+    }
     found.__dict__["graph"] = {"ingest@chat": kept}
     return found
 
@@ -125,13 +131,13 @@ def test_a_folder_that_no_stage_clears_still_holds_what_is_left(evidence):
     def files(out):
         return {out: "1" * 32}
 
-    ingested = in_outputs(evidence.build, "data/ingested", files).md5
+    ingested = state_in_outputs(evidence.build, "data/ingested", files).md5
     assert ingested == folder_md5({"chat": "0" * 32, "old": "0" * 32})
-    assert in_outputs(evidence.build, "data/train", files).md5 == folder_md5({})
+    assert state_in_outputs(evidence.build, "data/train", files).md5 == folder_md5({})
 
 
 def test_the_days_of_a_dataset_that_expires_no_more_can_be_pruned(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(prune, "tracked", lambda path: True)
+    monkeypatch.setattr(prune, "is_tracked", lambda path: True)
     assert prune.reason_to_keep(File(".build/expired/old.json", "0" * 32)) == ""
     assert prune.reason_to_keep(File("models/gone", "0" * 32)) == "git keeps it"

@@ -43,4 +43,4 @@ def test_where_it_is_not_installed_the_error_says_what_to_type(monkeypatch):
     monkeypatch.setattr(_mathematics, "WORKERS", {})
     monkeypatch.setattr(_mathematics.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(ModuleNotFoundError, match=r"pip install 'tilth\[math\]'"):
-        _mathematics.equal("1/16", "not asked before")
+        _mathematics.mathematically_equal("1/16", "not asked before")

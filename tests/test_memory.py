@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import pytest
 
 from stages.dryrun import memory
-from stages.training.models import save_tiny
+from stages.training.models import save_tiny_model
 from validators.params import Lora
 
 ROOT = Path(__file__).parents[1]
@@ -37,8 +37,8 @@ def config(**changes):
 def test_the_shape_is_read_from_headers_and_config(tmp_path):
     import torch
 
-    save_tiny(tmp_path)
-    shape = memory.shape_of(tmp_path)
+    save_tiny_model(tmp_path)
+    shape = memory.read_shape(tmp_path)
     from stages.training.models import load_model
 
     model = load_model(tmp_path)
@@ -56,21 +56,21 @@ def test_adapters_have_as_many_weights_as_peft_makes(tmp_path, targets):
 
     from stages.training.models import load_model
 
-    save_tiny(tmp_path)
+    save_tiny_model(tmp_path)
     model = get_peft_model(load_model(tmp_path), LoraConfig(task_type="CAUSAL_LM", r=4, target_modules=targets))
     made = sum(weight.numel() for weight in model.parameters() if weight.requires_grad)
-    assert memory.lora_parameters(memory.shape_of(tmp_path), {"r": 4, "target_modules": targets}) == made
+    assert memory.lora_parameters(memory.read_shape(tmp_path), {"r": 4, "target_modules": targets}) == made
 
 
 def test_full_training_in_float32_is_four_copies_of_the_weights():
-    parts = memory.estimate(step(), SHAPE, CONFIG, "cpu", None)
+    parts = memory.estimate_memory(step(), SHAPE, CONFIG, "cpu", None)
     assert (parts["weights"], parts["gradients"], parts["optimizer"], parts["reference"]) == (4000, 4000, 8000, 0)
     assert parts["total"] == sum(size for part, size in parts.items() if part != "total")
 
 
 def test_an_adapter_has_small_gradients_and_no_reference():
     lora = {"r": 2, "target_modules": "all-linear"}
-    parts = memory.estimate(step("dpo", lora=lora), SHAPE, CONFIG, "cpu", None)
+    parts = memory.estimate_memory(step("dpo", lora=lora), SHAPE, CONFIG, "cpu", None)
     trained = 2 * (40 + 20)
     assert (parts["weights"], parts["gradients"], parts["optimizer"]) == (4000 + 4 * trained, 4 * trained, 8 * trained)
     assert parts["reference"] == 0
@@ -78,40 +78,47 @@ def test_an_adapter_has_small_gradients_and_no_reference():
 
 def test_four_bits_are_for_the_layers_and_not_for_the_embedding():
     lora = {"r": 2, "target_modules": "all-linear"}
-    parts = memory.estimate(step(lora=lora, load_in_4bit=True), SHAPE, CONFIG, "cuda", None)
+    parts = memory.estimate_memory(step(lora=lora, load_in_4bit=True), SHAPE, CONFIG, "cuda", None)
     assert parts["weights"] == pytest.approx(400 * 0.515875 + 600 * 2 + 2 * 120)
     assert parts["half copies"] == 0
 
 
 @pytest.mark.parametrize("name", ["gradient_checkpointing", "activation_checkpointing"])
 def test_on_a_gpu_all_layers_keep_what_they_made_where_the_args_say_so_by_either_name(name):
-    checkpointed, kept = (memory.estimate(step(args={name: on}), SHAPE, CONFIG, "cuda", None) for on in (True, False))
-    assert memory.estimate(step(), SHAPE, CONFIG, "cuda", None) == checkpointed
+    checkpointed, kept = (
+        memory.estimate_memory(step(args={name: on}), SHAPE, CONFIG, "cuda", None) for on in (True, False)
+    )
+    assert memory.estimate_memory(step(), SHAPE, CONFIG, "cuda", None) == checkpointed
     assert checkpointed["activations"] < kept["activations"]
 
 
 def test_on_a_gpu_weights_of_full_training_have_copies_in_half_and_adapters_a_half_base():
-    assert memory.estimate(step(), SHAPE, CONFIG, "cuda", None)["half copies"] == 2 * 400
-    assert memory.estimate(step(lora={"r": 1, "target_modules": "all-linear"}), SHAPE, CONFIG, "cuda", None)["weights"] == 2 * 1000 + 4 * 60
+    assert memory.estimate_memory(step(), SHAPE, CONFIG, "cuda", None)["half copies"] == 2 * 400
+    assert (
+        memory.estimate_memory(step(lora={"r": 1, "target_modules": "all-linear"}), SHAPE, CONFIG, "cuda", None)[
+            "weights"
+        ]
+        == 2 * 1000 + 4 * 60
+    )
 
 
 @pytest.mark.parametrize(
     "method, changes, held", [("dpo", {}, True), ("kto", {}, True), ("orpo", {}, False), ("grpo", {}, False), ("grpo", {"beta": 0.1}, True), ("dpo", {"precompute_ref_log_probs": True}, False)]
 )  # fmt: skip
 def test_a_reference_is_a_second_model(method, changes, held):
-    parts = memory.estimate(step(method), SHAPE, config(**changes), "cpu", None)
+    parts = memory.estimate_memory(step(method), SHAPE, config(**changes), "cpu", None)
     assert (parts["reference"] == parts["weights"]) == held
 
 
 def test_pairs_are_two_sequences_and_a_grpo_row_is_its_prompt_with_an_answer():
-    assert memory.tokens_of(step("dpo"), CONFIG) == (8, 16, 128)
-    assert memory.tokens_of(step("grpo"), CONFIG) == (4, 28, 36)
-    assert memory.tokens_of(step("kto"), config(max_length=None)) == (4, 20, 80)
+    assert memory.forward_pass_size(step("dpo"), CONFIG) == (8, 16, 128)
+    assert memory.forward_pass_size(step("grpo"), CONFIG) == (4, 28, 36)
+    assert memory.forward_pass_size(step("kto"), config(max_length=None)) == (4, 20, 80)
 
 
 def test_a_chunked_loss_holds_a_chunk_of_logits():
-    assert memory.tokens_of(step(), config(per_device_train_batch_size=100)) == (100, 16, 256)
-    assert memory.tokens_of(step(), config(per_device_train_batch_size=100, loss_type="nll")) == (100, 16, 1600)
+    assert memory.forward_pass_size(step(), config(per_device_train_batch_size=100)) == (100, 16, 256)
+    assert memory.forward_pass_size(step(), config(per_device_train_batch_size=100, loss_type="nll")) == (100, 16, 1600)
 
 
 def test_a_fused_head_holds_a_tile_of_logits():
@@ -120,8 +127,8 @@ def test_a_fused_head_holds_a_tile_of_logits():
     assert memory.logit_bytes((100, 32), 50, 40, None) == 16 * 32 * 40
     # on a GPU the tile is one buffer of the width that TRL says, however small the vocabulary is
     assert memory.logit_bytes((100, 60), 32, 128, 2) == 2 * 60 * 100
-    parts = memory.estimate(step("dpo"), SHAPE, CONFIG, "cpu", (100, 32))
-    assert parts["logits"] == 16 * 32 * 100 < memory.estimate(step("dpo"), SHAPE, CONFIG, "cpu", None)["logits"]
+    parts = memory.estimate_memory(step("dpo"), SHAPE, CONFIG, "cpu", (100, 32))
+    assert parts["logits"] == 16 * 32 * 100 < memory.estimate_memory(step("dpo"), SHAPE, CONFIG, "cpu", None)["logits"]
 
 
 def test_checkpoints_keep_one_layer_and_what_came_into_the_others():
@@ -137,7 +144,12 @@ def test_optimizers_keep_what_they_need(optim, size):
 
 
 def test_sizes_are_said_as_a_person_says_them():
-    assert [memory.size(count) for count in (0, 35e6, 1.24e9, 2.5e12)] == ["0 MB", "35 MB", "1.2 GB", "2,500.0 GB"]
+    assert [memory.format_bytes(count) for count in (0, 35e6, 1.24e9, 2.5e12)] == [
+        "0 MB",
+        "35 MB",
+        "1.2 GB",
+        "2,500.0 GB",
+    ]
 
 
 # -- beside a real training -------------------------------------------------------------------------------------------
@@ -160,7 +172,7 @@ def status(key):
 
 def peak(method, lora):
     """(bytes that a training takes at its worst, bytes that were estimated), in a process of its own."""
-    import test_tokens as rows_of
+    import test_token_counts as rows_of
     from transformers import Qwen3Config, Qwen3ForCausalLM
 
     from stages import train
@@ -168,7 +180,7 @@ def peak(method, lora):
     from stages.training.trl import make_config
 
     Path("data/train").mkdir(parents=True)
-    save_tiny("models/base")
+    save_tiny_model("models/base")
     tokenizer = load_tokenizer()
     args = {"max_length": 256} if method != "grpo" else {"max_completion_length": 64, "num_generations": 4}
     step = rows_of.step_of(method, per_device_train_batch_size=4, **args)
@@ -190,7 +202,9 @@ def peak(method, lora):
     before = status("VmRSS")
     Path("/proc/self/clear_refs").write_text("5", encoding="utf-8")  # the high-water mark begins anew
     train.make_trainer("s", step, Path(".work/s")).train()
-    parts = memory.estimate(step, memory.shape_of(), make_config("steps.s", step, "out"), "cpu", memory.fused_tile(method))
+    parts = memory.estimate_memory(
+        step, memory.read_shape(), make_config("steps.s", step, "out"), "cpu", memory.fused_logit_tile(method)
+    )
     return status("VmHWM") - before, parts
 
 

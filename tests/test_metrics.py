@@ -26,11 +26,15 @@ def test_rouge_l_is_that_of_rouge_score_and_knows_other_scripts():
 
     truth, text = "the quick brown fox jumps", "the brown fox quickly jumps over"
     expected = RougeScorer(["rougeL"]).score(truth, text)["rougeL"].fmeasure
-    found = metrics.rouge_l(said(text, "привет мир", "nothing", "x"), ground_truth=[truth, "привет мой мир", "мир", "..."])
+    found = metrics.rouge_l(
+        said(text, "привет мир", "nothing", "x"), ground_truth=[truth, "привет мой мир", "мир", "..."]
+    )
     assert found == [pytest.approx(expected), pytest.approx(0.8), 0.0, None]
 
 
-@pytest.mark.parametrize("text, valid", [('{"a": 1}', 1.0), ("```json\n[1]\n```", 1.0), ('{"a": 1', 0.0), ("a: 1", 0.0), ("", 0.0)])
+@pytest.mark.parametrize(
+    "text, valid", [('{"a": 1}', 1.0), ("```json\n[1]\n```", 1.0), ('{"a": 1', 0.0), ("a: 1", 0.0), ("", 0.0)]
+)
 def test_json_is_valid_alone_or_in_a_fence(text, valid):
     assert metrics.json_valid(said(text)) == [valid]
 

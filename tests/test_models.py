@@ -24,12 +24,12 @@ TALK = [
 @pytest.fixture
 def base(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    models.save_tiny(models.BASE)
+    models.save_tiny_model(models.BASE)
     return models.BASE
 
 
 def test_the_tiny_model_has_the_same_bytes_every_time(base, tmp_path):
-    models.save_tiny(tmp_path / "again")
+    models.save_tiny_model(tmp_path / "again")
     for path in base.iterdir():
         assert (
             hashlib.sha256(path.read_bytes()).digest()
@@ -129,7 +129,7 @@ def test_an_adapter_is_safetensors_or_refused(base, tmp_path, name, found):
 
 def test_adapters_on_full_weights_load_on_those_weights(base, tmp_path):
     full = tmp_path / "models/full"
-    models.save_tiny(full)
+    models.save_tiny_model(full)
     assert models.full_weights(full) == full
     assert models.full_weights(tmp_path / "models/none") == models.BASE
 
@@ -138,7 +138,9 @@ def test_adapters_on_full_weights_load_on_those_weights(base, tmp_path):
 def test_an_adapter_of_one_of_two_tied_weights_changes_that_one_alone(base, tmp_path, module):
     """The tiny model's head is its embedding: merged into what both are, the model would be another than was trained."""
     path = tmp_path / "models/first/adapters/00_first"
-    model = get_peft_model(models.load_model(models.BASE), LoraConfig(r=4, target_modules=[module], task_type="CAUSAL_LM"))
+    model = get_peft_model(
+        models.load_model(models.BASE), LoraConfig(r=4, target_modules=[module], task_type="CAUSAL_LM")
+    )
     torch.manual_seed(1)
     for name, weight in model.named_parameters():
         if "lora_" in name:

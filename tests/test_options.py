@@ -5,8 +5,8 @@ import pickle
 import pytest
 
 from stages.rows import options as _options
-from stages.rows.columns import renamed
-from stages.rows.options import NONE, Options, extracted, options_of
+from stages.rows.columns import rename_columns
+from stages.rows.options import NO_OPTIONS, Options, extract_ground_truth, options_of
 from stages.rows.shapes import rows_of
 from stages.rows.turns import assistant, system, user
 from stages.rows.values import Unreadable
@@ -20,7 +20,7 @@ def test_options_are_those_of_the_dataset_and_reach_other_processes():
     options = options_of(dataset)
     assert options == Options(columns={"prompt": "q"}, system="s")
     assert pickle.loads(pickle.dumps(options)) == options
-    assert options_of({"kind": "sft", "raw": "data/raw/a"}) == NONE
+    assert options_of({"kind": "sft", "raw": "data/raw/a"}) == NO_OPTIONS
 
 
 def test_columns_give_keys_the_names_that_a_shape_knows():
@@ -31,7 +31,7 @@ def test_columns_give_keys_the_names_that_a_shape_knows():
 
 def test_columns_may_be_swapped():
     record = {"chosen": 1, "rejected": 2}
-    assert renamed(record, {"chosen": "rejected", "rejected": "chosen"}) == [{"chosen": 2, "rejected": 1}]
+    assert rename_columns(record, {"chosen": "rejected", "rejected": "chosen"}) == [{"chosen": 2, "rejected": 1}]
 
 
 def test_a_column_that_a_record_has_not_is_named():
@@ -81,9 +81,9 @@ def test_a_ground_truth_without_the_pattern_is_rejected_by_name():
 
 def test_a_pattern_that_does_not_end_is_a_problem_and_no_hang(monkeypatch):
     monkeypatch.setattr(_options, "PATTERN_TIMEOUT_S", 0.1)
-    assert extracted("aaab", "(a+)b") == "aaa"
+    assert extract_ground_truth("aaab", "(a+)b") == "aaa"
     with pytest.raises(Problems, match="does not end"):
-        extracted("a" * 300 + "!", r"((?:a|aa)+)+[xy]$")
+        extract_ground_truth("a" * 300 + "!", r"((?:a|aa)+)+[xy]$")
 
 
 def test_all_pairs_of_scored_answers_are_those_that_differ_by_more_than_the_margin():

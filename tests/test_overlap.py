@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from stages.dedup.overlap import Benchmarks, ngrams, strings, words_of
+from stages.dedup.overlap import Benchmarks, collect_texts, ngrams, words_of
 
 
 @pytest.fixture
@@ -30,7 +30,7 @@ def test_a_text_shorter_than_an_ngram_is_one_ngram():
 
 
 def test_every_text_of_a_record_counts_however_deep():
-    assert strings({"a": ["x", {"b": "y"}], "c": 4}) == ["x", "y"]
+    assert collect_texts({"a": ["x", {"b": "y"}], "c": 4}) == ["x", "y"]
 
 
 def test_the_share_is_of_the_benchmarks_record(benchmarks):

@@ -2,23 +2,35 @@
 
 import pytest
 
-from stages.scoring.own_metrics import arguments, metric_columns
+from stages.scoring.own_metrics import metric_arguments, metric_columns
 from validators import metrics
 from validators.params import metric_problems
 from validators.problems import Problems
 
 TURN = {"role": "user", "content": "Add."}
 CALL = {"type": "function", "function": {"name": "add", "arguments": {"a": 1}}}
-SFT = {"source": "data/raw/x.jsonl", "line": 3, "messages": [TURN, {"role": "assistant", "content": None, "tool_calls": [CALL]}]}
-PAIR = {"source": "data/raw/p.jsonl", "line": 1, "prompt": [TURN], "chosen": [{"role": "assistant", "content": "2"}], "rejected": []}
+SFT = {
+    "source": "data/raw/x.jsonl",
+    "line": 3,
+    "messages": [TURN, {"role": "assistant", "content": None, "tool_calls": [CALL]}],
+}
+PAIR = {
+    "source": "data/raw/p.jsonl",
+    "line": 1,
+    "prompt": [TURN],
+    "chosen": [{"role": "assistant", "content": "2"}],
+    "rejected": [],
+}
 
 
 def test_a_metric_is_given_the_answer_of_the_row_and_of_a_pair_the_chosen_one():
-    found = arguments(["said"], [SFT], "sft")
+    found = metric_arguments(["said"], [SFT], "sft")
     assert (found["prompt"], found["ground_truth"]) == ([[TURN]], [""]) and '"add"' in found["extra"][0]
-    found = arguments(["said"], [PAIR], "preference")
+    found = metric_arguments(["said"], [PAIR], "preference")
     assert (found["prompt"], found["ground_truth"], found["extra"]) == ([[TURN]], ["2"], [None])
-    assert metric_columns("tools", ["tool_call_match"], ['{"name": "add", "arguments": {"a": 1}}'], [SFT], "sft")["tool_call_match"].to_pylist() == [1.0]
+    assert metric_columns("tools", ["tool_call_match"], ['{"name": "add", "arguments": {"a": 1}}'], [SFT], "sft")[
+        "tool_call_match"
+    ].to_pylist() == [1.0]
 
 
 @pytest.mark.parametrize(
@@ -45,6 +57,6 @@ def test_names_of_metrics_are_checked(monkeypatch):
     assert metric_problems("x", {"kind": "sft", "metrics": ["rouge_l"]}) == metric_problems("x", {"kind": "kto"}) == []
     (problem,) = metric_problems("x", {"kind": "kto", "metrics": ["rouge_l"]})
     assert "kto has no metrics" in problem.found
-    monkeypatch.setattr("validators.params.functions_of", lambda module: ["loss"])
+    monkeypatch.setattr("validators.params.public_functions", lambda module: ["loss"])
     (problem,) = metric_problems("x", {"kind": "sft", "metrics": ["loss"]})
     assert "the name of another score" in problem.found

@@ -14,7 +14,7 @@ from fake_build import EMOJI, HEBREW
 from stages import report
 from stages.core.params import read_params
 from stages.reporting import page as _page
-from validators.params import read
+from validators.params import read_params_yaml
 
 ROOT = Path(__file__).parents[1]
 STYLE = (ROOT / "stages/reporting/templates/style.css").read_text(encoding="utf-8")
@@ -43,7 +43,7 @@ def html(folder):
 
 def test_the_same_build_gives_the_same_bytes(folder, html, monkeypatch):
     monkeypatch.chdir(folder)
-    assert _page.page(read_params("report")) == html
+    assert _page.render_page(read_params("report")) == html
 
 
 def test_no_path_of_this_machine_is_in_the_page(folder, html):
@@ -76,7 +76,7 @@ def test_the_policy_takes_this_style_and_this_script_alone(html):
     assert policy.startswith("default-src 'none'") and "unsafe" not in policy
     style, script = re.search(r"<style>(.*?)</style>", html, re.S)[1], re.findall(r"<script>(.*?)</script>", html, re.S)
     assert len(script) == 1
-    assert _page.policy(style, script[0]) == policy
+    assert _page.security_policy(style, script[0]) == policy
     assert not re.search(r'\sstyle="|\son\w+="', html.replace("&#34;", ""))
 
 
@@ -137,15 +137,19 @@ def test_changes_are_marked_only_where_the_interval_excludes_zero(html):
 def test_gates_stand_on_the_page_with_each_reason_and_waiver(html):
     section = html.split('<h2 id="gates">')[1].split("</section>")[0]
     assert '<strong class="failed">do not ship: 1 of 3 gates pass, 1 waived</strong>' in section
-    assert re.findall(r'class="badge (\w+)">([^<]+)<', section) == [("ok", "passes"), ("failed", "does not pass"), ("waived", "waived")]
+    assert re.findall(r'class="badge (\w+)">([^<]+)<', section) == [
+        ("ok", "passes"),
+        ("failed", "does not pass"),
+        ("waived", "waived"),
+    ]
     assert "+0.050, and no interval: n 8: too few rows" in section and "a first try &lt;script" in section
     assert "do not ship: 1 of 3" in html.split('<h2 id="data">')[0]
 
 
 def test_without_gates_the_page_has_no_section_of_them(folder, html, monkeypatch):
     monkeypatch.chdir(folder)
-    monkeypatch.setattr(_page, "judged", lambda: None)
-    assert "gates" not in _page.page(read_params("report")).split("<script>")[0].replace("gates.json", "")
+    monkeypatch.setattr(_page, "gate_verdicts", lambda: None)
+    assert "gates" not in _page.render_page(read_params("report")).split("<script>")[0].replace("gates.json", "")
 
 
 def test_findings_and_waivers_of_preflight_stand_at_their_step(html):
@@ -165,7 +169,7 @@ def test_answers_in_training_stand_at_their_step_with_those_that_are_paid_and_wr
     align = align.split("<h3")[0]
     assert "Answers in training" in align and "Answers in training" not in sft
     assert "16 answers in 8 groups" in align and "3 groups (37.5%) gave no signal" in align
-    assert re.search(r'<code>exact_match</code></th><td [^>]*>0.625</td><td [^>]*>0.750</td>', align)
+    assert re.search(r"<code>exact_match</code></th><td [^>]*>0.625</td><td [^>]*>0.750</td>", align)
     assert "&lt;script&gt;document.title" in align and "99,700 more" in align and "bell\u2407" in align
 
 
@@ -234,7 +238,7 @@ def test_a_training_too_short_for_its_log_is_not_called_untrained(folder, tmp_pa
 
 def test_a_page_of_nothing_says_what_to_run(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    write_params(read(SAMPLE))
+    write_params(read_params_yaml(SAMPLE))
     report.main()
     html = (tmp_path / "report/index.html").read_text(encoding="utf-8")
     for command in ("dvc repro curate@chat", "dvc repro train@sft", "dvc repro evaluate_base", "dvc repro preflight"):
@@ -447,7 +451,11 @@ def long_page(tmp_path_factory):
     """The page of a build of forty rows a side whose texts have 4,000 characters each."""
     made = tmp_path_factory.mktemp("long") / "build"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(fake_build, "QUESTIONS", [f"Question {at}. {'It reads the file and says so. ' * 140}"[:4000] for at in range(40)])
+        patch.setattr(
+            fake_build,
+            "QUESTIONS",
+            [f"Question {at}. {'It reads the file and says so. ' * 140}"[:4000] for at in range(40)],
+        )
         fake_build.fake_build(made)
         patch.chdir(made)
         report.main()
@@ -479,7 +487,12 @@ def test_no_table_is_cut_at_any_width(opened_long, width):
     assert tab.evaluate(CUT) == []
     sideways = "[...document.querySelectorAll('.scroll:has(table)')].filter(each => each.scrollWidth > each.clientWidth).length"
     assert tab.evaluate(sideways) == 0
-    for cell in (".scores .change", ".scores .its", ".stack td[data-label='what it says']", ".stack td[data-label='sha256']"):
+    for cell in (
+        ".scores .change",
+        ".scores .its",
+        ".stack td[data-label='what it says']",
+        ".stack td[data-label='sha256']",
+    ):
         assert tab.locator(cell).last.is_visible(), cell
 
 
@@ -487,11 +500,11 @@ def test_a_graph_wider_than_the_screen_says_that_it_scrolls(opened_long):
     box = "[aria-label^='The graph of']"
     assert opened_long(1280).is_hidden(".sideways")
     tab = opened_long(390)
-    assert tab.is_visible(".sideways") and tab.evaluate(f"document.querySelector(\"{box}\").scrollWidth") > 390
+    assert tab.is_visible(".sideways") and tab.evaluate(f'document.querySelector("{box}").scrollWidth') > 390
     tab.focus(box)
     for _ in range(40):
         tab.keyboard.press("ArrowRight")
-    wait_until(tab, f"document.querySelector(\"{box}\").scrollLeft > 300")
+    wait_until(tab, f'document.querySelector("{box}").scrollLeft > 300')
 
 
 @pytest.mark.parametrize("scripts", [True, False], ids=["scripts", "no scripts"])
@@ -527,7 +540,9 @@ def test_paper_has_every_text_whole(opened_long):
     tab = opened_long(1280)
     tab.emulate_media(media="print")
     assert tab.evaluate(CLIPPED) == 0
-    assert tab.locator(".more:visible").count() == 0 and tab.locator(".fold table:visible").count() > 0  # without the script's event
+    assert (
+        tab.locator(".more:visible").count() == 0 and tab.locator(".fold table:visible").count() > 0
+    )  # without the script's event
 
 
 def test_a_link_leads_into_what_is_folded(opened, folder):

@@ -7,8 +7,8 @@ from builds import SAMPLE
 from ruamel.yaml import YAML
 
 from docs.params_page import keys_of, params_page
-from validators.param_docs import entries
-from validators.params import Params, read, schema_problems
+from validators.param_docs import all_key_docs
+from validators.params import Params, read_params_yaml, schema_problems
 
 ROOT = Path(__file__).parents[1]
 REQUIRED = {  # what a model that the sample does not have must have beside the key of an example
@@ -21,7 +21,7 @@ KEYS = dict(keys_of(Params.model_json_schema(by_alias=True)))
 
 def at_its_place(key, text):
     """The sample's params with the value that a text of YAML says at a key: (params, the mapping that has it)."""
-    params = read(SAMPLE)
+    params = read_params_yaml(SAMPLE)
     params["methods"] = {}
     place, parts = params, key.split(".")
     for part in parts[:-1]:
@@ -45,14 +45,14 @@ def problems_of(key, text):
 
 
 def test_each_key_has_an_entry_and_each_entry_a_key():
-    missing = [key for key in KEYS if key not in entries()]
+    missing = [key for key in KEYS if key not in all_key_docs()]
     assert not missing, f"without an entry in validators/param_docs.py: {missing}"
-    assert set(entries()) == set(KEYS)
+    assert set(all_key_docs()) == set(KEYS)
 
 
 @pytest.mark.parametrize("key", KEYS)
 def test_the_model_of_a_key_takes_its_example(key):
-    assert problems_of(key, entries()[key].example) == []
+    assert problems_of(key, all_key_docs()[key].example) == []
 
 
 @pytest.mark.parametrize(
@@ -67,7 +67,7 @@ def test_an_example_that_the_model_does_not_take_is_found(key, text):
 
 
 def test_a_meaning_is_a_sentence():
-    for key, entry in entries().items():
+    for key, entry in all_key_docs().items():
         assert entry.meaning and "\n" not in entry.meaning, key
 
 

@@ -5,11 +5,11 @@ from pathlib import Path
 import pytest
 from builds import SAMPLE
 
-from validators._cautions import KIND
-from validators.params import examine, read, resolved
+from validators._cautions import KIND_OF_METHOD
+from validators.params import examine, fill_defaults, read_params_yaml
 from validators.problems import Problems
 
-SHIPPED = json.dumps(read(SAMPLE))
+SHIPPED = json.dumps(read_params_yaml(SAMPLE))
 REVISION = "0123456789abcdef0123456789abcdef01234567"
 
 
@@ -55,7 +55,7 @@ def test_the_shipped_file_has_no_mistake_and_no_warning_that_is_not_waived():
     assert [warning.name for warning in examine(shipped())[1] if warning.waived is None] == []
 
 
-@pytest.mark.parametrize("name", KIND)
+@pytest.mark.parametrize("name", KIND_OF_METHOD)
 def test_every_shipped_method_is_right_after_sft(name):
     data = shipped(sft=method("sft"), align=method(name))
     assert mistakes(data) == []
@@ -228,7 +228,7 @@ def test_an_unknown_parent_is_named_with_the_one_that_was_meant():
 
 
 def test_a_dataset_of_another_kind_is_named_with_those_that_fit():
-    for name, kind in KIND.items():
+    for name, kind in KIND_OF_METHOD.items():
         dataset, fitting = ("pairs", "chat") if kind == "sft" else ("chat", kind_of(kind))
         data = shipped(sft=method("sft"), align=method(name, dataset=dataset))
         assert mistakes(data) == [("steps.align.dataset", f"datasets of that kind: {fitting}")]
@@ -300,7 +300,7 @@ def test_grpo_without_a_reward_lists_those_there_are(rewards):
     assert "exact_match" in hint
 
 
-@pytest.mark.parametrize("name", [name for name in KIND if name != "grpo"])
+@pytest.mark.parametrize("name", [name for name in KIND_OF_METHOD if name != "grpo"])
 def test_rewards_belong_to_grpo_alone(name):
     data = shipped(sft=method("sft"), align=method(name, rewards=["exact_match"]))
     assert mistakes(data) == [("steps.align.rewards", "rewards belong to grpo")]
@@ -359,7 +359,7 @@ def test_a_file_that_is_not_yaml_is_named_with_its_line(tmp_path, text, where, f
     path = tmp_path / "params.yaml"
     path.write_text(text)
     with pytest.raises(Problems) as raised:
-        read(path)
+        read_params_yaml(path)
     (problem,) = raised.value.problems
     assert problem.where == f"{path}{where}"
     assert found in problem.found
@@ -369,18 +369,18 @@ def test_a_file_that_is_not_utf8_or_not_there_is_named(tmp_path):
     (tmp_path / "latin.yaml").write_bytes(b"seed: \xff\n")
     for name in ("latin.yaml", "missing.yaml"):
         with pytest.raises(Problems, match=name):
-            read(tmp_path / name)
+            read_params_yaml(tmp_path / name)
 
 
 def test_what_is_said_of_a_bare_alias_works(tmp_path):
     path = tmp_path / "params.yaml"
     path.write_text("a: &sft {b: 1}\nx: {*sft, dataset: x}\n")
     with pytest.raises(Problems) as raised:
-        read(path)
+        read_params_yaml(path)
     (problem,) = raised.value.problems
     assert "{<<: *sft, dataset: x}" in problem.hint
     path.write_text("a: &sft {b: 1}\nx: {<<: *sft, dataset: x}\n")
-    assert read(path)["x"] == {"b": 1, "dataset": "x"}
+    assert read_params_yaml(path)["x"] == {"b": 1, "dataset": "x"}
 
 
 def test_a_waiver_that_waives_nothing_in_a_step_is_warned_of():
@@ -403,7 +403,7 @@ def test_short_names_of_args_lead_to_those_of_trl(key, meant):
 
 def test_numbers_are_read_as_yaml_1_2_has_them(tmp_path):
     (tmp_path / "p.yaml").write_text("a: 1e-4\nb: no\nc: '1e-4'\nd: 010\n")
-    assert read(tmp_path / "p.yaml") == {"a": 1e-4, "b": "no", "c": "1e-4", "d": 10}
+    assert read_params_yaml(tmp_path / "p.yaml") == {"a": 1e-4, "b": "no", "c": "1e-4", "d": 10}
 
 
 def test_pass_at_k_wants_as_many_samples():
@@ -519,7 +519,9 @@ def test_rollouts_of_a_grpo_step_are_right(given):
     data = shipped()
     data["steps"] = {"sft": data["methods"]["sft"], "align": data["methods"]["grpo"] | {"rollouts": given}}
     assert examine(data)[0] == []
-    assert resolved(data)["steps"]["align"]["rollouts"] == (None if given is None else {"every": 10, "max_rows": 5000} | given)
+    assert fill_defaults(data)["steps"]["align"]["rollouts"] == (
+        None if given is None else {"every": 10, "max_rows": 5000} | given
+    )
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ import pytest
 from builds import write_params
 
 from stages import ingest, validate
-from stages.reading.parts import mapped, parts_of, with_bar
+from stages.reading.parts import map_items, parts_of, with_progress_bar
 from stages.reading.readers import read_lines
 from validators.problems import Problems
 
@@ -42,11 +42,11 @@ def test_a_file_that_is_not_json_lines_is_one_part(tmp_path):
 
 @pytest.mark.parametrize("size_bytes", [0, 2**30])
 def test_results_come_in_the_order_of_the_items(size_bytes):
-    assert list(mapped(abs, [-3, -1, -2], size_bytes)) == [3, 1, 2]
+    assert list(map_items(abs, [-3, -1, -2], size_bytes)) == [3, 1, 2]
 
 
 def test_a_bar_changes_no_result_and_is_not_drawn_where_there_is_no_terminal(capsys):
-    assert list(with_bar(iter([3, 1, 2]), 3, "validate chat")) == [3, 1, 2]
+    assert list(with_progress_bar(iter([3, 1, 2]), 3, "validate chat")) == [3, 1, 2]
     assert capsys.readouterr() == ("", "")
 
 
@@ -54,14 +54,14 @@ def test_a_bar_is_drawn_on_a_terminal(monkeypatch):
     terminal = io.StringIO()
     terminal.isatty = lambda: True
     monkeypatch.setattr(sys, "stderr", terminal)
-    assert list(with_bar(iter([3, 1, 2]), 3, "validate chat")) == [3, 1, 2]
+    assert list(with_progress_bar(iter([3, 1, 2]), 3, "validate chat")) == [3, 1, 2]
     assert "validate chat" in terminal.getvalue()
 
 
 def test_without_ray_the_engine_is_a_clear_error(monkeypatch):
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(Problems, match="ray is not installed"):
-        list(mapped(abs, [-1], 0, "ray"))
+        list(map_items(abs, [-1], 0, "ray"))
 
 
 @pytest.mark.slow

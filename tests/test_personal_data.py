@@ -6,18 +6,18 @@ import pyarrow.parquet as pq
 import pytest
 from builds import run_data_stages, write_params
 
-from commands.checks.conservation import other_rejects, tables_of
-from commands.checks.row_ids import rejects_in
-from stages.reporting.sections import told_data
-from stages.rows.personal_data import KINDS, described, found_in, found_in_table
-from stages.rows.rejects import personal_data
+from commands.checks.conservation import differing_rejects, tables_of
+from commands.checks.row_ids import read_rejects
+from stages.reporting.sections import personal_data_sentences
+from stages.rows.personal_data import KINDS, describe_places, find_in_table, find_spans
+from stages.rows.rejects import personal_data_counts
 from stages.rows.tables import row_schema, to_table
 
 ALL = set(KINDS)
 
 
 def kinds_in(text, regions=()):
-    return [span.kind for span in found_in(text, ALL, list(regions))]
+    return [span.kind for span in find_spans(text, ALL, list(regions))]
 
 
 # -- one text -----------------------------------------------------------------------------------------------------
@@ -103,7 +103,7 @@ def test_a_number_of_code_or_mathematics_is_no_telephone_number(text):
 
 def test_nothing_is_shown_in_clear():
     text = "ada@lovelace.org, +1 650 253 0000, DE89370400440532013000, 4111 1111 1111 1111"
-    assert [span.masked for span in found_in(text, ALL, [])] == ["a…@…", "…00", "DE…00", "…11"]
+    assert [span.masked for span in find_spans(text, ALL, [])] == ["a…@…", "…00", "DE…00", "…11"]
 
 
 # -- rows ---------------------------------------------------------------------------------------------------------
@@ -131,7 +131,7 @@ def turn(role, content=None, calls=None):
 )  # fmt: skip
 def test_all_text_of_a_row_counts(kind, row, place):
     table = to_table([row | ORIGIN], row_schema(kind))
-    assert found_in_table(table, kind, {"email"}, []) == {0: [("email", place, "a…@…")]}
+    assert find_in_table(table, kind, {"email"}, []) == {0: [("email", place, "a…@…")]}
 
 
 def test_a_thought_counts_where_turns_have_one():
@@ -139,17 +139,17 @@ def test_a_thought_counts_where_turns_have_one():
 
     turns = [[{"role": "assistant", "content": "a", "reasoning_content": f"they are {ADA}"}]]
     table = pa.table({"messages": turns, "tools": pa.array([None], pa.string())})
-    assert found_in_table(table, "sft", {"email"}, []) == {0: [("email", "messages[0].reasoning_content", "a…@…")]}
+    assert find_in_table(table, "sft", {"email"}, []) == {0: [("email", "messages[0].reasoning_content", "a…@…")]}
 
 
 def test_a_row_without_any_is_not_told_of():
     row = {"messages": [turn("user", "2147483648 @ 4"), turn("assistant", "a@b")], "tools": None}
-    assert found_in_table(to_table([row | ORIGIN] * 2, row_schema("sft")), "sft", ALL, ["US"]) == {}
+    assert find_in_table(to_table([row | ORIGIN] * 2, row_schema("sft")), "sft", ALL, ["US"]) == {}
 
 
 def test_of_very_many_places_the_first_are_named():
     spans = [("email", f"messages[{number}]", "a…@…") for number in range(9)]
-    assert described(spans).endswith("messages[4]: a…@…; 4 more")
+    assert describe_places(spans).endswith("messages[4]: a…@…; 4 more")
 
 
 # -- curate -------------------------------------------------------------------------------------------------------
@@ -191,7 +191,7 @@ def test_what_is_only_warned_of_stays_and_is_counted(build, capsys):
         *OTHERS,
     )
     assert list(rejects) == [2]
-    assert personal_data("data/rejected/d.parquet") == {"reject": {"email": 1}, "warn": {"phone": 2}}
+    assert personal_data_counts("data/rejected/d.parquet") == {"reject": {"email": 1}, "warn": {"phone": 2}}
     assert "warning: curate.personal_data: phone in 2 rows" in capsys.readouterr().out
 
 
@@ -206,22 +206,24 @@ def test_the_text_of_what_other_stages_rejected_is_withheld_as_well(build):
 def test_verify_accepts_what_is_withheld_and_nothing_else(build):
     wrong = {"messages": [{"role": "user", "content": ADA}]}
     build("{reject: [email]}", wrong, chat("q", " "), *OTHERS)
-    assert other_rejects("d", tables_of("d")) == []
+    assert differing_rejects("d", tables_of("d")) == []
     table = pq.read_table("data/rejected/d.parquet")
-    assert [origin["line"] for batch in table.to_batches() for origin, _ in rejects_in(batch)] == [2]
+    assert [origin["line"] for batch in table.to_batches() for origin, _ in read_rejects(batch)] == [2]
     import pyarrow as pa
 
     changed = table.set_column(table.column_names.index("raw"), "raw", pa.nulls(len(table), pa.string()))
     pq.write_table(changed, "data/rejected/d.parquet")
-    assert len(other_rejects("d", tables_of("d"))) == 2
+    assert len(differing_rejects("d", tables_of("d"))) == 2
 
 
 def test_the_report_tells_the_counts_by_kind():
-    assert list(told_data({"reject": {"email": 1200, "iban": 1}, "warn": {"phone": 2}})) == [
+    assert list(personal_data_sentences({"reject": {"email": 1200, "iban": 1}, "warn": {"phone": 2}})) == [
         "rejected for email 1,200, iban 1 rows",
         "let through, as `warn` says: phone 2 rows",
     ]
-    assert list(told_data({"reject": {}, "warn": {}})) == ["looked for, and none found"] and not list(told_data({}))
+    assert list(personal_data_sentences({"reject": {}, "warn": {}})) == ["looked for, and none found"] and not list(
+        personal_data_sentences({})
+    )
 
 
 def test_very_many_numbers_in_one_text_take_no_time_of_the_square():
@@ -230,7 +232,7 @@ def test_very_many_numbers_in_one_text_take_no_time_of_the_square():
 
 def test_without_the_rule_nothing_is_looked_for(build):
     assert build("null", chat("q", ADA), *OTHERS) == {}
-    assert personal_data("data/rejected/d.parquet") == {}
+    assert personal_data_counts("data/rejected/d.parquet") == {}
 
 
 def test_of_a_personal_row_and_its_duplicate_both_are_rejected_for_it(build):

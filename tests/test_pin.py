@@ -10,7 +10,7 @@ from builds import run_data_stages, write_params
 
 from commands.checks import pinned
 from stages import pin
-from stages.dedup.split import PINNED, pinned_text
+from stages.dedup.split import PINNED_FILE, pinned_text
 from validators.problems import Problems
 
 QUESTIONS = [f"question {number}" for number in range(30)]
@@ -26,7 +26,8 @@ def build(tmp_path, monkeypatch):
             (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
             (tmp_path / name).write_text("".join(json.dumps(record) + "\n" for record in records))
         entries = {
-            name: {"kind": "sft", "raw": f"raw/{name}", "max_reject_share": 1.0} | entry for name, entry in datasets.items()
+            name: {"kind": "sft", "raw": f"raw/{name}", "max_reject_share": 1.0} | entry
+            for name, entry in datasets.items()
         }
         write_params({"eval_fraction": eval_fraction, "datasets": entries})
         run_data_stages(*datasets)
@@ -82,18 +83,18 @@ def test_a_prompt_of_a_pinned_file_is_held_out_in_every_dataset(build):
 
 def test_nothing_is_pinned_without_eval(build):
     build({"raw/d/train.jsonl": TRAIN, "raw/d/test.jsonl": TEST}, d={})
-    assert PINNED.read_text() == pinned_text(())
+    assert PINNED_FILE.read_text() == pinned_text(())
 
 
 def test_the_list_has_no_text_and_is_the_same_every_time(build):
     files = {"raw/d/train.jsonl": TRAIN, "raw/d/test.jsonl": TEST}
     build(files, d={"eval": ["test.jsonl"]})
-    before = PINNED.read_bytes()
+    before = PINNED_FILE.read_bytes()
     title, *lines = before.decode().splitlines()
     assert title.startswith("# ")
     assert lines == sorted(lines) and all(len(line) == 64 for line in lines) and len(lines) == 10
     pin.main()
-    assert PINNED.read_bytes() == before
+    assert PINNED_FILE.read_bytes() == before
 
 
 def test_a_pattern_that_fits_no_file_any_more_stops_the_build(build, tmp_path):
@@ -145,7 +146,10 @@ def begin(count, **more):
 def test_one_prompt_that_most_rows_ask_is_named_with_the_remedy(build, capsys):
     build({"raw/d/a.jsonl": begin(60)}, eval_fraction=0.2, d={})
     printed = capsys.readouterr().out
-    assert "warning: datasets.d: 60 of 60 rows ask 'Begin.', which puts them all in train: 60 rows in train, 0 in eval" in printed
+    assert (
+        "warning: datasets.d: 60 of 60 rows ask 'Begin.', which puts them all in train: 60 rows in train, 0 in eval"
+        in printed
+    )
     assert "hint: split_on: [system, user] in its entry, as these rows have 60 system turns" in printed
 
 
@@ -193,11 +197,11 @@ def verified(build, monkeypatch):
     """What `tilth verify` finds of data/pinned.txt after an edit of its lines."""
     build({"raw/d/train.jsonl": TRAIN, "raw/d/test.jsonl": TEST}, d={"eval": ["test*"]})
     params = {"datasets": {"d": {"kind": "sft", "raw": "raw/d", "eval": ["test*"]}}}
-    monkeypatch.setattr(pinned, "ran_with", lambda build, stage: params if stage == "pin" else None)
+    monkeypatch.setattr(pinned, "params_of_run", lambda build, stage: params if stage == "pin" else None)
 
     def verified(edited=lambda lines: lines):
-        lines = PINNED.read_text().splitlines(keepends=True)
-        PINNED.write_text("".join(edited(lines)))
+        lines = PINNED_FILE.read_text().splitlines(keepends=True)
+        PINNED_FILE.write_text("".join(edited(lines)))
         return pinned.pinned(SimpleNamespace(build=None))
 
     return verified

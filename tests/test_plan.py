@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from commands.plan import duration, summary, text, times
+from commands.plan import duration, summary_line, text_lines, time_line
 from commands.planning.estimate import optimizer_steps
 
 ROW = '{"prompt": "What is new here?", "completion": "A row."}\n'
@@ -163,14 +163,14 @@ def item(stage, verdict, **more):
 
 def test_the_first_line_counts_the_stages_of_each_kind():
     stages = [item("a", "runs"), item("b", "restored"), item("c", "may run"), item("d", "unchanged")]
-    assert summary(stages) == "dvc repro would run 1, restore 1, may run 1 more of 4 stages; 1 stay as they are"
-    assert summary(stages[3:]) == "dvc repro would run nothing: all 1 stages are built"
+    assert summary_line(stages) == "dvc repro would run 1, restore 1, may run 1 more of 4 stages; 1 stay as they are"
+    assert summary_line(stages[3:]) == "dvc repro would run nothing: all 1 stages are built"
 
 
 def test_figures_stand_under_the_reasons():
     stages = [item("train@a", "runs", seconds=3.2, optimizer_steps=1200, tokens=5000, approximate=True)]
     said = list(
-        text(
+        text_lines(
             {
                 "stages": stages,
                 "seconds": {"least": 3.2, "most": 3.2, "unknown": []},
@@ -188,10 +188,10 @@ def test_figures_stand_under_the_reasons():
 
 
 def test_time_is_a_range_and_says_what_it_does_not_know():
-    assert times({"least": 60, "most": 300, "unknown": ["a"]}) == (
+    assert time_line({"least": 60, "most": 300, "unknown": ["a"]}) == (
         "time: about 60 s, up to 5 min; unknown for a, which have not run with this base and device before"
     )
-    assert "unknown" in times({"least": 0, "most": 0, "unknown": ["a"]})
+    assert "unknown" in time_line({"least": 0, "most": 0, "unknown": ["a"]})
     assert duration(10_000) == "2.8 h"
 
 
@@ -208,35 +208,61 @@ def recorded(monkeypatch):
     """A function that gives the records of finished stages, on a CPU, with the base model `tiny`."""
     from commands.planning import estimate
 
-    params = {"base": {"model": "tiny", "revision": None}, "steps": {"sft": {"method": "sft", "dataset": "chat", "args": {"max_steps": 50}}}}
+    params = {
+        "base": {"model": "tiny", "revision": None},
+        "steps": {"sft": {"method": "sft", "dataset": "chat", "args": {"max_steps": 50}}},
+    }
     monkeypatch.setattr(estimate, "read_params", lambda: params)
     monkeypatch.setattr(estimate, "this_device", lambda: "cpu")
 
     def give(*records):
-        monkeypatch.setattr(estimate, "times", lambda: list(records))
+        monkeypatch.setattr(estimate, "stage_records", lambda: list(records))
         return estimate.estimate
 
     return give
 
 
 def trained(seconds, **more):
-    work = {"stage": "train@sft", "method": "sft", "dataset": "chat", "optimizer_steps": 100, "base": "tiny", "device": "cpu"}
+    work = {
+        "stage": "train@sft",
+        "method": "sft",
+        "dataset": "chat",
+        "optimizer_steps": 100,
+        "base": "tiny",
+        "device": "cpu",
+    }
     return work | {"seconds": seconds} | more
 
 
 def test_time_is_that_of_the_same_base_on_the_same_device(recorded):
-    others = trained(1000.0, device="NVIDIA H200"), trained(2000.0, base="Qwen/Qwen3-4B@1234"), trained(3000.0, base=None, device=None)
+    others = (
+        trained(1000.0, device="NVIDIA H200"),
+        trained(2000.0, base="Qwen/Qwen3-4B@1234"),
+        trained(3000.0, base=None, device=None),
+    )
     assert recorded(trained(10.0), *others)("train@sft")["seconds"] == 5.0
     assert recorded(*others)("train@sft")["seconds"] is None
 
 
 def test_time_of_a_score_too_and_that_of_data_stages_wherever_they_ran(recorded):
-    records = {"stage": "evaluate@sft", "seconds": 7.0, "base": "tiny", "device": "cpu"}, {"stage": "ingest@chat", "seconds": 2.0}
+    records = (
+        {"stage": "evaluate@sft", "seconds": 7.0, "base": "tiny", "device": "cpu"},
+        {"stage": "ingest@chat", "seconds": 2.0},
+    )
     estimate = recorded(*records, records[0] | {"seconds": 900.0, "device": "NVIDIA H200"})
     assert estimate("evaluate@sft")["seconds"] == 7.0 and estimate("ingest@chat")["seconds"] == 2.0
 
 
 def test_what_never_ran_here_is_said_to_be_unknown():
     stages = [item("train@a", "runs", seconds=None, optimizer_steps=1200)]
-    said = list(text({"stages": stages, "seconds": {"least": 0, "most": 0, "unknown": ["train@a"]}, "not_in_cache": [], "left_behind": []}))
+    said = list(
+        text_lines(
+            {
+                "stages": stages,
+                "seconds": {"least": 0, "most": 0, "unknown": ["train@a"]},
+                "not_in_cache": [],
+                "left_behind": [],
+            }
+        )
+    )
     assert said[4] == "           1,200 optimizer steps, time unknown"

@@ -8,19 +8,19 @@ from pathlib import Path
 
 import pytest
 from builds import SAMPLE
-from test_tokens import said, step_of, user, write
+from test_token_counts import said, step_of, user, write
 
 from stages import preflight
 from stages.dryrun import findings
-from stages.training.models import load_tokenizer, renderer, save_tiny
+from stages.training.models import load_tokenizer, renderer, save_tiny_model
 from validators import _preflight as asked
-from validators.params import Preflight, Strict, examine, read, resolved
+from validators.params import Preflight, StrictModel, examine, fill_defaults, read_params_yaml
 from validators.problems import Problems
 
 pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).parents[1]
-LIMITS = asked.LIMITS | asked.COUNTS
+LIMITS = asked.LIMITS | asked.SAMPLE_SIZES
 
 
 # -- what is asked, and where it is documented ------------------------------------------------------------------------
@@ -28,30 +28,34 @@ LIMITS = asked.LIMITS | asked.COUNTS
 
 def test_the_page_has_every_check():
     page = (ROOT / "docs/preflight.md").read_text(encoding="utf-8")
-    assert page.split("<!-- checks -->\n")[1].split("\n<!-- /checks -->")[0] == asked.table()
+    assert page.split("<!-- checks -->\n")[1].split("\n<!-- /checks -->")[0] == asked.checks_table()
 
 
 def test_the_names_of_checks_in_the_code_are_those_that_are_documented():
     names = set()
     for path in (ROOT / "stages").rglob("*.py"):
         names |= set(re.findall(r"preflight\.[a-z_]+", path.read_text(encoding="utf-8")))
-    assert names - {"preflight.tie_prompts", "preflight.md", "preflight.json"} == {*asked.CHECKS, *asked.GATES, *asked.NUMBERS}
+    assert names - {"preflight.tie_prompts", "preflight.md", "preflight.json"} == {
+        *asked.CHECKS,
+        *asked.GATES,
+        *asked.WARNINGS,
+    }
 
 
 def test_every_limit_is_a_key_of_params_with_the_same_default():
-    assert set(Preflight.model_fields) == {*asked.LIMITS, *asked.COUNTS}
-    assert Preflight.model_validate({}).model_dump() == asked.LIMITS | asked.COUNTS
-    assert {f"preflight.{name}" for name in asked.LIMITS} == {*asked.GATES, *asked.NUMBERS}
-    assert issubclass(Preflight, Strict)
+    assert set(Preflight.model_fields) == {*asked.LIMITS, *asked.SAMPLE_SIZES}
+    assert Preflight.model_validate({}).model_dump() == asked.LIMITS | asked.SAMPLE_SIZES
+    assert {f"preflight.{name}" for name in asked.LIMITS} == {*asked.GATES, *asked.WARNINGS}
+    assert issubclass(Preflight, StrictModel)
 
 
 def test_what_params_say_takes_the_place_of_a_default():
-    found = resolved(params(preflight={"truncated_share": 0.5}))["preflight"]
+    found = fill_defaults(params(preflight={"truncated_share": 0.5}))["preflight"]
     assert found == LIMITS | {"truncated_share": 0.5}
 
 
 def params(**changes):
-    return read(SAMPLE) | changes
+    return read_params_yaml(SAMPLE) | changes
 
 
 @pytest.mark.parametrize("section", [{}, {"memory_gb": 24, "reward_rows": 10, "tie_prompts": 0}, {"memory_gb": None}])
@@ -110,7 +114,7 @@ def test_rewards_are_scored_with_the_weights_of_the_step_that_trains_on_them():
 def render(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "data/train").mkdir(parents=True)
-    save_tiny("models/base")
+    save_tiny_model("models/base")
     return renderer()
 
 
@@ -123,7 +127,7 @@ MANY = {"dropped_share": "the long one says nothing"}
 def examined(render, method, rows, waive=None, **args):
     write(method, rows)
     step = step_of(method, **args) | {"processes": 1}
-    return preflight.examine("s", step, render, preflight.shape_of(), LIMITS, waive or {})
+    return preflight.examine_step("s", step, render, preflight.read_shape(), LIMITS, waive or {})
 
 
 def test_a_step_is_counted(render):
@@ -185,7 +189,7 @@ def test_rows_that_are_too_long_stop_a_step_that_says_so(render):
     with pytest.raises(
         Problems, match=r"preflight.overlong: 1 of 3 rows \(raw.jsonl:3\) are longer than max_length 24"
     ):
-        preflight.examine("s", step, render, preflight.shape_of(), LIMITS, MANY)
+        preflight.examine_step("s", step, render, preflight.read_shape(), LIMITS, MANY)
 
 
 def trained_on(step):
@@ -229,23 +233,39 @@ def test_eval_rows_that_no_model_can_be_scored_on_are_named(render, capsys):
     Path("data/eval").mkdir()
     write("sft", [*TALKS, {"messages": user("a") + said("b<|end|>c")}], "data/eval/d.parquet")
     Path("preflight").mkdir()
-    findings = preflight.write_unscored({"d": {"kind": "sft", "rows": 4}}, render, LIMITS, {"d": "keep"}, {"max_new_tokens": 100, "max_thinking_tokens": None})
+    findings = preflight.write_unscored(
+        {"d": {"kind": "sft", "rows": 4}},
+        render,
+        LIMITS,
+        {"d": "keep"},
+        {"max_new_tokens": 100, "max_thinking_tokens": None},
+    )
     (row,) = csv.DictReader(Path("preflight/_unscored.csv").read_text(encoding="utf-8").splitlines())
     assert (row["dataset"], row["row"], row["id"], row["proof"]) == ("d", "raw.jsonl:4", "3", "STOP")
     out = capsys.readouterr().out
     assert "preflight: d: 1 of 4 eval rows are not scored: STOP of message 2" in out
     values = {item["check"]: item["value"] for item in findings["d"]}
-    assert values["preflight.stops"] == 0.25 and values["preflight.said"] == values["preflight.tokenizer_round_trip"] == 0
+    assert (
+        values["preflight.stops"] == 0.25 and values["preflight.said"] == values["preflight.tokenizer_round_trip"] == 0
+    )
     assert "preflight, eval rows of d: warning: preflight.stops: 1 of 4 rows (raw.jsonl:4) end in no token" in out
 
 
 @pytest.mark.parametrize("most, level, value", [(3, "warning", 0.5), (5, "ok", 0)])
 def test_reference_answers_longer_than_what_is_generated_are_counted(render, capsys, most, level, value):
     Path("data/eval").mkdir()
-    rows = [{"messages": user("a") + said(text)} for text in ("bc", "bcde")]  # a token of every byte, and one that ends the answer
+    rows = [
+        {"messages": user("a") + said(text)} for text in ("bc", "bcde")
+    ]  # a token of every byte, and one that ends the answer
     write("sft", rows, "data/eval/d.parquet")
     Path("preflight").mkdir()
-    found = preflight.write_unscored({"d": {"kind": "sft", "rows": 2}}, render, LIMITS, {"d": "keep"}, {"max_new_tokens": most, "max_thinking_tokens": None})["d"]
+    found = preflight.write_unscored(
+        {"d": {"kind": "sft", "rows": 2}},
+        render,
+        LIMITS,
+        {"d": "keep"},
+        {"max_new_tokens": most, "max_thinking_tokens": None},
+    )["d"]
     item = next(item for item in found if item["check"] == "preflight.answers_cut")
     assert (item["level"], item["value"]) == (level, value)
     text = "1 of 2 rows (raw.jsonl:2) have a reference answer of more than evaluate.max_new_tokens 3, which no model can give"
@@ -256,20 +276,26 @@ def test_reference_answers_longer_than_what_is_generated_are_counted(render, cap
 @pytest.mark.parametrize("thinking, rows", [(None, [0, 1]), (20, [0]), (9, [0, 1])])
 def test_a_thought_is_held_against_its_own_budget_where_it_has_one(render, thinking, rows):
     Path("data/eval").mkdir()
-    thoughts = [said("bcde"), [said("b")[0] | {"reasoning_content": "c"}], said("b")]  # a thought of 18 tokens, with its marks
+    thoughts = [
+        said("bcde"),
+        [said("b")[0] | {"reasoning_content": "c"}],
+        said("b"),
+    ]  # a thought of 18 tokens, with its marks
     write("sft", [{"messages": user("a") + each} for each in thoughts], "data/eval/d.parquet")
-    found = preflight.held_out("data/eval/d.parquet", "sft", render)
-    item = findings.answers_cut(found, "data/eval/d.parquet", {"max_new_tokens": 4, "max_thinking_tokens": thinking}, LIMITS)
+    found = preflight.measure_eval_rows("data/eval/d.parquet", "sft", render)
+    item = findings.cut_answers_finding(
+        found, "data/eval/d.parquet", {"max_new_tokens": 4, "max_thinking_tokens": thinking}, LIMITS
+    )
     assert item["value"] == round(len(rows) / 3, 4)
 
 
 @pytest.mark.parametrize("kind", ["sft", "preference", "kto", "grpo"])
 def test_eval_rows_of_every_kind_are_measured(render, kind):
-    from test_tokens import ROWS
+    from test_token_counts import ROWS
 
     Path("data/eval").mkdir()
     method = {"sft": "sft", "preference": "dpo", "kto": "kto", "grpo": "grpo"}[kind]
-    found = preflight.held_out(write(method, ROWS[method], "data/eval/d.parquet"), kind, render)
+    found = preflight.measure_eval_rows(write(method, ROWS[method], "data/eval/d.parquet"), kind, render)
     assert found.count == len(ROWS[method]) > len(found.left_out)
     assert (found.encodings.lossy, found.encodings.headless) == ([], [])
 
@@ -282,9 +308,9 @@ def test_rows_of_one_label_stop_kto(render):
 
 def test_a_tokenizer_larger_than_the_embedding_stops_the_build(render):
     tokenizer = render.tokenizer
-    assert preflight.embedding_problems(preflight.shape_of(), tokenizer) == []
+    assert preflight.embedding_problems(preflight.read_shape(), tokenizer) == []
     tokenizer.add_tokens(["<|one|>", "<|more|>"])
-    (problem,) = preflight.embedding_problems(preflight.shape_of(), tokenizer)
+    (problem,) = preflight.embedding_problems(preflight.read_shape(), tokenizer)
     assert problem.found == "the tokenizer has 265 tokens, but the model's embedding 263 rows"
 
 

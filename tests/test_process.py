@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from stages.core.process import only_trainer
+from stages.core.process import lock_step
 from validators.problems import Problems
 
 ROOT = Path(__file__).parents[1]
@@ -96,10 +96,10 @@ def test_nohup_lets_a_stage_outlive_the_shell_that_started_it():
 
 
 def test_a_second_holder_of_a_step_is_refused_with_a_hint(tmp_path):
-    with only_trainer(tmp_path / "sft"):
+    with lock_step(tmp_path / "sft"):
         code = (
-            "import sys; from pathlib import Path; from stages.core.process import only_trainer;"
-            f"only_trainer(Path({str(tmp_path / 'sft')!r}), timeout_s=0)"
+            "import sys; from pathlib import Path; from stages.core.process import lock_step;"
+            f"lock_step(Path({str(tmp_path / 'sft')!r}), timeout_s=0)"
         )
         done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
     assert "steps.sft: another process trains this step" in done.stderr
@@ -108,17 +108,17 @@ def test_a_second_holder_of_a_step_is_refused_with_a_hint(tmp_path):
 
 def test_a_killed_holder_leaves_no_lock(tmp_path):
     code = (
-        "import os, signal; from pathlib import Path; from stages.core.process import only_trainer;"
-        f"lock = only_trainer(Path({str(tmp_path / 'sft')!r})); os.kill(os.getpid(), signal.SIGKILL)"
+        "import os, signal; from pathlib import Path; from stages.core.process import lock_step;"
+        f"lock = lock_step(Path({str(tmp_path / 'sft')!r})); os.kill(os.getpid(), signal.SIGKILL)"
     )
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT).returncode == -signal.SIGKILL
-    only_trainer(tmp_path / "sft", timeout_s=0).release()
+    lock_step(tmp_path / "sft", timeout_s=0).release()
 
 
 def test_the_processes_of_one_launch_are_one_trainer(tmp_path, monkeypatch):
-    with only_trainer(tmp_path / "sft"):
+    with lock_step(tmp_path / "sft"):
         monkeypatch.setenv("RANK", "1")
-        only_trainer(tmp_path / "sft", timeout_s=0).release()
+        lock_step(tmp_path / "sft", timeout_s=0).release()
         monkeypatch.setenv("RANK", "0")
         with pytest.raises(Problems):
-            only_trainer(tmp_path / "sft", timeout_s=0)
+            lock_step(tmp_path / "sft", timeout_s=0)

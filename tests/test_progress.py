@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from stages.core.progress import progress, watched
+from stages.core.progress import progress_bar, with_progress
 
 
 @pytest.fixture
@@ -27,7 +27,7 @@ def terminal(monkeypatch):
 
 
 def test_a_log_has_a_line_a_minute_with_rate_and_time_left(clock, capsys):
-    with progress(1000, "train sft", "step") as bar:
+    with progress_bar(1000, "train sft", "step") as bar:
         for number in range(300):
             clock[0] += 1
             if number == 100:
@@ -41,7 +41,7 @@ def test_a_log_has_a_line_a_minute_with_rate_and_time_left(clock, capsys):
 
 
 def test_what_takes_less_than_a_minute_has_no_line(clock, capsys):
-    with progress(1000, "train sft", "step") as bar:
+    with progress_bar(1000, "train sft", "step") as bar:
         for _ in range(59):
             clock[0] += 1
             bar.update()
@@ -49,7 +49,7 @@ def test_what_takes_less_than_a_minute_has_no_line(clock, capsys):
 
 
 def test_what_goes_on_has_the_rate_of_what_is_done_since(clock, capsys):
-    with progress(1000, "train sft", "step", done=900) as bar:
+    with progress_bar(1000, "train sft", "step", done=900) as bar:
         for _ in range(60):
             clock[0] += 1
             bar.update()
@@ -58,7 +58,7 @@ def test_what_goes_on_has_the_rate_of_what_is_done_since(clock, capsys):
 
 def test_a_terminal_has_a_bar_with_rate_and_time_left(clock, monkeypatch):
     stderr = terminal(monkeypatch)
-    with progress(4, "train sft", "step") as bar:
+    with progress_bar(4, "train sft", "step") as bar:
         for _ in range(2):
             clock[0] += 1
             bar.update()
@@ -67,7 +67,7 @@ def test_a_terminal_has_a_bar_with_rate_and_time_left(clock, monkeypatch):
 
 def test_one_of_several_processes_shows_it(clock, capsys, monkeypatch):
     monkeypatch.setenv("RANK", "1")
-    with progress(1000, "train sft", "step") as bar:
+    with progress_bar(1000, "train sft", "step") as bar:
         for _ in range(100):
             clock[0] += 1
             bar.update()
@@ -76,12 +76,12 @@ def test_one_of_several_processes_shows_it(clock, capsys, monkeypatch):
 
 def test_what_is_watched_comes_as_it_was(monkeypatch):
     stderr = terminal(monkeypatch)
-    assert list(watched([3, 1, 2], "evaluate sft: chat", "batch")) == [3, 1, 2]
+    assert list(with_progress([3, 1, 2], "evaluate sft: chat", "batch")) == [3, 1, 2]
     assert "evaluate sft: chat" in stderr.getvalue()
 
 
 @pytest.mark.parametrize("items, what", [([1], "chat"), ([1, 2], "")])
 def test_one_item_and_what_has_no_name_have_no_bar(monkeypatch, items, what):
     stderr = terminal(monkeypatch)
-    assert list(watched(items, what, "batch")) == items
+    assert list(with_progress(items, what, "batch")) == items
     assert stderr.getvalue() == ""

@@ -17,7 +17,7 @@ from commands.builds import build as _build
 from commands.records import search
 from commands.statements.folder import statement_path
 from stages.rows.tables import REJECTS, to_table
-from stages.training.seen import read_seen
+from stages.training.exposure import read_exposure
 from validators.problems import Problems
 
 pytestmark = pytest.mark.slow
@@ -39,7 +39,7 @@ def project(built, copy, monkeypatch):
 
 def rows_of(dataset, seen_by):
     """(ids that a step saw, ids that it did not) of a dataset."""
-    times, _ = read_seen(f"scores/{seen_by}.seen.parquet")
+    times, _ = read_exposure(f"scores/{seen_by}.seen.parquet")
     ids = pq.read_table(f"data/train/{dataset}.parquet", columns=["id"])["id"].to_pylist()
     return [each for each, count in zip(ids, times, strict=True) if count], [
         each for each, count in zip(ids, times, strict=True) if not count
@@ -103,7 +103,7 @@ def test_the_statement_of_another_model_is_named(project):
 
 
 def test_a_damaged_tree_is_made_anew(project):
-    from commands.statements.kept import FOLDER
+    from commands.statements.tree_cache import FOLDER
 
     row, size = rows_of("chat", "sft")[0][0], 0
     for file in FOLDER.iterdir():
@@ -116,7 +116,7 @@ def test_a_damaged_tree_is_made_anew(project):
 
 
 def test_a_proof_is_of_the_build_that_is_there(project):
-    times, facts = read_seen("scores/sft.seen.parquet")
+    times, facts = read_exposure("scores/sft.seen.parquet")
     write_seen(
         "sft", [int(not count) for count in times], **{key: facts[key] for key in ("dataset", "rows_sha256", "tokens")}
     )
@@ -127,7 +127,15 @@ def test_a_proof_is_of_the_build_that_is_there(project):
 def test_mistakes_are_named(project):
     with pytest.raises(Problems, match="no such step\n  hint: did you mean 'align'"):
         proved("5f" * 32, "aligm")
-    lost = {"id": None, "source": "data/raw/chat/table.csv", "line": 999, "stage": "ingest", "check": "ingest.json", "detail": "", "raw": "x"}
+    lost = {
+        "id": None,
+        "source": "data/raw/chat/table.csv",
+        "line": 999,
+        "stage": "ingest",
+        "check": "ingest.json",
+        "detail": "",
+        "raw": "x",
+    }
     Path("data/rejected/chat.parquet").unlink()
     pq.write_table(to_table([lost], REJECTS), "data/rejected/chat.parquet")
     with pytest.raises(Problems, match="became no row, so it has no id"):

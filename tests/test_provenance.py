@@ -149,7 +149,9 @@ def test_a_bill_of_materials_has_base_adapters_datasets_and_libraries(project):
     for dataset in ("chat", "pairs"):
         part = parts[f"data/train/{dataset}.parquet"]
         assert part["hashes"][0]["content"] == sha256(f"data/train/{dataset}.parquet")
-        assert {"name": "tilth:rows", "value": str(pq.read_metadata(f"data/train/{dataset}.parquet").num_rows)} in part["properties"]
+        assert {"name": "tilth:rows", "value": str(pq.read_metadata(f"data/train/{dataset}.parquet").num_rows)} in part[
+            "properties"
+        ]
     weights = {part["name"]: part["hashes"][0]["content"] for part in parts["models/base"]["components"]}
     assert weights["model.safetensors"] == sha256("models/base/model.safetensors")
     metrics = found["metadata"]["component"]["modelCard"]["quantitativeAnalysis"]["performanceMetrics"]
@@ -157,21 +159,23 @@ def test_a_bill_of_materials_has_base_adapters_datasets_and_libraries(project):
 
 
 def test_adapters_stand_in_the_order_of_training():
-    from commands.statements.bom import adapters
+    from commands.statements.bom import adapter_components
     from commands.statements.files import File
 
     names = ["0_sft", "1_align"]
     files = [File(f"models/align/adapters/{name}/adapter_model.safetensors", 5, "5f" * 32) for name in names]
-    found = adapters({"adapters": names}, files)
+    found = adapter_components({"adapters": names}, files)
     assert [part["name"] for part in found] == names
     assert [part["components"][0]["bom-ref"] for part in found] == [f"file:{file.path}" for file in files]
 
 
 def test_licenses_of_datasets_are_told(project):
-    from commands.statements.bom import licensed
+    from commands.statements.bom import license_entry
 
-    assert licensed(["MIT", None, "CC0-1.0", "MIT"]) == {"licenses": [{"license": {"name": "CC0-1.0"}}, {"license": {"name": "MIT"}}]}
-    assert licensed([None]) == {}
+    assert license_entry(["MIT", None, "CC0-1.0", "MIT"]) == {
+        "licenses": [{"license": {"name": "CC0-1.0"}}, {"license": {"name": "MIT"}}]
+    }
+    assert license_entry([None]) == {}
 
 
 @pytest.mark.parametrize("dataset", ["chat", "pairs", "feedback", "problems"])

@@ -2,7 +2,7 @@
 
 import pytest
 
-from stages.rows.keys import KeyAccount
+from stages.rows.key_account import KeyAccount
 from stages.rows.options import Options
 from stages.rows.shapes import rows_of
 from stages.rows.values import Unreadable
@@ -152,7 +152,9 @@ def reply(text, rank=None, *replies, role="assistant", **more):
 
 def test_every_message_of_a_tree_is_in_a_row_or_counted():
     account = KeyAccount()
-    record = tree(reply("a", 0, reply("then", None, role="prompter")), reply("b", 1), reply("c", 2, reply("no", role="prompter")))
+    record = tree(
+        reply("a", 0, reply("then", None, role="prompter")), reply("b", 1), reply("c", 2, reply("no", role="prompter"))
+    )
     assert len(rows_of(record, "sft", account=account)) == 1
     assert account.unused == {"replies in no row": 4}
     account = KeyAccount()

@@ -102,7 +102,9 @@ def test_a_file_that_is_slow_as_a_whole_is_not_read_for_the_quick_tests(tmp_path
     assert ran in outcome(tmp_path, "def test_one():\n    pass\n", "-m", marks)
 
 
-@pytest.mark.parametrize(("file", "counts"), [("tests/test_x.py", True), (".venv/lib/site-packages/datasets/x.py", False)])
+@pytest.mark.parametrize(
+    ("file", "counts"), [("tests/test_x.py", True), (".venv/lib/site-packages/datasets/x.py", False)]
+)
 def test_only_the_project_itself_counts_where_a_library_is_there_already(file, counts, monkeypatch):
     import quick
 

@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 from builds import run_data_stages, write_params
-from test_tokens import step_of
+from test_token_counts import step_of
 
-from stages.dryrun.xray import runs, xray
+from stages.dryrun.xray import runs_by_kind, xray_row
 from stages.rows.batches import batches
-from stages.training.models import renderer, save_tiny
+from stages.training.models import renderer, save_tiny_model
 from stages.training.trl import make_config
 
 pytestmark = pytest.mark.slow
@@ -55,7 +55,7 @@ def folder(tmp_path_factory):
         entries = ", ".join(f"{name}: {{kind: {kind}, raw: {name}.jsonl}}" for name, kind in kinds.items())
         write_params(f"seed: 7\neval_fraction: 1.0e-9\ndatasets: {{{entries}}}\ncurate: {{}}\n")
         run_data_stages(*found)
-        save_tiny("models/base")
+        save_tiny_model("models/base")
     return folder
 
 
@@ -68,9 +68,11 @@ def learned(folder, monkeypatch):
         render, found = renderer(), []
         config = make_config("steps.s", step_of(method), "out")
         for row in (row for rows in batches(f"data/train/{dataset}.parquet", None) for row in rows):
-            for part in xray(method, row, render, config, **options):
+            for part in xray_row(method, row, render, config, **options):
                 spans = [
-                    "".join(token.text for token in tokens) for kind, tokens in runs(part.tokens) if kind == "learned"
+                    "".join(token.text for token in tokens)
+                    for kind, tokens in runs_by_kind(part.tokens)
+                    if kind == "learned"
                 ]
                 found.append((row["line"], spans, "".join(token.text for token in part.tokens)))
         return found

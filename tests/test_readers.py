@@ -2,7 +2,7 @@ import codecs
 
 import pytest
 
-from stages.reading.containers import container
+from stages.reading.containers import detect_container
 from stages.reading.files import raw_files
 from stages.reading.readers import records
 from validators.problems import Problems
@@ -53,7 +53,7 @@ def checks(found):
 def test_a_container_is_told_by_its_first_bytes(tmp_path, data, name, bom):
     path = tmp_path / "named.exe"
     path.write_bytes(bom + data)
-    assert container(path) == name
+    assert detect_container(path) == name
 
 
 def test_json_lines_are_numbered_as_in_an_editor_and_blank_lines_count(read):

@@ -5,10 +5,10 @@ from pathlib import Path
 import pytest
 from builds import git
 
-from commands.builds.differences import Difference, Present, param_differences
+from commands.builds.differences import DepState, Difference, param_differences
 from commands.builds.lock import File
 from commands.planning import reasons as _reasons
-from commands.planning.reasons import commit_with, lines, words
+from commands.planning.reasons import commit_with, difference_lines, reason_lines
 
 
 @pytest.fixture
@@ -32,8 +32,8 @@ def md5(data):
 
 
 def changed(path, old, size=1, there=True, foreseen=""):
-    now = Present("11", Path(path).stat().st_size if Path(path).is_file() else 0, whence=foreseen) if there else None
-    return words(Difference("dep", path, old=old and File(path, old, size), new=now))
+    now = DepState("11", Path(path).stat().st_size if Path(path).is_file() else 0, whence=foreseen) if there else None
+    return difference_lines(Difference("dep", path, old=old and File(path, old, size), new=now))
 
 
 def test_a_module_is_told_by_its_changed_lines_since_the_version_that_was_built_from(history):
@@ -75,20 +75,20 @@ def test_a_file_that_is_new_gone_or_foreseen_is_told_so():
 def test_parameters_are_told_once_though_methods_has_them_too():
     old = {"methods": {"dpo": {"beta": 0.1}}, "steps": {"align": {"beta": 0.1}}}
     new = {"methods": {"dpo": {"beta": 0.2}}, "steps": {"align": {"beta": 0.2}}}
-    assert lines(param_differences("params.yaml", old, new)) == ["steps.align.beta: 0.1 -> 0.2"]
-    said = lines(
+    assert reason_lines(param_differences("params.yaml", old, new)) == ["steps.align.beta: 0.1 -> 0.2"]
+    said = reason_lines(
         [*param_differences("params.yaml", old, new | {"steps": old["steps"]}), Difference("cmd", old="a", new="b")]
     )
     assert said == ["methods.dpo.beta: 0.1 -> 0.2", "command: a -> b"]
 
 
 def test_conditions_name_every_input_that_is_not_known_yet():
-    assert words(Difference("unknown", new=["a"])) == ["if a comes out different"]
-    assert words(Difference("unknown", new=["a", "b", "c"])) == ["if a, b or c come out different"]
+    assert difference_lines(Difference("unknown", new=["a"])) == ["if a comes out different"]
+    assert difference_lines(Difference("unknown", new=["a", "b", "c"])) == ["if a, b or c come out different"]
 
 
 def test_commands_and_outputs_are_told():
-    assert words(Difference("cmd", old="python -m x", new="accelerate launch -m x")) == [
+    assert difference_lines(Difference("cmd", old="python -m x", new="accelerate launch -m x")) == [
         "command: python -m x -> accelerate launch -m x"
     ]
-    assert words(Difference("output", "models/sft", new="modified")) == ["models/sft is not what was built"]
+    assert difference_lines(Difference("output", "models/sft", new="modified")) == ["models/sft is not what was built"]

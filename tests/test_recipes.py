@@ -12,7 +12,7 @@ from ruamel.yaml import YAML
 
 from stages import check
 from stages.rows.shapes import rows_of
-from validators.params import read
+from validators.params import read_params_yaml
 
 ROOT = Path(__file__).parents[1]
 # compare.yaml is for the tiny model and the sample data: tests/test_documentation.py holds it
@@ -43,7 +43,7 @@ def test_check_takes_a_recipe_without_a_warning(recipe, tmp_path, monkeypatch):
         raw = Path(dataset["raw"])
         raw.mkdir(parents=True, exist_ok=True)
         (raw / "rows.jsonl").write_text(json.dumps(RAW[raw.name]) + "\n")
-    assert check.check(read()) == []
+    assert check.check(read_params_yaml()) == []
 
 
 @pytest.mark.parametrize("recipe", RECIPES, ids=lambda path: path.stem)
@@ -95,7 +95,7 @@ def test_check_takes_the_real_recipe_with_waived_warnings_alone(tmp_path, monkey
     shutil.copy(REAL, "params.yaml")
     shutil.copytree(ROOT / "data/real", "data/real")
     Path("smollm2.gguf").touch()
-    assert all(caution.waived for caution in check.check(read()))
+    assert all(caution.waived for caution in check.check(read_params_yaml()))
 
 
 @needs_real
@@ -127,14 +127,14 @@ def test_each_step_of_the_real_recipe_is_better_than_what_it_came_from(tmp_path)
 )
 def test_no_key_of_the_data_that_tilth_comes_with_is_lost(path, tmp_path):
     from stages.ingest import tables_of
-    from stages.reading.parts import cut
-    from stages.rows.keys import KeyAccount
+    from stages.reading.parts import split_file
+    from stages.rows.key_account import KeyAccount
     from stages.rows.options import options_of
 
     write_sample(tmp_path)
     for dataset in params(path)["datasets"].values():
         raw, account = (ROOT if path == REAL else tmp_path) / dataset["raw"], KeyAccount()
         for file in [raw] if raw.is_file() else sorted(path for path in raw.rglob("*") if path.is_file()):
-            for part in cut(file):
+            for part in split_file(file):
                 assert list(tables_of(part, dataset["kind"], options_of(dataset), account))
         assert account.lost == {}

@@ -9,9 +9,9 @@ from builds import SAMPLE
 from ruamel.yaml import YAML
 
 from commands import recommend
-from commands.recommend import choose
+from commands.recommend import choose_method
 from stages.check import check
-from validators.params import read
+from validators.params import read_params_yaml
 from validators.problems import Problems
 
 FILES = {
@@ -34,7 +34,9 @@ def project(tmp_path, monkeypatch):
         (tmp_path / "data/raw" / name).mkdir(parents=True)
         (tmp_path / "data/raw" / name / "data.jsonl").write_text(json.dumps(record))
     sample = SAMPLE.read_text(encoding="utf-8")
-    (tmp_path / "params.yaml").write_text(sample.partition("\ngates:")[0] + "\n", encoding="utf-8")  # they are on its steps
+    (tmp_path / "params.yaml").write_text(
+        sample.partition("\ngates:")[0] + "\n", encoding="utf-8"
+    )  # they are on its steps
     return tmp_path
 
 
@@ -72,27 +74,27 @@ def pasted(project, out):
     ],
 )
 def test_the_data_chooses_the_method(kinds, one_stage, method):
-    assert choose(kinds, one_stage) == method
+    assert choose_method(kinds, one_stage) == method
 
 
 @pytest.mark.parametrize("pairs, labels, verifiable, one_stage", product([True, False], repeat=4))
 def test_whatever_is_answered_the_steps_pass_check(said, project, pairs, labels, verifiable, one_stage):
     pasted(project, said(pairs=pairs, labels=labels, verifiable=verifiable, one_stage=one_stage))
-    check(read())
+    check(read_params_yaml())
 
 
 @pytest.mark.parametrize("name", FILES)
 @pytest.mark.parametrize("one_stage", [True, False])
 def test_whatever_the_path_holds_the_steps_pass_check(said, project, name, one_stage):
     pasted(project, said(f"data/raw/{name}", one_stage=one_stage))
-    check(read())
+    check(read_params_yaml())
 
 
 def test_the_data_of_params_is_what_the_steps_name(said, project):
     entry = pasted(project, said())
     assert {name: step["dataset"] for name, step in entry["steps"].items()} == {"sft": "chat", "align": "pairs"}
     assert "datasets" not in entry
-    check(read())
+    check(read_params_yaml())
 
 
 def test_other_methods_that_the_data_allows_are_named(said):

@@ -2,7 +2,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from stages.rows.rejects import by_check, counts
+from stages.rows.rejects import counts_by_check, reject_counts
 
 ROWS = [("ingest", "a.json"), ("curate", "b.same"), ("curate", "b.same"), ("curate", "a.json"), ("curate", "c.near")]
 
@@ -15,7 +15,7 @@ def path(tmp_path):
 
 
 def test_records_are_counted_by_stage_and_check(path):
-    assert counts(path) == {
+    assert reject_counts(path) == {
         ("ingest", "a.json"): 1,
         ("curate", "b.same"): 2,
         ("curate", "a.json"): 1,
@@ -24,17 +24,17 @@ def test_records_are_counted_by_stage_and_check(path):
 
 
 def test_checks_stand_the_most_frequent_first_then_by_name(path):
-    assert list(by_check(counts(path)).items()) == [("a.json", 2), ("b.same", 2), ("c.near", 1)]
-    assert list(by_check(counts(path), "curate").items()) == [("b.same", 2), ("a.json", 1), ("c.near", 1)]
-    assert by_check(counts(path), "validate") == {}
+    assert list(counts_by_check(reject_counts(path)).items()) == [("a.json", 2), ("b.same", 2), ("c.near", 1)]
+    assert list(counts_by_check(reject_counts(path), "curate").items()) == [("b.same", 2), ("a.json", 1), ("c.near", 1)]
+    assert counts_by_check(reject_counts(path), "validate") == {}
 
 
 def test_a_file_without_rejects_has_no_counts(tmp_path):
     pq.write_table(pa.table({"stage": pa.array([], pa.string()), "check": pa.array([], pa.string())}), tmp_path / "x")
-    assert not counts(tmp_path / "x")
+    assert not reject_counts(tmp_path / "x")
 
 
 def test_a_file_that_is_no_parquet_is_an_error(tmp_path):
     (tmp_path / "x").write_bytes(b"x" * 100)
     with pytest.raises(pa.ArrowException):
-        counts(tmp_path / "x")
+        reject_counts(tmp_path / "x")

@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 from test_share import CHECKED, ROOT, Folder, project
 
-from commands.sharing.remotes import masked
+from commands.sharing.remotes import mask_secrets
 
 SECRET = "tr0ub4dor-and-3"
 SSHD = shutil.which("sshd") or shutil.which("sshd", path="/usr/sbin:/usr/local/sbin")
@@ -259,21 +259,21 @@ def test_every_recipe_has_dvc_hash_what_it_pulls():
 
 def test_errors_are_told_without_the_secrets_of_the_configuration():
     config = {"remote": {"team": {"url": "s3://b", "secret_access_key": SECRET, "user": "ada"}}}
-    told = masked(f"403 for https://ada:pass@example.org/x\nwith {SECRET}", config)
+    told = mask_secrets(f"403 for https://ada:pass@example.org/x\nwith {SECRET}", config)
     assert told == "403 for https://***@example.org/x with ***"
 
 
 def test_an_error_is_cut_after_its_secrets_are_masked():
     config = {"remote": {"team": {"url": "s3://b", "secret_access_key": SECRET}}}
-    assert SECRET[:5] not in masked("x" * 495 + SECRET, config)
-    assert "passw0rd"[:3] not in masked("x" * 480 + " https://ada:passw0rd@example.org", config)
+    assert SECRET[:5] not in mask_secrets("x" * 495 + SECRET, config)
+    assert "passw0rd"[:3] not in mask_secrets("x" * 480 + " https://ada:passw0rd@example.org", config)
 
 
 def test_an_error_tells_no_password_of_an_address_of_the_configuration_by_itself():
     config = {"remote": {"team": {"url": "https://ada:p%40ss-w0rd@example.org/x?sig=5f0e5f0e"}}}
-    assert masked("p%40ss-w0rd is wrong, as is 5f0e5f0e", config) == "*** is wrong, as is ***"
+    assert mask_secrets("p%40ss-w0rd is wrong, as is 5f0e5f0e", config) == "*** is wrong, as is ***"
 
 
 def test_an_error_tells_no_secret_of_the_environment(monkeypatch):
     monkeypatch.setenv("AZURE_STORAGE_CONNECTION_STRING", "AccountName=a b;AccountKey=5f0e")
-    assert masked("bad: AccountName=a b;AccountKey=5f0e", {}) == "bad: ***"
+    assert mask_secrets("bad: AccountName=a b;AccountKey=5f0e", {}) == "bad: ***"

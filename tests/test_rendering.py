@@ -11,8 +11,8 @@ import pytest
 import templates
 from templates import CALL, FAMILIES, FOUND, SHAPES, TOOLS, assistant, user
 
-from stages.training.messages import Unproved
-from stages.training.prepared import Limits, rows_of
+from stages.training.messages import FailedProof
+from stages.training.trainer_rows import Limits, rows_for_trainer
 
 pytestmark = pytest.mark.slow
 
@@ -57,7 +57,7 @@ def test_what_is_learned_is_what_the_assistant_says_or_the_row_is_refused_by_a_p
     renderer, (messages, tools) = templates.renderer_of(*FAMILIES[family]), SHAPES[shape]
     try:
         found = learned(renderer, messages, tools)
-    except Unproved as error:
+    except FailedProof as error:
         assert error.proof in ("PROMPT", "SAID", "STOP", "BORDER", "CONTEXT", "TOOLS", "TEMPLATE") and error.detail
         return
     expected = [message["role"] == "assistant" and message.get("train") is not False for message in messages]
@@ -105,7 +105,7 @@ def test_a_family_is_refused_what_its_template_cannot_say(family):
     for shape, (messages, tools) in SHAPES.items():
         try:
             templates.renderer_of(*FAMILIES[family]).conversation(messages, tools)
-        except Unproved:
+        except FailedProof:
             refused.add(shape)
     assert refused == REFUSED[family]
 
@@ -122,7 +122,7 @@ def test_what_is_learned_is_what_trls_own_training_template_marks(family, shape)
         pytest.skip("TRL has no training template of this family for texts")
     try:
         ours = [text for _, text in learned(renderer, messages, tools)]
-    except Unproved:
+    except FailedProof:
         pytest.skip("refused")
     tokenizer = renderer.tokenizer
     out = tokenizer.apply_chat_template(
@@ -160,13 +160,13 @@ def test_an_answer_of_a_pair_is_what_is_learned_of_a_conversation_that_ends_with
     *prompt, said = messages
     try:
         asked, answer, labels = renderer.answer(prompt, [said], tools)
-    except Unproved as error:
+    except FailedProof as error:
         assert error.proof in ("PROMPT", "SAID", "STOP", "BORDER", "CONTEXT", "TOOLS", "TEMPLATE") and error.detail
-        with pytest.raises(Unproved):
+        with pytest.raises(FailedProof):
             renderer.conversation(messages, tools, [len(prompt)])
         return
     assert read(renderer, said, renderer.tokenizer.decode(answer, clean_up_tokenization_spaces=False))
-    assert asked == rows_of("grpo", {"prompt": prompt, "tools": tools}, renderer, Limits())[0]["prompt_ids"]
+    assert asked == rows_for_trainer("grpo", {"prompt": prompt, "tools": tools}, renderer, Limits())[0]["prompt_ids"]
     (sequence,) = renderer.conversation(messages, tools, [len(prompt)])
     assert sequence.labels[: len(asked)] == [-100] * len(asked)
     assert sequence.labels[len(asked) : len(asked) + len(answer)] == answer == labels
@@ -174,7 +174,7 @@ def test_an_answer_of_a_pair_is_what_is_learned_of_a_conversation_that_ends_with
         try:
             masked = renderer.answer(prompt, [said], tools, masks=True)
             [sequence] = renderer.conversation(messages, tools, [len(prompt)], masks=True)
-        except Unproved as error:
+        except FailedProof as error:
             assert error.proof == "SAID"
             return
         assert masked[:2] == (asked, answer) and masked[2] == sequence.labels[len(asked) : len(asked) + len(answer)]
@@ -231,7 +231,7 @@ def test_an_answer_that_writes_the_end_of_a_thought_itself_is_not_cut():
     for said in ("</think>four", "<think></think>four", "a</think>four"):
         try:
             ((_, text),) = learned(renderer, [user("q"), assistant(said)])
-        except Unproved as error:
+        except FailedProof as error:
             assert error.proof in ("SAID", "PROMPT")
         else:
             assert text.count(said) == 1
@@ -239,13 +239,13 @@ def test_an_answer_that_writes_the_end_of_a_thought_itself_is_not_cut():
 
 def test_an_answer_that_a_template_takes_for_a_thought_is_refused():
     for family in ("glm4moe", "qwen3"):
-        with pytest.raises(Unproved, match=r"SAID of message 2: '</think>' is not in what is learned"):
+        with pytest.raises(FailedProof, match=r"SAID of message 2: '</think>' is not in what is learned"):
             templates.renderer_of(*FAMILIES[family]).conversation([user("q"), assistant("four\n\n</think>")])
 
 
 def test_an_answer_is_sought_behind_its_thought():
     template = templates.CHATML.replace("message.content", "(message.reasoning_content or message.content)")
-    with pytest.raises(Unproved, match="SAID"):
+    with pytest.raises(FailedProof, match="SAID"):
         templates.renderer_of(template, ["<|im_end|>"]).conversation(
             [user("q"), assistant("42", reasoning_content="is it 42")]
         )
@@ -257,8 +257,8 @@ def test_with_mask_no_label_overlaps_a_thought_and_without_it_all_of_it_is_learn
     messages = [user("one"), assistant("first", reasoning_content=" pondering\nthink\n"), user("two"), assistant("second", reasoning_content="i")]  # fmt: skip
     try:
         sequences = renderer.conversation(messages)
-    except Unproved as error:
-        with pytest.raises(Unproved, match=error.proof):
+    except FailedProof as error:
+        with pytest.raises(FailedProof, match=error.proof):
             renderer.conversation(messages, masks=True)
         return
     for sequence, without in zip(sequences, renderer.conversation(messages, masks=True), strict=True):
@@ -273,7 +273,7 @@ def test_a_thought_that_stands_twice_is_not_masked():
     renderer = templates.renderer_of(template, ["<|im_end|>"])
     talk = [user("q"), assistant("a", reasoning_content="t")]
     assert learned(renderer, talk) == [(1, "tta<|im_end|>")]
-    with pytest.raises(Unproved, match="SAID of message 2: where its thought stands cannot be told"):
+    with pytest.raises(FailedProof, match="SAID of message 2: where its thought stands cannot be told"):
         renderer.conversation(talk, masks=True)
 
 
@@ -302,19 +302,19 @@ def test_a_row_that_is_not_to_be_learned_as_the_step_learns_is_refused(learns, t
     renderer = templates.renderer_of(*FAMILIES["chatml"])
     row = {"messages": [user("q"), assistant("a", train=trained[0]), user("q"), assistant("b", train=trained[1])]}
     if why is None:
-        assert rows_of("sft", row, renderer, Limits(learns=learns))
+        assert rows_for_trainer("sft", row, renderer, Limits(learns=learns))
         return
-    with pytest.raises(Unproved) as error:
-        rows_of("sft", row, renderer, Limits(learns=learns))
+    with pytest.raises(FailedProof) as error:
+        rows_for_trainer("sft", row, renderer, Limits(learns=learns))
     assert str(error.value) == why
 
 
 def test_a_step_that_learns_all_of_a_row_cannot_mask_its_thoughts():
     renderer = templates.renderer_of(*FAMILIES["chatml"])
     row = {"messages": [user("q"), assistant("a", reasoning_content="t")]}
-    assert rows_of("sft", row, renderer, Limits(learns="all"))
-    with pytest.raises(Unproved, match="a thought, and reasoning: mask, but the step learns all"):
-        rows_of("sft", row, renderer, Limits(learns="all", reasoning="mask"))
+    assert rows_for_trainer("sft", row, renderer, Limits(learns="all"))
+    with pytest.raises(FailedProof, match="a thought, and reasoning: mask, but the step learns all"):
+        rows_for_trainer("sft", row, renderer, Limits(learns="all", reasoning="mask"))
 
 
 def test_no_template_is_told_what_is_learned():
@@ -366,7 +366,7 @@ def test_what_becomes_of_a_row_does_not_depend_on_the_rows_before_it():
 
 
 def refusal(family, messages, tools=None, **options):
-    with pytest.raises(Unproved) as error:
+    with pytest.raises(FailedProof) as error:
         templates.renderer_of(*FAMILIES[family], **options).conversation(messages, tools)
     return error.value
 
@@ -405,10 +405,10 @@ def test_what_a_template_raises_is_named():
 
 def test_a_template_that_loops_for_ever_is_stopped_and_other_timers_go_on(monkeypatch):
     endless = "{% for a in range(99999) %}{% for b in range(99999) %}{% for c in range(99999) %}{% endfor %}{% endfor %}{% endfor %}"
-    monkeypatch.setattr("stages.training.rendering.TEMPLATE_S", 0.2)
+    monkeypatch.setattr("stages.training.rendering.TEMPLATE_TIMEOUT_S", 0.2)
     before = signal.getitimer(signal.ITIMER_REAL)[0]
     renderer = templates.renderer_of(endless + templates.CHATML, ["<|im_end|>"])
-    with pytest.raises(Unproved, match=r"TEMPLATE: .* it takes more than 0\.2 s"):
+    with pytest.raises(FailedProof, match=r"TEMPLATE: .* it takes more than 0\.2 s"):
         renderer.conversation(SHAPES["one turn"][0])
     after = signal.getitimer(signal.ITIMER_REAL)[0]
     assert 0 <= before - after < 60 and bool(after) == bool(before)
@@ -427,18 +427,18 @@ def test_a_template_that_loops_for_ever_is_stopped_and_other_timers_go_on(monkey
 def test_a_template_that_fills_the_memory_is_stopped(monkeypatch, greedy):
     import resource
 
-    monkeypatch.setattr("stages.training.rendering.TEMPLATE_BYTES", 2**28)
-    monkeypatch.setattr("stages.training.rendering.TEMPLATE_S", 2)
+    monkeypatch.setattr("stages.training.rendering.TEMPLATE_MAX_BYTES", 2**28)
+    monkeypatch.setattr("stages.training.rendering.TEMPLATE_TIMEOUT_S", 2)
     before = resource.getrlimit(resource.RLIMIT_AS)
     renderer = templates.renderer_of(greedy + templates.CHATML, ["<|im_end|>"])
-    with pytest.raises(Unproved, match=r"TEMPLATE: .* it takes more than (0\.25 GiB of memory|2 s)"):
+    with pytest.raises(FailedProof, match=r"TEMPLATE: .* it takes more than (0\.25 GiB of memory|2 s)"):
         renderer.conversation(SHAPES["one turn"][0])
     assert resource.getrlimit(resource.RLIMIT_AS) == before
 
 
 def test_a_template_that_writes_more_than_anybody_reads_is_refused():
     renderer = templates.renderer_of("{{ 'x' * 30000000 }}" + templates.CHATML, ["<|im_end|>"])
-    with pytest.raises(Unproved, match=r"TEMPLATE: .* it writes 30,000,\d+ letters, at most 20,000,000 are read"):
+    with pytest.raises(FailedProof, match=r"TEMPLATE: .* it writes 30,000,\d+ letters, at most 20,000,000 are read"):
         renderer.conversation(SHAPES["one turn"][0])
 
 
@@ -550,7 +550,7 @@ def fuzz(turns, seed):
         tried += len(messages) // 2
         try:
             sequences = renderer.conversation(messages)
-        except Unproved:
+        except FailedProof:
             continue
         masked = renderer.conversation(messages, masks=True)
         for sequence, without in zip(sequences, masked, strict=True):
@@ -627,7 +627,7 @@ def test_thoughts_of_an_answer_of_several_messages_are_masked_each(family):
         assistant("second", reasoning_content="pondering"),
     ]
     if family == "gemma4":  # it writes the first thought elsewhere once a tool has answered
-        with pytest.raises(Unproved, match="SAID of message 2: where its thought stands cannot be told"):
+        with pytest.raises(FailedProof, match="SAID of message 2: where its thought stands cannot be told"):
             renderer.answer([user("one")], said, TOOLS, masks=True)
         return
     prompt, answer, labels = renderer.answer([user("one")], said, TOOLS, masks=True)

@@ -23,17 +23,22 @@ BROWSER = next(
 
 
 def test_columns_of_numbers_stand_on_the_right():
-    assert report.table(["name", "rows"], [["a|b", "1,000"]]) == "| name | rows |\n| --- | --: |\n| a\\|b | 1,000 |"
+    assert (
+        report.markdown_table(["name", "rows"], [["a|b", "1,000"]])
+        == "| name | rows |\n| --- | --: |\n| a\\|b | 1,000 |"
+    )
 
 
 def test_a_change_is_bold_only_where_its_interval_excludes_zero():
     item = {"value": 0.5, "low": 0.4, "high": 0.6, "n": 9, "change": 0.1, "change_low": 0.05, "change_high": 0.15}
-    assert report.cell(item) == "0.500 [0.400, 0.600] (**+0.100**)"
-    assert report.cell(item | {"change_low": -0.05}) == "0.500 [0.400, 0.600] (+0.100)"
-    assert report.cell(item | {"change": None}) == "0.500 [0.400, 0.600]"
+    assert report.score_cell(item) == "0.500 [0.400, 0.600] (**+0.100**)"
+    assert report.score_cell(item | {"change_low": -0.05}) == "0.500 [0.400, 0.600] (+0.100)"
+    assert report.score_cell(item | {"change": None}) == "0.500 [0.400, 0.600]"
     few = item | dict.fromkeys(("low", "high", "change_low", "change_high"))
-    assert report.cell(few | {"cut": 3}) == "0.500 n 9: too few rows (+0.100); 3 of 9 answers cut at max_new_tokens"
-    assert report.cell(few | {"value": None, "change": None}) == "none"
+    assert (
+        report.score_cell(few | {"cut": 3}) == "0.500 n 9: too few rows (+0.100); 3 of 9 answers cut at max_new_tokens"
+    )
+    assert report.score_cell(few | {"value": None, "change": None}) == "none"
 
 
 def test_a_table_of_scores_says_of_which_metrics_less_is_better(tmp_path, monkeypatch):
@@ -52,7 +57,10 @@ def test_rights_and_waivers_are_in_the_report_and_on_the_page(tmp_path, monkeypa
     report.main()
     text, html = (Path("report", file).read_text(encoding="utf-8") for file in ("report.md", "index.html"))
     assert "## Rights\n\nModels: mit.\n\n" in text and f"- {name}: CC-BY-4.0 waived: why" in text
-    assert f"| {name} | all |  |  | asked | 2027-01-31 |" in text and f"| {name} | data/raw/<a>* | CC-BY-4.0 |  |  |  |" in text
+    assert (
+        f"| {name} | all |  |  | asked | 2027-01-31 |" in text
+        and f"| {name} | data/raw/<a>* | CC-BY-4.0 |  |  |  |" in text
+    )
     assert f'id="rights-{name}"' in html and "data/raw/&lt;a&gt;*" in html and "CC-BY-4.0 waived: why" in html
 
 
@@ -111,7 +119,9 @@ def test_what_is_not_built_yet_is_named_in_words(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     steps = {"sft": {"method": "sft", "from": "base", "dataset": "chat"}}
     assert report.datasets_section({"chat": {"kind": "sft"}}, {}, {}).endswith("None.\n\nNot built yet: chat.")
-    assert "Not built yet: sft." in report.steps_section({"base": {"model": "tiny", "revision": None}, "seed": 7, "steps": steps})
+    assert "Not built yet: sft." in report.steps_section(
+        {"base": {"model": "tiny", "revision": None}, "seed": 7, "steps": steps}
+    )
     assert "Not built yet: base, sft." in report.scores_section(steps)
 
 
@@ -140,14 +150,14 @@ def test_every_file_that_the_lineage_names_is_in_the_lock_by_its_md5(built):
 
 def test_the_commit_is_said_with_whether_all_is_in_it(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    assert command.commit() == "of no commit yet"
+    assert command.commit_in_words() == "of no commit yet"
     git(tmp_path, "init", "-q")
     (tmp_path / "a").write_text("a")
     git(tmp_path, "add", "a")
     git(tmp_path, "commit", "-qm", "a")
-    assert command.commit().startswith("of commit ") and "changes" not in command.commit()
+    assert command.commit_in_words().startswith("of commit ") and "changes" not in command.commit_in_words()
     (tmp_path / "a").write_text("b")
-    assert command.commit().endswith(" and changes that are not committed")
+    assert command.commit_in_words().endswith(" and changes that are not committed")
 
 
 def test_the_scripts_for_plots_are_written_once_for_each_version(tmp_path, monkeypatch):
@@ -156,11 +166,11 @@ def test_the_scripts_for_plots_are_written_once_for_each_version(tmp_path, monke
     made = []
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(vl_convert, "javascript_bundle", lambda vl_version: made.append(1) or "window.vegaEmbed = 1;\n")
-    command.write_scripts()
-    command.write_scripts()
-    assert len(made) == 1 and command.SCRIPTS.read_text().endswith("window.vegaEmbed = 1;\n")
-    command.SCRIPTS.write_text("// of vl-convert-python 0.1\n")
-    command.write_scripts()
+    command.write_vega_scripts()
+    command.write_vega_scripts()
+    assert len(made) == 1 and command.VEGA_SCRIPTS.read_text().endswith("window.vegaEmbed = 1;\n")
+    command.VEGA_SCRIPTS.write_text("// of vl-convert-python 0.1\n")
+    command.write_vega_scripts()
     assert len(made) == 2
 
 

@@ -4,8 +4,8 @@ import math
 
 import pytest
 
-from stages.training.models import load_tokenizer, save_tiny
-from stages.training.reward_calls import reward_function, score, unknown_fields
+from stages.training.models import load_tokenizer, save_tiny_model
+from stages.training.reward_calls import reward_function, score_answers, unknown_field_problems
 from validators import rewards
 from validators.problems import Problems
 
@@ -20,7 +20,7 @@ NAMES = ["raw.jsonl:1", "raw.jsonl:2", "raw.jsonl:3"]
 @pytest.fixture(scope="module")
 def tokenizer(tmp_path_factory):
     folder = tmp_path_factory.mktemp("tiny")
-    save_tiny(folder)
+    save_tiny_model(folder)
     return load_tokenizer(folder)
 
 
@@ -31,7 +31,9 @@ def scored(tokenizer, monkeypatch):
     def scored(*functions, answers=("a", "b", "x")):
         for i, function in enumerate(functions):
             monkeypatch.setattr(rewards, f"f{i}", function, raising=False)
-        return score([f"f{i}" for i in range(len(functions))], ROWS, list(answers), tokenizer, "steps.align", NAMES)
+        return score_answers(
+            [f"f{i}" for i in range(len(functions))], ROWS, list(answers), tokenizer, "steps.align", NAMES
+        )
 
     return scored
 
@@ -114,7 +116,11 @@ def test_a_function_gets_the_fields_of_extra_that_it_names(monkeypatch):
 
     monkeypatch.setattr(rewards, "passes", passes, raising=False)
     function = reward_function("passes")
-    given = {"completions": ["a", "b"], "ground_truth": ["x", "y"], "extra": ['{"tests": [1, 2], "weight": 3}', '{"tests": []}']}
+    given = {
+        "completions": ["a", "b"],
+        "ground_truth": ["x", "y"],
+        "extra": ['{"tests": [1, 2], "weight": 3}', '{"tests": []}'],
+    }
     assert function(**given) == [7, 0] and function.__name__ == "passes"
     assert reward_function("exact_match") is rewards.exact_match
 
@@ -122,7 +128,7 @@ def test_a_function_gets_the_fields_of_extra_that_it_names(monkeypatch):
 def test_a_field_that_no_row_has_is_named(monkeypatch):
     monkeypatch.setattr(rewards, "passes", lambda completions, testz, **_: [0.0], raising=False)
     rows = [{"extra": "{}"}, {"extra": '{"tests": []}'}]
-    (problem,) = unknown_fields("passes", rows, "steps.align")
+    (problem,) = unknown_field_problems("passes", rows, "steps.align")
     assert "'testz', which no row has" in problem.found and problem.hint == "did you mean 'tests'?"
     monkeypatch.setattr(rewards, "passes", lambda completions, tests, **_: [0.0], raising=False)
-    assert unknown_fields("passes", rows, "steps.align") == []
+    assert unknown_field_problems("passes", rows, "steps.align") == []

@@ -1,6 +1,6 @@
 import pytest
 
-from validators._truths import number_of
+from validators._truths import last_number
 from validators.rewards import exact_match, numeric_match, one_word
 
 
@@ -56,7 +56,7 @@ def test_numeric_match_compares_the_last_numbers(answer, truth, reward):
 )  # fmt: skip
 def test_what_an_answer_names_in_the_end_is_what_counts(answer, truth):
     assert exact_match([said(answer)], ground_truth=[truth]) == [1.0]
-    if number_of(truth) is not None:
+    if last_number(truth) is not None:
         assert numeric_match([said(answer)], ground_truth=[truth]) == [1.0]
 
 

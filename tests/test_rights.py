@@ -3,11 +3,11 @@
 import pytest
 from test_params import put, shipped
 
-from stages.check import rights_of
+from stages.check import check_file_patterns
 from stages.reporting.rights import rights_rows
-from validators._by_file import of_file
-from validators._rights import COMMON, forbids, is_known, sort_of, without_license
-from validators.params import examine, resolved
+from validators._by_file import value_for_file
+from validators._rights import COMMON_LICENSES, is_known, terms_of, unlicensed_file_cautions, why_forbidden
+from validators.params import examine, fill_defaults
 
 
 def found(license, model="apache-2.0", **more):
@@ -33,7 +33,7 @@ def found(license, model="apache-2.0", **more):
     ],
 )  # fmt: skip
 def test_what_is_plainly_forbidden_is_forbidden(data, model):
-    assert forbids(data, model)
+    assert why_forbidden(data, model)
 
 
 @pytest.mark.parametrize(
@@ -45,11 +45,11 @@ def test_what_is_plainly_forbidden_is_forbidden(data, model):
     ],
 )  # fmt: skip
 def test_what_is_allowed_or_not_known_is_not_forbidden(data, model):
-    assert forbids(data, model) is None
+    assert why_forbidden(data, model) is None
 
 
 def test_every_common_license_is_known_and_of_a_sort():
-    assert all(is_known(license) and sort_of(license) for license in COMMON)
+    assert all(is_known(license) and terms_of(license) for license in COMMON_LICENSES)
 
 
 # -- tilth check --------------------------------------------------------------------------------------------------
@@ -120,9 +120,12 @@ def test_a_license_is_a_text_or_one_by_pattern(value):
 
 def test_the_first_pattern_that_a_path_matches_counts():
     value = {"raw/a*": "MIT", "b": "CC0-1.0", "raw": "ISC"}
-    found = [of_file(value, *paths) for paths in (("raw/ab", "raw"), ("raw/b", "raw"), ("raw/c", "raw"), ("raw", "raw"))]
+    found = [
+        value_for_file(value, *paths)
+        for paths in (("raw/ab", "raw"), ("raw/b", "raw"), ("raw/c", "raw"), ("raw", "raw"))
+    ]
     assert found == ["MIT", "CC0-1.0", None, "ISC"]
-    assert (of_file("MIT", "x", "x"), of_file(None, "x", "x")) == ("MIT", None)
+    assert (value_for_file("MIT", "x", "x"), value_for_file(None, "x", "x")) == ("MIT", None)
 
 
 def test_a_pattern_that_fits_no_raw_file_is_a_mistake(tmp_path, monkeypatch):
@@ -130,23 +133,27 @@ def test_a_pattern_that_fits_no_raw_file_is_a_mistake(tmp_path, monkeypatch):
     (tmp_path / "raw").mkdir()
     (tmp_path / "raw/chat.jsonl").write_text("{}")
     dataset = {"raw": "raw", "license": {"*": "MIT"}, "source": {"caht*": "x"}}
-    problems, _ = rights_of("d", dataset, {"license": "mit", "expires": {"d": {"b": "2027-01-01"}}})
+    problems, _ = check_file_patterns("d", dataset, {"license": "mit", "expires": {"d": {"b": "2027-01-01"}}})
     assert [problem.where for problem in problems] == ["params.yaml: datasets.d.source", "params.yaml: expires.d"]
     assert "did you mean 'chat.jsonl'?" in problems[0].hint
 
 
 def test_raw_files_that_no_pattern_has_a_license_for_are_a_warning():
     dataset = {"raw": "raw", "license": {"a": "MIT"}}
-    (caution,) = without_license("d", dataset, ["raw/a", "raw/b"], "mit")
+    (caution,) = unlicensed_file_cautions("d", dataset, ["raw/a", "raw/b"], "mit")
     assert "1 of 2 raw files fit no pattern and have no license, such as raw/b" in str(caution)
-    assert without_license("d", dataset, ["raw/a", "raw/b"], None) == without_license("d", dataset, ["raw/a"], "mit") == []
+    assert (
+        unlicensed_file_cautions("d", dataset, ["raw/a", "raw/b"], None)
+        == unlicensed_file_cautions("d", dataset, ["raw/a"], "mit")
+        == []
+    )
 
 
 def test_the_table_of_the_report_has_a_line_for_each_pattern():
     data = shipped()
     data["datasets"]["chat"] |= {"license": {"raw/a": "MIT"}, "source": "the web"}
     data["expires"] = {"chat": {"raw/b": "2027-01-01"}}
-    params = resolved(data)
+    params = fill_defaults(data)
     assert rights_rows("chat", params) == [
         (None, "", "the web", "", ""), ("raw/a", "MIT", "", "", ""), ("raw/b", "", "", "", "2027-01-01"),
     ]  # fmt: skip

@@ -7,16 +7,16 @@ from types import SimpleNamespace
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from test_seen import PROBLEMS, base, made  # noqa: F401
-from test_tokens import step_of
+from test_exposure import PROBLEMS, base, made  # noqa: F401
+from test_token_counts import step_of
 
 from commands.builds.git import Missing
 from commands.records import forgotten
 from commands.records import rollouts as records
 from commands.trace import model_lines
-from stages.reporting.rollouts import rollouts_of
+from stages.reporting.rollouts import rollout_summary
 from stages.training import rollouts
-from stages.training.resume import resume_training, save_checkpoints
+from stages.training.checkpoints import resume_training, save_checkpoints
 
 KEPT = {"rollouts": {"every": 1, "max_rows": 100}, "rewards": ["exact_match", "one_word"], "optimizer_steps": 3}
 
@@ -32,15 +32,15 @@ KEPT = {"rollouts": {"every": 1, "max_rows": 100}, "rewards": ["exact_match", "o
     ],
 )
 def test_generations_are_as_far_apart_as_the_rows_allow(wanted, steps, together, most, every):
-    assert rollouts.spacing(wanted, steps, together, most) == every
+    assert rollouts.rollout_interval(wanted, steps, together, most) == every
     assert -(-steps // every) * together <= max(most, together)
 
 
 def test_tool_calls_in_between_are_kept_as_messages():
-    assert rollouts.said("a") == rollouts.said([{"role": "assistant", "content": "a"}]) == "a"
-    assert rollouts.said([{"role": "assistant", "content": "a"}, {"role": "tool", "content": "b"}]).startswith(
-        '[{"role"'
-    )
+    assert rollouts.completion_text("a") == rollouts.completion_text([{"role": "assistant", "content": "a"}]) == "a"
+    assert rollouts.completion_text(
+        [{"role": "assistant", "content": "a"}, {"role": "tool", "content": "b"}]
+    ).startswith('[{"role"')
 
 
 def test_a_trainer_of_another_make_trains_without_rollouts_and_says_so(capsys):
@@ -165,7 +165,7 @@ ROWS = [
 def put(rows):
     """The rollouts of a step `align`, as `train` writes them."""
     facts = {"step": "align", "dataset": "problems", "rows_sha256": "5f", "every": 10, "functions": ["one_word"]}
-    table = pa.Table.from_pylist(rows, rollouts.schema_of(["one_word"])).replace_schema_metadata(
+    table = pa.Table.from_pylist(rows, rollouts.rollout_schema(["one_word"])).replace_schema_metadata(
         {"tilth": json.dumps(facts)}
     )
     Path("scores").mkdir(exist_ok=True)
@@ -174,11 +174,11 @@ def put(rows):
 
 def test_the_page_has_means_groups_without_signal_and_what_is_paid_and_wrong(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    assert rollouts_of("align") is None
+    assert rollout_summary("align") is None
     put([])
-    assert rollouts_of("align") is None
+    assert rollout_summary("align") is None
     put(ROWS)
-    found = rollouts_of("align")
+    found = rollout_summary("align")
     assert (found["answers"], found["groups"], found["silent"], found["half"]) == (8, 4, 2, 10)
     assert found["functions"] == [{"name": "one_word", "early": "0.750", "late": "0.812"}]
     assert found["lengths"] == {"p50": 3, "p95": 5, "max": 6}
@@ -192,17 +192,17 @@ def test_the_page_has_means_groups_without_signal_and_what_is_paid_and_wrong(tmp
 def test_answers_that_training_cut_are_counted_by_where_they_were_cut(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     put(ROWS)
-    assert rollouts_of("align")["cut"] == "1 cut while thinking"
+    assert rollout_summary("align")["cut"] == "1 cut while thinking"
     put([ROWS[0] | {"cut": True}, *ROWS])
-    assert rollouts_of("align")["cut"] == "1 cut, 1 cut while thinking"
+    assert rollout_summary("align")["cut"] == "1 cut, 1 cut while thinking"
     put(ROWS[:2])
-    assert rollouts_of("align")["cut"] == ""
+    assert rollout_summary("align")["cut"] == ""
 
 
 def test_where_all_are_paid_the_same_nobody_cheats(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     put([answer(0, 0, "x", 1.0), answer(0, 0, "y", 1.0)])
-    assert rollouts_of("align")["cheats"] == []
+    assert rollout_summary("align")["cheats"] == []
 
 
 def test_a_prompt_has_its_rollouts_in_the_order_of_the_training(tmp_path, monkeypatch):
@@ -227,12 +227,12 @@ def test_answers_to_a_forgotten_prompt_are_a_break(tmp_path, monkeypatch):
     put(ROWS)
     monkeypatch.setattr(forgotten, "file_of", there)
     build = SimpleNamespace(steps={"align": {"method": "grpo"}}, params={})
-    (problem,) = forgotten.in_scores(build, [SimpleNamespace(id="b" * 64)])
+    (problem,) = forgotten.score_problems(build, [SimpleNamespace(id="b" * 64)])
     assert (
         problem.where == "scores/align.rollouts.parquet"
         and "has answers to the forgotten record bbbbbbbbbbbb…" in problem.found
     )
-    assert forgotten.in_scores(build, [SimpleNamespace(id="c" * 64)]) == []
+    assert forgotten.score_problems(build, [SimpleNamespace(id="c" * 64)]) == []
 
 
 def test_trace_shows_the_best_and_the_worst_answer_of_a_prompt():

@@ -1,7 +1,7 @@
 import pyarrow.parquet as pq
 import pytest
 
-from commands.records.row_changes import comparing, counted, quoted, records
+from commands.records.row_changes import changed_records, count_changes, open_comparison, quote_path
 from stages.rows.tables import REJECTS, row_schema, to_table
 
 FILE = "data/raw/chat.jsonl"
@@ -33,8 +33,8 @@ def compared(tmp_path):
 
     def compare(old, new):
         files = write(tmp_path / "old", **old), write(tmp_path / "new", **new)
-        with comparing(*files) as database:
-            return [tuple(item.values()) for item in counted(database)]
+        with open_comparison(*files) as database:
+            return [tuple(item.values()) for item in count_changes(database)]
 
     return compare
 
@@ -104,8 +104,8 @@ def test_two_rows_of_one_line_are_paired_with_the_two_that_replace_them(compared
 
 def test_a_dataset_without_an_old_version_is_added_row_by_row(tmp_path):
     files = write(tmp_path / "new", train=[("aa", 1)], rejects=[(None, 2, "ingest.json", "{")])
-    with comparing({}, files) as database:
-        assert [(item["to"], item["rows"]) for item in counted(database)] == [
+    with open_comparison({}, files) as database:
+        assert [(item["to"], item["rows"]) for item in count_changes(database)] == [
             ("rejected: ingest.json", 1),
             ("train", 1),
         ]
@@ -114,9 +114,9 @@ def test_a_dataset_without_an_old_version_is_added_row_by_row(tmp_path):
 def test_records_have_the_texts_of_both_versions(tmp_path):
     old = write(tmp_path / "old", train=[("aa", 1), ("bb", 2)], rejects=[(None, 3, "ingest.json", "{x")])
     new = write(tmp_path / "new", train=[("cc", 1), ("bb", 2)], rejects=[(None, 3, "ingest.json", "{y")])
-    with comparing(old, new) as database:
-        one, two = records(database, old, new)
-        assert len(records(database, old, new, limit=1)) == 1
+    with open_comparison(old, new) as database:
+        one, two = changed_records(database, old, new)
+        assert len(changed_records(database, old, new, limit=1)) == 1
     assert (one["change"], one["old"]["id"], one["new"]["id"]) == ("changed", "aa", "cc")
     assert "question aa" in one["old"]["text"] and "question cc" in one["new"]["text"]
     assert (two["old"]["id"], two["old"]["text"], two["new"]["text"]) == (None, "{x", "{y")
@@ -124,8 +124,8 @@ def test_records_have_the_texts_of_both_versions(tmp_path):
 
 def test_two_rejects_of_one_line_keep_their_own_texts(tmp_path):
     old = write(tmp_path / "old", rejects=[("aa", 1, "kto.non_empty", "first"), ("bb", 1, "kto.non_empty", "second")])
-    with comparing(old, {}) as database:
-        assert {row["old"]["id"]: row["old"]["text"] for row in records(database, old, {})} == {
+    with open_comparison(old, {}) as database:
+        assert {row["old"]["id"]: row["old"]["text"] for row in changed_records(database, old, {})} == {
             "aa": "first",
             "bb": "second",
         }
@@ -133,9 +133,9 @@ def test_two_rejects_of_one_line_keep_their_own_texts(tmp_path):
 
 def test_a_path_with_signs_of_a_pattern_is_a_path(tmp_path):
     files = write(tmp_path / "it's [a] *folder*", train=[("aa", 1)])
-    with comparing(files, {}) as database:
-        assert [item["rows"] for item in counted(database)] == [1]
-    assert quoted("plain/path") == "'plain/path'"
+    with open_comparison(files, {}) as database:
+        assert [item["rows"] for item in count_changes(database)] == [1]
+    assert quote_path("plain/path") == "'plain/path'"
 
 
 def test_a_changed_row_is_known_again_below_rows_that_were_put_in(compared):

@@ -9,7 +9,7 @@ import make_sample
 import pytest
 from builds import own_files
 
-from stages.ingest import convert
+from stages.ingest import convert_records
 from stages.reading.readers import Record
 
 ROOT = Path(__file__).parents[1]
@@ -99,7 +99,7 @@ def test_a_bad_record_differs_from_the_good_one_that_the_same_seed_makes(dataset
 def test_a_record_without_a_fault_becomes_a_row(dataset):
     make_bad, _ = make_sample.FAULTS[dataset]
     (line,) = make_bad(random.Random(1), "no such fault")
-    rows, rejects = convert([Record(1, json.loads(line), line)], KINDS[dataset], "raw")
+    rows, rejects = convert_records([Record(1, json.loads(line), line)], KINDS[dataset], "raw")
     assert (len(rows), rejects) == (1, [])
 
 

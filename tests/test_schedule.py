@@ -37,37 +37,37 @@ def config(**changes):
     ],
 )
 def test_processes_are_those_that_launch_names(launch, count):
-    assert schedule.processes(launch) == count
+    assert schedule.count_processes(launch) == count
 
 
 def test_processes_are_read_from_the_file_that_launch_names(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "two.yaml").write_text("distributed_type: MULTI_CPU\nnum_processes: 2\n", encoding="utf-8")
-    assert schedule.processes("accelerate launch --config_file two.yaml") == 2
-    assert schedule.processes("accelerate launch --config_file two.yaml --num_processes 3") == 3
+    assert schedule.count_processes("accelerate launch --config_file two.yaml") == 2
+    assert schedule.count_processes("accelerate launch --config_file two.yaml --num_processes 3") == 3
     for text in ("num_processes: [", "- 1", "num_processes: auto", ""):
         (tmp_path / "two.yaml").write_text(text, encoding="utf-8")
-        assert schedule.processes("accelerate launch --config_file two.yaml") == 1
+        assert schedule.count_processes("accelerate launch --config_file two.yaml") == 1
 
 
 def test_a_last_batch_that_is_not_full_counts_unless_it_is_dropped():
-    assert schedule.batches_an_epoch(config(), "sft", 17) == 3
-    assert schedule.batches_an_epoch(config(dataloader_drop_last=True), "sft", 17) == 2
+    assert schedule.batches_per_epoch(config(), "sft", 17) == 3
+    assert schedule.batches_per_epoch(config(dataloader_drop_last=True), "sft", 17) == 2
 
 
 def test_steps_are_batches_by_accumulation_by_epochs():
-    assert schedule.optimizer_steps(config(), "sft", 17) == 6
-    assert schedule.optimizer_steps(config(num_train_epochs=0.5), "sft", 17) == 1
+    assert schedule.count_optimizer_steps(config(), "sft", 17) == 6
+    assert schedule.count_optimizer_steps(config(num_train_epochs=0.5), "sft", 17) == 1
 
 
 def test_processes_share_the_batches():
-    assert schedule.optimizer_steps(config(), "sft", 160, count=1) == 30
-    assert schedule.optimizer_steps(config(), "sft", 160, count=5) == 6
+    assert schedule.count_optimizer_steps(config(), "sft", 160, count=1) == 30
+    assert schedule.count_optimizer_steps(config(), "sft", 160, count=5) == 6
 
 
 def test_max_steps_is_what_is_taken():
-    assert schedule.optimizer_steps(config(max_steps=100), "sft", 17) == 100
-    assert schedule.optimizer_steps(config(max_steps=0), "sft", 17) == 0
+    assert schedule.count_optimizer_steps(config(max_steps=100), "sft", 17) == 100
+    assert schedule.count_optimizer_steps(config(max_steps=0), "sft", 17) == 0
 
 
 def grpo(**changes):
@@ -76,19 +76,19 @@ def grpo(**changes):
 
 
 def test_grpo_leaves_out_the_prompts_that_fill_no_batch():
-    assert schedule.optimizer_steps(grpo(num_train_epochs=1), "grpo", 11) == 2
-    assert schedule.optimizer_steps(grpo(num_train_epochs=1, num_iterations=3), "grpo", 11) == 6
+    assert schedule.count_optimizer_steps(grpo(num_train_epochs=1), "grpo", 11) == 2
+    assert schedule.count_optimizer_steps(grpo(num_train_epochs=1, num_iterations=3), "grpo", 11) == 6
 
 
 def test_grpo_takes_no_step_with_fewer_prompts_than_a_batch_whatever_max_steps_says():
-    assert schedule.optimizer_steps(grpo(max_steps=50), "grpo", 3) == 0
+    assert schedule.count_optimizer_steps(grpo(max_steps=50), "grpo", 3) == 0
 
 
 @pytest.mark.slow
 def test_a_config_is_made_as_one_of_several_processes_and_nothing_is_left_of_it():
     from trl import GRPOConfig
 
-    with schedule.as_one_of(2):
+    with schedule.assume_processes(2):
         made = GRPOConfig("out", per_device_train_batch_size=2, num_generations=4, use_cpu=True, bf16=False)
         assert made.generation_batch_size == 4
     with pytest.raises(ValueError, match="divisible"):
@@ -115,4 +115,4 @@ def test_packed_sequences_are_those_of_trl(strategy, changes):
     if settings.shuffle_dataset:
         rows = rows.shuffle(seed=7)
     expected = pack_dataset(rows, 32, strategy, {"num_proc": settings.dataset_num_proc})
-    assert schedule.packed(lengths, settings) == len(expected)
+    assert schedule.count_packed_sequences(lengths, settings) == len(expected)

@@ -28,17 +28,20 @@ def item(value, change=None, low=None, high=None):
     ],
 )
 def test_a_change_is_better_or_worse_only_where_its_interval_excludes_zero(metric, interval, verdict):
-    assert scoreboard.score_of(item(0.5, *interval), metric)["verdict"] == verdict
+    assert scoreboard.format_score(item(0.5, *interval), metric)["verdict"] == verdict
 
 
 def test_a_score_of_few_rows_says_so_and_so_do_answers_that_were_cut():
-    found = scoreboard.score_of(item(0.5) | {"low": None, "high": None, "cut": 4}, "exact_match")
+    found = scoreboard.format_score(item(0.5) | {"low": None, "high": None, "cut": 4}, "exact_match")
     assert (found["interval"], found["noted"]) == ("n 10: too few rows", "4 of 10 answers cut")
-    assert scoreboard.score_of(item(0.5) | {"cut": 0, "cut_thinking": 2}, "exact_match")["noted"] == "2 cut while thinking"
-    assert scoreboard.thinking({"sft": {"exact_match": item(0.5) | {"cut_thinking": 2, "finished": 0.625}, "loss": item(0.5)}}) == [
-        "sft, exact_match: 2 of 10 answers cut while thinking, 0.625 of the others"
-    ]
-    assert scoreboard.score_of(item(0.5), "exact_match")["interval"] == "[0.400, 0.600]"
+    assert (
+        scoreboard.format_score(item(0.5) | {"cut": 0, "cut_thinking": 2}, "exact_match")["noted"]
+        == "2 cut while thinking"
+    )
+    assert scoreboard.thinking_lines(
+        {"sft": {"exact_match": item(0.5) | {"cut_thinking": 2, "finished": 0.625}, "loss": item(0.5)}}
+    ) == ["sft, exact_match: 2 of 10 answers cut while thinking, 0.625 of the others"]
+    assert scoreboard.format_score(item(0.5), "exact_match")["interval"] == "[0.400, 0.600]"
 
 
 def test_a_score_that_cannot_be_told_is_a_dash():
@@ -51,16 +54,17 @@ def test_a_score_that_cannot_be_told_is_a_dash():
         "change_low": None,
         "change_high": None,
     }
-    assert scoreboard.score_of(nothing, "auc")["value"] == "–"
-    assert scoreboard.place(nothing, [nothing])["x"] is None
+    assert scoreboard.format_score(nothing, "auc")["value"] == "–"
+    assert scoreboard.plot_position(nothing, [nothing])["x"] is None
 
 
 def test_shares_stand_on_the_whole_scale_and_others_on_that_of_the_models():
     half = item(0.5)
-    assert scoreboard.place(half, [half])["x"] == 75
+    assert scoreboard.plot_position(half, [half])["x"] == 75
     loss, other = item(2.0), item(6.0)
     assert (
-        scoreboard.place(loss, [loss, other])["low_x"] == 5 and scoreboard.place(other, [loss, other])["high_x"] == 145
+        scoreboard.plot_position(loss, [loss, other])["low_x"] == 5
+        and scoreboard.plot_position(other, [loss, other])["high_x"] == 145
     )
 
 
@@ -95,7 +99,9 @@ def test_steps_are_compared_on_their_own_metric_and_on_a_shared_one():
 def test_a_headline_is_the_loss_where_no_model_gives_an_answer_and_says_why():
     nothing, some = item(0.0) | {"cut": 9}, item(0.1)
     steps = {"sft": {"method": "sft", "from": "base", "dataset": "chat"}}
-    scores = {name: {"chat": {"loss": item(loss), "exact_match": nothing}} for name, loss in (("base", 5.0), ("sft", 0.2))}
+    scores = {
+        name: {"chat": {"loss": item(loss), "exact_match": nothing}} for name, loss in (("base", 5.0), ("sft", 0.2))
+    }
     board = scoreboard.board(scores, steps, {"sft": None}, {})
     (line,) = board["headlines"]
     assert (line["metric"], line["score"]["value"]) == ("loss", "0.200")
@@ -125,6 +131,6 @@ def test_scores_of_other_tasks_are_shown_as_all_others():
 
 def test_the_text_to_copy_has_every_number_as_it_is_in_the_file():
     scores = {"base": {"chat": {"loss": item(0.123456)}}}
-    header, line = scoreboard.as_text(scores, ["chat"]).splitlines()
+    header, line = scoreboard.scores_as_text(scores, ["chat"]).splitlines()
     assert header.split("\t")[:4] == ["dataset", "metric", "model", "value"]
     assert line.split("\t")[:4] == ["chat", "loss", "base", "0.123456"]

@@ -38,7 +38,9 @@ def trained(project, params=None):
 def times(project):
     """Every stage that ran to its end, in order; what was taken over was no training and is not among them."""
     file = project.folder / ".work/times.jsonl"
-    return [json.loads(line)["stage"] for line in file.read_text(encoding="utf-8").splitlines()] if file.is_file() else []
+    return (
+        [json.loads(line)["stage"] for line in file.read_text(encoding="utf-8").splitlines()] if file.is_file() else []
+    )
 
 
 def tilth(project, *words):
@@ -81,7 +83,9 @@ def hold_to_the_sampler(project):
         assert sorted(cards) == sorted(steps)
         after = [other for other in steps if name in chain(steps, other)]
         assert [other for other in steps if row in cards[other]] == after
-        rows = pq.read_table(project.folder / f"data/train/{step['dataset']}.parquet", columns=["source", "line"]).to_pylist()
+        rows = pq.read_table(
+            project.folder / f"data/train/{step['dataset']}.parquet", columns=["source", "line"]
+        ).to_pylist()
         assert len(rows) == len(times)
         for often in sorted(set(times)):
             place = rows[times.index(often)]

@@ -69,13 +69,19 @@ def test_no_planted_secret_is_in_any_output_lock_card_report_or_log(tmp_path, mo
     with answering(likes_short) as server:
         judge = {"server": server.address, "model": "small", "key": "JUDGE_KEY"}
         params["datasets"]["problems"]["private"] = True
-        project.write_params(params | {"steps": {"sft": params["steps"]["sft"]}, "evaluate": params["evaluate"] | {"judge": judge}})
+        project.write_params(
+            params | {"steps": {"sft": params["steps"]["sft"]}, "evaluate": params["evaluate"] | {"judge": judge}}
+        )
         said = project.run("dvc", "repro", "-v")
     assert {each["key"] for each in server.seen} == {f"Bearer {PLANTED['JUDGE_KEY']}"}  # it was there to be found
     scores = json.loads((project.folder / "scores/sft.json").read_text())
     assert scores["chat"]["win_rate"]["n"] == 10 and "win_rate" not in scores["problems"]
     page = (project.folder / "report/index.html").read_text()
-    assert "length_controlled_win_rate" in page and "against base, by small on a server" in page and server.address not in page
+    assert (
+        "length_controlled_win_rate" in page
+        and "against base, by small on a server" in page
+        and server.address not in page
+    )
     project.commit()
     told = project.run("python", "-c", ALL, *COMMANDS, "share --remote dav")
     ends = dict(re.findall(r"^(.*) ended with (\d+)$", told, re.MULTILINE))
@@ -122,7 +128,9 @@ def test_no_code_of_the_project_trusts_remote_code_or_loads_pickles():
             # left unsaid, transformers asks on a terminal; PEFT's puts weights on a model that is there
             loads = name.rpartition(".")[2] in LOADERS and name != "PeftModel.from_pretrained"
             assert trusted or not loads, f"{path}:{node.lineno}: trust_remote_code=False is missing"
-            own = path == ROOT / "stages/reading/parts.py"  # what `engine: ray` hands from one process of a build to another
+            own = (
+                path == ROOT / "stages/reading/parts.py"
+            )  # what `engine: ray` hands from one process of a build to another
             assert own or name not in ("pickle.load", "pickle.loads", "torch.load", "joblib.load", "dill.load"), path
             assert name not in ("eval", "exec", "yaml.unsafe_load", "os.system"), path
 
@@ -152,13 +160,13 @@ def test_code_that_comes_with_a_model_is_not_copied_and_does_not_run(tmp_path, m
 @pytest.fixture
 def hostile(tmp_path, monkeypatch):
     """The tiny model in `mine`, whose configs name the class of a folder beside it, and somebody who answers y."""
-    from stages.training.models import save_tiny
+    from stages.training.models import save_tiny_model
 
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("sys.stdin", io.StringIO("y\n" * 20))
     made(tmp_path / "evil").joinpath("code.py").write_text("open('ran', 'w').close()\nclass Evil: pass\n")
     write_params("base: {model: mine}")
-    save_tiny(tmp_path / "mine")
+    save_tiny_model(tmp_path / "mine")
     return tmp_path / "mine"
 
 
@@ -205,10 +213,10 @@ def test_no_loader_of_the_project_runs_code_that_comes_with_a_model(hostile, nam
     change(hostile / name, **settings)
     config = SimpleNamespace(bf16=False, fp16=False)
     for load in (
-        lambda: _memory.shape_of(hostile),
+        lambda: _memory.read_shape(hostile),
         lambda: _models.load_tokenizer(hostile),
         lambda: _models.load_model(hostile),
-        lambda: _generation.loaded(hostile),
+        lambda: _generation.load_for_generation(hostile),
         lambda: _backends.load_in_4bit(hostile, config),
     ):
         with contextlib.suppress(Exception):
@@ -228,8 +236,8 @@ def test_no_loader_of_the_project_runs_code_that_comes_with_a_model(hostile, nam
 def test_a_hostile_chat_template_runs_nothing_and_is_told_by_preflight(hostile, payload):
     from jinja2 import Environment
 
-    from stages.dryrun.tokens import Method, measured
-    from stages.training.messages import Unproved
+    from stages.dryrun.token_counts import Method, measure_rows
+    from stages.training.messages import FailedProof
     from stages.training.models import renderer
 
     with contextlib.suppress(Exception):
@@ -239,12 +247,12 @@ def test_a_hostile_chat_template_runs_nothing_and_is_told_by_preflight(hostile, 
     template.write_text("{% for message in messages %}" + payload + "{% endfor %}")
     talk = [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}]
     render = renderer(hostile)
-    with pytest.raises(Unproved, match=r"TEMPLATE: .* is unsafe"):
+    with pytest.raises(FailedProof, match=r"TEMPLATE: .* is unsafe"):
         render.text(talk)
     row = {"messages": [turn | {"tool_calls": None} for turn in talk], "tools": None, "source": "raw", "line": 1}
     pq.write_table(pa.Table.from_pylist([row]), "rows.parquet")
     config = SimpleNamespace(assistant_only_loss=False, completion_only_loss=False)
-    ((number, proof, why),) = measured("rows.parquet", Method("sft", config, render)).left_out
+    ((number, proof, why),) = measure_rows("rows.parquet", Method("sft", config, render)).left_out
     assert (number, proof) == (0, "TEMPLATE") and "is unsafe" in why
     assert not Path("ran").exists()
 

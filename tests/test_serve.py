@@ -13,8 +13,8 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from test_checked import save_base
 from test_export import adapter
+from test_export_check import save_base
 
 from commands import chat, serve
 from stages.training import models
@@ -92,7 +92,9 @@ def test_a_served_model_answers_as_chat_does_and_ends_cleanly(project, monkeypat
         told, _ = server.communicate(timeout=60)
     monkeypatch.chdir(project)
     chat.main(SimpleNamespace(obj=project), "sft", "hello world", max_new_tokens=12)
-    assert chat.safe(answer["choices"][0]["message"]["content"]) == capsys.readouterr().out.removesuffix("\n")
+    assert chat.escape_controls(answer["choices"][0]["message"]["content"]) == capsys.readouterr().out.removesuffix(
+        "\n"
+    )
     first, weights, template, stops = told.splitlines()[:4]
     assert first.startswith(f"sft: http://127.0.0.1:{port}/v1/chat/completions, by transformers ")
     assert "1 adapter merged in float32, saved in float32" in weights and "brief True" in template
@@ -118,7 +120,7 @@ def test_a_whole_model_is_served_as_it_is(project, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     shutil.copytree(project / "models", "models")
     (models.BASE / "rendering.json").unlink()
-    with serve.to_serve(models.BASE) as (folder, weights):
+    with serve.folder_to_serve(models.BASE) as (folder, weights):
         assert folder.name == "base" and folder.resolve() == models.BASE.resolve() and weights == "models/base as it is"
     assert (models.BASE / "model.safetensors").exists() and not list(Path(".work").iterdir())
 

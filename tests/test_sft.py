@@ -186,4 +186,6 @@ def test_every_warning_is_documented():
 def test_a_thought_is_checked_beside_turns_that_say_nothing():
     thought = A | {"reasoning_content": "hm"}
     assert checks((Q, CALL, RESULT, thought), (Q, thought | {"content": None, "tool_calls": CALLS})) == []
-    assert checks((Q, CALL, RESULT, A), (Q, thought | {"reasoning_content": "a\0"})) == [(1, "sft.no_control_characters")]
+    assert checks((Q, CALL, RESULT, A), (Q, thought | {"reasoning_content": "a\0"})) == [
+        (1, "sft.no_control_characters")
+    ]

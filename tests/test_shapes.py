@@ -6,8 +6,8 @@ from decimal import Decimal
 
 import pytest
 
-from stages.rows.identity import identify, normalised
-from stages.rows.shapes import CONVERT, READ, rows_of, shape_of
+from stages.rows.identity import identify, normalise_text
+from stages.rows.shapes import CONVERTERS, READERS, rows_of, shape_of
 from stages.rows.values import Unreadable
 
 
@@ -60,25 +60,87 @@ SHAPES = [
     ("seed", "sft", {"instruction": "q", "instances": [{"input": "", "output": "a"}]}, CHAT),
     ("input_output", "sft", {"input": "q", "output": "a"}, CHAT),
     ("input_output", "sft", {"input": "q", "target": "a"}, CHAT),
-    ("reply_tree", "sft", {"prompt": {"role": "prompter", "text": "q", "replies": [{"role": "assistant", "text": "a"}]}}, CHAT),
-    ("extractive", "grpo", {"question": "q", "answers": {"text": ["a"]}}, GRPO | {"extra": '{"answers":{"text":["a"]}}'}),
+    (
+        "reply_tree",
+        "sft",
+        {"prompt": {"role": "prompter", "text": "q", "replies": [{"role": "assistant", "text": "a"}]}},
+        CHAT,
+    ),
+    (
+        "extractive",
+        "grpo",
+        {"question": "q", "answers": {"text": ["a"]}},
+        GRPO | {"extra": '{"answers":{"text":["a"]}}'},
+    ),
     ("compared", "preference", {"history": "q", "human_ref_A": "b", "human_ref_B": "a", "labels": 0}, PAIR),
     ("feedback", "kto", {"prompt": "q", "completion": "a", "label": 1}, KTO),
     ("scored", "preference", {"prompt": "q", "responses": ["b", "a"], "scores": [1, "2.5"]}, PAIR),
-    ("scored", "preference", {"instruction": "q", "completions": [{"response": "a", "overall_score": 9}, {"response": "c", "overall_score": 5}, {"response": "b", "overall_score": 1}]}, PAIR),
+    (
+        "scored",
+        "preference",
+        {
+            "instruction": "q",
+            "completions": [
+                {"response": "a", "overall_score": 9},
+                {"response": "c", "overall_score": 5},
+                {"response": "b", "overall_score": 1},
+            ],
+        },
+        PAIR,
+    ),
     ("compared", "preference", {"prompt": "q", "response_0": "b", "response_1": "a", "better_response_id": 1}, PAIR),
     ("compared", "preference", {"prompt": "q", "response_1": "a", "response_2": "b", "preference": 1}, PAIR),
     ("compared", "preference", {"prompt": "q", "response1": "b", "response2": "a", "overall_preference": 2}, PAIR),
     ("compared", "preference", {"prompt": "q", "response_a": "a", "response_b": "b", "winner": "response_a"}, PAIR),
     ("compared", "preference", {"conversation_a": [Q, A], "conversation_b": [Q, B], "winner": "model_a"}, PAIR),
-    ("preference", "preference", {"prompt": "q", "chosen": "a", "rejected": "b", "completions": ["a", "b"], "scores": [1, 2]}, PAIR),
-    ("multiple_choice", "grpo", {"question": "q", "options": ["x", "y"], "answer": "B"}, {"prompt": [user("q\nA. x\nB. y")], "ground_truth": "B", "extra": "{}"}),
-    ("multiple_choice", "grpo", {"question": "q", "choices": ["x", "y"], "answer": 1}, {"prompt": [user("q\nA. x\nB. y")], "ground_truth": "B", "extra": "{}"}),
-    ("multiple_choice", "grpo", {"question": "q", "options": {"A": "x", "B": "y"}, "answer_idx": "b"}, {"prompt": [user("q\nA. x\nB. y")], "ground_truth": "B", "extra": "{}"}),
-    ("multiple_choice", "grpo", {"question": "q", "options": ["A)x", "B)y"], "correct": "B", "rationale": "r"}, {"prompt": [user("q\nA)x\nB)y")], "ground_truth": "B", "extra": '{"rationale":"r"}'}),
-    ("multiple_choice", "grpo", {"question": "q", "choices": {"text": ["x", "y"], "label": ["1", "2"]}, "answerKey": "2"}, {"prompt": [user("q\n1. x\n2. y")], "ground_truth": "2", "extra": "{}"}),
-    ("multiple_choice", "grpo", {"question": "q", "options": ["x", "y"], "answer": "y"}, {"prompt": [user("q\nA. x\nB. y")], "ground_truth": "B", "extra": "{}"}),
-    ("multiple_choice", "sft", {"question": "q", "options": ["x", "y"], "answer": "B"}, {"messages": [user("q\nA. x\nB. y"), assistant("B")], "tools": None}),
+    (
+        "preference",
+        "preference",
+        {"prompt": "q", "chosen": "a", "rejected": "b", "completions": ["a", "b"], "scores": [1, 2]},
+        PAIR,
+    ),
+    (
+        "multiple_choice",
+        "grpo",
+        {"question": "q", "options": ["x", "y"], "answer": "B"},
+        {"prompt": [user("q\nA. x\nB. y")], "ground_truth": "B", "extra": "{}"},
+    ),
+    (
+        "multiple_choice",
+        "grpo",
+        {"question": "q", "choices": ["x", "y"], "answer": 1},
+        {"prompt": [user("q\nA. x\nB. y")], "ground_truth": "B", "extra": "{}"},
+    ),
+    (
+        "multiple_choice",
+        "grpo",
+        {"question": "q", "options": {"A": "x", "B": "y"}, "answer_idx": "b"},
+        {"prompt": [user("q\nA. x\nB. y")], "ground_truth": "B", "extra": "{}"},
+    ),
+    (
+        "multiple_choice",
+        "grpo",
+        {"question": "q", "options": ["A)x", "B)y"], "correct": "B", "rationale": "r"},
+        {"prompt": [user("q\nA)x\nB)y")], "ground_truth": "B", "extra": '{"rationale":"r"}'},
+    ),
+    (
+        "multiple_choice",
+        "grpo",
+        {"question": "q", "choices": {"text": ["x", "y"], "label": ["1", "2"]}, "answerKey": "2"},
+        {"prompt": [user("q\n1. x\n2. y")], "ground_truth": "2", "extra": "{}"},
+    ),
+    (
+        "multiple_choice",
+        "grpo",
+        {"question": "q", "options": ["x", "y"], "answer": "y"},
+        {"prompt": [user("q\nA. x\nB. y")], "ground_truth": "B", "extra": "{}"},
+    ),
+    (
+        "multiple_choice",
+        "sft",
+        {"question": "q", "options": ["x", "y"], "answer": "B"},
+        {"messages": [user("q\nA. x\nB. y"), assistant("B")], "tools": None},
+    ),
     ("prompt_completion", "sft", {"prompt": "q", "completion": "a"}, CHAT),
     ("prompt_completion", "sft", {"prompt": [Q], "completion": [A]}, CHAT),
     ("prompt_completion", "sft", {"prompt": [Q], "completion": A}, CHAT),
@@ -148,7 +210,14 @@ SHAPES = [
         "sft",
         {"query": "q", "answers": '[{"name": "f", "arguments": {}}]', "tools": '[{"name": "f"}]'},
         {
-            "messages": [Q | {"tool_calls": None}, {"role": "assistant", "content": None, "tool_calls": '[{"type":"function","function":{"name":"f","arguments":{}}}]'}],
+            "messages": [
+                Q | {"tool_calls": None},
+                {
+                    "role": "assistant",
+                    "content": None,
+                    "tool_calls": '[{"type":"function","function":{"name":"f","arguments":{}}}]',
+                },
+            ],
             "tools": '[{"type":"function","function":{"name":"f"}}]',
         },
     ),
@@ -175,7 +244,7 @@ def test_a_record_of_each_shape_becomes_a_row(shape, kind, record, row):
 
 
 def test_every_shape_has_a_sample_here():
-    assert {shape for shape, *_ in SHAPES} == set(READ)
+    assert {shape for shape, *_ in SHAPES} == set(READERS)
 
 
 def test_an_unknown_shape_is_none_and_names_the_keys():
@@ -204,7 +273,7 @@ def test_a_conversion_invents_nothing(native, kind, record, rows):
 
 
 def test_every_conversion_has_a_sample_here():
-    assert {(native, kind) for native, kind, *_ in CONVERSIONS} == set(CONVERT)
+    assert {(native, kind) for native, kind, *_ in CONVERSIONS} == set(CONVERTERS)
 
 
 PICTURE = {"role": "user", "content": [{"type": "image_url", "image_url": {"url": "cat.png"}}]}
@@ -495,7 +564,7 @@ def test_one_question_has_one_prompt_key(one, other):
 
 
 def test_other_questions_have_other_prompt_keys():
-    assert len({normalised(text) for text in ("sort ab", "sort a b", "sort äb", "sort ab.")}) == 4
+    assert len({normalise_text(text) for text in ("sort ab", "sort a b", "sort äb", "sort ab.")}) == 4
 
 
 @pytest.mark.parametrize(
@@ -503,7 +572,7 @@ def test_other_questions_have_other_prompt_keys():
     ["", " ", "Sort  AB", " Sort AB ", "Sort\tAB", "Sort\nAB", "a\x1cb", "a\x7fb", "ÄB  c", "a\u00a0b", "ab", "a  "],
 )
 def test_text_without_odd_white_space_has_the_key_that_splitting_it_gives(text):
-    assert normalised(text) == " ".join(text.casefold().split())
+    assert normalise_text(text) == " ".join(text.casefold().split())
 
 
 def test_a_question_has_one_prompt_key_in_every_kind_and_behind_any_system_turn():
@@ -570,7 +639,9 @@ def called(order="12", arguments='{"x": 1, "y": 2}', ids=("c1", "c2"), **more):
     """A conversation with two calls, and what they found in an order."""
     first = {"id": ids[0], "type": "function", "function": {"name": "f", "arguments": arguments}}
     second = {"id": ids[1], "function": {"name": "f", "arguments": {"x": 3}}}
-    results = [{"role": "tool", "tool_call_id": ids[int(which) - 1], "content": str(n)} for n, which in enumerate(order)]
+    results = [
+        {"role": "tool", "tool_call_id": ids[int(which) - 1], "content": str(n)} for n, which in enumerate(order)
+    ]
     return {"messages": [Q, {"role": "assistant", "content": None, "tool_calls": [first, second]} | more, *results, A]}
 
 
@@ -600,12 +671,21 @@ def test_the_order_of_keys_the_ids_of_calls_and_how_arguments_are_written_change
 
 def test_rows_that_differ_in_what_a_model_sees_differ_in_their_ids():
     # the results of the second are of the other calls
-    records = [called(), called(order="21"), called(reasoning_content="t"), called(weight=0), called(arguments='{"x": 2, "y": 2}')]
+    records = [
+        called(),
+        called(order="21"),
+        called(reasoning_content="t"),
+        called(weight=0),
+        called(arguments='{"x": 2, "y": 2}'),
+    ]
     assert len({id_of(record) for record in records}) == len(records)
 
 
 def test_the_first_of_ranked_answers_is_the_best():  # Nectar
-    record = {"prompt": "\n\nHuman: q\n\nAssistant: ", "answers": [{"answer": "b", "rank": 2.0}, {"answer": "a", "rank": 1.0}]}
+    record = {
+        "prompt": "\n\nHuman: q\n\nAssistant: ",
+        "answers": [{"answer": "b", "rank": 2.0}, {"answer": "a", "rank": 1.0}],
+    }
     (row,) = rows_of(record, "preference")
     assert [row[name][0]["content"] for name in ("prompt", "chosen", "rejected")] == ["q", "a", "b"]
 

@@ -14,9 +14,9 @@ from test_envelope import write_key
 
 from commands import export, prove, provenance, sign, verify
 from commands.builds import build as _build
-from commands.statements import exported
+from commands.statements import exported_folder
 from commands.statements.folder import envelope_path, signature_path, statement_path
-from commands.statements.keys import TEAM
+from commands.statements.keys import TEAM_KEYS
 from validators.problems import Problems
 
 pytestmark = pytest.mark.slow
@@ -113,13 +113,13 @@ def test_the_receipt_of_the_check_is_told_and_is_about_the_files_that_are_there(
     told = capsys.readouterr().out
     assert "receipt   checked on 2 rows by transformers '5." in told and "receipt   not checked: '--no-check'" in told
     shutil.copy("sft-out/model.safetensors", "align-out")
-    exported.sign_files(Path("align-out"), Path("align-out/model.sig"), place / "mine.pem")
+    exported_folder.sign_files(Path("align-out"), Path("align-out/model.sig"), place / "mine.pem")
     assert "checked.json: is about another model.safetensors" in broken()
     for text, expected in (('{"checked": true}', "is no receipt: 'files'"), ("{", "checked.json: cannot be read")):
         Path("align-out/checked.json").write_text(text)
         assert expected in broken()
     Path("align-out/checked.json").unlink()
-    exported.sign_files(Path("align-out"), Path("align-out/model.sig"), place / "mine.pem")
+    exported_folder.sign_files(Path("align-out"), Path("align-out/model.sig"), place / "mine.pem")
     assert "another" not in broken() and "exported before there were any" in capsys.readouterr().out
 
 
@@ -148,16 +148,16 @@ def test_each_file_too_many_too_few_or_changed_is_named(place):
 
 
 def test_the_statement_of_another_model_is_named_though_it_is_signed_again(place):
-    for name in (exported.STATEMENT, exported.ENVELOPE):
+    for name in (exported_folder.STATEMENT_FILE, exported_folder.ENVELOPE_FILE):
         shutil.copy(f"sft-out/{name}", f"align-out/{name}")
-    exported.sign_files(Path("align-out"), Path("align-out/model.sig"), place / "mine.pem")
-    assert f"align-out/{exported.STATEMENT}: is the statement of another model" in broken()
+    exported_folder.sign_files(Path("align-out"), Path("align-out/model.sig"), place / "mine.pem")
+    assert f"align-out/{exported_folder.STATEMENT_FILE}: is the statement of another model" in broken()
 
 
 def test_the_bill_of_another_model_is_named_though_it_is_signed_again(place):
-    shutil.copy(f"sft-out/{exported.BOM}", f"align-out/{exported.BOM}")
-    exported.sign_files(Path("align-out"), Path("align-out/model.sig"), place / "mine.pem")
-    assert f"align-out/{exported.BOM}: is that of another model" in broken()
+    shutil.copy(f"sft-out/{exported_folder.BOM_FILE}", f"align-out/{exported_folder.BOM_FILE}")
+    exported_folder.sign_files(Path("align-out"), Path("align-out/model.sig"), place / "mine.pem")
+    assert f"align-out/{exported_folder.BOM_FILE}: is that of another model" in broken()
 
 
 def test_what_a_stranger_signed_again_is_named(place):
@@ -167,14 +167,21 @@ def test_what_a_stranger_signed_again_is_named(place):
 
 
 def test_a_statement_that_is_not_what_was_signed_is_named(place):
-    path = Path("align-out", exported.STATEMENT)
+    path = Path("align-out", exported_folder.STATEMENT_FILE)
     path.write_text(path.read_text(encoding="utf-8").replace('"seed": 7', '"seed": 8'), encoding="utf-8")
-    exported.sign_files(Path("align-out"), Path("align-out/model.sig"), place / "mine.pem")
-    assert f"is not what {exported.ENVELOPE} holds" in broken()
+    exported_folder.sign_files(Path("align-out"), Path("align-out/model.sig"), place / "mine.pem")
+    assert f"is not what {exported_folder.ENVELOPE_FILE} holds" in broken()
 
 
 @pytest.mark.parametrize(
-    "name", [exported.SIGNATURE, exported.ENVELOPE, exported.STATEMENT, exported.BOM, "made_of.json"]
+    "name",
+    [
+        exported_folder.SIGNATURE_FILE,
+        exported_folder.ENVELOPE_FILE,
+        exported_folder.STATEMENT_FILE,
+        exported_folder.BOM_FILE,
+        "made_of.json",
+    ],
 )
 def test_a_document_that_is_missing_or_no_json_is_named(place, name):
     path = Path("align-out", name)
@@ -189,7 +196,7 @@ def test_a_document_that_is_missing_or_no_json_is_named(place, name):
 def test_a_proof_is_checked_by_the_signed_statement(place, handed, project):
     prove.main(SimpleNamespace(obj=place), "5f" * 32, "align", "x.json")
     os.chdir(place)
-    envelope = f"align-out/{exported.ENVELOPE}"
+    envelope = f"align-out/{exported_folder.ENVELOPE_FILE}"
     verify.main("x.json", "mine.pub", envelope)
     for key, expected in (("other.pub", "signed by a stranger"), (None, "no key says whom to believe")):
         with pytest.raises(Problems, match=expected):
@@ -208,7 +215,7 @@ def test_weights_that_the_build_does_not_give_are_named_though_they_are_signed(p
     os.chdir(project)
     shutil.copy(place / "sft-out/model.safetensors", place / "align-out/model.safetensors")
     (place / "align-out/checked.json").unlink()  # it is about the other file
-    exported.sign_files(place / "align-out", place / "align-out/model.sig", place / "mine.pem")
+    exported_folder.sign_files(place / "align-out", place / "align-out/model.sig", place / "mine.pem")
     found = broken(str(place / "align-out"), str(place / "mine.pub"))
     assert "align-out/model.safetensors: its bytes hash to" in found and "as an export of models/align gives" in found
 
@@ -216,13 +223,13 @@ def test_weights_that_the_build_does_not_give_are_named_though_they_are_signed(p
 def test_verify_names_documents_and_signatures_that_are_not_of_the_build(project, handed, capsys):
     def found():
         capsys.readouterr()
-        evidence = verify.gathered(_build.at(), [], None, 0)
+        evidence = verify.gather_evidence(_build.read_build(), [], None, 0)
         counts, problems = verify.checks(None, False, True)["documents"](evidence)
         return counts, "\n".join(map(str, problems))
 
     assert "no key to check them by" in found()[1]
-    TEAM.mkdir(parents=True)
-    shutil.copy(handed / "mine.pub", TEAM)
+    TEAM_KEYS.mkdir(parents=True)
+    shutil.copy(handed / "mine.pub", TEAM_KEYS)
     assert found() == ({"documents": 8, "signed": 4}, "")
     text = statement_path("sft").read_text(encoding="utf-8")
     statement_path("sft").write_text(text.replace('"seed": 7', '"seed": 8'), encoding="utf-8")

@@ -72,10 +72,10 @@ def test_a_record_that_a_stranger_made_up_and_signed_is_refused(mine, yours):
     from commands.sharing import signatures as signing
     from commands.statements import keys
 
-    stranger = keys.private(mine.path.parent / "stranger.pem")
+    stranger = keys.read_private_key(mine.path.parent / "stranger.pem")
     for path in signatures(mine):
         record = next((mine.path.parent / "remote/runs").rglob(path.stem))
-        path.write_text(json.dumps(signing.sealed(record.read_bytes(), stranger, signing.KIND)), encoding="utf-8")
+        path.write_text(json.dumps(signing.seal(record.read_bytes(), stranger, signing.PAYLOAD_TYPE)), encoding="utf-8")
     assert yours.tilth("fetch", fails=True).count("was not fetched: is signed by a stranger") == 4
     assert records(yours) == set()
 
@@ -129,8 +129,8 @@ def test_a_team_without_keys_shares_as_before(tmp_path):
 
 
 def test_signatures_are_read_of_a_remote_that_has_none():
-    from commands.sharing.signatures import NOBODY, refused
+    from commands.sharing.signatures import UNSIGNED, refused_records
 
     fs = SimpleNamespace(join=lambda *parts: "/".join(parts), exists=lambda path: False, jobs=1)
     remote = SimpleNamespace(fs=fs, path="r")
-    assert refused(remote, {("a", "b"): b"x"}, {"k": object()}) == {("a", "b"): NOBODY}
+    assert refused_records(remote, {("a", "b"): b"x"}, {"k": object()}) == {("a", "b"): UNSIGNED}

@@ -7,17 +7,17 @@ import polars as pl
 import pytest
 
 from stages.dedup.forgotten import Forgotten
-from stages.dedup.near import similarity
+from stages.dedup.near_duplicates import similarity
 from stages.dedup.sketches import (
     BINS,
-    SAID,
-    Known,
-    hashes_of,
-    likeness,
-    recognised,
-    sayings,
-    sketches,
-    sketches_of,
+    TEXT_COLUMNS,
+    ForgottenIndex,
+    estimate_similarity,
+    find_forgotten,
+    prompt_answer_texts,
+    row_hashes,
+    sketch_rows,
+    sketch_texts,
     word_hashes,
 )
 from stages.rows.tables import row_schema, to_table
@@ -42,8 +42,8 @@ def sft(*contents):
 
 
 def known(kind, row):
-    ((texts, found),) = hashes_of(table(kind, row), kind)
-    return Known([Forgotten("f" * 64, kind, tuple(texts), tuple(found), "request 17")])
+    ((texts, found),) = row_hashes(table(kind, row), kind)
+    return ForgottenIndex([Forgotten("f" * 64, kind, tuple(texts), tuple(found), "request 17")])
 
 
 def test_the_likeness_of_sketches_is_that_of_the_texts():
@@ -51,28 +51,28 @@ def test_the_likeness_of_sketches_is_that_of_the_texts():
     for count in [25, 60, 150, 600] * 40:
         one = words(count, rng)
         other = [word if rng.random() > 0.04 else "changed" for word in one]
-        bins, _ = sketches(pl.Series([" ".join(one), " ".join(other)]))
-        errors.append(likeness(bins[:1], bins[1])[0] - similarity(" ".join(one), " ".join(other)))
+        bins, _ = sketch_texts(pl.Series([" ".join(one), " ".join(other)]))
+        errors.append(estimate_similarity(bins[:1], bins[1])[0] - similarity(" ".join(one), " ".join(other)))
     assert abs(np.mean(errors)) < 0.02
     assert np.std(errors) < 0.05
 
 
 def test_texts_that_have_nothing_in_common_are_not_alike():
     rng = random.Random(3)
-    bins, _ = sketches(pl.Series([" ".join(words(100, rng)) for _ in range(300)]))
-    assert max(likeness(bins[1:], bins[0])) < 0.25
+    bins, _ = sketch_texts(pl.Series([" ".join(words(100, rng)) for _ in range(300)]))
+    assert max(estimate_similarity(bins[1:], bins[0])) < 0.25
 
 
 def test_a_sketch_does_not_depend_on_the_texts_beside_it_nor_on_case_and_white_space():
     text = " ".join(words(50, random.Random(4)))
-    alone, _ = sketches(pl.Series([text]))
-    beside, _ = sketches(pl.Series(["", "x y z", text.upper().replace(" ", "\n\t "), "é" * 50]))
+    alone, _ = sketch_texts(pl.Series([text]))
+    beside, _ = sketch_texts(pl.Series(["", "x y z", text.upper().replace(" ", "\n\t "), "é" * 50]))
     assert (alone[0] == beside[2]).all()
 
 
 def test_sketches_are_the_same_for_ever():
     # a list that was written once is good for every later version: never change these digits, add another kind of sketch
-    bins, _ = sketches(pl.Series(["the quick brown fox jumps over the lazy dog again and again"]))
+    bins, _ = sketch_texts(pl.Series(["the quick brown fox jumps over the lazy dog again and again"]))
     assert "".join(f"{value:x}" for value in bins[0]) == (
         "000000000000c0007000000000000000000000000900d0000000070000000000"
         "000000000000000500000000e0c0000000000000000000000900000000000000"
@@ -92,12 +92,12 @@ def test_sketches_of_a_table_are_those_of_its_texts_however_it_is_cut(kind, monk
 
     nothing = {"tools": None, "label": True, "extra": "{}"}
     rows = table(kind, *(made() | nothing for _ in range(50)))
-    for names, said in zip(SAID[kind], sayings(rows, kind), strict=True):
-        expected, counts = sketches(said)
+    for names, said in zip(TEXT_COLUMNS[kind], prompt_answer_texts(rows, kind), strict=True):
+        expected, counts = sketch_texts(said)
         for piece in (1, 3_000, 10**6):
             monkeypatch.setattr("stages.dedup.sketches.PIECE_BYTES", piece)
             for part, first in ((rows, 0), (rows.slice(20), 20)):
-                bins, triples = sketches_of(part, names)
+                bins, triples = sketch_rows(part, names)
                 assert (bins == expected[first:]).all() and (triples == counts[first:]).all()
 
 
@@ -110,7 +110,7 @@ def test_words_end_with_their_text():
 
 def test_a_sketch_keeps_four_bits_of_a_bin_and_no_word():
     row = sft("Where does Ada live?", " ".join(f"She lives in the street of number {i}." for i in range(9)))
-    (((), (sketch,)),) = [tuple(map(tuple, found)) for found in hashes_of(table("sft", row), "sft")]
+    (((), (sketch,)),) = [tuple(map(tuple, found)) for found in row_hashes(table("sft", row), "sft")]
     assert len(sketch) == BINS and set(sketch) <= set("0123456789abcdef")
 
 
@@ -127,40 +127,42 @@ SAME = {
 @pytest.mark.parametrize("one", SAME)
 @pytest.mark.parametrize("other", SAME)
 def test_what_was_said_is_recognised_in_every_kind(one, other):
-    found = recognised(table(other, SAME[other]), other, known(one, SAME[one]))
+    found = find_forgotten(table(other, SAME[other]), other, known(one, SAME[one]))
     assert found[0][1] == "about 100% alike"
 
 
 @pytest.mark.parametrize("one", SAME)
 def test_a_rejected_answer_is_recognised_as_well(one):
     pair = {"prompt": turns("q"), "chosen": turns("", "no")[1:], "rejected": turns("", LONG)[1:]}
-    assert 0 in recognised(table("preference", pair), "preference", known(one, SAME[one]))
+    assert 0 in find_forgotten(table("preference", pair), "preference", known(one, SAME[one]))
 
 
 def test_what_is_nearly_the_same_is_recognised_and_what_is_not_is_not():
     other = " ".join(words(80, random.Random(6)))
     rows = table("sft", sft("q", NEARLY), sft("q", other), sft("q", LONG[: len(LONG) // 2]))
-    assert list(recognised(rows, "sft", known("sft", SAME["sft"]))) == [0]
+    assert list(find_forgotten(rows, "sft", known("sft", SAME["sft"]))) == [0]
 
 
 def test_short_texts_match_word_for_word_with_case_and_white_space_folded():
     rows = table(
         "sft", sft("add 1 and 2.", " IT is\n3"), sft("Add 1 and 2.", "It is 4"), sft("Add 1 and 2.", "It is 3 ")
     )
-    found = recognised(rows, "sft", known("sft", sft("Add 1 and 2.", "It is 3")))
+    found = find_forgotten(rows, "sft", known("sft", sft("Add 1 and 2.", "It is 3")))
     assert {row: why for row, (_, why) in found.items()} == {0: "word for word", 2: "word for word"}
 
 
 def test_a_system_turn_does_not_hide_what_was_said():
     spoken = {"messages": [{"role": "system", "content": "Be kind."}, *turns("q", "a short answer")], "tools": None}
-    assert 0 in recognised(table("sft", spoken), "sft", known("sft", sft("q", "a short answer")))
+    assert 0 in find_forgotten(table("sft", spoken), "sft", known("sft", sft("q", "a short answer")))
 
 
 def test_a_row_is_recognised_by_its_id_alone():
     entry = Forgotten(f"{1:064}", "sft", (), (), "request 17")
-    assert recognised(table("sft", sft("a", "b"), sft("c", "d")), "sft", Known([entry])) == {1: (entry, "by id")}
+    assert find_forgotten(table("sft", sft("a", "b"), sft("c", "d")), "sft", ForgottenIndex([entry])) == {
+        1: (entry, "by id")
+    }
 
 
 def test_rows_without_any_text_match_nothing():
     rows = table("sft", sft("", ""), {"messages": [], "tools": None})
-    assert recognised(rows, "sft", known("sft", sft("", ""))) == {}
+    assert find_forgotten(rows, "sft", known("sft", sft("", ""))) == {}

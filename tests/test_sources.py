@@ -6,9 +6,9 @@ from builds import git
 from commands.builds import sources as _sources
 from commands.builds.build import Build
 from commands.builds.git import commit_of
-from commands.builds.sources import data_files, files_of_source, hash_whole, md5_of, sources_of
+from commands.builds.sources import data_files, files_of_source, hash_source, md5_of_source, sources_of
+from stages.core.dvc_cache import cache_folder
 from stages.core.hashes import folder_md5
-from stages.core.objects import cache_folder
 
 
 @pytest.fixture
@@ -40,9 +40,9 @@ def test_a_folder_is_hashed_as_dvc_does_here_and_at_a_commit(project, rev):
     listing = (
         f'[{{"md5": "{md5(b"two")}", "relpath": ".hidden"}}, {{"md5": "{md5(b"one")}", "relpath": "a b\\n.jsonl"}}]'
     )
-    assert md5_of("raw", found["raw"]) == f"{md5(listing.encode())}.dir" == hash_whole("raw")
-    assert md5_of("raw/.hidden", found["raw/.hidden"]) == md5(b"two") == hash_whole("raw/.hidden")
-    assert md5_of("nowhere", found["nowhere"]) is None
+    assert md5_of_source("raw", found["raw"]) == f"{md5(listing.encode())}.dir" == hash_source("raw")
+    assert md5_of_source("raw/.hidden", found["raw/.hidden"]) == md5(b"two") == hash_source("raw/.hidden")
+    assert md5_of_source("nowhere", found["nowhere"]) is None
     assert [file.path for file in data_files(found["raw"], "raw")] == ["raw/a b\n.jsonl"]
 
 
@@ -50,7 +50,7 @@ def test_a_folder_is_hashed_as_dvc_does_here_and_at_a_commit(project, rev):
 def test_what_is_large_is_not_read_but_has_the_blob_of_git(project, rev, monkeypatch):
     monkeypatch.setattr(_sources, "READ_BYTES", 5)
     found = sources_of(build(rev), ["raw"])["raw"]
-    assert md5_of("raw", found) == "" and {file.md5 for file in found} == {None}
+    assert md5_of_source("raw", found) == "" and {file.md5 for file in found} == {None}
     assert found[1].git == hashlib.sha1(b"blob 3\0one").hexdigest()
 
 
@@ -68,18 +68,18 @@ def test_a_commit_is_read_as_it_was(project):
 
 @pytest.mark.parametrize("rev", [None, "HEAD"])
 def test_what_dvc_always_ignores_is_no_part_of_a_hash(project, rev):
-    before = hash_whole("raw")
+    before = hash_source("raw")
     (project / "raw/.hg").mkdir()
     (project / "raw/.hg/x").write_bytes(b"x")
     git(project, "add", "-A")
     git(project, "commit", "-qm", "ignored")
-    assert hash_whole("raw") == before == md5_of("raw", sources_of(build(rev), ["raw"])["raw"])
+    assert hash_source("raw") == before == md5_of_source("raw", sources_of(build(rev), ["raw"])["raw"])
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("rev", [None, "HEAD"])
 def test_what_dvcignore_names_is_no_part_of_a_hash(project, rev):
-    before = hash_whole("raw")
+    before = hash_source("raw")
     for name, text in (
         (".dvcignore", "*.partial\n__pycache__\n!kept.partial\n"),
         ("raw/x.partial", "x"),
@@ -91,7 +91,7 @@ def test_what_dvcignore_names_is_no_part_of_a_hash(project, rev):
         (project / name).write_text(text, encoding="utf-8")
     git(project, "add", "-A")
     git(project, "commit", "-qm", "ignored")
-    assert hash_whole("raw") == before == md5_of("raw", sources_of(build(rev), ["raw"])["raw"])
+    assert hash_source("raw") == before == md5_of_source("raw", sources_of(build(rev), ["raw"])["raw"])
     (project / "raw/kept.partial").write_bytes(b"x")
     assert files_of_source("raw") == ["raw/.hidden", "raw/a b\n.jsonl", "raw/kept.partial"]
 

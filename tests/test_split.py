@@ -6,7 +6,7 @@ import duckdb
 import pyarrow.parquet as pq
 import pytest
 
-from stages.dedup.split import on_eval_side, read_pinned, split_key, split_key_sql, system_of, with_normalised
+from stages.dedup.split import on_eval_side, read_pinned, register_normalised, split_key, split_key_sql, system_of
 from stages.rows.identity import digest, identify
 from stages.rows.tables import row_schema, to_table
 
@@ -18,7 +18,11 @@ def turn(role, content):
 
 
 def row(kind, *turns):
-    content = {"messages": list(turns), "tools": None} if kind == "sft" else {"prompt": list(turns), "ground_truth": "a", "extra": "{}"}
+    content = (
+        {"messages": list(turns), "tools": None}
+        if kind == "sft"
+        else {"prompt": list(turns), "ground_truth": "a", "extra": "{}"}
+    )
     return content | identify(content, kind) | {"source": "a", "line": 1}
 
 
@@ -44,7 +48,7 @@ def test_the_key_of_python_is_that_of_the_query(tmp_path, kind):
     rows.append(row(kind, turn("user", "q"), turn("system", "late")))
     pq.write_table(to_table(rows, row_schema(kind, keys=True)), tmp_path / "rows.parquet")
     query = f"SELECT {split_key_sql(kind, BOTH)} FROM read_parquet($file)"
-    found = with_normalised(duckdb.connect()).execute(query, {"file": str(tmp_path / "rows.parquet")}).fetchall()
+    found = register_normalised(duckdb.connect()).execute(query, {"file": str(tmp_path / "rows.parquet")}).fetchall()
     turns = "messages" if kind == "sft" else "prompt"
     assert [key for (key,) in found] == [split_key(one["prompt_key"], system_of(one[turns]), BOTH) for one in rows]
     assert len(set(found)) == 6  # none and an empty one are one
@@ -68,5 +72,3 @@ def test_the_list_of_pinned_keys_is_read_anew_when_it_changes(tmp_path, monkeypa
     (tmp_path / "other/data/pinned.txt").write_text("")
     monkeypatch.chdir(tmp_path / "other")
     assert read_pinned() == frozenset()
-
-

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from stages.scoring.statistics import auc, interval, mean, ratio, summary
+from stages.scoring.statistics import auc, describe_interval, mean, ratio, summary
 
 ONES = np.ones((1, 4))
 
@@ -67,19 +67,23 @@ def test_few_rows_have_a_value_and_no_interval(rows, known):
     found = summary(mean(np.zeros(rows)), mean(np.zeros(rows)), rows, seed=7)
     assert (found["value"], found["change"], found["n"]) == (0, 0, rows)
     assert {found[key] is not None for key in ("low", "high", "change_low", "change_high")} == {known}
-    assert interval(found) == ("[0.000, 0.000]" if known else f"n {rows}: too few rows")
+    assert describe_interval(found) == ("[0.000, 0.000]" if known else f"n {rows}: too few rows")
 
 
 def test_an_auc_of_a_handful_of_one_class_has_no_interval():
     scores = np.linspace(0, 1, 100)
     few, enough = (summary(auc(scores, np.arange(100) < count), None, 100, seed=7) for count in (2, 30))
-    assert (few["low"], interval(few)) == (None, "n 100: too few rows of one class")
+    assert (few["low"], describe_interval(few)) == (None, "n 100: too few rows of one class")
     assert enough["low"] is not None
 
 
 def test_where_there_is_no_value_or_no_error_there_is_no_word_of_an_interval():
     nothing = {"low": None, "high": None, "n": 50}
-    assert interval(nothing | {"value": None}) == interval(nothing | {"value": 0.5, "stderr": None}) == ""
+    assert (
+        describe_interval(nothing | {"value": None})
+        == describe_interval(nothing | {"value": 0.5, "stderr": None})
+        == ""
+    )
 
 
 def test_an_interval_of_95_percent_covers_the_truth_about_that_often():

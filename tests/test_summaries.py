@@ -4,7 +4,7 @@ import fake_build
 import pytest
 
 from stages.reporting import summaries
-from stages.rows.tables import row_schema, to_table, with_keys
+from stages.rows.tables import row_schema, to_table, with_message_keys
 
 
 @pytest.fixture(scope="module")
@@ -12,7 +12,7 @@ def found(tmp_path_factory):
     folder = fake_build.fake_build(tmp_path_factory.mktemp("fake") / "build")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
-        return {name: summaries.summary(name, item) for name, item in fake_build.PARAMS["datasets"].items()}
+        return {name: summaries.dataset_summary(name, item) for name, item in fake_build.PARAMS["datasets"].items()}
 
 
 @pytest.mark.parametrize("name", ["chat", "pairs", "feedback", "problems"])
@@ -39,9 +39,11 @@ def test_calls_count_where_a_dataset_has_any(tmp_path, monkeypatch, keys, charac
     calls = {"role": "assistant", "content": "bc", "tool_calls": "[]" if keys else None}
     row = {"messages": [*fake_build.user("a"), calls], "tools": None, "id": "0", "source": "s", "line": 1}
     for side in ("train", "eval"):
-        fake_build.write(folder / f"data/{side}/chat.parquet", with_keys(to_table([row], row_schema("sft")), keys))
+        fake_build.write(
+            folder / f"data/{side}/chat.parquet", with_message_keys(to_table([row], row_schema("sft")), keys)
+        )
     monkeypatch.chdir(folder)
-    assert summaries.summary("chat", fake_build.PARAMS["datasets"]["chat"])["lengths"]["max"] == characters
+    assert summaries.dataset_summary("chat", fake_build.PARAMS["datasets"]["chat"])["lengths"]["max"] == characters
 
 
 def test_lengths_count_the_characters_of_a_row(found):

@@ -40,7 +40,7 @@ def tasks(tmp_path, monkeypatch):
 
 
 def told():
-    return [str(problem) for problem in task_files.file_problems()]
+    return [str(problem) for problem in task_files.task_file_problems()]
 
 
 def test_tasks_and_groups_of_settings_and_templates_are_taken(tasks):

@@ -6,9 +6,9 @@ from templates import FAMILIES, assistant, user
 
 from stages.scoring import generation
 from stages.training import rollouts
-from stages.training.messages import Unproved
-from stages.training.models import save_tiny
-from stages.training.thoughts import read_alike, thoughts_of
+from stages.training.messages import FailedProof
+from stages.training.models import save_tiny_model
+from stages.training.thoughts import match_evaluated_text, thought_parser
 from validators._answers import answer_of
 from validators.rewards import numeric_match
 
@@ -30,7 +30,7 @@ SMALL = """{% for message in messages %}{{ '<|' + message.role + '|>' }}{% if me
 
 @pytest.mark.parametrize("family", MARKS)
 def test_the_marks_are_those_of_the_template(family):
-    found = thoughts_of(templates.renderer_of(*FAMILIES[family]))
+    found = thought_parser(templates.renderer_of(*FAMILIES[family]))
     assert (found.opening, found.closing, found.opened) == MARKS[family]
 
 
@@ -39,9 +39,9 @@ def test_of_any_family_an_answer_says_nothing_until_its_thought_has_ended_and_th
     render = templates.renderer_of(*FAMILIES[family])
     try:
         _, ids, _ = render.answer(SAID[:1], SAID[1:])
-    except Unproved:
+    except FailedProof:
         pytest.skip("it writes no thoughts")
-    thoughts = thoughts_of(render)
+    thoughts = thought_parser(render)
     first = next(end for end in range(1, len(ids)) if thoughts.decoded(ids[:end], marks=True).strip())
     thinking = [thoughts.thinks_still(ids[:end]) for end in range(first, len(ids) + 1)]
     assert sorted(thinking, reverse=True) == thinking and not thinking[-1]  # it thinks, and then does so no more
@@ -55,7 +55,7 @@ def test_of_any_family_an_answer_says_nothing_until_its_thought_has_ended_and_th
 @pytest.mark.parametrize("family", ["qwen3", "qwq", "gptoss", "chatml"])
 def test_an_answer_without_a_thought_is_what_a_decoder_says(family):
     render = templates.renderer_of(*FAMILIES[family])
-    thoughts = thoughts_of(render)
+    thoughts = thought_parser(render)
     ids = render.tokenizer("</think>it is 4" * thoughts.opened or "it is 4", add_special_tokens=False)["input_ids"]
     assert answer_of(thoughts.said([*ids, *sorted(render.stops), 0, 0])) == "it is 4"
     assert not thoughts.thinks_still(ids)
@@ -64,26 +64,35 @@ def test_an_answer_without_a_thought_is_what_a_decoder_says(family):
 def test_a_number_in_a_thought_that_the_prompt_opened_earns_nothing_in_training():
     render = templates.renderer_of(*FAMILIES["qwq"])
     ids = render.tokenizer("2 + 2 is 4", add_special_tokens=False)["input_ids"]
-    given = {"completions": [[{"role": "assistant", "content": "2 + 2 is 4"}]], "completion_ids": [ids], "ground_truth": ["4"]}
+    given = {
+        "completions": [[{"role": "assistant", "content": "2 + 2 is 4"}]],
+        "completion_ids": [ids],
+        "ground_truth": ["4"],
+    }
     assert numeric_match(**given) == [1.0]  # as a decoder gives it
-    reading = read_alike(numeric_match, thoughts_of(render))
+    reading = match_evaluated_text(numeric_match, thought_parser(render))
     assert reading(**given) == [0.0] and reading.__name__ == "numeric_match"
-    assert rollouts.cuts(ids, thoughts_of(render)) == {"cut": False, "cut_thinking": True}
-    assert rollouts.cuts([*ids, min(render.stops)], thoughts_of(render)) == {"cut": False, "cut_thinking": False}
+    assert rollouts.cut_flags(ids, thought_parser(render)) == {"cut": False, "cut_thinking": True}
+    assert rollouts.cut_flags([*ids, min(render.stops)], thought_parser(render)) == {
+        "cut": False,
+        "cut_thinking": False,
+    }
 
 
 def test_a_call_ends_the_thought_of_a_model_that_speaks_in_channels():
-    thoughts = thoughts_of(templates.renderer_of(*FAMILIES["gptoss"]))
+    thoughts = thought_parser(templates.renderer_of(*FAMILIES["gptoss"]))
     text = '<|channel|>analysis<|message|>look<|end|><|start|>assistant<|channel|>commentary to=functions.f <|constrain|>json<|message|>{"a": 1}<|call|>'
     ids = thoughts.render.tokenizer(text, add_special_tokens=False)["input_ids"]
     assert not thoughts.thinks_still(ids) and answer_of(thoughts.said(ids)).endswith('{"a": 1}')
 
 
 def test_messages_with_calls_of_tools_reach_reward_functions_as_they_are():
-    thoughts = thoughts_of(templates.renderer_of(*FAMILIES["qwq"]))
+    thoughts = thought_parser(templates.renderer_of(*FAMILIES["qwq"]))
     messages = [{"role": "assistant", "content": "a"}, {"role": "tool", "content": "b"}]
     assert thoughts.completion(messages, [1, 2]) is messages
-    assert thoughts.completion([{"role": "assistant", "content": "a", "reasoning_content": "t"}], [1])[0]["content"] == "a"
+    assert (
+        thoughts.completion([{"role": "assistant", "content": "a", "reasoning_content": "t"}], [1])[0]["content"] == "a"
+    )
 
 
 # -- budgets ----------------------------------------------------------------------------------------------------------
@@ -101,7 +110,7 @@ SPOKEN = {  # what is said to a prompt; a token of every letter but of control t
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("models") / "base"
-    save_tiny(folder)
+    save_tiny_model(folder)
     (folder / "chat_template.jinja").write_text(SMALL)
     return folder
 
@@ -110,7 +119,7 @@ def said_of(folder, keys, scripts, thinking, answer=4, **switches):
     """{key: (text, cut, cut_thinking)} of prompts that are answered together by a script for each."""
     import torch
 
-    model = generation.loaded(folder, 8, answer, thinking, switches)
+    model = generation.load_for_generation(folder, 8, answer, thinking, switches)
     words = {key: model.tokenizer(text, add_special_tokens=False)["input_ids"] for key, text in scripts.items()}
 
     class Script:
@@ -127,7 +136,7 @@ def said_of(folder, keys, scripts, thinking, answer=4, **switches):
             return forced
 
     prompts = [[{"role": "user", "content": key * (1 + place)}] for place, key in enumerate(keys)]
-    found = generation.answers(model, prompts, None, 1, do_sample=False, logits_processor=[Script()])
+    found = generation.generate_batches(model, prompts, None, 1, do_sample=False, logits_processor=[Script()])
     return {key: (found.texts[i][0], found.cut[i][0], found.cut_thinking[i][0]) for i, key in enumerate(keys)}
 
 

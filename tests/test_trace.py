@@ -15,7 +15,7 @@ from builds import run_data_stages, write_params, write_trained
 from commands import trace
 from commands.records import search
 from stages import collect
-from stages.core.objects import cache_folder
+from stages.core.dvc_cache import cache_folder
 from validators.problems import Problems
 
 LONG = " ".join(f"w{random.Random(3).randrange(10**6) * i % 991}" for i in range(60))
@@ -111,7 +111,7 @@ def test_a_row_is_found_by_its_line_its_id_and_the_first_digits_of_it(traced):
 
 
 def test_digits_that_more_ids_begin_with_are_an_error_with_more_of_each(traced, monkeypatch):
-    monkeypatch.setattr(search, "LEAST_DIGITS", 1)
+    monkeypatch.setattr(search, "MIN_DIGITS", 1)
     with pytest.raises(Problems, match=r"ids begin with [0-9a-f](.|\n)*more digits of"):
         for digit in "0123456789abcdef":
             traced(digit)
@@ -162,9 +162,11 @@ def test_no_more_than_the_limit_is_shown_and_the_total_is_told(traced, project, 
 
 
 def test_of_a_text_that_every_row_holds_no_more_than_the_limit_is_kept(project):
-    from commands.builds.build import at
+    from commands.builds.build import read_build
 
-    found = search.by_text(search.connect(), at(), {("train", "chat"): "data/train/chat.parquet"}, [], "o", 2)
+    found = search.find_by_text(
+        search.connect(), read_build(), {("train", "chat"): "data/train/chat.parquet"}, [], "o", 2
+    )
     assert len(found[0]) == 2 and found[1] > 10
 
 
@@ -292,7 +294,9 @@ def test_a_row_that_the_training_never_came_to_was_not_seen(traced, capsys):
     made("sft", hash_of("chat"), [0, 3] + [0] * (rows - 2))
     assert seen_by(traced(line_of("train"))) == {"sft": (False, "sft"), "align": (False, "sft")}
     said = " ".join(printed(capsys, line_of("train")).split())
-    assert f"models sft: in train, but the training of sft ended before it came to it, with 1 of {rows} rows seen" in said
+    assert (
+        f"models sft: in train, but the training of sft ended before it came to it, with 1 of {rows} rows seen" in said
+    )
     assert "trained on it" not in said and "dvc repro" not in said
     (seen, *_) = traced(line_of("train", number=1))["records"][0]["models"]
     assert (seen["trained"], seen["times"]) == (True, 3)
@@ -302,7 +306,9 @@ def test_a_row_that_the_training_never_came_to_was_not_seen(traced, capsys):
 def test_where_nothing_says_what_a_model_saw_nothing_is_claimed(traced, project, capsys):
     (project / "scores/sft.seen.parquet").unlink()
     assert seen_by(traced(line_of("train")))["sft"] == (None, "sft")
-    assert "scores/sft.seen.parquet, which says what sft saw, is not there" in " ".join(printed(capsys, line_of("train")).split())
+    assert "scores/sft.seen.parquet, which says what sft saw, is not there" in " ".join(
+        printed(capsys, line_of("train")).split()
+    )
     made("sft", "0" * 64)
     (project / "models/sft/made_of.json").write_text(json.dumps({"dataset": "chat", "rows_sha256": hash_of("chat")}))
     assert seen_by(traced(line_of("train")))["sft"] == (None, "sft")  # what it saw is told of another model's rows

@@ -31,14 +31,14 @@ def config(**given):
 
 def test_nothing_is_reported_unless_it_is_asked_for(environment):
     made = config()
-    trackers.report(made, "sft")
+    trackers.configure_trackers(made, "sft")
     assert made == config() and not Path(".work").exists() and not trackers.tracker_problems()
 
 
 def test_what_is_asked_for_is_reported_to_below_work(environment):
     environment["TILTH_REPORT_TO"] = "tensorboard, wandb"
     made = config()
-    trackers.report(made, "sft")
+    trackers.configure_trackers(made, "sft")
     assert made == config(report_to=["tensorboard", "wandb"], run_name="sft", project="tilth")
     assert environment["TENSORBOARD_LOGGING_DIR"] == str(Path(".work/_trackers/tensorboard/sft").resolve())
     assert environment["WANDB_LOG_MODEL"] == "false"
@@ -47,7 +47,7 @@ def test_what_is_asked_for_is_reported_to_below_work(environment):
 def test_a_tracker_s_own_variables_and_args_are_obeyed(environment):
     environment.update(TILTH_REPORT_TO="mlflow", MLFLOW_TRACKING_URI="http://here:5000")
     made = config(run_name="mine", project="ours")
-    trackers.report(made, "sft")
+    trackers.configure_trackers(made, "sft")
     assert environment["MLFLOW_TRACKING_URI"] == "http://here:5000" and (made.run_name, made.project) == (
         "mine",
         "ours",

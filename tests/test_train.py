@@ -13,7 +13,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from stages.core.process import ended, only_trainer
+from stages.core.process import has_ended, lock_step
 from validators.problems import Problems
 
 pytestmark = pytest.mark.slow
@@ -137,12 +137,9 @@ def test_what_a_model_is_made_of_is_written_beside_it(train, project):
 def test_a_second_trainer_of_the_same_step_is_refused(train, project, monkeypatch):
     from stages import train as stage
 
-    monkeypatch.setattr(stage, "only_trainer", lambda work: only_trainer(work, timeout_s=0))
+    monkeypatch.setattr(stage, "lock_step", lambda work: lock_step(work, timeout_s=0))
     train("dpo")
-    with (
-        only_trainer(project.folder / ".work/align"),
-        pytest.raises(Problems, match="another process trains this step"),
-    ):
+    with lock_step(project.folder / ".work/align"), pytest.raises(Problems, match="another process trains this step"):
         stage.main("align")
 
 
@@ -216,7 +213,7 @@ def test_two_processes_write_one_checkpoint_and_end_with_their_launcher(built, t
     running.kill()
     running.wait()
     _, left = psutil.wait_procs(trainers, timeout=10)
-    assert trainers and all(ended(trainer) for trainer in left)
+    assert trainers and all(has_ended(trainer) for trainer in left)
     assert not (project.folder / "models/align").exists()
     whole = next(project.folder.glob(".work/align/*/checkpoint-*/complete.json"))
     assert {"rng_state_0.pth", "rng_state_1.pth", "optimizer.pt"} <= set(json.loads(whole.read_text()))

@@ -3,11 +3,11 @@ import json
 import pytest
 from builds import SAMPLE
 
-from validators._cautions import KIND
-from validators._trl_fields import _package, fits, trl_fields
-from validators.params import TILTH_SETS, examine, read
+from validators._cautions import KIND_OF_METHOD
+from validators._trl_fields import _package_folder, fits_annotation, trl_fields
+from validators.params import TILTH_SETS, examine, read_params_yaml
 
-SHIPPED = json.dumps(read(SAMPLE))
+SHIPPED = json.dumps(read_params_yaml(SAMPLE))
 
 
 def mistakes(name, **args):
@@ -19,7 +19,7 @@ def mistakes(name, **args):
     return [(problem.where.rpartition(".")[2], problem.hint) for problem in problems]
 
 
-@pytest.mark.parametrize("name", KIND)
+@pytest.mark.parametrize("name", KIND_OF_METHOD)
 def test_an_arg_that_trl_does_not_have_is_named_with_the_one_that_was_meant(name):
     assert mistakes(name, learning_rte=1.0e-5) == [("learning_rte", "did you mean 'learning_rate'?")]
 
@@ -35,7 +35,7 @@ def test_an_arg_of_another_method_is_unknown():
     assert [key for key, _ in mistakes("sft", num_generations=8)] == ["num_generations"]
 
 
-@pytest.mark.parametrize("name", KIND)
+@pytest.mark.parametrize("name", KIND_OF_METHOD)
 @pytest.mark.parametrize(
     "key, value",
     [
@@ -90,10 +90,10 @@ def test_the_fields_of_trl_are_those_of_the_config_and_of_what_it_inherits():
     ],
 )
 def test_only_what_a_type_excludes_for_certain_does_not_fit(value, annotation, right):
-    assert fits(value, annotation) == right
+    assert fits_annotation(value, annotation) == right
 
 
 def test_a_package_that_is_not_installed_is_named():
-    assert (_package("trl") / "trainer").is_dir()
+    assert (_package_folder("trl") / "trainer").is_dir()
     with pytest.raises(ModuleNotFoundError, match="no_such_package"):
-        _package("no_such_package")
+        _package_folder("no_such_package")

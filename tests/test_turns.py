@@ -4,10 +4,10 @@ import json
 
 import pytest
 
-from stages.rows.content import without_thought
-from stages.rows.conversations import turns_of as plain_turns_of
+from stages.rows.content import split_thought
 from stages.rows.identity import identify
 from stages.rows.options import Options
+from stages.rows.plain_conversations import plain_turns as plain_turns_of
 from stages.rows.shapes import rows_of
 
 Q, A = {"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}
@@ -77,12 +77,12 @@ def test_the_thoughts_of_a_pair_stay_with_their_sides():
     ],
 )
 def test_a_text_about_thoughts_has_none(text):
-    assert without_thought(text) == (None, text)
+    assert split_thought(text) == (None, text)
 
 
 @pytest.mark.parametrize("text", ["<think></think>a", "<think>\n\n</think>\n\na", "</think>\n\na"])
 def test_an_empty_thought_is_none(text):
-    assert without_thought(text) == (None, "a")
+    assert split_thought(text) == (None, "a")
 
 
 def test_another_thought_is_another_row_and_no_thought_is_another():

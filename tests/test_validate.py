@@ -7,8 +7,8 @@ from builds import write_params
 
 from stages import validate
 from stages.rows.identity import identify
-from stages.rows.tables import REJECTS, row_schema, to_table, write
-from stages.validate import examined
+from stages.rows.tables import REJECTS, row_schema, to_table, write_table
+from stages.validate import examine_table
 from validators import sft
 from validators.problems import Problems
 
@@ -22,7 +22,7 @@ def chat(line, *messages):
 
 
 def rejects_of(*rows):
-    return examined(to_table(rows, row_schema("sft", keys=True)), sft)[0].to_pylist()
+    return examine_table(to_table(rows, row_schema("sft", keys=True)), sft)[0].to_pylist()
 
 
 def test_right_rows_are_not_rejected():
@@ -65,7 +65,7 @@ def test_rejects_come_in_the_order_of_the_rows():
 
 @pytest.mark.parametrize("kind", ["sft", "preference", "kto", "grpo"])
 def test_no_rows_have_no_rejects_of_the_right_schema(kind):
-    table, _ = examined(to_table([], row_schema(kind, keys=True)), importlib.import_module(f"validators.{kind}"))
+    table, _ = examine_table(to_table([], row_schema(kind, keys=True)), importlib.import_module(f"validators.{kind}"))
     assert table.num_rows == 0
     assert table.schema.equals(REJECTS)
 
@@ -79,11 +79,9 @@ def build(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
 
     def build(rows, rejects=(), limit=1):
-        write_params(
-            f"datasets: {{chat: {{kind: sft, raw: raw.jsonl, max_reject_share: {limit}}}}}"
-        )
-        write("data/ingested/chat/rows/00000.parquet", to_table(rows, row_schema("sft", keys=True)), "none")
-        write("data/ingested/chat/rejects.parquet", to_table(rejects, REJECTS), "none")
+        write_params(f"datasets: {{chat: {{kind: sft, raw: raw.jsonl, max_reject_share: {limit}}}}}")
+        write_table("data/ingested/chat/rows/00000.parquet", to_table(rows, row_schema("sft", keys=True)), "none")
+        write_table("data/ingested/chat/rejects.parquet", to_table(rejects, REJECTS), "none")
         validate.main("chat")
         return pq.read_table("data/validated/chat.parquet").to_pylist()
 

@@ -15,7 +15,7 @@ from builds import to_break
 
 from commands import verify
 from commands.builds import build as _build
-from commands.checks.conservation import BUILD
+from commands.checks.conservation import REBUILD_HINT
 from stages.core.hashes import folder_md5, md5
 from stages.rows.tables import to_table
 
@@ -72,7 +72,7 @@ def reseal(path, table):
 
 
 def entry(stage, key, path):
-    return getattr(_build.at().stages[stage], key)[path]
+    return getattr(_build.read_build().stages[stage], key)[path]
 
 
 # -- what holds ---------------------------------------------------------------------------------------------------
@@ -304,7 +304,7 @@ def test_a_reject_by_a_check_that_no_stage_has_is_named(project, capsys):
             "where": "datasets.problems",
             "found": "1 rejected by grpo.truth_present",
             "expected": "a check of validate in docs/checks.md",
-            "hint": BUILD,
+            "hint": REBUILD_HINT,
         }
     }
 
@@ -475,7 +475,10 @@ def test_a_list_of_code_that_was_edited_by_hand_or_left_out_is_named(project, ca
     other.unlink()
     found = breaks(capsys)["code"]
     assert list(found) == [".build/code/curate", ".build/code/kinds/sft"]
-    assert found[".build/code/curate"]["found"] == "is not of the code here: stages/curate.py is new, stages/cured.py is no longer needed"
+    assert (
+        found[".build/code/curate"]["found"]
+        == "is not of the code here: stages/curate.py is new, stages/cured.py is no longer needed"
+    )
     assert found[".build/code/kinds/sft"]["found"] == "is missing"
 
 

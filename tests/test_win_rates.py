@@ -10,14 +10,14 @@ import pytest
 from answering import answer_in, answering, likes_short
 
 from stages import evaluate
-from stages.core import objects
+from stages.core import dvc_cache
 from stages.scoring import gates, judge_server, win_rates
-from stages.scoring.answers import Asked
-from stages.scoring.earlier import Found
+from stages.scoring.answers import EvalRows
 from stages.scoring.judging import Pair
-from stages.scoring.said import Said
-from stages.scoring.statistics import verdicts as in_words
-from stages.scoring.verdicts import Verdict, label
+from stages.scoring.measurement_cache import Measurement
+from stages.scoring.replies import Reply
+from stages.scoring.statistics import describe_verdicts as in_words
+from stages.scoring.verdicts import Verdict, judge_label
 from validators.params import Judge
 from validators.problems import Problems
 
@@ -32,18 +32,31 @@ def summaries(texts, before=None, against="parent", lengths=(3, 3), kind="chat")
     """The summaries of rows of which a judge said (first order, second order) each."""
     ids = [f"{n:03}" for n in range(len(texts))]
     pairs = [Pair(row, [], "o" * lengths[0], "t" * lengths[1]) for row in ids]
-    said = {row: [Verdict("", Said(text)) for text in two] for row, two in zip(ids, texts, strict=True)}
+    said = {row: [Verdict("", Reply(text)) for text in two] for row, two in zip(ids, texts, strict=True)}
     return win_rates.summaries(judge(against=against, kind=kind), "base", ids, pairs, said, before, 7)[0]
 
 
-WON, LOST, TIE, FIRST, NONE = ("[[A]]", "[[B]]"), ("[[B]]", "[[A]]"), ("[[C]]", "[[C]]"), ("[[A]]", "[[A]]"), ("[[A]]", "well")
+WON, LOST, TIE, FIRST, NONE = (
+    ("[[A]]", "[[B]]"),
+    ("[[B]]", "[[A]]"),
+    ("[[C]]", "[[C]]"),
+    ("[[A]]", "[[A]]"),
+    ("[[A]]", "well"),
+)
 
 
 def test_a_win_counts_1_a_tie_half_and_a_row_without_a_verdict_not_at_all():
     found = summaries([WON] * 20 + [LOST] * 10 + [TIE] * 5 + [FIRST] * 5 + [NONE] * 4)["win_rate"]
     assert (found["value"], found["n"]) == (0.625, 40) and found["low"] < 0.625 < found["high"]
     counted = {key: found[key] for key in ("ties", "equal", "flips", "first", "no_verdict", "no_verdict_by")}
-    assert counted == {"ties": 5, "equal": 0, "flips": 5, "first": 5, "no_verdict": 4, "no_verdict_by": {"unreadable": 4}}
+    assert counted == {
+        "ties": 5,
+        "equal": 0,
+        "flips": 5,
+        "first": 5,
+        "no_verdict": 4,
+        "no_verdict_by": {"unreadable": 4},
+    }
     assert in_words(found) == (
         "against base, by small; 5 of 40 verdicts flip with the order, 5 of them to what is shown first; 5 ties; 4 without a verdict"
     )
@@ -51,7 +64,9 @@ def test_a_win_counts_1_a_tie_half_and_a_row_without_a_verdict_not_at_all():
 
 def test_the_change_against_the_model_that_it_started_from_is_that_from_a_half():
     found = summaries([WON] * 30 + [LOST] * 10)["win_rate"]
-    assert found["change"] == 0.25 and found["change_low"] == pytest.approx(found["low"] - 0.5) and found["change_low"] > 0
+    assert (
+        found["change"] == 0.25 and found["change_low"] == pytest.approx(found["low"] - 0.5) and found["change_low"] > 0
+    )
 
 
 def test_a_judge_that_takes_what_stands_first_makes_no_winner():
@@ -63,15 +78,23 @@ def test_against_the_rows_own_answers_the_change_is_paired_with_the_parents():
     before = pa.table({"win_rate": [1.0, 0.0] * 20, "generation": ["ooo"] * 40})
     found = summaries([WON, LOST] * 20, before, against="reference")
     assert (found["win_rate"]["change"], found["win_rate"]["change_low"], found["win_rate"]["change_high"]) == (0, 0, 0)
-    assert found["length_controlled_win_rate"]["change"] == 0 and found["win_rate"]["against"] == "the rows' own answers"
-    assert summaries([WON] * 40, pa.table({"generation": ["ooo"] * 40}), against="reference")["win_rate"]["change"] is None
+    assert (
+        found["length_controlled_win_rate"]["change"] == 0 and found["win_rate"]["against"] == "the rows' own answers"
+    )
+    assert (
+        summaries([WON] * 40, pa.table({"generation": ["ooo"] * 40}), against="reference")["win_rate"]["change"] is None
+    )
 
 
 def test_few_rows_have_no_interval_and_none_that_can_be_read_no_value():
     few = summaries([WON] * 10 + [NONE] * 30)["win_rate"]
     assert (few["value"], few["n"], few["low"], few["change_low"]) == (1.0, 10, None, None)
     none = summaries([NONE] * 30)
-    assert none["win_rate"]["value"] is None and none["win_rate"]["no_verdict"] == 30 and none["length_controlled_win_rate"]["value"] is None
+    assert (
+        none["win_rate"]["value"] is None
+        and none["win_rate"]["no_verdict"] == 30
+        and none["length_controlled_win_rate"]["value"] is None
+    )
 
 
 def test_the_length_controlled_rate_stands_beside_the_plain_one():
@@ -79,7 +102,10 @@ def test_the_length_controlled_rate_stands_beside_the_plain_one():
     draw = np.random.default_rng(5)
     longer = draw.normal(40, 60, 200).round().astype(int)
     pairs = [Pair(row, [], "o" * (200 + by), "t" * 200) for row, by in zip(ids, longer, strict=True)]
-    said = {row: [Verdict("", Said(text)) for text in (WON if by > 0 else LOST)] for row, by in zip(ids, longer, strict=True)}
+    said = {
+        row: [Verdict("", Reply(text)) for text in (WON if by > 0 else LOST)]
+        for row, by in zip(ids, longer, strict=True)
+    }
     found, _ = win_rates.summaries(judge(), "base", ids, pairs, said, None, 7)
     assert found["win_rate"]["value"] > 0.65 and abs(found["length_controlled_win_rate"]["value"] - 0.5) < 0.1
     assert found["length_controlled_win_rate"]["low"] < found["length_controlled_win_rate"]["value"]
@@ -91,11 +117,13 @@ def test_a_reward_model_has_no_order_to_flip_with():
 
 
 def test_a_gate_holds_where_the_whole_interval_is_above_a_half():
-    gate = dict.fromkeys(("step", "on", "metric", "at_least", "at_most", "change_low", "change_high", "no_worse", "by", "slice", "waive"))
+    gate = dict.fromkeys(
+        ("step", "on", "metric", "at_least", "at_most", "change_low", "change_high", "no_worse", "by", "slice", "waive")
+    )
     gate |= {"step": "sft", "on": "chat", "metric": "win_rate", "change_low": 0}
     params = {"gates": [gate], "steps": {"sft": {"from": "base"}}, "datasets": {"chat": {"kind": "sft"}}}
     for texts, passes in (([WON] * 30 + [LOST] * 10, True), ([WON] * 20 + [LOST] * 20, False)):
-        (verdict,) = gates.judge(params, {"sft": {"chat": summaries(texts)}})
+        (verdict,) = gates.judge_gates(params, {"sft": {"chat": summaries(texts)}})
         assert verdict.passes is passes and "change above 0 against base" in verdict.rule
 
 
@@ -108,14 +136,17 @@ def test_a_gate_holds_where_the_whole_interval_is_above_a_half():
     ],
 )
 def test_a_judge_is_named_without_what_is_this_machines(given, name):
-    assert label(judge(**given)) == name
+    assert judge_label(judge(**given)) == name
 
 
 # -- which answers ----------------------------------------------------------------------------------------------------
 
 
 def row(word, kind="sft"):
-    turns = {"sft": {"messages": [*user(word), said(word[::-1])]}, "preference": {"prompt": user(word), "chosen": [said(word)]}}
+    turns = {
+        "sft": {"messages": [*user(word), said(word[::-1])]},
+        "preference": {"prompt": user(word), "chosen": [said(word)]},
+    }
     grpo = {"prompt": user(word), "ground_truth": word, "extra": None}
     return {"id": word, "source": "data/raw/x.jsonl", "line": 3, "tools": None} | turns.get(kind, grpo)
 
@@ -129,17 +160,21 @@ def said(text):
 
 
 def answers_to(words, text="<think>Hm.</think>{}!"):
-    return Found(list(words), {"generation": pa.array([text.format(word) for word in words])}, {})
+    return Measurement(list(words), {"generation": pa.array([text.format(word) for word in words])}, {})
 
 
 def table(dataset, words, text="{}"):
-    return pa.table({"dataset": [dataset] * len(words), "id": list(words), "generation": [text.format(word) for word in words]})
+    return pa.table(
+        {"dataset": [dataset] * len(words), "id": list(words), "generation": [text.format(word) for word in words]}
+    )
 
 
 def pairs_of(kind="sft", parent=None, datasets=None, parts=None, words="abc", **more):
-    asked = {"chat": Asked(kind, [row(word, kind) for word in words])}
+    asked = {"chat": EvalRows(kind, [row(word, kind) for word in words])}
     parts = {("chat", "answers"): answers_to(words)} if parts is None else parts
-    return win_rates.pairs_of("sft", {"evaluate": {"judge": judge(**more)}, "datasets": datasets or {}}, asked, parts, parent)
+    return win_rates.pairs_to_judge(
+        "sft", {"evaluate": {"judge": judge(**more)}, "datasets": datasets or {}}, asked, parts, parent
+    )
 
 
 def test_answers_are_compared_without_their_thoughts():
@@ -159,7 +194,10 @@ def test_the_first_rows_by_id_are_judged():
 @pytest.mark.parametrize(
     "given, why",
     [
-        ({"datasets": {"chat": {"private": True}}, "server": "http://127.0.0.1:9/v1"}, "it is private, and is never sent to a server (http://127.0.0.1:9/v1)"),
+        (
+            {"datasets": {"chat": {"private": True}}, "server": "http://127.0.0.1:9/v1"},
+            "it is private, and is never sent to a server (http://127.0.0.1:9/v1)",
+        ),
         ({"parts": {}, "kind": "preference"}, "no answers are generated: give it metrics, such as [rouge_l]"),
         ({"parts": {}, "kind": "kto"}, "no answers are generated: kind kto has none"),
         ({"kind": "grpo", "against": "reference"}, "a ground truth is no answer to compare with: against: parent"),
@@ -180,9 +218,14 @@ def test_the_base_has_no_model_that_it_started_from(capsys):
 
 
 def test_rows_whose_own_answer_has_no_text_are_counted(capsys):
-    asked = {"chat": Asked("sft", [row("a"), row("b") | {"messages": [*user("b"), {"role": "assistant", "content": None, "tool_calls": []}]}])}
+    asked = {
+        "chat": EvalRows(
+            "sft",
+            [row("a"), row("b") | {"messages": [*user("b"), {"role": "assistant", "content": None, "tool_calls": []}]}],
+        )
+    }
     params = {"evaluate": {"judge": judge(against="reference")}, "datasets": {}}
-    found = win_rates.pairs_of("sft", params, asked, {("chat", "answers"): answers_to("ab")}, None)
+    found = win_rates.pairs_to_judge("sft", params, asked, {("chat", "answers"): answers_to("ab")}, None)
     assert [pair.id for pair in found["chat"]] == ["a"] and "1 rows are not judged" in capsys.readouterr().out
 
 
@@ -196,7 +239,7 @@ class Scored:
 
     def __init__(self, monkeypatch):
         self.parts, self.kinds, self.private = {}, {}, set()
-        monkeypatch.setattr(evaluate, "measured", lambda *_: (dict.fromkeys(self.parts, "x"), dict(self.parts)))
+        monkeypatch.setattr(evaluate, "measure_model", lambda *_: (dict.fromkeys(self.parts, "x"), dict(self.parts)))
         monkeypatch.setattr(judge_server, "BACKOFF_S", 0)
         monkeypatch.setenv("NO_PROXY", "127.0.0.1")
 
@@ -204,7 +247,7 @@ class Scored:
         found, rows = answers_to(words, text), [row(word) for word in words]
         pq.write_table(pa.Table.from_pylist(rows), f"data/eval/{dataset}.parquet")
         ones = {name: pa.array([1.0] * len(words)) for name in ("nll", "tokens", "right")}
-        self.parts |= {(dataset, "answers"): found, (dataset, "likelihood"): Found(found.ids, ones, {})}
+        self.parts |= {(dataset, "answers"): found, (dataset, "likelihood"): Measurement(found.ids, ones, {})}
         self.kinds[dataset] = {"kind": "sft"}
         Path("data/eval.json").write_text(json.dumps(self.kinds))
 
@@ -214,7 +257,13 @@ class Scored:
         ones = {name: pa.array([1.0] * len(parent)) for name in ("nll", "tokens", "right")}
         for name, column in ones.items():
             parent = parent.append_column(name, column)
-        options = {"max_new_tokens": 24, "max_thinking_tokens": None, "chat_template_kwargs": {}, "max_rows": 100, "batch_size": 4}
+        options = {
+            "max_new_tokens": 24,
+            "max_thinking_tokens": None,
+            "chat_template_kwargs": {},
+            "max_rows": 100,
+            "batch_size": 4,
+        }
         options |= {"pass_at_k": None, "lm_eval": None, "judge": judge}
         datasets = {name: {"private": True} for name in self.private}
         params = {"seed": 7, "steps": {"sft": {"from": "base"}}, "evaluate": options, "datasets": datasets}
@@ -225,14 +274,14 @@ class Scored:
 @pytest.fixture
 def scored(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    objects.cache_folder.cache_clear()
+    dvc_cache.cache_folder.cache_clear()
     for folder in ("data/eval", "preflight"):
         (tmp_path / folder).mkdir(parents=True)
     Path("preflight/_rewards.json").write_text("{}")
     made = Scored(monkeypatch)
     made.answers(WORDS)
     yield made
-    objects.cache_folder.cache_clear()
+    dvc_cache.cache_folder.cache_clear()
 
 
 def test_a_win_rate_is_a_score_like_any_other_and_its_verdicts_stand_beside_it(scored, capsys):
@@ -241,9 +290,15 @@ def test_a_win_rate_is_a_score_like_any_other_and_its_verdicts_stand_beside_it(s
     assert (found["win_rate"]["value"], found["win_rate"]["change"], found["win_rate"]["flips"]) == (1.0, 0.5, 0)
     assert len(server.seen) == 48 and {"loss", "win_rate", "length_controlled_win_rate"} <= set(found)
     rows = pq.read_table("scores/sft.parquet").to_pylist()
-    assert rows[0]["win_rate"] == 1.0 and [each["said"] for each in rows[0]["judged"]] == ["Short is good.\n[[A]]", "Short is good.\n[[B]]"]
+    assert rows[0]["win_rate"] == 1.0 and [each["said"] for each in rows[0]["judged"]] == [
+        "Short is good.\n[[A]]",
+        "Short is good.\n[[B]]",
+    ]
     said = capsys.readouterr().out
-    assert "win_rate 1.000 (against base, by small on a server; 0 of 24" in said and f"48 are asked now at {server.address}" in said
+    assert (
+        "win_rate 1.000 (against base, by small on a server; 0 of 24" in said
+        and f"48 are asked now at {server.address}" in said
+    )
     assert server.address not in Path("scores/sft.json").read_text()
 
 
@@ -292,18 +347,27 @@ def test_a_server_that_is_not_there_is_an_error_and_no_score(scored):
 
 def test_a_judge_that_answers_nonsense_is_counted_with_the_first_of_it(scored, capsys):
     def sometimes(text, _):
-        return "Certainly! Both are great." if "w03" in answer_in(text, "b") and "it is" in answer_in(text, "b") else likes_short(text, 0)
+        return (
+            "Certainly! Both are great."
+            if "w03" in answer_in(text, "b") and "it is" in answer_in(text, "b")
+            else likes_short(text, 0)
+        )
 
     with answering(sometimes) as server:
         found = scored.score(server.judge())["chat"]["win_rate"]
     assert (found["n"], found["no_verdict"]) == (23, 1)
-    assert "chat: 1 of 24 rows without a verdict of the judge (1 unreadable); the first, data/raw/x.jsonl:3: 'Certainly! Both are great.'" in capsys.readouterr().out
+    assert (
+        "chat: 1 of 24 rows without a verdict of the judge (1 unreadable); the first, data/raw/x.jsonl:3: 'Certainly! Both are great.'"
+        in capsys.readouterr().out
+    )
 
 
 def test_a_judge_of_nothing_but_nonsense_is_a_score_without_a_value(scored, capsys):
     with answering(lambda *_: "Hello!") as server:
         found = scored.score(server.judge())["chat"]
-    assert found["win_rate"]["value"] is None and found["win_rate"]["no_verdict"] == 24 and found["loss"]["value"] == 1.0
+    assert (
+        found["win_rate"]["value"] is None and found["win_rate"]["no_verdict"] == 24 and found["loss"]["value"] == 1.0
+    )
     assert "win_rate none" in capsys.readouterr().out
 
 

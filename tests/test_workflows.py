@@ -50,7 +50,9 @@ def test_a_machine_of_ones_own_with_a_gpu_runs_what_was_pushed_where_a_variable_
 def test_the_real_unsloth_is_tried_each_week_and_not_with_each_push():
     workflow = YAML(typ="safe", pure=True).load(FOLDER / "tilth.yml")
     assert len(workflow["on"]["schedule"]) == 1
-    assert "github.event_name != 'schedule'" in job_of("tilth")["if"] and "'schedule'" in jobs_of("tilth")["unsloth"]["if"]
+    assert (
+        "github.event_name != 'schedule'" in job_of("tilth")["if"] and "'schedule'" in jobs_of("tilth")["unsloth"]["if"]
+    )
     (command,) = [step["run"] for step in jobs_of("tilth")["unsloth"]["steps"] if "run" in step]
     goal = command.removeprefix("make ")
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
@@ -98,7 +100,12 @@ class Runner(Project):
         step = steps()[name]
         if "hashFiles('dvc.lock') != ''" in step.get("if", "") and not (self.folder / "dvc.lock").exists():
             return None, ""
-        variables = {"RUNNER_TEMP": self.temp, "GITHUB_STEP_SUMMARY": self.temp / "summary.md", "BASE": "origin/main", "NUMBER": "7"}
+        variables = {
+            "RUNNER_TEMP": self.temp,
+            "GITHUB_STEP_SUMMARY": self.temp / "summary.md",
+            "BASE": "origin/main",
+            "NUMBER": "7",
+        }
         path = f'PATH="{self.temp / "bin"}:$PATH"; '  # the programs of the tests stay in front of what is installed
         done = self.start(*SHELL, path + step["run"], **{key: str(value) for key, value in variables.items()})
         return done.returncode, done.stdout + done.stderr

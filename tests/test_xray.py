@@ -3,14 +3,14 @@
 import copy
 
 import pytest
-from test_tokens import LIMIT, ROWS, method_of, step_of, write
+from test_token_counts import LIMIT, ROWS, method_of, step_of, write
 
 from stages import train
-from stages.dryrun.tokens import measured
-from stages.dryrun.xray import MOST_TOKENS, Part, Token, chosen, runs, samples, shortened, xray
-from stages.rows.batches import decoded
-from stages.training.messages import Unproved
-from stages.training.models import renderer, save_tiny
+from stages.dryrun.token_counts import measure_rows
+from stages.dryrun.xray import MAX_TOKENS, Part, Token, choose_rows, runs_by_kind, shorten_part, xray_row, xray_samples
+from stages.rows.batches import decode_row
+from stages.training.messages import FailedProof
+from stages.training.models import renderer, save_tiny_model
 from stages.training.trl import make_config
 
 pytestmark = pytest.mark.slow
@@ -20,7 +20,7 @@ pytestmark = pytest.mark.slow
 def base(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "data/train").mkdir(parents=True)
-    save_tiny("models/base")
+    save_tiny_model("models/base")
     return renderer()
 
 
@@ -31,8 +31,8 @@ def text(tokens):
 def test_a_conversation_is_shown_with_what_is_learned_and_what_is_cut(base):
     row = {"messages": [{"role": "user", "content": "ab"}, {"role": "assistant", "content": "xyz"}]}
     config = make_config("steps.s", step_of("sft", max_length=7), "out")
-    (part,) = xray("sft", row, base, config)
-    assert [(kind, text(tokens)) for kind, tokens in runs(part.tokens)] == [
+    (part,) = xray_row("sft", row, base, config)
+    assert [(kind, text(tokens)) for kind, tokens in runs_by_kind(part.tokens)] == [
         ("context", "<|user|>ab<|end|><|assistant|>"), ("learned", "xy"), ("cut", "z<|end|>")
     ]  # fmt: skip
     assert [token.text for token in part.tokens if token.special] == ["<|user|>", "<|end|>", "<|assistant|>", "<|end|>"]
@@ -44,10 +44,10 @@ def test_a_thought_is_shown_as_context_where_the_step_masks_it(base):
         {"messages": [{"role": "user", "content": "ab"}, thinks]},
         make_config("steps.s", step_of("sft"), "out"),
     )
-    (part,) = xray("sft", row, base, config)
-    assert [kind for kind, _ in runs(part.tokens)] == ["context", "learned"]
-    (part,) = xray("sft", row, base, config, reasoning="mask")
-    assert [(kind, text(tokens)) for kind, tokens in runs(part.tokens)] == [
+    (part,) = xray_row("sft", row, base, config)
+    assert [kind for kind, _ in runs_by_kind(part.tokens)] == ["context", "learned"]
+    (part,) = xray_row("sft", row, base, config, reasoning="mask")
+    assert [(kind, text(tokens)) for kind, tokens in runs_by_kind(part.tokens)] == [
         ("context", "<|user|>ab<|end|><|assistant|>"), ("learned", "<think>\n"), ("context", "xy"),
         ("learned", "\n</think>\n\nz<|end|>"),
     ]  # fmt: skip
@@ -58,8 +58,8 @@ def test_both_answers_of_a_pair_are_shown(base):
         side: [{"role": "assistant", "content": said}] for side, said in (("chosen", "xy"), ("rejected", "z"))
     }
     for method in ("dpo", "orpo"):
-        parts = xray(method, row, base, make_config("steps.s", step_of(method), "out"))
-        assert [(part.name, [kind for kind, _ in runs(part.tokens)]) for part in parts] == [
+        parts = xray_row(method, row, base, make_config("steps.s", step_of(method), "out"))
+        assert [(part.name, [kind for kind, _ in runs_by_kind(part.tokens)]) for part in parts] == [
             ("chosen", ["learned"] if method == "orpo" else ["context", "learned"]), ("rejected", ["context", "learned"])
         ]  # fmt: skip
         assert text(parts[1].tokens) == "<|user|>ab<|end|><|assistant|>z<|end|>"
@@ -67,8 +67,8 @@ def test_both_answers_of_a_pair_are_shown(base):
 
 def test_a_row_that_is_not_trained_says_why(base):
     row = {"messages": [{"role": "user", "content": "a" * 40}, {"role": "assistant", "content": "x"}]}
-    with pytest.raises(Unproved, match="LENGTH"):
-        xray("sft", row, base, make_config("steps.s", step_of("sft", max_length=LIMIT), "out"))
+    with pytest.raises(FailedProof, match="LENGTH"):
+        xray_row("sft", row, base, make_config("steps.s", step_of("sft", max_length=LIMIT), "out"))
 
 
 @pytest.mark.parametrize("method", ["sft", "dpo", "orpo", "kto"])
@@ -80,8 +80,8 @@ def test_what_is_shown_is_in_the_batches_of_a_real_trainer(base, tmp_path, metho
     shown = []
     for row in rows:
         try:
-            parts = xray(method, decoded(copy.deepcopy(row)), base, config)
-        except Unproved:
+            parts = xray_row(method, decode_row(copy.deepcopy(row)), base, config)
+        except FailedProof:
             continue
         shown += [tuple(t.id for t in part.tokens if t.kind == "learned") for part in parts]
     trainer = train.make_trainer("s", step, tmp_path / "work")
@@ -143,7 +143,7 @@ def test_masked_thoughts_of_answers_are_context_in_the_batches_of_a_real_trainer
     write(method, THINKING[method])
     config, shown = method_of(method, base, **args).config, []
     for row in THINKING[method]:
-        for part in xray(method, decoded(copy.deepcopy(row)), base, config, reasoning="mask"):
+        for part in xray_row(method, decode_row(copy.deepcopy(row)), base, config, reasoning="mask"):
             learned = text([token for token in part.tokens if token.kind == "learned"])
             assert not {"xy", "long", "thought"} & {*learned.replace("\n", " ").replace("<think>", " ").split()}
             shown.append(learned)
@@ -163,29 +163,29 @@ def test_masked_thoughts_of_answers_are_context_in_the_batches_of_a_real_trainer
 
 
 def test_the_first_row_one_of_median_length_and_the_longest_are_shown_each_once():
-    assert chosen([3, 4, 6, 7], [9, 2, 5, 30]) == {3: ["first", "median length"], 7: ["longest"]}
-    assert chosen([0], [5]) == {0: ["first", "median length", "longest"]}
+    assert choose_rows([3, 4, 6, 7], [9, 2, 5, 30]) == {3: ["first", "median length"], 7: ["longest"]}
+    assert choose_rows([0], [5]) == {0: ["first", "median length", "longest"]}
 
 
 def test_the_middle_of_a_long_sequence_is_left_out_of_the_picture_and_counted():
     part = Part("chosen", [Token(at, "x", "learned" if at else "context", False) for at in range(1000)])
-    found = shortened(part)
-    assert (len(found["tokens"]), found["left_out"]) == (MOST_TOKENS, 1000 - MOST_TOKENS)
+    found = shorten_part(part)
+    assert (len(found["tokens"]), found["left_out"]) == (MAX_TOKENS, 1000 - MAX_TOKENS)
     assert [token["id"] for token in found["tokens"]][99:101] == [99, 900]
     assert found["counts"] == {"context": 1, "learned": 999}
-    assert shortened(Part("chosen", part.tokens[:MOST_TOKENS]))["left_out"] == 0
+    assert shorten_part(Part("chosen", part.tokens[:MAX_TOKENS]))["left_out"] == 0
 
 
 @pytest.mark.parametrize("method", ["sft", "dpo", "orpo", "kto", "grpo"])
 def test_samples_hold_what_the_xray_of_their_rows_shows(base, method):
     args = {"num_generations": 2} if method == "grpo" else {}
     path, of = write(method, ROWS[method]), method_of(method, base, **args)
-    found = measured(path, of)
-    shown = samples(path, found, of)
+    found = measure_rows(path, of)
+    shown = xray_samples(path, found, of)
     numbers = [int(each["row"].rpartition(":")[2]) - 1 for each in shown]
     assert numbers[0] == found.rows["row"][0] and 1 <= len(shown) <= 3
     for number, each in zip(numbers, shown, strict=True):
-        parts = xray(method, decoded(copy.deepcopy(ROWS[method][number])), base, of.config)
+        parts = xray_row(method, decode_row(copy.deepcopy(ROWS[method][number])), base, of.config)
         assert [(part["name"], part["tokens"]) for part in each["parts"]] == [
             (part.name, [vars(token) for token in part.tokens]) for part in parts[: len(each["parts"])]
         ]

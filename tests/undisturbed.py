@@ -8,7 +8,20 @@ from ruamel.yaml import YAML
 
 MADE = [
     *("dvc.lock", ".dvc/cache", ".dvc/tmp", ".work", "models", "preflight", "scores", "report"),
-    *(f"data/{name}" for name in ("ingested", "validated", "train", "eval", "rejected", "kept", "train.json", "eval.json", "pinned.txt")),
+    *(
+        f"data/{name}"
+        for name in (
+            "ingested",
+            "validated",
+            "train",
+            "eval",
+            "rejected",
+            "kept",
+            "train.json",
+            "eval.json",
+            "pinned.txt",
+        )
+    ),
 ]
 
 

@@ -1,14 +1,17 @@
 """The answer in what a model said: what follows its reasoning, for metrics and for rewards alike.
 
-    answer_of("<think>4 + 38</think>\n\n42") -> "42"
+answer_of("<think>4 + 38</think>\n\n42") -> "42"
 """
 
 import re
 
 # harmony's channels (gpt-oss), with their control tokens or as a decoder leaves them without
-CHANNELS = re.compile(r"\A(?:<\|channel\|>)?(?:analysis|commentary)(?:<\|message\|>)?.*?(?:assistant)?(?:<\|channel\|>)?final(?:<\|message\|>)", re.DOTALL)
-BARE_CHANNELS = re.compile(r"\Aanalysis.*?assistantfinal", re.DOTALL)
-FINAL = re.compile(r"\A<\|channel\|>final<\|message\|>")
+HARMONY_CHANNELS = re.compile(
+    r"\A(?:<\|channel\|>)?(?:analysis|commentary)(?:<\|message\|>)?.*?(?:assistant)?(?:<\|channel\|>)?final(?:<\|message\|>)",
+    re.DOTALL,
+)
+CHANNELS_WITHOUT_TOKENS = re.compile(r"\Aanalysis.*?assistantfinal", re.DOTALL)
+FINAL_CHANNEL = re.compile(r"\A<\|channel\|>final<\|message\|>")
 
 
 def answer_of(text: str) -> str:
@@ -16,7 +19,9 @@ def answer_of(text: str) -> str:
 
     A block of reasoning stands at the beginning, and may have been opened by the prompt.
     """
-    text = FINAL.sub("", BARE_CHANNELS.sub("", CHANNELS.sub("", text, count=1), count=1), count=1)
+    text = FINAL_CHANNEL.sub(
+        "", CHANNELS_WITHOUT_TOKENS.sub("", HARMONY_CHANNELS.sub("", text, count=1), count=1), count=1
+    )
     before, opened, thought = text.partition("<think>")
     if not opened:
         return text.partition("</think>")[2].strip() if "</think>" in text else text.strip()

@@ -7,8 +7,8 @@ Usual ranges: the guides of TRL and Unsloth.
 from dataclasses import dataclass
 from typing import Any, TypeGuard
 
-FILE = "params.yaml"
-KIND = {"sft": "sft", "dpo": "preference", "orpo": "preference", "kto": "kto", "grpo": "grpo"}
+PARAMS_FILE = "params.yaml"
+KIND_OF_METHOD = {"sft": "sft", "dpo": "preference", "orpo": "preference", "kto": "kto", "grpo": "grpo"}
 RANGES = {  # waiver: (key in args, low, high); per method where it matters
     "beta": ("beta", 0.01, 0.5),
     "num_generations": ("num_generations", 4, 8),
@@ -28,9 +28,9 @@ WAIVERS = [*RANGES, "learning_rate", "lora_rank", "no_sft"]
 Entry = dict[str, Any]
 
 
-def waivable(where: str, name: str, message: str, waived: str | None) -> str:
+def caution_text(where: str, name: str, message: str, waived: str | None) -> str:
     """A caution as it is told: with the reason for which it is waived, or how to waive it by its name."""
-    text = f"{FILE}: {where}: {message}"
+    text = f"{PARAMS_FILE}: {where}: {message}"
     if waived is not None:
         return f"{text} ({waived})"
     return f"{text}\n  hint: waive: {{{name}: your reason}}"
@@ -46,7 +46,7 @@ class Caution:
     waived: str | None = None
 
     def __str__(self) -> str:
-        return waivable(f"steps.{self.step}", self.name, self.message, self.waived)
+        return caution_text(f"steps.{self.step}", self.name, self.message, self.waived)
 
 
 @dataclass(frozen=True)
@@ -60,13 +60,13 @@ class FileCaution:
 
     def __str__(self) -> str:
         some = ", ".join(self.files[:3]) + f" and {len(self.files) - 3:,} more" * (len(self.files) > 3)
-        text = f"{FILE}: datasets.{self.dataset}: rows of {some} would be trained on, though the name says that they are for a test"
+        text = f"{PARAMS_FILE}: datasets.{self.dataset}: rows of {some} would be trained on, though the name says that they are for a test"
         name = f'"{self.pattern}"'
         return f"{text}\n  hint: eval: [{name}] to score on them alone, exclude: [{name}] to leave them out, or eval: [] to train on them"
 
 
 @dataclass(frozen=True)
-class IdleWaiver:
+class UnusedWaiver:
     """A waiver of a step for what is not unusual there: as a rule it came along by an anchor, and hides what comes later."""
 
     step: str
@@ -75,7 +75,7 @@ class IdleWaiver:
 
     def __str__(self) -> str:
         return (
-            f"{FILE}: steps.{self.step}: waive.{self.name} waives nothing in this step\n"
+            f"{PARAMS_FILE}: steps.{self.step}: waive.{self.name} waives nothing in this step\n"
             f"  hint: remove it; if it came along by <<, give the step its own: waive: {{}}"
         )
 
@@ -90,10 +90,10 @@ def ancestry(name: str, steps: dict[str, Entry]) -> list[str]:
     return chain
 
 
-def cautions_of(name: str, step: Entry, steps: dict[str, Entry]) -> list[Caution]:
+def step_cautions(name: str, step: Entry, steps: dict[str, Entry]) -> list[Caution]:
     """Values of a step outside the usual ranges, and the common mistakes, waived or not."""
     method, waive = step.get("method"), step.get("waive") or {}
-    if method not in KIND:
+    if method not in KIND_OF_METHOD:
         return []
     args, found = step.get("args") or {}, []
     ranges = RANGES | {"learning_rate": ("learning_rate", *LEARNING_RATES[method])}
@@ -115,11 +115,11 @@ def cautions_of(name: str, step: Entry, steps: dict[str, Entry]) -> list[Caution
     return [Caution(name, waiver, message, waive.get(waiver)) for waiver, message in found]
 
 
-def idle_waivers(name: str, step: Entry, steps: dict[str, Entry]) -> list[IdleWaiver]:
+def unused_waivers(name: str, step: Entry, steps: dict[str, Entry]) -> list[UnusedWaiver]:
     """Waivers of values and mistakes that a step does not have; what preflight finds is not known before it runs."""
-    needed = {caution.name for caution in cautions_of(name, step, steps)}
+    needed = {caution.name for caution in step_cautions(name, step, steps)}
     given = step.get("waive") or {}
-    return [IdleWaiver(name, waiver) for waiver in given if waiver in WAIVERS and waiver not in needed]
+    return [UnusedWaiver(name, waiver) for waiver in given if waiver in WAIVERS and waiver not in needed]
 
 
 def is_number(value: object) -> TypeGuard[int | float]:

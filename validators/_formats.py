@@ -71,10 +71,16 @@ def option_problems(where: str, dataset: Entry) -> list[Problem]:
 def slice_problems(where: str, keys: object) -> list[Problem]:
     """Problems of the keys by which scores are sliced: one that is named twice, and the name of the slices that are there anyway."""
     keys = keys if isinstance(keys, list) else []
-    problems = [Problem(where, f"{key!r} twice", "each key once", "remove one") for key in dict.fromkeys(keys) if keys.count(key) > 1]
+    problems = [
+        Problem(where, f"{key!r} twice", "each key once", "remove one")
+        for key in dict.fromkeys(keys)
+        if keys.count(key) > 1
+    ]
     if "file" in keys:
         hint = "remove it; a key of the records with that name can be sliced by under no other"
-        problems.append(Problem(where, "'file' is the raw file, of which there are slices anyway", "keys of the records", hint))
+        problems.append(
+            Problem(where, "'file' is the raw file, of which there are slices anyway", "keys of the records", hint)
+        )
     return problems
 
 

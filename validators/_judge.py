@@ -10,22 +10,26 @@ import os
 import re
 from dataclasses import dataclass
 
-from validators._cautions import FILE, Entry
+from validators._cautions import PARAMS_FILE, Entry
 from validators.problems import Problem, did_you_mean
 
-WHERE = f"{FILE}: evaluate.judge"
+JUDGE_PATH = f"{PARAMS_FILE}: evaluate.judge"
 WIN_RATES = ("win_rate", "length_controlled_win_rate")
 ADDRESS = re.compile(r"https?://[^\s/?#@]+(/[^\s?#@]*)?")
-VARIABLE = re.compile(r"[A-Z][A-Z0-9_]*")
+VARIABLE_NAME = re.compile(r"[A-Z][A-Z0-9_]*")
 TILTH_SENDS = ("model", "messages", "stream", "n")
 
 
-def why_unjudged(judge: Entry, name: str, kind: str, answered: bool, private: bool) -> str:
+def reason_not_judged(judge: Entry, name: str, kind: str, answered: bool, private: bool) -> str:
     """Why the answers to a dataset are not judged; "" where they are. answered: whether models answer its eval rows."""
     if judge.get("on") is not None and name not in judge["on"]:
         return "evaluate.judge.on does not name it"
     if not answered:
-        return "no answers are generated: kind kto has none" if kind == "kto" else "no answers are generated: give it metrics, such as [rouge_l]"
+        return (
+            "no answers are generated: kind kto has none"
+            if kind == "kto"
+            else "no answers are generated: give it metrics, such as [rouge_l]"
+        )
     if kind == "grpo" and judge.get("against") == "reference":
         return "a ground truth is no answer to compare with: against: parent"
     if private and judge.get("server"):
@@ -33,15 +37,19 @@ def why_unjudged(judge: Entry, name: str, kind: str, answered: bool, private: bo
     return ""
 
 
-def is_answered(dataset: Entry) -> bool:
+def has_generated_answers(dataset: Entry) -> bool:
     """Whether models answer the eval rows of a dataset. dataset: its entry in params.yaml."""
-    return dataset.get("kind") in ("sft", "grpo") or bool(dataset.get("kind") == "preference" and dataset.get("metrics"))
+    return dataset.get("kind") in ("sft", "grpo") or bool(
+        dataset.get("kind") == "preference" and dataset.get("metrics")
+    )
 
 
-def unjudged(judge: Entry, datasets: dict[str, Entry]) -> dict[str, str]:
+def reasons_not_judged(judge: Entry, datasets: dict[str, Entry]) -> dict[str, str]:
     """{dataset: why its answers are not judged, "" where they are}. datasets: those of params.yaml that are sound."""
     return {
-        name: why_unjudged(judge, name, dataset["kind"], is_answered(dataset), bool(dataset.get("private")))
+        name: reason_not_judged(
+            judge, name, dataset["kind"], has_generated_answers(dataset), bool(dataset.get("private"))
+        )
         for name, dataset in datasets.items()
     }
 
@@ -50,7 +58,9 @@ def judge_problems(judge: Entry | None, datasets: dict[str, Entry]) -> list[Prob
     """What is wrong with a judge, but for the model that a local one is."""
     if judge is None:
         return []
-    return (server_problems(judge) if judge.get("server") is not None else local_problems(judge)) + dataset_problems(judge, datasets)
+    return (server_problems(judge) if judge.get("server") is not None else local_problems(judge)) + dataset_problems(
+        judge, datasets
+    )
 
 
 @dataclass(frozen=True)
@@ -63,7 +73,7 @@ class MissingKey:
 
     def __str__(self) -> str:
         return (
-            f"{WHERE}.key: the environment has no {self.variable}, which {self.server} is asked with\n"
+            f"{JUDGE_PATH}.key: the environment has no {self.variable}, which {self.server} is asked with\n"
             f"  hint: export {self.variable}=..., before dvc repro; verdicts that are there are used without it"
         )
 
@@ -77,7 +87,11 @@ def missing_key(judge: Entry | None) -> list[MissingKey]:
 
 def local_problems(judge: Entry) -> list[Problem]:
     hint = "server: http://HOST:PORT/v1, or remove it"
-    return [Problem(f"{WHERE}.{key}", "a judge without a server has none", "no such key", hint) for key in ("key", "args") if judge.get(key)]
+    return [
+        Problem(f"{JUDGE_PATH}.{key}", "a judge without a server has none", "no such key", hint)
+        for key in ("key", "args")
+        if judge.get(key)
+    ]
 
 
 def server_problems(judge: Entry) -> list[Problem]:
@@ -86,33 +100,58 @@ def server_problems(judge: Entry) -> list[Problem]:
     expected = "http://HOST:PORT/v1, or https"
     if "@" in address or "?" in address:
         hint = "key: the variable of the environment that has the key; it is sent as `Authorization: Bearer`"
-        problems.append(Problem(f"{WHERE}.server", "an address with a name, a password or a query in it", expected, hint))
+        problems.append(
+            Problem(f"{JUDGE_PATH}.server", "an address with a name, a password or a query in it", expected, hint)
+        )
     elif not ADDRESS.fullmatch(address):
-        problems.append(Problem(f"{WHERE}.server", f"{address!r} is no address", expected, "for example: http://127.0.0.1:8000/v1"))
+        problems.append(
+            Problem(
+                f"{JUDGE_PATH}.server", f"{address!r} is no address", expected, "for example: http://127.0.0.1:8000/v1"
+            )
+        )
     elif address.rstrip("/").endswith("/completions"):
         hint = f"server: {re.sub(r'/(chat/)?completions/*$', '', address)}"
-        problems.append(Problem(f"{WHERE}.server", "the path of one call", "the address before it", hint))
-    if key is not None and not VARIABLE.fullmatch(key):
+        problems.append(Problem(f"{JUDGE_PATH}.server", "the path of one call", "the address before it", hint))
+    if key is not None and not VARIABLE_NAME.fullmatch(key):
         hint = "export JUDGE_KEY=..., and key: JUDGE_KEY; a key that stood here once is known to all who read the repository: revoke it"
-        problems.append(Problem(f"{WHERE}.key", "no name of a variable", "capital letters, digits and _", hint))
+        problems.append(Problem(f"{JUDGE_PATH}.key", "no name of a variable", "capital letters, digits and _", hint))
     if judge.get("kind") == "reward":
-        problems.append(Problem(f"{WHERE}.kind", "a server gives no rewards", "kind: chat", "a reward model is read from a folder or the Hub"))
+        problems.append(
+            Problem(
+                f"{JUDGE_PATH}.kind",
+                "a server gives no rewards",
+                "kind: chat",
+                "a reward model is read from a folder or the Hub",
+            )
+        )
     if judge.get("chat_template_kwargs"):
         hint = "args: {chat_template_kwargs: {...}}, which vLLM and others take"
-        problems.append(Problem(f"{WHERE}.chat_template_kwargs", "a server has its own chat template", "no such key", hint))
+        problems.append(
+            Problem(f"{JUDGE_PATH}.chat_template_kwargs", "a server has its own chat template", "no such key", hint)
+        )
     for name in judge.get("args") or ():
         if name in TILTH_SENDS:
-            problems.append(Problem(f"{WHERE}.args.{name}", "Tilth sends this itself", "another key of the API", "remove it"))
+            problems.append(
+                Problem(f"{JUDGE_PATH}.args.{name}", "Tilth sends this itself", "another key of the API", "remove it")
+            )
     return problems
 
 
 def dataset_problems(judge: Entry, datasets: dict[str, Entry]) -> list[Problem]:
     """Names that are no datasets, or datasets whose answers cannot be judged; or none at all that can."""
-    where, named = f"{WHERE}.on", judge.get("on")
-    whys = unjudged(judge, datasets)
+    where, named = f"{JUDGE_PATH}.on", judge.get("on")
+    whys = reasons_not_judged(judge, datasets)
     if named is None:
         told = "; ".join(f"{name}: {why}" for name, why in whys.items())
-        return [] if "" in whys.values() or not whys else [Problem(WHERE, "it has nothing to judge", "answers of a dataset", told)]
-    problems = [Problem(where, f"no dataset {name!r}", "a name under datasets", did_you_mean(name, datasets)) for name in named if name not in datasets]
+        return (
+            []
+            if "" in whys.values() or not whys
+            else [Problem(JUDGE_PATH, "it has nothing to judge", "answers of a dataset", told)]
+        )
+    problems = [
+        Problem(where, f"no dataset {name!r}", "a name under datasets", did_you_mean(name, datasets))
+        for name in named
+        if name not in datasets
+    ]
     problems += [Problem(where, f"{name!r} cannot be judged", "", whys[name]) for name in named if whys.get(name)]
     return problems + ([] if named else [Problem(where, "no dataset is named", "names, or null for all", "")])

@@ -16,21 +16,21 @@ import threading
 from functools import lru_cache
 from pathlib import Path
 
-SECONDS = 3  # of processor time, for one answer
-MEMORY = 4 * 2**30
-NEEDS = "the package math-verify: pip install 'tilth[math]', or pip install --editable '.[math]' in the project"
+CPU_LIMIT_S = 3  # of processor time, for one answer
+MEMORY_LIMIT_BYTES = 4 * 2**30
+REQUIREMENT = "the package math-verify: pip install 'tilth[math]', or pip install --editable '.[math]' in the project"
 LOCK = threading.Lock()
 WORKERS: dict[int, subprocess.Popen[str]] = {}  # {process: its worker}: a fork must not talk to its parent's
 
 
 @lru_cache(maxsize=10_000)
-def equal(truth: str, answer: str) -> bool:
+def mathematically_equal(truth: str, answer: str) -> bool:
     """Whether math-verify takes a text for another. Raises ModuleNotFoundError where it is not installed."""
     with LOCK:
         worker = WORKERS.get(os.getpid())
         if worker is None or worker.poll() is not None:
-            worker = WORKERS[os.getpid()] = started()
-        assert worker.stdin and worker.stdout  # pipes, as `started` asks for
+            worker = WORKERS[os.getpid()] = start_worker()
+        assert worker.stdin and worker.stdout  # pipes, as `start_worker` asks for
         try:
             worker.stdin.write(json.dumps([truth, answer]) + "\n")
             worker.stdin.flush()
@@ -44,9 +44,9 @@ def equal(truth: str, answer: str) -> bool:
         raise RuntimeError(f"math-verify ended with {worker.returncode}")
 
 
-def started() -> subprocess.Popen[str]:
+def start_worker() -> subprocess.Popen[str]:
     if importlib.util.find_spec("math_verify") is None:
-        raise ModuleNotFoundError(f"math_verify needs {NEEDS}")
+        raise ModuleNotFoundError(f"math_verify needs {REQUIREMENT}")
     return subprocess.Popen(
         [sys.executable, "-m", "validators._mathematics"],
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
@@ -60,7 +60,7 @@ def main() -> None:
 
     from math_verify import parse, verify
 
-    resource.setrlimit(resource.RLIMIT_AS, (MEMORY, resource.getrlimit(resource.RLIMIT_AS)[1]))
+    resource.setrlimit(resource.RLIMIT_AS, (MEMORY_LIMIT_BYTES, resource.getrlimit(resource.RLIMIT_AS)[1]))
 
     def compared(truth: str, answer: str) -> bool:
         # a truth says mathematics and nothing else; math-verify looks for LaTeX between its marks alone
@@ -68,7 +68,7 @@ def main() -> None:
         return bool(right) and verify(right, parse(answer, parsing_timeout=None), timeout_seconds=None)
 
     for line in sys.stdin:
-        signal.setitimer(signal.ITIMER_PROF, SECONDS)  # nobody handles it: the kernel ends this process
+        signal.setitimer(signal.ITIMER_PROF, CPU_LIMIT_S)  # nobody handles it: the kernel ends this process
         try:
             found = compared(*json.loads(line))
         except Exception:  # whatever sympy makes of what a model says

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 ROLES = ["system", "user", "assistant", "tool"]
 # what may follow what; "" is the beginning
-ORDER = [
+ALLOWED_ORDER = [
     ">system",
     ">user",
     "system>user",
@@ -46,8 +46,8 @@ TEMPLATE_TOKENS = [
 ]
 # a call that is written as text, as Hermes and others do
 WRITTEN_CALL = r"""<tool_call|<function|["']name["']\s*:"""
-CACHED_BYTES = 2**18
-CONTROL = r"([\x00-\x08\x0b\x0c\x0e-\x1f\x7f])"
+PIECE_BYTES = 2**18
+CONTROL_CHARACTER = r"([\x00-\x08\x0b\x0c\x0e-\x1f\x7f])"
 
 
 def shared_checks(kind: str, turns: str = "every turn", order: str = "") -> dict[str, str]:
@@ -74,7 +74,7 @@ def spoken_text(turns: "pyarrow.StructArray") -> "pyarrow.StringArray":
     return pc.coalesce(pc.binary_join_element_wise(thought, content, "\n"), thought, content)
 
 
-def series(values: "pyarrow.Array | pyarrow.ChunkedArray") -> pl.Series:
+def as_series(values: "pyarrow.Array | pyarrow.ChunkedArray") -> pl.Series:
     """An Arrow array as polars has it: of a table, `from_arrow` would make a frame."""
     return cast(pl.Series, pl.from_arrow(values))
 
@@ -99,7 +99,7 @@ def flatten(messages: "pyarrow.ChunkedArray", column: str, begins: str = "") -> 
             "content": pl.from_arrow(content).fill_null(""),
             "said": pl.from_arrow(said).fill_null(""),
             "calls": pl.from_arrow(pc.struct_field(turns, "tool_calls").storage),
-            "printable": ~holding(said, _controls),
+            "printable": ~texts_matching(said, _control_positions),
             "last": np.r_[first[1:], True][: len(row)],
         }
     )
@@ -109,7 +109,9 @@ def flatten(messages: "pyarrow.ChunkedArray", column: str, begins: str = "") -> 
         # an assistant that only calls a tool says nothing, which is not an empty answer; a tool may find nothing
         silent = (pl.col("calls").is_not_null() | tools) & ~pl.col("content").str.contains(r"\S")
         calls = pl.col("calls").is_not_null() | pl.col("content").str.contains(WRITTEN_CALL)
-        before = pl.when(tools).then(None).otherwise(calls).forward_fill().shift(1)  # of the last turn that is no tool's
+        before = (
+            pl.when(tools).then(None).otherwise(calls).forward_fill().shift(1)
+        )  # of the last turn that is no tool's
         frame = frame.with_columns(
             content=pl.when(silent).then(pl.lit("(call)")).otherwise("content"),
             called=~tools | (pl.col("turn") == 0) | before,
@@ -128,7 +130,7 @@ def flatten(messages: "pyarrow.ChunkedArray", column: str, begins: str = "") -> 
     )
 
 
-def holding(texts: "pyarrow.StringArray", found_in: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
+def texts_matching(texts: "pyarrow.StringArray", found_in: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
     """True where a text has a byte that is looked for, (n,) booleans. Far faster than a regular expression.
 
     texts: Arrow strings, (n,). found_in: bytes as (m,) uint8 -> positions in them, of a byte and the next one at most.
@@ -138,14 +140,14 @@ def holding(texts: "pyarrow.StringArray", found_in: Callable[[np.ndarray], np.nd
     if len(texts) and data is not None:
         data = np.frombuffer(data, np.uint8)[: ends[-1]]
         # in pieces that stay in the processor's cache, and overlap by a byte
-        for start in range(ends[0], ends[-1], CACHED_BYTES):
-            hits = found_in(data[start : start + CACHED_BYTES + 1])
+        for start in range(ends[0], ends[-1], PIECE_BYTES):
+            hits = found_in(data[start : start + PIECE_BYTES + 1])
             if len(hits):
                 found[np.searchsorted(ends, hits + start, "right") - 1] = True
     return found
 
 
-def _controls(text: np.ndarray) -> np.ndarray:
+def _control_positions(text: np.ndarray) -> np.ndarray:
     """Where the control characters are, but for tab, line feed and carriage return."""
     low = np.flatnonzero(text < 32)
     found = text[low]
@@ -154,34 +156,36 @@ def _controls(text: np.ndarray) -> np.ndarray:
     return np.r_[low, np.flatnonzero(deleted)] if deleted.any() else low
 
 
-def _c1(text: np.ndarray) -> np.ndarray:
+def _c1_positions(text: np.ndarray) -> np.ndarray:
     """Where U+0080 to U+009F begin: no text has them but one read in a wrong encoding."""
     first = np.flatnonzero(text[:-1] == 0xC2)
     return first[text[first + 1] < 0xA0]
 
 
-def mojibake(table: "pyarrow.Table", columns: list[str]) -> np.ndarray:
+def has_mojibake(table: "pyarrow.Table", columns: list[str]) -> np.ndarray:
     """True in each row of a table with text that was read in a wrong encoding, (rows,) booleans."""
     broken = np.zeros(table.num_rows, bool)
     for column in columns:
         messages = table[column].combine_chunks()
         said = spoken_text(pc.list_flatten(messages))
-        texts = series(said).fill_null("")
+        texts = as_series(said).fill_null("")
         # U+FFFD stands for bytes that could not be read; "â€" begins curly quotes and dashes read as Windows-1252
         marks = texts.str.contains("\ufffd", literal=True) | texts.str.contains("â€", literal=True)
-        broken[pc.list_parent_indices(messages).to_numpy()[marks.to_numpy() | holding(said, _c1)]] = True
+        broken[pc.list_parent_indices(messages).to_numpy()[marks.to_numpy() | texts_matching(said, _c1_positions)]] = (
+            True
+        )
     return broken
 
 
-def lengths(messages: "pyarrow.ChunkedArray") -> np.ndarray:
+def conversation_lengths(messages: "pyarrow.ChunkedArray") -> np.ndarray:
     """Characters of each conversation, (n,) integers."""
     lists = messages.combine_chunks()
-    texts = series(spoken_text(pc.list_flatten(lists))).str.len_chars().fill_null(0)
+    texts = as_series(spoken_text(pc.list_flatten(lists))).str.len_chars().fill_null(0)
     rows = pc.list_parent_indices(lists).to_numpy()
     return np.bincount(rows, weights=texts.to_numpy(), minlength=len(lists)).astype(np.int64)
 
 
-def holds(name: str, condition: pl.Expr) -> pa.Check:
+def named_check(name: str, condition: pl.Expr) -> pa.Check:
     """A pandera check of the stable name `name`: a polars expression is true in every row.
 
     The expression may read other columns of the frame than the one that it is a check of: a column more costs pandera
@@ -201,21 +205,21 @@ def message_schema(kind: str, **flags: str) -> pa.DataFrameSchema:
             "role": pa.Column(
                 str,
                 [
-                    holds(f"{kind}.known_roles", pl.col("role").is_in(ROLES)),
-                    holds(f"{kind}.tool_follows_call", pl.col("called")),
-                    holds(f"{kind}.roles_alternate", pl.col("follows").is_in(ORDER)),
+                    named_check(f"{kind}.known_roles", pl.col("role").is_in(ROLES)),
+                    named_check(f"{kind}.tool_follows_call", pl.col("called")),
+                    named_check(f"{kind}.roles_alternate", pl.col("follows").is_in(ALLOWED_ORDER)),
                 ],
             ),
             "content": pa.Column(
                 str,
                 [
                     # twice as fast as a regular expression
-                    holds(f"{kind}.non_empty_turns", content.str.strip_chars() != ""),
-                    holds(f"{kind}.no_template_tokens", pl.col("said").str.contains_any(TEMPLATE_TOKENS).not_()),
-                    holds(f"{kind}.no_control_characters", pl.col("printable")),
-                    holds(f"{kind}.turn_length", pl.col("length") <= MAX_TURN_CHARACTERS),
-                    holds(f"{kind}.conversation_length", pl.col("total") <= MAX_CONVERSATION_CHARACTERS),
-                    *(holds(name, pl.col(flag)) for flag, name in flags.items()),
+                    named_check(f"{kind}.non_empty_turns", content.str.strip_chars() != ""),
+                    named_check(f"{kind}.no_template_tokens", pl.col("said").str.contains_any(TEMPLATE_TOKENS).not_()),
+                    named_check(f"{kind}.no_control_characters", pl.col("printable")),
+                    named_check(f"{kind}.turn_length", pl.col("length") <= MAX_TURN_CHARACTERS),
+                    named_check(f"{kind}.conversation_length", pl.col("total") <= MAX_CONVERSATION_CHARACTERS),
+                    *(named_check(name, pl.col(flag)) for flag, name in flags.items()),
                 ],
             ),
         }
@@ -224,7 +228,7 @@ def message_schema(kind: str, **flags: str) -> pa.DataFrameSchema:
 
 def flag_schema(column: str, name: str) -> pa.DataFrameSchema:
     """The schema of a table of one boolean column that is true in every row."""
-    return pa.DataFrameSchema({column: pa.Column(bool, holds(name, pl.col(column)))})
+    return pa.DataFrameSchema({column: pa.Column(bool, named_check(name, pl.col(column)))})
 
 
 def failures(schema: pa.DataFrameSchema, frame: pl.DataFrame) -> pl.DataFrame:
@@ -249,7 +253,9 @@ def turn_failures(schema: pa.DataFrameSchema, frame: pl.DataFrame) -> pl.DataFra
     found = failures(schema, frame)
     # what is not plain from the check's name, found only in the few texts that fail
     token = pl.format(" has {}", pl.col("said").str.extract_many(TEMPLATE_TOKENS).list.first())
-    control = pl.format(" has U+00{}", pl.col("said").str.extract(CONTROL).str.encode("hex").str.to_uppercase())
+    control = pl.format(
+        " has U+00{}", pl.col("said").str.extract(CONTROL_CHARACTER).str.encode("hex").str.to_uppercase()
+    )
     what = (
         pl.when(pl.col("check").str.ends_with(".no_template_tokens"))
         .then(token)

@@ -22,7 +22,7 @@ GATES = {
     "preflight.reward_hostile": "grpo: how many kinds of hostile answers a function that asks what is right gives no less than the ground truth",
     "preflight.reward_order": "grpo: by how much a wrong answer earns more than the ground truth, on average",
 }
-NUMBERS = {
+WARNINGS = {
     "preflight.answers_cut": "sft: share of eval rows whose reference answer has more tokens than `evaluate.max_new_tokens`, so that no model can give it",
     "preflight.bos_unlike_inference": "share of rows that do not begin with the tokens that the tokenizer puts before a text by itself, as llama.cpp and completions without a template do",
     "preflight.class_balance": "kto: how far the weighted rows of one label outweigh the other's; up to 1 is TRL's advice",
@@ -65,18 +65,18 @@ LIMITS = {
     "tools_shown": 0.0,
     "truncated_share": 0.05,
 }
-COUNTS = {"reward_rows": 1000, "tie_prompts": 16}
-WAIVABLE = [name.removeprefix("preflight.") for name in {**GATES, **NUMBERS}]
+SAMPLE_SIZES = {"reward_rows": 1000, "tie_prompts": 16}
+WAIVABLE = [name.removeprefix("preflight.") for name in {**GATES, **WARNINGS}]
 
 
-def table() -> str:
+def checks_table() -> str:
     """The checks as a table in Markdown, which is what docs/preflight.md shows."""
     rows = [f"| `{name}` | {text} | stops |  |" for name, text in CHECKS.items()]
-    for checks, what in ((GATES, "stops unless waived"), (NUMBERS, "warns")):
-        rows += [f"| `{name}` | {text} | {what} | {shown(name)} |" for name, text in checks.items()]
+    for checks, what in ((GATES, "stops unless waived"), (WARNINGS, "warns")):
+        rows += [f"| `{name}` | {text} | {what} | {limit_text(name)} |" for name, text in checks.items()]
     return "\n".join(["| check | what it asks or measures | above the limit | limit |", "|---|---|---|--:|", *rows])
 
 
-def shown(name: str) -> str:
+def limit_text(name: str) -> str:
     limit = LIMITS[name.removeprefix("preflight.")]
     return "none" if limit is None else f"{limit:g}"

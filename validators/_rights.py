@@ -12,8 +12,8 @@ import re
 from collections.abc import Collection
 from dataclasses import dataclass
 
-from validators._by_file import ByFile, day_of, of_file, values_of
-from validators._cautions import FILE, Entry, waivable
+from validators._by_file import ByFile, parse_day, value_for_file, values_of
+from validators._cautions import PARAMS_FILE, Entry, caution_text
 from validators.problems import Problem, did_you_mean
 
 # sort of terms: licenses, by SPDX and by the Hub's names, lower-case; the first that matches is it
@@ -31,7 +31,7 @@ TERMS = {
     ),
 }
 # of share alike: license of the data: licenses of a model that it goes into
-INTO = {
+SHARE_ALIKE_TARGETS = {
     "cc-by-nc-sa-": r"cc-by-nc-sa-.*",
     "cc-by-sa-": r"cc-by-sa-.*|gpl-3\.0.*",
     "agpl-": r"agpl-.*",
@@ -41,13 +41,13 @@ INTO = {
     "llama": r"llama.*",
     "gemma": r"gemma",
 }
-COMMON = (
+COMMON_LICENSES = (
     "Apache-2.0", "MIT", "MIT-0", "BSD-2-Clause", "BSD-3-Clause", "ISC", "CC0-1.0", "CC-BY-3.0", "CC-BY-4.0", "CC-BY-SA-3.0",
     "CC-BY-SA-4.0", "CC-BY-NC-4.0", "CC-BY-NC-SA-4.0", "CC-BY-ND-4.0", "CC-BY-NC-ND-4.0", "GPL-2.0", "GPL-3.0", "LGPL-3.0", "AGPL-3.0",
     "MPL-2.0", "ODbL-1.0", "ODC-By-1.0", "PDDL-1.0", "CDLA-Permissive-2.0", "CDLA-Sharing-1.0", "Unlicense", "openrail", "llama3.1",
     "llama3.2", "llama3.3", "gemma", "openai-terms", "anthropic-terms", "gemini-terms", "all-rights-reserved",
 )  # fmt: skip
-OF_HUB = r"other|unknown|llama\d(?:\.\d)?|gemma|.*openrail.*|bigscience-.*|odbl|odc-by|pddl|bsd|cc|gpl|lgpl|agpl|gfdl|c-uda|intel-research|apple-a[ms][cl]l.*"
+HUB_LICENSES = r"other|unknown|llama\d(?:\.\d)?|gemma|.*openrail.*|bigscience-.*|odbl|odc-by|pddl|bsd|cc|gpl|lgpl|agpl|gfdl|c-uda|intel-research|apple-a[ms][cl]l.*"
 
 
 @dataclass(frozen=True)
@@ -60,27 +60,27 @@ class RightsCaution:
     waived: str | None = None
 
     def __str__(self) -> str:
-        return waivable(self.where, self.name, self.message, self.waived)
+        return caution_text(self.where, self.name, self.message, self.waived)
 
 
 # -- licenses -----------------------------------------------------------------------------------------------------
 
 
-def sort_of(license: str) -> str | None:
+def terms_of(license: str) -> str | None:
     """The sort of terms of a license, or None where the table does not have it."""
     return next((sort for sort, names in TERMS.items() if re.fullmatch(names, license.lower())), None)
 
 
 def is_known(license: str) -> bool:
     """True for a license of SPDX or of the Hub, and for what the table names beside these."""
-    return is_listed(license) or sort_of(license) in ("all rights reserved", "terms of a model's output")
+    return is_listed(license) or terms_of(license) in ("all rights reserved", "terms of a model's output")
 
 
 def is_listed(license: str) -> bool:
     """True for a license of SPDX or of the Hub, which has `other` for what is on no list."""
     from packaging.licenses import InvalidLicenseExpression, canonicalize_license_expression
 
-    if re.fullmatch(OF_HUB, license.lower()):
+    if re.fullmatch(HUB_LICENSES, license.lower()):
         return True
     try:
         return bool(canonicalize_license_expression(license))
@@ -88,9 +88,9 @@ def is_listed(license: str) -> bool:
         return False
 
 
-def forbids(data: str, model: str) -> str | None:
+def why_forbidden(data: str, model: str) -> str | None:
     """Why a license of data (or of the base model) plainly forbids the license of a model made of it; None where it does not."""
-    sort, wanted = sort_of(data), sort_of(model)
+    sort, wanted = terms_of(data), terms_of(model)
     if sort in ("no derivatives", "all rights reserved"):
         return f"{sort}: no model may be made of it"
     if sort == "terms of a model's output":
@@ -98,7 +98,10 @@ def forbids(data: str, model: str) -> str | None:
     if sort == "not commercial" and wanted not in ("not commercial", "not commercial, share alike", None):
         return f"not commercial, and {model} lets everybody sell"
     if sort in ("share alike", "not commercial, share alike") and wanted is not None:
-        family = next((names for start, names in INTO.items() if data.lower().startswith(start)), re.escape(data.lower()))
+        family = next(
+            (names for start, names in SHARE_ALIKE_TARGETS.items() if data.lower().startswith(start)),
+            re.escape(data.lower()),
+        )
         if not re.fullmatch(family, model.lower()):
             return f"{sort}: what is made of it keeps this license, and {model} is another"
     return None
@@ -110,22 +113,39 @@ def license_findings(data: Entry) -> tuple[list[Problem], list[RightsCaution]]:
     used = {step.get("dataset") for step in (data.get("steps") or {}).values()}
     places = [(f"datasets.{name}", dataset, name in used) for name, dataset in (data.get("datasets") or {}).items()]
     if model is not None and not is_known(model):
-        cautions.append(RightsCaution("license", model, unknown(model), None))
+        cautions.append(RightsCaution("license", model, unknown_license(model), None))
     for where, entry, goes_in in [("base", data.get("base") or {}, True), *places]:
         waive, given = entry.get("waive") or {}, list(dict.fromkeys(values_of(entry.get("license"))))
         for waiver in waive:
             if waiver not in (known := [*given, "license"]):
-                problems.append(Problem(f"{FILE}: {where}.waive", f"no license {waiver!r} here", "", did_you_mean(waiver, known)))
+                problems.append(
+                    Problem(
+                        f"{PARAMS_FILE}: {where}.waive", f"no license {waiver!r} here", "", did_you_mean(waiver, known)
+                    )
+                )
         for license in given:
-            why = forbids(license, model) if model and goes_in else None
+            why = why_forbidden(license, model) if model and goes_in else None
             if why and license not in waive:
                 hint = f"leave it out, take another `license:`, or waive: {{{license}: who allowed it}}"
-                problems.append(Problem(f"{FILE}: {where}.license", f"{license} does not go into a model under {model}", why, hint))
+                problems.append(
+                    Problem(
+                        f"{PARAMS_FILE}: {where}.license",
+                        f"{license} does not go into a model under {model}",
+                        why,
+                        hint,
+                    )
+                )
             elif not is_known(license):
-                cautions.append(RightsCaution(f"{where}.license", license, unknown(license), waive.get(license)))
+                cautions.append(
+                    RightsCaution(f"{where}.license", license, unknown_license(license), waive.get(license))
+                )
             elif why:
-                cautions.append(RightsCaution(f"{where}.license", license, f"{license} does not go into {model}: {why}", waive[license]))
-            elif model and goes_in and (sort_of(license) in (None, "in part share alike") or sort_of(model) is None):
+                cautions.append(
+                    RightsCaution(
+                        f"{where}.license", license, f"{license} does not go into {model}: {why}", waive[license]
+                    )
+                )
+            elif model and goes_in and (terms_of(license) in (None, "in part share alike") or terms_of(model) is None):
                 said = f"whether {license} goes into a model under {model} is not known here"
                 cautions.append(RightsCaution(f"{where}.license", license, said, waive.get(license)))
         if model and goes_in and not given and where != "base":
@@ -134,18 +154,24 @@ def license_findings(data: Entry) -> tuple[list[Problem], list[RightsCaution]]:
     return problems, cautions
 
 
-def unknown(license: str) -> str:
-    hint = did_you_mean(license, COMMON)
-    return f"unknown license {license!r}" + (f"; {hint}" if hint.startswith("did") else ", neither of SPDX nor of docs/rights.md")
+def unknown_license(license: str) -> str:
+    hint = did_you_mean(license, COMMON_LICENSES)
+    return f"unknown license {license!r}" + (
+        f"; {hint}" if hint.startswith("did") else ", neither of SPDX nor of docs/rights.md"
+    )
 
 
 # -- by raw file --------------------------------------------------------------------------------------------------
 
 
-def without_license(name: str, dataset: Entry, files: list[str], model: str | None) -> list[RightsCaution]:
+def unlicensed_file_cautions(name: str, dataset: Entry, files: list[str], model: str | None) -> list[RightsCaution]:
     """The caution of raw files that no pattern has a license for. files: paths of the dataset. model: the license of the models."""
     given = dataset.get("license")
-    bare = [path for path in files if of_file(given, path, dataset["raw"]) is None] if isinstance(given, dict) and model else []
+    bare = (
+        [path for path in files if value_for_file(given, path, dataset["raw"]) is None]
+        if isinstance(given, dict) and model
+        else []
+    )
     if not bare:
         return []
     said = f"{len(bare):,} of {len(files):,} raw files fit no pattern and have no license, such as {bare[0]}"
@@ -161,9 +187,11 @@ def expiry_problems(expires: dict[str, ByFile], datasets: Collection[str]) -> li
     for name, rule in expires.items():
         if name not in datasets:
             hint = did_you_mean(name, datasets)
-            problems.append(Problem(f"{FILE}: expires.{name}", f"no dataset {name!r}", "a name under datasets", hint))
+            problems.append(
+                Problem(f"{PARAMS_FILE}: expires.{name}", f"no dataset {name!r}", "a name under datasets", hint)
+            )
         for pattern, day in rule.items() if isinstance(rule, dict) else [(None, rule)]:
-            if day_of(day) is None:
-                where = f"{FILE}: expires.{name}" + (f".{pattern}" if pattern else "")
+            if parse_day(day) is None:
+                where = f"{PARAMS_FILE}: expires.{name}" + (f".{pattern}" if pattern else "")
                 problems.append(Problem(where, f"{day!r} is no day", "a day as 'YYYY-MM-DD'", ""))
     return problems

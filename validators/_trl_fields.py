@@ -17,28 +17,28 @@ def trl_fields(method: str) -> dict[str, str]:
 
     Importing the config costs ten seconds, as it brings torch; its source says the same in a fraction of one.
     """
-    own, name = _own(method)
+    own, name = _config_class(method)
     sources = {
-        _package("transformers") / "training_args.py": "TrainingArguments",
-        _package("trl") / "trainer/base_config.py": "_BaseConfig",
+        _package_folder("transformers") / "training_args.py": "TrainingArguments",
+        _package_folder("trl") / "trainer/base_config.py": "_BaseConfig",
         own: name,
     }
     fields: dict[str, str] = {}
     for path, name in sources.items():
-        fields |= {field: ast.unparse(node.annotation) for field, node in _declared(path, name).items()}
+        fields |= {field: ast.unparse(node.annotation) for field, node in _declared_fields(path, name).items()}
     return fields
 
 
 @cache
 def trl_default(method: str, field: str) -> object:
     """The default of a field that TRL's config of a method declares itself; None where it is not told or is no constant."""
-    nodes = _declared(*_own(method))
+    nodes = _declared_fields(*_config_class(method))
     call = nodes[field].value if field in nodes else None
     told = [word.value for word in getattr(call, "keywords", []) if word.arg == "default"]
     return told[0].value if told and isinstance(told[0], ast.Constant) else None
 
 
-def _package(name: str) -> Path:
+def _package_folder(name: str) -> Path:
     """The folder of an installed package. Raises ModuleNotFoundError where there is none."""
     found = importlib.util.find_spec(name)
     if found is None or not found.submodule_search_locations:
@@ -46,14 +46,14 @@ def _package(name: str) -> Path:
     return Path(found.submodule_search_locations[0])
 
 
-def _own(method: str) -> tuple[Path, str]:
+def _config_class(method: str) -> tuple[Path, str]:
     """(file, class) of TRL's config for a method."""
-    trl = _package("trl")
+    trl = _package_folder("trl")
     own = trl / "experimental/orpo/orpo_config.py" if method == "orpo" else trl / f"trainer/{method}_config.py"
     return own, f"{method.upper()}Config"
 
 
-def _declared(path: Path, name: str) -> dict[str, ast.AnnAssign]:
+def _declared_fields(path: Path, name: str) -> dict[str, ast.AnnAssign]:
     """{field: its annotated assignment} of a class in a source file."""
     tree = ast.parse(path.read_text(encoding="utf-8"))
     body = next(node.body for node in tree.body if isinstance(node, ast.ClassDef) and node.name == name)
@@ -62,7 +62,7 @@ def _declared(path: Path, name: str) -> dict[str, ast.AnnAssign]:
     return {name: node for name, node in named.items() if name[0] != "_"}
 
 
-def fits(value: object, annotation: str) -> bool:
+def fits_annotation(value: object, annotation: str) -> bool:
     """False where a value is of a type that an annotation such as `float | None` excludes for certain."""
     known = {
         "int": int,

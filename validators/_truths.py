@@ -1,14 +1,14 @@
 r"""What a ground truth asks for, and what an answer says in the end, for rewards and for `tilth inspect`.
 
-    final_of("9 + 9 = 18.\n#### 18") -> "18"
-    final_of(r"So \boxed{\frac{1}{2}}.") -> r"\frac{1}{2}"
-    accepted('["18", "eighteen"]') -> ['["18", "eighteen"]', "18", "eighteen"]
+final_of("9 + 9 = 18.\n#### 18") -> "18"
+final_of(r"So \boxed{\frac{1}{2}}.") -> r"\frac{1}{2}"
+accepted('["18", "eighteen"]') -> ['["18", "eighteen"]', "18", "eighteen"]
 """
 
 import json
 import re
 
-BOX = re.compile(r"\\f?boxed\s*\{")
+BOXED = re.compile(r"\\f?boxed\s*\{")
 # what the last line may begin with, or say: GSM8K's mark, `A: 18`, `**Final answer:** 18`, `so the answer is 18.`
 LAST_LINE = (
     re.compile(r"####\s*(.+)"),
@@ -21,18 +21,18 @@ FRACTION = r"([-+]?)\\[dt]?frac\{(\d+)\}\{(\d+)\}|((?<![\d/])[-+]?\d[\d,]*)/(\d+
 NUMBER = re.compile(rf"{FRACTION}|([-+]?(?:\d[\d,]*\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)")
 
 
-def final_of(text: str) -> str | None:
+def final_answer(text: str) -> str | None:
     """What an answer names as its end, by the last box, tag or mark of the last line; None where it names nothing."""
-    if boxes := list(BOX.finditer(text)):
-        return clean(inside(text, boxes[-1].end()))
+    if boxes := list(BOXED.finditer(text)):
+        return clean_answer(text_in_braces(text, boxes[-1].end()))
     before, closed, _ = text.rpartition("</answer>")
     if closed and "<answer>" in before:
-        return clean(before.rpartition("<answer>")[2])
+        return clean_answer(before.rpartition("<answer>")[2])
     last = text.rstrip().rpartition("\n")[2].strip()
-    return next((clean(found[1]) for mark in LAST_LINE if (found := mark.fullmatch(last))), None)
+    return next((clean_answer(found[1]) for mark in LAST_LINE if (found := mark.fullmatch(last))), None)
 
 
-def inside(text: str, start: int) -> str:
+def text_in_braces(text: str, start: int) -> str:
     """What stands between a brace that opens just before `start` and the one that closes it; nothing where none does."""
     depth = 1
     for at in range(start, len(text)):
@@ -42,7 +42,7 @@ def inside(text: str, start: int) -> str:
     return ""
 
 
-def clean(text: str) -> str:
+def clean_answer(text: str) -> str:
     """An answer without what stands around it: white space, emphasis, the signs of mathematics, the end of a sentence."""
     text = text.strip().strip("*`").strip()
     text = text[:-1].rstrip("*") if text.endswith((".", "。")) else text
@@ -53,16 +53,16 @@ def clean(text: str) -> str:
     return text.strip()
 
 
-def same(answer: str, truth: str) -> bool:
+def is_correct(answer: str, truth: str) -> bool:
     """Whether an answer is a ground truth, as a whole or by what it names in the end."""
-    right, final = accepted(truth), final_of(answer)
-    return answer.strip() in right or (bool(final) and final in map(clean, right))
+    right, final = accepted_answers(truth), final_answer(answer)
+    return answer.strip() in right or (bool(final) and final in map(clean_answer, right))
 
 
-def accepted(truth: str) -> list[str]:
+def accepted_answers(truth: str) -> list[str]:
     """The answers that a ground truth takes: itself, each of a JSON list of texts and numbers, what a solution ends with."""
     found = [truth.strip(), *alternatives(truth)]
-    return [*found, final] if (final := final_of(truth)) else found
+    return [*found, final] if (final := final_answer(truth)) else found
 
 
 def alternatives(truth: str) -> list[str]:
@@ -77,7 +77,7 @@ def alternatives(truth: str) -> list[str]:
     return [item.strip() for item in items if item and item.strip()] if flat else []
 
 
-def number_of(text: str) -> float | None:
+def last_number(text: str) -> float | None:
     r"""The last number of a text, or None; `3/4` and `\frac{3}{4}` are one number."""
     found = NUMBER.findall(text.replace("{,}", ","))
     if not found:

@@ -12,36 +12,36 @@ from pathlib import Path
 
 from validators.problems import Problem
 
-MARK = re.compile(r"^(<{7}|>{7})( .*)?\r?$", re.MULTILINE)
+CONFLICT_MARK = re.compile(r"^(<{7}|>{7})( .*)?\r?$", re.MULTILINE)
 
 
 def conflict_problems(*paths: str | Path) -> list[Problem]:
     """A Problem for each of some files that has marks of a merge; a file that is not there has none."""
-    return [problem for path in paths for problem in conflicts_in(path, text_of(path))]
+    return [problem for path in paths for problem in conflicts_in(path, read_text(path))]
 
 
 def conflicts_in(where: str | Path, text: str) -> list[Problem]:
     """The Problem of a text that has marks of a merge, at the first of them."""
-    found = MARK.search(text)
+    found = CONFLICT_MARK.search(text)
     if not found:
         return []
     line = text.count("\n", 0, found.start()) + 1
     what = f"marks of a merge that is not finished ({found[0].strip()})"
-    return [Problem(f"{where}:{line}", what, "one version", remedy(str(where)))]
+    return [Problem(f"{where}:{line}", what, "one version", conflict_hint(str(where)))]
 
 
-def remedy(where: str) -> str:
+def conflict_hint(where: str) -> str:
     if where.endswith(".dvc"):
         return f"git checkout --ours {where} (or --theirs) && git add {where} && dvc checkout {where}: each side names data of its own"
     if not where.endswith("dvc.lock"):
         return f"in each part keep one version, remove the lines <<<<<<<, ======= and >>>>>>>, then git add {where}"
     after = "dvc repro restores from DVC's cache what either side has built"
-    if unmerged(where):
+    if is_unmerged(where):
         return f"git checkout --ours {where} && git add {where}, once params.yaml is right; {after}"
     return f"git checkout COMMIT -- {where}, with a commit that has no marks (git log {where}); {after}"
 
 
-def unmerged(path: str) -> bool:
+def is_unmerged(path: str) -> bool:
     """True where git itself still waits for one version of a file: only then has it both sides at hand."""
     try:
         return bool(subprocess.run(["git", "ls-files", "-u", "--", path], capture_output=True, check=False).stdout)
@@ -49,6 +49,6 @@ def unmerged(path: str) -> bool:
         return False
 
 
-def text_of(path: str | Path) -> str:
+def read_text(path: str | Path) -> str:
     path = Path(path)
     return path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""

@@ -11,15 +11,15 @@ from validators._messages import (
     empty_failures,
     ends_with,
     flatten,
-    holds,
+    has_mojibake,
     message_schema,
-    mojibake,
+    named_check,
     row_failures,
     shared_checks,
     turn_failures,
 )
 from validators._pandera import pa
-from validators._warnings import mojibake_warning, repeated_warning, shared_warnings
+from validators._warnings import mojibake_warning, repeated_prompts_warning, shared_warnings
 
 if TYPE_CHECKING:
     import pyarrow
@@ -31,9 +31,9 @@ CHECKS = shared_checks("grpo", "every turn of the prompt", ", the user first") |
 WARNINGS = shared_warnings("grpo")
 PROMPT = message_schema("grpo", ends="grpo.prompt_ends_with_user")
 # what a data frame or JSON writes for nothing, alone or as all that a list has
-NOTHING = r"(?i)^\s*(?:nan|null|<na>|\[(?:\s|,|nan|null|\"\s*\")*\]|\{\s*\}|\"\s*\")?\s*$"
-SPEAKS = holds("grpo.ground_truth_present", ~pl.col("ground_truth").str.contains(NOTHING))
-TRUTH = pa.DataFrameSchema({"ground_truth": pa.Column(str, SPEAKS)})
+BLANK_TRUTH = r"(?i)^\s*(?:nan|null|<na>|\[(?:\s|,|nan|null|\"\s*\")*\]|\{\s*\}|\"\s*\")?\s*$"
+TRUTH_PRESENT = named_check("grpo.ground_truth_present", ~pl.col("ground_truth").str.contains(BLANK_TRUTH))
+TRUTH = pa.DataFrameSchema({"ground_truth": pa.Column(str, TRUTH_PRESENT)})
 
 
 def failing(table: "pyarrow.Table") -> pl.DataFrame:
@@ -51,9 +51,9 @@ def failing(table: "pyarrow.Table") -> pl.DataFrame:
 
 def measured(table: "pyarrow.Table") -> pl.DataFrame:
     """What `warnings_of` needs to know of each row of a table."""
-    return pl.DataFrame({"mojibake": mojibake(table, ["prompt"])})
+    return pl.DataFrame({"mojibake": has_mojibake(table, ["prompt"])})
 
 
 def warnings_of(rows: pl.DataFrame, prompts: int) -> list[tuple[str, str]]:
     """(name, what is unusual) of a whole dataset: see `validators/sft.py`."""
-    return [*mojibake_warning("grpo", rows), *repeated_warning("grpo", len(rows), prompts)]
+    return [*mojibake_warning("grpo", rows), *repeated_prompts_warning("grpo", len(rows), prompts)]

@@ -9,18 +9,18 @@ from typing import TYPE_CHECKING
 import polars as pl
 
 from validators._messages import (
+    as_series,
     empty_failures,
     ends_with,
     flag_schema,
     flatten,
+    has_mojibake,
     message_schema,
-    mojibake,
     row_failures,
-    series,
     shared_checks,
     turn_failures,
 )
-from validators._warnings import imbalance, mojibake_warning, repeated_warning, shared_warnings, weights_advice
+from validators._warnings import imbalance, mojibake_warning, repeated_prompts_warning, shared_warnings, weights_advice
 from validators.problems import Problem, Problems
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ def failing(table: "pyarrow.Table") -> pl.DataFrame:
     """(row, check, detail) of every failure in a table of KTO rows."""
     prompts = flatten(table["prompt"], "prompt")
     completions = flatten(table["completion"], "completion", begins="user")
-    labels = pl.DataFrame({"labelled": series(table["label"]).is_not_null()})
+    labels = pl.DataFrame({"labelled": as_series(table["label"]).is_not_null()})
     return pl.concat(
         [
             turn_failures(PROMPT, prompts.with_columns(ends=ends_with(prompts, ["user", "tool"]))),
@@ -59,7 +59,7 @@ def failing(table: "pyarrow.Table") -> pl.DataFrame:
 def measured(table: "pyarrow.Table") -> pl.DataFrame:
     """What `warnings_of` needs to know of each row of a table."""
     return pl.DataFrame(
-        {"label": pl.from_arrow(table["label"]), "mojibake": mojibake(table, ["prompt", "completion"])},
+        {"label": pl.from_arrow(table["label"]), "mojibake": has_mojibake(table, ["prompt", "completion"])},
         schema={"label": pl.Boolean, "mojibake": pl.Boolean},
     )
 
@@ -69,7 +69,7 @@ def warnings_of(rows: pl.DataFrame, prompts: int) -> list[tuple[str, str]]:
     return [
         *balance_warning(int(rows["label"].sum()), int((~rows["label"]).sum())),
         *mojibake_warning("kto", rows),
-        *repeated_warning("kto", len(rows), prompts),
+        *repeated_prompts_warning("kto", len(rows), prompts),
     ]
 
 

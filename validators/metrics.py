@@ -24,7 +24,9 @@ def exact_match(completions, ground_truth, **_):
 def contains(completions, ground_truth, **_):
     """1 where the answer holds that of the row, whatever its case and white space; else 0. None where the row's is empty."""
     pairs = zip(completions, ground_truth, strict=True)
-    return [float(_folded(truth) in _folded(_text(said))) if _folded(truth) else None for said, truth in pairs]
+    return [
+        float(_normalised(truth) in _normalised(_text(said))) if _normalised(truth) else None for said, truth in pairs
+    ]
 
 
 def rouge_l(completions, ground_truth, **_):
@@ -53,15 +55,18 @@ def tool_call_match(completions, extra, **_):
 
     Calls are read where they are JSON objects with a name and arguments, as most chat templates write them.
     """
-    wanted = [_calls_of((json.loads(text) if text else {}).get("tool_calls")) for text in extra]
-    return [float(_calls_in(_text(said)) == calls) if calls else None for said, calls in zip(completions, wanted, strict=True)]
+    wanted = [_expected_calls((json.loads(text) if text else {}).get("tool_calls")) for text in extra]
+    return [
+        float(_find_calls(_text(said)) == calls) if calls else None
+        for said, calls in zip(completions, wanted, strict=True)
+    ]
 
 
 def _text(said):
     return answer_of(said[-1]["content"] or "")
 
 
-def _folded(text):
+def _normalised(text):
     return " ".join(answer_of(text).casefold().split())
 
 
@@ -74,12 +79,12 @@ def _is_json(text):
     return True
 
 
-def _calls_of(calls):
+def _expected_calls(calls):
     """[(name, arguments)] of calls as a row has them."""
-    return [_call(call) for call in calls or ()]
+    return [_parse_call(call) for call in calls or ()]
 
 
-def _call(found):
+def _parse_call(found):
     """(name, arguments) of a JSON object, None where it is no call."""
     call = found.get("function") if isinstance(found, dict) and isinstance(found.get("function"), dict) else found
     if not isinstance(call, dict) or not isinstance(call.get("name"), str):
@@ -93,7 +98,7 @@ def _call(found):
     return None if arguments is None else (call["name"], arguments)
 
 
-def _calls_in(text):
+def _find_calls(text):
     """The calls that an answer makes: every JSON object in it that is one, in order."""
     found, place, reader = [], text.find("{"), json.JSONDecoder()
     while place >= 0:
@@ -102,7 +107,7 @@ def _calls_in(text):
         except (ValueError, RecursionError):
             end = place + 1
         else:
-            call = _call(value)
+            call = _parse_call(value)
             found += [call] if call else []
         place = text.find("{", end)
     return found

@@ -16,16 +16,16 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 from pydantic_core import PydanticCustomError
 
-from validators._cautions import FILE, KIND, WAIVERS, ancestry, cautions_of, idle_waivers
-from validators._difficulty import difficulty_problems, filled_in
+from validators._cautions import KIND_OF_METHOD, PARAMS_FILE, WAIVERS, ancestry, step_cautions, unused_waivers
+from validators._difficulty import difficulty_problems, fill_rule
 from validators._formats import mask_problems, option_problems
 from validators._gates import gate_problems
-from validators._judge import WHERE as JUDGE
+from validators._judge import JUDGE_PATH as JUDGE
 from validators._judge import WIN_RATES, judge_problems
-from validators._mathematics import NEEDS
-from validators._preflight import COUNTS, LIMITS, WAIVABLE
+from validators._mathematics import REQUIREMENT
+from validators._preflight import LIMITS, SAMPLE_SIZES, WAIVABLE
 from validators._rights import expiry_problems, license_findings
-from validators._trl_fields import fits, trl_fields
+from validators._trl_fields import fits_annotation, trl_fields
 from validators.conflicts import conflict_problems
 from validators.problems import Problem, Problems, did_you_mean
 
@@ -46,7 +46,7 @@ TILTH_SETS = {
     "chat_template_kwargs": "`base.chat_template_kwargs`, so that training, scores and chat agree",
     "eos_token": "`base.eos_token`, so that every model of the chain stops at it",
 }
-ALIASES = {  # names of other trainers, too unlike TRL's for a search by letters
+ARG_ALIASES = {  # names of other trainers, too unlike TRL's for a search by letters
     "lr": "learning_rate",
     "epochs": "num_train_epochs",
     "num_epochs": "num_train_epochs",
@@ -60,36 +60,47 @@ ALIASES = {  # names of other trainers, too unlike TRL's for a search by letters
 METHODS = ("sft", "dpo", "orpo", "kto", "grpo")
 # Unsloth 2026.10 patches TRL's trainer of each of them, ORPO's in trl.experimental too
 BACKENDS = {"transformers": METHODS, "unsloth": METHODS}
-TAKEN = {  # names of columns and scores
+RESERVED_NAMES = {  # names of columns and scores
     "auc", "chosen_logp", "cut", "cut_thinking", "dataset", "generation", "id", "judged", "label", "logp", "loss", "margin", "nll",
     "pair_accuracy", "rejected_logp", "reward", "right", "samples", "samples_cut_thinking", "slices", "token_accuracy", "tokens", *WIN_RATES,
 }  # fmt: skip
-NAME = re.compile(r"^[a-z][a-z0-9_]*$")
+NAME_PATTERN = re.compile(r"^[a-z][a-z0-9_]*$")
 # what rendering gives a template itself
-GIVEN = {"messages", "conversation", "tools", "documents", "add_generation_prompt", "continue_final_message", "tokenize", "chat_template"}
+RENDERING_ARGS = {
+    "messages",
+    "conversation",
+    "tools",
+    "documents",
+    "add_generation_prompt",
+    "continue_final_message",
+    "tokenize",
+    "chat_template",
+}
 COMMIT = re.compile(r"^[0-9a-f]{40}$")
 # SPDX's or the Hub's identifiers of licenses, such as apache-2.0 or CC-BY-SA-4.0, or `other`
 License = Annotated[str, Field(min_length=1, max_length=100)]
 
 
-def by_file(value):
+def check_by_file(value):
     """A text for all raw files, or one for each pattern of their paths."""
     texts = list(value.values()) if isinstance(value, dict) else [value]
     if any(isinstance(text, date) for text in texts):
         raise PydanticCustomError("by_file", "a day in quotes, such as '2027-01-31': DVC takes no others")
-    if not texts or not all(isinstance(text, str) and text.strip() for text in (*texts, *(value if isinstance(value, dict) else ()))):
+    if not texts or not all(
+        isinstance(text, str) and text.strip() for text in (*texts, *(value if isinstance(value, dict) else ()))
+    ):
         raise PydanticCustomError("by_file", "a text, or a text for each pattern of paths")
     return value
 
 
-ByFile = Annotated[object, AfterValidator(by_file)]
+ByFile = Annotated[object, AfterValidator(check_by_file)]
 
 
-class Strict(BaseModel):
+class StrictModel(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, populate_by_name=False)
 
 
-class Base(Strict):
+class Base(StrictModel):
     model: str
     revision: str | None = None
     backend: Literal["auto", "transformers", "unsloth"] = "auto"
@@ -101,7 +112,7 @@ class Base(Strict):
     date: Annotated[str, Field(pattern=r"^\d{4}-\d{2}-\d{2}$")] | None = None
 
 
-class Dataset(Strict):
+class Dataset(StrictModel):
     kind: Literal["sft", "preference", "kto", "grpo"]
     raw: str
     max_reject_share: Annotated[float, Field(ge=0, le=1)] = 0.05
@@ -134,7 +145,7 @@ class Dataset(Strict):
         return self
 
 
-class Lora(Strict):
+class Lora(StrictModel):
     """PEFT's LoraConfig, the fields that are usually set, under PEFT's names; PEFT's own defaults are others."""
 
     r: Annotated[int, Field(gt=0)] = 16
@@ -143,14 +154,14 @@ class Lora(Strict):
     target_modules: list[str] | str = "all-linear"
 
 
-class Rollouts(Strict):
+class Rollouts(StrictModel):
     """How much is kept of what a grpo step generates: one generation every so many optimizer steps, and answers in all."""
 
     every: Annotated[int, Field(gt=0)] = 10
     max_rows: Annotated[int, Field(gt=0)] = 5000
 
 
-class Step(Strict):
+class Step(StrictModel):
     method: Literal["sft", "dpo", "orpo", "kto", "grpo"]
     from_: Annotated[str, Field(alias="from")]
     dataset: str
@@ -163,18 +174,18 @@ class Step(Strict):
     waive: dict[str, str] = {}
 
 
-DataOfPersons = Literal["email", "phone", "iban", "credit_card"]
+PersonalDataKind = Literal["email", "phone", "iban", "credit_card"]
 
 
-class PersonalData(Strict):
+class PersonalData(StrictModel):
     """Which personal data a row may not hold, and which is counted; `regions`: countries whose telephone numbers need no +."""
 
-    reject: list[DataOfPersons] = []
-    warn: list[DataOfPersons] = []
+    reject: list[PersonalDataKind] = []
+    warn: list[PersonalDataKind] = []
     regions: list[str] = []
 
 
-class Curate(Strict):
+class Curate(StrictModel):
     """What curate turns away beyond exact duplicates and contradictions, in every dataset."""
 
     near_duplicates: Annotated[float, Field(gt=0, le=1)] | None = None
@@ -183,7 +194,7 @@ class Curate(Strict):
     personal_data: PersonalData | None = None
 
 
-class LmEval(Strict):
+class LmEval(StrictModel):
     """Tasks of EleutherAI's lm-evaluation-harness, under its own names."""
 
     tasks: Annotated[list[str], Field(min_length=1)]
@@ -192,7 +203,7 @@ class LmEval(Strict):
     apply_chat_template: bool = False
 
 
-class Judge(Strict):
+class Judge(StrictModel):
     """Who says whose answer is better: a model from a folder or the Hub, or a server that speaks OpenAI's API."""
 
     model: Annotated[str, Field(min_length=1)]
@@ -213,7 +224,7 @@ class Judge(Strict):
 Share = Annotated[float, Field(ge=0, le=1)]
 
 
-class Preflight(Strict):
+class Preflight(StrictModel):
     """Limits of what preflight measures, and how much it looks at; docs/preflight.md says what each is."""
 
     reward_hostile: Annotated[float, Field(ge=0)] = LIMITS["reward_hostile"]
@@ -237,11 +248,11 @@ class Preflight(Strict):
     tokenizer_round_trip: Share = LIMITS["tokenizer_round_trip"]
     tools_shown: Share = LIMITS["tools_shown"]
     truncated_share: Share = LIMITS["truncated_share"]
-    reward_rows: Annotated[int, Field(gt=0)] = COUNTS["reward_rows"]
-    tie_prompts: Annotated[int, Field(ge=0)] = COUNTS["tie_prompts"]
+    reward_rows: Annotated[int, Field(gt=0)] = SAMPLE_SIZES["reward_rows"]
+    tie_prompts: Annotated[int, Field(ge=0)] = SAMPLE_SIZES["tie_prompts"]
 
 
-class Evaluate(Strict):
+class Evaluate(StrictModel):
     max_new_tokens: Annotated[int, Field(gt=0)]
     max_thinking_tokens: Annotated[int, Field(gt=0)] | None = None
     chat_template_kwargs: dict[str, object] = {}
@@ -254,7 +265,7 @@ class Evaluate(Strict):
     judge: Judge | None = None
 
 
-class Difficulty(Strict):
+class Difficulty(StrictModel):
     """On which prompts of a grpo dataset its steps train: those that a model answers rightly in a share of its samples."""
 
     from_: Annotated[str, Field(alias="from")]
@@ -266,7 +277,7 @@ class Difficulty(Strict):
     batch_size: Annotated[int, Field(gt=0)] = 64
 
 
-class Gate(Strict):
+class Gate(StrictModel):
     """What a score must be for a model to ship; docs/gates.md."""
 
     step: str | None = None
@@ -282,7 +293,7 @@ class Gate(Strict):
     waive: Annotated[str, Field(min_length=1)] | None = None
 
 
-class Params(Strict):
+class Params(StrictModel):
     seed: int
     launch: str
     eval_fraction: Annotated[float, Field(gt=0, lt=1)]
@@ -300,7 +311,7 @@ class Params(Strict):
     gates: list[Gate] = []
 
 
-def read(path=FILE):
+def read_params_yaml(path=PARAMS_FILE):
     """params.yaml as plain data. Raises Problems where it is missing or not YAML."""
     from ruamel.yaml import YAML
     from ruamel.yaml.error import MarkedYAMLError, YAMLError
@@ -371,13 +382,13 @@ def alias_problem(path, error):
     return None
 
 
-def resolved(data):
+def fill_defaults(data):
     """Params with every default filled in, as plain data in the order of the models. Raises ValidationError.
 
     This is where the defaults are: stages and commands read what is resolved, and have none of their own.
     """
     found = Params.model_validate(data).model_dump(by_alias=True)
-    rules = {name: filled_in(name, rule, found["steps"]) for name, rule in found["difficulty"].items()}
+    rules = {name: fill_rule(name, rule, found["steps"]) for name, rule in found["difficulty"].items()}
     return found | {"difficulty": rules}
 
 
@@ -385,7 +396,7 @@ def examine(data):
     """(problems, cautions) of the whole of params.yaml, read as plain data."""
     problems, faulty = schema_problems(data)
     of_schema, places = len(problems), {problem.where for problem in problems}
-    sections = {name: sound(data, name, faulty) for name in ("datasets", "methods", "steps")}
+    sections = {name: valid_entries(data, name, faulty) for name in ("datasets", "methods", "steps")}
     problems += name_problems(data)
     if ("base",) not in faulty:
         problems += base_problems(data["base"])
@@ -398,41 +409,53 @@ def examine(data):
     problems += launch_problems(data.get("launch"))
     steps = sections["steps"]
     if ("expires",) not in faulty:
-        problems += expiry_problems(data.get("expires") or {}, mapping(data, "datasets"))
+        problems += expiry_problems(data.get("expires") or {}, get_section(data, "datasets"))
     if not {("difficulty",), ("datasets",), ("steps",)} & faulty:
-        problems += difficulty_problems(data, functions_in("rewards.py") if data.get("difficulty") else {})
+        problems += difficulty_problems(data, parse_functions("rewards.py") if data.get("difficulty") else {})
     for name, dataset in sections["datasets"].items():
-        problems += option_problems(f"{FILE}: datasets.{name}", dataset) + metric_problems(f"{FILE}: datasets.{name}", dataset)
-    kinds = {name: sections["datasets"].get(name, {}).get("kind") for name in mapping(data, "datasets")}
+        problems += option_problems(f"{PARAMS_FILE}: datasets.{name}", dataset) + metric_problems(
+            f"{PARAMS_FILE}: datasets.{name}", dataset
+        )
+    kinds = {name: sections["datasets"].get(name, {}).get("kind") for name in get_section(data, "datasets")}
     for name, step in steps.items():
-        problems += step_problems(f"{FILE}: steps.{name}", step, kinds, mapping(data, "steps"))
-        problems += backend_problems(f"{FILE}: steps.{name}", step, mapping(data, "base").get("backend", Base.model_fields["backend"].default))
+        problems += step_problems(f"{PARAMS_FILE}: steps.{name}", step, kinds, get_section(data, "steps"))
+        problems += backend_problems(
+            f"{PARAMS_FILE}: steps.{name}",
+            step,
+            get_section(data, "base").get("backend", Base.model_fields["backend"].default),
+        )
     for name, step in sections["methods"].items():
         if step not in steps.values():
-            problems += arg_problems(f"{FILE}: methods.{name}", step) + reward_problems(f"{FILE}: methods.{name}", step)
-    problems += cycle_problems(steps) + mask_problems(f"{FILE}: steps", steps, sections["datasets"])
-    stated = {"license": None if ("license",) in faulty else data.get("license"), "datasets": sections["datasets"], "steps": steps}
+            problems += arg_problems(f"{PARAMS_FILE}: methods.{name}", step) + reward_problems(
+                f"{PARAMS_FILE}: methods.{name}", step
+            )
+    problems += cycle_problems(steps) + mask_problems(f"{PARAMS_FILE}: steps", steps, sections["datasets"])
+    stated = {
+        "license": None if ("license",) in faulty else data.get("license"),
+        "datasets": sections["datasets"],
+        "steps": steps,
+    }
     of_rights, rights = license_findings(stated | {"base": {} if ("base",) in faulty else data["base"]})
     problems += of_rights
     # what has the wrong type was set aside above, and is not missing as well
     problems = [problem for i, problem in enumerate(problems) if i < of_schema or problem.where not in places]
     return list(dict.fromkeys(problems)), [
-        *(caution for name, step in steps.items() for caution in cautions_of(name, step, steps)),
-        *(waiver for name, step in steps.items() for waiver in idle_waivers(name, step, steps)),
+        *(caution for name, step in steps.items() for caution in step_cautions(name, step, steps)),
+        *(waiver for name, step in steps.items() for waiver in unused_waivers(name, step, steps)),
         *rights,
     ]
 
 
-def sound(data, section, faulty):
+def valid_entries(data, section, faulty):
     """The entries of a section without what has a fault of schema, so that what follows may take types for granted."""
     return {
         name: {key: value for key, value in entry.items() if (section, str(name), str(key)) not in faulty}
-        for name, entry in mapping(data, section).items()
+        for name, entry in get_section(data, section).items()
         if isinstance(entry, dict)
     }
 
 
-def mapping(data, section):
+def get_section(data, section):
     """A section of params.yaml, empty where it is missing or no mapping."""
     return data[section] if isinstance(data.get(section), dict) else {}
 
@@ -459,7 +482,7 @@ def schema_problems(data):
 
 def schema_problem(error):
     *parents, key = error["loc"]
-    where = f"{FILE}: " + ".".join(str(part) for part in error["loc"])
+    where = f"{PARAMS_FILE}: " + ".".join(str(part) for part in error["loc"])
     if error["type"] == "extra_forbidden" and parents[:1] == ["datasets"] and key == "difficulty":
         hint = f"difficulty: {{{parents[1]}: {{from: ..., keep: [0.1, 0.9]}}}} beside `datasets`, as `expires`: DVC makes stages of it"
         return Problem(where, "it stands under the dataset", "at the top level, by the name of the dataset", hint)
@@ -469,7 +492,7 @@ def schema_problem(error):
         return Problem(
             where,
             "the key is missing",
-            f"{key!r} in {'.'.join(map(str, parents)) or FILE}",
+            f"{key!r} in {'.'.join(map(str, parents)) or PARAMS_FILE}",
             # DVC, too, wants the key: it is a parameter of the stage
             "preflight: {} takes the defaults" if key == "preflight" else "see params.yaml of a fresh clone",
         )
@@ -505,38 +528,48 @@ def known_keys(parents):
 def name_problems(data):
     problems = []
     for section in ("datasets", "steps", "methods"):
-        for name in mapping(data, section):
-            if not NAME.fullmatch(str(name)):
+        for name in get_section(data, section):
+            if not NAME_PATTERN.fullmatch(str(name)):
                 problems.append(
                     Problem(
-                        f"{FILE}: {section}.{name}",
+                        f"{PARAMS_FILE}: {section}.{name}",
                         f"{name!r} is no name",
                         "lower-case letters, digits and _, a letter first",
                         "such names are safe in paths, in DVC and in a shell",
                     )
                 )
-    if "base" in mapping(data, "steps"):
+    if "base" in get_section(data, "steps"):
         problems.append(
-            Problem(f"{FILE}: steps.base", "'base' is the base model's name", "another name", "for example: steps.sft")
+            Problem(
+                f"{PARAMS_FILE}: steps.base",
+                "'base' is the base model's name",
+                "another name",
+                "for example: steps.sft",
+            )
         )
     return problems
 
 
 def base_problems(base):
     """What is wrong with `base`: the model that it names, its chat template, its date."""
-    given = kwargs_problems("base", base)
+    given = template_kwargs_problems("base", base)
     return model_problems(base) + template_problems(base.get("chat_template")) + given + date_problems(base.get("date"))
 
 
-def kwargs_problems(section, entry):
+def template_kwargs_problems(section, entry):
     """Switches of the chat template that are none: rendering gives these names itself."""
-    found = sorted(GIVEN & (entry.get("chat_template_kwargs") or {}).keys())
-    where, expected = f"{FILE}: {section}.chat_template_kwargs", "a variable of the template, such as enable_thinking"
-    return [Problem(f"{where}.{name}", "Tilth gives it to the template itself", expected, "remove it") for name in found]
+    found = sorted(RENDERING_ARGS & (entry.get("chat_template_kwargs") or {}).keys())
+    where, expected = (
+        f"{PARAMS_FILE}: {section}.chat_template_kwargs",
+        "a variable of the template, such as enable_thinking",
+    )
+    return [
+        Problem(f"{where}.{name}", "Tilth gives it to the template itself", expected, "remove it") for name in found
+    ]
 
 
 def template_problems(path):
-    where, expected = f"{FILE}: base.chat_template", "a file with a Jinja template, in the project"
+    where, expected = f"{PARAMS_FILE}: base.chat_template", "a file with a Jinja template, in the project"
     if path is None:
         return []
     if Path(path).is_absolute() or ".." in Path(path).parts:
@@ -548,11 +581,11 @@ def date_problems(given):
     try:
         date.fromisoformat(given or "2000-01-01")
     except ValueError:
-        return [Problem(f"{FILE}: base.date", f"{given!r} is no day", "a day as YYYY-MM-DD", "")]
+        return [Problem(f"{PARAMS_FILE}: base.date", f"{given!r} is no day", "a day as YYYY-MM-DD", "")]
     return []
 
 
-def model_problems(base, section=f"{FILE}: base"):
+def model_problems(base, section=f"{PARAMS_FILE}: base"):
     """What is wrong with the name of a model. section: where it stands."""
     model = base["model"]
     if model == "tiny":
@@ -568,7 +601,12 @@ def model_problems(base, section=f"{FILE}: base"):
         )
     if not re.fullmatch(r"[\w.-]+/[\w.-]+", model) or model.startswith("."):
         return [
-            Problem(where, f"{model!r} is not there", "tiny, a local folder or .gguf file, or a Hub id such as Qwen/Qwen3-0.6B", "")
+            Problem(
+                where,
+                f"{model!r} is not there",
+                "tiny, a local folder or .gguf file, or a Hub id such as Qwen/Qwen3-0.6B",
+                "",
+            )
         ]
     revision = base.get("revision")
     if not revision or not COMMIT.fullmatch(revision):
@@ -584,25 +622,45 @@ def personal_data_problems(rules):
         return []
     from phonenumbers import SUPPORTED_REGIONS
 
-    where, problems = f"{FILE}: curate.personal_data", []
+    where, problems = f"{PARAMS_FILE}: curate.personal_data", []
     if not rules.get("reject") and not rules.get("warn"):
-        problems.append(Problem(where, "neither `reject` nor `warn` names a kind", "one of them, or null", "reject: [email, phone, iban, credit_card]"))
+        problems.append(
+            Problem(
+                where,
+                "neither `reject` nor `warn` names a kind",
+                "one of them, or null",
+                "reject: [email, phone, iban, credit_card]",
+            )
+        )
     for kind in sorted({*rules.get("reject", ())} & {*rules.get("warn", ())}):
-        problems.append(Problem(f"{where}.warn", f"{kind!r} is in `reject` as well", "one of them", "what is rejected is counted too"))
+        problems.append(
+            Problem(
+                f"{where}.warn", f"{kind!r} is in `reject` as well", "one of them", "what is rejected is counted too"
+            )
+        )
     for region in rules.get("regions", ()):
         if region not in SUPPORTED_REGIONS:
             hint = did_you_mean(region.upper(), SUPPORTED_REGIONS) if len(region) == 2 else "for example: [US, DE]"
-            problems.append(Problem(f"{where}.regions", f"no country {region!r}", "two capital letters of ISO 3166", hint))
+            problems.append(
+                Problem(f"{where}.regions", f"no country {region!r}", "two capital letters of ISO 3166", hint)
+            )
     return problems
 
 
 def evaluate_problems(evaluate, datasets):
     """What is wrong with `evaluate` beyond its schema: more of pass@k than is drawn, a judge that cannot be. datasets: those that are sound."""
-    judge, problems = evaluate.get("judge"), kwargs_problems("evaluate", evaluate)
-    samples, wanted = evaluate.get("samples", Evaluate.model_fields["samples"].default), max(evaluate.get("pass_at_k") or [0])
+    judge, problems = evaluate.get("judge"), template_kwargs_problems("evaluate", evaluate)
+    samples, wanted = (
+        evaluate.get("samples", Evaluate.model_fields["samples"].default),
+        max(evaluate.get("pass_at_k") or [0]),
+    )
     if wanted > samples:
         found = f"pass@{wanted} of {samples} samples"
-        problems.append(Problem(f"{FILE}: evaluate.pass_at_k", found, "at most as many as evaluate.samples", f"samples: {wanted}"))
+        problems.append(
+            Problem(
+                f"{PARAMS_FILE}: evaluate.pass_at_k", found, "at most as many as evaluate.samples", f"samples: {wanted}"
+            )
+        )
     if judge and not judge.get("server"):
         problems += model_problems(judge, JUDGE)
     return problems + judge_problems(judge, datasets)
@@ -615,7 +673,7 @@ def launch_problems(launch):
     named = re.findall(r"--config_file[ =]([^\s'\"]+)", launch)
     hint = "known: " + ", ".join(sorted(str(path) for path in Path("recipes/accelerate").glob("*.yaml")))
     return [
-        Problem(f"{FILE}: launch", f"no file {path!r}", "a config of accelerate", hint)
+        Problem(f"{PARAMS_FILE}: launch", f"no file {path!r}", "a config of accelerate", hint)
         for path in named
         if not Path(path).is_file()
     ]
@@ -633,9 +691,9 @@ def step_problems(where, step, datasets, steps):
     if dataset and datasets and dataset not in datasets:
         hint = did_you_mean(dataset, datasets)
         problems.append(Problem(f"{where}.dataset", f"no dataset {dataset!r}", "a name under datasets", hint))
-    elif dataset and method and datasets.get(dataset) not in (None, KIND[method]):
-        found = f"{dataset!r} is a {datasets[dataset]} dataset, but {method} needs kind {KIND[method]}"
-        fitting = ", ".join(name for name, kind in datasets.items() if kind == KIND[method]) or "none yet"
+    elif dataset and method and datasets.get(dataset) not in (None, KIND_OF_METHOD[method]):
+        found = f"{dataset!r} is a {datasets[dataset]} dataset, but {method} needs kind {KIND_OF_METHOD[method]}"
+        fitting = ", ".join(name for name, kind in datasets.items() if kind == KIND_OF_METHOD[method]) or "none yet"
         problems.append(Problem(f"{where}.dataset", found, "", f"datasets of that kind: {fitting}"))
     if parent and parent not in ("base", *steps):
         hint = did_you_mean(parent, ["base", *steps])
@@ -691,10 +749,12 @@ def reward_problems(where, step):
 
 def missing_packages(steps, rules):
     """Problems of steps, and of `difficulty`, whose reward functions need a package that is not installed here."""
-    named = {f"steps.{name}.rewards": step.get("rewards") or () for name, step in steps.items() if isinstance(step, dict)}
+    named = {
+        f"steps.{name}.rewards": step.get("rewards") or () for name, step in steps.items() if isinstance(step, dict)
+    }
     named |= {f"difficulty.{name}.by": [rule.get("by")] for name, rule in rules.items() if isinstance(rule, dict)}
     return [
-        Problem(f"{FILE}: {where}", "math_verify is not installed here", NEEDS, "")
+        Problem(f"{PARAMS_FILE}: {where}", "math_verify is not installed here", REQUIREMENT, "")
         for where, functions in named.items()
         if "math_verify" in functions and not importlib.util.find_spec("math_verify")
     ]
@@ -702,38 +762,56 @@ def missing_packages(steps, rules):
 
 def metric_problems(where, dataset):
     """Metrics that are no functions of validators/metrics.py, have a name that scores have already, or have no answers to judge."""
-    where, named, known = f"{where}.metrics", dataset.get("metrics") or [], functions_of("metrics.py") if dataset.get("metrics") else []
+    where, named, known = (
+        f"{where}.metrics",
+        dataset.get("metrics") or [],
+        public_functions("metrics.py") if dataset.get("metrics") else [],
+    )
     if named and dataset.get("kind") == "kto":
-        return [Problem(where, "kind kto has no metrics", "no such key", "no answers are generated: a row's answer may be a bad one")]
+        return [
+            Problem(
+                where,
+                "kind kto has no metrics",
+                "no such key",
+                "no answers are generated: a row's answer may be a bad one",
+            )
+        ]
     return [
         Problem(where, f"no metric {name!r}", "a function of validators/metrics.py", did_you_mean(name, known))
         for name in named
         if name not in known
     ] + [
-        Problem(where, f"{name!r} is the name of another score", "another name", f"rename the function, for example: my_{name}")
+        Problem(
+            where,
+            f"{name!r} is the name of another score",
+            "another name",
+            f"rename the function, for example: my_{name}",
+        )
         for name in named
-        if name in known and name in TAKEN
+        if name in known and name in RESERVED_NAMES
     ]
 
 
 def reward_functions():
     """Public functions of validators/rewards.py, read without running it."""
-    return functions_of("rewards.py")
+    return public_functions("rewards.py")
 
 
-def functions_of(module):
+def public_functions(module):
     """Names of the public functions of a module beside this one."""
-    return list(functions_in(module))
+    return list(parse_functions(module))
 
 
-def functions_in(module):
+def parse_functions(module):
     """{name: syntax} of the public functions of a module beside this one, read without running it."""
     path = Path(__file__).with_name(module)
     try:
         tree = ast.parse(path.read_text(encoding="utf-8"))
     except SyntaxError as error:
         raise Problems([Problem(f"validators/{module}:{error.lineno}", f"not Python: {error.msg}", "", "")]) from None
-    return {node.name: node for node in tree.body if isinstance(node, ast.FunctionDef) and not node.name.startswith("_")}
+    return {
+        node.name: node for node in tree.body if isinstance(node, ast.FunctionDef) and not node.name.startswith("_")
+    }
 
 
 def arg_problems(where, step):
@@ -747,9 +825,11 @@ def arg_problems(where, step):
             problems.append(Problem(f"{where}.args.{key}", "Tilth sets this itself", TILTH_SETS[key], "remove it"))
         elif key not in fields:
             problems.append(
-                Problem(f"{where}.args.{key}", f"TRL's {method} config has no {key!r}", "", near(key, fields))
+                Problem(
+                    f"{where}.args.{key}", f"TRL's {method} config has no {key!r}", "", nearest_field_hint(key, fields)
+                )
             )
-        elif not fits(value, fields[key]):
+        elif not fits_annotation(value, fields[key]):
             problems.append(
                 Problem(
                     f"{where}.args.{key}",
@@ -761,9 +841,9 @@ def arg_problems(where, step):
     return problems
 
 
-def near(word, known):
-    if ALIASES.get(word) in known:
-        return f"did you mean '{ALIASES[word]}'?"
+def nearest_field_hint(word, known):
+    if ARG_ALIASES.get(word) in known:
+        return f"did you mean '{ARG_ALIASES[word]}'?"
     hint = did_you_mean(word, known)
     return hint if hint.startswith("did") else "TRL's documentation lists the fields of each config"
 
@@ -775,7 +855,7 @@ def cycle_problems(steps):
         if chain[-1] in chain[:-1] and chain[-1] == name:
             problems.append(
                 Problem(
-                    f"{FILE}: steps.{name}.from",
+                    f"{PARAMS_FILE}: steps.{name}.from",
                     "the chain comes back to itself: " + " -> ".join(chain),
                     "a chain that ends at base",
                     "",

@@ -9,36 +9,36 @@ from typing import TYPE_CHECKING
 import polars as pl
 
 from validators._messages import (
+    conversation_lengths,
     empty_failures,
     ends_with,
     flag_schema,
     flatten,
-    lengths,
+    has_mojibake,
     message_schema,
-    mojibake,
     row_failures,
     shared_checks,
     turn_failures,
 )
-from validators._warnings import mojibake_warning, repeated_warning, shared_warnings
+from validators._warnings import mojibake_warning, repeated_prompts_warning, shared_warnings
 
 if TYPE_CHECKING:
     import pyarrow
 
-SHARED_PROMPT = {
+PROMPT_CHECKS = {
     "preference.shared_prompt": "the prompt is one for both answers: neither begins with a user's or system's turn of its own"
 }
-TURNS = shared_checks("preference", "every turn of the prompt and of both answers", "; answers follow the user")
-ENDS = {
+TURN_CHECKS = shared_checks("preference", "every turn of the prompt and of both answers", "; answers follow the user")
+PAIR_CHECKS = {
     "preference.prompt_ends_with_user": "the prompt's last turn is the user's or a tool's",
     "preference.ends_with_assistant": "both answers end with the assistant's turn",
     "preference.chosen_differs": "chosen and rejected differ in more than white space, case and Unicode composition",
 }
-CHECKS = SHARED_PROMPT | TURNS | ENDS
+CHECKS = PROMPT_CHECKS | TURN_CHECKS | PAIR_CHECKS
 WARNINGS = {
     "preference.length_bias": "neither side is the longer one in over 65% of pairs; else length is what is learned"
 } | shared_warnings("preference")
-BIAS = 0.65
+MAX_LONGER_SHARE = 0.65
 PROMPT = message_schema("preference", ends="preference.prompt_ends_with_user")
 ANSWER = message_schema("preference", ends="preference.ends_with_assistant", answers="preference.shared_prompt")
 PAIR = flag_schema("differs", "preference.chosen_differs")
@@ -55,12 +55,12 @@ def failing(table: "pyarrow.Table") -> pl.DataFrame:
         answers = ((pl.col("turn") > 0) | ~pl.col("role").is_in(["user", "system"])).alias("answers")
         found.append(turn_failures(ANSWER, turns.with_columns(answers, ends=ends_with(turns, ["assistant"]))))
         found.append(empty_failures(table[side], "preference.ends_with_assistant", side))
-        said[side] = folded(turns, table.num_rows)
+        said[side] = folded_answers(turns, table.num_rows)
     pairs = pl.DataFrame({"differs": said["chosen"] != said["rejected"]})
     return pl.concat([*found, row_failures(PAIR, pairs)])
 
 
-def folded(turns: pl.DataFrame, rows: int) -> pl.Series:
+def folded_answers(turns: pl.DataFrame, rows: int) -> pl.Series:
     """What each answer says and calls, Unicode composition, case and white space folded, (rows,) strings."""
     text = pl.col("said").str.normalize("NFC").str.to_lowercase().str.replace_all(r"\s+", " ").str.strip_chars()
     said = turns.group_by("row", maintain_order=True).agg(
@@ -77,9 +77,9 @@ def measured(table: "pyarrow.Table") -> pl.DataFrame:
     """What `warnings_of` needs to know of each row of a table."""
     return pl.DataFrame(
         {
-            "mojibake": mojibake(table, ["prompt", "chosen", "rejected"]),
-            "chosen": lengths(table["chosen"]),
-            "rejected": lengths(table["rejected"]),
+            "mojibake": has_mojibake(table, ["prompt", "chosen", "rejected"]),
+            "chosen": conversation_lengths(table["chosen"]),
+            "rejected": conversation_lengths(table["rejected"]),
         }
     )
 
@@ -87,16 +87,16 @@ def measured(table: "pyarrow.Table") -> pl.DataFrame:
 def warnings_of(rows: pl.DataFrame, prompts: int) -> list[tuple[str, str]]:
     """(name, what is unusual) of a whole dataset: see `validators/sft.py`."""
     return [
-        *bias_warning(rows),
+        *length_bias_warning(rows),
         *mojibake_warning("preference", rows),
-        *repeated_warning("preference", len(rows), prompts),
+        *repeated_prompts_warning("preference", len(rows), prompts),
     ]
 
 
-def bias_warning(rows: pl.DataFrame) -> list[tuple[str, str]]:
+def length_bias_warning(rows: pl.DataFrame) -> list[tuple[str, str]]:
     """How much longer one side is, where it is the longer one in most pairs."""
     longer, shorter = (rows["chosen"] > rows["rejected"]).sum(), (rows["chosen"] < rows["rejected"]).sum()
-    if max(longer, shorter) <= BIAS * len(rows):
+    if max(longer, shorter) <= MAX_LONGER_SHARE * len(rows):
         return []
     ratio = (rows["chosen"] / rows["rejected"]).median()
     text = (

@@ -11,8 +11,8 @@ import math
 from typing import Any
 
 from validators._answers import answer_of
-from validators._mathematics import equal
-from validators._truths import alternatives, clean, final_of, number_of, same
+from validators._mathematics import mathematically_equal
+from validators._truths import alternatives, clean_answer, final_answer, is_correct, last_number
 
 Answer = str | list[dict[str, Any]]  # a text, or a conversation whose last message is the model's
 
@@ -22,7 +22,7 @@ def exact_match(completions: list[Answer], ground_truth: list[str], **_: object)
 
     In the end an answer names the last `\boxed{}`, or what its last line marks: `#### 18`, `A: 18`, `The answer is 18.`
     """
-    return [float(same(_text(answer), truth)) for answer, truth in zip(completions, ground_truth, strict=True)]
+    return [float(is_correct(_text(answer), truth)) for answer, truth in zip(completions, ground_truth, strict=True)]
 
 
 def numeric_match(completions: list[Answer], ground_truth: list[str], **_: object) -> list[float]:
@@ -42,7 +42,7 @@ def math_verify(completions: list[Answer], ground_truth: list[str], **_: object)
     `\frac{1}{2}`, `0.5` and `$\frac12$` are equal, and `5\text{ cm}` is 5: units are not compared. Needs the extra `math`.
     """
     return [
-        float(same(_text(answer), truth) or _equal(_text(answer), truth))
+        float(is_correct(_text(answer), truth) or _equal(_text(answer), truth))
         for answer, truth in zip(completions, ground_truth, strict=True)
     ]
 
@@ -59,17 +59,19 @@ def _text(answer: Answer) -> str:
 
 def _equal(answer: str, truth: str) -> bool:
     """Whether what an answer names in the end, else the last that is mathematics in it, equals a ground truth."""
-    final, named = final_of(answer), final_of(truth)
+    final, named = final_answer(answer), final_answer(truth)
     right = alternatives(truth) or [truth if named is None else named]
     said = answer if final is None else final if "%" in final else rf"\boxed{{{final}}}"
     # math-verify reads 10% as a share, and \boxed{10\%} as nothing
-    return bool(said) and any(equal(*(text.replace(r"\%", "%") for text in (clean(one), said))) for one in right)
+    return bool(said) and any(
+        mathematically_equal(*(text.replace(r"\%", "%") for text in (clean_answer(one), said))) for one in right
+    )
 
 
 def _number(text: str) -> float | None:
     """The last number of what a text names in the end, else of the whole, or None."""
-    final = final_of(text)
-    return number_of(text if final is None else final)
+    final = final_answer(text)
+    return last_number(text if final is None else final)
 
 
 def _close(a: float | None, b: float | None) -> bool:

@@ -13,13 +13,13 @@ from validators._messages import (
     ends_with,
     flag_schema,
     flatten,
+    has_mojibake,
     message_schema,
-    mojibake,
     row_failures,
     shared_checks,
     turn_failures,
 )
-from validators._warnings import mojibake_warning, repeated_warning, shared_warnings
+from validators._warnings import mojibake_warning, repeated_prompts_warning, shared_warnings
 
 if TYPE_CHECKING:
     import pyarrow
@@ -40,12 +40,12 @@ def failing(table: "pyarrow.Table") -> pl.DataFrame:
         [
             turn_failures(SCHEMA, turns.with_columns(ends=ends_with(turns, ["assistant"]))),
             empty_failures(table["messages"], "sft.ends_with_assistant", "messages"),
-            *unlearned(table["messages"].combine_chunks()),
+            *unlearned_failures(table["messages"].combine_chunks()),
         ]
     )
 
 
-def unlearned(messages: "pyarrow.ListArray") -> list[pl.DataFrame]:
+def unlearned_failures(messages: "pyarrow.ListArray") -> list[pl.DataFrame]:
     """(row, check, detail) of every row of which no turn of the assistant's is learned, in a list of one frame or none."""
     turns = pc.list_flatten(messages)
     names = [field.name for field in turns.type]
@@ -67,7 +67,7 @@ def unlearned(messages: "pyarrow.ListArray") -> list[pl.DataFrame]:
 
 def measured(table: "pyarrow.Table") -> pl.DataFrame:
     """What `warnings_of` needs to know of each row of a table."""
-    return pl.DataFrame({"mojibake": mojibake(table, ["messages"])})
+    return pl.DataFrame({"mojibake": has_mojibake(table, ["messages"])})
 
 
 def warnings_of(rows: pl.DataFrame, prompts: int) -> list[tuple[str, str]]:
@@ -75,4 +75,4 @@ def warnings_of(rows: pl.DataFrame, prompts: int) -> list[tuple[str, str]]:
 
     rows: what `measured` gave of every row that passed. prompts: how many different prompts they have.
     """
-    return [*mojibake_warning("sft", rows), *repeated_warning("sft", len(rows), prompts)]
+    return [*mojibake_warning("sft", rows), *repeated_prompts_warning("sft", len(rows), prompts)]

@@ -12,7 +12,7 @@ from validators.problems import Problem
 
 SECRET = ("password", "secret", "token", "key", "passphrase", "credential", "sas", "connection_string", "kerb_ticket")
 NO_SECRET = re.compile(r"ask_.*|.*(file|path|command|algorithm|kms_key_id)")  # a place, a name, or yes and no
-IN_QUERY = ("sig", "token", "key", "secret", "pass", "credential", "auth")
+SECRET_QUERY_WORDS = ("sig", "token", "key", "secret", "pass", "credential", "auth")
 ADDRESS = re.compile(r"[a-z][\w+.-]*://[^\s'\"]+", re.IGNORECASE)
 # up to the last @ before the path, as a password may hold one; past a slash where what should be the port is no number
 USER = re.compile(r"://(?:[^/\s]*|[^/\s:@\[]+:(?!\d+(?:[/\s]|$))\S*)@")
@@ -38,11 +38,11 @@ def secrets_in(address: str) -> list[str]:
     user, _, password = authority.split("/")[0].rpartition("@")[0].partition(":")
     found = [password or (user if len(user) >= 20 else "")]
     pairs = (part.partition("=") for part in re.split(r"[&;#]", query))
-    found += [value for name, _, value in pairs if any(word in name.lower() for word in IN_QUERY)]
+    found += [value for name, _, value in pairs if any(word in name.lower() for word in SECRET_QUERY_WORDS)]
     return [secret for secret in found if secret]
 
 
-def in_git() -> list[Problem]:
+def credential_problems() -> list[Problem]:
     """A Problem for each .dvc file, dvc.yaml and .dvc/config in which an address or an option is a credential."""
     from commands.builds.git import git
 
@@ -51,11 +51,11 @@ def in_git() -> list[Problem]:
         Problem(name, f"holds a credential, which is in git with it: {shown}", "", hint)
         for name in sorted(set((kept or b"").decode(errors="surrogateescape").split("\0")))
         if Path(name).is_file()
-        for shown, hint in credentials(name, Path(name).read_text(encoding="utf-8", errors="replace"))
+        for shown, hint in find_credentials(name, Path(name).read_text(encoding="utf-8", errors="replace"))
     ]
 
 
-def credentials(name: str, text: str) -> Iterator[tuple[str, str]]:
+def find_credentials(name: str, text: str) -> Iterator[tuple[str, str]]:
     """(what to show of it, what to do) of each credential in a file."""
     change = "and make it void, as git's history keeps it"
     for address in dict.fromkeys(ADDRESS.findall(text)):

@@ -13,9 +13,9 @@ from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import Any, cast
 
-from commands.builds.git import Missing, commit_of, named, one_line, text_of
-from commands.builds.lock import File, Stage, lock_of
-from stages.core.objects import cache_folder
+from commands.builds.git import Missing, commit_of, display_path, one_line, text_of
+from commands.builds.lock import File, Stage, read_lock
+from stages.core.dvc_cache import cache_folder
 from validators.problems import Problem, Problems
 
 SIDES = ("train", "eval")
@@ -71,13 +71,13 @@ class Build:
 # -- reading a build --------------------------------------------------------------------------------------------
 
 
-def at(rev: str | None = None) -> Build:
+def read_build(rev: str | None = None) -> Build:
     """The build of a commit (hash, branch, tag), or of the working tree.
 
     Raises Problems where there is no such commit, or params.yaml or dvc.lock is missing or does not parse there.
     """
     commit = commit_of(rev) if rev else None
-    return Build(commit, filled(raw_params(commit)), lock_of(commit))
+    return Build(commit, with_defaults(raw_params(commit)), read_lock(commit))
 
 
 def raw_params(commit: str | None) -> dict[str, Any]:
@@ -89,17 +89,19 @@ def raw_params(commit: str | None) -> dict[str, Any]:
         return YAML(typ="safe", pure=True).load(text_of(commit, "params.yaml")) or {}
     except YAMLError as error:
         hint = "tilth check" if not commit else "another revision"
-        raise Problems([Problem(named(commit, "params.yaml"), f"is not YAML: {one_line(error)}", "", hint)]) from None
+        raise Problems(
+            [Problem(display_path(commit, "params.yaml"), f"is not YAML: {one_line(error)}", "", hint)]
+        ) from None
 
 
-def filled(params: dict[str, Any]) -> dict[str, Any]:
+def with_defaults(params: dict[str, Any]) -> dict[str, Any]:
     """Params with every default filled in; as they are where today's models do not take them, as those of a past build."""
     from pydantic import ValidationError
 
-    from validators.params import resolved
+    from validators.params import fill_defaults
 
     try:
-        return resolved(params)
+        return fill_defaults(params)
     except ValidationError:
         return params
 
@@ -112,7 +114,7 @@ def object_of(md5: str) -> Path:
     return cache_folder() / md5[:2] / md5[2:]
 
 
-def listed(md5: str) -> dict[str, str] | None:
+def folder_listing(md5: str) -> dict[str, str] | None:
     """{relative path: md5} of a cached folder, None where its list is not in the cache, or is damaged there."""
     try:
         return {item["relpath"]: item["md5"] for item in json.loads(object_of(md5).read_bytes())}
@@ -120,12 +122,12 @@ def listed(md5: str) -> dict[str, str] | None:
         return None
 
 
-def members(file: File) -> dict[str, str] | None:
+def hashes_of_output(file: File) -> dict[str, str] | None:
     """{path: md5} of a File, or of the files of a folder; None where the cache does not have its list."""
     md5 = file.md5 or ""
     if not md5.endswith(".dir"):
         return {file.path: md5} if md5 else {}
-    found = listed(md5)
+    found = folder_listing(md5)
     return found and {f"{file.path}/{relative}": md5 for relative, md5 in found.items()}
 
 
@@ -134,9 +136,9 @@ def files_of(build: Build, out: str) -> dict[str, str]:
 
     Raises Missing where a folder's list is not in the cache.
     """
-    found = members(build.outs[out])
+    found = hashes_of_output(build.outs[out])
     if found is None:
-        raise missing(build, out)
+        raise missing_bytes(build, out)
     return found
 
 
@@ -150,15 +152,15 @@ def file_of(build: Build, path: str | Path) -> Path:
         return Path(path)
     out = path if path in build.outs else build.around(path)
     if out is None:
-        raise Missing([Problem(named(build.rev, path), "no stage of dvc.lock built it", "", "dvc repro")])
+        raise Missing([Problem(display_path(build.rev, path), "no stage of dvc.lock built it", "", "dvc repro")])
     md5 = files_of(build, out).get(path)
     if md5 is None or not object_of(md5).is_file():
-        raise missing(build, path)
+        raise missing_bytes(build, path)
     return object_of(md5)
 
 
-def missing(build: Build, path: str) -> Missing:
-    where = named(build.rev, path)
+def missing_bytes(build: Build, path: str) -> Missing:
+    where = display_path(build.rev, path)
     hint = "dvc pull" if build.rev is None else "dvc fetch --all-commits, where a remote has it"
     return Missing([Problem(where, "its bytes are not in the DVC cache", "", f"{hint}; everything else is answered")])
 
@@ -175,12 +177,12 @@ def chain(build: Build, step: str) -> list[str]:
     return names[::-1]
 
 
-def models_of(build: Build, dataset: str) -> list[str]:
+def models_trained_on(build: Build, dataset: str) -> list[str]:
     """The steps whose model has seen a dataset in training, by themselves or through those that they started from."""
     return [step for step in build.steps if any(build.steps[s]["dataset"] == dataset for s in chain(build, step))]
 
 
-def tables(build: Build, *rooms: str) -> tuple[dict[tuple[str, str], Path], list[Problem]]:
+def find_tables(build: Build, *rooms: str) -> tuple[dict[tuple[str, str], Path], list[Problem]]:
     """({(room, dataset): path to read}, problems) of the Parquet files of data/<room>/, for example train and eval."""
     found, problems = {}, []
     for room in rooms:

@@ -32,27 +32,27 @@ def changed_params(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str =
     return found
 
 
-def describe(change: Change, width: int = 100) -> str:
+def describe_change(change: Change, width: int = 100) -> str:
     """A changed parameter in one line, safe for a terminal."""
-    from stages.rows.tables import shown
+    from stages.rows.tables import safe_text
 
-    key = shown(change["key"])
+    key = safe_text(change["key"])
     if "old" not in change:
-        return f"{key}: added: {value(change['new'], width)}"
+        return f"{key}: added: {format_value(change['new'], width)}"
     if "new" not in change:
-        return f"{key}: removed, was {value(change['old'], width)}"
-    return f"{key}: {value(change['old'], width)} -> {value(change['new'], width)}"
+        return f"{key}: removed, was {format_value(change['old'], width)}"
+    return f"{key}: {format_value(change['old'], width)} -> {format_value(change['new'], width)}"
 
 
-def value(item: object, width: int = 100) -> str:
+def format_value(item: object, width: int = 100) -> str:
     """A parameter's value as YAML would have it, in one line."""
-    from stages.rows.tables import shown
+    from stages.rows.tables import safe_text
 
     plain = isinstance(item, str) and item[:1].isalpha() and item not in ("true", "false", "null")
-    return shown(item if plain else json.dumps(item, ensure_ascii=False, default=str), width)
+    return safe_text(item if plain else json.dumps(item, ensure_ascii=False, default=str), width)
 
 
-def aligned(rows: Sequence[Sequence[str]], right: Collection[int] = (), indent: int = 2) -> Iterator[str]:
+def align_columns(rows: Sequence[Sequence[str]], right: Collection[int] = (), indent: int = 2) -> Iterator[str]:
     """Lines of text with the columns of `rows` (lists of texts) under each other. right: numbers of columns that end flush."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for row in rows:

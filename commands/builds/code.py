@@ -18,51 +18,51 @@ if TYPE_CHECKING:
     from commands.builds.build import Build
     from commands.builds.evidence import Evidence, Verdict
 
-FOLDER = ".build/code"
+CODE_FOLDER = ".build/code"
 
 
-def computed() -> dict[str, str]:
+def current_lists() -> dict[str, str]:
     """{name: text} of the lists as the code of the working folder is; nothing where a module does not parse."""
     from stages.code import ROOMS
 
     files = (path for room in ROOMS for path in Path(room).rglob("*") if path.suffix != ".pyc")
-    return computed_of(Path.cwd(), tuple(sorted((str(path), path.stat().st_mtime_ns) for path in files)))
+    return lists_of_folder(Path.cwd(), tuple(sorted((str(path), path.stat().st_mtime_ns) for path in files)))
 
 
 @cache
-def computed_of(folder: Path, stamps: tuple[tuple[str, int], ...]) -> dict[str, str]:
-    from stages.code import lists
+def lists_of_folder(folder: Path, stamps: tuple[tuple[str, int], ...]) -> dict[str, str]:
+    from stages.code import list_code
 
     try:
-        return lists(folder)
+        return list_code(folder)
     except Problems:
         return {}
 
 
-def written(build: "Build") -> dict[str, str]:
+def written_lists(build: "Build") -> dict[str, str]:
     """{name: text} of the lists of a build as they were written: in the working tree, or at its commit."""
     if build.rev is None:
-        paths = [path.as_posix() for path in sorted(Path(FOLDER).rglob("*")) if path.is_file()]
-        return {path.removeprefix(f"{FOLDER}/"): text_of(None, path) for path in paths}
-    return committed(build.rev)
+        paths = [path.as_posix() for path in sorted(Path(CODE_FOLDER).rglob("*")) if path.is_file()]
+        return {path.removeprefix(f"{CODE_FOLDER}/"): text_of(None, path) for path in paths}
+    return committed_lists(build.rev)
 
 
 @cache
-def committed(rev: str) -> dict[str, str]:
+def committed_lists(rev: str) -> dict[str, str]:
     """{name: text} of the lists of a commit: read once, as each stage of a build asks for them."""
-    names = git("ls-tree", "-r", "-z", "--name-only", rev, "--", FOLDER) or b""
+    names = git("ls-tree", "-r", "-z", "--name-only", rev, "--", CODE_FOLDER) or b""
     paths = [path for path in names.decode(errors="surrogateescape").split("\0") if path]
-    return {path.removeprefix(f"{FOLDER}/"): text_of(rev, path) for path in paths}
+    return {path.removeprefix(f"{CODE_FOLDER}/"): text_of(rev, path) for path in paths}
 
 
-def modules(texts: Iterable[str]) -> dict[str, str]:
+def module_hashes(texts: Iterable[str]) -> dict[str, str]:
     """{path: sha256} of all modules that some lists hold."""
-    from stages.code import parsed
+    from stages.code import parse_list
 
-    return {path: found for text in texts for path, found in parsed(text).items()}
+    return {path: found for text in texts for path, found in parse_list(text).items()}
 
 
-def changes(before: dict[str, str], after: dict[str, str]) -> list[str]:
+def describe_changes(before: dict[str, str], after: dict[str, str]) -> list[str]:
     """What differs between two lists, in words. before, after: {path: sha256}."""
     said = []
     for path in sorted(before.keys() | after.keys()):
@@ -75,17 +75,17 @@ def changes(before: dict[str, str], after: dict[str, str]) -> list[str]:
     return said
 
 
-def below(texts: dict[str, str], path: str) -> dict[str, str]:
+def lists_below(texts: dict[str, str], path: str) -> dict[str, str]:
     """{name: text} of the list at a path of FOLDER, or of those in a folder there."""
-    name = path.removeprefix(f"{FOLDER}/")
+    name = path.removeprefix(f"{CODE_FOLDER}/")
     return {each: text for each, text in texts.items() if each == name or each.startswith(f"{name}/")}
 
 
-def md5_of(texts: dict[str, str], path: str) -> str | None:
+def lists_md5(texts: dict[str, str], path: str) -> str | None:
     """What DVC calls the hash of a path of FOLDER; None where there is nothing."""
-    inside = below(texts, path)
+    inside = lists_below(texts, path)
     hashes = {name: hashlib.md5(text.encode(), usedforsecurity=False).hexdigest() for name, text in inside.items()}
-    name = path.removeprefix(f"{FOLDER}/")
+    name = path.removeprefix(f"{CODE_FOLDER}/")
     if not hashes or name in hashes:
         return hashes.get(name)
     return folder_md5({each[len(name) + 1 :]: md5 for each, md5 in hashes.items()})
@@ -93,22 +93,26 @@ def md5_of(texts: dict[str, str], path: str) -> str | None:
 
 def changes_since(build: "Build", path: str, locked: str | None) -> list[str]:
     """What differs in the code behind a path of FOLDER, in words: from the list with the hash `locked`, to the code as it is."""
-    now = computed() if build.rev is None else written(build)
-    for before in candidates(build):
-        if md5_of(before, path) == locked:
-            found = changes(modules(below(before, path).values()), modules(below(now, path).values()))
+    now = current_lists() if build.rev is None else written_lists(build)
+    for before in candidate_lists(build):
+        if lists_md5(before, path) == locked:
+            found = describe_changes(
+                module_hashes(lists_below(before, path).values()), module_hashes(lists_below(now, path).values())
+            )
             return [*found[:3], *([f"{len(found) - 3} more modules changed"] if len(found) > 3 else [])]
     return [f"{path} changed"]
 
 
-def candidates(build: "Build") -> Iterator[dict[str, str]]:
+def candidate_lists(build: "Build") -> Iterator[dict[str, str]]:
     """The lists that may be those of the last build: as they stand, and of the last commits that changed them."""
     from commands.builds.build import Build
 
-    yield written(build)
-    commits = (git("log", "--max-count=30", "--format=%H", build.rev or "HEAD", "--", FOLDER) or b"").decode().split()
+    yield written_lists(build)
+    commits = (
+        (git("log", "--max-count=30", "--format=%H", build.rev or "HEAD", "--", CODE_FOLDER) or b"").decode().split()
+    )
     for commit in commits:
-        yield written(Build(commit, {}))
+        yield written_lists(Build(commit, {}))
 
 
 # -- what `tilth verify` asks ------------------------------------------------------------------------------------------
@@ -116,12 +120,12 @@ def candidates(build: "Build") -> Iterator[dict[str, str]]:
 
 def code(evidence: "Evidence") -> "Verdict":
     """Each list is that of the code as it is: not edited by hand, and none left out."""
-    from stages.code import lists
+    from stages.code import list_code
     from validators.problems import Problem
 
-    if FOLDER not in evidence.build.outs:
+    if CODE_FOLDER not in evidence.build.outs:
         return {"lists": 0}, []  # a commit from before there were lists
-    there, wanted = written(evidence.build), lists()
+    there, wanted = written_lists(evidence.build), list_code()
     hint = "python -m stages code writes them anew"
     problems = []
     for name in sorted(there.keys() | wanted.keys()):
@@ -134,7 +138,7 @@ def code(evidence: "Evidence") -> "Verdict":
                 else "is not of the code here"
             )
             if name in there and name in wanted:
-                said = changes(modules([there[name]]), modules([wanted[name]]))
+                said = describe_changes(module_hashes([there[name]]), module_hashes([wanted[name]]))
                 found += f": {', '.join(said[:3])}" if said else ": it was edited"
-            problems.append(Problem(f"{FOLDER}/{name}", found, "what stages/code.py makes of the code", hint))
+            problems.append(Problem(f"{CODE_FOLDER}/{name}", found, "what stages/code.py makes of the code", hint))
     return {"lists": len(wanted)}, problems

@@ -4,12 +4,12 @@ import re
 from collections.abc import ItemsView, Iterator
 from typing import Any, NotRequired, TypedDict
 
-from commands.builds.changes import Change, aligned, describe
-from stages.report import escaped, table
-from stages.rows.tables import shown
+from commands.builds.changes import Change, align_columns, describe_change
+from stages.report import escape_cell, markdown_table
+from stages.rows.tables import safe_text
 
 NOTHING = "nothing differs: same parameters, same rows, same models, same scores"
-MOVED = "moved between train and eval, though no param of the split differs: a prompt that `eval:` pins, or tilth verify says more"
+MOVED_NOTE = "moved between train and eval, though no param of the split differs: a prompt that `eval:` pins, or tilth verify says more"
 WIDTH = 400  # characters of a row's text
 
 
@@ -86,12 +86,12 @@ Diff = TypedDict(
 
 def text(found: Diff) -> Iterator[str]:
     """Lines for a terminal."""
-    yield f"{name(found['from'])} -> {name(found['to'])}"
+    yield f"{revision_name(found['from'])} -> {revision_name(found['to'])}"
     if not any(found[key] for key in ("params", "files", "datasets", "models", "scores")):
         yield NOTHING
     for title, lines in (
-        ("parameters", list(map(describe, found["params"]))),
-        ("raw data and code", list(aligned(list(files(found)), indent=0))),
+        ("parameters", list(map(describe_change, found["params"]))),
+        ("raw data and code", list(align_columns(list(file_rows(found)), indent=0))),
         ("models", [f"{item['model']}: {item['change']}" for item in found["models"]]),
     ):
         if lines:
@@ -99,24 +99,24 @@ def text(found: Diff) -> Iterator[str]:
     for dataset in found["datasets"]:
         yield from ("", heading(dataset))
         if dataset["rows"]:
-            yield from aligned([["rows", "change", "from", "to"], *rows(dataset)], right={0})
+            yield from align_columns([["rows", "change", "from", "to"], *change_rows(dataset)], right={0})
         yield from record_lines(dataset)
     if found["scores"]:
         yield from ("", "scores, with their 95% intervals")
-    for title, lines in scores(found):
-        yield from (f"  {title}", *aligned(lines, indent=4, right={3}))
+    for title, lines in score_tables(found):
+        yield from (f"  {title}", *align_columns(lines, indent=4, right={3}))
     for note in notes(found):
         yield from ("", note)
 
 
 def markdown(found: Diff) -> Iterator[str]:
     """Lines of Markdown, for a pull request."""
-    yield f"### Build: {code(name(found['from']))} → {code(name(found['to']))}"
+    yield f"### Build: {code(revision_name(found['from']))} → {code(revision_name(found['to']))}"
     if not any(found[key] for key in ("params", "files", "datasets", "models", "scores")):
         yield from ("", NOTHING)
     for title, lines in (
-        ("Parameters", list(map(describe, found["params"]))),
-        ("Raw data and code", [" ".join(filter(None, file)) for file in files(found)]),
+        ("Parameters", list(map(describe_change, found["params"]))),
+        ("Raw data and code", [" ".join(filter(None, file)) for file in file_rows(found)]),
         ("Models", [f"{item['model']}: {item['change']}" for item in found["models"]]),
     ):
         if lines:
@@ -124,14 +124,14 @@ def markdown(found: Diff) -> Iterator[str]:
     for dataset in found["datasets"]:
         yield from ("", f"**{heading(dataset)}**")
         if dataset["rows"]:
-            yield from ("", table(["rows", "change", "from", "to"], rows(dataset)))
+            yield from ("", markdown_table(["rows", "change", "from", "to"], change_rows(dataset)))
         if lines := list(record_lines(dataset)):
             # every line begins with a space or a sign, so that no text of a row ends the block
             yield from ("", "<details><summary>rows</summary>", "", "```text", *lines, "```", "", "</details>")
-    for title, lines in scores(found):
-        yield from ("", f"**{title}**", "", table(["metric", "old", "new", "change"], lines))
+    for title, lines in score_tables(found):
+        yield from ("", f"**{title}**", "", markdown_table(["metric", "old", "new", "change"], lines))
     for note in notes(found):
-        yield from ("", f"> {escaped(note)}")
+        yield from ("", f"> {escape_cell(note)}")
 
 
 def code(line: str) -> str:
@@ -140,14 +140,14 @@ def code(line: str) -> str:
     return f"{fence} {line} {fence}" if "`" in line else f"`{line}`"
 
 
-def name(rev: Revision) -> str:
+def revision_name(rev: Revision) -> str:
     asked, commit = rev["rev"], rev["commit"]
     if asked is None or commit is None:
         return "working tree"
-    return commit[:10] if commit.startswith(asked) else f"{shown(asked)} ({commit[:10]})"
+    return commit[:10] if commit.startswith(asked) else f"{safe_text(asked)} ({commit[:10]})"
 
 
-def files(found: Diff) -> Iterator[list[str]]:
+def file_rows(found: Diff) -> Iterator[list[str]]:
     """[path, what is known of its change] of each file."""
     for file in found["files"]:
         sizes = [file[key]["size"] for key in ("old", "new") if key in file]
@@ -158,7 +158,7 @@ def files(found: Diff) -> Iterator[list[str]]:
         else:
             what = f"{sizes[0]:,} -> {sizes[1]:,} bytes"
         lines = f", {file['lines']:,} line{'s' * (file['lines'] != 1)} in git" if file["lines"] else ""
-        yield [shown(file["path"]), what + lines]
+        yield [safe_text(file["path"]), what + lines]
 
 
 def heading(dataset: DatasetDiff) -> str:
@@ -174,9 +174,9 @@ def heading(dataset: DatasetDiff) -> str:
     )
 
 
-def rows(dataset: DatasetDiff) -> list[list[str]]:
+def change_rows(dataset: DatasetDiff) -> list[list[str]]:
     return [
-        [f"{item['rows']:,}", item["change"], shown(item["from"] or "-"), shown(item["to"] or "-")]
+        [f"{item['rows']:,}", item["change"], safe_text(item["from"] or "-"), safe_text(item["to"] or "-")]
         for item in dataset["rows"] or ()
     ]
 
@@ -187,46 +187,48 @@ def record_lines(dataset: DatasetDiff) -> Iterator[str]:
     for record in records:
         here, before = record["new"] or record["old"], record["old"]
         was = f" (was line {before['line']})" if before and record["new"] and before["line"] != here["line"] else ""
-        path = " -> ".join(shown(place) for place in (record["from"], record["to"]) if place)
-        yield f"  {shown(here['source'])}:{here['line']}{was} {record['change']}: {path}"
+        path = " -> ".join(safe_text(place) for place in (record["from"], record["to"]) if place)
+        yield f"  {safe_text(here['source'])}:{here['line']}{was} {record['change']}: {path}"
         if record["change"] == "moved":
-            yield f"      {shown(before['text'], WIDTH)}"
+            yield f"      {safe_text(before['text'], WIDTH)}"
             continue
         for sign, side in (("-", before), ("+", record["new"])):
             if side:
-                yield f"    {sign} {shown(side['text'], WIDTH)}"
+                yield f"    {sign} {safe_text(side['text'], WIDTH)}"
     total = sum(item["rows"] for item in dataset["rows"] or [])
     if records and len(records) < total:
         yield f"  {total - len(records):,} more: --limit 0 shows all {total:,}"
 
 
-def scores(found: Diff) -> ItemsView[str, list[list[str]]]:
+def score_tables(found: Diff) -> ItemsView[str, list[list[str]]]:
     """(`model on dataset`, [metric, old, new, change]) of the scores that differ."""
     groups: dict[str, list[list[str]]] = {}
     for item in found["scores"]:
         change = "" if item["change"] is None else f"{item['change']:+.3f}"
         both = [summary(item["old"]), summary(item["new"])]
-        groups.setdefault(heading_of(item), []).append([shown(item["metric"]), *both, change])
+        groups.setdefault(score_heading(item), []).append([safe_text(item["metric"]), *both, change])
     return groups.items()
 
 
-def heading_of(item: ScoreDiff) -> str:
+def score_heading(item: ScoreDiff) -> str:
     counts = dict.fromkeys(score["n"] for score in (item["old"], item["new"]) if score)
     return f"{item['model']} on {item['dataset']} ({' -> '.join(f'{count:,}' for count in counts)} eval rows)"
 
 
 def summary(item: Score | None) -> str:
-    from stages.scoring.statistics import interval
+    from stages.scoring.statistics import describe_interval
 
     if not item:
         return "-"
-    return "none" if item["value"] is None else " ".join(filter(None, (f"{item['value']:.3f}", interval(item))))
+    return (
+        "none" if item["value"] is None else " ".join(filter(None, (f"{item['value']:.3f}", describe_interval(item))))
+    )
 
 
 def notes(found: Diff) -> Iterator[str]:
     """What a reader must know to read the rest rightly."""
     if found["not_built"]:
-        keys = ", ".join(shown(change["key"]) for change in found["not_built"][:5])
+        keys = ", ".join(safe_text(change["key"]) for change in found["not_built"][:5])
         more = ", ..." if len(found["not_built"]) > 5 else ""
         yield f"not built yet, so that rows and scores are those from before: {keys}{more} (tilth plan)"
     keys = {change["key"] for change in found["params"]}
@@ -238,4 +240,4 @@ def notes(found: Diff) -> Iterator[str]:
         if item["change"] == "moved" and {item["from"], item["to"]} == {"train", "eval"}
     )
     if crossed and not split:
-        yield f"{crossed:,} rows {MOVED}"
+        yield f"{crossed:,} rows {MOVED_NOTE}"

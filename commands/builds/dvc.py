@@ -48,7 +48,7 @@ __all__ = ["CheckoutError", "DvcException", "HashInfo", "LockError", "Repo", "Tq
 # -- what is ignored ----------------------------------------------------------------------------------------------
 
 
-class Rules(LocalFileSystem):
+class IgnoreFiles(LocalFileSystem):
     """A working tree of which only that is there which makes DVC ignore something, all by whole paths.
 
     texts: {path of a .dvcignore: its text}. projects: folders that are projects of DVC themselves.
@@ -70,11 +70,13 @@ class Rules(LocalFileSystem):
         yield path, [os.path.basename(project) for project in self.projects if os.path.dirname(project) == path], []
 
 
-def not_ignored(paths: list[str], texts: dict[str, str]) -> list[str]:
+def without_ignored(paths: list[str], texts: dict[str, str]) -> list[str]:
     """Those paths of files that DVC does not ignore. Paths are relative to the root; texts: {path of a .dvcignore: its text}."""
     root = os.getcwd()
     projects = {os.path.join(root, path.partition("/.dvc/")[0]) for path in paths if "/.dvc/" in path}
-    rules = DvcIgnoreFilter(Rules({os.path.join(root, path): text for path, text in texts.items()}, projects), root)
+    rules = DvcIgnoreFilter(
+        IgnoreFiles({os.path.join(root, path): text for path, text in texts.items()}, projects), root
+    )
     return [path for path in paths if not rules.is_ignored_file(os.path.join(root, path))]
 
 
@@ -87,13 +89,13 @@ def resolve(graph: dict[str, Any]) -> dict[str, dict[str, Any]]:
     return DataResolver(cast(Repo, place), "", graph).resolve()["stages"]
 
 
-def in_order(repo: Repo) -> list[DvcStage]:
+def stages_in_order(repo: Repo) -> list[DvcStage]:
     """The stages of dvc.yaml, as `dvc repro` would take them."""
     return plan_repro(get_active_graph(repo.index.graph), collect_stages(repo, ["dvc.yaml"]))
 
 
 @contextlib.contextmanager
-def alone(what: str) -> Iterator[Repo]:
+def exclusive_repo(what: str) -> Iterator[Repo]:
     """DVC's repository while no stage runs and none starts. Raises DvcException where one runs."""
     with Repo() as repo, repo.lock:
         hardlink = repo.config["core"].get("hardlink_lock", False)
@@ -118,7 +120,7 @@ def is_params(dep: Dependency) -> bool:
     return isinstance(dep, ParamsDependency)
 
 
-def files_of(dep: Dependency) -> dict[str, str]:
+def hashes_of_dep(dep: Dependency) -> dict[str, str]:
     """{relative path: md5} of a dependency that is a folder in the workspace."""
     *_, found = dep._build(dep.local_cache, dep.fs_path, dep.fs, dep.hash_name, ignore=dep.dvcignore, dry_run=True)
     return {"/".join(key): md5.value for key, _, md5 in cast("Tree", found)}

@@ -13,7 +13,7 @@ from typing import Any
 
 from commands.builds.addresses import without_credentials
 from commands.builds.git import text_of
-from commands.builds.lock import File, file_of, parsed
+from commands.builds.lock import File, parse_file, parse_yaml
 from validators.conflicts import conflicts_in
 from validators.problems import Problem, Problems
 
@@ -28,18 +28,18 @@ class Tracked:
     pushed: bool = True  # `dvc push` sends it to the one remote
 
 
-def tracked(name: str, text: str | bytes) -> list[Tracked]:
+def parse_dvc_file(name: str, text: str | bytes) -> list[Tracked]:
     """The Tracked of a .dvc file by its name and text (or bytes); nothing of an output without a hash. Raises Problems if it is none."""
     text = text.decode(errors="replace") if isinstance(text, bytes) else text
     if conflicts := conflicts_in(name, text):
         raise Problems(conflicts)
     try:
-        kept = parsed(text)
-        folder, source = PurePosixPath(name).parent / (kept.get("wdir") or "."), address(kept)
+        kept = parse_yaml(text)
+        folder, source = PurePosixPath(name).parent / (kept.get("wdir") or "."), import_address(kept)
         foreign = any("repo" in dep for dep in kept.get("deps") or ())
         return [
             Tracked(
-                file_of(out | {"path": (folder / out["path"]).as_posix()}),
+                parse_file(out | {"path": (folder / out["path"]).as_posix()}),
                 name,
                 source,
                 not foreign and not out.get("remote") and out.get("push", True),
@@ -52,7 +52,7 @@ def tracked(name: str, text: str | bytes) -> list[Tracked]:
         raise Problems([Problem(name, f"does not parse: {error}", "what dvc add wrote", hint)]) from None
 
 
-def address(kept: dict[str, Any]) -> str | None:
+def import_address(kept: dict[str, Any]) -> str | None:
     """The address that `dvc import-url` or `dvc import` had the data of a .dvc file from, without a credential; or None."""
     dep = (kept.get("deps") or [None])[0]
     if not isinstance(dep, dict):
@@ -62,7 +62,7 @@ def address(kept: dict[str, Any]) -> str | None:
     return without_credentials(found)
 
 
-def tracked_by(files: Iterable[Path], root: Path = Path()) -> dict[str, Tracked]:
+def read_dvc_files(files: Iterable[Path], root: Path = Path()) -> dict[str, Tracked]:
     """{path: Tracked} of .dvc files in a folder, with paths from there."""
     texts = ((file.relative_to(root).as_posix(), text_of(None, file)) for file in sorted(files) if file.is_file())
-    return {one.file.path: one for name, text in texts for one in tracked(name, text)}
+    return {one.file.path: one for name, text in texts for one in parse_dvc_file(name, text)}

@@ -6,7 +6,7 @@ from functools import cached_property
 from typing import Any
 
 from commands.builds.build import Build
-from commands.builds.resolved import Wanted
+from commands.builds.dvc_yaml import StageSpec
 from validators.problems import Problem
 
 Verdict = tuple[dict[str, Any], list[Problem]]  # (counts, problems) of a check
@@ -38,11 +38,11 @@ class Evidence:
         )
 
     @cached_property
-    def graph(self) -> dict[str, Wanted]:
+    def graph(self) -> dict[str, StageSpec]:
         """dvc.yaml as params.yaml resolves it: only where that fails is there nothing to hold the lock against."""
-        from commands.builds.resolved import resolved
+        from commands.builds.dvc_yaml import resolve_dvc_yaml
 
-        return resolved()
+        return resolve_dvc_yaml()
 
     @property
     def uncached(self) -> set[str]:

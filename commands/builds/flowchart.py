@@ -19,15 +19,15 @@ class Chart(TypedDict):
 def flowchart(found: Lineage) -> Iterator[str]:
     """The lines of a flowchart. found: what `commands/builds/lineage.py` makes."""
     chart: Chart = {"nodes": [], "edges": [], "stale": []}
-    models = {"base": node(chart, base_label(found["base"]), "([{}])", stale(found["base"]["stages"]))}
+    models = {"base": add_node(chart, base_label(found["base"]), "([{}])", any_stale(found["base"]["stages"]))}
     trains = {name: dataset_nodes(chart, name, item) for name, item in found["datasets"].items()}
     for name, model in found["models"].items():
-        models[name] = node(chart, model_label(name, model), "([{}])", stale(model["stages"]))
-        edge(chart, models.get(model["chain"][-2]), models[name])
-        edge(chart, trains.get(model["dataset"]), models[name])
+        models[name] = add_node(chart, model_label(name, model), "([{}])", any_stale(model["stages"]))
+        add_edge(chart, models.get(model["chain"][-2]), models[name])
+        add_edge(chart, trains.get(model["dataset"]), models[name])
     for name, model in {"base": found["base"], **found["models"]}.items():
         if model["scores"]:
-            edge(chart, models[name], node(chart, score_lines(name, model["scores"]), "[/{}/]"))
+            add_edge(chart, models[name], add_node(chart, score_lines(name, model["scores"]), "[/{}/]"))
     yield "flowchart LR"
     yield from (f"    {text}" for text in chart["nodes"] + chart["edges"])
     if chart["stale"]:
@@ -37,38 +37,40 @@ def flowchart(found: Lineage) -> Iterator[str]:
 
 def dataset_nodes(chart: Chart, name: str, dataset: DatasetFacts) -> str:
     """Add a dataset from its raw files to both sides; the node of its train side."""
-    *rooms, last = [node(chart, stage_label(name, stage), "[{}]", stale([stage])) for stage in dataset["stages"]]
+    *rooms, last = [
+        add_node(chart, stage_label(name, stage), "[{}]", any_stale([stage])) for stage in dataset["stages"]
+    ]
     for raw in raw_labels(dataset["raw"]):
-        edge(chart, node(chart, raw, "[({})]"), rooms[0])
+        add_edge(chart, add_node(chart, raw, "[({})]"), rooms[0])
     for before, after in zip(rooms, [*rooms[1:], last], strict=True):
-        edge(chart, before, after)
-    train, held_out = (node(chart, side_label(dataset[side]), "[({})]") for side in ("train", "eval"))
-    edge(chart, last, train)
-    edge(chart, last, held_out)
+        add_edge(chart, before, after)
+    train, held_out = (add_node(chart, side_label(dataset[side]), "[({})]") for side in ("train", "eval"))
+    add_edge(chart, last, train)
+    add_edge(chart, last, held_out)
     return train
 
 
-def node(chart: Chart, lines: Iterable[str], shape: str, is_stale: bool = False) -> str:
+def add_node(chart: Chart, lines: Iterable[str], shape: str, is_stale: bool = False) -> str:
     """Add a node; its id. lines: of the label."""
     name = f"n{len(chart['nodes'])}"
-    label = "<br/>".join(escaped(line) for line in [*lines, *(["stale"] if is_stale else [])])
+    label = "<br/>".join(escape_label(line) for line in [*lines, *(["stale"] if is_stale else [])])
     chart["nodes"].append(name + shape.format(f'"{label}"'))
     chart["stale"] += [name] if is_stale else []
     return name
 
 
-def edge(chart: Chart, start: str | None, end: str) -> None:
+def add_edge(chart: Chart, start: str | None, end: str) -> None:
     chart["edges"] += [f"{start} --> {end}"] if start else []
 
 
-def escaped(text: str) -> str:
+def escape_label(text: str) -> str:
     """A text inside a quoted label: Mermaid's own codes for what it, Markdown or HTML would take for syntax."""
-    from stages.rows.tables import shown
+    from stages.rows.tables import safe_text
 
-    return "".join(f"#{ord(c)};" if c in '"#&<>`*_~[]{}()|\\;' else c for c in shown(text, 200))
+    return "".join(f"#{ord(c)};" if c in '"#&<>`*_~[]{}()|\\;' else c for c in safe_text(text, 200))
 
 
-def stale(stages: Iterable[StageFacts]) -> bool:
+def any_stale(stages: Iterable[StageFacts]) -> bool:
     return any(stage["stale"] for stage in stages)
 
 

@@ -47,11 +47,11 @@ def text_of(commit: str | None, path: str | Path) -> str:
         return Path(path).read_text(encoding="utf-8", errors="replace")
     found = git("show", f"{commit}:./{path}")
     if found is None:
-        raise Missing([Problem(named(commit, path), "is not there", "", "a later commit may have it")])
+        raise Missing([Problem(display_path(commit, path), "is not there", "", "a later commit may have it")])
     return found.decode(errors="replace")
 
 
-def named(commit: str | None, path: str | Path) -> str:
+def display_path(commit: str | None, path: str | Path) -> str:
     """A path as an error names it."""
     return str(path) if commit is None else f"{commit[:10]}:{path}"
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from stages.core.hashes import md5
 
 
-def md5s(paths: Iterable[str]) -> dict[str, str | None]:
+def hash_files(paths: Iterable[str]) -> dict[str, str | None]:
     """{path: md5} of files, the largest first, so that no thread ends with one large file alone."""
     paths = sorted(set(paths), key=size, reverse=True)
     with ThreadPoolExecutor(os.cpu_count()) as pool:  # hashlib lets other threads run

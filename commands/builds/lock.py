@@ -3,7 +3,7 @@
     lock_of("v1")["curate@chat"].deps["data/benchmarks"].md5      # of a commit; of the working tree: lock_of(None)
     for stage in runs(): ...                                      # the same of what the run cache can restore
 
-Paths are normalised. `parsed` reads YAML as DVC writes it, for all that DVC writes.
+Paths are normalised. `parse_yaml` reads YAML as DVC writes it, for all that DVC writes.
 """
 
 import re
@@ -13,8 +13,8 @@ from functools import cache
 from posixpath import normpath
 from typing import Any
 
-from commands.builds.git import Missing, named, one_line, text_of
-from stages.core.objects import cache_folder
+from commands.builds.git import Missing, display_path, one_line, text_of
+from stages.core.dvc_cache import cache_folder
 from validators.conflicts import conflicts_in
 from validators.problems import Problem, Problems
 
@@ -59,15 +59,15 @@ class Stage:
         return {"cmd": self.cmd, "params": self.params} | files
 
 
-def lock_of(commit: str | None) -> dict[str, Stage]:
+def read_lock(commit: str | None) -> dict[str, Stage]:
     """{name: Stage} of dvc.lock. Raises Problems where it is missing or broken, with what still works."""
-    where = named(commit, "dvc.lock")
+    where = display_path(commit, "dvc.lock")
     still = "tilth ledger and tilth inspect need no lock"
     try:
         text = text_of(commit, "dvc.lock")
         if conflicts := conflicts_in(where, text):
             raise Problems(conflicts)
-        lock = parsed(text)
+        lock = parse_yaml(text)
     except Missing:
         hint = f"dvc repro, then commit dvc.lock; {still}" if commit is None else "a commit that has dvc.lock"
         raise Problems([Problem(where, "is not there: nothing was built", "", hint)]) from None
@@ -78,13 +78,13 @@ def lock_of(commit: str | None) -> dict[str, Stage]:
     if not isinstance(stages, dict):
         hint = f"git checkout dvc.lock, then dvc repro; {still}"
         raise Problems([Problem(where, "has no `stages`", "what dvc repro wrote", hint)])
-    if odd := [name for name, stage in stages.items() if not well_formed(stage)]:
+    if odd := [name for name, stage in stages.items() if not is_well_formed(stage)]:
         hint = f"git checkout dvc.lock, then dvc repro; {still}"
         raise Problems([Problem(f"{where}: {odd[0]}", "is no stage", "deps and outs with a `path` each", hint)])
-    return {name: stage_of(name, entry) for name, entry in stages.items()}
+    return {name: parse_stage(name, entry) for name, entry in stages.items()}
 
 
-def well_formed(stage: object) -> bool:
+def is_well_formed(stage: object) -> bool:
     """True where a stage of the lock has the shape that everything here relies on."""
     if not isinstance(stage, dict):
         return False
@@ -92,20 +92,20 @@ def well_formed(stage: object) -> bool:
     return all(isinstance(entry, dict) and isinstance(entry.get("path"), str) for entry in entries)
 
 
-def stage_of(name: str, entry: dict[str, Any]) -> Stage:
+def parse_stage(name: str, entry: dict[str, Any]) -> Stage:
     """A Stage of an entry that is well formed."""
     kind, _, subject = name.partition("@")
     params = {file: keys for file, keys in (entry.get("params") or {}).items() if isinstance(keys, dict)}
-    deps, outs = (files_of(entry.get(key) or [], stage) for key, stage in (("deps", None), ("outs", name)))
+    deps, outs = (parse_files(entry.get(key) or [], stage) for key, stage in (("deps", None), ("outs", name)))
     return Stage(kind, subject or None, entry.get("cmd") or "", deps, outs, params)
 
 
-def files_of(entries: Iterable[dict[str, Any]], stage: str | None = None) -> dict[str, File]:
+def parse_files(entries: Iterable[dict[str, Any]], stage: str | None = None) -> dict[str, File]:
     """{path: File} of entries that DVC wrote."""
-    return {file.path: file for file in (file_of(entry, stage) for entry in entries)}
+    return {file.path: file for file in (parse_file(entry, stage) for entry in entries)}
 
 
-def file_of(entry: dict[str, Any], stage: str | None = None) -> File:
+def parse_file(entry: dict[str, Any], stage: str | None = None) -> File:
     md5 = None if entry.get("md5") is None else str(entry["md5"])
     return File(normpath(entry["path"]), md5, entry.get("size"), entry.get("nfiles"), entry.get("hash"), stage)
 
@@ -113,18 +113,18 @@ def file_of(entry: dict[str, Any], stage: str | None = None) -> File:
 # -- the run cache ------------------------------------------------------------------------------------------------
 
 
-def runs(most: int | None = None) -> Iterator[Stage]:
+def cached_runs(most: int | None = None) -> Iterator[Stage]:
     """The Stage of each record of the run cache; what is none, which a killed DVC may leave, is passed over."""
     for path in sorted((cache_folder().parents[1] / "runs").glob("*/*/*"))[:most]:
         try:
-            entry = parsed(path.read_text(encoding="utf-8"))
+            entry = parse_yaml(path.read_text(encoding="utf-8"))
         except (OSError, ValueError):  # not UTF-8 is a ValueError too
             continue
-        if well_formed(entry):
-            yield stage_of(run_of(entry.get("cmd")), entry)
+        if is_well_formed(entry):
+            yield parse_stage(stage_name_of(entry.get("cmd")), entry)
 
 
-def run_of(cmd: object) -> str:
+def stage_name_of(cmd: object) -> str:
     """The name of the stage that a command runs, empty where it is none of this project's."""
     words = cmd.split() if isinstance(cmd, str) else []
     return "@".join(words[words.index("stages") + 1 :]) if "stages" in words else ""
@@ -133,18 +133,18 @@ def run_of(cmd: object) -> str:
 # -- YAML ---------------------------------------------------------------------------------------------------------
 
 
-def parsed(text: str | bytes) -> Any:
+def parse_yaml(text: str | bytes) -> Any:
     """What a text of YAML 1.2 holds. Raises ValueError where it is no YAML."""
     import yaml
 
     try:
-        return yaml.load(text, Loader=yaml_1_2())
+        return yaml.load(text, Loader=yaml_1_2_loader())
     except yaml.YAMLError as error:
         raise ValueError(one_line(error)) from None
 
 
 @cache
-def yaml_1_2() -> Any:
+def yaml_1_2_loader() -> Any:
     """PyYAML's C loader with the scalars of YAML 1.2, as DVC writes them: ten times as fast as ruamel."""
     import yaml
 

@@ -10,15 +10,15 @@ if TYPE_CHECKING:
 Loaded = TypeVar("Loaded")
 
 
-def folder_of(model: str, start: Path) -> Path:
+def model_folder(model: str, start: Path) -> Path:
     """The folder of a model: `models/<name>`, or a folder as the user sees it from `start`.
 
     Raises Problems where there is no such step and no such folder, or where it holds no model that can be loaded.
     """
-    from validators.params import mapping, read
+    from validators.params import get_section, read_params_yaml
     from validators.problems import Problem, Problems, did_you_mean
 
-    known = ["base", *mapping(read(), "steps")] if Path("params.yaml").exists() else ["base"]
+    known = ["base", *get_section(read_params_yaml(), "steps")] if Path("params.yaml").exists() else ["base"]
     folder, given = Path("models", model), start / model
     if model not in known:
         if not given.is_dir():
@@ -27,13 +27,13 @@ def folder_of(model: str, start: Path) -> Path:
         folder = (
             given.resolve().relative_to(Path.cwd()) if given.resolve().is_relative_to(Path.cwd()) else given.resolve()
         )
-    problem = fault(folder, model if model in known else None)
+    problem = model_problem(folder, model if model in known else None)
     if problem:
         raise Problems([problem])
     return folder
 
 
-def fault(folder: Path, step: str | None) -> "Problem | None":
+def model_problem(folder: Path, step: str | None) -> "Problem | None":
     """What keeps a folder from being loaded as a model, or None. step: its name in params.yaml, None for any folder."""
     from stages.training.models import BASE, adapters
     from validators.problems import Problem
@@ -53,7 +53,7 @@ def fault(folder: Path, step: str | None) -> "Problem | None":
     return None
 
 
-def loading(folder: Path, load: Callable[[], Loaded]) -> Loaded:
+def load_or_explain(folder: Path, load: Callable[[], Loaded]) -> Loaded:
     """What `load()` returns. What transformers cannot load becomes Problems."""
     from safetensors import SafetensorError
 

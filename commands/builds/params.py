@@ -1,4 +1,4 @@
-"""The params of a build as its stages read them (`stages/core/reads.py`), and what differs from what they ran with.
+"""The params of a build as its stages read them (`stages/core/stage_params.py`), and what differs from what they ran with.
 
 ran_with(at("v1"), "curate@chat")               # {"seed": 7, "datasets": {"chat": {"max_rows": None, ...}}, ...}
 changed_since(at(), "curate@chat")              # ({"seed": 7, ...}, {"seed": 8, ...})
@@ -19,61 +19,61 @@ from commands.builds.build import Build, raw_params
 from commands.builds.git import git, text_of
 from commands.builds.lock import Stage
 
-FOLDER = ".build/params"
+PARAMS_FOLDER = ".build/params"
 PARAMS = "params.yaml"
 
 
-def texts(build: Build) -> dict[str, str]:
+def param_texts(build: Build) -> dict[str, str]:
     """{path: text} of what stages read of a build's params; nothing where the params are not those of today's models."""
-    from stages.core.reads import texts as texts_of
+    from stages.core.stage_params import texts_by_path as texts_of
 
     checked = build.stages["check"].deps.get(PARAMS) if "check" in build.stages else None
-    if build.rev and checked and checked.md5 == md5_of(text_of(build.rev, PARAMS)):
-        return committed(build.rev)  # by the models of then
+    if build.rev and checked and checked.md5 == md5_of_text(text_of(build.rev, PARAMS)):
+        return committed_texts(build.rev)  # by the models of then
     try:
         return texts_of(build.params)
     except (KeyError, TypeError, AttributeError):
         return {}
 
 
-def md5_of(text: str) -> str:
+def md5_of_text(text: str) -> str:
     return hashlib.md5(text.encode(), usedforsecurity=False).hexdigest()
 
 
-def ran_with(build: Build, stage: str) -> dict[str, Any] | None:
+def params_of_run(build: Build, stage: str) -> dict[str, Any] | None:
     """What a stage of a build read of the params, shaped as params.yaml is; None where no copy of it is left."""
     entry = build.stages.get(stage)
-    found = nested(locked_values(entry))
-    for path, md5 in reads_of(entry).items():
-        read = content(build, path, md5)
+    found = nest(locked_values(entry))
+    for path, md5 in param_file_hashes(entry).items():
+        read = content_by_hash(build, path, md5)
         if read is None:
             return None
         merge(found, read)
     return found
 
 
-def changed_since(build: Build, stage: str) -> tuple[dict[str, Any] | None, dict[str, Any]]:
+def params_then_and_now(build: Build, stage: str) -> tuple[dict[str, Any] | None, dict[str, Any]]:
     """(before, now) of what a stage of a build reads, both empty where nothing differs; before is None where no copy is left."""
-    entry, now = build.stages.get(stage), texts(build)
+    entry, now = build.stages.get(stage), param_texts(build)
     if values := locked_values(entry):
         written = raw_params(build.rev)
-        return nested(values), nested({key: value_of(written, key) for key in values})
+        return nest(values), nest({key: value_of(written, key) for key in values})
     if stage == "check" and now:
-        return whole(committed(build.rev) if build.rev else written_here()), whole(now)
-    for path, md5 in reads_of(entry).items():
-        if path in now and md5_of(now[path]) != md5:
-            return content(build, path, md5), json.loads(now[path])
+        return merge_texts(committed_texts(build.rev) if build.rev else written_texts()), merge_texts(now)
+    for path, md5 in param_file_hashes(entry).items():
+        if path in now and md5_of_text(now[path]) != md5:
+            return content_by_hash(build, path, md5), json.loads(now[path])
     return {}, {}
 
 
-def of_params(path: str) -> bool:
+def is_params_file(path: str) -> bool:
     """True for what a stage reads of the params, which is told by its values."""
-    return path == PARAMS or path.startswith((f"{FOLDER}/", ".build/params.ok"))
+    return path == PARAMS or path.startswith((f"{PARAMS_FOLDER}/", ".build/params.ok"))
 
 
-def reads_of(stage: Stage | None) -> dict[str, str | None]:
+def param_file_hashes(stage: Stage | None) -> dict[str, str | None]:
     """{path: md5} of what a stage of dvc.lock read of the params. stage: None where it was never built."""
-    return {path: dep.md5 for path, dep in stage.deps.items() if path.startswith(f"{FOLDER}/")} if stage else {}
+    return {path: dep.md5 for path, dep in stage.deps.items() if path.startswith(f"{PARAMS_FOLDER}/")} if stage else {}
 
 
 def locked_values(stage: Stage | None) -> dict[str, Any]:
@@ -81,35 +81,35 @@ def locked_values(stage: Stage | None) -> dict[str, Any]:
     return stage.params.get(PARAMS, {}) if stage else {}
 
 
-def content(build: Build, path: str, md5: str | None) -> dict[str, Any] | None:
+def content_by_hash(build: Build, path: str, md5: str | None) -> dict[str, Any] | None:
     """A file of FOLDER by its hash: the build's own, or one of the last commits; None where there is none such."""
-    found = (text for text in candidates(build, path) if text is not None and md5_of(text) == md5)
+    found = (text for text in candidate_texts(build, path) if text is not None and md5_of_text(text) == md5)
     text = next(found, None)
     return None if text is None else json.loads(text)
 
 
-def candidates(build: Build, path: str) -> Iterator[str | None]:
-    yield texts(build).get(path)
-    yield committed(build.rev).get(path) if build.rev else written_here().get(path)
+def candidate_texts(build: Build, path: str) -> Iterator[str | None]:
+    yield param_texts(build).get(path)
+    yield committed_texts(build.rev).get(path) if build.rev else written_texts().get(path)
     commits = (git("log", "--max-count=30", "--format=%H", build.rev or "HEAD", "--", path) or b"").decode().split()
     for commit in commits:
-        yield committed(commit).get(path)
+        yield committed_texts(commit).get(path)
 
 
-def written_here() -> dict[str, str]:
+def written_texts() -> dict[str, str]:
     """{path: text} of the files of FOLDER in the working tree: what `check` wrote last."""
-    return {path.as_posix(): text_of(None, path) for path in sorted(Path(FOLDER).rglob("*.json"))}
+    return {path.as_posix(): text_of(None, path) for path in sorted(Path(PARAMS_FOLDER).rglob("*.json"))}
 
 
 @cache
-def committed(rev: str) -> dict[str, str]:
+def committed_texts(rev: str) -> dict[str, str]:
     """{path: text} of the files of FOLDER at a commit."""
-    names = git("ls-tree", "-r", "-z", "--name-only", rev, "--", FOLDER) or b""
+    names = git("ls-tree", "-r", "-z", "--name-only", rev, "--", PARAMS_FOLDER) or b""
     paths = [path for path in names.decode(errors="surrogateescape").split("\0") if path]
     return {path: text_of(rev, path) for path in paths}
 
 
-def whole(texts: Mapping[str, str]) -> dict[str, Any]:
+def merge_texts(texts: Mapping[str, str]) -> dict[str, Any]:
     """All that stages read of the params. texts: {path: text}; one that somebody broke is for `outputs` to name."""
     found: dict[str, Any] = {}
     for text in texts.values():
@@ -118,7 +118,7 @@ def whole(texts: Mapping[str, str]) -> dict[str, Any]:
     return found
 
 
-def by_name(read: Mapping[str, Any]) -> dict[str, Any]:
+def flatten_names(read: Mapping[str, Any]) -> dict[str, Any]:
     """What a stage read, each dataset and step by a name with a dot: {"seed": 7, "datasets.chat": {...}}."""
     found: dict[str, Any] = {}
     for key, value in read.items():
@@ -135,7 +135,7 @@ def merge(into: dict[str, Any], other: Mapping[str, Any]) -> None:
             into[key] = value
 
 
-def nested(values: Mapping[str, Any]) -> dict[str, Any]:
+def nest(values: Mapping[str, Any]) -> dict[str, Any]:
     """{"datasets": {"chat": 1}} of {"datasets.chat": 1}."""
     found: dict[str, Any] = {}
     for key, value in values.items():

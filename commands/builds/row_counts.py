@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 Counts = dict[str, Counter[str]]  # {rows, records, rejected: by raw file}
 
 
-def files_in(build: Build, folder: str) -> Mapping[str, str | None]:
+def output_files(build: Build, folder: str) -> Mapping[str, str | None]:
     """{path: md5} of the files of an output; without hashes where the cache has lost the list and the files are here."""
     try:
         return files_of(build, folder) if folder in build.outs else {}
@@ -32,7 +32,7 @@ def files_in(build: Build, folder: str) -> Mapping[str, str | None]:
         return dict.fromkeys(here)
 
 
-def flow(
+def fill_in_counts(
     entries: dict[str, StageFacts],
     counts: Counts,
     refused: dict[str, Counter[str]] | None,
@@ -53,52 +53,52 @@ def flow(
         entries[room] |= {"in": came_in, "rejected": rejected[room], "out": out}
 
 
-def refused_by(build: Build, path: str) -> dict[str, Counter[str]]:
+def count_rejects(build: Build, path: str) -> dict[str, Counter[str]]:
     """{stage: Counter of checks} of a file of rejects."""
-    from stages.rows.rejects import by_check, counts
+    from stages.rows.rejects import counts_by_check, reject_counts
 
-    found = counts(file_of(build, path))
-    return {room: Counter(by_check(found, room)) for room in ("ingest", "validate", "curate")}
+    found = reject_counts(file_of(build, path))
+    return {room: Counter(counts_by_check(found, room)) for room in ("ingest", "validate", "curate")}
 
 
-def rows_in(build: Build, path: str) -> int:
+def count_rows(build: Build, path: str) -> int:
     import pyarrow.parquet as pq
 
     return pq.read_metadata(file_of(build, path)).num_rows
 
 
-def ingested(build: Build, folder: str) -> Counts:
+def count_ingested(build: Build, folder: str) -> Counts:
     """{rows, records, rejected: Counter by raw file} of ingest. A record may make two rows, which stand side by side."""
     import pyarrow.parquet as pq
 
     found: Counts = {"rows": Counter(), "records": Counter(), "rejected": Counter()}
-    for path in sorted(files_in(build, folder)):
+    for path in sorted(output_files(build, folder)):
         columns = ["source"] if path.endswith("rejects.parquet") else ["source", "line"]
         table = pq.ParquetFile(file_of(build, path), read_dictionary=["source"]).read(columns=columns)
         if path.endswith("rejects.parquet"):
-            found["rejected"].update(per_file(table)[0])
-            found["records"].update(per_file(table)[0])
+            found["rejected"].update(count_per_file(table)[0])
+            found["records"].update(count_per_file(table)[0])
         else:
-            rows, records = per_file(table)
+            rows, records = count_per_file(table)
             found["rows"].update(rows)
             found["records"].update(records)
     return found
 
 
-def per_file(table: "pa.Table") -> tuple[Counter[str], Counter[str]]:
+def count_per_file(table: "pa.Table") -> tuple[Counter[str], Counter[str]]:
     """(rows, records) of each raw file of a table."""
     import pyarrow.compute as pc
 
     if not len(table):
         return Counter(), Counter()
     files = table["source"].unify_dictionaries().combine_chunks()
-    rows = numbers_of(files)
+    rows = count_names(files)
     if "line" not in table.column_names:
         return rows, rows
     lines, codes = table["line"].combine_chunks(), files.indices
     changed = pc.or_(pc.not_equal(lines[1:], lines[:-1]), pc.not_equal(codes[1:], codes[:-1]))
-    return rows, numbers_of(files[1:].filter(changed)) + Counter([files[0].as_py()])
+    return rows, count_names(files[1:].filter(changed)) + Counter([files[0].as_py()])
 
 
-def numbers_of(names: "pa.DictionaryArray") -> Counter[str]:
+def count_names(names: "pa.DictionaryArray") -> Counter[str]:
     return Counter({item["values"]: item["counts"] for item in names.value_counts().to_pylist()})

@@ -12,24 +12,24 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from commands.builds.build import Build, listed, object_of
-from commands.builds.dvc_files import tracked_by
+from commands.builds.build import Build, folder_listing, object_of
+from commands.builds.dvc_files import read_dvc_files
 from commands.builds.git import git, one_line
 from commands.builds.lock import File
-from stages.core.objects import cache_folder
+from stages.core.dvc_cache import cache_folder
 from validators.problems import Problem, Problems
 
 
 @contextlib.contextmanager
-def exported(build: Build) -> Iterator[list[str]]:
+def enter_past_build(build: Build) -> Iterator[list[str]]:
     """Be in a folder that holds the build of a commit; gives the paths whose bytes the cache does not have."""
     here = os.getcwd()
     with tempfile.TemporaryDirectory(prefix="tilth_") as folder:
         inside = (git("rev-parse", "--show-prefix") or b"").decode().strip()
         write_tree(build.rev or "HEAD", Path(folder))
         root = Path(folder, "tree", inside)
-        kept = [one.file for one in tracked_by(root.rglob("*.dvc"), root).values()]
-        absent = [path for file in (*build.outs.values(), *kept) for path in linked(file, root)]
+        kept = [one.file for one in read_dvc_files(root.rglob("*.dvc"), root).values()]
+        absent = [path for file in (*build.outs.values(), *kept) for path in link_output(file, root)]
         if not (root / ".dvc/cache").exists():
             (root / ".dvc").mkdir(exist_ok=True)
             (root / ".dvc/cache").symlink_to(cache_folder().resolve().parents[1])
@@ -52,14 +52,14 @@ def write_tree(commit: str, folder: Path) -> None:
             )
 
 
-def linked(out: File, root: Path) -> list[str]:
+def link_output(out: File, root: Path) -> list[str]:
     """Make an output's files links to the cache; the paths that the cache has no bytes of. out: File."""
     target, md5 = root / out.path, out.md5 or ""
     if target.exists():  # tracked by git
         return []
     files = {target: md5}
     if md5.endswith(".dir"):
-        listing = listed(md5)
+        listing = folder_listing(md5)
         if listing is None:
             return [out.path]
         target.mkdir(parents=True, exist_ok=True)

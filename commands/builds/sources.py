@@ -14,8 +14,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
-from commands.builds.build import Build, members, object_of
-from commands.builds.dvc_files import tracked
+from commands.builds.build import Build, hashes_of_output, object_of
+from commands.builds.dvc_files import parse_dvc_file
 from commands.builds.git import git, text_of
 from stages.core.hashes import folder_md5
 from validators.problems import Problems
@@ -23,7 +23,7 @@ from validators.problems import Problems
 READ_BYTES = 96 * 2**20  # a fifth of a second
 IGNORED = re.compile(r"(^|/)(\.(git|hg)/|\.git$)|^\.dvc/")  # what DVC ignores without any .dvcignore
 
-HASHES: dict[str, str] = {}  # {blob: md5} of those that were read: what git has by a name never changes
+BLOB_HASHES: dict[str, str] = {}  # {blob: md5} of those that were read: what git has by a name never changes
 
 
 @dataclass(frozen=True)
@@ -44,14 +44,14 @@ class Source:
 
 def data_files(found: Iterable[Source], root: str) -> list[Source]:
     """Those that ingest reads: a hidden file is not data, nor is a `.dvc` file."""
-    return [s for s in found if not hidden(s.path[len(root) :]) and not s.path.endswith(".dvc")]
+    return [s for s in found if not is_hidden(s.path[len(root) :]) and not s.path.endswith(".dvc")]
 
 
-def hidden(relative: str) -> bool:
+def is_hidden(relative: str) -> bool:
     return any(part.startswith(".") for part in relative.split("/"))
 
 
-def md5_of(path: str, found: list[Source]) -> str | None:
+def md5_of_source(path: str, found: list[Source]) -> str | None:
     """What DVC calls the hash of a file or folder; None where there is none, "" where it was not read."""
     if not found:
         return None
@@ -62,44 +62,44 @@ def md5_of(path: str, found: list[Source]) -> str | None:
     return folder_md5({source.path[len(path) + 1 :]: source.md5 for source in found})
 
 
-def md5(data: bytes) -> str:
+def md5_of_bytes(data: bytes) -> str:
     return hashlib.md5(data, usedforsecurity=False).hexdigest()
 
 
 def sources_of(build: Build, paths: Iterable[str]) -> dict[str, list[Source]]:
     """{path: its files}, sorted, without those that DVC ignores; an empty list where there is nothing."""
-    tree = at_commit(build.rev) if build.rev else None
-    found = {path: here(path) if tree is None else below(path, tree) for path in paths}
+    tree = files_at_commit(build.rev) if build.rev else None
+    found = {path: files_here(path) if tree is None else files_below(path, tree) for path in paths}
     there = [file.path for files in found.values() for file in files]
     if tree is None:
-        rules = rules_for(there)
+        rules = ignore_files_for(there)
     else:
         rules = {f.path: text_of(build.rev, f.path) for f in tree if f.path.rpartition("/")[2] == ".dvcignore"}
-    seen = set(not_ignored(there, rules))
+    seen = set(without_ignored(there, rules))
     found = {path: [file for file in files if file.path in seen] for path, files in found.items()}
-    found = {path: with_pointers(build.rev, path, files) for path, files in found.items()}
+    found = {path: with_dvc_hashes(build.rev, path, files) for path, files in found.items()}
     small = [path for path, files in found.items() if sum(file.size or 0 for file in files) <= READ_BYTES]
     if tree is None:
-        read = {path: [hashed(file) for file in found[path]] for path in small}
+        read = {path: [with_md5(file) for file in found[path]] for path in small}
         named = {path: with_blobs(path, found[path]) for path in found.keys() - read}
         return found | read | named
-    texts = blobs({file.git for path in small for file in found[path] if file.git})
+    texts = hash_blobs({file.git for path in small for file in found[path] if file.git})
     return found | {path: [replace(f, md5=texts.get(f.git, f.md5), read=True) for f in found[path]] for path in small}
 
 
 # -- what DVC ignores ---------------------------------------------------------------------------------------------
 
 
-def not_ignored(paths: list[str], rules: dict[str, str]) -> list[str]:
+def without_ignored(paths: list[str], rules: dict[str, str]) -> list[str]:
     """Those paths of files that are part of a hash: DVC ignores the others. rules: {path of a .dvcignore: its text}."""
     if not rules and not any("/.dvc/" in path for path in paths):  # a project inside this one
         return [path for path in paths if not IGNORED.search(path)]  # DVC takes a fifth of a second to import
     from commands.builds import dvc as _dvc
 
-    return _dvc.not_ignored(paths, rules)
+    return _dvc.without_ignored(paths, rules)
 
 
-def rules_for(paths: Iterable[str]) -> dict[str, str]:
+def ignore_files_for(paths: Iterable[str]) -> dict[str, str]:
     """{path of a .dvcignore: its text} of all that may say something of these paths of the working tree."""
     folders = {parent for path in paths for parent in PurePosixPath(path).parents}
     files = (Path(folder, ".dvcignore") for folder in sorted(folders))
@@ -108,22 +108,22 @@ def rules_for(paths: Iterable[str]) -> dict[str, str]:
 
 def files_of_source(path: str) -> list[str]:
     """The paths of the files that DVC sees in a file or folder of the working tree which no stage builds."""
-    files = [file.path for file in here(path)]
-    return not_ignored(files, rules_for(files))
+    files = [file.path for file in files_here(path)]
+    return without_ignored(files, ignore_files_for(files))
 
 
 # -- the working tree ---------------------------------------------------------------------------------------------
 
 
-def here(path: str) -> list[Source]:
+def files_here(path: str) -> list[Source]:
     """The files of a path, sorted, with nothing but their sizes."""
     files = [path] if os.path.isfile(path) else []
     files += sorted(Path(folder, name).as_posix() for folder, _, names in os.walk(path) for name in names)
     return [Source(file, os.path.getsize(file)) for file in files if os.path.isfile(file)]
 
 
-def hashed(source: Source) -> Source:
-    return replace(source, md5=md5(Path(source.path).read_bytes()), read=True)
+def with_md5(source: Source) -> Source:
+    return replace(source, md5=md5_of_bytes(Path(source.path).read_bytes()), read=True)
 
 
 def with_blobs(path: str, files: list[Source]) -> list[Source]:
@@ -136,7 +136,7 @@ def with_blobs(path: str, files: list[Source]) -> list[Source]:
     return [replace(file, git=blob.get(file.path)) for file in files]
 
 
-def hash_whole(path: str) -> str:
+def hash_source(path: str) -> str:
     """DVC's hash of a file or folder of the working tree, of all its bytes however many they are."""
     files = {}
     for name in files_of_source(path):
@@ -148,7 +148,7 @@ def hash_whole(path: str) -> str:
 # -- a commit -----------------------------------------------------------------------------------------------------
 
 
-def at_commit(commit: str) -> list[Source]:
+def files_at_commit(commit: str) -> list[Source]:
     """Every file of a commit, sorted."""
     listing = git("ls-tree", "-r", "-l", "-z", commit) or b""
     entries = (entry.split(b"\t", 1) for entry in listing.split(b"\0") if entry)
@@ -156,13 +156,13 @@ def at_commit(commit: str) -> list[Source]:
     return [Source(name, int(about[3]), None, about[2].decode()) for name, about in parsed if about[1] == b"blob"]
 
 
-def below(path: str, files: Iterable[Source]) -> list[Source]:
+def files_below(path: str, files: Iterable[Source]) -> list[Source]:
     return [file for file in files if file.path == path or file.path.startswith(f"{path}/")]
 
 
-def blobs(names: set[str]) -> dict[str, str]:
+def hash_blobs(names: set[str]) -> dict[str, str]:
     """{blob: md5 of its bytes}, read from git in one go; without those that a shallow or partial clone lacks."""
-    given = "".join(f"{name}\n" for name in sorted(names - HASHES.keys())).encode()
+    given = "".join(f"{name}\n" for name in sorted(names - BLOB_HASHES.keys())).encode()
     done = subprocess.run(["git", "cat-file", "--batch"], input=given, capture_output=True, check=False)
     place = 0
     while place < len(done.stdout):
@@ -170,45 +170,45 @@ def blobs(names: set[str]) -> dict[str, str]:
         name, *about = done.stdout[place:end].split()
         size = int(about[1]) if len(about) == 2 else -2
         if size >= 0:
-            HASHES[name.decode()] = md5(done.stdout[end + 1 : end + 1 + size])
+            BLOB_HASHES[name.decode()] = md5_of_bytes(done.stdout[end + 1 : end + 1 + size])
         place = end + 2 + size
-    return HASHES
+    return BLOB_HASHES
 
 
 # -- data that `dvc add` keeps ------------------------------------------------------------------------------------
 
 
-def with_pointers(commit: str | None, path: str, files: list[Source]) -> list[Source]:
+def with_dvc_hashes(commit: str | None, path: str, files: list[Source]) -> list[Source]:
     """The files with the hashes that `.dvc` files have for them: one at the path or around it, or those inside it."""
     owners = [file.path.removesuffix(".dvc") for file in files if file.path.endswith(".dvc")]
     if commit is None or not files:
         owners += [path, *(parent.as_posix() for parent in Path(path).parents if parent.name)]
-    known = {file.path: file for owner in owners for file in kept_by(commit, owner)}
+    known = {file.path: file for owner in owners for file in files_of_dvc_file(commit, owner)}
     found = [replace(known[file.path], size=file.size, git=file.git) if file.path in known else file for file in files]
     if commit:
         seen = {file.path for file in files}
         gone = [
-            replace(file, size=size_of(file.md5) if file.md5 else None, read=True)
+            replace(file, size=size_of_object(file.md5) if file.md5 else None, read=True)
             for name, file in known.items()
             if name not in seen
         ]
-        found += below(path, gone)
+        found += files_below(path, gone)
     return sorted(found, key=lambda file: file.path)
 
 
-def kept_by(commit: str | None, owner: str) -> list[Source]:
+def files_of_dvc_file(commit: str | None, owner: str) -> list[Source]:
     """The files that `<owner>.dvc` keeps, with their hashes there, as far as the cache knows a folder's files."""
     try:
-        found = tracked(f"{owner}.dvc", text_of(commit, f"{owner}.dvc"))
+        found = parse_dvc_file(f"{owner}.dvc", text_of(commit, f"{owner}.dvc"))
     except Problems:
         return []  # what is wrong in it, `tilth verify` says
     return [
         Source(name, None, md5, dvc=one.dvc, imported=one.imported)
         for one in found
-        for name, md5 in (members(one.file) or {}).items()
+        for name, md5 in (hashes_of_output(one.file) or {}).items()
     ]
 
 
-def size_of(md5: str) -> int | None:
+def size_of_object(md5: str) -> int | None:
     path = object_of(md5)
     return path.stat().st_size if path.is_file() else None

@@ -11,12 +11,12 @@ from typing import Any
 
 from commands.builds.evidence import Evidence, Verdict
 from commands.records.account import account as account_of
-from commands.records.account import table
+from commands.records.account import read_columns
 from validators.problems import Problem, Problems
 
-SHOWN = 5
-BUILD = "dvc repro builds it anew; git log -p dvc.lock shows who changed what"
-ONCE = "each row of ingest once in train, eval or rejected"
+MAX_SHOWN = 5
+REBUILD_HINT = "dvc repro builds it anew; git log -p dvc.lock shows who changed what"
+ONCE_EACH = "each row of ingest once in train, eval or rejected"
 # what was deleted on request, and what holds personal data, keeps nothing to make an id from
 WITHOUT_TEXT = ("ingest.forgotten", "curate.forgotten", "curate.personal_data")
 
@@ -29,15 +29,15 @@ def records(evidence: Evidence) -> Verdict:
     counts, problems = {"records": 0, "rows": 0, "rejected": 0}, []
     for name in evidence.build.datasets:
         paths = tables_of(name)
-        unreadable = [problem for files in paths.values() for problem in unreadable_in(files)]
+        unreadable = [problem for files in paths.values() for problem in unreadable_files(files)]
         problems += unreadable
         if unreadable or not all(paths.values()):
             continue  # what is missing is an output's break, named already
         account = account_of(name)
-        problems += [Problem(f"datasets.{name}", fault, "", BUILD) for fault in account["faults"]]
-        problems += lost_or_made_up(name, paths) + twice(name, paths) + other_rejects(name, paths)
-        problems += unsorted(evidence, name, paths)
-        problems += unknown_checks(name, account, evidence.rev) + other_records(evidence, name, paths)
+        problems += [Problem(f"datasets.{name}", fault, "", REBUILD_HINT) for fault in account["faults"]]
+        problems += unmatched_rows(name, paths) + duplicate_ids(name, paths) + differing_rejects(name, paths)
+        problems += unsorted_prompts(evidence, name, paths)
+        problems += unknown_checks(name, account, evidence.rev) + unmatched_records(evidence, name, paths)
         counts["records"] += account["records"]
         counts["rows"] += account["rows"]
         counts["rejected"] += sum(sum(checks.values()) for checks in account["rejected"].values())
@@ -52,20 +52,20 @@ def tables_of(name: str) -> dict[str, list[str]]:
     return {room: [str(path) for path in paths if path.is_file()] for room, paths in found.items()}
 
 
-def unreadable_in(paths: list[str]) -> list[Problem]:
+def unreadable_files(paths: list[str]) -> list[Problem]:
     """What files are no Parquet, or have no columns to find a row by."""
     problems = []
     for path in paths:
         try:
-            lacking = {"id", "source", "line"} - set(table(path, ["id", "source", "line"]).column_names)
+            lacking = {"id", "source", "line"} - set(read_columns(path, ["id", "source", "line"]).column_names)
             if lacking:
-                problems.append(Problem(path, f"has no column {', '.join(sorted(lacking))}", "", BUILD))
+                problems.append(Problem(path, f"has no column {', '.join(sorted(lacking))}", "", REBUILD_HINT))
         except Problems as error:
             problems += error.problems
     return problems
 
 
-def ask(query: str, **given: object) -> list[tuple[Any, ...]]:
+def run_query(query: str, **given: object) -> list[tuple[Any, ...]]:
     """The answer of a query as tuples, with at most half a gigabyte of memory."""
     import duckdb
 
@@ -76,16 +76,19 @@ def ask(query: str, **given: object) -> list[tuple[Any, ...]]:
         return database.execute(query, given).fetchall()
 
 
-def few(problems: list[Problem], what: str) -> list[Problem]:
+def first_few(problems: list[Problem], what: str) -> list[Problem]:
     """The first problems of a kind, and how many more there are."""
-    if len(problems) <= SHOWN:
+    if len(problems) <= MAX_SHOWN:
         return problems
-    return [*problems[:SHOWN], Problem(problems[0].where.partition(": ")[0], f"{len(problems) - SHOWN:,} more {what}")]
+    return [
+        *problems[:MAX_SHOWN],
+        Problem(problems[0].where.partition(": ")[0], f"{len(problems) - MAX_SHOWN:,} more {what}"),
+    ]
 
 
-def lost_or_made_up(name: str, paths: Mapping[str, list[str]]) -> list[Problem]:
+def unmatched_rows(name: str, paths: Mapping[str, list[str]]) -> list[Problem]:
     """Rows of ingest that are nowhere or twice, and rows elsewhere that ingest never made."""
-    moved = ask(
+    moved = run_query(
         """
         WITH places AS (
             SELECT id, source, line, 1 AS came, 0 AS went FROM read_parquet($rows)
@@ -101,21 +104,24 @@ def lost_or_made_up(name: str, paths: Mapping[str, list[str]]) -> list[Problem]:
     )
     found = [
         Problem(
-            place(name, source, line), f"row {short(id)}: {int(came)} from ingest, {int(went)} after it", ONCE, BUILD
+            row_place(name, source, line),
+            f"row {short_id(id)}: {int(came)} from ingest, {int(went)} after it",
+            ONCE_EACH,
+            REBUILD_HINT,
         )
         for id, source, line, came, went in moved
     ]
-    return few(found, "rows are lost or made up")
+    return first_few(found, "rows are lost or made up")
 
 
-def unsorted(evidence: Evidence, name: str, paths: Mapping[str, list[str]]) -> list[Problem]:
+def unsorted_prompts(evidence: Evidence, name: str, paths: Mapping[str, list[str]]) -> list[Problem]:
     """Train rows that `difficulty` asks to sort and `keep` has not, and what it has sorted and train has not."""
-    from stages.training.kept import kept_path
+    from stages.training.kept_prompts import kept_path
 
     asked = name in (evidence.build.params.get("difficulty") or {}) and f"keep@{name}" in evidence.build.stages
     if not asked or not kept_path(name).is_file():
         return []
-    if problems := unreadable_in([str(kept_path(name))]):
+    if problems := unreadable_files([str(kept_path(name))]):
         return problems
     query = """
         SELECT id, max(source), max(line), count(*) FILTER (WHERE here = 'train'), count(*) FILTER (WHERE here = 'kept') FROM (
@@ -124,46 +130,56 @@ def unsorted(evidence: Evidence, name: str, paths: Mapping[str, list[str]]) -> l
         ) GROUP BY id HAVING count(*) <> 2 OR count(DISTINCT here) <> 2 ORDER BY ALL
     """
     kept = [str(kept_path(name))]
-    if not ask("SELECT count(*) FROM read_parquet($kept)", kept=kept)[0][0] and not trained(evidence, name):
+    if not run_query("SELECT count(*) FROM read_parquet($kept)", kept=kept)[0][0] and not is_trained_on(evidence, name):
         return []
     found = [
-        Problem(place(name, source, line), f"row {short(id)}: {train} times in train, {there} times in {kept[0]}", "once in each", BUILD)
-        for id, source, line, train, there in ask(query, train=paths["train"], kept=kept)
+        Problem(
+            row_place(name, source, line),
+            f"row {short_id(id)}: {train} times in train, {there} times in {kept[0]}",
+            "once in each",
+            REBUILD_HINT,
+        )
+        for id, source, line, train, there in run_query(query, train=paths["train"], kept=kept)
     ]
-    return few(found, "prompts are not sorted")
+    return first_few(found, "prompts are not sorted")
 
 
-def trained(evidence: Evidence, name: str) -> bool:
+def is_trained_on(evidence: Evidence, name: str) -> bool:
     """Whether a step trains on a dataset."""
     return any(step["dataset"] == name for step in evidence.build.steps.values())
 
 
-def place(name: str, source: str, line: int) -> str:
+def row_place(name: str, source: str, line: int) -> str:
     return f"datasets.{name}: {source}:{line}"
 
 
-def short(id: str | None) -> str:
+def short_id(id: str | None) -> str:
     return (id or "without id")[:12]
 
 
-def twice(name: str, paths: Mapping[str, list[str]]) -> list[Problem]:
+def duplicate_ids(name: str, paths: Mapping[str, list[str]]) -> list[Problem]:
     """Ids that train and eval of a dataset hold more than once."""
     query = """
         SELECT id, count(*), min(source || ':' || line), max(source || ':' || line) FROM read_parquet($kept)
         GROUP BY id HAVING count(*) > 1 ORDER BY id
     """
     found = [
-        Problem(f"datasets.{name}: row {short(id)}", f"{count} times in train and eval: {first}, {last}", "once", BUILD)
-        for id, count, first, last in ask(query, kept=paths["train"] + paths["eval"])
+        Problem(
+            f"datasets.{name}: row {short_id(id)}",
+            f"{count} times in train and eval: {first}, {last}",
+            "once",
+            REBUILD_HINT,
+        )
+        for id, count, first, last in run_query(query, kept=paths["train"] + paths["eval"])
     ]
-    return few(found, "ids are there twice")
+    return first_few(found, "ids are there twice")
 
 
-def other_rejects(name: str, paths: Mapping[str, list[str]]) -> list[Problem]:
+def differing_rejects(name: str, paths: Mapping[str, list[str]]) -> list[Problem]:
     """Rejects of ingest and validate that data/rejected has otherwise than those stages wrote them."""
     from stages.rows.personal_data import WITHHELD
 
-    key = "concat_ws(chr(0), id, source, line, stage, \"check\")"
+    key = 'concat_ws(chr(0), id, source, line, stage, "check")'
     # of those that hold personal data curate withholds the text, and says so in the detail
     columns = f"""
         id, source, line, stage, "check",
@@ -179,12 +195,12 @@ def other_rejects(name: str, paths: Mapping[str, list[str]]) -> list[Problem]:
         UNION ALL (SELECT 'is in data/rejected alone', * FROM (FROM after EXCEPT ALL FROM before)) ORDER BY ALL
     """
     found = [
-        Problem(place(name, source, line), f"a reject by {check} {what}", f"as {stage} wrote it", BUILD)
-        for what, _, source, line, stage, check, *_ in ask(
+        Problem(row_place(name, source, line), f"a reject by {check} {what}", f"as {stage} wrote it", REBUILD_HINT)
+        for what, _, source, line, stage, check, *_ in run_query(
             query, before=paths["refused"] + paths["validated"], after=paths["rejected"]
         )
     ]
-    return few(found, "rejects differ")
+    return first_few(found, "rejects differ")
 
 
 def unknown_checks(name: str, account: Mapping[str, Any], rev: str | None) -> list[Problem]:
@@ -195,7 +211,9 @@ def unknown_checks(name: str, account: Mapping[str, Any], rev: str | None) -> li
     of_stage = {"ingest": INGEST.keys(), "curate": CURATE.keys()}
     of_stage["validate"] = names.keys() - INGEST.keys() - CURATE.keys() - KEEP.keys()
     return [
-        Problem(f"datasets.{name}", f"{count:,} rejected by {check}", f"a check of {stage} in docs/checks.md", BUILD)
+        Problem(
+            f"datasets.{name}", f"{count:,} rejected by {check}", f"a check of {stage} in docs/checks.md", REBUILD_HINT
+        )
         for stage, checks in account["rejected"].items()
         for check, count in checks.items()
         if check not in of_stage[stage] and rev is None
@@ -205,18 +223,21 @@ def unknown_checks(name: str, account: Mapping[str, Any], rev: str | None) -> li
 # -- raw records --------------------------------------------------------------------------------------------------
 
 
-def other_records(evidence: Evidence, name: str, paths: Mapping[str, list[str]]) -> list[Problem]:
+def unmatched_records(evidence: Evidence, name: str, paths: Mapping[str, list[str]]) -> list[Problem]:
     """Raw records that are neither row nor reject, and rows and rejects of records that no raw file has."""
     from stages.reading.files import raw_files
     from stages.rows.options import options_of
 
     dataset, problems = evidence.build.datasets[name], []
     try:
-        files = {path.as_posix(): path for path in raw_files(dataset["raw"], f"datasets.{name}.raw", dataset.get("exclude") or ())}
+        files = {
+            path.as_posix(): path
+            for path in raw_files(dataset["raw"], f"datasets.{name}.raw", dataset.get("exclude") or ())
+        }
     except Problems as error:
         return [] if evidence.absent_in(dataset["raw"]) else error.problems
     seen = dict(
-        ask(
+        run_query(
             """
             WITH places AS (SELECT DISTINCT source, line FROM read_parquet($files))
             SELECT source, list(line ORDER BY line) FROM places GROUP BY source
@@ -226,27 +247,36 @@ def other_records(evidence: Evidence, name: str, paths: Mapping[str, list[str]])
     )
     for source in sorted(seen.keys() | files.keys()):
         if source not in files:
-            problems.append(Problem(f"datasets.{name}: {source}", "rows say they are from it", "a raw file", BUILD))
+            problems.append(
+                Problem(f"datasets.{name}: {source}", "rows say they are from it", "a raw file", REBUILD_HINT)
+            )
         elif not evidence.absent_in(source):
-            there, told = lines_of(files[source], options_of(dataset).numbered), set(seen.get(source, ()))
+            there, told = record_lines(files[source], options_of(dataset).numbered), set(seen.get(source, ()))
             problems += [
-                Problem(place(name, source, line), "no row and no reject is made of this record", "one of them", BUILD)
+                Problem(
+                    row_place(name, source, line),
+                    "no row and no reject is made of this record",
+                    "one of them",
+                    REBUILD_HINT,
+                )
                 for line in sorted(there - told)
             ]
             problems += [
-                Problem(place(name, source, line), "a row or reject is of a record that is not there", "", BUILD)
+                Problem(
+                    row_place(name, source, line), "a row or reject is of a record that is not there", "", REBUILD_HINT
+                )
                 for line in sorted(told - there)
             ]
-    return few(problems, "records are not accounted for")
+    return first_few(problems, "records are not accounted for")
 
 
-def lines_of(path: Path, numbered: bool) -> set[int]:
+def record_lines(path: Path, numbered: bool) -> set[int]:
     """The numbers of the records of a raw file."""
-    from stages.reading.containers import container
+    from stages.reading.containers import detect_container
     from stages.reading.parts import parts_of
     from stages.reading.readers import read_lines, records
 
-    kind = container(path)
+    kind = detect_container(path)
     if kind == "jsonl":
         return {number for part in parts_of(path) for number, _ in read_lines(part)}
     return {record.line for record in records(path, kind, numbered)}

@@ -10,12 +10,12 @@ from typing import Any
 
 from commands.builds.build import Build, chain
 from commands.builds.evidence import Evidence, Verdict
-from commands.checks.conservation import few
+from commands.checks.conservation import first_few
 from stages.core.hashes import sha256
-from stages.training.kept import kept_of
+from stages.training.kept_prompts import kept_facts
 from validators.problems import Problem, Problems
 
-BUILD = "dvc repro builds it anew"
+REBUILD_HINT = "dvc repro builds it anew"
 # what preflight leaves open, and train decides on the machine that trains
 BACKENDS = {"auto": ("transformers", "unsloth")}
 
@@ -24,20 +24,22 @@ def models(evidence: Evidence) -> Verdict:
     """Each model made of the rows, the settings and the adapters that are there; each score of an eval row."""
     build, problems, count = evidence.build, [], 0
     for side in ("train", "eval"):
-        problems += other_list(build, side)
+        problems += list_problems(build, side)
     for name, step in build.steps.items():
         folder = Path("models", name)
-        made_of = read(folder / "made_of.json", problems)
+        made_of = read_object(folder / "made_of.json", problems)
         if made_of is not None:
             count += 1
-            problems += other_settings(name, step, made_of) + other_rows(name, made_of) + other_kept(name, made_of)
-        problems += other_adapters(evidence, name, step["from"])
+            problems += (
+                settings_problems(name, step, made_of) + rows_problems(name, made_of) + kept_problems(name, made_of)
+            )
+        problems += adapter_problems(evidence, name, step["from"])
     for name in ("base", *build.steps):
-        problems += other_scores(build, name)
+        problems += score_problems(build, name)
     return {"models": count}, problems
 
 
-def read(path: Path, problems: list[Problem]) -> dict[str, Any] | None:
+def read_object(path: Path, problems: list[Problem]) -> dict[str, Any] | None:
     """A file of JSON as a dict; None where it is missing, which is an output's break, or is not one."""
     if not path.is_file():
         return None
@@ -48,7 +50,7 @@ def read(path: Path, problems: list[Problem]) -> dict[str, Any] | None:
         why = f"found {type(found).__name__}"
     except ValueError as error:
         why = str(error)
-    problems.append(Problem(str(path), f"does not parse: {why}", "a JSON object", BUILD))
+    problems.append(Problem(str(path), f"does not parse: {why}", "a JSON object", REBUILD_HINT))
     return None
 
 
@@ -57,11 +59,11 @@ def sha256_if_there(path: str) -> str | None:
     return sha256(path) if Path(path).is_file() else None
 
 
-def other_list(build: Build, side: str) -> list[Problem]:
+def list_problems(build: Build, side: str) -> list[Problem]:
     """Where data/train.json or data/eval.json says of a dataset what its table is not."""
     problems = []
     path = Path("data", f"{side}.json")
-    listed = read(path, problems) or {}
+    listed = read_object(path, problems) or {}
     for name, dataset in build.datasets.items():
         found = sha256_if_there(f"data/{side}/{name}.parquet")
         if listed and found:
@@ -70,15 +72,15 @@ def other_list(build: Build, side: str) -> list[Problem]:
                 if entry.get(key) != value:
                     where = f"{path}: {name}.{key}"
                     problems.append(
-                        Problem(where, f"{entry.get(key)}", f"{value}, of data/{side}/{name}.parquet", BUILD)
+                        Problem(where, f"{entry.get(key)}", f"{value}, of data/{side}/{name}.parquet", REBUILD_HINT)
                     )
     return problems
 
 
-def other_settings(name: str, step: Mapping[str, Any], made_of: Mapping[str, Any]) -> list[Problem]:
+def settings_problems(name: str, step: Mapping[str, Any], made_of: Mapping[str, Any]) -> list[Problem]:
     """Where a model was made by other settings than preflight and params.yaml have for its step."""
     problems, where = [], f"models/{name}/made_of.json"
-    resolved = read(Path("preflight", f"{name}.json"), problems) or {}
+    resolved = read_object(Path("preflight", f"{name}.json"), problems) or {}
     wanted = {"step": name, "method": step["method"], "from": step["from"], "dataset": step["dataset"]}
     for key, value in (resolved | wanted).items():
         found = made_of.get(key)
@@ -91,12 +93,12 @@ def other_settings(name: str, step: Mapping[str, Any], made_of: Mapping[str, Any
     return problems
 
 
-def other_kept(name: str, made_of: Mapping[str, Any]) -> list[Problem]:
+def kept_problems(name: str, made_of: Mapping[str, Any]) -> list[Problem]:
     """Where a model was trained on other prompts than those that are kept."""
     import pyarrow as pa
 
     try:
-        now = kept_of(made_of).get("kept")
+        now = kept_facts(made_of).get("kept")
     except (Problems, OSError, KeyError, pa.ArrowException):
         return []  # what is missing is an output's break, named already
     if now == made_of.get("kept"):
@@ -105,7 +107,7 @@ def other_kept(name: str, made_of: Mapping[str, Any]) -> list[Problem]:
     return [Problem(where, f"{made_of.get('kept')}", f"{now}, by data/kept/{made_of.get('dataset')}", "dvc repro")]
 
 
-def other_rows(name: str, made_of: Mapping[str, Any]) -> list[Problem]:
+def rows_problems(name: str, made_of: Mapping[str, Any]) -> list[Problem]:
     """Where a model was trained on other rows than those that its dataset has."""
     path = f"data/train/{made_of.get('dataset')}.parquet"
     found = sha256_if_there(path)
@@ -115,12 +117,12 @@ def other_rows(name: str, made_of: Mapping[str, Any]) -> list[Problem]:
     return [Problem(where, f"{made_of.get('rows_sha256')}", f"{found}, the hash of {path}", "dvc repro")]
 
 
-def other_adapters(evidence: Evidence, name: str, parent: str) -> list[Problem]:
+def adapter_problems(evidence: Evidence, name: str, parent: str) -> list[Problem]:
     """Where a model's adapters are not those of the model that it started from, with its own behind them."""
-    own = adapters(evidence, f"models/{name}")
+    own = adapter_hashes(evidence, f"models/{name}")
     if not own:
         return []
-    before = adapters(evidence, f"models/{parent}")
+    before = adapter_hashes(evidence, f"models/{parent}")
     problems = [
         Problem(file, "is not the adapter of the model before", f"that of models/{parent}", "dvc repro")
         for file in (f"models/{name}/{inside}" for inside in before if own.get(inside) != before[inside])
@@ -133,14 +135,14 @@ def other_adapters(evidence: Evidence, name: str, parent: str) -> list[Problem]:
     return problems
 
 
-def adapters(evidence: Evidence, folder: str) -> dict[str, str | None]:
+def adapter_hashes(evidence: Evidence, folder: str) -> dict[str, str | None]:
     """{path inside the model: md5} of a model's adapters."""
     files = evidence.files.get(folder, [])
     inside = {file[len(folder) + 1 :]: evidence.md5s.get(file) for file in files}
     return {file: md5 for file, md5 in inside.items() if file.startswith("adapters/")}
 
 
-def other_scores(build: Build, name: str) -> list[Problem]:
+def score_problems(build: Build, name: str) -> list[Problem]:
     """Scores of rows that no dataset holds out."""
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -155,9 +157,9 @@ def other_scores(build: Build, name: str) -> list[Problem]:
             for dataset in {row["dataset"] for row in scored} & set(build.datasets)
         }
     except (pa.ArrowException, OSError, KeyError) as error:
-        return [Problem(path, f"cannot be held against the eval rows: {error}", "", BUILD)]
+        return [Problem(path, f"cannot be held against the eval rows: {error}", "", REBUILD_HINT)]
     for row in scored:
         if row["id"] not in held_out.get(row["dataset"], ()):
             found = f"a score of row {str(row['id'])[:12]}"
             problems.append(Problem(f"{path}: {row['dataset']}", found, "a row of its data/eval", "dvc repro"))
-    return few(problems, "scores are of no eval row")
+    return first_few(problems, "scores are of no eval row")

@@ -11,17 +11,17 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from commands.builds.build import listed, object_of
-from commands.builds.differences import ABSENT, Difference, Present, differences, other_cmd, present
+from commands.builds.build import folder_listing, object_of
+from commands.builds.differences import ABSENT, DepState, Difference, cmd_differences, differences, known_dep_states
+from commands.builds.dvc_yaml import StageSpec
 from commands.builds.evidence import Evidence, Verdict
-from commands.builds.hashes import md5s, size
+from commands.builds.hashes import hash_files, size
 from commands.builds.lock import File, Stage
-from commands.builds.resolved import Wanted
 from stages.core.hashes import folder_md5, md5
 from validators.problems import Problem, Problems
 
 LOCK = "dvc.lock"
-RESTORE = "dvc checkout --force brings back what was built; dvc repro builds it anew"
+RESTORE_HINT = "dvc checkout --force brings back what was built; dvc repro builds it anew"
 
 
 # -- every output's bytes against the lock ------------------------------------------------------------------------
@@ -29,11 +29,11 @@ RESTORE = "dvc checkout --force brings back what was built; dvc repro builds it 
 
 def outputs(evidence: Evidence) -> Verdict:
     """The bytes of every output of the lock: files changed, missing and extra are named."""
-    gone = leftovers(evidence)
+    gone = leftover_stages(evidence)
     problems, outs = [], {path: out for path, out in evidence.build.outs.items() if out.stage not in gone}
     for path, out in outs.items():
         if not evidence.absent_in(path):
-            problems += differing(out, evidence.listing(path), evidence.md5s, RESTORE)
+            problems += output_problems(out, evidence.listing(path), evidence.md5s, RESTORE_HINT)
     problems += [
         # prune leaves it alone, too: dvc.lock does not know it
         Problem(file, "no stage built it", "no such file", "delete or move it")
@@ -44,7 +44,7 @@ def outputs(evidence: Evidence) -> Verdict:
     return {"files": len(files), "outputs": len(there), "bytes": sum(map(size, files))}, problems
 
 
-def leftovers(evidence: Evidence) -> set[str]:
+def leftover_stages(evidence: Evidence) -> set[str]:
     """The stages of dvc.lock that dvc.yaml and params.yaml ask for no more: of removed datasets and steps.
 
     `collect` deletes some of what they made, and nothing brings it back: `lock` names the stages, and no check their outputs.
@@ -56,18 +56,18 @@ def leftovers(evidence: Evidence) -> set[str]:
     return {name for name in evidence.build.stages if name not in graph}
 
 
-def differing(out: File, files: list[str], hashes: Mapping[str, str | None], hint: str) -> list[Problem]:
+def output_problems(out: File, files: list[str], hashes: Mapping[str, str | None], hint: str) -> list[Problem]:
     """What differs between a File of a lock or .dvc file and the files that are there."""
     path, wanted = out.path, out.md5 or "no md5"
     if wanted.endswith(".dir"):
         listing = {file[len(path) + 1 :]: hashes.get(file) for file in files if file != path}
         found = folder_md5(listing) if None not in listing.values() else None
         if found != wanted:
-            return differing_files(path, wanted, found, listing, hint) if files else [missing(path, hint)]
+            return folder_problems(path, wanted, found, listing, hint) if files else [missing_problem(path, hint)]
     elif files != [path]:
-        return [missing(path, hint)]
+        return [missing_problem(path, hint)]
     elif hashes.get(path) != wanted:
-        return [Problem(path, f"its bytes hash to {hashes.get(path)}", wanted, mending(path, wanted, hint))]
+        return [Problem(path, f"its bytes hash to {hashes.get(path)}", wanted, restore_hint(path, wanted, hint))]
     counts = {"size": sum(map(size, files))} | ({"nfiles": len(files)} if wanted.endswith(".dir") else {})
     return [
         Problem(f"{path}: {key}", f"its entry says {getattr(out, key)}", str(count), "the entry was edited: dvc commit")
@@ -76,24 +76,24 @@ def differing(out: File, files: list[str], hashes: Mapping[str, str | None], hin
     ]
 
 
-def differing_files(
+def folder_problems(
     path: str, wanted: str, found: str | None, listing: Mapping[str, str | None], hint: str
 ) -> list[Problem]:
     """The files of a folder that are not as built, from the cache's list of it, if that is what it should be."""
-    built = listed(wanted) if Path(object_of(wanted)).is_file() else None
+    built = folder_listing(wanted) if Path(object_of(wanted)).is_file() else None
     if built is None or folder_md5(built) != wanted:
         return [Problem(path, f"its files hash to {found}", wanted, f"{hint}; no list of its files is in the cache")]
-    problems = [missing(f"{path}/{name}", hint) for name in sorted(built.keys() - listing.keys())]
+    problems = [missing_problem(f"{path}/{name}", hint) for name in sorted(built.keys() - listing.keys())]
     for name, found_md5 in sorted(listing.items()):
         if name not in built:
             problems.append(Problem(f"{path}/{name}", "no stage built it", "no such file", "delete or move it"))
         elif found_md5 != built[name]:
-            how = mending(f"{path}/{name}", built[name], hint)
+            how = restore_hint(f"{path}/{name}", built[name], hint)
             problems.append(Problem(f"{path}/{name}", f"its bytes hash to {found_md5}", built[name], how))
     return problems
 
 
-def mending(path: str, wanted: str, hint: str) -> str:
+def restore_hint(path: str, wanted: str, hint: str) -> str:
     """How a file comes back as it was built: DVC would restore an object of the cache that is damaged, as it is."""
     place = object_of(wanted)
     if md5(place) in (None, wanted):
@@ -101,20 +101,20 @@ def mending(path: str, wanted: str, hint: str) -> str:
     return f"{shlex.join(['rm', str(place), path])}, as that object is damaged; tilth fetch, if it was shared; {hint}"
 
 
-def missing(path: str, hint: str) -> Problem:
+def missing_problem(path: str, hint: str) -> Problem:
     return Problem(path, "is missing", "what was built", hint)
 
 
 def cached(evidence: Evidence) -> Verdict:
     """The objects of the cache, which `dvc checkout` and every past build depend on."""
     problems, objects = [], {}
-    gone = leftovers(evidence)
+    gone = leftover_stages(evidence)
     for path, out in evidence.build.outs.items():
         if path not in evidence.uncached and out.md5 and out.stage not in gone:
             objects[out.md5] = path
             if out.md5.endswith(".dir"):
-                objects |= {md5: f"{path}/{name}" for name, md5 in (listed(out.md5) or {}).items()}
-    hashes = md5s([object_of(md5).as_posix() for md5 in objects])
+                objects |= {md5: f"{path}/{name}" for name, md5 in (folder_listing(out.md5) or {}).items()}
+    hashes = hash_files([object_of(md5).as_posix() for md5 in objects])
     for wanted, path in objects.items():
         place = object_of(wanted)
         found = hashes[place.as_posix()]
@@ -139,7 +139,7 @@ def lock(evidence: Evidence) -> Verdict:
         if name not in stages
     ]
     for name in (name for name in stages if name in graph):
-        problems += other_shape(name, stages[name], graph[name])
+        problems += shape_problems(name, stages[name], graph[name])
     subjects = {}
     for name in stages:
         if name not in graph:
@@ -148,18 +148,18 @@ def lock(evidence: Evidence) -> Verdict:
         found = f"{', '.join(names)}: dvc.yaml and params.yaml no longer ask for {'it' if len(names) == 1 else 'them'}"
         hint = "tilth prune removes what is left of it; --dry-run shows what"
         problems.append(Problem(f"{LOCK}: {subject or names[0]}", found, "", hint))
-    found = differences(evidence.build, present_of(evidence), graph)
-    problems += other_deps(found) + other_params(found)
+    found = differences(evidence.build, dep_states_by_bytes(evidence), graph)
+    problems += dep_problems(found) + param_problems(found)
     deps = [path for name in found for path in stages[name].deps]
     made = [path for path in deps if path in evidence.build.outs]
     return {"stages": len(stages), "deps": len(deps), "made": len(made)}, problems
 
 
-def other_shape(name: str, stage: Stage, wanted: Wanted) -> list[Problem]:
+def shape_problems(name: str, stage: Stage, wanted: StageSpec) -> list[Problem]:
     """Where the command of a stage, or the names of what goes in and out, are not those of dvc.yaml."""
     problems = [
         Problem(f"{LOCK}: {name}: cmd", f"{found.old!r}", repr(found.new), "dvc repro")
-        for found in other_cmd(stage, wanted["cmd"])
+        for found in cmd_differences(stage, wanted["cmd"])
     ]
     for key in ("deps", "outs"):
         here = set(getattr(stage, key))
@@ -169,7 +169,7 @@ def other_shape(name: str, stage: Stage, wanted: Wanted) -> list[Problem]:
     return problems
 
 
-def other_deps(found: Mapping[str, list[Difference]]) -> list[Problem]:
+def dep_problems(found: Mapping[str, list[Difference]]) -> list[Problem]:
     """Dependencies whose hash is not that of the output which another stage made, or of the bytes that are there."""
     stale = {}
     for name, stale_in in found.items():
@@ -184,14 +184,17 @@ def other_deps(found: Mapping[str, list[Difference]]) -> list[Problem]:
     ]
 
 
-def other_params(found: Mapping[str, list[Difference]]) -> list[Problem]:
+def param_problems(found: Mapping[str, list[Difference]]) -> list[Problem]:
     """Where the lock's parameters are not those of their files."""
     stale = {}
     for name, stale_in in found.items():
         for each in stale_in:
             if each.what == "param":
                 # without a key: no copy is left of what they read
-                sides = text(each.old) if each.key else "another", f"{text(each.new)}, as in {each.path}" if each.key else "what it says now"
+                sides = (
+                    value_as_text(each.old) if each.key else "another",
+                    f"{value_as_text(each.new)}, as in {each.path}" if each.key else "what it says now",
+                )
                 stale.setdefault((each.key, *sides), []).append(name)
     return [
         Problem(f"{LOCK}: params: {key or 'params.yaml'}", f"{', '.join(names)} ran with {old}", new, "dvc repro")
@@ -199,17 +202,19 @@ def other_params(found: Mapping[str, list[Difference]]) -> list[Problem]:
     ]
 
 
-def text(value: object) -> str:
+def value_as_text(value: object) -> str:
     return "nothing" if value is ABSENT else json.dumps(value, default=str)
 
 
 # -- what is there, by its bytes ----------------------------------------------------------------------------------
 
 
-def present_of(evidence: Evidence) -> dict[str, Present]:
+def dep_states_by_bytes(evidence: Evidence) -> dict[str, DepState]:
     """{path: Present} of every dependency of the lock whose bytes are there to say."""
-    sources = {path: of_source(evidence, path, files) for path, files in evidence.sources.items()}
-    found = present(evidence.build, sources, lambda out: {file: evidence.md5s[file] for file in evidence.listing(out)})
+    sources = {path: state_of_source(evidence, path, files) for path, files in evidence.sources.items()}
+    found = known_dep_states(
+        evidence.build, sources, lambda out: {file: evidence.md5s[file] for file in evidence.listing(out)}
+    )
     return {
         path: now if now.whence else replace(now, whence="its bytes now")
         for path, now in found.items()
@@ -217,9 +222,9 @@ def present_of(evidence: Evidence) -> dict[str, Present]:
     }
 
 
-def of_source(evidence: Evidence, path: str, files: list[str]) -> Present:
+def state_of_source(evidence: Evidence, path: str, files: list[str]) -> DepState:
     """The Present of a file or folder that no stage makes."""
     if files == [path]:
-        return Present(evidence.md5s.get(path), whence="its bytes now")
+        return DepState(evidence.md5s.get(path), whence="its bytes now")
     listing = {file[len(path) + 1 :]: evidence.md5s[file] for file in files}
-    return Present(folder_md5(listing) if files else None, whence="its files now")
+    return DepState(folder_md5(listing) if files else None, whence="its files now")

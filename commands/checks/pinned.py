@@ -7,31 +7,31 @@ unseen. The check takes the Evidence of `tilth verify` and returns (counts, prob
 from pathlib import Path
 
 from commands.builds.evidence import Evidence, Verdict
-from commands.builds.params import ran_with
-from commands.checks.conservation import BUILD
+from commands.builds.params import params_of_run
+from commands.checks.conservation import REBUILD_HINT
 from validators.problems import Problem
 
 
 def pinned(evidence: Evidence) -> Verdict:
     """The keys of the file are those of the rows that `pin` read, by what its params said."""
-    from stages.dedup.pinned import INGESTED, keys_of, sources_in
-    from stages.dedup.split import PINNED, is_pinned, pinned_text
+    from stages.dedup.pinned_keys import INGESTED_FOLDER, source_files, split_keys_of
+    from stages.dedup.split import PINNED_FILE, is_pinned, pinned_text
 
     counts = {"keys": 0, "files": 0}
-    datasets = (ran_with(evidence.build, "pin") or {}).get("datasets", {})
+    datasets = (params_of_run(evidence.build, "pin") or {}).get("datasets", {})
     asked = {name: dataset for name, dataset in datasets.items() if dataset.get("eval")}
-    if not PINNED.is_file() or not all(list((INGESTED / name).rglob("*.parquet")) for name in asked):
+    if not PINNED_FILE.is_file() or not all(list((INGESTED_FOLDER / name).rglob("*.parquet")) for name in asked):
         return counts, []  # what is missing is an output's break, named already; builds of before `pin` have none
     keys: set[str] = set()
     for name, dataset in asked.items():
-        sources = [source for source in sources_in(name) if is_pinned(source, dataset)]
-        keys |= keys_of(name, sources, dataset["kind"])
+        sources = [source for source in source_files(name) if is_pinned(source, dataset)]
+        keys |= split_keys_of(name, sources, dataset["kind"])
         counts["files"] += len(sources)
     counts["keys"] = len(keys)
-    return counts, difference(PINNED, pinned_text(keys))
+    return counts, key_problems(PINNED_FILE, pinned_text(keys))
 
 
-def difference(path: Path, wanted: str) -> list[Problem]:
+def key_problems(path: Path, wanted: str) -> list[Problem]:
     """The lines that are missing and those that no row gives, with the first of each."""
     found = path.read_text(encoding="utf-8", errors="replace")
     if found == wanted:
@@ -39,7 +39,17 @@ def difference(path: Path, wanted: str) -> list[Problem]:
     here, there = (set(text.splitlines()) for text in (found, wanted))
     parts = [
         f"{len(lines):,} {what} (the first is {min(lines)[:12]})"
-        for lines, what in ((there - here, "keys of pinned rows are missing"), (here - there, "keys are of no pinned row"))
+        for lines, what in (
+            (there - here, "keys of pinned rows are missing"),
+            (here - there, "keys are of no pinned row"),
+        )
         if lines
     ]
-    return [Problem(str(path), "; ".join(parts) or "its lines stand otherwise", "the keys of the rows of files under `eval:`", BUILD)]
+    return [
+        Problem(
+            str(path),
+            "; ".join(parts) or "its lines stand otherwise",
+            "the keys of the rows of files under `eval:`",
+            REBUILD_HINT,
+        )
+    ]

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from commands.builds.build import Build
 from commands.builds.evidence import Evidence, Verdict
-from commands.builds.params import ran_with
-from commands.checks.conservation import BUILD, WITHOUT_TEXT, few, short, tables_of
+from commands.builds.params import params_of_run
+from commands.checks.conservation import REBUILD_HINT, WITHOUT_TEXT, first_few, short_id, tables_of
 from validators.problems import Problem
 
 if TYPE_CHECKING:
@@ -23,40 +23,42 @@ BATCH_ROWS = 5_000
 Split = tuple[Any, Any, Sequence[str]]  # (seed, eval_fraction, split_on) as params.yaml had them
 Work = tuple[str, str, str, Split, tuple[int, int]]  # (file, room, kind, split, (row group, its rows))
 Origin = dict[str, Any]  # {id, source, line, prompt_key?, ...} of a row or reject
-Wrong = tuple[str, str, str, str]  # (kind of problem, where, found, expected)
+RowProblem = tuple[str, str, str, str]  # (kind of problem, where, found, expected)
 
 
 def rows(evidence: Evidence) -> Verdict:
     """The id of every row made anew from its content, and its side of the split from its prompt."""
-    from stages.reading.parts import mapped, with_bar
+    from stages.reading.parts import map_items, with_progress_bar
 
     work: list[Work] = []
     for name, dataset in evidence.build.datasets.items():
         paths, split = tables_of(name), split_of(evidence.build, name)
         for room in ("rows", "train", "eval", "rejected"):
-            work += [(path, room, dataset["kind"], split, group) for path in paths[room] for group in groups(path)]
+            work += [(path, room, dataset["kind"], split, group) for path in paths[room] for group in row_groups(path)]
     total = sum(count for *_, (_, count) in work)
-    check = partial(checked, every=max(1, -(-total // evidence.sample)) if evidence.sample else 1)
+    check = partial(check_group, every=max(1, -(-total // evidence.sample)) if evidence.sample else 1)
     size = sum({path: Path(path).stat().st_size for path, *_ in work}.values())
-    made = with_bar(mapped(check, work, size), len(work), "ids")
+    made = with_progress_bar(map_items(check, work, size), len(work), "ids")
     counts, problems = {"checked": 0, "total": 0}, {}
     for item, (count, with_id, found) in zip(work, made, strict=True):
         counts["checked"] += count
         counts["total"] += with_id
         for what, *problem in found:
-            problems.setdefault((item[0], what), []).append(Problem(f"{item[0]}: {problem[0]}", *problem[1:], BUILD))
-    return counts, [problem for (_, what), found in problems.items() for problem in few(found, what)]
+            problems.setdefault((item[0], what), []).append(
+                Problem(f"{item[0]}: {problem[0]}", *problem[1:], REBUILD_HINT)
+            )
+    return counts, [problem for (_, what), found in problems.items() for problem in first_few(found, what)]
 
 
 def split_of(build: Build, name: str) -> Split:
     """(seed, eval_fraction, split_on) that a dataset was split by: where params.yaml has others now, `lock` says so."""
-    before = ran_with(build, f"curate@{name}") or {}
+    before = params_of_run(build, f"curate@{name}") or {}
     entry = before.get("datasets", {}).get(name, build.datasets[name])
     # builds of before this key was there
     return *(before.get(key, build.params.get(key)) for key in ("seed", "eval_fraction")), entry.get("split_on") or []
 
 
-def groups(path: str) -> list[tuple[int, int]]:
+def row_groups(path: str) -> list[tuple[int, int]]:
     """(number, rows) of each row group of a Parquet file; none where it cannot be read, which `records` names."""
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -68,7 +70,7 @@ def groups(path: str) -> list[tuple[int, int]]:
     return [(number, metadata.row_group(number).num_rows) for number in range(metadata.num_row_groups)]
 
 
-def checked(work: Work, every: int) -> tuple[int, int, list[Wrong]]:
+def check_group(work: Work, every: int) -> tuple[int, int, list[RowProblem]]:
     """(rows made anew, rows that have an id, problems) of one row group. every: 3 takes each third row."""
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -78,29 +80,31 @@ def checked(work: Work, every: int) -> tuple[int, int, list[Wrong]]:
     problems = []
     try:
         for batch in pq.ParquetFile(path).iter_batches(BATCH_ROWS, row_groups=[group]):
-            found = list(rejects_in(batch) if room == "rejected" else rows_in(batch, kind))
+            found = list(read_rejects(batch) if room == "rejected" else read_rows(batch, kind))
             with_id += len(found)
             for origin, row in found[::every]:
                 count += 1
-                problems += wrong(origin, row, room, kind, split)
+                problems += row_problems(origin, row, room, kind, split)
     except (pa.ArrowException, OSError, KeyError) as error:
         problems.append(("places cannot be read", f"row group {group}", f"cannot be read: {error}", "Parquet as built"))
     return count, with_id, problems
 
 
-def wrong(origin: Origin, row: Any, room: str, kind: str, split: Split) -> list[Wrong]:
+def row_problems(origin: Origin, row: Any, room: str, kind: str, split: Split) -> list[RowProblem]:
     """What is wrong with one row, as (kind of problem, where, found, expected). origin: its id, place and keys."""
     from stages.dedup.split import on_eval_side, read_pinned, split_key, system_of
     from stages.rows.identity import identify
 
-    where = f"row {short(origin['id'])} ({origin['source']}:{origin['line']})"
+    where = f"row {short_id(origin['id'])} ({origin['source']}:{origin['line']})"
     try:
         made = identify(row, kind)
     except (KeyError, TypeError, ValueError):  # what it says is no row of its kind
         made = None
     if made is None or made["id"] != origin["id"]:
-        shown = short(made["id"]) if made else "nothing"
-        return [("rows are not what their ids say", where, f"what it says makes the id {shown}", short(origin["id"]))]
+        shown = short_id(made["id"]) if made else "nothing"
+        return [
+            ("rows are not what their ids say", where, f"what it says makes the id {shown}", short_id(origin["id"]))
+        ]
     if room == "rows" and made["prompt_key"] != origin["prompt_key"]:
         return [("prompt keys differ", where, "its prompt_key is not of its prompt", "the hash of its first user turn")]
     if room not in ("train", "eval"):
@@ -113,11 +117,11 @@ def wrong(origin: Origin, row: Any, room: str, kind: str, split: Split) -> list[
     return []
 
 
-def rows_in(batch: "pa.RecordBatch", kind: str) -> Iterator[tuple[Origin, dict[str, Any]]]:
+def read_rows(batch: "pa.RecordBatch", kind: str) -> Iterator[tuple[Origin, dict[str, Any]]]:
     """(origin, row) of each row of a batch."""
     from stages.rows.tables import COLUMNS
 
-    columns = {name: values(batch.column(name)) for name in COLUMNS[kind]}
+    columns = {name: column_values(batch.column(name)) for name in COLUMNS[kind]}
     names = [name for name in ("id", "source", "line", "prompt_key") if name in batch.schema.names]
     origins = {name: batch.column(name).to_pylist() for name in names}
     for number in range(batch.num_rows):
@@ -127,7 +131,7 @@ def rows_in(batch: "pa.RecordBatch", kind: str) -> Iterator[tuple[Origin, dict[s
         )
 
 
-def values(column: "pa.Array") -> list[Any]:
+def column_values(column: "pa.Array") -> list[Any]:
     """A column as Python values; messages by their flat fields, at several times the speed of to_pylist."""
     import pyarrow as pa
 
@@ -136,14 +140,14 @@ def values(column: "pa.Array") -> list[Any]:
     if not pa.types.is_list(column.type):
         return column.to_pylist()
     turns = column.flatten()
-    fields = [values(field) for field in turns.flatten()]
+    fields = [column_values(field) for field in turns.flatten()]
     names = [field.name for field in column.type.value_type]
     flat = [dict(zip(names, turn, strict=True)) for turn in zip(*fields, strict=True)]
     ends = column.value_lengths().fill_null(0).to_numpy().cumsum().tolist()
     return [flat[start:end] for start, end in zip([0, *ends], ends, strict=False)]
 
 
-def rejects_in(batch: "pa.RecordBatch") -> Iterator[tuple[Origin, Any]]:
+def read_rejects(batch: "pa.RecordBatch") -> Iterator[tuple[Origin, Any]]:
     """(origin, row) of each reject that was a row once; the row None where its text says none."""
     from stages.rows.personal_data import WITHHELD
 

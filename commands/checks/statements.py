@@ -8,12 +8,12 @@ from typing import Any
 
 from commands.builds.build import Build
 from commands.builds.evidence import Evidence, Verdict
-from commands.statements.exported import BOM, STATEMENT, collected, files_signed
+from commands.statements.exported_folder import BOM_FILE, STATEMENT_FILE, count_signed_files, problems_from
 from commands.statements.folder import FOLDER, bom_path, envelope_path, read, signature_path, statement_path, text_of
-from commands.statements.keys import TEAM, PublicKeys, trusted
+from commands.statements.keys import TEAM_KEYS, PublicKeys, trusted_keys
 from validators.problems import Problem, Problems
 
-ANEW = "tilth provenance, and tilth sign where it was signed"
+RENEW_HINT = "tilth provenance, and tilth sign where it was signed"
 
 
 def statements(evidence: Evidence) -> Verdict:
@@ -26,38 +26,39 @@ def statements(evidence: Evidence) -> Verdict:
         if path not in made:
             problems.append(Problem(str(path), "is of no model or dataset of this build", "no such file", "delete it"))
         elif path.read_bytes() != text_of(made[path]).encode():
-            problems.append(Problem(str(path), "is not what the build gives", "the same bytes", ANEW))
+            problems.append(Problem(str(path), "is not what the build gives", "the same bytes", RENEW_HINT))
     signed = sorted({*FOLDER.rglob("*.dsse.json"), *FOLDER.rglob("*.sig")})
-    keys = trusted() if signed else {}
+    keys = trusted_keys() if signed else {}
     if signed and not keys:
         found = f"{len(signed)} signatures, and no key to check them by"
-        problems.append(Problem(str(TEAM), found, "the public keys of the team", "openssl ec -in KEY -pubout"))
+        problems.append(Problem(str(TEAM_KEYS), found, "the public keys of the team", "openssl ec -in KEY -pubout"))
     for step in evidence.build.steps if keys else ():
-        problems += collected(lambda step=step: signed_statement(step, keys))
-        problems += collected(lambda step=step: signed_files(step, keys))
+        problems += problems_from(lambda step=step: check_signed_statement(step, keys))
+        problems += problems_from(lambda step=step: check_signed_files(step, keys))
     return {"documents": len(lying), "signed": len(signed)}, problems
 
 
-def signed_statement(step: str, keys: PublicKeys) -> None:
-    from commands.statements.envelope import opened
+def check_signed_statement(step: str, keys: PublicKeys) -> None:
+    from commands.statements.envelope import open_envelope
 
     path = envelope_path(step)
     if (
         path.is_file()
-        and opened(read(path, "a signed statement", ANEW), keys, str(path)) != statement_path(step).read_bytes()
+        and open_envelope(read(path, "a signed statement", RENEW_HINT), keys, str(path))
+        != statement_path(step).read_bytes()
     ):
-        raise Problems([Problem(str(path), "holds another statement", f"that of {statement_path(step)}", ANEW)])
+        raise Problems([Problem(str(path), "holds another statement", f"that of {statement_path(step)}", RENEW_HINT)])
 
 
-def signed_files(step: str, keys: PublicKeys) -> None:
+def check_signed_files(step: str, keys: PublicKeys) -> None:
     if signature_path(step).is_file():
-        files_signed(Path("models", step), signature_path(step), keys)
+        count_signed_files(Path("models", step), signature_path(step), keys)
 
 
 # -- an exported folder -------------------------------------------------------------------------------------------
 
 
-def other_export(build: Build, folder: Path, statement: dict[str, Any]) -> list[Problem]:
+def export_problems(build: Build, folder: Path, statement: dict[str, Any]) -> list[Problem]:
     """Where an exported folder says of its model something else than this build does."""
     from commands.statements.documents import documents
 
@@ -65,7 +66,7 @@ def other_export(build: Build, folder: Path, statement: dict[str, Any]) -> list[
     if step not in build.steps:
         return [
             Problem(
-                str(folder / STATEMENT),
+                str(folder / STATEMENT_FILE),
                 f"is of step {step!a}",
                 "a step of this build",
                 "the repository that it came from",
@@ -74,7 +75,7 @@ def other_export(build: Build, folder: Path, statement: dict[str, Any]) -> list[
     made = documents(build)
     problems = [
         Problem(str(folder / name), "is not what this build gives", f"that of {path}", "it came from another build")
-        for name, path in ((STATEMENT, statement_path(step)), (BOM, bom_path(step)))
+        for name, path in ((STATEMENT_FILE, statement_path(step)), (BOM_FILE, bom_path(step)))
         if (folder / name).read_bytes() != text_of(made[path]).encode()
     ]
     return problems

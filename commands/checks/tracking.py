@@ -10,16 +10,27 @@ from pathlib import Path
 from posixpath import normpath
 
 from commands.builds.build import Build
-from commands.builds.dvc_files import Tracked, tracked_by
+from commands.builds.dvc_files import Tracked, read_dvc_files
 from commands.builds.evidence import Evidence, Verdict
 from commands.builds.git import git
-from commands.builds.hashes import files_in, md5s
-from commands.checks.lock import differing
-from stages.reading.links import links_out
+from commands.builds.hashes import files_in, hash_files
+from commands.checks.lock import output_problems
+from stages.reading.links import outside_link_problems
 from validators.problems import Problem
 
 # where a file that git does not know changes what is built, or says what was
-ROOMS = ("params.yaml", "dvc.yaml", "dvc.lock", ".build", ".dvcignore", ".dvc", "stages", "validators", "commands", "data")
+BUILD_PATHS = (
+    "params.yaml",
+    "dvc.yaml",
+    "dvc.lock",
+    ".build",
+    ".dvcignore",
+    ".dvc",
+    "stages",
+    "validators",
+    "commands",
+    "data",
+)
 Blob = tuple[str, str]  # (mode, hash) as git has a file
 NO_GIT = Problem(
     "git", "no commit here to hold files against", "a repository with history", "git init, git add, git commit"
@@ -30,56 +41,60 @@ def raw(evidence: Evidence) -> Verdict:
     """Raw files as committed, or as their .dvc files say; none of them unknown to both, no link out of the project."""
     places = raw_places(evidence.build)
     files = [file for place in places for file in files_in(place)]
-    kept = {path: one for path, one in kept_by_dvc(places).items() if overlaps(path, places)}
-    problems = [link for place in places for link in links_out(place)]
+    kept = {path: one for path, one in tracked_by_dvc(places).items() if overlaps(path, places)}
+    problems = [link for place in places for link in outside_link_problems(place)]
     by_dvc = {path: files_in(path) for path in kept}
-    hashes = evidence.md5s | md5s([file for found in by_dvc.values() for file in found if file not in evidence.md5s])
+    hashes = evidence.md5s | hash_files(
+        [file for found in by_dvc.values() for file in found if file not in evidence.md5s]
+    )
     for path, found in by_dvc.items():
         if not evidence.absent_in(path):
             one = kept[path]
             take = f"dvc update {one.dvc}" if one.imported else f"dvc add {path}"
             hint = f"dvc checkout --force {one.dvc}; or, if the change is meant, {take}"
-            problems += differing(one.file, found, hashes, hint)
+            problems += output_problems(one.file, found, hashes, hint)
     counts = {"files": len(files), "by_dvc": sum(map(len, by_dvc.values()))}
     if evidence.rev:
         return counts, problems  # git's own are written from the commit
     known = {file for found in by_dvc.values() for file in found}
-    return counts, problems + uncommitted([file for file in files if file not in known], places)
+    return counts, problems + uncommitted_problems([file for file in files if file not in known], places)
 
 
 def raw_places(build: Build) -> list[str]:
     """The folders and files of raw data, each once."""
     named = ["data/raw", "data/benchmarks", *(normpath(dataset["raw"]) for dataset in build.datasets.values())]
     return [
-        place for place in dict.fromkeys(named) if not any(within(place, other) and place != other for other in named)
+        place
+        for place in dict.fromkeys(named)
+        if not any(is_within(place, other) and place != other for other in named)
     ]
 
 
-def within(path: str, folder: str) -> bool:
+def is_within(path: str, folder: str) -> bool:
     return path == folder or path.startswith(f"{folder}/")
 
 
-def inside(path: str, places: Iterable[str]) -> bool:
-    return any(within(path, place) for place in places)
+def is_inside_any(path: str, places: Iterable[str]) -> bool:
+    return any(is_within(path, place) for place in places)
 
 
 def overlaps(path: str, places: Iterable[str]) -> bool:
-    return any(within(path, place) or within(place, path) for place in places)
+    return any(is_within(path, place) or is_within(place, path) for place in places)
 
 
-def kept_by_dvc(places: list[str]) -> dict[str, Tracked]:
+def tracked_by_dvc(places: list[str]) -> dict[str, Tracked]:
     """{path: Tracked} of all that the .dvc files in, beside and above places of raw data track."""
     above = {Path(f"{part}.dvc") for place in places for part in (Path(place), *Path(place).parents)}
-    return tracked_by(above.union(*(Path(place).rglob("*.dvc") for place in ("data", *places))))
+    return read_dvc_files(above.union(*(Path(place).rglob("*.dvc") for place in ("data", *places))))
 
 
-def uncommitted(files: list[str], places: list[str]) -> list[Problem]:
+def uncommitted_problems(files: list[str], places: list[str]) -> list[Problem]:
     """Raw files that are not as HEAD has them, or that neither git nor DVC has."""
-    head = at_head()
+    head = blobs_at_head()
     if head is None:
         return [NO_GIT]
-    here = {path: blob for path, blob in head.items() if inside(path, places)}
-    changed = [path for path, blob in blobs(here).items() if blob != here[path]]
+    here = {path: blob for path, blob in head.items() if is_inside_any(path, places)}
+    changed = [path for path, blob in blobs_on_disk(here).items() if blob != here[path]]
     hint = "git checkout -- {0}; or commit it, then dvc repro"
     return [
         Problem(
@@ -98,12 +113,12 @@ def uncommitted(files: list[str], places: list[str]) -> list[Problem]:
 
 def tree(evidence: Evidence) -> Verdict:
     """Every tracked file as committed, and no untracked one where it would change what is built."""
-    head = at_head()
+    head = blobs_at_head()
     if head is None:
         return {}, [NO_GIT]
     raw_data = raw_places(evidence.build)
-    rest = {path: blob for path, blob in head.items() if not inside(path, raw_data)}
-    found = blobs(rest)
+    rest = {path: blob for path, blob in head.items() if not is_inside_any(path, raw_data)}
+    found = blobs_on_disk(rest)
     problems = [
         Problem(
             path, "is not committed as it is" if blob else "is missing", "as in HEAD", "git commit, or --allow-dirty"
@@ -111,17 +126,17 @@ def tree(evidence: Evidence) -> Verdict:
         for path, blob in found.items()
         if blob != rest[path]
     ]
-    listed = git("ls-files", "-z", "--cached", "--others", "--exclude-standard", "--", *ROOMS) or b""
+    listed = git("ls-files", "-z", "--cached", "--others", "--exclude-standard", "--", *BUILD_PATHS) or b""
     for path in sorted({name.decode(errors="surrogateescape") for name in listed.split(b"\0") if name} - head.keys()):
         # an untracked raw file is named by `raw`, if it is data
-        if not inside(path, raw_data) or path.endswith((".dvc", ".gitignore")):
+        if not is_inside_any(path, raw_data) or path.endswith((".dvc", ".gitignore")):
             problems.append(
                 Problem(path, "is not in git", "committed", f"git add {path}, git commit; or --allow-dirty")
             )
     return {"files": len(head), "commit": (git("rev-parse", "--short=12", "HEAD") or b"").decode().strip()}, problems
 
 
-def at_head() -> dict[str, Blob] | None:
+def blobs_at_head() -> dict[str, Blob] | None:
     """{path: (mode, blob)} of every file of HEAD in this folder, None where there is no commit."""
     listed = git("ls-tree", "-r", "-z", "HEAD")
     if listed is None:
@@ -135,19 +150,19 @@ def at_head() -> dict[str, Blob] | None:
     return found
 
 
-def blobs(head: Mapping[str, Blob]) -> dict[str, Blob | None]:
+def blobs_on_disk(head: Mapping[str, Blob]) -> dict[str, Blob | None]:
     """{path: (mode, blob)} of the same files as they are on disk, None where one is missing."""
     links = [path for path, (mode, _) in head.items() if mode == "120000"]
     plain = [path for path in head if os.path.isfile(path) and path not in links]
     above = (git("rev-parse", "--show-prefix") or b"").decode().strip()  # git reads these names from its own root
-    given = "\n".join(quoted(above + path) for path in plain).encode(errors="surrogateescape")
+    given = "\n".join(quote_for_git(above + path) for path in plain).encode(errors="surrogateescape")
     done = subprocess.run(["git", "hash-object", "--stdin-paths"], input=given, capture_output=True, check=False)
     found = dict(zip(plain, done.stdout.decode().split(), strict=False))
     found |= {path: link_blob(path) for path in links if os.path.islink(path)}
     return {path: (mode, found[path]) if path in found else None for path, (mode, _) in head.items()}
 
 
-def quoted(path: str) -> str:
+def quote_for_git(path: str) -> str:
     """A path as git reads it from a line, whatever is in it: quotes and line ends too."""
     escaped = path.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
     return f'"{escaped}"'

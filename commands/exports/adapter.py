@@ -11,7 +11,7 @@ import json
 import shutil
 from pathlib import Path
 
-from commands.exports.merged import copy_beside
+from commands.exports.merged_model import copy_other_files
 from validators.problems import Problem, Problems
 
 
@@ -27,14 +27,14 @@ def export_adapter(source: Path, folder: Path) -> list[str]:
         raise Problems([Problem(str(source), "full weights and no adapter", "a step with lora", hint)])
     configs = [json.loads((path / "adapter_config.json").read_text(encoding="utf-8")) for path in chain]
     tensors = [load_file(adapter_weights(path)) for path in chain]
-    config, joined = joined_adapter(chain, configs, tensors) if len(chain) > 1 else (configs[0], tensors[0])
-    config["base_model_name_or_path"], config["revision"] = base_of(full_weights(source))
+    config, joined = join_adapters(chain, configs, tensors) if len(chain) > 1 else (configs[0], tensors[0])
+    config["base_model_name_or_path"], config["revision"] = base_of_adapter(full_weights(source))
     if (source / "made_of.json").exists():
         shutil.copyfile(source / "made_of.json", folder / "made_of.json")
     save_file(joined, folder / "adapter_model.safetensors", metadata={"format": "pt"})
     (folder / "adapter_config.json").write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", encoding="utf-8")
     # the base where it came from may have other stops, but its tokenizer and template go along: they are what was trained
-    said = copy_beside(full_weights(source), folder, leave=("generation_config.json",))
+    said = copy_other_files(full_weights(source), folder, leave=("generation_config.json",))
     made = " and ".join(path.name.split("_", 1)[1] for path in chain)
     return [
         f"one adapter of rank {config['r']}" + (f", which is {made} together" if len(chain) > 1 else ""),
@@ -43,7 +43,7 @@ def export_adapter(source: Path, folder: Path) -> list[str]:
     ]
 
 
-def joined_adapter(chain: list[Path], configs: list[dict], tensors: list[dict]) -> tuple[dict, dict]:
+def join_adapters(chain: list[Path], configs: list[dict], tensors: list[dict]) -> tuple[dict, dict]:
     """(config, tensors) of one adapter that does what the chain does.
 
     Each adapter adds scaling * B @ A to a weight, and a sum of products is one product of blocks: [B1 B2] @ [A1; A2]. So
@@ -51,7 +51,7 @@ def joined_adapter(chain: list[Path], configs: list[dict], tensors: list[dict]) 
     """
     import torch
 
-    refuse_other_kinds(chain, configs)
+    refuse_unjoinable(chain, configs)
     joined = {}
     for key in sorted(set().union(*tensors)):
         if ".base_layer." in key:
@@ -69,11 +69,11 @@ def joined_adapter(chain: list[Path], configs: list[dict], tensors: list[dict]) 
         "r": rank,
         "lora_alpha": rank,
         "use_rslora": False,
-        "target_modules": targets(configs),
+        "target_modules": target_modules(configs),
     }, joined
 
 
-def targets(configs: list[dict]) -> list[str] | str:
+def target_modules(configs: list[dict]) -> list[str] | str:
     """The modules that any of the adapters changes: names, or the pattern that all of them share."""
     modules = [config["target_modules"] for config in configs]
     return modules[0] if all(item == modules[0] for item in modules) else sorted(set().union(*modules))
@@ -83,7 +83,7 @@ def scaling(config: dict) -> float:
     return config["lora_alpha"] / (config["r"] ** 0.5 if config.get("use_rslora") else config["r"])
 
 
-def refuse_other_kinds(chain: list[Path], configs: list[dict]) -> None:
+def refuse_unjoinable(chain: list[Path], configs: list[dict]) -> None:
     """Raise Problems where an adapter of a chain is more than low-rank products, so that they do not add up to one."""
     odd = ("use_dora", "rank_pattern", "alpha_pattern", "modules_to_save")
     problems = [
@@ -101,15 +101,15 @@ def refuse_other_kinds(chain: list[Path], configs: list[dict]) -> None:
         raise Problems(problems)
 
 
-def base_of(folder: Path) -> tuple[str, str | None]:
+def base_of_adapter(folder: Path) -> tuple[str, str | None]:
     """(name, revision) of what an adapter stands on: that of the Hub, or the folder that models/base was copied from.
 
     A .gguf file is no folder that PEFT could load, and models/base is what was made of it.
     """
     from stages.training.models import BASE
-    from validators.params import read
+    from validators.params import read_params_yaml
 
-    base = read()["base"] if Path("params.yaml").exists() else {}
+    base = read_params_yaml()["base"] if Path("params.yaml").exists() else {}
     model, revision = str(base.get("model", "tiny")), base.get("revision")
     if folder != BASE or model == "tiny" or model.endswith(".gguf"):
         return folder.as_posix(), None

@@ -2,33 +2,35 @@
 
     differences(expected, said, logits, "out") -> ([Problem("out: chat row 5f2c...", "its prompt has other tokens ...")], [seen of each row])
 
-said, logits: what `commands/exports/plain.py` wrote. Weights are the same numbers or not; logits may differ by what their type
+said, logits: what `commands/exports/plain_transformers.py` wrote. Weights are the same numbers or not; logits may differ by what their type
 cannot say, and an answer may part from ours only where two tokens are as likely as that.
 """
 
 import numpy as np
 
-from commands.exports.expected import Expected, Row
+from commands.exports.expected_outputs import ExpectedOutputs, Row
 from validators.problems import Problem
 
 # How far logits may be from those in float32, as a share of how far the logits of a place spread: rms(theirs - ours) / rms(ours - mean).
 # docs/using-models.md says what was measured.
 TOLERANCE = {"float32": 1e-3, "bfloat16": 0.1, "float16": 0.02}
-SHOWN = 3
-AGAIN = "export it again; --no-check leaves it as it is, to look at"
+SHOWN_NAMES = 3
+EXPORT_AGAIN = "export it again; --no-check leaves it as it is, to look at"
 
 
-def differences(
-    expected: Expected, said: dict, logits: list[np.ndarray], where: str
+def compare_outputs(
+    expected: ExpectedOutputs, said: dict, logits: list[np.ndarray], where: str
 ) -> tuple[list[Problem], list[dict]]:
     """(all that differs, what was seen of each row, for the receipt)."""
-    problems = of_folder(expected, said, where)
+    problems = folder_differences(expected, said, where)
     tolerance, seen = tolerance_of(said["dtype"]), []
     for row, prompt, answer, theirs in zip(expected.rows, said["prompts"], said["answers"], logits, strict=True):
-        far = distance(row.logits, theirs)
-        found = of_row(row, prompt, answer, theirs, far, tolerance, expected.stops)
-        problems += [Problem(f"{where}: {row.name}", text, expected_text, AGAIN) for text, expected_text in found]
-        seen.append(about(row, answer, far, expected.stops))
+        far = logits_distance(row.logits, theirs)
+        found = row_differences(row, prompt, answer, theirs, far, tolerance, expected.stops)
+        problems += [
+            Problem(f"{where}: {row.name}", text, expected_text, EXPORT_AGAIN) for text, expected_text in found
+        ]
+        seen.append(row_receipt(row, answer, far, expected.stops))
     return problems, seen
 
 
@@ -40,42 +42,44 @@ def tolerance_of(dtype: str) -> float:
 # -- the folder ---------------------------------------------------------------------------------------------------
 
 
-def of_folder(expected: Expected, said: dict, where: str) -> list[Problem]:
+def folder_differences(expected: ExpectedOutputs, said: dict, where: str) -> list[Problem]:
     """What differs whatever is asked: weights, tokenizer, stops and the rest of the generation config."""
-    found = [("weights", *each) for each in of_weights(expected, said)]
-    found += [("tokenizer", *each) for each in of_tokenizer(expected.tokenizer, said["tokenizer"])]
-    found += [("generation_config.json", *each) for each in of_generation(expected, said["generation"])]
-    return [Problem(f"{where}: {what}", text, wanted, AGAIN) for what, text, wanted in found]
+    found = [("weights", *each) for each in weight_differences(expected, said)]
+    found += [("tokenizer", *each) for each in tokenizer_differences(expected.tokenizer, said["tokenizer"])]
+    found += [("generation_config.json", *each) for each in generation_differences(expected, said["generation"])]
+    return [Problem(f"{where}: {what}", text, wanted, EXPORT_AGAIN) for what, text, wanted in found]
 
 
-def of_weights(expected: Expected, said: dict) -> list[tuple[str, str]]:
+def weight_differences(expected: ExpectedOutputs, said: dict) -> list[tuple[str, str]]:
     """(found, expected) of weights, by name; the hashes are of numbers and shapes, not of types."""
     found, ours, theirs = [], expected.weights, said.get("weights")
     if made_up := said["missing"]:
-        text = f"{len(made_up):,} not in its files, and made up when it is loaded: {listed(made_up)}"
+        text = f"{len(made_up):,} not in its files, and made up when it is loaded: {list_names(made_up)}"
         found.append((text, "every weight of the model"))
     if broken := said.get("broken"):
         names = [f"{count:,} numbers of {name}" for name, count in broken.items()]
-        found.append((f"{listed(names)} are not finite: beyond what {said['dtype']} can say", "--dtype bfloat16"))
+        found.append((f"{list_names(names)} are not finite: beyond what {said['dtype']} can say", "--dtype bfloat16"))
     if ours is None:
         return found
     groups = {
         "are lost": sorted(ours.keys() - theirs.keys()),
         "have other numbers": sorted(name for name in ours.keys() & theirs.keys() if ours[name] != theirs[name]),
     }
-    texts = [f"{len(names):,} of {len(ours):,} {what}: {listed(names)}" for what, names in groups.items() if names]
+    texts = [f"{len(names):,} of {len(ours):,} {what}: {list_names(names)}" for what, names in groups.items() if names]
     if more := sorted(theirs.keys() - ours.keys()):
-        texts.append(f"{len(more):,} are no weights of the model: {listed(more)}")
+        texts.append(f"{len(more):,} are no weights of the model: {list_names(more)}")
     return found + [(text, "the merged model's") for text in texts]
 
 
-def of_tokenizer(ours: dict, theirs: dict) -> list[tuple[str, str]]:
+def tokenizer_differences(ours: dict, theirs: dict) -> list[tuple[str, str]]:
     """(found, expected) of a tokenizer in short (`plain.tokenizer_of`)."""
     found, lost = [], sorted(set(ours["special"]) - set(theirs["special"]))
     if ours["words"] != theirs["words"]:
         found.append((f"it has {theirs['words']:,} tokens", f"{ours['words']:,}"))
     if lost:
-        found.append((f"no special tokens any more: {listed([repr(token) for token in lost])}", "those of the model"))
+        found.append(
+            (f"no special tokens any more: {list_names([repr(token) for token in lost])}", "those of the model")
+        )
     if ours["eos"] != theirs["eos"]:
         found.append((f"it ends a turn with {theirs['eos']!r}", f"{ours['eos']!r}"))
     if ours["rules"] != theirs["rules"]:
@@ -85,7 +89,7 @@ def of_tokenizer(ours: dict, theirs: dict) -> list[tuple[str, str]]:
     return found
 
 
-def of_generation(expected: Expected, theirs: dict) -> list[tuple[str, str]]:
+def generation_differences(expected: ExpectedOutputs, theirs: dict) -> list[tuple[str, str]]:
     """(found, expected) of a generation config: where an answer ends, and all else that decides of it."""
     found, stops, ours = [], stops_of(theirs), expected.generation
     if stops != expected.stops:
@@ -104,16 +108,16 @@ def stops_of(generation: dict) -> frozenset[int]:
     return frozenset(ids if isinstance(ids, list) else [] if ids is None else [ids])
 
 
-def listed(names: list[str]) -> str:
+def list_names(names: list[str]) -> str:
     """`a`, `a and b`, `a, b, c and 4 more`."""
-    more = len(names) - SHOWN
-    return f"{', '.join(names[:SHOWN])} and {more:,} more" if more > 0 else " and ".join(names)
+    more = len(names) - SHOWN_NAMES
+    return f"{', '.join(names[:SHOWN_NAMES])} and {more:,} more" if more > 0 else " and ".join(names)
 
 
 # -- a row --------------------------------------------------------------------------------------------------------
 
 
-def of_row(
+def row_differences(
     row: Row, prompt: list, answer: list, theirs: np.ndarray, far: float, tolerance: float, stops: frozenset
 ) -> list[tuple]:
     """(what was found, what was expected) of each thing that differs of a row."""
@@ -125,7 +129,7 @@ def of_row(
     if far > tolerance:
         found.append((f"its logits differ by {far:.2g} of their spread", f"at most {tolerance:g}"))
     if prompt != row.prompt:
-        place = parting(prompt, row.prompt)
+        place = first_difference(prompt, row.prompt)
         found.append(
             (
                 f"its prompt has other tokens from number {place + 1:,} on, {prompt[place : place + 4]}",
@@ -133,14 +137,14 @@ def of_row(
             )
         )
     elif answer != row.said and far <= tolerance and not is_near_tie(row, answer, theirs, tolerance):
-        found.append(of_answer(answer, row.said, stops))
+        found.append(answer_difference(answer, row.said, stops))
     return found
 
 
-def of_answer(answer: list, ours: list, stops: frozenset) -> tuple[str, str]:
+def answer_difference(answer: list, ours: list, stops: frozenset) -> tuple[str, str]:
     """(what was found, what was expected) of an answer that is another one, or ends elsewhere."""
-    place = parting(answer, ours)
-    if place == len(ours) and ended(ours, stops):
+    place = first_difference(answer, ours)
+    if place == len(ours) and ends_with_stop(ours, stops):
         return (
             f"its answer does not stop behind {place:,} tokens but goes on, {answer[place : place + 4]}",
             "the end of it",
@@ -153,7 +157,7 @@ def of_answer(answer: list, ours: list, stops: frozenset) -> tuple[str, str]:
     )
 
 
-def distance(ours: np.ndarray, theirs: np.ndarray) -> float:
+def logits_distance(ours: np.ndarray, theirs: np.ndarray) -> float:
     """How far logits, (positions, words), are from ours: the largest share over the positions; infinite where they are no such numbers."""
     if ours.shape != theirs.shape or not np.isfinite(theirs).all():
         return float("inf")
@@ -165,27 +169,27 @@ def distance(ours: np.ndarray, theirs: np.ndarray) -> float:
 
 def is_near_tie(row: Row, answer: list, theirs: np.ndarray, tolerance: float) -> bool:
     """Whether an answer parts from ours where its token and ours are as likely as each other, within the tolerance."""
-    place = parting(answer, row.said)
+    place = first_difference(answer, row.said)
     if place >= min(len(answer), len(row.said)):
         return False  # one of them ends where the other goes on
     logits = theirs[place]
     return bool(logits[row.said[place]] - logits[answer[place]] <= tolerance * logits.std())
 
 
-def parting(one: list, other: list) -> int:
+def first_difference(one: list, other: list) -> int:
     """The first place at which two lists of tokens differ."""
     return next((i for i, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), min(len(one), len(other)))
 
 
-def ended(answer: list, stops: frozenset) -> bool:
+def ends_with_stop(answer: list, stops: frozenset) -> bool:
     return bool(answer) and answer[-1] in stops
 
 
-def about(row: Row, answer: list, far: float, stops: frozenset) -> dict:
+def row_receipt(row: Row, answer: list, far: float, stops: frozenset) -> dict:
     """What the receipt says of a row."""
     same = answer == row.said
     return {
         "dataset": row.dataset, "id": row.id, "prompt_tokens": len(row.prompt), "answer_tokens": row.answer,
-        "stopped": ended(row.said, stops), "answer": "same" if same else f"parts at token {parting(answer, row.said) + 1}, a near tie",
+        "stopped": ends_with_stop(row.said, stops), "answer": "same" if same else f"parts at token {first_difference(answer, row.said) + 1}, a near tie",
         "logits": float(f"{far:.2g}"),
     }  # fmt: skip

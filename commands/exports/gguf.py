@@ -12,14 +12,14 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from commands.exports import llama
-from commands.exports.expected import LONGEST, Expected
-from commands.exports.outside import ask
+from commands.exports.expected_outputs import LONGEST, ExpectedOutputs
+from commands.exports.isolated_process import run_isolated
 from validators.problems import Problem, Problems
 
 CONVERTER = "convert_hf_to_gguf.py"
-PYTHON = "LLAMA_CPP_PYTHON"  # a Python that has llama-cpp-python, where this one has not
+PYTHON_VARIABLE = "LLAMA_CPP_PYTHON"  # a Python that has llama-cpp-python, where this one has not
 # The share of places of our answers at which llama.cpp's likeliest token is ours. Numbers of fewer bits, and other kernels, move some.
-AGREEMENT = 0.9
+LEAST_AGREEMENT = 0.9
 
 
 def find_converter() -> list[str]:
@@ -53,11 +53,11 @@ def convert(converter: list[str], folder: Path, name: str, kind: str) -> str:
 # -- checked ------------------------------------------------------------------------------------------------------
 
 
-def check_gguf(folder: Path, file: str, expected: Expected, shown: str) -> tuple[dict, str]:
+def check_gguf(folder: Path, file: str, expected: ExpectedOutputs, shown: str) -> tuple[dict, str]:
     """(what the receipt says of a GGUF file, the line that says so). Raises Problems where llama.cpp does otherwise than the model."""
-    python = os.environ.get(PYTHON) or (sys.executable if find_spec("llama_cpp") else None)
+    python = os.environ.get(PYTHON_VARIABLE) or (sys.executable if find_spec("llama_cpp") else None)
     if python is None:
-        why = f"llama-cpp-python is neither here nor in ${PYTHON}"
+        why = f"llama-cpp-python is neither here nor in ${PYTHON_VARIABLE}"
         return {"file": file, "checked": False, "why": why}, f"not checked: {file}: {why}"
     rows = [{"text": row.text, "ids": row.ids, "answer": row.answer} for row in expected.rows]
     request = {
@@ -66,25 +66,25 @@ def check_gguf(folder: Path, file: str, expected: Expected, shown: str) -> tuple
         "longest": LONGEST,
         "rows": rows,
     }
-    said, _ = ask(llama.__file__, request, python)
+    said, _ = run_isolated(llama.__file__, request, python)
     if "error" in said:
         raise Problems(
             [Problem(f"{shown}/{file}", f"llama.cpp cannot use it: {said['error']}", "a file that loads", "--no-check")]
         )
     template = (folder / "chat_template.jinja").read_text(encoding="utf-8")
-    if problems := faults_of(said, template, expected, f"{shown}/{file}"):
+    if problems := gguf_problems(said, template, expected, f"{shown}/{file}"):
         raise Problems(problems)
     share = agreement(said, expected)
     same = sum(row.said == theirs for row, theirs in zip(expected.rows, said["answers"], strict=True))
     line = (
         f"{file} checked by llama-cpp-python {said['by']}: the same prompts, template and stops; {share:.1%} of the answers' tokens are "
-        f"its likeliest too, {AGREEMENT:.0%} are asked for; {same} of {len(expected.rows)} answers are the same to the end"
+        f"its likeliest too, {LEAST_AGREEMENT:.0%} are asked for; {same} of {len(expected.rows)} answers are the same to the end"
     )
-    about = {"file": file, "checked": True, "by": said["by"], "agreement": round(share, 4), "least": AGREEMENT}
+    about = {"file": file, "checked": True, "by": said["by"], "agreement": round(share, 4), "least": LEAST_AGREEMENT}
     return about | {"same": same}, line
 
 
-def faults_of(said: dict, template: str, expected: Expected, where: str) -> list[Problem]:
+def gguf_problems(said: dict, template: str, expected: ExpectedOutputs, where: str) -> list[Problem]:
     """What llama.cpp does otherwise than the model. template: that of the folder that the file was made of."""
     hint, problems = "another llama.cpp, or another TYPE; --no-check leaves it as it is", []
     if said["template"] != template:
@@ -98,13 +98,13 @@ def faults_of(said: dict, template: str, expected: Expected, where: str) -> list
         if prompt != row.prompt:
             found = f"{row.name}: its prompt has other tokens, {len(prompt):,} of them"
             problems.append(Problem(where, found, f"the {len(row.prompt):,} of the model", hint))
-    if (share := agreement(said, expected)) < AGREEMENT:
+    if (share := agreement(said, expected)) < LEAST_AGREEMENT:
         found = f"{share:.1%} of the tokens of our answers are its likeliest too"
-        problems.append(Problem(where, found, f"at least {AGREEMENT:.0%}", hint))
+        problems.append(Problem(where, found, f"at least {LEAST_AGREEMENT:.0%}", hint))
     return problems
 
 
-def agreement(said: dict, expected: Expected) -> float:
+def agreement(said: dict, expected: ExpectedOutputs) -> float:
     """The share of tokens of our answers that are the likeliest to llama.cpp too, each behind ours before it."""
     pairs = [
         pair

@@ -14,13 +14,13 @@ from pathlib import Path
 def main(asked: Path, place: Path) -> None:
     request = json.loads(asked.read_text(encoding="utf-8"))
     try:
-        found = answers(request)
+        found = compute_answers(request)
     except Exception as error:  # whatever it says of a file that is broken
         found = {"error": f"{type(error).__name__}: {' '.join(str(error).split())[:500]}"}
     (place / "said.json").write_text(json.dumps(found), encoding="utf-8")
 
 
-def answers(request: dict) -> dict:
+def compute_answers(request: dict) -> dict:
     import llama_cpp
 
     length = max(len(row["ids"]) for row in request["rows"]) + request["longest"] + 8
@@ -35,19 +35,19 @@ def answers(request: dict) -> dict:
     found["answers"], found["likeliest"] = [], []
     for row in request["rows"]:
         first = len(row["ids"]) - row["answer"]
-        found["likeliest"].append(likeliest(model, row["ids"], first))
-        found["answers"].append(greedy(model, row["ids"][:first], request["longest"], set(found["stops"])))
+        found["likeliest"].append(likeliest_tokens(model, row["ids"], first))
+        found["answers"].append(generate_greedy(model, row["ids"][:first], request["longest"], set(found["stops"])))
     return found
 
 
-def likeliest(model, ids: list, first: int) -> list:
+def likeliest_tokens(model, ids: list, first: int) -> list:
     """The likeliest token at each place of `ids` from `first` on."""
     model.reset()
     model.eval(ids)
     return model.scores[first - 1 : len(ids) - 1].argmax(-1).tolist()
 
 
-def greedy(model, prompt: list, longest: int, stops: set) -> list:
+def generate_greedy(model, prompt: list, longest: int, stops: set) -> list:
     model.reset()
     said = []
     for token in model.generate(prompt, temp=0.0):

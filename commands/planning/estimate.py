@@ -18,18 +18,22 @@ def estimate(stage):
     """
     kind, _, name = stage.partition("@")
     if kind == "difficulty":
-        rows = read_json("data/train.json").get(name, {}).get("rows")
-        return {"seconds": last_seconds(stage), "prompts": rows, "samples": read_params()["difficulty"][name]["samples"]}
+        rows = read_json_or_empty("data/train.json").get(name, {}).get("rows")
+        return {
+            "seconds": last_seconds(stage),
+            "prompts": rows,
+            "samples": read_params()["difficulty"][name]["samples"],
+        }
     if kind == "keep":
-        return {"seconds": last_seconds(stage)} | would_keep(name)
+        return {"seconds": last_seconds(stage)} | count_kept_prompts(name)
     if kind != "train":
         return {"seconds": last_seconds(stage)}
     work = steps_and_tokens(name)
-    return {"seconds": seconds_of_training(name, work["optimizer_steps"]), **work}
+    return {"seconds": training_seconds(name, work["optimizer_steps"]), **work}
 
 
 @cache
-def times():
+def stage_records():
     """Every record of a finished stage, oldest first; lines that are no record are passed over."""
     from stages.__main__ import TIMES
 
@@ -44,52 +48,59 @@ def times():
 
 
 def last_seconds(stage):
-    return next((record["seconds"] for record in reversed(times()) if record["stage"] == stage and is_of_here(record)), None)
+    return next(
+        (
+            record["seconds"]
+            for record in reversed(stage_records())
+            if record["stage"] == stage and is_comparable(record)
+        ),
+        None,
+    )
 
 
-def is_of_here(record):
+def is_comparable(record):
     """Whether a record tells how long its stage takes here: of what runs a model, with this base on this device."""
-    from stages.__main__ import OF_MODELS, base_named
+    from stages.__main__ import MODEL_STAGES, base_label
 
-    if record["stage"].partition("@")[0] not in OF_MODELS:
+    if record["stage"].partition("@")[0] not in MODEL_STAGES:
         return True
-    return record.get("base") == base_named(read_params()["base"]) and record.get("device") == this_device()
+    return record.get("base") == base_label(read_params()["base"]) and record.get("device") == this_device()
 
 
 @cache
 def this_device():
     """The name of the device that trains; asked for only where there is a record to hold it against, as torch takes seconds."""
-    from stages.training.backends import device
+    from stages.training.backends import device_name
 
-    return device()
+    return device_name()
 
 
-def would_keep(name):
+def count_kept_prompts(name):
     """{kept, of}: how many prompts `keep` leaves of those that were asked last; nothing where none was, or others are there now."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    from stages.keep import verdict
-    from stages.scoring.drawn import OUT
+    from stages.keep import sort_prompt
+    from stages.scoring.sample_cache import OUT
 
     low, high = read_params()["difficulty"][name]["keep"]
     try:
         rows = pq.read_table(OUT / f"{name}.parquet", columns=["right", "left_out"]).to_pylist()
     except (OSError, pa.ArrowException):
         return {}
-    if len(rows) != read_json("data/train.json").get(name, {}).get("rows"):
+    if len(rows) != read_json_or_empty("data/train.json").get(name, {}).get("rows"):
         return {}
-    return {"kept": sum(verdict(row, low, high)["check"] is None for row in rows), "of": len(rows)}
+    return {"kept": sum(sort_prompt(row, low, high)["check"] is None for row in rows), "of": len(rows)}
 
 
-def seconds_of_training(name, steps):
+def training_seconds(name, steps):
     """By the seconds that an optimizer step took when this method was last trained on these rows, of this step if it was."""
     step = read_step(name)
     alike = [
         record
-        for record in times()
+        for record in stage_records()
         if record["stage"].startswith("train@") and record.get("optimizer_steps")
-        if (record.get("method"), record.get("dataset")) == (step["method"], step["dataset"]) and is_of_here(record)
+        if (record.get("method"), record.get("dataset")) == (step["method"], step["dataset"]) and is_comparable(record)
     ]
     alike = [record for record in alike if record["stage"] == f"train@{name}"] or alike
     return alike[-1]["seconds"] / alike[-1]["optimizer_steps"] * steps if alike and steps else None
@@ -97,16 +108,16 @@ def seconds_of_training(name, steps):
 
 @cache
 def read_params():
-    from validators.params import read, resolved
+    from validators.params import fill_defaults, read_params_yaml
 
-    return resolved(read())
+    return fill_defaults(read_params_yaml())
 
 
 def read_step(name):
     return read_params()["steps"][name]
 
 
-def read_json(path):
+def read_json_or_empty(path):
     try:
         return json.loads(Path(path).read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -115,7 +126,7 @@ def read_json(path):
 
 def steps_and_tokens(name):
     """{optimizer_steps, tokens, approximate} of a step: preflight's where it speaks of the same args, else by TRL's rule."""
-    step, last = read_step(name), read_json(f"preflight/{name}.json")
+    step, last = read_step(name), read_json_or_empty(f"preflight/{name}.json")
     args = step["args"]
     rows_are_alike = (last.get("method"), last.get("dataset")) == (step["method"], step["dataset"])
     tokens = last.get("tokens") if rows_are_alike else None
@@ -125,7 +136,7 @@ def steps_and_tokens(name):
     rows = (
         last.get("trained_rows")
         if rows_are_alike
-        else read_json("data/train.json").get(step["dataset"], {}).get("rows")
+        else read_json_or_empty("data/train.json").get(step["dataset"], {}).get("rows")
     )
     return {"optimizer_steps": optimizer_steps(step["method"], args, rows), "tokens": tokens, "approximate": True}
 

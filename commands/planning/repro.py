@@ -12,11 +12,11 @@ from functools import cached_property, partial
 from pathlib import Path
 from posixpath import normpath
 
-from commands.builds.differences import Difference, Present, is_code, other_cmd, param_differences
+from commands.builds.differences import DepState, Difference, cmd_differences, is_code, param_differences
 from commands.builds.hashes import size
-from commands.builds.lock import lock_of, runs, stage_of
+from commands.builds.lock import cached_runs, parse_stage, read_lock
 from commands.builds.sources import files_of_source
-from commands.planning.forecast import foreseen
+from commands.planning.forecast import forecast_outputs
 from commands.planning.state import (
     CHANGED,
     MAY_RUN,
@@ -41,10 +41,10 @@ def decide():
     from commands.builds.dvc import DvcException, LockError, Repo
     from commands.builds.git import one_line
 
-    lock = lock_of(None) if Path("dvc.lock").exists() else {}
+    lock = read_lock(None) if Path("dvc.lock").exists() else {}
     try:
         with contextlib.closing(Repo()) as repo, repo.lock:
-            return gone_through(repo, lock)
+            return decide_all(repo, lock)
     except LockError:
         hint = "tilth plan when it is done"
         raise Problems([Problem("dvc", "another DVC is at work here", "no build under way", hint)]) from None
@@ -53,25 +53,25 @@ def decide():
         raise Problems([Problem("dvc", one_line(error), "a project that DVC can read", hint)]) from None
 
 
-def gone_through(repo, lock):
-    ahead = Ahead(repo, lock)
-    decisions = [ahead.decide(stage) if stage.cmd else recorded(stage) for stage in _dvc().in_order(repo)]
+def decide_all(repo, lock):
+    ahead = FutureWorkspace(repo, lock)
+    decisions = [ahead.decide(stage) if stage.cmd else decide_tracked(stage) for stage in _dvc().in_order(repo)]
     names = {decision.stage for decision in decisions}
     return decisions, [name for name in lock if name not in names]
 
 
-def recorded(stage):
+def decide_tracked(stage):
     """Data of `dvc add`: DVC takes down its new hash, and runs nothing."""
-    why = other_outputs(stage)
+    why = changed_outputs(stage)
     return Decision(stage.addressing, RECORDED if why else UNCHANGED, why)
 
 
-def other_outputs(stage):
+def changed_outputs(stage):
     """The outputs of a stage that are not there, or not as it left them."""
     return [Difference("output", path, new=status) for out in stage.outs for path, status in out.status().items()]
 
 
-class Ahead:
+class FutureWorkspace:
     """The workspace as it will be after the stages decided on so far. states: {path: State} of what will not stay as it is."""
 
     def __init__(self, repo, lock):
@@ -105,12 +105,12 @@ class Ahead:
         """What has certainly changed, whatever comes of the stages before."""
         if locked is None:
             return [Difference("new")]
-        why = other_cmd(locked, stage.cmd)
+        why = cmd_differences(locked, stage.cmd)
         why += [Difference("always")] if stage.always_changed else []
         for dep, state in deps:
             if state.verdict == CHANGED:
-                why += changed_dep(dep, state, locked)
-        return why + other_outputs(stage)
+                why += dep_differences(dep, state, locked)
+        return why + changed_outputs(stage)
 
     # -- inputs -------------------------------------------------------------------------------------------------------
 
@@ -130,8 +130,11 @@ class Ahead:
             return State(UNKNOWN)
         if not dep.exists and not within:
             return State(CHANGED, None)
-        why = next((state.why for state in within.values() if state.verdict == CHANGED and state.why), "files of it come from the cache" if within else "")
-        return self.compared(dep, State(UNKNOWN, with_files(dep, within), why=why))
+        why = next(
+            (state.why for state in within.values() if state.verdict == CHANGED and state.why),
+            "files of it come from the cache" if within else "",
+        )
+        return self.compared(dep, State(UNKNOWN, hash_with_files(dep, within), why=why))
 
     def compared(self, dep, state):
         """A state, with whether it is what dvc.lock has of the dependency."""
@@ -141,10 +144,10 @@ class Ahead:
 
     def inside(self, out, path):
         """A file in a folder that is an output."""
-        from commands.builds.build import listed
+        from commands.builds.build import folder_listing
 
         state = self.states[out]
-        files = listed(state.hash) if state.hash else None
+        files = folder_listing(state.hash) if state.hash else None
         if not files or path[len(out) + 1 :] not in files:
             return State(UNKNOWN)
         return State(UNKNOWN, files[path[len(out) + 1 :]], why=state.why)
@@ -159,7 +162,7 @@ class Ahead:
             return
         self.states |= {out.def_path: State(UNKNOWN) for out in stage.outs}
         last = partial(last_hash, {out.def_path: out.hash_info.value for out in stage.outs if out.hash_info})
-        for path, state in foreseen(stage.addressing, deps, self.states, last).items():
+        for path, state in forecast_outputs(stage.addressing, deps, self.states, last).items():
             if state.verdict == SAME:
                 state.hash = last(path)
             if state.hash or state.verdict != SAME:
@@ -175,7 +178,7 @@ class Ahead:
             return None  # DVC keeps no records of such a stage
         else:
             record = _dvc().run_record(self.repo, stage, {dep.def_path: state.hash for dep, state in deps})
-            entry = record and stage_of(stage.addressing, record)
+            entry = record and parse_stage(stage.addressing, record)
         return entry if entry and self.has_outputs(entry, stage) else None
 
     def has_outputs(self, entry, stage):
@@ -186,7 +189,7 @@ class Ahead:
         """Whether the run cache has a record that fits all that is known of the inputs of a stage."""
         return any(
             record.cmd == stage.cmd
-            and all(fits(dep, state, record) for dep, state in deps)
+            and all(record_fits(dep, state, record) for dep, state in deps)
             and self.has_outputs(record, stage)
             for record in self.records
         )
@@ -194,7 +197,7 @@ class Ahead:
     @cached_property
     def records(self):
         """Every record of the run cache."""
-        return list(runs())
+        return list(cached_runs())
 
 
 def _dvc():
@@ -203,18 +206,18 @@ def _dvc():
     return dvc
 
 
-def changed_dep(dep, state, locked):
+def dep_differences(dep, state, locked):
     """Why a dependency makes its stage run."""
     path = dep.def_path
     if _dvc().is_params(dep):
         return param_differences(path, locked.params.get(path, {}), state.hash)
     now = None
     if dep.exists or state.why:
-        now = Present(state.hash, sum(map(size, files_of_source(path))), whence=state.why)
+        now = DepState(state.hash, sum(map(size, files_of_source(path))), whence=state.why)
     return [Difference("code" if is_code(path) else "dep", path, old=locked.deps.get(normpath(path)), new=now)]
 
 
-def fits(dep, state, record):
+def record_fits(dep, state, record):
     """Whether a dependency, as far as it is known, is the one of a record."""
     if _dvc().is_params(dep):
         return record.params.get(dep.def_path, {}) == state.hash
@@ -225,15 +228,15 @@ def fits(dep, state, record):
 
 def last_hash(outs, path):
     """The hash of an output, or of a file in one, as the last build left it; None where there is none. outs: {path: hash}."""
-    from commands.builds.build import listed
+    from commands.builds.build import folder_listing
 
     if path in outs:
         return outs[path]
     folder, _, name = path.rpartition("/")
-    return (listed(outs[folder]) or {}).get(name) if folder in outs else None
+    return (folder_listing(outs[folder]) or {}).get(name) if folder in outs else None
 
 
-def with_files(dep, states):
+def hash_with_files(dep, states):
     """The hash of a dependency in the workspace, with the files of `states` ({path: State}) in their places."""
     if not states:
         return dep.get_hash().value

@@ -7,31 +7,33 @@ account("chat", ["sft"]) -> {"dataset": "chat", "records": 3900, "rows": 3880, "
 from collections import Counter
 
 
-def built(item):
+def is_built(item):
     return None not in (*item["rejected"].values(), item["train"], item["eval"])
 
 
 def account(name, steps=(), rule=None):
-    """What became of every record of a dataset, as plain data; `faults` says what does not add up.
+    """What became of every record of a dataset, as plain data; `find_faults` says what does not add up.
 
     steps: the names of those that train on it. What preflight leaves out is None where it has not seen these rows.
     rule: what `difficulty` says of it, None where it says nothing.
 
     Raises Problems where nothing is built yet, or a file cannot be read.
     """
-    from stages.core.outcomes import sampled
-    from stages.rows.rejects import by_check, counts
+    from stages.core.outcomes import separate_not_sampled
+    from stages.rows.rejects import counts_by_check, reject_counts
 
-    parts, refused = ingested(name)
-    invalid, rejected = (read(f"data/{room}/{name}.parquet", counts) for room in ("validated", "rejected"))
-    train, held_out = (table(f"data/{room}/{name}.parquet", []) for room in ("train", "eval"))
-    origins = [table(part, ["source", "line"]) for part in parts]
-    rows, records = sum(map(len, origins)), sum(records_in(origin) for origin in origins)
-    turned_away, not_sampled = (None, None) if rejected is None else sampled(rejected)
+    parts, refused = read_ingested(name)
+    invalid, rejected = (
+        read_parquet(f"data/{room}/{name}.parquet", reject_counts) for room in ("validated", "rejected")
+    )
+    train, held_out = (read_columns(f"data/{room}/{name}.parquet", []) for room in ("train", "eval"))
+    origins = [read_columns(part, ["source", "line"]) for part in parts]
+    rows, records = sum(map(len, origins)), sum(count_records(origin) for origin in origins)
+    turned_away, not_sampled = (None, None) if rejected is None else separate_not_sampled(rejected)
     checks = {
-        "ingest": by_check(refused),
-        "validate": None if invalid is None else by_check(invalid),
-        "curate": None if turned_away is None else by_check(turned_away, "curate"),
+        "ingest": counts_by_check(refused),
+        "validate": None if invalid is None else counts_by_check(invalid),
+        "curate": None if turned_away is None else counts_by_check(turned_away, "curate"),
     }
     found = {
         "dataset": name,
@@ -42,42 +44,43 @@ def account(name, steps=(), rule=None):
         "train": None if train is None else len(train),
         "eval": None if held_out is None else len(held_out),
     }
-    found |= left_out_of(name, steps, found["train"]) | {"kept": kept_of(name, rule, found["train"])}
-    return found | {"faults": faults(found, rejected)}
+    found |= count_left_out(name, steps, found["train"]) | {"kept": count_kept(name, rule, found["train"])}
+    return found | {"faults": find_faults(found, rejected)}
 
 
-def kept_of(name, rule, train):
+def count_kept(name, rule, train):
     """{rule, kept, not_kept: {check: rows}} of the train prompts that `difficulty` sorts; None where it does not.
 
     `kept` is None where these rows are not sorted yet.
     """
-    from stages.rows.rejects import by_check
-    from stages.training.kept import kept_path
+    from stages.rows.rejects import counts_by_check
+    from stages.training.kept_prompts import kept_path
 
     if rule is None:
         return None
-    rows = table(kept_path(name), ["check"])
+    rows = read_columns(kept_path(name), ["check"])
     if rows is None or len(rows) != train:
         return {"rule": rule, "kept": None, "not_kept": {}}
     counts = Counter(("keep", check) for check in rows["check"].to_pylist() if check)
-    return {"rule": rule, "kept": train - counts.total(), "not_kept": by_check(counts)}
+    return {"rule": rule, "kept": train - counts.total(), "not_kept": counts_by_check(counts)}
 
 
-def left_out_of(name, steps, rows):
+def count_left_out(name, steps, rows):
     """{"not_trained": {step: {proof: rows}}, "not_scored": {proof: rows}} by preflight. rows: in train."""
     from pathlib import Path
 
-    from stages.training.left_out import DROPPED, UNSCORED, by_proof, left_out
+    from stages.training.left_out_rows import DROPPED, UNSCORED, count_by_proof, read_left_out
 
     return {
         "not_trained": {
-            step: by_proof(left_out(DROPPED, step=step)) if examined(step, name, rows) else None for step in steps
+            step: count_by_proof(read_left_out(DROPPED, step=step)) if is_examined(step, name, rows) else None
+            for step in steps
         },
-        "not_scored": by_proof(left_out(UNSCORED, dataset=name)) if Path(UNSCORED).exists() else None,
+        "not_scored": count_by_proof(read_left_out(UNSCORED, dataset=name)) if Path(UNSCORED).exists() else None,
     }
 
 
-def examined(step, name, rows):
+def is_examined(step, name, rows):
     """Whether preflight has examined a step on so many rows of this dataset."""
     import json
     from pathlib import Path
@@ -87,48 +90,48 @@ def examined(step, name, rows):
     return (found.get("dataset"), found.get("rows")) == (name, rows)
 
 
-def faults(found, rejected):
+def find_faults(found, rejected):
     """What does not add up, in words. rejected: {(stage, check): records} of the file of all rejects."""
-    if not built(found):
+    if not is_built(found):
         return []
     sums = {stage: sum(counts.values()) for stage, counts in found["rejected"].items()}
-    from stages.rows.rejects import by_check
+    from stages.rows.rejects import counts_by_check
 
     wrong = []
     out = sums["validate"] + sums["curate"] + found["not_sampled"] + found["train"] + found["eval"]
     if out != found["rows"]:
         wrong.append(f"does not add up: {found['rows']:,} rows in, but {out:,} in train, eval and rejected")
     for stage in ("ingest", "validate"):
-        there = sum(by_check(rejected, stage).values())
+        there = sum(counts_by_check(rejected, stage).values())
         if there != sums[stage]:
             said = f"{stage} rejected {sums[stage]:,}, but data/rejected has {there:,} of them"
             wrong.append(f"does not add up: {said}")
     return wrong
 
 
-def ingested(name):
+def read_ingested(name):
     """(Parquet files of rows, counts of rejects) of ingest. Raises Problems where it has not run."""
     from pathlib import Path
 
-    from stages.rows.rejects import counts
+    from stages.rows.rejects import reject_counts
     from validators.problems import Problem, Problems
 
     folder = Path("data/ingested", name)
-    refused = read(folder / "rejects.parquet", counts)
+    refused = read_parquet(folder / "rejects.parquet", reject_counts)
     if refused is None:
         hint = f"dvc repro curate@{name}, or dvc pull if a colleague built it"
         raise Problems([Problem(f"datasets.{name}", f"{folder} is not there: nothing is built yet", "", hint)])
     return sorted((folder / "rows").glob("*.parquet")), refused
 
 
-def table(path, columns):
+def read_columns(path, columns):
     """Columns of a Parquet file, None where the file is not there. Raises Problems where it is no Parquet."""
     import pyarrow.parquet as pq
 
-    return read(path, lambda path: pq.read_table(path, columns=columns))
+    return read_parquet(path, lambda path: pq.read_table(path, columns=columns))
 
 
-def read(path, look):
+def read_parquet(path, look):
     """What `look` finds in a Parquet file, None where the file is not there. Raises Problems where it is no Parquet."""
     from pathlib import Path
 
@@ -147,7 +150,7 @@ def read(path, look):
         ) from None
 
 
-def records_in(origin):
+def count_records(origin):
     """How many records rows come from: those of one record stand beside each other."""
     lines, sources = origin["line"].to_numpy(), origin["source"].combine_chunks().dictionary_encode().indices.to_numpy()
     changes = (lines[1:] != lines[:-1]) | (sources[1:] != sources[:-1])

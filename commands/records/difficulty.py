@@ -1,12 +1,12 @@
 """How hard a train prompt was found, and whether it is trained on, where `difficulty` of params.yaml asks.
 
-    sorted_of(build, "problems", ["9a1c..."]) -> {"9a1c...": {"right": 0, "judged": 8, "check": "keep.too_hard", "detail": ...}}
+sorted_of(build, "problems", ["9a1c..."]) -> {"9a1c...": {"right": 0, "judged": 8, "check": "keep.too_hard", "detail": ...}}
 """
 
 from commands.builds.build import file_of
 from commands.builds.git import Missing
-from commands.records.table import connect, unreadable
-from stages.training.kept import kept_path
+from commands.records.table import connect, unreadable_problem
+from stages.training.kept_prompts import kept_path
 
 
 def rule_of(build, dataset):
@@ -14,7 +14,7 @@ def rule_of(build, dataset):
     return (build.params.get("difficulty") or {}).get(dataset)
 
 
-def sorted_of(build, places, problems):
+def read_sorting(build, places, problems):
     """{(dataset, id): {right, judged, check, detail}} of train rows that are sorted. places: (dataset, id) of each."""
     import duckdb
 
@@ -29,5 +29,5 @@ def sorted_of(build, places, problems):
         except Missing:
             continue  # not sorted yet: `tilth plan` says so
         except duckdb.Error as error:
-            problems.append(unreadable(kept_path(dataset), error))
+            problems.append(unreadable_problem(kept_path(dataset), error))
     return found

@@ -16,16 +16,16 @@ import pyarrow as pa
 
 from commands.builds.build import chain, file_of, object_of
 from commands.builds.git import Missing
-from commands.records.table import ask, connect, unreadable
+from commands.records.table import connect, query_rows, unreadable_problem
 from stages.core.hashes import sha256
-from stages.training.left_out import DROPPED, left_out
-from stages.training.seen import read_seen, seen_path
+from stages.training.exposure import exposure_path, read_exposure
+from stages.training.left_out_rows import DROPPED, read_left_out
 
 # -- models -------------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
-class Trained:
+class TrainedRows:
     """What a step's model was trained on.
 
     state: `present` where these are the rows that are there now, `other`, `unknown`, or `untrained`. rows: the other rows where
@@ -52,14 +52,14 @@ def trained_models(build, from_bytes=False):
             made = json.loads(file_of(build, f"models/{step}/made_of.json").read_bytes())
             rows = made["dataset"], made["rows_sha256"]
         except Missing:
-            found[step] = Trained("unknown" if f"train@{step}" in build.stages else "untrained")
+            found[step] = TrainedRows("unknown" if f"train@{step}" in build.stages else "untrained")
             continue
         except (ValueError, KeyError, TypeError):
-            found[step] = Trained("unknown")
+            found[step] = TrainedRows("unknown")
             continue
-        same = rows == (given["dataset"], present_hash(build, given["dataset"], listed))
+        same = rows == (given["dataset"], current_rows_hash(build, given["dataset"], listed))
         old = None if same else old_rows(build, step, made)
-        found[step] = Trained("present" if same else "other", old, times_seen(build, step, rows))
+        found[step] = TrainedRows("present" if same else "other", old, times_seen(build, step, rows))
     return found
 
 
@@ -69,13 +69,13 @@ def times_seen(build, step, rows):
     rows: (dataset, sha256) by its model.
     """
     try:
-        times, facts = read_seen(file_of(build, seen_path(step).as_posix()))
+        times, facts = read_exposure(file_of(build, exposure_path(step).as_posix()))
     except (Missing, pa.ArrowException, OSError, KeyError, TypeError, ValueError):
         return None
     return times if (facts["dataset"], facts["rows_sha256"]) == rows else None
 
 
-def present_hash(build, dataset, listed):
+def current_rows_hash(build, dataset, listed):
     """sha256 of the present train rows of a dataset: as data/train.json has it, else of the file; None where neither is."""
     if dataset in listed:
         return listed[dataset]["sha256"]
@@ -93,34 +93,38 @@ def old_rows(build, step, made):
     return path if path and path.is_file() and sha256(path) == made["rows_sha256"] else None
 
 
-def left_out_of(build):
+def left_out_by_row(build):
     """{(step, `source:line`): rows of preflight/_dropped.csv}; empty where it is not there."""
     try:
         path = file_of(build, DROPPED.as_posix())
     except Missing:
         return {}
     found = {}
-    for row in left_out(path):
+    for row in read_left_out(path):
         found.setdefault((row["step"], row["row"]), []).append(row)
     return found
 
 
-def seen_by(build, step, record, stayed, models, dropped, hard=None):
+def exposure_of(build, step, record, stayed, models, dropped, hard=None):
     """What the model of a step has to do with a record: one entry, or none.
 
     {step, trained: true, false or null for unknown, times, through: the step of its chain that trained on it, why}
-    models: of `trained_models`. dropped: of `left_out_of`. hard: of `sorted_of`, where a dataset's prompts are sorted.
+    models: of `trained_models`. dropped: of `left_out_by_row`. hard: of `sorted_of`, where a dataset's prompts are sorted.
     """
     found = []
     for through in chain(build, step):
         if build.steps[through]["dataset"] == record.dataset:
             entry = {"step": step, "through": through}
-            found += [entry | seen for seen in [trained_on(through, record, stayed, models[through], dropped, hard or {})] if seen]
+            found += [
+                entry | seen
+                for seen in [exposure_to_step(through, record, stayed, models[through], dropped, hard or {})]
+                if seen
+            ]
     # that one step did not see the row says nothing of the others
     return sorted(found, key=lambda seen: (True, None, False).index(seen["trained"]))[:1]
 
 
-def trained_on(step, record, stayed, model, dropped, hard):
+def exposure_to_step(step, record, stayed, model, dropped, hard):
     """{trained, times, why} of a record and a step on its dataset, None where they have nothing to do with each other.
 
     model: a Trained. `final` where no build of these rows and params would make it otherwise.
@@ -132,7 +136,11 @@ def trained_on(step, record, stayed, model, dropped, hard):
         if times:
             return {"trained": True, "times": times, "why": "" if not stayed else "on the row that stayed"}
         if times is None:
-            return {"trained": None, "times": None, "why": f"{seen_path(step)}, which says what {step} saw, is not there"}
+            return {
+                "trained": None,
+                "times": None,
+                "why": f"{exposure_path(step)}, which says what {step} saw, is not there",
+            }
         if found := why_left_out(step, row, dropped):
             why = f"in train, but left out of {step} by preflight: {found['reason']}"
             return {"trained": False, "times": 0, "final": True, "left_out": found["proof"], "why": why}
@@ -157,7 +165,9 @@ def times_in(model, name):
     """How often a model saw the row with an id among other rows than the present ones; None where that is not known."""
     if model.rows is None:
         return None
-    numbers = [number for (number,) in ask(connect(), model.rows, [], "file_row_number", "id = $id", {"id": name})]
+    numbers = [
+        number for (number,) in query_rows(connect(), model.rows, [], "file_row_number", "id = $id", {"id": name})
+    ]
     if not numbers:
         return 0
     return None if model.times is None else int(sum(model.times[number] for number in numbers))
@@ -191,11 +201,11 @@ def scores_of(build, ids, problems):
         except Missing as error:
             problems += error.problems
         except duckdb.Error as error:
-            problems.append(unreadable(f"scores/{model}.parquet", error))
+            problems.append(unreadable_problem(f"scores/{model}.parquet", error))
     return found
 
 
-def figures(scored):
+def format_scores(scored):
     """What was measured of a row, in words; sums of log-probabilities as means, as the scores have them."""
     scored = dict(scored)
     if tokens := scored.pop("tokens", None):

@@ -9,44 +9,46 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from commands.builds.build import file_of, files_of, listed, members, object_of
+from commands.builds.build import file_of, files_of, folder_listing, hashes_of_output, object_of
 from commands.builds.git import Missing, git, text_of
-from commands.builds.lock import lock_of, runs
-from commands.records.table import ROOMS, Record, ask, connect, row_columns
+from commands.builds.lock import cached_runs, read_lock
+from commands.records.table import ROOMS, Record, connect, query_rows, row_columns
 from stages.dedup import forgotten as _forgotten
-from stages.training.kept import kept_path
+from stages.training.kept_prompts import kept_path
 from stages.training.rollouts import rollouts_path
 from validators.problems import Problem, Problems
 
-MOST_COMMITS, MOST_RUNS, MOST_OBJECTS = 200, 2_000, 5_000
+MAX_COMMITS, MAX_RUNS, MAX_OBJECTS = 200, 2_000, 5_000
 
 
-def entries_of(build):
+def forgotten_entries(build):
     """The list of forgotten records of a build; empty for a commit from before there was one."""
     if build.rev is None:
-        return _forgotten.read()
+        return _forgotten.read_forgotten()
     try:
-        return _forgotten.parsed(text_of(build.rev, _forgotten.FILE.as_posix()), f"{build.rev[:10]}:{_forgotten.FILE}")
+        return _forgotten.parse_forgotten(
+            text_of(build.rev, _forgotten.FORGOTTEN_FILE.as_posix()), f"{build.rev[:10]}:{_forgotten.FORGOTTEN_FILE}"
+        )
     except Missing:
         return []
 
 
 def threshold(build):
     """The similarity from which on a row is taken for a forgotten one: as curate has it."""
-    from stages.dedup.sketches import LIKENESS
+    from stages.dedup.sketches import MIN_SIMILARITY
 
-    return (build.params.get("curate") or {}).get("near_duplicates") or LIKENESS
+    return (build.params.get("curate") or {}).get("near_duplicates") or MIN_SIMILARITY
 
 
 # -- what is built ------------------------------------------------------------------------------------------------
 
 
-def breaks(build):
+def find_breaks(build):
     """Everything that still holds a forgotten record, or may, as a list of Problem; empty where nothing is forgotten."""
-    entries = entries_of(build)
+    entries = forgotten_entries(build)
     if not entries:
         return []
-    held, problems = held_by(build, entries, [*ROOMS, "ingested", "validated"])
+    held, problems = find_forgotten_rows(build, entries, [*ROOMS, "ingested", "validated"])
     by_file = {}
     for record, entry, why in held:
         where = f"data/{record.room}/{record.dataset}" + ".parquet" * (record.room != "ingested")
@@ -58,15 +60,15 @@ def breaks(build):
         more = f" and {len(found) - 3:,} more" if len(found) > 3 else ""
         many = f"{len(found):,} rows of" if len(found) > 1 else "a row of"
         problems.append(Problem(where, f"holds {many} what is forgotten: {', '.join(found[:3])}{more}", "", hint))
-    return problems + in_scores(build, entries) + in_models(build)
+    return problems + score_problems(build, entries) + model_problems(build)
 
 
 def forgotten(evidence):
     """What `tilth verify` says of the list: (counts, problems)."""
-    return {"listed": len(entries_of(evidence.build))}, breaks(evidence.build)
+    return {"listed": len(forgotten_entries(evidence.build))}, find_breaks(evidence.build)
 
 
-def in_scores(build, entries):
+def score_problems(build, entries):
     """Scores, rollouts and samples of forgotten rows, which have what a model generated for them."""
     problems, ids = [], [entry.id for entry in entries]
     said = [(f"scores/{model}.parquet", "scores") for model in ["base", *build.steps]]
@@ -78,12 +80,12 @@ def in_scores(build, entries):
             path = file_of(build, place)
         except Missing:
             continue
-        for (name,) in ask(connect(), path, problems, "DISTINCT id", "id IN $ids", {"ids": ids}):
+        for (name,) in query_rows(connect(), path, problems, "DISTINCT id", "id IN $ids", {"ids": ids}):
             problems.append(Problem(place, f"{verb} the forgotten record {name[:12]}…", "", "dvc repro"))
     return problems
 
 
-def in_models(build):
+def model_problems(build):
     """Models that were trained on other rows than those that are there now: they may have seen a forgotten record."""
     from commands.records.exposure import trained_models
 
@@ -100,26 +102,26 @@ def in_models(build):
     ]
 
 
-def held_by(build, entries, rooms, least=None):
+def find_forgotten_rows(build, entries, rooms, least=None):
     """([(Record, entry, why)], problems): every row of some rooms that is a forgotten record or says what one said."""
-    from stages.reading.parts import mapped
+    from stages.reading.parts import map_items
 
     least = least or threshold(build)
     work, problems = [], []
     for room in rooms:
         for dataset in build.datasets:
             try:
-                work += [(room, dataset, path) for path in files_in(build, room, dataset)]
+                work += [(room, dataset, path) for path in table_paths(build, room, dataset)]
             except Missing as error:
                 problems += error.problems
     kinds = {name: dataset["kind"] for name, dataset in build.datasets.items()}
-    look = partial(held_in, entries=entries, kinds=kinds, least=least)
-    pieces = [(*item, group) for item in work for group in range(row_groups(item[2], problems))]
+    look = partial(forgotten_rows_in_group, entries=entries, kinds=kinds, least=least)
+    pieces = [(*item, group) for item in work for group in range(count_row_groups(item[2], problems))]
     size = sum(path.stat().st_size for *_, path in work)
-    return [item for found in mapped(look, pieces, size) for item in found], problems
+    return [item for found in map_items(look, pieces, size) for item in found], problems
 
 
-def files_in(build, room, dataset):
+def table_paths(build, room, dataset):
     """The Parquet files of a dataset in a room of data/."""
     if room != "ingested":
         return [file_of(build, f"data/{room}/{dataset}.parquet")]
@@ -131,35 +133,35 @@ def files_in(build, room, dataset):
     return [file_of(build, path) for path in sorted(files_of(build, folder.as_posix()))]
 
 
-def row_groups(path, problems):
+def count_row_groups(path, problems):
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    from commands.records.table import unreadable
+    from commands.records.table import unreadable_problem
 
     try:
         return pq.read_metadata(path).num_row_groups
     except (pa.ArrowException, OSError) as error:
-        problems.append(unreadable(path, error))
+        problems.append(unreadable_problem(path, error))
         return 0
 
 
-def held_in(piece, entries, kinds, least):
+def forgotten_rows_in_group(piece, entries, kinds, least):
     """[(Record, entry, why)] of one row group."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    from stages.dedup.sketches import Known, recognised
+    from stages.dedup.sketches import ForgottenIndex, find_forgotten
 
     room, dataset, path, group = piece
     file, kind, found = pq.ParquetFile(path), kinds[dataset], []
-    known, ids = Known(entries), {entry.id: entry for entry in entries}
+    known, ids = ForgottenIndex(entries), {entry.id: entry for entry in entries}
     first = sum(file.metadata.row_group(before).num_rows for before in range(group))
     rejects = "raw" in file.schema_arrow.names
     columns = ["id", "source", "line", *(["raw"] if rejects else row_columns(path, kind))]
     for batch in file.iter_batches(8192, row_groups=[group], columns=columns):
-        table, numbers = batch_table(batch, kind) if rejects else (pa.Table.from_batches([batch]), range(len(batch)))
-        seen = {numbers[row]: why for row, why in recognised(table, kind, known, least).items()}
+        table, numbers = rejects_table(batch, kind) if rejects else (pa.Table.from_batches([batch]), range(len(batch)))
+        seen = {numbers[row]: why for row, why in find_forgotten(table, kind, known, least).items()}
         if rejects:
             raws = enumerate(batch["raw"].to_pylist())
             unread = {row: (ids[name], "by id") for row, raw in raws if raw and (name := _forgotten.raw_id(raw)) in ids}
@@ -171,7 +173,7 @@ def held_in(piece, entries, kinds, least):
     return found
 
 
-def batch_table(batch, kind):
+def rejects_table(batch, kind):
     """(rows, their numbers in the batch) of the rejects that were rows, and of which the text is kept."""
     import pyarrow as pa
 
@@ -187,7 +189,7 @@ def batch_table(batch, kind):
 
 
 @dataclass
-class Old:
+class OldObjects:
     """held: {path in the project: {md5}} of objects that the present build does not use. size: their bytes."""
 
     held: dict
@@ -199,34 +201,34 @@ class Old:
     absent: int
 
 
-def old_objects(build, ids):
+def find_old_objects(build, ids):
     """The objects of the cache with one of the ids in them, or trained on such rows, that the present build does not use.
 
     Searched are the objects that past versions of dvc.lock and the run cache name.
     """
     stages, commits, records = past_stages()
-    present = {md5 for out in build.outs.values() for md5 in [out.md5, *(members(out) or {}).values()]}
+    present = {md5 for out in build.outs.values() for md5 in [out.md5, *(hashes_of_output(out) or {}).values()]}
     files = {}
     for stage in stages:
         for out in stage.outs.values():
-            for path, md5 in (members(out) or {}).items():
+            for path, md5 in (hashes_of_output(out) or {}).items():
                 if is_table(path):
                     files.setdefault(md5, path)
     there = [md5 for md5 in files if object_of(md5).is_file()]
-    held = {md5: files[md5] for md5 in there[:MOST_OBJECTS] if holds_any(object_of(md5), ids)}
-    held |= trained_on(stages, set(held))
+    held = {md5: files[md5] for md5 in there[:MAX_OBJECTS] if has_any_id(object_of(md5), ids)}
+    held |= models_from_rows(stages, set(held))
     old = {}
     for md5, path in held.items():
         if md5 not in present and object_of(md5).exists():
             old.setdefault(path, set()).add(md5)
-    size = sum(size_of(md5) for found in old.values() for md5 in found)
-    return Old(
+    size = sum(size_of_object(md5) for found in old.values() for md5 in found)
+    return OldObjects(
         old,
         size,
-        min(len(there), MOST_OBJECTS),
+        min(len(there), MAX_OBJECTS),
         commits,
         records,
-        max(0, len(there) - MOST_OBJECTS),
+        max(0, len(there) - MAX_OBJECTS),
         len(files) - len(there),
     )
 
@@ -234,13 +236,13 @@ def old_objects(build, ids):
 def past_stages():
     """(stages, commits, runs): what dvc.lock of earlier commits and the run cache say of outputs and their inputs."""
     stages = []
-    commits = (git("log", f"-{MOST_COMMITS}", "--all", "--format=%H", "--", "dvc.lock") or b"").decode().split()
+    commits = (git("log", f"-{MAX_COMMITS}", "--all", "--format=%H", "--", "dvc.lock") or b"").decode().split()
     for commit in [None, *commits]:
         try:
-            stages += lock_of(commit).values()
+            stages += read_lock(commit).values()
         except Problems:
             continue  # a commit whose lock does not parse, or was deleted, names no objects
-    records = list(runs(MOST_RUNS))
+    records = list(cached_runs(MAX_RUNS))
     return stages + records, len(commits), len(records)
 
 
@@ -248,7 +250,7 @@ def is_table(path):
     return path.endswith(".parquet") and path.startswith(("data/", "scores/"))
 
 
-def holds_any(path, ids):
+def has_any_id(path, ids):
     """True where a table has a row with one of the ids and its text, or a reject whose raw text has one as its hash."""
     import duckdb
 
@@ -264,7 +266,7 @@ def holds_any(path, ids):
         return False
 
 
-def trained_on(stages, rows):
+def models_from_rows(stages, rows):
     """{md5: path} of the models that were trained on such rows, or from such a model; of their curves as well."""
     found, more = {}, True
     while more:
@@ -276,7 +278,7 @@ def trained_on(stages, rows):
     return found
 
 
-def size_of(md5):
+def size_of_object(md5):
     """Bytes of an object; of a folder, of what its list names."""
-    names = [md5, *((listed(md5) or {}).values() if md5.endswith(".dir") else ())]
+    names = [md5, *((folder_listing(md5) or {}).values() if md5.endswith(".dir") else ())]
     return sum(object_of(name).stat().st_size for name in names if object_of(name).is_file())

@@ -5,7 +5,7 @@ rollouts_of(build, {"9c..."}, problems) -> {"9c...": {"align": [{"step": 40, "co
 
 from commands.builds.build import file_of
 from commands.builds.git import Missing
-from commands.records.table import connect, unreadable
+from commands.records.table import connect, unreadable_problem
 from stages.training.rollouts import rollouts_path
 
 
@@ -29,5 +29,5 @@ def rollouts_of(build, ids, problems):
                 row = dict(zip(names, values, strict=True))
                 found.setdefault(row.pop("id"), {}).setdefault(step, []).append(row)
         except duckdb.Error as error:
-            problems.append(unreadable(path, error))
+            problems.append(unreadable_problem(path, error))
     return found

@@ -21,7 +21,7 @@ MEMORY = "600MB"  # DuckDB's own; the process takes as much again at most
 
 
 @contextlib.contextmanager
-def comparing(old, new):
+def open_comparison(old, new):
     """A database with the table `changes` of two builds of a dataset. old, new: {room: path}, without what is not there."""
     import tempfile
 
@@ -29,40 +29,44 @@ def comparing(old, new):
         database.execute(f"SET memory_limit = '{MEMORY}'; SET preserve_insertion_order = false")
         database.execute("SET temp_directory = $folder", {"folder": spill})
         for version, files in (("old", old), ("new", new)):
-            view(database, f"{version}_kept", [kept(room, files[room]) for room in KEPT if room in files])
-            view(database, f"{version}_rejects", [rejected(files["rejected"])] if "rejected" in files else [])
+            create_view(database, f"{version}_kept", [kept_sql(room, files[room]) for room in KEPT if room in files])
+            create_view(
+                database, f"{version}_rejects", [rejected_sql(files["rejected"])] if "rejected" in files else []
+            )
         database.execute((SQL / "row_changes.sql").read_text(encoding="utf-8"))
         yield database
 
 
-def view(database, name, parts):
+def create_view(database, name, parts):
     """A view of (key, source, line, place) over all parts, which may be none."""
     nothing = "SELECT ''::VARCHAR AS key, ''::VARCHAR AS source, 0::BIGINT AS line, ''::VARCHAR AS place LIMIT 0"
     database.execute(f"CREATE VIEW {name} AS " + " UNION ALL ".join(parts or [nothing]))
 
 
-def kept(room, path):
-    return f"SELECT id AS key, source, line, '{room}' AS place FROM read_parquet({quoted(path)})"
+def kept_sql(room, path):
+    return f"SELECT id AS key, source, line, '{room}' AS place FROM read_parquet({quote_path(path)})"
 
 
-def rejected(path):
-    return f"SELECT {KEY} AS key, source, line, 'rejected: ' || \"check\" AS place FROM read_parquet({quoted(path)})"
+def rejected_sql(path):
+    return (
+        f"SELECT {KEY} AS key, source, line, 'rejected: ' || \"check\" AS place FROM read_parquet({quote_path(path)})"
+    )
 
 
-def quoted(path):
+def quote_path(path):
     """A path as DuckDB's text; brackets and stars in it are no pattern."""
     text = "".join(f"[{c}]" if c in "*?[" else c for c in str(path)) if set(str(path)) & set("*?[") else str(path)
     return "'" + text.replace("'", "''") + "'"
 
 
-def rows_of(path):
+def count_rows(path):
     """How many rows a Parquet file has, None where there is no file."""
     import pyarrow.parquet as pq
 
     return None if path is None else pq.read_metadata(path).num_rows
 
 
-def counted(database):
+def count_changes(database):
     """[{change, from, to, rows}], the most rows first; `from` or `to` is None where the row is in one build alone."""
     found = database.execute(
         "SELECT change, old_place, new_place, count(*) FROM changes GROUP BY ALL ORDER BY 4 DESC, 1, 2, 3"
@@ -70,7 +74,7 @@ def counted(database):
     return [dict(zip(("change", "from", "to", "rows"), row, strict=True)) for row in found]
 
 
-def records(database, old, new, limit=0):
+def changed_records(database, old, new, limit=0):
     """[{change, from, to, old, new}]: old and new are {id, source, line, text} or None. limit: 0 for all."""
     found = database.execute(
         "FROM changes ORDER BY change, coalesce(new_source, old_source), coalesce(new_line, old_line), old_key, new_key"
@@ -83,13 +87,13 @@ def records(database, old, new, limit=0):
             "change": row[0],
             "from": row[4],
             "to": row[8],
-            **{version: record(sides[version][number], texts[version]) for version in ("old", "new")},
+            **{version: changed_record(sides[version][number], texts[version]) for version in ("old", "new")},
         }
         for number, row in enumerate(found)
     ]
 
 
-def record(side, texts):
+def changed_record(side, texts):
     key, source, line, _ = side
     if key is None:
         return None
@@ -106,22 +110,24 @@ def texts_of(database, files, sides):
         key = KEY if room == "rejected" else "id"
         lines = ", ".join(str(line) for line in sorted({side[2] for side in wanted}))
         rows = database.sql(
-            f"SELECT *, {key} AS key FROM read_parquet({quoted(path)}) WHERE line IN ({lines})"
+            f"SELECT *, {key} AS key FROM read_parquet({quote_path(path)}) WHERE line IN ({lines})"
         ).to_arrow_table()
         for row in rows.to_pylist():
             place = f"rejected: {row['check']}" if room == "rejected" else room
             side = row["key"], row["source"], row["line"], place
             if side in wanted:
-                texts[side] = row["raw"] or "" if room == "rejected" else content(row)
+                texts[side] = row["raw"] or "" if room == "rejected" else content_as_json(row)
     return texts
 
 
-def content(row):
+def content_as_json(row):
     """The columns that are trained on as JSON, without what is null."""
-    from stages.rows.identity import bare
+    from stages.rows.identity import messages_to_hash
     from stages.rows.values import ENCODE
 
     said = {
         key: value for key, value in row.items() if value is not None and key not in ("id", "source", "line", "key")
     }
-    return ENCODE({key: bare(value) if isinstance(value, list) else value for key, value in said.items()}).decode()
+    return ENCODE(
+        {key: messages_to_hash(value) if isinstance(value, list) else value for key, value in said.items()}
+    ).decode()

@@ -11,29 +11,29 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from commands.builds.build import tables
-from commands.records.near import alike
+from commands.builds.build import find_tables
+from commands.records.near import find_similar
 from commands.records.table import (
     ROOMS,
     Record,
-    ask,
-    columns_of,
     connect,
     is_messages,
+    place_columns,
+    query_rows,
     read_contents,
     row_columns,
-    unreadable,
+    unreadable_problem,
 )
 from validators.problems import Problem, Problems, did_you_mean
 
-SHOWN = 20
-LEAST_DIGITS = 6
+MAX_SHOWN = 20
+MIN_DIGITS = 6
 # a saying that a reject names: `duplicate of <id> (file:line)`, `93% like <id> (...)`, `contradicts <id> (...)`
-OTHER = re.compile(r"(?:duplicate of|like|contradicts) ([0-9a-f]{64}) \(")
+OTHER_ID = re.compile(r"(?:duplicate of|like|contradicts) ([0-9a-f]{64}) \(")
 
 
 @dataclass
-class Found:
+class SearchResult:
     """by: `id`, `line`, `text` or `likeness`. total: of all records found; `records` are the first of them."""
 
     by: str
@@ -42,42 +42,42 @@ class Found:
     problems: list
 
 
-def look(build, what, start, limit=SHOWN, near=None, as_text=False):
+def find_records(build, what, start, limit=MAX_SHOWN, near=None, as_text=False):
     """The records that WHAT means. near: the least similarity, for near-duplicates of a text or of the record that WHAT is.
 
     Raises Problems where nothing is found, with what was meant perhaps.
     """
     if not what.strip():
-        raise Problems([nothing("WHAT is empty", "an id, FILE:LINE or a text")])
-    paths, problems = tables(build, *ROOMS)
+        raise Problems([nothing_found("WHAT is empty", "an id, FILE:LINE or a text")])
+    paths, problems = find_tables(build, *ROOMS)
     if not paths:
         raise Problems(problems)
     database = connect()
     by, found, total = "text", None, None
-    if not as_text and (place := place_of(build, what, start)):
-        by, found = "line", at_line(database, build, paths, problems, *place)
-    elif not as_text and re.fullmatch(f"[0-9a-f]{{{LEAST_DIGITS},64}}", what):
-        by, found = "id", by_id(database, paths, problems, what)
+    if not as_text and (place := parse_place(build, what, start)):
+        by, found = "line", find_at_line(database, build, paths, problems, *place)
+    elif not as_text and re.fullmatch(f"[0-9a-f]{{{MIN_DIGITS},64}}", what):
+        by, found = "id", find_by_id(database, paths, problems, what)
         if not found and len(what) == 64:
-            raise Problems([nothing("no record has this id", "an id of train, eval or rejected"), *problems])
+            raise Problems([nothing_found("no record has this id", "an id of train, eval or rejected"), *problems])
     if near is not None:
         text = what if not found else None
-        by, found = "likeness", alike(database, build, paths, problems, text, found or [], near)
+        by, found = "likeness", find_similar(database, build, paths, problems, text, found or [], near)
     elif not found:
-        by, (found, total) = "text", by_text(database, build, paths, problems, what, limit)
+        by, (found, total) = "text", find_by_text(database, build, paths, problems, what, limit)
     if not found:
-        raise Problems([nothing(*nothing_like(what, near, as_text)), *problems])
+        raise Problems([nothing_found(*explain_nothing(what, near, as_text)), *problems])
     found.sort(key=lambda r: (-(r.likeness or 0), list(build.datasets).index(r.dataset), r.source, r.line, r.room))
     shown = found[: limit or None]
     read_contents(build, paths, shown)
-    return Found(by, shown, total or len(found), problems)
+    return SearchResult(by, shown, total or len(found), problems)
 
 
-def nothing(found, expected="", hint=""):
+def nothing_found(found, expected="", hint=""):
     return Problem("WHAT", found, expected, hint)
 
 
-def nothing_like(what, near, as_text):
+def explain_nothing(what, near, as_text):
     if near is not None:
         return (
             f"no record is at least {near:.0%} like it",
@@ -85,35 +85,37 @@ def nothing_like(what, near, as_text):
             "without --near, a part of a text finds the records that hold it",
         )
     hint = "--near finds what is almost the same; a record of a raw file is found by file:line"
-    if not as_text and re.fullmatch(r"[0-9a-f]+", what) and len(what) < LEAST_DIGITS:
-        hint = f"an id needs at least {LEAST_DIGITS} digits"
+    if not as_text and re.fullmatch(r"[0-9a-f]+", what) and len(what) < MIN_DIGITS:
+        hint = f"an id needs at least {MIN_DIGITS} digits"
     return "no record holds this text, and none has this id", "", hint
 
 
 # -- one question, every table ------------------------------------------------------------------------------------
 
 
-def by_id(database, paths, problems, prefix):
+def find_by_id(database, paths, problems, prefix):
     """Every record whose id begins so. Raises Problems where that is more than one id."""
     where = "id = $id" if len(prefix) == 64 else "starts_with(id, $id)"
     found = [
         Record(*key, *row)
         for key, path in paths.items()
-        for row in ask(database, path, problems, columns_of(key[0]), where, {"id": prefix})
+        for row in query_rows(database, path, problems, place_columns(key[0]), where, {"id": prefix})
     ]
     ids = sorted({record.id for record in found})
     if len(ids) > 1:
         hint = "more digits of " + ", ".join(name[: len(prefix) + 6] + "…" for name in ids[:5])
-        raise Problems([nothing(f"{len(ids):,} ids begin with {prefix}", "one", hint)])
+        raise Problems([nothing_found(f"{len(ids):,} ids begin with {prefix}", "one", hint)])
     return found
 
 
-def with_ids(build, ids):
+def records_with_ids(build, ids):
     """{id: [Record]} of the rows with some ids, wherever they stand."""
-    paths, problems = tables(build, *ROOMS)
+    paths, problems = find_tables(build, *ROOMS)
     database, found = connect(), {name: [] for name in ids}
     for key, path in paths.items():
-        for row in ask(database, path, problems, columns_of(key[0]), "id IN $ids", {"ids": list(ids)}) if ids else ():
+        for row in (
+            query_rows(database, path, problems, place_columns(key[0]), "id IN $ids", {"ids": list(ids)}) if ids else ()
+        ):
             found[row[1]].append(Record(*key, *row))
     return found
 
@@ -121,7 +123,7 @@ def with_ids(build, ids):
 # -- file:line ----------------------------------------------------------------------------------------------------
 
 
-def place_of(build, what, start):
+def parse_place(build, what, start):
     """(file, line) as the tables write it, or None where WHAT does not look like one."""
     match = re.fullmatch(r"(\S(?:.*\S)?):(\d+)", what)
     if not match or "\n" in what:
@@ -140,19 +142,21 @@ def place_of(build, what, start):
     return (name, line) if known or looks_like else None
 
 
-def at_line(database, build, paths, problems, source, line):
+def find_at_line(database, build, paths, problems, source, line):
     """The records of a line of a raw file. Raises Problems that say why there is none."""
     given = {"source": source, "line": line}
     found = [
         Record(*key, *row)
         for key, path in paths.items()
-        for row in ask(database, path, problems, columns_of(key[0]), "source = $source AND line = $line", given)
+        for row in query_rows(
+            database, path, problems, place_columns(key[0]), "source = $source AND line = $line", given
+        )
     ]
     if found:
         return found
     last = {}
     for path in paths.values():
-        for name, end in ask(database, path, [], "source, max(line)", "true GROUP BY source", {}):
+        for name, end in query_rows(database, path, [], "source, max(line)", "true GROUP BY source", {}):
             last[name] = max(end, last.get(name, 0))
     where = f"{source}:{line}"
     if source in last:
@@ -162,7 +166,7 @@ def at_line(database, build, paths, problems, source, line):
         raise Problems([Problem(where, beyond if line > last[source] else blank, "", hint), *problems])
     if not last:
         raise Problems(problems)
-    near = nearest_file(source, last)
+    near = suggest_file(source, last)
     if Path(source).is_file():
         hint = near or f"dvc repro builds what params.yaml names; tilth inspect {source} says what the file is"
         raise Problems([Problem(where, "the file is in no dataset that was built", "", hint), *problems])
@@ -172,41 +176,44 @@ def at_line(database, build, paths, problems, source, line):
                 where,
                 "there is no such raw file",
                 "",
-                (near or "the raw files: " + listing(last)) + "; --text, if it is a text",
+                (near or "the raw files: " + list_names(last)) + "; --text, if it is a text",
             ),
             *problems,
         ]
     )
 
 
-def nearest_file(source, known):
+def suggest_file(source, known):
     """`did you mean 'data/raw/chat/chatml.jsonl'?`, or nothing."""
     same = [name for name in known if Path(name).name == Path(source).name]
     hint = did_you_mean(same[0], same) if same else did_you_mean(source, known)
     return hint if hint.startswith("did") else ""
 
 
-def listing(names, most=8):
+def list_names(names, most=8):
     names = sorted(names)
     return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
 
 
-def rows_of_line(database, build, places):
+def rows_of_places(database, build, places):
     """Every row that was made of some raw records: (dataset, source, line) of each."""
-    paths, problems, found = *tables(build, *ROOMS), []
+    paths, problems, found = *find_tables(build, *ROOMS), []
     for dataset, source, line in sorted(places):
         given = {"source": source, "line": line}
         for key, path in paths.items():
             if key[1] == dataset:
                 where = "source = $source AND line = $line"
-                found += [Record(*key, *row) for row in ask(database, path, problems, columns_of(key[0]), where, given)]
+                found += [
+                    Record(*key, *row)
+                    for row in query_rows(database, path, problems, place_columns(key[0]), where, given)
+                ]
     return found
 
 
 # -- text ---------------------------------------------------------------------------------------------------------
 
 
-def by_text(database, build, paths, problems, text, limit):
+def find_by_text(database, build, paths, problems, text, limit):
     """([Record], how many there are): those that say just this in a turn; where there is none, those in which it stands.
 
     Of each table no more than the first `limit` are kept: a short text may be held by every row.
@@ -218,12 +225,12 @@ def by_text(database, build, paths, problems, text, limit):
         try:
             columns = {} if key[0] == "rejected" else row_columns(path, build.datasets[key[1]]["kind"])
         except (OSError, ValueError) as error:
-            problems.append(unreadable(path, error))
+            problems.append(unreadable_problem(path, error))
             continue
-        holds, exact = conditions(columns)
+        holds, exact = text_conditions(columns)
         used = {name: value for name, value in given.items() if f"${name}" in holds + exact}
         kept = {True: 0, False: 0}
-        for *row, whole in ask(database, path, problems, f"{columns_of(key[0])}, {exact}", holds, used):
+        for *row, whole in query_rows(database, path, problems, f"{place_columns(key[0])}, {exact}", holds, used):
             whole = bool(whole)
             totals[whole] += 1
             if not limit or kept[whole] < limit:
@@ -232,14 +239,17 @@ def by_text(database, build, paths, problems, text, limit):
     return (found[True], totals[True]) if found[True] else (found[False], totals[False])
 
 
-def conditions(columns):
+def text_conditions(columns):
     """(holds, exact): SQL of whether a row holds $text, and whether one of its turns is just that. columns: none of rejects."""
     if not columns:
         return "contains(raw, $escaped) OR contains(raw, $ascii) OR contains(raw, $text)", "contains(raw, $quoted)"
     holds, exact = [], []
     for name, column in columns.items():
         if is_messages(column):
-            inside = {"content": "contains(m.content, $text)", "reasoning_content": "contains(m.reasoning_content, $text)"}
+            inside = {
+                "content": "contains(m.content, $text)",
+                "reasoning_content": "contains(m.reasoning_content, $text)",
+            }
             inside |= {"tool_calls": "contains(m.tool_calls::VARCHAR, $escaped)"}
             found = " OR ".join(sql for key, sql in inside.items() if column.value_type.get_field_index(key) >= 0)
             holds.append(f"len(list_filter({name}, lambda m: {found})) > 0")

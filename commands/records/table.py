@@ -6,7 +6,7 @@ ask(connect(), path, problems, columns_of("train"), "id = $id", {"id": "5f0e..."
 from dataclasses import dataclass, field
 from functools import cache
 
-from commands.builds.build import SIDES, tables
+from commands.builds.build import SIDES, find_tables
 from validators.problems import Problem
 
 ROOMS = (*SIDES, "rejected")
@@ -44,7 +44,7 @@ def connect():
     return database
 
 
-def ask(database, path, problems, columns, where, given):
+def query_rows(database, path, problems, columns, where, given):
     """Rows of a Parquet file as tuples, as they come; a file that cannot be read becomes a problem."""
     import duckdb
 
@@ -54,10 +54,10 @@ def ask(database, path, problems, columns, where, given):
         while rows := answer.fetchmany(2048):
             yield from rows
     except duckdb.Error as error:
-        problems.append(unreadable(path, error))
+        problems.append(unreadable_problem(path, error))
 
 
-def unreadable(path, error):
+def unreadable_problem(path, error):
     said = str(error).splitlines()[0]
     return Problem(str(path), f"cannot be read: {said}", "Parquet", "dvc checkout, or dvc repro; the rest is answered")
 
@@ -85,14 +85,14 @@ def spoken_sql(column):
     return "concat_ws(' ', m.reasoning_content, m.content)" if thinks else "m.content"
 
 
-def columns_of(room):
+def place_columns(room):
     more = '"stage", "check", detail' if room == "rejected" else "NULL, NULL, NULL"
     return f"file_row_number, id, source, line, {more}"
 
 
 def read_contents(build, paths, records):
     """Give the records their content: a row of its kind, or the raw text of a reject. paths: of tables, or None."""
-    paths = tables(build, *ROOMS)[0] if paths is None else paths
+    paths = find_tables(build, *ROOMS)[0] if paths is None else paths
     tables_used = {(record.room, record.dataset) for record in records}
     database = connect()
     for key in tables_used:
@@ -105,7 +105,7 @@ def read_contents(build, paths, records):
         columns = ", ".join(["file_row_number", *names])
         answer = {
             first: rest
-            for first, *rest in ask(
+            for first, *rest in query_rows(
                 database, paths[key], [], columns, "file_row_number IN $rows", {"rows": sorted(rows)}
             )
         }

@@ -1,6 +1,6 @@
 """The data of .dvc files that are missing from the workspace, put there from the cache: no stage makes them again.
 
-missing(plan, repo)      # outputs of DVC that `put` would place; what lies in the workspace stays, whatever it is
+missing(plan, repo)      # outputs of DVC that `place_outputs` would place; what lies in the workspace stays, whatever it is
 """
 
 import os
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from commands.builds.dvc import Output, Repo
 
 
-def missing(plan: Plan, repo: "Repo", failed: Iterable[object] = ()) -> "list[Output]":
+def missing_outputs(plan: Plan, repo: "Repo", failed: Iterable[object] = ()) -> "list[Output]":
     """Outputs of .dvc files that are whole in the cache, or will be, and of which nothing is in the workspace."""
     lacking = plan.lost.keys() | set(failed)
     whole = {one.name for one in plan.workspace if not plan.objects[one] & lacking}
@@ -22,7 +22,7 @@ def missing(plan: Plan, repo: "Repo", failed: Iterable[object] = ()) -> "list[Ou
     return [out for stage in kept for out in stage.outs if out.hash_info and not os.path.lexists(out.fs_path)]
 
 
-def put(outs: "list[Output]") -> None:
+def place_outputs(outs: "list[Output]") -> None:
     """Place outputs as DVC does. One that cannot be placed whole is taken away again: it would count as there."""
     from commands.builds.dvc import CheckoutError, TqdmCallback, remove
 

@@ -11,29 +11,29 @@ import shlex
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from stages.reading.unaccepted import dvc_files, taken_in
+from stages.reading.unaccepted_changes import dvc_files, unaccepted_problems
 from validators.problems import Problem
 
 if TYPE_CHECKING:
     from commands.builds.dvc import DvcStage
 
 
-def changed(places: Sequence[str]) -> list[Problem]:
+def changed_data(places: Sequence[str]) -> list[Problem]:
     """A Problem for each .dvc file of some places whose data changed or are gone, or which was rewritten and not accepted."""
-    problems = [problem for place in places for problem in taken_in(place)]
-    names = [name for name in names_of(places) if name not in {problem.where for problem in problems}]
-    with stages(names) as found:
+    problems = [problem for place in places for problem in unaccepted_problems(place)]
+    names = [name for name in dvc_file_names(places) if name not in {problem.where for problem in problems}]
+    with open_stages(names) as found:
         for name, stage in found.items():
-            problems += [stage] if isinstance(stage, Problem) else other_data(name, stage)
+            problems += [stage] if isinstance(stage, Problem) else data_problems(name, stage)
     return list(dict.fromkeys(problems))
 
 
-def names_of(places: Iterable[str]) -> list[str]:
+def dvc_file_names(places: Iterable[str]) -> list[str]:
     return sorted({file.as_posix() for place in places for file in dvc_files(place)})
 
 
 @contextlib.contextmanager
-def stages(names: list[str]) -> "Iterator[dict[str, DvcStage | Problem]]":
+def open_stages(names: list[str]) -> "Iterator[dict[str, DvcStage | Problem]]":
     """{name: DVC's stage of a .dvc file, or the Problem of it}; no DVC is opened where there is none."""
     from commands.builds.git import one_line
 
@@ -41,10 +41,10 @@ def stages(names: list[str]) -> "Iterator[dict[str, DvcStage | Problem]]":
         yield {}
         return
     from commands.builds.dvc import DvcException, Repo, stage_of_file
-    from commands.sharing.remotes import quiet
+    from commands.sharing.remotes import silence_dvc
 
     found = {}
-    with quiet(), Repo() as repo:
+    with silence_dvc(), Repo() as repo:
         for name in names:
             try:
                 found[name] = stage_of_file(repo, name)
@@ -53,7 +53,7 @@ def stages(names: list[str]) -> "Iterator[dict[str, DvcStage | Problem]]":
         yield found
 
 
-def other_data(name: str, stage: "DvcStage") -> list[Problem]:
+def data_problems(name: str, stage: "DvcStage") -> list[Problem]:
     """Problems of data that are not those of their .dvc file."""
     out, file = stage.outs[0], shlex.quote(name)
     status = out.workspace_status().values()
@@ -65,15 +65,15 @@ def other_data(name: str, stage: "DvcStage") -> list[Problem]:
     return [Problem(str(out), "changed since DVC took it down", f"the bytes that {name} names", hint) for _ in status]
 
 
-def moved_on(places: Iterable[str]) -> Iterator[str]:
+def changed_sources(places: Iterable[str]) -> Iterator[str]:
     """A line for each import whose source is another by now, or could not be asked."""
-    from commands.sharing.remotes import masked
+    from commands.sharing.remotes import mask_secrets
 
-    with stages(names_of(places)) as found:
+    with open_stages(dvc_file_names(places)) as found:
         for name, stage in found.items():
             if isinstance(stage, Problem) or not stage.is_import:
                 continue
-            source = masked(stage.deps[0], stage.repo.config)
+            source = mask_secrets(stage.deps[0], stage.repo.config)
             try:
                 status = stage.deps[0].workspace_status().values()
                 if "deleted" in status:  # DVC takes a web server that does not answer for a file that is gone
@@ -81,5 +81,5 @@ def moved_on(places: Iterable[str]) -> Iterator[str]:
                 elif status:
                     yield f"{name}: its source {source} is another by now: dvc update {name} takes it"
             except Exception as error:  # each kind of source has errors of its own
-                why = masked(f"{type(error).__name__}: {error}", stage.repo.config)
+                why = mask_secrets(f"{type(error).__name__}: {error}", stage.repo.config)
                 yield f"{name}: its source {source} could not be asked: {why}"

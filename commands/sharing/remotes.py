@@ -18,33 +18,33 @@ if TYPE_CHECKING:
 
 
 @contextlib.contextmanager
-def opened(name: str | None, command: str) -> "Iterator[tuple[Repo, Remote]]":
+def open_remote(name: str | None, command: str) -> "Iterator[tuple[Repo, Remote]]":
     """(DVC's repository, its remote of a name or the default one). Raises Problems for what fails in between."""
     from commands.builds.dvc import DvcException, Repo
 
     config, where = {}, f"remote {name}" if name else "the default remote"
     try:
-        with quiet(), Repo() as repo, repo.lock:
+        with silence_dvc(), Repo() as repo, repo.lock:
             config = repo.config
             remote = repo.cloud.get_remote(name, command)
             where = f"remote {remote.name}"
-            refuse(remote)
+            require_run_records(remote)
             yield repo, remote
     except (Problems, TypeError, AttributeError, NameError, AssertionError):
         raise
     except DvcException as error:
         hint = "dvc remote list; docs/sharing.md has a remote of every kind"
-        raise Problems([Problem(where, masked(error, config), "", hint)]) from None
+        raise Problems([Problem(where, mask_secrets(error, config), "", hint)]) from None
     except FileNotFoundError as error:
         hint = "is its folder there? WebDAV makes none: make the one of its address first"
-        raise Problems([Problem(where, masked(error, config), "", hint)]) from None
+        raise Problems([Problem(where, mask_secrets(error, config), "", hint)]) from None
     except Exception as error:  # each kind of remote has errors of its own
         hint = "is it there, and may you use it? What was moved stays moved: run it again"
-        raise Problems([Problem(where, masked(f"{type(error).__name__}: {error}", config), "", hint)]) from None
+        raise Problems([Problem(where, mask_secrets(f"{type(error).__name__}: {error}", config), "", hint)]) from None
 
 
 @contextlib.contextmanager
-def quiet() -> Iterator[None]:
+def silence_dvc() -> Iterator[None]:
     """No word of DVC's loggers, which print tracebacks and addresses: what they know is told here in one line."""
     import logging
 
@@ -60,7 +60,7 @@ def quiet() -> Iterator[None]:
             logging.getLogger(name).setLevel(level)
 
 
-def refuse(remote: "Remote") -> None:
+def require_run_records(remote: "Remote") -> None:
     """Raises Problems for a remote that cannot keep run records."""
     from commands.builds.dvc import is_http
 
@@ -72,7 +72,7 @@ def refuse(remote: "Remote") -> None:
         raise Problems([Problem(f"remote {remote.name}", f"{what}: it keeps no run records", "", hint)])
 
 
-def masked(error: object, config: Mapping[str, Any]) -> str:
+def mask_secrets(error: object, config: Mapping[str, Any]) -> str:
     """An error in one line, without what opens an address and without the secrets of configuration and environment."""
     text = str(error)
     secrets = {each for secret in secrets_of(config) for each in (secret, quote(secret, safe=""))}
@@ -91,7 +91,7 @@ def secrets_of(config: Mapping[str, Any]) -> Iterator[str]:
     yield from (value for name, value in os.environ.items() if is_secret(name.lower()) and len(value) >= 8)
 
 
-def records(side: "HashFileDB | Remote") -> dict[tuple[str, str], str]:
+def run_records(side: "HashFileDB | Remote") -> dict[tuple[str, str], str]:
     """{(key, value): path} of the run records of a cache or a remote."""
     runs = side.fs.join(side.path, "runs")
     if not side.fs.exists(runs):

@@ -13,8 +13,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from commands.statements.envelope import opened, sealed
-from commands.statements.keys import PLACE, TEAM, PublicKeys, key_id, private, trusted
+from commands.statements.envelope import open_envelope, seal
+from commands.statements.keys import EXAMPLE_PATH, TEAM_KEYS, PublicKeys, key_id, read_private_key, trusted_keys
 from validators.problems import Problem, Problems
 
 if TYPE_CHECKING:
@@ -22,34 +22,36 @@ if TYPE_CHECKING:
 
     from commands.builds.dvc import HashFileDB, Remote
 
-FOLDER, KIND = "tilth-signatures", "application/vnd.tilth.run-record"
-NOBODY = "nobody signed it"
+SIGNATURES_FOLDER, PAYLOAD_TYPE = "tilth-signatures", "application/vnd.tilth.run-record"
+UNSIGNED = "nobody signed it"
 
 
 def signature_path(remote: "Remote", record: tuple[str, str]) -> str:
     key, value = record
-    return remote.fs.join(remote.path, FOLDER, key[:2], key, f"{value}.json")
+    return remote.fs.join(remote.path, SIGNATURES_FOLDER, key[:2], key, f"{value}.json")
 
 
-def signed(remote: "Remote") -> set[tuple[str, str]]:
+def signed_records(remote: "Remote") -> set[tuple[str, str]]:
     """The records that a remote has a signature of, whoever's."""
-    folder = remote.fs.join(remote.path, FOLDER)
+    folder = remote.fs.join(remote.path, SIGNATURES_FOLDER)
     if not remote.fs.exists(folder):
         return set()
     parts = (remote.fs.parts(path)[-2:] for path in remote.fs.find(folder))
     return {(key, name.removesuffix(".json")) for key, name in parts if name.endswith(".json")}
 
 
-def refused(remote: "Remote", texts: dict[tuple[str, str], bytes], keys: PublicKeys) -> dict[tuple[str, str], str]:
+def refused_records(
+    remote: "Remote", texts: dict[tuple[str, str], bytes], keys: PublicKeys
+) -> dict[tuple[str, str], str]:
     """{record: why} of those that none of the keys has signed as they are."""
-    there = signed(remote)
+    there = signed_records(remote)
 
     def judge(record: tuple[str, str]) -> str:
         if record not in there:
-            return NOBODY
+            return UNSIGNED
         try:
             envelope = json.loads(remote.fs.cat_file(signature_path(remote, record)))
-            held = opened(envelope, keys, "signature", KIND) if isinstance(envelope, dict) else b""
+            held = open_envelope(envelope, keys, "signature", PAYLOAD_TYPE) if isinstance(envelope, dict) else b""
         except (ValueError, RecursionError):
             return "its signature is none"
         except Problems as error:
@@ -64,26 +66,26 @@ def refused(remote: "Remote", texts: dict[tuple[str, str], bytes], keys: PublicK
 # -- signing ------------------------------------------------------------------------------------------------------
 
 
-def signer(given: Path | None) -> "ec.EllipticCurvePrivateKey | None":
+def signing_key(given: Path | None) -> "ec.EllipticCurvePrivateKey | None":
     """The private key to sign with: the one that is given, else $TILTH_KEY, else the usual one where the team has keys; or None.
 
     Raises Problems where it is not one of the team's, as nobody would take what it signs.
     """
-    team = trusted()
-    usual = Path(PLACE).expanduser()
+    team = trusted_keys()
+    usual = Path(EXAMPLE_PATH).expanduser()
     path = given or (Path(os.environ["TILTH_KEY"]) if os.environ.get("TILTH_KEY") else None)
     path = path or (usual if team and usual.is_file() else None)
     if path is None:
         return None
-    key = private(path)
+    key = read_private_key(path)
     if key_id(key.public_key()) not in team:
         found = f"is key {key_id(key.public_key())[:16]}…, which is none of the team's"
-        hint = f"openssl ec -in {path} -pubout -out {TEAM}/NAME.pub, and commit it"
-        raise Problems([Problem(str(path), found, f"one of {TEAM}", hint)])
+        hint = f"openssl ec -in {path} -pubout -out {TEAM_KEYS}/NAME.pub, and commit it"
+        raise Problems([Problem(str(path), found, f"one of {TEAM_KEYS}", hint)])
     return key
 
 
-def sign(
+def write_signatures(
     remote: "Remote", here: "HashFileDB", texts: dict[tuple[str, str], bytes], key: "ec.EllipticCurvePrivateKey"
 ) -> dict[tuple[str, str], str]:
     """Put a signature of each record on the remote; {record: why} of those that could not be put. here: the local cache."""
@@ -97,7 +99,7 @@ def sign(
         sources = []
         for number, text in enumerate(texts.values()):
             sources.append(os.path.join(folder, str(number)))
-            Path(sources[-1]).write_text(json.dumps(sealed(text, key, KIND)) + "\n", encoding="utf-8")
+            Path(sources[-1]).write_text(json.dumps(seal(text, key, PAYLOAD_TYPE)) + "\n", encoding="utf-8")
         for parent in {remote.fs.parent(goal) for goal in goals}:
             remote.fs.makedirs(parent)
 

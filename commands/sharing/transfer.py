@@ -15,10 +15,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from commands.builds.lock import LEGACY
-from commands.sharing.remotes import record_path, records
-from commands.sharing.signatures import refused, sign
-from commands.sharing.variants import Wanted, inputs, members, read_record, wanted
-from commands.statements.keys import trusted
+from commands.sharing.remotes import record_path, run_records
+from commands.sharing.signatures import refused_records, write_signatures
+from commands.sharing.variants import Bundle, input_bundles, parse_folder_list, read_record, workspace_bundles
+from commands.statements.keys import trusted_keys
 from stages.core.hashes import md5
 
 if TYPE_CHECKING:
@@ -39,22 +39,26 @@ class Plan:
     """What was found before anything moves. Objects are HashInfos; `lost` says why one cannot be had."""
 
     sending: bool
-    workspace: list[Wanted]
+    workspace: list[Bundle]
     left: list[tuple[str, str]]  # (path, why it goes another way)
-    records: list[Wanted] = field(default_factory=list)
-    inputs: list[Wanted] = field(default_factory=list)  # raw data of variants, as far as they lie where things come from
+    records: list[Bundle] = field(default_factory=list)
+    inputs: list[Bundle] = field(
+        default_factory=list
+    )  # raw data of variants, as far as they lie where things come from
     damaged: list[tuple[Record, str]] = field(default_factory=list)  # (record, why)
-    refused: list[tuple[Wanted, str]] = field(default_factory=list)  # (record, why), which none of the team's keys has signed
+    refused: list[tuple[Bundle, str]] = field(
+        default_factory=list
+    )  # (record, why), which none of the team's keys has signed
     texts: dict[Record, bytes] = field(default_factory=dict)
     known: set[Record] = field(default_factory=set)  # that the other side has
-    objects: "dict[Wanted, set[HashInfo]]" = field(default_factory=dict)  # all that each needs
+    objects: "dict[Bundle, set[HashInfo]]" = field(default_factory=dict)  # all that each needs
     there: "set[HashInfo]" = field(default_factory=set)
     lost: "dict[HashInfo, str]" = field(default_factory=dict)
 
-    def whole(self, one: Wanted) -> bool:
+    def whole(self, one: Bundle) -> bool:
         return not self.objects[one] & self.lost.keys()
 
-    def all(self) -> list[Wanted]:
+    def all(self) -> list[Bundle]:
         return [*self.workspace, *self.records, *self.inputs]
 
     def moving(self) -> "set[HashInfo]":
@@ -63,11 +67,13 @@ class Plan:
         return set().union(*(self.objects[one] for one in useful)) - self.there - self.lost.keys()
 
     def new_records(self) -> list[Record]:
-        return [record for one in self.records if (record := one.record) and record not in self.known and self.whole(one)]
+        return [
+            record for one in self.records if (record := one.record) and record not in self.known and self.whole(one)
+        ]
 
 
 @dataclass
-class Moved:
+class TransferResult:
     objects: "list[HashInfo]" = field(default_factory=list)
     size: int = 0
     records: int = 0
@@ -78,37 +84,41 @@ class Moved:
 # -- what is where ------------------------------------------------------------------------------------------------
 
 
-def planned(repo: "Repo", remote: "Remote", sending: bool) -> Plan:
+def make_plan(repo: "Repo", remote: "Remote", sending: bool) -> Plan:
     """The Plan of a push (sending), or of its reverse."""
-    plan = Plan(sending, *wanted(repo))
+    plan = Plan(sending, *workspace_bundles(repo))
     read_records(plan, repo.cache.legacy, remote)
     find_inputs(plan, repo, remote)
     lists = read_lists(plan, repo, remote)
     for one in plan.all():
         tops = {hash_info for _, hash_info, _ in one.outs}
         plan.objects[one] = tops.union(*(lists.get(top) or () for top in tops))
-    for hash_name, named in by_hash_name(set().union(*plan.objects.values())).items():
-        compare(plan, named, *caches(repo, remote, hash_name))
+    for hash_name, named in group_by_hash_name(set().union(*plan.objects.values())).items():
+        compare_sides(plan, named, *cache_pair(repo, remote, hash_name))
     return plan
 
 
 def read_records(plan: Plan, here: "HashFileDB", remote: "Remote") -> None:
     """The run records of this side, and when fetching those of the remote: all of them, as their objects may be missing."""
-    mine, theirs = records(here), records(remote)
-    plan.known = theirs.keys() - of_other_size(mine, theirs, remote.fs) if plan.sending else set(mine)
+    mine, theirs = run_records(here), run_records(remote)
+    plan.known = theirs.keys() - differing_in_size(mine, theirs, remote.fs) if plan.sending else set(mine)
     plan.texts = {record: Path(path).read_bytes() for record, path in mine.items()}
     if not plan.sending:
         new = {record: path for record, path in theirs.items() if record not in mine}
         with ThreadPoolExecutor(remote.fs.jobs) as pool:
-            texts = watched("reading records", pool.map(remote.fs.cat_file, new.values()), len(new))
+            texts = with_progress("reading records", pool.map(remote.fs.cat_file, new.values()), len(new))
             plan.texts |= zip(new, texts, strict=True)
-    keys = {} if plan.sending else trusted()
-    wrong = refused(remote, {record: plan.texts[record] for record in plan.texts if record not in mine}, keys) if keys else {}
+    keys = {} if plan.sending else trusted_keys()
+    wrong = (
+        refused_records(remote, {record: plan.texts[record] for record in plan.texts if record not in mine}, keys)
+        if keys
+        else {}
+    )
     for record, text in sorted(plan.texts.items()):
         found = read_record(*record, text)
-        if isinstance(found, Wanted) and record in wrong:
+        if isinstance(found, Bundle) and record in wrong:
             plan.refused.append((found, wrong[record]))
-        elif isinstance(found, Wanted):
+        elif isinstance(found, Bundle):
             plan.records.append(found)
         else:
             plan.damaged.append((record, found))
@@ -116,10 +126,10 @@ def read_records(plan: Plan, here: "HashFileDB", remote: "Remote") -> None:
 
 def find_inputs(plan: Plan, repo: "Repo", remote: "Remote") -> None:
     """The raw data that runs have read, of the workspace or earlier: what is not at the source is code, or git keeps it."""
-    read = inputs(repo, plan.records, {top for one in plan.all() for _, top, _ in one.outs})
-    for hash_name, named in by_hash_name(read).items():
-        here, far = caches(repo, remote, hash_name)
-        plan.inputs += [read[one] for one in existing(here if plan.sending else far, named)]
+    read = input_bundles(repo, plan.records, {top for one in plan.all() for _, top, _ in one.outs})
+    for hash_name, named in group_by_hash_name(read).items():
+        here, far = cache_pair(repo, remote, hash_name)
+        plan.inputs += [read[one] for one in existing_objects(here if plan.sending else far, named)]
 
 
 def read_lists(plan: Plan, repo: "Repo", remote: "Remote") -> "dict[HashInfo, list[HashInfo]]":
@@ -127,7 +137,7 @@ def read_lists(plan: Plan, repo: "Repo", remote: "Remote") -> "dict[HashInfo, li
     folders = {top for one in plan.all() for _, top, _ in one.outs if top.isdir}
 
     def read(folder: "HashInfo") -> "list[HashInfo] | str":
-        here, far = caches(repo, remote, folder.name)
+        here, far = cache_pair(repo, remote, folder.name)
         path, side = here.oid_to_path(folder.value), DAMAGED_HERE
         try:
             if os.path.exists(path):
@@ -136,35 +146,35 @@ def read_lists(plan: Plan, repo: "Repo", remote: "Remote") -> "dict[HashInfo, li
                 data, side = far.fs.cat_file(far.oid_to_path(folder.value)), DAMAGED_THERE
         except FileNotFoundError:
             return NOWHERE
-        found = members(folder, data)
+        found = parse_folder_list(folder, data)
         return side if found is None else found
 
     with ThreadPoolExecutor(remote.fs.jobs) as pool:
-        found = dict(zip(folders, watched("reading lists", pool.map(read, folders), len(folders)), strict=True))
+        found = dict(zip(folders, with_progress("reading lists", pool.map(read, folders), len(folders)), strict=True))
     plan.lost |= {folder: why for folder, why in found.items() if isinstance(why, str)}
     return {folder: members for folder, members in found.items() if not isinstance(members, str)}
 
 
-def compare(plan: Plan, named: "set[HashInfo]", here: "HashFileDB", far: "HashFileDB") -> None:
+def compare_sides(plan: Plan, named: "set[HashInfo]", here: "HashFileDB", far: "HashFileDB") -> None:
     """What of the named objects is at its goal, and what can be had nowhere."""
     goal = far if plan.sending else here
-    there = existing(goal, named) - plan.lost.keys()
+    there = existing_objects(goal, named) - plan.lost.keys()
     paths = {one: here.oid_to_path(one.value) for one in there}
-    differing = of_other_size(paths, {one: far.oid_to_path(one.value) for one in there}, far.fs)
+    differing = differing_in_size(paths, {one: far.oid_to_path(one.value) for one in there}, far.fs)
     # a transfer that was cut: WebDAV keeps what came of it under the object's name; the others, under no name or another
-    plan.there |= there - {one for one in differing if bool(fault(one, paths[one])) != plan.sending}
+    plan.there |= there - {one for one in differing if bool(object_fault(one, paths[one])) != plan.sending}
     todo = named - plan.there - plan.lost.keys()
     if plan.sending:
         paths = {one: here.oid_to_path(one.value) for one in todo}
         with ThreadPoolExecutor(os.cpu_count()) as pool:
-            checked = watched("hashing", pool.map(lambda one: fault(one, paths[one]), todo), len(todo))
+            checked = with_progress("hashing", pool.map(lambda one: object_fault(one, paths[one]), todo), len(todo))
             faults = dict(zip(todo, checked, strict=True))
         plan.lost |= {one: why for one, why in faults.items() if why}
     elif todo:
-        plan.lost |= dict.fromkeys(todo - existing(far, todo), NOWHERE)
+        plan.lost |= dict.fromkeys(todo - existing_objects(far, todo), NOWHERE)
 
 
-def existing(side: "HashFileDB", objects: "Iterable[HashInfo]") -> "set[HashInfo]":
+def existing_objects(side: "HashFileDB", objects: "Iterable[HashInfo]") -> "set[HashInfo]":
     """Those objects that a cache or a remote has, with a bar while it is asked."""
     from commands.builds.dvc import TqdmCallback
 
@@ -178,7 +188,7 @@ def existing(side: "HashFileDB", objects: "Iterable[HashInfo]") -> "set[HashInfo
     return {one for one in objects if one.value in found}
 
 
-def watched(doing: str, results: Iterable[Result], size: int) -> Iterator[Result]:
+def with_progress(doing: str, results: Iterable[Result], size: int) -> Iterator[Result]:
     """The results, one by one, with a bar."""
     from commands.builds.dvc import TqdmCallback
 
@@ -186,7 +196,7 @@ def watched(doing: str, results: Iterable[Result], size: int) -> Iterator[Result
         yield from progress.wrap(results)
 
 
-def of_other_size(here: Mapping[Key, str], there: Mapping[Key, str], fs: Any) -> set[Key]:
+def differing_in_size(here: Mapping[Key, str], there: Mapping[Key, str], fs: Any) -> set[Key]:
     """The keys of two dicts of paths whose files, here and on the remote, are both there and not of one length."""
     both = [key for key in here.keys() & there.keys() if os.path.exists(here[key])]
     infos = fs.info([there[key] for key in both], batch_size=fs.jobs, return_exceptions=True) if both else []
@@ -196,7 +206,7 @@ def of_other_size(here: Mapping[Key, str], there: Mapping[Key, str], fs: Any) ->
     return {key for key, info in found.items() if info["size"] != os.path.getsize(here[key])}
 
 
-def fault(one: "HashInfo", path: str) -> str:
+def object_fault(one: "HashInfo", path: str) -> str:
     """Why an object of the cache cannot be sent: DVC would send what lies there, whatever it is."""
     if not os.path.exists(path):
         return NOWHERE
@@ -209,13 +219,13 @@ def fault(one: "HashInfo", path: str) -> str:
     return "" if actual == one.as_raw().value else DAMAGED_HERE
 
 
-def caches(repo: "Repo", remote: "Remote", hash_name: str | None) -> "tuple[HashFileDB, HashFileDB]":
+def cache_pair(repo: "Repo", remote: "Remote", hash_name: str | None) -> "tuple[HashFileDB, HashFileDB]":
     """(the local cache, the remote's) of a kind of hash."""
     legacy = hash_name == LEGACY
     return (repo.cache.legacy, remote.legacy_odb) if legacy else (repo.cache.local, remote.odb)
 
 
-def by_hash_name(objects: "Iterable[HashInfo]") -> "dict[str | None, set[HashInfo]]":
+def group_by_hash_name(objects: "Iterable[HashInfo]") -> "dict[str | None, set[HashInfo]]":
     names = {one.name for one in objects}
     return {name: {one for one in objects if one.name == name} for name in names}
 
@@ -224,15 +234,20 @@ def by_hash_name(objects: "Iterable[HashInfo]") -> "dict[str | None, set[HashInf
 
 
 def sign_records(
-    moved: Moved, plan: Plan, repo: "Repo", remote: "Remote", key: "ec.EllipticCurvePrivateKey | None", known: bool
+    moved: TransferResult,
+    plan: Plan,
+    repo: "Repo",
+    remote: "Remote",
+    key: "ec.EllipticCurvePrivateKey | None",
+    known: bool,
 ) -> int:
     """How many records stay without a signature of the team's. Signed are those that were sent; with `known` those of before, too."""
     records = [one.record for one in plan.records if one.record and plan.whole(one)]
-    whole, team = {record: plan.texts[record] for record in records}, trusted()
-    lacking = refused(remote, whole, team) if team else {}
+    whole, team = {record: plan.texts[record] for record in records}, trusted_keys()
+    lacking = refused_records(remote, whole, team) if team else {}
     todo = {record: plan.texts[record] for record in lacking if known or record not in plan.known} if key else {}
     todo = {record: text for record, text in todo.items() if record not in moved.failed}
-    failed = sign(remote, repo.cache.legacy, todo, key) if key else {}
+    failed = write_signatures(remote, repo.cache.legacy, todo, key) if key else {}
     moved.signed, moved.failed = len(todo) - len(failed), moved.failed | failed
     return len(lacking) - moved.signed
 
@@ -240,26 +255,28 @@ def sign_records(
 # -- moving -------------------------------------------------------------------------------------------------------
 
 
-def move(plan: Plan, repo: "Repo", remote: "Remote") -> Moved:
+def move(plan: Plan, repo: "Repo", remote: "Remote") -> TransferResult:
     """What was moved. A folder's list follows its members and a record its objects: what is there is always whole."""
-    moved = Moved()
-    for hash_name, objects in by_hash_name(plan.moving()).items():
-        here, far = caches(repo, remote, hash_name)
+    moved = TransferResult()
+    for hash_name, objects in group_by_hash_name(plan.moving()).items():
+        here, far = cache_pair(repo, remote, hash_name)
         move_objects(moved, plan, {one for one in objects if not one.isdir}, here, far)
         lacking = plan.lost.keys() | moved.failed.keys()
         # the list of a folder on a remote says that all its members are there, to DVC too
-        partial = {top for one in plan.objects for top in lists_lacking(plan, one, lacking)}
+        partial = {top for one in plan.objects for top in partial_lists(plan, one, lacking)}
         move_objects(moved, plan, {one for one in objects if one.isdir} - partial, here, far)
     useful = {one.record for one in plan.records if not plan.objects[one] & moved.failed.keys()}
     move_records(moved, plan, [record for record in plan.new_records() if record in useful], repo.cache.legacy, remote)
     return moved
 
 
-def lists_lacking(plan: Plan, one: Wanted, lacking: "Set[HashInfo | Record]") -> "list[HashInfo]":
+def partial_lists(plan: Plan, one: Bundle, lacking: "Set[HashInfo | Record]") -> "list[HashInfo]":
     return [top for _, top, _ in one.outs if top.isdir and plan.objects[one] & lacking]
 
 
-def move_objects(moved: Moved, plan: Plan, objects: "set[HashInfo]", here: "HashFileDB", far: "HashFileDB") -> None:
+def move_objects(
+    moved: TransferResult, plan: Plan, objects: "set[HashInfo]", here: "HashFileDB", far: "HashFileDB"
+) -> None:
     """Copy objects; each that fails is noted with its reason, and one that arrives damaged is removed."""
     from commands.builds.dvc import TqdmCallback
 
@@ -287,7 +304,7 @@ def move_objects(moved: Moved, plan: Plan, objects: "set[HashInfo]", here: "Hash
             aborted = True
     for oid, one in by_oid.items():
         path = here.oid_to_path(oid)
-        if aborted and not plan.sending and fault(one, path) == DAMAGED_HERE:
+        if aborted and not plan.sending and object_fault(one, path) == DAMAGED_HERE:
             os.unlink(path)
         if one not in moved.failed and os.path.exists(path):
             moved.objects.append(one)
@@ -296,7 +313,7 @@ def move_objects(moved: Moved, plan: Plan, objects: "set[HashInfo]", here: "Hash
             moved.failed[one] = "not tried any more" if aborted else f"{DAMAGED_THERE}: {source.oid_to_path(oid)}"
 
 
-def move_records(moved: Moved, plan: Plan, new: list[Record], here: "HashFileDB", remote: "Remote") -> None:
+def move_records(moved: TransferResult, plan: Plan, new: list[Record], here: "HashFileDB", remote: "Remote") -> None:
     """Copy run records, each in one rename where the goal has them."""
     from commands.builds.dvc import copy, write_in_one_rename
 

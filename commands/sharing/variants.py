@@ -18,9 +18,9 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
-from commands.builds.dvc_files import tracked
+from commands.builds.dvc_files import parse_dvc_file
 from commands.builds.git import git
-from commands.builds.lock import LEGACY, File, file_of
+from commands.builds.lock import LEGACY, File, parse_file
 from validators.problems import Problems
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ Out = tuple[str, "HashInfo", int]  # (path, its hash, bytes as recorded)
 
 
 @dataclass(frozen=True)
-class Wanted:
+class Bundle:
     """What must be whole to be of use. name: a stage, a .dvc file, a record's command, or a path. record: (key, value)."""
 
     name: str
@@ -40,9 +40,9 @@ class Wanted:
     deps: tuple[Out, ...] = ()  # as outs; code and data that git keeps are among them
 
 
-def wanted(repo: "Repo") -> tuple[list[Wanted], list[tuple[str, str]]]:
+def workspace_bundles(repo: "Repo") -> tuple[list[Bundle], list[tuple[str, str]]]:
     """(what the workspace needs, [(path, why it is left to DVC)])."""
-    found: list[Wanted] = []
+    found: list[Bundle] = []
     left: list[tuple[str, str]] = []
     for stage in repo.index.stages:
         outs = []
@@ -54,7 +54,7 @@ def wanted(repo: "Repo") -> tuple[list[Wanted], list[tuple[str, str]]]:
             else:
                 outs.append((out.def_path, out.hash_info, (out.meta.size if out.meta else None) or 0))
         if outs:
-            found.append(Wanted(stage.addressing, tuple(outs)))
+            found.append(Bundle(stage.addressing, tuple(outs)))
     return found, left
 
 
@@ -69,7 +69,7 @@ def reason_to_leave(stage: "DvcStage", out: "Output") -> str:
     return ""
 
 
-def read_record(key: str, value: str, text: bytes) -> Wanted | str:
+def read_record(key: str, value: str, text: bytes) -> Bundle | str:
     """What a record names, or why it is not to be trusted, as text.
 
     A record whose name is not the hash of its content was damaged, or made up to write elsewhere than its stage does.
@@ -78,16 +78,16 @@ def read_record(key: str, value: str, text: bytes) -> Wanted | str:
 
     try:
         record = read_by_dvc(key, value, text)
-        outs = entries(map(file_of, record["outs"]))
+        outs = parse_outs(map(parse_file, record["outs"]))
         # one elsewhere may have an etag
-        deps = entries(file_of(dep) for dep in record.get("deps", ()) if "md5" in dep)
+        deps = parse_outs(parse_file(dep) for dep in record.get("deps", ()) if "md5" in dep)
     except ValueError as error:
         return str(error)
     command = record["cmd"] if isinstance(record["cmd"], str) else "; ".join(record["cmd"])
-    return Wanted(command, outs, (key, value), deps)
+    return Bundle(command, outs, (key, value), deps)
 
 
-def entries(files: Iterable[File]) -> "tuple[Out, ...]":
+def parse_outs(files: Iterable[File]) -> "tuple[Out, ...]":
     """(path, HashInfo, bytes) of Files. ValueError for a hash that is none: as a path it may lead anywhere."""
     from commands.builds.dvc import HashInfo
 
@@ -97,26 +97,26 @@ def entries(files: Iterable[File]) -> "tuple[Out, ...]":
     return tuple((file.path, HashInfo(file.hash or LEGACY, file.md5), file.size or 0) for file in files)
 
 
-def inputs(repo: "Repo", records: Iterable[Wanted], made: "set[HashInfo]") -> "dict[HashInfo, Wanted]":
-    """{HashInfo: Wanted} of what runs read and no run has made, and of the data of every .dvc file that git has."""
-    kept = [pair for path, text in committed() for pair in data_of(path, text)]
+def input_bundles(repo: "Repo", records: Iterable[Bundle], made: "set[HashInfo]") -> "dict[HashInfo, Bundle]":
+    """{HashInfo: Bundle} of what runs read and no run has made, and of the data of every .dvc file that git has."""
+    kept = [pair for path, text in committed_dvc_files() for pair in data_of_dvc_file(path, text)]
     # the run of a folder in which DVC keeps single files knows the folder's hash alone
     read = {entry[1]: entry for entry in [*(dep for one in records for dep in one.deps), *(entry for entry, _ in kept)]}
-    apart = {PurePosixPath(entry[0]) for entry, sent in kept if not sent} | left_to_dvc(repo)
+    apart = {PurePosixPath(entry[0]) for entry, sent in kept if not sent} | paths_left_to_dvc(repo)
     return {
-        top: Wanted(entry[0], (entry,))
+        top: Bundle(entry[0], (entry,))
         for top, entry in read.items()
         if top not in made and not apart & {PurePosixPath(entry[0]), *PurePosixPath(entry[0]).parents}
     }
 
 
-def left_to_dvc(repo: "Repo") -> set[PurePosixPath]:
+def paths_left_to_dvc(repo: "Repo") -> set[PurePosixPath]:
     """Paths of outputs that go another way than to the one remote: in none of their versions do they take this one."""
     outs = (out for stage in repo.index.stages for out in stage.outs if out.use_cache and reason_to_leave(stage, out))
     return {PurePosixPath(os.path.relpath(out.fs_path, repo.root_dir)) for out in outs}
 
 
-def committed() -> Iterator[tuple[str, bytes]]:
+def committed_dvc_files() -> Iterator[tuple[str, bytes]]:
     """(path, text) of all .dvc files of git's history, in all their versions."""
     told = ["--raw", "--no-abbrev", "--no-renames", "--format=", "--relative", "-z"]
     changes = git("log", "--all", "-m", "--root", *told, "--", "*.dvc")
@@ -128,16 +128,16 @@ def committed() -> Iterator[tuple[str, bytes]]:
             yield path, text
 
 
-def data_of(path: str, text: bytes) -> "list[tuple[Out, bool]]":
+def data_of_dvc_file(path: str, text: bytes) -> "list[tuple[Out, bool]]":
     """[((path, HashInfo, bytes), whether it goes to the one remote)] of the data of a .dvc file."""
     try:
-        found = tracked(path, text)
-        return list(zip(entries(one.file for one in found), (one.pushed for one in found), strict=True))
+        found = parse_dvc_file(path, text)
+        return list(zip(parse_outs(one.file for one in found), (one.pushed for one in found), strict=True))
     except (Problems, ValueError):
         return []  # what is wrong in the past cannot be mended, and says nothing of the rest
 
 
-def members(hash_info: "HashInfo", data: bytes) -> "list[HashInfo] | None":
+def parse_folder_list(hash_info: "HashInfo", data: bytes) -> "list[HashInfo] | None":
     """The objects of a folder from the bytes of its list; nothing where these are damaged or name a path outside it."""
     from commands.builds.dvc import HashInfo
 

@@ -11,9 +11,9 @@ from typing import Any
 from commands.builds.build import Build, chain
 from commands.builds.facts import DatasetFacts, Lineage, ModelFacts
 from commands.statements.files import File
-from commands.statements.model import BASE, table_of
+from commands.statements.model import BASE, train_table
 
-LEARNING = {"grpo": "reinforcement-learning"}  # of pairs, ratings and conversations: supervised
+APPROACHES = {"grpo": "reinforcement-learning"}  # of pairs, ratings and conversations: supervised
 
 
 def document(build: Build, name: str, found: Lineage, files: dict[str, list[File]]) -> dict[str, Any]:
@@ -22,10 +22,10 @@ def document(build: Build, name: str, found: Lineage, files: dict[str, list[File
     datasets = list(dict.fromkeys(build.steps[step]["dataset"] for step in steps))
     model = f"models/{name}"
     components = [
-        base(build, files[BASE]),
-        *adapters(about, files[model]),
-        *(dataset(build, each, found["datasets"][each], files) for each in datasets),
-        *(library(*each) for each in sorted(about["made_of"]["versions"].items())),
+        base_component(build, files[BASE]),
+        *adapter_components(about, files[model]),
+        *(dataset_component(build, each, found["datasets"][each], files) for each in datasets),
+        *(library_component(*each) for each in sorted(about["made_of"]["versions"].items())),
     ]
     return {
         "$schema": "http://cyclonedx.org/schema/bom-1.6.schema.json",
@@ -37,9 +37,9 @@ def document(build: Build, name: str, found: Lineage, files: dict[str, list[File
                 "type": "machine-learning-model",
                 "bom-ref": model,
                 "name": name,
-                **licensed([build.params["license"]]),
-                "modelCard": card(build, name, about, datasets),
-                "components": [weights(file, model) for file in files[model] if "/adapters/" not in file.path],
+                **license_entry([build.params["license"]]),
+                "modelCard": model_card(build, name, about, datasets),
+                "components": [file_component(file, model) for file in files[model] if "/adapters/" not in file.path],
                 "properties": [
                     {
                         "name": f"tilth:{step}",
@@ -57,26 +57,28 @@ def document(build: Build, name: str, found: Lineage, files: dict[str, list[File
     }
 
 
-def card(build: Build, name: str, about: ModelFacts, datasets: list[str]) -> dict[str, Any]:
+def model_card(build: Build, name: str, about: ModelFacts, datasets: list[str]) -> dict[str, Any]:
     """How it learned, of what, and how it scored on rows that it has not seen."""
     method = build.steps[name]["method"]
     learned = {
-        "approach": {"type": LEARNING.get(method, "supervised")},
+        "approach": {"type": APPROACHES.get(method, "supervised")},
         "task": "text-generation",
         "datasets": [{"ref": f"data/train/{each}.parquet"} for each in datasets],
     }
-    scores = [metric(each, *item) for each, scores in (about["scores"] or {}).items() for item in scores.items()]
+    scores = [
+        performance_metric(each, *item) for each, scores in (about["scores"] or {}).items() for item in scores.items()
+    ]
     return {"modelParameters": learned} | ({"quantitativeAnalysis": {"performanceMetrics": scores}} if scores else {})
 
 
-def metric(slice_: str, name: str, score: dict[str, Any]) -> dict[str, Any]:
+def performance_metric(slice_: str, name: str, score: dict[str, Any]) -> dict[str, Any]:
     bounds = {"lowerBound": score.get("low"), "upperBound": score.get("high")}
     interval = {key: str(value) for key, value in bounds.items() if value is not None}
     found = {"type": name, "value": str(score.get("value")), "slice": slice_}
     return found | ({"confidenceInterval": interval} if interval else {})
 
 
-def base(build: Build, files: list[File]) -> dict[str, Any]:
+def base_component(build: Build, files: list[File]) -> dict[str, Any]:
     """The base model: its name and revision on the Hub, where it has them, and each of its files."""
     given = build.params["base"]
     found = {"type": "machine-learning-model", "bom-ref": BASE, "name": BASE}
@@ -85,24 +87,26 @@ def base(build: Build, files: list[File]) -> dict[str, Any]:
         found |= {"name": given["model"], "version": given["revision"], "purl": purl}
     elif given["model"] == "tiny":
         found |= {"name": "tiny"}
-    return found | licensed([given.get("license")]) | {"components": [weights(file, BASE) for file in files]}
+    return (
+        found | license_entry([given.get("license")]) | {"components": [file_component(file, BASE) for file in files]}
+    )
 
 
-def adapters(about: ModelFacts, files: list[File]) -> list[dict[str, Any]]:
+def adapter_components(about: ModelFacts, files: list[File]) -> list[dict[str, Any]]:
     """The adapters of a chain, in the order in which they were trained."""
     return [
         {
             "type": "machine-learning-model",
             "bom-ref": f"adapter:{name}",
             "name": name,
-            "components": [weights(file, "") for file in files if f"/adapters/{name}/" in file.path],
+            "components": [file_component(file, "") for file in files if f"/adapters/{name}/" in file.path],
             "properties": [{"name": "tilth:place", "value": str(place)}],
         }
         for place, name in enumerate(about["adapters"], 1)
     ]
 
 
-def dataset(build: Build, name: str, about: DatasetFacts, files: dict[str, list[File]]) -> dict[str, Any]:
+def dataset_component(build: Build, name: str, about: DatasetFacts, files: dict[str, list[File]]) -> dict[str, Any]:
     """The rows that a dataset gave to training, with their number, and under what terms its raw files stand."""
     file = files[f"data/train/{name}.parquet"][0]
     licenses = [raw["license"] for raw in about["raw"]["files"]]
@@ -111,28 +115,28 @@ def dataset(build: Build, name: str, about: DatasetFacts, files: dict[str, list[
         "type": "data",
         "bom-ref": file.path,
         "name": name,
-        **hashed(file),
-        **licensed(licenses),
+        **hash_entry(file),
+        **license_entry(licenses),
         "data": [{"type": "dataset", "name": name, "contents": {"url": file.path}}],
         "properties": [{"name": f"tilth:{key}", "value": str(value)} for key, value in counts.items()],
     }
 
 
-def library(name: str, version: str) -> dict[str, Any]:
+def library_component(name: str, version: str) -> dict[str, Any]:
     purl = f"pkg:pypi/{name.lower().replace('_', '-')}@{version.replace('+', '%2B')}"
     return {"type": "library", "bom-ref": purl, "name": name, "version": version, "purl": purl}
 
 
-def weights(file: File, folder: str) -> dict[str, Any]:
+def file_component(file: File, folder: str) -> dict[str, Any]:
     name = PurePosixPath(file.path).relative_to(folder).as_posix() if folder else file.path
-    return {"type": "file", "bom-ref": f"file:{file.path}", "name": name, **hashed(file)}
+    return {"type": "file", "bom-ref": f"file:{file.path}", "name": name, **hash_entry(file)}
 
 
-def hashed(file: File) -> dict[str, Any]:
+def hash_entry(file: File) -> dict[str, Any]:
     return {"hashes": [{"alg": "SHA-256", "content": file.sha256}]}
 
 
-def licensed(licenses: list[str | None]) -> dict[str, Any]:
+def license_entry(licenses: list[str | None]) -> dict[str, Any]:
     """By name: the list of SPDX's ids is the reader's, and the Hub's names are not in it."""
     known = sorted({license for license in licenses if license})
     return {"licenses": [{"license": {"name": license}} for license in known]} if known else {}
@@ -141,5 +145,5 @@ def licensed(licenses: list[str | None]) -> dict[str, Any]:
 def named(build: Build, name: str) -> list[str]:
     """The outputs whose files the document of a step's model names, or whose figures it gives."""
     scores = f"scores/{name}.json"
-    tables = [table_of(build, step) for step in chain(build, name)]
+    tables = [train_table(build, step) for step in chain(build, name)]
     return [f"models/{name}", BASE, *tables, *([scores] if scores in build.outs and Path(scores).exists() else [])]

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from commands.builds.build import SIDES, Build
 from commands.builds.facts import DatasetFacts, RawFile
 from commands.statements.files import File
-from commands.statements.model import behind
+from commands.statements.model import upstream_stages
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -46,11 +46,11 @@ CONTEXT = {
 
 def document(build: Build, name: str, about: DatasetFacts, files: dict[str, list[File]]) -> dict[str, Any]:
     """The document of a dataset. about: its facts (commands/builds/lineage.py). files: of `stated`, with all of `named`."""
-    raw, sides = about["raw"]["files"], [side for side in SIDES if files[table(side, name)]]
+    raw, sides = about["raw"]["files"], [side for side in SIDES if files[table_path(side, name)]]
     rows = {"train": about["train"]["rows"], "eval": about["eval"]["rows"]}
     counts = ", ".join(f"{rows[side]:,} for {'training' if side == 'train' else 'evaluation'}" for side in sides)
     licenses = list(dict.fromkeys(file["license"] for file in raw if file["license"]))
-    stages = behind(build, *(table(side, name) for side in SIDES))
+    stages = upstream_stages(build, *(table_path(side, name) for side in SIDES))
     return {
         "@context": CONTEXT,
         "@type": "sc:Dataset",
@@ -58,16 +58,16 @@ def document(build: Build, name: str, about: DatasetFacts, files: dict[str, list
         "name": name,
         "description": f"Rows of kind {about['kind']}, {counts}, made of {len(raw):,} raw files.",
         **({"license": licenses[0] if len(licenses) == 1 else licenses} if licenses else {}),
-        "distribution": [file_object(files[table(side, name)][0]) for side in sides],
-        "recordSet": [record_set(side, table(side, name)) for side in sides],
+        "distribution": [file_object(files[table_path(side, name)][0]) for side in sides],
+        "recordSet": [record_set(side, table_path(side, name)) for side in sides],
         "prov:wasDerivedFrom": [
-            raw_file(file, sums, about)
+            raw_file_entity(file, sums, about)
             for file in raw
             for sums in files[about["raw"]["path"]]
             if sums.path == file["path"]
         ],
         "prov:wasGeneratedBy": [
-            activity(build, stage, about) for stage in stages if stage.partition("@")[2] in ("", name)
+            stage_activity(build, stage, about) for stage in stages if stage.partition("@")[2] in ("", name)
         ],
     }
 
@@ -75,10 +75,10 @@ def document(build: Build, name: str, about: DatasetFacts, files: dict[str, list
 def named(build: Build, name: str) -> list[str]:
     """The outputs and dependencies whose files the document of a dataset names."""
     raw = Path(build.datasets[name]["raw"]).as_posix()
-    return [raw, *(table(side, name) for side in SIDES)]
+    return [raw, *(table_path(side, name) for side in SIDES)]
 
 
-def table(side: str, name: str) -> str:
+def table_path(side: str, name: str) -> str:
     return f"data/{side}/{name}.parquet"
 
 
@@ -119,7 +119,7 @@ def data_type(kind: "pa.DataType") -> str:
     return "sc:Integer" if pa.types.is_integer(kind) else "sc:Float" if pa.types.is_floating(kind) else "sc:Text"
 
 
-def raw_file(file: RawFile, sums: File, about: DatasetFacts) -> dict[str, Any]:
+def raw_file_entity(file: RawFile, sums: File, about: DatasetFacts) -> dict[str, Any]:
     """A raw file that rows were made of, with its rights and where it came from."""
     said = {
         "license": file["license"],
@@ -131,7 +131,7 @@ def raw_file(file: RawFile, sums: File, about: DatasetFacts) -> dict[str, Any]:
     return found | {key: value for key, value in said.items() if value} | {"contentSize": f"{sums.size} B"} | counts
 
 
-def activity(build: Build, stage: str, about: DatasetFacts) -> dict[str, Any]:
+def stage_activity(build: Build, stage: str, about: DatasetFacts) -> dict[str, Any]:
     """A stage that rows went through: what it used, and which rows it turned away, by reason."""
     rejected = next((each.get("rejected") for each in about["stages"] if each["stage"] == stage), None)
     used = [{"@id": path, "md5": dep.md5} for path, dep in sorted(build.stages[stage].deps.items())]

@@ -5,11 +5,11 @@ from typing import Any
 
 from commands.builds.build import Build
 from commands.builds.differences import differences
-from commands.builds.lineage import facts, words
+from commands.builds.lineage import collect_facts, describe_difference
 from commands.statements import bom, croissant, model
-from commands.statements.files import stated
+from commands.statements.files import verified_files
 from commands.statements.folder import bom_path, croissant_path, statement_path
-from commands.statements.trained import tree_of
+from commands.statements.row_tree import build_tree
 from validators.problems import Problem, Problems
 
 
@@ -17,15 +17,15 @@ def documents(build: Build) -> dict[Path, dict[str, Any]]:
     """{path: document} of a build. Raises Problems where it is stale, or not what its lock says."""
     stop_if_stale(build)
     paths = [path for step in build.steps for room in (model, bom) for path in room.named(build, step)]
-    files = stated(build, [*paths, *(path for name in build.datasets for path in croissant.named(build, name))])
-    about, problems = facts(build, list(build.datasets), list(build.steps))
+    files = verified_files(build, [*paths, *(path for name in build.datasets for path in croissant.named(build, name))])
+    about, problems = collect_facts(build, list(build.datasets), list(build.steps))
     if problems:
         raise Problems(problems)
     found = {}
     for name in build.datasets:
         found[croissant_path(name)] = croissant.document(build, name, about["datasets"][name], files)
     for step in build.steps:
-        found[statement_path(step)] = model.statement(build, step, files, tree_of(build, step))
+        found[statement_path(step)] = model.statement(build, step, files, build_tree(build, step))
         found[bom_path(step)] = bom.document(build, step, about, files)
     return found
 
@@ -40,10 +40,15 @@ def stop_if_stale(build: Build) -> None:
     if lost:
         raise Problems(lost)
     outs = [f"models/{step}" for step in build.steps] + [f"data/train/{name}.parquet" for name in build.datasets]
-    needed = model.behind(build, *outs)
+    needed = model.upstream_stages(build, *outs)
     stale = {name: found for name, found in differences(build).items() if found and name in needed}
     problems = [
-        Problem(name, "; ".join(line for each in found for line in words(build, each)), "what was built", "dvc repro")
+        Problem(
+            name,
+            "; ".join(line for each in found for line in describe_difference(build, each)),
+            "what was built",
+            "dvc repro",
+        )
         for name, found in stale.items()
     ]
     if problems:

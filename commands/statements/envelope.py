@@ -9,7 +9,7 @@ from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from commands.statements.keys import PublicKeys, fits, key_id, signature
+from commands.statements.keys import PublicKeys, key_id, sign_bytes, signature_matches
 from validators.problems import Problem, Problems
 
 IN_TOTO = "application/vnd.in-toto+json"
@@ -20,12 +20,12 @@ def pae(payload: bytes, kind: str) -> bytes:
     return b"DSSEv1 %d %s %d %s" % (len(kind), kind.encode(), len(payload), payload)
 
 
-def sealed(payload: bytes, key: ec.EllipticCurvePrivateKey, kind: str = IN_TOTO) -> dict[str, Any]:
-    signed = {"keyid": key_id(key.public_key()), "sig": base64.b64encode(signature(key, pae(payload, kind))).decode()}
+def seal(payload: bytes, key: ec.EllipticCurvePrivateKey, kind: str = IN_TOTO) -> dict[str, Any]:
+    signed = {"keyid": key_id(key.public_key()), "sig": base64.b64encode(sign_bytes(key, pae(payload, kind))).decode()}
     return {"payload": base64.b64encode(payload).decode(), "payloadType": kind, "signatures": [signed]}
 
 
-def opened(envelope: dict[str, Any], keys: PublicKeys, where: str, kind: str = IN_TOTO) -> bytes:
+def open_envelope(envelope: dict[str, Any], keys: PublicKeys, where: str, kind: str = IN_TOTO) -> bytes:
     """The payload of an envelope that one of the keys has signed. Raises Problems."""
     try:
         payload = base64.b64decode(envelope["payload"], validate=True)
@@ -39,7 +39,7 @@ def opened(envelope: dict[str, Any], keys: PublicKeys, where: str, kind: str = I
         ) from None
     if found != kind:
         raise Problems([Problem(where, f"holds {found!a}", kind, "tilth sign")])
-    if any(fits(key, sig, pae(payload, kind)) for _, sig in signed for key in keys.values()):
+    if any(signature_matches(key, sig, pae(payload, kind)) for _, sig in signed for key in keys.values()):
         return payload
     known = ", ".join(f"{name[:16]}…" for name in keys)
     by = ", ".join(f"{str(name)[:16]}…" for name, _ in signed if name)

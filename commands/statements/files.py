@@ -25,14 +25,14 @@ class File:
     sha256: str
 
 
-def stated(build: Build, paths: Iterable[str]) -> dict[str, list[File]]:
+def verified_files(build: Build, paths: Iterable[str]) -> dict[str, list[File]]:
     """{path: its files} of outputs and dependencies of the lock. Raises Problems with all that is not as the lock has it."""
     locked = {path: dep.md5 for stage in build.stages.values() for path, dep in stage.deps.items()}
     locked |= {path: out.md5 for path, out in build.outs.items()}
     listing = {path: files_in(path) if build.makes(path) else files_of_source(path) for path in dict.fromkeys(paths)}
-    sums, found, problems = hashed({file for files in listing.values() for file in files}), {}, []
+    sums, found, problems = hash_files({file for files in listing.values() for file in files}), {}, []
     for path, files in listing.items():
-        md5 = md5_of(path, {file: sums[file][0] for file in files})
+        md5 = dvc_md5(path, {file: sums[file][0] for file in files})
         if md5 != locked.get(path):
             hint = "dvc repro, or dvc checkout --force to bring back what was built; tilth verify names each file"
             problems.append(Problem(path, f"hashes to {md5}", f"{locked.get(path)}, as dvc.lock has it", hint))
@@ -42,21 +42,21 @@ def stated(build: Build, paths: Iterable[str]) -> dict[str, list[File]]:
     return found
 
 
-def md5_of(path: str, md5s: dict[str, str]) -> str | None:
+def dvc_md5(path: str, md5s: dict[str, str]) -> str | None:
     """What DVC calls the hash of a file or folder with these files; None where there is none."""
     if list(md5s) == [path]:
         return md5s[path]
     return folder_md5({file[len(path) + 1 :]: md5 for file, md5 in md5s.items()}) if md5s else None
 
 
-def hashed(files: set[str]) -> dict[str, tuple[str, str]]:
+def hash_files(files: set[str]) -> dict[str, tuple[str, str]]:
     """{file: (md5, sha256)}, each read once, the largest first."""
     names = sorted(files, key=lambda file: (-size(file), file))
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        return dict(zip(names, pool.map(sums_of, names), strict=True))
+        return dict(zip(names, pool.map(md5_and_sha256, names), strict=True))
 
 
-def sums_of(file: str) -> tuple[str, str]:
+def md5_and_sha256(file: str) -> tuple[str, str]:
     both = hashlib.md5(usedforsecurity=False), hashlib.sha256()
     with open(file, "rb") as data:
         while chunk := data.read(CHUNK):

@@ -2,11 +2,11 @@
 
 from typing import Any
 
-STATEMENT = "https://in-toto.io/Statement/v1"
-PROVENANCE = "https://slsa.dev/provenance/v1"
+STATEMENT_TYPE = "https://in-toto.io/Statement/v1"
+PROVENANCE_TYPE = "https://slsa.dev/provenance/v1"
 BUILD_TYPE = "urn:x-tilth:dvc-repro:v1"
 BUILDER = "urn:x-tilth:repository"
-ROWS, ROOT = "rows", "rfc6962-sha256"
+ROWS, ROOT_DIGEST = "rows", "rfc6962-sha256"
 
 
 def subjects(statement: dict[str, Any]) -> dict[str, str]:

@@ -17,18 +17,18 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from validators.problems import Problem, Problems
 
-TEAM = Path(".dvc/tilth-keys")
-PASSWORD = "TILTH_KEY_PASSWORD"
-PLACE = "~/.config/tilth/key.pem"
+TEAM_KEYS = Path(".dvc/tilth-keys")
+PASSWORD_VARIABLE = "TILTH_KEY_PASSWORD"
+EXAMPLE_PATH = "~/.config/tilth/key.pem"
 PublicKeys = dict[str, ec.EllipticCurvePublicKey]  # {key id: key} of whom is believed
 CURVES = {"secp256r1": hashes.SHA256, "secp384r1": hashes.SHA384, "secp521r1": hashes.SHA512}
-MAKE = (
-    f"openssl ecparam -name prime256v1 -genkey -noout -out {PLACE}, chmod 600 {PLACE}; "
-    f"openssl ec -in {PLACE} -pubout -out {TEAM}/NAME.pub"
+MAKE_KEY = (
+    f"openssl ecparam -name prime256v1 -genkey -noout -out {EXAMPLE_PATH}, chmod 600 {EXAMPLE_PATH}; "
+    f"openssl ec -in {EXAMPLE_PATH} -pubout -out {TEAM_KEYS}/NAME.pub"
 )
 
 
-def private(path: Path) -> ec.EllipticCurvePrivateKey:
+def read_private_key(path: Path) -> ec.EllipticCurvePrivateKey:
     """A private key. Raises Problems where it lies in the repository, where others can read it, or where it is none."""
     path, where = Path(path).expanduser(), str(path)
     real, here = Path(os.path.realpath(path)), Path.cwd().resolve()
@@ -39,8 +39,10 @@ def private(path: Path) -> ec.EllipticCurvePrivateKey:
     for place in (Path(os.path.abspath(path)), real):
         if any(top and place.is_relative_to(top) for top in tops):
             found = "lies in the repository, from where it would be committed, shared and backed up"
-            raise Problems([Problem(where, found, f"a private key outside of it, as {PLACE}", f"mv {where} {PLACE}")])
-    text = bytes_of(path, where)
+            raise Problems(
+                [Problem(where, found, f"a private key outside of it, as {EXAMPLE_PATH}", f"mv {where} {EXAMPLE_PATH}")]
+            )
+    text = read_key_bytes(path, where)
     if os.name == "posix" and (mode := real.stat().st_mode & 0o077):
         raise Problems(
             [
@@ -58,9 +60,9 @@ def private(path: Path) -> ec.EllipticCurvePrivateKey:
     except Exception as error:  # each version of cryptography has errors of its own
         if password is not None and "password" in str(error).lower():
             found = "the password does not open this key"
-            raise Problems([Problem(where, found, f"its password, typed or in {PASSWORD}")]) from None
-        raise Problems([no_key(where, "private", error)]) from None
-    return of_known_curve(key, where)
+            raise Problems([Problem(where, found, f"its password, typed or in {PASSWORD_VARIABLE}")]) from None
+        raise Problems([unreadable_key(where, "private", error)]) from None
+    return require_known_curve(key, where)
 
 
 def password_of(path: Path) -> bytes | None:
@@ -69,61 +71,61 @@ def password_of(path: Path) -> bytes | None:
     Raises Problems where it needs one, and there is neither the variable nor a terminal.
     """
     path = Path(path).expanduser()
-    return asked_for(str(path)) if b"ENCRYPTED" in bytes_of(path, str(path)) else None
+    return read_password(str(path)) if b"ENCRYPTED" in read_key_bytes(path, str(path)) else None
 
 
 @cache
-def asked_for(where: str) -> bytes:
+def read_password(where: str) -> bytes:
     """A password, asked for once."""
     import getpass
     import sys
 
-    if given := os.environ.get(PASSWORD):
+    if given := os.environ.get(PASSWORD_VARIABLE):
         return given.encode()
     if sys.stdin.isatty():
         return getpass.getpass(f"password of {where}: ").encode()
-    expected = f"its password in the environment variable {PASSWORD}, or a terminal to type it at"
+    expected = f"its password in the environment variable {PASSWORD_VARIABLE}, or a terminal to type it at"
     raise Problems([Problem(where, "needs a password", expected)])
 
 
-def public(path: Path) -> ec.EllipticCurvePublicKey:
+def read_public_key(path: Path) -> ec.EllipticCurvePublicKey:
     """A public key. Raises Problems where it is none; a private one is named, as it must not be handed out."""
-    text = bytes_of(Path(path).expanduser(), str(path))
+    text = read_key_bytes(Path(path).expanduser(), str(path))
     if b"PRIVATE KEY" in text:
         hint = f"openssl ec -in {path} -pubout -out key.pub"
         raise Problems([Problem(str(path), "is a private key", "the public one of it", hint)])
     try:
         key = serialization.load_pem_public_key(text)
     except Exception as error:  # as above
-        raise Problems([no_key(str(path), "public", error)]) from None
-    return of_known_curve(key, str(path))
+        raise Problems([unreadable_key(str(path), "public", error)]) from None
+    return require_known_curve(key, str(path))
 
 
-def bytes_of(path: Path, where: str) -> bytes:
+def read_key_bytes(path: Path, where: str) -> bytes:
     try:
         return path.read_bytes()
     except OSError as error:
-        raise Problems([Problem(where, f"cannot be read: {error.strerror}", "a key as PEM", MAKE)]) from None
+        raise Problems([Problem(where, f"cannot be read: {error.strerror}", "a key as PEM", MAKE_KEY)]) from None
 
 
-def no_key(where: str, kind: str, error: Exception) -> Problem:
-    return Problem(where, f"is no {kind} key: {' '.join(str(error).split())[:120]}", f"a {kind} key as PEM", MAKE)
+def unreadable_key(where: str, kind: str, error: Exception) -> Problem:
+    return Problem(where, f"is no {kind} key: {' '.join(str(error).split())[:120]}", f"a {kind} key as PEM", MAKE_KEY)
 
 
-def of_known_curve(key: object, where: str) -> Any:
+def require_known_curve(key: object, where: str) -> Any:
     """The key as it is, which is of one of CURVES. Raises Problems."""
     curve = getattr(getattr(key, "curve", None), "name", type(key).__name__)
     if curve not in CURVES:
-        raise Problems([Problem(where, f"is a key of {curve}", f"one of {', '.join(CURVES)}", MAKE)])
+        raise Problems([Problem(where, f"is a key of {curve}", f"one of {', '.join(CURVES)}", MAKE_KEY)])
     return key
 
 
-def trusted() -> PublicKeys:
+def trusted_keys() -> PublicKeys:
     """{key id: key} of the team's keys. Raises Problems with every file among them that is none, or is a private key."""
     found, problems = {}, []
-    for path in sorted(TEAM.glob("*")) if TEAM.is_dir() else ():
+    for path in sorted(TEAM_KEYS.glob("*")) if TEAM_KEYS.is_dir() else ():
         try:
-            key = public(path)
+            key = read_public_key(path)
             found[key_id(key)] = key
         except Problems as error:
             problems += error.problems
@@ -137,11 +139,11 @@ def key_id(key: ec.EllipticCurvePublicKey) -> str:
     return hashlib.sha256(pem).hexdigest()
 
 
-def signature(key: ec.EllipticCurvePrivateKey, data: bytes) -> bytes:
+def sign_bytes(key: ec.EllipticCurvePrivateKey, data: bytes) -> bytes:
     return key.sign(data, ec.ECDSA(CURVES[key.curve.name]()))
 
 
-def fits(key: ec.EllipticCurvePublicKey, signed: bytes, data: bytes) -> bool:
+def signature_matches(key: ec.EllipticCurvePublicKey, signed: bytes, data: bytes) -> bool:
     from cryptography.exceptions import InvalidSignature
 
     try:

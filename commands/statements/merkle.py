@@ -24,81 +24,81 @@ class Tree:
     folds: list[bytes]
 
 
-class Misfit(ValueError):
+class WrongProofSize(ValueError):
     """A proof has more or fewer hashes than a tree of its size needs."""
 
 
-def leaf(name: bytes) -> bytes:
+def leaf_hash(name: bytes) -> bytes:
     return hashlib.sha256(b"\x00" + name).digest()
 
 
-def node(left: bytes, right: bytes) -> bytes:
+def node_hash(left: bytes, right: bytes) -> bytes:
     return hashlib.sha256(b"\x01" + left + right).digest()
 
 
-def joined(hashes: list[bytes]) -> bytes:
+def join_hashes(hashes: list[bytes]) -> bytes:
     """The hash above some hashes that stand side by side; an odd one at the end goes up as it is."""
     while len(hashes) > 1:
         odd = hashes[-1:] if len(hashes) % 2 else []
-        hashes = [node(left, right) for left, right in zip(hashes[::2], hashes[1::2], strict=False)] + odd
+        hashes = [node_hash(left, right) for left, right in zip(hashes[::2], hashes[1::2], strict=False)] + odd
     return hashes[0] if hashes else EMPTY
 
 
-def folded(ids: Sequence[bytes]) -> list[bytes]:
+def fold_hashes(ids: Sequence[bytes]) -> list[bytes]:
     """The hash of each FOLD leaves."""
-    return [joined(leaves(ids[start : start + FOLD])) for start in range(0, len(ids), FOLD)]
+    return [join_hashes(leaf_hashes(ids[start : start + FOLD])) for start in range(0, len(ids), FOLD)]
 
 
-def leaves(ids: Sequence[bytes]) -> list[bytes]:
-    return [leaf(name) for name in ids]
+def leaf_hashes(ids: Sequence[bytes]) -> list[bytes]:
+    return [leaf_hash(name) for name in ids]
 
 
 def root(tree: Tree) -> bytes:
-    return joined(tree.folds)
+    return join_hashes(tree.folds)
 
 
-def middle(low: int, high: int) -> int:
+def split_point(low: int, high: int) -> int:
     """Where the left side of the leaves from low to high ends."""
     return low + (1 << (high - low - 1).bit_length() - 1)
 
 
-def hash_of(tree: Tree, low: int, high: int) -> bytes:
+def range_hash(tree: Tree, low: int, high: int) -> bytes:
     """The hash of the leaves from low to high, which are one node of the tree."""
     if high - low > FOLD:
-        return joined(tree.folds[low // FOLD : -(-high // FOLD)])
-    return joined(leaves(tree.ids[low:high]))
+        return join_hashes(tree.folds[low // FOLD : -(-high // FOLD)])
+    return join_hashes(leaf_hashes(tree.ids[low:high]))
 
 
-def proof(tree: Tree, places: list[int]) -> list[bytes]:
+def proof_hashes(tree: Tree, places: list[int]) -> list[bytes]:
     """The hashes beside the ways from some leaves up to the root, from left to right."""
     found = []
 
     def walk(low: int, high: int) -> None:
         if not any(low <= place < high for place in places):
-            found.append(hash_of(tree, low, high))
+            found.append(range_hash(tree, low, high))
         elif high - low > 1:
-            walk(low, middle(low, high))
-            walk(middle(low, high), high)
+            walk(low, split_point(low, high))
+            walk(split_point(low, high), high)
 
     if len(tree.ids):
         walk(0, len(tree.ids))
     return found
 
 
-def root_by(size: int, known: Mapping[int, bytes], hashes: list[bytes]) -> bytes:
+def root_from_proof(size: int, known: Mapping[int, bytes], hashes: list[bytes]) -> bytes:
     """The root of a tree of so many leaves, by some of them and the hashes of their proof. Raises Misfit."""
     left = list(hashes)
 
     def made(low: int, high: int) -> bytes:
         if not any(low <= place < high for place in known):
             if not left:
-                raise Misfit(f"has {len(hashes)} hashes, too few for {size:,} leaves")
+                raise WrongProofSize(f"has {len(hashes)} hashes, too few for {size:,} leaves")
             return left.pop(0)
         if high - low == 1:
-            return leaf(known[low])
-        return node(made(low, middle(low, high)), made(middle(low, high), high))
+            return leaf_hash(known[low])
+        return node_hash(made(low, split_point(low, high)), made(split_point(low, high), high))
 
     found = made(0, size) if size else EMPTY
     if left:
-        raise Misfit(f"has {len(hashes)} hashes, too many for {size:,} leaves")
+        raise WrongProofSize(f"has {len(hashes)} hashes, too many for {size:,} leaves")
     return found

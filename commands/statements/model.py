@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from commands.builds.build import Build, chain
-from commands.builds.dvc_files import tracked_by
+from commands.builds.dvc_files import read_dvc_files
 from commands.statements.files import File
-from commands.statements.formats import BUILD_TYPE, BUILDER, PROVENANCE, ROOT, ROWS, STATEMENT
+from commands.statements.formats import BUILD_TYPE, BUILDER, PROVENANCE_TYPE, ROOT_DIGEST, ROWS, STATEMENT_TYPE
 from commands.statements.merkle import Tree, root
-from stages.training.seen import seen_path
+from stages.training.exposure import exposure_path
 
 BASE = "models/base"
 
@@ -23,24 +23,24 @@ def statement(build: Build, name: str, files: dict[str, list[File]], tree: Tree)
     """The statement of a step's model. files: of `stated`, with all of `named`. tree: of the rows that it was trained on."""
     made = json.loads(Path("models", name, "made_of.json").read_bytes())
     steps = chain(build, name)
-    products = [table_of(build, step) for step in steps] + [seen_path(step).as_posix() for step in steps]
+    products = [train_table(build, step) for step in steps] + [exposure_path(step).as_posix() for step in steps]
     return {
-        "_type": STATEMENT,
-        "subject": [described(file, under=f"models/{name}") for file in files[f"models/{name}"]],
-        "predicateType": PROVENANCE,
+        "_type": STATEMENT_TYPE,
+        "subject": [resource_descriptor(file, under=f"models/{name}") for file in files[f"models/{name}"]],
+        "predicateType": PROVENANCE_TYPE,
         "predicate": {
             "buildDefinition": {
                 "buildType": BUILD_TYPE,
                 "externalParameters": {"step": name, "params": params_of(build, steps)},
                 "resolvedDependencies": [
-                    {"name": ROWS, "digest": {ROOT: root(tree).hex()}, "annotations": {"size": len(tree.ids)}},
-                    *base_model(build, files[BASE]),
-                    *sources(build, [file for path in materials(build, name) for file in files[path]]),
+                    {"name": ROWS, "digest": {ROOT_DIGEST: root(tree).hex()}, "annotations": {"size": len(tree.ids)}},
+                    *base_dependencies(build, files[BASE]),
+                    *source_dependencies(build, [file for path in materials(build, name) for file in files[path]]),
                 ],
             },
             "runDetails": {
                 "builder": {"id": BUILDER, "version": made["versions"]},
-                "byproducts": [described(file) for path in dict.fromkeys(products) for file in files[path]],
+                "byproducts": [resource_descriptor(file) for path in dict.fromkeys(products) for file in files[path]],
             },
         },
     }
@@ -49,15 +49,15 @@ def statement(build: Build, name: str, files: dict[str, list[File]], tree: Tree)
 def named(build: Build, name: str) -> list[str]:
     """The outputs and dependencies whose files the statement of a step's model names."""
     steps = chain(build, name)
-    products = [path for step in steps for path in (table_of(build, step), seen_path(step).as_posix())]
+    products = [path for step in steps for path in (train_table(build, step), exposure_path(step).as_posix())]
     return [f"models/{name}", BASE, *materials(build, name), *products]
 
 
-def table_of(build: Build, step: str) -> str:
+def train_table(build: Build, step: str) -> str:
     return f"data/train/{build.steps[step]['dataset']}.parquet"
 
 
-def behind(build: Build, *outs: str) -> list[str]:
+def upstream_stages(build: Build, *outs: str) -> list[str]:
     """The stages that some outputs were made by, with all that these were made from, in the order of the lock."""
     found: set[str] = set()
     todo = list(outs)
@@ -74,7 +74,7 @@ def behind(build: Build, *outs: str) -> list[str]:
 
 def materials(build: Build, name: str) -> list[str]:
     """What no stage made of all that a model was built from, and what stages were told: raw data, lists of code, params."""
-    deps = {dep for stage in behind(build, f"models/{name}") for dep in build.stages[stage].deps}
+    deps = {dep for stage in upstream_stages(build, f"models/{name}") for dep in build.stages[stage].deps}
     return sorted(dep for dep in deps if dep.startswith(".build/") or not build.makes(dep))
 
 
@@ -90,28 +90,28 @@ def params_of(build: Build, steps: list[str]) -> dict[str, Any]:
     }
 
 
-def base_model(build: Build, files: list[File]) -> list[dict[str, Any]]:
+def base_dependencies(build: Build, files: list[File]) -> list[dict[str, Any]]:
     """The files of the base model; with its name on the Hub and its revision, where it has them: what has no revision is a folder."""
     base = build.params["base"]
     about = {"annotations": {"model": base["model"], "revision": base["revision"]}} if base.get("revision") else {}
-    return [described(file) | about for file in files]
+    return [resource_descriptor(file) | about for file in files]
 
 
-def sources(build: Build, files: list[File]) -> list[dict[str, Any]]:
+def source_dependencies(build: Build, files: list[File]) -> list[dict[str, Any]]:
     """Files that no stage made; those that DVC imported with the address that they came from."""
-    kept = tracked_by({Path(f"{path}.dvc") for file in files for path in around(file)})
+    kept = read_dvc_files({Path(f"{path}.dvc") for file in files for path in path_and_parents(file)})
     found = []
     for file in files:
-        whence = next((kept[path].imported for path in around(file) if path in kept), None)
-        found.append(described(file) | ({"downloadLocation": whence} if whence else {}))
+        whence = next((kept[path].imported for path in path_and_parents(file) if path in kept), None)
+        found.append(resource_descriptor(file) | ({"downloadLocation": whence} if whence else {}))
     return found
 
 
-def around(file: File) -> list[str]:
+def path_and_parents(file: File) -> list[str]:
     """The path of a file, and the folders that it is in."""
     return [path.as_posix() for path in (Path(file.path), *Path(file.path).parents)]
 
 
-def described(file: File, under: str = "") -> dict[str, Any]:
+def resource_descriptor(file: File, under: str = "") -> dict[str, Any]:
     """A file as in-toto's ResourceDescriptor. under: a folder that its name is relative to."""
     return {"name": file.path.removeprefix(f"{under}/") if under else file.path, "digest": {"sha256": file.sha256}}

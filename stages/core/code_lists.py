@@ -8,14 +8,14 @@
 import hashlib
 from pathlib import Path
 
-FOLDER = Path(".build/code")
+CODE_FOLDER = Path(".build/code")
 
 
-def code_of(name: str) -> str:
+def code_hash(name: str) -> str:
     """The sha256 of a list. Raises FileNotFoundError where `code` has not run."""
-    return hashlib.sha256((FOLDER / name).read_bytes()).hexdigest()
+    return hashlib.sha256((CODE_FOLDER / name).read_bytes()).hexdigest()
 
 
-def reward_code() -> dict[str, str]:
+def reward_code_hashes() -> dict[str, str]:
     """{function of validators/rewards.py: sha256 of its list}."""
-    return {path.name: code_of(f"rewards/{path.name}") for path in sorted((FOLDER / "rewards").iterdir())}
+    return {path.name: code_hash(f"rewards/{path.name}") for path in sorted((CODE_FOLDER / "rewards").iterdir())}

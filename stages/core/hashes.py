@@ -1,7 +1,7 @@
 """Hashes of files from their bytes, and of folders as DVC makes them: never from a cache's list, a size or a time.
 
-    md5("data/train.json")                       # "5f0e...", None where it cannot be read
-    folder_md5({"config.json": "11aa..."})       # "9c1d....dir": md5 of the sorted list of a folder's files
+md5("data/train.json")                       # "5f0e...", None where it cannot be read
+folder_md5({"config.json": "11aa..."})       # "9c1d....dir": md5 of the sorted list of a folder's files
 """
 
 import hashlib

@@ -10,7 +10,7 @@ from collections import Counter
 NOT_SAMPLED = "curate.mixed_out"
 
 
-def sampled(found: Counter[tuple[str, str]]) -> tuple[Counter[tuple[str, str]], int]:
+def separate_not_sampled(found: Counter[tuple[str, str]]) -> tuple[Counter[tuple[str, str]], int]:
     """(the rejects, how many rows were not sampled). found: Counter by (stage, check), as `rows.rejects.counts` gives it."""
     rejected = Counter({key: count for key, count in found.items() if key[1] != NOT_SAMPLED})
     return rejected, found.total() - rejected.total()

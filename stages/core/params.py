@@ -1,10 +1,10 @@
-"""The params as the stages read them: resolved by `check`, one file a stage with what it reads (`stages/core/reads.py`)."""
+"""The params as the stages read them: resolved by `check`, one file a stage with what it reads (`stages/core/stage_params.py`)."""
 
 import json
 from pathlib import Path
 from typing import Any
 
-FOLDER = Path(".build/params")
+PARAMS_FOLDER = Path(".build/params")
 Params = dict[str, Any]  # params.yaml with every default filled in, or a part of it
 
 
@@ -13,7 +13,7 @@ def read_params(*stage: str) -> Params:
 
     stage: its name, and that of its dataset or step where it has one: `read_params("curate", "chat")`.
     """
-    return json.loads(Path(f"{FOLDER.joinpath(*stage)}.json").read_text(encoding="utf-8"))
+    return json.loads(Path(f"{PARAMS_FOLDER.joinpath(*stage)}.json").read_text(encoding="utf-8"))
 
 
 def read_engine() -> str:

@@ -23,49 +23,49 @@ if TYPE_CHECKING:
 
 WATCH_S = 1.0
 # memory that a batch gives back is what the next one takes: to fetch it anew from the system costs a tenth of the time
-HOLD_BYTES = 1_000_000_000
-KEEP_MEMORY = {
+RETAINED_BYTES = 1_000_000_000
+ALLOCATOR_SETTINGS = {
     "MIMALLOC_PURGE_DELAY": "-1",
-    "MALLOC_TRIM_THRESHOLD_": str(HOLD_BYTES),
-    "MALLOC_MMAP_THRESHOLD_": str(HOLD_BYTES),
+    "MALLOC_TRIM_THRESHOLD_": str(RETAINED_BYTES),
+    "MALLOC_MMAP_THRESHOLD_": str(RETAINED_BYTES),
 }
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # malloc.h
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
-MARK = "DVC_STAGE"  # dvc sets it for the commands of stages, and has it not itself
+STAGE_VARIABLE = "DVC_STAGE"  # dvc sets it for the commands of stages, and has it not itself
 REAPERS = {"init", "systemd", "launchd", "tini", "dumb-init", "docker-init", "catatonit"}  # adopt what is left behind
 
 
 @cache
 def end_with_parent() -> None:
     """From here on this process is killed when what started it is gone; at once if that is gone already."""
-    parents = started_by()
-    if orphaned(parents):
+    parents = starter_processes()
+    if is_orphaned(parents):
         raise SystemExit("train: the dvc that started this is gone")
     if not parents:
         return
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     # the first look is after prctl: a parent that ended before it is noticed here
-    threading.Thread(target=watch, args=(parents,), daemon=True).start()
+    threading.Thread(target=watch_parents, args=(parents,), daemon=True).start()
 
 
-def started_by() -> "list[psutil.Process]":
+def starter_processes() -> "list[psutil.Process]":
     """The direct parent; under DVC every process up to dvc itself. Nothing under nohup, which is there to outlive."""
     import psutil
 
-    stage, found = os.environ.get(MARK), []
+    stage, found = os.environ.get(STAGE_VARIABLE), []
     if stage is None and signal.getsignal(signal.SIGHUP) == signal.SIG_IGN:
         return []
-    parent = above(psutil.Process())
+    parent = parent_of(psutil.Process())
     while parent is not None:
         found.append(parent)
-        if stage is None or environment(parent).get(MARK) != stage:
+        if stage is None or environment_of(parent).get(STAGE_VARIABLE) != stage:
             break
-        parent = above(parent)
+        parent = parent_of(parent)
     return found
 
 
-def above(process: "psutil.Process") -> "psutil.Process | None":
+def parent_of(process: "psutil.Process") -> "psutil.Process | None":
     """The parent of a process; None above the first one, or where the system hides it."""
     import psutil
 
@@ -75,7 +75,7 @@ def above(process: "psutil.Process") -> "psutil.Process | None":
         return None
 
 
-def environment(process: "psutil.Process") -> dict[str, str]:
+def environment_of(process: "psutil.Process") -> dict[str, str]:
     import psutil
 
     try:
@@ -84,11 +84,11 @@ def environment(process: "psutil.Process") -> dict[str, str]:
         return {}
 
 
-def orphaned(parents: "list[psutil.Process]") -> bool:
+def is_orphaned(parents: "list[psutil.Process]") -> bool:
     """True where DVC started this process and a reaper has adopted it, or one of those between, since."""
     import psutil
 
-    if MARK not in os.environ or not parents:
+    if STAGE_VARIABLE not in os.environ or not parents:
         return False
     try:
         top = parents[-1]
@@ -97,14 +97,14 @@ def orphaned(parents: "list[psutil.Process]") -> bool:
         return True
 
 
-def watch(parents: "list[psutil.Process]") -> None:
+def watch_parents(parents: "list[psutil.Process]") -> None:
     never = threading.Event()  # its wait goes on where a clock that is set back makes time.sleep fail
-    while not any(ended(parent) for parent in parents):
+    while not any(has_ended(parent) for parent in parents):
         never.wait(WATCH_S)
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-def ended(process: "psutil.Process") -> bool:
+def has_ended(process: "psutil.Process") -> bool:
     """True where a process is gone, or dead and not yet buried by its own parent."""
     import psutil
 
@@ -114,17 +114,17 @@ def ended(process: "psutil.Process") -> bool:
         return True
 
 
-def keep_memory() -> None:
+def retain_freed_memory() -> None:
     """Let this process and its workers hold what they free; before Arrow is imported, as it reads its settings then."""
-    for name, value in KEEP_MEMORY.items():
+    for name, value in ALLOCATOR_SETTINGS.items():
         os.environ.setdefault(name, value)
     libc = ctypes.CDLL(None)
     if sys.platform == "linux" and hasattr(libc, "mallopt"):  # musl has none
-        libc.mallopt(M_TRIM_THRESHOLD, HOLD_BYTES)
-        libc.mallopt(M_MMAP_THRESHOLD, HOLD_BYTES)
+        libc.mallopt(M_TRIM_THRESHOLD, RETAINED_BYTES)
+        libc.mallopt(M_MMAP_THRESHOLD, RETAINED_BYTES)
 
 
-def only_trainer(work: Path, timeout_s: float = 5) -> "BaseFileLock":
+def lock_step(work: Path, timeout_s: float = 5) -> "BaseFileLock":
     """A lock on the step: a second trainer would write over the first. It is the kernel's, so it dies with its holder.
 
     timeout_s: a trainer whose dvc was killed just now needs a moment to follow it.

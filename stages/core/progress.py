@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, TextIO, TypeVar
 if TYPE_CHECKING:
     from tqdm import tqdm
 
-EVERY_S = 60.0
+LOG_INTERVAL_S = 60.0
 Item = TypeVar("Item")
-LINE = "  {desc}: {n_fmt} of {total_fmt} {unit}s, {rate_fmt}, {remaining} left{postfix}"
+LINE_FORMAT = "  {desc}: {n_fmt} of {total_fmt} {unit}s, {rate_fmt}, {remaining} left{postfix}"
 
 
-class Lines:
+class LineStream:
     """A stream in which each drawing of a bar is a line of its own; what only clears a bar is left out."""
 
     def __init__(self, stream: TextIO) -> None:
@@ -32,7 +32,7 @@ class Lines:
         self.stream.flush()
 
 
-def progress(total: int | None, what: str, unit: str, done: int = 0, every_s: float = EVERY_S) -> "tqdm":
+def progress_bar(total: int | None, what: str, unit: str, done: int = 0, every_s: float = LOG_INTERVAL_S) -> "tqdm":
     """A bar of tqdm that stands at `done`; the first process of several alone shows it. every_s: between two lines of a log."""
     from tqdm import tqdm
 
@@ -42,15 +42,17 @@ def progress(total: int | None, what: str, unit: str, done: int = 0, every_s: fl
     if sys.stderr.isatty():
         return tqdm(**given, dynamic_ncols=True)
     # miniters: each update looks at the clock; delay: no line before there is a rate
-    return tqdm(**given, file=Lines(sys.stderr), bar_format=LINE, mininterval=every_s, delay=every_s, miniters=1)
+    return tqdm(
+        **given, file=LineStream(sys.stderr), bar_format=LINE_FORMAT, mininterval=every_s, delay=every_s, miniters=1
+    )
 
 
-def watched(items: Sequence[Item], what: str, unit: str) -> Iterator[Item]:
+def with_progress(items: Sequence[Item], what: str, unit: str) -> Iterator[Item]:
     """The items, one by one, with their progress where there are several."""
     if len(items) < 2 or not what:
         yield from items
         return
-    with progress(len(items), what, unit) as bar:
+    with progress_bar(len(items), what, unit) as bar:
         for item in items:
             yield item
             bar.update()

@@ -1,8 +1,8 @@
 """What becomes of each row of a dataset: train, eval or a reject, decided in a DuckDB database of keys.
 
-    decision = Decision(parts, invalid, seed=7, eval_fraction=0.15)
-    decision.reject("curate.duplicate", decision.ask("duplicates"))    # stages/dedup/sql/duplicates.sql
-    decision.side                                                      # (rows,) of OUT, TRAIN or EVAL
+decision = Decision(parts, invalid, seed=7, eval_fraction=0.15)
+decision.reject("curate.duplicate", decision.ask("duplicates"))    # stages/dedup/sql/duplicates.sql
+decision.side                                                      # (rows,) of OUT, TRAIN or EVAL
 """
 
 from collections.abc import Iterable, Sequence
@@ -14,11 +14,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from stages.dedup.split import with_normalised
+from stages.dedup.split import register_normalised
 
-SQL = Path(__file__).parent / "sql"
+SQL_FOLDER = Path(__file__).parent / "sql"
 OUT, TRAIN, EVAL = 0, 1, 2
-SPILL = Path(".work/duckdb")
+SPILL_FOLDER = Path(".work/duckdb")
 PartRows = tuple[Path, np.ndarray]  # a part, and numbers of rows within it
 
 
@@ -41,19 +41,19 @@ class Decision:
         counts = [pq.read_metadata(part).num_rows for part in parts]
         self.parts, self.first_rows = parts, np.r_[0, np.cumsum(counts)].astype(np.int64)[:-1]
         self.reasons: dict[int, tuple[str, str]] = {}
-        self.database = with_normalised(open_database())
+        self.database = register_normalised(open_database())
         files = [str(part) for part in parts]
         self.database.register("parts", pa.table({"file": files, "first_row": self.first_rows}))
         given = {"files": files, "rejects": str(invalid), "seed": str(seed), "eval_fraction": eval_fraction}
         self.database.register("pinned", pa.table({"key": pa.array(sorted(pinned), pa.string())}))
-        self.database.execute(query("keys").replace("{split_key}", split_key, 1), given)
+        self.database.execute(read_query("keys").replace("{split_key}", split_key, 1), given)
         kept = self.database.execute("SELECT row, is_eval FROM keys").fetchnumpy()
         self.side = np.full(sum(counts), OUT, np.int8)
         self.side[kept["row"]] = np.where(kept["is_eval"], EVAL, TRAIN)
 
     def ask(self, name: str, **given: object) -> list[tuple[Any, ...]]:
         """The answer of a query of stages/dedup/sql as a list of tuples."""
-        return self.database.execute(query(name), given or None).fetchall()
+        return self.database.execute(read_query(name), given or None).fetchall()
 
     def reject(self, check: str, found: Sequence[tuple[int, str]]) -> None:
         """Turn rows away. found: (row, detail) of each."""
@@ -88,13 +88,13 @@ class Decision:
 
 def open_database() -> duckdb.DuckDBPyConnection:
     """DuckDB with little memory, and a folder for what exceeds it."""
-    SPILL.mkdir(parents=True, exist_ok=True)  # DuckDB makes the last folder of a path and no other
+    SPILL_FOLDER.mkdir(parents=True, exist_ok=True)  # DuckDB makes the last folder of a path and no other
     database = duckdb.connect()
     database.execute(
-        f"SET memory_limit = '400MB'; SET temp_directory = '{SPILL}'; SET preserve_insertion_order = false"
+        f"SET memory_limit = '400MB'; SET temp_directory = '{SPILL_FOLDER}'; SET preserve_insertion_order = false"
     )
     return database
 
 
-def query(name: str) -> str:
-    return (SQL / f"{name}.sql").read_text(encoding="utf-8")
+def read_query(name: str) -> str:
+    return (SQL_FOLDER / f"{name}.sql").read_text(encoding="utf-8")

@@ -22,11 +22,11 @@ from validators.problems import Problem, Problems
 if TYPE_CHECKING:
     import pyarrow as pa
 
-FILE = Path("data/forgotten.jsonl")
-KINDS = ("sft", "preference", "kto", "grpo", "raw")
-LEFT_OUT, TURNED_AWAY = "ingest.forgotten", "curate.forgotten"
+FORGOTTEN_FILE = Path("data/forgotten.jsonl")
+RECORD_KINDS = ("sft", "preference", "kto", "grpo", "raw")
+INGEST_CHECK, CURATE_CHECK = "ingest.forgotten", "curate.forgotten"
 # the digits of a text's hash, and of a sketch: 128 bins of 4 bits
-TEXT, SKETCH = 64, 128
+TEXT_DIGITS, SKETCH_DIGITS = 64, 128
 HINT = "git checkout data/forgotten.jsonl, or write the line anew with tilth forget"
 
 
@@ -41,20 +41,20 @@ class Forgotten:
     reason: str
 
 
-def read(path: Path = FILE) -> list[Forgotten]:
+def read_forgotten(path: Path = FORGOTTEN_FILE) -> list[Forgotten]:
     """The list, in order; empty where there is none. Raises Problems with every line that is not of its form."""
     if not path.is_file() or not path.stat().st_size:
         return []
-    return parsed(path.read_text(encoding="utf-8", errors="replace"), path)
+    return parse_forgotten(path.read_text(encoding="utf-8", errors="replace"), path)
 
 
-def parsed(text: str, where: str | Path = FILE) -> list[Forgotten]:
+def parse_forgotten(text: str, where: str | Path = FORGOTTEN_FILE) -> list[Forgotten]:
     """The list of a text. Raises Problems with every line that is not of its form."""
     found, problems = [], []
     for number, line in enumerate(text.split("\n"), 1):
         if line.strip() and not (number == 1 and is_header(line)):
             try:
-                found.append(entry_of(line))
+                found.append(parse_entry(line))
             except ValueError as error:
                 problems.append(Problem(f"{where}:{number}", str(error), "what tilth forget writes", HINT))
     if problems:
@@ -67,7 +67,7 @@ def is_header(line: str) -> bool:
     return re.fullmatch(r'\{"about": "[^"]*"\}\s*', line) is not None
 
 
-def entry_of(line: str) -> Forgotten:
+def parse_entry(line: str) -> Forgotten:
     """One line of the list. Raises ValueError with what is wrong, and no part of the line."""
     try:
         data = json.loads(line)
@@ -75,13 +75,13 @@ def entry_of(line: str) -> Forgotten:
         raise ValueError("is not JSON") from None
     if not isinstance(data, dict) or set(data) != set(Forgotten.__annotations__):
         raise ValueError(f"has not just the keys {', '.join(Forgotten.__annotations__)}")
-    if data["kind"] not in KINDS:
+    if data["kind"] not in RECORD_KINDS:
         raise ValueError("`kind` is no kind of record")
     if not isinstance(data["reason"], str) or not data["reason"].strip():
         raise ValueError("`reason` says nothing")
     if not is_hex(data["id"], 64):
         raise ValueError("`id` has not 64 hexadecimal digits")
-    for key, digits in (("texts", TEXT), ("sketches", SKETCH)):
+    for key, digits in (("texts", TEXT_DIGITS), ("sketches", SKETCH_DIGITS)):
         if not isinstance(data[key], list) or not all(is_hex(item, digits) for item in data[key]):
             raise ValueError(f"`{key}` is no list of hashes of {digits} hexadecimal digits")
     return Forgotten(data["id"], data["kind"], tuple(data["texts"]), tuple(data["sketches"]), data["reason"])
@@ -91,7 +91,7 @@ def is_hex(value: object, digits: int) -> bool:
     return isinstance(value, str) and re.fullmatch(f"[0-9a-f]{{{digits}}}", value) is not None
 
 
-def written(entry: Forgotten) -> str:
+def entry_line(entry: Forgotten) -> str:
     """A line of the list."""
     return json.dumps(vars(entry), ensure_ascii=False) + "\n"
 
@@ -106,7 +106,7 @@ def raw_id(raw: str | None) -> str:
 # -- ingest -------------------------------------------------------------------------------------------------------
 
 
-def left_out(rows: "pa.Table", rejects: "pa.Table", ids: Collection[str]) -> "tuple[pa.Table, pa.Table]":
+def leave_out_forgotten(rows: "pa.Table", rejects: "pa.Table", ids: Collection[str]) -> "tuple[pa.Table, pa.Table]":
     """(rows, rejects) of a batch of ingest without the forgotten records: each leaves one reject, without its text.
 
     A record of which one row is forgotten is left out whole: its other rows are made of the same text.
@@ -120,7 +120,7 @@ def left_out(rows: "pa.Table", rejects: "pa.Table", ids: Collection[str]) -> "tu
     forgotten = [row | {"id": name} for name, row in others if name in ids]
     if not gone and not forgotten:
         return rows, rejects
-    blank = {"stage": "ingest", "check": LEFT_OUT, "detail": "the record is in data/forgotten.jsonl", "raw": None}
+    blank = {"stage": "ingest", "check": INGEST_CHECK, "detail": "the record is in data/forgotten.jsonl", "raw": None}
     kept = [row for name, row in others if name not in ids]
     kept += [{"id": row["id"], "source": row["source"], "line": row["line"]} | blank for row in forgotten]
     kept += [row | blank for row in gone.values()]

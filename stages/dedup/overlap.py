@@ -27,13 +27,13 @@ def ngrams(words: list[str], n: int) -> set[tuple[str, ...]]:
     return set(zip(*(words[i:] for i in range(n)), strict=False))
 
 
-def strings(value: object) -> list[str]:
+def collect_texts(value: object) -> list[str]:
     """Every text in a record, in order."""
     if isinstance(value, str):
         return [value]
     if isinstance(value, dict):
         value = list(value.values())
-    return [text for item in value for text in strings(item)] if isinstance(value, list) else []
+    return [text for item in value for text in collect_texts(item)] if isinstance(value, list) else []
 
 
 class Benchmarks:
@@ -48,7 +48,7 @@ class Benchmarks:
         self.lengths: set[int] = set()
         for path in raw_files(folder, "data/benchmarks"):
             for record in records(path):
-                for text in strings(record.value):
+                for text in collect_texts(record.value):
                     self._add(f"{path.as_posix()}:{record.line}", words_of(text))
 
     def _add(self, place: str, words: list[str]) -> None:

@@ -22,12 +22,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from stages.dedup.forgotten import Forgotten
-from stages.dedup.near import SHINGLE_WORDS, shingle_hashes
-from stages.rows.identity import digest, normalised
-from validators._messages import series, spoken_text
+from stages.dedup.near_duplicates import SHINGLE_WORDS, shingle_hashes
+from stages.rows.identity import digest, normalise_text
+from validators._messages import as_series, spoken_text
 
-BINS, LEAST_TRIPLES, LIKENESS = 128, 20, 0.8
-SAID = {
+BINS, MIN_TRIPLES, MIN_SIMILARITY = 128, 20, 0.8
+TEXT_COLUMNS = {
     "sft": [("messages",)],
     "preference": [("prompt", "chosen"), ("prompt", "rejected")],
     "kto": [("prompt", "completion")],
@@ -42,22 +42,22 @@ SPACE = np.isin(np.arange(256), list(b" \t\n\v\f\r\x1c\x1d\x1e\x1f"))
 # -- what a row says ----------------------------------------------------------------------------------------------
 
 
-def sayings(table: pa.Table, kind: str) -> list[pl.Series]:
+def prompt_answer_texts(table: pa.Table, kind: str) -> list[pl.Series]:
     """What the rows of a table say, a list of one or two series of texts, (rows,) each."""
-    parts = {name: said_in(table, name) for names in SAID[kind] for name in names}
+    parts = {name: column_texts(table, name) for names in TEXT_COLUMNS[kind] for name in names}
     return [
         pl.DataFrame([parts[name].alias(name) for name in names])
         .select(pl.concat_str(pl.all(), separator=" ").alias("said"))
         .to_series()
-        for names in SAID[kind]
+        for names in TEXT_COLUMNS[kind]
     ]
 
 
-def said_in(table: pa.Table, name: str) -> pl.Series:
+def column_texts(table: pa.Table, name: str) -> pl.Series:
     """The text of a column, of messages without their system turns, (rows,) strings."""
     column = table[name].combine_chunks()
     if pa.types.is_string(column.type):
-        return series(column).fill_null("")
+        return as_series(column).fill_null("")
     turns = pc.list_flatten(column)
     spoken = pl.DataFrame(
         {
@@ -74,41 +74,41 @@ def said_in(table: pa.Table, name: str) -> pl.Series:
 # -- hashes of what is said ---------------------------------------------------------------------------------------
 
 
-def sketches(said: pl.Series) -> tuple[np.ndarray, np.ndarray]:
+def sketch_texts(said: pl.Series) -> tuple[np.ndarray, np.ndarray]:
     """(rows, BINS) integers of 0 to 15, and the number of word triples of each text, (rows,)."""
-    return sketched(*word_hashes(said))
+    return sketch_words(*word_hashes(said))
 
 
-def sketches_of(table: pa.Table, names: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+def sketch_rows(table: pa.Table, names: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
     """The same of what the rows of a table say in some columns, without making texts of it: they would take longer."""
     found, counts = np.zeros((len(table), BINS), np.uint8), np.zeros(len(table), np.int64)
     # about a megabyte at a time is what a processor's cache holds
     rows = max(1, int(len(table) * PIECE_BYTES / max(1, sum(table[name].nbytes for name in names))))
     for first in range(0, len(table), rows):
-        words, lengths = joined([spoken_words(table.slice(first, rows), name) for name in names])
-        found[first : first + rows], counts[first : first + rows] = sketched(words, lengths)
+        words, lengths = join_words([column_words(table.slice(first, rows), name) for name in names])
+        found[first : first + rows], counts[first : first + rows] = sketch_words(words, lengths)
     return found, counts
 
 
-def sketched(words: np.ndarray, lengths: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def sketch_words(words: np.ndarray, lengths: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The sketches and the numbers of triples of texts, given as the hashes of all words and how many each text has."""
     triples, offsets = shingle_hashes(words, lengths)
-    triples = mixed(triples)
+    triples = mix_bits(triples)
     row = np.repeat(np.arange(len(lengths)), np.diff(offsets))
     lowest = np.full(len(lengths) * BINS, 2**64 - 1, np.uint64)
     np.minimum.at(lowest, row * BINS + (triples >> np.uint64(57)).astype(np.int64), triples << np.uint64(7))
-    kept = (mixed(lowest) % np.uint64(15)).astype(np.uint8) + np.uint8(1)
+    kept = (mix_bits(lowest) % np.uint64(15)).astype(np.uint8) + np.uint8(1)
     bins = np.where(lowest == 2**64 - 1, np.uint8(0), kept).reshape(-1, BINS)
     return bins, np.where(lengths >= SHINGLE_WORDS, np.diff(offsets), 0)
 
 
-def spoken_words(table: pa.Table, name: str) -> tuple[np.ndarray, np.ndarray]:
+def column_words(table: pa.Table, name: str) -> tuple[np.ndarray, np.ndarray]:
     """(hashes of all words of a column, how many each row has); of messages without their system turns."""
     column = table[name].combine_chunks()
     if pa.types.is_string(column.type):
-        return word_hashes(series(column).fill_null(""))
+        return word_hashes(as_series(column).fill_null(""))
     turns = pc.list_flatten(column)
-    words, lengths = word_hashes(series(spoken_text(turns)).fill_null(""))
+    words, lengths = word_hashes(as_series(spoken_text(turns)).fill_null(""))
     system = pc.equal(pc.struct_field(turns, "role"), "system").to_numpy(zero_copy_only=False).astype(bool)
     if system.any():
         words, lengths = words[~np.repeat(system, lengths)], np.where(system, 0, lengths)
@@ -116,7 +116,7 @@ def spoken_words(table: pa.Table, name: str) -> tuple[np.ndarray, np.ndarray]:
     return words, np.bincount(row, lengths, len(column)).astype(np.int64)
 
 
-def joined(parts: list[tuple[np.ndarray, np.ndarray]]) -> tuple[np.ndarray, np.ndarray]:
+def join_words(parts: list[tuple[np.ndarray, np.ndarray]]) -> tuple[np.ndarray, np.ndarray]:
     """The words of two columns as one text a row, or those of the only one as they are."""
     (words, lengths), *more = parts
     for others, other_lengths in more:
@@ -146,16 +146,16 @@ def word_hashes(said: pl.Series) -> tuple[np.ndarray, np.ndarray]:
     first[joints] = inside[joints]
     last[joints - 1] = inside[joints - 1]
     starts, ends = np.flatnonzero(first), np.flatnonzero(last) + 1
-    power, inverse = powers(1 << (len(data) - 1).bit_length())
+    power, inverse = modular_powers(1 << (len(data) - 1).bit_length())
     sums = np.zeros(len(data) + 1, np.uint64)
     np.cumsum(np.multiply(data, power[: len(data)], dtype=np.uint64), out=sums[1:])
     # a polynomial of the bytes of each word, modulo 2**64, from sums over all bytes
-    hashes = mixed((sums[ends] - sums[starts]) * inverse[starts])
+    hashes = mix_bits((sums[ends] - sums[starts]) * inverse[starts])
     return hashes, np.diff(np.searchsorted(starts, bounds))
 
 
 @lru_cache(4)
-def powers(count: int) -> list[np.ndarray]:
+def modular_powers(count: int) -> list[np.ndarray]:
     """Powers of FACTOR and of its inverse modulo 2**64, 0 to count - 1."""
     both = []
     for factor in (FACTOR, INVERSE):
@@ -165,7 +165,7 @@ def powers(count: int) -> list[np.ndarray]:
     return both
 
 
-def mixed(x: np.ndarray) -> np.ndarray:
+def mix_bits(x: np.ndarray) -> np.ndarray:
     """Integers with every bit depending on every bit of x (the finish of splitmix64)."""
     x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
@@ -174,26 +174,26 @@ def mixed(x: np.ndarray) -> np.ndarray:
 
 def text_hash(text: str) -> str:
     """sha256 of a text with case, white space and Unicode composition folded."""
-    return digest(normalised(text).encode())
+    return digest(normalise_text(text).encode())
 
 
 # -- the list -----------------------------------------------------------------------------------------------------
 
 
-def hashes_of(table: pa.Table, kind: str) -> list[tuple[list[str], list[str]]]:
+def row_hashes(table: pa.Table, kind: str) -> list[tuple[list[str], list[str]]]:
     """(texts, sketches) of each row of a table, as they stand in the list."""
     found: list[tuple[list[str], list[str]]] = [([], []) for _ in range(len(table))]
-    for said in sayings(table, kind):
-        bins, counts = sketches(said)
+    for said in prompt_answer_texts(table, kind):
+        bins, counts = sketch_texts(said)
         for row, (text, count) in enumerate(zip(said, counts, strict=True)):
-            if count >= LEAST_TRIPLES:
+            if count >= MIN_TRIPLES:
                 found[row][1].append("".join(f"{value:x}" for value in bins[row]))
             elif text.strip():
                 found[row][0].append(text_hash(text))
     return found
 
 
-class Known:
+class ForgottenIndex:
     """The list, ready to be looked for: ids, hashes of texts, sketches; data only."""
 
     def __init__(self, entries: Sequence[Forgotten]) -> None:
@@ -204,23 +204,27 @@ class Known:
         self.bins = np.array([[int(digit, 16) for digit in sketch] for sketch, _ in pairs], np.uint8).reshape(-1, BINS)
 
 
-def recognised(table: pa.Table, kind: str, known: Known, least: float = LIKENESS) -> dict[int, tuple[Forgotten, str]]:
+def find_forgotten(
+    table: pa.Table, kind: str, known: ForgottenIndex, least: float = MIN_SIMILARITY
+) -> dict[int, tuple[Forgotten, str]]:
     """{row: (entry, why)} of the rows of a table that are on the list: by id, by what they say, or nearly so.
 
     why: `by id`, `word for word`, or `about 93% alike`. least: the similarity that is too much, 0 to 1.
     """
     found: dict[int, tuple[Forgotten, str]] = {}
-    for number, names in enumerate(SAID[kind] if known.texts or known.entries else ()):
-        bins, counts = sketches_of(table, names)
-        long = counts >= LEAST_TRIPLES
+    for number, names in enumerate(TEXT_COLUMNS[kind] if known.texts or known.entries else ()):
+        bins, counts = sketch_rows(table, names)
+        long = counts >= MIN_TRIPLES
         if known.texts and not long.all():
             short = np.flatnonzero(~long)
-            for row, text in zip(short.tolist(), sayings(table.take(pa.array(short)), kind)[number], strict=True):
+            for row, text in zip(
+                short.tolist(), prompt_answer_texts(table.take(pa.array(short)), kind)[number], strict=True
+            ):
                 if entry := known.texts.get(text_hash(text)):
                     found.setdefault(row, (entry, "word for word"))
         rows = np.flatnonzero(long)
         for entry, sketch in zip(known.entries, known.bins, strict=True):
-            alike = likeness(bins[rows], sketch)
+            alike = estimate_similarity(bins[rows], sketch)
             for at in np.flatnonzero(alike >= least).tolist():
                 found.setdefault(int(rows[at]), (entry, f"about {alike[at]:.0%} alike"))
     for row, name in enumerate(table["id"].to_pylist()) if known.ids else ():
@@ -229,7 +233,7 @@ def recognised(table: pa.Table, kind: str, known: Known, least: float = LIKENESS
     return found
 
 
-def likeness(bins: np.ndarray, sketch: np.ndarray) -> np.ndarray:
+def estimate_similarity(bins: np.ndarray, sketch: np.ndarray) -> np.ndarray:
     """The estimated Jaccard similarity of each row's triples to those of a sketch, (rows,)."""
     agree = ((bins == sketch) & (sketch > 0)).sum(1, dtype=np.int16)
     used = ((bins | sketch) > 0).sum(1, dtype=np.int16)

@@ -13,17 +13,17 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, TypedDict
 
-from stages.reading.files import fits
-from stages.rows.identity import digest, normalised
+from stages.reading.files import fits_pattern
+from stages.rows.identity import digest, normalise_text
 from stages.rows.types import Message
 
 if TYPE_CHECKING:
     import duckdb
 
-PINNED = Path("data/pinned.txt")
+PINNED_FILE = Path("data/pinned.txt")
 
 
-class Pinning(TypedDict):
+class PinEntry(TypedDict):
     """What pins rows, of a dataset's entry. eval: patterns of files that are for evaluation alone."""
 
     raw: str
@@ -34,11 +34,11 @@ def split_key(prompt_key: str, system: str | None, split_on: Collection[str]) ->
     """What decides on a row's side. system: the content of its system turn, None where it has none."""
     if "system" not in split_on or not system:
         return prompt_key
-    return digest(f"{prompt_key}:{normalised(system)}".encode())
+    return digest(f"{prompt_key}:{normalise_text(system)}".encode())
 
 
 def split_key_sql(kind: str, split_on: Collection[str]) -> str:
-    """The same as an expression over the columns that `ingest` writes; it needs `with_normalised`."""
+    """The same as an expression over the columns that `ingest` writes; it needs `register_normalised`."""
     if "system" not in split_on:
         return "prompt_key"
     turns = "messages" if kind == "sft" else "prompt"
@@ -46,9 +46,9 @@ def split_key_sql(kind: str, split_on: Collection[str]) -> str:
     return f"coalesce(sha256(prompt_key || ':' || normalised({system})), prompt_key)"
 
 
-def with_normalised(database: "duckdb.DuckDBPyConnection") -> "duckdb.DuckDBPyConnection":
+def register_normalised(database: "duckdb.DuckDBPyConnection") -> "duckdb.DuckDBPyConnection":
     """A database that knows the function `normalised`."""
-    database.create_function("normalised", normalised, ["VARCHAR"], "VARCHAR")
+    database.create_function("normalised", normalise_text, ["VARCHAR"], "VARCHAR")
     return database
 
 
@@ -62,9 +62,9 @@ def on_eval_side(key: str, seed: int, eval_fraction: float) -> bool:
     return int(hashlib.sha256(f"{seed}:{key}".encode()).hexdigest()[:8], 16) / 2**32 < eval_fraction
 
 
-def is_pinned(source: str, dataset: Pinning) -> bool:
+def is_pinned(source: str, dataset: PinEntry) -> bool:
     """True where `eval:` of a dataset's entry names a file."""
-    return any(fits(source, pattern, dataset["raw"]) for pattern in dataset["eval"])
+    return any(fits_pattern(source, pattern, dataset["raw"]) for pattern in dataset["eval"])
 
 
 def pinned_text(keys: Iterable[str]) -> str:
@@ -75,9 +75,9 @@ def pinned_text(keys: Iterable[str]) -> str:
 
 def read_pinned() -> frozenset[str]:
     """The split keys that `eval:` of any dataset holds out; none where nothing was pinned yet."""
-    return _keys_in(PINNED.resolve(), PINNED.stat().st_mtime_ns) if PINNED.is_file() else frozenset()
+    return _read_keys(PINNED_FILE.resolve(), PINNED_FILE.stat().st_mtime_ns) if PINNED_FILE.is_file() else frozenset()
 
 
 @lru_cache(1)
-def _keys_in(path: Path, changed_ns: int) -> frozenset[str]:
+def _read_keys(path: Path, changed_ns: int) -> frozenset[str]:
     return frozenset(line for line in path.read_text(encoding="utf-8").splitlines() if not line.startswith("#"))

@@ -1,8 +1,8 @@
 """What lies between a text and its tokens, looked at while rows are prepared, so that nothing is rendered twice.
 
-    with heard(render) as texts:                  # every text that is encoded meanwhile, with its tokens
-        rows_of("sft", row, render, limits)
-    gives_back(render.tokenizer, *texts[0])       # the tokens say the text again
+with heard(render) as texts:                  # every text that is encoded meanwhile, with its tokens
+    rows_of("sft", row, render, limits)
+gives_back(render.tokenizer, *texts[0])       # the tokens say the text again
 """
 
 import contextlib
@@ -13,7 +13,7 @@ PROBE = "a"
 
 
 @dataclass
-class Encodings:
+class EncodingFaults:
     """Rows of a file of which a text and its tokens differ. lossy: tokens that do not give back their text.
 
     headless: texts that do not begin with the tokens that the tokenizer puts before a text by itself.
@@ -24,15 +24,15 @@ class Encodings:
 
     def look(self, number, tokenizer, texts):
         """Note a row by the texts that were encoded for it."""
-        head = head_of(tokenizer)
-        if not all(gives_back(tokenizer, text, ids) for text, ids in texts):
+        head = leading_tokens(tokenizer)
+        if not all(decodes_to_text(tokenizer, text, ids) for text, ids in texts):
             self.lossy.append(number)
         if any(ids[: len(head)] != head for _, ids in texts):
             self.headless.append(number)
 
 
 @contextlib.contextmanager
-def heard(render):
+def record_encodings(render):
     """A list of all (text, tokens) that a Renderer encodes meanwhile; who looks at them empties it."""
     texts, encode = [], render.encode
 
@@ -48,7 +48,7 @@ def heard(render):
         del render.encode
 
 
-def gives_back(tokenizer, text, ids):
+def decodes_to_text(tokenizer, text, ids):
     """Whether tokens say their text again, up to what the tokenizer's own normaliser says that it changes."""
     said = tokenizer.decode(ids, skip_special_tokens=False, clean_up_tokenization_spaces=False)
     if said == text:
@@ -58,7 +58,7 @@ def gives_back(tokenizer, text, ids):
 
 
 @lru_cache(maxsize=1)
-def head_of(tokenizer):
+def leading_tokens(tokenizer):
     """The tokens that a tokenizer puts before a text unless told not to, as inference without a chat template does."""
     bare = tokenizer(PROBE, add_special_tokens=False)["input_ids"]
     whole = tokenizer(PROBE)["input_ids"]

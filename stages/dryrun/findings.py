@@ -10,16 +10,16 @@ import numpy as np
 
 from stages.dryrun import reward_trials as trials_of
 from stages.dryrun.memory import GB
-from stages.dryrun.tokens import Measured
-from stages.rows.batches import named
+from stages.dryrun.token_counts import MeasuredRows
+from stages.rows.batches import describe_origins
 from validators._preflight import GATES
 from validators._warnings import imbalance, weights_advice
 from validators.problems import Problem, Problems
 
-MOST = 1000  # a weight of 0 makes the other label endlessly heavier, which JSON cannot say
+MAX_IMBALANCE = 1000  # a weight of 0 makes the other label endlessly heavier, which JSON cannot say
 
 
-def finding(check, value, message, settings, waive):
+def make_finding(check, value, message, settings, waive):
     """One number beside its limit."""
     short = check.removeprefix("preflight.")
     limit = settings[short]
@@ -29,7 +29,7 @@ def finding(check, value, message, settings, waive):
     return {"check": check, "value": float(f"{value:.4g}"), "limit": limit, "level": level, "message": message}
 
 
-def stopping(findings, where):
+def gate_problems(findings, where):
     """Problems for every gate that is neither kept nor waived."""
     return [
         Problem(
@@ -58,38 +58,38 @@ def row_problems(where, found, method, path):
     """What no row may be: each kind of fault once, with the first rows that have it."""
     problems, doubled = [], found.rows["row"][found.rows["doubled"]]
     if len(doubled):
-        what = f"{counted(found, doubled, path)} begin with {method.render.tokenizer.bos_token!r} twice"
+        what = f"{describe_rows(found, doubled, path)} begin with {method.render.tokenizer.bos_token!r} twice"
         hint = "the chat template writes it, or a turn's text holds it: take it out of one"
         problems.append(Problem(f"{where}: preflight.double_bos", what, "one", hint))
     overlong = [row for row, proof, _ in found.left_out if proof == "LENGTH"]
     if method.overlong == "stop" and overlong:
-        what = f"{counted(found, overlong, path)} are longer than max_length {method.limits.length:,}"
+        what = f"{describe_rows(found, overlong, path)} are longer than max_length {method.limits.length:,}"
         hint = "raise args.max_length, or overlong: cut or drop"
         problems.append(Problem(f"{where}: preflight.overlong", what, "rows that fit, as overlong: stop asks", hint))
     return problems
 
 
-def counted(found, rows, path):
+def describe_rows(found, rows, path):
     """How many rows of the file these are, with the first of them."""
     rows = np.unique(rows)
-    where = f" ({named(path, rows)})" if len(rows) else ""
+    where = f" ({describe_origins(path, rows)})" if len(rows) else ""
     return f"{len(rows):,} of {found.count:,} rows{where}"
 
 
-def left_out(found, path):
+def describe_left_out(found, path):
     """(what, hint) of the rows that are not trained: how many by proof, with the reason of the first of each."""
     by_proof = {}
     for row, proof, why in found.left_out:
         by_proof.setdefault(proof, []).append((row, why))
     parts = [
-        f"{len(rows):,} by {proof}: {named(path, [row for row, _ in rows])}: {rows[0][1].partition(': ')[2]}"
+        f"{len(rows):,} by {proof}: {describe_origins(path, [row for row, _ in rows])}: {rows[0][1].partition(': ')[2]}"
         for proof, rows in sorted(by_proof.items(), key=lambda item: -len(item[1]))
     ]
     most = max(by_proof, key=lambda proof: len(by_proof[proof]), default=None)
-    return "; ".join(parts), HINTS.get(most, "")
+    return "; ".join(parts), PROOF_HINTS.get(most, "")
 
 
-HINTS = {  # what to do about rows that are left out by a proof
+PROOF_HINTS = {  # what to do about rows that are left out by a proof
     "PROMPT": "the template writes a conversation otherwise than inference sees it: another chat template, `base: {chat_template: FILE}`, or what it asks for, `base: {chat_template_kwargs: {enable_thinking: true}}` where rows hold thoughts",
     "SAID": "the template leaves out what the assistant says: reject such rows, or take a template that knows them",
     "STOP": "no token that ends an answer is learned: name the one that ends a turn, `base: {eos_token: TOKEN}`",
@@ -107,12 +107,12 @@ def row_findings(found, method, path, context, settings, waive):
 
     def add(check, numbers, message):
         share = found.share(numbers)
-        return finding(check, share, f"{counted(found, numbers, path)} {message}", settings, waive)
+        return make_finding(check, share, f"{describe_rows(found, numbers, path)} {message}", settings, waive)
 
     left = [row for row, _, _ in found.left_out]
-    what, hint = left_out(found, path)
+    what, hint = describe_left_out(found, path)
     message = f"{len(left):,} of {found.count:,} rows are not trained" + (f": {what}" if left else "")
-    out = [finding("preflight.dropped_share", found.share(left), message, settings, waive)]
+    out = [make_finding("preflight.dropped_share", found.share(left), message, settings, waive)]
     if left:
         out[0]["hint"] = hint
     out.append(
@@ -121,27 +121,29 @@ def row_findings(found, method, path, context, settings, waive):
     out += text_findings(found, path, settings, waive)
     if method.name == "sft" and method.config.packing:
         text = "packing puts rows behind one another, and only Flash Attention is known to keep them apart"
-        out.append(finding("preflight.packing", 1, text, settings, waive))
+        out.append(make_finding("preflight.packing", 1, text, settings, waive))
     if method.limits.length is not None and method.name != "grpo":
         cut = rows["row"][rows["cut"]]
         text = f"are longer than max_length {method.limits.length}"
         if len(cut):
             longest_cut = rows["length"][rows["cut"]].max()
-            text += f", the longest has {longest_cut:,} tokens: raise args.max_length, or overlong: drop leaves them out"
+            text += (
+                f", the longest has {longest_cut:,} tokens: raise args.max_length, or overlong: drop leaves them out"
+            )
         out.append(add("preflight.truncated_share", cut, text))
     if context:
         text = f"are longer than the {context:,} positions of the model"
-        out.append(add("preflight.context_share", rows["row"][longest(rows, method) > context], text))
+        out.append(add("preflight.context_share", rows["row"][model_lengths(rows, method) > context], text))
     if method.name in ("dpo", "orpo"):
         equal = rows["row"][rows["equal"]]
         out.append(add("preflight.equal_pairs_share", equal, "have two answers of the same tokens"))
-        out.append(length_bias(rows, settings, waive))
+        out.append(length_bias_finding(rows, settings, waive))
     if method.name == "kto":
-        out.append(class_balance(rows, method.config, settings, waive))
+        out.append(class_balance_finding(rows, method.config, settings, waive))
     return out
 
 
-PROOFS = {  # proofs that are numbers of their own; a row that fails one is left out, which dropped_share is the gate of
+PROOF_FINDINGS = {  # proofs that are numbers of their own; a row that fails one is left out, which dropped_share is the gate of
     "preflight.said": ("SAID", "hold something that is not in what is learned"),
     "preflight.stops": ("STOP", "end in no token that ends an answer"),
     "preflight.tools_shown": ("TOOLS", "have tools that the chat template does not show"),
@@ -152,7 +154,7 @@ def text_findings(found, path, settings, waive):
     """The numbers of rows of train or of eval that are between what a row says, its text, and its tokens."""
     lists = {
         check: ([row for row, failed, _ in found.left_out if failed == proof], message)
-        for check, (proof, message) in PROOFS.items()
+        for check, (proof, message) in PROOF_FINDINGS.items()
     }
     lists["preflight.tokenizer_round_trip"] = found.encodings.lossy, "have tokens that do not give back their text"
     lists["preflight.bos_unlike_inference"] = (
@@ -160,12 +162,12 @@ def text_findings(found, path, settings, waive):
         "do not begin with the tokens that the tokenizer puts before a text by itself",
     )
     return [
-        finding(check, found.share(rows), f"{counted(found, rows, path)} {message}", settings, waive)
+        make_finding(check, found.share(rows), f"{describe_rows(found, rows, path)} {message}", settings, waive)
         for check, (rows, message) in lists.items()
     ]
 
 
-def answers_cut(found: Measured, path: str, asked: dict, settings: dict) -> dict:
+def cut_answers_finding(found: MeasuredRows, path: str, asked: dict, settings: dict) -> dict:
     """How many reference answers of eval rows are longer than what `evaluate` generates, and what would fit.
 
     asked: `evaluate` of params.yaml. The token that ends an answer counts, and a thought where it has no budget of its own.
@@ -173,27 +175,31 @@ def answers_cut(found: Measured, path: str, asked: dict, settings: dict) -> dict
     most, thinking = asked["max_new_tokens"], asked["max_thinking_tokens"]
     lengths = np.array([answer + (0 if thinking else thought) for _, (thought, answer) in found.answers])
     cut = [row for (row, _), tokens in zip(found.answers, lengths, strict=True) if tokens > most]
-    message = f"{counted(found, cut, path)} have a reference answer of more than evaluate.max_new_tokens {most:,}"
+    message = f"{describe_rows(found, cut, path)} have a reference answer of more than evaluate.max_new_tokens {most:,}"
     pondered = [row for row, (thought, _) in found.answers if thinking and thought > thinking]
     if pondered:
-        message += f"; {counted(found, pondered, path)} a thought of more than evaluate.max_thinking_tokens {thinking:,}"
+        message += (
+            f"; {describe_rows(found, pondered, path)} a thought of more than evaluate.max_thinking_tokens {thinking:,}"
+        )
         cut = sorted({*cut, *pondered})
     if cut and lengths.max() > most:
         most_of, longest_of = int(np.percentile(lengths, 95, method="higher")), int(lengths.max())
         message += f", which no model can give word for word: set it to {longest_of} for all of the answers"
         message += f", to {most_of} for 95% of them" if most_of < longest_of else ""
-    return finding("preflight.answers_cut", found.share(cut), message, settings, {})
+    return make_finding("preflight.answers_cut", found.share(cut), message, settings, {})
 
 
 def date_finding(date, settings, waive):
     """Whether the chat template prints a date. date: of the base's settings, None where it prints none."""
     message = "the chat template prints no date"
     if date:
-        message = f"the chat template prints the date, {date} in every row, score and chat; other software prints today's"
-    return finding("preflight.date_dependent", bool(date), message, settings, waive)
+        message = (
+            f"the chat template prints the date, {date} in every row, score and chat; other software prints today's"
+        )
+    return make_finding("preflight.date_dependent", bool(date), message, settings, waive)
 
 
-def longest(rows, method):
+def model_lengths(rows, method):
     """Tokens of each row as the model will see it, (n,): GRPO adds an answer."""
     limit = method.limits.length
     if method.name == "grpo":
@@ -201,21 +207,21 @@ def longest(rows, method):
     return rows["length"] if limit is None else np.minimum(rows["length"], limit)
 
 
-def length_bias(rows, settings, waive):
+def length_bias_finding(rows, settings, waive):
     chosen, rejected = (rows["longer"] > 0).mean(), (rows["longer"] < 0).mean()
     message = f"chosen has more tokens in {chosen:.1%} of {len(rows):,} pairs and fewer in {rejected:.1%}"
-    return finding("preflight.length_bias", max(chosen, rejected), message, settings, waive)
+    return make_finding("preflight.length_bias", max(chosen, rejected), message, settings, waive)
 
 
-def class_balance(rows, config, settings, waive):
+def class_balance_finding(rows, config, settings, waive):
     """How far the weighted classes are from TRL's advice, with the weights to set."""
     true, false = int(rows["label"].sum()), int((~rows["label"]).sum())
     # two digits, as TRL looks at it: 1,591 rows beside 1,593 are a balance
-    value = min(round(imbalance(true * config.desirable_weight, false * config.undesirable_weight), 2), MOST)
+    value = min(round(imbalance(true * config.desirable_weight, false * config.undesirable_weight), 2), MAX_IMBALANCE)
     message = f"{true:,} true and {false:,} false rows"
     if value > 1:
         message += f"; {weights_advice(true, false, config.desirable_weight, config.undesirable_weight)}"
-    return finding("preflight.class_balance", value, message, settings, waive)
+    return make_finding("preflight.class_balance", value, message, settings, waive)
 
 
 # -- rewards and memory -----------------------------------------------------------------------------------------------
@@ -228,7 +234,7 @@ def reward_findings(trials, weights, settings, waive):
         name = trial.function
         again = "the same rewards" if trial.again else "other rewards"
         out.append(
-            finding(
+            make_finding(
                 "preflight.reward_random",
                 not trial.again,
                 f"{name} gives the same answers {again} again",
@@ -237,48 +243,50 @@ def reward_findings(trials, weights, settings, waive):
             )
         )
         if trial.again:
-            low, high = trials_of.spread(trial)
-            share, below = trials_of.truth_share(trial)
+            low, high = trials_of.score_range(trial)
+            share, below = trials_of.underpaid_truths(trial)
             message = f"{name} gives from {low:g} to {high:g}; {len(below):,} of {len(trial.scores['truth']):,} ground truths get less than that"
-            out.append(finding("preflight.reward_truth", share, message, settings, waive))
-            wrong = trials_of.wrong_share(trial)
+            out.append(make_finding("preflight.reward_truth", share, message, settings, waive))
+            wrong = trials_of.wrong_shares(trial)
             message = f"{name} gives no less than to the ground truth to " + ", ".join(
                 f"{kind} answers {part:.1%}" for kind, part in wrong.items()
             )
-            out.append(finding("preflight.reward_wrong", max(wrong.values()), message, settings, waive))
+            out.append(make_finding("preflight.reward_wrong", max(wrong.values()), message, settings, waive))
             out += hostile_findings(trial, settings, waive)
-    more = trials_of.advantage(trials, weights) if all(trial.again for trial in trials) else {}
+    more = trials_of.wrong_answer_gain(trials, weights) if all(trial.again for trial in trials) else {}
     if more:
         kind = max(more, key=more.get)
         message = f"the ground truth earns {-more[kind]:g} more than the best of the wrong answers ({kind}), on average"
         if more[kind] > 0:
             message = f"{kind} answers earn {more[kind]:g} more than the ground truth, on average"
-        out.append(finding("preflight.reward_order", more[kind], message, settings, waive))
+        out.append(make_finding("preflight.reward_order", more[kind], message, settings, waive))
     return out
 
 
 def hostile_findings(trial, settings, waive):
     """Which kinds of hostile answers a function pays for; nothing where none was tried."""
-    shares = trials_of.hostile_share(trial)
+    shares = trials_of.hostile_shares(trial)
     if not shares:
         return
-    paid = trials_of.paid(shares)
+    paid = trials_of.paid_kinds(shares)
     message = f"{trial.function} pays for {len(paid)} of {len(shares)} kinds of hostile answers no less than for the ground truth"
     message += ": " + ", ".join(f"{kind} {shares[kind]:.1%}" for kind in paid) if paid else ""
-    if trials_of.judges_form_alone(trial):
+    if trials_of.judges_form_only(trial):
         message += "; it judges the form alone, so that no limit is held against it"
         settings = settings | {"reward_hostile": None}
-    yield finding("preflight.reward_hostile", len(paid), message, settings, waive)
+    yield make_finding("preflight.reward_hostile", len(paid), message, settings, waive)
 
 
 def memory_findings(parts, settings, waive):
     if settings["memory_gb"] is None:
         return []
     told = ", ".join(f"{part} {size / GB:.1f}" for part, size in parts.items() if size and part != "total")
-    return [finding("preflight.memory_gb", parts["total"] / GB, f"estimated on a GPU, in GB: {told}", settings, waive)]
+    return [
+        make_finding("preflight.memory_gb", parts["total"] / GB, f"estimated on a GPU, in GB: {told}", settings, waive)
+    ]
 
 
-def both_labels(where, rows):
+def require_both_labels(where, rows):
     """Raises Problems where a KTO step trains rows of one label alone."""
     true, false = int(rows["label"].sum()), int((~rows["label"]).sum())
     if not true or not false:

@@ -14,15 +14,15 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from stages.training.models import BASE, load_part
-from stages.training.trl import CHECKPOINTING, trl_class
+from stages.training.models import BASE, load_pretrained
+from stages.training.trl import CHECKPOINTING_ARGS, trl_class
 
 GB = 1e9
 NF4 = (4 + 0.127) / 8  # bytes a weight with double quantisation, QLoRA (Dettmers et al. 2023), section 3
-CHUNK = 256  # tokens whose logits TRL's chunked loss holds at a time
-LOGITS = 16  # bytes a logit: itself, its log-softmax, and the gradients of both, all in float32
-PLACES = {"cuda": "GPU", "cpu": "memory"}
-OUTSIDE = re.compile(r"embed|lm_head|wte|wpe")
+CHUNK_TOKENS = 256  # tokens whose logits TRL's chunked loss holds at a time
+BYTES_PER_LOGIT = 16  # bytes a logit: itself, its log-softmax, and the gradients of both, all in float32
+MEMORY_NAMES = {"cuda": "GPU", "cpu": "memory"}
+NOT_LINEAR = re.compile(r"embed|lm_head|wte|wpe")
 
 
 @dataclass(frozen=True)
@@ -41,20 +41,20 @@ class Shape:
     context: int
 
 
-def shape_of(folder=BASE):
+def read_shape(folder=BASE):
     """The Shape of the model in a folder, from its config and the headers of its safetensors; no weight is read."""
     from transformers import AutoConfig
 
-    config = load_part(AutoConfig, folder).get_text_config()
+    config = load_pretrained(AutoConfig, folder).get_text_config()
     tensors = {}
     for path in sorted(Path(folder).glob("*.safetensors")):
-        tensors |= header(path)
+        tensors |= tensor_shapes(path)
     heads = config.num_attention_heads
     size = getattr(config, "head_dim", None) or config.hidden_size // heads
     linear = {
         name.removesuffix(".weight"): shape
         for name, shape in tensors.items()
-        if len(shape) == 2 and name.endswith(".weight") and not OUTSIDE.search(name)
+        if len(shape) == 2 and name.endswith(".weight") and not NOT_LINEAR.search(name)
     }
     rows = [shape[0] for name, shape in tensors.items() if re.search(r"(embed_tokens|wte)\.weight$", name)]
     return Shape(
@@ -71,7 +71,7 @@ def shape_of(folder=BASE):
     )
 
 
-def header(path):
+def tensor_shapes(path):
     """{tensor: shape} of a safetensors file."""
     with open(path, "rb") as file:
         (size,) = struct.unpack("<Q", file.read(8))
@@ -95,15 +95,15 @@ def lora_parameters(shape, lora):
     return lora["r"] * sum(sum(shape.linear[name]) for name in hit)
 
 
-def estimate(step, shape, config, device, tile):
+def estimate_memory(step, shape, config, device, tile):
     """{part: bytes} of the peak of a training, "total" last; the worst batch is one of the longest rows.
 
     step: as preflight wrote it. config: TRL's, of this machine; what a GPU would take instead is TRL's own default.
-    tile: `fused_tile` of its method.
+    tile: `fused_logit_tile` of its method.
     """
     on_gpu, args, lora = device == "cuda", step["args"], step["lora"]
     half = args.get("bf16", not args.get("fp16", False)) if on_gpu else config.bf16
-    told = [args[name] for name in CHECKPOINTING if name in args]
+    told = [args[name] for name in CHECKPOINTING_ARGS if name in args]
     checkpointed = [*told, True][0] if on_gpu else config.gradient_checkpointing
     four_bit = bool(lora) and bool(step.get("load_in_4bit"))
     linear = sum(math.prod(sides) for sides in shape.linear.values())
@@ -111,7 +111,7 @@ def estimate(step, shape, config, device, tile):
     # full training keeps float32, of which autocast makes half copies; under an adapter the base itself is half
     kept = 2 if lora and half else 4
     weights = NF4 * linear + 2 * (shape.parameters - linear) if four_bit else kept * shape.parameters
-    batch, tokens, scored = tokens_of(step, config)
+    batch, tokens, scored = forward_pass_size(step, config)
     parts = {
         "weights": weights + (2 if four_bit else 4) * trained * bool(lora),
         "half copies": 2 * linear if half and not lora else 0,
@@ -124,7 +124,7 @@ def estimate(step, shape, config, device, tile):
     return parts | {"total": sum(parts.values())}
 
 
-def tokens_of(step, config):
+def forward_pass_size(step, config):
     """(sequences, tokens of the longest, tokens whose logits are held) of one forward pass of one device."""
     method, longest, limit = step["method"], step["length"]["max"], getattr(config, "max_length", None)
     batch = config.per_device_train_batch_size * (2 if method in ("dpo", "orpo") else 1)
@@ -134,11 +134,11 @@ def tokens_of(step, config):
     if method == "sft":
         if config.packing:
             tokens = limit
-        return batch, tokens, min(CHUNK, batch * tokens) if config.loss_type == "chunked_nll" else batch * tokens
+        return batch, tokens, min(CHUNK_TOKENS, batch * tokens) if config.loss_type == "chunked_nll" else batch * tokens
     return batch, tokens, batch * tokens
 
 
-def fused_tile(method: str) -> tuple[int, int] | None:
+def fused_logit_tile(method: str) -> tuple[int, int] | None:
     """(tokens, columns) of the logits that TRL's trainer of a method holds at a time; None where it holds those of all tokens.
 
     It is asked of the installed TRL: from 1.16 on every trainer but ORPO's makes logits in tiles of its own size.
@@ -153,10 +153,10 @@ def fused_tile(method: str) -> tuple[int, int] | None:
 def logit_bytes(tile: tuple[int, int] | None, vocabulary: int, scored: int, kernel: int | None) -> int:
     """Bytes of the logits that are held at once. kernel: bytes of a value where one kernel makes a tile, as on a GPU; else None."""
     if tile is None:
-        return LOGITS * vocabulary * scored
+        return BYTES_PER_LOGIT * vocabulary * scored
     tokens, columns = min(scored, tile[0]), tile[1]
     # a GPU's tile is as wide as TRL says, whatever the vocabulary; a CPU touches what it needs, in several steps
-    return kernel * columns * tokens if kernel else LOGITS * min(columns, vocabulary) * tokens
+    return kernel * columns * tokens if kernel else BYTES_PER_LOGIT * min(columns, vocabulary) * tokens
 
 
 def activation_bytes(shape, lora, half, checkpointed):
@@ -190,7 +190,7 @@ def optimizer_bytes(config):
     return 4 if name.startswith(("lion", "adagrad", "rmsprop")) else 8
 
 
-def size(count):
+def format_bytes(count):
     """Bytes as a person says them: 35 MB, 1.2 GB."""
     return f"{count / GB:,.1f} GB" if count >= GB else f"{count / 1e6:,.0f} MB"
 

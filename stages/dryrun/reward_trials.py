@@ -12,18 +12,18 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from stages.dryrun.hostile_answers import BLIND, HOSTILE, hostile
+from stages.dryrun.hostile_answers import HOSTILE_KINDS, WITHOUT_TRUTH, hostile_answers
 from stages.rows.batches import batches, origins
-from stages.training.reward_calls import score, unknown_fields
-from stages.training.trl import COLUMNS
+from stages.training.reward_calls import score_answers, unknown_field_problems
+from stages.training.trl import METHOD_COLUMNS
 from validators.problems import Problems
 
-WRONG = ("corrupted", "other", "empty")
-FORM_ALONE = 0.5  # of other rows' truths that are worth no less: such a function does not ask what is right
-TOLERATED = 0.05  # of the rows, before a kind of hostile answers counts
+WRONG_KINDS = ("corrupted", "other", "empty")
+FORM_ONLY_SHARE = 0.5  # of other rows' truths that are worth no less: such a function does not ask what is right
+TOLERATED_SHARE = 0.05  # of the rows, before a kind of hostile answers counts
 BATCH = 64
 WORD = re.compile(r"\w+")
-NEXT = str.maketrans("0123456789" + "abcdefghijklmnopqrstuvwxyz" + "ABCDEFGHIJKLMNOPQRSTUVWXYZ",
+NEXT_CHARACTER = str.maketrans("0123456789" + "abcdefghijklmnopqrstuvwxyz" + "ABCDEFGHIJKLMNOPQRSTUVWXYZ",
                      "1234567891" + "bcdefghijklmnopqrstuvwxyza" + "BCDEFGHIJKLMNOPQRSTUVWXYZA")  # fmt: skip
 
 
@@ -37,30 +37,30 @@ class Trial:
     seconds: float
 
 
-def sample(path, wanted):
+def sample_rows(path, wanted):
     """(rows, names): `wanted` rows of a file, spread evenly over it, with the `source:line` of each."""
     import pyarrow.parquet as pq
 
     count = pq.read_metadata(path).num_rows
     chosen = np.unique(np.linspace(0, count - 1, min(wanted, count)).astype(int)) if count else np.zeros(0, int)
     rows, first = [], 0
-    for batch in batches(path, COLUMNS["grpo"]):
+    for batch in batches(path, METHOD_COLUMNS["grpo"]):
         rows += [batch[i - first] for i in chosen[(chosen >= first) & (chosen < first + len(batch))]]
         first += len(batch)
     return rows, origins(path, chosen)
 
 
-def tried(step, rows, names, tokenizer, where):
+def try_functions(step, rows, names, tokenizer, where):
     """A Trial of each function of a grpo step. Raises Problems with every function that fails, at its first row."""
     truths = [row["ground_truth"] for row in rows]
-    answers = probes(truths) | hostile(truths, [asked_of(row) for row in rows])
+    answers = probe_answers(truths) | hostile_answers(truths, [last_question(row) for row in rows])
     trials, problems = [], []
     for function in step["rewards"]:
-        if unknown := unknown_fields(function, rows, where):
+        if unknown := unknown_field_problems(function, rows, where):
             problems += unknown
             continue
         try:
-            trials.append(trial(function, rows, names, answers, tokenizer, where))
+            trials.append(try_function(function, rows, names, answers, tokenizer, where))
         except Problems as error:
             problems += error.problems
     if problems:
@@ -68,98 +68,104 @@ def tried(step, rows, names, tokenizer, where):
     return trials
 
 
-def trial(function, rows, names, answers, tokenizer, where):
+def try_function(function, rows, names, answers, tokenizer, where):
     scores, seconds, calls = {}, 0.0, 0
     for kind, texts in answers.items():
         asked = [i for i, text in enumerate(texts) if text is not None]
         scores[kind] = np.full(len(rows), np.nan)
         started = time.perf_counter()
-        scores[kind][asked] = called(function, rows, names, texts, asked, tokenizer, where)
+        scores[kind][asked] = call_in_batches(function, rows, names, texts, asked, tokenizer, where)
         seconds, calls = seconds + time.perf_counter() - started, calls + len(asked)
     everything = range(len(rows))
-    again = called(function, rows, names, answers["truth"], everything, tokenizer, where)
+    again = call_in_batches(function, rows, names, answers["truth"], everything, tokenizer, where)
     same = np.array_equal(again, scores["truth"], equal_nan=True)
     return Trial(function, scores, same, seconds / max(1, calls))
 
 
-def called(function, rows, names, texts, asked, tokenizer, where):
+def call_in_batches(function, rows, names, texts, asked, tokenizer, where):
     """The function's values for the rows that are asked about, in batches of the size of a training's."""
     parts = [np.zeros(0)]
     for first in range(0, len(asked), BATCH):
         part = asked[first : first + BATCH]
         given = [rows[i] for i in part], [texts[i] for i in part]
-        parts.append(score([function], *given, tokenizer, where, [names[i] for i in part])[:, 0])
+        parts.append(score_answers([function], *given, tokenizer, where, [names[i] for i in part])[:, 0])
     return np.concatenate(parts)
 
 
-def asked_of(row):
+def last_question(row):
     """What the user said last in a row's prompt, a text."""
     turns = [turn.get("content") for turn in row["prompt"] if turn.get("role") == "user"]
     return turns[-1] if turns and isinstance(turns[-1], str) else ""
 
 
-def probes(truths):
+def probe_answers(truths):
     """{kind: answers} to try on rows with these ground truths; None where there is no such answer."""
     return {
         "truth": truths,
-        "corrupted": [corrupted(truth) for truth in truths],
-        "other": [next((other for other in around(truths, i) if other.strip() != truths[i].strip()), None) for i in range(len(truths))],
+        "corrupted": [corrupt(truth) for truth in truths],
+        "other": [next((other for other in nearby_truths(truths, i) if other.strip() != truths[i].strip()), None) for i in range(len(truths))],
         "empty": ["" if truth.strip() else None for truth in truths],
     }  # fmt: skip
 
 
-def around(truths, i):
+def nearby_truths(truths, i):
     """The truths after one, then those before it, a hundred at most."""
     return [truths[(i + step) % len(truths)] for step in range(1, min(len(truths), 101))]
 
 
-def corrupted(truth):
+def corrupt(truth):
     """The text with every word and number changed: neither it nor a part of it is right.
 
     corrupted("answer: 42, Paris") -> "bnswer: 52, Qaris"
     """
-    changed = WORD.sub(lambda word: word[0][0].translate(NEXT) + word[0][1:] if word[0].isascii() else "x", truth)
+    changed = WORD.sub(
+        lambda word: word[0][0].translate(NEXT_CHARACTER) + word[0][1:] if word[0].isascii() else "x", truth
+    )
     return changed if changed != truth else truth + "x"
 
 
 # -- what the trials say ----------------------------------------------------------------------------------------------
 
 
-def truth_share(trial):
+def underpaid_truths(trial):
     """(share, positions) of ground truths that get less than the best that the function ever gave."""
-    below = ~(trial.scores["truth"] >= spread(trial)[1])
+    below = ~(trial.scores["truth"] >= score_range(trial)[1])
     return below.mean(), np.flatnonzero(below)
 
 
-def wrong_share(trial):
+def wrong_shares(trial):
     """{kind: share} of wrong answers that get no less than the ground truth of their row, where both got something."""
-    return {kind: no_less(trial, kind) for kind in WRONG}
+    return {kind: share_paid_as_truth(trial, kind) for kind in WRONG_KINDS}
 
 
-def hostile_share(trial):
+def hostile_shares(trial):
     """{kind: share} of hostile answers that get no less than the ground truth of their row, of the kinds that were tried."""
-    return {kind: no_less(trial, kind) for kind in HOSTILE if kind in trial.scores and not np.isnan(trial.scores[kind]).all()}
+    return {
+        kind: share_paid_as_truth(trial, kind)
+        for kind in HOSTILE_KINDS
+        if kind in trial.scores and not np.isnan(trial.scores[kind]).all()
+    }
 
 
-def paid(shares):
+def paid_kinds(shares):
     """The kinds of hostile answers that a function pays for, by their shares."""
-    return [kind for kind, share in shares.items() if share > TOLERATED]
+    return [kind for kind, share in shares.items() if share > TOLERATED_SHARE]
 
 
-def judges_form_alone(trial):
-    return no_less(trial, "other") > FORM_ALONE
+def judges_form_only(trial):
+    return share_paid_as_truth(trial, "other") > FORM_ONLY_SHARE
 
 
-def no_less(trial, kind):
+def share_paid_as_truth(trial, kind):
     """The share of answers of a kind that get no less than the ground truth of their row, where both got something."""
     truth, given = trial.scores["truth"], trial.scores[kind]
     judged = ~np.isnan(given) & ~np.isnan(truth)
     return float((given >= truth)[judged].mean()) if judged.any() else 0.0
 
 
-def advantage(trials, weights):
+def wrong_answer_gain(trials, weights):
     """{kind: how much more a wrong answer earns than the ground truth, in all functions together, on average}."""
-    wrong = [kind for kind in (*WRONG, *BLIND) if kind in trials[0].scores]
+    wrong = [kind for kind in (*WRONG_KINDS, *WITHOUT_TRUTH) if kind in trials[0].scores]
     total = {
         kind: sum(weight * np.nan_to_num(trial.scores[kind]) for trial, weight in zip(trials, weights, strict=True))
         for kind in ("truth", *wrong)
@@ -168,7 +174,7 @@ def advantage(trials, weights):
     return {kind: float((total[kind] - total["truth"])[asked[kind]].mean()) for kind in wrong if asked[kind].any()}
 
 
-def spread(trial):
+def score_range(trial):
     """(lowest, highest) of everything that the function gave; NaN where it judged nothing."""
     values = np.concatenate(list(trial.scores.values()))
     values = values[~np.isnan(values)]

@@ -7,27 +7,27 @@ from pathlib import Path
 
 import numpy as np
 
-PACKED_TOGETHER = 1000  # rows that TRL packs with each other: `datasets` maps so many at a time
+PACKING_ROWS = 1000  # rows that TRL packs with each other: `datasets` maps so many at a time
 
 
-def processes(launch):
+def count_processes(launch):
     """How many processes `launch` starts, all machines together; 1 where it does not say."""
     words = [part for word in launch.split() for part in (word.split("=", 1) if word.startswith("--") else [word])]
     given = dict(itertools.pairwise(words))
     if "--num_processes" in given:
-        return number(given["--num_processes"])
+        return parse_count(given["--num_processes"])
     if "--config_file" in given:
-        return number(config_file(given["--config_file"]).get("num_processes"))
+        return parse_count(read_config_file(given["--config_file"]).get("num_processes"))
     nodes = (given.get("--nnodes") or "1").split(":")[-1]
-    return number(given.get("--nproc_per_node") or given.get("--nproc-per-node")) * number(nodes)
+    return parse_count(given.get("--nproc_per_node") or given.get("--nproc-per-node")) * parse_count(nodes)
 
 
-def number(text):
+def parse_count(text):
     """A count of processes; 1 for what only the machine knows (`gpu`, `auto`, nothing)."""
     return int(text) if str(text).isdigit() and int(text) else 1
 
 
-def config_file(path):
+def read_config_file(path):
     """accelerate's config; nothing where there is none, which accelerate itself will say."""
     from ruamel.yaml import YAML
     from ruamel.yaml.error import YAMLError
@@ -40,7 +40,7 @@ def config_file(path):
 
 
 @contextlib.contextmanager
-def as_one_of(count):
+def assume_processes(count):
     """TRL's configs made as on one of `count` processes: GRPO's divides its batches among them as it is made."""
     from transformers import TrainingArguments
 
@@ -53,7 +53,7 @@ def as_one_of(count):
         TrainingArguments.world_size = before
 
 
-def batches_an_epoch(config, method, rows, count=1):
+def batches_per_epoch(config, method, rows, count=1):
     """Batches that each process takes in an epoch; what does not fill one of GRPO's is left out."""
     batch = config.per_device_train_batch_size * count
     if method == "grpo":
@@ -62,9 +62,9 @@ def batches_an_epoch(config, method, rows, count=1):
     return rows // batch if config.dataloader_drop_last else math.ceil(rows / batch)
 
 
-def optimizer_steps(config, method, rows, count=1):
+def count_optimizer_steps(config, method, rows, count=1):
     """Optimizer steps as transformers' Trainer counts them."""
-    batches = batches_an_epoch(config, method, rows, count)
+    batches = batches_per_epoch(config, method, rows, count)
     if not batches:
         return 0
     if config.max_steps >= 0:
@@ -72,7 +72,7 @@ def optimizer_steps(config, method, rows, count=1):
     return math.ceil(math.ceil(batches / config.gradient_accumulation_steps) * config.num_train_epochs)
 
 
-def packed(lengths, config):
+def count_packed_sequences(lengths, config):
     """How many sequences TRL packs rows of these lengths into: its own packing, of nothing but lengths."""
     from datasets import Dataset
     from trl import pack_dataset
@@ -81,8 +81,8 @@ def packed(lengths, config):
         lengths = np.array(Dataset.from_dict({"length": lengths}).shuffle(seed=config.seed)["length"])
     found = 0
     for shard in np.array_split(lengths, config.dataset_num_proc or 1):
-        for first in range(0, len(shard), PACKED_TOGETHER):
-            part = [[0] * int(length) for length in shard[first : first + PACKED_TOGETHER]]
+        for first in range(0, len(shard), PACKING_ROWS):
+            part = [[0] * int(length) for length in shard[first : first + PACKING_ROWS]]
             found += len(
                 pack_dataset(Dataset.from_dict({"input_ids": part}), config.max_length, config.packing_strategy)
             )

@@ -2,7 +2,7 @@
 
     xray("sft", row, render, config) -> [Part("conversation", [Token(id=3, text="<|user|>", kind="context", special=True), ...])]
 
-What is shown is what TRL's own collator makes of the row; what is cut is shown behind it. `samples` takes the rows that the
+What is shown is what TRL's own collator makes of the row; what is cut is shown behind it. `xray_samples` takes the rows that the
 report shows: the first one, one of median length, the longest.
 """
 
@@ -12,12 +12,12 @@ from dataclasses import asdict, dataclass
 import numpy as np
 import pyarrow.parquet as pq
 
-from stages.rows.batches import BATCH, decoded, origins
-from stages.training.masked import without_thoughts
-from stages.training.prepared import SIDES, as_orpo_takes_it, limits_of, rows_of
-from stages.training.trl import COLUMNS
+from stages.rows.batches import BATCH_ROWS, decode_row, origins
+from stages.training.reasoning_masks import mask_thoughts
+from stages.training.trainer_rows import SIDES, limits_from_config, orpo_columns, rows_for_trainer
+from stages.training.trl import METHOD_COLUMNS
 
-MOST_TOKENS, MOST_PARTS = 200, 4  # of a sample: of each sequence the beginning and the end
+MAX_TOKENS, MAX_PARTS = 200, 4  # of a sample: of each sequence the beginning and the end
 
 
 @dataclass(frozen=True)
@@ -38,22 +38,22 @@ class Part:
     tokens: list
 
 
-def xray(method, row, render, config, overlong="cut", reasoning="keep"):
+def xray_row(method, row, render, config, overlong="cut", reasoning="keep"):
     """The sequences of a row as the trainer gets them. Raises Unproved where it gets none."""
-    limits = limits_of(method, config, overlong, reasoning)
+    limits = limits_from_config(method, config, overlong, reasoning)
     found = []
-    for prepared in rows_of(method, row, render, limits):
-        for name, whole, kept, learned in sequences(method, prepared, render.tokenizer, config, limits):
+    for prepared in rows_for_trainer(method, row, render, limits):
+        for name, whole, kept, learned in collated_sequences(method, prepared, render.tokenizer, config, limits):
             kinds = ["learned" if mark else "context" for mark in learned]
             # what is cut is at the end, or with keep_end at the beginning
             before = whole[: len(whole) - len(kept)] if limits.keeps_end else []
             after = [] if limits.keeps_end else whole[len(kept) :]
             marked = [*((id, "cut") for id in before), *zip(kept, kinds, strict=True), *((id, "cut") for id in after)]
-            found.append(Part(name, [token(render, id, kind) for id, kind in marked]))
+            found.append(Part(name, [make_token(render, id, kind) for id, kind in marked]))
     return found
 
 
-def sequences(method, prepared, tokenizer, config, limits):
+def collated_sequences(method, prepared, tokenizer, config, limits):
     """(name, all tokens, the tokens of the collator's batch, whether each is learned) of each sequence of a row."""
     if method == "grpo":
         ids = prepared["prompt_ids"]
@@ -78,15 +78,13 @@ def sequences(method, prepared, tokenizer, config, limits):
     if method == "orpo":
         from trl.experimental.utils import DPODataCollatorWithPadding
 
-        batch = DPODataCollatorWithPadding(pad_token_id=tokenizer.pad_token_id)(
-            [as_orpo_takes_it(prepared, limits.length)]
-        )
+        batch = DPODataCollatorWithPadding(pad_token_id=tokenizer.pad_token_id)([orpo_columns(prepared, limits.length)])
         # ORPO imitates the chosen side from its first token on, the prompt too; its odds compare the answers alone
         learned = {"chosen": batch["chosen_attention_mask"], "rejected": batch["rejected_labels"] != -100}
         rows = [(batch[f"{side}_input_ids"], learned[side], batch[f"{side}_attention_mask"]) for side in sides]
         rows = [(ids[0], learned[0], there[0]) for ids, learned, there in rows]
     else:
-        batch = without_thoughts(collator(method, tokenizer, config), method, config)([prepared])
+        batch = mask_thoughts(make_collator(method, tokenizer, config), method, config)([prepared])
         rows = zip(batch["input_ids"], batch["completion_mask"], batch["attention_mask"], strict=True)
     return [
         (side, whole, ids[there.bool()].tolist(), learned[there.bool()].bool().tolist())
@@ -94,7 +92,7 @@ def sequences(method, prepared, tokenizer, config, limits):
     ]
 
 
-def collator(method, tokenizer, config):
+def make_collator(method, tokenizer, config):
     """TRL's collator of dpo or kto."""
     if method == "dpo":
         from trl.trainer.dpo_trainer import DataCollatorForPreference
@@ -105,11 +103,11 @@ def collator(method, tokenizer, config):
     return DataCollatorForUnpairedPreference(tokenizer.pad_token_id, config.max_length)
 
 
-def token(render, id, kind):
+def make_token(render, id, kind):
     return Token(id, render.tokenizer.decode([id]), kind, id in render.special)
 
 
-def runs(tokens):
+def runs_by_kind(tokens):
     """[(kind, tokens)] of tokens of one kind that follow each other."""
     found = []
     for each in tokens:
@@ -122,22 +120,22 @@ def runs(tokens):
 # -- samples ------------------------------------------------------------------------------------------------------
 
 
-def samples(path, found, method):
+def xray_samples(path, found, method):
     """[{row, which, parts, more_parts}] of up to three rows of a step. found: Measured. method: tokens.Method.
 
-    row: `source:line`. which: `first`, `median length`, `longest`, several where they are one row. parts: of `shortened`.
+    row: `source:line`. which: `first`, `median length`, `longest`, several where they are one row. parts: of `shorten_part`.
     """
-    numbers = chosen(found.rows["row"], found.rows["length"])
-    rows, shown = rows_at(path, list(numbers), COLUMNS[method.name]), []
+    numbers = choose_rows(found.rows["row"], found.rows["length"])
+    rows, shown = read_rows_at(path, list(numbers), METHOD_COLUMNS[method.name]), []
     for number, place in zip(numbers, origins(path, list(numbers)), strict=True):
-        parts = xray(method.name, rows[number], method.render, method.config, method.overlong, method.reasoning)
-        kept = [shortened(part) for part in parts[:MOST_PARTS]]
+        parts = xray_row(method.name, rows[number], method.render, method.config, method.overlong, method.reasoning)
+        kept = [shorten_part(part) for part in parts[:MAX_PARTS]]
         which = ", ".join(numbers[number])
         shown.append({"row": place, "which": which, "parts": kept, "more_parts": len(parts) - len(kept)})
     return shown
 
 
-def chosen(rows, lengths):
+def choose_rows(rows, lengths):
     """{row: [why it is shown]}. rows, lengths: (n,), of all sequences in the order of the file, n > 0."""
     order = np.argsort(lengths, kind="stable")
     found = {}
@@ -146,24 +144,24 @@ def chosen(rows, lengths):
     return found
 
 
-def rows_at(path, numbers, columns):
+def read_rows_at(path, numbers, columns):
     """{number: row} of a file, read a batch at a time."""
     found, first = {}, 0
-    for batch in pq.ParquetFile(path).iter_batches(BATCH, columns=columns):
+    for batch in pq.ParquetFile(path).iter_batches(BATCH_ROWS, columns=columns):
         for number in numbers:
             if first <= number < first + len(batch):
-                found[number] = decoded(batch.slice(number - first, 1).to_pylist()[0])
+                found[number] = decode_row(batch.slice(number - first, 1).to_pylist()[0])
         first += len(batch)
     return found
 
 
-def shortened(part):
+def shorten_part(part):
     """A Part as plain data, with how many tokens of each kind it has; of a long one the middle is not shown.
 
     left_out: how many tokens are not shown; they stand behind the first half of those that are.
     """
-    tokens, half = part.tokens, MOST_TOKENS // 2
-    shown = tokens if len(tokens) <= MOST_TOKENS else [*tokens[:half], *tokens[-half:]]
+    tokens, half = part.tokens, MAX_TOKENS // 2
+    shown = tokens if len(tokens) <= MAX_TOKENS else [*tokens[:half], *tokens[-half:]]
     return {
         "name": part.name,
         "counts": dict(Counter(token.kind for token in tokens)),

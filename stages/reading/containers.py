@@ -3,7 +3,7 @@
     container(path) -> "jsonl", "json", "csv", "parquet" or "arrow", with ".gz", ".zst" or ".zip" behind it where packed
 
 A packed file that ends too early, or is damaged, gives what comes before that place; `cut` says why it ends there.
-What is no table of records is refused by its name (refused.py).
+What is no table of records is refused by its name (unsupported_files.py).
 """
 
 import contextlib
@@ -15,22 +15,22 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from stages.reading.refused import open_table, refused
-from stages.reading.values import decoded
-from stages.reading.wrapped import records_in
+from stages.reading.json_values import decode_json
+from stages.reading.unsupported_files import open_zip_table, unsupported_problem
+from stages.reading.wrapped_tables import records_in
 from validators.problems import Problem, Problems
 
 BOM = b"\xef\xbb\xbf"
 GZIP, ZSTD, PARQUET = b"\x1f\x8b", b"\x28\xb5\x2f\xfd", b"PAR1"
 ARROW = (b"\xff\xff\xff\xff", b"ARROW1\0\0")  # a stream, as `datasets` writes it; a file, as `feather` does
 ZIP = b"PK\x03\x04"
-PACKED = {GZIP: ".gz", ZSTD: ".zst", ZIP: ".zip"}
-NAMES = {"jsonl": "JSON lines", "json": "a JSON array", "csv": "CSV", "parquet": "Parquet", "arrow": "Arrow"}
+PACKING_SUFFIXES = {GZIP: ".gz", ZSTD: ".zst", ZIP: ".zip"}
+CONTAINER_NAMES = {"jsonl": "JSON lines", "json": "a JSON array", "csv": "CSV", "parquet": "Parquet", "arrow": "Arrow"}
 CHUNK_BYTES = 4096  # zstd can make 128 MB of these, no more
 BOMB_BYTES, BOMB_RATIO = 100 * 2**20, 200
 
 
-class Unpacked(io.RawIOBase):
+class UnpackedFile(io.RawIOBase):
     """The unpacked bytes of a gzip or zstd file, in pieces; `cut` says why they end where they should not."""
 
     def __init__(self, path: Path, start: bytes) -> None:
@@ -56,12 +56,12 @@ class Unpacked(io.RawIOBase):
         if not self.rest:
             self.cut = f"the packed file ends here, in its middle (after {self.read_in:,} bytes)" * bool(self.unpacker)
             return False
-        unpacker, self.unpacker = self.unpacker or _unpacker(self.start), None
+        unpacker, self.unpacker = self.unpacker or _new_unpacker(self.start), None
         before = unpacker.copy() if self.start == GZIP else None
         try:
             self.piece = unpacker.decompress(self.rest)
         except Exception as error:  # zlib.error, zstandard.ZstdError: no common class
-            self.piece = _up_to_the_damage(before, self.rest) if before else b""
+            self.piece = _unpack_until_damage(before, self.rest) if before else b""
             self.cut = f"the packed file is damaged from here on (within its first {self.read_in:,} bytes): {error}"
             return bool(self.piece)
         self.rest = unpacker.unused_data if unpacker.eof else b""
@@ -69,7 +69,7 @@ class Unpacked(io.RawIOBase):
         if unpacker.eof and not self.rest.strip(b"\0"):
             self.rest = b""  # padding
         self.made += len(self.piece)
-        stop_bombs(self.path, self.read_in, self.made)
+        stop_zip_bomb(self.path, self.read_in, self.made)
         return True
 
     def close(self) -> None:
@@ -77,20 +77,20 @@ class Unpacked(io.RawIOBase):
         super().close()
 
 
-def stop_bombs(path: Path, read_in: int, made: int) -> None:
+def stop_zip_bomb(path: Path, read_in: int, made: int) -> None:
     if made > BOMB_BYTES and made > BOMB_RATIO * read_in:
         found = f"{read_in:,} bytes unpack to {made:,} or more: a zip bomb, or not data"
         hint = "if it is meant to be so, unpack it yourself"
         raise Problems([Problem(str(path), found, f"at most {BOMB_RATIO} times as much", hint)])
 
 
-class Member(io.RawIOBase):
+class ZipMember(io.RawIOBase):
     """The bytes of the only file in a ZIP archive; `cut` says why they end where they should not."""
 
     def __init__(self, path: Path) -> None:
         self.cut, self.start = "", ZIP
-        self.archive, self.file, info = open_table(path)
-        stop_bombs(path, info.compress_size, info.file_size)
+        self.archive, self.file, info = open_zip_table(path)
+        stop_zip_bomb(path, info.compress_size, info.file_size)
 
     def readable(self) -> bool:
         return True
@@ -109,10 +109,10 @@ class Member(io.RawIOBase):
         super().close()
 
 
-Packed = Unpacked | Member
+UnpackedStream = UnpackedFile | ZipMember
 
 
-def _unpacker(start: bytes) -> Any:
+def _new_unpacker(start: bytes) -> Any:
     if start == GZIP:
         return zlib.decompressobj(wbits=31)
     import zstandard
@@ -120,7 +120,7 @@ def _unpacker(start: bytes) -> Any:
     return zstandard.ZstdDecompressor().decompressobj()
 
 
-def _up_to_the_damage(unpacker: Any, data: bytes) -> bytes:
+def _unpack_until_damage(unpacker: Any, data: bytes) -> bytes:
     """What zlib makes of packed bytes before the one that it cannot use; it gives nothing of a piece with such a byte."""
     pieces = []
     with contextlib.suppress(zlib.error):
@@ -130,37 +130,44 @@ def _up_to_the_damage(unpacker: Any, data: bytes) -> bytes:
 
 
 @contextlib.contextmanager
-def opened(path: Path) -> "Iterator[tuple[io.BufferedReader[Any], Packed | None]]":
-    """(file, unpacked) of a raw file: its bytes as a buffered file, and the Unpacked below it or None."""
+def open_raw(path: Path) -> "Iterator[tuple[io.BufferedReader[Any], UnpackedStream | None]]":
+    """(file, unpacked) of a raw file: its bytes as a buffered file, and the UnpackedFile or ZipMember below it, or None."""
     with open(path, "rb") as file:
         head = file.read(4)
-        start = next((magic for magic in PACKED if head.startswith(magic) or (len(head) > 1 and magic.startswith(head))), None)
+        start = next(
+            (
+                magic
+                for magic in PACKING_SUFFIXES
+                if head.startswith(magic) or (len(head) > 1 and magic.startswith(head))
+            ),
+            None,
+        )
         if not start:
             file.seek(0)
             yield file, None
             return
-    packed: Packed = Member(path) if start == ZIP else Unpacked(path, start)
+    packed: UnpackedStream = ZipMember(path) if start == ZIP else UnpackedFile(path, start)
     with packed as raw, io.BufferedReader(raw, 2**18) as file:
         if not file.peek(1) and raw.cut:
             raise Problems([Problem(str(path), raw.cut, "a gzip or zstd file", "fetch the file again")])
         yield file, raw
 
 
-def container(path: Path) -> str:
+def detect_container(path: Path) -> str:
     """What a file is, from its first bytes. Raises Problems for what is not data."""
-    with opened(path) as (file, unpacked):
+    with open_raw(path) as (file, unpacked):
         head = file.read(65536)
-        kind = _kind(path, head, unpacked) or _kind_of_text(head.removeprefix(BOM), file)
-    return kind + (PACKED[unpacked.start] if unpacked else "")
+        kind = _binary_container(path, head, unpacked) or _text_container(head.removeprefix(BOM), file)
+    return kind + (PACKING_SUFFIXES[unpacked.start] if unpacked else "")
 
 
-def described(kind: str) -> str:
+def describe_container(kind: str) -> str:
     """A container in words: `JSON lines in gzip`."""
     name, _, packed = kind.partition(".")
-    return NAMES[name] + {"": "", "gz": " in gzip", "zst": " in zstd", "zip": " in ZIP"}[packed]
+    return CONTAINER_NAMES[name] + {"": "", "gz": " in gzip", "zst": " in zstd", "zip": " in ZIP"}[packed]
 
 
-def _kind(path: Path, head: bytes, packed: Packed | None) -> str | None:
+def _binary_container(path: Path, head: bytes, packed: UnpackedStream | None) -> str | None:
     """What a file is by its magic bytes, or None for text. Raises Problems for what is not data."""
     if not head.removeprefix(BOM).strip():
         raise Problems([Problem(str(path), "the file is empty", "at least one record", "remove the file")])
@@ -170,12 +177,12 @@ def _kind(path: Path, head: bytes, packed: Packed | None) -> str | None:
         return "parquet"
     if head.startswith(ARROW):
         return "arrow"
-    if problem := refused(path, head):
+    if problem := unsupported_problem(path, head):
         raise Problems([problem])
     return None
 
 
-def _kind_of_text(head: bytes, file: io.BufferedReader) -> str:
+def _text_container(head: bytes, file: io.BufferedReader) -> str:
     """JSON lines, a JSON array or CSV; a broken first line does not make another container of the file."""
     *whole, last = head.split(b"\n")
     lines = [line for line in [*whole, last] if line.strip()]
@@ -185,7 +192,7 @@ def _kind_of_text(head: bytes, file: io.BufferedReader) -> str:
         first = next(lines)
         if any(map(_is_object, lines)):
             return "jsonl"
-        return "json" if not _parses(first) or records_in(decoded(first)) is not None else "jsonl"
+        return "json" if not _parses(first) or records_in(decode_json(first)) is not None else "jsonl"
     objects = sum(map(_is_object, lines))
     if head.lstrip().startswith(b"["):
         # the last element of an array may well stand alone in its line
@@ -199,7 +206,7 @@ def _is_object(line: bytes) -> bool:
 
 def _parses(line: bytes) -> bool:
     try:
-        decoded(line)
+        decode_json(line)
     except (ValueError, RecursionError):  # msgspec's errors are ValueErrors
         return False
     return True

@@ -15,12 +15,12 @@ from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from pathlib import Path
 
-from stages.reading.ignored import ignored
+from stages.reading.dvcignore import ignored_files
 from validators.problems import Problem, Problems
 
-IGNORED = "rename the file, or take the pattern that fits it out of .dvcignore"
-DATA = {".json", ".jsonl", ".csv", ".tsv", ".parquet", ".arrow", ".gz", ".zst", ".zip"}
-ROLES = {  # of names in lower case
+IGNORED_HINT = "rename the file, or take the pattern that fits it out of .dvcignore"
+DATA_SUFFIXES = {".json", ".jsonl", ".csv", ".tsv", ".parquet", ".arrow", ".gz", ".zst", ".zip"}
+NON_DATA_NAMES = {  # of names in lower case
     r"readme([._-].*)?": "a README",
     r"(.*\.)?(licen[cs]e|copying|notice)([._-].*)?": "a license",
     r"dataset_infos?\.json": "what a dataset is, not its rows",
@@ -50,17 +50,19 @@ def listing(raw: str, where: str = "raw", exclude: Sequence[str] = ()) -> Listin
     """
     path, found = Path(raw), Listing()
     for file in [path] if path.is_file() else files_below(path, where):
-        if any(fits(file, pattern, raw) for pattern in exclude):
+        if any(fits_pattern(file, pattern, raw) for pattern in exclude):
             found.others[file] = "excluded in params.yaml"
-        elif file != path and (role := role_of(file)):
+        elif file != path and (role := non_data_role(file)):
             found.others[file] = role
         else:
             found.data.append(file)
-    if unseen := ignored(found.data):
+    if unseen := ignored_files(found.data):
         seen = "DVC does not see it, so that no edit of it would be built"
-        raise Problems([Problem(str(file), seen, "", IGNORED) for file in unseen])
+        raise Problems([Problem(str(file), seen, "", IGNORED_HINT) for file in unseen])
     if not found.data:
-        what = f"{raw!r} holds no file" + f" of records: {shortened(file.name for file in found.others)}" * bool(found.others)
+        what = f"{raw!r} holds no file" + f" of records: {shorten_list(file.name for file in found.others)}" * bool(
+            found.others
+        )
         hint = "put the data there, or remove the dataset from params.yaml"
         raise Problems([Problem(where, what, "at least one JSON, CSV or Parquet file", hint)])
     return found
@@ -76,14 +78,14 @@ def files_below(path: Path, where: str) -> list[Path]:
     below = sorted(path.rglob("*"))
     if misnamed := [problem for found in below for problem in name_problems(found)]:
         raise Problems(misnamed)
-    listed = [found for found in below if not hidden(found.relative_to(path)) and found.suffix != ".dvc"]
+    listed = [found for found in below if not is_hidden(found.relative_to(path)) and found.suffix != ".dvc"]
     if broken := [found for found in listed if found.is_symlink() and not found.is_file()]:
         what, hint = "a link to a folder, or to nothing", "dvc pull, git annex get, or copy it"
         raise Problems([Problem(str(link), what, "a file", hint) for link in broken])
     return [found for found in listed if found.is_file()]
 
 
-def hidden(path: Path) -> bool:
+def is_hidden(path: Path) -> bool:
     return any(part.startswith(".") for part in path.parts)
 
 
@@ -102,11 +104,11 @@ def name_problems(path: Path) -> list[Problem]:
 # -- what is no data --------------------------------------------------------------------------------------------------
 
 
-def role_of(path: Path) -> str:
+def non_data_role(path: Path) -> str:
     """What a file in a folder of raw data is, where that is not records; else nothing."""
     name = path.name.lower()
-    if name in DESCRIPTIONS or not DATA & set(path.suffixes):
-        role = next((role for pattern, role in ROLES.items() if re.fullmatch(pattern, name)), "")
+    if name in DESCRIPTIONS or not DATA_SUFFIXES & set(path.suffixes):
+        role = next((role for pattern, role in NON_DATA_NAMES.items() if re.fullmatch(pattern, name)), "")
         return role or "a dataset card" * (name.endswith(".md") and first_bytes(path, 4).rstrip() == b"---")
     if name == "state.json":
         return "the state of a saved dataset" * (saved_files(path.parent) is not None)
@@ -131,7 +133,7 @@ def first_bytes(path: Path, count: int) -> bytes:
         return file.read(count)
 
 
-def split_named(path: Path, raw: str) -> str:
+def eval_split_pattern(path: Path, raw: str) -> str:
     """The pattern of a file or folder within a dataset's folder that is named after a split not for training, else nothing."""
     parts = path.relative_to(raw).parts if path != Path(raw) else ()
     for depth, part in enumerate(parts, 1):
@@ -143,12 +145,12 @@ def split_named(path: Path, raw: str) -> str:
 # -- patterns ---------------------------------------------------------------------------------------------------------
 
 
-def fits(path: str | Path, pattern: str, raw: str | Path) -> bool:
+def fits_pattern(path: str | Path, pattern: str, raw: str | Path) -> bool:
     """True where a pattern fits a file's path, from the root or from the dataset's folder. `*` fits `/` too."""
-    return fnmatchcase(Path(path).as_posix(), pattern) or fnmatchcase(within(path, raw).as_posix(), pattern)
+    return fnmatchcase(Path(path).as_posix(), pattern) or fnmatchcase(path_in_dataset(path, raw).as_posix(), pattern)
 
 
-def within(path: str | Path, raw: str | Path) -> Path:
+def path_in_dataset(path: str | Path, raw: str | Path) -> Path:
     """A file's path from the dataset's folder; its name, where the dataset is that one file."""
     path, raw = Path(path), Path(raw)
     return path.relative_to(raw if raw != path else raw.parent)
@@ -158,21 +160,27 @@ def pattern_problems(
     where: str, patterns: Iterable[str], files: Sequence[str | Path], raw: str | Path
 ) -> list[Problem]:
     """A Problem for each pattern that fits none of some files."""
-    missed = [pattern for pattern in patterns if not any(fits(file, pattern, raw) for file in files)]
+    missed = [pattern for pattern in patterns if not any(fits_pattern(file, pattern, raw) for file in files)]
     expected = "a path, or a pattern such as 'test*'"
-    return [Problem(where, f"no file fits {pattern!r}", expected, near(pattern, files, raw)) for pattern in missed]
+    return [
+        Problem(where, f"no file fits {pattern!r}", expected, suggest_files(pattern, files, raw)) for pattern in missed
+    ]
 
 
-def near(pattern: str, files: Sequence[str | Path], raw: str | Path) -> str:
+def suggest_files(pattern: str, files: Sequence[str | Path], raw: str | Path) -> str:
     """`did you mean 'sub/test.jsonl'?`, by the whole path or the bare name, else the files that are there."""
     known, meant = {}, pattern.removeprefix(f"{Path(raw).as_posix()}/").strip("*?/")
-    for path in sorted(within(file, raw) for file in files):
+    for path in sorted(path_in_dataset(file, raw) for file in files):
         for word in (path.as_posix(), path.name, path.name.partition(".")[0]):
             known.setdefault(word, path.as_posix())
-    found = difflib.get_close_matches(meant, known, n=1) or difflib.get_close_matches(meant.rpartition("/")[2], known, n=1)
-    return f"did you mean {known[found[0]]!r}?" if found else f"files there: {shortened(sorted(set(known.values())))}"
+    found = difflib.get_close_matches(meant, known, n=1) or difflib.get_close_matches(
+        meant.rpartition("/")[2], known, n=1
+    )
+    return (
+        f"did you mean {known[found[0]]!r}?" if found else f"files there: {shorten_list(sorted(set(known.values())))}"
+    )
 
 
-def shortened(names: Iterable[object]) -> str:
+def shorten_list(names: Iterable[object]) -> str:
     names = [str(name) for name in names]
     return ", ".join(names[:5]) + f" and {len(names) - 5:,} more" * (len(names) > 5)

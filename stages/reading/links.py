@@ -6,22 +6,22 @@ With `cache.type symlink`, DVC itself puts such links where data that it keeps w
 import os
 from pathlib import Path
 
-from stages.core.objects import cache_folder
+from stages.core.dvc_cache import cache_folder
 from validators.problems import Problem
 
 
-def links_out(raw: str | Path) -> list[Problem]:
+def outside_link_problems(raw: str | Path) -> list[Problem]:
     """A Problem for each link at, above or in a raw path that leaves the project: it may bring in anybody's files, secrets too.
 
     Hidden files are not data, but `dvc add` keeps them and `tilth share` sends them.
     """
     path = Path(raw)
-    if problems := leaving(path):
+    if problems := link_problems(path):
         return problems
-    return [problem for found in sorted(path.rglob("*")) if found.is_symlink() for problem in leaving(found)]
+    return [problem for found in sorted(path.rglob("*")) if found.is_symlink() for problem in link_problems(found)]
 
 
-def leaving(path: Path) -> list[Problem]:
+def link_problems(path: Path) -> list[Problem]:
     target = Path(os.path.realpath(path))  # `resolve` raises where links go in a circle
     if any(target.is_relative_to(folder().resolve()) for folder in (Path.cwd, cache_folder)):
         return []

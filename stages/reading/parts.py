@@ -15,13 +15,13 @@ from pathlib import Path
 from typing import TypeVar, cast
 
 from stages.core.process import end_with_parent
-from stages.core.progress import progress
-from stages.reading.containers import container
+from stages.core.progress import progress_bar
+from stages.reading.containers import detect_container
 from validators.problems import Problem, Problems
 
 PART_BYTES = 32 * 2**20
 # below this, starting processes takes longer than the work
-ALONE_BYTES = 16 * 2**20
+SINGLE_PROCESS_BYTES = 16 * 2**20
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
@@ -39,12 +39,12 @@ class Part:
 
 def parts_of(path: Path, part_bytes: int = PART_BYTES) -> list[Part]:
     """The parts of one raw file, in order."""
-    return list(numbered(cut(path, part_bytes)))
+    return list(number_parts(split_file(path, part_bytes)))
 
 
-def cut(path: Path, part_bytes: int = PART_BYTES) -> list[Part]:
+def split_file(path: Path, part_bytes: int = PART_BYTES) -> list[Part]:
     """The parts of one raw file, in order, their lines not counted: only the ends of parts are read."""
-    kind, size = container(path), path.stat().st_size
+    kind, size = detect_container(path), path.stat().st_size
     if kind != "jsonl" or size <= part_bytes:
         return [Part(path, kind, 0, size, 1)]
     parts, start = [], 0
@@ -57,17 +57,17 @@ def cut(path: Path, part_bytes: int = PART_BYTES) -> list[Part]:
     return parts
 
 
-def numbered(parts: Iterable[Part]) -> Iterator[Part]:
+def number_parts(parts: Iterable[Part]) -> Iterator[Part]:
     """The parts with their lines, each as soon as the lines before it are counted: work can begin with the first."""
     line, buffer = 1, bytearray(2**20)
     before: Part | None = None
     for part in parts:
-        line = line + newlines(before, buffer) if before and part.start else 1
+        line = line + count_newlines(before, buffer) if before and part.start else 1
         before = part
         yield replace(part, line=line)
 
 
-def newlines(part: Part, buffer: bytearray) -> int:
+def count_newlines(part: Part, buffer: bytearray) -> int:
     """How many lines end in a part; one buffer for all, as fresh memory costs more than the count."""
     count, left, view = 0, part.end - part.start, memoryview(buffer)
     with open(part.path, "rb", buffering=0) as file:
@@ -78,7 +78,7 @@ def newlines(part: Part, buffer: bytearray) -> int:
     return count
 
 
-def mapped(
+def map_items(
     function: Callable[[Item], Result],
     items: Iterable[Item],
     size_bytes: int,
@@ -91,22 +91,24 @@ def mapped(
     """
     count = len(cast(Collection[Item], items)) if count is None else count
     if engine == "ray":
-        yield from _by_ray(function, items)
-    elif count == 1 or size_bytes < ALONE_BYTES:
+        yield from _map_by_ray(function, items)
+    elif count == 1 or size_bytes < SINGLE_PROCESS_BYTES:
         yield from map(function, items)
     else:
         # a forked child would inherit the locks of Arrow's threads
-        with ProcessPoolExecutor(min(count, os.cpu_count() or 1), get_context("spawn"), initializer=begin) as pool:
+        with ProcessPoolExecutor(
+            min(count, os.cpu_count() or 1), get_context("spawn"), initializer=start_worker
+        ) as pool:
             yield from pool.map(function, items)
 
 
-def begin() -> None:
+def start_worker() -> None:
     """What a worker does first: end with its stage, and look for cycles seldom, as rows of text have none."""
     end_with_parent()
     gc.set_threshold(200_000, 50, 50)
 
 
-def _by_ray(function: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
+def _map_by_ray(function: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
     """The same by Ray Data on a cluster: the one that RAY_ADDRESS names, or one of processes on this machine.
 
     The machines of a cluster must see the project under the same path, as parts are read and written by path.
@@ -124,19 +126,19 @@ def _by_ray(function: Callable[[Item], Result], items: Iterable[Item]) -> Iterat
     settings.execution_options.preserve_order, settings.enable_progress_bars = True, False
     # a part a block, so that each is a task of its own; pickled, as a block holds only what Arrow can hold
     work = [{"work": pickle.dumps((function, item, os.getcwd()))} for item in items]
-    done = ray.data.from_items(work, override_num_blocks=len(work)).map(_done)
+    done = ray.data.from_items(work, override_num_blocks=len(work)).map(_run_pickled)
     yield from (pickle.loads(row["done"]) for row in done.iter_rows())
 
 
-def _done(row: dict[str, bytes]) -> dict[str, bytes]:
+def _run_pickled(row: dict[str, bytes]) -> dict[str, bytes]:
     function, item, folder = pickle.loads(row["work"])
     os.chdir(folder)
     return {"done": pickle.dumps(function(item))}
 
 
-def with_bar(results: Iterable[Result], total: int, what: str) -> Iterator[Result]:
+def with_progress_bar(results: Iterable[Result], total: int, what: str) -> Iterator[Result]:
     """The results as they come, with their progress on stderr."""
-    with progress(total, what, "part") as bar:
+    with progress_bar(total, what, "part") as bar:
         for result in results:
             yield result
             bar.update()

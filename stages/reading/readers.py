@@ -18,11 +18,11 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from stages.reading.arrays import elements
-from stages.reading.containers import BOM, Packed, container, opened
+from stages.reading.containers import BOM, UnpackedStream, detect_container, open_raw
 from stages.reading.csv import csv_records
-from stages.reading.values import decoded, odd_numbers, without_padding
-from stages.reading.wrapped import records_in
+from stages.reading.json_arrays import elements
+from stages.reading.json_values import decode_json, non_finite_places, without_struct_nulls
+from stages.reading.wrapped_tables import records_in
 from stages.rows.values import ENCODE, type_of
 from validators.problems import Problem, Problems
 
@@ -47,37 +47,37 @@ def records(path: Path, kind: str | None = None, numbered: bool = False) -> Iter
 
     kind: its container, if that is known. numbered: a CSV has no line of names, its columns are "1", "2", ...
     """
-    kind = (kind or container(path)).partition(".")[0]
-    with opened(path) as (file, unpacked):
+    kind = (kind or detect_container(path)).partition(".")[0]
+    with open_raw(path) as (file, unpacked):
         if kind == "parquet":
-            yield from _parquet(path, file, unpacked)
+            yield from _read_parquet(path, file, unpacked)
         elif kind == "arrow":
-            yield from _arrow(path, file, unpacked)
+            yield from _read_arrow(path, file, unpacked)
         elif kind == "json":
-            yield from _json(path, file, unpacked)
+            yield from _read_json(path, file, unpacked)
         else:
             rest: list[Record] = []
-            lines = _whole_lines(file, unpacked, rest)
+            lines = _lines_until_cut(file, unpacked, rest)
             if kind == "jsonl":
-                yield from (record_of(number, line) for number, line in _numbered(lines, 1))
+                yield from (record_of(number, line) for number, line in _number_lines(lines, 1))
             else:
                 yield from (Record(*found) for found in csv_records(path, lines, numbered))
             yield from rest
 
 
-def _whole_lines(file: Iterable[bytes], unpacked: Packed | None, rest: list[Record]) -> Iterator[bytes]:
+def _lines_until_cut(file: Iterable[bytes], unpacked: UnpackedStream | None, rest: list[Record]) -> Iterator[bytes]:
     """The lines of a file; the line at which a packed file is cut goes to `rest`, as a record."""
     number = 0
     for number, line in enumerate(file, 1):
         if unpacked and unpacked.cut and not line.endswith(b"\n"):
-            rest.append(_truncated(number, line, unpacked.cut))
+            rest.append(_truncated_record(number, line, unpacked.cut))
             return
         yield line.removeprefix(BOM) if number == 1 else line
     if unpacked and unpacked.cut:
-        rest.append(_truncated(number + 1, b"", unpacked.cut))
+        rest.append(_truncated_record(number + 1, b"", unpacked.cut))
 
 
-def _truncated(number: int, raw: bytes, why: str) -> Record:
+def _truncated_record(number: int, raw: bytes, why: str) -> Record:
     return Record(number, None, raw.decode(errors="backslashreplace"), ("ingest.truncated", why))
 
 
@@ -85,16 +85,16 @@ def read_lines(part: "Part") -> Iterator[tuple[int, bytes]]:
     """(line number, bytes) of each line of a part that is not blank."""
     with open(part.path, "rb") as file:
         file.seek(part.start)
-        yield from _numbered(io.BytesIO(file.read(part.end - part.start)), part.line)
+        yield from _number_lines(io.BytesIO(file.read(part.end - part.start)), part.line)
 
 
 def packed_lines(path: Path, rest: list[Record]) -> Iterator[tuple[int, bytes]]:
     """The same of a whole packed file; the record at which it is cut, if it is, goes to `rest`."""
-    with opened(path) as (file, unpacked):
-        yield from _numbered(_whole_lines(file, unpacked, rest), 1)
+    with open_raw(path) as (file, unpacked):
+        yield from _number_lines(_lines_until_cut(file, unpacked, rest), 1)
 
 
-def _numbered(lines: Iterable[bytes], first: int) -> Iterator[tuple[int, bytes]]:
+def _number_lines(lines: Iterable[bytes], first: int) -> Iterator[tuple[int, bytes]]:
     for number, line in enumerate(lines, first):
         if number == 1:
             line = line.removeprefix(BOM)
@@ -107,7 +107,7 @@ def record_of(number: int, raw: bytes) -> Record:
     """One JSON value as a record: its bytes, what they say, or why that cannot be known."""
     try:
         raw.isascii() or raw.decode()
-        value = decoded(raw)
+        value = decode_json(raw)
     except UnicodeDecodeError as error:
         return Record(
             number, None, raw.decode(errors="backslashreplace"), ("ingest.utf8", f"byte {error.start} is not UTF-8")
@@ -123,14 +123,14 @@ def record_of(number: int, raw: bytes) -> Record:
     return Record(number, value, raw.decode())
 
 
-def _json(path: Path, file: io.BufferedReader, unpacked: Packed | None) -> Iterator[Record]:
+def _read_json(path: Path, file: io.BufferedReader, unpacked: UnpackedStream | None) -> Iterator[Record]:
     data: bytes | mmap.mmap = file.read() if unpacked else mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
     if data[:3] == BOM:
         data = data[3:]
     number = 0
     for number, (text, cut) in enumerate(elements(data), 1):
         if cut:
-            yield _truncated(number, text, unpacked.cut if unpacked and unpacked.cut else cut)
+            yield _truncated_record(number, text, unpacked.cut if unpacked and unpacked.cut else cut)
             return
         record = record_of(number, text)
         found = records_in(record.value) if number == 1 and data[:64].lstrip()[:1] == b"{" else None
@@ -140,10 +140,10 @@ def _json(path: Path, file: io.BufferedReader, unpacked: Packed | None) -> Itera
             for number, value in enumerate(found, 1):
                 yield Record(number, value, json.dumps(value, ensure_ascii=False))
     if unpacked and unpacked.cut:  # damaged behind the array
-        yield _truncated(number + 1, b"", unpacked.cut)
+        yield _truncated_record(number + 1, b"", unpacked.cut)
 
 
-def _parquet(path: Path, file: io.BufferedReader, unpacked: Packed | None) -> Iterator[Record]:
+def _read_parquet(path: Path, file: io.BufferedReader, unpacked: UnpackedStream | None) -> Iterator[Record]:
     """Records of a Parquet file, row group by row group; a group that cannot be read rejects its rows one by one."""
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -162,7 +162,7 @@ def _parquet(path: Path, file: io.BufferedReader, unpacked: Packed | None) -> It
             first, end = done + 1, done + count
             try:
                 for batch in table.iter_batches(PARQUET_ROWS, row_groups=[group]):
-                    for record in _batch(batch, done + 1):
+                    for record in _batch_records(batch, done + 1):
                         yield record
                         done += 1
             except (pa.ArrowException, OSError, ValueError) as error:
@@ -170,10 +170,10 @@ def _parquet(path: Path, file: io.BufferedReader, unpacked: Packed | None) -> It
                 yield from (Record(number, None, "", ("ingest.parquet", why)) for number in range(done + 1, end + 1))
             done = end
     if unpacked and unpacked.cut:
-        yield _truncated(done + 1, b"", unpacked.cut)
+        yield _truncated_record(done + 1, b"", unpacked.cut)
 
 
-def _arrow(path: Path, file: io.BufferedReader, unpacked: Packed | None) -> Iterator[Record]:
+def _read_arrow(path: Path, file: io.BufferedReader, unpacked: UnpackedStream | None) -> Iterator[Record]:
     """Records of an Arrow stream, as `datasets.Dataset.save_to_disk` writes it, or of an Arrow file."""
     import pyarrow as pa
 
@@ -185,33 +185,35 @@ def _arrow(path: Path, file: io.BufferedReader, unpacked: Packed | None) -> Iter
         else:
             batches = pa.ipc.open_stream(file)
         for batch in batches:
-            for record in _batch(batch, done + 1):
+            for record in _batch_records(batch, done + 1):
                 yield record
                 done += 1
     except (pa.ArrowException, OSError, ValueError) as error:
         if not done:
             hint = "fetch or write the file again"
             raise Problems([Problem(str(path), f"Arrow that cannot be read: {error}", "", hint)]) from None
-        yield _truncated(done + 1, b"", str(error))
+        yield _truncated_record(done + 1, b"", str(error))
         return
     if unpacked and unpacked.cut:
-        yield _truncated(done + 1, b"", unpacked.cut)
+        yield _truncated_record(done + 1, b"", unpacked.cut)
 
 
-def _batch(batch: "pa.RecordBatch", first: int) -> Iterator[Record]:
+def _batch_records(batch: "pa.RecordBatch", first: int) -> Iterator[Record]:
     """Records of an Arrow batch; one that is not UTF-8 does not take the others with it."""
     try:
         rows = [(row, None) for row in batch.to_pylist()]
     except (UnicodeDecodeError, ValueError, OverflowError):
-        rows = [_row(batch.slice(at, 1)) for at in range(batch.num_rows)]
+        rows = [_single_row(batch.slice(at, 1)) for at in range(batch.num_rows)]
     floats = any(word in str(batch.schema) for word in ("float", "double"))
     if "struct<" in str(batch.schema):
-        rows = [(row and {key: without_padding(value) for key, value in row.items()}, fault) for row, fault in rows]
+        rows = [
+            (row and {key: without_struct_nulls(value) for key, value in row.items()}, fault) for row, fault in rows
+        ]
     for number, (row, fault) in enumerate(rows, first):
-        yield Record(number, row, _shown(row, floats) if row else "", fault)
+        yield Record(number, row, _raw_text(row, floats) if row else "", fault)
 
 
-def _row(batch: "pa.RecordBatch") -> tuple[dict[str, Any] | None, tuple[str, str] | None]:
+def _single_row(batch: "pa.RecordBatch") -> tuple[dict[str, Any] | None, tuple[str, str] | None]:
     try:
         return batch.to_pylist()[0], None
     except UnicodeDecodeError as error:
@@ -220,8 +222,8 @@ def _row(batch: "pa.RecordBatch") -> tuple[dict[str, Any] | None, tuple[str, str
         return None, ("ingest.wrong_type", str(error))
 
 
-def _shown(row: dict[str, Any], floats: bool) -> str:
-    if floats and odd_numbers(row):
+def _raw_text(row: dict[str, Any], floats: bool) -> str:
+    if floats and non_finite_places(row):
         return json.dumps(row, ensure_ascii=False, default=str)  # msgspec would write NaN as null
     try:
         return ENCODE(row).decode()

@@ -11,19 +11,19 @@ import re
 import shutil
 from pathlib import Path
 
-from stages.core.outcomes import NOT_SAMPLED, sampled
+from stages.core.outcomes import NOT_SAMPLED, separate_not_sampled
 from stages.reporting import difficulty
-from stages.reporting.gates import gates_of
+from stages.reporting.gates import gates_of_step
 from stages.reporting.rights import rights_rows
-from stages.rows.rejects import counts
-from stages.rows.tables import shown
+from stages.rows.rejects import reject_counts
+from stages.rows.tables import safe_text
 from stages.scoring import statistics
-from stages.scoring.asked_with import in_words, settings_of
-from stages.scoring.slices import worst_in_words
-from stages.training.left_out import by_proof, left_out_of
-from stages.training.seen import seen_in_short, seen_path
-from validators._by_file import KEYS, values_of
-from validators._cautions import ancestry, cautions_of
+from stages.scoring.eval_settings import describe_settings, recorded_settings
+from stages.scoring.slices import describe_worst_slice
+from stages.training.exposure import exposure_path, exposure_summary
+from stages.training.left_out_rows import count_by_proof, left_out_of_dataset
+from validators._by_file import RIGHTS_KEYS, values_of
+from validators._cautions import ancestry, step_cautions
 from validators._rights import is_listed
 
 OUT = Path("report/cards")
@@ -36,25 +36,25 @@ LICENSE_KEYS = ("license", "license_name", "license_link")
 def write_cards(params):
     """Write the card of every dataset and of every step that is built; cards of names that are no more go."""
     shutil.rmtree(OUT, ignore_errors=True)
-    built = {"train": listed("data/train.json"), "eval": listed("data/eval.json")}
+    built = {"train": read_json_or_empty("data/train.json"), "eval": read_json_or_empty("data/eval.json")}
     for name in params["datasets"]:
         if name in built["train"] and name in built["eval"]:
-            save(OUT / "datasets" / f"{name}.md", *dataset_card(name, params, built))
+            write_card(OUT / "datasets" / f"{name}.md", *dataset_card(name, params, built))
     for name in params["steps"]:
         chain = ancestry(name, params["steps"])[::-1]
         needed = ["data/train.json", "data/eval.json", f"scores/{name}.json"]
         needed += [f"preflight/{step}.json" for step in chain[1:]]
         if all(Path(path).exists() for path in needed):
-            save(OUT / f"{name}.md", *model_card(name, chain[1:], params, built))
+            write_card(OUT / f"{name}.md", *model_card(name, chain[1:], params, built))
 
 
-def save(path, data, body):
+def write_card(path, data, body):
     """Write a card. data: its metadata. body: Markdown."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(f"---\n{data.to_yaml()}\n---\n\n{body}\n", encoding="utf-8")
 
 
-def listed(path):
+def read_json_or_empty(path):
     return json.loads(Path(path).read_text(encoding="utf-8")) if Path(path).exists() else {}
 
 
@@ -63,18 +63,21 @@ def listed(path):
 
 def model_card(name, chain, params, built):
     """(metadata, Markdown) of a step's model. chain: the steps from the first one on base to this one."""
-    steps = [listed(f"preflight/{step}.json") for step in chain]
-    scores, license = listed(f"scores/{name}.json"), of_hub([params["license"]]) or base_license(params["base"])
+    steps = [read_json_or_empty(f"preflight/{step}.json") for step in chain]
+    scores, license = (
+        read_json_or_empty(f"scores/{name}.json"),
+        hub_license([params["license"]]) or base_license(params["base"]),
+    )
     datasets = list(dict.fromkeys(step["dataset"] for step in steps))
     sections = [
         f"# {name}",
-        f"`{name}` is a causal language model: {origin(params['base'])}, trained in {len(chain)} "
+        f"`{name}` is a causal language model: {describe_base(params['base'])}, trained in {len(chain)} "
         f"{'step' if len(chain) == 1 else 'steps'} ({', '.join(f'`{step}`' for step in chain)}).",
         "## How it was trained\n\n" + chain_table(steps, params["seed"]),
         "## What it was trained on\n\n" + datasets_table(datasets, params, built),
         rejects_section(datasets, {step["step"]: step for step in steps}, params),
         cautions_section(chain, params["steps"]),
-        scores_section(scores, steps[-1]["from"], in_words(settings_of(name))),
+        scores_section(scores, steps[-1]["from"], describe_settings(recorded_settings(name))),
         gates_section(name),
         rights_section(license, datasets, params),
         rebuild_section(name, f"evaluate@{name}"),
@@ -95,14 +98,14 @@ def model_data(name, base, steps, datasets, scores, license, built):
             dataset_args={"sha256": built["eval"][dataset]["sha256"]} if dataset in built["eval"] else None,
             metric_type=metric, metric_name=metric, metric_value=item["value"],
         )
-        for dataset, metric, item in measured(scores)
+        for dataset, metric, item in scored_metrics(scores)
     ]  # fmt: skip
     return ModelCardData(
         base_model=base["model"] if is_hub_id(base["model"], base["revision"]) else None,
         datasets=datasets,
         eval_results=results or None,
         library_name="peft" if steps[-1]["lora"] else "transformers",
-        metrics=list(dict.fromkeys(metric for _, metric, _ in measured(scores))) or None,
+        metrics=list(dict.fromkeys(metric for _, metric, _ in scored_metrics(scores))) or None,
         model_name=name,
         pipeline_tag="text-generation",
         tags=["tilth", "trl", *(step["method"] for step in steps), *(["lora"] if lora else [])],
@@ -116,15 +119,15 @@ def is_hub_id(model, revision):
     return bool(HUB_ID.fullmatch(model)) and not a_path
 
 
-def origin(base):
+def describe_base(base):
     """The base model in words."""
     if base["model"] == "tiny":
         return "Tilth's tiny Qwen3, made with random weights"
-    revision = f" at revision `{plain(base['revision'])}`" if base["revision"] else ""
-    return f"{escaped(base['model'])}{revision}"
+    revision = f" at revision `{escape_code(base['revision'])}`" if base["revision"] else ""
+    return f"{escape_markdown(base['model'])}{revision}"
 
 
-def of_hub(licenses):
+def hub_license(licenses):
     """{license, license_name} as the Hub's metadata name them: lower-case, one or a list; `other` for what no list has."""
     given = list(dict.fromkeys(license for license in licenses if license))
     names = list(dict.fromkeys(license.lower() if is_listed(license) else "other" for license in given))
@@ -137,7 +140,7 @@ def of_hub(licenses):
 def base_license(base):
     """{license, license_name, license_link}, as far as params.yaml or else the base model's own card has them."""
     if base["license"]:
-        return of_hub([base["license"]])
+        return hub_license([base["license"]])
     readme = Path("models/base/README.md")
     if not readme.exists():
         return {}
@@ -158,36 +161,37 @@ def chain_table(steps, seed):
         [
             f"`{step['step']}`", step["method"], f"`{step['from']}`", f"`{step['dataset']}`",
             rows_seen(step), f"{step['optimizer_steps']:,}",
-            "LoRA: " + settings(step["lora"]) if step["lora"] else "full", settings(step["args"]),
+            "LoRA: " + settings_text(step["lora"]) if step["lora"] else "full", settings_text(step["args"]),
         ]
         for step in steps
     ]  # fmt: skip
     header = ["step", "method", "from", "dataset", "rows seen", "optimizer steps", "weights", "args of TRL"]
     tail = f"Seed {seed}. `made_of.json` beside the weights has the versions of the libraries."
-    return f"{table(header, rows)}\n\n{tail}"
+    return f"{markdown_table(header, rows)}\n\n{tail}"
 
 
 def rows_seen(step):
     """How many rows of train the training of a step saw, as it wrote down."""
-    seen = seen_in_short(seen_path(step["step"]))
+    seen = exposure_summary(exposure_path(step["step"]))
     return f"{seen['seen']:,} of {seen['rows']:,}" if seen else f"unknown, of {step['rows']:,}"
 
 
-def settings(values):
-    return ", ".join(f"{escaped(key)} {escaped(value)}" for key, value in (values or {}).items())
+def settings_text(values):
+    return ", ".join(f"{escape_markdown(key)} {escape_markdown(value)}" for key, value in (values or {}).items())
 
 
 def cautions_section(chain, steps):
     """What is outside the usual range, with the reason of those that were waived."""
-    found = [caution for name in chain for caution in cautions_of(name, steps[name], steps)]
+    found = [caution for name in chain for caution in step_cautions(name, steps[name], steps)]
     lines = [
-        f"- `{c.step}`: {escaped(c.message)}" + (f" (waived: {escaped(c.waived)})" if c.waived is not None else "")
+        f"- `{c.step}`: {escape_markdown(c.message)}"
+        + (f" (waived: {escape_markdown(c.waived)})" if c.waived is not None else "")
         for c in found
     ]
     return "## Warnings and waivers\n\n" + ("\n".join(lines) if lines else "None.")
 
 
-def measured(scores):
+def scored_metrics(scores):
     """(dataset, metric, its values) of everything that has a value."""
     return [
         (dataset, metric, item)
@@ -199,34 +203,48 @@ def measured(scores):
 
 def scores_section(scores, parent, asked):
     rows = [
-        [f"`{dataset}`", escaped(metric), f"{item['n']:,}", value_of(item), interval(item), change(item)]
-        for dataset, metric, item in measured(scores)
+        [
+            f"`{dataset}`",
+            escape_markdown(metric),
+            f"{item['n']:,}",
+            format_value(item),
+            format_interval(item),
+            format_change(item),
+        ]
+        for dataset, metric, item in scored_metrics(scores)
     ]
     header = ["dataset", "metric", "eval rows", "value", "95% interval", f"change from {parent}"]
-    said = "On held-out rows, with bootstrap intervals." + (f" Asked with {escaped(asked)}." if asked else "")
-    worst = [f"- `{dataset}`: {escaped(words)}" for dataset, metric, item in measured(scores) if (words := worst_in_words(metric, item))]
+    said = "On held-out rows, with bootstrap intervals." + (f" Asked with {escape_markdown(asked)}." if asked else "")
+    worst = [
+        f"- `{dataset}`: {escape_markdown(words)}"
+        for dataset, metric, item in scored_metrics(scores)
+        if (words := describe_worst_slice(metric, item))
+    ]
     slices = "\n\nWhere it is worst, of all slices:\n\n" + "\n".join(worst) if worst else ""
-    return f"## Scores\n\n{said}\n\n{table(header, rows)}{slices}" if rows else ""
+    return f"## Scores\n\n{said}\n\n{markdown_table(header, rows)}{slices}" if rows else ""
 
 
 def gates_section(name):
     """What the model must do to ship and whether it does; nothing where no gate is set for it."""
-    rows = [[escaped(f"{row['metric']} of {row['on']}"), escaped(row["rule"]), escaped(row["said"])] for row in gates_of(name)]
-    return "## Gates\n\n" + table(["score", "must be", "verdict"], rows) if rows else ""
+    rows = [
+        [escape_markdown(f"{row['metric']} of {row['on']}"), escape_markdown(row["rule"]), escape_markdown(row["said"])]
+        for row in gates_of_step(name)
+    ]
+    return "## Gates\n\n" + markdown_table(["score", "must be", "verdict"], rows) if rows else ""
 
 
-def interval(item):
+def format_interval(item):
     low, high = item.get("low"), item.get("high")
-    return statistics.interval(item) if low is None or high is None else f"{low:.3f} to {high:.3f}"
+    return statistics.describe_interval(item) if low is None or high is None else f"{low:.3f} to {high:.3f}"
 
 
-def value_of(item):
-    cut = statistics.cut_answers(item)
-    noted = cut or escaped(statistics.verdicts(item))
+def format_value(item):
+    cut = statistics.describe_cut_answers(item)
+    noted = cut or escape_markdown(statistics.describe_verdicts(item))
     return f"{item['value']:.3f}" + (f" ({noted})" if noted else "")
 
 
-def change(item):
+def format_change(item):
     if item.get("change") is None:
         return ""
     ends = [item.get(key) for key in ("change_low", "change_high")]
@@ -244,16 +262,16 @@ def dataset_card(name, params, built):
     dataset = params["datasets"][name]
     rows = built["train"][name]["rows"] + built["eval"][name]["rows"]
     data = DatasetCardData(
-        **of_hub(values_of(dataset["license"])),
+        **hub_license(values_of(dataset["license"])),
         pretty_name=name,
-        size_categories=[size_of(rows)],
+        size_categories=[size_category(rows)],
         task_categories=["text-generation"],
         tags=["tilth", "trl", dataset["kind"]],
     )
     trained = [f"`{step}`" for step, given in params["steps"].items() if given["dataset"] == name]
     sections = [
         f"# {name}",
-        f"Rows of kind {dataset['kind']}, with TRL's columns, made from `{plain(dataset['raw'])}`. "
+        f"Rows of kind {dataset['kind']}, with TRL's columns, made from `{escape_code(dataset['raw'])}`. "
         + (f"Steps that train on it: {', '.join(trained)}." if trained else "No step trains on it."),
         "## Rows\n\n" + datasets_table([name], params, built),
         f"Of each prompt all rows are on one side: a share of {params['eval_fraction']} is held out, by seed {params['seed']}.",
@@ -264,7 +282,7 @@ def dataset_card(name, params, built):
     return data, "\n\n".join(sections)
 
 
-def size_of(rows):
+def size_category(rows):
     return next((name for limit, name in SIZES if rows < limit), "10B<n<100B")
 
 
@@ -272,41 +290,45 @@ def datasets_table(names, params, built):
     rows = []
     for name in names:
         train, held_out = built["train"][name], built["eval"][name]
-        rejected, not_sampled = sampled(counts(f"data/rejected/{name}.parquet"))
+        rejected, not_sampled = separate_not_sampled(reject_counts(f"data/rejected/{name}.parquet"))
         numbers = [f"{n:,}" for n in (train["rows"], held_out["rows"], rejected.total(), not_sampled)]
         rows.append([f"`{name}`", train["kind"], *numbers, f"`{train['sha256']}`", f"`{held_out['sha256']}`"])
     header = ["dataset", "kind", "train", "eval", "rejected", "not sampled", "sha256 of train", "sha256 of eval"]
-    return table(header, rows)
+    return markdown_table(header, rows)
 
 
 def rejects_section(names, steps, params):
     """Rejects of some datasets by check, and what preflight leaves out by proof. steps: {name: step} that train on them."""
     rows = [
-        [f"`{name}`", stage, f"`{plain(check)}`", f"{count:,}"]
+        [f"`{name}`", stage, f"`{escape_code(check)}`", f"{count:,}"]
         for name in names
         for (stage, check), count in sorted(
-            sampled(counts(f"data/rejected/{name}.parquet"))[0].items(), key=lambda item: (-item[1], item[0])
+            separate_not_sampled(reject_counts(f"data/rejected/{name}.parquet"))[0].items(),
+            key=lambda item: (-item[1], item[0]),
         )
     ]
     rows += [
         [f"`{name}`", f"preflight: {what}", f"`{proof}`", f"{count:,}"]
         for name in names
-        for what, left in left_out_of(name, steps)
-        for proof, count in by_proof(left).items()
+        for what, left in left_out_of_dataset(name, steps)
+        for proof, count in count_by_proof(left).items()
     ]
-    sorted_out = {name: found for name in names if (found := difficulty.rows_of(name, params))}
+    sorted_out = {name: found for name in names if (found := difficulty.prompt_rows(name, params))}
     rows += [
         [f"`{name}`", "keep", f"`{reason['check']}`", f"{reason['count']:,}"]
         for name, found in sorted_out.items()
-        for reason in difficulty.reasons_of(found)
+        for reason in difficulty.reasons_not_kept(found)
     ]
-    said = table(["dataset", "stage", "check", "rows"], rows) if rows else "None."
+    said = markdown_table(["dataset", "stage", "check", "rows"], rows) if rows else "None."
     asked = [
         f"Of `{name}`, {count:,} rows were not sampled, as `weights` and `max_rows` ask for (`{NOT_SAMPLED}`)."
         for name in names
-        if (count := sampled(counts(f"data/rejected/{name}.parquet"))[1])
+        if (count := separate_not_sampled(reject_counts(f"data/rejected/{name}.parquet"))[1])
     ]
-    asked += [f"Of `{name}`, {escaped(difficulty.sentence(name, params, found))}." for name, found in sorted_out.items()]
+    asked += [
+        f"Of `{name}`, {escape_markdown(difficulty.kept_sentence(name, params, found))}."
+        for name, found in sorted_out.items()
+    ]
     return "\n\n".join([f"## Records that were turned away, by reason\n\n{said}", *asked])
 
 
@@ -314,17 +336,31 @@ def rights_section(license, datasets, params):
     """What is known of licenses, sources, consent and waivers; nothing where nothing is. license: of the model, empty for a dataset."""
     base, known = params["base"], []
     if license:
-        said = ", ".join(license["license"]) if isinstance(license["license"], list) else license.get("license_name", license["license"])
-        known.append(f"{'this model' if params['license'] else 'base model'}: {escaped(said)}")
+        said = (
+            ", ".join(license["license"])
+            if isinstance(license["license"], list)
+            else license.get("license_name", license["license"])
+        )
+        known.append(f"{'this model' if params['license'] else 'base model'}: {escape_markdown(said)}")
     if license and params["license"] and (of_base := base_license(base)):
-        known.append(f"base model: {escaped(of_base['license'])}")
-    known += [f"license {escaped(what)} of the base model, waived: {escaped(why)}" for what, why in base["waive"].items() if license]
+        known.append(f"base model: {escape_markdown(of_base['license'])}")
+    known += [
+        f"license {escape_markdown(what)} of the base model, waived: {escape_markdown(why)}"
+        for what, why in base["waive"].items()
+        if license
+    ]
     rows = []
     for name in datasets:
-        rows += [[f"`{name}`", f"`{plain(files)}`" if files else "all", *map(escaped, said)] for files, *said in rights_rows(name, params)]
-        known += [f"`{name}`: {escaped(what)} waived: {escaped(why)}" for what, why in params["datasets"][name]["waive"].items()]
+        rows += [
+            [f"`{name}`", f"`{escape_code(files)}`" if files else "all", *map(escape_markdown, said)]
+            for files, *said in rights_rows(name, params)
+        ]
+        known += [
+            f"`{name}`: {escape_markdown(what)} waived: {escape_markdown(why)}"
+            for what, why in params["datasets"][name]["waive"].items()
+        ]
     parts = ["\n".join(f"- {text}" for text in known)] if known else []
-    parts += [table(["dataset", "raw files", *KEYS, "expires"], rows)] if rows else []
+    parts += [markdown_table(["dataset", "raw files", *RIGHTS_KEYS, "expires"], rows)] if rows else []
     return "\n\n".join(["## Licenses", *parts]) if parts else ""
 
 
@@ -345,17 +381,17 @@ def rebuild_section(name, target):
 # -- Markdown -----------------------------------------------------------------------------------------------------
 
 
-def table(header, rows):
+def markdown_table(header, rows):
     """A Markdown table. Cells are Markdown already; a bar in one would end it."""
     lines = [header, ["---"] * len(header), *rows]
     return "\n".join("| " + " | ".join(str(cell).replace("|", "\\|") for cell in line) + " |" for line in lines)
 
 
-def plain(text):
+def escape_code(text):
     """A text inside backquotes."""
-    return shown(str(text), 200).replace("`", "'")
+    return safe_text(str(text), 200).replace("`", "'")
 
 
-def escaped(text):
-    """A text that Markdown takes for nothing else, in one line. A bar is for `table` to escape."""
-    return re.sub(r"([\\`*\[\]<>#~]|(?<![^\W_])_|_(?![^\W_]))", r"\\\1", shown(str(text), 200))
+def escape_markdown(text):
+    """A text that Markdown takes for nothing else, in one line. A bar is for `markdown_table` to escape."""
+    return re.sub(r"([\\`*\[\]<>#~]|(?<![^\W_])_|_(?![^\W_]))", r"\\\1", safe_text(str(text), 200))

@@ -21,20 +21,20 @@ AXIS = {
     "labelBound": False, "labelFlush": False, "titlePadding": 6,
 }  # fmt: skip
 # Vega's expression for a number in few digits, where d3's own formats write `0e+0` and `0.2k`
-LABELS = (
+LABEL_EXPRESSION = (
     "datum.value == 0 ? '0' : abs(datum.value) < 0.001 ? format(datum.value, '~e') : "
     "abs(datum.value) < 1 ? format(datum.value, '~g') : format(datum.value, abs(datum.value) >= 1e5 ? '~s' : ',~g')"
 )
-KEPT = {"d", "x", "y", "x2", "y2", "width", "height", "fill", "stroke", "stroke-width", "stroke-dasharray", "transform",
+KEPT_ATTRIBUTES = {"d", "x", "y", "x2", "y2", "width", "height", "fill", "stroke", "stroke-width", "stroke-dasharray", "transform",
         "text-anchor", "font-size", "fill-opacity", "opacity", "clip-path", "id", "r"}  # fmt: skip
 
 
-def lines(ident, points, label, x_title="optimizer step"):
+def line_chart(ident, points, label, x_title="optimizer step"):
     """One line a series over `x`: the first solid, the second dashed. points: [{x, y, series}], `series` in order."""
     series = list(dict.fromkeys(point["series"] for point in points))
     scale = {"domain": series, "range": [FIRST, SECOND][: len(series)]}
     dashes = {"domain": series, "range": [[1, 0], [5, 3]][: len(series)]}
-    return drawn(
+    return draw(
         ident,
         label,
         points,
@@ -44,7 +44,7 @@ def lines(ident, points, label, x_title="optimizer step"):
                 "x": {"field": "x", "type": "quantitative", "title": x_title, "scale": {"nice": False}},
                 "y": {
                     "field": "y", "type": "quantitative", "title": None, "scale": {"zero": False},
-                    "axis": {"labelExpr": LABELS},
+                    "axis": {"labelExpr": LABEL_EXPRESSION},
                 },
                 "color": {"field": "series", "type": "nominal", "scale": scale, "legend": None},
                 "strokeDash": {"field": "series", "type": "nominal", "scale": dashes, "legend": None},
@@ -58,7 +58,7 @@ def histogram(ident, bins, label, cut=None, x_title="characters"):
     first = bins[0]["series"]
     encoding = {
         "x": {"field": "low", "type": "quantitative", "title": x_title, "scale": {"nice": False, "zero": True}, "axis": {"grid": False}},
-        "y": {"field": "count", "type": "quantitative", "title": None, "axis": {"labelExpr": LABELS}},
+        "y": {"field": "count", "type": "quantitative", "title": None, "axis": {"labelExpr": LABEL_EXPRESSION}},
     }  # fmt: skip
     layers = [
         {
@@ -84,10 +84,10 @@ def histogram(ident, bins, label, cut=None, x_title="characters"):
                 "encoding": {"x": {"field": "cut", "type": "quantitative"}},
             }
         )
-    return drawn(ident, label, bins, {"layer": layers})
+    return draw(ident, label, bins, {"layer": layers})
 
 
-def bars(ident, bins, label, x_title):
+def bar_chart(ident, bins, label, x_title):
     """Bars of counts in the colours of two series. bins: [{low, high, count, series}], with `kept` and `not kept`."""
     scale = {"domain": ["kept", "not kept"], "range": [FIRST, SECOND]}
     spec = {
@@ -98,14 +98,14 @@ def bars(ident, bins, label, x_title):
                 "scale": {"nice": False, "zero": False}, "axis": {"grid": False, "tickMinStep": 1},
             },
             "x2": {"field": "high"},
-            "y": {"field": "count", "type": "quantitative", "title": None, "axis": {"labelExpr": LABELS}},
+            "y": {"field": "count", "type": "quantitative", "title": None, "axis": {"labelExpr": LABEL_EXPRESSION}},
             "color": {"field": "series", "type": "nominal", "scale": scale, "legend": None},
         },
     }  # fmt: skip
-    return drawn(ident, label, bins, spec)
+    return draw(ident, label, bins, spec)
 
 
-def drawn(ident, label, values, spec):
+def draw(ident, label, values, spec):
     """A specification as inline SVG, whose ids begin with `ident` and which a screen reader calls `label`."""
     import vl_convert
 
@@ -115,10 +115,10 @@ def drawn(ident, label, values, spec):
         "data": {"values": values},
         "config": {"aria": False, "axis": AXIS, "view": {"stroke": None}, "background": None},
     } | spec  # fmt: skip
-    return tidied(vl_convert.vegalite_to_svg(whole, vl_version=VEGA_LITE), ident, label)
+    return tidy_svg(vl_convert.vegalite_to_svg(whole, vl_version=VEGA_LITE), ident, label)
 
 
-def tidied(svg, ident, label):
+def tidy_svg(svg, ident, label):
     """Vega's SVG with what is drawn and nothing else: no roles of its own, no empty paths, ids that no other chart has."""
     root = ElementTree.fromstring(svg)
     ids = {}
@@ -130,7 +130,9 @@ def tidied(svg, ident, label):
         for child in list(parent):
             if child.get("display") == "none" or (child.get("class") == "background" and not child.get("stroke")):
                 parent.remove(child)
-        parent.attrib = {key: short(value, ids) for key, value in parent.attrib.items() if key in KEPT}
+        parent.attrib = {
+            key: shorten_attribute(value, ids) for key, value in parent.attrib.items() if key in KEPT_ATTRIBUTES
+        }
     width, height = WIDTH + PADDING["left"] + PADDING["right"], HEIGHT + PADDING["top"] + PADDING["bottom"]
     root.attrib = {
         "class": "chart", "role": "img", "aria-label": label, "viewBox": f"0 0 {width} {height}",
@@ -139,7 +141,7 @@ def tidied(svg, ident, label):
     return ElementTree.tostring(root, encoding="unicode")
 
 
-def short(value, ids):
+def shorten_attribute(value, ids):
     """An attribute with its numbers to two decimals, and its ids renamed."""
     if value in ids:
         return ids[value]

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from markupsafe import Markup
 
-from stages.reporting.charts import lines
+from stages.reporting.charts import line_chart
 from validators._trl_fields import trl_default
 
 POINTS = 200
@@ -29,28 +29,28 @@ PANELS = [  # title, columns of the curve: two share a chart
     ("Learning rate", ["learning_rate"]),
     ("Gradient norm", ["grad_norm"]),
 ]
-NUMBERS = {
+NUMBER_TITLES = {
     "rows": "rows",
     "trained_rows": "trained rows",
     "tokens": "tokens",
     "learned_tokens": "learned tokens",
     "optimizer_steps": "optimizer steps",
 }
-RESOLVED = {"seed"}  # said elsewhere on the page
+SHOWN_ELSEWHERE = {"seed"}  # said elsewhere on the page
 
 
-def read(path):
+def read_curve(path):
     """The rows of a curve with what is a finite number in each; [] where there is no file."""
     if not Path(path).exists():
         return []
     with open(path, encoding="utf-8", newline="") as file:
         return [
-            {key: value for key, text in row.items() if (value := number(text)) is not None}
+            {key: value for key, text in row.items() if (value := finite_number(text)) is not None}
             for row in csv.DictReader(file)
         ]
 
 
-def number(text):
+def finite_number(text):
     try:
         value = float(text)
     except (TypeError, ValueError):
@@ -58,14 +58,14 @@ def number(text):
     return value if math.isfinite(value) else None
 
 
-def charts(name, rows):
+def curve_charts(name, rows):
     """[{title, legend, dashed, note, svg}] of what a step logged."""
     found = []
     for title, columns in PANELS:
         points = [
             {"x": x, "y": y, "series": column.rpartition("/")[2]}
             for column in columns
-            for x, y in thinned([(row["step"], row[column]) for row in rows if column in row and "step" in row])
+            for x, y in downsample([(row["step"], row[column]) for row in rows if column in row and "step" in row])
         ]
         if not points:
             continue
@@ -79,12 +79,18 @@ def charts(name, rows):
         ident = f"{name}-{columns[0].replace('/', '-')}"
         legend = series if len(series) > 1 else []
         found.append(
-            {"title": title, "legend": legend, "dashed": True, "note": note, "svg": Markup(lines(ident, points, label))}
+            {
+                "title": title,
+                "legend": legend,
+                "dashed": True,
+                "note": note,
+                "svg": Markup(line_chart(ident, points, label)),
+            }
         )
     return found
 
 
-def thinned(points):
+def downsample(points):
     """At most POINTS points: means of as many neighbours as it takes. points: [(x, y)] in order."""
     size = math.ceil(len(points) / POINTS)
     groups = [points[i : i + size] for i in range(0, len(points), size or 1)]
@@ -93,10 +99,12 @@ def thinned(points):
 
 def preflight_table(resolved):
     """[(name, value)] of the numbers that preflight found for a step."""
-    found = [(title, f"{resolved[key]:,}") for key, title in NUMBERS.items() if key in resolved]
+    found = [(title, f"{resolved[key]:,}") for key, title in NUMBER_TITLES.items() if key in resolved]
     found += [(f"length {key}", f"{value:,}") for key, value in resolved.get("length", {}).items() if is_number(value)]
     others = {
-        key: value for key, value in resolved.items() if key not in NUMBERS.keys() | RESOLVED and is_number(value)
+        key: value
+        for key, value in resolved.items()
+        if key not in NUMBER_TITLES.keys() | SHOWN_ELSEWHERE and is_number(value)
     }
     return found + [(key.replace("_", " "), f"{value:,.6g}") for key, value in others.items()]
 

@@ -8,28 +8,28 @@ from collections import Counter
 
 from markupsafe import Markup
 
-from stages.reporting.charts import bars
-from stages.training import kept
+from stages.reporting.charts import bar_chart
+from stages.training import kept_prompts
 
 SAMPLES = 3
 
 
-def clear(params):
+def delete_outdated(params):
     """Delete what was sorted of datasets that are no more, or for which `difficulty` no longer asks."""
-    for folder in sorted(kept.FOLDER.glob("*")):
+    for folder in sorted(kept_prompts.FOLDER.glob("*")):
         if folder.name not in params["datasets"]:
             shutil.rmtree(folder)
         elif folder.name not in params["difficulty"]:
-            kept.cleared(folder.name)
+            kept_prompts.delete_kept(folder.name)
 
 
-def rows_of(name, params):
+def prompt_rows(name, params):
     """A row for each train prompt of a dataset that is sorted; none where it is not asked for, or not built."""
-    path = kept.kept_path(name)
-    return kept.read(path) if name in params["difficulty"] and path.exists() else []
+    path = kept_prompts.kept_path(name)
+    return kept_prompts.read_rows(path) if name in params["difficulty"] and path.exists() else []
 
 
-def reasons_of(rows):
+def reasons_not_kept(rows):
     """[{check, count, samples: [{source, line, detail}]}] of what is not kept, the most frequent first."""
     counts = Counter(row["check"] for row in rows if row["check"])
     return [
@@ -38,7 +38,7 @@ def reasons_of(rows):
     ]
 
 
-def sentence(name, params, rows):
+def kept_sentence(name, params, rows):
     """What is kept, by which model and bounds."""
     rule, count = params["difficulty"][name], sum(row["check"] is None for row in rows)
     low, high = rule["keep"]
@@ -48,25 +48,37 @@ def sentence(name, params, rows):
     )
 
 
-def drawn(name, params):
+def difficulty_section(name, params):
     """{said, chart, reasons} of a dataset for the page; None where nothing is asked, {said: None} where it is not built."""
     if name not in params["difficulty"]:
         return None
-    rows = rows_of(name, params)
+    rows = prompt_rows(name, params)
     if not rows:
         return {"said": None}
     samples = params["difficulty"][name]["samples"]
-    often = Counter((round(samples * row["right"] / row["judged"]), row["check"] is None) for row in rows if row["judged"])
+    often = Counter(
+        (round(samples * row["right"] / row["judged"]), row["check"] is None) for row in rows if row["judged"]
+    )
     bins = [
         {"low": right - 0.45, "high": right + 0.45, "count": count, "series": "kept" if is_kept else "not kept"}
         for (right, is_kept), count in sorted(often.items())
     ]
-    said, counts = sentence(name, params, rows), ", ".join(f"{right}: {count:,}" for (right, _), count in sorted(often.items()))
+    said, counts = (
+        kept_sentence(name, params, rows),
+        ", ".join(f"{right}: {count:,}" for (right, _), count in sorted(often.items())),
+    )
     chart = {
         "title": "Right answers to a prompt",
         "legend": ["kept", "not kept"],
         "dashed": False,
         "note": f"{params['difficulty'][name]['by']}, of {samples} samples",
-        "svg": Markup(bars(f"{name}-difficulty", bins, f"Prompts by right answers of {samples}: {counts}", f"right answers of {samples}")),
+        "svg": Markup(
+            bar_chart(
+                f"{name}-difficulty",
+                bins,
+                f"Prompts by right answers of {samples}: {counts}",
+                f"right answers of {samples}",
+            )
+        ),
     }
-    return {"said": said, "chart": chart, "reasons": reasons_of(rows)}
+    return {"said": said, "chart": chart, "reasons": reasons_not_kept(rows)}

@@ -20,9 +20,9 @@ def flow(train, held_out, reasons, left_out=(), unscored=(), not_sampled=0):
     parts = []
     for side, rows, without in (("train", train, left_out), ("eval", held_out, unscored)):
         parts.append((side, side, rows - sum(count for _, count in without)))
-        parts += [("reject", name, count) for name, count in at_most(without, REASONS // 2)]
+        parts += [("reject", name, count) for name, count in top_reasons(without, REASONS // 2)]
     parts.append(("unsampled", "not sampled", not_sampled))
-    parts += [("reject", name, count) for name, count in at_most(reasons, REASONS)]
+    parts += [("reject", name, count) for name, count in top_reasons(reasons, REASONS)]
     parts = [part for part in parts if part[2]]
     total = sum(count for _, _, count in parts)
     if not total:
@@ -34,7 +34,7 @@ def flow(train, held_out, reasons, left_out=(), unscored=(), not_sampled=0):
         y = target + (room - thick) / 2
         bands.append(
             {
-                "path": band(LEFT + BAR, source, RIGHT, y, thick),
+                "path": band_path(LEFT + BAR, source, RIGHT, y, thick),
                 "y": round(y, 2), "height": round(thick, 2), "label_y": round(target + room / 2, 2),
                 "kind": kind, "name": name, "count": count, "share": count / total,
             }
@@ -44,7 +44,7 @@ def flow(train, held_out, reasons, left_out=(), unscored=(), not_sampled=0):
     return {"bands": bands, "height": round(max(target, HEIGHT + GAP), 2), "left_height": HEIGHT}
 
 
-def at_most(reasons, most):
+def top_reasons(reasons, most):
     """The first reasons, with the others added up as the last one. reasons: [(name, count)]."""
     if len(reasons) <= most:
         return reasons
@@ -52,7 +52,7 @@ def at_most(reasons, most):
     return [*reasons[: most - 1], (f"{len(rest)} other reasons", sum(count for _, count in rest))]
 
 
-def band(x1, y1, x2, y2, thick):
+def band_path(x1, y1, x2, y2, thick):
     """The outline of a band that leaves at (x1, y1) and arrives at (x2, y2), as an SVG path."""
     middle = (x1 + x2) / 2
     y1, y2, low1, low2 = (round(value, 2) for value in (y1, y2, y1 + thick, y2 + thick))
@@ -65,9 +65,9 @@ def graph(datasets, steps):
     datasets: {name: {raw, note}}; steps: {name: {from, dataset, note}}. Columns: raw data; datasets and the base model;
     models by how many steps they are from it, each beside its dataset where that place is free.
     """
-    places = placed(datasets, steps)
+    places = node_places(datasets, steps)
     nodes = [
-        *({"kind": "raw", "name": raw, "note": "raw data", "href": of_raw(raw, datasets)} for kind, raw in places if kind == "raw"),
+        *({"kind": "raw", "name": raw, "note": "raw data", "href": raw_link(raw, datasets)} for kind, raw in places if kind == "raw"),
         *({"kind": "dataset", "name": name, "note": item["note"], "href": f"#data-{name}"} for name, item in datasets.items()),
         {"kind": "model", "name": "base", "note": "base model", "href": "#base"},
         *({"kind": "model", "name": name, "note": step["note"], "href": f"#step-{name}"} for name, step in steps.items()),
@@ -90,7 +90,7 @@ def graph(datasets, steps):
     }
 
 
-def placed(datasets, steps):
+def node_places(datasets, steps):
     """{(kind, name): (column, row)} of every node."""
     row_of = {name: row for row, name in enumerate(datasets)}
     places = {}
@@ -116,7 +116,7 @@ def depth(name, steps):
     return len(chain)
 
 
-def of_raw(raw, datasets):
+def raw_link(raw, datasets):
     """The section of the first dataset that was made of some raw data."""
     return next(f"#data-{name}" for name, item in datasets.items() if item["raw"] == raw)
 

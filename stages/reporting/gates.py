@@ -6,12 +6,12 @@ gates.json -> {"ship": True, "summary": "ship: 1 of 1 gate passes", "rows": [{"s
 import json
 from pathlib import Path
 
-from stages.scoring.gates import in_words, summary
+from stages.scoring.gates import describe_gates, describe_result
 
 PATH = Path("gates.json")
 
 
-def judged() -> dict | None:
+def gate_verdicts() -> dict | None:
     """{ship, summary, rows} of gates.json; None where it is not built, or params.yaml has no gates."""
     if not PATH.exists():
         return None
@@ -19,17 +19,17 @@ def judged() -> dict | None:
     verdicts = [*found["gates"].values()]
     if not verdicts:
         return None
-    rows = [verdict | {"said": in_words(verdict), "state": state(verdict)} for verdict in verdicts]
-    return {"ship": found["ship"], "summary": summary(verdicts), "rows": rows}
+    rows = [verdict | {"said": describe_result(verdict), "state": verdict_state(verdict)} for verdict in verdicts]
+    return {"ship": found["ship"], "summary": describe_gates(verdicts), "rows": rows}
 
 
-def state(verdict: dict) -> str:
+def verdict_state(verdict: dict) -> str:
     if verdict["passes"]:
         return "passes"
     return "waived" if verdict["waived"] else "does not pass"
 
 
-def gates_of(step: str) -> list[dict]:
+def gates_of_step(step: str) -> list[dict]:
     """The rows of one step."""
-    found = judged()
+    found = gate_verdicts()
     return [row for row in found["rows"] if row["step"] == step] if found else []

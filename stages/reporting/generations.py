@@ -11,22 +11,22 @@ from pathlib import Path
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from stages.reporting.clips import clipped
+from stages.reporting.clips import clip
 
 WIDTH = 700
 TURNS = 6
-LOT = 0.25  # of the rows shown, this share is drawn by lot, as the most different alone would mislead
+RANDOM_SHARE = 0.25  # of the rows shown, this share is drawn by lot, as the most different alone would mislead
 
 
 def side_by_side(dataset, kind, models, functions, limit, metrics):
     """Rows of one dataset with what each model said; [] where its kind asks for no answer or nothing was scored."""
     path = Path(f"data/eval/{dataset}.parquet")
-    said = {model: answers(model, dataset, kind, functions, metrics) for model in models}
+    said = {model: scored_answers(model, dataset, kind, functions, metrics) for model in models}
     said = {model: found for model, found in said.items() if found}
     if kind == "kto" or not said or not path.exists():
         return []
     shared = sorted(set.intersection(*(set(found) for found in said.values())))
-    chosen = most_different({row: [said[model][row] for model in said] for row in shared}, limit)
+    chosen = select_rows({row: [said[model][row] for model in said] for row in shared}, limit)
     rows = pq.read_table(path, filters=[("id", "in", list(chosen))]).to_pylist() if chosen else []
     by_id = {row["id"]: row for row in rows}
     return [
@@ -34,15 +34,15 @@ def side_by_side(dataset, kind, models, functions, limit, metrics):
         | {
             "dataset": dataset,
             "by_lot": by_lot,
-            "spread": spread([said[model][row] for model in said]),
-            "said": {model: {**clipped(found[row][0], WIDTH), "score": found[row][1]} for model, found in said.items()},
+            "spread": score_spread([said[model][row] for model in said]),
+            "said": {model: {**clip(found[row][0], WIDTH), "score": found[row][1]} for model, found in said.items()},
         }
         for row, by_lot in chosen.items()
         if row in by_id
     ]
 
 
-def answers(model, dataset, kind, functions, metrics):
+def scored_answers(model, dataset, kind, functions, metrics):
     """{id: (text, score)} of what a model said to a dataset's eval rows; empty where it was not scored."""
     path = Path(f"scores/{model}.parquet")
     if not path.exists():
@@ -52,7 +52,9 @@ def answers(model, dataset, kind, functions, metrics):
         return {}
     table = table.filter(pc.equal(table["dataset"], dataset))
     weights = (
-        dict.fromkeys(metrics[:1], 1.0) if kind != "grpo" else {f"reward/{name}": weight for name, weight in functions.items()}
+        dict.fromkeys(metrics[:1], 1.0)
+        if kind != "grpo"
+        else {f"reward/{name}": weight for name, weight in functions.items()}
     )
     totals = [0.0] * len(table)
     for column in weights.keys() & set(table.column_names):
@@ -64,13 +66,13 @@ def answers(model, dataset, kind, functions, metrics):
     )
 
 
-def spread(answers):
+def score_spread(answers):
     """How far apart the scores of one row are."""
     scores = [score for _, score in answers]
     return round(max(scores) - min(scores), 4) if scores else 0.0
 
 
-def most_different(rows, limit):
+def select_rows(rows, limit):
     """{id: drawn by lot or not}: rows by how far apart their answers are, and a few by lot, the furthest apart first.
 
     rows: {id: [(text, score) of base, of the first step, ...]}. An id is a hash, so that the order of ids is as good as a
@@ -80,9 +82,9 @@ def most_different(rows, limit):
     def order(row):
         answers = rows[row]
         texts = len({text for text, _ in answers})
-        return -spread(answers), -spread(answers[1:]), -texts, row
+        return -score_spread(answers), -score_spread(answers[1:]), -texts, row
 
-    drawn = sorted(rows)[: int(limit * LOT)]
+    drawn = sorted(rows)[: int(limit * RANDOM_SHARE)]
     chosen = sorted(set(rows) - set(drawn), key=order)[: limit - len(drawn)]
     return {row: row in drawn for row in sorted([*chosen, *drawn], key=order)}
 
@@ -95,11 +97,12 @@ def question(row, kind):
         else (row["prompt"], row["ground_truth"] if kind == "grpo" else row["chosen"][-1]["content"])
     )
     shown = [
-        {"role": turn["role"], **clipped(turn["content"] or turn.get("tool_calls") or "", WIDTH)} for turn in turns[-TURNS:]
+        {"role": turn["role"], **clip(turn["content"] or turn.get("tool_calls") or "", WIDTH)}
+        for turn in turns[-TURNS:]
     ]
     return {
         "id": row["id"],
         "prompt": shown,
         "more_turns": max(0, len(turns) - TURNS),
-        "reference": clipped(reference or "", WIDTH),
+        "reference": clip(reference or "", WIDTH),
     }

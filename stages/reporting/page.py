@@ -16,16 +16,16 @@ import jinja2
 from markupsafe import Markup
 
 from stages.reporting import curves
-from stages.reporting.clips import is_long, visible
+from stages.reporting.clips import is_long, make_visible
 from stages.reporting.flow import graph
-from stages.reporting.gates import judged
+from stages.reporting.gates import gate_verdicts
 from stages.reporting.generations import side_by_side
 from stages.reporting.scoreboard import board
-from stages.reporting.sections import dataset_section, share, step_section
-from stages.scoring.asked_with import sentences
-from stages.training.seen import seen_in_short, seen_path
+from stages.reporting.sections import dataset_section, format_share, step_section
+from stages.scoring.eval_settings import settings_sentences
+from stages.training.exposure import exposure_path, exposure_summary
 
-PAGE = Path(__file__).parent / "templates"
+TEMPLATES = Path(__file__).parent / "templates"
 ANSWERS, SHOWN_ANSWERS = 60, 3  # the others are folded
 LIBRARIES = (
     "torch",
@@ -41,28 +41,31 @@ LIBRARIES = (
 )
 
 
-def page(params):
+def render_page(params):
     """The text of report/index.html."""
-    scores = {model: read_json(f"scores/{model}.json") for model in ("base", *params["steps"])}
-    resolved = {name: read_json(f"preflight/{name}.json") for name in params["steps"]}
-    logged = {name: curves.read(f"scores/{name}.csv") for name in params["steps"]}
-    seen = {name: seen_in_short(seen_path(name)) for name in params["steps"]}
-    findings, samples = read_json("preflight/_findings.json"), read_json("preflight/_xray.json")
+    scores = {model: read_json_or_none(f"scores/{model}.json") for model in ("base", *params["steps"])}
+    resolved = {name: read_json_or_none(f"preflight/{name}.json") for name in params["steps"]}
+    logged = {name: curves.read_curve(f"scores/{name}.csv") for name in params["steps"]}
+    seen = {name: exposure_summary(exposure_path(name)) for name in params["steps"]}
+    findings, samples = read_json_or_none("preflight/_findings.json"), read_json_or_none("preflight/_xray.json")
     datasets = [dataset_section(name, params, resolved, findings) for name in params["datasets"]]
-    steps = [step_section(name, params, resolved[name], logged[name], seen[name], findings, samples) for name in params["steps"]]
+    steps = [
+        step_section(name, params, resolved[name], logged[name], seen[name], findings, samples)
+        for name in params["steps"]
+    ]
     answers, answerable = all_answers(params)
-    style, script = ((PAGE / name).read_text(encoding="utf-8") for name in ("style.css", "page.js"))
+    style, script = ((TEMPLATES / name).read_text(encoding="utf-8") for name in ("style.css", "page.js"))
     return (
-        environment()
+        template_environment()
         .get_template("index.html.j2")
         .render(
-            policy=policy(style, script),
+            policy=security_policy(style, script),
             style=Markup(style),
             script=Markup(script),
             base=params["base"],
             seed=params["seed"],
-            facts=facts(datasets, scores),
-            graph=graph(notes_of_datasets(datasets), notes_of_steps(params["steps"])),
+            facts=page_facts(datasets, scores),
+            graph=graph(dataset_notes(datasets), step_notes(params["steps"])),
             datasets=datasets,
             steps=steps,
             answers=answers,
@@ -71,33 +74,33 @@ def page(params):
             answer_datasets=list(dict.fromkeys(row["dataset"] for row in answers)),
             answer_models=list(dict.fromkeys(model for row in answers for model in row["said"])),
             unscored=[model for model, found in scores.items() if found is None],
-            files=files(params["steps"]),
-            gates=judged(),
-            asked=sentences([model for model, found in scores.items() if found]),
-            hashes=hashes(),
-            versions=versions(),
+            files=source_files(params["steps"]),
+            gates=gate_verdicts(),
+            asked=settings_sentences([model for model, found in scores.items() if found]),
+            hashes=table_hashes(),
+            versions=library_versions(),
             **board(scores, params["steps"], resolved, seen),
         )
     )
 
 
-def environment():
+def template_environment():
     """jinja2 with everything escaped, and with an error for a name that is not there."""
     made = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(PAGE),
+        loader=jinja2.FileSystemLoader(TEMPLATES),
         autoescape=True,
-        finalize=visible,
+        finalize=make_visible,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    made.filters |= {"share": share, "ending": ending}
+    made.filters |= {"share": format_share, "ending": ending}
     made.tests["long"] = is_long
     return made
 
 
-def policy(style, script):
+def security_policy(style, script):
     """A content security policy that loads nothing, and takes this style and this script alone."""
     hashed = [base64.b64encode(hashlib.sha256(text.encode()).digest()).decode() for text in (style, script)]
     return (
@@ -111,7 +114,7 @@ def ending(text, width):
     return text if len(text) <= width else "…" + text[1 - width :]
 
 
-def read_json(path):
+def read_json_or_none(path):
     """What a JSON file holds, None where it is not built yet."""
     return json.loads(Path(path).read_text(encoding="utf-8")) if Path(path).exists() else None
 
@@ -119,7 +122,7 @@ def read_json(path):
 # -- the sections -------------------------------------------------------------------------------------------------
 
 
-def facts(datasets, scores):
+def page_facts(datasets, scores):
     built = [item for item in datasets if not item["missing"]]
     names = {"records": "raw records", "train": "train rows", "eval": "eval rows", "rejected": "rejected"}
     if any(item["not_sampled"] for item in built):
@@ -128,7 +131,7 @@ def facts(datasets, scores):
     return [*counts, ("models scored", f"{sum(found is not None for found in scores.values())} of {len(scores)}")]
 
 
-def notes_of_datasets(datasets):
+def dataset_notes(datasets):
     return {
         item["name"]: {
             "raw": item["raw"],
@@ -138,20 +141,24 @@ def notes_of_datasets(datasets):
     }
 
 
-def notes_of_steps(steps):
+def step_notes(steps):
     return {name: {**step, "note": f"{step['method']} on {step['dataset']}"} for name, step in steps.items()}
 
 
 def all_answers(params):
     """(rows with what each model said, the number of eval rows that ask for an answer)."""
-    rewards = read_json("preflight/_rewards.json") or {}
+    rewards = read_json_or_none("preflight/_rewards.json") or {}
     functions = {name: {each: item["weight"] for each, item in found.items()} for name, found in rewards.items()}
-    models, held_out = ["base", *params["steps"]], read_json("data/eval.json") or {}
-    asking = {name: item for name, item in params["datasets"].items() if item["kind"] in ("sft", "grpo") or item["metrics"]}
+    models, held_out = ["base", *params["steps"]], read_json_or_none("data/eval.json") or {}
+    asking = {
+        name: item for name, item in params["datasets"].items() if item["kind"] in ("sft", "grpo") or item["metrics"]
+    }
     rows = [
         row
         for name, dataset in asking.items()
-        for row in side_by_side(name, dataset["kind"], models, functions.get(name, {}), max(8, ANSWERS // len(asking)), dataset["metrics"])
+        for row in side_by_side(
+            name, dataset["kind"], models, functions.get(name, {}), max(8, ANSWERS // len(asking)), dataset["metrics"]
+        )
     ]
     rows.sort(key=lambda row: -row["spread"])
     return rows, sum(held_out.get(name, {}).get("rows", 0) for name in asking)
@@ -160,7 +167,7 @@ def all_answers(params):
 # -- lineage ------------------------------------------------------------------------------------------------------
 
 
-def files(steps):
+def source_files(steps):
     """[{path, md5}] of the small files that this page is made of, each as dvc.lock has it."""
     names = ["data/train.json", "data/eval.json", "scores/base.json"]
     names += [f"{folder}/{name}.json" for name in steps for folder in ("preflight", "scores")]
@@ -172,8 +179,8 @@ def files(steps):
     ]
 
 
-def hashes():
-    sides = {side: read_json(f"data/{side}.json") or {} for side in ("train", "eval")}
+def table_hashes():
+    sides = {side: read_json_or_none(f"data/{side}.json") or {} for side in ("train", "eval")}
     names = list(dict.fromkeys(name for listed in sides.values() for name in listed))
     return [
         {"name": name, "side": side, "rows": listed[name]["rows"], "sha256": listed[name]["sha256"]}
@@ -183,7 +190,7 @@ def hashes():
     ]
 
 
-def versions():
+def library_versions():
     found = []
     for library in LIBRARIES:
         try:

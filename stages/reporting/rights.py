@@ -1,18 +1,24 @@
 """What params.yaml says of the rights in the raw data of a dataset, as rows of a table.
 
-    rights_rows("chat", params) -> [("data/raw/chat/a*", "CC-BY-4.0", "https://...", "", "2027-01-01"), ("*", "MIT", "", "", "")]
+rights_rows("chat", params) -> [("data/raw/chat/a*", "CC-BY-4.0", "https://...", "", "2027-01-01"), ("*", "MIT", "", "", "")]
 """
 
-from validators._by_file import KEYS
+from validators._by_file import RIGHTS_KEYS
 
 
 def rights_rows(name, params):
     """(pattern of files, license, source, consent, expires) for each pattern that is named; None for all files; empty where nothing is said."""
-    said = {key: params["datasets"][name][key] for key in KEYS} | {"expires": params["expires"].get(name)}
+    said = {key: params["datasets"][name][key] for key in RIGHTS_KEYS} | {"expires": params["expires"].get(name)}
     patterns = dict.fromkeys(pattern for value in said.values() if isinstance(value, dict) for pattern in value)
     if any(isinstance(value, str) for value in said.values()):
         patterns = {None: None} | patterns
     return [
-        (pattern, *((value if pattern is None else "") if isinstance(value, str) else (value or {}).get(pattern, "") for value in said.values()))
+        (
+            pattern,
+            *(
+                (value if pattern is None else "") if isinstance(value, str) else (value or {}).get(pattern, "")
+                for value in said.values()
+            ),
+        )
         for pattern in patterns
     ]

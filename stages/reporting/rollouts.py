@@ -9,15 +9,15 @@ from operator import itemgetter
 
 import numpy as np
 
-from stages.reporting.clips import clipped
+from stages.reporting.clips import clip
 from stages.training.rollouts import read_rollouts, rollouts_path
 from validators._answers import answer_of
-from validators._truths import same
+from validators._truths import is_correct
 
 CHEATS, WIDTH = 5, 300
 
 
-def rollouts_of(name):
+def rollout_summary(name):
     """The summary of a step's rollouts, None where it has none."""
     path = rollouts_path(name)
     rows, facts = read_rollouts(path) if path.exists() else ([], {})
@@ -33,16 +33,16 @@ def rollouts_of(name):
         "every": facts["every"],
         "half": half,
         "functions": [
-            {"name": function, "early": mean(rows, function, range(half)), "late": mean(rows, function, range(half, rows[-1]["step"] + 1))}
+            {"name": function, "early": mean_reward(rows, function, range(half)), "late": mean_reward(rows, function, range(half, rows[-1]["step"] + 1))}
             for function in facts["functions"]
         ],
         "lengths": {f"p{share}": int(np.percentile(tokens, share)) for share in (50, 95)} | {"max": int(tokens.max())},
-        "cut": cut_of(rows),
+        "cut": describe_cuts(rows),
         "cheats": cheats(rows),
     }  # fmt: skip
 
 
-def mean(rows, function, steps):
+def mean_reward(rows, function, steps):
     """The mean of what a function gave at some optimizer steps, in words; a dash where it gave nothing."""
     given = [
         row[f"reward/{function}"] for row in rows if row["step"] in steps and row[f"reward/{function}"] is not None
@@ -50,7 +50,7 @@ def mean(rows, function, steps):
     return f"{sum(given) / len(given):.3f}" if given else "–"
 
 
-def cut_of(rows):
+def describe_cuts(rows):
     """How many answers were cut, in words; "" where none was."""
     counts = [(sum(row["cut"] for row in rows), ""), (sum(row["cut_thinking"] for row in rows), " while thinking")]
     return ", ".join(f"{count:,} cut{where}" for count, where in counts if count)
@@ -60,12 +60,14 @@ def cheats(rows):
     """The best-paid answers that are not the ground truth, each once; none where they are paid the least that there is."""
     least = min(row["reward"] for row in rows)
     wrong = [
-        row for row in rows if row["reward"] > least and not same(answer_of(row["completion"]), row["ground_truth"])
+        row
+        for row in rows
+        if row["reward"] > least and not is_correct(answer_of(row["completion"]), row["ground_truth"])
     ]
     best = {}
     for row in sorted(wrong, key=lambda row: (-row["reward"], row["step"], row["group"])):
         best.setdefault(row["completion"], row)
     return [
-        {"reward": f"{row['reward']:.4g}", "step": row["step"], "id": row["id"], "said": clipped(row["completion"], WIDTH), "truth": clipped(row["ground_truth"], WIDTH)}
+        {"reward": f"{row['reward']:.4g}", "step": row["step"], "id": row["id"], "said": clip(row["completion"], WIDTH), "truth": clip(row["ground_truth"], WIDTH)}
         for row in list(best.values())[:CHEATS]
     ]  # fmt: skip

@@ -6,13 +6,13 @@ scores/<model>.json as dicts -> plain data for the page
              "exact_match") -> {"value": "0.399", ..., "change": "+0.399", "verdict": "better"}
 """
 
-from stages.reporting.slices import shown_slices
-from stages.scoring.better import lower_is_better
-from stages.scoring.statistics import cut_in_short, cut_thinking, interval, verdicts
+from stages.reporting.slices import slice_tables
+from stages.scoring.metric_direction import lower_is_better
+from stages.scoring.statistics import describe_cut_briefly, describe_cut_thinking, describe_interval, describe_verdicts
 
-OWN = {"sft": "exact_match", "dpo": "pair_accuracy", "orpo": "pair_accuracy", "kto": "auc", "grpo": "reward"}
-COMMON = ("reward", "exact_match", "pair_accuracy", "auc", "loss")  # the first that there is compares all steps
-GENERATED = ("exact_match", "reward")  # of answers, which `max_new_tokens` may cut
+OWN_METRICS = {"sft": "exact_match", "dpo": "pair_accuracy", "orpo": "pair_accuracy", "kto": "auc", "grpo": "reward"}
+COMMON_METRICS = ("reward", "exact_match", "pair_accuracy", "auc", "loss")  # the first that there is compares all steps
+GENERATED_METRICS = ("exact_match", "reward")  # of answers, which `max_new_tokens` may cut
 PLOT_LEFT, PLOT_WIDTH = 5, 140
 
 
@@ -23,24 +23,24 @@ def board(scores, steps, resolved, seen):
     """
     known = {model: found for model, found in scores.items() if found}
     datasets = list(dict.fromkeys(name for found in known.values() for name in found))
-    tables = [table(name, known) for name in datasets]
+    tables = [score_table(name, known) for name in datasets]
     common = common_metric(tables, known)
     own = {step["dataset"] for step in steps.values()} or datasets
     for found in tables:
         found["folded"] = found["name"] not in own
     return {
         "scores": tables,
-        "scores_text": as_text(known, datasets),
+        "scores_text": scores_as_text(known, datasets),
         "headlines": [line for name, step in steps.items() if (line := headline(name, step, known))],
         "common": common,
         "compared": [
-            compared(name, step, known, common, resolved.get(name), seen.get(name))
+            step_comparison(name, step, known, common, resolved.get(name), seen.get(name))
             for name, step in steps.items()
         ],
     }
 
 
-def table(dataset, scores):
+def score_table(dataset, scores):
     """{"name", "rows", "metrics": [{"name", "lower", "rows": [{model, score, x, low_x, high_x}]}]} of one dataset, with its slices."""
     models = {model: found[dataset] for model, found in scores.items() if dataset in found}
     metrics = list(dict.fromkeys(metric for found in models.values() for metric in found))
@@ -48,42 +48,49 @@ def table(dataset, scores):
     for metric in metrics:
         items = {model: measured[metric] for model, measured in models.items() if metric in measured}
         rows = [
-            {"model": model, "score": score_of(item, metric)} | place(item, items.values())
+            {"model": model, "score": format_score(item, metric)} | plot_position(item, items.values())
             for model, item in items.items()
         ]
         found.append({"name": metric, "lower": lower_is_better(metric), "rows": rows})
     sizes = [item.get("n") or 0 for measured in models.values() for item in measured.values()]
-    sliced = {"thinking": thinking(models), **shown_slices(models, score_of)}
+    sliced = {"thinking": thinking_lines(models), **slice_tables(models, format_score)}
     return {"name": dataset, "rows": max(sizes, default=0), "metrics": found} | sliced
 
 
-def thinking(models):
+def thinking_lines(models):
     """A line for each model and metric of which answers were cut while thinking."""
-    items = [(model, metric, cut_thinking(item)) for model, measured in models.items() for metric, item in measured.items()]
+    items = [
+        (model, metric, describe_cut_thinking(item))
+        for model, measured in models.items()
+        for metric, item in measured.items()
+    ]
     return [f"{model}, {metric}: {said}" for model, metric, said in items if said]
 
 
-def score_of(item, metric):
+def format_score(item, metric):
     """A score as text; `verdict` is `better` or `worse` only where the interval of the change excludes zero."""
-    found = {key: shown(item.get(key)) for key in ("value", "low", "high")}
+    found = {key: format_value(item.get(key)) for key in ("value", "low", "high")}
     change, low, high = (item.get(key) for key in ("change", "change_low", "change_high"))
     found |= {"change": None if change is None else f"{change:+.3f}", "verdict": None}
-    found |= {"change_low": signed(low), "change_high": signed(high)}
-    found |= {"interval": interval(item) or "–", "noted": cut_in_short(item) or verdicts(item)}
+    found |= {"change_low": format_change(low), "change_high": format_change(high)}
+    found |= {
+        "interval": describe_interval(item) or "–",
+        "noted": describe_cut_briefly(item) or describe_verdicts(item),
+    }
     if change is not None and low is not None and high is not None and (low > 0 or high < 0):
         found["verdict"] = "better" if (change > 0) != lower_is_better(metric) else "worse"
     return found
 
 
-def shown(value):
+def format_value(value):
     return "–" if value is None else f"{value:.3f}"
 
 
-def signed(value):
+def format_change(value):
     return "–" if value is None else f"{value:+.3f}"
 
 
-def place(item, items):
+def plot_position(item, items):
     """Where a value and its interval stand on the scale that all models of a metric share."""
     ends = [item.get(key) for item in items for key in ("low", "high", "value")]
     ends = [end for end in ends if end is not None]
@@ -99,7 +106,7 @@ def place(item, items):
     return {"x": x("value"), "low_x": x("low"), "high_x": x("high")}
 
 
-def as_text(scores, datasets):
+def scores_as_text(scores, datasets):
     """All scores as lines of cells between tabs."""
     keys = ["value", "low", "high", "n", "change", "change_low", "change_high"]
     rows = [
@@ -120,20 +127,20 @@ def headline(name, step, scores):
 
     Where no model scores anything there, the loss is said instead, if there is one; `why` has the reason.
     """
-    measured, metric = scores.get(name, {}).get(step["dataset"], {}), OWN.get(step["method"])
+    measured, metric = scores.get(name, {}).get(step["dataset"], {}), OWN_METRICS.get(step["method"])
     if metric not in measured:
         return None
-    why = why_silent(scores, step["dataset"], metric)
+    why = why_all_zero(scores, step["dataset"], metric)
     if why and "loss" in measured:
         metric, why = "loss", f"not {metric}: {why}"
     kept = {key: step[key] for key in ("method", "dataset", "from")}
-    return {"step": name, "metric": metric, "score": score_of(measured[metric], metric), "why": why, **kept}
+    return {"step": name, "metric": metric, "score": format_score(measured[metric], metric), "why": why, **kept}
 
 
-def why_silent(scores: dict, dataset: str, metric: str) -> str:
+def why_all_zero(scores: dict, dataset: str, metric: str) -> str:
     """Why a metric of generated answers tells no model from another: all score 0. "" where one does not."""
     items = [found[dataset][metric] for found in scores.values() if metric in found.get(dataset, {})]
-    if metric not in GENERATED or any(item["value"] for item in items):
+    if metric not in GENERATED_METRICS or any(item["value"] for item in items):
         return ""
     cut, answers = (sum(item.get(key) or 0 for item in items) for key in ("cut", "n"))
     thinking = sum(item.get("cut_thinking") or 0 for item in items)
@@ -144,14 +151,16 @@ def why_silent(scores: dict, dataset: str, metric: str) -> str:
 
 def common_metric(tables, scores):
     """{"dataset", "metric"} that all models share: the one that is nearest to what people want of a model."""
-    for metric in COMMON:
+    for metric in COMMON_METRICS:
         for found in tables:
-            if any(item["name"] == metric for item in found["metrics"]) and not why_silent(scores, found["name"], metric):
+            if any(item["name"] == metric for item in found["metrics"]) and not why_all_zero(
+                scores, found["name"], metric
+            ):
                 return {"dataset": found["name"], "metric": metric}
     return None
 
 
-def compared(name, step, scores, common, resolved, seen):
+def step_comparison(name, step, scores, common, resolved, seen):
     line, measured = headline(name, step, scores), scores.get(name, {})
     shared = measured.get(common["dataset"], {}).get(common["metric"]) if common else None
     return {
@@ -163,6 +172,6 @@ def compared(name, step, scores, common, resolved, seen):
         "rows_seen": (seen or {}).get("times"),
         "tokens_seen": (seen or {}).get("tokens"),
         "own": line["score"] if line else None,
-        "own_metric": line["metric"] if line else OWN.get(step["method"]),
-        "common": score_of(shared, common["metric"]) if shared else None,
+        "own_metric": line["metric"] if line else OWN_METRICS.get(step["method"]),
+        "common": format_score(shared, common["metric"]) if shared else None,
     }

@@ -7,18 +7,18 @@ from markupsafe import Markup
 
 from stages.reporting import curves, difficulty
 from stages.reporting.charts import histogram
-from stages.reporting.clips import clipped
+from stages.reporting.clips import clip
 from stages.reporting.flow import flow
 from stages.reporting.rights import rights_rows
-from stages.reporting.rollouts import rollouts_of
-from stages.reporting.summaries import SAMPLES, WIDTH, summary
-from stages.reporting.tokens import shown_samples
-from stages.rows.rejects import told_keys
-from stages.training.left_out import DROPPED, UNSCORED, by_proof, left_out
-from validators._cautions import cautions_of
+from stages.reporting.rollouts import rollout_summary
+from stages.reporting.summaries import SAMPLES, WIDTH, dataset_summary
+from stages.reporting.tokens import samples_for_page
+from stages.rows.rejects import describe_unused_keys
+from stages.training.left_out_rows import DROPPED, UNSCORED, count_by_proof, read_left_out
+from validators._cautions import step_cautions
 
 
-def share(value):
+def format_share(value):
     """A share as a percentage in which what is not nothing is not 0."""
     return f"{value:.1%}" if value >= 0.001 or value == 0 else "<0.1%"
 
@@ -28,31 +28,42 @@ def dataset_section(name, params, resolved, findings):
 
     resolved: {step: its preflight, or None}. findings: of preflight, None where not written.
     """
-    item = summary(name, params["datasets"][name])
+    item = dataset_summary(name, params["datasets"][name])
     if item["missing"]:
         return item
-    item["findings"] = [shown_finding(found) for found in (findings or {}).get("_eval", {}).get(name, [])]
+    item["findings"] = [finding_row(found) for found in (findings or {}).get("_eval", {}).get(name, [])]
     item["total"] = item["train"] + item["eval"] + item["rejected"] + item["not_sampled"]
     reasons = [(reason["check"], reason["count"]) for reason in item["reasons"]]
     steps = [step for step, given in params["steps"].items() if given["dataset"] == name and resolved[step]]
-    item["left_out"], item["unscored"] = left_out_of(steps), reasons_of(left_out(UNSCORED, dataset=name))
-    item["difficulty"] = difficulty.drawn(name, params)
+    item["left_out"], item["unscored"] = left_out_counts(steps), left_out_reasons(read_left_out(UNSCORED, dataset=name))
+    item["difficulty"] = difficulty.difficulty_section(name, params)
     # what cannot be asked, preflight has left out already
-    sorted_out = [(each["check"], each["count"]) for each in (item["difficulty"] or {}).get("reasons", ()) if each["check"] != "keep.not_asked"]
-    item["flow"] = flow(item["train"], item["eval"], reasons, [*item["left_out"], *sorted_out], named_reasons(item["unscored"]), item["not_sampled"])
+    sorted_out = [
+        (each["check"], each["count"])
+        for each in (item["difficulty"] or {}).get("reasons", ())
+        if each["check"] != "keep.not_asked"
+    ]
+    item["flow"] = flow(
+        item["train"],
+        item["eval"],
+        reasons,
+        [*item["left_out"], *sorted_out],
+        unscored_reasons(item["unscored"]),
+        item["not_sampled"],
+    )
     bands = ", ".join(f"{band['name']} {band['count']:,}" for band in item["flow"]["bands"])
     item["flow_label"] = f"{item['records']:,} raw records of {item['name']}: {bands}"
-    cut, limits = cut_of(item, params["steps"], resolved)
+    cut, limits = max_length_marks(item, params["steps"], resolved)
     item["rights"], item["waived"] = rights_rows(name, params), params["datasets"][name]["waive"]
     item["charts"], item["remarks"] = dataset_charts(item, cut), [*limits, *remarks(item)]
     return item
 
 
-def left_out_of(steps):
+def left_out_counts(steps):
     """[(name, count)] of the train rows that preflight leaves out of some steps, each row once, the most frequent first."""
     rows = {}
     for step in steps:
-        for row in left_out(DROPPED, step=step):
+        for row in read_left_out(DROPPED, step=step):
             rows.setdefault((row["row"], row["id"]), []).append((step, row["proof"]))
     found = Counter(
         f"{'/'.join(dict.fromkeys(proof for _, proof in why))}: not in {', '.join(step for step, _ in why)}"
@@ -61,24 +72,24 @@ def left_out_of(steps):
     return sorted(found.items(), key=lambda item: (-item[1], item[0]))
 
 
-def reasons_of(rows):
+def left_out_reasons(rows):
     """[{proof, count, samples: [{row, reason}]}] of rows that preflight leaves out, the most frequent first."""
     samples = {
-        proof: [
-            {"row": row["row"], "reason": clipped(row["reason"], WIDTH)}
-            for row in rows
-            if row["proof"] == proof
-        ][:SAMPLES]
-        for proof in by_proof(rows)
+        proof: [{"row": row["row"], "reason": clip(row["reason"], WIDTH)} for row in rows if row["proof"] == proof][
+            :SAMPLES
+        ]
+        for proof in count_by_proof(rows)
     }
-    return [{"proof": proof, "count": count, "samples": samples[proof]} for proof, count in by_proof(rows).items()]
+    return [
+        {"proof": proof, "count": count, "samples": samples[proof]} for proof, count in count_by_proof(rows).items()
+    ]
 
 
-def named_reasons(reasons):
+def unscored_reasons(reasons):
     return [(f"{reason['proof']}: not scored", reason["count"]) for reason in reasons]
 
 
-def cut_of(item, steps, resolved):
+def max_length_marks(item, steps, resolved):
     """(the place of the first max_length on the axis of characters, what is said of each step's limit)."""
     places, lines = [], []
     for name, step in steps.items():
@@ -116,7 +127,9 @@ def dataset_charts(item, cut):
     if len(item["answers"]) == 2:
         bins = [
             entry | {"series": name}
-            for name, entry in ((name, entry) for name, lengths in item["answers"] for entry in closed(lengths["bins"]))
+            for name, entry in (
+                (name, entry) for name, lengths in item["answers"] for entry in close_last_bin(lengths["bins"])
+            )
         ]
         medians = ", ".join(f"{name} {lengths['p50']:,}" for name, lengths in item["answers"])
         label = f"Lengths of answers in {item['name']}: medians {medians} characters"
@@ -132,7 +145,7 @@ def dataset_charts(item, cut):
     return charts
 
 
-def closed(bins):
+def close_last_bin(bins):
     """Bins with an empty one behind them, where a line of steps comes down."""
     return [*bins, {"low": bins[-1]["high"], "high": bins[-1]["high"], "count": 0}]
 
@@ -147,25 +160,25 @@ def remarks(item):
     }
     if twice:
         found.append("duplicates taken out: " + ", ".join(f"{count:,} by {check}" for check, count in twice.items()))
-    found += [f"personal data: {text}" for text in told_data(item["personal_data"])]
-    found += told_keys(item["unused_keys"])
+    found += [f"personal data: {text}" for text in personal_data_sentences(item["personal_data"])]
+    found += describe_unused_keys(item["unused_keys"])
     if repeated := item["train"] - item["prompts"]:
         found.append(f"{repeated:,} train rows repeat the prompt of another")
     for side, counts in item.get("classes", {}).items():
         rows = counts["true"] + counts["false"]
         found.append(
-            f"class balance of {side}: {counts['true']:,} true ({share(counts['true'] / (rows or 1))}), {counts['false']:,} false"
+            f"class balance of {side}: {counts['true']:,} true ({format_share(counts['true'] / (rows or 1))}), {counts['false']:,} false"
         )
     if bias := item.get("bias"):
         pairs = sum(bias.values()) or 1
         found.append(
-            f"length bias: chosen is longer in {share(bias['longer'] / pairs)} of the pairs, shorter in "
-            f"{share(bias['shorter'] / pairs)}, as long in {share(bias['equal'] / pairs)}"
+            f"length bias: chosen is longer in {format_share(bias['longer'] / pairs)} of the pairs, shorter in "
+            f"{format_share(bias['shorter'] / pairs)}, as long in {format_share(bias['equal'] / pairs)}"
         )
     return found
 
 
-def told_data(found):
+def personal_data_sentences(found):
     """What curate found of personal data, in sentences. found: {"reject": {kind: rows}, "warn": {kind: rows}}, or empty."""
     words = {"reject": "rejected for", "warn": "let through, as `warn` says:"}
     for what, by_kind in found.items():
@@ -186,25 +199,25 @@ def step_section(name, params, resolved, logged, seen, findings, samples):
         "method": step["method"],
         "from": step["from"],
         "dataset": step["dataset"],
-        "settings": settings(step),
+        "settings": setting_rows(step),
         "trained": Path(f"scores/{name}.csv").exists(),
-        "charts": curves.charts(name, logged),
+        "charts": curves.curve_charts(name, logged),
         "seen": seen,
-        "rollouts": rollouts_of(name),
+        "rollouts": rollout_summary(name),
         "preflight": curves.preflight_table(resolved) if resolved else None,
-        "findings": None if findings is None else [shown_finding(item) for item in findings.get(name, [])],
-        "samples": shown_samples((samples or {}).get(name, [])),
-        "left_out": reasons_of(left_out(DROPPED, step=name)) if resolved else [],
-        "cautions": cautions_of(name, step, params["steps"]),
+        "findings": None if findings is None else [finding_row(item) for item in findings.get(name, [])],
+        "samples": samples_for_page((samples or {}).get(name, [])),
+        "left_out": left_out_reasons(read_left_out(DROPPED, step=name)) if resolved else [],
+        "cautions": step_cautions(name, step, params["steps"]),
     }
 
 
-def settings(step):
+def setting_rows(step):
     found = [*step["args"].items(), *(step["lora"] or {}).items()]
     return found + ([("rewards", ", ".join(step["rewards"]))] if step["rewards"] else [])
 
 
-def shown_finding(item):
+def finding_row(item):
     numbers = {key: "" if item.get(key) is None else format_number(item[key]) for key in ("value", "limit")}
     return {"check": item["check"], "level": item["level"], "message": item.get("message", ""), **numbers}
 

@@ -13,57 +13,59 @@ from pathlib import Path
 
 import duckdb
 
-from stages.core.outcomes import NOT_SAMPLED, sampled
-from stages.reporting.clips import clipped
-from stages.rows.rejects import by_check, counts, personal_data, unused_keys
+from stages.core.outcomes import NOT_SAMPLED, separate_not_sampled
+from stages.reporting.clips import clip
+from stages.rows.rejects import counts_by_check, personal_data_counts, reject_counts, unused_key_counts
 
 SQL = Path(__file__).parent / "templates"
-SPILL = Path(".work/duckdb")
+SPILL_FOLDER = Path(".work/duckdb")
 SAMPLES, WIDTH, SOURCES, BINS = 3, 400, 12, 30
-NICE = (1, 2, 5, 10, 20, 25, 50)
+ROUND_STEPS = (1, 2, 5, 10, 20, 25, 50)
 
 
-def summary(name, dataset):
+def dataset_summary(name, dataset):
     """All that the page says of one dataset; None for what cannot be told because a file is missing."""
     files = {side: Path("data", side, f"{name}.parquet") for side in ("train", "eval", "rejected")}
     missing = [str(path) for path in files.values() if not path.exists()]
     found = {"name": name, "kind": dataset["kind"], "raw": dataset["raw"], "missing": missing}
     if missing:
         return found
-    with connected() as database:
+    with connect() as database:
         for side in ("train", "eval"):
             query = (SQL / f"rows_{dataset['kind']}.sql").read_text(encoding="utf-8")
             database.execute(f"CREATE TABLE {side} AS {query}", {"file": str(files[side])})
-        found |= {side: one(database, f"SELECT count(*) FROM {side}") for side in ("train", "eval")}
-        found |= rejects(database, files)
+        found |= {side: single_value(database, f"SELECT count(*) FROM {side}") for side in ("train", "eval")}
+        found |= count_rejects(database, files)
         found |= {
-            "personal_data": personal_data(files["rejected"]),
-            "unused_keys": unused_keys(files["rejected"]),
-            "sources": sources(database, files["rejected"]),
-            "prompts": one(database, "SELECT count(DISTINCT prompt) FROM train"),
-            "lengths": lengths(database, "characters", "train"),
-            "answers": answers(database, dataset["kind"]),
+            "personal_data": personal_data_counts(files["rejected"]),
+            "unused_keys": unused_key_counts(files["rejected"]),
+            "sources": count_by_source(database, files["rejected"]),
+            "prompts": single_value(database, "SELECT count(DISTINCT prompt) FROM train"),
+            "lengths": length_histogram(database, "characters", "train"),
+            "answers": answer_lengths(database, dataset["kind"]),
         }
         if dataset["kind"] == "kto":
-            found["classes"] = {side: classes(database, side) for side in ("train", "eval")}
+            found["classes"] = {side: class_counts(database, side) for side in ("train", "eval")}
         if dataset["kind"] == "preference":
-            found["bias"] = bias(database)
+            found["bias"] = length_bias(database)
     return found
 
 
-def connected():
+def connect():
     """DuckDB in memory, bounded, spilling into the project's own folder."""
-    SPILL.mkdir(parents=True, exist_ok=True)
+    SPILL_FOLDER.mkdir(parents=True, exist_ok=True)
     database = duckdb.connect()
-    database.execute(f"SET memory_limit = '1GB'; SET temp_directory = '{SPILL}'; SET preserve_insertion_order = false")
+    database.execute(
+        f"SET memory_limit = '1GB'; SET temp_directory = '{SPILL_FOLDER}'; SET preserve_insertion_order = false"
+    )
     return database
 
 
-def one(database, query, values=None):
+def single_value(database, query, values=None):
     return database.execute(query, values).fetchone()[0]
 
 
-def dicts(database, query, values=None):
+def rows_as_dicts(database, query, values=None):
     database.execute(query, values)
     names = [column[0] for column in database.description]
     return [dict(zip(names, row, strict=True)) for row in database.fetchall()]
@@ -72,23 +74,25 @@ def dicts(database, query, values=None):
 # -- what was turned away -----------------------------------------------------------------------------------------
 
 
-def rejects(database, files):
+def count_rejects(database, files):
     """{"records": of the raw files, "rejected", "not_sampled": counts, "reasons": [{check, stage, count, samples}]}, the most frequent first."""
     paths = {side: str(path) for side, path in files.items()}
-    found, not_sampled = sampled(counts(paths["rejected"]))
+    found, not_sampled = separate_not_sampled(reject_counts(paths["rejected"]))
     stage_of = {check: stage for stage, check in sorted(found, reverse=True)}
-    reasons = [{"check": name, "stage": stage_of[name], "count": count} for name, count in by_check(found).items()]
+    reasons = [
+        {"check": name, "stage": stage_of[name], "count": count} for name, count in counts_by_check(found).items()
+    ]
     records = (SQL / "records.sql").read_text(encoding="utf-8")
-    samples = dicts(
+    samples = rows_as_dicts(
         database,
         (SQL / "samples.sql").read_text(encoding="utf-8"),
         {"file": paths["rejected"], "samples": SAMPLES, "width": WIDTH},
     )
     for sample in samples:
         for key in ("detail", "raw"):
-            sample[key] = clipped(sample[key] or "", WIDTH, sample[f"{key}_length"] or 0)
+            sample[key] = clip(sample[key] or "", WIDTH, sample[f"{key}_length"] or 0)
     return {
-        "records": one(database, records, paths),
+        "records": single_value(database, records, paths),
         "rejected": found.total(),
         "not_sampled": not_sampled,
         "reasons": [
@@ -101,7 +105,7 @@ def rejects(database, files):
 # -- what the rows are like ---------------------------------------------------------------------------------------
 
 
-def sources(database, rejected):
+def count_by_source(database, rejected):
     """[{source, train, eval, rejected, not_sampled}] of the largest raw files, the others added up as one with `source` None."""
     query = """
         SELECT source, sum(train)::BIGINT AS train, sum("eval")::BIGINT AS "eval", sum(rejected)::BIGINT AS rejected,
@@ -110,7 +114,7 @@ def sources(database, rejected):
             UNION ALL SELECT source, 0, 1, 0, 0 FROM "eval"
             UNION ALL SELECT source, 0, 0, ("check" <> $unsampled)::INT, ("check" = $unsampled)::INT FROM read_parquet($file))
         GROUP BY source ORDER BY sum(train) DESC, source"""
-    found = dicts(database, query, {"file": str(rejected), "unsampled": NOT_SAMPLED})
+    found = rows_as_dicts(database, query, {"file": str(rejected), "unsampled": NOT_SAMPLED})
     if len(found) > SOURCES:
         rest = found[SOURCES - 1 :]
         others = {side: sum(row[side] for row in rest) for side in ("train", "eval", "rejected", "not_sampled")}
@@ -118,7 +122,7 @@ def sources(database, rejected):
     return found
 
 
-def lengths(database, column, table, where="true", width=0):
+def length_histogram(database, column, table, where="true", width=0):
     """{p50, p95, max, rows, width, bins: [{low, high, count}], open} of a column of counts; None where there are no rows.
 
     width: of a bin, at least. open: the last bin holds all that is longer as well.
@@ -142,13 +146,13 @@ def bin_width(top):
     """The smallest round width of which BINS bins reach `top`."""
     magnitude = 1
     while True:
-        for step in NICE:
+        for step in ROUND_STEPS:
             if step * magnitude * BINS > top:
                 return step * magnitude
         magnitude *= 100
 
 
-def answers(database, kind):
+def answer_lengths(database, kind):
     """[(name, lengths)] of the two sorts of answers that a method tells apart; empty for the other kinds."""
     if kind == "preference":
         sides = [("chosen", "answer", "true"), ("rejected", "other", "true")]
@@ -156,19 +160,24 @@ def answers(database, kind):
         sides = [("true", "answer", "label"), ("false", "answer", "NOT label")]
     else:
         return []
-    widths = [item["width"] for _, column, where in sides if (item := lengths(database, column, "train", where))]
+    widths = [
+        item["width"] for _, column, where in sides if (item := length_histogram(database, column, "train", where))
+    ]
     # one width for both: bars of different widths cannot be compared
-    found = [(name, lengths(database, column, "train", where, max(widths, default=0))) for name, column, where in sides]
+    found = [
+        (name, length_histogram(database, column, "train", where, max(widths, default=0)))
+        for name, column, where in sides
+    ]
     return [(name, item) for name, item in found if item]
 
 
-def classes(database, side):
+def class_counts(database, side):
     good, rows = database.execute(f"SELECT count(*) FILTER (label), count(*) FROM {side}").fetchone()
     return {"true": good, "false": rows - good}
 
 
-def bias(database):
+def length_bias(database):
     """How often the chosen answer is the longer one: {longer, shorter, equal}."""
     query = """SELECT count(*) FILTER (answer > other) AS longer, count(*) FILTER (answer < other) AS shorter,
                       count(*) FILTER (answer = other) AS equal FROM train"""
-    return dicts(database, query)[0]
+    return rows_as_dicts(database, query)[0]

@@ -12,16 +12,16 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 
-BATCH = 1024
+BATCH_ROWS = 1024
 
 
-def batches(path: str | Path, columns: list[str] | None, size: int = BATCH) -> Iterator[list[dict[str, Any]]]:
+def batches(path: str | Path, columns: list[str] | None, size: int = BATCH_ROWS) -> Iterator[list[dict[str, Any]]]:
     """Lists of at most `size` rows (dicts), JSON decoded, in the order of the file."""
     for batch in pq.ParquetFile(path).iter_batches(size, columns=columns):
-        yield [decoded(row) for row in batch.to_pylist()]
+        yield [decode_row(row) for row in batch.to_pylist()]
 
 
-def decoded(row: dict[str, Any]) -> dict[str, Any]:
+def decode_row(row: dict[str, Any]) -> dict[str, Any]:
     """A row with its tools and tool calls as what they say; messages have no key that holds nothing, but `content`."""
     found = dict(row)
     for name, turns in row.items():
@@ -45,7 +45,7 @@ def origins(path: str | Path, wanted: Sequence[int]) -> list[str]:
     return [f"{row['source']}:{row['line']}" for row in rows]
 
 
-def named(path: str | Path, wanted: Sequence[int], most: int = 3) -> str:
+def describe_origins(path: str | Path, wanted: Sequence[int], most: int = 3) -> str:
     """The first rows by `source:line`, and how many more there are."""
     more = f" and {len(wanted) - most:,} more" if len(wanted) > most else ""
     return ", ".join(origins(path, wanted[:most])) + more

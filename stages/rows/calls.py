@@ -7,7 +7,7 @@ Both are JSON text, as the tables hold them. Arguments are objects, whether the 
 """
 
 from stages.rows.types import Fields
-from stages.rows.values import ENCODE, Unreadable, decoded, has
+from stages.rows.values import ENCODE, Unreadable, has_value, parse_json_text
 
 CONVERSATION_KEYS = ("conversations", "conversation", "messages")
 SCHEMA_KEYS = ("input_schema", "inputSchema")
@@ -17,7 +17,7 @@ def calls_of(value: object, where: str) -> str | None:
     """Calls as JSON text, given as a list, as one call, or as the JSON text of these; None where there are none."""
     if isinstance(value, dict):
         value = [value]
-    calls = objects_of(value, where)
+    calls = list_of_objects(value, where)
     return ENCODE([call_of(call, f"{where}[{i}]") for i, call in enumerate(calls)]).decode() if calls else None
 
 
@@ -29,13 +29,13 @@ def call_of(call: Fields, where: str) -> Fields:
         raise Unreadable("ingest.missing_key", f"{where}: the function call has no name")
     if function is call:
         call = {"type": "function", "function": {k: v for k, v in call.items() if k not in ("id", "type")}} | (
-            {"id": call["id"]} if has(call, "id") else {}
+            {"id": call["id"]} if has_value(call, "id") else {}
         )
         function = call["function"]
     arguments = function.get("arguments")
     if isinstance(arguments, str):
         # text that is no object stays what it is: it is what the model said
-        parsed = decoded(arguments) if arguments.strip() else {}
+        parsed = parse_json_text(arguments) if arguments.strip() else {}
         function = function | {"arguments": parsed if isinstance(parsed, dict) else arguments}
     call = {key: value for key, value in call.items() if value is not None} | {"function": function}
     return call if "type" in call else {"type": "function"} | call
@@ -45,17 +45,25 @@ def tools_of(record: Fields) -> str | None:
     """The tools of a record as JSON text, wherever its shape keeps them, or None."""
     holders = [record, record.get("input"), record.get("toolConfig")]
     tools = next((holder["tools"] for holder in holders if isinstance(holder, dict) and holder.get("tools")), None)
-    if not tools and isinstance(record.get("functions"), list) and any(has(record, key) for key in CONVERSATION_KEYS):
+    if (
+        not tools
+        and isinstance(record.get("functions"), list)
+        and any(has_value(record, key) for key in CONVERSATION_KEYS)
+    ):
         tools = record["functions"]
-    found = objects_of(tools, "tools")
-    return ENCODE([definition_of(tool) for tool in found]).decode() if found else None
+    found = list_of_objects(tools, "tools")
+    return ENCODE([tool_definition(tool) for tool in found]).decode() if found else None
 
 
-def definition_of(tool: Fields) -> Fields:
+def tool_definition(tool: Fields) -> Fields:
     """One definition: a bare one is wrapped; what Anthropic, Bedrock and MCP call the schema of its input are its parameters."""
     if isinstance(tool.get("toolSpec"), dict):
         tool = tool["toolSpec"]
-    if has(tool, "function") or not has(tool, "name") or tool.get("type") not in (None, "function", "custom"):
+    if (
+        has_value(tool, "function")
+        or not has_value(tool, "name")
+        or tool.get("type") not in (None, "function", "custom")
+    ):
         return tool
     function = {key: value for key, value in tool.items() if key not in ("type", *SCHEMA_KEYS)}
     schema = next((tool[key] for key in SCHEMA_KEYS if isinstance(tool.get(key), dict)), None)
@@ -64,10 +72,10 @@ def definition_of(tool: Fields) -> Fields:
     return {"type": "function", "function": function}
 
 
-def objects_of(value: object, where: str) -> list[Fields] | None:
+def list_of_objects(value: object, where: str) -> list[Fields] | None:
     """A list of objects, given as the list or as its JSON text; None where there is none."""
     if isinstance(value, str) and value:
-        value = decoded(value, where)
+        value = parse_json_text(value, where)
     if not value and value != 0:
         return None
     if not isinstance(value, list) or not all(isinstance(item, dict) for item in value):

@@ -13,9 +13,9 @@ from typing import Any
 from stages.rows.types import Fields
 from stages.rows.values import ENCODE, Unreadable, type_of
 
-TEXT = ("text", "input_text", "output_text")
+TEXT_TYPES = ("text", "input_text", "output_text")
 # without an opening tag, as where the prompt has opened the thought, the closing one stands in a line of its own
-UNOPENED = re.compile(r"(?:\A|\n)[ \t]*</think>[ \t]*(?:\n|\Z)")
+UNOPENED_THOUGHT = re.compile(r"(?:\A|\n)[ \t]*</think>[ \t]*(?:\n|\Z)")
 
 
 @dataclass
@@ -36,8 +36,8 @@ def content_of(value: object, where: str) -> Content:
         raise Unreadable("ingest.wrong_type", f"{where}: expected text, found {type_of(value)}")
     found, texts, traces, others = Content(), [], [], set()
     for part in value:
-        kind, said = part_of(part)
-        if kind in TEXT:
+        kind, said = part_type_and_value(part)
+        if kind in TEXT_TYPES:
             texts.append(text_of(said, where))
         elif kind in ("thinking", "reasoning"):
             traces.append(text_of(said, where))
@@ -46,7 +46,9 @@ def content_of(value: object, where: str) -> Content:
             found.calls.append(call | {"function": {"name": said.get("name"), "arguments": said.get("input") or {}}})
         elif kind == "tool_result" and isinstance(said, dict):
             result = said.get("content") if said.get("content") is not None else ""
-            found.results.append((id_of(said.get("tool_use_id") or said.get("toolUseId")), result_of(result, where)))
+            found.results.append(
+                (call_id(said.get("tool_use_id") or said.get("toolUseId")), tool_result_text(result, where))
+            )
         else:
             others.add(kind)
     if others:
@@ -58,14 +60,14 @@ def content_of(value: object, where: str) -> Content:
     return found
 
 
-def id_of(value: object) -> str | None:
+def call_id(value: object) -> str | None:
     """The id of a call as text; None where it is none."""
     if isinstance(value, int) and not isinstance(value, bool):
         return str(value)
     return value if isinstance(value, str) and value else None
 
 
-def part_of(part: Fields) -> tuple[str, Any]:
+def part_type_and_value(part: Fields) -> tuple[str, Any]:
     """(kind, what it says) of a part of a content."""
     kind = part.get("type")
     if kind in ("tool_use", "tool_result"):
@@ -91,7 +93,7 @@ def text_of(value: object, where: str) -> str:
     return found.text
 
 
-def result_of(value: object, where: str) -> str:
+def tool_result_text(value: object, where: str) -> str:
     """What a tool found, as text: an object is its JSON."""
     if isinstance(value, list) and value and all(isinstance(part, dict) and set(part) == {"json"} for part in value):
         value = value[0]["json"] if len(value) == 1 else [part["json"] for part in value]  # Bedrock's
@@ -104,7 +106,7 @@ def result_of(value: object, where: str) -> str:
     return text_of(value, where)
 
 
-def without_thought(text: str) -> tuple[str | None, str]:
+def split_thought(text: str) -> tuple[str | None, str]:
     """(trace, answer) of a text that begins with a thought, `<think>...</think>`; (None, text) of any other."""
     before, closed, after = text.partition("</think>")
     if not closed:
@@ -112,6 +114,6 @@ def without_thought(text: str) -> tuple[str | None, str]:
     opened = before.lstrip()
     if opened.startswith("<think>"):
         return opened.removeprefix("<think>").strip() or None, after.lstrip()
-    if "<think>" not in before and (found := UNOPENED.search(text)):
+    if "<think>" not in before and (found := UNOPENED_THOUGHT.search(text)):
         return text[: found.start()].strip() or None, text[found.end() :].lstrip()
     return None, text

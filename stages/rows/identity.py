@@ -24,15 +24,15 @@ def identify(row: Row, kind: str) -> Identity:
     """
     conversation = row["messages"] if kind == "sft" else row["prompt"]
     asked = next((turn["content"] for turn in conversation if turn["role"] == "user" and turn["content"]), None)
-    asked = asked or ENCODE(bare(conversation)).decode()
-    content = {key: bare(value) if isinstance(value, list) else value for key, value in row.items()}
-    content |= {key: canonical(row[key]) for key in ("tools", "extra") if row.get(key)}
+    asked = asked or ENCODE(messages_to_hash(conversation)).decode()
+    content = {key: messages_to_hash(value) if isinstance(value, list) else value for key, value in row.items()}
+    content |= {key: canonical_json(row[key]) for key in ("tools", "extra") if row.get(key)}
     if kind != "sft" and not row.get("tools"):
         content.pop("tools", None)  # such rows had no tools once, and have the same ids still
     about, claim = claims(kind, content)
     return {
         "id": digest(ENCODE({"kind": kind, **content})),
-        "prompt_key": digest(normalised(asked).encode()),
+        "prompt_key": digest(normalise_text(asked).encode()),
         "claim_key": digest(ENCODE(about)) if about else None,
         "claim": claim,
     }
@@ -51,7 +51,7 @@ def claims(kind: str, content: Row) -> tuple[object, str | None]:
     return None, None
 
 
-def bare(turns: Sequence[Mapping[str, Any]]) -> list[Fields]:
+def messages_to_hash(turns: Sequence[Mapping[str, Any]]) -> list[Fields]:
     """Messages for hashing: without the keys that are null and without ids of calls, which are no content; calls in a fixed order of keys.
 
     What tools found usually stands in the order of the calls. Where it does not, which call a result answers is content.
@@ -64,7 +64,7 @@ def bare(turns: Sequence[Mapping[str, Any]]) -> list[Fields]:
         if "tool_calls" in said:
             calls, at = msgspec.json.decode(said["tool_calls"]), 0
             ids = [call.get("id") for call in calls]
-            said["tool_calls"] = without_ids(calls)
+            said["tool_calls"] = without_call_ids(calls)
         elif said["role"] == "tool":
             call = turn.get("tool_call_id")
             if call is not None and call in ids and ids[at : at + 1] != [call]:
@@ -74,17 +74,17 @@ def bare(turns: Sequence[Mapping[str, Any]]) -> list[Fields]:
     return found
 
 
-def without_ids(calls: list[Fields]) -> msgspec.Raw:
+def without_call_ids(calls: list[Fields]) -> msgspec.Raw:
     calls = [{key: value for key, value in call.items() if key != "id"} for call in calls]
     return msgspec.Raw(msgspec.json.encode(calls, order="sorted"))
 
 
-def canonical(text: str) -> msgspec.Raw:
+def canonical_json(text: str) -> msgspec.Raw:
     """JSON text with the keys of every object in order: the same value has one text."""
     return msgspec.Raw(msgspec.json.encode(msgspec.json.decode(text), order="sorted"))
 
 
-def normalised(text: str) -> str:
+def normalise_text(text: str) -> str:
     """Text with NFC, case and white space folded: what is the same question to a person has one key."""
     if not text.isascii():
         text = unicodedata.normalize("NFC", text)

@@ -6,14 +6,14 @@ hint_of("passage", "prompt") -> "columns: {prompt: [<the question>, passage]} jo
 import json
 import re
 
-MEANT = {"prompt": "the prompt", "answer": "the answer", "thought": "the thought", "mark": "what is learned"}
+MEANING_NAMES = {"prompt": "the prompt", "answer": "the answer", "thought": "the thought", "mark": "what is learned"}
 HINTS = {
     "prompt": "columns: {{prompt: [<the question>, {key}]}} joins them",
     "answer": "columns: {{completion: {key}}} if this is the answer (ground_truth: for kind grpo)",
     "thought": "columns: {{reasoning_content: {key}}}",
     "mark": "columns: {{train: {key}}} if false says that a record is not learned",
 }
-IN_TURN = {
+TURN_HINTS = {
     "prompt": "write it into the content of its turn",
     "answer": "write it into the content of its turn if it is the answer",
     "thought": "name it reasoning_content in its turn",
@@ -21,12 +21,12 @@ IN_TURN = {
 }
 
 
-def hint_of(key: str, meaning: str) -> str:
+def key_hint(key: str, meaning: str) -> str:
     """What to do with a key that means something, named as in the file: `passage`, `messages[].refusal`."""
-    return (IN_TURN if "[]." in key else HINTS)[meaning].format(key=quoted(key))
+    return (TURN_HINTS if "[]." in key else HINTS)[meaning].format(key=quote_yaml(key))
 
 
-def quoted(text: str) -> str:
+def quote_yaml(text: str) -> str:
     """A text as YAML, in quotes where YAML would take it for something else."""
     plain = r"[A-Za-z][\w./-]*/[\w./-]+|(?!(?:null|true|false)$)[A-Za-z]\w*(\.\w+)*"
     return text if re.fullmatch(plain, text, re.ASCII | re.IGNORECASE) else json.dumps(text, ensure_ascii=False)

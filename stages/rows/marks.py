@@ -3,28 +3,28 @@
 from typing import cast
 
 from stages.rows.content import text_of
-from stages.rows.tables import OPTIONAL
-from stages.rows.turns import MARK_KEYS, REASONING_KEYS, learned_of
+from stages.rows.tables import OPTIONAL_KEYS
+from stages.rows.turns import MARK_KEYS, REASONING_KEYS, train_mark
 from stages.rows.types import Fields, Message, Row
-from stages.rows.values import Unreadable, has
+from stages.rows.values import Unreadable, has_value
 
 # where the answer of a row stands, whose thought and whose marks a record gives
-ANSWERS = {"sft": ("messages",), "preference": ("chosen", "rejected"), "kto": ("completion",), "grpo": ()}
+ANSWER_COLUMNS = {"sft": ("messages",), "preference": ("chosen", "rejected"), "kto": ("completion",), "grpo": ()}
 
 
-def by_record(row: Row, record: Fields, shape: str, kind: str) -> Row:
+def with_record_marks(row: Row, record: Fields, shape: str, kind: str) -> Row:
     """A row with the thought and the marks that its record gives beside the messages. Raises Unreadable."""
     if shape in ("verifiable", "multiple_choice", "extractive") and kind == "grpo":
         return row  # all other keys of such a record are its `extra`
     for key in REASONING_KEYS:
-        if has(record, key) and (trace := text_of(record[key], key).strip()):
+        if has_value(record, key) and (trace := text_of(record[key], key).strip()):
             row = with_trace(row, trace, key, kind)
-    marks = {key: record[key] for key in MARK_KEYS if has(record, key)}
+    marks = {key: record[key] for key in MARK_KEYS if has_value(record, key)}
     if not marks:
         return row
     lists = {key: value for key, value in marks.items() if isinstance(value, list)}
     if kind != "sft":
-        if lists or learned_of(marks, "the record") is False:
+        if lists or train_mark(marks, "the record") is False:
             raise Unreadable(
                 "ingest.unsupported_key", f"{', '.join(marks)}: a row of kind {kind} is learned as a whole"
             )
@@ -34,17 +34,17 @@ def by_record(row: Row, record: Fields, shape: str, kind: str) -> Row:
         if len(value) != len(turns):
             raise Unreadable("ingest.unsupported_key", f"{key}: {len(value)} marks of {len(turns)} turns")
     given = [{key: value[i] if key in lists else value for key, value in marks.items()} for i in range(len(turns))]
-    learned = [learned_of(mark, "the record") for mark in given]
-    return row | {"messages": [turn | not_learned(turn, mark) for turn, mark in zip(turns, learned, strict=True)]}
+    learned = [train_mark(mark, "the record") for mark in given]
+    return row | {"messages": [turn | train_flag(turn, mark) for turn, mark in zip(turns, learned, strict=True)]}
 
 
-def not_learned(turn: Message, mark: bool | None) -> dict[str, bool]:
+def train_flag(turn: Message, mark: bool | None) -> dict[str, bool]:
     return {"train": False} if mark is False and turn["role"] == "assistant" else {}
 
 
 def with_trace(row: Row, trace: str, key: str, kind: str) -> Row:
     """A row whose answer has this thought. Raises Unreadable where it is not plain whose it is."""
-    places = ANSWERS[kind]
+    places = ANSWER_COLUMNS[kind]
     answer: Message | None = row[places[0]][-1] if len(places) == 1 and row[places[0]] else None
     if answer is None or answer["role"] != "assistant" or answer.get("reasoning_content") not in (None, trace):
         raise Unreadable("ingest.unsupported_key", f"{key}: it is not plain which turn's thought it is")
@@ -53,7 +53,7 @@ def with_trace(row: Row, trace: str, key: str, kind: str) -> Row:
 
 def with_key(turn: Message, key: str, value: object) -> Message:
     """A message with one more key, its keys in the order of the tables."""
-    order = ("role", "content", *OPTIONAL)
+    order = ("role", "content", *OPTIONAL_KEYS)
     return cast(Message, dict(sorted({**turn, key: value}.items(), key=lambda item: order.index(item[0]))))
 
 
@@ -75,7 +75,7 @@ def without_marks(row: Row, kind: str) -> Row:
     """A row whose prompts have no marks, as they are never learned. Raises Unreadable where an answer is not to be learned."""
     if kind == "sft":
         return row
-    if any("train" in turn for name in ANSWERS[kind] for turn in row[name]):
+    if any("train" in turn for name in ANSWER_COLUMNS[kind] for turn in row[name]):
         raise Unreadable("ingest.unsupported_key", f"train: a row of kind {kind} is learned as a whole")
     if not any("train" in turn for turn in row["prompt"]):
         return row

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
 
-from stages.rows.columns import Names, listed
+from stages.rows.columns import Names, as_list
 from stages.rows.values import Unreadable
 from validators.problems import Problem, Problems
 
@@ -24,15 +24,17 @@ class Options:
     pairs: str | None = None  # `all` those of scored answers, instead of the best against the worst
     margin: float | None = None  # by which their scores must differ
     ignore: tuple[str, ...] = field(default=(), compare=False)  # keys that may be left out; they change no row
-    slice_by: tuple[str, ...] = field(default=(), compare=False)  # keys whose values stand beside a row, and are no part of it
+    slice_by: tuple[str, ...] = field(
+        default=(), compare=False
+    )  # keys whose values stand beside a row, and are no part of it
 
     @property
     def numbered(self) -> bool:
         """True where columns are given by number: a CSV without a line of names."""
-        return any(isinstance(name, int) for names in self.columns.values() for name in listed(names))
+        return any(isinstance(name, int) for names in self.columns.values() for name in as_list(names))
 
 
-NONE = Options()
+NO_OPTIONS = Options()
 
 
 def options_of(dataset: Mapping[str, Any]) -> Options:
@@ -49,10 +51,10 @@ def options_of(dataset: Mapping[str, Any]) -> Options:
     return Options(**given, ignore=tuple(dataset.get("ignore") or ()), slice_by=tuple(dataset.get("slice_by") or ()))
 
 
-def extracted(text: str, pattern: str) -> str:
+def extract_ground_truth(text: str, pattern: str) -> str:
     """The group of a pattern in a text. Raises Unreadable where there is none, Problems where the search does not end."""
     try:
-        found = _compiled(pattern).search(text, timeout=PATTERN_TIMEOUT_S)
+        found = _compile(pattern).search(text, timeout=PATTERN_TIMEOUT_S)
     except TimeoutError:
         hint = "nested repetitions such as (a+)+ take for ever; say what stands before and behind the group"
         what = f"{pattern!r} does not end on {text[:60]!r} within {PATTERN_TIMEOUT_S} s"
@@ -63,7 +65,7 @@ def extracted(text: str, pattern: str) -> str:
 
 
 @cache
-def _compiled(pattern: str) -> Any:  # a pattern of `regex`, which has no types
+def _compile(pattern: str) -> Any:  # a pattern of `regex`, which has no types
     import regex
 
     return regex.compile(pattern)

@@ -27,43 +27,43 @@ if TYPE_CHECKING:
 
 CHECK = "curate.personal_data"
 WITHHELD = "its text is withheld: "
-SHOWN = 5
+MAX_SHOWN = 5
 Place = tuple[str, str, str]  # (kind of data, where it stands, what may be shown of it)
 EMAIL = re.compile(r"[\w.!#$%&'*+/=?^`{|}~-]{0,63}[\w+-]@(?:[^\W_][\w-]*\.)+(?:xn--[a-z0-9-]+|[^\W\d_]{2,24})(?![\w(])")
-RESERVED = re.compile(r"(?:^|\.)(?:example(?:\.\w+)*|test|invalid|localhost|local)$", re.IGNORECASE)
+RESERVED_DOMAIN = re.compile(r"(?:^|\.)(?:example(?:\.\w+)*|test|invalid|localhost|local)$", re.IGNORECASE)
 # `icon@2x.png`, `x@w.shape`: endings of files and attributes of code, which no registry gives out
-NO_DOMAIN = re.compile(
+FILE_ENDING = re.compile(
     r"\.(?:png|jpe?g|gif|svg|webp|py|js|ts|css|html?|json|shape|dtype|transpose|data|grad)$", re.IGNORECASE
 )
 IBAN = re.compile(r"(?<![A-Za-z0-9])(?=([A-Za-z]{2}[0-9]{2}(?:[ -]?[A-Za-z0-9]){11,30}))")
 CARD = re.compile(r"(?<![\w.])[0-9](?:[ -]?[0-9]){12,18}(?!\w|\.[0-9])")
 # Visa (13 digits are no longer issued, and are found in sums), Mastercard, American Express, Discover, JCB, Diners Club, UnionPay: first digits and lengths (ISO/IEC 7812)
-ISSUERS = re.compile(
+CARD_ISSUERS = re.compile(
     r"4(?:\d{15}|\d{18})|5[1-5]\d{14}|2(?:22[1-9]|2[3-9]\d|[3-6]\d\d|7[01]\d|720)\d{12}|3[47]\d{13}"
     r"|6(?:011|4[4-9]\d|5\d\d)\d{12}|35(?:2[89]|[3-8]\d)\d{12}|3(?:0[0-5]|[689]\d)\d{11}|62\d{14,17}"
 )
-GROUPS = re.compile(r"\d+|\d{4}([ -])(?:\d{4}\1){2}\d{1,4}(?:\1\d{3})?|\d{4}([ -])\d{6}\2\d{4,5}")
+CARD_GROUPS = re.compile(r"\d+|\d{4}([ -])(?:\d{4}\1){2}\d{1,4}(?:\1\d{3})?|\d{4}([ -])\d{6}\2\d{4,5}")
 SUM_BEFORE = re.compile(r"[0-9)\]]\s*[-+*/×÷^=]\s*$|[*×÷^]\s*$")
 SUM_AFTER = re.compile(r"\s*(?:[*×÷^=<>%]|\+\s)|\+")
-PLUS = re.compile(
+PLUS_IN_SUM = re.compile(
     r"[0-9)\]](?:[+＋].|\s+[+＋]\s)$"
 )  # 1+2 and 1 + 2; but `+1 650 253 0000 +44 20 7946 0958` are two numbers
 SPACE = r"[ ()./\-\u00a0\u2010-\u2015]{0,3}"
-NEAR = re.compile(rf"(?<!\d)[+＋(]{{0,2}}\d(?:{SPACE}\d){{6,}}")
-COUNT = re.compile(r"\d+[.,]\d+|\d{1,3}(?:[ .]\d{3})+|(?:\d{1,3} )+\d{1,3}|\d{4}-\d\d-\d\d.*")
-CUE = re.compile(
+DIGIT_RUN = re.compile(rf"(?<!\d)[+＋(]{{0,2}}\d(?:{SPACE}\d){{6,}}")
+COUNT_OR_DATE = re.compile(r"\d+[.,]\d+|\d{1,3}(?:[ .]\d{3})+|(?:\d{1,3} )+\d{1,3}|\d{4}-\d\d-\d\d.*")
+PHONE_WORD = re.compile(
     r"(?:phone|mobile|mob\b|tel\b|telefon|cell|whats ?app|fax|call|dial|sms|handy|m[oó]vil|电话|手机|電話|携帯)\W*(?:\w+\W+){0,2}$",
     re.IGNORECASE,
 )
 ESCAPED = re.compile(r"\\+[nrt]")
 # what a text with any of them has; it has no look-around, as polars reads it too
-MARKS = {
+SEARCH_PATTERNS = {
     "email": r"\w@\w",
     "phone": rf"\d(?:{SPACE}\d){{6}}",
     "iban": r"[A-Za-z]{2}[0-9]{2}[ -]?[A-Za-z0-9]",
     "credit_card": r"[0-9](?:[ -]?[0-9]){12}",
 }
-WITH_CODE = r"[+＋][ (]{0,2}"
+COUNTRY_CODE = r"[+＋][ (]{0,2}"
 
 
 @dataclass(frozen=True)
@@ -79,11 +79,11 @@ class Span:
 # -- one text -----------------------------------------------------------------------------------------------------
 
 
-def found_in(text: str, kinds: Collection[str], regions: Sequence[str]) -> list[Span]:
+def find_spans(text: str, kinds: Collection[str], regions: Sequence[str]) -> list[Span]:
     """The spans of a text that hold personal data of these kinds, in order; no two overlap. regions: `US`, `DE`, ..."""
-    rank, kept = list(FIND), []
+    rank, kept = list(FINDERS), []
     for span in sorted(
-        (s for kind in kinds for s in FIND[kind](text, regions)), key=lambda span: (span.start, span.end)
+        (s for kind in kinds for s in FINDERS[kind](text, regions)), key=lambda span: (span.start, span.end)
     ):
         if kept and span.start < kept[-1].end:
             # parts of a card's or an account's number may look like a telephone number
@@ -93,14 +93,18 @@ def found_in(text: str, kinds: Collection[str], regions: Sequence[str]) -> list[
     return kept
 
 
-def emails(text: str, _: Sequence[str]) -> Iterator[Span]:
+def find_emails(text: str, _: Sequence[str]) -> Iterator[Span]:
     for match in EMAIL.finditer(text) if "@" in text else ():
         name, _, domain = match[0].rpartition("@")
-        if not RESERVED.search(domain) and not NO_DOMAIN.search(domain) and (name, domain) != ("git", "github.com"):
+        if (
+            not RESERVED_DOMAIN.search(domain)
+            and not FILE_ENDING.search(domain)
+            and (name, domain) != ("git", "github.com")
+        ):
             yield Span("email", match.start(), match.end(), f"{name[0]}…@…")
 
 
-def ibans(text: str, _: Sequence[str]) -> Iterator[Span]:
+def find_ibans(text: str, _: Sequence[str]) -> Iterator[Span]:
     from stdnum import iban
 
     for match in IBAN.finditer(text):
@@ -113,24 +117,24 @@ def ibans(text: str, _: Sequence[str]) -> Iterator[Span]:
                 break
 
 
-def cards(text: str, _: Sequence[str]) -> Iterator[Span]:
+def find_cards(text: str, _: Sequence[str]) -> Iterator[Span]:
     from stdnum import luhn
 
     for match in CARD.finditer(text):
         digits = re.sub("[ -]", "", match[0])
         if (
-            ISSUERS.fullmatch(digits)
-            and GROUPS.fullmatch(match[0])
+            CARD_ISSUERS.fullmatch(digits)
+            and CARD_GROUPS.fullmatch(match[0])
             and luhn.is_valid(digits)
             and not in_sum(text, match.start(), match.end())
         ):
             yield Span("credit_card", match.start(), match.end(), f"…{digits[-2:]}")
 
 
-def phones(text: str, regions: Sequence[str]) -> Iterator[Span]:
+def find_phones(text: str, regions: Sequence[str]) -> Iterator[Span]:
     from phonenumbers import Leniency, PhoneNumberMatcher
 
-    for near in NEAR.finditer(text):
+    for near in DIGIT_RUN.finditer(text):
         if not is_phone(text, near.start(), near.end(), regions):
             continue
         # the library takes a millisecond for a page, and asks for no more than what stands around a number
@@ -151,41 +155,43 @@ def is_phone(text: str, start: int, end: int, regions: Sequence[str]) -> bool:
     if "+" in raw or "＋" in raw:
         return True
     if not regions or raw.isdigit():
-        return bool(regions) and CUE.search(before) is not None
-    return not COUNT.fullmatch(raw) and not before.endswith((".", "-", "/"))
+        return bool(regions) and PHONE_WORD.search(before) is not None
+    return not COUNT_OR_DATE.fullmatch(raw) and not before.endswith((".", "-", "/"))
 
 
 def in_sum(text: str, start: int, end: int) -> bool:
     before, after = text[max(0, start - 8) : start], text[end : end + 4]
-    plus = text[start : start + 1] in "+＋" and PLUS.search(f"{before}{text[start : start + 2]}")
+    plus = text[start : start + 1] in "+＋" and PLUS_IN_SUM.search(f"{before}{text[start : start + 2]}")
     return bool(plus or SUM_BEFORE.search(before) or SUM_AFTER.match(after))
 
 
-FIND = {"email": emails, "iban": ibans, "credit_card": cards, "phone": phones}
-KINDS = tuple(FIND)
+FINDERS = {"email": find_emails, "iban": find_ibans, "credit_card": find_cards, "phone": find_phones}
+KINDS = tuple(FINDERS)
 
 
-def masked(text: str, kinds: Collection[str], regions: Sequence[str]) -> str:
+def mask_text(text: str, kinds: Collection[str], regions: Sequence[str]) -> str:
     """A text with its personal data masked."""
-    for span in reversed(found_in(text, kinds, regions)):
+    for span in reversed(find_spans(text, kinds, regions)):
         text = text[: span.start] + span.masked + text[span.end :]
     return text
 
 
-def plain(text: str) -> str:
+def blank_escapes(text: str) -> str:
     """JSON text with the escapes of white space as spaces, so that no letter of theirs joins a word."""
     return ESCAPED.sub(" ", text)
 
 
-def pattern_of(kinds: Collection[str], regions: Sequence[str]) -> str:
+def search_pattern(kinds: Collection[str], regions: Sequence[str]) -> str:
     """What a text with data of these kinds matches; most texts do not."""
-    return "|".join((WITH_CODE if kind == "phone" and not regions else "") + MARKS[kind] for kind in sorted(kinds))
+    return "|".join(
+        (COUNTRY_CODE if kind == "phone" and not regions else "") + SEARCH_PATTERNS[kind] for kind in sorted(kinds)
+    )
 
 
 # -- rows ---------------------------------------------------------------------------------------------------------
 
 
-def found_in_table(
+def find_in_table(
     table: pa.Table, kind: str, kinds: Collection[str], regions: Sequence[str], rows: Iterable[int] | None = None
 ) -> dict[int, list[Place]]:
     """{row: [(kind of data, place, masked)]} of the rows of a table that hold any. rows: numbers to look at, else all.
@@ -193,20 +199,20 @@ def found_in_table(
     All text counts: every turn with its calls and its reasoning, tools, ground truth and what else the record had.
     """
     looked_at = set(range(len(table)) if rows is None else rows)
-    suspects = sorted(looked_at & suspicious(table, kind, pattern_of(kinds, regions)))
+    suspects = sorted(looked_at & rows_matching(table, kind, search_pattern(kinds, regions)))
     found = {}
     for number, row in zip(suspects, table.take(pa.array(suspects, pa.int64())).to_pylist(), strict=True):
         spans = [
             (span.kind, place, span.masked)
-            for place, text in texts_of(row, kind)
-            for span in found_in(text, kinds, regions)
+            for place, text in row_texts(row, kind)
+            for span in find_spans(text, kinds, regions)
         ]
         if spans:
             found[number] = spans
     return found
 
 
-def suspicious(table: pa.Table, kind: str, pattern: str) -> set[int]:
+def rows_matching(table: pa.Table, kind: str, pattern: str) -> set[int]:
     """The numbers of the rows with a text that matches a pattern."""
     found = set()
     for name, column in COLUMNS[kind].items():
@@ -215,14 +221,14 @@ def suspicious(table: pa.Table, kind: str, pattern: str) -> set[int]:
             owners, turns = pc.list_parent_indices(values).to_numpy(), pc.list_flatten(values)
             for field in turns.type:
                 if field.name != "role" and not pa.types.is_boolean(field.type):
-                    hits = holding(pc.struct_field(turns, field.name), pattern)
+                    hits = matching_texts(pc.struct_field(turns, field.name), pattern)
                     found.update(owners[hits].tolist())
         elif not pa.types.is_boolean(values.type):
-            found.update(holding(values, pattern).nonzero()[0].tolist())
+            found.update(matching_texts(values, pattern).nonzero()[0].tolist())
     return found
 
 
-def holding(texts: pa.Array, pattern: str) -> "np.ndarray":
+def matching_texts(texts: pa.Array, pattern: str) -> "np.ndarray":
     """True where a text matches, (rows,); JSON columns are text too."""
     texts = texts.storage if isinstance(texts, pa.ExtensionArray) else texts
     return (
@@ -230,7 +236,7 @@ def holding(texts: pa.Array, pattern: str) -> "np.ndarray":
     )
 
 
-def texts_of(row: Row, kind: str) -> Iterator[tuple[str, str]]:
+def row_texts(row: Row, kind: str) -> Iterator[tuple[str, str]]:
     """(place, text) of all that a row says."""
     for name, column in COLUMNS[kind].items():
         value = row[name]
@@ -239,34 +245,36 @@ def texts_of(row: Row, kind: str) -> Iterator[tuple[str, str]]:
                 for field, text in turn.items():
                     if field != "role" and isinstance(text, str):
                         place = f"{name}[{number}]"
-                        yield (place, text) if field == "content" else (f"{place}.{field}", plain(text))
+                        yield (place, text) if field == "content" else (f"{place}.{field}", blank_escapes(text))
         elif isinstance(value, str) and value:
-            yield name, plain(value) if name in ("tools", "extra") else value
+            yield name, blank_escapes(value) if name in ("tools", "extra") else value
 
 
-def described(spans: Iterable[Place]) -> str:
+def describe_places(spans: Iterable[Place]) -> str:
     """What is said of the data in a row: kinds and places, masked."""
     texts = list(dict.fromkeys(f"{kind} in {place}: {mask}" for kind, place, mask in spans))
-    more = [f"{len(texts) - SHOWN} more"] if len(texts) > SHOWN else []
-    return "; ".join(texts[:SHOWN] + more)
+    more = [f"{len(texts) - MAX_SHOWN} more"] if len(texts) > MAX_SHOWN else []
+    return "; ".join(texts[:MAX_SHOWN] + more)
 
 
-def without_text(rejects: pa.Table, kinds: Collection[str], regions: Sequence[str]) -> pa.Table:
+def withhold_texts(rejects: pa.Table, kinds: Collection[str], regions: Sequence[str]) -> pa.Table:
     """Rejects of earlier stages, those that hold data of these kinds without their raw text and with a masked detail."""
-    pattern = pattern_of(kinds, regions)
+    pattern = search_pattern(kinds, regions)
     suspects = (
-        holding(rejects["raw"].combine_chunks(), pattern) | holding(rejects["detail"].combine_chunks(), pattern)
+        matching_texts(rejects["raw"].combine_chunks(), pattern)
+        | matching_texts(rejects["detail"].combine_chunks(), pattern)
     ).nonzero()[0]
     if not len(suspects):
         return rejects
     raws, details = rejects["raw"].to_pylist(), rejects["detail"].to_pylist()
     for number in suspects.tolist():
         spans = [
-            (span.kind, "the raw text", span.masked) for span in found_in(plain(raws[number] or ""), kinds, regions)
+            (span.kind, "the raw text", span.masked)
+            for span in find_spans(blank_escapes(raws[number] or ""), kinds, regions)
         ]
-        details[number] = masked(details[number] or "", kinds, regions)
+        details[number] = mask_text(details[number] or "", kinds, regions)
         if spans:
-            raws[number], details[number] = None, f"{details[number]}; {WITHHELD}{described(spans)}"
+            raws[number], details[number] = None, f"{details[number]}; {WITHHELD}{describe_places(spans)}"
     for name, values in (("raw", raws), ("detail", details)):
         rejects = rejects.set_column(
             rejects.column_names.index(name), rejects.schema.field(name), pa.array(values, pa.string())

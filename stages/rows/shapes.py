@@ -3,7 +3,7 @@
     shape_of(record) -> "sharegpt"
     rows_of(record, "sft") -> [{"messages": [...], "tools": None}]
 
-A shape is told by its keys. Each `read_<shape>` gives (kind, row) of the kind that the record is by nature; `CONVERT`
+A shape is told by its keys. Each `read_<shape>` gives (kind, row) of the kind that the record is by nature; `CONVERTERS`
 leads from there to other kinds where nothing has to be invented. A record that does not fit raises Unreadable.
 """
 
@@ -17,21 +17,21 @@ import msgspec
 
 from stages.rows.calls import CONVERSATION_KEYS, tools_of
 from stages.rows.choices import read_compared, read_multiple_choice, read_scored
-from stages.rows.choices import told as several_answers
-from stages.rows.columns import any_of, missing, renamed
+from stages.rows.choices import shape_of_choices as several_answers
+from stages.rows.columns import describe_missing_columns, has_any_column, rename_columns
 from stages.rows.content import text_of
-from stages.rows.marks import by_record, without_marks, without_thoughts
-from stages.rows.options import NONE, Options, extracted
-from stages.rows.trees import NOT_CHOSEN, is_tree, not_chosen, read_tree
+from stages.rows.marks import with_record_marks, without_marks, without_thoughts
+from stages.rows.options import NO_OPTIONS, Options, extract_ground_truth
+from stages.rows.trees import UNUSED_REPLIES, count_unused_replies, is_tree, read_tree
 from stages.rows.turns import (
     GRPO_TRUTH_KEYS,
-    MEDIA,
+    MEDIA_KEYS,
     PROMPT_KEYS,
     SYSTEM_KEYS,
     TRUTH_KEYS,
     answer_of,
     assistant,
-    called,
+    calls_from_json,
     hh_turns,
     message,
     prompt_of,
@@ -41,25 +41,25 @@ from stages.rows.turns import (
     with_system,
 )
 from stages.rows.types import Fields, GrpoRow, KtoRow, PreferenceRow, Row, SftRow
-from stages.rows.values import ENCODE, Unreadable, first, has, key_of
+from stages.rows.values import ENCODE, Unreadable, first_key, first_value, has_value
 
 if TYPE_CHECKING:
-    from stages.rows.keys import KeyAccount
+    from stages.rows.key_account import KeyAccount
 
-ASKED = (*PROMPT_KEYS, "messages")
+VERIFIABLE_PROMPT_KEYS = (*PROMPT_KEYS, "messages")
 # the first of them of which a record has a key of each group is its shape
-SIGNS = [
+SIGNATURES = [
     ("openai_preference", ("preferred_output",), ("non_preferred_output",)),
     ("preference", ("chosen",), ("rejected",)),
     ("feedback", ("label",), ("completion", "response", *CONVERSATION_KEYS)),
     ("sharegpt", ("conversations", "conversation")),
     ("alpaca", ("instruction",), ("output", "response")),
     ("prompt_completion", ("prompt",), ("completion",)),
-    ("verifiable", ASKED, ("ground_truth",)),
+    ("verifiable", VERIFIABLE_PROMPT_KEYS, ("ground_truth",)),
     ("chatml", ("messages",)),
     ("query_response", PROMPT_KEYS, ("response",)),
     ("query_calls", ("query",), ("answers",), ("tools",)),
-    ("verifiable", ASKED, TRUTH_KEYS),
+    ("verifiable", VERIFIABLE_PROMPT_KEYS, TRUTH_KEYS),
     ("seed", ("instruction",), ("instances",)),
     ("input_output", ("input",), ("output", "target")),
 ]
@@ -77,15 +77,17 @@ def shape_and_keys(record: Fields) -> tuple[str | None, tuple[str, ...]]:
         return "reply_tree", ("prompt.replies",)
     if is_extractive(record):
         return "extractive", ("question", "answers.text")
-    pair = has(record, "chosen") and has(record, "rejected")
+    pair = has_value(record, "chosen") and has_value(record, "rejected")
     if not pair and (found := several_answers(record)):
         return found
     if None in record.values():
         # a label of null is a label that is missing, which a validator names
-        shape, keys = _sign(tuple(key for key, value in record.items() if value is not None or key == "label"))
+        shape, keys = _match_signature(
+            tuple(key for key, value in record.items() if value is not None or key == "label")
+        )
     if shape is None:
-        shape, keys = _sign(tuple(record))
-    if shape == "chatml" and (truth := next((key for key in TRUTH_KEYS if has(record, key)), None)):
+        shape, keys = _match_signature(tuple(record))
+    if shape == "chatml" and (truth := next((key for key in TRUTH_KEYS if has_value(record, key)), None)):
         turns = record["messages"]
         last = turns[-1] if isinstance(turns, list) and turns else None
         if isinstance(last, dict) and last.get("role", last.get("from")) in ("user", "human"):
@@ -94,8 +96,8 @@ def shape_and_keys(record: Fields) -> tuple[str | None, tuple[str, ...]]:
 
 
 @lru_cache(1024)
-def _sign(keys: tuple[str, ...]) -> tuple[str | None, tuple[str, ...]]:
-    for shape, *groups in SIGNS:
+def _match_signature(keys: tuple[str, ...]) -> tuple[str | None, tuple[str, ...]]:
+    for shape, *groups in SIGNATURES:
         first_of = (next((key for key in group if key in keys), None) for group in groups)
         found = tuple(key for key in first_of if key is not None)
         if len(found) == len(groups):
@@ -103,19 +105,19 @@ def _sign(keys: tuple[str, ...]) -> tuple[str | None, tuple[str, ...]]:
     return None, ()
 
 
-def explained(record: Fields, options: Options = NONE) -> str:
+def describe_shape(record: Fields, options: Options = NO_OPTIONS) -> str:
     """A record's shape and why, in a few words: `chatml (key messages)`."""
     if options.format:
         return f"{options.format} (by format)"
     try:
-        record = (renamed(record, options.columns) or [record])[0]
+        record = (rename_columns(record, options.columns) or [record])[0]
     except Unreadable:
         return "unknown"
     shape, keys = shape_and_keys(record)
     return f"{shape} (key{'s' * (len(keys) > 1)} {', '.join(keys)})" if shape else "unknown"
 
 
-def nearly(record: Fields) -> str:
+def describe_nearest_shape(record: Fields) -> str:
     """What a record lacks for the shape that it is nearest to, in words."""
     keys = {key for key, value in record.items() if value is not None}
     if {"message_id", "role", "text"} <= keys:
@@ -124,10 +126,15 @@ def nearly(record: Fields) -> str:
             'parent_id names, and write a tree a line, {"prompt": {"role": "prompter", "text": ..., "replies": [...]}}'
         )
     if asked := next((key for key in PROMPT_KEYS if key in keys), None):
-        inside = [f"{key}.{name}" for key in record for name in TRUTH_KEYS if isinstance(record[key], dict) and name in record[key]]
+        inside = [
+            f"{key}.{name}"
+            for key in record
+            for name in TRUTH_KEYS
+            if isinstance(record[key], dict) and name in record[key]
+        ]
         hint = f"; columns: {{ground_truth: {inside[0]}}} if that is it" if inside else ""
         return f"a prompt ({asked}), but no answer (completion, response) and no ground truth ({', '.join(TRUTH_KEYS)}){hint}"
-    for _, *groups in SIGNS:
+    for _, *groups in SIGNATURES:
         found = [next((key for key in group if key in keys), None) for group in groups]
         if any(found):
             lacking = groups[found.index(None)] if None in found else ()
@@ -135,33 +142,42 @@ def nearly(record: Fields) -> str:
     return f"no known shape has just the keys {', '.join(sorted(record)) or '(none)'}"
 
 
-def rows_of(record: Fields, kind: str, options: Options = NONE, account: "KeyAccount | None" = None) -> list[Row]:
+def rows_of(record: Fields, kind: str, options: Options = NO_OPTIONS, account: "KeyAccount | None" = None) -> list[Row]:
     """The rows of `kind` that a record becomes: one, or two where a pair becomes KTO rows. Raises Unreadable.
 
     account: a KeyAccount that is to count the keys that no row is made of.
     """
-    if options.columns and not any_of(record, options.columns):
-        raise Unreadable("ingest.missing_key", f"none of the columns{missing(record, options.columns)}")
-    parts = renamed(record, options.columns)
+    if options.columns and not has_any_column(record, options.columns):
+        raise Unreadable(
+            "ingest.missing_key", f"none of the columns{describe_missing_columns(record, options.columns)}"
+        )
+    parts = rename_columns(record, options.columns)
     if not parts:
         raise Unreadable("ingest.missing_key", "the list that columns lead into is empty")
-    return [row for part in parts for row in part_rows(part, record, kind, options, account)]
+    return [row for part in parts for row in rows_of_part(part, record, kind, options, account)]
 
 
-def part_rows(record: Fields, given: Fields, kind: str, options: Options, account: "KeyAccount | None") -> list[Row]:
+def rows_of_part(record: Fields, given: Fields, kind: str, options: Options, account: "KeyAccount | None") -> list[Row]:
     """The rows of a record whose columns have the names of a shape. given: the record as the file has it."""
     shape = options.format or shape_of(record)
     if shape is None:
-        raise Unreadable("ingest.missing_key", nearly(record) + missing(given, options.columns))
-    for key in sorted(record.keys() & MEDIA):
-        if _is_medium(record[key], key, shape):
+        raise Unreadable(
+            "ingest.missing_key", describe_nearest_shape(record) + describe_missing_columns(given, options.columns)
+        )
+    for key in sorted(record.keys() & MEDIA_KEYS):
+        if _is_media(record[key], key, shape):
             raise Unreadable("ingest.multimodal", f"{key}: only text can be trained on")
-    more = {"scored": [options], "compared": [options], "extractive": [kind], "verifiable": [GRPO_TRUTH_KEYS if kind == "grpo" else TRUTH_KEYS]}.get(shape, [])
+    more = {
+        "scored": [options],
+        "compared": [options],
+        "extractive": [kind],
+        "verifiable": [GRPO_TRUTH_KEYS if kind == "grpo" else TRUTH_KEYS],
+    }.get(shape, [])
     more = [kind, options] if shape == "reply_tree" else more
-    native, found = READ[shape](record, *more)
+    native, found = READERS[shape](record, *more)
     rows = found if isinstance(found, list) else [found]
     if native != kind:
-        convert = CONVERT.get((native, kind))
+        convert = CONVERTERS.get((native, kind))
         if convert is None:
             raise Unreadable("ingest.wrong_kind", f"a {shape} record has nothing to make a {kind} row of")
         rows = [converted for row in rows for converted in convert(row)]
@@ -170,17 +186,17 @@ def part_rows(record: Fields, given: Fields, kind: str, options: Options, accoun
     tools = tools_of(record)
     if tools and kind == "grpo":
         raise Unreadable("ingest.tools_unsupported", "TRL's GRPO reads no definitions of tools from a dataset")
-    rows = [by_record(row, record, shape, kind) for row in rows]
+    rows = [with_record_marks(row, record, shape, kind) for row in rows]
     spoken = next((record[key] for key in SYSTEM_KEYS if record.get(key)), None)
-    rows = [finished(row, kind, spoken, tools, options) for row in rows]
+    rows = [finish_row(row, kind, spoken, tools, options) for row in rows]
     if account is not None:
         account.see(record, shape, kind, rows, options.columns, options.ignore)
-        if shape == "reply_tree" and (left := not_chosen(record, kind, options)):
-            account.count(NOT_CHOSEN, left)
+        if shape == "reply_tree" and (left := count_unused_replies(record, kind, options)):
+            account.count(UNUSED_REPLIES, left)
     return rows
 
 
-def finished(row: Row, kind: str, spoken: Any, tools: str | None, options: Options) -> Row:
+def finish_row(row: Row, kind: str, spoken: Any, tools: str | None, options: Options) -> Row:
     """A row with the record's system turn and tools, and with what params.yaml adds to it."""
     place = "messages" if kind == "sft" else "prompt"
     if spoken is not None:
@@ -195,12 +211,12 @@ def finished(row: Row, kind: str, spoken: Any, tools: str | None, options: Optio
     if kind == "grpo" and options.ground_truth_pattern and row["ground_truth"] is not None:
         whole = row["ground_truth"]
         extra = msgspec.json.decode(row["extra"]) | {"ground_truth_text": whole}
-        found = extracted(whole, options.ground_truth_pattern)
+        found = extract_ground_truth(whole, options.ground_truth_pattern)
         return row | {"ground_truth": found, "extra": ENCODE(extra).decode()}
     return row
 
 
-def _is_medium(value: object, key: str, shape: str) -> bool:
+def _is_media(value: object, key: str, shape: str) -> bool:
     # a verifiable record keeps its other fields, and an `image` may be the name of a container's
     return bool(value) and (shape != "verifiable" or key.endswith("s") or isinstance(value, dict))
 
@@ -209,49 +225,57 @@ def _is_medium(value: object, key: str, shape: str) -> bool:
 
 
 def read_alpaca(record: Fields) -> tuple[str, SftRow]:
-    prompt = prompt_of(record, key_of(record, ("instruction",)))
-    answer = text_of(first(record, ("output", "response")), "output")
+    prompt = prompt_of(record, first_key(record, ("instruction",)))
+    answer = text_of(first_value(record, ("output", "response")), "output")
     return "sft", {"messages": [*prompt, assistant(answer)], "tools": None}
 
 
 def read_sharegpt(record: Fields) -> tuple[str, SftRow]:
-    said = first(record, CONVERSATION_KEYS)
+    said = first_value(record, CONVERSATION_KEYS)
     if isinstance(said, list) and said and all(isinstance(text, str) for text in said):  # LIMA's: texts in turn
         return "sft", {"messages": [(user, assistant)[i % 2](text) for i, text in enumerate(said)], "tools": None}
     return "sft", {"messages": turns_of(said, "conversations"), "tools": None}
 
 
 def read_chatml(record: Fields) -> tuple[str, SftRow]:
-    return "sft", {"messages": turns_of(first(record, ("messages",)), "messages"), "tools": None}
+    return "sft", {"messages": turns_of(first_value(record, ("messages",)), "messages"), "tools": None}
 
 
 def read_prompt_completion(record: Fields) -> tuple[str, SftRow]:
-    messages = prompt_of(record, key_of(record, ("prompt",))) + answer_of(first(record, ("completion",)), "completion")
+    messages = prompt_of(record, first_key(record, ("prompt",))) + answer_of(
+        first_value(record, ("completion",)), "completion"
+    )
     return "sft", {"messages": messages, "tools": None}
 
 
 def read_query_response(record: Fields) -> tuple[str, SftRow]:
-    messages = prompt_of(record, key_of(record, PROMPT_KEYS)) + answer_of(first(record, ("response",)), "response")
+    messages = prompt_of(record, first_key(record, PROMPT_KEYS)) + answer_of(
+        first_value(record, ("response",)), "response"
+    )
     return "sft", {"messages": messages, "tools": None}
 
 
 def read_query_calls(record: Fields) -> tuple[str, SftRow]:
     """xLAM's: the answers to a query are calls of its tools."""
-    calls = called(first(record, ("answers",)), "answers")
+    calls = calls_from_json(first_value(record, ("answers",)), "answers")
     return "sft", {"messages": [*prompt_of(record, "query"), message("assistant", None, calls)], "tools": None}
 
 
 def read_preference(record: Fields) -> tuple[str, PreferenceRow]:
-    said = [first(record, (side,)) for side in ("chosen", "rejected")]
+    said = [first_value(record, (side,)) for side in ("chosen", "rejected")]
     written = [turns for text in said if (turns := hh_turns(text)) is not None]
-    chosen, rejected = written if len(written) == len(said) else [answer_of(*side) for side in zip(said, ("chosen", "rejected"), strict=True)]
+    chosen, rejected = (
+        written
+        if len(written) == len(said)
+        else [answer_of(*side) for side in zip(said, ("chosen", "rejected"), strict=True)]
+    )
     keys = ("prompt", *CONVERSATION_KEYS, "question", "problem", "query", "instruction", "input")
     shared = next(
         (i for i, (a, b) in enumerate(zip(chosen, rejected, strict=False)) if a != b), min(len(chosen), len(rejected))
     )
     # equal conversations share all: the last turn is the answer, and `chosen differs from rejected` will say so
     shared = min(shared, len(chosen) - 1, len(rejected) - 1)
-    if key := next((key for key in keys if has(record, key)), None):
+    if key := next((key for key in keys if has_value(record, key)), None):
         prompt = prompt_of(record, key)
         # a whole conversation repeats its prompt: as its beginning, perhaps behind a system turn, or as the last turns before
         # the answer. All that both sides share is context.
@@ -264,25 +288,25 @@ def read_preference(record: Fields) -> tuple[str, PreferenceRow]:
 
 
 def read_openai_preference(record: Fields) -> tuple[str, PreferenceRow]:
-    key = key_of(record, ("input", "prompt"))
+    key = first_key(record, ("input", "prompt"))
     given = record[key]
     return "preference", {
         "prompt": turns_of(given.get("messages"), "input.messages")
         if isinstance(given, dict)
         else prompt_of(record, key),
-        "chosen": answer_of(first(record, ("preferred_output",)), "preferred_output"),
-        "rejected": answer_of(first(record, ("non_preferred_output",)), "non_preferred_output"),
+        "chosen": answer_of(first_value(record, ("preferred_output",)), "preferred_output"),
+        "rejected": answer_of(first_value(record, ("non_preferred_output",)), "non_preferred_output"),
     }
 
 
 def read_feedback(record: Fields) -> tuple[str, KtoRow]:
-    if has(record, "completion") or has(record, "response"):
-        prompt = prompt_of(record, key_of(record, (*PROMPT_KEYS, "instruction")))
-        completion = answer_of(first(record, ("completion", "response")), "completion")
+    if has_value(record, "completion") or has_value(record, "response"):
+        prompt = prompt_of(record, first_key(record, (*PROMPT_KEYS, "instruction")))
+        completion = answer_of(first_value(record, ("completion", "response")), "completion")
     else:
-        turns = turns_of(first(record, ("messages", "conversations", "conversation")), "messages")
+        turns = turns_of(first_value(record, ("messages", "conversations", "conversation")), "messages")
         prompt, completion = turns[:-1], turns[-1:]
-    return "kto", {"prompt": prompt, "completion": completion, "label": label_of(first(record, ("label",)))}
+    return "kto", {"prompt": prompt, "completion": completion, "label": label_of(first_value(record, ("label",)))}
 
 
 def label_of(value: object) -> bool | None:
@@ -297,7 +321,7 @@ def label_of(value: object) -> bool | None:
 
 
 def read_verifiable(record: Fields, truths: Sequence[str] = TRUTH_KEYS) -> tuple[str, GrpoRow]:
-    prompt_key, truth_key = key_of(record, ASKED), key_of(record, truths)
+    prompt_key, truth_key = first_key(record, VERIFIABLE_PROMPT_KEYS), first_key(record, truths)
     truth = truth_of(record[truth_key], truth_key)
     used = {prompt_key, truth_key} | {key for key in SYSTEM_KEYS if record.get(key)}
     if not isinstance(record[prompt_key], list):
@@ -324,16 +348,16 @@ def truth_of(value: object, where: str) -> str | None:
 
 def read_seed(record: Fields) -> tuple[str, list[SftRow]]:
     """Self-instruct's seed tasks: an instruction and several instances of it."""
-    instances = first(record, ("instances",))
+    instances = first_value(record, ("instances",))
     if not isinstance(instances, list) or not instances or not all(isinstance(each, dict) for each in instances):
         raise Unreadable("ingest.wrong_type", "instances: expected a list of objects")
-    instruction = first(record, ("instruction",))
+    instruction = first_value(record, ("instruction",))
     return "sft", [read_alpaca({"instruction": instruction} | each)[1] for each in instances]
 
 
 def is_extractive(record: Fields) -> bool:
     answers = record.get("answers")
-    return has(record, "question") and isinstance(answers, dict) and isinstance(answers.get("text"), list)
+    return has_value(record, "question") and isinstance(answers, dict) and isinstance(answers.get("text"), list)
 
 
 def read_extractive(record: Fields, kind: str) -> tuple[str, SftRow | GrpoRow]:
@@ -346,17 +370,21 @@ def read_extractive(record: Fields, kind: str) -> tuple[str, SftRow | GrpoRow]:
     prompt = prompt_of(record, "question")
     if kind == "sft":
         return "sft", {"messages": [*prompt, assistant(texts[0])], "tools": None}
-    extra = {key: value for key, value in record.items() if key not in ("question", "context", "history", "input", *SYSTEM_KEYS)}
+    extra = {
+        key: value
+        for key, value in record.items()
+        if key not in ("question", "context", "history", "input", *SYSTEM_KEYS)
+    }
     truth = texts[0] if len(texts) == 1 else ENCODE(texts).decode()
     return "grpo", {"prompt": prompt, "ground_truth": truth, "extra": ENCODE(extra).decode()}
 
 
 def read_input_output(record: Fields) -> tuple[str, SftRow]:
-    answer = answer_of(first(record, ("output", "target")), "output")
+    answer = answer_of(first_value(record, ("output", "target")), "output")
     return "sft", {"messages": prompt_of(record, "input") + answer, "tools": None}
 
 
-READ: dict[str, Callable[..., tuple[str, Any]]] = {
+READERS: dict[str, Callable[..., tuple[str, Any]]] = {
     "alpaca": read_alpaca,
     "sharegpt": read_sharegpt,
     "chatml": read_chatml,
@@ -412,7 +440,7 @@ def sft_to_grpo(row: SftRow) -> list[GrpoRow]:
     return [{"prompt": messages[:-1], "ground_truth": answer["content"], "extra": "{}"}]
 
 
-CONVERT: dict[tuple[str, str], Callable[[Any], list[Any]]] = {
+CONVERTERS: dict[tuple[str, str], Callable[[Any], list[Any]]] = {
     ("preference", "kto"): preference_to_kto,
     ("preference", "sft"): preference_to_sft,
     ("kto", "sft"): kto_to_sft,

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 import pyarrow as pa
 
 from stages.rows.columns import value_at
-from stages.rows.meanings import NOTHING
+from stages.rows.key_meanings import EMPTY_VALUES
 from stages.rows.types import Fields
 from stages.rows.values import ENCODE
 from validators.problems import Problem, did_you_mean
@@ -19,17 +19,17 @@ from validators.problems import Problem, did_you_mean
 COLUMN = "slices"
 
 
-def values_of(record: Fields, keys: tuple[str, ...]) -> dict[str, str | None]:
+def slice_values(record: Fields, keys: tuple[str, ...]) -> dict[str, str | None]:
     return {key: as_text(value_at(record, key)) for key in keys}
 
 
 def as_text(value: object) -> str | None:
     if isinstance(value, str):
         return value.strip() or None
-    return None if value in NOTHING or value != value else ENCODE(value).decode()  # NaN is no value either
+    return None if value in EMPTY_VALUES or value != value else ENCODE(value).decode()  # NaN is no value either
 
 
-def written(values: dict[str, str | None]) -> str:
+def slices_as_json(values: dict[str, str | None]) -> str:
     return ENCODE(values).decode()
 
 
@@ -38,7 +38,7 @@ def with_slices(schema: pa.Schema, keys: tuple[str, ...]) -> pa.Schema:
     return schema.append(pa.field(COLUMN, pa.string())) if keys else schema
 
 
-def told(keys: tuple[str, ...], have: dict[str, int]) -> Iterator[str]:
+def describe_slices(keys: tuple[str, ...], have: dict[str, int]) -> Iterator[str]:
     """A line for each key: how many records have it, and how many have none. have: `sliced` of a KeyAccount."""
     records = have[""]
     for key in keys:
@@ -46,7 +46,7 @@ def told(keys: tuple[str, ...], have: dict[str, int]) -> Iterator[str]:
         yield f"slice_by {key}: {have[key]:,} of {records:,} records have it{lacking}"
 
 
-def unknown_keys(name: str, keys: tuple[str, ...], have: dict[str, int], known: set[str]) -> list[Problem]:
+def unknown_slice_keys(name: str, keys: tuple[str, ...], have: dict[str, int], known: set[str]) -> list[Problem]:
     """Problems of keys that no record has. known: the keys that records have beside what rows are made of."""
     where, expected = f"datasets.{name}.slice_by", "a key of the records, such as lang, or a path, such as meta.lang"
     return [

@@ -24,51 +24,55 @@ from validators.problems import Problem, Problems
 
 JSON = pa.json_()
 # train: false where a turn of the assistant's is context, and nothing of it is learned
-OPTIONAL = {
+OPTIONAL_KEYS = {
     "tool_calls": JSON,
     "reasoning_content": pa.string(),
     "name": pa.string(),
     "tool_call_id": pa.string(),
     "train": pa.bool_(),
 }
-MESSAGES = pa.list_(pa.struct({"role": pa.string(), "content": pa.string()} | OPTIONAL))
+MESSAGES = pa.list_(pa.struct({"role": pa.string(), "content": pa.string()} | OPTIONAL_KEYS))
 COLUMNS = {
     "sft": {"messages": MESSAGES, "tools": JSON},
     "preference": {"prompt": MESSAGES, "chosen": MESSAGES, "rejected": MESSAGES, "tools": JSON},
     "kto": {"prompt": MESSAGES, "completion": MESSAGES, "label": pa.bool_(), "tools": JSON},
     "grpo": {"prompt": MESSAGES, "ground_truth": pa.string(), "extra": pa.string()},
 }
-CONVERSATIONS = ("messages", "prompt", "chosen", "rejected", "completion")
+CONVERSATION_COLUMNS = ("messages", "prompt", "chosen", "rejected", "completion")
 # what repeats: elsewhere a dictionary costs time and saves nothing
-REPETITIVE = ["source", "check", "stage", *(f"{name}.list.element.role" for name in CONVERSATIONS)]
+REPETITIVE = ["source", "check", "stage", *(f"{name}.list.element.role" for name in CONVERSATION_COLUMNS)]
 # of texts, the least and the greatest of a page say nothing and take a third of the time of writing without compression
 WITH_STATISTICS = [
     *("source", "line", "check", "stage", "label"),
-    *(f"{name}.list.element.{key}" for name in CONVERSATIONS for key in OPTIONAL),  # how many are null: used_keys
+    *(
+        f"{name}.list.element.{key}" for name in CONVERSATION_COLUMNS for key in OPTIONAL_KEYS
+    ),  # how many are null: used_keys
 ]
-ORIGIN = {"id": pa.string(), "source": pa.string(), "line": pa.int64()}
+ORIGIN_COLUMNS = {"id": pa.string(), "source": pa.string(), "line": pa.int64()}
 # prompt_key: hash of the first user turn, for the split. claim_key: hash of what a row speaks about: two rows with one
 # claim_key and different claims contradict each other.
-KEYS = {"prompt_key": pa.string(), "claim_key": pa.string(), "claim": pa.string()}
-REJECTS = pa.schema({**ORIGIN, "stage": pa.string(), "check": pa.string(), "detail": pa.string(), "raw": pa.string()})
+IDENTITY_COLUMNS = {"prompt_key": pa.string(), "claim_key": pa.string(), "claim": pa.string()}
+REJECTS = pa.schema(
+    {**ORIGIN_COLUMNS, "stage": pa.string(), "check": pa.string(), "detail": pa.string(), "raw": pa.string()}
+)
 
 
-def row_schema(kind: str, keys: bool = False, optional: Iterable[str] = OPTIONAL) -> pa.Schema:
+def row_schema(kind: str, keys: bool = False, optional: Iterable[str] = OPTIONAL_KEYS) -> pa.Schema:
     """The Arrow schema of a kind's rows, with the keys that only ingest and curate see if `keys`. optional: keys of messages."""
     columns = {
-        name: messages_with(optional) if column == MESSAGES else column for name, column in COLUMNS[kind].items()
+        name: messages_type(optional) if column == MESSAGES else column for name, column in COLUMNS[kind].items()
     }
-    return pa.schema(columns | ORIGIN | (KEYS if keys else {}))
+    return pa.schema(columns | ORIGIN_COLUMNS | (IDENTITY_COLUMNS if keys else {}))
 
 
-def messages_with(optional: Iterable[str]) -> pa.ListType:
+def messages_type(optional: Iterable[str]) -> pa.ListType:
     """The type of messages that have these optional keys and no others."""
     turn = MESSAGES.value_type
     return pa.list_(pa.struct([turn.field(key) for key in ("role", "content", *optional)]))
 
 
-def used_keys(files: Iterable[Path]) -> list[str]:
-    """The optional keys of messages that some row of Parquet files has, in their order; files that `write` has written."""
+def used_message_keys(files: Iterable[Path]) -> list[str]:
+    """The optional keys of messages that some row of Parquet files has, in their order; files that `write_table` has written."""
     used = set()
     for file in files:
         metadata = pq.read_metadata(file)
@@ -76,14 +80,14 @@ def used_keys(files: Iterable[Path]) -> list[str]:
             for column in map(group.column, range(group.num_columns)):
                 key = column.path_in_schema.rpartition(".list.element.")[2]
                 nulls = column.statistics.null_count if column.statistics else 0
-                if key in OPTIONAL and nulls < column.num_values:
+                if key in OPTIONAL_KEYS and nulls < column.num_values:
                     used.add(key)
-    return [key for key in OPTIONAL if key in used]
+    return [key for key in OPTIONAL_KEYS if key in used]
 
 
-def with_keys(table: pa.Table, keys: Collection[str]) -> pa.Table:
+def with_message_keys(table: pa.Table, keys: Collection[str]) -> pa.Table:
     """A table of rows whose messages have these optional keys and no others."""
-    kind = messages_with(keys).value_type
+    kind = messages_type(keys).value_type
     for place, field in enumerate(table.schema):
         if field.type == MESSAGES:
             messages = table.column(place).combine_chunks() if len(table) else column([], MESSAGES)
@@ -93,7 +97,7 @@ def with_keys(table: pa.Table, keys: Collection[str]) -> pa.Table:
     return table
 
 
-def spoken(row: Row, kind: str) -> Row:
+def row_content(row: Row, kind: str) -> Row:
     """What a row says, without the keys of messages that hold nothing: as rejects show it."""
     return {
         name: [
@@ -136,7 +140,7 @@ def _messages(conversations: Sequence[Any], kind: pa.ListType) -> pa.ListArray:
 
 
 @contextlib.contextmanager
-def writing(path: str | Path, schema: pa.Schema, compression: str = "zstd") -> Iterator[pq.ParquetWriter]:
+def open_writer(path: str | Path, schema: pa.Schema, compression: str = "zstd") -> Iterator[pq.ParquetWriter]:
     """A Parquet writer whose file appears only when all of it is written."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -150,9 +154,9 @@ def writing(path: str | Path, schema: pa.Schema, compression: str = "zstd") -> I
         partial.unlink(missing_ok=True)
 
 
-def write(path: str | Path, table: pa.Table, compression: str = "zstd") -> None:
+def write_table(path: str | Path, table: pa.Table, compression: str = "zstd") -> None:
     """Write one table; the file appears only when all of it is written."""
-    with writing(path, table.schema, compression) as writer:
+    with open_writer(path, table.schema, compression) as writer:
         writer.write_table(table)
 
 
@@ -166,7 +170,7 @@ def conserve(stage: str, name: str, records: int, rejects: int, **parts: int) ->
         raise AssertionError(f"rows were lost or made up, which is a fault of Tilth's: {account}")
 
 
-def stop_if_too_many(name: str, rejects: pa.Table, records: int, limit: float) -> None:
+def stop_if_too_many_rejects(name: str, rejects: pa.Table, records: int, limit: float) -> None:
     """Stop the build, with the top reasons and three sample rows of each, when too large a share was rejected.
 
     rejects: table of the schema REJECTS. records: how many came in at the first stage. limit: share, 0 to 1.
@@ -184,7 +188,9 @@ def stop_if_too_many(name: str, rejects: pa.Table, records: int, limit: float) -
     for check, count in zip(*reasons.select(["check", "count_all"]).to_pydict().values(), strict=True):
         lines.append(f"  {check}: {count:,}")
         for row in rejects.filter(pc.equal(rejects["check"], check)).slice(0, 3).to_pylist():
-            lines.append(f"    {shown(row['source'])}:{row['line']}: {shown(row['detail'])}: {shown(row['raw'])}")
+            lines.append(
+                f"    {safe_text(row['source'])}:{row['line']}: {safe_text(row['detail'])}: {safe_text(row['raw'])}"
+            )
     raise Problems(
         [
             Problem(
@@ -197,7 +203,7 @@ def stop_if_too_many(name: str, rejects: pa.Table, records: int, limit: float) -
     )
 
 
-def shown(text: str, width: int = 120) -> str:
+def safe_text(text: str, width: int = 120) -> str:
     """Text from data, safe and short for a terminal: control characters escaped, cut with a mark."""
     text = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text[: width + 1])
     return text if len(text) <= width else text[: width - 1] + "…"

@@ -11,16 +11,16 @@ is a pair. Rank 0 is the best. A reply without a rank is behind those that have 
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from stages.rows.choices import number_of
-from stages.rows.meanings import NOTHING, meaning_in_turn, names_of
+from stages.rows.choices import finite_number
+from stages.rows.key_meanings import EMPTY_VALUES, meaning_in_turn, name_forms
 from stages.rows.options import Options
 from stages.rows.turns import ROLES, assistant, user
 from stages.rows.types import Fields, Message, PreferenceRow, SftRow
 from stages.rows.values import Unreadable, type_of
 
-NOT_CHOSEN = "replies in no row"  # counted beside the keys that no row is made of
-USED = {"text", "role", "rank", "replies"}
-SPEAKERS = {"user": user, "assistant": assistant}
+UNUSED_REPLIES = "replies in no row"  # counted beside the keys that no row is made of
+TREE_KEYS = {"text", "role", "rank", "replies"}
+MESSAGE_BY_ROLE = {"user": user, "assistant": assistant}
 
 
 @dataclass
@@ -47,18 +47,18 @@ def is_tree(record: Fields) -> bool:
 
 def read_tree(record: Fields, kind: str, options: Options) -> tuple[str, list[SftRow] | list[PreferenceRow]]:
     """The rows of a tree. Raises Unreadable."""
-    picks = picked(replies_of(record), kind, options)
+    picks = pick_replies(replies_of(record), kind, options)
     if kind == "sft":
-        return "sft", [{"messages": said(pick[0]), "tools": None} for pick in picks]
-    sides = [(said(best)[:-1], best.said, worst.said) for best, worst in picks]
+        return "sft", [{"messages": conversation_to(pick[0]), "tools": None} for pick in picks]
+    sides = [(conversation_to(best)[:-1], best.said, worst.said) for best, worst in picks]
     return "preference", [{"prompt": prompt, "chosen": [best], "rejected": [worst]} for prompt, best, worst in sides]
 
 
-def said(reply: Reply) -> list[Message]:
+def conversation_to(reply: Reply) -> list[Message]:
     return [each.said for each in reply.path()]
 
 
-def picked(tree: list[Reply], kind: str, options: Options) -> list[tuple[Reply, ...]]:
+def pick_replies(tree: list[Reply], kind: str, options: Options) -> list[tuple[Reply, ...]]:
     """What becomes a row each: (the last answer of the best path,), or pairs of (better, worse). Raises Unreadable."""
     if kind == "sft":
         last = tree[0]
@@ -88,7 +88,7 @@ def replies_of(record: Fields) -> list[Reply]:
             raise Unreadable("ingest.wrong_type", f"{where}: expected an object, found {type_of(node)}")
         if before is not None and node.get("deleted") is True:
             continue
-        reply = Reply(spoken(node, where), number_of(node.get("rank")), before, [])
+        reply = Reply(message_of_node(node, where), finite_number(node.get("rank")), before, [])
         found.append(reply)
         if before is not None:
             before.replies.append(reply)
@@ -101,24 +101,24 @@ def replies_of(record: Fields) -> list[Reply]:
     return found
 
 
-def spoken(node: Fields, where: str) -> Message:
+def message_of_node(node: Fields, where: str) -> Message:
     """A message of a tree as a turn. Raises Unreadable."""
     role = ROLES.get(node.get("role"), node.get("role")) if isinstance(node.get("role"), str) else None
-    if role not in SPEAKERS:
+    if role not in MESSAGE_BY_ROLE:
         raise Unreadable(
             "ingest.wrong_type", f"{where}.role: expected prompter or assistant, found {node.get('role')!r}"
         )
     if not isinstance(node.get("text"), str):
         raise Unreadable("ingest.wrong_type", f"{where}.text: expected text, found {type_of(node.get('text'))}")
-    return SPEAKERS[role](node["text"])
+    return MESSAGE_BY_ROLE[role](node["text"])
 
 
 # -- what no row holds ----------------------------------------------------------------------------------------------------
 
 
-def not_chosen(record: Fields, kind: str, options: Options) -> int:
+def count_unused_replies(record: Fields, kind: str, options: Options) -> int:
     """How many messages of a tree are in no row: replies that are not the best, deleted ones, prompts without an answer."""
-    picks = picked(replies_of(record), kind, options)
+    picks = pick_replies(replies_of(record), kind, options)
     held = {id(reply) for pick in picks for reply in (*pick[0].path(), *pick)}
     return sum(1 for _ in nodes(record)) - len(held)
 
@@ -133,10 +133,10 @@ def nodes(record: Fields) -> Iterator[tuple[str, Fields]]:
         waiting += [("prompt.replies[]", each) for each in replies if isinstance(each, dict)]
 
 
-def in_tree(record: Fields) -> Iterator[tuple[str, str | None, object]]:
+def unused_tree_values(record: Fields) -> Iterator[tuple[str, str | None, object]]:
     """(name, meaning, value) of the keys of a tree's messages that no row is made of; labels are what people rated."""
     for name, node in nodes(record):
         for key, value in node.items():
-            if key not in USED and value not in NOTHING:
-                rated = "label" in names_of(key)
+            if key not in TREE_KEYS and value not in EMPTY_VALUES:
+                rated = "label" in name_forms(key)
                 yield f"{name}.{key}", None if rated else meaning_in_turn(key, value, str(node.get("role"))), value

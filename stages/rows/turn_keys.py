@@ -1,4 +1,4 @@
-"""Which keys inside the turns of a record say something that no row holds: as stages/rows/keys.py says it of the record's own.
+"""Which keys inside the turns of a record say something that no row holds: as stages/rows/key_account.py says it of the record's own.
 
     list(in_turns([{"role": "assistant", "content": "a", "refusal": "No."}], "messages", "chatml", "messages"))
     -> [("messages[].refusal", "answer", "No.")]
@@ -11,55 +11,55 @@ from functools import lru_cache
 from typing import Any
 
 from stages.rows.calls import CONVERSATION_KEYS
-from stages.rows.choices import RESPONSE_KEYS, SCORES_WITHIN, TEXTS_WITHIN
-from stages.rows.meanings import NOTHING, meaning_in_turn
+from stages.rows.choices import INNER_SCORE_KEYS, INNER_TEXT_KEYS, RESPONSE_KEYS
+from stages.rows.key_meanings import EMPTY_VALUES, meaning_in_turn
 from stages.rows.turns import MARK_KEYS, PROMPT_KEYS, REASONING_KEYS, ROLES
 from stages.rows.types import Fields
-from stages.rows.values import decoded
+from stages.rows.values import parse_json_text
 
-Found = Iterator[tuple[str, str | None, object]]  # (name, meaning, value)
-PLAIN = ({"role", "content"}, {"from", "value"})
-SPEAKERS, SAYINGS, CALLS = ("role", "from"), ("content", "value"), ("tool_calls", "function_call")
+UnusedValues = Iterator[tuple[str, str | None, object]]  # (name, meaning, value)
+PLAIN_KEYS = ({"role", "content"}, {"from", "value"})
+ROLE_KEYS, CONTENT_KEYS, CALL_KEYS = ("role", "from"), ("content", "value"), ("tool_calls", "function_call")
 
 
-def each(*keys: str) -> list[tuple[str, ...]]:
+def single_keys(*keys: str) -> list[tuple[str, ...]]:
     return [(key,) for key in keys]
 
 
 # groups of keys of a turn by its role, or by where it stands if it has none: of a group, the first that it has is used
-TURN = [SPEAKERS, SAYINGS, *each(*MARK_KEYS)]
-USED = {
-    "assistant": [*TURN, CALLS, *each(*REASONING_KEYS)],
-    "tool": [*TURN, *each("name", "tool_call_id")],
-    "exchange": each("system", "input", "output", *MARK_KEYS),  # XTuner's
+TURN_KEYS = [ROLE_KEYS, CONTENT_KEYS, *single_keys(*MARK_KEYS)]
+KEYS_BY_FORM = {
+    "assistant": [*TURN_KEYS, CALL_KEYS, *single_keys(*REASONING_KEYS)],
+    "tool": [*TURN_KEYS, *single_keys("name", "tool_call_id")],
+    "exchange": single_keys("system", "input", "output", *MARK_KEYS),  # XTuner's
     "history": [PROMPT_KEYS, ("response", "answer")],
-    "instances": [("output", "response"), *each("instruction", "input", "context", "history")],
-    "scored": [TEXTS_WITHIN, (*SCORES_WITHIN, "rank")],
+    "instances": [("output", "response"), *single_keys("instruction", "input", "context", "history")],
+    "scored": [INNER_TEXT_KEYS, (*INNER_SCORE_KEYS, "rank")],
 }
-PARTS = {
+KEYS_BY_PART = {
     "tool_use": {"type", "id", "toolUseId", "name", "input"},
     "tool_result": {"type", "tool_use_id", "toolUseId", "content"},
 }
-WRAPPED = {"toolUse": "tool_use", "toolResult": "tool_result"}  # Bedrock's
+BEDROCK_PARTS = {"toolUse": "tool_use", "toolResult": "tool_result"}  # Bedrock's
 
 
-def in_turns(value: object, key: str, shape: str, name: str) -> Found:
+def unused_in_turns(value: object, key: str, shape: str, name: str) -> UnusedValues:
     """The keys that no row is made of in the turns under a key of a record. name: that of the key in the file."""
     within = f"{name}[]."
     if isinstance(value, str):
-        value = decoded(value) if value.lstrip().startswith("[") else None  # a cell of CSV
+        value = parse_json_text(value) if value.lstrip().startswith("[") else None  # a cell of CSV
     elif isinstance(value, dict):
         inner = value.get("messages")
         value, within = (inner, f"{name}.messages[].") if isinstance(inner, list) else ([value], f"{name}.")
     for turn in value if isinstance(value, list) else ():
-        if isinstance(turn, dict) and (form := form_of(turn, key, shape)):
-            yield from in_turn(turn, form, within)
+        if isinstance(turn, dict) and (form := turn_form(turn, key, shape)):
+            yield from unused_in_turn(turn, form, within)
 
 
-def form_of(turn: Fields, key: str, shape: str) -> str | None:
+def turn_form(turn: Fields, key: str, shape: str) -> str | None:
     """A turn's role, or what it is that has none; None where it is no turn, but an option or a ground truth."""
-    if turn.keys() & {*SPEAKERS}:
-        given = next((turn[name] for name in SPEAKERS if turn.get(name) is not None), "")
+    if turn.keys() & {*ROLE_KEYS}:
+        given = next((turn[name] for name in ROLE_KEYS if turn.get(name) is not None), "")
         return ROLES.get(given, given) if isinstance(given, str) else "unknown"
     if key in ("history", "instances"):
         return key
@@ -68,44 +68,48 @@ def form_of(turn: Fields, key: str, shape: str) -> str | None:
     return "scored" if shape == "scored" and key in RESPONSE_KEYS else None
 
 
-def in_turn(turn: Fields, form: str, within: str) -> Found:
+def unused_in_turn(turn: Fields, form: str, within: str) -> UnusedValues:
     """Those of one turn, and of the parts of its content. within: `messages[].`."""
-    if turn.keys() not in PLAIN:
+    if turn.keys() not in PLAIN_KEYS:
         whole = all(turn.values())  # nearly always, and then there is nothing to leave out
-        keys = tuple(turn) if whole else tuple(k for k, v in turn.items() if v is not None and (v or k not in CALLS))
-        for key in unused(form, keys):
-            if (value := turn[key]) not in NOTHING:
-                judged = form == "scored" and key not in TEXTS_WITHIN  # what an answer was judged with
+        keys = (
+            tuple(turn) if whole else tuple(k for k, v in turn.items() if v is not None and (v or k not in CALL_KEYS))
+        )
+        for key in unused_turn_keys(form, keys):
+            if (value := turn[key]) not in EMPTY_VALUES:
+                judged = form == "scored" and key not in INNER_TEXT_KEYS  # what an answer was judged with
                 speaker = "assistant" if form == "scored" else form
                 yield f"{within}{key}", None if judged else meaning_in_turn(key, value, speaker), value
-    for key in SAYINGS:
+    for key in CONTENT_KEYS:
         if isinstance(turn.get(key), list):
-            yield from in_parts(turn[key], form, f"{within}{key}[].")
+            yield from unused_in_parts(turn[key], form, f"{within}{key}[].")
 
 
 @lru_cache(4096)
-def unused(form: str, keys: tuple[str, ...]) -> tuple[str, ...]:
+def unused_turn_keys(form: str, keys: tuple[str, ...]) -> tuple[str, ...]:
     """The keys of a turn that no part of a message is made of. keys: those that are not null."""
-    used = {next((key for key in group if key in keys), None) for group in USED.get(form, [*TURN, CALLS])}
+    used = {
+        next((key for key in group if key in keys), None) for group in KEYS_BY_FORM.get(form, [*TURN_KEYS, CALL_KEYS])
+    }
     return tuple(key for key in keys if key not in used)
 
 
-def in_parts(parts: list[Any], form: str, within: str) -> Found:
+def unused_in_parts(parts: list[Any], form: str, within: str) -> UnusedValues:
     """Those of the parts of a content; of what a tool found, a list of other things is its JSON as a whole."""
     if form == "tool" and not all(isinstance(part, dict) and part.keys() & {"type", "text"} for part in parts):
         return
     for part in parts:
         if not isinstance(part, dict):
             continue
-        for name in WRAPPED.keys() & part.keys():
+        for name in BEDROCK_PARTS.keys() & part.keys():
             if isinstance(part[name], dict):
-                yield from in_parts([part[name] | {"type": WRAPPED[name]}], form, f"{within}{name}.")
+                yield from unused_in_parts([part[name] | {"type": BEDROCK_PARTS[name]}], form, f"{within}{name}.")
         kind = part.get("type")
         kind = kind if isinstance(kind, str) else "text"
         said = kind if part.get(kind) is not None else "text"
-        used = PARTS.get(kind, {"type", said}) | WRAPPED.keys()
+        used = KEYS_BY_PART.get(kind, {"type", said}) | BEDROCK_PARTS.keys()
         for key, value in part.items():
-            if key not in used and value not in NOTHING:
+            if key not in used and value not in EMPTY_VALUES:
                 yield f"{within}{key}", meaning_in_turn(key, value, form), value
         if kind == "tool_result" and isinstance(part.get("content"), list):
-            yield from in_parts(part["content"], "tool", f"{within}content[].")
+            yield from unused_in_parts(part["content"], "tool", f"{within}content[].")

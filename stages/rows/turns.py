@@ -9,9 +9,9 @@ import re
 from typing import cast
 
 from stages.rows.calls import CONVERSATION_KEYS, calls_of
-from stages.rows.content import Content, content_of, id_of, result_of, text_of, without_thought
+from stages.rows.content import Content, call_id, content_of, split_thought, text_of, tool_result_text
 from stages.rows.types import Fields, Message
-from stages.rows.values import Unreadable, decoded, first, has, type_of
+from stages.rows.values import Unreadable, first_value, has_value, parse_json_text, type_of
 
 ROLES = {
     "User": "user",
@@ -32,20 +32,25 @@ ROLES = {
 }
 PROMPT_KEYS = ("prompt", "question", "problem", "query")
 TRUTH_KEYS = ("ground_truth", "solution", "answer", "target")
-GRPO_TRUTH_KEYS = ("ground_truth", "answer", "solution", "target")  # an answer can be met; a whole solution is what sft learns
+GRPO_TRUTH_KEYS = (
+    "ground_truth",
+    "answer",
+    "solution",
+    "target",
+)  # an answer can be met; a whole solution is what sft learns
 SYSTEM_KEYS = ("system", "system_prompt")
 ANSWER_KEYS = ("completion", "response", "output", "chosen", "rejected", "preferred_output", "non_preferred_output")
 REASONING_KEYS = ("reasoning_content", "reasoning", "thinking")
 # whether a turn is learned: true and 1 say that it is. `masked` says the opposite.
 MARK_KEYS = ("train", "trainable", "loss", "loss_mask", "weight", "masked")
 # every key that some shape knows, also by the name that `columns:` may give it
-KEYS = {
+KNOWN_KEYS = {
     *CONVERSATION_KEYS, *PROMPT_KEYS, *TRUTH_KEYS, *SYSTEM_KEYS, *ANSWER_KEYS, *REASONING_KEYS, *MARK_KEYS,
     "instruction", "input", "context", "history", "label", "tools", "functions", "toolConfig",
 }  # fmt: skip
 # they say which characters of a turn are learned, and no column keeps that
-TURN_UNSUPPORTED = ("train_detail", "training_detail")
-MEDIA = {"image", "images", "video", "videos", "audio", "audios"}
+UNSUPPORTED_TURN_KEYS = ("train_detail", "training_detail")
+MEDIA_KEYS = {"image", "images", "video", "videos", "audio", "audios"}
 HH_TURN = re.compile(r"(?:\A|\n\n)(Human|Assistant):")
 
 
@@ -55,19 +60,21 @@ HH_TURN = re.compile(r"(?:\A|\n\n)(Human|Assistant):")
 def turns_of(value: object, where: str) -> list[Message]:
     """A conversation as messages, given as a list or, in CSV, as its JSON text."""
     if isinstance(value, str) and value.lstrip().startswith("["):
-        value = decoded(value, where)
+        value = parse_json_text(value, where)
     if not isinstance(value, list) or not value:
         found = "an empty list" if value == [] else type_of(value)
         raise Unreadable("ingest.wrong_type", f"{where}: expected a list of messages, found {found}")
-    return joined([message for i, turn in enumerate(value) for message in messages_of(turn, f"{where}[{i}]")])
+    return merge_assistant_turns(
+        [message for i, turn in enumerate(value) for message in messages_of(turn, f"{where}[{i}]")]
+    )
 
 
-def exchange_of(turn: Fields, where: str) -> list[Message]:
+def messages_of_exchange(turn: Fields, where: str) -> list[Message]:
     """XTuner's turn, a question with its answer, perhaps behind a system turn."""
     found = [system(text_of(turn["system"], f"{where}.system"))] if turn.get("system") else []
     asked = [user(text_of(turn["input"], f"{where}.input"))] if turn.get("input") else []
     answer = assistant(text_of(turn["output"], f"{where}.output"))
-    if learned_of(turn, where) is False:
+    if train_mark(turn, where) is False:
         answer["train"] = False
     return [*found, *asked, answer]
 
@@ -76,27 +83,29 @@ def messages_of(turn: object, where: str) -> list[Message]:
     """What a turn in ChatML's, ShareGPT's or Anthropic's keys says: one message, or one of each tool result in it."""
     if not isinstance(turn, dict):
         raise Unreadable("ingest.wrong_type", f"{where}: expected an object, found {type_of(turn)}")
-    if not turn.keys() & {"role", "from"} and has(turn, "output"):
-        return exchange_of(turn, where)
-    given = text_of(first(turn, ("role", "from")), f"{where}.role")
+    if not turn.keys() & {"role", "from"} and has_value(turn, "output"):
+        return messages_of_exchange(turn, where)
+    given = text_of(first_value(turn, ("role", "from")), f"{where}.role")
     role = ROLES.get(given, given)
-    learned = learned_of(turn, where, role)
-    for key in sorted(MEDIA & turn.keys()):
+    learned = train_mark(turn, where, role)
+    for key in sorted(MEDIA_KEYS & turn.keys()):
         if turn[key]:
             raise Unreadable("ingest.multimodal", f"{where}.{key}: only text can be trained on")
     if turn.get("refusal") and not any(turn.get(key) for key in ("content", "value", "tool_calls", "function_call")):
         hint = "write it as the content if it is to be learned"
         raise Unreadable("ingest.unsupported_key", f"{where}.refusal: a refusal in the place of an answer; {hint}")
     if given == "function_call":
-        return [message("assistant", None, called(first(turn, ("value", "content")), where), train=learned)]
+        return [
+            message("assistant", None, calls_from_json(first_value(turn, ("value", "content")), where), train=learned)
+        ]
     calls = turn.get("tool_calls")
     if not calls and isinstance(turn.get("function_call"), dict):
         calls = [turn["function_call"]]
-    value = first(turn, ("content", "value")) if not calls else turn.get("content", turn.get("value"))
+    value = first_value(turn, ("content", "value")) if not calls else turn.get("content", turn.get("value"))
     if role == "tool":
-        call = id_of(turn.get("tool_call_id"))
+        call = call_id(turn.get("tool_call_id"))
         value = "" if value is None else value  # a tool may find nothing
-        return [message(role, result_of(value, f"{where}.content"), name=name_of(turn), call=call)]
+        return [message(role, tool_result_text(value, f"{where}.content"), name=speaker_name(turn), call=call)]
     if calls and value is None:
         content = content_of([], where)
         content.text = None
@@ -108,7 +117,7 @@ def messages_of(turn: object, where: str) -> list[Message]:
         return results
     if role != "assistant":
         return [*results, message(role, content.text, calls)]
-    trace, content.text = thought_of(turn, content, where)
+    trace, content.text = thought_and_text(turn, content, where)
     return [*results, message(role, content.text, calls, trace, train=learned)]
 
 
@@ -127,10 +136,10 @@ def message(
     return cast(Message, {"role": role, "content": content, "tool_calls": calls} | held)
 
 
-def thought_of(turn: Fields, content: Content, where: str) -> tuple[str | None, str | None]:
+def thought_and_text(turn: Fields, content: Content, where: str) -> tuple[str | None, str | None]:
     """(trace, text) of an assistant's turn: its thought stands under a key, in a part, or before the answer."""
-    trace, text = without_thought(content.text) if content.text is not None else (None, None)
-    found = {text_of(turn[key], f"{where}.{key}").strip() for key in REASONING_KEYS if has(turn, key)}
+    trace, text = split_thought(content.text) if content.text is not None else (None, None)
+    found = {text_of(turn[key], f"{where}.{key}").strip() for key in REASONING_KEYS if has_value(turn, key)}
     found |= {content.trace.strip(), trace or ""}
     found.discard("")
     if len(found) > 1:
@@ -138,15 +147,15 @@ def thought_of(turn: Fields, content: Content, where: str) -> tuple[str | None, 
     return next(iter(found), None), text
 
 
-def learned_of(holder: Fields, where: str, role: str = "assistant") -> bool | None:
+def train_mark(holder: Fields, where: str, role: str = "assistant") -> bool | None:
     """False where a turn or a record is marked as not to be learned, else None."""
-    for key in TURN_UNSUPPORTED:
+    for key in UNSUPPORTED_TURN_KEYS:
         if holder.get(key):
             raise Unreadable("ingest.unsupported_key", f"{where}.{key}: turns are learned as a whole, or not at all")
     marks = {key: holder[key] for key in MARK_KEYS if holder.get(key) not in (None, "")}
     if not marks:
         return None
-    learned = {key: mark_of(value, f"{where}.{key}") != (key == "masked") for key, value in marks.items()}
+    learned = {key: parse_mark(value, f"{where}.{key}") != (key == "masked") for key, value in marks.items()}
     if len(set(learned.values())) > 1:
         raise Unreadable("ingest.unsupported_key", f"{where}: {', '.join(learned)} say different things")
     if role != "assistant":
@@ -157,7 +166,7 @@ def learned_of(holder: Fields, where: str, role: str = "assistant") -> bool | No
     return None if all(learned.values()) else False
 
 
-def mark_of(value: object, where: str) -> bool:
+def parse_mark(value: object, where: str) -> bool:
     """Whether a mark says yes. CSV has no booleans."""
     value = (
         {"true": True, "false": False, "1": True, "0": False}.get(value.lower(), value)
@@ -171,19 +180,19 @@ def mark_of(value: object, where: str) -> bool:
     return bool(value)
 
 
-def name_of(turn: Fields) -> str | None:
+def speaker_name(turn: Fields) -> str | None:
     return turn["name"] if isinstance(turn.get("name"), str) and turn["name"] else None
 
 
-def called(value: object, where: str) -> str | None:
+def calls_from_json(value: object, where: str) -> str | None:
     """ShareGPT's function call, JSON text with name and arguments or a list of these, as JSON text of `tool_calls`."""
-    calls = value if isinstance(value, (dict, list)) else decoded(text_of(value, where))
+    calls = value if isinstance(value, (dict, list)) else parse_json_text(text_of(value, where))
     if not isinstance(calls, (dict, list)):
         raise Unreadable("ingest.wrong_type", f"{where}: the function call is no JSON object")
     return calls_of(calls, where)
 
 
-def joined(turns: list[Message]) -> list[Message]:
+def merge_assistant_turns(turns: list[Message]) -> list[Message]:
     """Messages in which what the assistant says and calls at once is one turn: several calls, or a text and the calls behind it."""
     found = []
     for turn in turns:
@@ -219,7 +228,7 @@ def user(text: str) -> Message:
 
 
 def assistant(text: str) -> Message:
-    trace, text = without_thought(text)
+    trace, text = split_thought(text)
     return message("assistant", text, trace=trace)
 
 
@@ -241,7 +250,7 @@ def hh_turns(text: object) -> list[Message] | None:
 
 def prompt_of(record: Fields, key: str) -> list[Message]:
     """A record's prompt under a key as messages: a text is a user's turn, behind the record's `history` if it has one."""
-    value = first(record, (key,))
+    value = first_value(record, (key,))
     if isinstance(value, list) or key in CONVERSATION_KEYS:
         return turns_of(value, key)
     text = text_of(value, key)
@@ -259,7 +268,7 @@ def prompt_of(record: Fields, key: str) -> list[Message]:
 def history_of(value: object) -> list[Message]:
     """Earlier turns, given as pairs or objects of question and answer, or as messages; in CSV as JSON text of these."""
     if isinstance(value, str) and value:
-        value = decoded(value, "history")
+        value = parse_json_text(value, "history")
     if not value:
         return []
     if not isinstance(value, list):
@@ -270,8 +279,8 @@ def history_of(value: object) -> list[Message]:
         if isinstance(item, list) and len(item) == 2:
             turns += [user(text_of(item[0], where)), assistant(text_of(item[1], where))]
         elif isinstance(item, dict) and not item.keys() & {"role", "from"}:
-            turns += [user(text_of(first(item, PROMPT_KEYS), where))]
-            turns += [assistant(text_of(first(item, ("response", "answer")), where))]
+            turns += [user(text_of(first_value(item, PROMPT_KEYS), where))]
+            turns += [assistant(text_of(first_value(item, ("response", "answer")), where))]
         else:
             turns += messages_of(item, where)
     return turns

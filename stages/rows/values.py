@@ -10,7 +10,7 @@ import msgspec
 
 from stages.rows.types import Fields
 
-TYPES = {
+TYPE_NAMES = {
     str: "text",
     int: "a number",
     float: "a number",
@@ -21,14 +21,14 @@ TYPES = {
 }
 
 
-def moment(value: Any) -> str:
+def encode_timestamp(value: Any) -> str:
     """A value that msgspec does not know, as JSON: pandas' moments, which Arrow makes of nanoseconds where pandas is installed."""
     if hasattr(value, "isoformat"):
         return value.isoformat()
     raise TypeError(f"{type(value).__name__} has no JSON")
 
 
-ENCODE = msgspec.json.Encoder(enc_hook=moment).encode
+ENCODE = msgspec.json.Encoder(enc_hook=encode_timestamp).encode
 
 
 class Unreadable(Exception):
@@ -41,18 +41,18 @@ class Unreadable(Exception):
 
 def type_of(value: object) -> str:
     """The type of a value in words."""
-    return TYPES.get(type(value), type(value).__name__)
+    return TYPE_NAMES.get(type(value), type(value).__name__)
 
 
-def has(record: Fields, key: str | None) -> bool:
+def has_value(record: Fields, key: str | None) -> bool:
     """True where a record says something under a key: null is as good as absent."""
     return record.get(key) is not None
 
 
-def key_of(record: Fields, keys: Sequence[str]) -> str:
+def first_key(record: Fields, keys: Sequence[str]) -> str:
     """The first of `keys` that the record has, with a value if one of them has a value."""
     for key in keys:
-        if has(record, key):
+        if has_value(record, key):
             return key
     for key in keys:
         if key in record:
@@ -60,12 +60,12 @@ def key_of(record: Fields, keys: Sequence[str]) -> str:
     raise Unreadable("ingest.missing_key", f"expected one of {', '.join(keys)}")
 
 
-def first(record: Fields, keys: Sequence[str]) -> Any:
+def first_value(record: Fields, keys: Sequence[str]) -> Any:
     """The value under the first of `keys` that the record has."""
-    return record[key_of(record, keys)]
+    return record[first_key(record, keys)]
 
 
-def decoded(text: str | bytes, where: str | None = None) -> Any:
+def parse_json_text(text: str | bytes, where: str | None = None) -> Any:
     """The value of a JSON text; what does not parse is None, or raises if `where` is given."""
     try:
         return msgspec.json.decode(text)

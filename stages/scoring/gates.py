@@ -10,14 +10,14 @@ the step started from. Where there is no interval, these do not pass: a change o
 from dataclasses import dataclass
 
 from stages.rows.slices import as_text
-from stages.scoring.better import lower_is_better
+from stages.scoring.metric_direction import lower_is_better
 from stages.scoring.statistics import FEW_ROWS
-from validators._gates import BOUNDS, HARNESS, OF_KIND
+from validators._gates import BOUNDS, HARNESS_PREFIX, METRICS_OF_KIND
 from validators.problems import Problem, Problems, did_you_mean
 
 
 @dataclass(frozen=True)
-class Verdict:
+class GateResult:
     """One gate for one step. found: the score in words. missing: why there is nothing to judge by, "" where there is."""
 
     step: str
@@ -34,12 +34,12 @@ class Verdict:
         return f"{self.step}, {self.metric} of {self.on}: {self.rule}"
 
 
-def ship(verdicts: list[Verdict]) -> bool | None:
+def ship(verdicts: list[GateResult]) -> bool | None:
     """Whether all gates hold that are not waived; None where there are none."""
     return all(verdict.passes or verdict.waived for verdict in verdicts) if verdicts else None
 
 
-def in_words(verdict: dict) -> str:
+def describe_result(verdict: dict) -> str:
     """`passes: +0.537 (...)`, `does not pass: ...`, `waived (reason): ...` of an entry of gates.json."""
     said = verdict["missing"] or verdict["found"]
     if verdict["passes"]:
@@ -47,7 +47,7 @@ def in_words(verdict: dict) -> str:
     return f"waived ({verdict['waived']}): {said}" if verdict["waived"] else f"does not pass: {said}"
 
 
-def summary(verdicts: list[dict]) -> str:
+def describe_gates(verdicts: list[dict]) -> str:
     """`ship: 2 of 2 gates pass`, with how many are waived."""
     if not verdicts:
         return "params.yaml has no gates: nothing is judged"
@@ -59,7 +59,7 @@ def summary(verdicts: list[dict]) -> str:
     )
 
 
-def judge(params: dict, scores: dict) -> list[Verdict]:
+def judge_gates(params: dict, scores: dict) -> list[GateResult]:
     """A Verdict of each gate and step. Raises Problems with every gate on what the scores do not have.
 
     params: what the stage reads. scores: {step: {dataset: {metric: item}}}.
@@ -68,7 +68,7 @@ def judge(params: dict, scores: dict) -> list[Verdict]:
     for number, gate in enumerate(params["gates"]):
         for step in [gate["step"]] if gate["step"] else params["steps"]:
             try:
-                verdicts.append(verdict_of(f"gates.{number}", gate, step, params, scores.get(step, {})))
+                verdicts.append(judge_gate(f"gates.{number}", gate, step, params, scores.get(step, {})))
             except Problems as error:
                 problems += error.problems
     names = [verdict.name for verdict in verdicts]
@@ -82,13 +82,13 @@ def judge(params: dict, scores: dict) -> list[Verdict]:
     return verdicts
 
 
-def verdict_of(where: str, gate: dict, step: str, params: dict, scores: dict) -> Verdict:
+def judge_gate(where: str, gate: dict, step: str, params: dict, scores: dict) -> GateResult:
     on = gate["no_worse"] or gate["on"]
     measured = scores.get(on)
-    if measured is None and on.startswith(HARNESS) and scores:
-        known = [name for name in scores if name.startswith(HARNESS)]
+    if measured is None and on.startswith(HARNESS_PREFIX) and scores:
+        known = [name for name in scores if name.startswith(HARNESS_PREFIX)]
         raise Problems([Problem(where, f"{on} was not scored", "a task with scores", did_you_mean(on, known))])
-    metric = gate["metric"] or own_metric(where, on, params["datasets"], measured or {})
+    metric = gate["metric"] or default_metric(where, on, params["datasets"], measured or {})
     if measured and metric not in measured:
         raise Problems(
             [Problem(where, f"no metric {metric!r} of {on}", "one with scores", did_you_mean(metric, [*measured]))]
@@ -98,10 +98,10 @@ def verdict_of(where: str, gate: dict, step: str, params: dict, scores: dict) ->
         item = slice_of(where, gate["slice"], item)
     bound = next((key for key in BOUNDS if gate[key] is not None), "no_worse")
     lower = lower_is_better(metric)
-    missing = missing_of(item, bound, on)
-    return Verdict(
-        step, on, metric, rule_of(gate, bound, parent, lower) + within(gate["slice"]), not missing and holds(gate, bound, item, lower),
-        shown(item, bound in ("at_least", "at_most")) if item else "", missing, gate["waive"],
+    missing = reason_not_judged(item, bound, on)
+    return GateResult(
+        step, on, metric, describe_rule(gate, bound, parent, lower) + slice_clause(gate["slice"]), not missing and gate_holds(gate, bound, item, lower),
+        describe_value(item, bound in ("at_least", "at_most")) if item else "", missing, gate["waive"],
     )  # fmt: skip
 
 
@@ -113,10 +113,19 @@ def slice_of(where: str, wanted: dict, item: dict) -> dict:
         return found
     known = [each["slice"] for each in slices if each["by"] == key and each["slice"] is not None]
     hint = did_you_mean(text, known) if known else "the scores have no slices of it"
-    raise Problems([Problem(f"{where}.slice", f"no eval row has {key}: {text}, or too many values have more", "a slice with scores", hint)])
+    raise Problems(
+        [
+            Problem(
+                f"{where}.slice",
+                f"no eval row has {key}: {text}, or too many values have more",
+                "a slice with scores",
+                hint,
+            )
+        ]
+    )
 
 
-def within(wanted: dict | None) -> str:
+def slice_clause(wanted: dict | None) -> str:
     """A slice in words, behind a rule; nothing where a gate names none."""
     if not wanted:
         return ""
@@ -124,10 +133,10 @@ def within(wanted: dict | None) -> str:
     return f" where {key} is {as_text(value)}" if value is not None else f" where there is no {key}"
 
 
-def own_metric(where: str, on: str, datasets: dict, measured: dict) -> str:
+def default_metric(where: str, on: str, datasets: dict, measured: dict) -> str:
     """The metric of a gate that names none: the first of the dataset's kind; of the harness, `acc` or the only one."""
     if on in datasets:
-        return OF_KIND[datasets[on]["kind"]][0]
+        return METRICS_OF_KIND[datasets[on]["kind"]][0]
     if "acc" in measured or len(measured) == 1:
         return "acc" if "acc" in measured else next(iter(measured))
     raise Problems(
@@ -135,7 +144,7 @@ def own_metric(where: str, on: str, datasets: dict, measured: dict) -> str:
     )
 
 
-def missing_of(item: dict | None, bound: str, on: str) -> str:
+def reason_not_judged(item: dict | None, bound: str, on: str) -> str:
     """Why a score cannot be judged by; nothing where it can."""
     if item is None:
         return f"{on} was not scored"
@@ -151,7 +160,7 @@ def missing_of(item: dict | None, bound: str, on: str) -> str:
     return ""
 
 
-def holds(gate: dict, bound: str, item: dict, lower: bool) -> bool:
+def gate_holds(gate: dict, bound: str, item: dict, lower: bool) -> bool:
     """Whether a gate holds for a score. lower: whether lower is better."""
     if bound == "at_least":
         return item["value"] >= gate["at_least"]
@@ -164,14 +173,14 @@ def holds(gate: dict, bound: str, item: dict, lower: bool) -> bool:
     return item["change_high"] <= gate["by"] if lower else item["change_low"] >= -gate["by"]
 
 
-def rule_of(gate: dict, bound: str, parent: str, lower: bool) -> str:
+def describe_rule(gate: dict, bound: str, parent: str, lower: bool) -> str:
     if bound == "no_worse":
         return f"no worse than {parent} by more than {gate['by']:g}" + (" (lower is better)" if lower else "")
     words = {"at_least": "at least", "at_most": "at most", "change_low": "change above", "change_high": "change below"}
     return f"{words[bound]} {gate[bound]:g}" + (f" against {parent}" if bound.startswith("change") else "")
 
 
-def shown(item: dict, of_value: bool) -> str:
+def describe_value(item: dict, of_value: bool) -> str:
     """A value, or its change, with its interval."""
     form, keys = (
         ("{:.3f}", ("value", "low", "high")) if of_value else ("{:+.3f}", ("change", "change_low", "change_high"))

@@ -12,15 +12,15 @@ from functools import cached_property
 
 import numpy as np
 
-from stages.core.progress import watched
+from stages.core.progress import with_progress
 from stages.training.models import load_model, renderer
-from stages.training.thoughts import Thoughts, thoughts_of
+from stages.training.thoughts import ThoughtParser, thought_parser
 
 UNKNOWN, THINKING, ANSWERING = range(3)  # what a row does, token by token
 
 
 @dataclass
-class Loaded:
+class LoadedModel:
     """A model on a device with its Renderer (tokenizer and chat template), and how much it is given at a time.
 
     max_thinking_tokens: of thoughts, before the max_new_tokens of the answer; None where both share max_new_tokens.
@@ -39,8 +39,8 @@ class Loaded:
         return self.render.tokenizer
 
     @cached_property
-    def thoughts(self) -> Thoughts:
-        return thoughts_of(self.render)
+    def thoughts(self) -> ThoughtParser:
+        return thought_parser(self.render)
 
 
 @dataclass
@@ -55,7 +55,7 @@ class Generated:
     cut_thinking: list = field(default_factory=list)
 
 
-def loaded(folder, batch_size=1, max_new_tokens=512, max_thinking_tokens=None, chat_template_kwargs=None):
+def load_for_generation(folder, batch_size=1, max_new_tokens=512, max_thinking_tokens=None, chat_template_kwargs=None):
     """The model of a folder, in bfloat16 on a GPU that has it, else in float32.
 
     chat_template_kwargs: what its chat template is given beside, or instead of, what it is always given.
@@ -68,7 +68,7 @@ def loaded(folder, batch_size=1, max_new_tokens=512, max_thinking_tokens=None, c
     render = renderer(folder, chat_template_kwargs)
     # a warning of "indexing errors" that a tokenizer gives once each time it is loaded; `too_long` counts the rows
     render.tokenizer.deprecation_warnings["sequence-length-is-longer-than-the-specified-maximum"] = True
-    return Loaded(model, render, device, batch_size, max_new_tokens, max_thinking_tokens=max_thinking_tokens)
+    return LoadedModel(model, render, device, batch_size, max_new_tokens, max_thinking_tokens=max_thinking_tokens)
 
 
 def context_length(model):
@@ -76,7 +76,7 @@ def context_length(model):
     return getattr(model.model.config.get_text_config(), "max_position_embeddings", None)
 
 
-def batches(lengths, size):
+def batches_by_length(lengths, size):
     """Indices of rows in batches of similar length, the longest first."""
     order = sorted(range(len(lengths)), key=lambda i: (-lengths[i], i))
     return [order[first : first + size] for first in range(0, len(order), size)]
@@ -87,7 +87,7 @@ def token_scores(model, ids, masks):
     import torch
 
     found = np.zeros((3, len(ids)))
-    for batch in watched(batches([len(row) for row in ids], model.batch_size), model.task, "batch"):
+    for batch in with_progress(batches_by_length([len(row) for row in ids], model.batch_size), model.task, "batch"):
         width = len(ids[batch[0]])
         padded = torch.tensor([ids[i] + [model.tokenizer.pad_token_id] * (width - len(ids[i])) for i in batch])
         attention = torch.tensor([[1] * len(ids[i]) + [0] * (width - len(ids[i])) for i in batch])
@@ -103,34 +103,36 @@ def token_scores(model, ids, masks):
     return found
 
 
-def generate(model: Loaded, prompts: list, tools: list | None = None) -> Generated:
+def generate(model: LoadedModel, prompts: list, tools: list | None = None) -> Generated:
     """What the model answers to each prompt, decoded greedily."""
-    said = answers(model, prompts, tools, 1, do_sample=False)
+    said = generate_batches(model, prompts, tools, 1, do_sample=False)
     return Generated(*([each[0] for each in column] for column in (said.texts, said.cut, said.cut_thinking)))
 
 
-def sample(model: Loaded, prompts: list, count: int, temperature: float, seed: int) -> Generated:
+def sample(model: LoadedModel, prompts: list, count: int, temperature: float, seed: int) -> Generated:
     """`count` answers to each prompt, drawn from the whole distribution at a temperature; the same for the same seed."""
     import torch
 
     torch.manual_seed(seed)
     # the model's own top-k and top-p are set aside: pass@k is about what it can say, not about a cut of it
-    return answers(model, prompts, None, count, do_sample=True, temperature=temperature, top_k=0, top_p=1.0)
+    return generate_batches(model, prompts, None, count, do_sample=True, temperature=temperature, top_k=0, top_p=1.0)
 
 
-def answers(model: Loaded, prompts: list, tools: list | None, count: int, **how) -> Generated:
+def generate_batches(model: LoadedModel, prompts: list, tools: list | None, count: int, **how) -> Generated:
     """`count` answers to each prompt: batches, padded on the left."""
     import torch
 
     texts = [model.render.prompt(prompt, tools[i] if tools else None) for i, prompt in enumerate(prompts)]
     said, thoughts, stops = Generated(*([None] * len(texts) for _ in range(3))), model.thoughts, model.render.stops
-    for batch in watched(batches([len(text) for text in texts], max(1, model.batch_size // count)), model.task, "batch"):
+    for batch in with_progress(
+        batches_by_length([len(text) for text in texts], max(1, model.batch_size // count)), model.task, "batch"
+    ):
         # the template has written the special tokens already: adding them again would double the first
         inputs = model.tokenizer(
             [texts[i] for i in batch], return_tensors="pt", padding=True, padding_side="left", add_special_tokens=False
         ).to(model.device)
         start = inputs["input_ids"].shape[1]
-        budgets = Budgets(model, start, len(batch) * count)
+        budgets = TokenBudgets(model, start, len(batch) * count)
         with torch.inference_mode():
             tokens = model.model.generate(
                 **inputs, max_new_tokens=budgets.most, num_return_sequences=count, eos_token_id=sorted(stops),
@@ -147,13 +149,13 @@ def answers(model: Loaded, prompts: list, tools: list | None, count: int, **how)
     return said
 
 
-class Budgets:
+class TokenBudgets:
     """Where each row of a batch ends that does not end by itself: its thought has a budget, and its answer, from its own start.
 
     start: where the generated tokens begin in a row. A row is as long as it would be alone, whatever stands beside it.
     """
 
-    def __init__(self, model: Loaded, start: int, rows: int):
+    def __init__(self, model: LoadedModel, start: int, rows: int):
         self.thoughts, self.start = model.thoughts, start
         self.thinking, self.answer = model.max_thinking_tokens, model.max_new_tokens
         self.states = [THINKING if self.thoughts.opened else UNKNOWN] * rows

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from stages.scoring.task_files import TASKS, file_problems, sandbox_templates
+from stages.scoring.task_files import TASKS, sandbox_templates, task_file_problems
 from validators.problems import Problem, Problems, did_you_mean
 
 WHERE = "evaluate.lm_eval.tasks"
@@ -28,8 +28,8 @@ NOT_INSTALLED = Problem(
     "the package lm_eval",
     "pip install --constraint constraints.txt --editable '.[lm-eval]', or evaluate.lm_eval: null",
 )
-BOOTSTRAP = 1000  # resamples of metrics that know their standard error no other way
-NAMED = re.compile(r"^\s*-?\s*(?:task|group|tag):\s*(\S+)\s*$", re.MULTILINE)
+BOOTSTRAP_RESAMPLES = 1000  # resamples of metrics that know their standard error no other way
+TASK_NAME = re.compile(r"^\s*-?\s*(?:task|group|tag):\s*(\S+)\s*$", re.MULTILINE)
 
 
 def task_problems(names):
@@ -43,9 +43,9 @@ def task_problems(names):
     for path in (path for folder in folders for path in folder.rglob("*.yaml")):
         if not unseen:
             break
-        unseen -= {name.strip("\"'") for name in NAMED.findall(path.read_text(encoding="utf-8", errors="replace"))}
-    known = manager(defaults=True).all_tasks if unseen else []
-    return file_problems() + [
+        unseen -= {name.strip("\"'") for name in TASK_NAME.findall(path.read_text(encoding="utf-8", errors="replace"))}
+    known = task_manager(defaults=True).all_tasks if unseen else []
+    return task_file_problems() + [
         Problem(
             WHERE, f"no task {name!r}", "a task of the harness, or of a file in data/tasks/", did_you_mean(name, known)
         )
@@ -54,7 +54,7 @@ def task_problems(names):
     ]
 
 
-def manager(defaults):
+def task_manager(defaults):
     """The harness's tasks by name; its own collection, which takes many seconds to read, only if `defaults`.
 
     Templates, its own tasks' too, are rendered in a sandbox from here on.
@@ -69,14 +69,14 @@ def manager(defaults):
 
 
 @dataclass
-class Ran:
+class TaskResult:
     """What the harness found of a task or a group. values: its own names and numbers. documents: a row for each of a task."""
 
     values: dict
     documents: pa.Table
 
 
-def run_tasks(model, tasks: dict, wanted: dict, seed: int) -> dict[str, Ran]:
+def run_tasks(model, tasks: dict, wanted: dict, seed: int) -> dict[str, TaskResult]:
     """{task or group: Ran} of one name, as `load_tasks` gives it. wanted: `evaluate.lm_eval` of params.yaml."""
     import os
 
@@ -88,23 +88,27 @@ def run_tasks(model, tasks: dict, wanted: dict, seed: int) -> dict[str, Ran]:
     os.environ["DISABLE_MULTIPROC"] = "1"  # its bootstrap would fork a process that holds a model
     set_seed(seed)
     try:
-        found = quietly(
+        found = call_quietly(
             evaluate,
             HFLM(
-                pretrained=model.model, tokenizer=model.tokenizer, batch_size=model.batch_size,
+                pretrained=model.model,
+                tokenizer=model.tokenizer,
+                batch_size=model.batch_size,
                 chat_template_args=dict(model.render.options),
                 # what a task reads is the answer, here too
-                think_end_token=model.thoughts.closing if wanted["apply_chat_template"] and model.thoughts.shown else None,
+                think_end_token=model.thoughts.closing
+                if wanted["apply_chat_template"] and model.thoughts.shown
+                else None,
             ),
             tasks,
             limit=wanted["limit"],
             apply_chat_template=wanted["apply_chat_template"],
-            bootstrap_iters=BOOTSTRAP,
+            bootstrap_iters=BOOTSTRAP_RESAMPLES,
         )
     except SecurityError as error:  # of what is not rendered when a task is loaded, such as its description
-        raise Problems([unsafe_template(error, " or ".join(wanted["tasks"]))]) from None
+        raise Problems([template_problem(error, " or ".join(wanted["tasks"]))]) from None
     return {
-        task: Ran(numbers_of(values), table_of(task, found["samples"].get(task, [])))
+        task: TaskResult(numbers_of(values), document_table(task, found["samples"].get(task, [])))
         for task, values in sorted((found["results"] | found.get("groups", {})).items())
     }
 
@@ -114,12 +118,12 @@ def numbers_of(values: dict) -> dict:
     return {key: value for key, value in values.items() if isinstance(value, (int, float, str))}
 
 
-def names_in(tasks: dict) -> list[str]:
+def task_names(tasks: dict) -> list[str]:
     """The tasks and groups of one name, as `load_tasks` gives it."""
     return sorted({*tasks["tasks"], *tasks["groups"]})
 
 
-def facts_of(tasks: dict, wanted: dict) -> dict:
+def task_facts(tasks: dict, wanted: dict) -> dict:
     """All that decides what one name gives, but the model: settings of its tasks, their documents, the harness itself."""
     import importlib.metadata
 
@@ -129,18 +133,18 @@ def facts_of(tasks: dict, wanted: dict) -> dict:
         for name, group in tasks["groups"].items()
     }
     each = {
-        name: [task.dump_config(), list(islice(task.eval_docs, wanted["limit"])), examples(task)]
+        name: [task.dump_config(), list(islice(task.eval_docs, wanted["limit"])), few_shot_documents(task)]
         for name, task in tasks["tasks"].items()
     }
     return {"options": options, "groups": groups, "tasks": each, "version": importlib.metadata.version("lm_eval")}
 
 
-def examples(task):
+def few_shot_documents(task):
     """The documents that few-shot examples are drawn from, where there are any."""
     return list(task.fewshot_docs() or ()) if task.get_config("num_fewshot") else []
 
 
-def quietly(call, *arguments, **options):
+def call_quietly(call, *arguments, **options):
     """What a call returns, without what it prints; without its progress bars too, where nobody watches."""
     import contextlib
     import io
@@ -160,11 +164,11 @@ def load_tasks(wanted, seed):
     """
     if importlib.util.find_spec("lm_eval") is None:
         raise Problems([NOT_INSTALLED])
-    if problems := file_problems():
+    if problems := task_file_problems():
         raise Problems(problems)
     names, num_fewshot = wanted["tasks"], wanted["num_fewshot"]
-    local = manager(defaults=False)
-    tasks = local if set(names) <= set(local.all_tasks) else manager(defaults=True)
+    local = task_manager(defaults=False)
+    tasks = local if set(names) <= set(local.all_tasks) else task_manager(defaults=True)
     found, problems = {}, []
     for name in names:
         if name not in tasks.all_tasks:  # it would be taken for the path of a task file, wherever that lies
@@ -172,9 +176,9 @@ def load_tasks(wanted, seed):
             problems.append(Problem(WHERE, f"no task {name!r}", "a task of the harness or of data/tasks/", hint))
             continue
         try:
-            loaded = quietly(tasks.load, name)
+            loaded = call_quietly(tasks.load, name)
         except Exception as error:  # whatever a task file, its code and its data may raise
-            problems.append(not_loaded(name, error))
+            problems.append(load_problem(name, error))
             continue
         unsafe = [task for task, item in loaded["tasks"].items() if getattr(item, "UNSAFE_CODE", False)]
         problems += [
@@ -197,11 +201,11 @@ def load_tasks(wanted, seed):
     return found
 
 
-def not_loaded(name, error):
+def load_problem(name, error):
     from jinja2.exceptions import SecurityError
 
     if isinstance(error, SecurityError):
-        return unsafe_template(error, repr(name))
+        return template_problem(error, repr(name))
     text = " ".join(str(error).split())
     return Problem(
         WHERE,
@@ -211,7 +215,7 @@ def not_loaded(name, error):
     )
 
 
-def unsafe_template(error, task):
+def template_problem(error, task):
     found = f"a template of {task} does what the sandbox forbids: {error}"
     hint = "look at the file before you trust it"
     return Problem(WHERE, found, "a template that reads the fields of its document", hint)
@@ -220,11 +224,11 @@ def unsafe_template(error, task):
 # -- what the harness found of each document ------------------------------------------------------------------------
 
 
-def named(metric, by):
+def metric_name(metric, by):
     return metric if by == "none" else f"{metric}/{by}"
 
 
-def table_of(task, samples):
+def document_table(task, samples):
     """A row for each document: what each metric gave where that is a number, and what the model said where it spoke."""
     rows = {}
     for sample in samples:
@@ -235,6 +239,6 @@ def table_of(task, samples):
             row["generation"] = said
         for metric in sample["metrics"]:
             if isinstance(sample[metric], (int, float)):
-                row[f"lm_eval/{named(metric, sample['filter'])}"] = float(sample[metric])
+                row[f"lm_eval/{metric_name(metric, sample['filter'])}"] = float(sample[metric])
     columns = sorted({column for row in rows.values() for column in row})
     return pa.table({column: [rows[number].get(column) for number in sorted(rows)] for column in columns})

@@ -9,16 +9,18 @@ import numpy as np
 import pyarrow.compute as pc
 
 from stages.scoring import statistics
-from stages.scoring.harness import Ran, named
+from stages.scoring.harness import TaskResult, metric_name
 
 
-def harness_scores(ran: dict[str, Ran], seed: int, parent) -> dict:
+def harness_scores(ran: dict[str, TaskResult], seed: int, parent) -> dict:
     """{"lm_eval/<task>": {metric: summary with "stderr"}}. parent: the scores of the model that this one started from, or None."""
     report = {}
     for task, found in sorted(ran.items()):
         before = parent.filter(pc.equal(parent["dataset"], f"lm_eval/{task}")) if parent else None
         scored = {
-            metric: summary(value, error, found.values["sample_len"], *paired(metric, found.documents, before), seed)
+            metric: task_summary(
+                value, error, found.values["sample_len"], *paired_values(metric, found.documents, before), seed
+            )
             for metric, value, error in metrics_of(found.values)
         }
         report |= {f"lm_eval/{task}": scored} if scored else {}  # a group may be a name for its tasks, and no more
@@ -31,10 +33,10 @@ def metrics_of(values):
         metric, _, by = key.partition(",")
         if by and not metric.endswith("_stderr") and isinstance(value, (int, float)):
             error = values.get(f"{metric}_stderr,{by}")
-            yield named(metric, by), float(value), float(error) if isinstance(error, (int, float)) else None
+            yield metric_name(metric, by), float(value), float(error) if isinstance(error, (int, float)) else None
 
 
-def paired(metric, documents, before):
+def paired_values(metric, documents, before):
     """(values, the parent's values or None) of a metric's documents, each (rows,); (None, None) where they are no numbers."""
     column = f"lm_eval/{metric}"
     if column not in documents.column_names:
@@ -43,11 +45,11 @@ def paired(metric, documents, before):
     return documents[column].to_numpy(), before[column].to_numpy() if same else None
 
 
-def summary(value, error, rows, ours, theirs, seed):
+def task_summary(value, error, rows, ours, theirs, seed):
     """The harness's value and standard error as a summary; its change where the value is the mean over documents."""
     low, high = (value - 1.96 * error, value + 1.96 * error) if error is not None else (None, None)
     changes = {}
     if ours is not None and theirs is not None and np.isclose(ours.mean(), value):
         whole = statistics.summary(statistics.mean(ours), statistics.mean(theirs), len(ours), seed)
         changes = {key: whole[key] for key in ("change", "change_low", "change_high")}
-    return statistics.figures(value, low, high, rows, changes) | {"stderr": statistics.rounded(error)}
+    return statistics.score_item(value, low, high, rows, changes) | {"stderr": statistics.round_or_none(error)}

@@ -13,16 +13,16 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from typing import TYPE_CHECKING
 
-from stages.core.progress import progress
-from stages.scoring.said import Said
+from stages.core.progress import progress_bar
+from stages.scoring.replies import Reply
 from validators.problems import Problem, Problems, did_you_mean
 
 if TYPE_CHECKING:
     import requests
 
 TRIES, BACKOFF_S, LONGEST_WAIT_S = 5, 1.0, 300  # 1, 2, 4, 8 seconds, or what Retry-After says
-PASSING = (408, 429, 500, 502, 503, 504)
-REFUSALS = (400, 413, 422)  # of this one question: as a rule it is too long for the model
+TRANSIENT_STATUSES = (408, 429, 500, 502, 503, 504)
+REFUSAL_STATUSES = (400, 413, 422)  # of this one question: as a rule it is too long for the model
 WHERE = "evaluate.judge"
 
 
@@ -30,7 +30,7 @@ class Server:
     """Connections to a judge's server, one for each thread that asks."""
 
     def __init__(self, judge: dict):
-        self.judge, self.key = judge, key_of(judge)
+        self.judge, self.key = judge, api_key(judge)
         self.local, self.stopped = threading.local(), threading.Event()
         self.address = judge["server"].rstrip("/")
 
@@ -41,7 +41,7 @@ class Server:
             from urllib3.util import Retry
 
             again = Retry(
-                total=TRIES, status_forcelist=PASSING, allowed_methods=None, backoff_factor=BACKOFF_S,
+                total=TRIES, status_forcelist=TRANSIENT_STATUSES, allowed_methods=None, backoff_factor=BACKOFF_S,
                 retry_after_max=LONGEST_WAIT_S, redirect=0, raise_on_status=False,
             )  # fmt: skip
             self.local.session = requests.Session()
@@ -52,7 +52,12 @@ class Server:
     def call(self, method: str, path: str, body: dict | None = None) -> "requests.Response":
         # `auth`, as a .netrc takes the place of a header; no redirects: rows go to the address that is named, and to no other
         return self.session().request(
-            method, f"{self.address}/{path}", json=body, auth=self.sign, timeout=self.judge["timeout_s"], allow_redirects=False
+            method,
+            f"{self.address}/{path}",
+            json=body,
+            auth=self.sign,
+            timeout=self.judge["timeout_s"],
+            allow_redirects=False,
         )
 
     def sign(self, request: "requests.PreparedRequest") -> "requests.PreparedRequest":
@@ -66,7 +71,7 @@ class Server:
         return (text.replace(self.key, "***") if self.key else text)[:300]
 
 
-def key_of(judge: dict) -> str | None:
+def api_key(judge: dict) -> str | None:
     """The key from the environment. Raises Problems where the variable is empty or not there."""
     if judge["key"] is None:
         return None
@@ -76,17 +81,19 @@ def key_of(judge: dict) -> str | None:
     raise Problems([Problem(f"{WHERE}.key", found, f"the key for {judge['server']}", hint)])
 
 
-def body_of(judge: dict) -> dict:
+def request_body(judge: dict) -> dict:
     """What is sent beside the question. A null in `args` takes a key away, as some models refuse `temperature`."""
     sent = {"model": judge["model"], "temperature": 0, "max_tokens": judge["max_new_tokens"]} | judge["args"]
     return {key: value for key, value in sent.items() if value is not None}
 
 
-def ask(judge: dict, asked: dict[str, list], keep: Callable[[str, Said], None], task: str) -> dict[str, Said]:
+def ask_questions(
+    judge: dict, asked: dict[str, list], keep: Callable[[str, Reply], None], task: str
+) -> dict[str, Reply]:
     """{key: what the judge said} of every question. Raises Problems once the server does not answer; what it said is kept."""
     server, found, failed = Server(judge), {}, None
-    with ThreadPoolExecutor(judge["at_once"]) as pool, progress(len(asked), task, "question") as bar:
-        waiting = {pool.submit(answer_while_it_answers, server, messages): key for key, messages in asked.items()}
+    with ThreadPoolExecutor(judge["at_once"]) as pool, progress_bar(len(asked), task, "question") as bar:
+        waiting = {pool.submit(ask_unless_stopped, server, messages): key for key, messages in asked.items()}
         for future in as_completed(waiting):
             try:
                 said = future.result()
@@ -102,52 +109,56 @@ def ask(judge: dict, asked: dict[str, list], keep: Callable[[str, Said], None], 
         kept = sum(said.why != "refused" for said in found.values())
         told = f"{kept:,} of {len(asked):,} verdicts are there and kept; dvc repro asks for the other {len(asked) - kept:,}"
         first, *_ = failed.problems
-        raise Problems([Problem(first.where, first.found, first.expected, f"{first.hint}\n  hint: {told}" if first.hint else told)])
+        raise Problems(
+            [Problem(first.where, first.found, first.expected, f"{first.hint}\n  hint: {told}" if first.hint else told)]
+        )
     return found
 
 
-def refuse_none(judge: dict, said: dict[str, Said]) -> None:
+def stop_if_all_refused(judge: dict, said: dict[str, Reply]) -> None:
     """Raise Problems where a server refuses every question: it is no question that is at fault."""
     if all(each.why == "refused" for each in said.values()):
         first = next(iter(said.values()))
         hint = "args: {temperature: null} leaves a setting out that the model does not take; its other settings stand there too"
-        raise Problems([Problem(f"{WHERE}.server", f"{judge['server']} refuses every question: {first.text}", "verdicts", hint)])
+        raise Problems(
+            [Problem(f"{WHERE}.server", f"{judge['server']} refuses every question: {first.text}", "verdicts", hint)]
+        )
 
 
-def answer_while_it_answers(server: Server, messages: list) -> Said | None:
+def ask_unless_stopped(server: Server, messages: list) -> Reply | None:
     """What the judge says to one question; None once another has failed. Raises Problems."""
     if server.stopped.is_set():
         return None
     try:
-        return answer(server, messages)
+        return ask_question(server, messages)
     except Problems:
         server.stopped.set()
         raise
 
 
-def answer(server: Server, messages: list) -> Said:
+def ask_question(server: Server, messages: list) -> Reply:
     """What the judge says to one question. Raises Problems."""
     import requests
 
-    body = body_of(server.judge) | {"messages": messages}
+    body = request_body(server.judge) | {"messages": messages}
     for left in reversed(range(TRIES)):
         try:
             response = server.call("POST", "chat/completions", body)
         except requests.exceptions.ChunkedEncodingError as error:  # it broke off in the middle of its answer
             if not left:
-                raise Problems([unreached(server, error)]) from None
+                raise Problems([connection_problem(server, error)]) from None
         except requests.RequestException as error:
-            raise Problems([unreached(server, error)]) from None
+            raise Problems([connection_problem(server, error)]) from None
         else:
             break
-    if response.status_code in REFUSALS:
-        return Said(server.shown(response.text), "refused")
+    if response.status_code in REFUSAL_STATUSES:
+        return Reply(server.shown(response.text), "refused")
     if response.status_code != 200:
-        raise Problems([unanswered(server, response)])
-    return read(server, response)
+        raise Problems([status_problem(server, response)])
+    return read_completion(server, response)
 
 
-def read(server: Server, response: "requests.Response") -> Said:
+def read_completion(server: Server, response: "requests.Response") -> Reply:
     """The text of a completion. Raises Problems where it is none."""
     try:
         choice = response.json()["choices"][0]
@@ -156,36 +167,58 @@ def read(server: Server, response: "requests.Response") -> Said:
             raise TypeError
     except (ValueError, LookupError, TypeError, AttributeError):
         found = f"{server.address} answers {server.shown(response.text)!r}"
-        raise Problems([Problem(f"{WHERE}.server", found, "a completion of OpenAI's API for chats", hint_of_address(server))]) from None
-    return Said(text, "cut" if choice.get("finish_reason") == "length" else "")
+        raise Problems(
+            [Problem(f"{WHERE}.server", found, "a completion of OpenAI's API for chats", address_hint(server))]
+        ) from None
+    return Reply(text, "cut" if choice.get("finish_reason") == "length" else "")
 
 
-def unreached(server: Server, error: Exception) -> Problem:
+def connection_problem(server: Server, error: Exception) -> Problem:
     """The Problem of a server that is not there, or does not answer in time."""
     kind = "does not answer in time" if "timed out" in str(error).lower() else "cannot be reached"
     hint = f"curl {server.address}/models; timeout_s: {server.judge['timeout_s']:g} is how long an answer may take"
-    return Problem(f"{WHERE}.server", f"{server.address} {kind}: {server.shown(str(error))}", "a server that answers", hint)
+    return Problem(
+        f"{WHERE}.server", f"{server.address} {kind}: {server.shown(str(error))}", "a server that answers", hint
+    )
 
 
-def unanswered(server: Server, response: "requests.Response") -> Problem:
+def status_problem(server: Server, response: "requests.Response") -> Problem:
     """The Problem of an answer that is no completion, by its status."""
     status, where = response.status_code, f"{WHERE}.server"
     if status in (401, 403):
         key = server.judge["key"]
         found = f"{server.address} refuses {f'the key in {key}' if key else 'to answer without a key'} ({status})"
-        hint = f"export {key}=..., with a key that may use {server.judge['model']!r}" if key else "key: JUDGE_KEY, and export JUDGE_KEY=..."
+        hint = (
+            f"export {key}=..., with a key that may use {server.judge['model']!r}"
+            if key
+            else "key: JUDGE_KEY, and export JUDGE_KEY=..."
+        )
         return Problem(f"{WHERE}.key", found, "a key that it takes", hint)
-    if status == 404 and (known := models_of(server)):
-        return Problem(f"{WHERE}.model", f"{server.address} has no model {server.judge['model']!r}", "one that it has", did_you_mean(server.judge["model"], known))
+    if status == 404 and (known := served_models(server)):
+        return Problem(
+            f"{WHERE}.model",
+            f"{server.address} has no model {server.judge['model']!r}",
+            "one that it has",
+            did_you_mean(server.judge["model"], known),
+        )
     if 300 <= status < 400:
         found = f"{server.address} sends on to {server.shown(response.headers.get('Location', 'another address'))}"
-        return Problem(where, found, "the address itself: rows are sent nowhere else", "server: that address, if it is right")
-    tried = f", {TRIES + 1} times" if status in PASSING else ""
+        return Problem(
+            where, found, "the address itself: rows are sent nowhere else", "server: that address, if it is right"
+        )
+    tried = f", {TRIES + 1} times" if status in TRANSIENT_STATUSES else ""
     found = f"{server.address} answers {status}{tried}: {server.shown(response.text)}"
-    return Problem(where, found, "200", hint_of_address(server) if status in (404, 405) else "its own log says more; at_once: 1 asks one question at a time")
+    return Problem(
+        where,
+        found,
+        "200",
+        address_hint(server)
+        if status in (404, 405)
+        else "its own log says more; at_once: 1 asks one question at a time",
+    )
 
 
-def models_of(server: Server) -> list[str]:
+def served_models(server: Server) -> list[str]:
     """The models that a server names; [] where it does not say, or has the one that is asked for."""
     import requests
 
@@ -196,5 +229,5 @@ def models_of(server: Server) -> list[str]:
     return [] if server.judge["model"] in names else names
 
 
-def hint_of_address(server: Server) -> str:
+def address_hint(server: Server) -> str:
     return "the address usually ends in /v1" if not server.address.endswith("/v1") else f"curl {server.address}/models"

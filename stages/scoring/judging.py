@@ -12,7 +12,7 @@ import json
 import re
 from dataclasses import dataclass
 
-from stages.scoring.said import Said
+from stages.scoring.replies import Reply
 from validators._answers import answer_of
 
 QUESTION = """\
@@ -33,15 +33,15 @@ answer is and which one you read first must not matter. What stands in an answer
 
 End with one line that holds nothing but your verdict: [[A]] where answer A is better, [[B]] where answer B is, [[C]] where they \
 are equally good."""
-MARK = re.compile(r"\[\[\s*([ABC]|tie)\s*\]\]", re.IGNORECASE)
+VERDICT_MARK = re.compile(r"\[\[\s*([ABC]|tie)\s*\]\]", re.IGNORECASE)
 # a last line such as `B`, `**A**.`, `Verdict: tie` or `Answer B is better.`; `The answer is C.` may be the judge's own to the prompt
-BARE = re.compile(
+BARE_VERDICT = re.compile(
     r"\W*(?:(?:(?:my|the|final)\s+)*(?:verdict|winner|choice)\W+(?:is\W+)?)?"
     r"(?P<verdict>(?:(?:answer|assistant|response)\s+)?[AB]|C|(?:a\s+)?tie)"
     r"\W*(?:is\s+(?:the\s+)?better(?:\s+(?:one|answer))?\W*)?",
     re.IGNORECASE,
 )
-WORTH = {"A": 1.0, "B": 0.0, "C": 0.5, "TIE": 0.5}  # of the answer that is shown first
+VERDICT_VALUES = {"A": 1.0, "B": 0.0, "C": 0.5, "TIE": 0.5}  # of the answer that is shown first
 
 
 @dataclass(frozen=True)
@@ -73,19 +73,19 @@ def questions(kind: str, pair: Pair) -> list[list[dict]]:
     if kind == "reward":
         return [[*pair.prompt, {"role": "assistant", "content": answer}] for answer in (pair.ours, pair.theirs)]
     tools = [f"tools: {json.dumps(pair.tools, ensure_ascii=False)}"] if pair.tools else []
-    said = "\n\n".join(tools + [f"{turn['role']}: {spoken(turn)}" for turn in pair.prompt])
+    said = "\n\n".join(tools + [f"{turn['role']}: {turn_text(turn)}" for turn in pair.prompt])
     orders = (pair.ours, pair.theirs), (pair.theirs, pair.ours)
     texts = (QUESTION.format(conversation=said, first=first, second=second) for first, second in orders)
     return [[{"role": "user", "content": text}] for text in texts]
 
 
-def spoken(turn: dict) -> str:
+def turn_text(turn: dict) -> str:
     """What a turn says: its text, and its calls as JSON."""
     calls = turn.get("tool_calls")
     return "\n".join(filter(None, [turn.get("content"), json.dumps(calls, ensure_ascii=False) if calls else ""]))
 
 
-def outcome(kind: str, said: list[Said]) -> Outcome:
+def outcome(kind: str, said: list[Reply]) -> Outcome:
     """What two answers of a judge mean: [] is that of a pair of equal answers, which no judge is asked about."""
     if not said:
         return Outcome(0.5)
@@ -94,24 +94,28 @@ def outcome(kind: str, said: list[Said]) -> Outcome:
     if kind == "reward":
         ours, theirs = (float(each.text) for each in said)
         return Outcome((1.0 if ours > theirs else 0.0) if ours != theirs else 0.5)
-    ours_first, theirs_first = (verdict(each) for each in said)
+    ours_first, theirs_first = (parse_verdict(each) for each in said)
     if ours_first is None or theirs_first is None:
         return Outcome(None, why="cut" if any(each.why for each in said) else "unreadable")
     second = 1 - theirs_first
     return Outcome((ours_first + second) / 2, flips=ours_first != second, first=ours_first == theirs_first == 1)
 
 
-def verdict(said: Said) -> float | None:
+def parse_verdict(said: Reply) -> float | None:
     """What the answer that is shown first is worth by a judge's text; None where no clear verdict ends it.
 
     The last line with a mark counts, as a judge may weigh [[A]] before it says [[B]]. A line with several is the question said again.
     """
     lines = [line for line in answer_of(said.text).splitlines() if line.strip()]
-    marked = [{mark.upper() for mark in MARK.findall(line)} for line in lines]
-    if said.why and not (lines and MARK.search(lines[-1])):
+    marked = [{mark.upper() for mark in VERDICT_MARK.findall(line)} for line in lines]
+    if said.why and not (lines and VERDICT_MARK.search(lines[-1])):
         return None  # what it weighed is no verdict
     if found := [marks for marks in marked if marks]:
-        return WORTH[found[-1].pop()] if len(found[-1]) == 1 else None
-    bare = [WORTH[found["verdict"].upper().split()[-1]] for line in lines if (found := BARE.fullmatch(line))]
+        return VERDICT_VALUES[found[-1].pop()] if len(found[-1]) == 1 else None
+    bare = [
+        VERDICT_VALUES[found["verdict"].upper().split()[-1]]
+        for line in lines
+        if (found := BARE_VERDICT.fullmatch(line))
+    ]
     # one that goes through the alphabet names each: a small model's way of saying nothing
-    return bare[-1] if bare and BARE.fullmatch(lines[-1]) and len(set(bare)) == 1 else None
+    return bare[-1] if bare and BARE_VERDICT.fullmatch(lines[-1]) and len(set(bare)) == 1 else None

@@ -15,8 +15,8 @@ from collections.abc import Callable
 
 import numpy as np
 
-STEPS, SMALL = 50, 1e-9  # of Newton's method; it takes five or so
-LARGE = 30.0  # a quality at which the rate is 0 or 1 but for 1e-13: all rows are won, or all lost
+MAX_ITERATIONS, TOLERANCE = 50, 1e-9  # of Newton's method; it takes five or so
+SATURATED_QUALITY = 30.0  # a quality at which the rate is 0 or 1 but for 1e-13: all rows are won, or all lost
 
 
 def length_controlled(wins: np.ndarray, lengths: np.ndarray, judged: np.ndarray) -> Callable:
@@ -25,18 +25,18 @@ def length_controlled(wins: np.ndarray, lengths: np.ndarray, judged: np.ndarray)
     longer = np.tanh(lengths[judged] / spread) if spread else np.zeros(int(judged.sum()))
 
     def value(weights: np.ndarray) -> np.ndarray:
-        quality, _ = fitted(wins[judged], longer, np.atleast_2d(weights)[:, judged])
+        quality, _ = fit_quality_and_bias(wins[judged], longer, np.atleast_2d(weights)[:, judged])
         return 1 / (1 + np.exp(-quality))
 
     return value
 
 
-def fitted(wins: np.ndarray, longer: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def fit_quality_and_bias(wins: np.ndarray, longer: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """(quality, bias), each (resamples,), by Newton's method; not a number where a resample has no row. weights: (resamples, n)."""
     rows, won = weights.sum(1), weights @ wins
     one_sided = (won <= 0) | (won >= rows)
     quality, bias = np.zeros(len(weights)), np.zeros(len(weights))
-    for _ in range(STEPS):
+    for _ in range(MAX_ITERATIONS):
         chance = 1 / (1 + np.exp(-(quality[:, None] + bias[:, None] * longer)))
         error, curve = weights * (wins - chance), weights * chance * (1 - chance)
         slopes = error.sum(1), error @ longer - bias
@@ -45,8 +45,10 @@ def fitted(wins: np.ndarray, longer: np.ndarray, weights: np.ndarray) -> tuple[n
         whole = np.where(one_sided, 1.0, a * c - b * b)
         steps = (c * slopes[0] - b * slopes[1]) / whole, (a * slopes[1] - b * slopes[0]) / whole
         # a step of more than 2 overshoots where the curve is flat
-        quality, bias = (old + np.where(one_sided, 0, np.clip(step, -2, 2)) for old, step in zip((quality, bias), steps, strict=True))
-        if max(np.abs(np.where(one_sided, 0, step)).max(initial=0) for step in steps) < SMALL:
+        quality, bias = (
+            old + np.where(one_sided, 0, np.clip(step, -2, 2)) for old, step in zip((quality, bias), steps, strict=True)
+        )
+        if max(np.abs(np.where(one_sided, 0, step)).max(initial=0) for step in steps) < TOLERANCE:
             break
-    quality = np.where(one_sided, np.where(won > 0, LARGE, -LARGE), quality)
+    quality = np.where(one_sided, np.where(won > 0, SATURATED_QUALITY, -SATURATED_QUALITY), quality)
     return np.where(rows > 0, quality, np.nan), bias

@@ -1,6 +1,6 @@
 """What answers are worth by the metrics that a dataset names: functions of `validators/metrics.py`, with mistakes that name the row.
 
-    metric_columns("chat", ["rouge_l"], ["cba"], rows, "sft") -> {"rouge_l": [0.5]}
+metric_columns("chat", ["rouge_l"], ["cba"], rows, "sft") -> {"rouge_l": [0.5]}
 """
 
 import json
@@ -16,10 +16,10 @@ HINT = "a model says anything: give 0 to what cannot be read, or None to a row t
 
 def metric_columns(dataset: str, names: list[str], said: list[str], rows: list[dict], kind: str) -> dict[str, pa.Array]:
     """{metric: (rows,) floats, null where it judges none}. Raises Problems with every metric that fails."""
-    given, found, problems = arguments(said, rows, kind), {}, []
+    given, found, problems = metric_arguments(said, rows, kind), {}, []
     for name in names:
         try:
-            found[name] = pa.array(values_of(dataset, name, given, rows), pa.float64())
+            found[name] = pa.array(metric_values(dataset, name, given, rows), pa.float64())
         except Problems as error:
             problems += error.problems
     if problems:
@@ -27,7 +27,7 @@ def metric_columns(dataset: str, names: list[str], said: list[str], rows: list[d
     return found
 
 
-def arguments(said: list[str], rows: list[dict], kind: str) -> dict[str, list]:
+def metric_arguments(said: list[str], rows: list[dict], kind: str) -> dict[str, list]:
     """What a metric is given: the answers, and of each row the prompt and the answer that it holds."""
     found = {"completions": [[{"role": "assistant", "content": text}] for text in said]}
     if kind == "grpo":
@@ -36,17 +36,17 @@ def arguments(said: list[str], rows: list[dict], kind: str) -> dict[str, list]:
     return found | {
         "prompt": [row["messages"][:-1] if kind == "sft" else row["prompt"] for row in rows],
         "ground_truth": [answer["content"] or "" for answer in answers],
-        "extra": [extra_of(answer) for answer in answers],
+        "extra": [extra_json(answer) for answer in answers],
     }
 
 
-def extra_of(answer: dict) -> str | None:
+def extra_json(answer: dict) -> str | None:
     """What else an answer holds, as JSON text: its calls, its thoughts."""
     rest = {key: value for key, value in answer.items() if key not in ("role", "content") and value is not None}
     return json.dumps(rest, ensure_ascii=False) if rest else None
 
 
-def values_of(dataset: str, name: str, given: dict, rows: list[dict]) -> list[float | None]:
+def metric_values(dataset: str, name: str, given: dict, rows: list[dict]) -> list[float | None]:
     """What one metric gives, (rows,). Raises Problems."""
     function, where = getattr(metrics, name, None), f"datasets.{dataset}.metrics: {name}"
     if function is None:
@@ -54,7 +54,7 @@ def values_of(dataset: str, name: str, given: dict, rows: list[dict]) -> list[fl
     try:
         values = list(function(**given))
     except Exception as error:
-        raise Problems([raised(function, where, given, rows, error)]) from None
+        raise Problems([exception_problem(function, where, given, rows, error)]) from None
     if len(values) != len(rows):
         found, expected = f"returned {len(values)} values for {len(rows)} answers", "a number or None for each"
         raise Problems([Problem(where, found, expected, "validators/metrics.py")])
@@ -65,7 +65,7 @@ def values_of(dataset: str, name: str, given: dict, rows: list[dict]) -> list[fl
     return values
 
 
-def raised(function, where: str, given: dict, rows: list[dict], error: Exception) -> Problem:
+def exception_problem(function, where: str, given: dict, rows: list[dict], error: Exception) -> Problem:
     """The Problem of a metric that raises, with the first row for which it does so by itself."""
     for i, row in enumerate(rows):
         try:

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from math import sqrt
 from statistics import NormalDist
 
-from stages.scoring.better import lower_is_better
+from stages.scoring.metric_direction import lower_is_better
 
-FILE, MOST = "file", 20
+FILE, MAX_SLICES = "file", 20
 
 
 @dataclass
@@ -33,22 +33,28 @@ class Slice:
 
 def slices_of(rows: list[dict]) -> list[Slice]:
     """The slices of eval rows, key by key, the largest first. Of one raw file alone there are none."""
-    files = by_value(FILE, [row["source"] for row in rows])
+    files = slices_by_value(FILE, [row["source"] for row in rows])
     values = [json.loads(row["slices"]) if row.get("slices") else {} for row in rows]
     keys = dict.fromkeys(key for each in values for key in each)
-    return (files if len(files) > 1 else []) + [part for key in keys for part in by_value(key, [each.get(key) for each in values])]
+    return (files if len(files) > 1 else []) + [
+        part for key in keys for part in slices_by_value(key, [each.get(key) for each in values])
+    ]
 
 
-def by_value(key: str, values: list[str | None]) -> list[Slice]:
+def slices_by_value(key: str, values: list[str | None]) -> list[Slice]:
     places = {}
     for place, value in enumerate(values):
         places.setdefault(value, []).append(place)
     without = [Slice(key, None, places.pop(None))] if None in places else []
     ordered = sorted(places.items(), key=lambda item: (-len(item[1]), item[0]))
-    if len(ordered) <= MOST:
+    if len(ordered) <= MAX_SLICES:
         return [Slice(key, *item) for item in ordered] + without
-    rest = sorted(place for _, found in ordered[MOST:] for place in found)
-    return [Slice(key, *item) for item in ordered[:MOST]] + [Slice(key, None, rest, others=len(ordered) - MOST)] + without
+    rest = sorted(place for _, found in ordered[MAX_SLICES:] for place in found)
+    return (
+        [Slice(key, *item) for item in ordered[:MAX_SLICES]]
+        + [Slice(key, None, rest, others=len(ordered) - MAX_SLICES)]
+        + without
+    )
 
 
 def add_slices(report: dict, slices: list[Slice], score: Callable[[list[int]], dict]) -> None:
@@ -56,12 +62,12 @@ def add_slices(report: dict, slices: list[Slice], score: Callable[[list[int]], d
     scored = [(part, score(part.rows)) for part in slices]
     for metric, item in report.items() if slices else ():
         found = [part.facts | measured[metric] for part, measured in scored if metric in measured]
-        if worst := worst_of(found, item, lower_is_better(metric)):
+        if worst := worst_slice(found, item, lower_is_better(metric)):
             worst["worst"] = True
         item["slices"] = found
 
 
-def worst_of(slices: list[dict], whole: dict, lower: bool) -> dict | None:
+def worst_slice(slices: list[dict], whole: dict, lower: bool) -> dict | None:
     """The slice that is worse than the whole beyond doubt, and of several the one that is so at its best; None where none is.
 
     At its best: the better end of an interval that is wide enough for all slices together (Bonferroni), as of twenty slices one lies
@@ -82,17 +88,17 @@ def worst_of(slices: list[dict], whole: dict, lower: bool) -> dict | None:
     return worst if at_best(worst) < sign * whole["value"] else None
 
 
-def place_of(each: dict) -> str:
+def describe_slice(each: dict) -> str:
     """`where lang is de`, `where there is no lang`, `in data/raw/a.jsonl` of a slice in a file of scores."""
     if each["by"] == FILE:
         return f"in {each['slice']}"
     return f"where there is no {each['by']}" if each["slice"] is None else f"where {each['by']} is {each['slice']}"
 
 
-def worst_in_words(metric: str, item: dict) -> str:
+def describe_worst_slice(metric: str, item: dict) -> str:
     """`exact_match is worst where lang is de: 0.120 [0.050, 0.200], n 60; of all rows 0.398`; "" where no slice is clearly worse."""
     worst = next((each for each in item.get("slices", ()) if each.get("worst")), None)
     if not worst:
         return ""
     ends = f"[{worst['low']:.3f}, {worst['high']:.3f}]"
-    return f"{metric} is worst {place_of(worst)}: {worst['value']:.3f} {ends}, n {worst['n']:,}; of all rows {item['value']:.3f}"
+    return f"{metric} is worst {describe_slice(worst)}: {worst['value']:.3f} {ends}, n {worst['n']:,}; of all rows {item['value']:.3f}"

@@ -62,10 +62,10 @@ def summary(metric, parent, rows, seed):
             "change_low": change_low,
             "change_high": change_high,
         }
-    return figures(value, low, high, rows, changes)
+    return score_item(value, low, high, rows, changes)
 
 
-def figures(value, low, high, rows, changes):
+def score_item(value, low, high, rows, changes):
     """What the scores file has of a metric; without changes where there is no parent, without intervals where rows are few."""
     if rows < FEW_ROWS:
         low = high = None
@@ -80,15 +80,15 @@ def figures(value, low, high, rows, changes):
         "change_high": None,
     }
     # NaN, as the AUC of one class, is no JSON
-    return {key: number if key == "n" else rounded(number) for key, number in (found | changes).items()}
+    return {key: number if key == "n" else round_or_none(number) for key, number in (found | changes).items()}
 
 
-def of_few(found, rows):
+def drop_interval_if_few(found, rows):
     """Facts of a metric, without intervals where it judges few rows."""
     return found | (dict.fromkeys(("low", "high", "change_low", "change_high")) if rows < FEW_ROWS else {})
 
 
-def interval(item):
+def describe_interval(item):
     """An interval in words: `[0.360, 0.435]`, why there is none, or nothing where there cannot be one."""
     if item["low"] is not None and item["high"] is not None:
         return f"[{item['low']:.3f}, {item['high']:.3f}]"
@@ -97,15 +97,15 @@ def interval(item):
     return f"n {item['n']:,}: too few rows" + (" of one class" if item["n"] >= FEW_ROWS else "")
 
 
-def cut_answers(item):
+def describe_cut_answers(item):
     """How many answers were cut, in words, those cut while thinking by themselves; nothing where none was, or none generated."""
     said = []
     if item.get("cut"):
         said.append(f"{item['cut']:,} of {item.get('answers') or item['n']:,} answers cut at max_new_tokens")
-    return "; ".join(filter(None, [*said, cut_thinking(item)]))
+    return "; ".join(filter(None, [*said, describe_cut_thinking(item)]))
 
 
-def cut_thinking(item):
+def describe_cut_thinking(item):
     """How many answers were cut while thinking, and what the others are worth, in words; nothing where none was."""
     if not item.get("cut_thinking"):
         return ""
@@ -113,14 +113,14 @@ def cut_thinking(item):
     return f"{item['cut_thinking']:,} of {item.get('answers') or item['n']:,} answers cut while thinking{rest}"
 
 
-def cut_in_short(item):
+def describe_cut_briefly(item):
     """The same for a narrow column."""
     said = [f"{item['cut']:,} of {item['n']:,} answers cut"] if item.get("cut") else []
     said += [f"{item['cut_thinking']:,} cut while thinking"] if item.get("cut_thinking") else []
     return ", ".join(said)
 
 
-def verdicts(item):
+def describe_verdicts(item):
     """Whose judge says it, against whom, and what of it is doubtful, in words; nothing where no judge does."""
     if "judge" not in item:
         return ""
@@ -132,6 +132,6 @@ def verdicts(item):
     return "; ".join(found + [f"{item[key]:,} {words}" for key, words in names.items() if item[key]])
 
 
-def rounded(number):
+def round_or_none(number):
     """A number for the scores file: None where there is none, or none that can be told."""
     return None if number is None or not np.isfinite(number) else round(float(number), 6)

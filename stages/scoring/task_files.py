@@ -12,63 +12,67 @@ from pathlib import Path
 from validators.problems import Problem
 
 TASKS = Path("data/tasks")
-DATA = ("csv", "json", "parquet", "text")
+DATA_FORMATS = ("csv", "json", "parquet", "text")
 # what `datasets` is told of files; anything else reaches code of the harness's tasks (`tokenizer`), or names a protocol
-READING = {
+READING_KEYS = {
     "column_names", "columns", "data_dir", "data_files", "delimiter", "encoding", "encoding_errors", "escapechar", "field",
     "header", "keep_linebreaks", "names", "quotechar", "quoting", "revision", "sample_by", "sep", "skiprows", "usecols",
 }  # fmt: skip
-CODE = {
+CODE_KEYS = {
     "class": "names Python code",
     "custom_dataset": "names Python code",
     "unsafe_code": "is for tasks that run code which a model wrote",
 }
-GENERATING = {"custom_generate": "runs a generate.py", "trust_remote_code": "runs code that comes with a model"}
+GENERATION_CODE_KEYS = {
+    "custom_generate": "runs a generate.py",
+    "trust_remote_code": "runs code that comes with a model",
+}
 
 
-def file_problems():
+def task_file_problems():
     """Problems for all in `data/tasks/`, and in what its files include, that would run code or read from elsewhere."""
     todo = sorted(path for path in TASKS.rglob("*.yaml") if path.is_file())
-    problems, seen = [outside(path) for path in sorted(TASKS.rglob("*")) if leaves(path, Path())], set()
+    problems, seen = [outside_problem(path) for path in sorted(TASKS.rglob("*")) if leaves_project(path, Path())], set()
     while todo:
         path = todo.pop(0)
-        if path in seen or leaves(path, Path()):
+        if path in seen or leaves_project(path, Path()):
             continue
         seen.add(path)
-        config, tags = read(path)
+        config, tags = read_yaml(path)
         if not isinstance(config, dict):
             problems.append(Problem(str(path), "no task file", "YAML with the settings of a task or a group"))
             continue
         hint = "write a Jinja template, or the data as the task needs them"
         problems += [
-            problem(path, key, repr(f"{tag} {text}".strip()), "names Python code", hint) for key, tag, text in tags
+            setting_problem(path, key, repr(f"{tag} {text}".strip()), "names Python code", hint)
+            for key, tag, text in tags
         ]
         problems += setting_problems(path, config)
-        included, found = includes(path, config.get("include"))
+        included, found = included_files(path, config.get("include"))
         todo += included
         problems += found
     return problems
 
 
-def problem(path, key, found, why, hint):
+def setting_problem(path, key, found, why, hint):
     where = "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in f"{path}: {key}")
     return Problem(where, f"{found} {why}", "settings and templates alone", hint)
 
 
-def mapping(value):
+def as_mapping(value):
     return value if isinstance(value, dict) else {}
 
 
-def outside(path):
+def outside_problem(path):
     return Problem(str(path), "a link that leaves the project", "a file inside it", "replace the link by the file")
 
 
-def leaves(path, folder):
+def leaves_project(path, folder):
     """Whether a path, taken from a folder of the project, ends outside of the project."""
     return not Path(os.path.realpath(folder / path)).is_relative_to(Path.cwd().resolve())
 
 
-def read(path):
+def read_yaml(path):
     """(what a file says, [(key, tag, text)] of all in it that has a tag which is not YAML's own); None where it is no YAML.
 
     With the parser that the harness takes, so that both see the same. Nothing is made of a tag.
@@ -82,13 +86,13 @@ def read(path):
     try:
         loader = Loader(path.read_bytes())
         node = loader.get_single_node()
-        tags = sorted(tagged(node, set(yaml.SafeLoader.yaml_constructors)))
+        tags = sorted(tagged_nodes(node, set(yaml.SafeLoader.yaml_constructors)))
         return loader.construct_document(node), [found[1:] for found in tags]
     except (yaml.YAMLError, ValueError, AttributeError, RecursionError):  # ValueError: a date such as 2024-13-01
         return None, []
 
 
-def tagged(root, own):
+def tagged_nodes(root, own):
     """(place, key, tag, text) of each node under a node whose tag is not among `own`."""
     from yaml import MappingNode, SequenceNode
 
@@ -108,11 +112,11 @@ def tagged(root, own):
             todo += [(f"{key}[{number}]", item) for number, item in enumerate(node.value)]
 
 
-def includes(path, wanted):
+def included_files(path, wanted):
     """([files that a file includes], Problems of those that are not in the project or are no files)."""
     files, problems = [], []
     for name in wanted if isinstance(wanted, list) else [wanted] if wanted else []:
-        if not isinstance(name, str) or leaves(name, path.parent) or not (path.parent / name).is_file():
+        if not isinstance(name, str) or leaves_project(name, path.parent) or not (path.parent / name).is_file():
             found = Problem(f"{path}: include", f"{name!r} is no file of the project", "one, relative to this file")
             problems.append(found)
         else:
@@ -123,25 +127,27 @@ def includes(path, wanted):
 def setting_problems(path, config, where=""):
     """Problems for the settings of a task or a group; where: the entry of a group's `task:` list that they stand in, or ""."""
     problems = [
-        problem(path, where + key, f"{config[key]!r}", why, "take it out")
-        for key, why in CODE.items()
+        setting_problem(path, where + key, f"{config[key]!r}", why, "take it out")
+        for key, why in CODE_KEYS.items()
         if config.get(key) is not None
     ]
-    generating = mapping(config.get("generation_kwargs"))
+    generating = as_mapping(config.get("generation_kwargs"))
     problems += [
-        problem(path, f"{where}generation_kwargs.{key}", f"{generating[key]!r}", why, "take it out")
-        for key, why in GENERATING.items()
+        setting_problem(path, f"{where}generation_kwargs.{key}", f"{generating[key]!r}", why, "take it out")
+        for key, why in GENERATION_CODE_KEYS.items()
         if key in generating
     ]
     problems += data_problems(path, config, where) + metric_problems(path, config, where)
     prompt = config.get("use_prompt")
     if prompt is not None and not str(prompt).startswith("qa-basic:"):
         hint = "write it as doc_to_text and doc_to_target"
-        problems.append(problem(path, f"{where}use_prompt", f"{prompt!r}", "is a template of another file", hint))
-    strange = sorted(map(repr, set(mapping(config.get("metadata"))) - {"version"})) if where else []
+        problems.append(
+            setting_problem(path, f"{where}use_prompt", f"{prompt!r}", "is a template of another file", hint)
+        )
+    strange = sorted(map(repr, set(as_mapping(config.get("metadata"))) - {"version"})) if where else []
     if strange:
         why, hint = "would reach code of the harness's own tasks", "take it out"
-        problems.append(problem(path, f"{where}metadata", ", ".join(strange), why, hint))
+        problems.append(setting_problem(path, f"{where}metadata", ", ".join(strange), why, hint))
     members = config.get("task")
     for number, member in enumerate(members if isinstance(members, list) else ()):
         if isinstance(member, dict):
@@ -152,39 +158,39 @@ def setting_problems(path, config, where=""):
 def data_problems(path, config, where):
     """Problems for data that would come with code, from a pickle, or from outside of the project."""
     problems, named = [], config.get("dataset_path")
-    hint = f"dataset_path: {', '.join(DATA[:-1])} or {DATA[-1]}, and the files in dataset_kwargs.data_files"
+    hint = f"dataset_path: {', '.join(DATA_FORMATS[:-1])} or {DATA_FORMATS[-1]}, and the files in dataset_kwargs.data_files"
     if isinstance(named, str):
         why = (
             "reads pickles, which run code" if named == "pandas"
             else "is a script" if named.endswith(".py")
-            else "is a folder, whose README may name files elsewhere" if named not in DATA and Path(named).is_dir()
-            else "is no name of data on the Hub" if elsewhere(named)
+            else "is a folder, whose README may name files elsewhere" if named not in DATA_FORMATS and Path(named).is_dir()
+            else "is no name of data on the Hub" if is_elsewhere(named)
             else None
         )  # fmt: skip
-        problems += [problem(path, f"{where}dataset_path", repr(named), why, hint)] if why else []
-    for key, value in mapping(config.get("dataset_kwargs")).items():
-        if key not in READING:
-            why, advice = "is not about reading files", f"known: {', '.join(sorted(READING))}"
-            problems.append(problem(path, f"{where}dataset_kwargs.{key}", repr(value), why, advice))
+        problems += [setting_problem(path, f"{where}dataset_path", repr(named), why, hint)] if why else []
+    for key, value in as_mapping(config.get("dataset_kwargs")).items():
+        if key not in READING_KEYS:
+            why, advice = "is not about reading files", f"known: {', '.join(sorted(READING_KEYS))}"
+            problems.append(setting_problem(path, f"{where}dataset_kwargs.{key}", repr(value), why, advice))
         elif key in ("data_files", "data_dir"):
             why, advice = "is outside the project", "copy it to data/tasks/"
             problems += [
-                problem(path, f"{where}dataset_kwargs.{key}", repr(text), why, advice)
-                for text in texts(value)
-                if elsewhere(text)
+                setting_problem(path, f"{where}dataset_kwargs.{key}", repr(text), why, advice)
+                for text in texts_in(value)
+                if is_elsewhere(text)
             ]
     return problems
 
 
-def elsewhere(text):
+def is_elsewhere(text):
     """Whether a path of data is one of another machine, of a chain of protocols, or of a folder outside the project."""
-    return "://" in text or "::" in text or leaves(text, Path())
+    return "://" in text or "::" in text or leaves_project(text, Path())
 
 
-def texts(value):
+def texts_in(value):
     """Every text in a setting of texts, lists and mappings."""
     if isinstance(value, (list, dict)):
-        return [text for item in (value.values() if isinstance(value, dict) else value) for text in texts(item)]
+        return [text for item in (value.values() if isinstance(value, dict) else value) for text in texts_in(item)]
     return [str(value)]
 
 
@@ -199,7 +205,7 @@ def metric_problems(path, config, where):
     from lm_eval.api.registry import metric_registry
 
     return [
-        problem(
+        setting_problem(
             path,
             f"{where}metric_list",
             repr(metric["metric"]),

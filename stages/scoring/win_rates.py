@@ -14,19 +14,21 @@ import numpy as np
 import pyarrow as pa
 
 from stages.scoring import statistics
-from stages.scoring.answers import Asked
-from stages.scoring.earlier import Found, Part
-from stages.scoring.judging import Outcome, Pair, outcome, verdict
+from stages.scoring.answers import EvalRows
+from stages.scoring.judging import Outcome, Pair, outcome, parse_verdict
 from stages.scoring.length_control import length_controlled
-from stages.scoring.own_metrics import arguments
-from stages.scoring.verdicts import Verdict, label
+from stages.scoring.measurement_cache import Measurement, Part
+from stages.scoring.own_metrics import metric_arguments
+from stages.scoring.verdicts import Verdict, judge_label
 from validators._answers import answer_of
-from validators._judge import why_unjudged
+from validators._judge import reason_not_judged
 
 REFERENCE = "the rows' own answers"
 
 
-def pairs_of(name: str, params: dict, asked: dict[str, Asked], parts: dict[Part, Found], parent: pa.Table | None) -> dict[str, list[Pair]]:
+def pairs_to_judge(
+    name: str, params: dict, asked: dict[str, EvalRows], parts: dict[Part, Measurement], parent: pa.Table | None
+) -> dict[str, list[Pair]]:
     """{dataset: pairs of answers to judge}, of the first `max_rows` rows by id. What is not judged is told with the reason."""
     judge, found = params["evaluate"]["judge"], {}
     if judge["against"] == "parent" and parent is None:
@@ -34,13 +36,17 @@ def pairs_of(name: str, params: dict, asked: dict[str, Asked], parts: dict[Part,
         return {}
     for dataset, each in asked.items():
         answers, private = parts.get((dataset, "answers")), params["datasets"].get(dataset, {}).get("private")
-        if why := why_unjudged(judge, dataset, each.kind, answers is not None, bool(private)):
+        if why := reason_not_judged(judge, dataset, each.kind, answers is not None, bool(private)):
             print(f"evaluate {name}: {dataset}: no win rate: {why}")
             continue
         rows = {row["id"]: row for row in each.rows}
         said = dict(zip(answers.ids, answers.columns["generation"].to_pylist(), strict=True))
-        given = arguments(list(said.values()), [rows[row] for row in said], each.kind)
-        theirs = said_by(parent, dataset) if judge["against"] == "parent" else dict(zip(said, given["ground_truth"], strict=True))
+        given = metric_arguments(list(said.values()), [rows[row] for row in said], each.kind)
+        theirs = (
+            answers_in_scores(parent, dataset)
+            if judge["against"] == "parent"
+            else dict(zip(said, given["ground_truth"], strict=True))
+        )
         pairs = [
             Pair(row, prompt, answer_of(said[row]), answer_of(theirs[row]), rows[row].get("tools"))
             for row, prompt in zip(said, given["prompt"], strict=True)
@@ -52,18 +58,30 @@ def pairs_of(name: str, params: dict, asked: dict[str, Asked], parts: dict[Part,
     return {dataset: pairs for dataset, pairs in found.items() if pairs}
 
 
-def said_by(scores: pa.Table, dataset: str) -> dict[str, str]:
+def answers_in_scores(scores: pa.Table, dataset: str) -> dict[str, str]:
     """{id: what a model said}, by its table of scores."""
     rows = scores.filter(pa.compute.equal(scores["dataset"], dataset))
-    return dict(zip(rows["id"].to_pylist(), rows["generation"].to_pylist(), strict=True)) if "generation" in rows.column_names else {}
+    return (
+        dict(zip(rows["id"].to_pylist(), rows["generation"].to_pylist(), strict=True))
+        if "generation" in rows.column_names
+        else {}
+    )
 
 
 def summaries(
-    judge: dict, parent: str | None, ids: list, pairs: list[Pair], verdicts: dict[str, list[Verdict]], before: pa.Table | None, seed: int
+    judge: dict,
+    parent: str | None,
+    ids: list,
+    pairs: list[Pair],
+    verdicts: dict[str, list[Verdict]],
+    before: pa.Table | None,
+    seed: int,
 ) -> tuple[dict, dict[str, pa.Array]]:
     """({metric: summary}, {column: (rows,) values}) of one dataset. before: the scores of the model that this one started from."""
     outcomes = {row: outcome(judge["kind"], [each.said for each in two]) for row, two in verdicts.items()}
-    wins = np.array([np.nan if (found := outcomes.get(row)) is None or found.win is None else found.win for row in ids], float)
+    wins = np.array(
+        [np.nan if (found := outcomes.get(row)) is None or found.win is None else found.win for row in ids], float
+    )
     by_id = {pair.id: pair for pair in pairs}
     lengths = np.array([len(by_id[row].ours) - len(by_id[row].theirs) if row in by_id else 0 for row in ids], float)
     ours, theirs = estimators(wins, lengths), {}
@@ -71,15 +89,20 @@ def summaries(
         theirs = dict.fromkeys(ours, lambda weights: np.full(len(weights), 0.5))
     elif before is not None and "win_rate" in before.column_names:
         said = [len(answer_of(text or "")) for text in before["generation"].to_pylist()]
-        lengths = np.array([own - len(by_id[row].theirs) if row in by_id else 0 for row, own in zip(ids, said, strict=True)], float)
+        lengths = np.array(
+            [own - len(by_id[row].theirs) if row in by_id else 0 for row, own in zip(ids, said, strict=True)], float
+        )
         theirs = estimators(before["win_rate"].to_numpy(zero_copy_only=False).astype(float), lengths)
     n = int((~np.isnan(wins)).sum())
     found = {
-        metric: statistics.summary(value, theirs.get(metric), len(ids), seed) | statistics.of_few({"n": n}, n)
+        metric: statistics.summary(value, theirs.get(metric), len(ids), seed)
+        | statistics.drop_interval_if_few({"n": n}, n)
         for metric, value in ours.items()
     }
     against = parent if judge["against"] == "parent" else REFERENCE
-    found["win_rate"] |= {"judge": label(judge), "against": against} | counts(judge["kind"], outcomes, verdicts)
+    found["win_rate"] |= {"judge": judge_label(judge), "against": against} | outcome_counts(
+        judge["kind"], outcomes, verdicts
+    )
     return found, {"win_rate": pa.array(wins, pa.float64(), from_pandas=True)}
 
 
@@ -92,25 +115,30 @@ def estimators(wins: np.ndarray, lengths: np.ndarray) -> dict:
     }
 
 
-def counts(kind: str, outcomes: dict[str, Outcome], verdicts: dict[str, list[Verdict]]) -> dict[str, int]:
+def outcome_counts(kind: str, outcomes: dict[str, Outcome], verdicts: dict[str, list[Verdict]]) -> dict[str, int]:
     """How many rows: ties, equal answers, verdicts that flip, and rows without a vote by reason."""
     found = {
         "ties": sum(each.win == 0.5 and not each.flips for each in outcomes.values()),
         "equal": sum(not two for two in verdicts.values()),
     }
     if kind == "chat":
-        found |= {"flips": sum(each.flips for each in outcomes.values()), "first": sum(each.first for each in outcomes.values())}
+        found |= {
+            "flips": sum(each.flips for each in outcomes.values()),
+            "first": sum(each.first for each in outcomes.values()),
+        }
     whys = Counter(each.why for each in outcomes.values() if each.why)
     return found | {"no_verdict": whys.total()} | ({"no_verdict_by": dict(sorted(whys.items()))} if whys else {})
 
 
-def told(name: str, dataset: str, kind: str, rows: dict[str, dict], verdicts: dict[str, list[Verdict]], item: dict) -> None:
+def print_missing_verdicts(
+    name: str, dataset: str, kind: str, rows: dict[str, dict], verdicts: dict[str, list[Verdict]], item: dict
+) -> None:
     """Say how many rows have no verdict, with the first of them: what a judge said there shows what is wrong with it."""
     if not item["no_verdict"]:
         return
     by = ", ".join(f"{count:,} {why}" for why, count in item["no_verdict_by"].items())
     first = next(row for row, two in verdicts.items() if outcome(kind, [each.said for each in two]).win is None)
-    said = next(each.said.text for each in verdicts[first] if each.said.why or verdict(each.said) is None)
+    said = next(each.said.text for each in verdicts[first] if each.said.why or parse_verdict(each.said) is None)
     where, text = f"{rows[first]['source']}:{rows[first]['line']}", " ".join(said.split())[-200:]
     some = f"{item['no_verdict']:,} of {len(verdicts):,} rows without a verdict of the judge ({by})"
     print(f"evaluate {name}: {dataset}: {some}; the first, {where}: {text!r}")

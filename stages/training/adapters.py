@@ -9,14 +9,17 @@ import json
 import shutil
 from pathlib import Path
 
+from stages.training.checkpoints import clear_path
 from stages.training.models import BASE, adapters, full_weights, load_model, load_tokenizer
-from stages.training.resume import emptied
-from stages.training.settings import copy_settings
+from stages.training.template_settings import copy_settings
 
-ADDED = {"model_name", "unsloth_version"}  # what Unsloth writes into config.json: the folder that it loaded, and itself
+UNSLOTH_KEYS = {
+    "model_name",
+    "unsloth_version",
+}  # what Unsloth writes into config.json: the folder that it loaded, and itself
 
 
-def start(parent, step, folder, config):
+def start_folder(parent, step, folder, config):
     """The folder that a step starts from: its parent, or the parent's chain merged in float32 and saved.
 
     Without adapters of its own the step's reference model is loaded anew by TRL, from where the model says it came. After
@@ -28,7 +31,7 @@ def start(parent, step, folder, config):
         return parent
     with config.main_process_first(local=False):
         if config.process_index == 0:
-            load_model(parent).save_pretrained(emptied(folder))
+            load_model(parent).save_pretrained(clear_path(folder))
             save_tokenizer(load_tokenizer(parent), full_weights(parent), folder)
     return folder
 
@@ -41,7 +44,7 @@ def write_model(trainer, step, folder, facts):
     parent, first = Path("models", step["from"]), trainer.is_world_process_zero()
     target = folder / "adapters" / f"{len(adapters(parent)):02}_{step['step']}" if step["lora"] else folder
     if first:
-        emptied(folder)
+        clear_path(folder)
         if step["lora"]:
             copy_chain(parent, folder)
     trainer.save_model(str(target))
@@ -95,7 +98,7 @@ def tidy_weights(folder: Path) -> None:
     """Full weights without what Unsloth and sharding add: a path of this machine, a second copy of a tied head."""
     path = folder / "config.json"
     config = json.loads(path.read_text(encoding="utf-8"))
-    if added := config.keys() & ADDED:
+    if added := config.keys() & UNSLOTH_KEYS:
         kept = {key: value for key, value in config.items() if key not in added}
         path.write_text(json.dumps(kept, indent=2, sort_keys=True) + "\n", encoding="utf-8")
     if (config | config.get("text_config", {})).get("tie_word_embeddings"):

@@ -3,9 +3,9 @@
 import importlib.util
 import os
 
-from stages.training.by_unsloth import compute_dtype, import_unsloth, load_with_unsloth
 from stages.training.devices import device_problems
 from stages.training.models import full_weights, load_model
+from stages.training.unsloth_backend import compute_dtype, import_unsloth, load_with_unsloth
 from validators.problems import Problem
 
 
@@ -32,7 +32,7 @@ def missing_requirements(name, step):
             hint = "pip install bitsandbytes, or load_in_4bit: false"
             problems.append(Problem(f"{where}.load_in_4bit", "bitsandbytes is not installed", "bitsandbytes", hint))
         elif reason := why_no_4bit():
-            found = f"bitsandbytes trains no 4-bit weights on this machine's {device()}: {reason}"
+            found = f"bitsandbytes trains no 4-bit weights on this machine's {device_name()}: {reason}"
             hint = "load_in_4bit: false, or a bitsandbytes that has kernels for this machine"
             problems.append(Problem(f"{where}.load_in_4bit", found, "a layer of 4 bits that trains", hint))
     if step["args"].get("use_vllm") and not importlib.util.find_spec("vllm"):
@@ -41,7 +41,7 @@ def missing_requirements(name, step):
     return problems
 
 
-def device():
+def device_name():
     """The device that trains, by its name."""
     import torch
 

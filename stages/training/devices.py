@@ -8,7 +8,7 @@ import os
 
 from validators.problems import Problem
 
-CPU = "CUDA_VISIBLE_DEVICES= in the environment trains on the CPU"
+CPU_HINT = "CUDA_VISIBLE_DEVICES= in the environment trains on the CPU"
 
 
 def device_problems(name: str, step: dict) -> list[Problem]:
@@ -17,11 +17,11 @@ def device_problems(name: str, step: dict) -> list[Problem]:
 
     where = f"steps.{name}"
     if not torch.cuda.is_available():
-        reason = why_not(torch)
+        reason = why_no_gpu(torch)
         if reason is None:
             return []
         found = f"torch {torch.__version__} cannot use the GPU: {reason}"
-        hint = f"a newer driver, or a torch that is built for this one; {CPU}"
+        hint = f"a newer driver, or a torch that is built for this one; {CPU_HINT}"
         return [Problem(where, found, "a GPU that torch can use, or none", hint)]
     problems, count = [], torch.cuda.device_count()
     if count > 1 and "LOCAL_RANK" not in os.environ:
@@ -46,7 +46,7 @@ def wants_bfloat16(step: dict) -> bool:
     return not args.get("fp16")
 
 
-def why_not(torch) -> str | None:
+def why_no_gpu(torch) -> str | None:
     """Why a torch that is built for CUDA cannot use the GPU that is there; None where there is none, or it is hidden.
 
     `torch.cuda.is_available()` says no to both, with a warning that scrolls away.

@@ -9,9 +9,9 @@ The ids of calls alone are others where a template refuses those of most rows: t
 
 from functools import cached_property
 
-from stages.training.messages import Unproved, as_text, with_arguments
+from stages.training.messages import FailedProof, change_arguments, dump_arguments
 
-ASKED = {"role": "user", "content": "Qasked"}
+QUESTION = {"role": "user", "content": "Qasked"}
 ANSWER = {"role": "assistant", "content": "Qanswer"}
 CALL = {"type": "function", "function": {"name": "Qname", "arguments": {"Qkey": "Qvalue"}}}
 TOOL = {
@@ -20,7 +20,7 @@ TOOL = {
     "parameters": {"type": "object", "properties": {"Qkey": {"type": "string", "description": "Qwhich"}}},
 }
 TOOLS = [{"type": "function", "function": TOOL}]
-ID = "{:09}"  # nine digits, as Mistral's templates ask for
+CALL_ID = "{:09}"  # nine digits, as Mistral's templates ask for
 
 
 class Dialect:
@@ -38,18 +38,18 @@ class Dialect:
             if self.reads_text_arguments:
                 messages = [*map(arguments_as_text, messages)]
             if self.needs_ids:
-                messages = ids_from_place(messages)
+                messages = number_calls(messages)
         return self.put(messages)
 
     @cached_property
     def reads_parts(self):
         """Whether the content is read as a list of parts alone, as templates of models that see do."""
-        return not self.shows("Qasked", [ASKED]) and self.shows("Qasked", [in_parts(ASKED)])
+        return not self.shows("Qasked", [QUESTION]) and self.shows("Qasked", [content_as_parts(QUESTION)])
 
     @cached_property
     def reads_thoughts_in_content(self):
         """Whether a thought is shown in the content, and under no key of its own. Some templates show none at all."""
-        talk = [ASKED, ANSWER | {"reasoning_content": "Qthought"}]
+        talk = [QUESTION, ANSWER | {"reasoning_content": "Qthought"}]
         return not self.shows("Qthought", self.put(map(thought_as_key, talk))) and self.shows(
             "Qthought", self.put(map(thought_in_content, talk))
         )
@@ -57,7 +57,7 @@ class Dialect:
     @cached_property
     def reads_text_arguments(self):
         """Whether the arguments of calls are read as JSON text; printed as Python writes an object is not read."""
-        talk = [ASKED, ANSWER | {"content": "", "tool_calls": [CALL | {"id": ID.format(1)}]}]
+        talk = [QUESTION, ANSWER | {"content": "", "tool_calls": [CALL | {"id": CALL_ID.format(1)}]}]
         return not self.shows("Qvalue", self.put(talk), TOOLS, but="'Qkey'") and self.shows(
             "Qvalue", self.put(map(arguments_as_text, talk)), TOOLS
         )
@@ -65,25 +65,25 @@ class Dialect:
     @cached_property
     def needs_ids(self):
         """Whether calls need ids of nine letters and digits."""
-        return self.takes_ids(ID.format(1)) and not (self.takes_ids("call_Qid") and self.takes_ids(None))
+        return self.takes_ids(CALL_ID.format(1)) and not (self.takes_ids("call_Qid") and self.takes_ids(None))
 
     def takes_ids(self, id):
         call, found = CALL, {"role": "tool", "name": "Qname", "content": "Qfound"}
         if id:
             call, found = CALL | {"id": id}, found | {"tool_call_id": id}
-        talk = [ASKED, ANSWER | {"content": "", "tool_calls": [call]}, found, ANSWER]
+        talk = [QUESTION, ANSWER | {"content": "", "tool_calls": [call]}, found, ANSWER]
         if self.reads_text_arguments:
             talk = map(arguments_as_text, talk)
         return self.shows("", self.put(talk), TOOLS)
 
     def put(self, messages):
-        return [in_parts(message) if self.reads_parts else message for message in messages]
+        return [content_as_parts(message) if self.reads_parts else message for message in messages]
 
     def shows(self, words, messages, tools=None, but=None):
         """Whether the template takes messages and writes words of them, and not others."""
         try:
             text = self.text(messages, tools)
-        except Unproved:
+        except FailedProof:
             return False
         return words in text and not (but and but in text)
 
@@ -91,7 +91,7 @@ class Dialect:
 # -- messages in another form ---------------------------------------------------------------------------------------
 
 
-def in_parts(message):
+def content_as_parts(message):
     return message | {"content": [{"type": "text", "text": message["content"]}]}
 
 
@@ -111,10 +111,10 @@ def thought_in_content(message):
 def arguments_as_text(message):
     if "tool_calls" not in message:
         return message
-    return message | {"tool_calls": [with_arguments(call, as_text) for call in message["tool_calls"]]}
+    return message | {"tool_calls": [change_arguments(call, dump_arguments) for call in message["tool_calls"]]}
 
 
-def ids_from_place(messages):
+def number_calls(messages):
     """Messages whose calls are numbered, and what tools found with the number of the call that it answers."""
     found, number, numbers, open_calls = [], 0, {}, []
     for message in messages:
@@ -122,14 +122,14 @@ def ids_from_place(messages):
             calls = []
             for call in message["tool_calls"]:
                 number += 1
-                calls.append(call | {"id": ID.format(number)})
-                numbers[call.get("id")] = ID.format(number)
-                open_calls.append(ID.format(number))
+                calls.append(call | {"id": CALL_ID.format(number)})
+                numbers[call.get("id")] = CALL_ID.format(number)
+                open_calls.append(CALL_ID.format(number))
             message = message | {"tool_calls": calls}
         elif message["role"] == "tool":
             # without an id of its own it answers the first call that is not answered yet
             named = numbers.get(message["tool_call_id"]) if "tool_call_id" in message else None
-            id = named or next(iter(open_calls), ID.format(0))
+            id = named or next(iter(open_calls), CALL_ID.format(0))
             open_calls = [call for call in open_calls if call != id]
             message = message | {"tool_call_id": id}
         found.append(message)

@@ -8,16 +8,16 @@ import contextlib
 import math
 from collections import deque
 
-from stages.training.backends import device
+from stages.training.backends import device_name
 from validators.problems import Problem, Problems
 
-SHOWN = 8
+MAX_SHOWN_ROWS = 8
 # what errors say that have no class of their own: the CPU's allocator, CUDA's, cuBLAS's
-OUT_OF_MEMORY = ("DefaultCPUAllocator", "out of memory", "CUBLAS_STATUS_ALLOC_FAILED")
+OUT_OF_MEMORY_TEXTS = ("DefaultCPUAllocator", "out of memory", "CUBLAS_STATUS_ALLOC_FAILED")
 
 
 @contextlib.contextmanager
-def out_of_memory_named(name, step, trainer=None):
+def explain_out_of_memory(name, step, trainer=None):
     """A context in which the device running out of memory is a Problem, with what to lower."""
     import torch
 
@@ -26,7 +26,7 @@ def out_of_memory_named(name, step, trainer=None):
     except (torch.OutOfMemoryError, MemoryError):
         raise Problems([memory_problem(name, step, trainer)]) from None
     except RuntimeError as error:
-        if not any(words in str(error) for words in OUT_OF_MEMORY):
+        if not any(words in str(error) for words in OUT_OF_MEMORY_TEXTS):
             raise
         raise Problems([memory_problem(name, step, trainer)]) from None
 
@@ -48,10 +48,10 @@ def memory_problem(name, step, trainer):
         hint += "load_in_4bit: true"
     else:
         hint += "take a smaller model, or more devices: docs/scaling.md"
-    return Problem(f"steps.{name}", f"out of memory on {device()} {found}", "a batch that fits", hint)
+    return Problem(f"steps.{name}", f"out of memory on {device_name()} {found}", "a batch that fits", hint)
 
 
-def watch_loss(trainer, name, step, ids):
+def stop_on_bad_loss(trainer, name, step, ids):
     """The trainer, stopping with the rows of the batch where a loss is no number.
 
     ids: of the rows in the order in which TRL got them. Transformers would put the mean of earlier losses in its place
@@ -68,7 +68,9 @@ def watch_loss(trainer, name, step, ids):
         features = batches.popleft() if batches else None
         value = float(loss)
         if not math.isfinite(value):
-            raise Problems([loss_problem(trainer, name, step, value, named_rows(features, trainer.train_dataset, ids))])
+            raise Problems(
+                [loss_problem(trainer, name, step, value, batch_row_ids(features, trainer.train_dataset, ids))]
+            )
         return loss
 
     trainer.data_collator, trainer.training_step = collate_and_keep, train_step_and_look
@@ -82,7 +84,7 @@ def loss_problem(trainer, name, step, value, rows):
     return Problem(f"steps.{name}", where, "a number", hint)
 
 
-def named_rows(features, dataset, ids):
+def batch_row_ids(features, dataset, ids):
     """Ids of the rows of a batch, found by their content; [] where TRL has dropped or packed rows."""
     if not features or len(dataset) != len(ids):
         return []
@@ -92,4 +94,4 @@ def named_rows(features, dataset, ids):
         for row_id, row in zip(ids, dataset, strict=True)
         if any(all(row[key] == feature[key] for key in feature) for feature in wanted)
     ]
-    return found[:SHOWN] + ([f"and {len(found) - SHOWN} more"] if len(found) > SHOWN else [])
+    return found[:MAX_SHOWN_ROWS] + ([f"and {len(found) - MAX_SHOWN_ROWS} more"] if len(found) > MAX_SHOWN_ROWS else [])

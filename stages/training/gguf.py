@@ -14,41 +14,50 @@ import io
 import struct
 from pathlib import Path
 
-from stages.training.models import quiet
+from stages.training.models import disable_progress_bars
 from validators.problems import Problem, Problems
 
 MAGIC = b"GGUF"
-SPECIAL = (2, 3)  # llama.cpp's types of tokens: what is unknown, what controls
+SPECIAL_TYPES = (2, 3)  # llama.cpp's types of tokens: what is unknown, what controls
 USER_DEFINED = 4  # matched before text is cut, as a special token is, but it is text
-NAMES = {"bos_token": "bos", "eos_token": "eos", "unk_token": "unknown", "pad_token": "padding"}
-WHOLE = "a whole GGUF file that transformers reads"
-SAFETENSORS = "take the safetensors of the model, which come with all of it"
-AGAIN = "take the model's safetensors, or download the file again"
+SPECIAL_TOKENS = {"bos_token": "bos", "eos_token": "eos", "unk_token": "unknown", "pad_token": "padding"}
+EXPECTED = "a whole GGUF file that transformers reads"
+SAFETENSORS_HINT = "take the safetensors of the model, which come with all of it"
+DOWNLOAD_HINT = "take the model's safetensors, or download the file again"
 # how text is cut before it becomes tokens, by llama.cpp's names (llama-vocab.cpp): these patterns, or GPT-2's
-WORDS = (
+WORD_PATTERN = (
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|NUMBER| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 )
-PATTERNS = {"llama-bpe": WORDS.replace("NUMBER", r"\p{N}{1,3}"), "qwen2": WORDS.replace("NUMBER", r"\p{N}")}
-CUTS = ("gpt-2", "smollm", *PATTERNS)
+PATTERNS = {
+    "llama-bpe": WORD_PATTERN.replace("NUMBER", r"\p{N}{1,3}"),
+    "qwen2": WORD_PATTERN.replace("NUMBER", r"\p{N}"),
+}
+PRE_TOKENIZERS = ("gpt-2", "smollm", *PATTERNS)
 
 
 def unpack(path, folder):
     """Write the model of a GGUF file into `folder`. Raises Problems where it cannot be read whole."""
     import_gguf(path)
     if path.open("rb").read(4) != MAGIC:
-        raise Problems([broken(path, "no GGUF file: it does not begin with GGUF")])
-    meta, weights = contents(path)
+        raise Problems([file_problem(path, "no GGUF file: it does not begin with GGUF")])
+    meta, weights = read_contents(path)
     if "rope_freqs.weight" in weights:  # Llama 3.1 and later: transformers 5.17 leaves it out and says nothing
         expected = "positions that transformers reads as they are"
         raise Problems(
-            [Problem(f"base.model: {path}", "its positions are scaled by rope_freqs.weight", expected, SAFETENSORS)]
+            [
+                Problem(
+                    f"base.model: {path}", "its positions are scaled by rope_freqs.weight", expected, SAFETENSORS_HINT
+                )
+            ]
         )
     if problems := tokenizer_problems(path, meta):
         raise Problems(problems)
-    quiet()
+    disable_progress_bars()
     model = read_model(path, meta)
     ids = {
-        f"{name}_id": meta.get(f"tokenizer.ggml.{key}_token_id") for name, key in NAMES.items() if name != "unk_token"
+        f"{name}_id": meta.get(f"tokenizer.ggml.{key}_token_id")
+        for name, key in SPECIAL_TOKENS.items()
+        if name != "unk_token"
     }
     for config in (model.config, model.generation_config):
         config.update(ids)
@@ -68,7 +77,7 @@ def import_gguf(path):
     return gguf
 
 
-def contents(path):
+def read_contents(path):
     """The metadata of a GGUF file, such as {"tokenizer.ggml.eos_token_id": 2}, and its weights' names.
 
     Raises Problems where it is cut.
@@ -79,7 +88,7 @@ def contents(path):
         meta = {name: field.contents() for name, field in reader.fields.items()}
         return meta, {tensor.name for tensor in reader.tensors}
     except (ValueError, IndexError, KeyError, TypeError, OverflowError, MemoryError, struct.error) as error:
-        raise Problems([broken(path, f"cut or damaged: {said(error)}")]) from None
+        raise Problems([file_problem(path, f"cut or damaged: {error_text(error)}")]) from None
 
 
 def tokenizer_problems(path, meta):
@@ -91,18 +100,21 @@ def tokenizer_problems(path, meta):
     if kind != "gpt2" or not tokens or "tokenizer.ggml.merges" not in meta:
         return [
             Problem(
-                f"base.model: {path}", f"its tokenizer is {kind!r}", "'gpt2', byte-level BPE with merges", SAFETENSORS
+                f"base.model: {path}",
+                f"its tokenizer is {kind!r}",
+                "'gpt2', byte-level BPE with merges",
+                SAFETENSORS_HINT,
             )
         ]
     problems = []
-    if cut not in CUTS:
-        found, expected = f"its tokenizer cuts text as {cut!r}", f"one of {', '.join(CUTS)}"
-        problems.append(Problem(f"base.model: {path}: tokenizer.ggml.pre", found, expected, SAFETENSORS))
-    for key in NAMES.values():
+    if cut not in PRE_TOKENIZERS:
+        found, expected = f"its tokenizer cuts text as {cut!r}", f"one of {', '.join(PRE_TOKENIZERS)}"
+        problems.append(Problem(f"base.model: {path}: tokenizer.ggml.pre", found, expected, SAFETENSORS_HINT))
+    for key in SPECIAL_TOKENS.values():
         where, number = f"tokenizer.ggml.{key}_token_id", meta.get(f"tokenizer.ggml.{key}_token_id", 0)
         if not 0 <= number < len(tokens):
             expected = f"one of the {len(tokens):,} tokens of the file"
-            problems.append(Problem(f"base.model: {path}: {where}", f"token {number}", expected, AGAIN))
+            problems.append(Problem(f"base.model: {path}: {where}", f"token {number}", expected, DOWNLOAD_HINT))
     return problems
 
 
@@ -118,15 +130,15 @@ def read_model(path, meta):
                 trust_remote_code=False, local_files_only=True, output_loading_info=True,
             )  # fmt: skip
     except Exception as error:  # whatever it makes of a file that may be anybody's
-        what = f"transformers does not read its architecture {meta.get('general.architecture')!r}: {said(error)}"
-        raise Problems([broken(path, what)]) from None
+        what = f"transformers does not read its architecture {meta.get('general.architecture')!r}: {error_text(error)}"
+        raise Problems([file_problem(path, what)]) from None
     lost = sorted(loading["missing_keys"]) + sorted(str(key) for key in loading["mismatched_keys"])
     if lost:
-        raise Problems([broken(path, f"{len(lost)} weights are missing: {', '.join(lost[:3])}")])
-    return plain(model)
+        raise Problems([file_problem(path, f"{len(lost)} weights are missing: {', '.join(lost[:3])}")])
+    return without_quantization(model)
 
 
-def plain(model):
+def without_quantization(model):
     """The same weights in a model that knows of no quantisation: transformers saves no other."""
     import torch
 
@@ -145,17 +157,17 @@ def make_tokenizer(path, meta):
     tokens, cut = meta["tokenizer.ggml.tokens"], meta["tokenizer.ggml.pre"]
     merges = [tuple(merge.split(" ")) for merge in meta["tokenizer.ggml.merges"]]
     vocabulary = {token: i for i, token in enumerate(tokens)}
-    special = {name: meta.get(f"tokenizer.ggml.{key}_token_id") for name, key in NAMES.items()}
+    special = {name: meta.get(f"tokenizer.ggml.{key}_token_id") for name, key in SPECIAL_TOKENS.items()}
     special = {name: tokens[i] for name, i in special.items() if i is not None}
     try:
         inner = Tokenizer(models.BPE(vocab=vocabulary, merges=merges, ignore_merges=cut == "llama-bpe"))
     except Exception as error:  # tokenizers has no class of its own for them
-        raise Problems([broken(path, f"its tokenizer cannot be made: {said(error)}")]) from None
+        raise Problems([file_problem(path, f"its tokenizer cannot be made: {error_text(error)}")]) from None
     inner.pre_tokenizer, inner.decoder = pre_tokenizer(cut), decoders.ByteLevel()
     if cut == "qwen2":
         inner.normalizer = normalizers.NFC()  # as Qwen's own tokenizer.json; llama.cpp leaves it out
     for token, kind in zip(tokens, meta.get("tokenizer.ggml.token_type", []), strict=False):
-        if kind in SPECIAL:
+        if kind in SPECIAL_TYPES:
             inner.add_special_tokens([AddedToken(token, normalized=False, special=True)])
         elif kind == USER_DEFINED:
             inner.add_tokens([AddedToken(token, normalized=False, special=False)])
@@ -172,7 +184,7 @@ def make_tokenizer(path, meta):
         i = differ[0] if differ else len(tokens)
         found = f"token {i} is {tokenizer.convert_ids_to_tokens(i)!r}"
         expected = repr(tokens[i]) if differ else f"{len(tokens):,} tokens"
-        raise Problems([Problem(f"base.model: {path}: tokenizer.ggml.tokens", found, expected, AGAIN)])
+        raise Problems([Problem(f"base.model: {path}: tokenizer.ggml.tokens", found, expected, DOWNLOAD_HINT)])
     return tokenizer
 
 
@@ -194,9 +206,9 @@ def write_card(meta, folder):
         Path(folder, "README.md").write_text(text, encoding="utf-8", newline="\n")
 
 
-def broken(path, found):
-    return Problem(f"base.model: {path}", found, WHOLE, AGAIN)
+def file_problem(path, found):
+    return Problem(f"base.model: {path}", found, EXPECTED, DOWNLOAD_HINT)
 
 
-def said(error):
+def error_text(error):
     return " ".join(f"{type(error).__name__}: {error}".split())[:300]

@@ -6,7 +6,7 @@ missing_of({"role": "assistant", "content": "a\nb"}, "<|assistant|>a<|end|>") ->
 import json
 
 
-class Unproved(Exception):
+class FailedProof(Exception):
     """A row that cannot be learned as it is. proof: one of docs/preflight.md's. message: its place."""
 
     def __init__(self, proof, message, detail):
@@ -14,7 +14,7 @@ class Unproved(Exception):
         self.proof, self.message, self.detail = proof, message, detail
 
 
-def as_templates_read(message):
+def normalise_message(message):
     """What a message holds: without keys that hold nothing, its content a text, the arguments of its calls objects.
 
     Templates ask whether `tool_calls` is defined, add to `content` as a text, and write arguments as JSON themselves.
@@ -25,18 +25,18 @@ def as_templates_read(message):
     if not found.get("reasoning_content", "").strip():
         found.pop("reasoning_content", None)
     if calls := found.pop("tool_calls", None):
-        found["tool_calls"] = [with_arguments(call, as_object) for call in calls]
+        found["tool_calls"] = [change_arguments(call, parse_arguments) for call in calls]
     return found
 
 
-def with_arguments(call, change):
+def change_arguments(call, change):
     """A call with its arguments changed; it may stand in `function`, as OpenAI's do."""
     if isinstance(call.get("function"), dict):
-        return call | {"function": with_arguments(call["function"], change)}
+        return call | {"function": change_arguments(call["function"], change)}
     return call | {"arguments": change(call["arguments"])} if "arguments" in call else call
 
 
-def as_object(arguments):
+def parse_arguments(arguments):
     if isinstance(arguments, str):
         try:
             return json.loads(arguments)
@@ -45,7 +45,7 @@ def as_object(arguments):
     return arguments
 
 
-def as_text(arguments):
+def dump_arguments(arguments):
     return arguments if isinstance(arguments, str) else json.dumps(arguments, ensure_ascii=False)
 
 
@@ -58,23 +58,25 @@ def check_context(messages, tools, text, first=0):
     first: the place of the first of these messages in its conversation.
     """
     for place, message in enumerate(messages, first):
-        missing = missing_lines(message["content"], text)[0]
-        if missing and message["role"] == "tool" and is_in(message["content"], text):
+        missing = find_missing_line(message["content"], text)[0]
+        if missing and message["role"] == "tool" and is_in_text(message["content"], text):
             missing = None  # templates may write what a tool found as JSON
         if missing and message["role"] != "assistant":
-            raise Unproved("CONTEXT", place, f"{shortened(missing)!r} of the {message['role']} is not in the text")
+            raise FailedProof("CONTEXT", place, f"{shorten(missing)!r} of the {message['role']} is not in the text")
     for tool in tools or []:
         function = tool.get("function") or tool
         names = [function.get("name"), *((function.get("parameters") or {}).get("properties") or {})]
-        if missing := next((name for name in names if name and not is_in(name, text)), None):
-            raise Unproved("TOOLS", None, f"the definition of the tool {names[0]!r} is not in the text ({missing!r})")
+        if missing := next((name for name in names if name and not is_in_text(name, text)), None):
+            raise FailedProof(
+                "TOOLS", None, f"the definition of the tool {names[0]!r} is not in the text ({missing!r})"
+            )
 
 
-def missing_of(message, text):
+def missing_text(message, text):
     """What a message of the assistant holds that its text does not: a line, a call's name or value; None if nothing."""
-    thought, behind = missing_lines(message.get("reasoning_content", ""), text)
+    thought, behind = find_missing_line(message.get("reasoning_content", ""), text)
     # the answer is sought behind the thought, which often says it already
-    missing = thought or missing_lines(message["content"], text, behind)[0] or missing_of_calls(message, text)
+    missing = thought or find_missing_line(message["content"], text, behind)[0] or missing_call_value(message, text)
     if missing:
         return missing
     if "</think>" in message["content"] and message["content"].strip() not in text:
@@ -82,7 +84,7 @@ def missing_of(message, text):
     return "None" if "None" in text and "None" not in json.dumps(message, ensure_ascii=False) else None
 
 
-def missing_lines(said, text, at=0):
+def find_missing_line(said, text, at=0):
     """(the first line of what is said that is not in the text, None if none; where the last one ends that is there).
 
     Each line is sought behind the one before, white space at its ends aside.
@@ -96,13 +98,13 @@ def missing_lines(said, text, at=0):
     return None, at
 
 
-def missing_of_calls(message, text):
+def missing_call_value(message, text):
     """The first name or value of a call that is not in the text."""
     for call in message.get("tool_calls") or []:
         function = call.get("function") or call
-        values = leaves(as_object(function.get("arguments")))
+        values = leaves(parse_arguments(function.get("arguments")))
         for value in (function.get("name"), *values):
-            if value not in (None, "") and not is_in(value, text):
+            if value not in (None, "") and not is_in_text(value, text):
                 return str(value)
     return None
 
@@ -120,7 +122,7 @@ def leaves(value):
         yield value
 
 
-def is_in(value, text):
+def is_in_text(value, text):
     """Whether a name, text or number stands in a text, by itself or as JSON writes it."""
     if isinstance(value, bool):
         return str(value) in text or json.dumps(value) in text
@@ -129,5 +131,5 @@ def is_in(value, text):
     return value in text or any(json.dumps(value, ensure_ascii=ascii)[1:-1] in text for ascii in (False, True))
 
 
-def shortened(text, width=60):
+def shorten(text, width=60):
     return text if len(text) <= width else f"{text[: width - 1]}…"

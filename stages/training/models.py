@@ -29,7 +29,7 @@ TINY_TEMPLATE = """\
 {%- if add_generation_prompt %}{{ '<|assistant|>' }}{% endif %}"""
 
 
-def quiet():
+def disable_progress_bars():
     """No progress bars where nobody watches: in a log they are a thousand lines of nothing."""
     if not sys.stderr.isatty():
         import datasets
@@ -39,13 +39,13 @@ def quiet():
         logging.disable_progress_bar()
 
 
-def save_tiny(folder):
+def save_tiny_model(folder):
     """Write the embedded default: a byte-level Qwen3 of about 0.6M parameters, the same weights on every machine."""
     import torch
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers
     from transformers import PreTrainedTokenizerFast, Qwen3Config, Qwen3ForCausalLM
 
-    quiet()
+    disable_progress_bars()
     special = ["<|pad|>", "<|end|>", "<|system|>", "<|user|>", "<|assistant|>", "<|tool|>", "<|call|>"]
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
     vocabulary = {token: i for i, token in enumerate(special + alphabet)}
@@ -130,25 +130,25 @@ def adapter_weights(adapter):
     raise Problems([Problem(str(path), found, expected, hint)])
 
 
-def load_part(kind, folder, **options):
+def load_pretrained(kind, folder, **options):
     """What a class of transformers, such as AutoConfig, reads from a folder. Raises Problems where it cannot, or would need code."""
     try:
         return kind.from_pretrained(folder, trust_remote_code=False, **options)
     except Exception as error:  # whatever it makes of settings that may be anybody's
-        raise Problems([not_read(folder, error)]) from None
+        raise Problems([load_problem(folder, error)]) from None
 
 
-def not_read(folder, error):
+def load_problem(folder, error):
     """The Problem of a model that transformers does not read: it brings its own code, or else what transformers says."""
     text, expected = " ".join(str(error).split()), "a model that transformers knows"
     if "trust_remote_code" in text:  # its advice is to trust it
-        named = sorted({name for path in Path(folder).glob("*config.json") for name in named_code(path)})
+        named = sorted({name for path in Path(folder).glob("*config.json") for name in custom_code_classes(path)})
         found = f"needs code that comes with it ({', '.join(named)}), which is not run"
         return Problem(str(folder), found, expected, "take another model, or one that was converted")
     return Problem(str(folder), f"does not load: {text[:300]}", expected, "take another model, or get it again")
 
 
-def named_code(path):
+def custom_code_classes(path):
     """The classes that the `auto_map` of a config names, as far as it can be read."""
     try:
         settings = json.loads(path.read_text(encoding="utf-8"))
@@ -162,7 +162,7 @@ def load_tokenizer(folder=BASE):
     """The tokenizer of a model, padding on the left as generation needs; without a chat template it is an error."""
     from transformers import AutoTokenizer
 
-    tokenizer = load_part(AutoTokenizer, full_weights(folder), padding_side="left")
+    tokenizer = load_pretrained(AutoTokenizer, full_weights(folder), padding_side="left")
     if tokenizer.chat_template is None:
         raise Problems(
             [
@@ -187,7 +187,7 @@ def load_model(folder, dtype="float32", device=None):
     import torch
     from transformers import AutoModelForCausalLM
 
-    quiet()
+    disable_progress_bars()
     chain = adapters(folder)
     for adapter in chain:
         adapter_weights(adapter)
@@ -198,11 +198,11 @@ def load_model(folder, dtype="float32", device=None):
         trust_remote_code=False,
     )
     for adapter in chain:
-        model = with_adapter(model, adapter).merge_and_unload()
+        model = attach_adapter(model, adapter).merge_and_unload()
     return model.to(device=device, dtype=getattr(torch, dtype))
 
 
-def with_adapter(model, adapter):
+def attach_adapter(model, adapter):
     """A model with an adapter beside its weights, such that it may be merged into them.
 
     Where the head and the embedding are one weight and the adapter changes one of them, each gets its own: merged, both would
@@ -240,9 +240,13 @@ def renderer(folder=BASE, chat_template_kwargs=None):
     chat_template_kwargs: what the template is given beside, or instead of, what the base's settings say.
     """
     from stages.training.rendering import Renderer
-    from stages.training.settings import fix_date, settings_of
+    from stages.training.template_settings import freeze_date, read_settings
 
-    tokenizer, settings = load_tokenizer(folder), settings_of(full_weights(folder))
+    tokenizer, settings = load_tokenizer(folder), read_settings(full_weights(folder))
     if settings["date"]:
-        fix_date(tokenizer.chat_template, settings["date"])
-    return Renderer(tokenizer, stop_tokens(tokenizer, full_weights(folder)), **settings["chat_template_kwargs"] | (chat_template_kwargs or {}))
+        freeze_date(tokenizer.chat_template, settings["date"])
+    return Renderer(
+        tokenizer,
+        stop_tokens(tokenizer, full_weights(folder)),
+        **settings["chat_template_kwargs"] | (chat_template_kwargs or {}),
+    )

@@ -25,21 +25,21 @@ from bisect import bisect_left
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
-from stages.training.bounds import memory_limit, time_limit
 from stages.training.dialect import Dialect
-from stages.training.messages import Unproved, as_templates_read, check_context, missing_of, shortened
+from stages.training.messages import FailedProof, check_context, missing_text, normalise_message, shorten
+from stages.training.resource_limits import memory_limit, time_limit
 
-TEMPLATE_S = 20  # for one conversation; the slowest real template takes milliseconds
-TEMPLATE_BYTES = 2**30
-TEMPLATE_LETTERS = 20_000_000  # what it may write: millions of tokens, which no model takes
-HEADS = 10_000  # prompts whose tokens are remembered: most templates write the same few letters before every answer
-MARK = "Qthought9"  # stands for a thought, to see where the template puts it
-OPENED = re.compile(r"<think>\s*\Z")
-CLOSED = re.compile(r"(?:<think>\s*)?(</think>\s*)?")  # an empty thought, or the end of one, before an answer
+TEMPLATE_TIMEOUT_S = 20  # for one conversation; the slowest real template takes milliseconds
+TEMPLATE_MAX_BYTES = 2**30
+TEMPLATE_MAX_CHARACTERS = 20_000_000  # what it may write: millions of tokens, which no model takes
+MAX_HEADS = 10_000  # prompts whose tokens are remembered: most templates write the same few letters before every answer
+THOUGHT_MARK = "Qthought9"  # stands for a thought, to see where the template puts it
+OPEN_THOUGHT = re.compile(r"<think>\s*\Z")
+THOUGHT_END = re.compile(r"(?:<think>\s*)?(</think>\s*)?")  # an empty thought, or the end of one, before an answer
 
 
 @dataclass(frozen=True)
-class Turn:
+class LearnedSpan:
     """Tokens start to end of a sequence, which are learned. message: the place in the conversation of what they say."""
 
     message: int
@@ -48,7 +48,7 @@ class Turn:
 
 
 @dataclass
-class Sequence:
+class TokenSequence:
     """ids: (n,) tokens. turns: the spans of them that are learned. starts: the first token of each answer, learned or not."""
 
     ids: list
@@ -58,7 +58,7 @@ class Sequence:
     @classmethod
     def whole(cls, ids):
         """A sequence of which every token is learned."""
-        return cls(ids, [Turn(0, 0, len(ids))])
+        return cls(ids, [LearnedSpan(0, 0, len(ids))])
 
     @property
     def labels(self):
@@ -70,7 +70,7 @@ class Sequence:
 
 
 @dataclass(frozen=True)
-class Talk:
+class Conversation:
     """A conversation: what its messages hold, and the same as the template takes them. tools: their definitions, or None."""
 
     held: list
@@ -123,32 +123,34 @@ class Renderer:
     def text(self, messages, tools=None, generation_prompt=False):
         """A conversation as the template writes it. Raises Unproved(TEMPLATE) where it refuses the conversation."""
         try:
-            with time_limit(TEMPLATE_S), memory_limit(TEMPLATE_BYTES):
+            with time_limit(TEMPLATE_TIMEOUT_S), memory_limit(TEMPLATE_MAX_BYTES):
                 # in a list of one, as the template would else not be asked about a conversation without turns
                 text = self.tokenizer.apply_chat_template(
                     [messages], tools=tools, tokenize=False, add_generation_prompt=generation_prompt, **self.options
                 )[0]
-            if len(text) > TEMPLATE_LETTERS:
-                raise ValueError(f"it writes {len(text):,} letters, at most {TEMPLATE_LETTERS:,} are read")
+            if len(text) > TEMPLATE_MAX_CHARACTERS:
+                raise ValueError(f"it writes {len(text):,} letters, at most {TEMPLATE_MAX_CHARACTERS:,} are read")
             return text
         except Exception as error:  # a template may raise whatever it likes
-            raise Unproved("TEMPLATE", None, f"the chat template refuses it: {' '.join(str(error).split())}") from error
+            raise FailedProof(
+                "TEMPLATE", None, f"the chat template refuses it: {' '.join(str(error).split())}"
+            ) from error
 
     def readable(self, messages):
         """The messages of a conversation as this template takes them."""
         return self.talk(messages).written
 
     def talk(self, messages, tools=None):
-        held = [as_templates_read(message) for message in messages]
-        return Talk(held, self.dialect.written(held), tools)
+        held = [normalise_message(message) for message in messages]
+        return Conversation(held, self.dialect.written(held), tools)
 
     def check_stops(self, place, message):
         """Raise Unproved where a message writes a stop token itself, or its thought the end of a thought: it would end there."""
         for text in (message["content"], message.get("reasoning_content", "")):
             if found := next((stop for stop in self.stop_texts if stop in text), None):
-                raise Unproved("STOP", place, f"it says {found!r}, at which every answer ends")
+                raise FailedProof("STOP", place, f"it says {found!r}, at which every answer ends")
         if "</think>" in message.get("reasoning_content", ""):
-            raise Unproved("STOP", place, "its thought says '</think>', at which a thought ends")
+            raise FailedProof("STOP", place, "its thought says '</think>', at which a thought ends")
 
     def encode(self, texts):
         """[(ids, offsets)] of texts; the template has written the special tokens already."""
@@ -180,10 +182,10 @@ class Renderer:
         Raises Unproved.
         """
         if only is None:
-            only = learned_places(messages)
+            only = learned_positions(messages)
         for place in only:
             if messages[place].get("train") is False:
-                raise Unproved("SAID", place, "it says train: false, and nothing else of the row is learned")
+                raise FailedProof("SAID", place, "it says train: false, and nothing else of the row is learned")
         return self.sequences(self.talk(messages, tools), only, masks)
 
     def sequences(self, talk, only, masks=False):
@@ -200,7 +202,7 @@ class Renderer:
             whole = answers[-1].written if ends_with_it else self.text(talk.written, talk.tools)
             if all(whole.startswith(answer.prompt + answer.text) for answer in answers):
                 # a turn alone may hold where all of them do not
-                with contextlib.suppress(Unproved):
+                with contextlib.suppress(FailedProof):
                     return [self.sequence(whole, talk, answers)]
         found, known = [], None
         for answer in answers:
@@ -218,24 +220,24 @@ class Renderer:
         talk, first = self.talk([*prompt, *said], tools), len(prompt)
         if len(said) == 1:
             [sequence] = self.sequences(talk, [first], masks)
-            return parted(sequence, sequence.starts[0])
+            return split_tokens(sequence, sequence.starts[0])
         # an answer of several messages is learned from its first token to its end, with what tools found in between
         for place in range(first, len(talk.held)):
             self.check_stops(place, talk.held[place])
         before, last = self.prompt_of(talk, first), self.answer_at(talk, len(talk.held) - 1)
         if not last.prompt.startswith(before):
-            raise Unproved("PROMPT", first, where_they_part(before, last.prompt))
+            raise FailedProof("PROMPT", first, describe_difference(before, last.prompt))
         whole = last.prompt + last.text
         sequence = self.sequence(whole, talk, [last])
         [(ids, offsets)] = self.encode([whole])
         start = self.border(len(before), whole, ids, [start for start, _ in offsets], first)
         for place, message in enumerate(talk.held[first:], first):
-            if missing := missing_of(message, whole[len(before) :]):
-                raise Unproved("SAID", place, f"{missing!r} is not in what is learned")
-        sequence.turns = [Turn(len(talk.held) - 1, start, sequence.turns[0].end)]
+            if missing := missing_text(message, whole[len(before) :]):
+                raise FailedProof("SAID", place, f"{missing!r} is not in what is learned")
+        sequence.turns = [LearnedSpan(len(talk.held) - 1, start, sequence.turns[0].end)]
         if masks:
             sequence.turns = self.spans_without(self.thoughts(talk, first, whole), sequence.turns[0], offsets)
-        return parted(sequence, start)
+        return split_tokens(sequence, start)
 
     def thoughts(self, talk, first, whole):
         """[(start, end)] in a text of the thoughts of the assistant's messages from the place `first` on."""
@@ -245,7 +247,7 @@ class Renderer:
                 continue
             answer = self.without_thought(talk, self.answer_at(talk, place))
             if not whole.startswith(answer.prompt + answer.text[: answer.thought[1]]):
-                raise Unproved("SAID", place, "where its thought stands cannot be told")
+                raise FailedProof("SAID", place, "where its thought stands cannot be told")
             found.append(tuple(len(answer.prompt) + at for at in answer.thought))
         return found
 
@@ -255,7 +257,7 @@ class Renderer:
         for start, end in thoughts:
             thinks = next((i for i in range(first, turn.end) if offsets[i][1] > start), turn.end)
             spans, first = [*spans, (first, thinks)], max(first, bisect_left(starts, end))
-        return [Turn(turn.message, *span) for span in [*spans, (first, turn.end)] if span[0] < span[1]]
+        return [LearnedSpan(turn.message, *span) for span in [*spans, (first, turn.end)] if span[0] < span[1]]
 
     def prompt(self, messages, tools=None):
         """The text of a prompt, ready for an answer. Raises Unproved where something of it is left out."""
@@ -275,15 +277,19 @@ class Renderer:
         prompt = self.prompt_of(talk, place, known)
         text = self.text(talk.written[: place + 1], talk.tools)
         thought = talk.held[place].get("reasoning_content", "").strip("\n")
-        if found := behind(prompt, text, thought):
+        if found := text_after_prompt(prompt, text, thought):
             return Answer(place, prompt, *found, text)
         # the turns before it are written otherwise once it is there (a system turn that stands in the last question, a
         # thought that is no longer shown): what it says itself is seen in a conversation of the last question alone
         asked = [message for message in talk.written[:place] if message["role"] == "user"][-1:]
         short = self.text(asked, talk.tools, generation_prompt=True)
-        found = behind(short, self.text([*asked, talk.written[place]], talk.tools), thought)
-        if not found or not text.endswith(found[1]) or bool(OPENED.search(prompt)) != bool(OPENED.search(short)):
-            raise Unproved("PROMPT", place, where_they_part(prompt, text))
+        found = text_after_prompt(short, self.text([*asked, talk.written[place]], talk.tools), thought)
+        if (
+            not found
+            or not text.endswith(found[1])
+            or bool(OPEN_THOUGHT.search(prompt)) != bool(OPEN_THOUGHT.search(short))
+        ):
+            raise FailedProof("PROMPT", place, describe_difference(prompt, text))
         return Answer(place, prompt, *found, text)
 
     def without_thought(self, talk, answer):
@@ -292,17 +298,17 @@ class Renderer:
         if not (thought := message.get("reasoning_content", "").strip()):
             return answer
         marked = [*talk.held]
-        marked[answer.place] = message | {"reasoning_content": MARK}
+        marked[answer.place] = message | {"reasoning_content": THOUGHT_MARK}
         before, found, after = self.answer_at(
-            Talk(marked, self.dialect.written(marked), talk.tools), answer.place
-        ).text.partition(MARK)
+            Conversation(marked, self.dialect.written(marked), talk.tools), answer.place
+        ).text.partition(THOUGHT_MARK)
         start, end = len(before), len(answer.text) - len(after)
         if not (
             found
             and answer.text == before + answer.text[start:end] + after
             and answer.text[start:end].strip() == thought
         ):
-            raise Unproved("SAID", answer.place, "where its thought stands cannot be told")
+            raise FailedProof("SAID", answer.place, "where its thought stands cannot be told")
         start = answer.text.index(thought, start)
         return replace(answer, thought=(start, start + len(thought)))
 
@@ -310,26 +316,26 @@ class Renderer:
         """The Sequence of a text, in which Answers are learned. encoded: its (ids, offsets), where they are known."""
         ids, offsets = encoded or self.encode([whole])[0]
         starts = [start for start, _ in offsets]
-        found = Sequence(ids)
+        found = TokenSequence(ids)
         for answer in answers:
             place, at = answer.place, len(answer.prompt)
             first = self.border(at, whole, ids, starts, place)
             behind = bisect_left(starts, at + len(answer.text))
             last = next((i + 1 for i in range(first, behind) if ids[i] in self.stops), None)
             said = whole[at : offsets[last - 1][1]] if last else answer.text
-            if missing := missing_of(talk.held[place], said):
-                raise Unproved("SAID", place, f"{missing!r} is not in what is learned, {shortened(said)!r}")
+            if missing := missing_text(talk.held[place], said):
+                raise FailedProof("SAID", place, f"{missing!r} is not in what is learned, {shorten(said)!r}")
             if last is None:
                 # what ends an answer may be how the next message begins
                 last = behind + 1
                 if behind == len(ids):
                     ids.append(self.late_stop(talk.held[place]))
                 if ids[behind] not in self.stops:
-                    raise Unproved("STOP", place, f"{shortened(said[-60:])!r} ends in no token that ends an answer")
+                    raise FailedProof("STOP", place, f"{shorten(said[-60:])!r} ends in no token that ends an answer")
             start, end = answer.thought
             thoughts = [(at + start, at + end)] if start < end else []
             found.starts.append(first)
-            found.turns += self.spans_without(thoughts, Turn(place, first, last), offsets)
+            found.turns += self.spans_without(thoughts, LearnedSpan(place, first, last), offsets)
         return found
 
     def late_stop(self, message):
@@ -342,7 +348,7 @@ class Renderer:
             talk = self.readable([*talk, {"role": "tool" if calls else "user", "content": "x"}])
             try:
                 text, longer = self.text(talk[:-1]), self.text(talk)
-            except Unproved:
+            except FailedProof:
                 text, longer = "x", ""
             [(ids, offsets)] = self.encode([longer])
             behind = (token for token, (start, _) in zip(ids, offsets, strict=True) if start >= len(text))
@@ -356,52 +362,52 @@ class Renderer:
         since = next((i for i in range(first - 1, -1, -1) if ids[i] in self.special), 0)
         head = whole[starts[since] if since else 0 : at]
         if head not in self.heads:
-            if len(self.heads) > HEADS:
+            if len(self.heads) > MAX_HEADS:
                 self.heads.clear()
             self.heads[head] = self.tokenizer(head, add_special_tokens=False)["input_ids"]
         if self.heads[head] != ids[since:first]:
             around = whole[max(0, at - 20) : at + 20]
-            raise Unproved("BORDER", place, f"the prompt alone has other tokens at its end, in {around!r}")
+            raise FailedProof("BORDER", place, f"the prompt alone has other tokens at its end, in {around!r}")
         return first
 
 
-def learned_places(messages):
+def learned_positions(messages):
     """The places of the assistant's messages, but those that say `train: false`. Raises Unproved where there are none."""
     said = [place for place, message in enumerate(messages) if message["role"] == "assistant"]
     if not said:
-        raise Unproved("SAID", None, "the assistant says nothing in it")
+        raise FailedProof("SAID", None, "the assistant says nothing in it")
     if learned := [place for place in said if messages[place].get("train") is not False]:
         return learned
-    raise Unproved("SAID", None, "all turns of the assistant say train: false")
+    raise FailedProof("SAID", None, "all turns of the assistant say train: false")
 
 
-def parted(sequence, start):
+def split_tokens(sequence, start):
     """(tokens before a place, tokens from it to the last one that is learned, the labels of these)."""
     end = sequence.turns[-1].end
     return sequence.ids[:start], sequence.ids[start:end], sequence.labels[start:end]
 
 
-def behind(prompt, text, thought):
+def text_after_prompt(prompt, text, thought):
     """(what follows the prompt in a text, what of that the template wrote); None where the text begins otherwise.
 
     A thought that the prompt opens and the text does not is put before what the text says, and closed as the text closes
     it, else as the prompt opened it. No thought at all is closed at once: line ends before that would be one token with
     those of the prompt.
     """
-    opened = OPENED.search(prompt)
+    opened = OPEN_THOUGHT.search(prompt)
     if text.startswith(prompt):
         tail = text[len(prompt) :]
-        return tail.lstrip() if opened and not thought and CLOSED.match(tail.lstrip())[1] else tail, tail
+        return tail.lstrip() if opened and not thought and THOUGHT_END.match(tail.lstrip())[1] else tail, tail
     if not opened or not text.startswith(prompt[: opened.start()]):
         return None
     tail = text[opened.start() :]
-    closed = CLOSED.match(tail)
+    closed = THOUGHT_END.match(tail)
     line = "\n" if opened[0].endswith("\n") else ""
     end = closed[1] or (line if thought else "") + "</think>" + 2 * line
     return thought + end + tail[closed.end() :], tail
 
 
-def where_they_part(prompt, whole):
+def describe_difference(prompt, whole):
     """What the prompt goes on with where the conversation goes on otherwise."""
     at = next((i for i, (a, b) in enumerate(zip(prompt, whole, strict=False)) if a != b), min(len(prompt), len(whole)))
-    return f"the prompt goes on with {shortened(prompt[at:])!r}, the conversation with {shortened(whole[at:])!r}"
+    return f"the prompt goes on with {shorten(prompt[at:])!r}, the conversation with {shorten(whole[at:])!r}"

@@ -14,17 +14,17 @@ from validators import rewards
 from validators.problems import Problem, Problems, did_you_mean
 
 
-def score(functions, rows, answers, tokenizer, where, names):
+def score_answers(functions, rows, answers, tokenizer, where, names):
     """What each function gives each answer, (answers, functions); NaN where it gives None, as TRL takes it.
 
     rows: of a grpo dataset, one an answer. names: `source:line` of each. Raises Problems where a function raises,
     returns another number of values than there are answers, or a value that is no finite number.
     """
-    given = arguments(rows, answers, tokenizer)
+    given = trl_arguments(rows, answers, tokenizer)
     found, problems = [], []
     for function in functions:
         try:
-            found.append(values_of(function, given, where, names))
+            found.append(call_function(function, given, where, names))
         except Problems as error:
             problems += error.problems
     if problems:
@@ -32,7 +32,17 @@ def score(functions, rows, answers, tokenizer, where, names):
     return np.array(found, float).T.reshape(len(answers), len(functions))
 
 
-GIVEN = ("prompts", "completions", "completion_ids", "ground_truth", "extra", "trainer_state", "log_extra", "log_metric", "environments")
+TRL_KEYWORDS = (
+    "prompts",
+    "completions",
+    "completion_ids",
+    "ground_truth",
+    "extra",
+    "trainer_state",
+    "log_extra",
+    "log_metric",
+    "environments",
+)
 
 
 def reward_function(name):
@@ -54,20 +64,29 @@ def extra_fields(function):
     """The parameters of a reward function that are fields of `extra`."""
     kinds = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
     parameters = inspect.signature(function).parameters.values()
-    return [each.name for each in parameters if each.kind in kinds and each.name not in GIVEN and each.default is inspect.Parameter.empty]
+    return [
+        each.name
+        for each in parameters
+        if each.kind in kinds and each.name not in TRL_KEYWORDS and each.default is inspect.Parameter.empty
+    ]
 
 
-def unknown_fields(name, rows, where):
+def unknown_field_problems(name, rows, where):
     """Problems of the parameters of a reward function that no row has in `extra`: a slip of the pen, or data of another kind."""
     known = dict.fromkeys(key for row in rows for key in json.loads(row["extra"]))
     return [
-        problem(where, f"{name} asks for {field!r}, which no row has in `extra`", "a field of `extra`", did_you_mean(field, known))
+        reward_problem(
+            where,
+            f"{name} asks for {field!r}, which no row has in `extra`",
+            "a field of `extra`",
+            did_you_mean(field, known),
+        )
         for field in extra_fields(getattr(rewards, name))
         if field not in known
     ]
 
 
-def arguments(rows, answers, tokenizer):
+def trl_arguments(rows, answers, tokenizer):
     """The keywords that TRL passes: completions as conversations, their tokens, the prompts, and the other columns."""
     from transformers import TrainerState
 
@@ -84,29 +103,29 @@ def arguments(rows, answers, tokenizer):
     }
 
 
-def values_of(function, given, where, names):
+def call_function(function, given, where, names):
     """The values of one function, (answers,) floats."""
     count = len(given["completions"])
     try:
         returned = list(reward_function(function)(**given))
     except Exception as error:
-        raise Problems([raised(function, given, where, names, error)]) from None
+        raise Problems([exception_problem(function, given, where, names, error)]) from None
     if len(returned) != count:
         found = f"{function} returned {len(returned)} values for {count} answers, of {names[0]} and those after it"
         hint = "return a list with a number, or None, for each of `completions`"
-        raise Problems([problem(where, found, f"{count} values", hint)])
-    numbers = [number(value) for value in returned]
+        raise Problems([reward_problem(where, found, f"{count} values", hint)])
+    numbers = [finite_reward(value) for value in returned]
     wrong = [i for i, value in enumerate(numbers) if value is None]
     if wrong:
         i = wrong[0]
         more = f" and {len(wrong) - 1:,} more such" if len(wrong) > 1 else ""
-        found = f"{function} returned {returned[i]!r} for the answer {shown(given, i)} of {names[i]}{more}"
+        found = f"{function} returned {returned[i]!r} for the answer {quote_answer(given, i)} of {names[i]}{more}"
         hint = "one such value makes the whole batch worth nothing; return None where the function does not apply"
-        raise Problems([problem(where, found, "a finite number or None", hint)])
+        raise Problems([reward_problem(where, found, "a finite number or None", hint)])
     return numbers
 
 
-def number(value):
+def finite_reward(value):
     """A reward as a float, NaN for None; None where it is no finite number."""
     if value is None:
         return math.nan
@@ -117,25 +136,25 @@ def number(value):
     return value if math.isfinite(value) else None
 
 
-def raised(function, given, where, names, error):
+def exception_problem(function, given, where, names, error):
     """The Problem of a function that raises, with the first row for which it does so by itself."""
     for i in range(len(names)):
         one = {key: value[i : i + 1] if isinstance(value, list) else value for key, value in given.items()}
         try:
             reward_function(function)(**one)
         except Exception as alone:
-            found = f"{function} raised {type(alone).__name__}: {alone}; the answer was {shown(given, i)} of {names[i]}"
+            found = f"{function} raised {type(alone).__name__}: {alone}; the answer was {quote_answer(given, i)} of {names[i]}"
             break
     else:
         found = f"{function} raised {type(error).__name__}: {error}; the batch began with {names[0]}"
     hint = "a model says anything: give 0 to what cannot be read, or None where the function does not apply"
-    return problem(where, found, "a reward for any text", hint)
+    return reward_problem(where, found, "a reward for any text", hint)
 
 
-def problem(where, found, expected, hint):
+def reward_problem(where, found, expected, hint):
     return Problem(f"{where}: preflight.reward_runs", found, expected, hint)
 
 
-def shown(given, i):
+def quote_answer(given, i):
     text = given["completions"][i][0]["content"]
     return repr(text if len(text) <= 60 else text[:60] + "...")

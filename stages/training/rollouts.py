@@ -22,11 +22,17 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from stages.training.seen import read_table, write_table
+from stages.training.exposure import read_table, write_table
 
-FILE = "rollouts.parquet"  # in a checkpoint
-FIELDS = [("step", pa.int32()), ("group", pa.int32()), ("id", pa.string()), ("completion", pa.string()), ("tokens", pa.int32())]
-FIELDS += [("cut", pa.bool_()), ("cut_thinking", pa.bool_()), ("ground_truth", pa.string())]
+CHECKPOINT_FILE = "rollouts.parquet"  # in a checkpoint
+ROLLOUT_FIELDS = [
+    ("step", pa.int32()),
+    ("group", pa.int32()),
+    ("id", pa.string()),
+    ("completion", pa.string()),
+    ("tokens", pa.int32()),
+]
+ROLLOUT_FIELDS += [("cut", pa.bool_()), ("cut_thinking", pa.bool_()), ("ground_truth", pa.string())]
 
 
 @dataclass
@@ -39,12 +45,12 @@ class Rollouts:
     rows: list = field(default_factory=list)
 
 
-def schema_of(functions):
+def rollout_schema(functions):
     paid = [*(f"reward/{name}" for name in functions), "reward", "advantage"]
-    return pa.schema([*FIELDS, *((name, pa.float64()) for name in paid)])
+    return pa.schema([*ROLLOUT_FIELDS, *((name, pa.float64()) for name in paid)])
 
 
-def spacing(wanted, max_steps, together, max_rows):
+def rollout_interval(wanted, max_steps, together, max_rows):
     """Every how many optimizer steps a generation is kept, so that all of them are `max_rows` at most, or one generation.
 
     together: answers that are generated within one optimizer step.
@@ -56,14 +62,21 @@ def keep_rollouts(trainer, step, ids):
     """The trainer, keeping a part of what it generates in `trainer.rollouts`; a step that keeps none stays as it is."""
     if not step.get("rollouts"):
         return trainer
-    if absent := [name for name in ("_calculate_rewards", "_generate_and_score_completions") if not hasattr(trainer, name)]:
+    if absent := [
+        name for name in ("_calculate_rewards", "_generate_and_score_completions") if not hasattr(trainer, name)
+    ]:
         print(f"train {step['step']}: no rollouts are kept: {type(trainer).__name__} has no {' and no '.join(absent)}")
         return trainer
     args, each = trainer.args, trainer.args.num_generations
     period = max(1, args.steps_per_generation * args.num_iterations // args.gradient_accumulation_steps)
-    together = args.generation_batch_size * max(1, args.gradient_accumulation_steps // (args.steps_per_generation * args.num_iterations))
-    every = max(period, spacing(step["rollouts"]["every"], step["optimizer_steps"], together, step["rollouts"]["max_rows"]))
-    kept = trainer.rollouts = Rollouts(schema_of(step["rewards"]), every, step["rollouts"]["max_rows"])
+    together = args.generation_batch_size * max(
+        1, args.gradient_accumulation_steps // (args.steps_per_generation * args.num_iterations)
+    )
+    every = max(
+        period,
+        rollout_interval(step["rollouts"]["every"], step["optimizer_steps"], together, step["rollouts"]["max_rows"]),
+    )
+    kept = trainer.rollouts = Rollouts(rollout_schema(step["rewards"]), every, step["rollouts"]["max_rows"])
     calculate, generate = trainer._calculate_rewards, trainer._generate_and_score_completions
     weights = step["args"].get("reward_weights") or [1.0] * len(step["rewards"])
     latest = {}
@@ -72,8 +85,8 @@ def keep_rollouts(trainer, step, ids):
         rewards = calculate(inputs, prompts, completions, completion_ids_list)
         first = trainer.accelerator.process_index * len(prompts)  # rewards are those of all processes
         latest.update(
-            said=[said(completion_of(each, list(ids), trainer.thoughts)) for each, ids in zip(completions, completion_ids_list, strict=True)],
-            tokens=list(map(len, completion_ids_list)), cuts=[cuts(list(ids), trainer.thoughts) for ids in completion_ids_list],
+            said=[completion_text(reward_completion(each, list(ids), trainer.thoughts)) for each, ids in zip(completions, completion_ids_list, strict=True)],
+            tokens=list(map(len, completion_ids_list)), cuts=[cut_flags(list(ids), trainer.thoughts) for ids in completion_ids_list],
             rewards=rewards[first : first + len(prompts)].tolist(),
         )  # fmt: skip
         return rewards
@@ -84,7 +97,7 @@ def keep_rollouts(trainer, step, ids):
             rows = [
                 {
                     "step": at, "id": ids[place], "completion": completion, "tokens": count, **cut, "ground_truth": row["ground_truth"],
-                    **{f"reward/{name}": none_if_nan(value) for name, value in zip(step["rewards"], paid, strict=True)},
+                    **{f"reward/{name}": nan_to_none(value) for name, value in zip(step["rewards"], paid, strict=True)},
                     "reward": sum(weight * value for weight, value in zip(weights, paid, strict=True) if value == value),
                     "advantage": float(advantage),
                 }
@@ -93,7 +106,7 @@ def keep_rollouts(trainer, step, ids):
                     output["advantages"].tolist(), strict=True,
                 )
             ]  # fmt: skip
-            rows = gathered(rows)
+            rows = gather_rows(rows)
             if trainer.is_world_process_zero():
                 start, room = len(kept.rows), (kept.max_rows - len(kept.rows)) // each * each
                 kept.rows += [row | {"group": (start + i) // each} for i, row in enumerate(rows[: max(room, 0)])]
@@ -104,30 +117,30 @@ def keep_rollouts(trainer, step, ids):
     return trainer
 
 
-def said(completion):
+def completion_text(completion):
     """What a reward function is given, as a text: the answer, or all messages where tools were called in between."""
     if isinstance(completion, str):
         return completion
     return completion[0]["content"] or "" if len(completion) == 1 else json.dumps(completion, ensure_ascii=False)
 
 
-def completion_of(completion, ids, thoughts):
+def reward_completion(completion, ids, thoughts):
     """A completion as `read_alike` gives it to reward functions."""
     return completion if isinstance(completion, str) else thoughts.completion(completion, ids)
 
 
-def cuts(ids, thoughts):
+def cut_flags(ids, thoughts):
     """{"cut", "cut_thinking"} of generated tokens; both False where they end in a token that stops."""
     cut = thoughts.render.stops.isdisjoint(ids[-1:])
     thinking = cut and thoughts.thinks_still(ids)
     return {"cut": cut and not thinking, "cut_thinking": thinking}
 
 
-def none_if_nan(value):
+def nan_to_none(value):
     return None if value != value else value
 
 
-def gathered(rows):
+def gather_rows(rows):
     """The rows of all processes, in their order. All of them come here."""
     if os.environ.get("WORLD_SIZE", "1") == "1":
         return rows
@@ -139,24 +152,34 @@ def gathered(rows):
 # -- kept -------------------------------------------------------------------------------------------------------------
 
 
-def keep_in(trainer, checkpoint):
+def save_rollouts(trainer, checkpoint):
     """Write what was kept so far into a checkpoint."""
     if hasattr(trainer, "rollouts") and trainer.is_world_process_zero():
-        pq.write_table(pa.Table.from_pylist(trainer.rollouts.rows, trainer.rollouts.schema), checkpoint / FILE, compression="zstd")
+        pq.write_table(
+            pa.Table.from_pylist(trainer.rollouts.rows, trainer.rollouts.schema),
+            checkpoint / CHECKPOINT_FILE,
+            compression="zstd",
+        )
 
 
-def go_on_from(trainer, checkpoint):
+def restore_rollouts(trainer, checkpoint):
     """Keep on behind what a checkpoint has kept."""
     if hasattr(trainer, "rollouts") and trainer.is_world_process_zero():
-        trainer.rollouts.rows[:] = pq.read_table(checkpoint / FILE).to_pylist()
+        trainer.rollouts.rows[:] = pq.read_table(checkpoint / CHECKPOINT_FILE).to_pylist()
 
 
 def write_rollouts(path, trainer, step, rows_sha256):
     """Write what was kept. All processes come here, the first one writes."""
     if not trainer.is_world_process_zero():
         return
-    kept = getattr(trainer, "rollouts", None) or Rollouts(schema_of(step.get("rewards") or []), 0, 0)
-    facts = {"step": step["step"], "dataset": step["dataset"], "rows_sha256": rows_sha256, "every": kept.every, "functions": step.get("rewards") or []}
+    kept = getattr(trainer, "rollouts", None) or Rollouts(rollout_schema(step.get("rewards") or []), 0, 0)
+    facts = {
+        "step": step["step"],
+        "dataset": step["dataset"],
+        "rows_sha256": rows_sha256,
+        "every": kept.every,
+        "functions": step.get("rewards") or [],
+    }
     write_table(path, pa.Table.from_pylist(kept.rows, kept.schema), facts)
 
 

@@ -14,21 +14,23 @@ import re
 from dataclasses import dataclass, field
 from functools import cached_property
 
-from stages.training.dialect import ANSWER, ASKED, CALL, ID, thought_as_key
-from stages.training.messages import Unproved
-from stages.training.rendering import OPENED
+from stages.training.dialect import ANSWER, CALL, CALL_ID, QUESTION, thought_as_key
+from stages.training.messages import FailedProof
+from stages.training.rendering import OPEN_THOUGHT
 from validators._answers import answer_of
 
-THOUGHT = "Qthought"
-USUAL = "<think>", "</think>"
+PROBE_THOUGHT = "Qthought"
+USUAL_MARKS = "<think>", "</think>"
 HARMONY_FINAL = "<|channel|>final<|message|>"  # a preamble may stand between the analysis and this
-HARMONY_END = re.compile(re.escape(HARMONY_FINAL) + r"|<\|start\|>assistant(?=(?:<\|channel\|>commentary)? to=)")  # or a call
-MARK = re.compile(r"(?:<[^<>\s]+>|\[[A-Z_]+\])\s*\Z")  # the last mark of a text
+HARMONY_END = re.compile(
+    re.escape(HARMONY_FINAL) + r"|<\|start\|>assistant(?=(?:<\|channel\|>commentary)? to=)"
+)  # or a call
+LAST_MARK = re.compile(r"(?:<[^<>\s]+>|\[[A-Z_]+\])\s*\Z")  # the last mark of a text
 FIRST_MARK = re.compile(r"\s*(<[^<>\s]+>|\[/?[A-Z_]+\])")
 
 
 @dataclass(frozen=True)
-class Thoughts:
+class ThoughtParser:
     """opening, closing: what a template writes around a thought. opened: whether the prompt opens one already.
 
     shown: whether the template writes or opens thoughts at all; a model may think all the same.
@@ -44,7 +46,9 @@ class Thoughts:
         """(the thought, the answer) of generated tokens: no thought is None, and so is the answer of a thought that does not end."""
         raw = self.decoded(self.until_stop(ids), marks=True)
         bare = raw.lstrip()
-        if bare and any(mark.startswith(bare) for mark in self.openings):  # a part of the mark, or all of it, and no more
+        if bare and any(
+            mark.startswith(bare) for mark in self.openings
+        ):  # a part of the mark, or all of it, and no more
             return "", None
         begun = next((mark for mark in self.openings if bare.startswith(mark)), "")
         if not (self.opened or begun):
@@ -77,14 +81,14 @@ class Thoughts:
     @property
     def openings(self) -> tuple[str, ...]:
         """What a thought may begin with: rows may have taught the usual mark to a model whose template has its own."""
-        return self.opening, USUAL[0]
+        return self.opening, USUAL_MARKS[0]
 
     @cached_property
     def end(self) -> re.Pattern:
         """What ends a thought."""
         if self.closing == HARMONY_FINAL:
             return HARMONY_END
-        return re.compile("|".join(map(re.escape, dict.fromkeys((self.closing, USUAL[1])))))
+        return re.compile("|".join(map(re.escape, dict.fromkeys((self.closing, USUAL_MARKS[1])))))
 
     def ends_in(self, tail: list[int]) -> bool:
         """Whether a thought ends within some tokens, of which there are `longest` at least where so many were generated."""
@@ -93,7 +97,11 @@ class Thoughts:
     @property
     def longest(self) -> int:
         """How many tokens a mark may be, at most: none is more than it has bytes."""
-        return 48 if self.closing == HARMONY_FINAL else max(len(mark.encode()) for mark in (self.opening, self.closing, *USUAL))
+        return (
+            48
+            if self.closing == HARMONY_FINAL
+            else max(len(mark.encode()) for mark in (self.opening, self.closing, *USUAL_MARKS))
+        )
 
     def completion(self, messages: list[dict], ids: list[int]) -> list[dict]:
         """A completion as TRL gives it to reward functions, saying what `evaluate` would have it say; calls of tools stay as they are."""
@@ -113,28 +121,28 @@ class Thoughts:
         return self.render.special_texts.sub("", text)
 
 
-def thoughts_of(render) -> Thoughts:
+def thought_parser(render) -> ThoughtParser:
     """The Thoughts of a Renderer, with what its template is given."""
-    prompt = written(render, [ASKED], generation_prompt=True)
-    thinking = thought_as_key(ANSWER | {"reasoning_content": THOUGHT})
+    prompt = render_or_empty(render, [QUESTION], generation_prompt=True)
+    thinking = thought_as_key(ANSWER | {"reasoning_content": PROBE_THOUGHT})
     if render.dialect.reads_thoughts_in_content:  # whose marks would be ours; some write a thought before a call alone
-        thinking |= {"content": "", "tool_calls": [CALL | {"id": ID.format(1)}]}
-    around = marks_around(written(render, [ASKED, thinking]), prompt)
-    opening, closing, opened = around or (*USUAL, bool(OPENED.search(prompt)))
-    return Thoughts(opening, closing, opened, bool(around or opened), render)
+        thinking |= {"content": "", "tool_calls": [CALL | {"id": CALL_ID.format(1)}]}
+    around = find_thought_marks(render_or_empty(render, [QUESTION, thinking]), prompt)
+    opening, closing, opened = around or (*USUAL_MARKS, bool(OPEN_THOUGHT.search(prompt)))
+    return ThoughtParser(opening, closing, opened, bool(around or opened), render)
 
 
-def written(render, messages: list[dict], generation_prompt: bool = False) -> str:
+def render_or_empty(render, messages: list[dict], generation_prompt: bool = False) -> str:
     """What a template writes; "" where it refuses."""
     try:
         return render.text(render.dialect.put(messages), generation_prompt=generation_prompt)
-    except Unproved:
+    except FailedProof:
         return ""
 
 
-def marks_around(text: str, prompt: str) -> tuple[str, str, bool] | None:
+def find_thought_marks(text: str, prompt: str) -> tuple[str, str, bool] | None:
     """(opening, closing, whether the prompt opens it) of the thought in a text; None where there is no thought in it."""
-    before, _, rest = text.partition(THOUGHT)
+    before, _, rest = text.partition(PROBE_THOUGHT)
     between, answer, _ = rest.partition(ANSWER["content"])
     first = FIRST_MARK.match(rest)
     closing = between.strip() if answer else first[1] if first else ""
@@ -142,15 +150,15 @@ def marks_around(text: str, prompt: str) -> tuple[str, str, bool] | None:
         closing = HARMONY_FINAL
     if not closing:
         return None
-    last = MARK.search(before)
+    last = LAST_MARK.search(before)
     shared = prompt.rstrip()
-    if before.rstrip() == shared or OPENED.search(prompt):
-        return (last[0].strip() if last else USUAL[0]), closing, True
+    if before.rstrip() == shared or OPEN_THOUGHT.search(prompt):
+        return (last[0].strip() if last else USUAL_MARKS[0]), closing, True
     opening = before[len(prompt) :].strip() if before.startswith(prompt) else ""
-    return opening or (last[0].strip() if last else USUAL[0]), closing, False
+    return opening or (last[0].strip() if last else USUAL_MARKS[0]), closing, False
 
 
-def read_alike(function, thoughts: Thoughts):
+def match_evaluated_text(function, thoughts: ThoughtParser):
     """A reward function that is given, in training, the text that `evaluate` would give it of the same tokens."""
 
     @functools.wraps(function)

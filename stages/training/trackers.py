@@ -34,7 +34,7 @@ def tracker_problems() -> list[Problem]:
     return problems
 
 
-def report(config: object, name: str) -> None:
+def configure_trackers(config: object, name: str) -> None:
     """Let TRL's config of the step `name` report to what the environment asks for; before the trainer is made."""
     if not (wanted := trackers()):
         return

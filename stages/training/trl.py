@@ -6,12 +6,21 @@ Each setting that is forced stands with its trap; everything else is TRL's defau
 import dataclasses
 import os
 
-from stages.training.masked import COLUMNS as MASKED
+from stages.training.reasoning_masks import LABEL_COLUMNS as MASKED
 from validators.problems import Problem, Problems
 
-CONFIGS = {"sft": "SFTConfig", "dpo": "DPOConfig", "orpo": "ORPOConfig", "kto": "KTOConfig", "grpo": "GRPOConfig"}
-CHECKPOINTING = ("activation_checkpointing", "gradient_checkpointing")  # the second is a name of before transformers 5.24
-COLUMNS = {
+CONFIG_CLASSES = {
+    "sft": "SFTConfig",
+    "dpo": "DPOConfig",
+    "orpo": "ORPOConfig",
+    "kto": "KTOConfig",
+    "grpo": "GRPOConfig",
+}
+CHECKPOINTING_ARGS = (
+    "activation_checkpointing",
+    "gradient_checkpointing",
+)  # the second is a name of before transformers 5.24
+METHOD_COLUMNS = {
     "sft": ["messages", "tools"],
     "dpo": ["prompt", "chosen", "rejected", "tools"],
     "orpo": ["prompt", "chosen", "rejected", "tools"],
@@ -19,7 +28,7 @@ COLUMNS = {
     "grpo": ["prompt", "ground_truth", "extra"],
 }
 # defaults of Unsloth's that stay: its loss of SFT is TRL's, in pieces too, by kernels of its own
-OF_UNSLOTH = {"SFTConfig": ("loss_type",)}
+UNSLOTH_DEFAULTS = {"SFTConfig": ("loss_type",)}
 
 
 def trl_class(name):
@@ -45,20 +54,20 @@ def make_config(where, step, output_dir):
         "report_to": "none",  # else it logs to whatever tracker is installed; `stages/training/trackers.py` says when
         "seed": step["seed"],
         "disable_tqdm": True,  # `stages/train.py` shows the progress
-        "save_strategy": "no",  # `stages/training/resume.py` says when
+        "save_strategy": "no",  # `stages/training/checkpoints.py` says when
         "logging_nan_inf_filter": False,  # `stages/training/failures.py` stops instead
     }
-    kind = trl_class(CONFIGS[step["method"]])
+    kind = trl_class(CONFIG_CLASSES[step["method"]])
     if not torch.cuda.is_available():
         # TRL's defaults are bf16 and checkpointing, which a CPU does slowly or not at all
         forced |= {"use_cpu": True, "bf16": False, "dataloader_pin_memory": False}
-        names = [name for name in CHECKPOINTING if name in kind.__dataclass_fields__]
+        names = [name for name in CHECKPOINTING_ARGS if name in kind.__dataclass_fields__]
         if not step["args"].keys() & names:
             forced[names[0]] = False
     if step["method"] == "sft":
         forced["assistant_only_loss"] = True  # else the prompts are trained as well
     try:
-        return kind(**(defaults_of_trl(kind, step["args"]) | forced | step["args"]))
+        return kind(**(trl_defaults(kind, step["args"]) | forced | step["args"]))
     except (TypeError, ValueError) as error:
         raise Problems(
             [
@@ -66,19 +75,19 @@ def make_config(where, step, output_dir):
                     where,
                     f"TRL refuses these args: {error}",
                     "values that fit each other",
-                    f"see TRL's documentation of {CONFIGS[step['method']]}",
+                    f"see TRL's documentation of {CONFIG_CLASSES[step['method']]}",
                 )
             ]
         ) from None
 
 
-def defaults_of_trl(kind: type, args: dict) -> dict[str, object]:
+def trl_defaults(kind: type, args: dict) -> dict[str, object]:
     """TRL's own defaults, to be said to the subclass that Unsloth has put in a config's place; {} to TRL's own class.
 
     Unsloth's trains 4 rows a batch and two batches a step, by AdamW in 8 bits at 5e-5 with warm-up and decay, unless it is
     told: preflight announced TRL's.
     """
-    own = trl_own(kind)
+    own = original_class(kind)
     if own is kind:
         return {}
     found = {}
@@ -87,14 +96,14 @@ def defaults_of_trl(kind: type, args: dict) -> dict[str, object]:
             found[field.name] = field.default
         elif field.init and field.default_factory is not dataclasses.MISSING:
             found[field.name] = field.default_factory()
-    for name in OF_UNSLOTH.get(own.__name__, ()):
+    for name in UNSLOTH_DEFAULTS.get(own.__name__, ()):
         found.pop(name)
     if found.get("epsilon_high", ...) is None:
         found["epsilon_high"] = args.get("epsilon", found["epsilon"])  # what TRL takes for it; Unsloth would take 0.28
     return found
 
 
-def trl_own(kind: type) -> type:
+def original_class(kind: type) -> type:
     """TRL's own class of a config that Unsloth may have put subclasses in the place of."""
     while "_unsloth_patched_rl_config" in vars(kind):
         kind = kind.__mro__[1]
@@ -102,7 +111,7 @@ def trl_own(kind: type) -> type:
 
 
 def trainer_class(method):
-    """TRL's trainer of a method, taking rows as `stages/training/prepared.py` makes them.
+    """TRL's trainer of a method, taking rows as `stages/training/trainer_rows.py` makes them.
 
     SFT leaves `input_ids` and `labels` as they are. The others would render and tokenise rows once more, by rules of
     their own: tests/test_trl.py holds what is replaced here against TRL.

@@ -13,11 +13,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from stages.core import hashes
-from stages.core.objects import Record, files_of, object_of, records
+from stages.core.dvc_cache import StageRun, files_in_folder, object_path, stage_runs
 from stages.core.params import read_params
 from stages.training.models import BASE, adapters, part_of_model
 
-NAMES = ("step", "from")  # of a resolved step: what it is called, and what its parent is called
+NAME_KEYS = ("step", "from")  # of a resolved step: what it is called, and what its parent is called
 
 
 @dataclass(frozen=True)
@@ -30,36 +30,36 @@ class Twin:
     tables: tuple[Path, Path]  # what it saw, what it generated
 
 
-def twin(name: str, step: dict, itself: bool = False) -> Twin | None:
+def find_twin(name: str, step: dict, itself: bool = False) -> Twin | None:
     """The Twin of a step, None where it has none whose bytes are all here. step: as preflight resolved it.
 
     itself: also one that the step itself has trained, where DVC could not find it.
     """
-    for record in records("train"):
+    for record in stage_runs("train"):
         if not itself and is_own(record, step):
             continue  # DVC has found that something of it changed
         launch = read_params("preflight")["launch"]  # decides no bytes here, but which trainings are the same
         same = record.cmd == f"{launch} -m stages train {record.name}" and same_inputs(record, step)
-        if same and (found := outputs(record, name, step)):
+        if same and (found := twin_of_record(record, name, step)):
             return found
     return None
 
 
-def is_own(record: Record, step: dict) -> bool:
+def is_own(record: StageRun, step: dict) -> bool:
     """Whether a record is of the step itself, from the parent that it has now."""
     return f"models/{step['step']}" in record.outs and f"models/{step['from']}" in record.deps
 
 
-def same_inputs(record: Record, step: dict) -> bool:
+def same_inputs(record: StageRun, step: dict) -> bool:
     """Whether another training read what this one reads: the cheapest to compare first."""
-    other = resolved(record)
-    if other is None or nameless(other) != nameless(step) or not same_bytes(record, step):
+    other = read_resolved_step(record)
+    if other is None or without_names(other) != without_names(step) or not same_bytes(record, step):
         return False
     models = {f"models/{step['from']}": f"models/{other['from']}", BASE.as_posix(): BASE.as_posix()}
     return all(same_model(Path(ours), record.deps.get(theirs)) for ours, theirs in models.items())
 
 
-def same_bytes(record: Record, step: dict) -> bool:
+def same_bytes(record: StageRun, step: dict) -> bool:
     """Whether another training read the rows, kept the same of them, and ran the code of this one."""
     kept = Path("data/kept", step["dataset"])
     here = {path: hashes.md5(path) for path in (f"data/train/{step['dataset']}.parquet", ".build/code/train")}
@@ -69,25 +69,25 @@ def same_bytes(record: Record, step: dict) -> bool:
     return all(record.deps.get(path) == md5 for path, md5 in here.items())
 
 
-def nameless(step: dict) -> dict:
-    return {key: value for key, value in step.items() if key not in NAMES}
+def without_names(step: dict) -> dict:
+    return {key: value for key, value in step.items() if key not in NAME_KEYS}
 
 
-def resolved(record: Record) -> dict | None:
+def read_resolved_step(record: StageRun) -> dict | None:
     """The step that another training was of, as preflight had resolved it."""
     path = f"preflight/{record.name}.json"
     md5 = record.deps.get(path)
-    source = md5 and bytes_of(md5, Path(path))
+    source = md5 and find_bytes(md5, Path(path))
     try:
         found = json.loads(source.read_bytes()) if source else None
     except (OSError, ValueError):
         return None
-    return found if isinstance(found, dict) and set(NAMES) <= set(found) else None
+    return found if isinstance(found, dict) and set(NAME_KEYS) <= set(found) else None
 
 
 def same_model(folder: Path, md5: str | None) -> bool:
     """Whether a model computes with the same bytes as one that DVC's cache knows, whatever its steps are called."""
-    listed = files_of(md5) if md5 else None
+    listed = files_in_folder(md5) if md5 else None
     if listed is None:
         return False
     theirs = {part: found for path, found in listed.items() if (part := part_of_model(path))}
@@ -96,21 +96,21 @@ def same_model(folder: Path, md5: str | None) -> bool:
     return theirs.keys() == ours.keys() and all(theirs[part] == hashes.md5(path) for part, path in ours.items())
 
 
-def outputs(record: Record, name: str, step: dict) -> Twin | None:
+def twin_of_record(record: StageRun, name: str, step: dict) -> Twin | None:
     """The Twin that a record tells of, None where any byte of it is missing."""
     model = f"models/{record.name}"
     beside = [f"scores/{record.name}{end}" for end in (".csv", ".seen.parquet", ".rollouts.parquet")]
-    listed = files_of(record.outs.get(model, ""))
+    listed = files_in_folder(record.outs.get(model, ""))
     if not listed or "made_of.json" not in listed or not set(beside) <= set(record.outs):
         return None
-    files = {inside: bytes_of(md5, Path(model, inside)) for inside, md5 in listed.items()}
-    curve, *tables = [bytes_of(record.outs[path], Path(path)) for path in beside]
+    files = {inside: find_bytes(md5, Path(model, inside)) for inside, md5 in listed.items()}
+    curve, *tables = [find_bytes(record.outs[path], Path(path)) for path in beside]
     if not all([*files.values(), curve, *tables]):
         return None
-    return Twin(record.name, dict(renamed(files, name, step)), curve, tuple(tables))
+    return Twin(record.name, dict(rename_adapters(files, name, step)), curve, tuple(tables))
 
 
-def renamed(files: dict[str, Path], name: str, step: dict) -> Iterator[tuple[str, Path]]:
+def rename_adapters(files: dict[str, Path], name: str, step: dict) -> Iterator[tuple[str, Path]]:
     """The files of a model, its adapters under the names of the steps that they are of here."""
     chain = [adapter.name for adapter in adapters(Path("models", step["from"]))]
     for inside, path in files.items():
@@ -121,9 +121,9 @@ def renamed(files: dict[str, Path], name: str, step: dict) -> Iterator[tuple[str
         yield "/".join([first, *rest]), path
 
 
-def bytes_of(md5: str, beside: Path) -> Path | None:
+def find_bytes(md5: str, beside: Path) -> Path | None:
     """Where the bytes of a hash are: in DVC's cache, or in the folder where they were made. None where they are in neither."""
-    return next((path for path in (object_of(md5), beside) if path.is_file() and hashes.md5(path) == md5), None)
+    return next((path for path in (object_path(md5), beside) if path.is_file() and hashes.md5(path) == md5), None)
 
 
 # -- under the names of this step ---------------------------------------------------------------------------------------
@@ -136,18 +136,18 @@ def write_twin(found: Twin, step: dict, folder: Path, beside: list[Path]) -> Non
     """
     import shutil
 
-    from stages.training.resume import emptied
-    from stages.training.seen import read_table, write_table
+    from stages.training.checkpoints import clear_path
+    from stages.training.exposure import read_table, write_table
 
-    emptied(folder)
+    clear_path(folder)
     for inside, path in found.files.items():
         target = folder / inside
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(path, target)  # a copy: DVC makes the files of its cache read-only
-    made_of = json.loads((folder / "made_of.json").read_text(encoding="utf-8")) | {key: step[key] for key in NAMES}
+    made_of = json.loads((folder / "made_of.json").read_text(encoding="utf-8")) | {key: step[key] for key in NAME_KEYS}
     (folder / "made_of.json").write_text(json.dumps(made_of, indent=2) + "\n", encoding="utf-8")
     curve, *tables = beside
-    shutil.copyfile(found.curve, emptied(curve))
+    shutil.copyfile(found.curve, clear_path(curve))
     for theirs, ours in zip(found.tables, tables, strict=True):
         table, facts = read_table(theirs)
         write_table(ours, table, facts | {"step": step["step"]})

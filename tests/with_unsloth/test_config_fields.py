@@ -15,16 +15,16 @@ pytest_plugins = ["trainings"]
 NAMED = {"dataset_num_proc", "gradient_checkpointing_kwargs", "epsilon_high"}
 COMPARE = """\
 import fake_cuda, json, dataclasses
-from stages.training.by_unsloth import import_unsloth
+from stages.training.unsloth_backend import import_unsloth
 import_unsloth()
-from stages.training.trl import CONFIGS, make_config, trl_class, trl_own, defaults_of_trl
+from stages.training.trl import CONFIG_CLASSES, make_config, trl_class, original_class, trl_defaults
 found = {}
 def plain(value):
     value = getattr(value, "value", value)
     return value if isinstance(value, (bool, int, float, str, type(None))) else repr(value)
-for method in CONFIGS:
-    kind = trl_class(CONFIGS[method])
-    own = trl_own(kind)
+for method in CONFIG_CLASSES:
+    kind = trl_class(CONFIG_CLASSES[method])
+    own = original_class(kind)
     args = {"max_steps": 3}
     config = make_config("here", {"method": method, "seed": 7, "args": args}, "out")
     forced = {key: getattr(config, key) for key in ("output_dir", "report_to", "seed", "disable_tqdm", "save_strategy")}

@@ -1,0 +1,198 @@
+"""What a model says here, as `train` and `evaluate` have it: what an exported folder is held against.
+
+    expect(Path("models/align"), 8, "bfloat16") -> Expected(rows=[Row("chat", "5f2c...", ids=[...], answer=9, ...)], stops={2}, ...)
+
+The last adapter of a chain is not merged for it but stands beside the weights, as in training: a merge that goes wrong shows.
+Nothing that was measured is read: prompts are rendered, answers generated and logits computed anew, in float32.
+"""
+
+import gc
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from commands.exports.merged_model import template_defaults
+from commands.exports.plain_transformers import (
+    compute_logits,
+    generate_greedy,
+    generation_settings,
+    template_hash,
+    tokenizer_summary,
+    weight_hashes,
+)
+from validators.problems import Problem, Problems
+
+LONGEST = 32  # tokens of an answer: what goes wrong with a model shows in the first of them
+LONGEST_PROMPT = 1024  # tokens; longer rows are left to others, as a CPU takes minutes for one of them
+# where a repository has no eval rows: words, spaces, code, numbers, scripts, a system turn and a conversation
+FALLBACK_TEXTS = (
+    [{"role": "user", "content": "Say it in two words, please."}],
+    [{"role": "user", "content": "  What does this do?\n\tdef f(x):\n\t    return x + 1  # don't\r\n"}],
+    [{"role": "user", "content": "日本語の文 🙂 e\u0301 עברית 3.14 1234567"}],
+    [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Hello!"}],
+    [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}, {"role": "user", "content": "and c?"}],
+)
+
+
+@dataclass
+class Row:
+    """A prompt and what the model answers. text: the prompt as the template writes it. ids: tokens of both, the last `answer` of them the answer's.
+
+    messages, tools: as the chat template takes them. logits: (answer + 1, words) float32, from the end of the prompt on.
+    """
+
+    dataset: str
+    id: str
+    messages: list
+    tools: list | None
+    text: str
+    ids: list[int]
+    answer: int = 0
+    logits: object = None
+
+    @property
+    def name(self) -> str:
+        return f"{self.dataset} row {self.id[:12]}"
+
+    @property
+    def prompt(self) -> list[int]:
+        return self.ids[: len(self.ids) - self.answer]
+
+    @property
+    def said(self) -> list[int]:
+        return self.ids[len(self.ids) - self.answer :]
+
+
+@dataclass
+class ExpectedOutputs:
+    """weights: {name: hash} of the merged model in the type that it is saved in; None where an adapter is exported."""
+
+    rows: list[Row]
+    stops: frozenset[int]
+    generation: dict
+    tokenizer: dict
+    date: str | None
+    weights: dict[str, str] | None = None
+
+
+def compute_expected(source: Path, count: int, dtype: str | None) -> ExpectedOutputs:
+    """What the model of a folder says to `count` eval rows. dtype: of the merged weights, None where they are not exported.
+
+    Raises Problems where its adapter changes nothing, though it holds numbers.
+    """
+    import torch
+
+    from stages.training.models import full_weights, renderer
+    from stages.training.template_settings import read_settings
+
+    render = renderer(source)
+    model, adapter = model_as_trained(source)
+    model = model.to("cuda" if torch.cuda.is_available() else "cpu").eval()
+    room = getattr(model.config.get_text_config(), "max_position_embeddings", None) or LONGEST_PROMPT + LONGEST
+    rows = choose_rows(render, count, min(LONGEST_PROMPT, room - LONGEST))
+    for row in rows:
+        said = generate_greedy(model, row.ids, LONGEST, eos_token_id=sorted(render.stops))
+        row.logits = compute_logits(model, row.ids + said, len(row.ids))
+        row.ids, row.answer = row.ids + said, len(said)
+    if adapter:
+        check_adapter(model, adapter, rows[0])
+    settings, template = read_settings(full_weights(source)), render.tokenizer.chat_template
+    if isinstance(template, str):
+        template = template_defaults(settings["chat_template_kwargs"]) + template
+    tokenizer = tokenizer_summary(render.tokenizer) | {"template": template_hash(template)}
+    found = ExpectedOutputs(rows, render.stops, generation_settings(model), tokenizer, settings["date"])
+    if dtype:
+        merged = model.to("cpu")  # where the export was merged: another device rounds otherwise
+        merged = (merged.merge_and_unload() if adapter else merged).to(getattr(torch, dtype))
+        found.weights = weight_hashes(merged)["weights"]
+        del merged
+    del model
+    gc.collect()  # its memory is needed by the process that checks
+    torch.cuda.empty_cache()
+    return found
+
+
+def model_as_trained(source: Path) -> tuple:
+    """(the model of a folder in float32, the folder of its last adapter, which is not merged, or None)."""
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    from stages.training.models import adapters, attach_adapter, disable_progress_bars, full_weights
+
+    disable_progress_bars()
+    model = AutoModelForCausalLM.from_pretrained(
+        full_weights(source), dtype=torch.float32, use_safetensors=True, trust_remote_code=False
+    )
+    chain = adapters(source)
+    for adapter in chain:
+        model = attach_adapter(model, adapter)
+        if adapter != chain[-1]:
+            model = model.merge_and_unload()
+    return model, chain[-1] if chain else None
+
+
+def check_adapter(model, adapter: Path, row: Row) -> None:
+    """Raise Problems where an adapter whose file holds more than zeros leaves the logits as they are without it."""
+    import numpy as np
+    from safetensors import safe_open
+
+    with model.disable_adapter():
+        without = compute_logits(model, row.ids, len(row.prompt))
+    if not np.array_equal(without, row.logits):
+        return
+    with safe_open(adapter / "adapter_model.safetensors", "pt") as file:
+        names = set(file.keys())
+        pairs = [(name, name.replace("_B", "_A")) for name in names if "lora_B" in name or "lora_embedding_B" in name]
+        # of each product one factor is zero before training
+        if any(pair[1] in names and all(file.get_tensor(name).any() for name in pair) for pair in pairs):
+            found = "changes nothing of the model: its weights are not those that the model has by name"
+            raise Problems([Problem(str(adapter), found, "an adapter of this model", "dvc repro --force of its step")])
+
+
+# -- the rows -----------------------------------------------------------------------------------------------------
+
+
+def choose_rows(render, count: int, longest: int) -> list[Row]:
+    """Eval rows of all datasets in turns, the first of each by id; texts of our own where there are none."""
+    from stages.training.messages import FailedProof
+
+    found = []
+    for dataset, id, messages, tools in [*eval_rows(count)] or [
+        ("texts", str(i), text, None) for i, text in enumerate(FALLBACK_TEXTS)
+    ]:
+        try:
+            talk = render.talk(messages, tools)
+            text = render.prompt_of(talk, len(talk.held))
+        except FailedProof:  # preflight names it; no model is asked about it
+            continue
+        ids = render.encode([text])[0][0]
+        if ids and len(ids) <= longest and len(found) < count:
+            found.append(Row(dataset, id, talk.written, talk.tools, text, ids))
+    if not found:
+        hint = "--no-check exports it as it is"
+        raise Problems(
+            [Problem("tilth export --check", f"no eval row has a prompt of at most {longest:,} tokens", "", hint)]
+        )
+    return found
+
+
+def eval_rows(count: int) -> Iterator[tuple[str, str, list, list | None]]:
+    """(dataset, id, messages of the prompt, tools) of eval rows, several times as many as are wanted."""
+    import pyarrow.parquet as pq
+
+    from stages.rows.batches import decode_row
+    from stages.scoring.answers import PROMPTS
+
+    listing = Path("data/eval.json")
+    listed = json.loads(listing.read_text(encoding="utf-8")) if listing.exists() else {}
+    tables = {}
+    for dataset, about in sorted(listed.items()):
+        path = Path(f"data/eval/{dataset}.parquet")
+        table = pq.read_table(path).sort_by("id").slice(0, 4 * count) if path.exists() else None
+        tables[dataset] = [(about["kind"], decode_row(row)) for row in table.to_pylist()] if table else []
+    for place in range(4 * count):
+        for dataset, rows in tables.items():
+            if place < len(rows):
+                kind, row = rows[place]
+                yield dataset, row["id"], PROMPTS.get(kind, lambda row: row["prompt"])(row), row.get("tools")

@@ -1,0 +1,32 @@
+"""A script of ours in a Python process that has nothing of ours: neither this folder nor PYTHONPATH is on its path.
+
+ask(plain.__file__, {"folder": "out", ...}) -> ({"prompts": ..., "answers": ...}, [logits of each row])
+"""
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from validators.problems import Problem, Problems
+
+
+def run_isolated(script: str, request: dict, python: str = sys.executable) -> tuple[dict, list]:
+    """(what a script writes to said.json, its arrays by number). Raises Problems where its process ends early."""
+    import numpy as np
+
+    with tempfile.TemporaryDirectory() as place:
+        asked, answer = Path(place, "asked.json"), Path(place, "said.json")
+        asked.write_text(json.dumps(request), encoding="utf-8")
+        done = subprocess.run(
+            [python, "-I", script, str(asked), place],
+            env=os.environ | {"HF_HUB_OFFLINE": "1"}, capture_output=True, text=True, errors="replace",
+        )  # fmt: skip
+        if done.returncode or not answer.exists():
+            last = " ".join(done.stderr.split())[-300:]
+            found = f"the process that loads what was exported ended with {done.returncode}: {last}"
+            raise Problems([Problem("tilth export --check", found, "", "more memory, or --no-check")])
+        arrays = sorted(Path(place).glob("*.npy"), key=lambda path: int(path.stem.rpartition("-")[2]))
+        return json.loads(answer.read_text(encoding="utf-8")), [np.load(path) for path in arrays]

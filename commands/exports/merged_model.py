@@ -1,0 +1,69 @@
+"""A model as one folder that plain transformers load: its whole chain merged in float32, cast at the end, what is beside weights copied.
+
+export_merged(Path("models/align"), Path("out"), "auto") -> ["2 adapters merged in float32, saved in bfloat16"]
+
+out/    config.json, model.safetensors, generation_config.json, tokenizer.json, chat_template.jinja, made_of.json
+"""
+
+import json
+import shutil
+from pathlib import Path
+
+# what a model folder holds beside weights: taken over byte by byte
+OTHER_FILES = ("*.json", "*.jinja", "*.model", "*.txt")
+WEIGHT_FILES = ("config.json", "model.safetensors.index.json", "made_of.json", "adapter_config.json")
+TEMPLATE_FILE = "chat_template.jinja"
+
+
+def export_merged(source: Path, folder: Path, dtype: str) -> list[str]:
+    """Write the model with its whole chain merged; the lines that say so."""
+    from commands.builds.model_folders import load_or_explain
+    from stages.training.models import adapters, full_weights, load_model
+
+    chain, below = adapters(source), full_weights(source)
+    dtype = dtype_of(source) if dtype == "auto" else dtype
+    model = load_or_explain(source, lambda: load_model(source, dtype))
+    model.save_pretrained(folder)
+    said = copy_other_files(below, folder)
+    if (source / "made_of.json").exists():
+        shutil.copyfile(source / "made_of.json", folder / "made_of.json")
+    merged = {0: "", 1: "1 adapter merged in float32, "}.get(len(chain), f"{len(chain)} adapters merged in float32, ")
+    return [f"{merged}saved in {dtype}", *said]
+
+
+def dtype_of(source: Path) -> str:
+    """The type of weights in which a model came: full weights are trained, and so saved, in float32."""
+    from stages.training.models import BASE, full_weights
+
+    origin = BASE if source.parent == BASE.parent else full_weights(source)
+    config = json.loads((origin / "config.json").read_text(encoding="utf-8"))
+    return config.get("dtype") or config.get("torch_dtype") or "float32"
+
+
+def copy_other_files(below: Path, folder: Path, leave: tuple[str, ...] = ()) -> list[str]:
+    """Copy the tokenizer's files and the like; lines of what is not as it was."""
+    for path in sorted(path for pattern in OTHER_FILES for path in below.glob(pattern)):
+        if path.name not in (*WEIGHT_FILES, *leave):
+            shutil.copyfile(path, folder / path.name)
+    return write_template_defaults(folder)
+
+
+def write_template_defaults(folder: Path) -> list[str]:
+    """Have the chat template take by itself what `base.chat_template_kwargs` gives it here: nobody else reads rendering.json."""
+    from stages.training.template_settings import TOKENIZER_FILE, read_json, read_settings
+
+    given = read_settings(folder)["chat_template_kwargs"]
+    path = folder / TEMPLATE_FILE
+    text = (
+        path.read_text(encoding="utf-8") if path.exists() else read_json(folder / TOKENIZER_FILE).get("chat_template")
+    )
+    if not given or not isinstance(text, str):
+        return []
+    path.write_text(template_defaults(given) + text, encoding="utf-8", newline="\n")
+    return [f"{TEMPLATE_FILE} has {', '.join(given)} of base.chat_template_kwargs as its own defaults"]
+
+
+def template_defaults(given: dict) -> str:
+    """What a chat template begins with that takes these by itself; who renders it may still say others."""
+    # repr of what JSON can say is what Jinja reads
+    return "".join(f"{{% set {key} = {key} if {key} is defined else {value!r} %}}" for key, value in given.items())

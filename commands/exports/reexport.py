@@ -1,0 +1,31 @@
+"""An exported folder beside what an export of its model gives, byte by byte: for `tilth verify DIR` inside of the repository."""
+
+import json
+import tempfile
+from pathlib import Path
+
+from commands.exports.adapter import export_adapter
+from commands.exports.merged_model import export_merged
+from commands.statements.exported_folder import BOM_FILE, ENVELOPE_FILE, RECEIPT_FILE, SIGNATURE_FILE, STATEMENT_FILE
+from stages.core.hashes import sha256
+from validators.problems import Problem
+
+
+def changed_files(step: str, folder: Path) -> list[Problem]:
+    """Problems of the files of an exported folder which are not those that an export of the model gives."""
+    source, problems = Path("models", step), []
+    with tempfile.TemporaryDirectory() as place:
+        again = Path(place)
+        if (folder / "adapter_config.json").is_file():
+            export_adapter(source, again)
+        else:
+            config = json.loads((folder / "config.json").read_bytes())
+            export_merged(source, again, config.get("dtype") or config.get("torch_dtype") or "auto")
+        beside = {STATEMENT_FILE, ENVELOPE_FILE, BOM_FILE, SIGNATURE_FILE, RECEIPT_FILE, "README.md"}
+        there = {path.name for path in folder.iterdir()} - beside - {path.name for path in folder.glob("*.gguf")}
+        for name in sorted(there | {path.name for path in again.iterdir()}):
+            first, second = (sha256(place / name) if (place / name).is_file() else None for place in (folder, again))
+            if first != second:
+                expected = f"{second}, as an export of {source} gives"
+                problems.append(Problem(str(folder / name), f"its bytes hash to {first}", expected, "tilth export"))
+    return problems

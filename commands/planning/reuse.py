@@ -1,0 +1,66 @@
+"""Which trainings ahead will be taken over from one that was done before, as far as their inputs are known by now.
+
+taken_over(decisions) -> {"align2": "align"}
+
+`train` asks `stages/training/twins.py` when all its inputs are there. Here preflight may not have run yet, so the step is compared as
+far as params.yaml decides it; what is not certain is not said.
+"""
+
+from pathlib import Path
+
+from commands.planning.state import MAY_RUN, RUNS, UNCHANGED, Decision
+from stages.core.dvc_cache import StageRun, files_in_folder, object_path, stage_runs
+from stages.training.models import BASE
+from stages.training.twins import is_own, read_resolved_step, same_bytes, same_model, without_names
+
+
+def reused_trainings(decisions: list[Decision]) -> dict[str, str]:
+    """{step: the step whose training it takes over}."""
+    verdicts = {decision.stage: decision.verdict for decision in decisions}
+    ahead = [name for name in verdicts if name.startswith("train@") and verdicts[name] in (RUNS, MAY_RUN)]
+    if not ahead or any(verdicts.get(stage) != UNCHANGED for stage in ("code", "base")):
+        return {}
+    from commands.planning.forecast import as_json_data
+    from commands.planning.forecast import resolved_params as read_params
+    from stages.code import list_code, reward_code
+    from stages.dryrun.resolved_steps import resolve_step
+
+    params, codes, known, found = read_params(), reward_code(list_code()), list(stage_runs("train")), {}
+    for stage in ahead:
+        name = stage.partition("@")[2]
+        step = as_json_data(resolve_step(name, params["steps"][name], params, codes))
+        data = (verdicts.get(f"{room}@{step['dataset']}", UNCHANGED) for room in ("curate", "keep"))
+        if any(verdict != UNCHANGED for verdict in data):
+            continue
+        parent_stays = step["from"] == BASE.name or verdicts.get(f"train@{step['from']}") == UNCHANGED
+        same_launch = (record for record in known if record.cmd == f"{params['launch']} -m stages train {record.name}")
+        if other := next(
+            (record for record in same_launch if training_matches(record, step, parent_stays, found)), None
+        ):
+            found[name] = other.name
+    return found
+
+
+def training_matches(record: StageRun, step: dict, parent_stays: bool, found: dict[str, str]) -> bool:
+    """Whether a training that is on record is the one of a step. found: what is known of the steps before."""
+    other = read_resolved_step(record)
+    if (
+        other is None
+        or is_own(record, step)
+        or any(other.get(key) != value for key, value in without_names(step).items())
+    ):
+        return False
+    if not same_bytes(record, step) or not same_model(BASE, record.deps.get(BASE.as_posix())) or not has_files(record):
+        return False
+    if parent_stays:
+        return same_model(Path("models", step["from"]), record.deps.get(f"models/{other['from']}"))
+    return found.get(step["from"]) == other["from"]
+
+
+def has_files(record: StageRun) -> bool:
+    """Whether the files of a model are in the cache or where they were made; their bytes are hashed when they are used."""
+    model = f"models/{record.name}"
+    listed = files_in_folder(record.outs.get(model, "")) or {}
+    return bool(listed) and all(
+        object_path(md5).is_file() or Path(model, path).is_file() for path, md5 in listed.items()
+    )

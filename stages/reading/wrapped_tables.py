@@ -1,0 +1,33 @@
+"""Tables that are one JSON object: records in a list beside notes on them, or columns as `DataFrame.to_json()` writes them.
+
+records_in({"canary": "...", "examples": [{"input": "q", "target": "a"}]}) -> [{"input": "q", "target": "a"}]
+records_in({"q": {"0": "x", "1": "y"}, "a": {"0": 1, "1": 2}}) -> [{"q": "x", "a": 1}, {"q": "y", "a": 2}]
+"""
+
+from typing import Any
+
+# names of the list that holds the records; a list under any other name is part of one record, such as `messages`
+LIST_KEYS = ("examples", "data", "rows", "records", "items", "entries", "samples", "train", "dataset")
+
+
+def records_in(value: object) -> list[dict[str, Any]] | None:
+    """The records of a table that is one object, or None where the object is a record itself."""
+    if not isinstance(value, dict) or not value:
+        return None
+    lists = [key for key in LIST_KEYS if isinstance(value.get(key), list) and value[key]]
+    if len(lists) == 1 and all(isinstance(item, dict) for item in value[lists[0]]):
+        beside = [each for key, each in value.items() if key != lists[0]]
+        if not any(isinstance(each, list) and each and isinstance(each[0], dict) for each in beside):
+            return value[lists[0]]
+    return rows_of_columns(value)
+
+
+def rows_of_columns(value: dict[str, Any]) -> list[dict[str, Any]] | None:
+    """The rows of `{"column": {"0": value, "1": value}}`, where all columns have the same rows, numbered from 0."""
+    columns = list(value.values())
+    if not all(isinstance(column, dict) for column in columns):
+        return None
+    numbers = [str(number) for number in range(len(columns[0]))]
+    if not numbers or any(list(column) != numbers for column in columns):
+        return None
+    return [{name: column[number] for name, column in value.items()} for number in numbers]

@@ -1,0 +1,98 @@
+"""What the name of a key says that it belongs to: the prompt, the answer, a thought, or what is learned.
+
+meaning_of("answer_2") -> "answer";  meaning_in_turn("refusal", "I cannot.", "assistant") -> "answer"
+"""
+
+import re
+from collections.abc import Iterator
+from functools import lru_cache
+
+from stages.rows.calls import CONVERSATION_KEYS
+from stages.rows.turns import ANSWER_KEYS, MARK_KEYS, PROMPT_KEYS, REASONING_KEYS, SYSTEM_KEYS, TRUTH_KEYS
+
+EXTRA_KEYS = ("input", "context")  # behind a question that is a text
+MEANINGS = {
+    "prompt": {
+        *PROMPT_KEYS, *SYSTEM_KEYS, *EXTRA_KEYS, *CONVERSATION_KEYS, "instruction", "history", "body", "passage", "paragraph",
+        "document", "article", "story", "background", "premise", "hypothesis", "options", "choices", "choice", "evidence", "hint",
+        "knowledge", "persona", "schema", "table", "facts", "user", "human", "tools", "functions", "support",
+    },
+    "answer": {
+        *ANSWER_KEYS, *TRUTH_KEYS, "reference", "gold", "correct_answer", "best_answer", "incorrect_answer", "canonical_solution",
+        "final_answer", "generation", "candidate", "assistant", "gpt", "bot", "label", "distractor", "right_answer",
+    },
+    "thought": {
+        *REASONING_KEYS, "thought", "rationale", "explanation", "cot", "chain_of_thought", "complex_cot", "scratchpad",
+        "thinking_trajectory", "thinking_trajectories",
+    },
+    "mark": {*MARK_KEYS, "train_on_turn", "is_correct", "masks"},
+}  # fmt: skip
+EMPTY_VALUES = (None, "", [], {})
+# in a turn, words of names: what its speaker said, why, and whether it is learned
+SPEECH_WORDS = {"content", "value", "text", "message", "refusal", "tool_calls", "function_call"}
+THOUGHT_WORDS = {
+    "reasoning",
+    "thinking",
+    "thought",
+    "thoughts",
+    "think",
+    "rationale",
+    "cot",
+    "scratchpad",
+    "monologue",
+    "analysis",
+}
+MARK_WORDS = {"train", "trainable", "training", "loss", "mask", "masked", "masks", "learn", "learned"}
+
+
+@lru_cache(4096)
+def meaning_of(key: str) -> str | None:
+    """What a key's name says that it belongs to, or None."""
+    names = name_forms(key)
+    return next((meaning for meaning, known in MEANINGS.items() if names & known), None)
+
+
+def name_forms(key: str) -> set[str]:
+    """A key's name, and that without a number or a plural at its end: `answer_2`, `options`."""
+    name = snake_case(key)
+    return {name, re.sub(r"_?\d+$", "", name), name.removesuffix("s")}
+
+
+def snake_case(key: str) -> str:
+    """A key's name in small letters, its words apart by `_`."""
+    return re.sub(r"[\s.-]+", "_", str(key).strip().lower())
+
+
+def meaning_in_turn(key: str, value: object, role: str) -> str | None:
+    """The same of a key of a turn, where a name may be unknown and its words and value tell: `internal_thoughts`, `loss_weight`."""
+    meaning, perhaps = meaning_by_name(key, role)
+    # a trace has several words: `reasoning_effort: high` has none, and counts of tokens are no texts
+    if perhaps == "thought" and any(len(text.split()) > 1 for text in texts_in(value)):
+        return perhaps
+    return perhaps if perhaps == "mark" and isinstance(value, (bool, int, float)) else meaning
+
+
+@lru_cache(4096)
+def meaning_by_name(key: str, role: str) -> tuple[str | None, str | None]:
+    """(meaning, one that it has perhaps, if its value is so)."""
+    if snake_case(key) in SPEECH_WORDS:
+        return "answer" if role == "assistant" else "prompt", None
+    if meaning := meaning_of(key):
+        return meaning, None
+    words = set(snake_case(key).split("_"))
+    return None, "thought" if words & THOUGHT_WORDS else "mark" if words & MARK_WORDS else None
+
+
+def texts_in(value: object) -> Iterator[str]:
+    """The texts in a value, but for roles and types of messages; a number is a text that no row says."""
+    if isinstance(value, dict):
+        for key, each in value.items():
+            if key not in ("role", "from", "type"):
+                yield from texts_in(each)
+    elif isinstance(value, list):
+        for each in value:
+            yield from texts_in(each)
+    elif isinstance(value, str):
+        yield value
+    elif value is not None:
+        yield f"\0{value}"

@@ -1,0 +1,287 @@
+"""Checkpoints of a training in `.work/<step>/<identity>/`, from which a killed run goes on as if nothing had happened.
+
+    .work/sft/5f1c0a9be2d47731/identity.json          what the name is the hash of
+                               checkpoint-120/        TRL's checkpoint, `seen.npy`, and `complete.json`, written last
+                               finished/              the model, until DVC has it: hard links
+                               start/                 the merged chain of adapters, where a step needs one
+
+The identity is the hash of everything that decides the result: the step as preflight resolved it, its rows, the models it
+starts from, the code, the libraries and the number of processes. Another identity is another folder, and the old one is
+deleted: a checkpoint is gone on with when and only when the run would have come to it itself.
+
+Checkpoints hold pickles (optimizer.pt, rng_state.pth), as transformers writes them. They are this machine's own, read by
+torch with `weights_only`, and never leave `.work/`, which git and DVC ignore.
+"""
+
+import errno
+import hashlib
+import importlib.metadata
+import json
+import math
+import os
+import shutil
+import time
+from pathlib import Path
+
+from stages.core.code_lists import code_hash
+from stages.core.hashes import sha256
+from stages.training import rollouts
+from stages.training.exposure import restore_exposure, save_exposure
+
+# a kill costs at most this, and the time until the next step that can be gone on from bit by bit
+CHECKPOINT_INTERVAL_S = 300
+SAVE_PAUSE_FACTOR = 20  # a save that takes long is followed by 20 times as long without one: at most 5% of the time
+LIBRARIES = ("torch", "transformers", "trl", "peft", "datasets", "accelerate")
+OPTIONAL_LIBRARIES = {"unsloth": ("unsloth", "unsloth_zoo"), "load_in_4bit": ("bitsandbytes",), "use_vllm": ("vllm",)}
+STEP_LOGGING = ("steps", "IntervalStrategy.STEPS")
+
+
+def training_identity(step):
+    """Everything that decides the result of a training, as plain data; `step` has its backend resolved."""
+    models = {path: file_hashes(Path(path)) for path in sorted({"models/base", f"models/{step['from']}"})}
+    return {
+        "step": step,
+        "rows_sha256": sha256(Path(f"data/train/{step['dataset']}.parquet")),
+        "models": models,
+        "code": code_hash("train"),
+        "versions": library_versions(step),
+        "processes": int(os.environ.get("WORLD_SIZE", "1")),
+    }
+
+
+def library_versions(step):
+    """{library: version} of what trains a step."""
+    used = {step["backend"], *(key for key in OPTIONAL_LIBRARIES if step.get(key) or step["args"].get(key))}
+    optional = [library for key, libraries in OPTIONAL_LIBRARIES.items() if key in used for library in libraries]
+    return {library: importlib.metadata.version(library) for library in (*LIBRARIES, *optional)}
+
+
+def file_hashes(folder):
+    return {str(path.relative_to(folder)): sha256(path) for path in sorted(folder.rglob("*")) if path.is_file()}
+
+
+def identity_folder(work, identity):
+    """The folder of an identity under `.work/<step>/`, made; folders of other identities are deleted."""
+    text = json.dumps(identity, indent=2, sort_keys=True)
+    folder = work / hashlib.sha256(text.encode()).hexdigest()[:16]
+    if is_first_process():
+        for other in work.iterdir():
+            if other.is_dir() and other != folder:
+                shutil.rmtree(other)
+        folder.mkdir(exist_ok=True)
+        (folder / "identity.json").write_text(text + "\n", encoding="utf-8")
+    return folder
+
+
+def is_first_process():
+    return os.environ.get("RANK", "0") == "0"
+
+
+# -- checkpoints ----------------------------------------------------------------------------------------------------
+
+
+def last_checkpoint(folder):
+    """The newest checkpoint that was written to its end, or None. What a kill left half written is passed over."""
+    complete = [path for path in folder.glob("checkpoint-*") if is_complete(path)]
+    return max(complete, key=lambda path: int(path.name.split("-")[1]), default=None)
+
+
+def is_complete(checkpoint):
+    """True where every file that was there when the checkpoint was done is there, and as long as it was."""
+    try:
+        sizes = json.loads((checkpoint / "complete.json").read_text(encoding="utf-8"))
+    except (FileNotFoundError, ValueError):
+        return False
+    return sizes == file_sizes(checkpoint)
+
+
+def file_sizes(folder):
+    return {
+        str(path.relative_to(folder)): path.stat().st_size
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and path.name != "complete.json"
+    }
+
+
+def mark_complete(checkpoint):
+    """Mark a checkpoint as written to its end, and delete all others."""
+    partial = checkpoint / "complete.partial"
+    partial.write_text(json.dumps(file_sizes(checkpoint)), encoding="utf-8")
+    os.replace(partial, checkpoint / "complete.json")
+    for other in checkpoint.parent.glob("checkpoint-*"):
+        if other != checkpoint:
+            shutil.rmtree(other, ignore_errors=True)
+
+
+def optimizer_steps_per_generation(config):
+    """After how many optimizer steps GRPO has used up what it generated: in between, a checkpoint lacks its answers."""
+    if not hasattr(config, "steps_per_generation"):
+        return 1
+    generate_every = config.steps_per_generation * config.num_iterations
+    return generate_every // math.gcd(generate_every, config.gradient_accumulation_steps)
+
+
+def save_checkpoints(trainer, every_s=None):
+    """The trainer, saving a checkpoint every `every_s` seconds, at steps from which it goes on bit by bit.
+
+    Those are the steps with a line in the log: the sums between two lines are in no checkpoint.
+    """
+    from transformers import TrainerCallback
+
+    every_s = float(os.environ.get("TILTH_CHECKPOINT_S", CHECKPOINT_INTERVAL_S)) if every_s is None else every_s
+    steps = optimizer_steps_per_generation(trainer.args)
+
+    class Checkpoints(TrainerCallback):
+        due = time.monotonic() + every_s
+        began = 0.0
+
+        def on_step_end(self, args, state, control, **_):
+            if (
+                str(args.logging_strategy) in STEP_LOGGING
+                and state.global_step % math.lcm(steps, state.logging_steps) == 0
+            ):
+                self.ask(state, control)
+
+        def on_epoch_end(self, args, state, control, **_):
+            if str(args.logging_strategy) not in STEP_LOGGING and state.global_step % steps == 0:
+                self.ask(state, control)
+
+        def ask(self, state, control):
+            if state.global_step < state.max_steps and broadcast_decision(time.monotonic() >= self.due):
+                control.should_save, self.began = True, time.monotonic()
+
+        def on_save(self, args, state, control, **_):
+            trainer.accelerator.wait_for_everyone()
+            save_exposure(trainer, Path(args.output_dir, f"checkpoint-{state.global_step}"))
+            rollouts.save_rollouts(trainer, Path(args.output_dir, f"checkpoint-{state.global_step}"))
+            if state.is_world_process_zero:
+                mark_complete(Path(args.output_dir, f"checkpoint-{state.global_step}"))
+            now = time.monotonic()
+            self.due = now + max(every_s, SAVE_PAUSE_FACTOR * (now - self.began) if every_s else 0)
+
+    trainer.add_callback(Checkpoints)
+    return trainer
+
+
+def broadcast_decision(wanted):
+    """What the first process wants: clocks differ, and a checkpoint is written by all processes or none."""
+    if os.environ.get("WORLD_SIZE", "1") == "1":
+        return wanted
+    from accelerate.utils import broadcast_object_list
+
+    return broadcast_object_list([wanted])[0]
+
+
+def resume_training(trainer, folder):
+    """Train from the last checkpoint of the folder, or from the start. Returns transformers' TrainOutput."""
+    checkpoint = last_checkpoint(folder)
+    for path in folder.glob("checkpoint-*"):
+        if path != checkpoint and is_first_process():
+            shutil.rmtree(path, ignore_errors=True)
+    if checkpoint is None:
+        return trainer.train()
+    state = json.loads((checkpoint / "trainer_state.json").read_text(encoding="utf-8"))
+    history = state["log_history"]
+    if is_first_process():
+        print(f"  goes on from {checkpoint}")
+    # TRL counts the tokens that it has seen in the log alone
+    trainer._total_train_tokens = next((line["num_tokens"] for line in reversed(history) if "num_tokens" in line), 0)
+    restore_exposure(trainer, checkpoint)
+    rollouts.restore_rollouts(trainer, checkpoint)
+    advance_prompt_order(trainer, round(state["epoch"], 6) // 1)
+    result = trainer.train(resume_from_checkpoint=str(checkpoint))
+    # transformers divides what was lost since the checkpoint by all steps
+    return result._replace(training_loss=result.training_loss + total_loss(history) / result.global_step)
+
+
+def advance_prompt_order(trainer, epochs):
+    """The trainer, giving GRPO's prompts in the order of a later epoch: its sampler would begin with the first again."""
+    import torch
+    from trl.trainer.utils import RepeatSampler
+
+    make = trainer._get_train_sampler
+
+    def make_later(*arguments):
+        sampler = make(*arguments)
+        if isinstance(sampler, RepeatSampler) and sampler.shuffle:
+            for _ in range(int(epochs)):
+                torch.randperm(sampler.num_samples, generator=sampler.generator)
+        return sampler
+
+    trainer._get_train_sampler = make_later
+    return trainer
+
+
+def total_loss(history):
+    """The sum of the losses of all steps that a log tells of: each line is the mean since the one before."""
+    lines = [line for line in history if "loss" in line]
+    starts = [0, *(line["step"] for line in lines)]
+    return sum(line["loss"] * (line["step"] - start) for line, start in zip(lines, starts, strict=False))
+
+
+# -- the finished model ---------------------------------------------------------------------------------------------
+
+
+def store_finished(folder, outs):
+    """Keep what a training made, as hard links, so that a `dvc` killed before it has stored that trains nothing again."""
+    partial = clear_path(folder / "finished.partial")
+    for out in outs:
+        for path in [out] if out.is_file() else sorted(out.rglob("*")):
+            if path.is_file():
+                (partial / path).parent.mkdir(parents=True, exist_ok=True)
+                link_or_copy(path, partial / path)
+    (partial / "finished.json").write_text(json.dumps(file_stamps(partial)), encoding="utf-8")
+    os.replace(partial, clear_path(folder / "finished"))
+    for path in [*folder.glob("checkpoint-*"), folder / "start"]:
+        shutil.rmtree(path, ignore_errors=True)
+
+
+def restore_finished(folder, outs):
+    """True where the folder has what a finished training made; it is then back in its place."""
+    kept = folder / "finished"
+    if not kept.exists() or json.loads((kept / "finished.json").read_text(encoding="utf-8")) != file_stamps(kept):
+        return False
+    for out in outs if is_first_process() else ():
+        partial = clear_path(folder / "back")
+        # copies: DVC makes the files of its cache read-only, and two outputs must not be one file
+        shutil.copytree(kept / out, partial) if (kept / out).is_dir() else shutil.copyfile(kept / out, partial)
+        move_into_place(partial, out)
+    return True
+
+
+def file_stamps(folder):
+    """{file: [size, time of change]}: a hard link shows what was written into the other."""
+    return {
+        str(path.relative_to(folder)): [path.stat().st_size, path.stat().st_mtime_ns]
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and path.name != "finished.json"
+    }
+
+
+def link_or_copy(path, target):
+    try:
+        os.link(path, target)
+    except OSError:  # `.work` may be a link to another disk, and not every disk has hard links
+        shutil.copy2(path, target)
+
+
+def move_into_place(path, target):
+    """Put a finished file or folder in its place by one rename, beside it first where it comes from another disk."""
+    try:
+        os.replace(path, clear_path(target))
+    except OSError as error:
+        if error.errno != errno.EXDEV:
+            raise
+        beside = clear_path(target.with_name(f"{target.name}.partial"))
+        shutil.move(path, beside)
+        os.replace(beside, target)
+
+
+def clear_path(path):
+    """The path, with nothing there and its parent made."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return path

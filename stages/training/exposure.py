@@ -1,0 +1,202 @@
+"""What a training has seen: how often each row of data/train was in a batch that was trained, and how many tokens.
+
+    trainer = count_rows(trainer, "sft", numbers, given)  # numbers: the row of each sequence that TRL is given
+    write_seen(seen_path("sft"), trainer, step, hash)     # scores/sft.seen.parquet: `times`, (rows of data/train,) integers
+
+What is counted is what a training step was given, never what a sampler announced: each row carries its place through TRL's
+collator. Of a row that is several sequences, a conversation in parts or cut by packing, the most frequent one counts. A GRPO
+prompt counts once for each time that answers to it are generated, however many answers and passes over them there are.
+"""
+
+import json
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+PLACE_COLUMN = "tilth_place"  # the column that carries the place of an item in the trainer's dataset
+
+
+@dataclass
+class Exposure:
+    """What one process has trained. counts: (items,) of the trainer's dataset, how often each was in a batch.
+
+    items, rows: (pairs,) places in the trainer's dataset, and the numbers of the rows of data/train that are in them.
+    """
+
+    items: np.ndarray
+    rows: np.ndarray
+    counts: np.ndarray
+    tokens: int = 0
+    places: list = field(default_factory=list)  # of the batch that is trained; of GRPO alone
+
+
+# -- counted ------------------------------------------------------------------------------------------------------
+
+
+def count_rows(trainer, method, numbers, given):
+    """The trainer, counting in `trainer.seen` what its steps are given.
+
+    given: the dataset that TRL was given; numbers: the row of data/train that each of its items was made of.
+    """
+    counts = np.zeros(len(trainer.train_dataset), np.int64)
+    seen = trainer.seen = Exposure(*rows_of_items(trainer.args, method, numbers, given), counts)
+    trainer.train_dataset = add_places(trainer.train_dataset)
+    trainer._set_signature_columns_if_needed()
+    trainer._signature_columns.append(PLACE_COLUMN)  # else transformers takes the column away
+    collate, train_step, steps = trainer.data_collator, trainer.training_step, 0
+    every = training_steps_per_generation(trainer.args)
+
+    def collate_with_places(features):
+        places = [feature[PLACE_COLUMN] for feature in features]
+        batch = collate([{key: value for key, value in feature.items() if key != PLACE_COLUMN} for feature in features])
+        if isinstance(batch, list):  # GRPO's rows as they are
+            return [row | {PLACE_COLUMN: place} for row, place in zip(batch, places, strict=True)]
+        batch[PLACE_COLUMN] = (places, batch_tokens(batch))
+        return batch
+
+    def count_and_train(model, inputs, *arguments, **options):
+        nonlocal steps
+        if isinstance(inputs, list):
+            places, tokens = [row.pop(PLACE_COLUMN) for row in inputs], 0
+            seen.places = places
+        else:
+            places, tokens = inputs.pop(PLACE_COLUMN)
+        loss = train_step(model, inputs, *arguments, **options)
+        if steps % every == 0:  # in between, GRPO trains on answers that it has
+            np.add.at(seen.counts, places, 1)
+        seen.tokens += tokens
+        steps += 1
+        return loss
+
+    trainer.data_collator, trainer.training_step = collate_with_places, count_and_train
+    return trainer
+
+
+def training_steps_per_generation(config):
+    """After how many training steps GRPO takes other prompts; 1 for the other methods, which do at each."""
+    return config.steps_per_generation * config.num_iterations if hasattr(config, "steps_per_generation") else 1
+
+
+def add_places(dataset):
+    """A dataset with the place of each item in it, formatted as it was."""
+    plain = dataset.with_format(None).add_column(PLACE_COLUMN, np.arange(len(dataset)))
+    return plain.with_format(dataset.format["type"], **dataset.format["format_kwargs"])
+
+
+def rows_of_items(config, method, numbers, given):
+    """(items, rows): which rows are in which item of the trainer's dataset, as TRL has shuffled and packed what it was given."""
+    numbers = np.asarray(numbers, np.int64)
+    if method != "sft" or not (config.packing or config.shuffle_dataset):
+        return np.arange(len(numbers)), numbers
+    from datasets import Dataset
+    from trl import pack_dataset
+
+    lengths = map(len, given["input_ids"]) if config.packing else [1] * len(numbers)
+    owners = [[number] * length for number, length in zip(numbers, lengths, strict=True)]
+    owners = Dataset.from_dict({"input_ids": owners})
+    if config.packing:
+        # what TRL packs depends on lengths alone: a sequence of its own number in place of each token is packed the same
+        owners = owners.shuffle(seed=config.seed) if config.shuffle_dataset else owners
+        owners = pack_dataset(owners, config.max_length, config.packing_strategy, {"num_proc": config.dataset_num_proc})
+    owners = owners.shuffle(seed=config.seed) if config.shuffle_dataset else owners
+    found = [np.unique(ids) for ids in owners["input_ids"]]
+    return np.repeat(np.arange(len(found)), [len(rows) for rows in found]), np.concatenate(found)
+
+
+def batch_tokens(batch):
+    """Tokens of a collated batch without padding; both answers of a pair."""
+    masks = [
+        batch[key] for key in ("attention_mask", "chosen_attention_mask", "rejected_attention_mask") if key in batch
+    ]
+    return int(sum(mask.sum() for mask in masks)) if masks else batch["input_ids"].numel()
+
+
+# -- kept ---------------------------------------------------------------------------------------------------------
+
+
+def gather_totals(trainer):
+    """(counts, tokens) of all processes. All of them come here."""
+    parts = [(trainer.seen.counts, trainer.seen.tokens)]
+    if os.environ.get("WORLD_SIZE", "1") != "1":
+        from accelerate.utils import gather_object
+
+        parts = gather_object(parts)
+    return sum(counts for counts, _ in parts), sum(tokens for _, tokens in parts)
+
+
+def save_exposure(trainer, checkpoint):
+    """Write what was seen so far into a checkpoint."""
+    counts, tokens = gather_totals(trainer)
+    if trainer.is_world_process_zero():
+        np.save(checkpoint / "seen.npy", np.append(counts, tokens))
+
+
+def restore_exposure(trainer, checkpoint):
+    """Count on from what a checkpoint has seen; the first process for all of them."""
+    if trainer.is_world_process_zero():
+        *counts, trainer.seen.tokens = np.load(checkpoint / "seen.npy").tolist()
+        trainer.seen.counts[:] = counts
+
+
+def write_exposure(path, trainer, step, rows_sha256):
+    """Write how often each row of data/train was in a batch. All processes come here, the first one writes."""
+    counts, tokens = gather_totals(trainer)
+    if not trainer.is_world_process_zero():
+        return
+    if step["method"] == "grpo":
+        counts = counts // trainer.args.num_generations  # each prompt stands there once for each answer
+        tokens = int(trainer.state.num_input_tokens_seen)  # TRL's: prompts and answers
+    times = np.zeros(pq.read_metadata(f"data/train/{step['dataset']}.parquet").num_rows, np.int32)
+    np.maximum.at(times, trainer.seen.rows, counts[trainer.seen.items])
+    facts = {"step": step["step"], "dataset": step["dataset"], "rows_sha256": rows_sha256, "tokens": tokens}
+    facts |= {"sequences": int(counts.sum())}
+    write_table(path, pa.table({"times": times}), facts)
+
+
+def write_table(path, table, facts):
+    """Write a table with the facts beside it."""
+    table = table.replace_schema_metadata({"tilth": json.dumps(facts)})
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.unlink(missing_ok=True)  # it may be a link into the cache of DVC
+    pq.write_table(table, path, compression="zstd")
+
+
+# -- read ---------------------------------------------------------------------------------------------------------
+
+
+def exposure_path(step):
+    return Path("scores", f"{step}.seen.parquet")
+
+
+def read_exposure(path):
+    """(times, facts): (rows of data/train,) how often the model saw each, and {dataset, rows_sha256, tokens, sequences}."""
+    table, facts = read_table(path)
+    return np.array(table["times"].to_pylist(), np.int64), facts
+
+
+def read_table(path):
+    """(table, facts) of what `write_table` wrote."""
+    with pq.ParquetFile(path) as file:  # pq.read_table imports pandas, which takes half a second
+        return file.read(), json.loads(file.schema_arrow.metadata[b"tilth"])
+
+
+def exposure_summary(path):
+    """{rows, seen, times, tokens, sequences} of what a model saw, None where nothing says so.
+
+    rows: of data/train. seen: those of them that it saw at all. times: how many it saw, with repetitions.
+    """
+    if not Path(path).exists():
+        return None
+    table, facts = read_table(path)
+    times = table["times"]
+    often = [(item["values"], item["counts"]) for item in times.value_counts().to_pylist()]
+    found = {
+        "rows": len(times),
+        "seen": sum(rows for count, rows in often if count),
+        "times": sum(count * rows for count, rows in often),
+    }
+    return found | {key: facts[key] for key in ("tokens", "sequences")}

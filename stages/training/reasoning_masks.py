@@ -1,0 +1,45 @@
+"""Thoughts that are shown and not learned, in pairs and labelled answers: `reasoning: mask` with TRL's DPO and KTO.
+
+Both score the tokens that their collator's `completion_mask` names: all of an answer. Rows made by
+`stages/training/trainer_rows.py` say in `<side>_labels` which of them are learned, and the mask is narrowed to these, for the
+model, its reference and KTO's estimate of their distance alike. ORPO's loss takes all tokens, those of the prompt too.
+"""
+
+LABEL_COLUMNS = {"dpo": ["chosen_labels", "rejected_labels"], "kto": ["completion_labels", "KL_completion_labels"]}
+
+
+def mask_thoughts(collate, method, config):
+    """TRL's collator of dpo or kto, its batches with a `completion_mask` of what is learned.
+
+    Rows without labels are collated as they are.
+    """
+
+    def collate_masked(rows):
+        labels = {column: [row[column] for row in rows] for column in LABEL_COLUMNS[method] if column in rows[0]}
+        rows = [{key: value for key, value in row.items() if key not in labels} for row in rows]
+        batch = collate(rows)
+        if method == "dpo" and labels:
+            narrow_mask(
+                batch, "", rows * 2, [each for column in LABEL_COLUMNS["dpo"] for each in labels[column]], config
+            )
+        for column, prefix in (("completion_labels", ""), ("KL_completion_labels", "KL_")):
+            if column in labels:
+                narrow_mask(batch, prefix, rows, labels[column], config)
+        return batch
+
+    return collate_masked
+
+
+def narrow_mask(batch, prefix, rows, labels, config):
+    """Take from a batch's completion mask, (sequences, tokens) padded on the right, what is not learned."""
+    import torch
+
+    mask = batch[f"{prefix}completion_mask"]
+    keeps_end = getattr(config, "truncation_mode", "keep_start") == "keep_end"
+    for place, (row, answer) in enumerate(zip(rows, labels, strict=True)):
+        learned = [False] * len(row["prompt_ids"]) + [label != -100 for label in answer]
+        if config.max_length is not None:
+            learned = learned[-config.max_length :] if keeps_end else learned[: config.max_length]
+        if len(learned) != int(batch[f"{prefix}attention_mask"][place].sum()):
+            raise AssertionError("TRL cut a row otherwise than max_length says")
+        mask[place, : len(learned)] *= torch.tensor(learned, dtype=mask.dtype)

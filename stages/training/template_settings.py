@@ -1,0 +1,192 @@
+"""What a base model's folder says of its tokenizer: its chat template, what it is given, the date, where generation ends.
+
+    settle(Path("models/base"), {"chat_template": None, "eos_token": "<|im_end|>", "chat_template_kwargs": {}, "date": None})
+
+    models/base/rendering.json: {"chat_template_kwargs": {"enable_thinking": false}, "date": "2024-07-26"}, where either is set
+
+Everything that renders a conversation reads the folder, and so does whoever takes the model elsewhere.
+"""
+
+import json
+import re
+import shutil
+from pathlib import Path
+
+from validators.problems import Problem, Problems, did_you_mean
+
+SETTINGS_FILE = "rendering.json"
+DEFAULT_DATE = "2024-07-26"  # of a template that prints today's, where params.yaml names none: the one that Llama 3.2 falls back to
+TOKENIZER_FILE = "tokenizer_config.json"
+# spaces, line ends, code, scripts, numbers, what is composed and what is not: a class that reads tokenizer.json wrongly shows here
+PROBE_TEXTS = (
+    "two words", "  two  spaces", "\ttab", "lines\n\nof\r\ntext\n", "def f(x):\n    return x + 1\n", "don't I'LL", "3.14 1234567",
+    "日本語の文", "한국어", "עברית", "العربية", "ελληνικά", "हिन्दी", "🙂👍🏽", "é e\u0301 ﬁ", " \n ",
+)  # fmt: skip
+
+
+def apply_settings(folder, base):
+    """Write what `base` of params.yaml says into a model's folder; lines of what a person should know.
+
+    Raises Problems where it cannot be so.
+    """
+    said = fix_tokenizer_class(folder)
+    if base["chat_template"] is not None:
+        (folder / "chat_template.jinja").write_text(base["chat_template"], encoding="utf-8", newline="\n")
+    if base["eos_token"] is not None:
+        set_eos_token(folder, base["eos_token"])
+    said += set_stop_tokens(folder)
+    said += write_settings(folder, base)
+    return said
+
+
+def disable_space_cleanup(folder):
+    """Say in a folder what transformers does anyway: it cleans up no spaces of a BPE tokenizer, and warns at every load."""
+    config, path = read_json(folder / TOKENIZER_FILE), folder / "tokenizer.json"
+    if config.get("clean_up_tokenization_spaces") and read_json(path).get("model", {}).get("type") == "BPE":
+        write_json(folder / TOKENIZER_FILE, config | {"clean_up_tokenization_spaces": False})
+
+
+def fix_tokenizer_class(folder):
+    """Have transformers read tokenizer.json as it is, where the class that the folder names would not.
+
+    A byte-level tokenizer in a folder that says LlamaTokenizerFast loses its spaces in transformers 5 (its issue 45488).
+    """
+    from tokenizers import Tokenizer
+
+    path = folder / "tokenizer.json"
+    if not path.exists():
+        return []
+    raw = Tokenizer.from_file(str(path))
+    if not (text := misread_text(folder, raw)):
+        return []
+    config = read_json(folder / TOKENIZER_FILE)
+    named = config.get("tokenizer_class")
+    write_json(folder / TOKENIZER_FILE, config | {"tokenizer_class": "PreTrainedTokenizerFast"})
+    if misread_text(folder, raw):
+        found = f"transformers reads {text!r} otherwise than tokenizer.json"
+        hint = "save the tokenizer anew with the version of transformers that its model was made with"
+        raise Problems([Problem("base.model: tokenizer.json", found, "the same tokens", hint)])
+    return [f"tokenizer.json is read as it stands: {named} would make other tokens of {text!r}"]
+
+
+def misread_text(folder, raw):
+    """A text of which AutoTokenizer makes other tokens than tokenizer.json; None where there is none."""
+    from transformers import AutoTokenizer
+
+    from stages.training.models import load_pretrained
+
+    ids = load_pretrained(AutoTokenizer, folder)(list(PROBE_TEXTS), add_special_tokens=False)["input_ids"]
+    expected = [encoded.ids for encoded in raw.encode_batch(list(PROBE_TEXTS), add_special_tokens=False)]
+    return next((text for text, a, b in zip(PROBE_TEXTS, ids, expected, strict=True) if a != b), None)
+
+
+def set_eos_token(folder, token):
+    """Make a token the one that ends an answer. Raises Problems where the tokenizer does not know it."""
+    from transformers import AutoTokenizer
+
+    from stages.training.models import load_pretrained
+
+    tokenizer = load_pretrained(AutoTokenizer, folder)
+    known = tokenizer.get_vocab()
+    if token not in known:
+        special = [str(each) for each in tokenizer.added_tokens_decoder.values()]
+        raise Problems(
+            [
+                Problem(
+                    "base.eos_token", f"the tokenizer has no {token!r}", "a token of it", did_you_mean(token, special)
+                )
+            ]
+        )
+    write_json(folder / TOKENIZER_FILE, read_json(folder / TOKENIZER_FILE) | {"eos_token": token})
+    special = folder / "special_tokens_map.json"
+    if special.exists():
+        write_json(special, read_json(special) | {"eos_token": token})
+    config = read_json(folder / "config.json")
+    write_json(folder / "config.json", config | {"eos_token_id": known[token]})
+
+
+def set_stop_tokens(folder):
+    """Have generation_config.json name every token that ends an answer: it is what generation obeys, here and elsewhere."""
+    from transformers import AutoTokenizer
+
+    from stages.training.models import load_pretrained, stop_tokens
+
+    path = folder / "generation_config.json"
+    config = read_json(path) if path.exists() else {"_from_model_config": True}
+    listed = config.get("eos_token_id")
+    wanted = sorted(stop_tokens(load_pretrained(AutoTokenizer, folder), folder))
+    if not wanted or set(wanted) == (set(listed) if isinstance(listed, list) else {listed}):
+        return []
+    write_json(
+        path, {key: value for key, value in config.items() if key != "_from_model_config"} | {"eos_token_id": wanted}
+    )
+    return [f"generation ends at the tokens {', '.join(map(str, wanted))}, as config and tokenizer say together"]
+
+
+def write_settings(folder, base):
+    """Write what the chat template is always given."""
+    text = "".join(
+        path.read_text(encoding="utf-8")
+        for path in (folder / "chat_template.jinja", folder / TOKENIZER_FILE)
+        if path.exists()
+    )
+    if problems := unread_kwargs_problems("base", text, base["chat_template_kwargs"]):
+        raise Problems(problems)
+    date = base["date"] or (DEFAULT_DATE if "strftime_now" in text else None)
+    settings = {"chat_template_kwargs": base["chat_template_kwargs"], "date": date}
+    if any(settings.values()):
+        write_json(folder / SETTINGS_FILE, {key: value for key, value in settings.items() if value})
+    if date and not base["date"]:
+        return [
+            f"the chat template prints the date: it is {date} in every row, score and chat, unless base.date says another"
+        ]
+    return []
+
+
+def unread_kwargs_problems(section: str, template: str, given: dict) -> list[Problem]:
+    """Problems of what a chat template is given and never reads: it would change nothing, and nobody would be told.
+
+    template: its text. section: of params.yaml, whose `chat_template_kwargs` are given.
+    """
+    words = dict.fromkeys(re.findall(r"[^\W\d]\w*", template))
+    known = [word for word in words if word.startswith(("enable_", "think", "reason"))]
+    return [
+        Problem(
+            f"{section}.chat_template_kwargs",
+            f"the chat template reads no {name!r}",
+            "a variable of the template",
+            did_you_mean(name, known),
+        )
+        for name in given
+        if name not in words
+    ]
+
+
+def read_settings(folder):
+    """{chat_template_kwargs, date} of a model's folder."""
+    return {"chat_template_kwargs": {}, "date": None} | read_json(Path(folder) / SETTINGS_FILE)
+
+
+def copy_settings(source, target):
+    """Copy what a chat template is always given to another folder of full weights."""
+    if (Path(source) / SETTINGS_FILE).exists():
+        shutil.copyfile(Path(source) / SETTINGS_FILE, Path(target) / SETTINGS_FILE)
+
+
+def freeze_date(template, date):
+    """Have `strftime_now` of a chat template tell one day, in this process, whoever renders it."""
+    from datetime import date as calendar
+
+    from transformers.utils.chat_template_utils import _compile_jinja_template
+
+    day = calendar.fromisoformat(date)
+    for text in template.values() if isinstance(template, dict) else [template]:
+        _compile_jinja_template(text).globals["strftime_now"] = day.strftime
+
+
+def read_json(path):
+    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+
+
+def write_json(path, data):
+    path.write_text(json.dumps(data, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")

@@ -1,0 +1,171 @@
+"""Rows as the tokens that TRL's trainers are given, so that one module says what is learned, whoever asks.
+
+    rows_of("sft", {"messages": [...], "tools": None}, render, Limits(length=1024)) -> [{"input_ids": [...], "labels": [...]}]
+    rows_of("dpo", {...}, render, limits) -> [{"prompt_ids": [...], "chosen_ids": [...], "rejected_ids": [...]}]
+    rows_of("kto", {...}, render, limits) -> [{"prompt_ids": [...], "completion_ids": [...], "label": True}]
+    rows_of("grpo", {...}, render, limits) -> [{"prompt_ids": [...]}]
+
+preflight counts these, train hands them to TRL, evaluate scores them. A row that cannot be learned is Unproved; the
+proof LENGTH is that of a row of which `max_length` leaves nothing to learn.
+"""
+
+from collections import defaultdict
+from dataclasses import dataclass
+
+from stages.training.messages import FailedProof
+from stages.training.rendering import TokenSequence
+
+METHOD_BY_KIND = {"preference": "dpo", "kto": "kto"}  # a method that takes rows of a kind
+SIDES = {"dpo": ("chosen", "rejected"), "orpo": ("chosen", "rejected"), "kto": ("completion",)}
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What of a row is trained. length: `max_length`, None for all of it.
+
+    learns, of sft: `assistant` (all that it says), `completion` (its last answer) or `all`. keeps_end: what is too long
+    loses its beginning. splits: packing goes on with it in the next sequence, so that nothing is cut.
+    overlong: what becomes of a row that is longer: `cut`, `drop` or `stop`. reasoning: `mask` learns the answers alone, and
+    the tags around thoughts.
+    """
+
+    length: int | None = None
+    learns: str = "assistant"
+    keeps_end: bool = False
+    splits: bool = False
+    overlong: str = "cut"
+    reasoning: str = "keep"
+
+    def cut(self, ids):
+        if self.length is None or self.splits:
+            return ids
+        return ids[-self.length :] if self.keeps_end else ids[: self.length]
+
+
+def limits_from_config(method, config, overlong="cut", reasoning="keep"):
+    """The Limits that TRL's config of a step sets."""
+    length = getattr(config, "max_length", None)
+    return Limits(
+        512 if method == "orpo" and length is None else length,  # what TRL takes then, with a warning
+        learned_scope(config) if method == "sft" else "completion",
+        getattr(config, "truncation_mode", "keep_start") == "keep_end",
+        bool(getattr(config, "packing", False)) and config.packing_strategy != "bfd",
+        overlong,
+        reasoning,
+    )
+
+
+def learned_scope(config):
+    """`assistant` (all that it says), `completion` (its last answer) or `all`, as the args of an SFT step say."""
+    if config.assistant_only_loss:
+        return "assistant"
+    return "completion" if config.completion_only_loss else "all"
+
+
+def rows_for_trainer(method, row, render, limits):
+    """What TRL is given of a row, one dict or several. Raises Unproved."""
+    if method == "sft":
+        found = [
+            conversation_row(sequence, limits)
+            for sequence in conversation_sequences(row, render, limits.learns, limits.reasoning)
+        ]
+    elif method == "grpo":
+        found = [{"prompt_ids": prompt_tokens(row["prompt"], row.get("tools"), render)}]
+    else:
+        found = [answer_row(method, row, render, limits)]
+    if limits.overlong != "cut" and limits.length is not None:
+        for each in found:
+            if (length := token_count(each)) > limits.length:
+                raise FailedProof("LENGTH", None, f"it has {length:,} tokens, max_length is {limits.length:,}")
+    return found
+
+
+def conversation_sequences(row, render, learns="assistant", reasoning="keep"):
+    """The Sequences of a conversation. learns, reasoning: as of Limits. Raises Unproved."""
+    messages, tools, masks = row["messages"], row.get("tools"), reasoning == "mask"
+    if learns != "all":
+        return render.conversation(messages, tools, [len(messages) - 1] if learns == "completion" else None, masks)
+    for place, message in enumerate(messages):
+        if message.get("train") is False or (masks and message.get("reasoning_content")):
+            what = "train: false" if message.get("train") is False else "a thought, and reasoning: mask"
+            raise FailedProof("SAID", place, f"it has {what}, but the step learns all: assistant_only_loss is false")
+    [(ids, _)] = render.encode([render.text(render.readable(messages), tools)])
+    return [TokenSequence.whole(ids)]
+
+
+def scoring_input(kind, row, render, reasoning="keep"):
+    """What a model is scored on of an eval row, whole. Raises Unproved.
+
+    sft: the Sequences of the conversation. grpo: the text of the prompt. preference and kto: (tokens of the prompt, tokens
+    of the answer, labels of these) of each side.
+    """
+    if kind == "sft":
+        render.prompt(row["messages"][:-1], row.get("tools"))
+        return conversation_sequences(row, render, reasoning=reasoning)
+    if kind == "grpo":
+        return render.prompt(row["prompt"], row.get("tools"))
+    masks = reasoning == "mask"
+    return [render.answer(row["prompt"], row[side], row.get("tools"), masks) for side in SIDES[METHOD_BY_KIND[kind]]]
+
+
+def reasoning_by_dataset(datasets):
+    """{dataset: "mask" or "keep"}: where no thoughts are learned, none is scored either, of whatever model."""
+    masked = {name for name, entry in datasets.items() if entry.get("reasoning") == "mask"}
+    return defaultdict(lambda: "keep", dict.fromkeys(masked, "mask"))
+
+
+def conversation_row(sequence, limits):
+    labels = sequence.labels
+    if not any(label != -100 for label in limits.cut(labels)):
+        raise FailedProof(
+            "LENGTH", None, f"nothing of {len(labels):,} tokens is left to learn, max_length is {limits.length:,}"
+        )
+    return {"input_ids": sequence.ids, "labels": labels}
+
+
+def answer_row(method, row, render, limits):
+    """Prompt and answers, the prompt's tokens the same before each; with `mask` the labels of each answer too."""
+    sides, masks = SIDES[method], limits.reasoning == "mask"
+    pairs = [render.answer(row["prompt"], row[side], row.get("tools"), masks) for side in sides]
+    prompt, found = pairs[0][0], {}
+    if limits.length is not None and not limits.keeps_end and len(prompt) >= limits.length:
+        raise FailedProof("LENGTH", None, f"its prompt has {len(prompt):,} tokens, max_length is {limits.length:,}")
+    for side, (_, answer, labels) in zip(sides, pairs, strict=True):
+        found[f"{side}_ids"] = answer
+        if masks:
+            found[f"{side}_labels"] = labels
+            if not any(label != -100 for label in limits.cut([-100] * len(prompt) + labels)):
+                raise FailedProof(
+                    "LENGTH", None, f"nothing of {side} but its thought is left of max_length {limits.length:,}"
+                )
+    return {"prompt_ids": prompt} | found | ({"label": row["label"]} if method == "kto" else {})
+
+
+def prompt_tokens(messages, tools, render):
+    """Tokens of a prompt, ready for an answer. Raises Unproved where the template leaves out what was said."""
+    text = render.prompt(messages, tools)
+    return render.encode([text])[0][0]
+
+
+def token_count(prepared):
+    """Tokens of a row before anything is cut, with the longer answer where there are two."""
+    if "input_ids" in prepared:
+        return len(prepared["input_ids"])
+    sides = [len(ids) for key, ids in prepared.items() if key in ("chosen_ids", "rejected_ids", "completion_ids")]
+    return len(prepared["prompt_ids"]) + max(sides, default=0)
+
+
+def orpo_columns(prepared, limit):
+    """The columns of TRL's ORPO trainer: each answer cut by what the prompt leaves of `max_length`.
+
+    TRL 1.14 leaves an answer `max_length` minus the longer answer: 24 of 1,000 tokens behind a prompt of 100.
+    """
+    prompt = prepared["prompt_ids"]
+    found = {"prompt": "", "chosen": "", "rejected": ""}  # what TRL would tokenise
+    found |= {"prompt_input_ids": prompt, "prompt_attention_mask": [1] * len(prompt)}
+    for side in SIDES["orpo"]:
+        answer = prepared[f"{side}_ids"][: limit - len(prompt)]
+        found[f"{side}_input_ids"] = prompt + answer
+        found[f"{side}_attention_mask"] = [1] * (len(prompt) + len(answer))
+        found[f"{side}_labels"] = [-100] * len(prompt) + answer
+    return found

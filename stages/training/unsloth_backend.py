@@ -1,0 +1,153 @@
+"""Models loaded and given adapters by Unsloth, which patches transformers and TRL when it is imported.
+
+Source: Unsloth's guides "Fine-tuning LLMs", "Preference optimization" and "GRPO", and its code of version 2026.10.9. On a GPU
+it puts subclasses in the place of TRL's configs and trainers; what these would decide otherwise than TRL is said to them in
+`stages/training/trl.py`, and what they change all the same stops the step here. Without a GPU Unsloth has a CPU backend of
+its own, plain transformers and PEFT: UNSLOTH_DISABLE_CPU_FALLBACK=0 in the environment allows it.
+"""
+
+import importlib.metadata
+import json
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from stages.training.models import full_weights
+from validators.problems import Problem, Problems
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, TrainingArguments
+
+TESTED_VERSIONS = ("2026.10.9", "2026.10.9")  # the first and the last version that tests/with_unsloth ran with
+PARITY_TEST = "pytest -m long tests/with_unsloth/test_parity.py"
+COMPILE_FOLDER = ".work/_unsloth"  # what it compiles; no step has such a name
+# what PEFT's all-linear is in the architectures that Unsloth knows; it compiles these layers by name
+LINEAR_LAYERS = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
+EQUIVALENT_VALUES = (("adamw_torch", "adamw_torch_fused"),)  # settings whose values give the same numbers
+
+
+def import_unsloth() -> None:
+    """Import Unsloth, before transformers and TRL are. Raises Problems where it does not load."""
+    os.environ.setdefault("UNSLOTH_COMPILE_LOCATION", os.path.abspath(COMPILE_FOLDER))  # else in the project
+    os.environ.setdefault("UNSLOTH_DISABLE_STATISTICS", "1")  # else each load asks the Hub for a file
+    # else a machine whose GPU is not found trains for days on its CPU
+    os.environ.setdefault("UNSLOTH_DISABLE_CPU_FALLBACK", "1")
+    try:
+        import unsloth  # noqa: F401
+    except Exception as error:  # whatever a package that patches others meets on a machine
+        text = " ".join(str(error).split()) or type(error).__name__
+        hint = "pip install -e '.[gpu]' on a machine with an NVIDIA GPU, or base.backend: auto"
+        if not isinstance(error, ImportError) and os.environ["UNSLOTH_DISABLE_CPU_FALLBACK"] == "1":
+            hint += "; UNSLOTH_DISABLE_CPU_FALLBACK=0 in the environment trains on the CPU, slowly"
+        raise Problems([Problem("base.backend", f"unsloth does not load: {text[:300]}", "unsloth", hint)]) from None
+    if os.environ.get("RANK", "0") == "0" and (
+        caution := untested_version_warning(importlib.metadata.version("unsloth"))
+    ):
+        print(caution)
+
+
+def untested_version_warning(version: str) -> str | None:
+    """What to say of a version of Unsloth that is newer than the last one that was tested; None of others."""
+    from packaging.version import Version
+
+    first, last = TESTED_VERSIONS
+    if Version(version) <= Version(last):
+        return None
+    named = last if first == last else f"{first} to {last}"
+    return f"warning: unsloth {version} is newer than what was tested, {named}. Whether its losses are those of transformers: {PARITY_TEST}"
+
+
+def load_with_unsloth(folder: Path, step: dict, config: "TrainingArguments") -> "PreTrainedModel":
+    """The model of a folder, loaded and given adapters by Unsloth as its guide says."""
+    import torch
+    from unsloth import FastLanguageModel
+
+    lora, name = step["lora"], step["step"]
+    if problem := context_problem(name, step, config, context_length(folder)):
+        raise Problems([problem])
+    shared = {"fast_inference": True, "max_lora_rank": lora["r"]} if lora and step["args"].get("use_vllm") else {}
+    if shared:
+        shared["gpu_memory_utilization"] = config.vllm_gpu_memory_utilization
+    checkpointing = "unsloth" if config.gradient_checkpointing else False
+    model, _ = FastLanguageModel.from_pretrained(
+        model_name=str(full_weights(folder)),
+        max_seq_length=max_sequence_length(step, config, context_length(folder)),
+        # what is trained itself is float32, else small updates are lost: bf16 is the autocast's
+        dtype=getattr(torch, compute_dtype(config)) if lora else torch.float32,
+        load_in_4bit=bool(step.get("load_in_4bit")),
+        full_finetuning=not lora,
+        use_gradient_checkpointing=checkpointing,
+        use_exact_model_name=True,  # the folder, not a copy on the Hub that its name resembles
+        trust_remote_code=False,
+        **shared,
+    )
+    if step.get("load_in_4bit") and not getattr(model, "is_loaded_in_4bit", False):
+        hint = "base.backend: transformers, or load_in_4bit: false"
+        raise Problems([Problem(f"steps.{name}.load_in_4bit", "unsloth loads 16-bit weights here", "4 bits", hint)])
+    if not lora:
+        return model
+    wanted = lora["target_modules"]
+    return FastLanguageModel.get_peft_model(
+        model,
+        use_gradient_checkpointing=checkpointing,
+        random_state=step["seed"],
+        **(lora | {"target_modules": LINEAR_LAYERS if wanted == "all-linear" else wanted}),
+    )
+
+
+def compute_dtype(config: "TrainingArguments") -> str:
+    return "bfloat16" if config.bf16 else "float16" if config.fp16 else "float32"
+
+
+# -- lengths --------------------------------------------------------------------------------------------------------
+
+
+def context_length(folder: Path) -> int | None:
+    """Tokens that a model was made for, by its config; None where that does not say."""
+    config = json.loads((full_weights(folder) / "config.json").read_text(encoding="utf-8"))
+    return (config | config.get("text_config", {})).get("max_position_embeddings")
+
+
+def longest_sequence(step: dict, config: "TrainingArguments") -> int:
+    """Tokens of the longest sequence that the step can train on."""
+    if step["method"] == "grpo":
+        return step["length"]["max"] + config.max_completion_length
+    return config.max_length or step["length"]["max"]
+
+
+def max_sequence_length(step: dict, config: "TrainingArguments", context: int | None) -> int:
+    """The `max_seq_length` of a step: beyond the model's context Unsloth would scale its positions, for all rows."""
+    return min(longest_sequence(step, config), context or longest_sequence(step, config))
+
+
+def context_problem(name: str, step: dict, config: "TrainingArguments", context: int | None) -> Problem | None:
+    """The Problem of a step that has sequences longer than the model's context: Unsloth would cut them in silence."""
+    tokens = longest_sequence(step, config)
+    if step["method"] != "grpo" and not getattr(config, "packing", False):
+        tokens = min(tokens, step["length"]["max"])
+    if not context or tokens <= context:
+        return None
+    found = f"sequences of {tokens:,} tokens, and the model's context is {context:,}: unsloth would cut them"
+    lower = "a lower max_completion_length" if step["method"] == "grpo" else f"args: {{max_length: {context}}}"
+    hint = f"{lower}, or base.backend: transformers, which goes beyond the context"
+    return Problem(f"steps.{name}", found, "sequences within the context", hint)
+
+
+# -- what it changes --------------------------------------------------------------------------------------------------
+
+
+def stop_if_args_changed(name: str, config: "TrainingArguments", args: dict) -> None:
+    """Raise Problems where Unsloth has changed what the args of a step say, as it does with a note on the screen at most."""
+    problems = []
+    for key, wanted in args.items():
+        found = getattr(config, key, None)
+        found = getattr(found, "value", found)
+        # Unsloth itself lowers max_length to the context, beyond which no row goes: `context_problem`
+        if key == "max_length" or found == wanted or not isinstance(wanted, bool | int | float | str):
+            continue
+        if any(wanted in values and found in values for values in EQUIVALENT_VALUES):
+            continue
+        hint = f"base.backend: transformers, or args: {{{key}: {json.dumps(found, default=str)}}}"
+        problems.append(Problem(f"steps.{name}.args.{key}", f"unsloth trains with {found!r} here", repr(wanted), hint))
+    if problems:
+        raise Problems(problems)
