@@ -90,7 +90,7 @@ KEY_DOCS = {
     "steps.NAME.load_in_4bit": KeyDoc("The weights beneath the adapters in 4 bits (QLoRA). It needs CUDA and bitsandbytes.", "true"),
     "steps.NAME.overlong": KeyDoc("What becomes of rows that are longer than `max_length`: cut, left out with the reason, or a stop.", "drop"),
     "steps.NAME.rewards": KeyDoc("Method `grpo`: functions of `validators/rewards.py`. Their weighted sum is the reward.", "[exact_match]"),
-    "steps.NAME.rollouts": KeyDoc("Method `grpo`: how many of the generated answers are kept. Null keeps none: [training.md](training.md#rollouts-what-grpo-said-and-what-was-paid).", "null"),
+    "steps.NAME.rollouts": KeyDoc("Method `grpo`: how many of the generated answers are kept. Null keeps none: [training.md](training.md#rollouts-what-grpo-generated-and-its-rewards).", "null"),
     "steps.NAME.rollouts.every": KeyDoc("One generation is kept every so many optimizer steps.", "10"),
     "steps.NAME.rollouts.max_rows": KeyDoc("So many answers are kept at most.", "5000"),
     "steps.NAME.waive": KeyDoc("Warnings about the step that you accept, by name, with the reason. The report shows it.", "{learning_rate: the tiny model starts from random weights}"),
