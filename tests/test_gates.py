@@ -217,7 +217,7 @@ def test_a_gate_on_what_does_not_exist_is_named(change, said):
 def test_a_gate_that_is_there_twice_is_named():
     data = DATA | {"gates": [GAIN, GAIN | {"waive": "why"}]}
     assert [str(problem) for problem in gate_problems(data, [])] == [
-        "params.yaml: gates.1: says what gates.0 says; expected each gate once\n  hint: remove one"
+        "params.yaml: gates.1: is the same as gates.0; expected each gate once\n  hint: remove one"
     ]
 
 

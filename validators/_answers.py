@@ -1,11 +1,11 @@
-"""The answer in what a model said: what follows its reasoning, for metrics and for rewards alike.
+"""The answer in a model's text: what follows the reasoning. Metrics and rewards both use it.
 
 answer_of("<think>4 + 38</think>\n\n42") -> "42"
 """
 
 import re
 
-# harmony's channels (gpt-oss), with their control tokens or as a decoder leaves them without
+# harmony's channels (gpt-oss), with their control tokens, or without them where the decoder skips special tokens
 HARMONY_CHANNELS = re.compile(
     r"\A(?:<\|channel\|>)?(?:analysis|commentary)(?:<\|message\|>)?.*?(?:assistant)?(?:<\|channel\|>)?final(?:<\|message\|>)",
     re.DOTALL,
@@ -15,9 +15,9 @@ FINAL_CHANNEL = re.compile(r"\A<\|channel\|>final<\|message\|>")
 
 
 def answer_of(text: str) -> str:
-    """What is said after the reasoning, without white space around it; nothing where the reasoning does not end.
+    """The text after the reasoning, stripped; "" where the reasoning does not end.
 
-    A block of reasoning stands at the beginning, and may have been opened by the prompt.
+    Reasoning comes first in the text. The prompt may already hold its opening tag.
     """
     text = FINAL_CHANNEL.sub(
         "", CHANNELS_WITHOUT_TOKENS.sub("", HARMONY_CHANNELS.sub("", text, count=1), count=1), count=1
@@ -26,5 +26,5 @@ def answer_of(text: str) -> str:
     if not opened:
         return text.partition("</think>")[2].strip() if "</think>" in text else text.strip()
     if before.strip():
-        return text.strip()  # the block is part of an answer
+        return text.strip()  # text comes before the tag, so the block is part of the answer
     return thought.partition("</think>")[2].strip()

@@ -1,6 +1,6 @@
-"""What is unusual in a step though it may be right: a value outside the usual range, a common mistake.
+"""Cautions: a value of a step outside the usual range, or a common mistake. Either may be intended.
 
-A step waives a caution by name and reason, and the report shows it: `waive: {learning_rate: "a tiny model"}`.
+A step waives a caution by name, with a reason. The report shows it: `waive: {learning_rate: "a tiny model"}`.
 Usual ranges: the guides of TRL and Unsloth.
 """
 
@@ -24,12 +24,12 @@ LEARNING_RATES = {
     "grpo": (1e-6, 1e-5),
 }
 WAIVERS = [*RANGES, "learning_rate", "lora_rank", "no_sft"]
-# an entry of params.yaml as plain data: before it is checked, any key may be missing or hold anything
+# an entry of params.yaml as plain data. Before `check` has read it, any key may be missing or hold anything.
 Entry = dict[str, Any]
 
 
 def caution_text(where: str, name: str, message: str, waived: str | None) -> str:
-    """A caution as it is told: with the reason for which it is waived, or how to waive it by its name."""
+    """The line that a user sees: with the reason of the waiver, or with a hint on how to waive it."""
     text = f"{PARAMS_FILE}: {where}: {message}"
     if waived is not None:
         return f"{text} ({waived})"
@@ -38,7 +38,7 @@ def caution_text(where: str, name: str, message: str, waived: str | None) -> str
 
 @dataclass(frozen=True)
 class Caution:
-    """A value outside the usual range: its name is what a step waives it by."""
+    """A value outside the usual range, or a common mistake. A step waives it by `name`."""
 
     step: str
     name: str
@@ -51,11 +51,11 @@ class Caution:
 
 @dataclass(frozen=True)
 class FileCaution:
-    """Files of a dataset that are named as those of a test, though their rows may be trained on."""
+    """Files of a dataset whose names look like test data, but whose rows would be trained on."""
 
     dataset: str
     files: list[str]
-    pattern: str  # that fits the first of them
+    pattern: str  # matches the first of the files
     waived: None = None
 
     def __str__(self) -> str:
@@ -67,7 +67,7 @@ class FileCaution:
 
 @dataclass(frozen=True)
 class UnusedWaiver:
-    """A waiver of a step for what is not unusual there: as a rule it came along by an anchor, and hides what comes later."""
+    """A waiver of a caution that the step does not have. Most come with a YAML anchor. It would hide a later caution."""
 
     step: str
     name: str
@@ -81,7 +81,7 @@ class UnusedWaiver:
 
 
 def ancestry(name: str, steps: dict[str, Entry]) -> list[str]:
-    """The step, what it starts from, and so on; ends at base, at an unknown name, or where it repeats."""
+    """The step, the step it starts from, and so on. Ends at base, at an unknown name, or at the first repeated name."""
     chain = [name]
     while (parent := steps.get(chain[-1], {}).get("from")) is not None:
         chain.append(parent)
@@ -91,32 +91,32 @@ def ancestry(name: str, steps: dict[str, Entry]) -> list[str]:
 
 
 def step_cautions(name: str, step: Entry, steps: dict[str, Entry]) -> list[Caution]:
-    """Values of a step outside the usual ranges, and the common mistakes, waived or not."""
+    """The cautions of a step, waived or not."""
     method, waive = step.get("method"), step.get("waive") or {}
     if method not in KIND_OF_METHOD:
         return []
-    args, found = step.get("args") or {}, []
+    args, cautions = step.get("args") or {}, []
     ranges = RANGES | {"learning_rate": ("learning_rate", *LEARNING_RATES[method])}
     for waiver, (key, low, high) in ranges.items():
         if is_number(args.get(key)) and not low <= args[key] <= high:
-            found.append((waiver, f"{key} {args[key]:g} is outside the usual {low:g} to {high:g} for {method}"))
+            cautions.append((waiver, f"{key} {args[key]:g} is outside the usual {low:g} to {high:g} for {method}"))
     rank = (step.get("lora") or {}).get("r")
     if is_number(rank) and not 8 <= rank <= 64:
-        found.append(("lora_rank", f"lora.r {rank} is outside the usual 8 to 64"))
+        cautions.append(("lora_rank", f"lora.r {rank} is outside the usual 8 to 64"))
     if method in ("dpo", "kto") and not any(
         steps.get(parent, {}).get("method") in ("sft", "orpo") for parent in ancestry(name, steps)[1:]
     ):
-        found.append(
+        cautions.append(
             (
                 "no_sft",
                 f"{method} from a model that no step has supervised; right only where `base` is an instruct model",
             )
         )
-    return [Caution(name, waiver, message, waive.get(waiver)) for waiver, message in found]
+    return [Caution(name, waiver, message, waive.get(waiver)) for waiver, message in cautions]
 
 
 def unused_waivers(name: str, step: Entry, steps: dict[str, Entry]) -> list[UnusedWaiver]:
-    """Waivers of values and mistakes that a step does not have; what preflight finds is not known before it runs."""
+    """Waivers of cautions that the step does not have. Waivers of preflight's findings are not judged here."""
     needed = {caution.name for caution in step_cautions(name, step, steps)}
     given = step.get("waive") or {}
     return [UnusedWaiver(name, waiver) for waiver in given if waiver in WAIVERS and waiver not in needed]

@@ -1,9 +1,9 @@
-"""What `difficulty` of params.yaml may say: on which prompts of a grpo dataset its steps train, by how often a model is right.
+"""Checks of `difficulty` in params.yaml: it selects the prompts of a grpo dataset by how often a model answers them rightly.
 
     difficulty: {problems: {from: sft, samples: 8, keep: [0.1, 0.9]}}
 
-What is right is said by a function that gives 1 or 0, never by a shaped reward: `by`, or the one of RIGHT_OR_WRONG that the steps
-on the dataset are rewarded by. The stages `difficulty` and `keep` measure and sort; this module says what they are told.
+A function that returns 1 or 0 decides what is right, never a shaped reward. It is `by`, or the one of BINARY_REWARDS that the
+steps on the dataset use. The stage `difficulty` measures, the stage `keep` selects.
 """
 
 import ast
@@ -13,7 +13,7 @@ from validators._trl_fields import trl_default
 from validators.problems import Problem, did_you_mean
 
 BINARY_REWARDS = ("exact_match", "numeric_match", "math_verify")
-# parameters of a reward function that say nothing of what would be right
+# parameters of a reward function that do not hold the right answer
 ANSWER_PARAMETERS = {
     "completions",
     "completion_ids",
@@ -26,26 +26,29 @@ ANSWER_PARAMETERS = {
 
 
 def fill_rule(name: str, rule: Entry, steps: dict[str, Entry]) -> Entry:
-    """A rule with what it leaves to the steps: what is right, how long an answer may be, how it is sampled. steps: resolved."""
+    """A rule with its null keys filled from the steps on the dataset: `by`, `max_new_tokens`, `temperature`.
+
+    steps: with every default filled in.
+    """
     rewards = [step["rewards"] or [] for step in grpo_steps_on(name, steps).values()]
-    found = dict.fromkeys(reward for named in rewards for reward in named if reward in BINARY_REWARDS)
-    told = {"by": next(iter(found), BINARY_REWARDS[0])}
+    binary = dict.fromkeys(reward for names in rewards for reward in names if reward in BINARY_REWARDS)
+    filled = {"by": next(iter(binary), BINARY_REWARDS[0])}
     for key, arg in (("max_new_tokens", "max_completion_length"), ("temperature", "temperature")):
         default = trl_default("grpo", arg)
-        given = [step["args"].get(arg, default) for step in grpo_steps_on(name, steps).values()]
-        told[key] = max((value for value in given if isinstance(value, int | float)), default=default)
-    return rule | {key: value for key, value in told.items() if rule[key] is None}
+        values = [step["args"].get(arg, default) for step in grpo_steps_on(name, steps).values()]
+        filled[key] = max((value for value in values if isinstance(value, int | float)), default=default)
+    return rule | {key: value for key, value in filled.items() if rule[key] is None}
 
 
 def grpo_steps_on(name: str, steps: dict[str, Entry]) -> Entry:
     """{step: its entry} of the grpo steps on a dataset."""
     return {
-        step: given for step, given in steps.items() if (given.get("method"), given.get("dataset")) == ("grpo", name)
+        step: entry for step, entry in steps.items() if (entry.get("method"), entry.get("dataset")) == ("grpo", name)
     }
 
 
 def difficulty_problems(data: Entry, functions: dict[str, ast.FunctionDef]) -> list[Problem]:
-    """What is wrong with `difficulty`. data: params.yaml without faults of schema there. functions: of validators/rewards.py."""
+    """Mistakes in `difficulty`. data: params.yaml, that section without schema faults. functions: of validators/rewards.py."""
     rules, problems = data.get("difficulty") or {}, []
     for name, rule in rules.items():
         where = f"{PARAMS_FILE}: difficulty.{name}"
@@ -95,7 +98,7 @@ def keep_problems(where: str, keep: list[float]) -> list[Problem]:
 def correctness_problems(
     where: str, name: str, by: str | None, steps: dict[str, Entry], functions: dict[str, ast.FunctionDef]
 ) -> list[Problem]:
-    """Where what is right is not said, said twice, or said by a function that does not look at what would be right."""
+    """Mistakes in `by`: an unknown function, one that does not see the right answer, or none that can be chosen for the user."""
     expected = "a function that gives 1 for a right answer and 0 for a wrong one"
     if by is not None and by not in functions:
         return [
@@ -104,8 +107,8 @@ def correctness_problems(
             )
         ]
     if by is not None:
-        asked = {arg.arg for arg in (*functions[by].args.args, *functions[by].args.kwonlyargs)}
-        if asked <= ANSWER_PARAMETERS:
+        parameters = {arg.arg for arg in (*functions[by].args.args, *functions[by].args.kwonlyargs)}
+        if parameters <= ANSWER_PARAMETERS:
             return [
                 Problem(
                     where,
@@ -115,32 +118,28 @@ def correctness_problems(
                 )
             ]
         return []
-    trained = grpo_steps_on(name, steps)
-    rewards = dict.fromkeys(reward for step in trained.values() for reward in step.get("rewards") or ())
-    found = [reward for reward in rewards if reward in BINARY_REWARDS]
-    if len(found) == 1 or not rewards:
+    on_dataset = grpo_steps_on(name, steps)
+    rewards = dict.fromkeys(reward for step in on_dataset.values() for reward in step.get("rewards") or ())
+    binary = [reward for reward in rewards if reward in BINARY_REWARDS]
+    if len(binary) == 1 or not rewards:
         return []
-    said = f"the steps on {name!r} are rewarded by {', '.join(rewards)}"
-    what = f"of which {len(found)} can say what is right" if found else "of which none is known to say what is right"
-    return [
-        Problem(
-            where, f"{said}, {what}", expected, f"by: {found[0] if found else BINARY_REWARDS[0]}, or one of your own"
-        )
-    ]
+    what = f"of which {len(binary)} can say what is right" if binary else "of which none is known to say what is right"
+    found = f"the steps on {name!r} are rewarded by {', '.join(rewards)}, {what}"
+    return [Problem(where, found, expected, f"by: {[*binary, *BINARY_REWARDS][0]}, or one of your own")]
 
 
 def find_cycle(name: str, rules: dict[str, Entry], steps: dict[str, Entry]) -> list[str]:
-    """The way from the model that measures a dataset back to a step on what is kept of it; empty where there is none."""
-    ways, seen = [[rules[name]["from"]]], set()
-    while ways:
-        way = ways.pop()
-        step = steps.get(way[-1])
-        if step is None or way[-1] in seen:
+    """The path from the model that measures a dataset to a step that trains on the kept prompts; [] where there is none."""
+    paths, visited = [[rules[name]["from"]]], set()
+    while paths:
+        path = paths.pop()
+        step = steps.get(path[-1])
+        if step is None or path[-1] in visited:
             continue
-        seen.add(way[-1])
+        visited.add(path[-1])
         if (step.get("method"), step.get("dataset")) == ("grpo", name):
-            return [name, *way]
-        ways.append([*way, step.get("from")])
+            return [name, *path]
+        paths.append([*path, step.get("from")])
         if step.get("dataset") in rules:
-            ways.append([*way, rules[step["dataset"]]["from"]])
+            paths.append([*path, rules[step["dataset"]]["from"]])
     return []

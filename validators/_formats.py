@@ -1,4 +1,4 @@
-"""What a dataset's options in params.yaml may say: shapes by name, columns by name or number, a pattern that compiles."""
+"""Checks of a dataset's options in params.yaml: shapes by name, columns by name or number, a pattern that compiles."""
 
 from validators._cautions import Entry
 from validators.problems import Problem, did_you_mean
@@ -32,7 +32,7 @@ COLUMNS = (
 
 
 def option_problems(where: str, dataset: Entry) -> list[Problem]:
-    """Problems of a dataset's options that types alone cannot see."""
+    """Problems of a dataset's options that the schema does not find."""
     problems, columns = [], dataset.get("columns")
     for wanted, name in columns.items() if isinstance(columns, dict) else ():
         place = f"{where}.columns.{wanted}"
@@ -69,7 +69,7 @@ def option_problems(where: str, dataset: Entry) -> list[Problem]:
 
 
 def slice_problems(where: str, keys: object) -> list[Problem]:
-    """Problems of the keys by which scores are sliced: one that is named twice, and the name of the slices that are there anyway."""
+    """Problems of `slice_by`: a key that is named twice, or `file`, by which scores are always sliced."""
     keys = keys if isinstance(keys, list) else []
     problems = [
         Problem(where, f"{key!r} twice", "each key once", "remove one")
@@ -85,7 +85,7 @@ def slice_problems(where: str, keys: object) -> list[Problem]:
 
 
 def mask_problems(where: str, steps: dict[str, Entry], datasets: dict[str, Entry]) -> list[Problem]:
-    """Problems of steps that would learn the thoughts which `reasoning: mask` of their dataset says are not learned."""
+    """Problems of steps that would learn thoughts, though their dataset has `reasoning: mask`."""
     problems = []
     for name, step in steps.items():
         dataset, args = step.get("dataset"), step.get("args") or {}
@@ -107,6 +107,7 @@ def mask_problems(where: str, steps: dict[str, Entry], datasets: dict[str, Entry
 
 
 def pattern_problems(where: str, dataset: Entry) -> list[Problem]:
+    """Problems of `ground_truth_pattern`: another kind than grpo, no regular expression, not exactly one group."""
     import regex
 
     pattern, kind = dataset["ground_truth_pattern"], dataset.get("kind")

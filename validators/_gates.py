@@ -1,11 +1,11 @@
-"""What `gates` of params.yaml may say: a model ships where each of them holds.
+"""Checks of `gates` in params.yaml. A model ships where every gate holds.
 
     {step: align, on: pairs, metric: pair_accuracy, change_low: 0}    # the whole interval of the change is above 0
     {step: align, on: chat, metric: exact_match, at_least: 0.3}
     {step: align, on: chat, slice: {lang: de}, metric: exact_match, at_least: 0.2}
     {no_worse: lm_eval/arc_easy, by: 0.01}                            # of every step, or of `step`
 
-`stages/gate.py` judges them. Names that params.yaml knows are looked up here, what the scores alone know is looked up there.
+`stages/gate.py` judges the gates. Names of params.yaml are checked here; names that only the scores have are checked there.
 """
 
 from validators._cautions import PARAMS_FILE, Entry
@@ -23,16 +23,17 @@ HARNESS_PREFIX = "lm_eval/"
 
 
 def gate_problems(data: Entry, rewards: list[str]) -> list[Problem]:
-    """What is wrong with the gates of params.yaml, read as plain data. rewards: all functions of validators/rewards.py."""
-    problems, said = [], {}
+    """Mistakes in the gates. data: params.yaml as plain data. rewards: all functions of validators/rewards.py."""
+    problems, numbers = [], {}  # {gate without its waiver: number of the first}
     for number, gate in enumerate(data.get("gates") or ()):
         where = f"{PARAMS_FILE}: gates.{number}"
-        found = key_problems(where, gate)
-        problems += found or name_problems(where, gate, data, rewards)
+        problems += key_problems(where, gate) or name_problems(where, gate, data, rewards)
         rule = sorted((key, value) for key, value in gate.items() if key != "waive")
-        if repr(rule) in said:
-            problems.append(Problem(where, f"says what gates.{said[repr(rule)]} says", "each gate once", "remove one"))
-        said.setdefault(repr(rule), number)
+        if repr(rule) in numbers:
+            problems.append(
+                Problem(where, f"is the same as gates.{numbers[repr(rule)]}", "each gate once", "remove one")
+            )
+        numbers.setdefault(repr(rule), number)
     return problems
 
 
@@ -70,7 +71,7 @@ def key_problems(where: str, gate: Entry) -> list[Problem]:
 
 
 def name_problems(where: str, gate: Entry, data: Entry, rewards: list[str]) -> list[Problem]:
-    """Steps, datasets and metrics that params.yaml does not have."""
+    """Unknown steps, datasets, tasks, metrics and slices."""
     steps, datasets, problems = data.get("steps") or {}, data.get("datasets") or {}, []
     if gate.get("step") is not None and gate["step"] not in steps:
         problems.append(
@@ -89,7 +90,7 @@ def name_problems(where: str, gate: Entry, data: Entry, rewards: list[str]) -> l
     if on.startswith(HARNESS_PREFIX) and gate.get("slice"):
         return [*problems, Problem(f"{where}.slice", f"{on} has no slices", "a dataset with slices", "remove it")]
     if on.startswith(HARNESS_PREFIX) and tasks:
-        return problems  # a group has tasks that the scores alone know, and each its metrics
+        return problems  # only the scores know the tasks of a group and the metrics of a task
     if on not in datasets:
         found, expected = f"no dataset {on!r}", "a name under datasets, or lm_eval/<task> of evaluate.lm_eval"
         return [*problems, Problem(f"{where}.{key}", found, expected, did_you_mean(on, [*datasets, *tasks]))]
@@ -104,7 +105,7 @@ def name_problems(where: str, gate: Entry, data: Entry, rewards: list[str]) -> l
 
 
 def why_no_win_rate(metric: str, on: str, datasets: dict[str, Entry], data: Entry) -> str:
-    """Why a dataset has no win rate, where a gate asks for one; "" of other metrics."""
+    """Why a dataset has no win rate; "" for other metrics."""
     if metric not in WIN_RATES:
         return ""
     judge = (data.get("evaluate") or {}).get("judge")
@@ -112,7 +113,7 @@ def why_no_win_rate(metric: str, on: str, datasets: dict[str, Entry], data: Entr
 
 
 def slice_problems(where: str, key: str, on: str, dataset: Entry) -> list[Problem]:
-    """A key that the dataset's scores are not sliced by. Which values there are, the scores alone know."""
+    """A key by which the dataset's scores are not sliced. Only the scores know which values a key has."""
     known = ["file", *((dataset.get("slice_by") if isinstance(dataset, dict) else None) or ())]
     if key in known:
         return []
@@ -127,7 +128,7 @@ def slice_problems(where: str, key: str, on: str, dataset: Entry) -> list[Proble
 
 
 def metrics_of(name: str, dataset: Entry, evaluate: Entry, rewards: list[str]) -> list[str]:
-    """Every metric that `evaluate` may give for a dataset: the one place that knows them. dataset: its entry in params.yaml."""
+    """Every metric that `evaluate` may compute for a dataset; no other place lists them. dataset: its entry in params.yaml."""
     kind = dataset.get("kind") if isinstance(dataset, dict) else None
     found = [*METRICS_OF_KIND.get(kind, ()), *(dataset.get("metrics") or () if kind else ())]
     if kind == "grpo":

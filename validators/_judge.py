@@ -1,9 +1,9 @@
-"""What `evaluate.judge` of params.yaml may say: whose answer is better, by a reward model, a language model or a server.
+"""Checks of `evaluate.judge` in params.yaml: a reward model, a language model or a server that compares answers.
 
     judge: {model: Skywork/Skywork-Reward-V2-Qwen3-0.6B, revision: <commit>, kind: reward}
     judge: {server: http://127.0.0.1:8000/v1, model: qwen3-32b, key: JUDGE_KEY, against: reference, max_rows: 200}
 
-A key is never said here, but the variable of the environment that has it: what is said here is committed.
+`key` names the environment variable that holds the server's key, never the key itself: params.yaml is committed.
 """
 
 import os
@@ -21,7 +21,7 @@ TILTH_SENDS = ("model", "messages", "stream", "n")
 
 
 def reason_not_judged(judge: Entry, name: str, kind: str, answered: bool, private: bool) -> str:
-    """Why the answers to a dataset are not judged; "" where they are. answered: whether models answer its eval rows."""
+    """Why the answers to a dataset are not judged; "" where they are. answered: models answer its eval rows."""
     if judge.get("on") is not None and name not in judge["on"]:
         return "evaluate.judge.on does not name it"
     if not answered:
@@ -38,14 +38,14 @@ def reason_not_judged(judge: Entry, name: str, kind: str, answered: bool, privat
 
 
 def has_generated_answers(dataset: Entry) -> bool:
-    """Whether models answer the eval rows of a dataset. dataset: its entry in params.yaml."""
+    """True where models answer the dataset's eval rows. dataset: its entry in params.yaml."""
     return dataset.get("kind") in ("sft", "grpo") or bool(
         dataset.get("kind") == "preference" and dataset.get("metrics")
     )
 
 
 def reasons_not_judged(judge: Entry, datasets: dict[str, Entry]) -> dict[str, str]:
-    """{dataset: why its answers are not judged, "" where they are}. datasets: those of params.yaml that are sound."""
+    """{dataset: why its answers are not judged, "" where they are}. datasets: entries without schema faults."""
     return {
         name: reason_not_judged(
             judge, name, dataset["kind"], has_generated_answers(dataset), bool(dataset.get("private"))
@@ -55,7 +55,7 @@ def reasons_not_judged(judge: Entry, datasets: dict[str, Entry]) -> dict[str, st
 
 
 def judge_problems(judge: Entry | None, datasets: dict[str, Entry]) -> list[Problem]:
-    """What is wrong with a judge, but for the model that a local one is."""
+    """Mistakes in `evaluate.judge`. The model of a local judge is checked in validators/params.py."""
     if judge is None:
         return []
     return (server_problems(judge) if judge.get("server") is not None else local_problems(judge)) + dataset_problems(
@@ -65,7 +65,7 @@ def judge_problems(judge: Entry | None, datasets: dict[str, Entry]) -> list[Prob
 
 @dataclass(frozen=True)
 class MissingKey:
-    """A variable of the environment that has no key yet; what is judged already needs none."""
+    """The warning that the environment variable with the server's key is not set. Cached verdicts need no key."""
 
     variable: str
     server: str
@@ -73,19 +73,20 @@ class MissingKey:
 
     def __str__(self) -> str:
         return (
-            f"{JUDGE_PATH}.key: the environment has no {self.variable}, which {self.server} is asked with\n"
-            f"  hint: export {self.variable}=..., before dvc repro; verdicts that are there are used without it"
+            f"{JUDGE_PATH}.key: the environment variable {self.variable} is not set, and {self.server} needs it\n"
+            f"  hint: export {self.variable}=... before dvc repro; verdicts that exist already are used without it"
         )
 
 
 def missing_key(judge: Entry | None) -> list[MissingKey]:
-    """The warning that a key is not there, of a judge that has no mistake."""
+    """The warning that the judge's key is not set; [] where there is none. judge: without mistakes."""
     if judge and judge.get("key") and not os.environ.get(judge["key"]):
         return [MissingKey(judge["key"], judge["server"])]
     return []
 
 
 def local_problems(judge: Entry) -> list[Problem]:
+    """Keys that only a judge on a server has."""
     hint = "server: http://HOST:PORT/v1, or remove it"
     return [
         Problem(f"{JUDGE_PATH}.{key}", "a judge without a server has none", "no such key", hint)
@@ -95,11 +96,11 @@ def local_problems(judge: Entry) -> list[Problem]:
 
 
 def server_problems(judge: Entry) -> list[Problem]:
-    """Mistakes in the address, the key and what is sent. What may be a secret is not printed."""
+    """Mistakes in the address, the key and the arguments. Never prints what may be a secret."""
     problems, address, key = [], judge["server"], judge.get("key")
     expected = "http://HOST:PORT/v1, or https"
     if "@" in address or "?" in address:
-        hint = "key: the variable of the environment that has the key; it is sent as `Authorization: Bearer`"
+        hint = "key: the environment variable that has the key; it is sent as `Authorization: Bearer`"
         problems.append(
             Problem(f"{JUDGE_PATH}.server", "an address with a name, a password or a query in it", expected, hint)
         )
@@ -111,10 +112,11 @@ def server_problems(judge: Entry) -> list[Problem]:
         )
     elif address.rstrip("/").endswith("/completions"):
         hint = f"server: {re.sub(r'/(chat/)?completions/*$', '', address)}"
-        problems.append(Problem(f"{JUDGE_PATH}.server", "the path of one call", "the address before it", hint))
+        problems.append(Problem(f"{JUDGE_PATH}.server", "the path of one endpoint", "the address before it", hint))
     if key is not None and not VARIABLE_NAME.fullmatch(key):
-        hint = "export JUDGE_KEY=..., and key: JUDGE_KEY; a key that stood here once is known to all who read the repository: revoke it"
-        problems.append(Problem(f"{JUDGE_PATH}.key", "no name of a variable", "capital letters, digits and _", hint))
+        hint = "export JUDGE_KEY=..., and key: JUDGE_KEY. If a key itself was committed here, everybody can read it: revoke it"
+        expected = "capital letters, digits and _"
+        problems.append(Problem(f"{JUDGE_PATH}.key", "not the name of an environment variable", expected, hint))
     if judge.get("kind") == "reward":
         problems.append(
             Problem(
@@ -138,20 +140,18 @@ def server_problems(judge: Entry) -> list[Problem]:
 
 
 def dataset_problems(judge: Entry, datasets: dict[str, Entry]) -> list[Problem]:
-    """Names that are no datasets, or datasets whose answers cannot be judged; or none at all that can."""
-    where, named = f"{JUDGE_PATH}.on", judge.get("on")
-    whys = reasons_not_judged(judge, datasets)
-    if named is None:
-        told = "; ".join(f"{name}: {why}" for name, why in whys.items())
-        return (
-            []
-            if "" in whys.values() or not whys
-            else [Problem(JUDGE_PATH, "it has nothing to judge", "answers of a dataset", told)]
-        )
+    """Mistakes in `on`: unknown datasets, datasets whose answers cannot be judged, no dataset that can be."""
+    where, names = f"{JUDGE_PATH}.on", judge.get("on")
+    reasons = reasons_not_judged(judge, datasets)
+    if names is None:
+        if "" in reasons.values() or not reasons:
+            return []
+        hint = "; ".join(f"{name}: {reason}" for name, reason in reasons.items())
+        return [Problem(JUDGE_PATH, "it has nothing to judge", "answers of a dataset", hint)]
     problems = [
         Problem(where, f"no dataset {name!r}", "a name under datasets", did_you_mean(name, datasets))
-        for name in named
+        for name in names
         if name not in datasets
     ]
-    problems += [Problem(where, f"{name!r} cannot be judged", "", whys[name]) for name in named if whys.get(name)]
-    return problems + ([] if named else [Problem(where, "no dataset is named", "names, or null for all", "")])
+    problems += [Problem(where, f"{name!r} cannot be judged", "", reasons[name]) for name in names if reasons.get(name)]
+    return problems + ([] if names else [Problem(where, "no dataset is named", "names, or null for all", "")])

@@ -1,8 +1,8 @@
-"""Messages as a flat table, and the pandera schema that every kind of dataset asks of them.
+"""Messages as a flat table, and the pandera schema that they must fit in every kind of dataset.
 
 One row a message: {row: 7, column: "messages", turn: 2, role: "assistant", content: "cba", calls: null, follows:
 "user>assistant", last: true, printable: true, length: 3, total: 14}. Flat columns make pandera's checks vectorised;
-`row` leads back to the dataset's row. `total` is the length of the whole conversation, in its last message; elsewhere 0.
+`row` is the number of the dataset's row. `total` is the length of the whole conversation in its last message, elsewhere 0.
 """
 
 from collections.abc import Callable
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import pyarrow
 
 ROLES = ["system", "user", "assistant", "tool"]
-# what may follow what; "" is the beginning
+# which role may follow which; "" is the beginning
 ALLOWED_ORDER = [
     ">system",
     ">user",
@@ -29,12 +29,12 @@ ALLOWED_ORDER = [
     "tool>tool",
     "tool>assistant",
 ]
-# far above any model's context (about 250,000 and 1,000,000 tokens of English): longer is a file that was pasted or
-# concatenated by mistake, and the tokenizer would spend minutes on it before training cuts it off
+# far above any model's context (about 250,000 and 1,000,000 tokens of English). A longer text is a file that was pasted or
+# concatenated by mistake; the tokenizer would spend minutes on it before training cuts it.
 MAX_TURN_CHARACTERS = 1_000_000
 MAX_CONVERSATION_CHARACTERS = 4_000_000
-# what templates write between turns: in a turn's own text it is a template applied twice, and a tokenizer turns it
-# into the control token. `<s>` and `</s>` alone are left out: HTML strikes text through with them.
+# what templates write between turns. In a turn's own text it shows that a template was applied twice, and a tokenizer
+# turns it into the control token. `<s>` and `</s>` are not listed: they are HTML for struck-through text.
 TEMPLATE_TOKENS = [
     *("<|im_start|>", "<|im_end|>", "<|im_sep|>", "<|endoftext|>"),  # ChatML, Qwen, GPT
     *("<|begin_of_text|>", "<|end_of_text|>", "<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>", "<|eom_id|>"),
@@ -44,14 +44,14 @@ TEMPLATE_TOKENS = [
     *("<｜begin▁of▁sentence｜>", "<｜end▁of▁sentence｜>", "<｜User｜>", "<｜Assistant｜>"),  # DeepSeek
     *("<|START_OF_TURN_TOKEN|>", "<|END_OF_TURN_TOKEN|>"),  # Command
 ]
-# a call that is written as text, as Hermes and others do
+# a tool call as text in the content, as Hermes and others write it
 WRITTEN_CALL = r"""<tool_call|<function|["']name["']\s*:"""
 PIECE_BYTES = 2**18
 CONTROL_CHARACTER = r"([\x00-\x08\x0b\x0c\x0e-\x1f\x7f])"
 
 
 def shared_checks(kind: str, turns: str = "every turn", order: str = "") -> dict[str, str]:
-    """{check: what it asks} of every table of messages. The texts name the turns and the order that the kind has."""
+    """{check: what it asks} of every table of messages. turns, order: words for the kind's turns and their order."""
     return {
         f"{kind}.known_roles": "every role is system, user, assistant or tool",
         f"{kind}.non_empty_turns": f"{turns} says something",
@@ -65,17 +65,17 @@ def shared_checks(kind: str, turns: str = "every turn", order: str = "") -> dict
 
 
 def spoken_text(turns: "pyarrow.StructArray") -> "pyarrow.StringArray":
-    """What each message says, its thought before it, (n,) Arrow strings; null where it says nothing. turns: structs, (n,)."""
+    """The text of each message, thought first, (n,) Arrow strings; null where there is none. turns: structs, (n,)."""
     content, names = pc.struct_field(turns, "content"), [field.name for field in turns.type]
     thought = pc.struct_field(turns, "reasoning_content") if "reasoning_content" in names else None
     if thought is None or thought.null_count == len(thought):
         return content
-    # null where one of them is null; "skip" of pyarrow 26 leaves out the place itself where both are
+    # the join is null where either is null; null_handling="skip" of pyarrow 26 drops the row itself where both are
     return pc.coalesce(pc.binary_join_element_wise(thought, content, "\n"), thought, content)
 
 
 def as_series(values: "pyarrow.Array | pyarrow.ChunkedArray") -> pl.Series:
-    """An Arrow array as polars has it: of a table, `from_arrow` would make a frame."""
+    """An Arrow array as a polars series. Typed: `from_arrow` returns a frame for a table."""
     return cast(pl.Series, pl.from_arrow(values))
 
 
@@ -90,7 +90,7 @@ def flatten(messages: "pyarrow.ChunkedArray", column: str, begins: str = "") -> 
     content, said = pc.struct_field(turns, "content"), spoken_text(turns)
     row = pc.list_parent_indices(lists).to_numpy()
     first = np.r_[True, row[1:] != row[:-1]][: len(row)]
-    begin = np.flatnonzero(first)[np.cumsum(first) - 1]  # of each message, the first of its conversation
+    begin = np.flatnonzero(first)[np.cumsum(first) - 1]  # for each message, the first of its conversation
     frame = pl.DataFrame(
         {
             "row": row,
@@ -106,12 +106,12 @@ def flatten(messages: "pyarrow.ChunkedArray", column: str, begins: str = "") -> 
     tools = pl.col("role") == "tool"
     frame = frame.with_columns(called=pl.lit(True))
     if frame["calls"].null_count() < len(frame) or (frame["role"] == "tool").any():
-        # an assistant that only calls a tool says nothing, which is not an empty answer; a tool may find nothing
+        # an assistant's turn that only calls a tool is no empty answer, and a tool may return nothing
         silent = (pl.col("calls").is_not_null() | tools) & ~pl.col("content").str.contains(r"\S")
         calls = pl.col("calls").is_not_null() | pl.col("content").str.contains(WRITTEN_CALL)
         before = (
             pl.when(tools).then(None).otherwise(calls).forward_fill().shift(1)
-        )  # of the last turn that is no tool's
+        )  # of the last turn before that is not a tool's
         frame = frame.with_columns(
             content=pl.when(silent).then(pl.lit("(call)")).otherwise("content"),
             called=~tools | (pl.col("turn") == 0) | before,
@@ -130,46 +130,46 @@ def flatten(messages: "pyarrow.ChunkedArray", column: str, begins: str = "") -> 
     )
 
 
-def texts_matching(texts: "pyarrow.StringArray", found_in: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
-    """True where a text has a byte that is looked for, (n,) booleans. Far faster than a regular expression.
+def texts_matching(texts: "pyarrow.StringArray", positions: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
+    """True where a text has a match, (n,) booleans. Far faster than a regular expression.
 
-    texts: Arrow strings, (n,). found_in: bytes as (m,) uint8 -> positions in them, of a byte and the next one at most.
+    texts: Arrow strings, (n,). positions: bytes as (m,) uint8 -> where matches begin. A match has two bytes at most.
     """
     ends = np.frombuffer(texts.buffers()[1], np.int32)[texts.offset : texts.offset + len(texts) + 1]
     found, data = np.zeros(len(texts), bool), texts.buffers()[2]
     if len(texts) and data is not None:
         data = np.frombuffer(data, np.uint8)[: ends[-1]]
-        # in pieces that stay in the processor's cache, and overlap by a byte
+        # in pieces that fit the processor's cache and overlap by one byte
         for start in range(ends[0], ends[-1], PIECE_BYTES):
-            hits = found_in(data[start : start + PIECE_BYTES + 1])
+            hits = positions(data[start : start + PIECE_BYTES + 1])
             if len(hits):
                 found[np.searchsorted(ends, hits + start, "right") - 1] = True
     return found
 
 
 def _control_positions(text: np.ndarray) -> np.ndarray:
-    """Where the control characters are, but for tab, line feed and carriage return."""
+    """Positions of control characters other than tab, line feed and carriage return."""
     low = np.flatnonzero(text < 32)
-    found = text[low]
-    low = low[(found != 10) & (found != 9) & (found != 13)]
+    values = text[low]
+    low = low[(values != 10) & (values != 9) & (values != 13)]
     deleted = text == 127
     return np.r_[low, np.flatnonzero(deleted)] if deleted.any() else low
 
 
 def _c1_positions(text: np.ndarray) -> np.ndarray:
-    """Where U+0080 to U+009F begin: no text has them but one read in a wrong encoding."""
+    """Positions of U+0080 to U+009F, which only a text read in a wrong encoding has."""
     first = np.flatnonzero(text[:-1] == 0xC2)
     return first[text[first + 1] < 0xA0]
 
 
 def has_mojibake(table: "pyarrow.Table", columns: list[str]) -> np.ndarray:
-    """True in each row of a table with text that was read in a wrong encoding, (rows,) booleans."""
+    """True for each row with text that was read in a wrong encoding, (rows,) booleans."""
     broken = np.zeros(table.num_rows, bool)
     for column in columns:
         messages = table[column].combine_chunks()
         said = spoken_text(pc.list_flatten(messages))
         texts = as_series(said).fill_null("")
-        # U+FFFD stands for bytes that could not be read; "â€" begins curly quotes and dashes read as Windows-1252
+        # U+FFFD replaces bytes that could not be decoded; curly quotes and dashes read as Windows-1252 begin with "â€"
         marks = texts.str.contains("\ufffd", literal=True) | texts.str.contains("â€", literal=True)
         broken[pc.list_parent_indices(messages).to_numpy()[marks.to_numpy() | texts_matching(said, _c1_positions)]] = (
             True
@@ -186,18 +186,18 @@ def conversation_lengths(messages: "pyarrow.ChunkedArray") -> np.ndarray:
 
 
 def named_check(name: str, condition: pl.Expr) -> pa.Check:
-    """A pandera check of the stable name `name`: a polars expression is true in every row.
+    """A pandera check with a stable name: the polars expression is true in every row.
 
-    The expression may read other columns of the frame than the one that it is a check of: a column more costs pandera
-    several milliseconds a batch, so those that no row brings with it (`printable`, `total`) are none of the schema's own.
+    The expression may read columns that the schema does not list. Each column of a schema costs pandera several
+    milliseconds a batch, so computed columns (`printable`, `total`) are not in it.
     """
     return pa.Check(lambda data: data.lazyframe.select(condition), error=name)
 
 
 def message_schema(kind: str, **flags: str) -> pa.DataFrameSchema:
-    """The schema of a flat table of messages: known roles, turns that say something, an order that a template can render.
+    """The schema of a flat table of messages: known roles, non-empty turns, an order that a template can render.
 
-    flags: the name of a check of each column of booleans that `kind` adds.
+    flags: {boolean column that the kind adds: name of its check}.
     """
     content = pl.col("content")
     return pa.DataFrameSchema(
@@ -227,14 +227,14 @@ def message_schema(kind: str, **flags: str) -> pa.DataFrameSchema:
 
 
 def flag_schema(column: str, name: str) -> pa.DataFrameSchema:
-    """The schema of a table of one boolean column that is true in every row."""
+    """The schema of a table with one boolean column that must be true in every row."""
     return pa.DataFrameSchema({column: pa.Column(bool, named_check(name, pl.col(column)))})
 
 
 def failures(schema: pa.DataFrameSchema, frame: pl.DataFrame) -> pl.DataFrame:
     """(index, check) of every failing row of a frame, all checks at once.
 
-    Raises AssertionError where the frame itself does not fit the schema: that is a fault of ours, not of the data.
+    Raises AssertionError where the frame lacks a column of the schema: that is a fault of the code, not of the data.
     """
     try:
         schema.validate(frame, lazy=True)
@@ -250,8 +250,8 @@ def failures(schema: pa.DataFrameSchema, frame: pl.DataFrame) -> pl.DataFrame:
 
 def turn_failures(schema: pa.DataFrameSchema, frame: pl.DataFrame) -> pl.DataFrame:
     """(row, check, detail) of every failing message."""
-    found = failures(schema, frame)
-    # what is not plain from the check's name, found only in the few texts that fail
+    failing = failures(schema, frame)
+    # details that the check's name does not tell; computed for the few failing texts only
     token = pl.format(" has {}", pl.col("said").str.extract_many(TEMPLATE_TOKENS).list.first())
     control = pl.format(
         " has U+00{}", pl.col("said").str.extract(CONTROL_CHARACTER).str.encode("hex").str.to_uppercase()
@@ -265,7 +265,7 @@ def turn_failures(schema: pa.DataFrameSchema, frame: pl.DataFrame) -> pl.DataFra
     return (
         frame.with_row_index("index")
         .with_columns(pl.col("index").cast(pl.Int32))
-        .join(found, on="index")
+        .join(failing, on="index")
         .select(
             pl.col("row").cast(pl.Int64),
             "check",
@@ -282,12 +282,12 @@ def row_failures(schema: pa.DataFrameSchema, frame: pl.DataFrame) -> pl.DataFram
 
 
 def empty_failures(messages: "pyarrow.ChunkedArray", check: str, column: str) -> pl.DataFrame:
-    """(row, check, detail) of every row whose list of messages is empty: nothing of it is in the flat table."""
+    """(row, check, detail) of every row whose list of messages is empty. Such a row is not in the flat table."""
     lengths = pl.DataFrame({"length": pl.from_arrow(pc.list_value_length(messages.combine_chunks()))})
     empty = pa.DataFrameSchema({"length": pa.Column(pl.Int32, pa.Check.gt(0, error=check))})
     return row_failures(empty, lengths).with_columns(detail=pl.lit(f"{column} has no message"))
 
 
 def ends_with(frame: pl.DataFrame, roles: list[str]) -> pl.Series:
-    """True in the last message of each conversation if its role is one of `roles`; elsewhere true."""
+    """False for the last message of a conversation whose role is none of `roles`; true elsewhere."""
     return frame.select(~pl.col("last") | pl.col("role").is_in(roles)).to_series()

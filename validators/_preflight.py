@@ -1,7 +1,7 @@
-"""What preflight asks of a step before it trains, in one line each.
+"""The checks of preflight, which run before a step trains, in one line each.
 
-A check stops the build. A gate stops it too, where its number is above its limit, unless the step waives it. A number is
-measured, and above its limit it is a warning. Limits stand under `preflight:` of params.yaml by the names here; a step
+A check stops the build. A gate stops it too where its number is above its limit, unless the step waives it. A warning
+is printed where its number is above its limit. Limits are set under `preflight:` in params.yaml by the names here. A step
 waives a gate or a warning by the same name: `waive: {truncated_share: the long ones are logs, their ends say nothing}`.
 """
 
@@ -43,7 +43,7 @@ WARNINGS = {
     "preflight.truncated_share": "share of rows that `max_length` cuts",
 }
 LIMITS = {
-    "dropped_share": 0.05,  # a row or two in which the answer is missing; what a template cannot say is missing in all of them
+    "dropped_share": 0.05,  # allows a few rows without an answer; what a template cannot render is missing in all rows
     "reward_hostile": 0.0,
     "reward_order": 0.0,
     "answers_cut": 0.05,
@@ -70,7 +70,7 @@ WAIVABLE = [name.removeprefix("preflight.") for name in {**GATES, **WARNINGS}]
 
 
 def checks_table() -> str:
-    """The checks as a table in Markdown, which is what docs/preflight.md shows."""
+    """The checks as a Markdown table, for docs/preflight.md."""
     rows = [f"| `{name}` | {text} | stops |  |" for name, text in CHECKS.items()]
     for checks, what in ((GATES, "stops unless waived"), (WARNINGS, "warns")):
         rows += [f"| `{name}` | {text} | {what} | {limit_text(name)} |" for name, text in checks.items()]

@@ -1,11 +1,11 @@
-"""Under what terms the raw data stands, and which of these terms plainly forbid the model's own license.
+"""The licenses of the raw data, and which of them plainly forbid the license of the models.
 
     datasets: {chat: {license: {"data/raw/chat/a*": CC-BY-NC-4.0, "*": MIT}, source: ..., consent: ...}}
     license: apache-2.0        # of the models that are built
     expires: {chat: "2027-01-01"}
 
-This is a table of what is plain, and no lawyer: TERMS has it in full, docs/rights.md in words. What it does not know is a
-warning; what it forbids stops `tilth check`. Both are waived by the license's name with a reason, in the dataset's `waive`.
+This is a table of plain cases, not legal advice: TERMS has it in full, docs/rights.md in words. A license that it does not
+know is a warning; one that it forbids stops `tilth check`. The dataset's `waive` accepts either, by the license's name with a reason.
 """
 
 import re
@@ -16,7 +16,7 @@ from validators._by_file import ByFile, parse_day, value_for_file, values_of
 from validators._cautions import PARAMS_FILE, Entry, caution_text
 from validators.problems import Problem, did_you_mean
 
-# sort of terms: licenses, by SPDX and by the Hub's names, lower-case; the first that matches is it
+# {sort of terms: pattern of licenses, by names of SPDX and of the Hub in lower case}; the first match decides
 TERMS = {
     "no derivatives": r"cc-by-nd-.*|cc-by-nc-nd-.*",
     "all rights reserved": r"all.rights.reserved|proprietary|none|unlicensed",
@@ -30,7 +30,7 @@ TERMS = {
         r"|bsl-1\.0|zlib|postgresql|python-2\.0|ms-pl|afl-3\.0|ecl-2\.0|artistic-2\.0|wtfpl|ncsa"
     ),
 }
-# of share alike: license of the data: licenses of a model that it goes into
+# for share alike: {start of the license of the data: pattern of the licenses that the model may have}
 SHARE_ALIKE_TARGETS = {
     "cc-by-nc-sa-": r"cc-by-nc-sa-.*",
     "cc-by-sa-": r"cc-by-sa-.*|gpl-3\.0.*",
@@ -52,7 +52,7 @@ HUB_LICENSES = r"other|unknown|llama\d(?:\.\d)?|gemma|.*openrail.*|bigscience-.*
 
 @dataclass(frozen=True)
 class RightsCaution:
-    """What is not known of a license; its name is what `waive` takes."""
+    """A license that is unknown, or whose finding is waived. `waive` takes its name."""
 
     where: str
     name: str
@@ -67,17 +67,17 @@ class RightsCaution:
 
 
 def terms_of(license: str) -> str | None:
-    """The sort of terms of a license, or None where the table does not have it."""
+    """The sort of terms that a license has: a key of TERMS. None for a license that is not in it."""
     return next((sort for sort, names in TERMS.items() if re.fullmatch(names, license.lower())), None)
 
 
 def is_known(license: str) -> bool:
-    """True for a license of SPDX or of the Hub, and for what the table names beside these."""
+    """True for a license of SPDX or of the Hub, and for terms that TERMS adds: reserved rights, a model's output."""
     return is_listed(license) or terms_of(license) in ("all rights reserved", "terms of a model's output")
 
 
 def is_listed(license: str) -> bool:
-    """True for a license of SPDX or of the Hub, which has `other` for what is on no list."""
+    """True for a license of SPDX or of the Hub; the Hub's `other` is one."""
     from packaging.licenses import InvalidLicenseExpression, canonicalize_license_expression
 
     if re.fullmatch(HUB_LICENSES, license.lower()):
@@ -89,7 +89,7 @@ def is_listed(license: str) -> bool:
 
 
 def why_forbidden(data: str, model: str) -> str | None:
-    """Why a license of data (or of the base model) plainly forbids the license of a model made of it; None where it does not."""
+    """Why a license of data, or of the base model, forbids the license of the trained model; None where it does not."""
     sort, wanted = terms_of(data), terms_of(model)
     if sort in ("no derivatives", "all rights reserved"):
         return f"{sort}: no model may be made of it"
@@ -108,13 +108,13 @@ def why_forbidden(data: str, model: str) -> str | None:
 
 
 def license_findings(data: Entry) -> tuple[list[Problem], list[RightsCaution]]:
-    """(problems, cautions) of the licenses of datasets, base model and models. data: params.yaml as plain data without faults."""
+    """(problems, cautions) of all licenses. data: params.yaml as plain data without schema faults."""
     model, problems, cautions = data.get("license"), [], []
     used = {step.get("dataset") for step in (data.get("steps") or {}).values()}
     places = [(f"datasets.{name}", dataset, name in used) for name, dataset in (data.get("datasets") or {}).items()]
     if model is not None and not is_known(model):
         cautions.append(RightsCaution("license", model, unknown_license(model), None))
-    for where, entry, goes_in in [("base", data.get("base") or {}, True), *places]:
+    for where, entry, is_used in [("base", data.get("base") or {}, True), *places]:
         waive, given = entry.get("waive") or {}, list(dict.fromkeys(values_of(entry.get("license"))))
         for waiver in waive:
             if waiver not in (known := [*given, "license"]):
@@ -124,7 +124,7 @@ def license_findings(data: Entry) -> tuple[list[Problem], list[RightsCaution]]:
                     )
                 )
         for license in given:
-            why = why_forbidden(license, model) if model and goes_in else None
+            why = why_forbidden(license, model) if model and is_used else None
             if why and license not in waive:
                 hint = f"leave it out, take another `license:`, or waive: {{{license}: who allowed it}}"
                 problems.append(
@@ -145,16 +145,17 @@ def license_findings(data: Entry) -> tuple[list[Problem], list[RightsCaution]]:
                         f"{where}.license", license, f"{license} does not go into {model}: {why}", waive[license]
                     )
                 )
-            elif model and goes_in and (terms_of(license) in (None, "in part share alike") or terms_of(model) is None):
-                said = f"whether {license} goes into a model under {model} is not known here"
-                cautions.append(RightsCaution(f"{where}.license", license, said, waive.get(license)))
-        if model and goes_in and not given and where != "base":
-            said = f"no license: nothing says that it may become a model under {model}"
-            cautions.append(RightsCaution(where, "license", said, waive.get("license")))
+            elif model and is_used and (terms_of(license) in (None, "in part share alike") or terms_of(model) is None):
+                message = f"whether {license} goes into a model under {model} is not known here"
+                cautions.append(RightsCaution(f"{where}.license", license, message, waive.get(license)))
+        if model and is_used and not given and where != "base":
+            message = f"no license: nothing says that it may become a model under {model}"
+            cautions.append(RightsCaution(where, "license", message, waive.get("license")))
     return problems, cautions
 
 
 def unknown_license(license: str) -> str:
+    """The message for a license that is not known, with the nearest known one."""
     hint = did_you_mean(license, COMMON_LICENSES)
     return f"unknown license {license!r}" + (
         f"; {hint}" if hint.startswith("did") else ", neither of SPDX nor of docs/rights.md"
@@ -165,24 +166,25 @@ def unknown_license(license: str) -> str:
 
 
 def unlicensed_file_cautions(name: str, dataset: Entry, files: list[str], model: str | None) -> list[RightsCaution]:
-    """The caution of raw files that no pattern has a license for. files: paths of the dataset. model: the license of the models."""
+    """The caution about raw files that match no pattern of `license`; [] where all match.
+
+    files: paths of the dataset. model: the license of the models.
+    """
     given = dataset.get("license")
-    bare = (
-        [path for path in files if value_for_file(given, path, dataset["raw"]) is None]
-        if isinstance(given, dict) and model
-        else []
-    )
+    if not isinstance(given, dict) or not model:
+        return []
+    bare = [path for path in files if value_for_file(given, path, dataset["raw"]) is None]
     if not bare:
         return []
-    said = f"{len(bare):,} of {len(files):,} raw files fit no pattern and have no license, such as {bare[0]}"
-    return [RightsCaution(f"datasets.{name}", "license", said, (dataset.get("waive") or {}).get("license"))]
+    message = f"{len(bare):,} of {len(files):,} raw files fit no pattern and have no license, such as {bare[0]}"
+    return [RightsCaution(f"datasets.{name}", "license", message, (dataset.get("waive") or {}).get("license"))]
 
 
 # -- what expires -------------------------------------------------------------------------------------------------
 
 
 def expiry_problems(expires: dict[str, ByFile], datasets: Collection[str]) -> list[Problem]:
-    """Datasets that are not there, and days that are none."""
+    """Unknown datasets, and days that are not YYYY-MM-DD."""
     problems = []
     for name, rule in expires.items():
         if name not in datasets:

@@ -1,6 +1,6 @@
 """The fields of TRL's configs, read from the installed source.
 
-Importing a config costs ten seconds, as it brings torch; its source says the same in a fraction of one.
+Importing a config takes ten seconds, as it imports torch. Reading its source takes a fraction of one.
 
     trl_fields("dpo")["beta"] -> "float"
 """
@@ -13,10 +13,7 @@ from pathlib import Path
 
 @cache
 def trl_fields(method: str) -> dict[str, str]:
-    """{field: annotation} of TRL's config for a method, read from the installed source.
-
-    Importing the config costs ten seconds, as it brings torch; its source says the same in a fraction of one.
-    """
+    """{field: annotation} of TRL's config for a method, inherited fields included."""
     own, name = _config_class(method)
     sources = {
         _package_folder("transformers") / "training_args.py": "TrainingArguments",
@@ -31,19 +28,19 @@ def trl_fields(method: str) -> dict[str, str]:
 
 @cache
 def trl_default(method: str, field: str) -> object:
-    """The default of a field that TRL's config of a method declares itself; None where it is not told or is no constant."""
+    """The default of a field that TRL's config of a method itself declares; None where there is none or it is no constant."""
     nodes = _declared_fields(*_config_class(method))
     call = nodes[field].value if field in nodes else None
-    told = [word.value for word in getattr(call, "keywords", []) if word.arg == "default"]
-    return told[0].value if told and isinstance(told[0], ast.Constant) else None
+    defaults = [word.value for word in getattr(call, "keywords", []) if word.arg == "default"]
+    return defaults[0].value if defaults and isinstance(defaults[0], ast.Constant) else None
 
 
 def _package_folder(name: str) -> Path:
-    """The folder of an installed package. Raises ModuleNotFoundError where there is none."""
-    found = importlib.util.find_spec(name)
-    if found is None or not found.submodule_search_locations:
+    """The folder of an installed package. Raises ModuleNotFoundError where it is not installed."""
+    spec = importlib.util.find_spec(name)
+    if spec is None or not spec.submodule_search_locations:
         raise ModuleNotFoundError(f"No module named {name!r}", name=name)
-    return Path(found.submodule_search_locations[0])
+    return Path(spec.submodule_search_locations[0])
 
 
 def _config_class(method: str) -> tuple[Path, str]:
@@ -63,7 +60,7 @@ def _declared_fields(path: Path, name: str) -> dict[str, ast.AnnAssign]:
 
 
 def fits_annotation(value: object, annotation: str) -> bool:
-    """False where a value is of a type that an annotation such as `float | None` excludes for certain."""
+    """False where an annotation such as `float | None` certainly excludes the value's type."""
     known = {
         "int": int,
         "float": (int, float),

@@ -1,28 +1,28 @@
-r"""What a ground truth asks for, and what an answer says in the end, for rewards and for `tilth inspect`.
+r"""The answers that a ground truth accepts, and the final answer that a text names, for rewards and for `tilth inspect`.
 
-final_of("9 + 9 = 18.\n#### 18") -> "18"
-final_of(r"So \boxed{\frac{1}{2}}.") -> r"\frac{1}{2}"
-accepted('["18", "eighteen"]') -> ['["18", "eighteen"]', "18", "eighteen"]
+final_answer("9 + 9 = 18.\n#### 18") -> "18"
+final_answer(r"So \boxed{\frac{1}{2}}.") -> r"\frac{1}{2}"
+accepted_answers('["18", "eighteen"]') -> ['["18", "eighteen"]', "18", "eighteen"]
 """
 
 import json
 import re
 
 BOXED = re.compile(r"\\f?boxed\s*\{")
-# what the last line may begin with, or say: GSM8K's mark, `A: 18`, `**Final answer:** 18`, `so the answer is 18.`
+# forms of a last line that names the answer: GSM8K's mark, `A: 18`, `**Final answer:** 18`, `so the answer is 18.`
 LAST_LINE = (
     re.compile(r"####\s*(.+)"),
     re.compile(r"[*_]*(?:(?:final |correct )?answer|A|答案)[*_]*\s*[:：]\s*[*_]*\s*(.+)", re.IGNORECASE),
     re.compile(r".*\banswer is[:：]?\s+(.+)", re.IGNORECASE),
     re.compile(r".*答案[是为]\s*[:：]?\s*(.+)"),
 )
-# 5/3/2024 is a day, and no fraction
+# 5/3/2024 is a date, not a fraction
 FRACTION = r"([-+]?)\\[dt]?frac\{(\d+)\}\{(\d+)\}|((?<![\d/])[-+]?\d[\d,]*)/(\d+)(?![\d/])"
 NUMBER = re.compile(rf"{FRACTION}|([-+]?(?:\d[\d,]*\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)")
 
 
 def final_answer(text: str) -> str | None:
-    """What an answer names as its end, by the last box, tag or mark of the last line; None where it names nothing."""
+    """The final answer that a text names, by its last box, its last <answer> tag or its last line; None where it names none."""
     if boxes := list(BOXED.finditer(text)):
         return clean_answer(text_in_braces(text, boxes[-1].end()))
     before, closed, _ = text.rpartition("</answer>")
@@ -33,7 +33,7 @@ def final_answer(text: str) -> str | None:
 
 
 def text_in_braces(text: str, start: int) -> str:
-    """What stands between a brace that opens just before `start` and the one that closes it; nothing where none does."""
+    """The text from `start`, just behind an opening brace, to the brace that closes it; "" where none does."""
     depth = 1
     for at in range(start, len(text)):
         depth += {"{": 1, "}": -1}.get(text[at], 0) if text[at - 1] != "\\" else 0
@@ -43,7 +43,7 @@ def text_in_braces(text: str, start: int) -> str:
 
 
 def clean_answer(text: str) -> str:
-    """An answer without what stands around it: white space, emphasis, the signs of mathematics, the end of a sentence."""
+    """An answer without white space, emphasis, math delimiters and a full stop around it."""
     text = text.strip().strip("*`").strip()
     text = text[:-1].rstrip("*") if text.endswith((".", "。")) else text
     for opening, closing in (("$", "$"), (r"\(", r"\)")):
@@ -54,19 +54,19 @@ def clean_answer(text: str) -> str:
 
 
 def is_correct(answer: str, truth: str) -> bool:
-    """Whether an answer is a ground truth, as a whole or by what it names in the end."""
+    """True where an answer, as a whole or by its final answer, is one that the ground truth accepts."""
     right, final = accepted_answers(truth), final_answer(answer)
     return answer.strip() in right or (bool(final) and final in map(clean_answer, right))
 
 
 def accepted_answers(truth: str) -> list[str]:
-    """The answers that a ground truth takes: itself, each of a JSON list of texts and numbers, what a solution ends with."""
-    found = [truth.strip(), *alternatives(truth)]
-    return [*found, final] if (final := final_answer(truth)) else found
+    """The answers that a ground truth accepts: itself, each item of a JSON list, the final answer of a solution."""
+    answers = [truth.strip(), *alternatives(truth)]
+    return [*answers, final] if (final := final_answer(truth)) else answers
 
 
 def alternatives(truth: str) -> list[str]:
-    """The texts of a ground truth that is a JSON list of texts and numbers; any of them is right."""
+    """The items of a ground truth that is a JSON list of texts and numbers, as texts; [] for any other. Any of them is right."""
     if not truth.lstrip().startswith("["):
         return []
     try:

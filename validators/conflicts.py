@@ -1,9 +1,9 @@
-"""Files in which git left the marks of a merge that is not finished: named as what they are, with what to type.
+"""Problems for files in which git left the marks of an unfinished merge, with what to type.
 
     dvc.lock:12: marks of a merge that is not finished (<<<<<<< HEAD); expected one version
       hint: git checkout --ours dvc.lock && git add dvc.lock && dvc repro
 
-A file with marks is never put back by itself: that would take one side without a word.
+Tilth never restores such a file by itself: that would choose one side silently.
 """
 
 import re
@@ -16,21 +16,22 @@ CONFLICT_MARK = re.compile(r"^(<{7}|>{7})( .*)?\r?$", re.MULTILINE)
 
 
 def conflict_problems(*paths: str | Path) -> list[Problem]:
-    """A Problem for each of some files that has marks of a merge; a file that is not there has none."""
+    """A Problem for each file that has marks of a merge. A missing file has none."""
     return [problem for path in paths for problem in conflicts_in(path, read_text(path))]
 
 
 def conflicts_in(where: str | Path, text: str) -> list[Problem]:
-    """The Problem of a text that has marks of a merge, at the first of them."""
-    found = CONFLICT_MARK.search(text)
-    if not found:
+    """The Problem of a text that has marks of a merge, at the first mark; [] where there is none."""
+    mark = CONFLICT_MARK.search(text)
+    if not mark:
         return []
-    line = text.count("\n", 0, found.start()) + 1
-    what = f"marks of a merge that is not finished ({found[0].strip()})"
-    return [Problem(f"{where}:{line}", what, "one version", conflict_hint(str(where)))]
+    line = text.count("\n", 0, mark.start()) + 1
+    found = f"marks of a merge that is not finished ({mark[0].strip()})"
+    return [Problem(f"{where}:{line}", found, "one version", conflict_hint(str(where)))]
 
 
 def conflict_hint(where: str) -> str:
+    """What to type for a file with marks: a .dvc file, dvc.lock, or any other."""
     if where.endswith(".dvc"):
         return f"git checkout --ours {where} (or --theirs) && git add {where} && dvc checkout {where}: each side names data of its own"
     if not where.endswith("dvc.lock"):
@@ -42,7 +43,7 @@ def conflict_hint(where: str) -> str:
 
 
 def is_unmerged(path: str) -> bool:
-    """True where git itself still waits for one version of a file: only then has it both sides at hand."""
+    """True where git's index still has both sides of a file; only then `git checkout --ours` works."""
     try:
         return bool(subprocess.run(["git", "ls-files", "-u", "--", path], capture_output=True, check=False).stdout)
     except FileNotFoundError:
@@ -50,5 +51,6 @@ def is_unmerged(path: str) -> bool:
 
 
 def read_text(path: str | Path) -> str:
+    """The text of a file; "" where there is none."""
     path = Path(path)
     return path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
