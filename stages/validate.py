@@ -35,10 +35,10 @@ class Validator(Protocol):
     __name__: str
     CHECKS: dict[str, str]
 
-    def failing(self, table: pa.Table) -> pl.DataFrame:
+    def failed_checks(self, table: pa.Table) -> pl.DataFrame:
         """(row, check, detail) of every failure."""
 
-    def measured(self, table: pa.Table) -> pl.DataFrame:
+    def measure_rows(self, table: pa.Table) -> pl.DataFrame:
         """What `warnings_of` needs to know of each row."""
 
     def warnings_of(self, rows: pl.DataFrame, prompts: int) -> list[tuple[str, str]]:
@@ -100,7 +100,7 @@ def examine_table(table: pa.Table, validator: Validator) -> tuple[pa.Table, pl.D
     )
     passed = np.ones(table.num_rows, bool)
     passed[found["row"].to_numpy()] = False
-    measures = validator.measured(table).with_columns(prompt=prompts).filter(pl.Series(passed, dtype=pl.Boolean))
+    measures = validator.measure_rows(table).with_columns(prompt=prompts).filter(pl.Series(passed, dtype=pl.Boolean))
     return rejects_of(table, found, validator), measures
 
 
@@ -108,7 +108,7 @@ def first_failures(table: pa.Table, validator: Validator) -> pl.DataFrame:
     """(row, check, detail) of each failing row: its first failing check; `detail` has them all."""
     order = {check: i for i, check in enumerate(validator.CHECKS)}
     found = (
-        validator.failing(table)
+        validator.failed_checks(table)
         .with_columns(
             order=pl.col("check").replace_strict(order, return_dtype=pl.Int32),
             detail=pl.format(

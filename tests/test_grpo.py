@@ -1,7 +1,7 @@
 import pytest
 
 from stages.rows.tables import row_schema, to_table
-from validators.grpo import CHECKS, WARNINGS, failing, measured, warnings_of
+from validators.grpo import CHECKS, WARNINGS, failed_checks, measure_rows, warnings_of
 
 ORIGIN = {"id": "5f0e", "source": "raw", "line": 1}
 CALLS = '[{"type":"function","function":{"name":"add","arguments":{}}}]'
@@ -14,7 +14,7 @@ def turn(role, content, calls=None):
 def checks(*rows):
     """(row, check) of every failure."""
     rows = [{"prompt": prompt, "ground_truth": truth, "extra": "{}"} | ORIGIN for prompt, truth in rows]
-    return sorted(set(failing(to_table(rows, row_schema("grpo"))).select("row", "check").rows()))
+    return sorted(set(failed_checks(to_table(rows, row_schema("grpo"))).select("row", "check").rows()))
 
 
 S, Q, A, T = turn("system", "s"), turn("user", "q"), turn("assistant", "a"), turn("tool", "2")
@@ -80,7 +80,7 @@ def test_no_rows_have_no_failures():
 
 def test_repeated_prompts_and_mojibake_are_warnings():
     rows = [{"prompt": [turn("user", text)], "ground_truth": "a", "extra": "{}"} | ORIGIN for text in ("q", "\ufffd")]
-    measures = measured(to_table(rows, row_schema("grpo")))
+    measures = measure_rows(to_table(rows, row_schema("grpo")))
     assert warnings_of(measures.filter(~measures["mojibake"]), 1) == []
     assert {name for name, _ in warnings_of(measures, 1)} == {"grpo.mojibake", "grpo.repeated_prompts"} == set(WARNINGS)
 

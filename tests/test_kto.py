@@ -1,7 +1,7 @@
 import pytest
 
 from stages.rows.tables import row_schema, to_table
-from validators.kto import CHECKS, WARNINGS, failing, measured, warnings_of
+from validators.kto import CHECKS, WARNINGS, failed_checks, measure_rows, warnings_of
 from validators.problems import Problems
 
 ORIGIN = {"id": "5f0e", "source": "raw", "line": 1}
@@ -16,7 +16,7 @@ def checks(*rows):
     """(row, check) of every failure."""
     columns = ("prompt", "completion", "label")
     table = to_table([dict(zip(columns, row, strict=True)) | ORIGIN for row in rows], row_schema("kto"))
-    return sorted(set(failing(table).select("row", "check").rows()))
+    return sorted(set(failed_checks(table).select("row", "check").rows()))
 
 
 S, Q, A, T = turn("system", "s"), turn("user", "q"), turn("assistant", "a"), turn("tool", "2")
@@ -93,7 +93,7 @@ def test_a_row_without_a_prompt_or_a_completion_fails(row):
 
 def warned(*labels, prompts=None, answer=A):
     rows = [{"prompt": [Q], "completion": [answer], "label": label} | ORIGIN for label in labels]
-    return dict(warnings_of(measured(to_table(rows, row_schema("kto"))), prompts or len(labels)))
+    return dict(warnings_of(measure_rows(to_table(rows, row_schema("kto"))), prompts or len(labels)))
 
 
 @pytest.mark.parametrize("true, false", [(1, 1), (4, 3)])

@@ -1,7 +1,7 @@
 import pytest
 
 from stages.rows.tables import row_schema, to_table
-from validators.preference import CHECKS, WARNINGS, failing, measured, warnings_of
+from validators.preference import CHECKS, WARNINGS, failed_checks, measure_rows, warnings_of
 
 ORIGIN = {"id": "5f0e", "source": "raw", "line": 1}
 
@@ -14,7 +14,7 @@ def checks(*rows):
     """(row, check) of every failure."""
     columns = ("prompt", "chosen", "rejected")
     table = to_table([dict(zip(columns, row, strict=True)) | ORIGIN for row in rows], row_schema("preference"))
-    return sorted(set(failing(table).select("row", "check").rows()))
+    return sorted(set(failed_checks(table).select("row", "check").rows()))
 
 
 def call(name):
@@ -95,7 +95,7 @@ def test_failures_lead_back_to_their_rows():
 
 def test_the_detail_names_the_side_and_the_turn():
     rows = [{"prompt": [Q], "chosen": [A], "rejected": [EMPTY]} | ORIGIN]
-    assert failing(to_table(rows, row_schema("preference")))["detail"].to_list() == ["rejected[0] by 'assistant'"]
+    assert failed_checks(to_table(rows, row_schema("preference")))["detail"].to_list() == ["rejected[0] by 'assistant'"]
 
 
 def test_no_rows_have_no_failures():
@@ -119,7 +119,7 @@ def warned(*pairs, prompts=None, asked=Q):
         {"prompt": [asked], "chosen": [turn("assistant", good)], "rejected": [turn("assistant", bad)]} | ORIGIN
         for good, bad in pairs
     ]
-    return dict(warnings_of(measured(to_table(rows, row_schema("preference"))), prompts or len(pairs)))
+    return dict(warnings_of(measure_rows(to_table(rows, row_schema("preference"))), prompts or len(pairs)))
 
 
 def test_answers_of_like_length_have_no_warning():

@@ -1,7 +1,7 @@
 import pytest
 
 from stages.rows.tables import row_schema, to_table
-from validators.sft import CHECKS, WARNINGS, failing, measured, warnings_of
+from validators.sft import CHECKS, WARNINGS, failed_checks, measure_rows, warnings_of
 
 ORIGIN = {"id": "5f0e", "source": "raw", "line": 1}
 CALLS = '[{"type":"function","function":{"name":"add","arguments":{}}}]'
@@ -14,7 +14,7 @@ def turn(role, content, calls=None):
 def checks(*conversations):
     """(row, check) of every failure."""
     rows = [{"messages": list(messages), "tools": None} | ORIGIN for messages in conversations]
-    return sorted(set(failing(to_table(rows, row_schema("sft"))).select("row", "check").rows()))
+    return sorted(set(failed_checks(to_table(rows, row_schema("sft"))).select("row", "check").rows()))
 
 
 S, Q, A = turn("system", "s"), turn("user", "q"), turn("assistant", "a")
@@ -100,12 +100,12 @@ def test_one_row_may_fail_in_several_ways():
 
 def test_the_detail_names_the_turn():
     row = {"messages": [Q, turn("assistant", "")], "tools": None} | ORIGIN
-    assert failing(to_table([row], row_schema("sft")))["detail"].to_list() == ["messages[1] by 'assistant'"]
+    assert failed_checks(to_table([row], row_schema("sft")))["detail"].to_list() == ["messages[1] by 'assistant'"]
 
 
 def test_a_slice_of_a_table_counts_its_rows_from_zero():
     rows = [{"messages": list(m), "tools": None} | ORIGIN for m in ((Q,), (Q, A), (Q,))]
-    assert failing(to_table(rows, row_schema("sft")).slice(1))["row"].to_list() == [1]
+    assert failed_checks(to_table(rows, row_schema("sft")).slice(1))["row"].to_list() == [1]
 
 
 def test_no_rows_have_no_failures():
@@ -118,7 +118,9 @@ def test_a_call_with_empty_text_is_no_empty_turn():
 
 def test_the_detail_names_what_no_eye_sees():
     rows = [{"messages": [Q, turn("assistant", text)], "tools": None} | ORIGIN for text in ("a\x1b", "<|eot_id|>\x7f")]
-    assert failing(to_table(rows, row_schema("sft"))).select("row", "check", "detail").sort("row", "check").rows() == [
+    assert failed_checks(to_table(rows, row_schema("sft"))).select("row", "check", "detail").sort(
+        "row", "check"
+    ).rows() == [
         (0, "sft.no_control_characters", "messages[1] by 'assistant' has U+001B"),
         (1, "sft.no_control_characters", "messages[1] by 'assistant' has U+007F"),
         (1, "sft.no_template_tokens", "messages[1] by 'assistant' has <|eot_id|>"),
@@ -128,7 +130,9 @@ def test_the_detail_names_what_no_eye_sees():
 def test_a_control_character_is_found_in_its_row_of_a_slice_with_nulls():
     rows = [(Q, CALL, RESULT, A), (Q, A), (Q, turn("assistant", "\0"))]
     table = to_table([{"messages": list(m), "tools": None} | ORIGIN for m in rows], row_schema("sft"))
-    assert failing(table.slice(1)).select("row", "detail").rows() == [(1, "messages[1] by 'assistant' has U+0000")]
+    assert failed_checks(table.slice(1)).select("row", "detail").rows() == [
+        (1, "messages[1] by 'assistant' has U+0000")
+    ]
 
 
 @pytest.mark.parametrize("before", range(2**18 - 3, 2**18 + 2))
@@ -148,7 +152,7 @@ def test_the_length_of_a_conversation_is_its_own():
 
 def warned(*conversations, prompts):
     rows = [{"messages": list(messages), "tools": None} | ORIGIN for messages in conversations]
-    return dict(warnings_of(measured(to_table(rows, row_schema("sft"))), prompts))
+    return dict(warnings_of(measure_rows(to_table(rows, row_schema("sft"))), prompts))
 
 
 def test_a_usual_dataset_has_no_warning():

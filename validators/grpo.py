@@ -1,4 +1,4 @@
-"""What makes a GRPO row right: a prompt to answer, and the truth that a reward function compares with.
+"""Checks of kind grpo: a row is a prompt to answer, and the ground truth that a reward function compares with.
 
 {"prompt": [{"role": "user", "content": "Reverse abc."}], "ground_truth": "cba", "extra": "{}"}
 """
@@ -30,13 +30,13 @@ CHECKS = shared_checks("grpo", "every turn of the prompt", ", the user first") |
 }
 WARNINGS = shared_warnings("grpo")
 PROMPT = message_schema("grpo", ends="grpo.prompt_ends_with_user")
-# what a data frame or JSON writes for nothing, alone or as all that a list has
+# what data frames and JSON write for a missing value, alone or as the only items of a list
 BLANK_TRUTH = r"(?i)^\s*(?:nan|null|<na>|\[(?:\s|,|nan|null|\"\s*\")*\]|\{\s*\}|\"\s*\")?\s*$"
 TRUTH_PRESENT = named_check("grpo.ground_truth_present", ~pl.col("ground_truth").str.contains(BLANK_TRUTH))
 TRUTH = pa.DataFrameSchema({"ground_truth": pa.Column(str, TRUTH_PRESENT)})
 
 
-def failing(table: "pyarrow.Table") -> pl.DataFrame:
+def failed_checks(table: "pyarrow.Table") -> pl.DataFrame:
     """(row, check, detail) of every failure in a table of GRPO rows."""
     prompts = flatten(table["prompt"], "prompt")
     truths = pl.DataFrame({"ground_truth": pl.from_arrow(table["ground_truth"]).fill_null("")})
@@ -49,11 +49,11 @@ def failing(table: "pyarrow.Table") -> pl.DataFrame:
     )
 
 
-def measured(table: "pyarrow.Table") -> pl.DataFrame:
-    """What `warnings_of` needs to know of each row of a table."""
+def measure_rows(table: "pyarrow.Table") -> pl.DataFrame:
+    """What `warnings_of` reads of each row of a table."""
     return pl.DataFrame({"mojibake": has_mojibake(table, ["prompt"])})
 
 
 def warnings_of(rows: pl.DataFrame, prompts: int) -> list[tuple[str, str]]:
-    """(name, what is unusual) of a whole dataset: see `validators/sft.py`."""
+    """(name, what is unusual) for a whole dataset: see `validators/sft.py`."""
     return [*mojibake_warning("grpo", rows), *repeated_prompts_warning("grpo", len(rows), prompts)]

@@ -1,4 +1,4 @@
-"""What makes a KTO row right: a prompt, one answer, and whether the answer is good.
+"""Checks of kind kto: a row is a prompt, one answer, and a label that says whether the answer is good.
 
 {"prompt": [{"role": "user", "content": "Reverse abc."}], "completion": [{"role": "assistant", "content": "cba"}],
  "label": true}
@@ -40,7 +40,7 @@ COMPLETION = message_schema("kto", ends="kto.ends_with_assistant")
 LABEL = flag_schema("labelled", "kto.label_present")
 
 
-def failing(table: "pyarrow.Table") -> pl.DataFrame:
+def failed_checks(table: "pyarrow.Table") -> pl.DataFrame:
     """(row, check, detail) of every failure in a table of KTO rows."""
     prompts = flatten(table["prompt"], "prompt")
     completions = flatten(table["completion"], "completion", begins="user")
@@ -56,8 +56,8 @@ def failing(table: "pyarrow.Table") -> pl.DataFrame:
     )
 
 
-def measured(table: "pyarrow.Table") -> pl.DataFrame:
-    """What `warnings_of` needs to know of each row of a table."""
+def measure_rows(table: "pyarrow.Table") -> pl.DataFrame:
+    """What `warnings_of` reads of each row of a table."""
     return pl.DataFrame(
         {"label": pl.from_arrow(table["label"]), "mojibake": has_mojibake(table, ["prompt", "completion"])},
         schema={"label": pl.Boolean, "mojibake": pl.Boolean},
@@ -65,7 +65,7 @@ def measured(table: "pyarrow.Table") -> pl.DataFrame:
 
 
 def warnings_of(rows: pl.DataFrame, prompts: int) -> list[tuple[str, str]]:
-    """(name, what is unusual) of a whole dataset: see `validators/sft.py`. Raises Problems where a class is missing."""
+    """(name, what is unusual) for a whole dataset: see `validators/sft.py`. Raises Problems where a class is missing."""
     return [
         *balance_warning(int(rows["label"].sum()), int((~rows["label"]).sum())),
         *mojibake_warning("kto", rows),
@@ -74,7 +74,10 @@ def warnings_of(rows: pl.DataFrame, prompts: int) -> list[tuple[str, str]]:
 
 
 def balance_warning(true: int, false: int) -> list[tuple[str, str]]:
-    """The weights to set where one class outweighs the other."""
+    """The warning with the weights to set, where one class outweighs the other; else [].
+
+    Raises Problems where all rows have the same label.
+    """
     if not true and not false:
         return []
     if not true or not false:

@@ -1,40 +1,43 @@
-"""Metrics of generated answers, for `metrics:` of a dataset. Every public function here can be named there; add your own.
+"""Metrics of generated answers, for `metrics:` of a dataset. It can name every public function of this module. Add your own here.
 
 Each has the signature of a reward function (`validators/rewards.py`): `completions` (n conversations), `prompt` (n lists of turns),
-`ground_truth` (n texts: the answer of the row, of a pair the chosen one) and `extra` (n JSON texts or None: what else the answer
-holds, such as `tool_calls`; of kind grpo the fields of the raw record). It returns n numbers, or None where a row is not its own.
+`ground_truth` (n texts: the row's answer, or the chosen one of a pair) and `extra` (n JSON texts or None: the rest of that answer,
+such as `tool_calls`; for kind grpo the fields of the raw record). It returns n numbers, or None where it does not judge a row.
 
     contains([[{"role": "assistant", "content": "It is Paris."}]], ground_truth=["paris"]) -> [1.0]
 """
 
 import json
 import re
+from typing import Any
 
 from validators._answers import answer_of
 
+Conversation = list[dict[str, Any]]  # its last message is the model's
+Call = tuple[str, object]  # name, arguments
 WORD = re.compile(r"\w+")
 FENCE = re.compile(r"\A```\w*\n(.*?)\n?```\Z", re.DOTALL)
 
 
-def exact_match(completions, ground_truth, **_):
-    """1 where the answer is that of the row, a thought before either and white space around it aside; else 0."""
+def exact_match(completions: list[Conversation], ground_truth: list[str], **_: object) -> list[float]:
+    """1 where the answer is the row's, without thoughts and white space around them; else 0."""
     return [float(_text(said) == answer_of(truth)) for said, truth in zip(completions, ground_truth, strict=True)]
 
 
-def contains(completions, ground_truth, **_):
-    """1 where the answer holds that of the row, whatever its case and white space; else 0. None where the row's is empty."""
+def contains(completions: list[Conversation], ground_truth: list[str], **_: object) -> list[float | None]:
+    """1 where the answer contains the row's, ignoring case and white space; else 0. None where the row's is empty."""
     pairs = zip(completions, ground_truth, strict=True)
     return [
         float(_normalised(truth) in _normalised(_text(said))) if _normalised(truth) else None for said, truth in pairs
     ]
 
 
-def rouge_l(completions, ground_truth, **_):
-    """The longest common subsequence of words, as an F1 (Lin 2004); words of any script. None where the row's answer has none."""
+def rouge_l(completions: list[Conversation], ground_truth: list[str], **_: object) -> list[float | None]:
+    """F1 of the longest common subsequence of words (Lin 2004), in any script. None where the row's answer has no word."""
     from rouge_score.rouge_scorer import RougeScorer
 
     class Words:
-        def tokenize(self, text):  # its own knows no letter beyond a to z
+        def tokenize(self, text: str) -> list[str]:  # the library's own tokenizer keeps a to z only
             return WORD.findall(text.casefold())
 
     scorer = RougeScorer(["rougeL"], tokenizer=Words())
@@ -45,15 +48,15 @@ def rouge_l(completions, ground_truth, **_):
     ]
 
 
-def json_valid(completions, **_):
-    """1 where the answer is JSON and nothing else, with or without a fence around it; else 0."""
+def json_valid(completions: list[Conversation], **_: object) -> list[float]:
+    """1 where the whole answer is JSON, with or without a code fence around it; else 0."""
     return [float(_is_json(_text(said))) for said in completions]
 
 
-def tool_call_match(completions, extra, **_):
-    """1 where the answer makes the calls of the row's, in order, with the same arguments; else 0. None where the row's makes none.
+def tool_call_match(completions: list[Conversation], extra: list[str | None], **_: object) -> list[float | None]:
+    """1 where the answer makes the same calls as the row's, in order; else 0. None where the row's makes none.
 
-    Calls are read where they are JSON objects with a name and arguments, as most chat templates write them.
+    A call is a JSON object with a name and arguments, as most chat templates write it.
     """
     wanted = [_expected_calls((json.loads(text) if text else {}).get("tool_calls")) for text in extra]
     return [
@@ -62,15 +65,15 @@ def tool_call_match(completions, extra, **_):
     ]
 
 
-def _text(said):
+def _text(said: Conversation) -> str:
     return answer_of(said[-1]["content"] or "")
 
 
-def _normalised(text):
+def _normalised(text: str) -> str:
     return " ".join(answer_of(text).casefold().split())
 
 
-def _is_json(text):
+def _is_json(text: str) -> bool:
     fenced = FENCE.match(text)
     try:
         json.loads(fenced[1] if fenced else text)
@@ -79,14 +82,14 @@ def _is_json(text):
     return True
 
 
-def _expected_calls(calls):
-    """[(name, arguments)] of calls as a row has them."""
+def _expected_calls(calls: list[dict[str, Any]] | None) -> list[Call | None]:
+    """[(name, arguments)] of the calls of a row."""
     return [_parse_call(call) for call in calls or ()]
 
 
-def _parse_call(found):
-    """(name, arguments) of a JSON object, None where it is no call."""
-    call = found.get("function") if isinstance(found, dict) and isinstance(found.get("function"), dict) else found
+def _parse_call(value: Any) -> Call | None:
+    """(name, arguments) of a JSON value, None where it is not a call."""
+    call = value.get("function") if isinstance(value, dict) and isinstance(value.get("function"), dict) else value
     if not isinstance(call, dict) or not isinstance(call.get("name"), str):
         return None
     arguments = call.get("arguments", call.get("parameters"))
@@ -98,9 +101,9 @@ def _parse_call(found):
     return None if arguments is None else (call["name"], arguments)
 
 
-def _find_calls(text):
-    """The calls that an answer makes: every JSON object in it that is one, in order."""
-    found, place, reader = [], text.find("{"), json.JSONDecoder()
+def _find_calls(text: str) -> list[Call]:
+    """The calls in an answer: every JSON object that is a call, in order."""
+    calls, place, reader = [], text.find("{"), json.JSONDecoder()
     while place >= 0:
         try:
             value, end = reader.raw_decode(text, place)
@@ -108,6 +111,6 @@ def _find_calls(text):
             end = place + 1
         else:
             call = _parse_call(value)
-            found += [call] if call else []
+            calls += [call] if call else []
         place = text.find("{", end)
-    return found
+    return calls

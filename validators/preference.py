@@ -1,4 +1,4 @@
-"""What makes a preference row right: one prompt, two answers that differ.
+"""Checks of kind preference: a row is one prompt and two answers that differ.
 
 {"prompt": [{"role": "user", "content": "Reverse abc."}], "chosen": [{"role": "assistant", "content": "cba"}],
  "rejected": [{"role": "assistant", "content": "It is cba."}]}
@@ -44,7 +44,7 @@ ANSWER = message_schema("preference", ends="preference.ends_with_assistant", ans
 PAIR = flag_schema("differs", "preference.chosen_differs")
 
 
-def failing(table: "pyarrow.Table") -> pl.DataFrame:
+def failed_checks(table: "pyarrow.Table") -> pl.DataFrame:
     """(row, check, detail) of every failure in a table of preference rows."""
     prompts = flatten(table["prompt"], "prompt")
     found = [turn_failures(PROMPT, prompts.with_columns(ends=ends_with(prompts, ["user", "tool"])))]
@@ -61,7 +61,7 @@ def failing(table: "pyarrow.Table") -> pl.DataFrame:
 
 
 def folded_answers(turns: pl.DataFrame, rows: int) -> pl.Series:
-    """What each answer says and calls, Unicode composition, case and white space folded, (rows,) strings."""
+    """Text and calls of each answer with Unicode composition, case and white space folded, (rows,) strings."""
     text = pl.col("said").str.normalize("NFC").str.to_lowercase().str.replace_all(r"\s+", " ").str.strip_chars()
     said = turns.group_by("row", maintain_order=True).agg(
         said=pl.format("{}:{}{}", "role", text, pl.col("calls").fill_null("")).str.join("\n")
@@ -73,8 +73,8 @@ def folded_answers(turns: pl.DataFrame, rows: int) -> pl.Series:
     )
 
 
-def measured(table: "pyarrow.Table") -> pl.DataFrame:
-    """What `warnings_of` needs to know of each row of a table."""
+def measure_rows(table: "pyarrow.Table") -> pl.DataFrame:
+    """What `warnings_of` reads of each row of a table."""
     return pl.DataFrame(
         {
             "mojibake": has_mojibake(table, ["prompt", "chosen", "rejected"]),
@@ -85,7 +85,7 @@ def measured(table: "pyarrow.Table") -> pl.DataFrame:
 
 
 def warnings_of(rows: pl.DataFrame, prompts: int) -> list[tuple[str, str]]:
-    """(name, what is unusual) of a whole dataset: see `validators/sft.py`."""
+    """(name, what is unusual) for a whole dataset: see `validators/sft.py`."""
     return [
         *length_bias_warning(rows),
         *mojibake_warning("preference", rows),
@@ -94,7 +94,7 @@ def warnings_of(rows: pl.DataFrame, prompts: int) -> list[tuple[str, str]]:
 
 
 def length_bias_warning(rows: pl.DataFrame) -> list[tuple[str, str]]:
-    """How much longer one side is, where it is the longer one in most pairs."""
+    """The warning that one side is longer in most pairs, with how much longer it is; else []."""
     longer, shorter = (rows["chosen"] > rows["rejected"]).sum(), (rows["chosen"] < rows["rejected"]).sum()
     if max(longer, shorter) <= MAX_LONGER_SHARE * len(rows):
         return []

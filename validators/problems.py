@@ -1,4 +1,4 @@
-"""What a mistake of the user's looks like: where, what was found, what was expected, what to do.
+"""How a user's mistake is shown: where it is, what was found, what was expected, what to do.
 
 params.yaml: steps.align.dataset: 'pairs' is a preference dataset, but kto needs kind kto
   hint: datasets of that kind: feedback
@@ -26,18 +26,18 @@ class Problem:
 
 
 class Problems(Exception):
-    """Every mistake found, in order; the command line prints them and exits with 1."""
+    """All mistakes, in order. The command line prints them and exits with 1."""
 
     def __init__(self, problems: Iterable[Problem]) -> None:
         self.problems = list(problems)
         super().__init__("\n".join(str(problem) for problem in self.problems))
 
     def __reduce__(self) -> "tuple[type[Problems], tuple[list[Problem]]]":
-        # an exception is pickled by its text, but is made of problems: it comes back from other processes
+        # needed for other processes: by default an exception is rebuilt from its text, but this one takes problems
         return Problems, (self.problems,)
 
 
 def did_you_mean(word: object, known: Collection[str]) -> str:
-    """`did you mean 'x'?` for the nearest known word, else the list of known words."""
+    """A hint: `did you mean 'x'?` with the nearest known word, else the list of known words."""
     near = difflib.get_close_matches(str(word), known, n=1)
     return f"did you mean '{near[0]}'?" if near else "known: " + ", ".join(sorted(known))

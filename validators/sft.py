@@ -1,4 +1,4 @@
-"""What makes a supervised row right: a conversation that the template can render and that ends with an answer.
+"""Checks of kind sft: a row is a conversation that a template can render and that ends with an answer.
 
 {"messages": [{"role": "user", "content": "Reverse abc."}, {"role": "assistant", "content": "cba"}]}
 """
@@ -33,7 +33,7 @@ LEARNED = flag_schema("learned", "sft.something_learned")
 SCHEMA = message_schema("sft", ends="sft.ends_with_assistant")
 
 
-def failing(table: "pyarrow.Table") -> pl.DataFrame:
+def failed_checks(table: "pyarrow.Table") -> pl.DataFrame:
     """(row, check, detail) of every failure in a table of sft rows."""
     turns = flatten(table["messages"], "messages")
     return pl.concat(
@@ -46,7 +46,7 @@ def failing(table: "pyarrow.Table") -> pl.DataFrame:
 
 
 def unlearned_failures(messages: "pyarrow.ListArray") -> list[pl.DataFrame]:
-    """(row, check, detail) of every row of which no turn of the assistant's is learned, in a list of one frame or none."""
+    """(row, check, detail) of every row in which no assistant turn is learned, as a list of one frame or none."""
     turns = pc.list_flatten(messages)
     names = [field.name for field in turns.type]
     marks = pc.struct_field(turns, "train") if "train" in names else None
@@ -65,14 +65,14 @@ def unlearned_failures(messages: "pyarrow.ListArray") -> list[pl.DataFrame]:
     return [row_failures(LEARNED, learned)]
 
 
-def measured(table: "pyarrow.Table") -> pl.DataFrame:
-    """What `warnings_of` needs to know of each row of a table."""
+def measure_rows(table: "pyarrow.Table") -> pl.DataFrame:
+    """What `warnings_of` reads of each row of a table."""
     return pl.DataFrame({"mojibake": has_mojibake(table, ["messages"])})
 
 
 def warnings_of(rows: pl.DataFrame, prompts: int) -> list[tuple[str, str]]:
-    """(name, what is unusual) of a whole dataset.
+    """(name, what is unusual) for a whole dataset.
 
-    rows: what `measured` gave of every row that passed. prompts: how many different prompts they have.
+    rows: `measure_rows` of all rows that passed. prompts: the number of different prompts.
     """
     return [*mojibake_warning("sft", rows), *repeated_prompts_warning("sft", len(rows), prompts)]
