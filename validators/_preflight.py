@@ -5,6 +5,8 @@ is printed where its number is above its limit. Limits are set under `preflight:
 waives a gate or a warning by the same name: `waive: {truncated_share: the long ones are logs, their ends say nothing}`.
 """
 
+from typing import Any
+
 CHECKS = {
     "preflight.args": "TRL takes the step's args",
     "preflight.batches": "grpo: batch x processes x accumulation is divisible by `num_generations`; kto: a batch has two rows",
@@ -42,7 +44,7 @@ WARNINGS = {
     "preflight.tools_shown": "share of rows left out by the proof TOOLS: the template does not show their tools",
     "preflight.truncated_share": "share of rows that `max_length` cuts",
 }
-LIMITS = {
+LIMITS: dict[str, Any] = {  # floats; None, only for memory_gb, is no limit
     "dropped_share": 0.05,  # allows a few rows without an answer; what a template cannot render is missing in all rows
     "reward_hostile": 0.0,
     "reward_order": 0.0,
@@ -78,5 +80,6 @@ def checks_table() -> str:
 
 
 def limit_text(name: str) -> str:
+    """The limit of a check as text."""
     limit = LIMITS[name.removeprefix("preflight.")]
     return "none" if limit is None else f"{limit:g}"

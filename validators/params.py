@@ -1,34 +1,52 @@
-"""What makes params.yaml right: every key known, every value possible, every name leading somewhere.
+"""Checks of params.yaml: every key is known, every value is possible, every name exists. All mistakes at once.
 
-    problems, warnings = examine(read("params.yaml"))
+    problems, cautions = examine(read_params_yaml("params.yaml"))
 
-All mistakes at once. A warning is a value outside the usual range or a common mistake; a step waives it by name and
-reason: `waive: {learning_rate: "a tiny model from scratch"}`. Usual ranges: TRL's and Unsloth's guides.
+A caution is a value outside the usual range, or a common mistake. A step waives it by name, with a reason:
+`waive: {learning_rate: "a tiny model from scratch"}`. Usual ranges: TRL's and Unsloth's guides.
 """
 
 import ast
 import importlib.util
 import re
+from collections.abc import Collection, Sequence
 from datetime import date
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 from pydantic_core import PydanticCustomError
 
-from validators._cautions import KIND_OF_METHOD, PARAMS_FILE, WAIVERS, ancestry, step_cautions, unused_waivers
+from validators._cautions import (
+    KIND_OF_METHOD,
+    PARAMS_FILE,
+    WAIVERS,
+    Caution,
+    Entry,
+    UnusedWaiver,
+    ancestry,
+    step_cautions,
+    unused_waivers,
+)
 from validators._difficulty import difficulty_problems, fill_rule
 from validators._formats import mask_problems, option_problems
 from validators._gates import gate_problems
-from validators._judge import JUDGE_PATH as JUDGE
-from validators._judge import WIN_RATES, judge_problems
+from validators._judge import JUDGE_PATH, WIN_RATES, judge_problems
 from validators._mathematics import REQUIREMENT
 from validators._preflight import LIMITS, SAMPLE_SIZES, WAIVABLE
-from validators._rights import expiry_problems, license_findings
+from validators._rights import RightsCaution, expiry_problems, license_findings
 from validators._trl_fields import fits_annotation, trl_fields
 from validators.conflicts import conflict_problems
 from validators.problems import Problem, Problems, did_you_mean
 
+if TYPE_CHECKING:
+    from pydantic_core import ErrorDetails
+    from ruamel.yaml.error import MarkedYAMLError
+
+AnyCaution = Caution | UnusedWaiver | RightsCaution
+Faulty = set[
+    tuple[str, ...]
+]  # places in params.yaml with a schema fault: (section,), (section, name), (section, name, key)
 TILTH_SETS = {
     "output_dir": "models/<step>",
     "report_to": "none, or what TILTH_REPORT_TO in the environment says: docs/training.md",
@@ -37,7 +55,7 @@ TILTH_SETS = {
     "save_strategy": "by the clock: docs/training.md",
     "save_steps": "by the clock: docs/training.md",
     "save_total_limit": "1",
-    "logging_nan_inf_filter": "false: a loss that is no number stops the step",
+    "logging_nan_inf_filter": "false: a loss that is not a number stops the step",
     "resume_from_checkpoint": "by itself",
     "trust_remote_code": "false",
     "model_init_kwargs": "from `base`",
@@ -46,7 +64,7 @@ TILTH_SETS = {
     "chat_template_kwargs": "`base.chat_template_kwargs`, so that training, scores and chat agree",
     "eos_token": "`base.eos_token`, so that every model of the chain stops at it",
 }
-ARG_ALIASES = {  # names of other trainers, too unlike TRL's for a search by letters
+ARG_ALIASES = {  # names in other trainers, too different from TRL's to be found by similarity
     "lr": "learning_rate",
     "epochs": "num_train_epochs",
     "num_epochs": "num_train_epochs",
@@ -58,14 +76,14 @@ ARG_ALIASES = {  # names of other trainers, too unlike TRL's for a search by let
     "scheduler": "lr_scheduler_type",
 }
 METHODS = ("sft", "dpo", "orpo", "kto", "grpo")
-# Unsloth 2026.10 patches TRL's trainer of each of them, ORPO's in trl.experimental too
+# Unsloth 2026.10 patches TRL's trainer of every method, ORPO's in trl.experimental too
 BACKENDS = {"transformers": METHODS, "unsloth": METHODS}
-RESERVED_NAMES = {  # names of columns and scores
+RESERVED_NAMES = {  # columns and scores of Tilth's own: no metric of a user's may have these names
     "auc", "chosen_logp", "cut", "cut_thinking", "dataset", "generation", "id", "judged", "label", "logp", "loss", "margin", "nll",
     "pair_accuracy", "rejected_logp", "reward", "right", "samples", "samples_cut_thinking", "slices", "token_accuracy", "tokens", *WIN_RATES,
 }  # fmt: skip
 NAME_PATTERN = re.compile(r"^[a-z][a-z0-9_]*$")
-# what rendering gives a template itself
+# arguments that rendering itself passes to the chat template
 RENDERING_ARGS = {
     "messages",
     "conversation",
@@ -81,8 +99,8 @@ COMMIT = re.compile(r"^[0-9a-f]{40}$")
 License = Annotated[str, Field(min_length=1, max_length=100)]
 
 
-def check_by_file(value):
-    """A text for all raw files, or one for each pattern of their paths."""
+def check_by_file(value: Any) -> Any:
+    """The value of a key that has one text for all raw files, or one for each pattern of their paths."""
     texts = list(value.values()) if isinstance(value, dict) else [value]
     if any(isinstance(text, date) for text in texts):
         raise PydanticCustomError("by_file", "a day in quotes, such as '2027-01-31': DVC takes no others")
@@ -138,15 +156,15 @@ class Dataset(StrictModel):
     waive: dict[str, str] = {}
 
     @model_validator(mode="after")
-    def fill_metrics(self):
-        """What is computed of generated answers, where nothing is said: of kind sft alone."""
+    def fill_metrics(self) -> Self:
+        """The default depends on the kind: exact_match for sft, none for the others."""
         if self.metrics is None:
             self.metrics = ["exact_match"] if self.kind == "sft" else []
         return self
 
 
 class Lora(StrictModel):
-    """PEFT's LoraConfig, the fields that are usually set, under PEFT's names; PEFT's own defaults are others."""
+    """The usual fields of PEFT's LoraConfig, under PEFT's names. The defaults are not PEFT's."""
 
     r: Annotated[int, Field(gt=0)] = 16
     lora_alpha: Annotated[int, Field(gt=0)] = 16
@@ -155,7 +173,7 @@ class Lora(StrictModel):
 
 
 class Rollouts(StrictModel):
-    """How much is kept of what a grpo step generates: one generation every so many optimizer steps, and answers in all."""
+    """Which generated answers of a grpo step are kept: one generation every `every` optimizer steps, `max_rows` answers in all."""
 
     every: Annotated[int, Field(gt=0)] = 10
     max_rows: Annotated[int, Field(gt=0)] = 5000
@@ -178,7 +196,7 @@ PersonalDataKind = Literal["email", "phone", "iban", "credit_card"]
 
 
 class PersonalData(StrictModel):
-    """Which personal data a row may not hold, and which is counted; `regions`: countries whose telephone numbers need no +."""
+    """Kinds of personal data that reject a row, or that are counted. `regions`: countries whose telephone numbers need no +."""
 
     reject: list[PersonalDataKind] = []
     warn: list[PersonalDataKind] = []
@@ -186,7 +204,7 @@ class PersonalData(StrictModel):
 
 
 class Curate(StrictModel):
-    """What curate turns away beyond exact duplicates and contradictions, in every dataset."""
+    """What `curate` rejects beyond exact duplicates and contradictions, in every dataset."""
 
     near_duplicates: Annotated[float, Field(gt=0, le=1)] | None = None
     ngram_words: Annotated[int, Field(gt=0)] = 13
@@ -204,7 +222,7 @@ class LmEval(StrictModel):
 
 
 class Judge(StrictModel):
-    """Who says whose answer is better: a model from a folder or the Hub, or a server that speaks OpenAI's API."""
+    """What decides which answer is better: a model from a folder or the Hub, or a server with OpenAI's API."""
 
     model: Annotated[str, Field(min_length=1)]
     revision: str | None = None
@@ -225,7 +243,7 @@ Share = Annotated[float, Field(ge=0, le=1)]
 
 
 class Preflight(StrictModel):
-    """Limits of what preflight measures, and how much it looks at; docs/preflight.md says what each is."""
+    """Limits of preflight's measurements, and how many rows it samples. docs/preflight.md explains each."""
 
     reward_hostile: Annotated[float, Field(ge=0)] = LIMITS["reward_hostile"]
     reward_order: float = LIMITS["reward_order"]
@@ -266,7 +284,7 @@ class Evaluate(StrictModel):
 
 
 class Difficulty(StrictModel):
-    """On which prompts of a grpo dataset its steps train: those that a model answers rightly in a share of its samples."""
+    """Selects the prompts of a grpo dataset that a model answers rightly in a share of its samples between two bounds."""
 
     from_: Annotated[str, Field(alias="from")]
     keep: Annotated[list[Share], Field(min_length=2, max_length=2)]
@@ -278,7 +296,7 @@ class Difficulty(StrictModel):
 
 
 class Gate(StrictModel):
-    """What a score must be for a model to ship; docs/gates.md."""
+    """A bound that a score must hold for a model to ship; docs/gates.md."""
 
     step: str | None = None
     on: str | None = None
@@ -311,7 +329,7 @@ class Params(StrictModel):
     gates: list[Gate] = []
 
 
-def read_params_yaml(path=PARAMS_FILE):
+def read_params_yaml(path: str | Path = PARAMS_FILE) -> Entry:
     """params.yaml as plain data. Raises Problems where it is missing or not YAML."""
     from ruamel.yaml import YAML
     from ruamel.yaml.error import MarkedYAMLError, YAMLError
@@ -321,50 +339,34 @@ def read_params_yaml(path=PARAMS_FILE):
     try:
         data = YAML(typ="safe", pure=True).load(Path(path))
     except FileNotFoundError:
-        raise Problems(
-            [
-                Problem(
-                    str(path),
-                    "the file does not exist",
-                    "params.yaml in the folder of dvc.yaml",
-                    "run this in a clone of the project, or git checkout params.yaml",
-                )
-            ]
-        ) from None
+        expected = "params.yaml in the folder of dvc.yaml"
+        hint = "run this in a clone of the project, or git checkout params.yaml"
+        raise Problems([Problem(str(path), "the file does not exist", expected, hint)]) from None
     except (YAMLError, UnicodeDecodeError) as error:
-        place = error.problem_mark if isinstance(error, MarkedYAMLError) else None
-        where = f"{path}:{place.line + 1}:{place.column + 1}" if place else str(path)
-        what = error.problem if isinstance(error, MarkedYAMLError) else error
-        if place and (misplaced := alias_problem(path, error)):
-            raise Problems([misplaced]) from None
-        raise Problems(
-            [
-                Problem(
-                    where,
-                    f"not YAML: {what}",
-                    "YAML 1.2",
-                    "look at indents, quotes and brackets just before that place",
-                )
-            ]
-        ) from None
+        where, what, problem = str(path), str(error), None
+        if isinstance(error, MarkedYAMLError):
+            what = error.problem
+            if place := error.problem_mark:
+                where, problem = f"{path}:{place.line + 1}:{place.column + 1}", alias_problem(path, error)
+        hint = "look at indents, quotes and brackets just before that place"
+        raise Problems([problem or Problem(where, f"not YAML: {what}", "YAML 1.2", hint)]) from None
     if not isinstance(data, dict):
-        raise Problems(
-            [Problem(str(path), f"found {type(data).__name__}", "keys and values", "see params.yaml of a fresh clone")]
-        )
+        hint = "see params.yaml of a fresh clone"
+        raise Problems([Problem(str(path), f"found {type(data).__name__}", "keys and values", hint)])
     return data
 
 
-def alias_problem(path, error):
-    """The alias that more keys stand beside without `<<:`, which YAML cannot read; None where the mistake is another.
+def alias_problem(path: str | Path, error: "MarkedYAMLError") -> Problem | None:
+    """The Problem of an alias with other keys beside it but without `<<:`; None where the error is another.
 
-    error: of ruamel.yaml. Its mark is on the anchor, or on the line below the alias.
+    error: its mark is on the anchor, or on the line below the alias.
     """
     lines = Path(path).read_text(encoding="utf-8").splitlines()
     if error.problem == "found unhashable key":  # {*sft, dataset: x}: the mapping begins at the mark of the context
-        first = error.context_mark.line
+        first = error.context_mark.line if error.context_mark else 0
         among, pattern = enumerate(lines[first:], first), re.compile(r"[{,]\s*(\*(\w+))\s*[,}]")
     elif str(error.problem).startswith("expected <block end>"):  # x: *sft, and below it keys that are indented more
-        last = error.problem_mark.line
+        last = error.problem_mark.line if error.problem_mark else 0
         filled = [number for number in range(last) if lines[number].partition("#")[0].strip()]
         among = ((number, lines[number]) for number in filled[-1:])
         pattern = re.compile(r"(?:^|:)\s*(\*(\w+))\s*(?:#.*)?$")
@@ -382,20 +384,20 @@ def alias_problem(path, error):
     return None
 
 
-def fill_defaults(data):
+def fill_defaults(data: Entry) -> Entry:
     """Params with every default filled in, as plain data in the order of the models. Raises ValidationError.
 
-    This is where the defaults are: stages and commands read what is resolved, and have none of their own.
+    Defaults are defined here only. Stages and commands read the filled params and have no defaults of their own.
     """
-    found = Params.model_validate(data).model_dump(by_alias=True)
-    rules = {name: fill_rule(name, rule, found["steps"]) for name, rule in found["difficulty"].items()}
-    return found | {"difficulty": rules}
+    params = Params.model_validate(data).model_dump(by_alias=True)
+    rules = {name: fill_rule(name, rule, params["steps"]) for name, rule in params["difficulty"].items()}
+    return params | {"difficulty": rules}
 
 
-def examine(data):
-    """(problems, cautions) of the whole of params.yaml, read as plain data."""
+def examine(data: Entry) -> tuple[list[Problem], list[AnyCaution]]:
+    """(problems, cautions) of the whole params.yaml. data: as `read_params_yaml` returns it."""
     problems, faulty = schema_problems(data)
-    of_schema, places = len(problems), {problem.where for problem in problems}
+    schema_count, places = len(problems), {problem.where for problem in problems}
     sections = {name: valid_entries(data, name, faulty) for name in ("datasets", "methods", "steps")}
     problems += name_problems(data)
     if ("base",) not in faulty:
@@ -413,41 +415,38 @@ def examine(data):
     if not {("difficulty",), ("datasets",), ("steps",)} & faulty:
         problems += difficulty_problems(data, parse_functions("rewards.py") if data.get("difficulty") else {})
     for name, dataset in sections["datasets"].items():
-        problems += option_problems(f"{PARAMS_FILE}: datasets.{name}", dataset) + metric_problems(
-            f"{PARAMS_FILE}: datasets.{name}", dataset
-        )
+        where = f"{PARAMS_FILE}: datasets.{name}"
+        problems += option_problems(where, dataset) + metric_problems(where, dataset)
     kinds = {name: sections["datasets"].get(name, {}).get("kind") for name in get_section(data, "datasets")}
+    backend = get_section(data, "base").get("backend", Base.model_fields["backend"].default)
     for name, step in steps.items():
-        problems += step_problems(f"{PARAMS_FILE}: steps.{name}", step, kinds, get_section(data, "steps"))
-        problems += backend_problems(
-            f"{PARAMS_FILE}: steps.{name}",
-            step,
-            get_section(data, "base").get("backend", Base.model_fields["backend"].default),
-        )
+        where = f"{PARAMS_FILE}: steps.{name}"
+        problems += step_problems(where, step, kinds, get_section(data, "steps"))
+        problems += backend_problems(where, step, backend)
     for name, step in sections["methods"].items():
         if step not in steps.values():
-            problems += arg_problems(f"{PARAMS_FILE}: methods.{name}", step) + reward_problems(
-                f"{PARAMS_FILE}: methods.{name}", step
-            )
+            where = f"{PARAMS_FILE}: methods.{name}"
+            problems += arg_problems(where, step) + reward_problems(where, step)
     problems += cycle_problems(steps) + mask_problems(f"{PARAMS_FILE}: steps", steps, sections["datasets"])
-    stated = {
+    valid = {
         "license": None if ("license",) in faulty else data.get("license"),
+        "base": {} if ("base",) in faulty else data["base"],
         "datasets": sections["datasets"],
         "steps": steps,
     }
-    of_rights, rights = license_findings(stated | {"base": {} if ("base",) in faulty else data["base"]})
-    problems += of_rights
-    # what has the wrong type was set aside above, and is not missing as well
-    problems = [problem for i, problem in enumerate(problems) if i < of_schema or problem.where not in places]
+    license_problems, license_cautions = license_findings(valid)
+    problems += license_problems
+    # a key with a schema fault was removed above; do not report it as missing too
+    problems = [problem for i, problem in enumerate(problems) if i < schema_count or problem.where not in places]
     return list(dict.fromkeys(problems)), [
         *(caution for name, step in steps.items() for caution in step_cautions(name, step, steps)),
         *(waiver for name, step in steps.items() for waiver in unused_waivers(name, step, steps)),
-        *rights,
+        *license_cautions,
     ]
 
 
-def valid_entries(data, section, faulty):
-    """The entries of a section without what has a fault of schema, so that what follows may take types for granted."""
+def valid_entries(data: Entry, section: str, faulty: Faulty) -> dict[str, Entry]:
+    """The entries of a section without keys that have a schema fault, so that later checks can rely on the types."""
     return {
         name: {key: value for key, value in entry.items() if (section, str(name), str(key)) not in faulty}
         for name, entry in get_section(data, section).items()
@@ -455,32 +454,33 @@ def valid_entries(data, section, faulty):
     }
 
 
-def get_section(data, section):
-    """A section of params.yaml, empty where it is missing or no mapping."""
+def get_section(data: Entry, section: str) -> Entry:
+    """A section of params.yaml; {} where it is missing or not a mapping."""
     return data[section] if isinstance(data.get(section), dict) else {}
 
 
 # -- keys and types -------------------------------------------------------------------------------------------------
 
 
-def schema_problems(data):
-    """(problems, faulty): unknown and missing keys, wrong types and impossible values; and where, as (section, name)."""
+def schema_problems(data: Entry) -> tuple[list[Problem], Faulty]:
+    """(problems, their places) of unknown and missing keys, wrong types and impossible values."""
     try:
         Params.model_validate(data)
     except ValidationError as errors:
-        found = errors.errors()
-        faulty = {tuple(str(part) for part in error["loc"][:length]) for error in found for length in (1, 2, 3)}
-        steps = {(error["loc"][2:], repr(error.get("input"))) for error in found if error["loc"][0] == "steps"}
-        # a method that a step takes by its anchor is one mistake, not two
+        details = errors.errors()
+        faulty = {tuple(str(part) for part in error["loc"][:length]) for error in details for length in (1, 2, 3)}
+        steps = {(error["loc"][2:], repr(error.get("input"))) for error in details if error["loc"][0] == "steps"}
+        # a mistake in a method is reported once, not again for the step that takes it by its anchor
         return [
             schema_problem(error)
-            for error in found
+            for error in details
             if error["loc"][0] != "methods" or (error["loc"][2:], repr(error.get("input"))) not in steps
         ], faulty
     return [], set()
 
 
-def schema_problem(error):
+def schema_problem(error: "ErrorDetails") -> Problem:
+    """One error of pydantic as a Problem, with a hint where a known key or value is near."""
     *parents, key = error["loc"]
     where = f"{PARAMS_FILE}: " + ".".join(str(part) for part in error["loc"])
     if error["type"] == "extra_forbidden" and parents[:1] == ["datasets"] and key == "difficulty":
@@ -493,7 +493,7 @@ def schema_problem(error):
             where,
             "the key is missing",
             f"{key!r} in {'.'.join(map(str, parents)) or PARAMS_FILE}",
-            # DVC, too, wants the key: it is a parameter of the stage
+            # DVC needs the key too: it is a parameter of the stage
             "preflight: {} takes the defaults" if key == "preflight" else "see params.yaml of a fresh clone",
         )
     expected = error["msg"].removeprefix("Input should be ")
@@ -505,8 +505,8 @@ def schema_problem(error):
     )
 
 
-def known_keys(parents):
-    """The keys that may stand at a place of params.yaml; the second part of a place is a name of the user's."""
+def known_keys(parents: Sequence[str | int]) -> list[str]:
+    """The keys that are allowed at a place of params.yaml. The second part of a place is a user's name."""
     models = {
         "datasets": Dataset, "steps": Step, "methods": Step,
         "base": Base, "curate": Curate, "preflight": Preflight, "evaluate": Evaluate, "gates": Gate, "difficulty": Difficulty,
@@ -525,7 +525,8 @@ def known_keys(parents):
     return [field.alias or name for name, field in model.model_fields.items()]
 
 
-def name_problems(data):
+def name_problems(data: Entry) -> list[Problem]:
+    """Names of datasets, steps and methods that are not safe in paths, and a step with the name `base`."""
     problems = []
     for section in ("datasets", "steps", "methods"):
         for name in get_section(data, section):
@@ -550,25 +551,27 @@ def name_problems(data):
     return problems
 
 
-def base_problems(base):
-    """What is wrong with `base`: the model that it names, its chat template, its date."""
-    given = template_kwargs_problems("base", base)
-    return model_problems(base) + template_problems(base.get("chat_template")) + given + date_problems(base.get("date"))
-
-
-def template_kwargs_problems(section, entry):
-    """Switches of the chat template that are none: rendering gives these names itself."""
-    found = sorted(RENDERING_ARGS & (entry.get("chat_template_kwargs") or {}).keys())
-    where, expected = (
-        f"{PARAMS_FILE}: {section}.chat_template_kwargs",
-        "a variable of the template, such as enable_thinking",
-    )
+def base_problems(base: Entry) -> list[Problem]:
+    """Mistakes in `base`: its model, its chat template and the variables for it, its date."""
     return [
-        Problem(f"{where}.{name}", "Tilth gives it to the template itself", expected, "remove it") for name in found
+        *model_problems(base),
+        *template_problems(base.get("chat_template")),
+        *template_kwargs_problems("base", base),
+        *date_problems(base.get("date")),
     ]
 
 
-def template_problems(path):
+def template_kwargs_problems(section: str, entry: Entry) -> list[Problem]:
+    """Keys of `chat_template_kwargs` that rendering passes to the template itself."""
+    names = sorted(RENDERING_ARGS & (entry.get("chat_template_kwargs") or {}).keys())
+    where = f"{PARAMS_FILE}: {section}.chat_template_kwargs"
+    expected = "a variable of the template, such as enable_thinking"
+    return [
+        Problem(f"{where}.{name}", "Tilth gives it to the template itself", expected, "remove it") for name in names
+    ]
+
+
+def template_problems(path: str | None) -> list[Problem]:
     where, expected = f"{PARAMS_FILE}: base.chat_template", "a file with a Jinja template, in the project"
     if path is None:
         return []
@@ -577,67 +580,52 @@ def template_problems(path):
     return [] if Path(path).is_file() else [Problem(where, f"no file {path!r}", expected, "")]
 
 
-def date_problems(given):
+def date_problems(day: str | None) -> list[Problem]:
     try:
-        date.fromisoformat(given or "2000-01-01")
+        date.fromisoformat(day or "2000-01-01")
     except ValueError:
-        return [Problem(f"{PARAMS_FILE}: base.date", f"{given!r} is no day", "a day as YYYY-MM-DD", "")]
+        return [Problem(f"{PARAMS_FILE}: base.date", f"{day!r} is no day", "a day as YYYY-MM-DD", "")]
     return []
 
 
-def model_problems(base, section=f"{PARAMS_FILE}: base"):
-    """What is wrong with the name of a model. section: where it stands."""
-    model = base["model"]
+def model_problems(entry: Entry, section: str = f"{PARAMS_FILE}: base") -> list[Problem]:
+    """Mistakes in `model` and `revision` of an entry. section: its place in params.yaml, for messages."""
+    model = entry["model"]
     if model == "tiny":
         return []
     where = f"{section}.model"
     if model.endswith(".gguf"):
         return [] if Path(model).is_file() else [Problem(where, f"no file {model!r}", "a GGUF file", "")]
     if Path(model).is_dir():
-        return (
-            []
-            if (Path(model) / "config.json").exists()
-            else [Problem(where, f"{model!r} has no config.json", "a folder written by save_pretrained", "")]
-        )
+        if (Path(model) / "config.json").exists():
+            return []
+        return [Problem(where, f"{model!r} has no config.json", "a folder written by save_pretrained", "")]
     if not re.fullmatch(r"[\w.-]+/[\w.-]+", model) or model.startswith("."):
-        return [
-            Problem(
-                where,
-                f"{model!r} is not there",
-                "tiny, a local folder or .gguf file, or a Hub id such as Qwen/Qwen3-0.6B",
-                "",
-            )
-        ]
-    revision = base.get("revision")
+        expected = "tiny, a local folder or .gguf file, or a Hub id such as Qwen/Qwen3-0.6B"
+        return [Problem(where, f"{model!r} is not there", expected, "")]
+    revision = entry.get("revision")
     if not revision or not COMMIT.fullmatch(revision):
         found = f"revision {revision!r} can move" if revision else f"{model!r} has no revision"
-        hint = "a model changes under its name; copy the commit's 40 digits from its page on the Hub, Files, History"
+        hint = (
+            "the model behind a name can change; copy the commit's 40 digits from its page on the Hub: Files, History"
+        )
         return [Problem(f"{section}.revision", found, "the commit of the model, 40 hexadecimal digits", hint)]
     return []
 
 
-def personal_data_problems(rules):
-    """Countries that have no telephone numbers, kinds that are both rejected and let through, rules that ask for nothing."""
+def personal_data_problems(rules: Entry | None) -> list[Problem]:
+    """Unknown countries, kinds that stand under both `reject` and `warn`, rules without a kind."""
     if rules is None:
         return []
     from phonenumbers import SUPPORTED_REGIONS
 
     where, problems = f"{PARAMS_FILE}: curate.personal_data", []
     if not rules.get("reject") and not rules.get("warn"):
-        problems.append(
-            Problem(
-                where,
-                "neither `reject` nor `warn` names a kind",
-                "one of them, or null",
-                "reject: [email, phone, iban, credit_card]",
-            )
-        )
+        hint = "reject: [email, phone, iban, credit_card]"
+        problems.append(Problem(where, "neither `reject` nor `warn` names a kind", "one of them, or null", hint))
     for kind in sorted({*rules.get("reject", ())} & {*rules.get("warn", ())}):
-        problems.append(
-            Problem(
-                f"{where}.warn", f"{kind!r} is in `reject` as well", "one of them", "what is rejected is counted too"
-            )
-        )
+        hint = "what is rejected is counted too"
+        problems.append(Problem(f"{where}.warn", f"{kind!r} is in `reject` as well", "one of them", hint))
     for region in rules.get("regions", ()):
         if region not in SUPPORTED_REGIONS:
             hint = did_you_mean(region.upper(), SUPPORTED_REGIONS) if len(region) == 2 else "for example: [US, DE]"
@@ -647,34 +635,31 @@ def personal_data_problems(rules):
     return problems
 
 
-def evaluate_problems(evaluate, datasets):
-    """What is wrong with `evaluate` beyond its schema: more of pass@k than is drawn, a judge that cannot be. datasets: those that are sound."""
+def evaluate_problems(evaluate: Entry, datasets: dict[str, Entry]) -> list[Problem]:
+    """Mistakes in `evaluate` that the schema does not find: a larger k of pass@k than samples, an impossible judge.
+
+    datasets: entries without schema faults.
+    """
     judge, problems = evaluate.get("judge"), template_kwargs_problems("evaluate", evaluate)
-    samples, wanted = (
-        evaluate.get("samples", Evaluate.model_fields["samples"].default),
-        max(evaluate.get("pass_at_k") or [0]),
-    )
-    if wanted > samples:
-        found = f"pass@{wanted} of {samples} samples"
-        problems.append(
-            Problem(
-                f"{PARAMS_FILE}: evaluate.pass_at_k", found, "at most as many as evaluate.samples", f"samples: {wanted}"
-            )
-        )
+    samples = evaluate.get("samples", Evaluate.model_fields["samples"].default)
+    largest_k = max(evaluate.get("pass_at_k") or [0])
+    if largest_k > samples:
+        where, found = f"{PARAMS_FILE}: evaluate.pass_at_k", f"pass@{largest_k} of {samples} samples"
+        problems.append(Problem(where, found, "at most as many as evaluate.samples", f"samples: {largest_k}"))
     if judge and not judge.get("server"):
-        problems += model_problems(judge, JUDGE)
+        problems += model_problems(judge, JUDGE_PATH)
     return problems + judge_problems(judge, datasets)
 
 
-def launch_problems(launch):
-    """A config file that `launch` names and that is not there: accelerate would say so when the first step trains."""
+def launch_problems(launch: object) -> list[Problem]:
+    """Config files of `launch` that do not exist. Without this check accelerate would fail when the first step trains."""
     if not isinstance(launch, str):
         return []
-    named = re.findall(r"--config_file[ =]([^\s'\"]+)", launch)
+    paths = re.findall(r"--config_file[ =]([^\s'\"]+)", launch)
     hint = "known: " + ", ".join(sorted(str(path) for path in Path("recipes/accelerate").glob("*.yaml")))
     return [
         Problem(f"{PARAMS_FILE}: launch", f"no file {path!r}", "a config of accelerate", hint)
-        for path in named
+        for path in paths
         if not Path(path).is_file()
     ]
 
@@ -682,10 +667,10 @@ def launch_problems(launch):
 # -- steps ----------------------------------------------------------------------------------------------------------
 
 
-def step_problems(where, step, datasets, steps):
-    """What the schema cannot see: names that lead nowhere, kinds that do not fit, args that TRL does not have.
+def step_problems(where: str, step: Entry, datasets: dict[str, str | None], steps: Collection[str]) -> list[Problem]:
+    """Mistakes that the schema does not find: unknown names, kinds that do not fit the method, args that TRL does not have.
 
-    datasets: {name: kind}, the kind None where the dataset itself is at fault. steps: all names of steps.
+    datasets: {name: kind}; the kind is None where the dataset has a fault. steps: all names of steps.
     """
     problems, method, dataset, parent = [], step.get("method"), step.get("dataset"), step.get("from")
     if dataset and datasets and dataset not in datasets:
@@ -704,8 +689,8 @@ def step_problems(where, step, datasets, steps):
     return problems + reward_problems(where, step) + arg_problems(where, step)
 
 
-def backend_problems(where, step, backend):
-    """What a backend cannot train: a method that it does not know, weights or samplers that it does not combine."""
+def backend_problems(where: str, step: Entry, backend: str) -> list[Problem]:
+    """Methods that a backend cannot train, and weights or samplers that it cannot combine."""
     problems, method, lora, args = [], step.get("method"), step.get("lora"), step.get("args", {})
     able = [name for name, methods in BACKENDS.items() if method in methods]
     if method and backend in BACKENDS and backend not in able:
@@ -721,7 +706,8 @@ def backend_problems(where, step, backend):
     return problems
 
 
-def reward_problems(where, step):
+def reward_problems(where: str, step: Entry) -> list[Problem]:
+    """Unknown, missing or misplaced rewards of a step, and `reward_weights` of another number."""
     rewards, known = step.get("rewards"), reward_functions()
     where, method = f"{where}.rewards", step.get("method")
     if method is None:
@@ -747,63 +733,52 @@ def reward_problems(where, step):
     return problems
 
 
-def missing_packages(steps, rules):
-    """Problems of steps, and of `difficulty`, whose reward functions need a package that is not installed here."""
-    named = {
+def missing_packages(steps: Entry, rules: Entry) -> list[Problem]:
+    """Problems of steps, and of rules of `difficulty`, whose reward functions need a package that is not installed."""
+    functions_by_key = {
         f"steps.{name}.rewards": step.get("rewards") or () for name, step in steps.items() if isinstance(step, dict)
     }
-    named |= {f"difficulty.{name}.by": [rule.get("by")] for name, rule in rules.items() if isinstance(rule, dict)}
+    functions_by_key |= {
+        f"difficulty.{name}.by": [rule.get("by")] for name, rule in rules.items() if isinstance(rule, dict)
+    }
     return [
         Problem(f"{PARAMS_FILE}: {where}", "math_verify is not installed here", REQUIREMENT, "")
-        for where, functions in named.items()
+        for where, functions in functions_by_key.items()
         if "math_verify" in functions and not importlib.util.find_spec("math_verify")
     ]
 
 
-def metric_problems(where, dataset):
-    """Metrics that are no functions of validators/metrics.py, have a name that scores have already, or have no answers to judge."""
-    where, named, known = (
-        f"{where}.metrics",
-        dataset.get("metrics") or [],
-        public_functions("metrics.py") if dataset.get("metrics") else [],
-    )
-    if named and dataset.get("kind") == "kto":
-        return [
-            Problem(
-                where,
-                "kind kto has no metrics",
-                "no such key",
-                "no answers are generated: a row's answer may be a bad one",
-            )
-        ]
-    return [
-        Problem(where, f"no metric {name!r}", "a function of validators/metrics.py", did_you_mean(name, known))
-        for name in named
-        if name not in known
-    ] + [
-        Problem(
-            where,
-            f"{name!r} is the name of another score",
-            "another name",
-            f"rename the function, for example: my_{name}",
-        )
-        for name in named
-        if name in known and name in RESERVED_NAMES
-    ]
+def metric_problems(where: str, dataset: Entry) -> list[Problem]:
+    """Unknown metrics, metrics with the name of another score, metrics of a kind without generated answers."""
+    where, names = f"{where}.metrics", dataset.get("metrics") or []
+    known = public_functions("metrics.py") if names else []
+    if names and dataset.get("kind") == "kto":
+        hint = "no answers are generated: a row's answer may be a bad one"
+        return [Problem(where, "kind kto has no metrics", "no such key", hint)]
+    problems = []
+    for name in names:
+        if name not in known:
+            hint = did_you_mean(name, known)
+            problems.append(Problem(where, f"no metric {name!r}", "a function of validators/metrics.py", hint))
+    for name in names:
+        if name in known and name in RESERVED_NAMES:
+            hint = f"rename the function, for example: my_{name}"
+            problems.append(Problem(where, f"{name!r} is the name of another score", "another name", hint))
+    return problems
 
 
-def reward_functions():
-    """Public functions of validators/rewards.py, read without running it."""
+def reward_functions() -> list[str]:
+    """Names of the public functions of validators/rewards.py, read without running it."""
     return public_functions("rewards.py")
 
 
-def public_functions(module):
+def public_functions(module: str) -> list[str]:
     """Names of the public functions of a module beside this one."""
     return list(parse_functions(module))
 
 
-def parse_functions(module):
-    """{name: syntax} of the public functions of a module beside this one, read without running it."""
+def parse_functions(module: str) -> dict[str, ast.FunctionDef]:
+    """{name: syntax tree} of the public functions of a module beside this one, read without running it."""
     path = Path(__file__).with_name(module)
     try:
         tree = ast.parse(path.read_text(encoding="utf-8"))
@@ -814,8 +789,8 @@ def parse_functions(module):
     }
 
 
-def arg_problems(where, step):
-    """Args that TRL's config of the method does not have, or of a type that it does not take."""
+def arg_problems(where: str, step: Entry) -> list[Problem]:
+    """Args that Tilth sets, that TRL's config of the method does not have, or that have a type it does not take."""
     method, problems = step.get("method"), []
     if method is None:
         return []
@@ -841,14 +816,16 @@ def arg_problems(where, step):
     return problems
 
 
-def nearest_field_hint(word, known):
+def nearest_field_hint(word: str, known: Collection[str]) -> str:
+    """A hint with the nearest field of TRL's config, by its name in other trainers too."""
     if ARG_ALIASES.get(word) in known:
         return f"did you mean '{ARG_ALIASES[word]}'?"
     hint = did_you_mean(word, known)
     return hint if hint.startswith("did") else "TRL's documentation lists the fields of each config"
 
 
-def cycle_problems(steps):
+def cycle_problems(steps: dict[str, Entry]) -> list[Problem]:
+    """Steps that start, through others, from themselves."""
     problems = []
     for name in steps:
         chain = ancestry(name, steps)
