@@ -41,7 +41,7 @@ def test_what_a_stranger_wrote_while_it_was_open_is_named(tmp_path, monkeypatch)
         st_uid = os.getuid() + 1
 
     monkeypatch.setattr(Path, "lstat", lambda self: Other() if self.name == "repo" else whole(self))
-    with pytest.raises(Problems, match="is somebody else's, and the folder was open to them"):
+    with pytest.raises(Problems, match="belongs to another user, and the folder was open to them"):
         close_state_folder(tmp_path / "state")
 
 

@@ -65,7 +65,7 @@ def test_a_full_disk_is_known_by_what_each_library_says_of_it(small, write):
         write(small)
     problem = machine_problem("train sft", raised.value)
     assert str(problem).startswith("train sft: the disk is full: ")
-    assert "make room, then dvc repro" in problem.hint
+    assert "free some space, then dvc repro" in problem.hint
 
 
 def test_a_disk_that_is_read_only_is_named(small):

@@ -1,8 +1,8 @@
-"""The lists of code that `stages/code.py` writes, as other stages read them: what was a stage made with, by hashes.
+"""Hashes of the lists of code that `stages/code.py` writes. They tell with which code a result was made.
 
-.build/code/train                  all that `train` runs
+.build/code/train                  all code that `train` runs
 .build/code/rewards/exact_match    a reward function, and all that it calls
-.build/code/measures/answers       what of `evaluate` asks a model
+.build/code/measures/answers       the code of `evaluate` that generates answers
 """
 
 import hashlib

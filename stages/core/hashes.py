@@ -1,4 +1,4 @@
-"""Hashes of files from their bytes, and of folders as DVC makes them: never from a cache's list, a size or a time.
+"""Hashes of files from their bytes, and of folders in DVC's way. Never taken from a cached list, a size or a time.
 
 md5("data/train.json")                       # "5f0e...", None where it cannot be read
 folder_md5({"config.json": "11aa..."})       # "9c1d....dir": md5 of the sorted list of a folder's files
@@ -11,7 +11,7 @@ from pathlib import Path
 
 
 def md5(path: str | Path) -> str | None:
-    """The md5 of a file's bytes, as DVC takes it; None where it cannot be read."""
+    """The md5 of a file's bytes, as in DVC's files; None where it cannot be read."""
     try:
         with open(path, "rb") as file:
             return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()

@@ -1,8 +1,8 @@
-"""What was not asked for is no reject: rows beyond `weights` and `max_rows` are "not sampled".
+"""Rows beyond `weights` and `max_rows` are "not sampled". They are not rejects.
 
-    sampled({("ingest", "ingest.json"): 4, ("curate", "curate.mixed_out"): 1523}) -> ({("ingest", "ingest.json"): 4}, 1523)
+    separate_not_sampled({("ingest", "ingest.json"): 4, ("curate", "curate.mixed_out"): 1523}) -> ({("ingest", "ingest.json"): 4}, 1523)
 
-They stand in data/rejected/<d>.parquet all the same, so that every record of the raw files is found.
+data/rejected/<d>.parquet has them too, so that every record of the raw files can be found.
 """
 
 from collections import Counter
@@ -10,7 +10,7 @@ from collections import Counter
 NOT_SAMPLED = "curate.mixed_out"
 
 
-def separate_not_sampled(found: Counter[tuple[str, str]]) -> tuple[Counter[tuple[str, str]], int]:
-    """(the rejects, how many rows were not sampled). found: Counter by (stage, check), as `rows.rejects.counts` gives it."""
-    rejected = Counter({key: count for key, count in found.items() if key[1] != NOT_SAMPLED})
-    return rejected, found.total() - rejected.total()
+def separate_not_sampled(counts: Counter[tuple[str, str]]) -> tuple[Counter[tuple[str, str]], int]:
+    """(counts of the rejects, number of rows that were not sampled). counts: by (stage, check), of data/rejected/<d>.parquet."""
+    rejects = Counter({key: count for key, count in counts.items() if key[1] != NOT_SAMPLED})
+    return rejects, counts.total() - rejects.total()

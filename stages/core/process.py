@@ -1,9 +1,9 @@
-"""One trainer a step, which ends with what started it: a killed `dvc` must not leave one that holds the GPU.
+"""At most one trainer for each step. It ends with the process that started it: a killed `dvc` must not leave a trainer on the GPU.
 
-    dvc repro -> sh -c -> accelerate launch -> python -m stages train sft     any of them gone: the trainer is gone
+    dvc repro -> sh -c -> accelerate launch -> python -m stages train sft     where one of them ends, the trainer ends
 
-Linux kills a process whose parent ends (PR_SET_PDEATHSIG), and a thread watches the whole way up to `dvc`, since a shell
-or a launcher that stands between may outlive it.
+Linux kills a process whose parent ends (PR_SET_PDEATHSIG). A thread also watches all processes up to `dvc`, as a shell or
+a launcher in between may outlive it.
 """
 
 import ctypes
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from filelock import BaseFileLock
 
 WATCH_S = 1.0
-# memory that a batch gives back is what the next one takes: to fetch it anew from the system costs a tenth of the time
+# the next batch reuses the memory that a batch frees: to get it from the system again would cost a tenth of the time
 RETAINED_BYTES = 1_000_000_000
 ALLOCATOR_SETTINGS = {
     "MIMALLOC_PURGE_DELAY": "-1",
@@ -31,13 +31,21 @@ ALLOCATOR_SETTINGS = {
 }
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # malloc.h
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
-STAGE_VARIABLE = "DVC_STAGE"  # dvc sets it for the commands of stages, and has it not itself
-REAPERS = {"init", "systemd", "launchd", "tini", "dumb-init", "docker-init", "catatonit"}  # adopt what is left behind
+STAGE_VARIABLE = "DVC_STAGE"  # dvc sets it for the commands of stages; dvc itself does not have it
+REAPERS = {
+    "init",
+    "systemd",
+    "launchd",
+    "tini",
+    "dumb-init",
+    "docker-init",
+    "catatonit",
+}  # they adopt orphaned processes
 
 
 @cache
 def end_with_parent() -> None:
-    """From here on this process is killed when what started it is gone; at once if that is gone already."""
+    """Make the system kill this process when one of its starters ends. Raises SystemExit where one has ended already."""
     parents = starter_processes()
     if is_orphaned(parents):
         raise SystemExit("train: the dvc that started this is gone")
@@ -45,28 +53,28 @@ def end_with_parent() -> None:
         return
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-    # the first look is after prctl: a parent that ended before it is noticed here
+    # started after prctl: its first look finds a parent that ended before prctl
     threading.Thread(target=watch_parents, args=(parents,), daemon=True).start()
 
 
 def starter_processes() -> "list[psutil.Process]":
-    """The direct parent; under DVC every process up to dvc itself. Nothing under nohup, which is there to outlive."""
+    """The direct parent; under DVC every process up to dvc itself. [] under nohup, whose processes must outlive the parent."""
     import psutil
 
-    stage, found = os.environ.get(STAGE_VARIABLE), []
+    stage, parents = os.environ.get(STAGE_VARIABLE), []
     if stage is None and signal.getsignal(signal.SIGHUP) == signal.SIG_IGN:
         return []
     parent = parent_of(psutil.Process())
     while parent is not None:
-        found.append(parent)
+        parents.append(parent)
         if stage is None or environment_of(parent).get(STAGE_VARIABLE) != stage:
             break
         parent = parent_of(parent)
-    return found
+    return parents
 
 
 def parent_of(process: "psutil.Process") -> "psutil.Process | None":
-    """The parent of a process; None above the first one, or where the system hides it."""
+    """The parent of a process; None for the first process, or where the system hides it."""
     import psutil
 
     try:
@@ -76,6 +84,7 @@ def parent_of(process: "psutil.Process") -> "psutil.Process | None":
 
 
 def environment_of(process: "psutil.Process") -> dict[str, str]:
+    """The environment of a process; {} where it cannot be read."""
     import psutil
 
     try:
@@ -85,7 +94,7 @@ def environment_of(process: "psutil.Process") -> dict[str, str]:
 
 
 def is_orphaned(parents: "list[psutil.Process]") -> bool:
-    """True where DVC started this process and a reaper has adopted it, or one of those between, since."""
+    """True where DVC started this process, but a reaper has adopted it, or a process in between, since."""
     import psutil
 
     if STAGE_VARIABLE not in os.environ or not parents:
@@ -98,14 +107,15 @@ def is_orphaned(parents: "list[psutil.Process]") -> bool:
 
 
 def watch_parents(parents: "list[psutil.Process]") -> None:
-    never = threading.Event()  # its wait goes on where a clock that is set back makes time.sleep fail
+    """Kill this process when one of the parents has ended."""
+    never = threading.Event()  # its wait works where time.sleep fails because the clock was set back
     while not any(has_ended(parent) for parent in parents):
         never.wait(WATCH_S)
     os.kill(os.getpid(), signal.SIGKILL)
 
 
 def has_ended(process: "psutil.Process") -> bool:
-    """True where a process is gone, or dead and not yet buried by its own parent."""
+    """True where a process has ended, zombies included."""
     import psutil
 
     try:
@@ -115,7 +125,7 @@ def has_ended(process: "psutil.Process") -> bool:
 
 
 def retain_freed_memory() -> None:
-    """Let this process and its workers hold what they free; before Arrow is imported, as it reads its settings then."""
+    """Make the allocators of this process and its workers keep freed memory. Call it before Arrow is imported, which reads them."""
     for name, value in ALLOCATOR_SETTINGS.items():
         os.environ.setdefault(name, value)
     libc = ctypes.CDLL(None)
@@ -125,14 +135,14 @@ def retain_freed_memory() -> None:
 
 
 def lock_step(work: Path, timeout_s: float = 5) -> "BaseFileLock":
-    """A lock on the step: a second trainer would write over the first. It is the kernel's, so it dies with its holder.
+    """A lock on the step, since two trainers would overwrite each other's files. The kernel frees it when its holder ends.
 
-    timeout_s: a trainer whose dvc was killed just now needs a moment to follow it.
+    Raises Problems where another process has it. timeout_s: a trainer needs a moment to end after its dvc was killed.
     """
     from filelock import FileLock, Timeout
 
     work.mkdir(parents=True, exist_ok=True)
-    # the processes of one `accelerate launch` are one trainer, and each of them has its own lock
+    # the processes of one `accelerate launch` are one trainer: each rank has its own lock
     lock = FileLock(work / f"lock.{os.environ.get('RANK', '0')}")
     try:
         lock.acquire(timeout=timeout_s)

@@ -1,8 +1,8 @@
-"""How far something long is: a bar with rate and time left at a terminal, a line a minute in a log.
+"""Progress of long work: a bar with rate and time left on a terminal, one line a minute in a log.
 
       train sft: 120 of 1368 steps, 2.10step/s, 09:54 left, loss 0.52
 
-Both are tqdm's, on stderr. Of what takes less than a minute, a log has no line.
+tqdm writes both to stderr. A log has no line for work that takes less than a minute.
 """
 
 import os
@@ -19,7 +19,7 @@ LINE_FORMAT = "  {desc}: {n_fmt} of {total_fmt} {unit}s, {rate_fmt}, {remaining}
 
 
 class LineStream:
-    """A stream in which each drawing of a bar is a line of its own; what only clears a bar is left out."""
+    """A stream that writes each drawing of a bar as its own line, and skips what only clears a bar."""
 
     def __init__(self, stream: TextIO) -> None:
         self.stream = stream
@@ -33,22 +33,22 @@ class LineStream:
 
 
 def progress_bar(total: int | None, what: str, unit: str, done: int = 0, every_s: float = LOG_INTERVAL_S) -> "tqdm":
-    """A bar of tqdm that stands at `done`; the first process of several alone shows it. every_s: between two lines of a log."""
+    """A tqdm bar that begins at `done`. Of several processes only the first shows it. every_s: between two lines of a log."""
     from tqdm import tqdm
 
-    given = {"total": total, "desc": what, "unit": unit, "initial": done, "leave": False}
+    options = {"total": total, "desc": what, "unit": unit, "initial": done, "leave": False}
     if os.environ.get("RANK", "0") != "0":
-        return tqdm(**given, disable=True)
+        return tqdm(**options, disable=True)
     if sys.stderr.isatty():
-        return tqdm(**given, dynamic_ncols=True)
-    # miniters: each update looks at the clock; delay: no line before there is a rate
+        return tqdm(**options, dynamic_ncols=True)
+    # miniters=1: each update looks at the clock. delay: no line before there is a rate
     return tqdm(
-        **given, file=LineStream(sys.stderr), bar_format=LINE_FORMAT, mininterval=every_s, delay=every_s, miniters=1
+        **options, file=LineStream(sys.stderr), bar_format=LINE_FORMAT, mininterval=every_s, delay=every_s, miniters=1
     )
 
 
 def with_progress(items: Sequence[Item], what: str, unit: str) -> Iterator[Item]:
-    """The items, one by one, with their progress where there are several."""
+    """The items one by one; shows the progress where there are two or more and `what` is not empty."""
     if len(items) < 2 or not what:
         yield from items
         return

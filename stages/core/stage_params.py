@@ -1,4 +1,4 @@
-"""What each stage reads of the params: a file of its own, so that an edit reruns the stages that read what was edited.
+"""The params that each stage reads, in a file of its own. An edit of params.yaml reruns only the stages that read the edited key.
 
 params.yaml with its defaults -> .build/params/<stage>.json, .build/params/<stage>/<dataset or step>.json
 
@@ -13,12 +13,12 @@ from stages.core.params import PARAMS_FOLDER, Params
 
 
 def params_by_stage(params: Params) -> dict[str, Params]:
-    """{"curate/chat": what `curate chat` reads, shaped as params.yaml is, ...}. params: with every default filled in.
+    """{"curate/chat": the params that `curate chat` reads, in the shape of params.yaml, ...}. params: with all defaults.
 
-    `train` is not among them: it reads what preflight made of its step.
+    `train` has none: it reads what preflight writes for its step.
     """
-    found = {
-        "engine": select_keys(params, "engine"),  # no stage depends on it: the bytes are the same
+    stages = {
+        "engine": select_keys(params, "engine"),  # no stage depends on it: both engines write the same bytes
         "base": base_params(params),
         "collect": select_keys(params, *(f"datasets.{name}.kind" for name in params["datasets"])),
         "pin": select_keys(
@@ -65,7 +65,7 @@ def params_by_stage(params: Params) -> dict[str, Params]:
                 "slice_by",
             )
         )
-        found |= {
+        stages |= {
             f"ingest/{name}": select_keys(
                 params, f"{entry}.kind", f"{entry}.raw", *options, f"{entry}.max_reject_share"
             ),
@@ -79,84 +79,86 @@ def params_by_stage(params: Params) -> dict[str, Params]:
             ),
         }
         if name in params["expires"]:
-            found[f"expire/{name}"] = select_keys(params, f"expires.{name}")
-            found[f"curate/{name}"] |= select_keys(params, f"expires.{name}")
+            stages[f"expire/{name}"] = select_keys(params, f"expires.{name}")
+            stages[f"curate/{name}"] |= select_keys(params, f"expires.{name}")
     for name in params["difficulty"]:
         rule = f"difficulty.{name}"
-        # without a step on the dataset nothing is sampled; what is kept of it is sampled for all values of `keep`
-        trained = [f"steps.{step}.dataset" for step, given in params["steps"].items() if given["dataset"] == name]
-        asked = (f"{rule}.{key}" for key in ("from", "samples", "by", "temperature", "max_new_tokens", "batch_size"))
-        found[f"difficulty/{name}"] = select_keys(params, "seed", *asked, *trained)
-        found[f"keep/{name}"] = select_keys(params, f"{rule}.keep", *trained)
+        # nothing is sampled without a step on the dataset. `difficulty` does not read `keep`: its samples fit any value of it
+        steps = [f"steps.{step}.dataset" for step, entry in params["steps"].items() if entry["dataset"] == name]
+        keys = (f"{rule}.{key}" for key in ("from", "samples", "by", "temperature", "max_new_tokens", "batch_size"))
+        stages[f"difficulty/{name}"] = select_keys(params, "seed", *keys, *steps)
+        stages[f"keep/{name}"] = select_keys(params, f"{rule}.keep", *steps)
     for name in params["steps"]:
-        found[f"evaluate/{name}"] = select_keys(params, "seed", "evaluate", f"steps.{name}.from", *scoring_keys(params))
-    return found
+        stages[f"evaluate/{name}"] = select_keys(
+            params, "seed", "evaluate", f"steps.{name}.from", *scoring_keys(params)
+        )
+    return stages
 
 
 def scoring_keys(params: Params) -> list[str]:
-    """The keys of datasets that say how their eval rows are scored."""
+    """The keys of datasets that decide how their eval rows are scored."""
     return [*mask_keys(params), *metric_keys(params), *private_keys(params)]
 
 
 def private_keys(params: Params) -> list[str]:
-    """The keys of the datasets that are sent to no server."""
+    """The keys `private` of the datasets that have it."""
     return [f"datasets.{name}.private" for name, entry in params["datasets"].items() if entry["private"]]
 
 
 def mask_keys(params: Params) -> list[str]:
-    """The keys that say on which datasets thoughts are not learned, and so not scored: of any model, to compare them."""
+    """The keys `reasoning` of datasets with `mask`: their thoughts are not learned, so no model is scored on them."""
     return [f"datasets.{name}.reasoning" for name, entry in params["datasets"].items() if entry["reasoning"] == "mask"]
 
 
 def metric_keys(params: Params) -> list[str]:
-    """The keys that say which metrics are computed of generated answers, of the datasets that have any."""
+    """The keys `metrics` of the datasets that have any."""
     return [f"datasets.{name}.metrics" for name, entry in params["datasets"].items() if entry["metrics"]]
 
 
 def base_params(params: Params) -> Params:
-    """What `base_params` reads: the text of the chat template too, so that an edit of it is an edit of an input."""
-    found = select_keys(
+    """The params of stage `base`, with the text of the chat template, so that an edit of the template reruns the stage."""
+    selected = select_keys(
         params, "base.model", "base.revision", "base.eos_token", "base.chat_template_kwargs", "base.date"
     )
     path = params["base"]["chat_template"]
-    found["base"]["chat_template"] = Path(path).read_text(encoding="utf-8") if path else None
-    return found
+    selected["base"]["chat_template"] = Path(path).read_text(encoding="utf-8") if path else None
+    return selected
 
 
 def judge_params(params: Params) -> Params:
-    """What `judge_params` reads: which model it brings here; of one on a server, that it is there."""
-    found = params["evaluate"]["judge"]
-    if found is None:
+    """The params of stage `judge`: the model to download, or for a judge on a server its address only."""
+    entry = params["evaluate"]["judge"]
+    if entry is None:
         return select_keys(params, "evaluate.judge")
-    keys = ("server",) if found["server"] else ("server", "model", "revision", "kind", "chat_template_kwargs")
+    keys = ("server",) if entry["server"] else ("server", "model", "revision", "kind", "chat_template_kwargs")
     return select_keys(params, *(f"evaluate.judge.{key}" for key in keys))
 
 
 def select_keys(params: Params, *keys: str) -> Params:
-    """The values under some names with dots, at the places that they have in the params."""
-    found: Params = {}
+    """The part of the params under these dotted keys, in the same shape."""
+    selected: Params = {}
     for key in keys:
-        *around, last = key.split(".")
-        source, target = params, found
-        for name in around:
+        *parents, last = key.split(".")
+        source, target = params, selected
+        for name in parents:
             source, target = source[name], target.setdefault(name, {})
         target[last] = source[last]
-    return found
+    return selected
 
 
 def texts_by_path(params: Params) -> dict[str, str]:
-    """{path: text} of every file."""
+    """{path: text} of all files."""
     return {
-        f"{PARAMS_FOLDER.as_posix()}/{name}.json": params_text(read) for name, read in params_by_stage(params).items()
+        f"{PARAMS_FOLDER.as_posix()}/{name}.json": params_text(part) for name, part in params_by_stage(params).items()
     }
 
 
-def params_text(read: Params) -> str:
-    return json.dumps(read, indent=2, ensure_ascii=False) + "\n"
+def params_text(params: Params) -> str:
+    return json.dumps(params, indent=2, ensure_ascii=False) + "\n"
 
 
 def write_stage_params(params: Params) -> None:
-    """Write each file that differs from the one that is there, none of them half; remove those of what is no more."""
+    """Write each file whose text has changed, atomically, and delete files of datasets and steps that no longer exist."""
     wanted = texts_by_path(params)
     for path in sorted(PARAMS_FOLDER.rglob("*")):
         if path.is_file() and path.as_posix() not in wanted:
