@@ -82,7 +82,7 @@ def times(path):
     decision = timed(
         "curate: keys and split", lambda: Decision([Path("rows.parquet")], Path("invalid.parquet"), 7, 0.05)
     )
-    timed("curate: duplicates", lambda: decision.reject("curate.duplicate", decision.ask("duplicates")))
+    timed("curate: duplicates", lambda: decision.reject("curate.duplicate", decision.run_query("duplicates")))
     names = [name for name in table.schema.names if name not in ("prompt_key", "claim_key", "claim")]
     parts = timed("curate: reading and sorting out", lambda: curate.split_part(0, decision, "sft", names))
     timed("curate: writing, compressed", lambda: write_parts(parts))

@@ -98,8 +98,8 @@ def main(name: str) -> None:
     if personal := rules["personal_data"]:
         # before what compares rows: no row is left out for the sake of one that goes
         found_data = reject_personal_data(decision, kind, personal, engine)
-    decision.reject("curate.duplicate", decision.ask("duplicates"))
-    decision.reject("curate.contradiction", decision.ask("contradictions"))
+    decision.reject("curate.duplicate", decision.run_query("duplicates"))
+    decision.reject("curate.contradiction", decision.run_query("contradictions"))
     decision.reject("curate.mixed_out", surplus_rows(decision, dataset))
     if BENCHMARKS.is_dir() and any(path.name[0] != "." for path in BENCHMARKS.iterdir()):
         decision.reject("curate.benchmark", benchmark_overlaps(decision, kind, rules, engine))
@@ -194,7 +194,7 @@ def forgotten_rows(
 ) -> list[TurnedAwayRow]:
     """Rows that are on the list of forgotten records, or say what one of them said."""
     options = partial(forgotten_in_part, kind=kind, entries=entries, least=rules["near_duplicates"])
-    work = decision.kept_of_parts()
+    work = decision.remaining_rows()
     found = with_progress_bar(map_items(options, work, decision.size_bytes(), engine), len(work), "forgotten")
     return [
         (int(first) + row, detail)
@@ -239,7 +239,7 @@ def reject_personal_data(
     """Turn away the rows with personal data of the kinds to reject; {"reject": {kind: rows}, "warn": {kind: rows}}."""
     kinds = (*rules["reject"], *rules["warn"])
     options = partial(personal_data_in_part, kind=kind, kinds=kinds, regions=rules["regions"])
-    work, gone = decision.kept_of_parts(), []
+    work, gone = decision.remaining_rows(), []
     counts: dict[str, Counter[str]] = {"reject": Counter(), "warn": Counter()}
     asked = {"reject": set(rules["reject"]), "warn": set(rules["warn"])}
     found = with_progress_bar(map_items(options, work, decision.size_bytes(), engine), len(work), "personal data")
@@ -284,7 +284,7 @@ def surplus_rows(decision: Decision, dataset: Dataset) -> list[TurnedAwayRow]:
     }
     table = pa.table({"source": pa.array(matched, pa.string()), "weight": pa.array(matched.values(), pa.float64())})
     decision.database.register("weights", table)
-    return decision.ask("mixed_out", max_rows=2**62 if limit is None else limit)
+    return decision.run_query("mixed_out", max_rows=2**62 if limit is None else limit)
 
 
 def benchmark_overlaps(decision: Decision, kind: str, rules: Rules, engine: str) -> list[TurnedAwayRow]:
@@ -292,7 +292,7 @@ def benchmark_overlaps(decision: Decision, kind: str, rules: Rules, engine: str)
     if problems := outside_link_problems(BENCHMARKS):
         raise Problems(problems)
     options = partial(overlaps_in_part, kind=kind, ngram_words=rules["ngram_words"], share=rules["overlap_share"])
-    work = decision.kept_of_parts()
+    work = decision.remaining_rows()
     found = with_progress_bar(map_items(options, work, decision.size_bytes(), engine), len(work), "benchmarks")
     return [
         (int(first) + row, f"holds {place} ({share:.0%} of its {rules['ngram_words']}-grams)")
@@ -310,7 +310,7 @@ def overlaps_in_part(work: PartRows, kind: str, ngram_words: int, share: float) 
     part, rows = work
     benchmarks = Benchmarks(BENCHMARKS.as_posix(), ngram_words)
     said = row_texts(pq.read_table(part, columns=list(COLUMNS[kind])), kind)
-    held = ((row, benchmarks.held_in(said[row], share)) for row in rows.tolist())
+    held = ((row, benchmarks.find_overlap(said[row], share)) for row in rows.tolist())
     return [(row, *found) for row, found in held if found]
 
 
@@ -318,7 +318,7 @@ def near_duplicates(decision: Decision, kind: str, threshold: float, engine: str
     """{check: [(row, detail)]}: train rows near an eval row, and rows near an earlier row of their own side that stays."""
     from stages.dedup.near_duplicates import similarity
 
-    work = decision.kept_of_parts()
+    work = decision.remaining_rows()
     for (_, rows), first, bands in zip(
         work,
         decision.first_rows,
@@ -332,7 +332,7 @@ def near_duplicates(decision: Decision, kind: str, threshold: float, engine: str
         decision.database.execute(
             "CREATE TABLE IF NOT EXISTS bands AS FROM found LIMIT 0; INSERT INTO bands FROM found"
         )
-    pairs = decision.ask("candidates")
+    pairs = decision.run_query("candidates")
     decision.database.execute("DROP TABLE bands")
     said = texts_of(decision, kind, {row for pair in pairs for row in pair})
     similar = [(a, b, likeness) for a, b in pairs if (likeness := similarity(said[a], said[b])) >= threshold]

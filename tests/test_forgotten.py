@@ -21,7 +21,7 @@ def test_the_first_line_may_say_what_the_file_is_and_no_other():
     header = '{"about": "records that must not come back"}\n'
     assert _forgotten.parse_forgotten(header) == []
     assert _forgotten.parse_forgotten(header + entry_line(ENTRY)) == [ENTRY]
-    with pytest.raises(Problems, match="has not just the keys"):
+    with pytest.raises(Problems, match="does not have exactly the keys"):
         _forgotten.parse_forgotten(entry_line(ENTRY) + header)
 
 
@@ -42,13 +42,13 @@ def test_a_list_that_is_empty_or_not_there_holds_nothing(tmp_path):
 @pytest.mark.parametrize(
     "change, said",
     [
-        ({"id": "abc"}, "`id` has not 64"),
-        ({"id": "A" * 64}, "`id` has not 64"),
+        ({"id": "abc"}, "`id` does not have 64"),
+        ({"id": "A" * 64}, "`id` does not have 64"),
         ({"kind": "chat"}, "`kind`"),
         ({"texts": "b" * 64}, "`texts`"),
         ({"sketches": ["0" * 64]}, "`sketches`"),
         ({"reason": " "}, "`reason`"),
-        ({"text": "what was said"}, "has not just the keys"),
+        ({"text": "what was said"}, "does not have exactly the keys"),
     ],
 )
 def test_a_line_of_another_form_is_named_with_its_number_and_without_what_it_holds(change, said):
@@ -166,5 +166,5 @@ def test_tilth_check_names_a_broken_line(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "data").mkdir()
     (tmp_path / "data/forgotten.jsonl").write_text(entry_line(ENTRY) + "{}\n", encoding="utf-8")
-    with pytest.raises(Problems, match=r"data/forgotten\.jsonl:2: has not just the keys"):
+    with pytest.raises(Problems, match=r"data/forgotten\.jsonl:2: does not have exactly the keys"):
         check.main()

@@ -34,12 +34,12 @@ def test_every_text_of_a_record_counts_however_deep():
 
 
 def test_the_share_is_of_the_benchmarks_record(benchmarks):
-    place, share = benchmarks.held_in("say ONE two three four five, then stop", 0.5)
+    place, share = benchmarks.find_overlap("say ONE two three four five, then stop", 0.5)
     assert place.endswith("exam.jsonl:1")
     assert share == 0.5
-    assert benchmarks.held_in("say one two three four five, then stop", 0.6) is None
+    assert benchmarks.find_overlap("say one two three four five, then stop", 0.6) is None
 
 
 def test_short_texts_are_found_whole_and_very_short_ones_not_at_all(benchmarks):
-    assert benchmarks.held_in("x a b c d y", 1.0)[1] == 1.0
-    assert benchmarks.held_in("this is too short", 0.1) is None
+    assert benchmarks.find_overlap("x a b c d y", 1.0)[1] == 1.0
+    assert benchmarks.find_overlap("this is too short", 0.1) is None

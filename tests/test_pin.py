@@ -170,7 +170,7 @@ def test_a_prompt_that_falls_on_eval_stops_the_build_with_the_remedy_and_names_n
 
 def test_without_system_turns_the_remedy_is_another(build, capsys):
     build({"raw/d/a.jsonl": [chat("Begin.", str(number)) for number in range(20)]}, eval_fraction=0.2, d={})
-    assert "hint: other prompts" in capsys.readouterr().out
+    assert "hint: add other prompts" in capsys.readouterr().out
 
 
 def test_no_eval_row_at_all_is_said(build, capsys):

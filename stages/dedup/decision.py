@@ -1,7 +1,7 @@
-"""What becomes of each row of a dataset: train, eval or a reject, decided in a DuckDB database of keys.
+"""The decision on each row of a dataset: train, eval or reject. A DuckDB database holds the keys of the rows.
 
 decision = Decision(parts, invalid, seed=7, eval_fraction=0.15)
-decision.reject("curate.duplicate", decision.ask("duplicates"))    # stages/dedup/sql/duplicates.sql
+decision.reject("curate.duplicate", decision.run_query("duplicates"))    # stages/dedup/sql/duplicates.sql
 decision.side                                                      # (rows,) of OUT, TRAIN or EVAL
 """
 
@@ -19,14 +19,14 @@ from stages.dedup.split import register_normalised
 SQL_FOLDER = Path(__file__).parent / "sql"
 OUT, TRAIN, EVAL = 0, 1, 2
 SPILL_FOLDER = Path(".work/duckdb")
-PartRows = tuple[Path, np.ndarray]  # a part, and numbers of rows within it
+PartRows = tuple[Path, np.ndarray]  # a part, and the numbers of some rows in it
 
 
 class Decision:
-    """What becomes of each ingested row. Rows are numbered through all parts, in the order of the raw files.
+    """The side of each ingested row. Rows are numbered through all parts, in the order of the raw files.
 
-    side: (rows,) of OUT, TRAIN or EVAL. reasons: {row: (check, detail)} of the rows that curate turns away.
-    split_key: the expression of `split_key_sql`. pinned: the split keys that are held out whatever lot they draw.
+    side: (rows,) of OUT, TRAIN or EVAL. reasons: {row: (check, detail)} of the rows that curate rejects.
+    split_key: the expression of `split_key_sql`. pinned: the split keys that are always on the eval side.
     """
 
     def __init__(
@@ -44,38 +44,38 @@ class Decision:
         self.database = register_normalised(open_database())
         files = [str(part) for part in parts]
         self.database.register("parts", pa.table({"file": files, "first_row": self.first_rows}))
-        given = {"files": files, "rejects": str(invalid), "seed": str(seed), "eval_fraction": eval_fraction}
+        values = {"files": files, "rejects": str(invalid), "seed": str(seed), "eval_fraction": eval_fraction}
         self.database.register("pinned", pa.table({"key": pa.array(sorted(pinned), pa.string())}))
-        self.database.execute(read_query("keys").replace("{split_key}", split_key, 1), given)
-        kept = self.database.execute("SELECT row, is_eval FROM keys").fetchnumpy()
+        self.database.execute(read_query("keys").replace("{split_key}", split_key, 1), values)
+        rows = self.database.execute("SELECT row, is_eval FROM keys").fetchnumpy()
         self.side = np.full(sum(counts), OUT, np.int8)
-        self.side[kept["row"]] = np.where(kept["is_eval"], EVAL, TRAIN)
+        self.side[rows["row"]] = np.where(rows["is_eval"], EVAL, TRAIN)
 
-    def ask(self, name: str, **given: object) -> list[tuple[Any, ...]]:
-        """The answer of a query of stages/dedup/sql as a list of tuples."""
-        return self.database.execute(read_query(name), given or None).fetchall()
+    def run_query(self, name: str, **values: object) -> list[tuple[Any, ...]]:
+        """The result of a query of stages/dedup/sql as a list of tuples. values: of its parameters."""
+        return self.database.execute(read_query(name), values or None).fetchall()
 
-    def reject(self, check: str, found: Sequence[tuple[int, str]]) -> None:
-        """Turn rows away. found: (row, detail) of each."""
-        if not found:
+    def reject(self, check: str, details: Sequence[tuple[int, str]]) -> None:
+        """Reject rows for a check. details: (row, detail) of each."""
+        if not details:
             return
-        self.reasons |= {row: (check, detail) for row, detail in found}
-        rows = np.array([row for row, _ in found], np.int64)
+        self.reasons |= {row: (check, detail) for row, detail in details}
+        rows = np.array([row for row, _ in details], np.int64)
         self.side[rows] = OUT
-        self.database.register("found", pa.table({"row": rows}))
-        self.database.execute("DELETE FROM keys WHERE row IN (SELECT row FROM found)")
+        self.database.register("selected", pa.table({"row": rows}))
+        self.database.execute("DELETE FROM keys WHERE row IN (SELECT row FROM selected)")
 
     def places(self, rows: Iterable[int]) -> dict[int, str]:
-        """{row: `<id> (<file>:<line>)`} of rows that are still in."""
-        self.database.register("found", pa.table({"row": pa.array(sorted(rows), pa.int64())}))
+        """{row: `<id> (<file>:<line>)`} of rows that are not rejected."""
+        self.database.register("selected", pa.table({"row": pa.array(sorted(rows), pa.int64())}))
         return dict(
             self.database.execute(
-                "SELECT row, id || ' (' || source || ':' || line || ')' FROM keys SEMI JOIN found USING (row)"
+                "SELECT row, id || ' (' || source || ':' || line || ')' FROM keys SEMI JOIN selected USING (row)"
             ).fetchall()
         )
 
-    def kept_of_parts(self) -> list[PartRows]:
-        """(part, numbers within it of the rows that are still in) of each part."""
+    def remaining_rows(self) -> list[PartRows]:
+        """(part, numbers of its rows that are not rejected) for each part."""
         bounds = [*self.first_rows, len(self.side)]
         return [
             (part, np.flatnonzero(self.side[first:end] != OUT))
@@ -83,12 +83,13 @@ class Decision:
         ]
 
     def size_bytes(self) -> int:
+        """The size of all parts on disk."""
         return sum(part.stat().st_size for part in self.parts)
 
 
 def open_database() -> duckdb.DuckDBPyConnection:
-    """DuckDB with little memory, and a folder for what exceeds it."""
-    SPILL_FOLDER.mkdir(parents=True, exist_ok=True)  # DuckDB makes the last folder of a path and no other
+    """DuckDB in memory with a low limit, and a folder for data beyond it."""
+    SPILL_FOLDER.mkdir(parents=True, exist_ok=True)  # DuckDB makes only the last folder of a path
     database = duckdb.connect()
     database.execute(
         f"SET memory_limit = '400MB'; SET temp_directory = '{SPILL_FOLDER}'; SET preserve_insertion_order = false"
@@ -97,4 +98,5 @@ def open_database() -> duckdb.DuckDBPyConnection:
 
 
 def read_query(name: str) -> str:
+    """The text of stages/dedup/sql/<name>.sql."""
     return (SQL_FOLDER / f"{name}.sql").read_text(encoding="utf-8")

@@ -1,4 +1,4 @@
-"""Near-duplicates: MinHash signatures to find candidates, the Jaccard similarity of word triples to decide.
+"""Near-duplicates: MinHash signatures find candidates, the Jaccard similarity of word triples decides.
 
     signatures(texts) -> (rows, BANDS) integers; rows that share one in any band are candidates
     similarity("a b c d", "a b c e") -> 0.333
@@ -26,7 +26,7 @@ ODD_FACTORS = [np.uint64(n) for n in (0x9E3779B97F4A7C15, 0xC2B2AE3D27D4EB4F, 0x
 
 
 def row_texts(table: "pa.Table", kind: str) -> pl.Series:
-    """What each row says, all its messages in one text, (rows,) strings."""
+    """The text of each row, all its messages joined, (rows,) strings."""
     parts = []
     for name, column in COLUMNS[kind].items():
         if column == MESSAGES:
@@ -58,25 +58,26 @@ def signatures(said: pl.Series) -> np.ndarray:
     offsets = offsets.astype(np.uint64)
     matrix = RMinHash.digest_matrix_from_flat_token_hashes(shingles, offsets, BANDS * BAND_ROWS, 1)
     digests = np.array(matrix.to_rows(), dtype=np.uint64).reshape(len(lengths), BANDS, BAND_ROWS)
-    mixed = np.zeros(digests.shape[:2], np.uint64)
+    bands = np.zeros(digests.shape[:2], np.uint64)
     for column in range(BAND_ROWS):
-        mixed = (mixed ^ digests[:, :, column]) * ODD_FACTORS[0]
-        mixed ^= mixed >> np.uint64(29)
-    return mixed + np.arange(BANDS, dtype=np.uint64) * ODD_FACTORS[1]
+        bands = (bands ^ digests[:, :, column]) * ODD_FACTORS[0]
+        bands ^= bands >> np.uint64(29)
+    return bands + np.arange(BANDS, dtype=np.uint64) * ODD_FACTORS[1]
 
 
 def shingle_hashes(hashes: np.ndarray, lengths: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Hashes of word triples, flat, and where each row's begin; a row of fewer words has its words."""
+    """(hashes of the word triples of all rows, flat; where each row's begin). A row of fewer words than three has its words."""
     count = np.where(lengths >= SHINGLE_WORDS, lengths - SHINGLE_WORDS + 1, lengths)
     offsets = np.r_[0, np.cumsum(count)]
     starts = np.r_[0, np.cumsum(lengths)[:-1]]
     position = np.arange(offsets[-1]) + np.repeat(starts - offsets[:-1], count)
     triple = np.repeat(lengths >= SHINGLE_WORDS, count)
-    mixed = hashes[position] * ODD_FACTORS[0]
+    shingles = hashes[position] * ODD_FACTORS[0]
     for step in (1, 2):
         following = hashes[np.minimum(position + step, len(hashes) - 1)] * ODD_FACTORS[step]
-        mixed = np.where(triple, mixed ^ (following + (mixed << np.uint64(6)) + (mixed >> np.uint64(2))), mixed)
-    return mixed, offsets
+        combined = shingles ^ (following + (shingles << np.uint64(6)) + (shingles >> np.uint64(2)))
+        shingles = np.where(triple, combined, shingles)
+    return shingles, offsets
 
 
 def similarity(a: str, b: str) -> float:
@@ -86,6 +87,7 @@ def similarity(a: str, b: str) -> float:
 
 
 def word_triples(text: str) -> set[object]:
+    """The set of all runs of three words; for a shorter text its words."""
     words = text.lower().split()
     if len(words) < SHINGLE_WORDS:
         return set(words)

@@ -1,10 +1,9 @@
-"""Overlap with benchmarks: which rows hold a text that a model will later be tested on.
+"""Overlap with benchmarks: finds rows with a text on which a model will later be tested.
 
-    index(files, ngram_words) -> {hash of an n-gram: records that hold it}
-    held(text, ...) -> "data/benchmarks/gsm8k.jsonl:12 (93% of its 13-grams)"
+    Benchmarks("data/benchmarks", ngram_words=13).find_overlap(text, share=0.8) -> ("data/benchmarks/gsm8k.jsonl:12", 0.93)
 
-A record of a benchmark is held by a row where at least `share` of the record's word n-grams stand in the row. Records of
-fewer words than an n-gram count as one n-gram of their own length. Source: Brown et al., Language Models are Few-Shot
+A row overlaps with a benchmark record where at least `share` of the record's word n-grams are in the row. A record of
+fewer words than an n-gram counts as one n-gram of its own length. Source: Brown et al., Language Models are Few-Shot
 Learners (2020), appendix C.
 """
 
@@ -21,7 +20,7 @@ def words_of(text: str) -> list[str]:
 
 
 def ngrams(words: list[str], n: int) -> set[tuple[str, ...]]:
-    """The set of runs of n words; of shorter texts the whole."""
+    """The set of all runs of n words; for a shorter text the whole text."""
     if len(words) <= n:
         return {tuple(words)} if words else set()
     return set(zip(*(words[i:] for i in range(n)), strict=False))
@@ -37,11 +36,11 @@ def collect_texts(value: object) -> list[str]:
 
 
 class Benchmarks:
-    """The n-grams of all records of the benchmark files; data only."""
+    """An index of the n-grams of all records in the benchmark files."""
 
     def __init__(self, folder: str, ngram_words: int) -> None:
         self.n = ngram_words
-        # of each record: how many n-grams it has, where it stands
+        # for each record: its number of n-grams, its file and line
         self.sizes: list[int] = []
         self.places: list[str] = []
         self.holders: dict[tuple[str, ...], list[int]] = {}
@@ -52,7 +51,7 @@ class Benchmarks:
                     self._add(f"{path.as_posix()}:{record.line}", words_of(text))
 
     def _add(self, place: str, words: list[str]) -> None:
-        # a text of two or three words stands everywhere and says nothing
+        # a text of two or three words is in many rows by chance
         if len(words) < min(4, self.n):
             return
         grams = ngrams(words, self.n)
@@ -63,8 +62,8 @@ class Benchmarks:
         for gram in grams:
             self.holders.setdefault(gram, []).append(number)
 
-    def held_in(self, text: str, share: float) -> tuple[str, float] | None:
-        """The record that a text holds the most of, at least `share`: (place, share), or None."""
+    def find_overlap(self, text: str, share: float) -> tuple[str, float] | None:
+        """(place, share) of the record of which the text holds most n-grams; None where that is less than `share`."""
         words = words_of(text)
         counts: dict[int, int] = {}
         for length in self.lengths:

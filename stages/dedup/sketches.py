@@ -1,16 +1,15 @@
-"""What a forgotten record said, in hashes that find it again and do not give it away.
+"""Hashes of forgotten records. They find the text of a record again, but do not reveal it.
 
-    likeness(sayings(table, "preference"), known) -> {row: (entry, 0.93)}
+    find_forgotten(table, "preference", ForgottenIndex(entries)) -> {row: (entry, "about 93% alike")}
 
-A row says its prompt and answer: a pair says two things, the prompt with each answer; system turns are left out, as
-`system:` adds them. Of a saying of 20 or more word triples a sketch is kept: each triple falls by its hash into one of 128
-bins, and each bin keeps 4 bits of the lowest hash in it (0: the bin is empty). The share of used bins that agree estimates
-the Jaccard similarity of the triples. A guessed triple thus agrees with a bin by chance at one in fifteen, so that no
-phrase can be confirmed by itself, but the whole text can. Of a shorter saying its sha256 is kept, and only the same text
-matches, with case and white space folded.
+The text of a row is its prompt with its answer; a pair has two texts, the prompt with each answer. System turns are left
+out, as `system:` adds them. A text of 20 or more word triples has a sketch: each triple's hash puts it into one of 128 bins,
+and each bin keeps 4 bits of its lowest hash (0: the bin is empty). The share of used bins that agree estimates the Jaccard
+similarity of the triples. A guessed triple agrees with a bin by chance one time in fifteen, so nobody can confirm a single
+phrase, only the whole text. A shorter text has its sha256: only the same text matches, with case and white space folded.
 
-Sources: Li and König, b-bit minwise hashing (2010); Li, Owen and Zhang, One permutation hashing (2012). The hashes are
-arithmetic of this module alone, so that a list is good for ever: those of libraries differ between versions.
+Sources: Li and König, b-bit minwise hashing (2010); Li, Owen and Zhang, One permutation hashing (2012). This module computes
+the hashes itself, so that a list stays valid for ever: those of libraries differ between versions.
 """
 
 from collections.abc import Sequence
@@ -39,11 +38,11 @@ PIECE_BYTES = 2**20
 SPACE = np.isin(np.arange(256), list(b" \t\n\v\f\r\x1c\x1d\x1e\x1f"))
 
 
-# -- what a row says ----------------------------------------------------------------------------------------------
+# -- the texts of a row -------------------------------------------------------------------------------------------
 
 
 def prompt_answer_texts(table: pa.Table, kind: str) -> list[pl.Series]:
-    """What the rows of a table say, a list of one or two series of texts, (rows,) each."""
+    """The texts of the rows of a table: one series of (rows,) strings, or two for pairs."""
     parts = {name: column_texts(table, name) for names in TEXT_COLUMNS[kind] for name in names}
     return [
         pl.DataFrame([parts[name].alias(name) for name in names])
@@ -54,7 +53,7 @@ def prompt_answer_texts(table: pa.Table, kind: str) -> list[pl.Series]:
 
 
 def column_texts(table: pa.Table, name: str) -> pl.Series:
-    """The text of a column, of messages without their system turns, (rows,) strings."""
+    """The text of a column, without system turns in messages, (rows,) strings."""
     column = table[name].combine_chunks()
     if pa.types.is_string(column.type):
         return as_series(column).fill_null("")
@@ -71,39 +70,39 @@ def column_texts(table: pa.Table, name: str) -> pl.Series:
     return rows.join(joined, on="row", how="left", maintain_order="left")["text"].fill_null("")
 
 
-# -- hashes of what is said ---------------------------------------------------------------------------------------
+# -- hashes of texts ----------------------------------------------------------------------------------------------
 
 
 def sketch_texts(said: pl.Series) -> tuple[np.ndarray, np.ndarray]:
-    """(rows, BINS) integers of 0 to 15, and the number of word triples of each text, (rows,)."""
+    """The sketches of texts, (rows, BINS) integers of 0 to 15, and the numbers of their word triples, (rows,)."""
     return sketch_words(*word_hashes(said))
 
 
 def sketch_rows(table: pa.Table, names: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
-    """The same of what the rows of a table say in some columns, without making texts of it: they would take longer."""
-    found, counts = np.zeros((len(table), BINS), np.uint8), np.zeros(len(table), np.int64)
-    # about a megabyte at a time is what a processor's cache holds
+    """The same for the text in some columns of a table. Faster, as the columns' texts are not joined."""
+    sketches, counts = np.zeros((len(table), BINS), np.uint8), np.zeros(len(table), np.int64)
+    # about a megabyte at a time, which fits a processor's cache
     rows = max(1, int(len(table) * PIECE_BYTES / max(1, sum(table[name].nbytes for name in names))))
     for first in range(0, len(table), rows):
         words, lengths = join_words([column_words(table.slice(first, rows), name) for name in names])
-        found[first : first + rows], counts[first : first + rows] = sketch_words(words, lengths)
-    return found, counts
+        sketches[first : first + rows], counts[first : first + rows] = sketch_words(words, lengths)
+    return sketches, counts
 
 
 def sketch_words(words: np.ndarray, lengths: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The sketches and the numbers of triples of texts, given as the hashes of all words and how many each text has."""
+    """(sketches, numbers of triples) of texts. words: hashes of all words, flat. lengths: number of words of each text."""
     triples, offsets = shingle_hashes(words, lengths)
     triples = mix_bits(triples)
     row = np.repeat(np.arange(len(lengths)), np.diff(offsets))
     lowest = np.full(len(lengths) * BINS, 2**64 - 1, np.uint64)
     np.minimum.at(lowest, row * BINS + (triples >> np.uint64(57)).astype(np.int64), triples << np.uint64(7))
-    kept = (mix_bits(lowest) % np.uint64(15)).astype(np.uint8) + np.uint8(1)
-    bins = np.where(lowest == 2**64 - 1, np.uint8(0), kept).reshape(-1, BINS)
+    values = (mix_bits(lowest) % np.uint64(15)).astype(np.uint8) + np.uint8(1)
+    bins = np.where(lowest == 2**64 - 1, np.uint8(0), values).reshape(-1, BINS)
     return bins, np.where(lengths >= SHINGLE_WORDS, np.diff(offsets), 0)
 
 
 def column_words(table: pa.Table, name: str) -> tuple[np.ndarray, np.ndarray]:
-    """(hashes of all words of a column, how many each row has); of messages without their system turns."""
+    """(hashes of all words of a column, number of words of each row), without system turns in messages."""
     column = table[name].combine_chunks()
     if pa.types.is_string(column.type):
         return word_hashes(as_series(column).fill_null(""))
@@ -117,7 +116,7 @@ def column_words(table: pa.Table, name: str) -> tuple[np.ndarray, np.ndarray]:
 
 
 def join_words(parts: list[tuple[np.ndarray, np.ndarray]]) -> tuple[np.ndarray, np.ndarray]:
-    """The words of two columns as one text a row, or those of the only one as they are."""
+    """The words of several columns, joined row by row. A single column is returned unchanged."""
     (words, lengths), *more = parts
     for others, other_lengths in more:
         both = lengths + other_lengths
@@ -129,7 +128,7 @@ def join_words(parts: list[tuple[np.ndarray, np.ndarray]]) -> tuple[np.ndarray, 
 
 
 def word_hashes(said: pl.Series) -> tuple[np.ndarray, np.ndarray]:
-    """(hashes of all words in order, number of words of each text); case is folded, ASCII white space parts words."""
+    """(hashes of all words in order, number of words of each text). Case is folded; ASCII white space separates words."""
     text = said.str.to_lowercase().to_arrow().cast(pa.large_string())
     offsets = np.frombuffer(text.buffers()[1], np.int64, len(text) + 1, text.offset * 8)
     begin, end = int(offsets[0]), int(offsets[-1])
@@ -141,7 +140,7 @@ def word_hashes(said: pl.Series) -> tuple[np.ndarray, np.ndarray]:
     first, last = inside.copy(), inside.copy()
     first[1:] &= ~inside[:-1]
     last[:-1] &= ~inside[1:]
-    # texts stand beside each other: the word at the end of one does not go on in the next
+    # texts are adjacent in memory: a word must not continue from the end of one into the next
     joints = bounds[1:-1][(bounds[1:-1] > 0) & (bounds[1:-1] < len(data))]
     first[joints] = inside[joints]
     last[joints - 1] = inside[joints - 1]
@@ -149,14 +148,14 @@ def word_hashes(said: pl.Series) -> tuple[np.ndarray, np.ndarray]:
     power, inverse = modular_powers(1 << (len(data) - 1).bit_length())
     sums = np.zeros(len(data) + 1, np.uint64)
     np.cumsum(np.multiply(data, power[: len(data)], dtype=np.uint64), out=sums[1:])
-    # a polynomial of the bytes of each word, modulo 2**64, from sums over all bytes
+    # the hash of a word is a polynomial of its bytes modulo 2**64, taken from cumulative sums over all bytes
     hashes = mix_bits((sums[ends] - sums[starts]) * inverse[starts])
     return hashes, np.diff(np.searchsorted(starts, bounds))
 
 
 @lru_cache(4)
 def modular_powers(count: int) -> list[np.ndarray]:
-    """Powers of FACTOR and of its inverse modulo 2**64, 0 to count - 1."""
+    """Powers 0 to count - 1 of FACTOR and of its inverse, modulo 2**64."""
     both = []
     for factor in (FACTOR, INVERSE):
         column = np.full(count, factor, np.uint64)
@@ -181,20 +180,20 @@ def text_hash(text: str) -> str:
 
 
 def row_hashes(table: pa.Table, kind: str) -> list[tuple[list[str], list[str]]]:
-    """(texts, sketches) of each row of a table, as they stand in the list."""
-    found: list[tuple[list[str], list[str]]] = [([], []) for _ in range(len(table))]
+    """(texts, sketches) of each row of a table, in the format of data/forgotten.jsonl."""
+    hashes: list[tuple[list[str], list[str]]] = [([], []) for _ in range(len(table))]
     for said in prompt_answer_texts(table, kind):
         bins, counts = sketch_texts(said)
         for row, (text, count) in enumerate(zip(said, counts, strict=True)):
             if count >= MIN_TRIPLES:
-                found[row][1].append("".join(f"{value:x}" for value in bins[row]))
+                hashes[row][1].append("".join(f"{value:x}" for value in bins[row]))
             elif text.strip():
-                found[row][0].append(text_hash(text))
-    return found
+                hashes[row][0].append(text_hash(text))
+    return hashes
 
 
 class ForgottenIndex:
-    """The list, ready to be looked for: ids, hashes of texts, sketches; data only."""
+    """The list of forgotten records, indexed by ids, hashes of texts and sketches."""
 
     def __init__(self, entries: Sequence[Forgotten]) -> None:
         self.ids = {entry.id: entry for entry in entries}
@@ -205,31 +204,31 @@ class ForgottenIndex:
 
 
 def find_forgotten(
-    table: pa.Table, kind: str, known: ForgottenIndex, least: float = MIN_SIMILARITY
+    table: pa.Table, kind: str, index: ForgottenIndex, least: float = MIN_SIMILARITY
 ) -> dict[int, tuple[Forgotten, str]]:
-    """{row: (entry, why)} of the rows of a table that are on the list: by id, by what they say, or nearly so.
+    """{row: (entry, why)} of the rows of a table that match the list by id, by text, or by a similar text.
 
-    why: `by id`, `word for word`, or `about 93% alike`. least: the similarity that is too much, 0 to 1.
+    why: `by id`, `word for word`, or `about 93% alike`. least: from this similarity on a row matches, 0 to 1.
     """
     found: dict[int, tuple[Forgotten, str]] = {}
-    for number, names in enumerate(TEXT_COLUMNS[kind] if known.texts or known.entries else ()):
+    for number, names in enumerate(TEXT_COLUMNS[kind] if index.texts or index.entries else ()):
         bins, counts = sketch_rows(table, names)
         long = counts >= MIN_TRIPLES
-        if known.texts and not long.all():
+        if index.texts and not long.all():
             short = np.flatnonzero(~long)
             for row, text in zip(
                 short.tolist(), prompt_answer_texts(table.take(pa.array(short)), kind)[number], strict=True
             ):
-                if entry := known.texts.get(text_hash(text)):
+                if entry := index.texts.get(text_hash(text)):
                     found.setdefault(row, (entry, "word for word"))
         rows = np.flatnonzero(long)
-        for entry, sketch in zip(known.entries, known.bins, strict=True):
+        for entry, sketch in zip(index.entries, index.bins, strict=True):
             alike = estimate_similarity(bins[rows], sketch)
             for at in np.flatnonzero(alike >= least).tolist():
                 found.setdefault(int(rows[at]), (entry, f"about {alike[at]:.0%} alike"))
-    for row, name in enumerate(table["id"].to_pylist()) if known.ids else ():
-        if name in known.ids:
-            found[row] = (known.ids[name], "by id")
+    for row, name in enumerate(table["id"].to_pylist()) if index.ids else ():
+        if name in index.ids:
+            found[row] = (index.ids[name], "by id")
     return found
 
 

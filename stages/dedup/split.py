@@ -1,10 +1,10 @@
-"""The side of the split that a row falls on: a pure function of the seed, of what it asks, and of what `eval:` pins.
+"""The side of the split that a row belongs to: a pure function of the seed, of its prompt, and of what `eval:` pins.
 
     split_key("9a1c...", "Be brief.", ["system", "user"]) -> "77b0..."
     on_eval_side("77b0...", seed=7, eval_fraction=0.15)   -> False
 
-A row without a system turn has the key of its prompt, whatever `split_on` says. `stages/dedup/sql/keys.sql` says the
-same in SQL, for all rows at once.
+A row without a system turn always has the key of its prompt, whatever `split_on` is. `stages/dedup/sql/keys.sql` computes
+the same in SQL, for all rows at once.
 """
 
 import hashlib
@@ -24,21 +24,21 @@ PINNED_FILE = Path("data/pinned.txt")
 
 
 class PinEntry(TypedDict):
-    """What pins rows, of a dataset's entry. eval: patterns of files that are for evaluation alone."""
+    """The part of a dataset's entry that pins rows. eval: patterns of files that are only for evaluation."""
 
     raw: str
     eval: list[str]
 
 
 def split_key(prompt_key: str, system: str | None, split_on: Collection[str]) -> str:
-    """What decides on a row's side. system: the content of its system turn, None where it has none."""
+    """The key that decides a row's side. system: the content of its system turn, None where it has none."""
     if "system" not in split_on or not system:
         return prompt_key
     return digest(f"{prompt_key}:{normalise_text(system)}".encode())
 
 
 def split_key_sql(kind: str, split_on: Collection[str]) -> str:
-    """The same as an expression over the columns that `ingest` writes; it needs `register_normalised`."""
+    """The same key as a SQL expression over the columns that `ingest` writes. It needs `register_normalised`."""
     if "system" not in split_on:
         return "prompt_key"
     turns = "messages" if kind == "sft" else "prompt"
@@ -47,7 +47,7 @@ def split_key_sql(kind: str, split_on: Collection[str]) -> str:
 
 
 def register_normalised(database: "duckdb.DuckDBPyConnection") -> "duckdb.DuckDBPyConnection":
-    """A database that knows the function `normalised`."""
+    """The database, with the SQL function `normalised` registered."""
     database.create_function("normalised", normalise_text, ["VARCHAR"], "VARCHAR")
     return database
 
@@ -58,23 +58,23 @@ def system_of(turns: Iterable[Message]) -> str | None:
 
 
 def on_eval_side(key: str, seed: int, eval_fraction: float) -> bool:
-    """Whether a split key is held out by the lot that it draws."""
+    """True where a key belongs to eval: its hash with the seed, as a fraction of 1, is below `eval_fraction`."""
     return int(hashlib.sha256(f"{seed}:{key}".encode()).hexdigest()[:8], 16) / 2**32 < eval_fraction
 
 
 def is_pinned(source: str, dataset: PinEntry) -> bool:
-    """True where `eval:` of a dataset's entry names a file."""
+    """True where `eval:` of a dataset's entry matches a file."""
     return any(fits_pattern(source, pattern, dataset["raw"]) for pattern in dataset["eval"])
 
 
 def pinned_text(keys: Iterable[str]) -> str:
-    """The file of these keys; the title says what they are, and keeps DVC from warning of a file without a byte."""
+    """The text of the file of these keys. Its title line keeps DVC from warning about an empty file."""
     title = "# split keys of the prompts that `eval:` of datasets keeps out of training"
     return "".join(f"{line}\n" for line in (title, *sorted(keys)))
 
 
 def read_pinned() -> frozenset[str]:
-    """The split keys that `eval:` of any dataset holds out; none where nothing was pinned yet."""
+    """The split keys that `eval:` of any dataset holds out; none where nothing is pinned yet."""
     return _read_keys(PINNED_FILE.resolve(), PINNED_FILE.stat().st_mtime_ns) if PINNED_FILE.is_file() else frozenset()
 
 

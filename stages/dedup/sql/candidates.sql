@@ -1,5 +1,5 @@
--- Pairs of rows that share a band of their signatures: (earlier, later). A band that very many rows share (boilerplate)
--- pairs each row with the band's first alone, so that their number grows with the rows and not with their square.
+-- Pairs of rows that share a band of their signatures: (earlier, later). In a band that very many rows share (boilerplate)
+-- each row is paired with the band's first row only, so that the number of pairs grows with the rows, not with their square.
 WITH shared AS (
     SELECT band, min(row) AS first_row, count(*) AS rows FROM bands GROUP BY band HAVING count(*) > 1
 )

@@ -1,4 +1,4 @@
--- Rows that claim the opposite of another row: (row, detail). Nobody can say which is right, so none is kept.
+-- Rows that claim the opposite of another row: (row, detail). Nobody can tell which is right, so both are rejected.
 WITH claims AS (
     SELECT claim_key, min(claim) AS low_claim, arg_min(id, claim) AS low_id, arg_max(id, claim) AS high_id,
            arg_min(source || ':' || line, claim) AS low_place, arg_max(source || ':' || line, claim) AS high_place

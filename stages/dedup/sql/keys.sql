@@ -1,4 +1,4 @@
--- The keys of the rows that validate let pass, and the side of the split that each of them falls on.
+-- The keys of the rows that passed `validate`, and the side of the split of each.
 -- `parts`: the files of ingest in order, with the number of rows before each. `pinned`: keys that `eval:` holds out.
 -- The split key is the expression of stages/dedup/split.py.
 CREATE TABLE keys AS

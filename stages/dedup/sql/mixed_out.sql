@@ -1,5 +1,5 @@
--- Rows that the mixture leaves out: (row, detail). The id is a hash, so its first digits are a fair and stable lot: a row
--- that is in stays in when others are added, until `max_rows` lower ids are there.
+-- Rows that `weights` and `max_rows` leave out: (row, detail). The id is a hash, so its first digits are a fair and stable
+-- random number: a row that is in stays in when others are added, until there are `max_rows` lower ids.
 WITH weighed AS (
     SELECT row, id, coalesce(weight, 1) AS weight, ('0x' || substr(id, 1, 8))::UBIGINT / 4294967296 AS lot
     FROM keys LEFT JOIN weights USING (source)

@@ -1,4 +1,4 @@
--- The split key with the most rows that are still in: (key, rows, first of them, rows in all).
+-- The split key with the most rows that are not rejected: (key, number of rows, first row, number of rows in all).
 SELECT split_key, count(*) AS rows, min(row) AS first_row, (SELECT count(*) FROM keys) AS whole
 FROM keys
 GROUP BY split_key
