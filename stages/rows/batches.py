@@ -1,7 +1,7 @@
 """Rows of a Parquet file as TRL's trainers get them, a batch at a time.
 
-`tools` and `tool_calls` are JSON columns: `datasets` decodes them, pyarrow gives their text, over whose letters a chat
-template would go as if each were a call.
+`tools` and `tool_calls` are JSON columns. `datasets` decodes them. pyarrow gives their text, and a chat template would
+loop over its letters as if each were a call.
 """
 
 import json
@@ -22,11 +22,11 @@ def batches(path: str | Path, columns: list[str] | None, size: int = BATCH_ROWS)
 
 
 def decode_row(row: dict[str, Any]) -> dict[str, Any]:
-    """A row with its tools and tool calls as what they say; messages have no key that holds nothing, but `content`."""
-    found = dict(row)
+    """A row with `tools` and `tool_calls` decoded. Null keys of messages are left out, except `content`."""
+    decoded = dict(row)
     for name, turns in row.items():
         if isinstance(turns, list):
-            found[name] = [
+            decoded[name] = [
                 {
                     key: json.loads(value) if key == "tool_calls" and isinstance(value, str) else value
                     for key, value in turn.items()
@@ -35,17 +35,17 @@ def decode_row(row: dict[str, Any]) -> dict[str, Any]:
                 for turn in turns
             ]
     if isinstance(row.get("tools"), str):
-        found["tools"] = json.loads(row["tools"])
-    return found
+        decoded["tools"] = json.loads(row["tools"])
+    return decoded
 
 
-def origins(path: str | Path, wanted: Sequence[int]) -> list[str]:
-    """`source:line` of the rows of a file at these positions, (n,) texts."""
-    rows = pq.read_table(path, columns=["source", "line"]).take(np.asarray(wanted, np.int64)).to_pylist()
+def origins(path: str | Path, positions: Sequence[int]) -> list[str]:
+    """`source:line` of the rows at these positions of a file, (n,) texts."""
+    rows = pq.read_table(path, columns=["source", "line"]).take(np.asarray(positions, np.int64)).to_pylist()
     return [f"{row['source']}:{row['line']}" for row in rows]
 
 
-def describe_origins(path: str | Path, wanted: Sequence[int], most: int = 3) -> str:
-    """The first rows by `source:line`, and how many more there are."""
-    more = f" and {len(wanted) - most:,} more" if len(wanted) > most else ""
-    return ", ".join(origins(path, wanted[:most])) + more
+def describe_origins(path: str | Path, positions: Sequence[int], limit: int = 3) -> str:
+    """The first rows as `source:line`, and how many more there are."""
+    more = f" and {len(positions) - limit:,} more" if len(positions) > limit else ""
+    return ", ".join(origins(path, positions[:limit])) + more

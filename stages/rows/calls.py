@@ -1,9 +1,9 @@
-"""Tool calls and definitions of tools, from the ways in which they are written to OpenAI's: `{"type": "function", "function": {...}}`.
+"""Tool calls and tool definitions of all known formats, in OpenAI's: `{"type": "function", "function": {...}}`.
 
     calls_of([{"name": "add", "arguments": "{\\"a\\": 1}"}], "messages[1].tool_calls")
     -> '[{"type":"function","function":{"name":"add","arguments":{"a":1}}}]'
 
-Both are JSON text, as the tables hold them. Arguments are objects, whether the file has an object or its JSON text.
+Both are JSON text, as in the tables. Arguments become objects, also where the file has their JSON text.
 """
 
 from stages.rows.types import Fields
@@ -14,7 +14,7 @@ SCHEMA_KEYS = ("input_schema", "inputSchema")
 
 
 def calls_of(value: object, where: str) -> str | None:
-    """Calls as JSON text, given as a list, as one call, or as the JSON text of these; None where there are none."""
+    """Calls as JSON text, or None if there are none. value: a list, one call, or the JSON text of either."""
     if isinstance(value, dict):
         value = [value]
     calls = list_of_objects(value, where)
@@ -22,7 +22,7 @@ def calls_of(value: object, where: str) -> str | None:
 
 
 def call_of(call: Fields, where: str) -> Fields:
-    """One call. Raises Unreadable where it has no name, which a template would write as nothing."""
+    """One call. Raises Unreadable if it has no name: a template would write an empty one."""
     inner = call.get("function")
     function: Fields = inner if isinstance(inner, dict) else call
     if not isinstance(function.get("name"), str) or not function["name"]:
@@ -34,7 +34,7 @@ def call_of(call: Fields, where: str) -> Fields:
         function = call["function"]
     arguments = function.get("arguments")
     if isinstance(arguments, str):
-        # text that is no object stays what it is: it is what the model said
+        # text that is not an object is kept: the model wrote it
         parsed = parse_json_text(arguments) if arguments.strip() else {}
         function = function | {"arguments": parsed if isinstance(parsed, dict) else arguments}
     call = {key: value for key, value in call.items() if value is not None} | {"function": function}
@@ -42,7 +42,7 @@ def call_of(call: Fields, where: str) -> Fields:
 
 
 def tools_of(record: Fields) -> str | None:
-    """The tools of a record as JSON text, wherever its shape keeps them, or None."""
+    """The tools of a record as JSON text, from any place where a shape keeps them, or None."""
     holders = [record, record.get("input"), record.get("toolConfig")]
     tools = next((holder["tools"] for holder in holders if isinstance(holder, dict) and holder.get("tools")), None)
     if (
@@ -51,12 +51,12 @@ def tools_of(record: Fields) -> str | None:
         and any(has_value(record, key) for key in CONVERSATION_KEYS)
     ):
         tools = record["functions"]
-    found = list_of_objects(tools, "tools")
-    return ENCODE([tool_definition(tool) for tool in found]).decode() if found else None
+    definitions = list_of_objects(tools, "tools")
+    return ENCODE([tool_definition(tool) for tool in definitions]).decode() if definitions else None
 
 
 def tool_definition(tool: Fields) -> Fields:
-    """One definition: a bare one is wrapped; what Anthropic, Bedrock and MCP call the schema of its input are its parameters."""
+    """One definition; a bare one is wrapped. The input schema of Anthropic, Bedrock and MCP becomes `parameters`."""
     if isinstance(tool.get("toolSpec"), dict):
         tool = tool["toolSpec"]
     if (
@@ -73,7 +73,7 @@ def tool_definition(tool: Fields) -> Fields:
 
 
 def list_of_objects(value: object, where: str) -> list[Fields] | None:
-    """A list of objects, given as the list or as its JSON text; None where there is none."""
+    """A list of objects, or None if there is none. value: the list or its JSON text."""
     if isinstance(value, str) and value:
         value = parse_json_text(value, where)
     if not value and value != 0:

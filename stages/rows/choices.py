@@ -35,13 +35,13 @@ RESPONSE_KEYS = ("responses", "completions", "candidates", "answers")
 SCORE_KEYS = ("scores", "ratings", "rewards")
 INNER_SCORE_KEYS = ("score", "overall_score", "rating", "reward")
 INNER_TEXT_KEYS = ("response", "text", "content", "completion", "answer")
-# two answers side by side, and what says which is the better one
+# keys of two answers side by side
 SIDES = [
     ("response_0", "response_1"), ("response_1", "response_2"), ("response1", "response2"), ("response_a", "response_b"),
     ("answer_0", "answer_1"), ("answer_a", "answer_b"), ("output_1", "output_2"), ("completion_a", "completion_b"),
     ("conversation_a", "conversation_b"), ("human_ref_A", "human_ref_B"),
 ]  # fmt: skip
-# what else says which is better: the score of each, or, of Reddit's pairs, 1 for the first
+# keys that say which is better: a score of each, or in Reddit's pairs 1 for the first
 SIDE_SCORES = {("answer_0", "answer_1"): ("score_0", "score_1")}
 FIRST_IS_1 = {("human_ref_A", "human_ref_B"): "labels"}
 WINNER_KEYS = (
@@ -54,7 +54,7 @@ WINNER_KEYS = (
     "label",
     "choice",
 )
-MAX_DIGITS = 9  # of what names an option or a side; Python refuses to read thousands of them
+MAX_DIGITS = 9  # in the number of an option or a side; Python refuses to parse thousands of digits
 LETTERED_OPTION = re.compile(r"\s*\(?([A-Za-z])[).:]\s*\S")
 
 
@@ -62,51 +62,55 @@ LETTERED_OPTION = re.compile(r"\s*\(?([A-Za-z])[).:]\s*\S")
 
 
 def read_multiple_choice(record: Fields) -> tuple[str, GrpoRow]:
-    """The question with its options below it, and the letter of the right one."""
-    asked, key, right = (
+    """The question with its options below it, and the letter of the correct one."""
+    question_key, options_key, correct_key = (
         first_key(record, QUESTION_KEYS),
         first_key(record, OPTION_KEYS),
         first_key(record, CORRECT_OPTION_KEYS),
     )
-    written, options = options_as_text(record[key], key), record[key]
-    several = isinstance(options, (list, dict))
-    if not several and record[right] is not None:
-        raise Unreadable("ingest.wrong_type", f"{right}: expected options as a list or an object")
-    texts = options_by_letter(options, key) if several else {}
+    written, options = options_as_text(record[options_key], options_key), record[options_key]
+    has_options = isinstance(options, (list, dict))
+    if not has_options and record[correct_key] is not None:
+        raise Unreadable("ingest.wrong_type", f"{correct_key}: expected options as a list or an object")
+    texts = options_by_letter(options, options_key) if has_options else {}
     letters = leading_letters(options) if isinstance(options, list) else None
-    if letters is not None:  # they have their own
+    if letters is not None:  # the options have letters of their own
         written, texts = "\n".join(options), dict(zip(letters, options, strict=True))
-    prompt = prompt_of(record, asked)
+    prompt = prompt_of(record, question_key)
     if prompt[-1]["role"] != "user":
-        raise Unreadable("ingest.wrong_type", f"{asked}: the options need a question before them")
+        raise Unreadable("ingest.wrong_type", f"{question_key}: the options need a question before them")
     prompt = [*prompt[:-1], user(f"{prompt[-1]['content']}\n{written}")]
-    used = {asked, key, right, "input", "context", "history"}
-    extra = ENCODE({name: value for name, value in record.items() if name not in used}).decode()
-    return "grpo", {"prompt": prompt, "ground_truth": correct_letter(record[right], texts, right), "extra": extra}
+    used_keys = {question_key, options_key, correct_key, "input", "context", "history"}
+    extra = ENCODE({name: value for name, value in record.items() if name not in used_keys}).decode()
+    return "grpo", {
+        "prompt": prompt,
+        "ground_truth": correct_letter(record[correct_key], texts, correct_key),
+        "extra": extra,
+    }
 
 
 def leading_letters(options: list[Any]) -> list[str] | None:
-    """The letters with which options begin, or None where these are not A, B, C ..."""
-    found = [LETTERED_OPTION.match(option) for option in options if isinstance(option, str)]
-    letters = [match[1].upper() for match in found if match]
+    """The letters that the options begin with, or None if they are not A, B, C ..."""
+    matches = [LETTERED_OPTION.match(option) for option in options if isinstance(option, str)]
+    letters = [match[1].upper() for match in matches if match]
     return letters if letters and letters == list(ascii_uppercase[: len(options)]) else None
 
 
-def correct_letter(right: object, options: dict[str, str], where: str) -> str | None:
-    """The letter of the right one of options, {letter: text}, given as a letter, as a number from 0, or as its text. Raises Unreadable."""
-    if right is None:
+def correct_letter(value: object, options: dict[str, str], where: str) -> str | None:
+    """The letter of the correct option. value: a letter, a number from 0, or the option's text. options: {letter: text}. Raises Unreadable."""
+    if value is None:
         return None
     letters = list(options)
-    if isinstance(right, str):
-        right = right.strip()
-        if right in options or right.upper() in options:
-            return right if right in options else right.upper()
-        if texts := [letter for letter, text in options.items() if text == right]:
+    if isinstance(value, str):
+        value = value.strip()
+        if value in options or value.upper() in options:
+            return value if value in options else value.upper()
+        if texts := [letter for letter, text in options.items() if text == value]:
             return texts[0]
-        right = int(right) if right.isdecimal() and len(right) <= MAX_DIGITS else right
-    if isinstance(right, int) and not isinstance(right, bool) and 0 <= right < len(letters):
-        return letters[right]
-    raise Unreadable("ingest.wrong_type", f"{where}: {right!r} is none of the options {', '.join(letters)}")
+        value = int(value) if value.isdecimal() and len(value) <= MAX_DIGITS else value
+    if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < len(letters):
+        return letters[value]
+    raise Unreadable("ingest.wrong_type", f"{where}: {value!r} is none of the options {', '.join(letters)}")
 
 
 # -- answers with scores ------------------------------------------------------------------------------------------------
@@ -137,9 +141,9 @@ def scored_answers(record: Fields) -> list[tuple[list[Message], float]]:
         inner = [each if isinstance(each, dict) else {} for each in answers]
         scores = [score_of_answer(each) for each in inner]
         answers = [next((each[name] for name in INNER_TEXT_KEYS if has_value(each, name)), None) for each in inner]
-    found = [finite_number(score) for score in scores] if isinstance(scores, list) else []
-    numbers = [number for number in found if number is not None]
-    if not len(numbers) == len(found) == len(answers):
+    parsed = [finite_number(score) for score in scores] if isinstance(scores, list) else []
+    numbers = [number for number in parsed if number is not None]
+    if not len(numbers) == len(parsed) == len(answers):
         raise Unreadable("ingest.wrong_type", f"{key}: expected a number as the score of each answer")
     return [
         (answer_of(answer, f"{key}[{i}]"), score)
@@ -148,14 +152,14 @@ def scored_answers(record: Fields) -> list[tuple[list[Message], float]]:
 
 
 def score_of_answer(answer: Fields) -> Any:
-    """The score that an answer has beside its text, or its rank as one: the first is the best."""
-    found = next((answer[name] for name in INNER_SCORE_KEYS if has_value(answer, name)), None)
-    rank = finite_number(answer.get("rank")) if found is None else None
-    return found if rank is None else -rank
+    """The score beside an answer's text, else its rank, negated: rank 1 is better than rank 2."""
+    score = next((answer[name] for name in INNER_SCORE_KEYS if has_value(answer, name)), None)
+    rank = finite_number(answer.get("rank")) if score is None else None
+    return score if rank is None else -rank
 
 
 def finite_number(value: Any) -> float | None:
-    """A score as a finite number, or None; CSV has texts."""
+    """A score as a finite number, or None. CSV gives scores as text."""
     text = isinstance(value, str) and re.fullmatch(r"-?\d+(\.\d+)?", value.strip())
     if not text and (isinstance(value, bool) or not isinstance(value, (int, float, Decimal))):
         return None
@@ -170,7 +174,7 @@ def finite_number(value: Any) -> float | None:
 
 
 def read_compared(record: Fields, options: Options) -> tuple[str, PreferenceRow]:
-    """Two answers, of which the record says which is the better one. A tie is no pair."""
+    """Two answers, of which the record says which is better. Raises Unreadable for a tie."""
     sides = sides_of(record)
     if sides is None:
         raise Unreadable("ingest.missing_key", f"no two answers, such as {' and '.join(SIDES[0])}")
@@ -188,13 +192,13 @@ def read_compared(record: Fields, options: Options) -> tuple[str, PreferenceRow]
         prompt = [user(record["history"])]  # SHP: a post
     else:
         key = first_key(record, QUESTION_KEYS)
-        asked = record[key].get("full_text") if isinstance(record[key], dict) else None  # WebGPT: an object
-        prompt = prompt_of(record if asked is None else record | {key: asked}, key)
+        question = record[key].get("full_text") if isinstance(record[key], dict) else None  # WebGPT: an object
+        prompt = prompt_of(record if question is None else record | {key: question}, key)
     return "preference", {"prompt": prompt, "chosen": chosen, "rejected": rejected}
 
 
 def better_side(record: Fields, sides: tuple[str, str], margin: float) -> int:
-    """0 or 1, the side that is better. Raises Unreadable where none is, by more than `margin` where both have scores."""
+    """The better side, 0 or 1. Raises Unreadable for a tie, and for scores that differ by `margin` or less."""
     key = next((key for key in (*WINNER_KEYS, FIRST_IS_1.get(sides)) if has_value(record, key)), None)
     if key is not None:
         better = parse_winner(record[key], sides, key)
@@ -213,7 +217,7 @@ def better_side(record: Fields, sides: tuple[str, str], margin: float) -> int:
 
 
 def sides_of(record: Fields) -> tuple[str, str] | None:
-    """The names of the two answers that a record has side by side, or None."""
+    """The keys of the two answers that a record has side by side, or None."""
     return next((sides for sides in SIDES if all(has_value(record, side) for side in sides)), None)
 
 
@@ -221,13 +225,13 @@ def parse_winner(value: Any, sides: tuple[str, str], where: str) -> int | None:
     """0 or 1, the side that is better, or None for a tie. Raises Unreadable."""
     ends = [side.removeprefix("response").removeprefix("answer").removeprefix("output").strip("_") for side in sides]
     if isinstance(value, str):
-        said = value.strip().lower()
-        if said in ("tie", "both", "tie (bothbad)", "equal", "none", "neither"):
+        text = value.strip().lower()
+        if text in ("tie", "both", "tie (bothbad)", "equal", "none", "neither"):
             return None
         for side, (name, end) in enumerate(zip(sides, ends, strict=True)):
-            if said in (name, end, f"model_{end[-1:]}", f"model_{'ab'[side]}", "ab"[side], f"response_{'ab'[side]}"):
+            if text in (name, end, f"model_{end[-1:]}", f"model_{'ab'[side]}", "ab"[side], f"response_{'ab'[side]}"):
                 return side
-        value = int(said) if re.fullmatch(r"-?\d+", said) and len(said) <= MAX_DIGITS else value
+        value = int(text) if re.fullmatch(r"-?\d+", text) and len(text) <= MAX_DIGITS else value
     if isinstance(value, (int, float)) and not isinstance(value, bool):
         if where == FIRST_IS_1.get(sides) and value in (0, 1):
             return int(value == 0)
@@ -239,29 +243,31 @@ def parse_winner(value: Any, sides: tuple[str, str], where: str) -> int | None:
     raise Unreadable("ingest.wrong_type", f"{where}: {value!r} names none of {' and '.join(sides)}")
 
 
-# -- how they are told --------------------------------------------------------------------------------------------------
+# -- detection ------------------------------------------------------------------------------------------------------------
 
 
 def shape_of_choices(record: Fields) -> tuple[str, tuple[str, ...]] | None:
-    """(shape, the keys that tell it) of a record that holds several answers, or None."""
-    asked = next((key for key in QUESTION_KEYS if has_value(record, key)), None)
+    """(shape, the keys that identify it) of a record with several answers, or None for any other."""
+    question_key = next((key for key in QUESTION_KEYS if has_value(record, key)), None)
     if sides := sides_of(record):
-        if winner := next((key for key in (*WINNER_KEYS, FIRST_IS_1.get(sides)) if has_value(record, key)), None):
-            return "compared", (*sides, winner)
+        if winner_key := next((key for key in (*WINNER_KEYS, FIRST_IS_1.get(sides)) if has_value(record, key)), None):
+            return "compared", (*sides, winner_key)
         if all(has_value(record, key) for key in SIDE_SCORES.get(sides, ("",))):
             return "compared", (*sides, *SIDE_SCORES[sides])
-    if asked is None:
+    if question_key is None:
         return None
-    listed = next((key for key in RESPONSE_KEYS if isinstance(record.get(key), list) and len(record[key]) > 1), None)
-    if listed:
-        scores = next((key for key in SCORE_KEYS if isinstance(record.get(key), list)), None)
-        within = isinstance(record[listed][0], dict) and any(
-            has_value(record[listed][0], key) for key in (*INNER_SCORE_KEYS, "rank")
+    answers_key = next(
+        (key for key in RESPONSE_KEYS if isinstance(record.get(key), list) and len(record[key]) > 1), None
+    )
+    if answers_key:
+        scores_key = next((key for key in SCORE_KEYS if isinstance(record.get(key), list)), None)
+        within = isinstance(record[answers_key][0], dict) and any(
+            has_value(record[answers_key][0], key) for key in (*INNER_SCORE_KEYS, "rank")
         )
-        if scores or within:
-            return "scored", tuple(filter(None, (asked, listed, scores)))
-    options = next((key for key in OPTION_KEYS if isinstance(record.get(key), (list, dict)) and record[key]), None)
-    right = next((key for key in CORRECT_OPTION_KEYS if has_value(record, key)), None)
-    if options and right:
-        return "multiple_choice", (asked, options, right)
+        if scores_key or within:
+            return "scored", tuple(filter(None, (question_key, answers_key, scores_key)))
+    options_key = next((key for key in OPTION_KEYS if isinstance(record.get(key), (list, dict)) and record[key]), None)
+    correct_key = next((key for key in CORRECT_OPTION_KEYS if has_value(record, key)), None)
+    if options_key and correct_key:
+        return "multiple_choice", (question_key, options_key, correct_key)
     return None

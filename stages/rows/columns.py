@@ -1,10 +1,10 @@
-"""`columns:` of a dataset: what its records have under other names, deeper down, in lists, or in several places.
+"""`columns:` of a dataset: values that its records have under other names, nested, in lists, or in several places.
 
-    renamed({"Body": "b", "Question": "q"}, {"prompt": ["Body", "Question"]}) -> [{"prompt": "b\\nq"}]
-    renamed({"instances": [{"output": "a"}, {"output": "b"}]}, {"completion": "instances[].output"}) -> two records
+    rename_columns({"Body": "b", "Question": "q"}, {"prompt": ["Body", "Question"]}) -> [{"prompt": "b\\nq"}]
+    rename_columns({"instances": [{"output": "a"}, {"output": "b"}]}, {"completion": "instances[].output"}) -> two records
 
-A name is a key as it is, else one that differs in case alone, else a path: `reward_model.ground_truth`, and `a[].b` for each item of a
-list, which becomes a record of its own.
+A name is a key, else a key that differs only in case, else a path such as `reward_model.ground_truth`. With `a[].b`, each item of
+the list `a` becomes a record of its own.
 """
 
 from string import ascii_uppercase
@@ -13,12 +13,12 @@ from typing import Any, cast
 from stages.rows.types import Fields
 from stages.rows.values import Unreadable, has_value
 
-Name = str | int  # of a column in the file; a number in CSV without a line of names
+Name = str | int  # of a column in the file; a number in a CSV without a header
 Names = Name | list[Name]  # several are joined
 
 
 def rename_columns(record: Fields, columns: dict[str, Names]) -> list[Fields]:
-    """The records that a record becomes, with their columns under the wanted names; what is not there stays away."""
+    """The records that a record becomes, with their columns under the wanted names. Missing columns are left out."""
     if not columns:
         return [record]
     lists = {
@@ -43,21 +43,23 @@ def rename_columns(record: Fields, columns: dict[str, Names]) -> list[Fields]:
 
 def with_column_names(record: Fields, columns: dict[str, Names]) -> Fields:
     """A record with its columns under the wanted names."""
-    found = {to: join_values([value_at(record, name) for name in as_list(names)], to) for to, names in columns.items()}
-    there = {to: value for to, value in found.items() if any(is_present(record, name) for name in as_list(columns[to]))}
-    taken = {consumed_key(record, name) for names in columns.values() for name in as_list(names)} | there.keys()
-    return there | {key: value for key, value in record.items() if key not in taken and not key.endswith("[]")}
+    values = {to: join_values([value_at(record, name) for name in as_list(names)], to) for to, names in columns.items()}
+    present = {
+        to: value for to, value in values.items() if any(is_present(record, name) for name in as_list(columns[to]))
+    }
+    consumed = {consumed_key(record, name) for names in columns.values() for name in as_list(names)} | present.keys()
+    return present | {key: value for key, value in record.items() if key not in consumed and not key.endswith("[]")}
 
 
 def join_values(values: list[Any], to: str) -> Any:
-    """One value, or the texts of several as one text: lists of texts are options, lettered."""
+    """One value as it is; several joined to one text, in which a list of texts becomes options with letters."""
     if len(values) == 1:
         return values[0]
     return "\n".join(options_as_text(value, to) for value in values if value not in (None, "", [], {})) or None
 
 
 def options_as_text(value: Any, to: str) -> str:
-    """A text as it is; options as `A. first` and so on: a list, an object, or Parquet's {"text": [...], "label": [...]}."""
+    """A text as it is; options as lines `A. first`, from a list, an object, or Parquet's {"text": [...], "label": [...]}."""
     if isinstance(value, str):
         return value
     if isinstance(value, bool) or not isinstance(value, (list, dict, int, float)):
@@ -68,13 +70,13 @@ def options_as_text(value: Any, to: str) -> str:
 
 
 def options_by_letter(value: Any, to: str) -> dict[str, str]:
-    """{letter: text} of options. Raises Unreadable where they are no texts, or more than there are letters, or two have one."""
+    """{letter: text} of options. Raises Unreadable if one is not a text, if there are more than letters, or if two share a letter."""
     if (
         isinstance(value, list)
         and value
-        and all(isinstance(each, dict) and each.keys() >= {"label", "text"} for each in value)
+        and all(isinstance(item, dict) and item.keys() >= {"label", "text"} for item in value)
     ):
-        value = {"label": [each["label"] for each in value], "text": [each["text"] for each in value]}
+        value = {"label": [item["label"] for item in value], "text": [item["text"] for item in value]}
     if isinstance(value, dict):
         texts = value.get("text")
         letters = value.get("label", value.get("labels"))
@@ -91,7 +93,7 @@ def options_by_letter(value: Any, to: str) -> dict[str, str]:
     return cast(dict[str, str], value)
 
 
-# -- where a name leads -----------------------------------------------------------------------------------------------
+# -- lookup of names --------------------------------------------------------------------------------------------------
 
 
 def as_list(names: Names) -> list[Name]:
@@ -99,7 +101,7 @@ def as_list(names: Names) -> list[Name]:
 
 
 def is_present(record: Fields, name: Name) -> bool:
-    """Whether a record has what a name leads to, be it null."""
+    """Whether a record has the key or path of a name, even with the value null."""
     value: Any = record
     for part in path_keys(record, str(name)):
         if not isinstance(value, dict) or (key := matching_key(value, part)) is None:
@@ -109,7 +111,7 @@ def is_present(record: Fields, name: Name) -> bool:
 
 
 def value_at(record: Fields, name: Name) -> Any:
-    """What a name leads to in a record, or None."""
+    """The value at a name, a key or a path, or None."""
     value: Any = record
     for part in path_keys(record, str(name)):
         if not isinstance(value, dict) or (key := matching_key(value, part)) is None:
@@ -119,7 +121,7 @@ def value_at(record: Fields, name: Name) -> Any:
 
 
 def matching_key(record: Fields, name: str) -> str | None:
-    """The key of a record that a name means: itself, else the only one that differs in case alone."""
+    """The key of a record for a name: the name itself, else the only key that differs just in case."""
     if name in record:
         return name
     alike = [key for key in record if key.lower() == name.lower()]
@@ -127,38 +129,38 @@ def matching_key(record: Fields, name: str) -> str | None:
 
 
 def split_at_list(record: Fields, name: Name) -> list[str]:
-    """A name cut at `[]`: the list, and what leads on from its items."""
+    """A name split at `[]`: [list, path within its items]. A name without a list is one part."""
     name = str(name)
     return [name] if matching_key(record, name) is not None or "[]" not in name else name.split("[]", 1)
 
 
 def path_keys(record: Fields, name: str) -> list[str]:
-    """The keys that a name leads through. A key may have dots of its own."""
+    """The keys along the path of a name. A key may itself contain dots."""
     if matching_key(record, name) is not None:
         return [name]
-    whole, of_items, rest = name.partition("[]")
-    if of_items and f"{whole}[]" in record:
-        return [f"{whole}[]", *filter(None, rest.split("."))]
+    list_name, of_items, rest = name.partition("[]")
+    if of_items and f"{list_name}[]" in record:
+        return [f"{list_name}[]", *filter(None, rest.split("."))]
     return name.split(".")
 
 
 def consumed_key(record: Fields, name: Name) -> str | None:
-    """The key of a record that a name takes away; what a path leaves of it stays under its own name."""
+    """The key that a renamed column removes from a record. A path removes none: the rest of its object stays under its own name."""
     return matching_key(record, str(name))
 
 
 def describe_missing_columns(record: Fields, columns: dict[str, Names]) -> str:
-    """The names of columns that a record should have and has not, in words."""
+    """The columns that a record lacks, as the end of a message."""
     names = [str(name) for names in columns.values() for name in as_list(names) if not has_column(record, name)]
     return f"; columns: not in this record: {', '.join(names)}" if names else ""
 
 
 def has_column(record: Fields, name: Name) -> bool:
-    """Whether a name, be it into a list, leads anywhere in a record."""
+    """Whether a record has a column, which may be a path into a list."""
     first, *rest = split_at_list(record, name)
     return is_present(record, first) if not rest else has_value({"list": value_at(record, first)}, "list")
 
 
 def has_any_column(record: Fields, columns: dict[str, Names]) -> bool:
-    """Whether a record has one of the columns at least."""
+    """Whether a record has at least one of the columns."""
     return any(has_column(record, name) for names in columns.values() for name in as_list(names))

@@ -1,4 +1,4 @@
-"""What a message's content says: its text, and what stands beside text in lists of parts.
+"""The content of a message: its text, and the other parts of a list of parts.
 
     content_of([{"type": "thinking", "thinking": "4+38"}, {"type": "text", "text": "42"}], "messages[1].content")
     -> Content(text="42", trace="4+38")
@@ -14,13 +14,13 @@ from stages.rows.types import Fields
 from stages.rows.values import ENCODE, Unreadable, type_of
 
 TEXT_TYPES = ("text", "input_text", "output_text")
-# without an opening tag, as where the prompt has opened the thought, the closing one stands in a line of its own
+# where the prompt has opened the thought, there is no opening tag, and the closing tag is a line of its own
 UNOPENED_THOUGHT = re.compile(r"(?:\A|\n)[ \t]*</think>[ \t]*(?:\n|\Z)")
 
 
 @dataclass
 class Content:
-    """text: None where there are calls alone. calls: `tool_calls`. results: (id of the call, text) of what tools found."""
+    """text: None if there are only calls. calls: `tool_calls`. results: (id of the call, text) of tool results."""
 
     text: str | None = None
     trace: str = ""
@@ -34,41 +34,43 @@ def content_of(value: object, where: str) -> Content:
         return Content(value)
     if not isinstance(value, list) or not all(isinstance(part, dict) for part in value):
         raise Unreadable("ingest.wrong_type", f"{where}: expected text, found {type_of(value)}")
-    found, texts, traces, others = Content(), [], [], set()
+    content, texts, traces, other_types = Content(), [], [], set()
     for part in value:
-        kind, said = part_type_and_value(part)
-        if kind in TEXT_TYPES:
-            texts.append(text_of(said, where))
-        elif kind in ("thinking", "reasoning"):
-            traces.append(text_of(said, where))
-        elif kind == "tool_use" and isinstance(said, dict):
-            call = {"id": said.get("id") or said.get("toolUseId"), "type": "function"}
-            found.calls.append(call | {"function": {"name": said.get("name"), "arguments": said.get("input") or {}}})
-        elif kind == "tool_result" and isinstance(said, dict):
-            result = said.get("content") if said.get("content") is not None else ""
-            found.results.append(
-                (call_id(said.get("tool_use_id") or said.get("toolUseId")), tool_result_text(result, where))
+        part_type, part_value = part_type_and_value(part)
+        if part_type in TEXT_TYPES:
+            texts.append(text_of(part_value, where))
+        elif part_type in ("thinking", "reasoning"):
+            traces.append(text_of(part_value, where))
+        elif part_type == "tool_use" and isinstance(part_value, dict):
+            call = {"id": part_value.get("id") or part_value.get("toolUseId"), "type": "function"}
+            content.calls.append(
+                call | {"function": {"name": part_value.get("name"), "arguments": part_value.get("input") or {}}}
+            )
+        elif part_type == "tool_result" and isinstance(part_value, dict):
+            result = part_value.get("content") if part_value.get("content") is not None else ""
+            content.results.append(
+                (call_id(part_value.get("tool_use_id") or part_value.get("toolUseId")), tool_result_text(result, where))
             )
         else:
-            others.add(kind)
-    if others:
+            other_types.add(part_type)
+    if other_types:
         raise Unreadable(
-            "ingest.multimodal", f"{where}: only text can be trained on, found {', '.join(sorted(others))}"
+            "ingest.multimodal", f"{where}: only text can be trained on, found {', '.join(sorted(other_types))}"
         )
-    found.text = "".join(texts) if texts or not (found.calls or found.results) else None
-    found.trace = "\n".join(traces)
-    return found
+    content.text = "".join(texts) if texts or not (content.calls or content.results) else None
+    content.trace = "\n".join(traces)
+    return content
 
 
 def call_id(value: object) -> str | None:
-    """The id of a call as text; None where it is none."""
+    """The id of a call as text, or None if the value is not an id."""
     if isinstance(value, int) and not isinstance(value, bool):
         return str(value)
     return value if isinstance(value, str) and value else None
 
 
 def part_type_and_value(part: Fields) -> tuple[str, Any]:
-    """(kind, what it says) of a part of a content."""
+    """(type, value) of one part of a content."""
     kind = part.get("type")
     if kind in ("tool_use", "tool_result"):
         return kind, part
@@ -76,25 +78,25 @@ def part_type_and_value(part: Fields) -> tuple[str, Any]:
         return kind, part.get(kind, part.get("text"))
     if kind is not None:
         return f"a type that is {type_of(kind)}", None
-    said = {key: value for key, value in part.items() if value is not None}
+    present = {key: value for key, value in part.items() if value is not None}
     for key, kind in (("toolUse", "tool_use"), ("toolResult", "tool_result"), ("text", "text")):
-        if set(said) == {key}:
-            return kind, said[key]
-    return ", ".join(sorted(said)) or "nothing", None
+        if set(present) == {key}:
+            return kind, present[key]
+    return ", ".join(sorted(present)) or "nothing", None
 
 
 def text_of(value: object, where: str) -> str:
     """A text: as it is, or joined from a list of text parts."""
     if isinstance(value, str):
         return value
-    found = content_of(value, where)
-    if found.text is None or found.calls or found.results or found.trace:
+    content = content_of(value, where)
+    if content.text is None or content.calls or content.results or content.trace:
         raise Unreadable("ingest.wrong_type", f"{where}: expected text alone, found calls, results or thoughts")
-    return found.text
+    return content.text
 
 
 def tool_result_text(value: object, where: str) -> str:
-    """What a tool found, as text: an object is its JSON."""
+    """A tool result as text; an object becomes its JSON."""
     if isinstance(value, list) and value and all(isinstance(part, dict) and set(part) == {"json"} for part in value):
         value = value[0]["json"] if len(value) == 1 else [part["json"] for part in value]  # Bedrock's
     if isinstance(value, dict):
@@ -108,12 +110,12 @@ def tool_result_text(value: object, where: str) -> str:
 
 def split_thought(text: str) -> tuple[str | None, str]:
     """(trace, answer) of a text that begins with a thought, `<think>...</think>`; (None, text) of any other."""
-    before, closed, after = text.partition("</think>")
-    if not closed:
+    before, closing_tag, after = text.partition("</think>")
+    if not closing_tag:
         return None, text
-    opened = before.lstrip()
-    if opened.startswith("<think>"):
-        return opened.removeprefix("<think>").strip() or None, after.lstrip()
-    if "<think>" not in before and (found := UNOPENED_THOUGHT.search(text)):
-        return text[: found.start()].strip() or None, text[found.end() :].lstrip()
+    thought = before.lstrip()
+    if thought.startswith("<think>"):
+        return thought.removeprefix("<think>").strip() or None, after.lstrip()
+    if "<think>" not in before and (match := UNOPENED_THOUGHT.search(text)):
+        return text[: match.start()].strip() or None, text[match.end() :].lstrip()
     return None, text

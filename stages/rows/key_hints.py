@@ -1,6 +1,6 @@
-"""What a user can type about a key that no row holds.
+"""What a user can type for a key whose value is in no row.
 
-hint_of("passage", "prompt") -> "columns: {prompt: [<the question>, passage]} joins them"
+key_hint("passage", "prompt") -> "columns: {prompt: [<the question>, passage]} joins them"
 """
 
 import json
@@ -22,11 +22,11 @@ TURN_HINTS = {
 
 
 def key_hint(key: str, meaning: str) -> str:
-    """What to do with a key that means something, named as in the file: `passage`, `messages[].refusal`."""
+    """What to do with a key of this meaning, named as in the file: `passage`, `messages[].refusal`."""
     return (TURN_HINTS if "[]." in key else HINTS)[meaning].format(key=quote_yaml(key))
 
 
 def quote_yaml(text: str) -> str:
-    """A text as YAML, in quotes where YAML would take it for something else."""
+    """A text as YAML, in quotes if YAML would read it as something else."""
     plain = r"[A-Za-z][\w./-]*/[\w./-]+|(?!(?:null|true|false)$)[A-Za-z]\w*(\.\w+)*"
     return text if re.fullmatch(plain, text, re.ASCII | re.IGNORECASE) else json.dumps(text, ensure_ascii=False)

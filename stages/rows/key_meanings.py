@@ -1,4 +1,4 @@
-"""What the name of a key says that it belongs to: the prompt, the answer, a thought, or what is learned.
+"""What a key belongs to, judged by its name: the prompt, the answer, a thought, or the marks of what is learned.
 
 meaning_of("answer_2") -> "answer";  meaning_in_turn("refusal", "I cannot.", "assistant") -> "answer"
 """
@@ -10,7 +10,7 @@ from functools import lru_cache
 from stages.rows.calls import CONVERSATION_KEYS
 from stages.rows.turns import ANSWER_KEYS, MARK_KEYS, PROMPT_KEYS, REASONING_KEYS, SYSTEM_KEYS, TRUTH_KEYS
 
-EXTRA_KEYS = ("input", "context")  # behind a question that is a text
+EXTRA_KEYS = ("input", "context")  # appended to a question that is a text
 MEANINGS = {
     "prompt": {
         *PROMPT_KEYS, *SYSTEM_KEYS, *EXTRA_KEYS, *CONVERSATION_KEYS, "instruction", "history", "body", "passage", "paragraph",
@@ -28,7 +28,7 @@ MEANINGS = {
     "mark": {*MARK_KEYS, "train_on_turn", "is_correct", "masks"},
 }  # fmt: skip
 EMPTY_VALUES = (None, "", [], {})
-# in a turn, words of names: what its speaker said, why, and whether it is learned
+# words in the names of a turn's keys: what its speaker said, why, and whether it is learned
 SPEECH_WORDS = {"content", "value", "text", "message", "refusal", "tool_calls", "function_call"}
 THOUGHT_WORDS = {
     "reasoning",
@@ -47,34 +47,34 @@ MARK_WORDS = {"train", "trainable", "training", "loss", "mask", "masked", "masks
 
 @lru_cache(4096)
 def meaning_of(key: str) -> str | None:
-    """What a key's name says that it belongs to, or None."""
+    """What a key belongs to, judged by its name, or None."""
     names = name_forms(key)
     return next((meaning for meaning, known in MEANINGS.items() if names & known), None)
 
 
 def name_forms(key: str) -> set[str]:
-    """A key's name, and that without a number or a plural at its end: `answer_2`, `options`."""
+    """A key's name, also without a number or a plural at its end: `answer_2`, `options`."""
     name = snake_case(key)
     return {name, re.sub(r"_?\d+$", "", name), name.removesuffix("s")}
 
 
 def snake_case(key: str) -> str:
-    """A key's name in small letters, its words apart by `_`."""
+    """A key's name in lower case, its words joined by `_`."""
     return re.sub(r"[\s.-]+", "_", str(key).strip().lower())
 
 
 def meaning_in_turn(key: str, value: object, role: str) -> str | None:
-    """The same of a key of a turn, where a name may be unknown and its words and value tell: `internal_thoughts`, `loss_weight`."""
-    meaning, perhaps = meaning_by_name(key, role)
-    # a trace has several words: `reasoning_effort: high` has none, and counts of tokens are no texts
-    if perhaps == "thought" and any(len(text.split()) > 1 for text in texts_in(value)):
-        return perhaps
-    return perhaps if perhaps == "mark" and isinstance(value, (bool, int, float)) else meaning
+    """What a key of a turn belongs to. If its name is unknown, its words and its value decide: `internal_thoughts`, `loss_weight`."""
+    meaning, possible = meaning_by_name(key, role)
+    # a thought has several words: `reasoning_effort: high` is not one, and neither is a count of tokens
+    if possible == "thought" and any(len(text.split()) > 1 for text in texts_in(value)):
+        return possible
+    return possible if possible == "mark" and isinstance(value, (bool, int, float)) else meaning
 
 
 @lru_cache(4096)
 def meaning_by_name(key: str, role: str) -> tuple[str | None, str | None]:
-    """(meaning, one that it has perhaps, if its value is so)."""
+    """(meaning, possible meaning); the value decides about the possible one."""
     if snake_case(key) in SPEECH_WORDS:
         return "answer" if role == "assistant" else "prompt", None
     if meaning := meaning_of(key):
@@ -84,14 +84,14 @@ def meaning_by_name(key: str, role: str) -> tuple[str | None, str | None]:
 
 
 def texts_in(value: object) -> Iterator[str]:
-    """The texts in a value, but for roles and types of messages; a number is a text that no row says."""
+    """The texts in a value, without roles and types of messages. A number gives a text that no row has."""
     if isinstance(value, dict):
-        for key, each in value.items():
+        for key, inner in value.items():
             if key not in ("role", "from", "type"):
-                yield from texts_in(each)
+                yield from texts_in(inner)
     elif isinstance(value, list):
-        for each in value:
-            yield from texts_in(each)
+        for inner in value:
+            yield from texts_in(inner)
     elif isinstance(value, str):
         yield value
     elif value is not None:

@@ -1,13 +1,13 @@
 """Personal data in the text of rows: e-mail addresses, telephone numbers, IBANs and numbers of credit cards.
 
-    found_in("Write to ada@lovelace.org", {"email"}, []) -> [Span("email", 9, 25, "a…@…")]
+    find_spans("Write to ada@lovelace.org", {"email"}, []) -> [Span("email", 9, 25, "a…@…")]
 
 Checksums are verified: mod 97 and the country's form of an IBAN (python-stdnum), Luhn and the issuer of a card. A telephone
-number is one that its country has (phonenumbers). What is no person's is left alone: the domains that RFC 2606 reserves, and
-numbers in sums and decimals. Nothing here tells a text in clear: a span is shown by its mask.
+number must be valid in its country (phonenumbers). The domains that RFC 2606 reserves, and numbers in sums and decimals, are
+not reported. Nothing here shows the data itself: a span has a mask.
 
-A number with + and the code of its country is found everywhere; one without, as it is dialled at home, only where
-`regions` has the country. Ten digits in a row are one only behind a word such as `phone`.
+A telephone number with + and the code of its country is always found. A number without them is found only if `regions` has
+the country. Ten digits in a row count only after a word such as `phone`.
 """
 
 import re
@@ -31,7 +31,7 @@ MAX_SHOWN = 5
 Place = tuple[str, str, str]  # (kind of data, where it stands, what may be shown of it)
 EMAIL = re.compile(r"[\w.!#$%&'*+/=?^`{|}~-]{0,63}[\w+-]@(?:[^\W_][\w-]*\.)+(?:xn--[a-z0-9-]+|[^\W\d_]{2,24})(?![\w(])")
 RESERVED_DOMAIN = re.compile(r"(?:^|\.)(?:example(?:\.\w+)*|test|invalid|localhost|local)$", re.IGNORECASE)
-# `icon@2x.png`, `x@w.shape`: endings of files and attributes of code, which no registry gives out
+# `icon@2x.png`, `x@w.shape`: endings of files and attributes in code, which are not top-level domains
 FILE_ENDING = re.compile(
     r"\.(?:png|jpe?g|gif|svg|webp|py|js|ts|css|html?|json|shape|dtype|transpose|data|grad)$", re.IGNORECASE
 )
@@ -56,7 +56,7 @@ PHONE_WORD = re.compile(
     re.IGNORECASE,
 )
 ESCAPED = re.compile(r"\\+[nrt]")
-# what a text with any of them has; it has no look-around, as polars reads it too
+# every text with such data matches; without look-around, as polars runs these too
 SEARCH_PATTERNS = {
     "email": r"\w@\w",
     "phone": rf"\d(?:{SPACE}\d){{6}}",
@@ -81,16 +81,16 @@ class Span:
 
 def find_spans(text: str, kinds: Collection[str], regions: Sequence[str]) -> list[Span]:
     """The spans of a text that hold personal data of these kinds, in order; no two overlap. regions: `US`, `DE`, ..."""
-    rank, kept = list(FINDERS), []
+    priority, spans = list(FINDERS), []
     for span in sorted(
         (s for kind in kinds for s in FINDERS[kind](text, regions)), key=lambda span: (span.start, span.end)
     ):
-        if kept and span.start < kept[-1].end:
+        if spans and span.start < spans[-1].end:
             # parts of a card's or an account's number may look like a telephone number
-            kept[-1] = min(kept[-1], span, key=lambda span: rank.index(span.kind))
+            spans[-1] = min(spans[-1], span, key=lambda span: priority.index(span.kind))
         else:
-            kept.append(span)
-    return kept
+            spans.append(span)
+    return spans
 
 
 def find_emails(text: str, _: Sequence[str]) -> Iterator[Span]:
@@ -111,7 +111,7 @@ def find_ibans(text: str, _: Sequence[str]) -> Iterator[Span]:
         candidate, start = match[1], match.start()
         ends = [i for i in range(15, len(candidate) + 1) if not text[start + i : start + i + 1].isalnum()]
         for end in reversed(ends):
-            # capitals as written by banks, or one case in all: `De44 500 ...` is text
+            # capitals as banks write it, or one case throughout: `De44 500 ...` is prose
             if iban.is_valid(candidate[:end]) and (candidate[:end].isupper() or candidate[:end].islower()):
                 yield Span("iban", start, start + end, f"{candidate[:2].upper()}…{candidate[end - 2 : end]}")
                 break
@@ -134,13 +134,13 @@ def find_cards(text: str, _: Sequence[str]) -> Iterator[Span]:
 def find_phones(text: str, regions: Sequence[str]) -> Iterator[Span]:
     from phonenumbers import Leniency, PhoneNumberMatcher
 
-    for near in DIGIT_RUN.finditer(text):
-        if not is_phone(text, near.start(), near.end(), regions):
+    for candidate in DIGIT_RUN.finditer(text):
+        if not is_phone(text, candidate.start(), candidate.end(), regions):
             continue
-        # the library takes a millisecond for a page, and asks for no more than what stands around a number
-        first = max(0, near.start() - 2)
-        window = text[first : near.end() + 2]
-        for region in [None] if "+" in near[0] or "＋" in near[0] else regions:
+        # the library takes a millisecond for a page, and needs only what is around a number
+        first = max(0, candidate.start() - 2)
+        window = text[first : candidate.end() + 2]
+        for region in [None] if "+" in candidate[0] or "＋" in candidate[0] else regions:
             for match in PhoneNumberMatcher(window, region, leniency=Leniency.STRICT_GROUPING):
                 start, end = first + match.start, first + match.end
                 if is_phone(text, start, end, regions):
@@ -148,7 +148,7 @@ def find_phones(text: str, regions: Sequence[str]) -> Iterator[Span]:
 
 
 def is_phone(text: str, start: int, end: int, regions: Sequence[str]) -> bool:
-    """Whether what looks like a telephone number is no sum, decimal, count or date."""
+    """Whether what looks like a telephone number is not a sum, decimal, count or date."""
     before, raw = text[max(0, start - 40) : start], text[start:end]
     if in_sum(text, start, end):
         return False
@@ -177,12 +177,12 @@ def mask_text(text: str, kinds: Collection[str], regions: Sequence[str]) -> str:
 
 
 def blank_escapes(text: str) -> str:
-    """JSON text with the escapes of white space as spaces, so that no letter of theirs joins a word."""
+    """JSON text with spaces for its escapes of white space, whose letters would join a word."""
     return ESCAPED.sub(" ", text)
 
 
 def search_pattern(kinds: Collection[str], regions: Sequence[str]) -> str:
-    """What a text with data of these kinds matches; most texts do not."""
+    """A regular expression that every text with data of these kinds matches, and most other texts do not."""
     return "|".join(
         (COUNTRY_CODE if kind == "phone" and not regions else "") + SEARCH_PATTERNS[kind] for kind in sorted(kinds)
     )
@@ -194,13 +194,13 @@ def search_pattern(kinds: Collection[str], regions: Sequence[str]) -> str:
 def find_in_table(
     table: pa.Table, kind: str, kinds: Collection[str], regions: Sequence[str], rows: Iterable[int] | None = None
 ) -> dict[int, list[Place]]:
-    """{row: [(kind of data, place, masked)]} of the rows of a table that hold any. rows: numbers to look at, else all.
+    """{row: [(kind of data, place, masked)]} of the rows of a table that hold any. rows: numbers of rows to search, else all.
 
-    All text counts: every turn with its calls and its reasoning, tools, ground truth and what else the record had.
+    All text is searched: every turn with its calls and its reasoning, tools, ground truth, and the record's other keys.
     """
-    looked_at = set(range(len(table)) if rows is None else rows)
-    suspects = sorted(looked_at & rows_matching(table, kind, search_pattern(kinds, regions)))
-    found = {}
+    searched = set(range(len(table)) if rows is None else rows)
+    suspects = sorted(searched & rows_matching(table, kind, search_pattern(kinds, regions)))
+    spans_by_row = {}
     for number, row in zip(suspects, table.take(pa.array(suspects, pa.int64())).to_pylist(), strict=True):
         spans = [
             (span.kind, place, span.masked)
@@ -208,13 +208,13 @@ def find_in_table(
             for span in find_spans(text, kinds, regions)
         ]
         if spans:
-            found[number] = spans
-    return found
+            spans_by_row[number] = spans
+    return spans_by_row
 
 
 def rows_matching(table: pa.Table, kind: str, pattern: str) -> set[int]:
     """The numbers of the rows with a text that matches a pattern."""
-    found = set()
+    numbers = set()
     for name, column in COLUMNS[kind].items():
         values = table[name].combine_chunks()
         if column == MESSAGES:
@@ -222,10 +222,10 @@ def rows_matching(table: pa.Table, kind: str, pattern: str) -> set[int]:
             for field in turns.type:
                 if field.name != "role" and not pa.types.is_boolean(field.type):
                     hits = matching_texts(pc.struct_field(turns, field.name), pattern)
-                    found.update(owners[hits].tolist())
+                    numbers.update(owners[hits].tolist())
         elif not pa.types.is_boolean(values.type):
-            found.update(matching_texts(values, pattern).nonzero()[0].tolist())
-    return found
+            numbers.update(matching_texts(values, pattern).nonzero()[0].tolist())
+    return numbers
 
 
 def matching_texts(texts: pa.Array, pattern: str) -> "np.ndarray":
@@ -237,7 +237,7 @@ def matching_texts(texts: pa.Array, pattern: str) -> "np.ndarray":
 
 
 def row_texts(row: Row, kind: str) -> Iterator[tuple[str, str]]:
-    """(place, text) of all that a row says."""
+    """(place, text) of every text of a row."""
     for name, column in COLUMNS[kind].items():
         value = row[name]
         if column == MESSAGES:
@@ -251,14 +251,14 @@ def row_texts(row: Row, kind: str) -> Iterator[tuple[str, str]]:
 
 
 def describe_places(spans: Iterable[Place]) -> str:
-    """What is said of the data in a row: kinds and places, masked."""
+    """The personal data of a row in words: kinds and places, masked."""
     texts = list(dict.fromkeys(f"{kind} in {place}: {mask}" for kind, place, mask in spans))
     more = [f"{len(texts) - MAX_SHOWN} more"] if len(texts) > MAX_SHOWN else []
     return "; ".join(texts[:MAX_SHOWN] + more)
 
 
 def withhold_texts(rejects: pa.Table, kinds: Collection[str], regions: Sequence[str]) -> pa.Table:
-    """Rejects of earlier stages, those that hold data of these kinds without their raw text and with a masked detail."""
+    """Rejects of earlier stages. Those with data of these kinds lose their raw text, and their detail is masked."""
     pattern = search_pattern(kinds, regions)
     suspects = (
         matching_texts(rejects["raw"].combine_chunks(), pattern)

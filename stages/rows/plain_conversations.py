@@ -1,8 +1,8 @@
-"""Plain conversations straight from JSON lines to columns: the bulk of supervised data, at several times the speed.
+"""Plain conversations, straight from JSON lines to columns: most supervised data, at several times the speed.
 
-A line of ChatML, ShareGPT or Alpaca with text alone is decoded into typed structs, hashed and appended to columns. Any
-other line (tools, parts, other keys, a fault of any kind) takes the general way of `stages/rows/shapes.py`, which gives
-the same rows: a test holds the two against each other on every sample.
+A line of ChatML, ShareGPT or Alpaca with only text is decoded into typed structs, hashed and appended to columns. Any
+other line (tools, parts, other keys, any fault) goes through `stages/rows/shapes.py`. Both ways give the same rows: a
+test compares them on every sample.
 """
 
 import hashlib
@@ -30,7 +30,7 @@ OtherKey = msgspec.Raw | UnsetType
 
 # gc=False: structs of texts cannot form cycles, and the collector would visit millions of them
 class Turn(msgspec.Struct, forbid_unknown_fields=True, gc=False):
-    """A message as it is hashed: role and content, in this order. One that has more takes the general way."""
+    """A message as it is hashed: role and content, in this order. A message with more keys goes through shapes.py."""
 
     role: str
     content: str
@@ -44,7 +44,7 @@ class ShareGptTurn(msgspec.Struct, forbid_unknown_fields=True, gc=False):
 
 
 class PlainRecord(msgspec.Struct, gc=False):
-    """A record of one of the three shapes; most others have an `id`, which says nothing."""
+    """A record of one of the three shapes. Many records also have an `id`, which has no meaning."""
 
     messages: list[Turn] | UnsetType = UNSET
     conversations: list[ShareGptTurn] | UnsetType = UNSET
@@ -54,7 +54,7 @@ class PlainRecord(msgspec.Struct, gc=False):
     id: str | int | UnsetType | None = UNSET
 
 
-# keys that would make another shape or another row of a record are there to be noticed; of all others the names are counted
+# fields that catch keys which would change a record's shape or row; all other keys are only counted by name
 OTHER_KEYS = sorted((KNOWN_KEYS | MEDIA_KEYS) - set(PlainRecord.__struct_fields__))
 USED_KEYS = set(PlainRecord.__struct_fields__) - {"id"}
 OTHER_FIELDS = [(name, OtherKey, UNSET) for name in OTHER_KEYS]
@@ -68,11 +68,11 @@ DECODE_LAX = cast(
     PlainDecoder, msgspec.json.Decoder(msgspec.defstruct("Lax", OTHER_FIELDS, bases=(PlainRecord,))).decode
 )
 DECODE_WHOLE = msgspec.json.Decoder().decode
-ID_PREFIX_HASH = hashlib.sha256(b'{"kind":"sft","messages":')  # every id begins so
+ID_PREFIX_HASH = hashlib.sha256(b'{"kind":"sft","messages":')  # the hash of an id starts from here
 
 
 def decode_plain(line: bytes) -> tuple[PlainRecord, tuple[str, ...]] | None:
-    """(a line as a Plain record, its other keys that hold something), or None where it has more to say, or has a fault."""
+    """(record, its other keys that are not empty) of a line, or None if it must go through shapes.py."""
     try:
         try:
             record = DECODE_STRICT(line)
@@ -81,20 +81,20 @@ def decode_plain(line: bytes) -> tuple[PlainRecord, tuple[str, ...]] | None:
             record = DECODE_LAX(line)
             if msgspec.structs.astuple(record)[-len(OTHER_KEYS) :] != ALL_UNSET:
                 return None
-            # msgspec checks nothing of the fields that it skips: neither UTF-8 nor the range of numbers
+            # msgspec does not check the fields that it skips: neither UTF-8 nor the range of numbers
             line.isascii() or line.decode()
-            whole = DECODE_WHOLE(line)
-            return record, tuple(key for key in whole if key not in USED_KEYS and whole[key] not in EMPTY_VALUES)
+            all_keys = DECODE_WHOLE(line)
+            return record, tuple(key for key in all_keys if key not in USED_KEYS and all_keys[key] not in EMPTY_VALUES)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return None
 
 
 def plain_turns(line: bytes) -> tuple[list[Turn], str, tuple[str, ...]] | None:
-    """(messages, shape, keys that are not used) of a plain conversation, or None where the line must take the general way."""
-    if (found := decode_plain(line)) is None:
+    """(messages, shape, unused keys) of a plain conversation, or None if the line must go through shapes.py."""
+    if (decoded := decode_plain(line)) is None:
         return None
-    record, others = found
-    if others and any(map(key_matters, others)):
+    record, other_keys = decoded
+    if other_keys and any(map(key_matters, other_keys)):
         return None
     messages, conversations, instruction = record.messages, record.conversations, record.instruction
     if messages is not UNSET:
@@ -104,7 +104,7 @@ def plain_turns(line: bytes) -> tuple[list[Turn], str, tuple[str, ...]] | None:
             role = turn.role = ROLES.get(turn.role, turn.role)
             if role == "function_call" or (role == "assistant" and may_hold_thought(turn.content)):
                 return None
-        return messages, "chatml (key messages)", others
+        return messages, "chatml (key messages)", other_keys
     if conversations is not UNSET:
         if not conversations or not instruction is record.input is record.output is UNSET:
             return None
@@ -114,33 +114,33 @@ def plain_turns(line: bytes) -> tuple[list[Turn], str, tuple[str, ...]] | None:
             if role == "function_call" or (role == "assistant" and may_hold_thought(said.value)):
                 return None
             turns.append(Turn(role, said.value))
-        return turns, "sharegpt (key conversations)", others
+        return turns, "sharegpt (key conversations)", other_keys
     if instruction is UNSET or record.output is UNSET or may_hold_thought(record.output):
         return None
-    asked = f"{instruction}\n{record.input}" if record.input else instruction
-    return [Turn("user", asked), Turn("assistant", record.output)], "alpaca (keys instruction, output)", others
+    question = f"{instruction}\n{record.input}" if record.input else instruction
+    return [Turn("user", question), Turn("assistant", record.output)], "alpaca (keys instruction, output)", other_keys
 
 
 @lru_cache(4096)
 def key_matters(key: str) -> bool:
-    """Whether a key may make another row of a record, or stop its file: it means something, or is one of two answers."""
+    """Whether a key may change the row of a record, or stop its file: it has a meaning, or is one of two answers."""
     return meaning_of(key) is not None or any(key in sides for sides in SIDES)
 
 
 def may_hold_thought(text: str) -> bool:
-    """Whether an answer may begin with a thought. One letter is found at a fraction of the time of the tag."""
+    """Whether an answer may begin with a thought. The search for one letter takes a fraction of the time of the tag's."""
     return "<" in text and "</think>" in text
 
 
 def count_without_answer(table: pa.Table) -> int:
-    """How many conversations of a table of sft rows have no turn of the assistant's."""
+    """How many conversations of a table of sft rows have no assistant turn."""
     messages = table["messages"].combine_chunks() if len(table) else None
     if messages is None:
         return 0
     roles = messages.values.field("role")
-    counted = np.concatenate([[0], np.cumsum(pc.equal(roles, "assistant").to_numpy(zero_copy_only=False))])
+    assistants_before = np.concatenate([[0], np.cumsum(pc.equal(roles, "assistant").to_numpy(zero_copy_only=False))])
     ends = messages.offsets.to_numpy()
-    return int((counted[ends[1:]] == counted[ends[:-1]]).sum())
+    return int((assistants_before[ends[1:]] == assistants_before[ends[:-1]]).sum())
 
 
 def describe_prompts_only(count: int) -> str:
@@ -153,36 +153,36 @@ class SftColumns:
 
     def __init__(self) -> None:
         self.lengths, self.roles, self.contents = [], [], []
-        self.more = {key: {} for key in OPTIONAL_KEYS}  # {place of the turn: value}
+        self.optional = {key: {} for key in OPTIONAL_KEYS}  # {place of the turn: value}
         self.tools, self.ids, self.lines, self.prompt_keys = [], [], [], []
 
     def append(self, turns: list[Turn], line: int) -> None:
         """A plain conversation."""
         self.lengths.append(len(turns))
-        asked = None
+        question = None
         for turn in turns:
             self.roles.append(turn.role)
             self.contents.append(turn.content)
-            if asked is None and turn.role == "user" and turn.content:
-                asked = turn.content
+            if question is None and turn.role == "user" and turn.content:
+                question = turn.content
         encoded = ENCODE(turns)
         hashed = ID_PREFIX_HASH.copy()
         hashed.update(encoded)
         hashed.update(b',"tools":null}')
         self.ids.append(hashed.hexdigest())
-        key = normalise_text(asked if asked is not None else encoded.decode())
+        key = normalise_text(question if question is not None else encoded.decode())
         self.prompt_keys.append(hashlib.sha256(key.encode()).hexdigest())
         self.lines.append(line)
         self.tools.append(None)
 
     def append_row(self, row: Row) -> None:
-        """A row of the general way, with its id and keys."""
+        """A row from shapes.py, with its id and keys."""
         turns = row["messages"]
         self.lengths.append(len(turns))
         for turn in turns:
             for key in OPTIONAL_KEYS:
                 if turn.get(key) is not None:
-                    self.more[key][len(self.roles)] = turn[key]
+                    self.optional[key][len(self.roles)] = turn[key]
             self.roles.append(turn["role"])
             self.contents.append(turn["content"])
         self.tools.append(row["tools"])
@@ -193,14 +193,15 @@ class SftColumns:
     def table(self, source: str) -> pa.Table:
         """The Arrow table of the schema that ingest writes."""
         count = len(self.roles)
-        more = [
+        optional = [
             column(
-                list(map(self.more[key].get, range(count))) if self.more[key] else pa.nulls(count, pa.string()), kind
+                list(map(self.optional[key].get, range(count))) if self.optional[key] else pa.nulls(count, pa.string()),
+                kind,
             )
             for key, kind in OPTIONAL_KEYS.items()
         ]
         turns = pa.StructArray.from_arrays(
-            [pa.array(self.roles, pa.string()), pa.array(self.contents, pa.string()), *more],
+            [pa.array(self.roles, pa.string()), pa.array(self.contents, pa.string()), *optional],
             fields=list(MESSAGES.value_type),
         )
         offsets = pa.array(accumulate(self.lengths, initial=0), pa.int32())

@@ -1,9 +1,9 @@
 """The rejects of all stages as one table, in the order of the raw records, however large their texts are.
 
-    merge([ingest's, validate's, curate's], data/rejected/chat.parquet)
+    merge_rejects([ingest's, validate's, curate's], data/rejected/chat.parquet)
 
-Each stage leaves its rejects in the order of the raw records. So their places alone are sorted, and their texts are merged as
-they are read: a database would sort the texts too, and fails where these exceed its memory.
+Each stage writes its rejects in the order of the raw records. So only their positions are sorted, and the texts are merged while
+they are read. A database would sort the texts too, and fail if they exceed its memory.
 """
 
 from collections.abc import Callable, Sequence
@@ -26,46 +26,48 @@ def merge_rejects(
 ) -> None:
     """Write `target`: the rows of all files by source, line and file. Raises AssertionError if a file is in another order.
 
-    change: what is done to each batch. metadata: of the file, texts by name.
+    change: a function that is applied to each batch. metadata: {name: text} of the file.
     """
-    whose, order = order_of_rows(files)
+    file_numbers, order = order_of_rows(files)
     streams = [RejectStream(file) for file in files]
     with open_writer(target, REJECTS.with_metadata(metadata)) as out:
         for first in range(0, len(order), BATCH_ROWS):
-            owners = whose[order[first : first + BATCH_ROWS]]
-            found = pa.concat_tables([stream.read(int((owners == i).sum())) for i, stream in enumerate(streams)])
+            owners = file_numbers[order[first : first + BATCH_ROWS]]
+            batch = pa.concat_tables([stream.read(int((owners == i).sum())) for i, stream in enumerate(streams)])
             places = np.empty(len(owners), np.int64)
             places[np.argsort(owners, kind="stable")] = np.arange(len(owners))
-            found = found.take(pa.array(places))
-            out.write_table(change(found) if change else found)
+            batch = batch.take(pa.array(places))
+            out.write_table(change(batch) if change else batch)
 
 
 def order_of_rows(files: Sequence[Path]) -> tuple[np.ndarray, np.ndarray]:
     """(the number of the file that each row is in, the rows in order); rows are numbered through all files."""
     tables = [pq.read_table(file, columns=["source", "line"]) for file in files]
-    whose = np.repeat(np.arange(len(files)), [len(table) for table in tables])
+    file_numbers = np.repeat(np.arange(len(files)), [len(table) for table in tables])
     places = pa.concat_tables(tables)
     sources = places["source"].combine_chunks().dictionary_encode()
     names = sources.dictionary.to_pylist()
     rank = np.empty(len(names), np.int64)
     rank[sorted(range(len(names)), key=lambda i: Path(names[i]))] = np.arange(len(names))  # as ingest reads them
-    order = np.lexsort((whose, places["line"].to_numpy(), rank[sources.indices.to_numpy()]))
+    order = np.lexsort((file_numbers, places["line"].to_numpy(), rank[sources.indices.to_numpy()]))
     for i, file in enumerate(files):
-        if (np.diff(order[whose[order] == i]) < 0).any():
-            raise AssertionError(f"{file} is not in the order of the raw records, which is a fault of Tilth's")
-    return whose, order
+        if (np.diff(order[file_numbers[order] == i]) < 0).any():
+            raise AssertionError(f"{file} is not in the order of the raw records, which is a bug in Tilth")
+    return file_numbers, order
 
 
 class RejectStream:
-    """The rows of a Parquet file from the first to the last, as many at a time as are asked for."""
+    """The rows of a Parquet file in order, a given number at a time."""
 
     def __init__(self, path: Path) -> None:
         self.batches = pq.ParquetFile(path, buffer_size=2**20).iter_batches(BATCH_ROWS, columns=REJECTS.names)
-        self.left = REJECTS.empty_table()
+        self.remaining = REJECTS.empty_table()
 
     def read(self, count: int) -> pa.Table:
         """The next rows, `count` of them."""
-        while len(self.left) < count:
-            self.left = pa.concat_tables([self.left, pa.Table.from_batches([next(self.batches)]).cast(REJECTS)])
-        found, self.left = self.left.slice(0, count), self.left.slice(count)
-        return found
+        while len(self.remaining) < count:
+            self.remaining = pa.concat_tables(
+                [self.remaining, pa.Table.from_batches([next(self.batches)]).cast(REJECTS)]
+            )
+        batch, self.remaining = self.remaining.slice(0, count), self.remaining.slice(count)
+        return batch

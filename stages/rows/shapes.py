@@ -1,10 +1,10 @@
-"""Records as rows: which shape a record has, and the row of the wanted kind that it becomes.
+"""Records as rows: the shape of a record, and the rows of the wanted kind that it becomes.
 
     shape_of(record) -> "sharegpt"
     rows_of(record, "sft") -> [{"messages": [...], "tools": None}]
 
-A shape is told by its keys. Each `read_<shape>` gives (kind, row) of the kind that the record is by nature; `CONVERTERS`
-leads from there to other kinds where nothing has to be invented. A record that does not fit raises Unreadable.
+The keys of a record identify its shape. Each `read_<shape>` gives (kind, row) of the shape's own kind; `CONVERTERS`
+converts to other kinds if nothing has to be invented. A record that does not fit raises Unreadable.
 """
 
 from collections.abc import Callable, Sequence
@@ -16,8 +16,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from stages.rows.calls import CONVERSATION_KEYS, tools_of
-from stages.rows.choices import read_compared, read_multiple_choice, read_scored
-from stages.rows.choices import shape_of_choices as several_answers
+from stages.rows.choices import read_compared, read_multiple_choice, read_scored, shape_of_choices
 from stages.rows.columns import describe_missing_columns, has_any_column, rename_columns
 from stages.rows.content import text_of
 from stages.rows.marks import with_record_marks, without_marks, without_thoughts
@@ -47,7 +46,7 @@ if TYPE_CHECKING:
     from stages.rows.key_account import KeyAccount
 
 VERIFIABLE_PROMPT_KEYS = (*PROMPT_KEYS, "messages")
-# the first of them of which a record has a key of each group is its shape
+# (shape, groups of keys): a record has the first shape of which it has a key of each group
 SIGNATURES = [
     ("openai_preference", ("preferred_output",), ("non_preferred_output",)),
     ("preference", ("chosen",), ("rejected",)),
@@ -71,17 +70,17 @@ def shape_of(record: Fields) -> str | None:
 
 
 def shape_and_keys(record: Fields) -> tuple[str | None, tuple[str, ...]]:
-    """(shape, the keys that told it), or (None, ()). A null counts as absent, but where nothing else fits."""
+    """(shape, the keys that identify it), or (None, ()). A null counts as absent, unless no shape fits then."""
     shape, keys = None, ()
     if is_tree(record):
         return "reply_tree", ("prompt.replies",)
     if is_extractive(record):
         return "extractive", ("question", "answers.text")
     pair = has_value(record, "chosen") and has_value(record, "rejected")
-    if not pair and (found := several_answers(record)):
+    if not pair and (found := shape_of_choices(record)):
         return found
     if None in record.values():
-        # a label of null is a label that is missing, which a validator names
+        # a label of null is a missing label, which a validator reports
         shape, keys = _match_signature(
             tuple(key for key, value in record.items() if value is not None or key == "label")
         )
@@ -98,10 +97,10 @@ def shape_and_keys(record: Fields) -> tuple[str | None, tuple[str, ...]]:
 @lru_cache(1024)
 def _match_signature(keys: tuple[str, ...]) -> tuple[str | None, tuple[str, ...]]:
     for shape, *groups in SIGNATURES:
-        first_of = (next((key for key in group if key in keys), None) for group in groups)
-        found = tuple(key for key in first_of if key is not None)
-        if len(found) == len(groups):
-            return shape, found
+        first_keys = (next((key for key in group if key in keys), None) for group in groups)
+        keys_found = tuple(key for key in first_keys if key is not None)
+        if len(keys_found) == len(groups):
+            return shape, keys_found
     return None, ()
 
 
@@ -118,34 +117,34 @@ def describe_shape(record: Fields, options: Options = NO_OPTIONS) -> str:
 
 
 def describe_nearest_shape(record: Fields) -> str:
-    """What a record lacks for the shape that it is nearest to, in words."""
+    """What a record lacks for the nearest shape, in words."""
     keys = {key for key, value in record.items() if value is not None}
     if {"message_id", "role", "text"} <= keys:
         return (
             "one message of a tree, and a record is a whole tree: put each message into the list `replies` of the one that its "
             'parent_id names, and write a tree a line, {"prompt": {"role": "prompter", "text": ..., "replies": [...]}}'
         )
-    if asked := next((key for key in PROMPT_KEYS if key in keys), None):
-        inside = [
+    if prompt_key := next((key for key in PROMPT_KEYS if key in keys), None):
+        inner_truths = [
             f"{key}.{name}"
             for key in record
             for name in TRUTH_KEYS
             if isinstance(record[key], dict) and name in record[key]
         ]
-        hint = f"; columns: {{ground_truth: {inside[0]}}} if that is it" if inside else ""
-        return f"a prompt ({asked}), but no answer (completion, response) and no ground truth ({', '.join(TRUTH_KEYS)}){hint}"
+        hint = f"; columns: {{ground_truth: {inner_truths[0]}}} if that is it" if inner_truths else ""
+        return f"a prompt ({prompt_key}), but no answer (completion, response) and no ground truth ({', '.join(TRUTH_KEYS)}){hint}"
     for _, *groups in SIGNATURES:
-        found = [next((key for key in group if key in keys), None) for group in groups]
-        if any(found):
-            lacking = groups[found.index(None)] if None in found else ()
-            return f"{next(filter(None, found))}, but no {' or '.join(lacking)}"
+        matches = [next((key for key in group if key in keys), None) for group in groups]
+        if any(matches):
+            missing_keys = groups[matches.index(None)] if None in matches else ()
+            return f"{next(filter(None, matches))}, but no {' or '.join(missing_keys)}"
     return f"no known shape has just the keys {', '.join(sorted(record)) or '(none)'}"
 
 
 def rows_of(record: Fields, kind: str, options: Options = NO_OPTIONS, account: "KeyAccount | None" = None) -> list[Row]:
     """The rows of `kind` that a record becomes: one, or two where a pair becomes KTO rows. Raises Unreadable.
 
-    account: a KeyAccount that is to count the keys that no row is made of.
+    account: a KeyAccount that counts the keys that no row uses.
     """
     if options.columns and not has_any_column(record, options.columns):
         raise Unreadable(
@@ -157,50 +156,52 @@ def rows_of(record: Fields, kind: str, options: Options = NO_OPTIONS, account: "
     return [row for part in parts for row in rows_of_part(part, record, kind, options, account)]
 
 
-def rows_of_part(record: Fields, given: Fields, kind: str, options: Options, account: "KeyAccount | None") -> list[Row]:
-    """The rows of a record whose columns have the names of a shape. given: the record as the file has it."""
+def rows_of_part(
+    record: Fields, raw_record: Fields, kind: str, options: Options, account: "KeyAccount | None"
+) -> list[Row]:
+    """The rows of a record whose columns have the names of a shape. raw_record: the record as the file has it."""
     shape = options.format or shape_of(record)
     if shape is None:
         raise Unreadable(
-            "ingest.missing_key", describe_nearest_shape(record) + describe_missing_columns(given, options.columns)
+            "ingest.missing_key", describe_nearest_shape(record) + describe_missing_columns(raw_record, options.columns)
         )
     for key in sorted(record.keys() & MEDIA_KEYS):
         if _is_media(record[key], key, shape):
             raise Unreadable("ingest.multimodal", f"{key}: only text can be trained on")
-    more = {
+    arguments = {
         "scored": [options],
         "compared": [options],
         "extractive": [kind],
         "verifiable": [GRPO_TRUTH_KEYS if kind == "grpo" else TRUTH_KEYS],
     }.get(shape, [])
-    more = [kind, options] if shape == "reply_tree" else more
-    native, found = READERS[shape](record, *more)
-    rows = found if isinstance(found, list) else [found]
+    arguments = [kind, options] if shape == "reply_tree" else arguments
+    native, parsed = READERS[shape](record, *arguments)
+    rows = parsed if isinstance(parsed, list) else [parsed]
     if native != kind:
         convert = CONVERTERS.get((native, kind))
         if convert is None:
             raise Unreadable("ingest.wrong_kind", f"a {shape} record has nothing to make a {kind} row of")
         rows = [converted for row in rows for converted in convert(row)]
-        # of several pairs of one record, each answer is a row once
+        # an answer may be in several pairs of a record: it becomes one row
         rows = [row for i, row in enumerate(rows) if row not in rows[:i]]
     tools = tools_of(record)
     if tools and kind == "grpo":
         raise Unreadable("ingest.tools_unsupported", "TRL's GRPO reads no definitions of tools from a dataset")
     rows = [with_record_marks(row, record, shape, kind) for row in rows]
-    spoken = next((record[key] for key in SYSTEM_KEYS if record.get(key)), None)
-    rows = [finish_row(row, kind, spoken, tools, options) for row in rows]
+    system_turn = next((record[key] for key in SYSTEM_KEYS if record.get(key)), None)
+    rows = [finish_row(row, kind, system_turn, tools, options) for row in rows]
     if account is not None:
-        account.see(record, shape, kind, rows, options.columns, options.ignore)
-        if shape == "reply_tree" and (left := count_unused_replies(record, kind, options)):
-            account.count(UNUSED_REPLIES, left)
+        account.add_record(record, shape, kind, rows, options.columns, options.ignore)
+        if shape == "reply_tree" and (unused := count_unused_replies(record, kind, options)):
+            account.count(UNUSED_REPLIES, unused)
     return rows
 
 
-def finish_row(row: Row, kind: str, spoken: Any, tools: str | None, options: Options) -> Row:
+def finish_row(row: Row, kind: str, system_turn: Any, tools: str | None, options: Options) -> Row:
     """A row with the record's system turn and tools, and with what params.yaml adds to it."""
     place = "messages" if kind == "sft" else "prompt"
-    if spoken is not None:
-        row = row | {place: with_system(row[place], text_of(spoken, "system"))}
+    if system_turn is not None:
+        row = row | {place: with_system(row[place], text_of(system_turn, "system"))}
     elif options.system and not any(turn["role"] == "system" for turn in row[place]):
         row = row | {place: [system(options.system), *row[place]]}
     if options.reasoning:
@@ -209,15 +210,15 @@ def finish_row(row: Row, kind: str, spoken: Any, tools: str | None, options: Opt
     if tools or kind == "sft":
         return row | {"tools": tools}
     if kind == "grpo" and options.ground_truth_pattern and row["ground_truth"] is not None:
-        whole = row["ground_truth"]
-        extra = msgspec.json.decode(row["extra"]) | {"ground_truth_text": whole}
-        found = extract_ground_truth(whole, options.ground_truth_pattern)
-        return row | {"ground_truth": found, "extra": ENCODE(extra).decode()}
+        answer = row["ground_truth"]
+        extra = msgspec.json.decode(row["extra"]) | {"ground_truth_text": answer}
+        truth = extract_ground_truth(answer, options.ground_truth_pattern)
+        return row | {"ground_truth": truth, "extra": ENCODE(extra).decode()}
     return row
 
 
 def _is_media(value: object, key: str, shape: str) -> bool:
-    # a verifiable record keeps its other fields, and an `image` may be the name of a container's
+    # a verifiable record keeps its other fields, and its `image` may be the name of a container image
     return bool(value) and (shape != "verifiable" or key.endswith("s") or isinstance(value, dict))
 
 
@@ -231,10 +232,10 @@ def read_alpaca(record: Fields) -> tuple[str, SftRow]:
 
 
 def read_sharegpt(record: Fields) -> tuple[str, SftRow]:
-    said = first_value(record, CONVERSATION_KEYS)
-    if isinstance(said, list) and said and all(isinstance(text, str) for text in said):  # LIMA's: texts in turn
-        return "sft", {"messages": [(user, assistant)[i % 2](text) for i, text in enumerate(said)], "tools": None}
-    return "sft", {"messages": turns_of(said, "conversations"), "tools": None}
+    turns = first_value(record, CONVERSATION_KEYS)
+    if isinstance(turns, list) and turns and all(isinstance(text, str) for text in turns):  # LIMA's: texts in turn
+        return "sft", {"messages": [(user, assistant)[i % 2](text) for i, text in enumerate(turns)], "tools": None}
+    return "sft", {"messages": turns_of(turns, "conversations"), "tools": None}
 
 
 def read_chatml(record: Fields) -> tuple[str, SftRow]:
@@ -262,25 +263,28 @@ def read_query_calls(record: Fields) -> tuple[str, SftRow]:
 
 
 def read_preference(record: Fields) -> tuple[str, PreferenceRow]:
-    said = [first_value(record, (side,)) for side in ("chosen", "rejected")]
-    written = [turns for text in said if (turns := hh_turns(text)) is not None]
+    sides = [first_value(record, (side,)) for side in ("chosen", "rejected")]
+    hh_sides = [turns for text in sides if (turns := hh_turns(text)) is not None]
     chosen, rejected = (
-        written
-        if len(written) == len(said)
-        else [answer_of(*side) for side in zip(said, ("chosen", "rejected"), strict=True)]
+        hh_sides
+        if len(hh_sides) == len(sides)
+        else [answer_of(*side) for side in zip(sides, ("chosen", "rejected"), strict=True)]
     )
     keys = ("prompt", *CONVERSATION_KEYS, "question", "problem", "query", "instruction", "input")
     shared = next(
         (i for i, (a, b) in enumerate(zip(chosen, rejected, strict=False)) if a != b), min(len(chosen), len(rejected))
     )
-    # equal conversations share all: the last turn is the answer, and `chosen differs from rejected` will say so
+    # equal conversations share every turn: the last one is the answer, and `chosen differs from rejected` reports them
     shared = min(shared, len(chosen) - 1, len(rejected) - 1)
     if key := next((key for key in keys if has_value(record, key)), None):
         prompt = prompt_of(record, key)
-        # a whole conversation repeats its prompt: as its beginning, perhaps behind a system turn, or as the last turns before
+        # a whole conversation repeats its prompt: as its beginning, perhaps after a system turn, or as the last turns before
         # the answer. All that both sides share is context.
-        ats = [i for i in range(shared - len(prompt) + 1) if chosen[i : i + len(prompt)] == prompt]
-        if not any(at + len(prompt) == shared or all(turn["role"] == "system" for turn in chosen[:at]) for at in ats):
+        starts = [i for i in range(shared - len(prompt) + 1) if chosen[i : i + len(prompt)] == prompt]
+        if not any(
+            start + len(prompt) == shared or all(turn["role"] == "system" for turn in chosen[:start])
+            for start in starts
+        ):
             return "preference", {"prompt": prompt, "chosen": chosen, "rejected": rejected}
     if not shared:
         raise Unreadable("ingest.no_prompt", "no prompt, and chosen and rejected share no first turn")
@@ -289,10 +293,10 @@ def read_preference(record: Fields) -> tuple[str, PreferenceRow]:
 
 def read_openai_preference(record: Fields) -> tuple[str, PreferenceRow]:
     key = first_key(record, ("input", "prompt"))
-    given = record[key]
+    prompt = record[key]
     return "preference", {
-        "prompt": turns_of(given.get("messages"), "input.messages")
-        if isinstance(given, dict)
+        "prompt": turns_of(prompt.get("messages"), "input.messages")
+        if isinstance(prompt, dict)
         else prompt_of(record, key),
         "chosen": answer_of(first_value(record, ("preferred_output",)), "preferred_output"),
         "rejected": answer_of(first_value(record, ("non_preferred_output",)), "non_preferred_output"),
@@ -310,7 +314,7 @@ def read_feedback(record: Fields) -> tuple[str, KtoRow]:
 
 
 def label_of(value: object) -> bool | None:
-    """A KTO label; null stays null for the validator to name."""
+    """A KTO label. Null stays null: the validator reports it."""
     if value is None or isinstance(value, bool):
         return value
     if isinstance(value, str) and value.lower() in ("true", "false", "1", "0"):  # CSV has no booleans
@@ -323,18 +327,18 @@ def label_of(value: object) -> bool | None:
 def read_verifiable(record: Fields, truths: Sequence[str] = TRUTH_KEYS) -> tuple[str, GrpoRow]:
     prompt_key, truth_key = first_key(record, VERIFIABLE_PROMPT_KEYS), first_key(record, truths)
     truth = truth_of(record[truth_key], truth_key)
-    used = {prompt_key, truth_key} | {key for key in SYSTEM_KEYS if record.get(key)}
+    used_keys = {prompt_key, truth_key} | {key for key in SYSTEM_KEYS if record.get(key)}
     if not isinstance(record[prompt_key], list):
-        used |= {key for key in ("input", "context", "history") if record.get(key)}
+        used_keys |= {key for key in ("input", "context", "history") if record.get(key)}
     return "grpo", {
         "prompt": prompt_of(record, prompt_key),
         "ground_truth": truth,
-        "extra": ENCODE({key: value for key, value in record.items() if key not in used}).decode(),
+        "extra": ENCODE({key: value for key, value in record.items() if key not in used_keys}).decode(),
     }
 
 
 def truth_of(value: object, where: str) -> str | None:
-    """A ground truth as a text that an answer can meet: `2`, `0.50`, `2026-01-31`; a list as JSON. Null stays for the validator."""
+    """A ground truth as a text that an answer can meet: `2`, `0.50`, `2026-01-31`; a list as JSON. Null stays null: the validator reports it."""
     if value is None or isinstance(value, str):
         return value
     if isinstance(value, float) and (value != value or value in (float("inf"), float("-inf"))):
@@ -361,7 +365,7 @@ def is_extractive(record: Fields) -> bool:
 
 
 def read_extractive(record: Fields, kind: str) -> tuple[str, SftRow | GrpoRow]:
-    """SQuAD's: a question, its context, and the texts of it that answer: any of them is right, the first is learned."""
+    """SQuAD's: a question, its context, and texts from it that answer. Each of them is correct; the first is learned."""
     if not is_extractive(record):
         raise Unreadable("ingest.missing_key", "expected question and answers with a list of texts")
     texts = list(dict.fromkeys(text_of(text, "answers.text") for text in record["answers"]["text"]))

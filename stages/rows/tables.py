@@ -5,8 +5,8 @@
 
 `tool_calls` and `tools` are JSON columns (Arrow's `arrow.json`, which `datasets` reads as `Json()`): as plain text they
 would break TRL's chat templates, and as structs every row would get the keys of all others. A message may have any of the keys
-of MESSAGES; data/train and data/eval have those alone that some row of the dataset uses, since templates ask whether a key is
-there, and `null` is there.
+of MESSAGES. In data/train and data/eval it has only those that some row of the dataset uses: templates test whether a key
+exists, and a null key exists.
 """
 
 import contextlib
@@ -23,7 +23,7 @@ from stages.rows.types import Row
 from validators.problems import Problem, Problems
 
 JSON = pa.json_()
-# train: false where a turn of the assistant's is context, and nothing of it is learned
+# train: false if an assistant turn is only context and is not learned
 OPTIONAL_KEYS = {
     "tool_calls": JSON,
     "reasoning_content": pa.string(),
@@ -39,9 +39,9 @@ COLUMNS = {
     "grpo": {"prompt": MESSAGES, "ground_truth": pa.string(), "extra": pa.string()},
 }
 CONVERSATION_COLUMNS = ("messages", "prompt", "chosen", "rejected", "completion")
-# what repeats: elsewhere a dictionary costs time and saves nothing
+# columns whose values repeat: for others a dictionary costs time and saves nothing
 REPETITIVE = ["source", "check", "stage", *(f"{name}.list.element.role" for name in CONVERSATION_COLUMNS)]
-# of texts, the least and the greatest of a page say nothing and take a third of the time of writing without compression
+# for texts, the minimum and maximum of a page are useless and take a third of the time of an uncompressed write
 WITH_STATISTICS = [
     *("source", "line", "check", "stage", "label"),
     *(
@@ -49,7 +49,7 @@ WITH_STATISTICS = [
     ),  # how many are null: used_keys
 ]
 ORIGIN_COLUMNS = {"id": pa.string(), "source": pa.string(), "line": pa.int64()}
-# prompt_key: hash of the first user turn, for the split. claim_key: hash of what a row speaks about: two rows with one
+# prompt_key: hash of the first user turn, for the split. claim_key: hash of what a row is about: two rows with the same
 # claim_key and different claims contradict each other.
 IDENTITY_COLUMNS = {"prompt_key": pa.string(), "claim_key": pa.string(), "claim": pa.string()}
 REJECTS = pa.schema(
@@ -58,7 +58,7 @@ REJECTS = pa.schema(
 
 
 def row_schema(kind: str, keys: bool = False, optional: Iterable[str] = OPTIONAL_KEYS) -> pa.Schema:
-    """The Arrow schema of a kind's rows, with the keys that only ingest and curate see if `keys`. optional: keys of messages."""
+    """The Arrow schema of a kind's rows. keys: with the columns that only ingest and curate see. optional: keys of messages."""
     columns = {
         name: messages_type(optional) if column == MESSAGES else column for name, column in COLUMNS[kind].items()
     }
@@ -72,8 +72,8 @@ def messages_type(optional: Iterable[str]) -> pa.ListType:
 
 
 def used_message_keys(files: Iterable[Path]) -> list[str]:
-    """The optional keys of messages that some row of Parquet files has, in their order; files that `write_table` has written."""
-    used = set()
+    """The optional keys of messages that some row of the files has, in a fixed order. The files must come from `write_table` has written."""
+    keys = set()
     for file in files:
         metadata = pq.read_metadata(file)
         for group in map(metadata.row_group, range(metadata.num_row_groups)):
@@ -81,8 +81,8 @@ def used_message_keys(files: Iterable[Path]) -> list[str]:
                 key = column.path_in_schema.rpartition(".list.element.")[2]
                 nulls = column.statistics.null_count if column.statistics else 0
                 if key in OPTIONAL_KEYS and nulls < column.num_values:
-                    used.add(key)
-    return [key for key in OPTIONAL_KEYS if key in used]
+                    keys.add(key)
+    return [key for key in OPTIONAL_KEYS if key in keys]
 
 
 def with_message_keys(table: pa.Table, keys: Collection[str]) -> pa.Table:
@@ -98,7 +98,7 @@ def with_message_keys(table: pa.Table, keys: Collection[str]) -> pa.Table:
 
 
 def row_content(row: Row, kind: str) -> Row:
-    """What a row says, without the keys of messages that hold nothing: as rejects show it."""
+    """The content of a row as rejects show it: without null keys of messages."""
     return {
         name: [
             {key: value for key, value in turn.items() if value is not None or key == "content"} for turn in row[name]
@@ -161,21 +161,21 @@ def write_table(path: str | Path, table: pa.Table, compression: str = "zstd") ->
 
 
 def conserve(stage: str, name: str, records: int, rejects: int, **parts: int) -> None:
-    """Print the stage's account in one line; stop if what came in is not what went out."""
+    """Print the stage's account in one line. Raises AssertionError if rows were lost or made up."""
     account = f"{stage} {name}: {records:,} in = " + " + ".join(
         f"{count:,} {what}" for what, count in [*parts.items(), ("rejected", rejects)]
     )
     print(account, flush=True)
     if records != rejects + sum(parts.values()):
-        raise AssertionError(f"rows were lost or made up, which is a fault of Tilth's: {account}")
+        raise AssertionError(f"rows were lost or made up, which is a bug in Tilth: {account}")
 
 
 def stop_if_too_many_rejects(name: str, rejects: pa.Table, records: int, limit: float) -> None:
-    """Stop the build, with the top reasons and three sample rows of each, when too large a share was rejected.
+    """Stop the build if too large a share was rejected, with the top reasons and three sample rows of each.
 
     rejects: table of the schema REJECTS. records: how many came in at the first stage. limit: share, 0 to 1.
     """
-    # what somebody asked to have forgotten is not bad data
+    # a record that was forgotten on request is not bad data
     rejects = rejects.filter(pc.not_equal(rejects["check"], "ingest.forgotten"))
     if rejects.num_rows <= limit * records:
         return
@@ -197,7 +197,7 @@ def stop_if_too_many_rejects(name: str, rejects: pa.Table, records: int, limit: 
                 f"datasets.{name}",
                 f"{rejects.num_rows:,} of {records:,} records rejected ({rejects.num_rows / records:.1%})",
                 f"at most max_reject_share = {limit:.1%}\n" + "\n".join(lines[:40]),
-                f"mend the data, or raise datasets.{name}.max_reject_share in params.yaml",
+                f"fix the data, or raise datasets.{name}.max_reject_share in params.yaml",
             )
         ]
     )

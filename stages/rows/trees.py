@@ -4,8 +4,8 @@
         {"text": "a", "role": "assistant", "rank": 0}, {"text": "b", "role": "assistant", "rank": 1}]}}, "preference", Options())
     -> ("preference", [{"prompt": [user("q")], "chosen": [assistant("a")], "rejected": [assistant("b")]}])
 
-As sft a tree is the one conversation that takes the best reply each time; as preference, each message with several ranked answers
-is a pair. Rank 0 is the best. A reply without a rank is behind those that have one, a deleted one is not there.
+As sft, a tree becomes one conversation, with the best reply each time. As preference, each message with several ranked answers
+becomes a pair. Rank 0 is the best. A reply without a rank comes after those that have one; a deleted reply is left out.
 """
 
 from collections.abc import Iterator
@@ -18,26 +18,26 @@ from stages.rows.turns import ROLES, assistant, user
 from stages.rows.types import Fields, Message, PreferenceRow, SftRow
 from stages.rows.values import Unreadable, type_of
 
-UNUSED_REPLIES = "replies in no row"  # counted beside the keys that no row is made of
+UNUSED_REPLIES = "replies in no row"  # counted beside the keys that no row uses
 TREE_KEYS = {"text", "role", "rank", "replies"}
 MESSAGE_BY_ROLE = {"user": user, "assistant": assistant}
 
 
 @dataclass
 class Reply:
-    """A message of a tree and the replies to it, the best first. rank: None where it has none. said: it as a message."""
+    """A message of a tree and the replies to it, the best first. rank: None if it has none. message: as rows have it."""
 
-    said: Message
+    message: Message
     rank: float | None
     before: "Reply | None"
     replies: list["Reply"]
 
     def path(self) -> list["Reply"]:
         """All from the prompt to this one."""
-        found = [self]
-        while found[-1].before is not None:
-            found.append(found[-1].before)
-        return found[::-1]
+        replies = [self]
+        while replies[-1].before is not None:
+            replies.append(replies[-1].before)
+        return replies[::-1]
 
 
 def is_tree(record: Fields) -> bool:
@@ -50,30 +50,30 @@ def read_tree(record: Fields, kind: str, options: Options) -> tuple[str, list[Sf
     picks = pick_replies(replies_of(record), kind, options)
     if kind == "sft":
         return "sft", [{"messages": conversation_to(pick[0]), "tools": None} for pick in picks]
-    sides = [(conversation_to(best)[:-1], best.said, worst.said) for best, worst in picks]
+    sides = [(conversation_to(best)[:-1], best.message, worst.message) for best, worst in picks]
     return "preference", [{"prompt": prompt, "chosen": [best], "rejected": [worst]} for prompt, best, worst in sides]
 
 
 def conversation_to(reply: Reply) -> list[Message]:
-    return [each.said for each in reply.path()]
+    return [each.message for each in reply.path()]
 
 
 def pick_replies(tree: list[Reply], kind: str, options: Options) -> list[tuple[Reply, ...]]:
-    """What becomes a row each: (the last answer of the best path,), or pairs of (better, worse). Raises Unreadable."""
+    """The replies that become a row each: (the last answer of the best path,), or pairs of (better, worse). Raises Unreadable."""
     if kind == "sft":
         last = tree[0]
         while last.replies:
             last = last.replies[0]
-        answers = [reply for reply in last.path() if reply.said["role"] == "assistant"]
+        answers = [reply for reply in last.path() if reply.message["role"] == "assistant"]
         if not answers:
             raise Unreadable("ingest.wrong_kind", "a prompt without a reply of the assistant's")
         return [(answers[-1],)]
     margin, pairs = options.margin or 0, []
     for reply in tree:
-        ranked = [each for each in reply.replies if each.rank is not None and each.said["role"] == "assistant"]
-        found = [(best, worse) for i, best in enumerate(ranked) for worse in ranked[i + 1 :]]
-        found = found if options.pairs == "all" else [(ranked[0], ranked[-1])] if found else []
-        pairs += [(best, worse) for best, worse in found if (worse.rank or 0) - (best.rank or 0) > margin]
+        ranked = [each for each in reply.replies if each.rank is not None and each.message["role"] == "assistant"]
+        candidates = [(best, worse) for i, best in enumerate(ranked) for worse in ranked[i + 1 :]]
+        candidates = candidates if options.pairs == "all" else [(ranked[0], ranked[-1])] if candidates else []
+        pairs += [(best, worse) for best, worse in candidates if (worse.rank or 0) - (best.rank or 0) > margin]
     if not pairs:
         raise Unreadable("ingest.no_pair", f"no two replies to one message whose ranks differ by more than {margin:g}")
     return pairs
@@ -81,28 +81,28 @@ def pick_replies(tree: list[Reply], kind: str, options: Options) -> list[tuple[R
 
 def replies_of(record: Fields) -> list[Reply]:
     """All messages of a tree, the prompt first. Raises Unreadable."""
-    found, waiting = [], [(record.get("prompt"), None, "prompt")]
-    while waiting:
-        node, before, where = waiting.pop()
+    messages, stack = [], [(record.get("prompt"), None, "prompt")]
+    while stack:
+        node, parent, where = stack.pop()
         if not isinstance(node, dict):
             raise Unreadable("ingest.wrong_type", f"{where}: expected an object, found {type_of(node)}")
-        if before is not None and node.get("deleted") is True:
+        if parent is not None and node.get("deleted") is True:
             continue
-        reply = Reply(message_of_node(node, where), finite_number(node.get("rank")), before, [])
-        found.append(reply)
-        if before is not None:
-            before.replies.append(reply)
+        reply = Reply(message_of_node(node, where), finite_number(node.get("rank")), parent, [])
+        messages.append(reply)
+        if parent is not None:
+            parent.replies.append(reply)
         replies = node.get("replies") if node.get("replies") is not None else []
         if not isinstance(replies, list):
             raise Unreadable("ingest.wrong_type", f"{where}.replies: expected a list, found {type_of(replies)}")
-        waiting += reversed([(each, reply, f"{where}.replies[{i}]") for i, each in enumerate(replies)])
-    for reply in found:
+        stack += reversed([(each, reply, f"{where}.replies[{i}]") for i, each in enumerate(replies)])
+    for reply in messages:
         reply.replies.sort(key=lambda each: (each.rank is None, each.rank or 0))
-    return found
+    return messages
 
 
 def message_of_node(node: Fields, where: str) -> Message:
-    """A message of a tree as a turn. Raises Unreadable."""
+    """A message of a tree as rows have it. Raises Unreadable."""
     role = ROLES.get(node.get("role"), node.get("role")) if isinstance(node.get("role"), str) else None
     if role not in MESSAGE_BY_ROLE:
         raise Unreadable(
@@ -113,28 +113,28 @@ def message_of_node(node: Fields, where: str) -> Message:
     return MESSAGE_BY_ROLE[role](node["text"])
 
 
-# -- what no row holds ----------------------------------------------------------------------------------------------------
+# -- what no row uses -----------------------------------------------------------------------------------------------------
 
 
 def count_unused_replies(record: Fields, kind: str, options: Options) -> int:
     """How many messages of a tree are in no row: replies that are not the best, deleted ones, prompts without an answer."""
-    picks = pick_replies(replies_of(record), kind, options)
-    held = {id(reply) for pick in picks for reply in (*pick[0].path(), *pick)}
-    return sum(1 for _ in nodes(record)) - len(held)
+    picked = pick_replies(replies_of(record), kind, options)
+    used = {id(reply) for pick in picked for reply in (*pick[0].path(), *pick)}
+    return sum(1 for _ in nodes(record)) - len(used)
 
 
 def nodes(record: Fields) -> Iterator[tuple[str, Fields]]:
     """(where it stands, message) of each message."""
-    waiting = [("prompt", record["prompt"])]
-    while waiting:
-        name, node = waiting.pop()
+    stack = [("prompt", record["prompt"])]
+    while stack:
+        name, node = stack.pop()
         yield name, node
         replies = node.get("replies") if isinstance(node.get("replies"), list) else []  # below a deleted one, anything
-        waiting += [("prompt.replies[]", each) for each in replies if isinstance(each, dict)]
+        stack += [("prompt.replies[]", each) for each in replies if isinstance(each, dict)]
 
 
 def unused_tree_values(record: Fields) -> Iterator[tuple[str, str | None, object]]:
-    """(name, meaning, value) of the keys of a tree's messages that no row is made of; labels are what people rated."""
+    """(name, meaning, value) of the keys of a tree's messages that no row uses. Labels are people's ratings, which have no meaning."""
     for name, node in nodes(record):
         for key, value in node.items():
             if key not in TREE_KEYS and value not in EMPTY_VALUES:

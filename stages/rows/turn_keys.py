@@ -1,6 +1,6 @@
-"""Which keys inside the turns of a record say something that no row holds: as stages/rows/key_account.py says it of the record's own.
+"""The keys inside the turns of a record that no row uses. stages/rows/key_account.py has those of the record itself.
 
-    list(in_turns([{"role": "assistant", "content": "a", "refusal": "No."}], "messages", "chatml", "messages"))
+    list(unused_in_turns([{"role": "assistant", "content": "a", "refusal": "No."}], "messages", "chatml", "messages"))
     -> [("messages[].refusal", "answer", "No.")]
 
 Turns are objects in lists: messages, earlier turns of `history`, the answers of a scored record, the instances of a seed task.
@@ -26,7 +26,7 @@ def single_keys(*keys: str) -> list[tuple[str, ...]]:
     return [(key,) for key in keys]
 
 
-# groups of keys of a turn by its role, or by where it stands if it has none: of a group, the first that it has is used
+# {role of a turn, or its place if it has none: groups of keys}; of each group, the first key that it has is used
 TURN_KEYS = [ROLE_KEYS, CONTENT_KEYS, *single_keys(*MARK_KEYS)]
 KEYS_BY_FORM = {
     "assistant": [*TURN_KEYS, CALL_KEYS, *single_keys(*REASONING_KEYS)],
@@ -44,7 +44,7 @@ BEDROCK_PARTS = {"toolUse": "tool_use", "toolResult": "tool_result"}  # Bedrock'
 
 
 def unused_in_turns(value: object, key: str, shape: str, name: str) -> UnusedValues:
-    """The keys that no row is made of in the turns under a key of a record. name: that of the key in the file."""
+    """The keys that no row uses in the turns under a key of a record. name: of that key in the file."""
     within = f"{name}[]."
     if isinstance(value, str):
         value = parse_json_text(value) if value.lstrip().startswith("[") else None  # a cell of CSV
@@ -57,10 +57,10 @@ def unused_in_turns(value: object, key: str, shape: str, name: str) -> UnusedVal
 
 
 def turn_form(turn: Fields, key: str, shape: str) -> str | None:
-    """A turn's role, or what it is that has none; None where it is no turn, but an option or a ground truth."""
+    """A turn's role, or its place if it has none. None if it is not a turn but an option or a ground truth."""
     if turn.keys() & {*ROLE_KEYS}:
-        given = next((turn[name] for name in ROLE_KEYS if turn.get(name) is not None), "")
-        return ROLES.get(given, given) if isinstance(given, str) else "unknown"
+        role = next((turn[name] for name in ROLE_KEYS if turn.get(name) is not None), "")
+        return ROLES.get(role, role) if isinstance(role, str) else "unknown"
     if key in ("history", "instances"):
         return key
     if key in CONVERSATION_KEYS and turn.get("output") is not None:
@@ -69,17 +69,19 @@ def turn_form(turn: Fields, key: str, shape: str) -> str | None:
 
 
 def unused_in_turn(turn: Fields, form: str, within: str) -> UnusedValues:
-    """Those of one turn, and of the parts of its content. within: `messages[].`."""
+    """The unused keys of one turn and of the parts of its content. within: a prefix for names, as `messages[].`."""
     if turn.keys() not in PLAIN_KEYS:
-        whole = all(turn.values())  # nearly always, and then there is nothing to leave out
+        all_filled = all(turn.values())  # nearly always true: no key is empty
         keys = (
-            tuple(turn) if whole else tuple(k for k, v in turn.items() if v is not None and (v or k not in CALL_KEYS))
+            tuple(turn)
+            if all_filled
+            else tuple(k for k, v in turn.items() if v is not None and (v or k not in CALL_KEYS))
         )
         for key in unused_turn_keys(form, keys):
             if (value := turn[key]) not in EMPTY_VALUES:
-                judged = form == "scored" and key not in INNER_TEXT_KEYS  # what an answer was judged with
+                is_score = form == "scored" and key not in INNER_TEXT_KEYS  # a key that the answer was judged with
                 speaker = "assistant" if form == "scored" else form
-                yield f"{within}{key}", None if judged else meaning_in_turn(key, value, speaker), value
+                yield f"{within}{key}", None if is_score else meaning_in_turn(key, value, speaker), value
     for key in CONTENT_KEYS:
         if isinstance(turn.get(key), list):
             yield from unused_in_parts(turn[key], form, f"{within}{key}[].")
@@ -87,7 +89,7 @@ def unused_in_turn(turn: Fields, form: str, within: str) -> UnusedValues:
 
 @lru_cache(4096)
 def unused_turn_keys(form: str, keys: tuple[str, ...]) -> tuple[str, ...]:
-    """The keys of a turn that no part of a message is made of. keys: those that are not null."""
+    """The keys of a turn that no message uses. keys: those that are not null."""
     used = {
         next((key for key in group if key in keys), None) for group in KEYS_BY_FORM.get(form, [*TURN_KEYS, CALL_KEYS])
     }
@@ -95,7 +97,7 @@ def unused_turn_keys(form: str, keys: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def unused_in_parts(parts: list[Any], form: str, within: str) -> UnusedValues:
-    """Those of the parts of a content; of what a tool found, a list of other things is its JSON as a whole."""
+    """The unused keys of the parts of a content. A tool result that is a list of other things is kept whole, as JSON."""
     if form == "tool" and not all(isinstance(part, dict) and part.keys() & {"type", "text"} for part in parts):
         return
     for part in parts:
@@ -106,8 +108,8 @@ def unused_in_parts(parts: list[Any], form: str, within: str) -> UnusedValues:
                 yield from unused_in_parts([part[name] | {"type": BEDROCK_PARTS[name]}], form, f"{within}{name}.")
         kind = part.get("type")
         kind = kind if isinstance(kind, str) else "text"
-        said = kind if part.get(kind) is not None else "text"
-        used = KEYS_BY_PART.get(kind, {"type", said}) | BEDROCK_PARTS.keys()
+        value_key = kind if part.get(kind) is not None else "text"
+        used = KEYS_BY_PART.get(kind, {"type", value_key}) | BEDROCK_PARTS.keys()
         for key, value in part.items():
             if key not in used and value not in EMPTY_VALUES:
                 yield f"{within}{key}", meaning_in_turn(key, value, form), value

@@ -1,8 +1,8 @@
-"""Messages of a record from the styles in which they are written. What cannot be read raises Unreadable.
+"""The messages of a record, in any of the known styles. What cannot be read raises Unreadable.
 
     turns_of([{"from": "human", "value": "Hi"}], "conversations") -> [{"role": "user", "content": "Hi", "tool_calls": None}]
 
-A message has the keys `reasoning_content`, `name`, `tool_call_id` and `train` (stages/rows/tables.py) where it says them.
+A message has the keys `reasoning_content`, `name`, `tool_call_id` and `train` (stages/rows/tables.py) only if they have a value.
 """
 
 import re
@@ -37,18 +37,18 @@ GRPO_TRUTH_KEYS = (
     "answer",
     "solution",
     "target",
-)  # an answer can be met; a whole solution is what sft learns
+)  # a model can match an answer; a whole solution is for sft
 SYSTEM_KEYS = ("system", "system_prompt")
 ANSWER_KEYS = ("completion", "response", "output", "chosen", "rejected", "preferred_output", "non_preferred_output")
 REASONING_KEYS = ("reasoning_content", "reasoning", "thinking")
-# whether a turn is learned: true and 1 say that it is. `masked` says the opposite.
+# whether a turn is learned: true and 1 mean yes. `masked` means the opposite.
 MARK_KEYS = ("train", "trainable", "loss", "loss_mask", "weight", "masked")
-# every key that some shape knows, also by the name that `columns:` may give it
+# every key that some shape reads, with the names that `columns:` may give
 KNOWN_KEYS = {
     *CONVERSATION_KEYS, *PROMPT_KEYS, *TRUTH_KEYS, *SYSTEM_KEYS, *ANSWER_KEYS, *REASONING_KEYS, *MARK_KEYS,
     "instruction", "input", "context", "history", "label", "tools", "functions", "toolConfig",
 }  # fmt: skip
-# they say which characters of a turn are learned, and no column keeps that
+# they say which characters of a turn are learned, which no column can hold
 UNSUPPORTED_TURN_KEYS = ("train_detail", "training_detail")
 MEDIA_KEYS = {"image", "images", "video", "videos", "audio", "audios"}
 HH_TURN = re.compile(r"(?:\A|\n\n)(Human|Assistant):")
@@ -70,23 +70,23 @@ def turns_of(value: object, where: str) -> list[Message]:
 
 
 def messages_of_exchange(turn: Fields, where: str) -> list[Message]:
-    """XTuner's turn, a question with its answer, perhaps behind a system turn."""
-    found = [system(text_of(turn["system"], f"{where}.system"))] if turn.get("system") else []
-    asked = [user(text_of(turn["input"], f"{where}.input"))] if turn.get("input") else []
+    """XTuner's turn: a question with its answer, perhaps after a system turn."""
+    before = [system(text_of(turn["system"], f"{where}.system"))] if turn.get("system") else []
+    question = [user(text_of(turn["input"], f"{where}.input"))] if turn.get("input") else []
     answer = assistant(text_of(turn["output"], f"{where}.output"))
     if train_mark(turn, where) is False:
         answer["train"] = False
-    return [*found, *asked, answer]
+    return [*before, *question, answer]
 
 
 def messages_of(turn: object, where: str) -> list[Message]:
-    """What a turn in ChatML's, ShareGPT's or Anthropic's keys says: one message, or one of each tool result in it."""
+    """The messages of a turn in ChatML's, ShareGPT's or Anthropic's keys: one, and one for each tool result in it."""
     if not isinstance(turn, dict):
         raise Unreadable("ingest.wrong_type", f"{where}: expected an object, found {type_of(turn)}")
     if not turn.keys() & {"role", "from"} and has_value(turn, "output"):
         return messages_of_exchange(turn, where)
-    given = text_of(first_value(turn, ("role", "from")), f"{where}.role")
-    role = ROLES.get(given, given)
+    raw_role = text_of(first_value(turn, ("role", "from")), f"{where}.role")
+    role = ROLES.get(raw_role, raw_role)
     learned = train_mark(turn, where, role)
     for key in sorted(MEDIA_KEYS & turn.keys()):
         if turn[key]:
@@ -94,7 +94,7 @@ def messages_of(turn: object, where: str) -> list[Message]:
     if turn.get("refusal") and not any(turn.get(key) for key in ("content", "value", "tool_calls", "function_call")):
         hint = "write it as the content if it is to be learned"
         raise Unreadable("ingest.unsupported_key", f"{where}.refusal: a refusal in the place of an answer; {hint}")
-    if given == "function_call":
+    if raw_role == "function_call":
         return [
             message("assistant", None, calls_from_json(first_value(turn, ("value", "content")), where), train=learned)
         ]
@@ -104,14 +104,14 @@ def messages_of(turn: object, where: str) -> list[Message]:
     value = first_value(turn, ("content", "value")) if not calls else turn.get("content", turn.get("value"))
     if role == "tool":
         call = call_id(turn.get("tool_call_id"))
-        value = "" if value is None else value  # a tool may find nothing
+        value = "" if value is None else value  # a tool may return nothing
         return [message(role, tool_result_text(value, f"{where}.content"), name=speaker_name(turn), call=call)]
     if calls and value is None:
         content = content_of([], where)
         content.text = None
     else:
         content = content_of(value, f"{where}.content")
-    results = [message("tool", said, call=call) for call, said in content.results]
+    results = [message("tool", text, call=call) for call, text in content.results]
     calls = calls_of(calls or content.calls, f"{where}.tool_calls")
     if results and content.text is None and not calls:
         return results
@@ -130,44 +130,46 @@ def message(
     call: str | None = None,
     train: bool | None = None,
 ) -> Message:
-    """A message, its keys in the order of the tables; those that hold nothing are `tool_calls` alone."""
+    """A message, its keys in the order of the tables. Of the optional keys, only `tool_calls` may be null."""
     more = {"reasoning_content": trace, "name": name, "tool_call_id": call, "train": train}
-    held = {key: value for key, value in more.items() if value is not None}
-    return cast(Message, {"role": role, "content": content, "tool_calls": calls} | held)
+    present = {key: value for key, value in more.items() if value is not None}
+    return cast(Message, {"role": role, "content": content, "tool_calls": calls} | present)
 
 
 def thought_and_text(turn: Fields, content: Content, where: str) -> tuple[str | None, str | None]:
-    """(trace, text) of an assistant's turn: its thought stands under a key, in a part, or before the answer."""
+    """(trace, text) of an assistant turn. Its thought is under a key, in a part, or before the answer."""
     trace, text = split_thought(content.text) if content.text is not None else (None, None)
-    found = {text_of(turn[key], f"{where}.{key}").strip() for key in REASONING_KEYS if has_value(turn, key)}
-    found |= {content.trace.strip(), trace or ""}
-    found.discard("")
-    if len(found) > 1:
-        raise Unreadable("ingest.unsupported_key", f"{where}: {len(found)} thoughts that differ, where a turn has one")
-    return next(iter(found), None), text
+    thoughts = {text_of(turn[key], f"{where}.{key}").strip() for key in REASONING_KEYS if has_value(turn, key)}
+    thoughts |= {content.trace.strip(), trace or ""}
+    thoughts.discard("")
+    if len(thoughts) > 1:
+        raise Unreadable(
+            "ingest.unsupported_key", f"{where}: {len(thoughts)} thoughts that differ, where a turn has one"
+        )
+    return next(iter(thoughts), None), text
 
 
 def train_mark(holder: Fields, where: str, role: str = "assistant") -> bool | None:
-    """False where a turn or a record is marked as not to be learned, else None."""
+    """False if a turn or a record is marked as not learned, else None."""
     for key in UNSUPPORTED_TURN_KEYS:
         if holder.get(key):
             raise Unreadable("ingest.unsupported_key", f"{where}.{key}: turns are learned as a whole, or not at all")
     marks = {key: holder[key] for key in MARK_KEYS if holder.get(key) not in (None, "")}
     if not marks:
         return None
-    learned = {key: parse_mark(value, f"{where}.{key}") != (key == "masked") for key, value in marks.items()}
-    if len(set(learned.values())) > 1:
-        raise Unreadable("ingest.unsupported_key", f"{where}: {', '.join(learned)} say different things")
+    learned_by_key = {key: parse_mark(value, f"{where}.{key}") != (key == "masked") for key, value in marks.items()}
+    if len(set(learned_by_key.values())) > 1:
+        raise Unreadable("ingest.unsupported_key", f"{where}: {', '.join(learned_by_key)} say different things")
     if role != "assistant":
         # a weight of 1 is what every turn has by default
-        if any(said and key != "weight" for key, said in learned.items()):
+        if any(is_learned and key != "weight" for key, is_learned in learned_by_key.items()):
             raise Unreadable("ingest.unsupported_key", f"{where}: a turn by {role!r} is never learned")
         return None
-    return None if all(learned.values()) else False
+    return None if all(learned_by_key.values()) else False
 
 
 def parse_mark(value: object, where: str) -> bool:
-    """Whether a mark says yes. CSV has no booleans."""
+    """Whether a mark is true. CSV has no booleans."""
     value = (
         {"true": True, "false": False, "1": True, "0": False}.get(value.lower(), value)
         if isinstance(value, str)
@@ -193,10 +195,10 @@ def calls_from_json(value: object, where: str) -> str | None:
 
 
 def merge_assistant_turns(turns: list[Message]) -> list[Message]:
-    """Messages in which what the assistant says and calls at once is one turn: several calls, or a text and the calls behind it."""
-    found = []
+    """Messages with consecutive assistant turns merged: several calls, or a text and the calls after it."""
+    merged = []
     for turn in turns:
-        before = found[-1] if found else None
+        before = merged[-1] if merged else None
         if (
             before
             and turn["tool_calls"]
@@ -208,10 +210,10 @@ def merge_assistant_turns(turns: list[Message]) -> list[Message]:
             calls = (
                 before["tool_calls"][:-1] + "," + turn["tool_calls"][1:] if before["tool_calls"] else turn["tool_calls"]
             )
-            found[-1] = before | {"tool_calls": calls}
+            merged[-1] = before | {"tool_calls": calls}
         else:
-            found.append(turn)
-    return found
+            merged.append(turn)
+    return merged
 
 
 def answer_of(value: object, where: str) -> list[Message]:
@@ -237,19 +239,19 @@ def system(text: str) -> Message:
 
 
 def hh_turns(text: object) -> list[Message] | None:
-    """Messages of Anthropic's HH style, `\\n\\nHuman: ...\\n\\nAssistant: ...`, or None where a text is not so written."""
+    """Messages of Anthropic's HH style, `\\n\\nHuman: ...\\n\\nAssistant: ...`, or None for any other text."""
     if not isinstance(text, str) or not text.lstrip().startswith("Human:") or "\n\nAssistant:" not in text:
         return None
-    _, *found = HH_TURN.split(text.lstrip())
-    turns = zip(found[::2], found[1::2], strict=True)
-    return [(user if who == "Human" else assistant)(said.strip()) for who, said in turns]
+    _, *pieces = HH_TURN.split(text.lstrip())
+    turns = zip(pieces[::2], pieces[1::2], strict=True)
+    return [(user if who == "Human" else assistant)(text_said.strip()) for who, text_said in turns]
 
 
 # -- prompts ------------------------------------------------------------------------------------------------------
 
 
 def prompt_of(record: Fields, key: str) -> list[Message]:
-    """A record's prompt under a key as messages: a text is a user's turn, behind the record's `history` if it has one."""
+    """A record's prompt under a key as messages: a text is a user turn, after the record's `history` if it has one."""
     value = first_value(record, (key,))
     if isinstance(value, list) or key in CONVERSATION_KEYS:
         return turns_of(value, key)
@@ -287,7 +289,7 @@ def history_of(value: object) -> list[Message]:
 
 
 def with_system(turns: list[Message], text: str) -> list[Message]:
-    """The messages, with a system turn before them unless they begin with the very same."""
+    """The messages, with a system turn before them unless they begin with the same one."""
     if turns and turns[0]["role"] == "system":
         if turns[0]["content"] == text:
             return turns

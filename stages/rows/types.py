@@ -10,7 +10,7 @@ Row = dict[str, Any]  # a row of a kind that is named beside it
 
 
 class Message(TypedDict):
-    """A turn. tool_calls: JSON text. train: False where a turn of the assistant's is not learned."""
+    """A turn. tool_calls: JSON text. train: False if an assistant turn is not learned."""
 
     role: str
     content: str | None
@@ -35,7 +35,7 @@ class PreferenceRow(TypedDict):
 
 
 class KtoRow(TypedDict):
-    """label: None where the record has none, which the validator names."""
+    """label: None if the record has none, which the validator reports."""
 
     prompt: list[Message]
     completion: list[Message]
@@ -43,7 +43,7 @@ class KtoRow(TypedDict):
 
 
 class GrpoRow(TypedDict):
-    """extra: a JSON object of what else the record has."""
+    """extra: a JSON object of the record's other keys."""
 
     prompt: list[Message]
     ground_truth: str | None
@@ -51,7 +51,7 @@ class GrpoRow(TypedDict):
 
 
 class Identity(TypedDict):
-    """Hashes by which rows are the same, ask the same, or speak about the same; what it claims of that, None where there is nothing."""
+    """Hashes by which rows are the same, ask the same, or are about the same, and what a row claims about it. None if there is no claim."""
 
     id: str
     prompt_key: str
@@ -60,7 +60,7 @@ class Identity(TypedDict):
 
 
 class Reject(TypedDict):
-    """A record or row that was turned away. id: None where there is no row of it. raw: None where its text is withheld."""
+    """A record or row that was rejected. id: None if no row was made of it. raw: None if its text is withheld."""
 
     id: str | None
     source: str

@@ -1,4 +1,4 @@
-"""Values of a record: which of its keys says something, and what cannot be read.
+"""Values of a record by key, and the error for what cannot be read.
 
 What cannot be read raises Unreadable, and the record becomes a reject with its check and detail.
 """
@@ -22,7 +22,7 @@ TYPE_NAMES = {
 
 
 def encode_timestamp(value: Any) -> str:
-    """A value that msgspec does not know, as JSON: pandas' moments, which Arrow makes of nanoseconds where pandas is installed."""
+    """A value that msgspec does not know, as JSON: a pandas timestamp, which Arrow makes of nanoseconds if pandas is installed."""
     if hasattr(value, "isoformat"):
         return value.isoformat()
     raise TypeError(f"{type(value).__name__} has no JSON")
@@ -45,12 +45,12 @@ def type_of(value: object) -> str:
 
 
 def has_value(record: Fields, key: str | None) -> bool:
-    """True where a record says something under a key: null is as good as absent."""
+    """True if a record has a value under a key. Null counts as absent."""
     return record.get(key) is not None
 
 
 def first_key(record: Fields, keys: Sequence[str]) -> str:
-    """The first of `keys` that the record has, with a value if one of them has a value."""
+    """The first of `keys` that has a value, else the first that the record has. Raises Unreadable if it has none."""
     for key in keys:
         if has_value(record, key):
             return key
@@ -66,7 +66,7 @@ def first_value(record: Fields, keys: Sequence[str]) -> Any:
 
 
 def parse_json_text(text: str | bytes, where: str | None = None) -> Any:
-    """The value of a JSON text; what does not parse is None, or raises if `where` is given."""
+    """The value of a JSON text. Text that does not parse is None, or raises Unreadable if `where` is given."""
     try:
         return msgspec.json.decode(text)
     except (msgspec.DecodeError, UnicodeError, RecursionError):
