@@ -140,7 +140,7 @@ def test_a_file_that_changed_is_named_and_no_build_takes_it_in(project, name):
     assert f"{NAMES[name]}: changed since DVC took it down" in said
     assert ("dvc add" if name == "added" else "dvc update") in said
     assert any(where.startswith(NAMES[name]) for where in verified(project)[1])
-    taken_in = f"{NAMES[name]}.dvc: its data changed since git took this file in"
+    taken_in = f"{NAMES[name]}.dvc: its data changed since this file was added to git"
     assert taken_in in project.run("dvc", "repro", f"ingest@{name}", fails=True)
     project.run("git", "checkout", f"{NAMES[name]}.dvc")
     project.run("dvc", "checkout", f"{NAMES[name]}.dvc")
@@ -152,7 +152,9 @@ def test_a_change_that_dvc_took_down_stops_every_build_until_somebody_accepts_it
     assert "changed since DVC took it down; tilth check says what to do" in tilth(project, "plan")
     for _ in range(2):  # the first has DVC rewrite the .dvc file
         project.run("dvc", "repro", "ingest@added", fails=True)
-    assert "data/raw/added.dvc: its data changed since git took this file in" in tilth(project, "check", fails=True)
+    assert "data/raw/added.dvc: its data changed since this file was added to git" in tilth(
+        project, "check", fails=True
+    )
     project.run("git", "add", "data/raw/added.dvc")
     assert ingest(project) == {"ingest@added"}
     table = pq.read_table(project.folder / "data/ingested/added/rows/00000.parquet")
@@ -213,7 +215,7 @@ def test_a_change_back_to_bytes_that_were_accepted_once_is_told_by_check_and_ver
     spoil(project, "added")
     assert "changed since DVC took it down" in tilth(project, "check", fails=True)
     assert ingest(project) == set()
-    assert "its data changed since git took this file in" in tilth(project, "check", fails=True)
+    assert "its data changed since this file was added to git" in tilth(project, "check", fails=True)
     assert f"{NAMES['added']}.dvc" in project.run("git", "status", "--short")
     assert f"{NAMES['added']}.dvc: differs from what is committed" in tilth(project, "verify", fails=True)
 

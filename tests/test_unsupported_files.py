@@ -115,7 +115,7 @@ def test_one_table_in_a_zip_archive_is_read(put, data, name, kind):
     "members, what",
     [
         ({"a.jsonl": LINES, "b.jsonl": LINES}, "a ZIP archive of 2 files (a.jsonl, b.jsonl)"),
-        ({"[Content_Types].xml": b"<x/>", "xl/a.xml": b"<x/>"}, "a spreadsheet or a document of an office"),
+        ({"[Content_Types].xml": b"<x/>", "xl/a.xml": b"<x/>"}, "a spreadsheet or another office document"),
         ({"m/data.pkl": b"x", "m/version": b"3"}, "a pickle of PyTorch, which can run code when it is read"),
         ({"a.npy": b"x"}, "NumPy arrays"),
         ({"a.zip": packed({"b": LINES})}, "packed twice"),

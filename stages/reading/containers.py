@@ -1,9 +1,9 @@
-"""What a raw file is, told from its first bytes, and its bytes as a stream, unpacked where they are packed.
+"""The container of a raw file, seen from its first bytes, and its bytes as a stream, unpacked if they are packed.
 
-    container(path) -> "jsonl", "json", "csv", "parquet" or "arrow", with ".gz", ".zst" or ".zip" behind it where packed
+    detect_container(path) -> "jsonl", "json", "csv", "parquet" or "arrow", plus ".gz", ".zst" or ".zip" if it is packed
 
-A packed file that ends too early, or is damaged, gives what comes before that place; `cut` says why it ends there.
-What is no table of records is refused by its name (unsupported_files.py).
+A packed file that ends too early or is damaged gives the bytes before that place; `cut_reason` says why they end there.
+A file that is not a table of records is refused, with the name of its format (unsupported_files.py).
 """
 
 import contextlib
@@ -31,30 +31,32 @@ BOMB_BYTES, BOMB_RATIO = 100 * 2**20, 200
 
 
 class UnpackedFile(io.RawIOBase):
-    """The unpacked bytes of a gzip or zstd file, in pieces; `cut` says why they end where they should not."""
+    """The unpacked bytes of a gzip or zstd file, in pieces; `cut_reason` says why they end too early."""
 
     def __init__(self, path: Path, start: bytes) -> None:
         self.path, self.start, self.file = path, start, open(path, "rb")  # noqa: SIM115
-        self.unpacker: Any = None  # of zlib or zstandard, which have no common class
-        self.cut, self.rest, self.piece, self.read_in, self.made = "", b"", b"", 0, 0
+        self.unpacker: Any = None  # of zlib or zstandard, which share no class
+        self.cut_reason, self.rest, self.piece, self.packed_bytes, self.unpacked_bytes = "", b"", b"", 0, 0
 
     def readable(self) -> bool:
         return True
 
-    def readinto(self, buffer: memoryview) -> int:  # ty: ignore[incompatible-method-override]  # what BufferedReader gives
-        while not self.piece and not self.cut and self._more():
+    def readinto(self, buffer: memoryview) -> int:  # ty: ignore[incompatible-method-override]  # BufferedReader passes a memoryview
+        while not self.piece and not self.cut_reason and self._unpack_next():
             pass
         size = min(len(buffer), len(self.piece))
         buffer[:size], self.piece = self.piece[:size], self.piece[size:]
         return size
 
-    def _more(self) -> bool:
+    def _unpack_next(self) -> bool:
         """Unpack the next bytes into `piece`; False at the end of the file."""
         if not self.rest:
             self.rest = self.file.read(CHUNK_BYTES)
-            self.read_in += len(self.rest)
+            self.packed_bytes += len(self.rest)
         if not self.rest:
-            self.cut = f"the packed file ends here, in its middle (after {self.read_in:,} bytes)" * bool(self.unpacker)
+            self.cut_reason = f"the packed file ends here, in its middle (after {self.packed_bytes:,} bytes)" * bool(
+                self.unpacker
+            )
             return False
         unpacker, self.unpacker = self.unpacker or _new_unpacker(self.start), None
         before = unpacker.copy() if self.start == GZIP else None
@@ -62,14 +64,16 @@ class UnpackedFile(io.RawIOBase):
             self.piece = unpacker.decompress(self.rest)
         except Exception as error:  # zlib.error, zstandard.ZstdError: no common class
             self.piece = _unpack_until_damage(before, self.rest) if before else b""
-            self.cut = f"the packed file is damaged from here on (within its first {self.read_in:,} bytes): {error}"
+            self.cut_reason = (
+                f"the packed file is damaged from here on (within its first {self.packed_bytes:,} bytes): {error}"
+            )
             return bool(self.piece)
         self.rest = unpacker.unused_data if unpacker.eof else b""
         self.unpacker = None if unpacker.eof else unpacker
         if unpacker.eof and not self.rest.strip(b"\0"):
             self.rest = b""  # padding
-        self.made += len(self.piece)
-        stop_zip_bomb(self.path, self.read_in, self.made)
+        self.unpacked_bytes += len(self.piece)
+        stop_zip_bomb(self.path, self.packed_bytes, self.unpacked_bytes)
         return True
 
     def close(self) -> None:
@@ -77,29 +81,29 @@ class UnpackedFile(io.RawIOBase):
         super().close()
 
 
-def stop_zip_bomb(path: Path, read_in: int, made: int) -> None:
-    if made > BOMB_BYTES and made > BOMB_RATIO * read_in:
-        found = f"{read_in:,} bytes unpack to {made:,} or more: a zip bomb, or not data"
-        hint = "if it is meant to be so, unpack it yourself"
-        raise Problems([Problem(str(path), found, f"at most {BOMB_RATIO} times as much", hint)])
+def stop_zip_bomb(path: Path, packed_bytes: int, unpacked_bytes: int) -> None:
+    if unpacked_bytes > BOMB_BYTES and unpacked_bytes > BOMB_RATIO * packed_bytes:
+        what = f"{packed_bytes:,} bytes unpack to {unpacked_bytes:,} or more: a zip bomb, or not data"
+        hint = "if the size is right, unpack the file yourself"
+        raise Problems([Problem(str(path), what, f"at most {BOMB_RATIO} times as much", hint)])
 
 
 class ZipMember(io.RawIOBase):
-    """The bytes of the only file in a ZIP archive; `cut` says why they end where they should not."""
+    """The bytes of the only file in a ZIP archive; `cut_reason` says why they end too early."""
 
     def __init__(self, path: Path) -> None:
-        self.cut, self.start = "", ZIP
+        self.cut_reason, self.start = "", ZIP
         self.archive, self.file, info = open_zip_table(path)
         stop_zip_bomb(path, info.compress_size, info.file_size)
 
     def readable(self) -> bool:
         return True
 
-    def readinto(self, buffer: memoryview) -> int:  # ty: ignore[incompatible-method-override]  # what BufferedReader gives
+    def readinto(self, buffer: memoryview) -> int:  # ty: ignore[incompatible-method-override]  # BufferedReader passes a memoryview
         try:
             piece = self.file.read1(min(len(buffer), CHUNK_BYTES))
         except (zipfile.BadZipFile, zlib.error, EOFError, OSError) as error:
-            self.cut, piece = f"the ZIP archive is damaged from here on: {error}", b""
+            self.cut_reason, piece = f"the ZIP archive is damaged from here on: {error}", b""
         buffer[: len(piece)] = piece
         return len(piece)
 
@@ -121,17 +125,17 @@ def _new_unpacker(start: bytes) -> Any:
 
 
 def _unpack_until_damage(unpacker: Any, data: bytes) -> bytes:
-    """What zlib makes of packed bytes before the one that it cannot use; it gives nothing of a piece with such a byte."""
+    """The unpacked bytes before the first damaged byte. Of a piece with such a byte, zlib itself gives nothing."""
     pieces = []
     with contextlib.suppress(zlib.error):
-        for at in range(len(data)):
-            pieces.append(unpacker.decompress(data[at : at + 1]))
+        for index in range(len(data)):
+            pieces.append(unpacker.decompress(data[index : index + 1]))
     return b"".join(pieces)
 
 
 @contextlib.contextmanager
 def open_raw(path: Path) -> "Iterator[tuple[io.BufferedReader[Any], UnpackedStream | None]]":
-    """(file, unpacked) of a raw file: its bytes as a buffered file, and the UnpackedFile or ZipMember below it, or None."""
+    """(file, unpacked) of a raw file: its bytes as a buffered file, and the stream below it, or None if it is not packed."""
     with open(path, "rb") as file:
         head = file.read(4)
         start = next(
@@ -148,13 +152,13 @@ def open_raw(path: Path) -> "Iterator[tuple[io.BufferedReader[Any], UnpackedStre
             return
     packed: UnpackedStream = ZipMember(path) if start == ZIP else UnpackedFile(path, start)
     with packed as raw, io.BufferedReader(raw, 2**18) as file:
-        if not file.peek(1) and raw.cut:
-            raise Problems([Problem(str(path), raw.cut, "a gzip or zstd file", "fetch the file again")])
+        if not file.peek(1) and raw.cut_reason:
+            raise Problems([Problem(str(path), raw.cut_reason, "a gzip or zstd file", "fetch the file again")])
         yield file, raw
 
 
 def detect_container(path: Path) -> str:
-    """What a file is, from its first bytes. Raises Problems for what is not data."""
+    """The container of a file, from its first bytes. Raises Problems if it is not data."""
     with open_raw(path) as (file, unpacked):
         head = file.read(65536)
         kind = _binary_container(path, head, unpacked) or _text_container(head.removeprefix(BOM), file)
@@ -168,7 +172,7 @@ def describe_container(kind: str) -> str:
 
 
 def _binary_container(path: Path, head: bytes, packed: UnpackedStream | None) -> str | None:
-    """What a file is by its magic bytes, or None for text. Raises Problems for what is not data."""
+    """The container of a file by its magic bytes, or None for text. Raises Problems if it is not data."""
     if not head.removeprefix(BOM).strip():
         raise Problems([Problem(str(path), "the file is empty", "at least one record", "remove the file")])
     if head.startswith((GZIP, ZSTD)) or (head.startswith(ZIP) and packed):
@@ -183,7 +187,7 @@ def _binary_container(path: Path, head: bytes, packed: UnpackedStream | None) ->
 
 
 def _text_container(head: bytes, file: io.BufferedReader) -> str:
-    """JSON lines, a JSON array or CSV; a broken first line does not make another container of the file."""
+    """JSON lines, a JSON array or CSV. A broken first line does not change the answer."""
     *whole, last = head.split(b"\n")
     lines = [line for line in [*whole, last] if line.strip()]
     if head.lstrip().startswith(b"{"):
@@ -195,7 +199,7 @@ def _text_container(head: bytes, file: io.BufferedReader) -> str:
         return "json" if not _parses(first) or records_in(decode_json(first)) is not None else "jsonl"
     objects = sum(map(_is_object, lines))
     if head.lstrip().startswith(b"["):
-        # the last element of an array may well stand alone in its line
+        # the last element of an array may be alone on its line
         return "jsonl" if objects > (not _parses(lines[0])) else "json"
     return "jsonl" if objects else "csv"
 

@@ -1,4 +1,4 @@
-"""Raw files that `.dvcignore` hides from DVC: no hash holds them, so that no edit of them would ever build anything anew."""
+"""Raw files that `.dvcignore` hides from DVC. No hash covers them, so an edit of them would never rebuild anything."""
 
 import os
 from collections.abc import Sequence
@@ -8,16 +8,16 @@ FILE = ".dvcignore"
 
 
 def ignored_files(paths: Sequence[Path]) -> list[Path]:
-    """Those of some files, relative to the root, that DVC does not see.
+    """The files that DVC ignores, of paths relative to the root.
 
-    DVC itself decides, where a pattern may fit: it takes a third of a second to import, and few projects need it.
+    DVC itself decides, but only if a pattern may match: its import takes a third of a second, and few projects need it.
     """
     from pathspec import GitIgnoreSpec
 
     folders = sorted({folder for path in paths for folder in Path(path).parents})
     rules = {folder: (folder / FILE).read_text(encoding="utf-8") for folder in folders if (folder / FILE).is_file()}
     specs = {folder: GitIgnoreSpec.from_lines(text.splitlines()) for folder, text in rules.items()}
-    perhaps = [
+    candidates = [
         path
         for path in paths
         if any(
@@ -25,10 +25,10 @@ def ignored_files(paths: Sequence[Path]) -> list[Path]:
             for folder, spec in specs.items()
         )
     ]
-    if not perhaps:
+    if not candidates:
         return []
     from dvc.fs import LocalFileSystem
     from dvc.ignore import DvcIgnoreFilter
 
     rules = DvcIgnoreFilter(LocalFileSystem(), os.getcwd())
-    return [path for path in perhaps if rules.is_ignored_file(os.path.abspath(path))]
+    return [path for path in candidates if rules.is_ignored_file(os.path.abspath(path))]

@@ -1,9 +1,9 @@
-"""The files of a dataset, and what lies beside them and is no data: told from names, and from what is in a folder.
+"""The files of a dataset, and the files beside them that are not data: seen from their names and their folder.
 
 raw_files("data/raw/chat") -> [data/raw/chat/alpaca.json, data/raw/chat/chatml.jsonl]
 listing("data/raw/chat").others -> {data/raw/chat/README.md: "a README"}
 
-What a file of records is, is seen from its content (containers.py). A README would be a table of one column there.
+containers.py sees the format of a file from its content. To it, a README would be a table of one column.
 """
 
 import difflib
@@ -18,9 +18,9 @@ from pathlib import Path
 from stages.reading.dvcignore import ignored_files
 from validators.problems import Problem, Problems
 
-IGNORED_HINT = "rename the file, or take the pattern that fits it out of .dvcignore"
+IGNORED_HINT = "rename the file, or remove the pattern that matches it from .dvcignore"
 DATA_SUFFIXES = {".json", ".jsonl", ".csv", ".tsv", ".parquet", ".arrow", ".gz", ".zst", ".zip"}
-NON_DATA_NAMES = {  # of names in lower case
+NON_DATA_NAMES = {  # {pattern of a name in lower case: what the file is}
     r"readme([._-].*)?": "a README",
     r"(.*\.)?(licen[cs]e|copying|notice)([._-].*)?": "a license",
     r"dataset_infos?\.json": "what a dataset is, not its rows",
@@ -32,7 +32,7 @@ DESCRIPTIONS = {"dataset_info.json", "dataset_infos.json", "dataset_dict.json", 
 
 @dataclass
 class Listing:
-    """The files of records, sorted by path; and the others, each with what it is."""
+    """The files of records, sorted by path, and the other files, each with what it is."""
 
     data: list[Path] = field(default_factory=list)
     others: dict[Path, str] = field(default_factory=dict)
@@ -44,45 +44,45 @@ def raw_files(raw: str, where: str = "raw", exclude: Sequence[str] = ()) -> list
 
 
 def listing(raw: str, where: str = "raw", exclude: Sequence[str] = ()) -> Listing:
-    """The files of a dataset. A file that `raw` itself names is data, whatever its name; hidden files are neither.
+    """The files of a dataset. If `raw` is a file, it is data, whatever its name. Hidden files are left out.
 
     raw: a file or a folder, relative to the root. exclude: patterns. Raises Problems if no file of records is there.
     """
-    path, found = Path(raw), Listing()
+    path, files = Path(raw), Listing()
     for file in [path] if path.is_file() else files_below(path, where):
         if any(fits_pattern(file, pattern, raw) for pattern in exclude):
-            found.others[file] = "excluded in params.yaml"
+            files.others[file] = "excluded in params.yaml"
         elif file != path and (role := non_data_role(file)):
-            found.others[file] = role
+            files.others[file] = role
         else:
-            found.data.append(file)
-    if unseen := ignored_files(found.data):
-        seen = "DVC does not see it, so that no edit of it would be built"
-        raise Problems([Problem(str(file), seen, "", IGNORED_HINT) for file in unseen])
-    if not found.data:
-        what = f"{raw!r} holds no file" + f" of records: {shorten_list(file.name for file in found.others)}" * bool(
-            found.others
+            files.data.append(file)
+    if invisible := ignored_files(files.data):
+        seen = "DVC ignores it, so an edit of it would never be built"
+        raise Problems([Problem(str(file), seen, "", IGNORED_HINT) for file in invisible])
+    if not files.data:
+        what = f"{raw!r} holds no file" + f" of records: {shorten_list(file.name for file in files.others)}" * bool(
+            files.others
         )
         hint = "put the data there, or remove the dataset from params.yaml"
         raise Problems([Problem(where, what, "at least one JSON, CSV or Parquet file", hint)])
-    return found
+    return files
 
 
 def files_below(path: Path, where: str) -> list[Path]:
-    """The files in a folder and in those below it, hidden ones and those of `dvc add` left out, sorted by path."""
+    """The files in a folder and below it, sorted by path, without hidden ones and .dvc files."""
     if not path.is_dir():
-        there = Path(f"{path}.dvc").is_file()
+        has_dvc_file = Path(f"{path}.dvc").is_file()
         hint = "put the data there; the path is relative to the folder of params.yaml"
-        hint = f"dvc pull {path}.dvc" if there else hint
+        hint = f"dvc pull {path}.dvc" if has_dvc_file else hint
         raise Problems([Problem(where, f"{str(path)!r} does not exist", "a file or a folder with raw data", hint)])
     below = sorted(path.rglob("*"))
-    if misnamed := [problem for found in below for problem in name_problems(found)]:
+    if misnamed := [problem for file in below for problem in name_problems(file)]:
         raise Problems(misnamed)
-    listed = [found for found in below if not is_hidden(found.relative_to(path)) and found.suffix != ".dvc"]
-    if broken := [found for found in listed if found.is_symlink() and not found.is_file()]:
+    visible = [file for file in below if not is_hidden(file.relative_to(path)) and file.suffix != ".dvc"]
+    if broken := [file for file in visible if file.is_symlink() and not file.is_file()]:
         what, hint = "a link to a folder, or to nothing", "dvc pull, git annex get, or copy it"
         raise Problems([Problem(str(link), what, "a file", hint) for link in broken])
-    return [found for found in listed if found.is_file()]
+    return [file for file in visible if file.is_file()]
 
 
 def is_hidden(path: Path) -> bool:
@@ -90,7 +90,7 @@ def is_hidden(path: Path) -> bool:
 
 
 def name_problems(path: Path) -> list[Problem]:
-    """The Problem of a name that is not UTF-8, hidden or not: neither DVC nor a table of rows can write it down."""
+    """The Problem of a name that is not UTF-8, also of a hidden file: neither DVC nor a table of rows can store it."""
     try:
         path.name.encode()
     except UnicodeEncodeError:
@@ -101,11 +101,11 @@ def name_problems(path: Path) -> list[Problem]:
     return []
 
 
-# -- what is no data --------------------------------------------------------------------------------------------------
+# -- files that are not data ------------------------------------------------------------------------------------------
 
 
 def non_data_role(path: Path) -> str:
-    """What a file in a folder of raw data is, where that is not records; else nothing."""
+    """What a file in a folder of raw data is, if it is not data, else ""."""
     name = path.name.lower()
     if name in DESCRIPTIONS or not DATA_SUFFIXES & set(path.suffixes):
         role = next((role for pattern, role in NON_DATA_NAMES.items() if re.fullmatch(pattern, name)), "")
@@ -113,9 +113,9 @@ def non_data_role(path: Path) -> str:
     if name == "state.json":
         return "the state of a saved dataset" * (saved_files(path.parent) is not None)
     if path.suffix == ".arrow":
-        listed = saved_files(path.parent)
-        # `map` leaves its caches in the folder that a dataset was loaded from
-        return "a cache: state.json beside it does not list it" * (listed is not None and path.name not in listed)
+        saved = saved_files(path.parent)
+        # `map` writes its caches into the folder that a dataset was loaded from
+        return "a cache: state.json beside it does not list it" * (saved is not None and path.name not in saved)
     return ""
 
 
@@ -134,7 +134,7 @@ def first_bytes(path: Path, count: int) -> bytes:
 
 
 def eval_split_pattern(path: Path, raw: str) -> str:
-    """The pattern of a file or folder within a dataset's folder that is named after a split not for training, else nothing."""
+    """The pattern for a file, or for its folder, that is named after a split not for training (test, dev, ...), else ""."""
     parts = path.relative_to(raw).parts if path != Path(raw) else ()
     for depth, part in enumerate(parts, 1):
         if re.search(r"(?<![a-z])(test|tests|validation|valid|val|dev|eval)(?![a-z])", part, re.IGNORECASE):
@@ -146,12 +146,12 @@ def eval_split_pattern(path: Path, raw: str) -> str:
 
 
 def fits_pattern(path: str | Path, pattern: str, raw: str | Path) -> bool:
-    """True where a pattern fits a file's path, from the root or from the dataset's folder. `*` fits `/` too."""
+    """True if a pattern matches a file's path, from the root or from the dataset's folder. `*` matches `/` too."""
     return fnmatchcase(Path(path).as_posix(), pattern) or fnmatchcase(path_in_dataset(path, raw).as_posix(), pattern)
 
 
 def path_in_dataset(path: str | Path, raw: str | Path) -> Path:
-    """A file's path from the dataset's folder; its name, where the dataset is that one file."""
+    """A file's path from the dataset's folder, or its name if the dataset is that one file."""
     path, raw = Path(path), Path(raw)
     return path.relative_to(raw if raw != path else raw.parent)
 
@@ -159,25 +159,28 @@ def path_in_dataset(path: str | Path, raw: str | Path) -> Path:
 def pattern_problems(
     where: str, patterns: Iterable[str], files: Sequence[str | Path], raw: str | Path
 ) -> list[Problem]:
-    """A Problem for each pattern that fits none of some files."""
-    missed = [pattern for pattern in patterns if not any(fits_pattern(file, pattern, raw) for file in files)]
+    """A Problem for each pattern that matches none of the files."""
+    unmatched = [pattern for pattern in patterns if not any(fits_pattern(file, pattern, raw) for file in files)]
     expected = "a path, or a pattern such as 'test*'"
     return [
-        Problem(where, f"no file fits {pattern!r}", expected, suggest_files(pattern, files, raw)) for pattern in missed
+        Problem(where, f"no file fits {pattern!r}", expected, suggest_files(pattern, files, raw))
+        for pattern in unmatched
     ]
 
 
 def suggest_files(pattern: str, files: Sequence[str | Path], raw: str | Path) -> str:
-    """`did you mean 'sub/test.jsonl'?`, by the whole path or the bare name, else the files that are there."""
-    known, meant = {}, pattern.removeprefix(f"{Path(raw).as_posix()}/").strip("*?/")
+    """`did you mean 'sub/test.jsonl'?`, by the whole path or the bare name, else the files of the dataset."""
+    path_by_word, wanted = {}, pattern.removeprefix(f"{Path(raw).as_posix()}/").strip("*?/")
     for path in sorted(path_in_dataset(file, raw) for file in files):
         for word in (path.as_posix(), path.name, path.name.partition(".")[0]):
-            known.setdefault(word, path.as_posix())
-    found = difflib.get_close_matches(meant, known, n=1) or difflib.get_close_matches(
-        meant.rpartition("/")[2], known, n=1
+            path_by_word.setdefault(word, path.as_posix())
+    matches = difflib.get_close_matches(wanted, path_by_word, n=1) or difflib.get_close_matches(
+        wanted.rpartition("/")[2], path_by_word, n=1
     )
     return (
-        f"did you mean {known[found[0]]!r}?" if found else f"files there: {shorten_list(sorted(set(known.values())))}"
+        f"did you mean {path_by_word[matches[0]]!r}?"
+        if matches
+        else f"files there: {shorten_list(sorted(set(path_by_word.values())))}"
     )
 
 

@@ -1,6 +1,6 @@
-"""What a JSON text says; NaN and Infinity too, which Python and pandas write though JSON has no such numbers.
+"""The value of a JSON text, also with NaN and Infinity, which Python and pandas write although JSON has no such numbers.
 
-decoded(b'{"a": NaN, "b": "text"}') -> {"a": nan, "b": "text"}
+decode_json(b'{"a": NaN, "b": "text"}') -> {"a": nan, "b": "text"}
 """
 
 import json
@@ -21,7 +21,7 @@ def decode_json(raw: bytes) -> Any:
             raise
         try:
             value = json.loads(raw.decode())
-            msgspec.json.encode(value)  # the json module takes lone surrogates, which no table can hold
+            msgspec.json.encode(value)  # the json module accepts lone surrogates, which no table can hold
         except (ValueError, OverflowError):
             pass
         else:
@@ -35,15 +35,21 @@ def non_finite_places(value: object, place: str = "") -> list[str]:
         return [f"{place} is {'NaN' if math.isnan(value) else 'Infinity'}"]
     if isinstance(value, dict):
         return [
-            found for key, inner in value.items() for found in non_finite_places(inner, f"{place}.{key}".lstrip("."))
+            inner_place
+            for key, inner in value.items()
+            for inner_place in non_finite_places(inner, f"{place}.{key}".lstrip("."))
         ]
     if isinstance(value, list):
-        return [found for at, inner in enumerate(value) for found in non_finite_places(inner, f"{place}[{at}]")]
+        return [
+            inner_place
+            for index, inner in enumerate(value)
+            for inner_place in non_finite_places(inner, f"{place}[{index}]")
+        ]
     return []
 
 
 def replace_non_finite(value: Any, number: float) -> Any:
-    """A value with a number in the place of each NaN and Infinity."""
+    """A value with `number` instead of each NaN and Infinity."""
     if isinstance(value, float) and not math.isfinite(value):
         return number
     if isinstance(value, dict):
@@ -52,7 +58,7 @@ def replace_non_finite(value: Any, number: float) -> Any:
 
 
 def without_struct_nulls(value: Any) -> Any:
-    """A value of an Arrow table without the nulls of its structs: each has the fields of all others, those it has not as null."""
+    """A value of an Arrow table without null fields of structs: every struct has the fields of all others, absent ones as null."""
     if isinstance(value, dict):
         return {key: without_struct_nulls(inner) for key, inner in value.items() if inner is not None}
     return [without_struct_nulls(inner) for inner in value] if isinstance(value, list) else value

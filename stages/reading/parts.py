@@ -1,7 +1,7 @@
-"""Raw files cut into parts, and a pure function mapped over them by processes of this machine or by Ray.
+"""Raw files split into parts, and a pure function mapped over them by processes of this machine or by Ray.
 
 A part of a JSON lines file is a byte range that begins and ends at line ends; any other file is one part. The parts of a
-file are the same on every machine, and so are the bytes of what is made of each.
+file are the same on every machine, and so are the bytes made from each.
 """
 
 import gc
@@ -28,7 +28,7 @@ Result = TypeVar("Result")
 
 @dataclass(frozen=True)
 class Part:
-    """Bytes start to end of a file; `line` is the number of the first line in them, 0 where it is not counted yet."""
+    """Bytes start to end of a file. line: the number of the first line in them, 0 if it is not counted yet."""
 
     path: Path
     container: str
@@ -43,7 +43,7 @@ def parts_of(path: Path, part_bytes: int = PART_BYTES) -> list[Part]:
 
 
 def split_file(path: Path, part_bytes: int = PART_BYTES) -> list[Part]:
-    """The parts of one raw file, in order, their lines not counted: only the ends of parts are read."""
+    """The parts of one raw file, in order. Lines are not counted: only the ends of parts are read."""
     kind, size = detect_container(path), path.stat().st_size
     if kind != "jsonl" or size <= part_bytes:
         return [Part(path, kind, 0, size, 1)]
@@ -58,7 +58,7 @@ def split_file(path: Path, part_bytes: int = PART_BYTES) -> list[Part]:
 
 
 def number_parts(parts: Iterable[Part]) -> Iterator[Part]:
-    """The parts with their lines, each as soon as the lines before it are counted: work can begin with the first."""
+    """The parts with their line numbers. Each comes as soon as the lines before it are counted, so work can begin at once."""
     line, buffer = 1, bytearray(2**20)
     before: Part | None = None
     for part in parts:
@@ -68,13 +68,13 @@ def number_parts(parts: Iterable[Part]) -> Iterator[Part]:
 
 
 def count_newlines(part: Part, buffer: bytearray) -> int:
-    """How many lines end in a part; one buffer for all, as fresh memory costs more than the count."""
-    count, left, view = 0, part.end - part.start, memoryview(buffer)
+    """How many lines end in a part. One buffer serves all parts, as fresh memory costs more than the count."""
+    count, remaining, view = 0, part.end - part.start, memoryview(buffer)
     with open(part.path, "rb", buffering=0) as file:
         file.seek(part.start)
-        while left > 0 and (got := file.readinto(view[: min(left, len(buffer))])):
-            count += buffer.count(b"\n", 0, got)
-            left -= got
+        while remaining > 0 and (size := file.readinto(view[: min(remaining, len(buffer))])):
+            count += buffer.count(b"\n", 0, size)
+            remaining -= size
     return count
 
 
@@ -87,7 +87,7 @@ def map_items(
 ) -> Iterator[Result]:
     """The results of a picklable function for each item, in order.
 
-    size_bytes: of all items together. count: how many items there are, where they come one by one.
+    size_bytes: of all items together. count: the number of items, needed if they are an iterator.
     """
     count = len(cast(Collection[Item], items)) if count is None else count
     if engine == "ray":
@@ -103,13 +103,13 @@ def map_items(
 
 
 def start_worker() -> None:
-    """What a worker does first: end with its stage, and look for cycles seldom, as rows of text have none."""
+    """Prepare a worker: it ends with its stage, and rarely collects garbage, as rows of text have no cycles."""
     end_with_parent()
     gc.set_threshold(200_000, 50, 50)
 
 
 def _map_by_ray(function: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
-    """The same by Ray Data on a cluster: the one that RAY_ADDRESS names, or one of processes on this machine.
+    """The results from Ray Data, on the cluster that RAY_ADDRESS names, or else on one of processes on this machine.
 
     The machines of a cluster must see the project under the same path, as parts are read and written by path.
     """
@@ -124,7 +124,7 @@ def _map_by_ray(function: Callable[[Item], Result], items: Iterable[Item]) -> It
     ray.init(ignore_reinit_error=True, log_to_driver=False, include_dashboard=False, runtime_env=environment)
     settings = ray.data.DataContext.get_current()
     settings.execution_options.preserve_order, settings.enable_progress_bars = True, False
-    # a part a block, so that each is a task of its own; pickled, as a block holds only what Arrow can hold
+    # one part per block, so that each is a task of its own; pickled, as a block holds only Arrow types
     work = [{"work": pickle.dumps((function, item, os.getcwd()))} for item in items]
     done = ray.data.from_items(work, override_num_blocks=len(work)).map(_run_pickled)
     yield from (pickle.loads(row["done"]) for row in done.iter_rows())

@@ -1,9 +1,9 @@
-"""Raw files as records: what a file is, is seen from its content, never from its name.
+"""The records of raw files. The format of a file is seen from its content, never from its name.
 
     records(path) -> Record(line, value, raw, fault)
 
-`line` is the 1-based line of a JSON lines or CSV record, the record's number in a JSON array or Parquet. A record that cannot be
-read keeps its raw text and says why in `fault`: nothing is skipped but blank lines.
+`line` is the 1-based line of a JSON lines or CSV record, or the record's number in a JSON array or Parquet. A record that cannot
+be read keeps its raw text and has the reason in `fault`. Only blank lines are skipped.
 """
 
 import io
@@ -45,7 +45,7 @@ class Record:
 def records(path: Path, kind: str | None = None, numbered: bool = False) -> Iterator[Record]:
     """Every record of a raw file, readable or not, in file order.
 
-    kind: its container, if that is known. numbered: a CSV has no line of names, its columns are "1", "2", ...
+    kind: its container, if that is known. numbered: a CSV has no header; its columns are "1", "2", ...
     """
     kind = (kind or detect_container(path)).partition(".")[0]
     with open_raw(path) as (file, unpacked):
@@ -56,25 +56,27 @@ def records(path: Path, kind: str | None = None, numbered: bool = False) -> Iter
         elif kind == "json":
             yield from _read_json(path, file, unpacked)
         else:
-            rest: list[Record] = []
-            lines = _lines_until_cut(file, unpacked, rest)
+            cut_records: list[Record] = []
+            lines = _lines_until_cut(file, unpacked, cut_records)
             if kind == "jsonl":
                 yield from (record_of(number, line) for number, line in _number_lines(lines, 1))
             else:
-                yield from (Record(*found) for found in csv_records(path, lines, numbered))
-            yield from rest
+                yield from (Record(*fields) for fields in csv_records(path, lines, numbered))
+            yield from cut_records
 
 
-def _lines_until_cut(file: Iterable[bytes], unpacked: UnpackedStream | None, rest: list[Record]) -> Iterator[bytes]:
-    """The lines of a file; the line at which a packed file is cut goes to `rest`, as a record."""
+def _lines_until_cut(
+    file: Iterable[bytes], unpacked: UnpackedStream | None, cut_records: list[Record]
+) -> Iterator[bytes]:
+    """The lines of a file. The line at which a packed file is cut is appended to `rest`, as a record."""
     number = 0
     for number, line in enumerate(file, 1):
-        if unpacked and unpacked.cut and not line.endswith(b"\n"):
-            rest.append(_truncated_record(number, line, unpacked.cut))
+        if unpacked and unpacked.cut_reason and not line.endswith(b"\n"):
+            cut_records.append(_truncated_record(number, line, unpacked.cut_reason))
             return
         yield line.removeprefix(BOM) if number == 1 else line
-    if unpacked and unpacked.cut:
-        rest.append(_truncated_record(number + 1, b"", unpacked.cut))
+    if unpacked and unpacked.cut_reason:
+        cut_records.append(_truncated_record(number + 1, b"", unpacked.cut_reason))
 
 
 def _truncated_record(number: int, raw: bytes, why: str) -> Record:
@@ -88,10 +90,10 @@ def read_lines(part: "Part") -> Iterator[tuple[int, bytes]]:
         yield from _number_lines(io.BytesIO(file.read(part.end - part.start)), part.line)
 
 
-def packed_lines(path: Path, rest: list[Record]) -> Iterator[tuple[int, bytes]]:
-    """The same of a whole packed file; the record at which it is cut, if it is, goes to `rest`."""
+def packed_lines(path: Path, cut_records: list[Record]) -> Iterator[tuple[int, bytes]]:
+    """(line number, bytes) of each line of a packed file. If the file is cut, the record at that place is appended to `rest`."""
     with open_raw(path) as (file, unpacked):
-        yield from _number_lines(_lines_until_cut(file, unpacked, rest), 1)
+        yield from _number_lines(_lines_until_cut(file, unpacked, cut_records), 1)
 
 
 def _number_lines(lines: Iterable[bytes], first: int) -> Iterator[tuple[int, bytes]]:
@@ -104,7 +106,7 @@ def _number_lines(lines: Iterable[bytes], first: int) -> Iterator[tuple[int, byt
 
 
 def record_of(number: int, raw: bytes) -> Record:
-    """One JSON value as a record: its bytes, what they say, or why that cannot be known."""
+    """One JSON value as a record: its text and its value, or why it cannot be read."""
     try:
         raw.isascii() or raw.decode()
         value = decode_json(raw)
@@ -130,17 +132,17 @@ def _read_json(path: Path, file: io.BufferedReader, unpacked: UnpackedStream | N
     number = 0
     for number, (text, cut) in enumerate(elements(data), 1):
         if cut:
-            yield _truncated_record(number, text, unpacked.cut if unpacked and unpacked.cut else cut)
+            yield _truncated_record(number, text, unpacked.cut_reason if unpacked and unpacked.cut_reason else cut)
             return
         record = record_of(number, text)
-        found = records_in(record.value) if number == 1 and data[:64].lstrip()[:1] == b"{" else None
-        if found is None:
+        table = records_in(record.value) if number == 1 and data[:64].lstrip()[:1] == b"{" else None
+        if table is None:
             yield record
         else:
-            for number, value in enumerate(found, 1):
+            for number, value in enumerate(table, 1):
                 yield Record(number, value, json.dumps(value, ensure_ascii=False))
-    if unpacked and unpacked.cut:  # damaged behind the array
-        yield _truncated_record(number + 1, b"", unpacked.cut)
+    if unpacked and unpacked.cut_reason:  # damaged after the array
+        yield _truncated_record(number + 1, b"", unpacked.cut_reason)
 
 
 def _read_parquet(path: Path, file: io.BufferedReader, unpacked: UnpackedStream | None) -> Iterator[Record]:
@@ -169,8 +171,8 @@ def _read_parquet(path: Path, file: io.BufferedReader, unpacked: UnpackedStream 
                 why = f"row group {group + 1} (records {first:,} to {end:,}) cannot be read: {error}"
                 yield from (Record(number, None, "", ("ingest.parquet", why)) for number in range(done + 1, end + 1))
             done = end
-    if unpacked and unpacked.cut:
-        yield _truncated_record(done + 1, b"", unpacked.cut)
+    if unpacked and unpacked.cut_reason:
+        yield _truncated_record(done + 1, b"", unpacked.cut_reason)
 
 
 def _read_arrow(path: Path, file: io.BufferedReader, unpacked: UnpackedStream | None) -> Iterator[Record]:
@@ -194,16 +196,16 @@ def _read_arrow(path: Path, file: io.BufferedReader, unpacked: UnpackedStream | 
             raise Problems([Problem(str(path), f"Arrow that cannot be read: {error}", "", hint)]) from None
         yield _truncated_record(done + 1, b"", str(error))
         return
-    if unpacked and unpacked.cut:
-        yield _truncated_record(done + 1, b"", unpacked.cut)
+    if unpacked and unpacked.cut_reason:
+        yield _truncated_record(done + 1, b"", unpacked.cut_reason)
 
 
 def _batch_records(batch: "pa.RecordBatch", first: int) -> Iterator[Record]:
-    """Records of an Arrow batch; one that is not UTF-8 does not take the others with it."""
+    """Records of an Arrow batch; one that is not UTF-8 does not spoil the others."""
     try:
         rows = [(row, None) for row in batch.to_pylist()]
     except (UnicodeDecodeError, ValueError, OverflowError):
-        rows = [_single_row(batch.slice(at, 1)) for at in range(batch.num_rows)]
+        rows = [_single_row(batch.slice(index, 1)) for index in range(batch.num_rows)]
     floats = any(word in str(batch.schema) for word in ("float", "double"))
     if "struct<" in str(batch.schema):
         rows = [

@@ -1,7 +1,7 @@
-"""Raw data that `dvc add` or `dvc import-url` keeps: no build takes in a change that nobody has accepted.
+"""Raw data that `dvc add` or `dvc import-url` keeps: no build uses a change that the user has not accepted.
 
-Where such data differ from their .dvc file, `dvc repro` writes their new hash into it and goes on, as if they had been added
-anew. What git has of the file does not follow: `git add` is how a change is accepted.
+If such data differ from their .dvc file, `dvc repro` writes their new hash into the file and continues, as if they had been
+added again. Git's index keeps the old hash: `git add` accepts the change.
 """
 
 import shlex
@@ -15,20 +15,20 @@ from validators.problems import Problem
 def dvc_files(raw: str) -> list[Path]:
     """The .dvc files beside a raw path or a folder around it, and those inside it, in order."""
     path = Path(raw)
-    beside = (Path(f"{place}.dvc") for place in (path, *path.parents) if place.name)
-    return sorted(file for file in {*beside, *path.rglob("*.dvc")} if file.is_file())
+    candidates = (Path(f"{place}.dvc") for place in (path, *path.parents) if place.name)
+    return sorted(file for file in {*candidates, *path.rglob("*.dvc")} if file.is_file())
 
 
 def unaccepted_problems(raw: str) -> list[Problem]:
-    """A Problem for each .dvc file of a raw path that is not as git's index has it; one that is new to git is right."""
+    """A Problem for each .dvc file of a raw path that differs from git's index. A file that is new to git has none."""
     files = [file.as_posix() for file in dvc_files(raw)]
     if not files or not shutil.which("git"):
         return []
     command = ["git", "--literal-pathspecs", "diff", "--name-only", "--relative", "-z", "--no-ext-diff", "--", *files]
-    found = subprocess.run(command, capture_output=True, text=True, check=False).stdout.split("\0")
-    return [unaccepted_problem(name, shlex.quote(name)) for name in found if name]
+    names = subprocess.run(command, capture_output=True, text=True, check=False).stdout.split("\0")
+    return [unaccepted_problem(name, shlex.quote(name)) for name in names if name]
 
 
 def unaccepted_problem(name: str, quoted: str) -> Problem:
     hint = f"if the change is meant: git add {quoted}; else: git checkout {quoted} && dvc checkout {quoted}"
-    return Problem(name, "its data changed since git took this file in", "the data that git's version names", hint)
+    return Problem(name, "its data changed since this file was added to git", "the data of git's version", hint)

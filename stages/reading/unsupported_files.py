@@ -1,6 +1,6 @@
-"""Files that are no table of records, each by its name: archives, databases, models, links, text in another encoding.
+"""Files that are not a table of records, each with its name: archives, databases, models, links, text in another encoding.
 
-    refused(path, b"SQLite format 3\\0...") -> Problem(path, "an SQLite database", "JSON, CSV or Parquet", "...")
+    unsupported_problem(path, b"SQLite format 3\\0...") -> Problem(path, "an SQLite database", "JSON, CSV or Parquet", "...")
 
 Read as text, the first row of each file in a tar archive would be lost, and a pickle would be a table of one column.
 """
@@ -30,19 +30,19 @@ MAGIC_STARTS = {
     b"PK\x05\x06": ("an empty ZIP archive", "remove the file"),
 }
 PICKLE = re.compile(rb"\x80[\x02-\x05]")  # protocols 2 to 5
-# no row is lost where this is wrong: a text of one line has no record but names of columns
+# no row is lost if this is wrong: a text of one line is only a header, without records
 LINK = re.compile(
     r"\.{0,2}/[^\n\t,]+|[^\s,;|{}\[\]\"]+/[^\s,;|{}\[\]\"]+|[^\s,;|{}\[\]\"]+\.(jsonl?|csv|tsv|parquet|arrow|gz|zst)"
 )
 
 
 def unsupported_problem(path: Path, head: bytes) -> Problem | None:
-    """The Problem of a file that is no table of records, or None. head: its first bytes, unpacked."""
+    """The Problem of a file that is not a table of records, or None. head: its first bytes, unpacked."""
     for start, (what, hint) in MAGIC_STARTS.items():
         if head.startswith(start):
             return Problem(str(path), what, EXPECTED, hint)
     if PICKLE.match(head):
-        # to unpickle is to run whatever the file says
+        # unpickling runs whatever code the file holds
         what = "a pickle, which can run code when it is read"
         return Problem(str(path), what, EXPECTED, "save its records as JSON lines or Parquet")
     if is_tar(head):
@@ -65,7 +65,7 @@ def unsupported_problem(path: Path, head: bytes) -> Problem | None:
 
 
 def is_tar(head: bytes) -> bool:
-    """True for the first block of an archive: its check sum tells it from any text."""
+    """True for the first block of a tar archive: no text has its checksum."""
     try:
         tarfile.TarInfo.frombuf(head[:512], "utf-8", "surrogateescape")
     except (tarfile.HeaderError, ValueError):
@@ -74,7 +74,7 @@ def is_tar(head: bytes) -> bool:
 
 
 def link_target(head: bytes) -> str:
-    """Where a link leads that git wrote as a text of one line without its end, else nothing."""
+    """The target of a link that git wrote as one line of text without a line end, else ""."""
     try:
         text = head.decode()
     except UnicodeDecodeError:
@@ -86,18 +86,18 @@ def link_target(head: bytes) -> str:
 
 
 def other_encoding(head: bytes) -> str:
-    """The name of an encoding that is not UTF-8, UNKNOWN where only that much is known, else nothing."""
+    """The name of an encoding that is not UTF-8, UNKNOWN_ENCODING if it cannot be named, "" for UTF-8."""
     if head.startswith((b"\xff\xfe", b"\xfe\xff")):
         return "UTF-16"
     even, odd = head[0::2].count(0), head[1::2].count(0)
-    most = 0.4 * len(head) / 2
-    if len(head) > 3 and max(even, odd) > most and min(even, odd) < most / 10:
+    limit = 0.4 * len(head) / 2
+    if len(head) > 3 and max(even, odd) > limit and min(even, odd) < limit / 10:
         return "UTF-16BE" if even > odd else "UTF-16LE"
     return UNKNOWN_ENCODING if mostly_not_utf8(head) else ""
 
 
 def mostly_not_utf8(head: bytes) -> bool:
-    """True where lines that are not UTF-8 outnumber other lines with accents: a wrong encoding, not a broken record."""
+    """True if lines that are not UTF-8 outnumber other lines with accents: a wrong encoding, not a broken record."""
     lines = [line for line in head.split(b"\n") if not line.isascii()]
     bad = sum(not is_utf8(line) for line in lines)
     return bad > len(lines) - bad and (bad > 1 or head.count(b"\n") < 4)
@@ -107,13 +107,13 @@ def is_utf8(line: bytes) -> bool:
     try:
         line.decode()
     except UnicodeDecodeError as error:
-        # the head of a file may cut its only line within a character
+        # the first bytes of a file may end within a character
         return error.end >= len(line) and len(line) - error.start < 4
     return True
 
 
 def mostly_nul(head: bytes) -> bool:
-    """True where the first line, or most lines, have bytes 0; a broken record alone is no reason to refuse a file."""
+    """True if the first line, or most lines, have bytes 0. One broken record is no reason to refuse a file."""
     lines = head.split(b"\n")
     return b"\0" in lines[0] or 2 * sum(b"\0" in line for line in lines) > len(lines)
 
@@ -122,13 +122,13 @@ def mostly_nul(head: bytes) -> bool:
 
 
 def open_zip_table(path: Path) -> tuple[zipfile.ZipFile, zipfile.ZipExtFile, zipfile.ZipInfo]:
-    """(archive, file in it, what the archive says of it) of a ZIP archive with one table. Raises Problems, with what is in it, for any other."""
+    """(archive, file in it, its entry) of a ZIP archive with one table. Raises Problems for any other archive, with what is in it."""
     try:
         archive = zipfile.ZipFile(path)
         names = [info.filename for info in archive.infolist() if not info.is_dir()]
-        if found := unsupported_archive(names):
+        if reason := unsupported_archive(names):
             archive.close()
-            raise Problems([Problem(str(path), *found)])
+            raise Problems([Problem(str(path), *reason)])
         return archive, cast(zipfile.ZipExtFile, archive.open(names[0])), archive.getinfo(names[0])
     except (zipfile.BadZipFile, NotImplementedError, RuntimeError, OSError) as error:
         hint = "fetch the file again, or unpack it"
@@ -136,9 +136,9 @@ def open_zip_table(path: Path) -> tuple[zipfile.ZipFile, zipfile.ZipExtFile, zip
 
 
 def unsupported_archive(names: list[str]) -> tuple[str, str, str] | None:
-    """(what, expected, hint) of an archive that is not one table packed, else nothing."""
+    """(what, expected, hint) of an archive that is not one packed table, else None."""
     if "[Content_Types].xml" in names:
-        return "a spreadsheet or a document of an office", EXPECTED, "save the sheet as CSV"
+        return "a spreadsheet or another office document", EXPECTED, "save the sheet as CSV"
     if any(name.endswith("/data.pkl") or name == "data.pkl" for name in names):
         return "a pickle of PyTorch, which can run code when it is read", EXPECTED, "save its records as JSON lines"
     if names and all(name.endswith(".npy") for name in names):
