@@ -355,7 +355,7 @@ def test_reading_leaves_the_record_as_it_was(shape, kind, record, row):
         ({"question": "q", "answers": "a"}, "no ground truth (ground_truth, solution, answer, target)"),
         ({"instruction": "q", "cases": []}, "instruction, but no output or response"),
         ({"chosen": "a", "worse": "b"}, "chosen, but no rejected"),
-        ({"text": "a"}, "no known shape has just the keys text"),
+        ({"text": "a"}, "no known shape has the keys text"),
     ],
 )
 def test_a_record_that_is_nearly_of_a_shape_says_what_it_lacks(record, lacks):

@@ -26,7 +26,7 @@ ARROW = (b"\xff\xff\xff\xff", b"ARROW1\0\0")  # a stream, as `datasets` writes i
 ZIP = b"PK\x03\x04"
 PACKING_SUFFIXES = {GZIP: ".gz", ZSTD: ".zst", ZIP: ".zip"}
 CONTAINER_NAMES = {"jsonl": "JSON lines", "json": "a JSON array", "csv": "CSV", "parquet": "Parquet", "arrow": "Arrow"}
-CHUNK_BYTES = 4096  # zstd can make 128 MB of these, no more
+CHUNK_BYTES = 4096  # zstd can unpack these to 128 MB at most
 BOMB_BYTES, BOMB_RATIO = 100 * 2**20, 200
 
 

@@ -73,7 +73,7 @@ def column_names(path: Path, line: int, cells: list[str]) -> list[str]:
 
 
 def _tee_lines(lines: Iterable[str], copies: list[str]) -> Iterator[str]:
-    """The lines, each also appended to `taken`."""
+    """The lines, each also appended to `copies`."""
     for line in lines:
         copies.append(line)
         yield line

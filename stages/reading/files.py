@@ -57,8 +57,8 @@ def listing(raw: str, where: str = "raw", exclude: Sequence[str] = ()) -> Listin
         else:
             files.data.append(file)
     if invisible := ignored_files(files.data):
-        seen = "DVC ignores it, so an edit of it would never be built"
-        raise Problems([Problem(str(file), seen, "", IGNORED_HINT) for file in invisible])
+        problem = "DVC ignores it, so an edit of it would never be built"
+        raise Problems([Problem(str(file), problem, "", IGNORED_HINT) for file in invisible])
     if not files.data:
         what = f"{raw!r} holds no file" + f" of records: {shorten_list(file.name for file in files.others)}" * bool(
             files.others

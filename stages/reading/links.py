@@ -22,7 +22,7 @@ def outside_link_problems(raw: str | Path) -> list[Problem]:
 
 
 def link_problems(path: Path) -> list[Problem]:
-    target = Path(os.path.realpath(path))  # `resolve` raises where links go in a circle
+    target = Path(os.path.realpath(path))  # `resolve` raises if links form a circle
     if any(target.is_relative_to(folder().resolve()) for folder in (Path.cwd, cache_folder)):
         return []
     what = f"a link that leaves the project, to {target}"

@@ -68,7 +68,7 @@ def records(path: Path, kind: str | None = None, numbered: bool = False) -> Iter
 def _lines_until_cut(
     file: Iterable[bytes], unpacked: UnpackedStream | None, cut_records: list[Record]
 ) -> Iterator[bytes]:
-    """The lines of a file. The line at which a packed file is cut is appended to `rest`, as a record."""
+    """The lines of a file. The line at which a packed file is cut is appended to `cut_records`, as a record."""
     number = 0
     for number, line in enumerate(file, 1):
         if unpacked and unpacked.cut_reason and not line.endswith(b"\n"):
@@ -91,7 +91,7 @@ def read_lines(part: "Part") -> Iterator[tuple[int, bytes]]:
 
 
 def packed_lines(path: Path, cut_records: list[Record]) -> Iterator[tuple[int, bytes]]:
-    """(line number, bytes) of each line of a packed file. If the file is cut, the record at that place is appended to `rest`."""
+    """(line number, bytes) of each line of a packed file. If the file is cut, the record at that place is appended to `cut_records`."""
     with open_raw(path) as (file, unpacked):
         yield from _number_lines(_lines_until_cut(file, unpacked, cut_records), 1)
 

@@ -110,7 +110,7 @@ def correct_letter(value: object, options: dict[str, str], where: str) -> str | 
         value = int(value) if value.isdecimal() and len(value) <= MAX_DIGITS else value
     if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < len(letters):
         return letters[value]
-    raise Unreadable("ingest.wrong_type", f"{where}: {value!r} is none of the options {', '.join(letters)}")
+    raise Unreadable("ingest.wrong_type", f"{where}: {value!r} is not one of the options {', '.join(letters)}")
 
 
 # -- answers with scores ------------------------------------------------------------------------------------------------
@@ -203,7 +203,7 @@ def better_side(record: Fields, sides: tuple[str, str], margin: float) -> int:
     if key is not None:
         better = parse_winner(record[key], sides, key)
         if better is None:
-            raise Unreadable("ingest.no_pair", f"{key}: {record[key]!r} says that none is better")
+            raise Unreadable("ingest.no_pair", f"{key}: {record[key]!r} says that neither is better")
         return better
     keys = SIDE_SCORES.get(sides)
     if keys is None:
@@ -240,7 +240,7 @@ def parse_winner(value: Any, sides: tuple[str, str], where: str) -> int | None:
         numbers = [int(end) for end in ends if end.isdecimal()]
         if value in (numbers if len(numbers) == 2 else (0, 1)):
             return (numbers if len(numbers) == 2 else [0, 1]).index(int(value))
-    raise Unreadable("ingest.wrong_type", f"{where}: {value!r} names none of {' and '.join(sides)}")
+    raise Unreadable("ingest.wrong_type", f"{where}: {value!r} names neither {' nor '.join(sides)}")
 
 
 # -- detection ------------------------------------------------------------------------------------------------------------

@@ -125,8 +125,8 @@ class KeyAccount:
         """Count what a record has of the keys of `slice_by`. values: {key: value or None}."""
         self.sliced.update(["", *(key for key, value in values.items() if value is not None)])
 
-    def add_lost(self, found: dict[str, LostKey]) -> None:
-        for name, lost in found.items():
+    def add_lost(self, lost_keys: dict[str, LostKey]) -> None:
+        for name, lost in lost_keys.items():
             total = self.lost.setdefault(name, LostKey(lost.meaning, 0, lost.sample))
             total.records += lost.records
 

@@ -32,7 +32,7 @@ def with_record_marks(row: Row, record: Fields, shape: str, kind: str) -> Row:
     turns = row["messages"]
     for key, value in lists.items():
         if len(value) != len(turns):
-            raise Unreadable("ingest.unsupported_key", f"{key}: {len(value)} marks of {len(turns)} turns")
+            raise Unreadable("ingest.unsupported_key", f"{key}: {len(value)} marks for {len(turns)} turns")
     marks_by_turn = [
         {key: value[i] if key in lists else value for key, value in marks.items()} for i in range(len(turns))
     ]

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 CHECK = "curate.personal_data"
 WITHHELD = "its text is withheld: "
 MAX_SHOWN = 5
-Place = tuple[str, str, str]  # (kind of data, where it stands, what may be shown of it)
+Place = tuple[str, str, str]  # (kind of data, place, mask)
 EMAIL = re.compile(r"[\w.!#$%&'*+/=?^`{|}~-]{0,63}[\w+-]@(?:[^\W_][\w-]*\.)+(?:xn--[a-z0-9-]+|[^\W\d_]{2,24})(?![\w(])")
 RESERVED_DOMAIN = re.compile(r"(?:^|\.)(?:example(?:\.\w+)*|test|invalid|localhost|local)$", re.IGNORECASE)
 # `icon@2x.png`, `x@w.shape`: endings of files and attributes in code, which are not top-level domains
@@ -37,7 +37,7 @@ FILE_ENDING = re.compile(
 )
 IBAN = re.compile(r"(?<![A-Za-z0-9])(?=([A-Za-z]{2}[0-9]{2}(?:[ -]?[A-Za-z0-9]){11,30}))")
 CARD = re.compile(r"(?<![\w.])[0-9](?:[ -]?[0-9]){12,18}(?!\w|\.[0-9])")
-# Visa (13 digits are no longer issued, and are found in sums), Mastercard, American Express, Discover, JCB, Diners Club, UnionPay: first digits and lengths (ISO/IEC 7812)
+# Visa (13 digits are no longer issued, and occur in sums), Mastercard, American Express, Discover, JCB, Diners Club, UnionPay: first digits and lengths (ISO/IEC 7812)
 CARD_ISSUERS = re.compile(
     r"4(?:\d{15}|\d{18})|5[1-5]\d{14}|2(?:22[1-9]|2[3-9]\d|[3-6]\d\d|7[01]\d|720)\d{12}|3[47]\d{13}"
     r"|6(?:011|4[4-9]\d|5\d\d)\d{12}|35(?:2[89]|[3-8]\d)\d{12}|3(?:0[0-5]|[689]\d)\d{11}|62\d{14,17}"
@@ -68,7 +68,7 @@ COUNTRY_CODE = r"[+＋][ (]{0,2}"
 
 @dataclass(frozen=True)
 class Span:
-    """A place in a text that holds personal data of a kind, and what may be shown of it."""
+    """A place in a text with personal data of a kind. masked: what may be shown of it."""
 
     kind: str
     start: int
@@ -80,7 +80,7 @@ class Span:
 
 
 def find_spans(text: str, kinds: Collection[str], regions: Sequence[str]) -> list[Span]:
-    """The spans of a text that hold personal data of these kinds, in order; no two overlap. regions: `US`, `DE`, ..."""
+    """The spans of a text with personal data of these kinds, in order, without overlaps. regions: `US`, `DE`, ..."""
     priority, spans = list(FINDERS), []
     for span in sorted(
         (s for kind in kinds for s in FINDERS[kind](text, regions)), key=lambda span: (span.start, span.end)

@@ -109,11 +109,11 @@ def plain_turns(line: bytes) -> tuple[list[Turn], str, tuple[str, ...]] | None:
         if not conversations or not instruction is record.input is record.output is UNSET:
             return None
         turns = []
-        for said in conversations:
-            role = ROLES.get(said.sender, said.sender)
-            if role == "function_call" or (role == "assistant" and may_hold_thought(said.value)):
+        for message in conversations:
+            role = ROLES.get(message.sender, message.sender)
+            if role == "function_call" or (role == "assistant" and may_hold_thought(message.value)):
                 return None
-            turns.append(Turn(role, said.value))
+            turns.append(Turn(role, message.value))
         return turns, "sharegpt (key conversations)", other_keys
     if instruction is UNSET or record.output is UNSET or may_hold_thought(record.output):
         return None

@@ -121,8 +121,8 @@ def describe_nearest_shape(record: Fields) -> str:
     keys = {key for key, value in record.items() if value is not None}
     if {"message_id", "role", "text"} <= keys:
         return (
-            "one message of a tree, and a record is a whole tree: put each message into the list `replies` of the one that its "
-            'parent_id names, and write a tree a line, {"prompt": {"role": "prompter", "text": ..., "replies": [...]}}'
+            "one message of a tree, but a record must be a whole tree: put each message into the list `replies` of the one that its "
+            'parent_id names, and write one tree per line, {"prompt": {"role": "prompter", "text": ..., "replies": [...]}}'
         )
     if prompt_key := next((key for key in PROMPT_KEYS if key in keys), None):
         inner_truths = [
@@ -138,11 +138,11 @@ def describe_nearest_shape(record: Fields) -> str:
         if any(matches):
             missing_keys = groups[matches.index(None)] if None in matches else ()
             return f"{next(filter(None, matches))}, but no {' or '.join(missing_keys)}"
-    return f"no known shape has just the keys {', '.join(sorted(record)) or '(none)'}"
+    return f"no known shape has the keys {', '.join(sorted(record)) or '(none)'}"
 
 
 def rows_of(record: Fields, kind: str, options: Options = NO_OPTIONS, account: "KeyAccount | None" = None) -> list[Row]:
-    """The rows of `kind` that a record becomes: one, or two where a pair becomes KTO rows. Raises Unreadable.
+    """The rows of `kind` that a record becomes: one, or two if a pair becomes KTO rows. Raises Unreadable.
 
     account: a KeyAccount that counts the keys that no row uses.
     """
@@ -186,7 +186,7 @@ def rows_of_part(
         rows = [row for i, row in enumerate(rows) if row not in rows[:i]]
     tools = tools_of(record)
     if tools and kind == "grpo":
-        raise Unreadable("ingest.tools_unsupported", "TRL's GRPO reads no definitions of tools from a dataset")
+        raise Unreadable("ingest.tools_unsupported", "TRL's GRPO reads no tool definitions from a dataset")
     rows = [with_record_marks(row, record, shape, kind) for row in rows]
     system_turn = next((record[key] for key in SYSTEM_KEYS if record.get(key)), None)
     rows = [finish_row(row, kind, system_turn, tools, options) for row in rows]

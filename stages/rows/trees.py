@@ -29,14 +29,14 @@ class Reply:
 
     message: Message
     rank: float | None
-    before: "Reply | None"
+    parent: "Reply | None"
     replies: list["Reply"]
 
     def path(self) -> list["Reply"]:
-        """All from the prompt to this one."""
+        """The replies from the prompt to this one."""
         replies = [self]
-        while replies[-1].before is not None:
-            replies.append(replies[-1].before)
+        while replies[-1].parent is not None:
+            replies.append(replies[-1].parent)
         return replies[::-1]
 
 
@@ -55,6 +55,7 @@ def read_tree(record: Fields, kind: str, options: Options) -> tuple[str, list[Sf
 
 
 def conversation_to(reply: Reply) -> list[Message]:
+    """The messages from the prompt to a reply."""
     return [each.message for each in reply.path()]
 
 
@@ -66,7 +67,7 @@ def pick_replies(tree: list[Reply], kind: str, options: Options) -> list[tuple[R
             last = last.replies[0]
         answers = [reply for reply in last.path() if reply.message["role"] == "assistant"]
         if not answers:
-            raise Unreadable("ingest.wrong_kind", "a prompt without a reply of the assistant's")
+            raise Unreadable("ingest.wrong_kind", "a prompt without a reply by the assistant")
         return [(answers[-1],)]
     margin, pairs = options.margin or 0, []
     for reply in tree:
@@ -124,7 +125,7 @@ def count_unused_replies(record: Fields, kind: str, options: Options) -> int:
 
 
 def nodes(record: Fields) -> Iterator[tuple[str, Fields]]:
-    """(where it stands, message) of each message."""
+    """(place, message) of each message of a tree."""
     stack = [("prompt", record["prompt"])]
     while stack:
         name, node = stack.pop()

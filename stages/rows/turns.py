@@ -93,7 +93,7 @@ def messages_of(turn: object, where: str) -> list[Message]:
             raise Unreadable("ingest.multimodal", f"{where}.{key}: only text can be trained on")
     if turn.get("refusal") and not any(turn.get(key) for key in ("content", "value", "tool_calls", "function_call")):
         hint = "write it as the content if it is to be learned"
-        raise Unreadable("ingest.unsupported_key", f"{where}.refusal: a refusal in the place of an answer; {hint}")
+        raise Unreadable("ingest.unsupported_key", f"{where}.refusal: a refusal instead of an answer; {hint}")
     if raw_role == "function_call":
         return [
             message("assistant", None, calls_from_json(first_value(turn, ("value", "content")), where), train=learned)
@@ -131,8 +131,8 @@ def message(
     train: bool | None = None,
 ) -> Message:
     """A message, its keys in the order of the tables. Of the optional keys, only `tool_calls` may be null."""
-    more = {"reasoning_content": trace, "name": name, "tool_call_id": call, "train": train}
-    present = {key: value for key, value in more.items() if value is not None}
+    optional = {"reasoning_content": trace, "name": name, "tool_call_id": call, "train": train}
+    present = {key: value for key, value in optional.items() if value is not None}
     return cast(Message, {"role": role, "content": content, "tool_calls": calls} | present)
 
 
@@ -143,9 +143,7 @@ def thought_and_text(turn: Fields, content: Content, where: str) -> tuple[str | 
     thoughts |= {content.trace.strip(), trace or ""}
     thoughts.discard("")
     if len(thoughts) > 1:
-        raise Unreadable(
-            "ingest.unsupported_key", f"{where}: {len(thoughts)} thoughts that differ, where a turn has one"
-        )
+        raise Unreadable("ingest.unsupported_key", f"{where}: {len(thoughts)} different thoughts, but a turn has one")
     return next(iter(thoughts), None), text
 
 
@@ -159,7 +157,7 @@ def train_mark(holder: Fields, where: str, role: str = "assistant") -> bool | No
         return None
     learned_by_key = {key: parse_mark(value, f"{where}.{key}") != (key == "masked") for key, value in marks.items()}
     if len(set(learned_by_key.values())) > 1:
-        raise Unreadable("ingest.unsupported_key", f"{where}: {', '.join(learned_by_key)} say different things")
+        raise Unreadable("ingest.unsupported_key", f"{where}: {', '.join(learned_by_key)} contradict each other")
     if role != "assistant":
         # a weight of 1 is what every turn has by default
         if any(is_learned and key != "weight" for key, is_learned in learned_by_key.items()):
@@ -190,7 +188,7 @@ def calls_from_json(value: object, where: str) -> str | None:
     """ShareGPT's function call, JSON text with name and arguments or a list of these, as JSON text of `tool_calls`."""
     calls = value if isinstance(value, (dict, list)) else parse_json_text(text_of(value, where))
     if not isinstance(calls, (dict, list)):
-        raise Unreadable("ingest.wrong_type", f"{where}: the function call is no JSON object")
+        raise Unreadable("ingest.wrong_type", f"{where}: the function call is not a JSON object")
     return calls_of(calls, where)
 
 
@@ -217,7 +215,7 @@ def merge_assistant_turns(turns: list[Message]) -> list[Message]:
 
 
 def answer_of(value: object, where: str) -> list[Message]:
-    """An answer as messages: a text is an assistant's turn, one message may stand without a list."""
+    """An answer as messages: a text becomes an assistant turn, and one message may come without a list."""
     if isinstance(value, list):
         return turns_of(value, where)
     if isinstance(value, dict):
@@ -244,7 +242,7 @@ def hh_turns(text: object) -> list[Message] | None:
         return None
     _, *pieces = HH_TURN.split(text.lstrip())
     turns = zip(pieces[::2], pieces[1::2], strict=True)
-    return [(user if who == "Human" else assistant)(text_said.strip()) for who, text_said in turns]
+    return [(user if who == "Human" else assistant)(words.strip()) for who, words in turns]
 
 
 # -- prompts ------------------------------------------------------------------------------------------------------
