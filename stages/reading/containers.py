@@ -161,13 +161,13 @@ def detect_container(path: Path) -> str:
     """The container of a file, from its first bytes. Raises Problems if it is not data."""
     with open_raw(path) as (file, unpacked):
         head = file.read(65536)
-        kind = _binary_container(path, head, unpacked) or _text_container(head.removeprefix(BOM), file)
-    return kind + (PACKING_SUFFIXES[unpacked.start] if unpacked else "")
+        container = _binary_container(path, head, unpacked) or _text_container(head.removeprefix(BOM), file)
+    return container + (PACKING_SUFFIXES[unpacked.start] if unpacked else "")
 
 
-def describe_container(kind: str) -> str:
+def describe_container(container: str) -> str:
     """A container in words: `JSON lines in gzip`."""
-    name, _, packed = kind.partition(".")
+    name, _, packed = container.partition(".")
     return CONTAINER_NAMES[name] + {"": "", "gz": " in gzip", "zst": " in zstd", "zip": " in ZIP"}[packed]
 
 

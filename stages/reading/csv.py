@@ -7,13 +7,14 @@ from itertools import chain
 from pathlib import Path
 
 from stages.rows.turns import KNOWN_KEYS
+from stages.rows.types import Fault
 from validators.problems import Problem, Problems
 
 csv.field_size_limit(2**31 - 1)
 PROSE = re.compile(r"\S\s+\S+\s+\S+\s+\S|[.?!。？！]\s*$|\n|^\s*-?\d+([.,]\d+)*\s*$")
 NAME_CHARS = 64
-# (line, value, raw, (check, detail) of its fault)
-CsvRecord = tuple[int, dict[str, str] | None, str, tuple[str, str] | None]
+# (line, value, raw, fault)
+CsvRecord = tuple[int, dict[str, str] | None, str, Fault | None]
 
 
 def csv_records(path: Path, lines: Iterable[bytes], numbered: bool) -> Iterator[CsvRecord]:
@@ -79,7 +80,7 @@ def _tee_lines(lines: Iterable[str], copies: list[str]) -> Iterator[str]:
         yield line
 
 
-def _record(line: int, header: list[str], cells: list[str], raw: str, fault: tuple[str, str] | None) -> CsvRecord:
+def _record(line: int, header: list[str], cells: list[str], raw: str, fault: Fault | None) -> CsvRecord:
     if any("\udc80" <= c <= "\udcff" for c in raw):
         raw = raw.encode(errors="surrogateescape").decode(errors="backslashreplace")
         fault = fault or ("ingest.utf8", "the record is not UTF-8")

@@ -44,15 +44,15 @@ def parts_of(path: Path, part_bytes: int = PART_BYTES) -> list[Part]:
 
 def split_file(path: Path, part_bytes: int = PART_BYTES) -> list[Part]:
     """The parts of one raw file, in order. Lines are not counted: only the ends of parts are read."""
-    kind, size = detect_container(path), path.stat().st_size
-    if kind != "jsonl" or size <= part_bytes:
-        return [Part(path, kind, 0, size, 1)]
+    container, size = detect_container(path), path.stat().st_size
+    if container != "jsonl" or size <= part_bytes:
+        return [Part(path, container, 0, size, 1)]
     parts, start = [], 0
     with open(path, "rb") as file:
         while start < size:
             file.seek(min(start + part_bytes, size) - 1)
             file.readline()
-            parts.append(Part(path, kind, start, file.tell(), 0))
+            parts.append(Part(path, container, start, file.tell(), 0))
             start = file.tell()
     return parts
 

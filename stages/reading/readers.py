@@ -23,6 +23,7 @@ from stages.reading.csv import csv_records
 from stages.reading.json_arrays import elements
 from stages.reading.json_values import decode_json, non_finite_places, without_struct_nulls
 from stages.reading.wrapped_tables import records_in
+from stages.rows.types import Fault
 from stages.rows.values import ENCODE, type_of
 from validators.problems import Problem, Problems
 
@@ -39,26 +40,26 @@ class Record:
     line: int
     value: dict[str, Any] | None
     raw: str
-    fault: tuple[str, str] | None = None  # (check, detail)
+    fault: Fault | None = None
 
 
-def records(path: Path, kind: str | None = None, numbered: bool = False) -> Iterator[Record]:
+def records(path: Path, container: str | None = None, numbered: bool = False) -> Iterator[Record]:
     """Every record of a raw file, readable or not, in file order.
 
-    kind: its container, if that is known. numbered: a CSV has no header; its columns are "1", "2", ...
+    container: as `detect_container` gives it, if that is known. numbered: a CSV has no header; its columns are "1", "2", ...
     """
-    kind = (kind or detect_container(path)).partition(".")[0]
+    container = (container or detect_container(path)).partition(".")[0]
     with open_raw(path) as (file, unpacked):
-        if kind == "parquet":
+        if container == "parquet":
             yield from _read_parquet(path, file, unpacked)
-        elif kind == "arrow":
+        elif container == "arrow":
             yield from _read_arrow(path, file, unpacked)
-        elif kind == "json":
+        elif container == "json":
             yield from _read_json(path, file, unpacked)
         else:
             cut_records: list[Record] = []
             lines = _lines_until_cut(file, unpacked, cut_records)
-            if kind == "jsonl":
+            if container == "jsonl":
                 yield from (record_of(number, line) for number, line in _number_lines(lines, 1))
             else:
                 yield from (Record(*fields) for fields in csv_records(path, lines, numbered))
@@ -215,7 +216,7 @@ def _batch_records(batch: "pa.RecordBatch", first: int) -> Iterator[Record]:
         yield Record(number, row, _raw_text(row, floats) if row else "", fault)
 
 
-def _single_row(batch: "pa.RecordBatch") -> tuple[dict[str, Any] | None, tuple[str, str] | None]:
+def _single_row(batch: "pa.RecordBatch") -> tuple[dict[str, Any] | None, Fault | None]:
     try:
         return batch.to_pylist()[0], None
     except UnicodeDecodeError as error:

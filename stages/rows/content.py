@@ -71,17 +71,17 @@ def call_id(value: object) -> str | None:
 
 def part_type_and_value(part: Fields) -> tuple[str, Any]:
     """(type, value) of one part of a content."""
-    kind = part.get("type")
-    if kind in ("tool_use", "tool_result"):
-        return kind, part
-    if isinstance(kind, str):
-        return kind, part.get(kind, part.get("text"))
-    if kind is not None:
-        return f"a type that is {type_of(kind)}", None
+    part_type = part.get("type")
+    if part_type in ("tool_use", "tool_result"):
+        return part_type, part
+    if isinstance(part_type, str):
+        return part_type, part.get(part_type, part.get("text"))
+    if part_type is not None:
+        return f"a type that is {type_of(part_type)}", None
     present = {key: value for key, value in part.items() if value is not None}
-    for key, kind in (("toolUse", "tool_use"), ("toolResult", "tool_result"), ("text", "text")):
+    for key, part_type in (("toolUse", "tool_use"), ("toolResult", "tool_result"), ("text", "text")):
         if set(present) == {key}:
-            return kind, present[key]
+            return part_type, present[key]
     return ", ".join(sorted(present)) or "nothing", None
 
 

@@ -106,12 +106,12 @@ def unused_in_parts(parts: list[Any], form: str, within: str) -> UnusedValues:
         for name in BEDROCK_PARTS.keys() & part.keys():
             if isinstance(part[name], dict):
                 yield from unused_in_parts([part[name] | {"type": BEDROCK_PARTS[name]}], form, f"{within}{name}.")
-        kind = part.get("type")
-        kind = kind if isinstance(kind, str) else "text"
-        value_key = kind if part.get(kind) is not None else "text"
-        used = KEYS_BY_PART.get(kind, {"type", value_key}) | BEDROCK_PARTS.keys()
+        part_type = part.get("type")
+        part_type = part_type if isinstance(part_type, str) else "text"
+        value_key = part_type if part.get(part_type) is not None else "text"
+        used = KEYS_BY_PART.get(part_type, {"type", value_key}) | BEDROCK_PARTS.keys()
         for key, value in part.items():
             if key not in used and value not in EMPTY_VALUES:
                 yield f"{within}{key}", meaning_in_turn(key, value, form), value
-        if kind == "tool_result" and isinstance(part.get("content"), list):
+        if part_type == "tool_result" and isinstance(part.get("content"), list):
             yield from unused_in_parts(part["content"], "tool", f"{within}content[].")

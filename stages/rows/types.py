@@ -7,6 +7,7 @@ from typing import Any, NotRequired, TypedDict
 
 Fields = dict[str, Any]  # a record as its file has it, or an object within it
 Row = dict[str, Any]  # a row of a kind that is named beside it
+Fault = tuple[str, str]  # (check, detail) of a record that cannot be read
 
 
 class Message(TypedDict):
