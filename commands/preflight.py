@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from stages.training.types import ResolvedStep
+
 if TYPE_CHECKING:
     from rich.table import Table
 
@@ -29,7 +31,7 @@ MEMORY_COLUMNS = {  # parts of the estimate, as many as fit into a line
     "activations": ["activations"],
     "logits": ["logits"],
 }
-Report = dict[str, Any]  # what preflight wrote of a step
+Report = ResolvedStep  # what preflight wrote of a step
 Finding = dict[str, Any]
 TIMED_ANSWERS = 64  # answers that a reward function is timed on
 

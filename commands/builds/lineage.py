@@ -63,7 +63,7 @@ def read_if_built(
         return None
 
 
-def training_summary(build: Build, path: str) -> dict[str, int]:
+def training_summary(build: Build, path: str) -> dict[str, int] | None:
     """{rows, seen, times, tokens, sequences} of what a training saw."""
     return exposure_summary(file_of(build, path))
 

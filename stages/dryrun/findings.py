@@ -6,20 +6,40 @@ level: ok up to the limit; above it `waived` where the step waives the check, el
 the build. Values have four digits.
 """
 
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, Literal, NotRequired, TypedDict
+
 import numpy as np
 
 from stages.dryrun import reward_trials as trials_of
 from stages.dryrun.memory import GB
-from stages.dryrun.token_counts import MeasuredRows
+from stages.dryrun.reward_trials import Trial
+from stages.dryrun.token_counts import MeasuredRows, Method
 from stages.rows.batches import describe_origins
+from stages.training.types import Config
 from validators._preflight import GATES
 from validators._warnings import imbalance, weights_advice
 from validators.problems import Problem, Problems
 
 MAX_IMBALANCE = 1000  # a weight of 0 makes the other label endlessly heavier, which JSON cannot say
 
+Settings = Mapping[str, Any]  # `preflight` of params.yaml: {check: limit}
+Rows = Sequence[int] | np.ndarray  # their numbers in the file
+Waivers = Mapping[str, str]  # {check: reason} of a step
 
-def make_finding(check, value, message, settings, waive):
+
+class Finding(TypedDict):
+    """One number beside its limit; value has four digits. hint: what to do, of a gate."""
+
+    check: str
+    value: float
+    limit: float | None
+    level: Literal["ok", "waived", "warning"]
+    message: str
+    hint: NotRequired[str]
+
+
+def make_finding(check: str, value: float, message: str, settings: Settings, waive: Waivers) -> Finding:
     """One number beside its limit."""
     short = check.removeprefix("preflight.")
     limit = settings[short]
@@ -29,7 +49,7 @@ def make_finding(check, value, message, settings, waive):
     return {"check": check, "value": float(f"{value:.4g}"), "limit": limit, "level": level, "message": message}
 
 
-def gate_problems(findings, where):
+def gate_problems(findings: Iterable[Finding], where: str) -> list[Problem]:
     """Problems for every gate that is neither kept nor waived."""
     return [
         Problem(
@@ -54,7 +74,7 @@ def gate_problems(findings, where):
 # -- rows -------------------------------------------------------------------------------------------------------------
 
 
-def row_problems(where, found, method, path):
+def row_problems(where: str, found: MeasuredRows, method: Method, path: str) -> list[Problem]:
     """What no row may be: each kind of fault once, with the first rows that have it."""
     problems, doubled = [], found.rows["row"][found.rows["doubled"]]
     if len(doubled):
@@ -69,14 +89,14 @@ def row_problems(where, found, method, path):
     return problems
 
 
-def describe_rows(found, rows, path):
+def describe_rows(found: MeasuredRows, rows: Rows, path: str) -> str:
     """How many rows of the file these are, with the first of them."""
     rows = np.unique(rows)
-    where = f" ({describe_origins(path, rows)})" if len(rows) else ""
+    where = f" ({describe_origins(path, rows.tolist())})" if len(rows) else ""
     return f"{len(rows):,} of {found.count:,} rows{where}"
 
 
-def describe_left_out(found, path):
+def describe_left_out(found: MeasuredRows, path: str) -> tuple[str, str]:
     """(what, hint) of the rows that are not trained: how many by proof, with the reason of the first of each."""
     by_proof = {}
     for row, proof, why in found.left_out:
@@ -101,11 +121,13 @@ PROOF_HINTS = {  # what to do about rows that are left out by a proof
 }
 
 
-def row_findings(found, method, path, context, settings, waive):
+def row_findings(
+    found: MeasuredRows, method: Method, path: str, context: int, settings: Settings, waive: Waivers
+) -> list[Finding]:
     """The numbers of a step's rows."""
     rows = found.rows
 
-    def add(check, numbers, message):
+    def add(check: str, numbers: Rows, message: str) -> Finding:
         share = found.share(numbers)
         return make_finding(check, share, f"{describe_rows(found, numbers, path)} {message}", settings, waive)
 
@@ -150,7 +172,7 @@ PROOF_FINDINGS = {  # proofs that are numbers of their own; a row that fails one
 }
 
 
-def text_findings(found, path, settings, waive):
+def text_findings(found: MeasuredRows, path: str, settings: Settings, waive: Waivers) -> list[Finding]:
     """The numbers of rows of train or of eval that are between what a row says, its text, and its tokens."""
     lists = {
         check: ([row for row, failed, _ in found.left_out if failed == proof], message)
@@ -167,7 +189,7 @@ def text_findings(found, path, settings, waive):
     ]
 
 
-def cut_answers_finding(found: MeasuredRows, path: str, asked: dict, settings: dict) -> dict:
+def cut_answers_finding(found: MeasuredRows, path: str, asked: Mapping[str, Any], settings: Settings) -> Finding:
     """How many reference answers of eval rows are longer than what `evaluate` generates, and what would fit.
 
     asked: `evaluate` of params.yaml. The token that ends an answer counts, and a thought where it has no budget of its own.
@@ -189,7 +211,7 @@ def cut_answers_finding(found: MeasuredRows, path: str, asked: dict, settings: d
     return make_finding("preflight.answers_cut", found.share(cut), message, settings, {})
 
 
-def date_finding(date, settings, waive):
+def date_finding(date: str | None, settings: Settings, waive: Waivers) -> Finding:
     """Whether the chat template prints a date. date: of the base's settings, None where it prints none."""
     message = "the chat template prints no date"
     if date:
@@ -199,7 +221,7 @@ def date_finding(date, settings, waive):
     return make_finding("preflight.date_dependent", bool(date), message, settings, waive)
 
 
-def model_lengths(rows, method):
+def model_lengths(rows: np.ndarray, method: Method) -> np.ndarray:
     """Tokens of each row as the model will see it, (n,): GRPO adds an answer."""
     limit = method.limits.length
     if method.name == "grpo":
@@ -207,13 +229,13 @@ def model_lengths(rows, method):
     return rows["length"] if limit is None else np.minimum(rows["length"], limit)
 
 
-def length_bias_finding(rows, settings, waive):
+def length_bias_finding(rows: np.ndarray, settings: Settings, waive: Waivers) -> Finding:
     chosen, rejected = (rows["longer"] > 0).mean(), (rows["longer"] < 0).mean()
     message = f"chosen has more tokens in {chosen:.1%} of {len(rows):,} pairs and fewer in {rejected:.1%}"
     return make_finding("preflight.length_bias", max(chosen, rejected), message, settings, waive)
 
 
-def class_balance_finding(rows, config, settings, waive):
+def class_balance_finding(rows: np.ndarray, config: Config, settings: Settings, waive: Waivers) -> Finding:
     """How far the weighted classes are from TRL's advice, with the weights to set."""
     true, false = int(rows["label"].sum()), int((~rows["label"]).sum())
     # two digits, as TRL looks at it: 1,591 rows beside 1,593 are a balance
@@ -227,7 +249,7 @@ def class_balance_finding(rows, config, settings, waive):
 # -- rewards and memory -----------------------------------------------------------------------------------------------
 
 
-def reward_findings(trials, weights, settings, waive):
+def reward_findings(trials: list[Trial], weights: Sequence[float], settings: Settings, waive: Waivers) -> list[Finding]:
     """What the trials of a grpo step say. Of a function that answers by chance nothing else is said: it would not repeat."""
     out = []
     for trial in trials:
@@ -255,7 +277,7 @@ def reward_findings(trials, weights, settings, waive):
             out += hostile_findings(trial, settings, waive)
     more = trials_of.wrong_answer_gain(trials, weights) if all(trial.again for trial in trials) else {}
     if more:
-        kind = max(more, key=more.get)
+        kind = max(more, key=lambda each: more[each])
         message = f"the ground truth earns {-more[kind]:g} more than the best of the wrong answers ({kind}), on average"
         if more[kind] > 0:
             message = f"{kind} answers earn {more[kind]:g} more than the ground truth, on average"
@@ -263,7 +285,7 @@ def reward_findings(trials, weights, settings, waive):
     return out
 
 
-def hostile_findings(trial, settings, waive):
+def hostile_findings(trial: Trial, settings: Settings, waive: Waivers) -> Iterator[Finding]:
     """Which kinds of hostile answers a function pays for; nothing where none was tried."""
     shares = trials_of.hostile_shares(trial)
     if not shares:
@@ -273,11 +295,11 @@ def hostile_findings(trial, settings, waive):
     message += ": " + ", ".join(f"{kind} {shares[kind]:.1%}" for kind in paid) if paid else ""
     if trials_of.judges_form_only(trial):
         message += "; it judges the form alone, so that no limit is held against it"
-        settings = settings | {"reward_hostile": None}
+        settings = {**settings, "reward_hostile": None}
     yield make_finding("preflight.reward_hostile", len(paid), message, settings, waive)
 
 
-def memory_findings(parts, settings, waive):
+def memory_findings(parts: dict[str, float], settings: Settings, waive: Waivers) -> list[Finding]:
     if settings["memory_gb"] is None:
         return []
     told = ", ".join(f"{part} {size / GB:.1f}" for part, size in parts.items() if size and part != "total")
@@ -286,7 +308,7 @@ def memory_findings(parts, settings, waive):
     ]
 
 
-def require_both_labels(where, rows):
+def require_both_labels(where: str, rows: np.ndarray) -> None:
     """Raises Problems where a KTO step trains rows of one label alone."""
     true, false = int(rows["label"].sum()), int((~rows["label"]).sum())
     if not true or not false:

@@ -13,9 +13,11 @@ import struct
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from stages.training.models import BASE, load_pretrained
 from stages.training.trl import CHECKPOINTING_ARGS, trl_class
+from stages.training.types import Config, ResolvedStep
 
 GB = 1e9
 NF4 = (4 + 0.127) / 8  # bytes a weight with double quantisation, QLoRA (Dettmers et al. 2023), section 3
@@ -30,7 +32,7 @@ class Shape:
     """What of a model decides its memory. linear: {module: (out, in)} of the layers that LoRA and 4 bits apply to."""
 
     parameters: int
-    linear: dict
+    linear: dict[str, tuple[int, ...]]
     layers: int
     hidden: int
     queries: int
@@ -41,7 +43,7 @@ class Shape:
     context: int
 
 
-def read_shape(folder=BASE):
+def read_shape(folder: Path = BASE) -> Shape:
     """The Shape of the model in a folder, from its config and the headers of its safetensors; no weight is read."""
     from transformers import AutoConfig
 
@@ -71,7 +73,7 @@ def read_shape(folder=BASE):
     )
 
 
-def tensor_shapes(path):
+def tensor_shapes(path: Path) -> dict[str, tuple[int, ...]]:
     """{tensor: shape} of a safetensors file."""
     with open(path, "rb") as file:
         (size,) = struct.unpack("<Q", file.read(8))
@@ -79,7 +81,7 @@ def tensor_shapes(path):
     return {name: tuple(tensor["shape"]) for name, tensor in tensors.items() if name != "__metadata__"}
 
 
-def lora_parameters(shape, lora):
+def lora_parameters(shape: Shape, lora: dict[str, Any]) -> int:
     """How many weights an adapter adds: r x (in + out) for every layer that it is on."""
     targets = lora["target_modules"]
     if targets == "all-linear":
@@ -95,7 +97,9 @@ def lora_parameters(shape, lora):
     return lora["r"] * sum(sum(shape.linear[name]) for name in hit)
 
 
-def estimate_memory(step, shape, config, device, tile):
+def estimate_memory(
+    step: ResolvedStep, shape: Shape, config: Config, device: str, tile: tuple[int, int] | None
+) -> dict[str, float]:
     """{part: bytes} of the peak of a training, "total" last; the worst batch is one of the longest rows.
 
     step: as preflight wrote it. config: TRL's, of this machine; what a GPU would take instead is TRL's own default.
@@ -124,9 +128,10 @@ def estimate_memory(step, shape, config, device, tile):
     return parts | {"total": sum(parts.values())}
 
 
-def forward_pass_size(step, config):
+def forward_pass_size(step: ResolvedStep, config: Config) -> tuple[int, int, int]:
     """(sequences, tokens of the longest, tokens whose logits are held) of one forward pass of one device."""
-    method, longest, limit = step["method"], step["length"]["max"], getattr(config, "max_length", None)
+    method, longest = step["method"], step["length"]["max"]
+    limit: Any = getattr(config, "max_length", None)
     batch = config.per_device_train_batch_size * (2 if method in ("dpo", "orpo") else 1)
     if method == "grpo":
         return batch, longest + config.max_completion_length, batch * (config.max_completion_length + 1)
@@ -159,7 +164,7 @@ def logit_bytes(tile: tuple[int, int] | None, vocabulary: int, scored: int, kern
     return kernel * columns * tokens if kernel else BYTES_PER_LOGIT * min(columns, vocabulary) * tokens
 
 
-def activation_bytes(shape, lora, half, checkpointed):
+def activation_bytes(shape: Shape, lora: dict[str, Any] | None, half: bool, checkpointed: bool) -> float:
     """Bytes that one token leaves behind for the backward pass, in all layers."""
     size = 2 if half else 4
     # both norms keep what came in and what went out of their scaling, in float32, and the residual sum
@@ -173,14 +178,14 @@ def activation_bytes(shape, lora, half, checkpointed):
     return 4 * shape.hidden * shape.layers + layer if checkpointed else layer * shape.layers
 
 
-def keeps_reference(step, config):
+def keeps_reference(step: ResolvedStep, config: Config) -> bool:
     """Whether a second model is held: with an adapter the reference is the model with its adapter off."""
     if step["lora"] or getattr(config, "precompute_ref_log_probs", False):
         return False
     return step["method"] in ("dpo", "kto") or (step["method"] == "grpo" and config.beta > 0)
 
 
-def optimizer_bytes(config):
+def optimizer_bytes(config: Config) -> int:
     """Bytes of state a trained weight."""
     name = str(getattr(config.optim, "value", config.optim))
     if "8bit" in name:
@@ -190,12 +195,12 @@ def optimizer_bytes(config):
     return 4 if name.startswith(("lion", "adagrad", "rmsprop")) else 8
 
 
-def format_bytes(count):
+def format_bytes(count: float) -> str:
     """Bytes as a person says them: 35 MB, 1.2 GB."""
     return f"{count / GB:,.1f} GB" if count >= GB else f"{count / 1e6:,.0f} MB"
 
 
-def free_bytes():
+def free_bytes() -> tuple[str, int | None]:
     """(device, free bytes) of this machine: its GPU, else its memory."""
     import torch
 

@@ -3,17 +3,23 @@
 resolve("align", params["steps"]["align"], params, reward_code()) -> {"step": "align", "method": "dpo", "from": "sft", ...}
 """
 
+from collections.abc import Mapping
+from typing import Any
+
 from stages.dryrun.schedule import assume_processes, count_processes
 from stages.training.trl import make_config
+from stages.training.types import Config, ResolvedStep
 from validators.problems import Problem, Problems
 
 
-def resolve_step(name, step, params, codes):
+def resolve_step(
+    name: str, step: Mapping[str, Any], params: Mapping[str, Any], codes: Mapping[str, str]
+) -> ResolvedStep:
     """A step with everything that decides its training, and nothing else (a waiver, say, does not).
 
     params: with every default filled in. codes: {reward function: hash of its code}.
     """
-    resolved = {
+    resolved: ResolvedStep = {
         "step": name,
         "method": step["method"],
         "from": step["from"],
@@ -40,11 +46,11 @@ def resolve_step(name, step, params, codes):
     return resolved
 
 
-def reward_weights(step):
+def reward_weights(step: Mapping[str, Any]) -> list[float]:
     return step["args"].get("reward_weights") or [1.0] * len(step["rewards"])
 
 
-def make_step_config(name, step):
+def make_step_config(name: str, step: ResolvedStep) -> Config:
     """TRL's config of a step. Raises Problems where TRL refuses the args, or its trainer would."""
     where = f"steps.{name}"
     if step["method"] == "grpo":
@@ -64,12 +70,14 @@ def make_step_config(name, step):
     return config
 
 
-def check_generation_groups(where, step):
+def check_generation_groups(where: str, step: ResolvedStep) -> None:
     """GRPO compares the answers to one prompt with each other: a batch of all processes holds whole groups of them."""
     import trl
 
     defaults = trl.GRPOConfig.__dataclass_fields__
-    args = {key: defaults[key].default for key in ("per_device_train_batch_size", "num_generations")} | step["args"]
+    args: dict[str, Any] = {
+        key: defaults[key].default for key in ("per_device_train_batch_size", "num_generations")
+    } | step["args"]
     batch, each = args["per_device_train_batch_size"], args["num_generations"]
     rounds = args.get("steps_per_generation") or args.get("gradient_accumulation_steps", 1)
     together = args.get("generation_batch_size") or batch * step["processes"] * rounds

@@ -8,14 +8,19 @@ the answer, the same with every word changed, another row's ground truth, nothin
 
 import re
 import time
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from stages.dryrun.hostile_answers import HOSTILE_KINDS, WITHOUT_TRUTH, hostile_answers
 from stages.rows.batches import batches, origins
+from stages.rows.types import Row
 from stages.training.reward_calls import score_answers, unknown_field_problems
 from stages.training.trl import METHOD_COLUMNS
+from stages.training.types import ResolvedStep, Tokenizer
 from validators.problems import Problems
 
 WRONG_KINDS = ("corrupted", "other", "empty")
@@ -32,12 +37,12 @@ class Trial:
     """What one function gave. again: whether it gave the same the second time. seconds: of one call for one answer."""
 
     function: str
-    scores: dict
+    scores: dict[str, np.ndarray]
     again: bool
     seconds: float
 
 
-def sample_rows(path, wanted):
+def sample_rows(path: str | Path, wanted: int) -> tuple[list[Row], list[str]]:
     """(rows, names): `wanted` rows of a file, spread evenly over it, with the `source:line` of each."""
     import pyarrow.parquet as pq
 
@@ -47,10 +52,12 @@ def sample_rows(path, wanted):
     for batch in batches(path, METHOD_COLUMNS["grpo"]):
         rows += [batch[i - first] for i in chosen[(chosen >= first) & (chosen < first + len(batch))]]
         first += len(batch)
-    return rows, origins(path, chosen)
+    return rows, origins(path, chosen.tolist())
 
 
-def try_functions(step, rows, names, tokenizer, where):
+def try_functions(
+    step: ResolvedStep, rows: list[Row], names: list[str], tokenizer: Tokenizer, where: str
+) -> list[Trial]:
     """A Trial of each function of a grpo step. Raises Problems with every function that fails, at its first row."""
     truths = [row["ground_truth"] for row in rows]
     answers = probe_answers(truths) | hostile_answers(truths, [last_question(row) for row in rows])
@@ -68,7 +75,14 @@ def try_functions(step, rows, names, tokenizer, where):
     return trials
 
 
-def try_function(function, rows, names, answers, tokenizer, where):
+def try_function(
+    function: str,
+    rows: list[Row],
+    names: list[str],
+    answers: Mapping[str, Sequence[str | None]],
+    tokenizer: Tokenizer,
+    where: str,
+) -> Trial:
     scores, seconds, calls = {}, 0.0, 0
     for kind, texts in answers.items():
         asked = [i for i, text in enumerate(texts) if text is not None]
@@ -82,23 +96,31 @@ def try_function(function, rows, names, answers, tokenizer, where):
     return Trial(function, scores, same, seconds / max(1, calls))
 
 
-def call_in_batches(function, rows, names, texts, asked, tokenizer, where):
+def call_in_batches(
+    function: str,
+    rows: list[Row],
+    names: list[str],
+    texts: Sequence[str | None],
+    asked: Sequence[int],
+    tokenizer: Tokenizer,
+    where: str,
+) -> np.ndarray:
     """The function's values for the rows that are asked about, in batches of the size of a training's."""
     parts = [np.zeros(0)]
     for first in range(0, len(asked), BATCH):
         part = asked[first : first + BATCH]
-        given = [rows[i] for i in part], [texts[i] for i in part]
+        given = [rows[i] for i in part], [text for i in part if (text := texts[i]) is not None]
         parts.append(score_answers([function], *given, tokenizer, where, [names[i] for i in part])[:, 0])
     return np.concatenate(parts)
 
 
-def last_question(row):
+def last_question(row: Row) -> str:
     """What the user said last in a row's prompt, a text."""
     turns = [turn.get("content") for turn in row["prompt"] if turn.get("role") == "user"]
     return turns[-1] if turns and isinstance(turns[-1], str) else ""
 
 
-def probe_answers(truths):
+def probe_answers(truths: list[str]) -> dict[str, Sequence[str | None]]:
     """{kind: answers} to try on rows with these ground truths; None where there is no such answer."""
     return {
         "truth": truths,
@@ -108,12 +130,12 @@ def probe_answers(truths):
     }  # fmt: skip
 
 
-def nearby_truths(truths, i):
+def nearby_truths(truths: list[str], i: int) -> list[str]:
     """The truths after one, then those before it, a hundred at most."""
     return [truths[(i + step) % len(truths)] for step in range(1, min(len(truths), 101))]
 
 
-def corrupt(truth):
+def corrupt(truth: str) -> str:
     """The text with every word and number changed: neither it nor a part of it is right.
 
     corrupted("answer: 42, Paris") -> "bnswer: 52, Qaris"
@@ -127,18 +149,18 @@ def corrupt(truth):
 # -- what the trials say ----------------------------------------------------------------------------------------------
 
 
-def underpaid_truths(trial):
+def underpaid_truths(trial: Trial) -> tuple[float, np.ndarray]:
     """(share, positions) of ground truths that get less than the best that the function ever gave."""
     below = ~(trial.scores["truth"] >= score_range(trial)[1])
     return below.mean(), np.flatnonzero(below)
 
 
-def wrong_shares(trial):
+def wrong_shares(trial: Trial) -> dict[str, float]:
     """{kind: share} of wrong answers that get no less than the ground truth of their row, where both got something."""
     return {kind: share_paid_as_truth(trial, kind) for kind in WRONG_KINDS}
 
 
-def hostile_shares(trial):
+def hostile_shares(trial: Trial) -> dict[str, float]:
     """{kind: share} of hostile answers that get no less than the ground truth of their row, of the kinds that were tried."""
     return {
         kind: share_paid_as_truth(trial, kind)
@@ -147,26 +169,26 @@ def hostile_shares(trial):
     }
 
 
-def paid_kinds(shares):
+def paid_kinds(shares: Mapping[str, float]) -> list[str]:
     """The kinds of hostile answers that a function pays for, by their shares."""
     return [kind for kind, share in shares.items() if share > TOLERATED_SHARE]
 
 
-def judges_form_only(trial):
+def judges_form_only(trial: Trial) -> bool:
     return share_paid_as_truth(trial, "other") > FORM_ONLY_SHARE
 
 
-def share_paid_as_truth(trial, kind):
+def share_paid_as_truth(trial: Trial, kind: str) -> float:
     """The share of answers of a kind that get no less than the ground truth of their row, where both got something."""
     truth, given = trial.scores["truth"], trial.scores[kind]
     judged = ~np.isnan(given) & ~np.isnan(truth)
     return float((given >= truth)[judged].mean()) if judged.any() else 0.0
 
 
-def wrong_answer_gain(trials, weights):
+def wrong_answer_gain(trials: list[Trial], weights: Sequence[float]) -> dict[str, float]:
     """{kind: how much more a wrong answer earns than the ground truth, in all functions together, on average}."""
     wrong = [kind for kind in (*WRONG_KINDS, *WITHOUT_TRUTH) if kind in trials[0].scores]
-    total = {
+    total: dict[str, Any] = {
         kind: sum(weight * np.nan_to_num(trial.scores[kind]) for trial, weight in zip(trials, weights, strict=True))
         for kind in ("truth", *wrong)
     }
@@ -174,7 +196,7 @@ def wrong_answer_gain(trials, weights):
     return {kind: float((total[kind] - total["truth"])[asked[kind]].mean()) for kind in wrong if asked[kind].any()}
 
 
-def score_range(trial):
+def score_range(trial: Trial) -> tuple[float, float]:
     """(lowest, highest) of everything that the function gave; NaN where it judged nothing."""
     values = np.concatenate(list(trial.scores.values()))
     values = values[~np.isnan(values)]

@@ -3,14 +3,18 @@
 import contextlib
 import itertools
 import math
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+
+from stages.training.types import Config
 
 PACKING_ROWS = 1000  # rows that TRL packs with each other: `datasets` maps so many at a time
 
 
-def count_processes(launch):
+def count_processes(launch: str) -> int:
     """How many processes `launch` starts, all machines together; 1 where it does not say."""
     words = [part for word in launch.split() for part in (word.split("=", 1) if word.startswith("--") else [word])]
     given = dict(itertools.pairwise(words))
@@ -22,12 +26,12 @@ def count_processes(launch):
     return parse_count(given.get("--nproc_per_node") or given.get("--nproc-per-node")) * parse_count(nodes)
 
 
-def parse_count(text):
+def parse_count(text: Any) -> int:
     """A count of processes; 1 for what only the machine knows (`gpu`, `auto`, nothing)."""
     return int(text) if str(text).isdigit() and int(text) else 1
 
 
-def read_config_file(path):
+def read_config_file(path: str | Path) -> dict[str, Any]:
     """accelerate's config; nothing where there is none, which accelerate itself will say."""
     from ruamel.yaml import YAML
     from ruamel.yaml.error import YAMLError
@@ -40,20 +44,20 @@ def read_config_file(path):
 
 
 @contextlib.contextmanager
-def assume_processes(count):
+def assume_processes(count: int) -> Iterator[None]:
     """TRL's configs made as on one of `count` processes: GRPO's divides its batches among them as it is made."""
     from transformers import TrainingArguments
 
     before = TrainingArguments.world_size
     try:
         if count > 1:
-            TrainingArguments.world_size = count
+            TrainingArguments.world_size = count  # ty: ignore[invalid-assignment]  # in place of the property
         yield
     finally:
         TrainingArguments.world_size = before
 
 
-def batches_per_epoch(config, method, rows, count=1):
+def batches_per_epoch(config: Config, method: str, rows: int, count: int = 1) -> int:
     """Batches that each process takes in an epoch; what does not fill one of GRPO's is left out."""
     batch = config.per_device_train_batch_size * count
     if method == "grpo":
@@ -62,7 +66,7 @@ def batches_per_epoch(config, method, rows, count=1):
     return rows // batch if config.dataloader_drop_last else math.ceil(rows / batch)
 
 
-def count_optimizer_steps(config, method, rows, count=1):
+def count_optimizer_steps(config: Config, method: str, rows: int, count: int = 1) -> int:
     """Optimizer steps as transformers' Trainer counts them."""
     batches = batches_per_epoch(config, method, rows, count)
     if not batches:
@@ -72,7 +76,7 @@ def count_optimizer_steps(config, method, rows, count=1):
     return math.ceil(math.ceil(batches / config.gradient_accumulation_steps) * config.num_train_epochs)
 
 
-def count_packed_sequences(lengths, config):
+def count_packed_sequences(lengths: np.ndarray, config: Config) -> int:
     """How many sequences TRL packs rows of these lengths into: its own packing, of nothing but lengths."""
     from datasets import Dataset
     from trl import pack_dataset

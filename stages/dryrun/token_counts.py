@@ -6,7 +6,10 @@ Rows are prepared as `train` prepares them (`stages/training/trainer_rows.py`), 
 kept, so that a file of millions of rows needs no memory for its tokens.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -17,6 +20,7 @@ from stages.training.messages import FailedProof
 from stages.training.rendering import Renderer
 from stages.training.trainer_rows import SIDES, Limits, limits_from_config, rows_for_trainer, token_count
 from stages.training.trl import METHOD_COLUMNS
+from stages.training.types import Config, Tokenizer, TrainerRow
 
 ROW_DTYPE = np.dtype(
     [
@@ -39,7 +43,7 @@ class Method:
     """A method with all that decides its tokens."""
 
     name: str
-    config: object
+    config: Config
     render: Renderer
     overlong: str = "cut"
     reasoning: str = "keep"
@@ -59,17 +63,17 @@ class MeasuredRows:
 
     count: int
     rows: np.ndarray
-    left_out: list = field(default_factory=list)
-    special: list = field(default_factory=list)
+    left_out: list[tuple[int, str, str]] = field(default_factory=list)
+    special: list[int] = field(default_factory=list)
     encodings: EncodingFaults = field(default_factory=EncodingFaults)
-    answers: list = field(default_factory=list)
+    answers: list[tuple[int, tuple[int, int]]] = field(default_factory=list)
 
-    def share(self, numbers):
+    def share(self, numbers: Iterable[int]) -> float:
         """The share of the rows of the file that these are."""
         return len(set(numbers)) / max(self.count, 1)
 
 
-def measure_rows(path, method):
+def measure_rows(path: str | Path, method: Method) -> MeasuredRows:
     """Every row of a file, as it is trained or with the reason for which it is not."""
     found = MeasuredRows(pq.read_metadata(path).num_rows, np.zeros(0, ROW_DTYPE))
     parts, number, limits = [found.rows], 0, method.limits
@@ -94,7 +98,7 @@ def measure_rows(path, method):
     return found
 
 
-def measure_row(number, prepared, method, limits):
+def measure_row(number: int, prepared: TrainerRow, method: Method, limits: Limits) -> tuple[Any, ...]:
     """The numbers of one row as TRL is given it, as a tuple of ROW's fields."""
     tokenizer, length = method.render.tokenizer, token_count(prepared)
     prompt, equal, longer = prepared.get("prompt_ids", []), False, 0
@@ -112,7 +116,7 @@ def measure_row(number, prepared, method, limits):
         learned = sum(label != -100 for side in labels for label in limits.cut([-100] * len(prompt) + side))
         if len(answers) == 2:
             equal, longer = kept[0] == kept[1], np.sign(len(answers[0]) - len(answers[1]))
-    cut = method.name != "grpo" and len(limits.cut(range(length))) < length
+    cut = method.name != "grpo" and len(limits.cut([0] * length)) < length
     tokens = sum(map(len, kept))
     return (
         number,
@@ -128,5 +132,5 @@ def measure_row(number, prepared, method, limits):
     )
 
 
-def has_double_bos(ids, tokenizer):
+def has_double_bos(ids: list[int], tokenizer: Tokenizer) -> bool:
     return tokenizer.bos_token_id is not None and ids[:2] == [tokenizer.bos_token_id] * 2

@@ -7,15 +7,22 @@ report shows: the first one, one of median length, the longest.
 """
 
 from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
 
+from stages.dryrun.token_counts import MeasuredRows, Method
 from stages.rows.batches import BATCH_ROWS, decode_row, origins
+from stages.rows.types import Row
 from stages.training.reasoning_masks import mask_thoughts
-from stages.training.trainer_rows import SIDES, limits_from_config, orpo_columns, rows_for_trainer
+from stages.training.rendering import Renderer
+from stages.training.trainer_rows import SIDES, Limits, limits_from_config, orpo_columns, rows_for_trainer
 from stages.training.trl import METHOD_COLUMNS
+from stages.training.types import Config, Tokenizer, TrainerRow
 
 MAX_TOKENS, MAX_PARTS = 200, 4  # of a sample: of each sequence the beginning and the end
 
@@ -35,10 +42,12 @@ class Part:
     """One sequence that goes through the model. name: conversation, prompt, or the side of a pair."""
 
     name: str
-    tokens: list
+    tokens: list[Token]
 
 
-def xray_row(method, row, render, config, overlong="cut", reasoning="keep"):
+def xray_row(
+    method: str, row: Row, render: Renderer, config: Config, overlong: str = "cut", reasoning: str = "keep"
+) -> list[Part]:
     """The sequences of a row as the trainer gets them. Raises Unproved where it gets none."""
     limits = limits_from_config(method, config, overlong, reasoning)
     found = []
@@ -53,7 +62,9 @@ def xray_row(method, row, render, config, overlong="cut", reasoning="keep"):
     return found
 
 
-def collated_sequences(method, prepared, tokenizer, config, limits):
+def collated_sequences(
+    method: str, prepared: TrainerRow, tokenizer: Tokenizer, config: Config, limits: Limits
+) -> list[tuple[str, list[int], list[int], list[bool]]]:
     """(name, all tokens, the tokens of the collator's batch, whether each is learned) of each sequence of a row."""
     if method == "grpo":
         ids = prepared["prompt_ids"]
@@ -78,7 +89,8 @@ def collated_sequences(method, prepared, tokenizer, config, limits):
     if method == "orpo":
         from trl.experimental.utils import DPODataCollatorWithPadding
 
-        batch = DPODataCollatorWithPadding(pad_token_id=tokenizer.pad_token_id)([orpo_columns(prepared, limits.length)])
+        columns = orpo_columns(prepared, limits.length)  # ty: ignore[invalid-argument-type]  # ORPO always has a max_length
+        batch = DPODataCollatorWithPadding(pad_token_id=tokenizer.pad_token_id)([columns])
         # ORPO imitates the chosen side from its first token on, the prompt too; its odds compare the answers alone
         learned = {"chosen": batch["chosen_attention_mask"], "rejected": batch["rejected_labels"] != -100}
         rows = [(batch[f"{side}_input_ids"], learned[side], batch[f"{side}_attention_mask"]) for side in sides]
@@ -92,7 +104,7 @@ def collated_sequences(method, prepared, tokenizer, config, limits):
     ]
 
 
-def make_collator(method, tokenizer, config):
+def make_collator(method: str, tokenizer: Tokenizer, config: Config) -> Callable[..., dict[str, Any]]:
     """TRL's collator of dpo or kto."""
     if method == "dpo":
         from trl.trainer.dpo_trainer import DataCollatorForPreference
@@ -103,11 +115,11 @@ def make_collator(method, tokenizer, config):
     return DataCollatorForUnpairedPreference(tokenizer.pad_token_id, config.max_length)
 
 
-def make_token(render, id, kind):
+def make_token(render: Renderer, id: int, kind: str) -> Token:
     return Token(id, render.tokenizer.decode([id]), kind, id in render.special)
 
 
-def runs_by_kind(tokens):
+def runs_by_kind(tokens: Iterable[Token]) -> list[tuple[str, list[Token]]]:
     """[(kind, tokens)] of tokens of one kind that follow each other."""
     found = []
     for each in tokens:
@@ -120,7 +132,7 @@ def runs_by_kind(tokens):
 # -- samples ------------------------------------------------------------------------------------------------------
 
 
-def xray_samples(path, found, method):
+def xray_samples(path: str | Path, found: MeasuredRows, method: Method) -> list[dict[str, Any]]:
     """[{row, which, parts, more_parts}] of up to three rows of a step. found: Measured. method: tokens.Method.
 
     row: `source:line`. which: `first`, `median length`, `longest`, several where they are one row. parts: of `shorten_part`.
@@ -135,7 +147,7 @@ def xray_samples(path, found, method):
     return shown
 
 
-def choose_rows(rows, lengths):
+def choose_rows(rows: np.ndarray, lengths: np.ndarray) -> dict[int, list[str]]:
     """{row: [why it is shown]}. rows, lengths: (n,), of all sequences in the order of the file, n > 0."""
     order = np.argsort(lengths, kind="stable")
     found = {}
@@ -144,7 +156,7 @@ def choose_rows(rows, lengths):
     return found
 
 
-def read_rows_at(path, numbers, columns):
+def read_rows_at(path: str | Path, numbers: Sequence[int], columns: list[str]) -> dict[int, Row]:
     """{number: row} of a file, read a batch at a time."""
     found, first = {}, 0
     for batch in pq.ParquetFile(path).iter_batches(BATCH_ROWS, columns=columns):
@@ -155,7 +167,7 @@ def read_rows_at(path, numbers, columns):
     return found
 
 
-def shorten_part(part):
+def shorten_part(part: Part) -> dict[str, Any]:
     """A Part as plain data, with how many tokens of each kind it has; of a long one the middle is not shown.
 
     left_out: how many tokens are not shown; they stand behind the first half of those that are.

@@ -8,10 +8,12 @@ models/kto/model.safetensors                     step kto without lora, from dpo
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 from stages.training.checkpoints import clear_path
 from stages.training.models import BASE, adapters, full_weights, load_model, load_tokenizer
 from stages.training.template_settings import copy_settings
+from stages.training.types import Config, ResolvedStep, Tokenizer, Trainer
 
 UNSLOTH_KEYS = {
     "model_name",
@@ -19,7 +21,7 @@ UNSLOTH_KEYS = {
 }  # what Unsloth writes into config.json: the folder that it loaded, and itself
 
 
-def start_folder(parent, step, folder, config):
+def start_folder(parent: Path, step: ResolvedStep, folder: Path, config: Config) -> Path:
     """The folder that a step starts from: its parent, or the parent's chain merged in float32 and saved.
 
     Without adapters of its own the step's reference model is loaded anew by TRL, from where the model says it came. After
@@ -36,7 +38,7 @@ def start_folder(parent, step, folder, config):
     return folder
 
 
-def write_model(trainer, step, folder, facts):
+def write_model(trainer: Trainer, step: ResolvedStep, folder: Path, facts: dict[str, Any]) -> None:
     """Write the trained model: safetensors alone, no pickle, no path of this machine, keys in a fixed order.
 
     All processes come here, since sharded weights are gathered from all; the first of them writes.
@@ -60,7 +62,7 @@ def write_model(trainer, step, folder, facts):
     (folder / "made_of.json").write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
 
 
-def save_tokenizer(tokenizer, source, folder):
+def save_tokenizer(tokenizer: Tokenizer, source: Path, folder: Path) -> None:
     """Write a tokenizer with what its chat template is always given, and nothing of how it was loaded."""
     tokenizer.save_pretrained(folder)
     copy_settings(source, folder)
@@ -71,7 +73,7 @@ def save_tokenizer(tokenizer, source, folder):
     path.write_text(json.dumps(config, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
-def copy_chain(parent, folder):
+def copy_chain(parent: Path, folder: Path) -> None:
     """What the new adapter stands on: full weights that are not the base's, and the adapters before it."""
     if parent != BASE and full_weights(parent) == parent:
         shutil.copytree(parent, folder, ignore=shutil.ignore_patterns("adapters", "made_of.json"))
@@ -79,7 +81,7 @@ def copy_chain(parent, folder):
         shutil.copytree(adapter, folder / "adapters" / adapter.name)
 
 
-def tidy_adapter(folder):
+def tidy_adapter(folder: Path) -> None:
     """One config for one adapter: PEFT writes target modules in random order and the path that the base came from."""
     for path in folder.iterdir():
         if path.name not in ("adapter_config.json", "adapter_model.safetensors"):

@@ -2,14 +2,21 @@
 
 import importlib.util
 import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from stages.training.devices import device_problems
 from stages.training.models import full_weights, load_model
+from stages.training.types import Config, ResolvedStep
 from stages.training.unsloth_backend import compute_dtype, import_unsloth, load_with_unsloth
 from validators.problems import Problem
 
+if TYPE_CHECKING:
+    from peft import LoraConfig
+    from transformers import PreTrainedModel
 
-def choose_backend(wanted):
+
+def choose_backend(wanted: str) -> str:
     """`unsloth` where it is wanted, or where `auto` finds it beside a CUDA device; else `transformers`.
 
     Unsloth patches transformers and TRL, so it is imported before either.
@@ -24,7 +31,7 @@ def choose_backend(wanted):
     return wanted
 
 
-def missing_requirements(name, step):
+def missing_requirements(name: str, step: ResolvedStep) -> list[Problem]:
     """Problems for what a step wants and this machine has not; known before anything is loaded."""
     where, problems = f"steps.{name}", device_problems(name, step)
     if step.get("load_in_4bit"):
@@ -41,14 +48,14 @@ def missing_requirements(name, step):
     return problems
 
 
-def device_name():
+def device_name() -> str:
     """The device that trains, by its name."""
     import torch
 
     return torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu"
 
 
-def why_no_4bit():
+def why_no_4bit() -> str | None:
     """Why bitsandbytes cannot train over 4-bit weights on this machine, None where it can.
 
     A layer is tried: its functions are there on every machine, and fail when they are called.
@@ -57,17 +64,17 @@ def why_no_4bit():
 
     device = "cuda" if torch.cuda.is_available() else "cpu"
     try:
-        import bitsandbytes
+        import bitsandbytes  # ty: ignore[import-not-found]  # an extra
 
         layer = bitsandbytes.nn.Linear4bit(64, 64, bias=False, compute_dtype=torch.float32, quant_type="nf4").to(device)
         rows = torch.ones(2, 64, device=device, requires_grad=True)
         layer(rows).sum().backward()
     except Exception as error:
         return " ".join(f"{type(error).__name__}: {error}".split())[:200]
-    return None if torch.isfinite(rows.grad).all() else "the gradient is no number"
+    return None if rows.grad is not None and torch.isfinite(rows.grad).all() else "the gradient is no number"
 
 
-def load_for_training(folder, step, config):
+def load_for_training(folder: Path, step: ResolvedStep, config: Config) -> tuple["PreTrainedModel", dict[str, Any]]:
     """(model, arguments of the trainer): the model of a folder with its chain merged, on the step's backend."""
     if step["backend"] == "unsloth":
         return load_with_unsloth(folder, step, config), {}
@@ -78,13 +85,13 @@ def load_for_training(folder, step, config):
     return model, {"peft_config": lora_config(step["lora"])}
 
 
-def lora_config(lora):
+def lora_config(lora: dict[str, Any]) -> "LoraConfig":
     from peft import LoraConfig
 
     return LoraConfig(task_type="CAUSAL_LM", **lora)
 
 
-def load_in_4bit(folder, config):
+def load_in_4bit(folder: Path, config: Config) -> "PreTrainedModel":
     """The full weights of a folder in NF4 with double quantisation (QLoRA, arXiv 2305.14314), on this process's device."""
     import torch
     from transformers import AutoModelForCausalLM, BitsAndBytesConfig
@@ -104,5 +111,5 @@ def load_in_4bit(folder, config):
     for module in model.modules():
         if hasattr(module, "support_avx512bf16_for_cpu"):
             # else bitsandbytes packs the weights anew at the first look without gradients, and never unpacks them
-            module.support_avx512bf16_for_cpu = False
+            module.support_avx512bf16_for_cpu = False  # ty: ignore[invalid-assignment]  # bitsandbytes' own attribute
     return model

@@ -22,11 +22,18 @@ import os
 import shutil
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from stages.core.code_lists import code_hash
 from stages.core.hashes import sha256
 from stages.training import rollouts
 from stages.training.exposure import restore_exposure, save_exposure
+from stages.training.types import Config, ResolvedStep, Trainer
+
+if TYPE_CHECKING:
+    from transformers import TrainerControl, TrainerState, TrainingArguments
+    from transformers.trainer_utils import TrainOutput
+
 
 # a kill costs at most this, and the time until the next step that can be gone on from bit by bit
 CHECKPOINT_INTERVAL_S = 300
@@ -36,7 +43,7 @@ OPTIONAL_LIBRARIES = {"unsloth": ("unsloth", "unsloth_zoo"), "load_in_4bit": ("b
 STEP_LOGGING = ("steps", "IntervalStrategy.STEPS")
 
 
-def training_identity(step):
+def training_identity(step: ResolvedStep) -> dict[str, Any]:
     """Everything that decides the result of a training, as plain data; `step` has its backend resolved."""
     models = {path: file_hashes(Path(path)) for path in sorted({"models/base", f"models/{step['from']}"})}
     return {
@@ -49,18 +56,18 @@ def training_identity(step):
     }
 
 
-def library_versions(step):
+def library_versions(step: ResolvedStep) -> dict[str, str]:
     """{library: version} of what trains a step."""
     used = {step["backend"], *(key for key in OPTIONAL_LIBRARIES if step.get(key) or step["args"].get(key))}
     optional = [library for key, libraries in OPTIONAL_LIBRARIES.items() if key in used for library in libraries]
     return {library: importlib.metadata.version(library) for library in (*LIBRARIES, *optional)}
 
 
-def file_hashes(folder):
+def file_hashes(folder: Path) -> dict[str, str]:
     return {str(path.relative_to(folder)): sha256(path) for path in sorted(folder.rglob("*")) if path.is_file()}
 
 
-def identity_folder(work, identity):
+def identity_folder(work: Path, identity: dict[str, Any]) -> Path:
     """The folder of an identity under `.work/<step>/`, made; folders of other identities are deleted."""
     text = json.dumps(identity, indent=2, sort_keys=True)
     folder = work / hashlib.sha256(text.encode()).hexdigest()[:16]
@@ -73,20 +80,20 @@ def identity_folder(work, identity):
     return folder
 
 
-def is_first_process():
+def is_first_process() -> bool:
     return os.environ.get("RANK", "0") == "0"
 
 
 # -- checkpoints ----------------------------------------------------------------------------------------------------
 
 
-def last_checkpoint(folder):
+def last_checkpoint(folder: Path) -> Path | None:
     """The newest checkpoint that was written to its end, or None. What a kill left half written is passed over."""
     complete = [path for path in folder.glob("checkpoint-*") if is_complete(path)]
     return max(complete, key=lambda path: int(path.name.split("-")[1]), default=None)
 
 
-def is_complete(checkpoint):
+def is_complete(checkpoint: Path) -> bool:
     """True where every file that was there when the checkpoint was done is there, and as long as it was."""
     try:
         sizes = json.loads((checkpoint / "complete.json").read_text(encoding="utf-8"))
@@ -95,7 +102,7 @@ def is_complete(checkpoint):
     return sizes == file_sizes(checkpoint)
 
 
-def file_sizes(folder):
+def file_sizes(folder: Path) -> dict[str, int]:
     return {
         str(path.relative_to(folder)): path.stat().st_size
         for path in sorted(folder.rglob("*"))
@@ -103,7 +110,7 @@ def file_sizes(folder):
     }
 
 
-def mark_complete(checkpoint):
+def mark_complete(checkpoint: Path) -> None:
     """Mark a checkpoint as written to its end, and delete all others."""
     partial = checkpoint / "complete.partial"
     partial.write_text(json.dumps(file_sizes(checkpoint)), encoding="utf-8")
@@ -113,7 +120,7 @@ def mark_complete(checkpoint):
             shutil.rmtree(other, ignore_errors=True)
 
 
-def optimizer_steps_per_generation(config):
+def optimizer_steps_per_generation(config: Config) -> int:
     """After how many optimizer steps GRPO has used up what it generated: in between, a checkpoint lacks its answers."""
     if not hasattr(config, "steps_per_generation"):
         return 1
@@ -121,7 +128,7 @@ def optimizer_steps_per_generation(config):
     return generate_every // math.gcd(generate_every, config.gradient_accumulation_steps)
 
 
-def save_checkpoints(trainer, every_s=None):
+def save_checkpoints(trainer: Trainer, every_s: float | None = None) -> Trainer:
     """The trainer, saving a checkpoint every `every_s` seconds, at steps from which it goes on bit by bit.
 
     Those are the steps with a line in the log: the sums between two lines are in no checkpoint.
@@ -135,27 +142,34 @@ def save_checkpoints(trainer, every_s=None):
         due = time.monotonic() + every_s
         began = 0.0
 
-        def on_step_end(self, args, state, control, **_):
+        def on_step_end(
+            self, args: "TrainingArguments", state: "TrainerState", control: "TrainerControl", **_: Any
+        ) -> None:
             if (
                 str(args.logging_strategy) in STEP_LOGGING
                 and state.global_step % math.lcm(steps, state.logging_steps) == 0
             ):
                 self.ask(state, control)
 
-        def on_epoch_end(self, args, state, control, **_):
+        def on_epoch_end(
+            self, args: "TrainingArguments", state: "TrainerState", control: "TrainerControl", **_: Any
+        ) -> None:
             if str(args.logging_strategy) not in STEP_LOGGING and state.global_step % steps == 0:
                 self.ask(state, control)
 
-        def ask(self, state, control):
+        def ask(self, state: "TrainerState", control: "TrainerControl") -> None:
             if state.global_step < state.max_steps and broadcast_decision(time.monotonic() >= self.due):
                 control.should_save, self.began = True, time.monotonic()
 
-        def on_save(self, args, state, control, **_):
+        def on_save(
+            self, args: "TrainingArguments", state: "TrainerState", control: "TrainerControl", **_: Any
+        ) -> None:
+            checkpoint = Path(str(args.output_dir), f"checkpoint-{state.global_step}")
             trainer.accelerator.wait_for_everyone()
-            save_exposure(trainer, Path(args.output_dir, f"checkpoint-{state.global_step}"))
-            rollouts.save_rollouts(trainer, Path(args.output_dir, f"checkpoint-{state.global_step}"))
+            save_exposure(trainer, checkpoint)
+            rollouts.save_rollouts(trainer, checkpoint)
             if state.is_world_process_zero:
-                mark_complete(Path(args.output_dir, f"checkpoint-{state.global_step}"))
+                mark_complete(checkpoint)
             now = time.monotonic()
             self.due = now + max(every_s, SAVE_PAUSE_FACTOR * (now - self.began) if every_s else 0)
 
@@ -163,7 +177,7 @@ def save_checkpoints(trainer, every_s=None):
     return trainer
 
 
-def broadcast_decision(wanted):
+def broadcast_decision(wanted: bool) -> bool:
     """What the first process wants: clocks differ, and a checkpoint is written by all processes or none."""
     if os.environ.get("WORLD_SIZE", "1") == "1":
         return wanted
@@ -172,7 +186,7 @@ def broadcast_decision(wanted):
     return broadcast_object_list([wanted])[0]
 
 
-def resume_training(trainer, folder):
+def resume_training(trainer: Trainer, folder: Path) -> "TrainOutput":
     """Train from the last checkpoint of the folder, or from the start. Returns transformers' TrainOutput."""
     checkpoint = last_checkpoint(folder)
     for path in folder.glob("checkpoint-*"):
@@ -194,14 +208,14 @@ def resume_training(trainer, folder):
     return result._replace(training_loss=result.training_loss + total_loss(history) / result.global_step)
 
 
-def advance_prompt_order(trainer, epochs):
+def advance_prompt_order(trainer: Trainer, epochs: float) -> Trainer:
     """The trainer, giving GRPO's prompts in the order of a later epoch: its sampler would begin with the first again."""
     import torch
     from trl.trainer.utils import RepeatSampler
 
     make = trainer._get_train_sampler
 
-    def make_later(*arguments):
+    def make_later(*arguments: Any) -> Any:
         sampler = make(*arguments)
         if isinstance(sampler, RepeatSampler) and sampler.shuffle:
             for _ in range(int(epochs)):
@@ -212,7 +226,7 @@ def advance_prompt_order(trainer, epochs):
     return trainer
 
 
-def total_loss(history):
+def total_loss(history: list[dict[str, Any]]) -> float:
     """The sum of the losses of all steps that a log tells of: each line is the mean since the one before."""
     lines = [line for line in history if "loss" in line]
     starts = [0, *(line["step"] for line in lines)]
@@ -222,7 +236,7 @@ def total_loss(history):
 # -- the finished model ---------------------------------------------------------------------------------------------
 
 
-def store_finished(folder, outs):
+def store_finished(folder: Path, outs: list[Path]) -> None:
     """Keep what a training made, as hard links, so that a `dvc` killed before it has stored that trains nothing again."""
     partial = clear_path(folder / "finished.partial")
     for out in outs:
@@ -236,7 +250,7 @@ def store_finished(folder, outs):
         shutil.rmtree(path, ignore_errors=True)
 
 
-def restore_finished(folder, outs):
+def restore_finished(folder: Path, outs: list[Path]) -> bool:
     """True where the folder has what a finished training made; it is then back in its place."""
     kept = folder / "finished"
     if not kept.exists() or json.loads((kept / "finished.json").read_text(encoding="utf-8")) != file_stamps(kept):
@@ -249,7 +263,7 @@ def restore_finished(folder, outs):
     return True
 
 
-def file_stamps(folder):
+def file_stamps(folder: Path) -> dict[str, list[int]]:
     """{file: [size, time of change]}: a hard link shows what was written into the other."""
     return {
         str(path.relative_to(folder)): [path.stat().st_size, path.stat().st_mtime_ns]
@@ -258,14 +272,14 @@ def file_stamps(folder):
     }
 
 
-def link_or_copy(path, target):
+def link_or_copy(path: Path, target: Path) -> None:
     try:
         os.link(path, target)
     except OSError:  # `.work` may be a link to another disk, and not every disk has hard links
         shutil.copy2(path, target)
 
 
-def move_into_place(path, target):
+def move_into_place(path: Path, target: Path) -> None:
     """Put a finished file or folder in its place by one rename, beside it first where it comes from another disk."""
     try:
         os.replace(path, clear_path(target))
@@ -277,7 +291,7 @@ def move_into_place(path, target):
         os.replace(beside, target)
 
 
-def clear_path(path):
+def clear_path(path: Path) -> Path:
     """The path, with nothing there and its parent made."""
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path)

@@ -5,13 +5,15 @@ steps.sft: torch 2.13.0+cu130 cannot use the GPU: The NVIDIA driver on your syst
 """
 
 import os
+from types import ModuleType
 
+from stages.training.types import ResolvedStep
 from validators.problems import Problem
 
 CPU_HINT = "CUDA_VISIBLE_DEVICES= in the environment trains on the CPU"
 
 
-def device_problems(name: str, step: dict) -> list[Problem]:
+def device_problems(name: str, step: ResolvedStep) -> list[Problem]:
     """Problems of a step with the GPUs that torch sees here. step: as preflight resolved it."""
     import torch
 
@@ -38,7 +40,7 @@ def device_problems(name: str, step: dict) -> list[Problem]:
     return problems
 
 
-def wants_bfloat16(step: dict) -> bool:
+def wants_bfloat16(step: ResolvedStep) -> bool:
     """Whether a step computes in bfloat16 on a GPU. Who asks for it in so many words gets it of transformers, emulated."""
     args = step["args"]
     if args.get("bf16") is not None:
@@ -46,7 +48,7 @@ def wants_bfloat16(step: dict) -> bool:
     return not args.get("fp16")
 
 
-def why_no_gpu(torch) -> str | None:
+def why_no_gpu(torch: ModuleType) -> str | None:
     """Why a torch that is built for CUDA cannot use the GPU that is there; None where there is none, or it is hidden.
 
     `torch.cuda.is_available()` says no to both, with a warning that scrolls away.

@@ -7,9 +7,11 @@ What messages hold is never changed by it, only where it stands: in a list of pa
 The ids of calls alone are others where a template refuses those of most rows: they say nothing but which call is answered.
 """
 
+from collections.abc import Callable, Iterable
 from functools import cached_property
 
 from stages.training.messages import FailedProof, change_arguments, dump_arguments
+from stages.training.types import ChatMessage, Tools
 
 QUESTION = {"role": "user", "content": "Qasked"}
 ANSWER = {"role": "assistant", "content": "Qanswer"}
@@ -26,10 +28,10 @@ CALL_ID = "{:09}"  # nine digits, as Mistral's templates ask for
 class Dialect:
     """text: what the template writes of messages and tools; it raises Unproved where it refuses them."""
 
-    def __init__(self, text):
+    def __init__(self, text: Callable[..., str]) -> None:
         self.text = text
 
-    def written(self, messages):
+    def written(self, messages: list[ChatMessage]) -> list[ChatMessage]:
         """The messages of a whole conversation (`as_templates_read`) as the template takes them."""
         if any("reasoning_content" in message for message in messages):
             put = thought_in_content if self.reads_thoughts_in_content else thought_as_key
@@ -42,12 +44,12 @@ class Dialect:
         return self.put(messages)
 
     @cached_property
-    def reads_parts(self):
+    def reads_parts(self) -> bool:
         """Whether the content is read as a list of parts alone, as templates of models that see do."""
         return not self.shows("Qasked", [QUESTION]) and self.shows("Qasked", [content_as_parts(QUESTION)])
 
     @cached_property
-    def reads_thoughts_in_content(self):
+    def reads_thoughts_in_content(self) -> bool:
         """Whether a thought is shown in the content, and under no key of its own. Some templates show none at all."""
         talk = [QUESTION, ANSWER | {"reasoning_content": "Qthought"}]
         return not self.shows("Qthought", self.put(map(thought_as_key, talk))) and self.shows(
@@ -55,7 +57,7 @@ class Dialect:
         )
 
     @cached_property
-    def reads_text_arguments(self):
+    def reads_text_arguments(self) -> bool:
         """Whether the arguments of calls are read as JSON text; printed as Python writes an object is not read."""
         talk = [QUESTION, ANSWER | {"content": "", "tool_calls": [CALL | {"id": CALL_ID.format(1)}]}]
         return not self.shows("Qvalue", self.put(talk), TOOLS, but="'Qkey'") and self.shows(
@@ -63,11 +65,11 @@ class Dialect:
         )
 
     @cached_property
-    def needs_ids(self):
+    def needs_ids(self) -> bool:
         """Whether calls need ids of nine letters and digits."""
         return self.takes_ids(CALL_ID.format(1)) and not (self.takes_ids("call_Qid") and self.takes_ids(None))
 
-    def takes_ids(self, id):
+    def takes_ids(self, id: str | None) -> bool:
         call, found = CALL, {"role": "tool", "name": "Qname", "content": "Qfound"}
         if id:
             call, found = CALL | {"id": id}, found | {"tool_call_id": id}
@@ -76,10 +78,12 @@ class Dialect:
             talk = map(arguments_as_text, talk)
         return self.shows("", self.put(talk), TOOLS)
 
-    def put(self, messages):
+    def put(self, messages: Iterable[ChatMessage]) -> list[ChatMessage]:
         return [content_as_parts(message) if self.reads_parts else message for message in messages]
 
-    def shows(self, words, messages, tools=None, but=None):
+    def shows(
+        self, words: str, messages: list[ChatMessage], tools: Tools | None = None, but: str | None = None
+    ) -> bool:
         """Whether the template takes messages and writes words of them, and not others."""
         try:
             text = self.text(messages, tools)
@@ -91,16 +95,16 @@ class Dialect:
 # -- messages in another form ---------------------------------------------------------------------------------------
 
 
-def content_as_parts(message):
+def content_as_parts(message: ChatMessage) -> ChatMessage:
     return message | {"content": [{"type": "text", "text": message["content"]}]}
 
 
-def thought_as_key(message):
+def thought_as_key(message: ChatMessage) -> ChatMessage:
     """A thought under both names that templates look for."""
     return message | {"thinking": message["reasoning_content"]} if message.get("reasoning_content") else message
 
 
-def thought_in_content(message):
+def thought_in_content(message: ChatMessage) -> ChatMessage:
     """A thought as most models write it, before the answer."""
     if not (thought := message.get("reasoning_content", "").strip("\n")):
         return message
@@ -108,13 +112,13 @@ def thought_in_content(message):
     return rest | {"content": f"<think>\n{thought}\n</think>\n\n{message['content']}"}
 
 
-def arguments_as_text(message):
+def arguments_as_text(message: ChatMessage) -> ChatMessage:
     if "tool_calls" not in message:
         return message
     return message | {"tool_calls": [change_arguments(call, dump_arguments) for call in message["tool_calls"]]}
 
 
-def number_calls(messages):
+def number_calls(messages: list[ChatMessage]) -> list[ChatMessage]:
     """Messages whose calls are numbered, and what tools found with the number of the call that it answers."""
     found, number, numbers, open_calls = [], 0, {}, []
     for message in messages:

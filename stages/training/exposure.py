@@ -10,12 +10,20 @@ prompt counts once for each time that answers to it are generated, however many 
 
 import json
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+
+from stages.training.types import Config, ResolvedStep, Trainer
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
 
 PLACE_COLUMN = "tilth_place"  # the column that carries the place of an item in the trainer's dataset
 
@@ -31,13 +39,13 @@ class Exposure:
     rows: np.ndarray
     counts: np.ndarray
     tokens: int = 0
-    places: list = field(default_factory=list)  # of the batch that is trained; of GRPO alone
+    places: list[int] = field(default_factory=list)  # of the batch that is trained; of GRPO alone
 
 
 # -- counted ------------------------------------------------------------------------------------------------------
 
 
-def count_rows(trainer, method, numbers, given):
+def count_rows(trainer: Trainer, method: str, numbers: Sequence[int], given: "Dataset") -> Trainer:
     """The trainer, counting in `trainer.seen` what its steps are given.
 
     given: the dataset that TRL was given; numbers: the row of data/train that each of its items was made of.
@@ -50,7 +58,7 @@ def count_rows(trainer, method, numbers, given):
     collate, train_step, steps = trainer.data_collator, trainer.training_step, 0
     every = training_steps_per_generation(trainer.args)
 
-    def collate_with_places(features):
+    def collate_with_places(features: list[dict[str, Any]]) -> Any:
         places = [feature[PLACE_COLUMN] for feature in features]
         batch = collate([{key: value for key, value in feature.items() if key != PLACE_COLUMN} for feature in features])
         if isinstance(batch, list):  # GRPO's rows as they are
@@ -58,7 +66,7 @@ def count_rows(trainer, method, numbers, given):
         batch[PLACE_COLUMN] = (places, batch_tokens(batch))
         return batch
 
-    def count_and_train(model, inputs, *arguments, **options):
+    def count_and_train(model: Any, inputs: Any, *arguments: Any, **options: Any) -> Any:
         nonlocal steps
         if isinstance(inputs, list):
             places, tokens = [row.pop(PLACE_COLUMN) for row in inputs], 0
@@ -76,27 +84,29 @@ def count_rows(trainer, method, numbers, given):
     return trainer
 
 
-def training_steps_per_generation(config):
+def training_steps_per_generation(config: Config) -> int:
     """After how many training steps GRPO takes other prompts; 1 for the other methods, which do at each."""
     return config.steps_per_generation * config.num_iterations if hasattr(config, "steps_per_generation") else 1
 
 
-def add_places(dataset):
+def add_places(dataset: "Dataset") -> "Dataset":
     """A dataset with the place of each item in it, formatted as it was."""
     plain = dataset.with_format(None).add_column(PLACE_COLUMN, np.arange(len(dataset)))
     return plain.with_format(dataset.format["type"], **dataset.format["format_kwargs"])
 
 
-def rows_of_items(config, method, numbers, given):
+def rows_of_items(
+    config: Config, method: str, numbers: Sequence[int], given: "Dataset"
+) -> tuple[np.ndarray, np.ndarray]:
     """(items, rows): which rows are in which item of the trainer's dataset, as TRL has shuffled and packed what it was given."""
-    numbers = np.asarray(numbers, np.int64)
+    row_numbers = np.asarray(numbers, np.int64)
     if method != "sft" or not (config.packing or config.shuffle_dataset):
-        return np.arange(len(numbers)), numbers
+        return np.arange(len(row_numbers)), row_numbers
     from datasets import Dataset
     from trl import pack_dataset
 
-    lengths = map(len, given["input_ids"]) if config.packing else [1] * len(numbers)
-    owners = [[number] * length for number, length in zip(numbers, lengths, strict=True)]
+    lengths = map(len, given["input_ids"]) if config.packing else [1] * len(row_numbers)
+    owners = [[number] * length for number, length in zip(row_numbers, lengths, strict=True)]
     owners = Dataset.from_dict({"input_ids": owners})
     if config.packing:
         # what TRL packs depends on lengths alone: a sequence of its own number in place of each token is packed the same
@@ -107,7 +117,7 @@ def rows_of_items(config, method, numbers, given):
     return np.repeat(np.arange(len(found)), [len(rows) for rows in found]), np.concatenate(found)
 
 
-def batch_tokens(batch):
+def batch_tokens(batch: dict[str, Any]) -> int:
     """Tokens of a collated batch without padding; both answers of a pair."""
     masks = [
         batch[key] for key in ("attention_mask", "chosen_attention_mask", "rejected_attention_mask") if key in batch
@@ -118,7 +128,7 @@ def batch_tokens(batch):
 # -- kept ---------------------------------------------------------------------------------------------------------
 
 
-def gather_totals(trainer):
+def gather_totals(trainer: Trainer) -> tuple[np.ndarray, int]:
     """(counts, tokens) of all processes. All of them come here."""
     parts = [(trainer.seen.counts, trainer.seen.tokens)]
     if os.environ.get("WORLD_SIZE", "1") != "1":
@@ -128,21 +138,21 @@ def gather_totals(trainer):
     return sum(counts for counts, _ in parts), sum(tokens for _, tokens in parts)
 
 
-def save_exposure(trainer, checkpoint):
+def save_exposure(trainer: Trainer, checkpoint: Path) -> None:
     """Write what was seen so far into a checkpoint."""
     counts, tokens = gather_totals(trainer)
     if trainer.is_world_process_zero():
         np.save(checkpoint / "seen.npy", np.append(counts, tokens))
 
 
-def restore_exposure(trainer, checkpoint):
+def restore_exposure(trainer: Trainer, checkpoint: Path) -> None:
     """Count on from what a checkpoint has seen; the first process for all of them."""
     if trainer.is_world_process_zero():
         *counts, trainer.seen.tokens = np.load(checkpoint / "seen.npy").tolist()
         trainer.seen.counts[:] = counts
 
 
-def write_exposure(path, trainer, step, rows_sha256):
+def write_exposure(path: Path, trainer: Trainer, step: ResolvedStep, rows_sha256: str) -> None:
     """Write how often each row of data/train was in a batch. All processes come here, the first one writes."""
     counts, tokens = gather_totals(trainer)
     if not trainer.is_world_process_zero():
@@ -157,7 +167,7 @@ def write_exposure(path, trainer, step, rows_sha256):
     write_table(path, pa.table({"times": times}), facts)
 
 
-def write_table(path, table, facts):
+def write_table(path: Path, table: pa.Table, facts: dict[str, Any]) -> None:
     """Write a table with the facts beside it."""
     table = table.replace_schema_metadata({"tilth": json.dumps(facts)})
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -168,23 +178,23 @@ def write_table(path, table, facts):
 # -- read ---------------------------------------------------------------------------------------------------------
 
 
-def exposure_path(step):
+def exposure_path(step: str) -> Path:
     return Path("scores", f"{step}.seen.parquet")
 
 
-def read_exposure(path):
+def read_exposure(path: Path) -> tuple[np.ndarray, dict[str, Any]]:
     """(times, facts): (rows of data/train,) how often the model saw each, and {dataset, rows_sha256, tokens, sequences}."""
     table, facts = read_table(path)
     return np.array(table["times"].to_pylist(), np.int64), facts
 
 
-def read_table(path):
+def read_table(path: str | Path) -> tuple[pa.Table, dict[str, Any]]:
     """(table, facts) of what `write_table` wrote."""
     with pq.ParquetFile(path) as file:  # pq.read_table imports pandas, which takes half a second
         return file.read(), json.loads(file.schema_arrow.metadata[b"tilth"])
 
 
-def exposure_summary(path):
+def exposure_summary(path: str | Path) -> dict[str, int] | None:
     """{rows, seen, times, tokens, sequences} of what a model saw, None where nothing says so.
 
     rows: of data/train. seen: those of them that it saw at all. times: how many it saw, with repetitions.

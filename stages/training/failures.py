@@ -7,9 +7,16 @@ steps.sft: the loss of optimizer step 12 is nan; expected a number
 import contextlib
 import math
 from collections import deque
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
 
 from stages.training.backends import device_name
+from stages.training.types import ResolvedStep, Trainer
 from validators.problems import Problem, Problems
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
 
 MAX_SHOWN_ROWS = 8
 # what errors say that have no class of their own: the CPU's allocator, CUDA's, cuBLAS's
@@ -17,7 +24,7 @@ OUT_OF_MEMORY_TEXTS = ("DefaultCPUAllocator", "out of memory", "CUBLAS_STATUS_AL
 
 
 @contextlib.contextmanager
-def explain_out_of_memory(name, step, trainer=None):
+def explain_out_of_memory(name: str, step: ResolvedStep, trainer: Trainer | None = None) -> Iterator[None]:
     """A context in which the device running out of memory is a Problem, with what to lower."""
     import torch
 
@@ -31,7 +38,7 @@ def explain_out_of_memory(name, step, trainer=None):
         raise Problems([memory_problem(name, step, trainer)]) from None
 
 
-def memory_problem(name, step, trainer):
+def memory_problem(name: str, step: ResolvedStep, trainer: Trainer | None) -> Problem:
     if trainer is None:
         found, hint = "while the model was loaded", ""
     else:
@@ -51,7 +58,7 @@ def memory_problem(name, step, trainer):
     return Problem(f"steps.{name}", f"out of memory on {device_name()} {found}", "a batch that fits", hint)
 
 
-def stop_on_bad_loss(trainer, name, step, ids):
+def stop_on_bad_loss(trainer: Trainer, name: str, step: ResolvedStep, ids: list[str]) -> Trainer:
     """The trainer, stopping with the rows of the batch where a loss is no number.
 
     ids: of the rows in the order in which TRL got them. Transformers would put the mean of earlier losses in its place
@@ -59,11 +66,11 @@ def stop_on_bad_loss(trainer, name, step, ids):
     """
     collate, train_step, batches = trainer.data_collator, trainer.training_step, deque()
 
-    def collate_and_keep(features):
+    def collate_and_keep(features: list[dict[str, Any]]) -> Any:
         batches.append(features)
         return collate(features)
 
-    def train_step_and_look(*arguments, **options):
+    def train_step_and_look(*arguments: Any, **options: Any) -> Any:
         loss = train_step(*arguments, **options)
         features = batches.popleft() if batches else None
         value = float(loss)
@@ -77,14 +84,14 @@ def stop_on_bad_loss(trainer, name, step, ids):
     return trainer
 
 
-def loss_problem(trainer, name, step, value, rows):
+def loss_problem(trainer: Trainer, name: str, step: ResolvedStep, value: float, rows: list[str]) -> Problem:
     batch = f"the batch: rows {', '.join(rows)} of data/train/{step['dataset']}.parquet" if rows else "no row is known"
     hint = f"lower learning_rate or raise warmup_steps; {batch}"
     where = f"the loss of optimizer step {trainer.state.global_step + 1} is {value}"
     return Problem(f"steps.{name}", where, "a number", hint)
 
 
-def batch_row_ids(features, dataset, ids):
+def batch_row_ids(features: list[dict[str, Any]] | None, dataset: "Dataset", ids: list[str]) -> list[str]:
     """Ids of the rows of a batch, found by their content; [] where TRL has dropped or packed rows."""
     if not features or len(dataset) != len(ids):
         return []

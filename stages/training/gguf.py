@@ -13,9 +13,15 @@ import contextlib
 import io
 import struct
 from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
 
 from stages.training.models import disable_progress_bars
 from validators.problems import Problem, Problems
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerFast
+
 
 MAGIC = b"GGUF"
 SPECIAL_TYPES = (2, 3)  # llama.cpp's types of tokens: what is unknown, what controls
@@ -35,7 +41,7 @@ PATTERNS = {
 PRE_TOKENIZERS = ("gpt-2", "smollm", *PATTERNS)
 
 
-def unpack(path, folder):
+def unpack(path: Path, folder: Path) -> None:
     """Write the model of a GGUF file into `folder`. Raises Problems where it cannot be read whole."""
     import_gguf(path)
     if path.open("rb").read(4) != MAGIC:
@@ -67,7 +73,7 @@ def unpack(path, folder):
     write_card(meta, folder)
 
 
-def import_gguf(path):
+def import_gguf(path: Path) -> ModuleType:
     """The package that reads GGUF. Raises Problems where it is not installed."""
     try:
         import gguf
@@ -77,7 +83,7 @@ def import_gguf(path):
     return gguf
 
 
-def read_contents(path):
+def read_contents(path: Path) -> tuple[dict[str, Any], set[str]]:
     """The metadata of a GGUF file, such as {"tokenizer.ggml.eos_token_id": 2}, and its weights' names.
 
     Raises Problems where it is cut.
@@ -91,7 +97,7 @@ def read_contents(path):
         raise Problems([file_problem(path, f"cut or damaged: {error_text(error)}")]) from None
 
 
-def tokenizer_problems(path, meta):
+def tokenizer_problems(path: Path, meta: dict[str, Any]) -> list[Problem]:
     """What keeps the tokenizer of a file from being made here as llama.cpp makes it."""
     kind, cut, tokens = (meta.get(f"tokenizer.ggml.{key}") for key in ("model", "pre", "tokens"))
     if meta.get("split.count", 1) > 1:
@@ -118,14 +124,14 @@ def tokenizer_problems(path, meta):
     return problems
 
 
-def read_model(path, meta):
+def read_model(path: Path, meta: dict[str, Any]) -> "PreTrainedModel":
     """The model of a GGUF file, every weight float32. Raises Problems where weights are missing or not understood."""
     import torch
     from transformers import AutoModelForCausalLM, GgufConfig
 
     try:
         with contextlib.redirect_stderr(io.StringIO()):  # a bar, which it draws in a log too
-            model, loading = AutoModelForCausalLM.from_pretrained(
+            model, loading = AutoModelForCausalLM.from_pretrained(  # ty: ignore[not-iterable]  # a pair: output_loading_info
                 path.parent, gguf_file=path.name, quantization_config=GgufConfig(dequantize=True), dtype=torch.float32,
                 trust_remote_code=False, local_files_only=True, output_loading_info=True,
             )  # fmt: skip
@@ -138,7 +144,7 @@ def read_model(path, meta):
     return without_quantization(model)
 
 
-def without_quantization(model):
+def without_quantization(model: "PreTrainedModel") -> "PreTrainedModel":
     """The same weights in a model that knows of no quantisation: transformers saves no other."""
     import torch
 
@@ -149,7 +155,7 @@ def without_quantization(model):
     return fresh
 
 
-def make_tokenizer(path, meta):
+def make_tokenizer(path: Path, meta: dict[str, Any]) -> "PreTrainedTokenizerFast":
     """The tokenizer that a file's metadata describes. Raises Problems where an id is another token than the file says."""
     from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, processors
     from transformers import PreTrainedTokenizerFast
@@ -188,7 +194,7 @@ def make_tokenizer(path, meta):
     return tokenizer
 
 
-def pre_tokenizer(cut):
+def pre_tokenizer(cut: str) -> Any:
     """How text is cut into the pieces of which tokens are made, by llama.cpp's name for it."""
     from tokenizers import Regex, pre_tokenizers
 
@@ -199,16 +205,16 @@ def pre_tokenizer(cut):
     return pre_tokenizers.Sequence([pre_tokenizers.Digits(individual_digits=True), words]) if cut == "smollm" else words
 
 
-def write_card(meta, folder):
+def write_card(meta: dict[str, Any], folder: Path) -> None:
     """Write what the file says of its license where a model's card says it, for the cards of what is built on it."""
     if license := meta.get("general.license"):
         text = f"---\nlicense: {license}\n---\n\n{meta.get('general.name', 'A model')}, from a GGUF file.\n"
         Path(folder, "README.md").write_text(text, encoding="utf-8", newline="\n")
 
 
-def file_problem(path, found):
+def file_problem(path: Path, found: str) -> Problem:
     return Problem(f"base.model: {path}", found, EXPECTED, DOWNLOAD_HINT)
 
 
-def error_text(error):
+def error_text(error: Exception) -> str:
     return " ".join(f"{type(error).__name__}: {error}".split())[:300]

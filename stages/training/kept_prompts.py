@@ -15,6 +15,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from stages.rows.types import Row
 from validators.problems import Problem, Problems
 
 FOLDER = Path("data/kept")
@@ -30,13 +31,13 @@ def kept_path(name: str) -> Path:
     return FOLDER / name / "rows.parquet"
 
 
-def read_rows(path: Path) -> list[dict]:
+def read_rows(path: Path) -> list[Row]:
     """A row for each of data/train, in its order."""
     with pq.ParquetFile(path) as file:
         return file.read().to_pylist()
 
 
-def write_rows(name: str, rows: list[dict]) -> None:
+def write_rows(name: str, rows: list[Row]) -> None:
     path = kept_path(name)
     path.parent.mkdir(parents=True, exist_ok=True)
     path.unlink(missing_ok=True)  # it may be a link into the cache of DVC
@@ -73,7 +74,7 @@ def delete_kept(name: str) -> bool:
     return there
 
 
-def describe_kept(rows: list[dict]) -> list[str]:
+def describe_kept(rows: list[Row]) -> list[str]:
     """Lines of how often how many answers were right, and of what is not kept."""
     often = Counter((row["judged"], row["right"]) for row in rows if row["judged"])
     lines = []

@@ -4,17 +4,21 @@ missing_of({"role": "assistant", "content": "a\nb"}, "<|assistant|>a<|end|>") ->
 """
 
 import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+from stages.training.types import ChatMessage, Tools
 
 
 class FailedProof(Exception):
     """A row that cannot be learned as it is. proof: one of docs/preflight.md's. message: its place."""
 
-    def __init__(self, proof, message, detail):
+    def __init__(self, proof: str, message: int | None, detail: str) -> None:
         super().__init__(f"{proof}: {detail}" if message is None else f"{proof} of message {message + 1}: {detail}")
         self.proof, self.message, self.detail = proof, message, detail
 
 
-def normalise_message(message):
+def normalise_message(message: Mapping[str, Any]) -> ChatMessage:
     """What a message holds: without keys that hold nothing, its content a text, the arguments of its calls objects.
 
     Templates ask whether `tool_calls` is defined, add to `content` as a text, and write arguments as JSON themselves.
@@ -29,14 +33,14 @@ def normalise_message(message):
     return found
 
 
-def change_arguments(call, change):
+def change_arguments(call: dict[str, Any], change: Callable[[Any], Any]) -> dict[str, Any]:
     """A call with its arguments changed; it may stand in `function`, as OpenAI's do."""
     if isinstance(call.get("function"), dict):
         return call | {"function": change_arguments(call["function"], change)}
     return call | {"arguments": change(call["arguments"])} if "arguments" in call else call
 
 
-def parse_arguments(arguments):
+def parse_arguments(arguments: Any) -> Any:
     if isinstance(arguments, str):
         try:
             return json.loads(arguments)
@@ -45,14 +49,14 @@ def parse_arguments(arguments):
     return arguments
 
 
-def dump_arguments(arguments):
+def dump_arguments(arguments: Any) -> str:
     return arguments if isinstance(arguments, str) else json.dumps(arguments, ensure_ascii=False)
 
 
 # -- what must be in the text -------------------------------------------------------------------------------------
 
 
-def check_context(messages, tools, text, first=0):
+def check_context(messages: Sequence[ChatMessage], tools: Tools | None, text: str, first: int = 0) -> None:
     """Raise Unproved where the template left out what was said to the assistant, or the definition of a tool.
 
     first: the place of the first of these messages in its conversation.
@@ -72,7 +76,7 @@ def check_context(messages, tools, text, first=0):
             )
 
 
-def missing_text(message, text):
+def missing_text(message: ChatMessage, text: str) -> str | None:
     """What a message of the assistant holds that its text does not: a line, a call's name or value; None if nothing."""
     thought, behind = find_missing_line(message.get("reasoning_content", ""), text)
     # the answer is sought behind the thought, which often says it already
@@ -84,7 +88,7 @@ def missing_text(message, text):
     return "None" if "None" in text and "None" not in json.dumps(message, ensure_ascii=False) else None
 
 
-def find_missing_line(said, text, at=0):
+def find_missing_line(said: str, text: str, at: int = 0) -> tuple[str | None, int]:
     """(the first line of what is said that is not in the text, None if none; where the last one ends that is there).
 
     Each line is sought behind the one before, white space at its ends aside.
@@ -98,7 +102,7 @@ def find_missing_line(said, text, at=0):
     return None, at
 
 
-def missing_call_value(message, text):
+def missing_call_value(message: ChatMessage, text: str) -> str | None:
     """The first name or value of a call that is not in the text."""
     for call in message.get("tool_calls") or []:
         function = call.get("function") or call
@@ -109,7 +113,7 @@ def missing_call_value(message, text):
     return None
 
 
-def leaves(value):
+def leaves(value: Any) -> Iterator[Any]:
     """The keys and the values, down to texts and numbers, of the arguments of a call."""
     if isinstance(value, dict):
         for key, each in value.items():
@@ -122,7 +126,7 @@ def leaves(value):
         yield value
 
 
-def is_in_text(value, text):
+def is_in_text(value: Any, text: str) -> bool:
     """Whether a name, text or number stands in a text, by itself or as JSON writes it."""
     if isinstance(value, bool):
         return str(value) in text or json.dumps(value) in text
@@ -131,5 +135,5 @@ def is_in_text(value, text):
     return value in text or any(json.dumps(value, ensure_ascii=ascii)[1:-1] in text for ascii in (False, True))
 
 
-def shorten(text, width=60):
+def shorten(text: str, width: int = 60) -> str:
     return text if len(text) <= width else f"{text[: width - 1]}…"

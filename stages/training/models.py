@@ -11,8 +11,17 @@ that comes with a model is run: left unsaid, transformers asks on a terminal whe
 import json
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
+from stages.training.types import Tokenizer
 from validators.problems import Problem, Problems
+
+if TYPE_CHECKING:
+    from peft import PeftModel
+    from transformers import PreTrainedModel
+
+    from stages.training.rendering import Renderer
+
 
 BASE = Path("models/base")
 HEADER_BYTES = 100_000_000  # safetensors' own limit
@@ -29,7 +38,7 @@ TINY_TEMPLATE = """\
 {%- if add_generation_prompt %}{{ '<|assistant|>' }}{% endif %}"""
 
 
-def disable_progress_bars():
+def disable_progress_bars() -> None:
     """No progress bars where nobody watches: in a log they are a thousand lines of nothing."""
     if not sys.stderr.isatty():
         import datasets
@@ -39,7 +48,7 @@ def disable_progress_bars():
         logging.disable_progress_bar()
 
 
-def save_tiny_model(folder):
+def save_tiny_model(folder: Path) -> None:
     """Write the embedded default: a byte-level Qwen3 of about 0.6M parameters, the same weights on every machine."""
     import torch
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers
@@ -83,17 +92,17 @@ def save_tiny_model(folder):
     tokenizer.save_pretrained(folder)
 
 
-def full_weights(folder):
+def full_weights(folder: Path) -> Path:
     """The folder that holds the full weights under `folder`'s adapters: itself, or `models/base`."""
     return folder if (folder / "config.json").exists() else BASE
 
 
-def adapters(folder):
+def adapters(folder: Path) -> list[Path]:
     """The adapter folders of a model, in the order of training."""
     return sorted(path for path in (folder / "adapters").glob("*") if path.is_dir())
 
 
-def part_of_model(path):
+def part_of_model(path: str) -> str | None:
     """The name of a file inside a model, without those of steps; None where it is about the model, and not computed with.
 
     path: relative to the model's folder, with `/`. Two models of the same parts with the same bytes are the same model.
@@ -104,7 +113,7 @@ def part_of_model(path):
     return "/".join([first, rest[0].partition("_")[0], *rest[1:]]) if first == "adapters" and rest else path
 
 
-def is_safetensors(path):
+def is_safetensors(path: Path) -> bool:
     """True where a file begins with the header of safetensors and is as long as that says."""
     with open(path, "rb") as file:
         length = int.from_bytes(file.read(8), "little")
@@ -118,7 +127,7 @@ def is_safetensors(path):
     return path.stat().st_size == 8 + length + max(ends, default=0)
 
 
-def adapter_weights(adapter):
+def adapter_weights(adapter: Path) -> Path:
     """The safetensors of an adapter folder. Raises Problems where there are none: PEFT would take a pickle, or ask the Hub."""
     path = adapter / "adapter_model.safetensors"
     if path.exists() and is_safetensors(path):
@@ -130,7 +139,7 @@ def adapter_weights(adapter):
     raise Problems([Problem(str(path), found, expected, hint)])
 
 
-def load_pretrained(kind, folder, **options):
+def load_pretrained(kind: Any, folder: str | Path, **options: Any) -> Any:
     """What a class of transformers, such as AutoConfig, reads from a folder. Raises Problems where it cannot, or would need code."""
     try:
         return kind.from_pretrained(folder, trust_remote_code=False, **options)
@@ -138,7 +147,7 @@ def load_pretrained(kind, folder, **options):
         raise Problems([load_problem(folder, error)]) from None
 
 
-def load_problem(folder, error):
+def load_problem(folder: str | Path, error: Exception) -> Problem:
     """The Problem of a model that transformers does not read: it brings its own code, or else what transformers says."""
     text, expected = " ".join(str(error).split()), "a model that transformers knows"
     if "trust_remote_code" in text:  # its advice is to trust it
@@ -148,7 +157,7 @@ def load_problem(folder, error):
     return Problem(str(folder), f"does not load: {text[:300]}", expected, "take another model, or get it again")
 
 
-def custom_code_classes(path):
+def custom_code_classes(path: Path) -> list[str]:
     """The classes that the `auto_map` of a config names, as far as it can be read."""
     try:
         settings = json.loads(path.read_text(encoding="utf-8"))
@@ -158,7 +167,7 @@ def custom_code_classes(path):
     return [repr(name) for each in classes for name in (each if isinstance(each, list) else [each]) if name]
 
 
-def load_tokenizer(folder=BASE):
+def load_tokenizer(folder: Path = BASE) -> Tokenizer:
     """The tokenizer of a model, padding on the left as generation needs; without a chat template it is an error."""
     from transformers import AutoTokenizer
 
@@ -179,7 +188,7 @@ def load_tokenizer(folder=BASE):
     return tokenizer
 
 
-def load_model(folder, dtype="float32", device=None):
+def load_model(folder: Path, dtype: str = "float32", device: str | None = None) -> "PreTrainedModel":
     """The model of a folder with its whole chain of adapters merged.
 
     Merging is done in float32: merged in bfloat16 the logits move by 1e-2, in float32 by 3e-6.
@@ -202,7 +211,7 @@ def load_model(folder, dtype="float32", device=None):
     return model.to(device=device, dtype=getattr(torch, dtype))
 
 
-def attach_adapter(model, adapter):
+def attach_adapter(model: "PreTrainedModel", adapter: Path) -> "PeftModel":
     """A model with an adapter beside its weights, such that it may be merged into them.
 
     Where the head and the embedding are one weight and the adapter changes one of them, each gets its own: merged, both would
@@ -224,7 +233,7 @@ def attach_adapter(model, adapter):
     return PeftModel.from_pretrained(model, adapter)
 
 
-def stop_tokens(tokenizer, folder=BASE):
+def stop_tokens(tokenizer: Tokenizer, folder: Path = BASE) -> frozenset[int]:
     """Ids of the tokens at which generation ends: the tokenizer's, and those that the model's own configs name."""
     found = {tokenizer.eos_token_id}
     for name in ("config.json", "generation_config.json"):
@@ -234,7 +243,7 @@ def stop_tokens(tokenizer, folder=BASE):
     return frozenset(found - {None})
 
 
-def renderer(folder=BASE, chat_template_kwargs=None):
+def renderer(folder: Path = BASE, chat_template_kwargs: dict[str, Any] | None = None) -> "Renderer":
     """The Renderer of a model: its tokenizer and chat template, and the tokens at which it stops.
 
     chat_template_kwargs: what the template is given beside, or instead of, what the base's settings say.

@@ -5,16 +5,21 @@ Both score the tokens that their collator's `completion_mask` names: all of an a
 model, its reference and KTO's estimate of their distance alike. ORPO's loss takes all tokens, those of the prompt too.
 """
 
+from collections.abc import Callable
+from typing import Any
+
+from stages.training.types import Config
+
 LABEL_COLUMNS = {"dpo": ["chosen_labels", "rejected_labels"], "kto": ["completion_labels", "KL_completion_labels"]}
 
 
-def mask_thoughts(collate, method, config):
+def mask_thoughts(collate: Callable[..., dict[str, Any]], method: str, config: Config) -> Callable[..., dict[str, Any]]:
     """TRL's collator of dpo or kto, its batches with a `completion_mask` of what is learned.
 
     Rows without labels are collated as they are.
     """
 
-    def collate_masked(rows):
+    def collate_masked(rows: list[dict[str, Any]]) -> dict[str, Any]:
         labels = {column: [row[column] for row in rows] for column in LABEL_COLUMNS[method] if column in rows[0]}
         rows = [{key: value for key, value in row.items() if key not in labels} for row in rows]
         batch = collate(rows)
@@ -30,7 +35,9 @@ def mask_thoughts(collate, method, config):
     return collate_masked
 
 
-def narrow_mask(batch, prefix, rows, labels, config):
+def narrow_mask(
+    batch: dict[str, Any], prefix: str, rows: list[dict[str, Any]], labels: list[list[int]], config: Config
+) -> None:
     """Take from a batch's completion mask, (sequences, tokens) padded on the right, what is not learned."""
     import torch
 

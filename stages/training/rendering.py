@@ -22,12 +22,15 @@ there: the thought, its end, and what the template writes behind the same prompt
 import contextlib
 import re
 from bisect import bisect_left
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from typing import Any
 
 from stages.training.dialect import Dialect
 from stages.training.messages import FailedProof, check_context, missing_text, normalise_message, shorten
 from stages.training.resource_limits import memory_limit, time_limit
+from stages.training.types import ChatMessage, Tokenizer, Tools
 
 TEMPLATE_TIMEOUT_S = 20  # for one conversation; the slowest real template takes milliseconds
 TEMPLATE_MAX_BYTES = 2**30
@@ -36,6 +39,9 @@ MAX_HEADS = 10_000  # prompts whose tokens are remembered: most templates write 
 THOUGHT_MARK = "Qthought9"  # stands for a thought, to see where the template puts it
 OPEN_THOUGHT = re.compile(r"<think>\s*\Z")
 THOUGHT_END = re.compile(r"(?:<think>\s*)?(</think>\s*)?")  # an empty thought, or the end of one, before an answer
+
+Span = tuple[int, int]  # start and end, in tokens or in letters
+Encoded = tuple[list[int], list[Span]]  # tokens, and where each stands in the text
 
 
 @dataclass(frozen=True)
@@ -51,17 +57,17 @@ class LearnedSpan:
 class TokenSequence:
     """ids: (n,) tokens. turns: the spans of them that are learned. starts: the first token of each answer, learned or not."""
 
-    ids: list
-    turns: list = field(default_factory=list)
-    starts: list = field(default_factory=list)
+    ids: list[int]
+    turns: list[LearnedSpan] = field(default_factory=list)
+    starts: list[int] = field(default_factory=list)
 
     @classmethod
-    def whole(cls, ids):
+    def whole(cls, ids: list[int]) -> "TokenSequence":
         """A sequence of which every token is learned."""
         return cls(ids, [LearnedSpan(0, 0, len(ids))])
 
     @property
-    def labels(self):
+    def labels(self) -> list[int]:
         """(n,) the tokens that are learned, -100 elsewhere."""
         labels = [-100] * len(self.ids)
         for turn in self.turns:
@@ -73,9 +79,9 @@ class TokenSequence:
 class Conversation:
     """A conversation: what its messages hold, and the same as the template takes them. tools: their definitions, or None."""
 
-    held: list
-    written: list
-    tools: list | None
+    held: list[ChatMessage]
+    written: list[ChatMessage]
+    tools: Tools | None
 
 
 @dataclass(frozen=True)
@@ -91,13 +97,13 @@ class Answer:
     text: str
     tail: str
     written: str
-    thought: tuple = (0, 0)
+    thought: Span = (0, 0)
 
 
 class Renderer:
     """The chat template of a tokenizer, with what it is always given. stops: ids of the tokens that end an answer."""
 
-    def __init__(self, tokenizer, stops, **options):
+    def __init__(self, tokenizer: Tokenizer, stops: Iterable[int], **options: Any) -> None:
         self.tokenizer, self.stops, self.options = tokenizer, frozenset(stops), options
         self.dialect = Dialect(self.text)
         self.late_stops = {}
@@ -107,12 +113,12 @@ class Renderer:
         self.special = frozenset(special | set(tokenizer.all_special_ids))
 
     @cached_property
-    def special_texts(self):
+    def special_texts(self) -> re.Pattern[str]:
         """A pattern of the texts of all control tokens."""
         texts = (str(self.tokenizer.convert_ids_to_tokens(id)) for id in sorted(self.special))
         return re.compile("|".join(re.escape(text) for text in texts if text.strip()) or "(?!)")
 
-    def says_special(self, row):
+    def says_special(self, row: Mapping[str, Any]) -> bool:
         """Whether a turn of a row says a control token: it would be one, and end a turn or begin another."""
         turns = (turn for value in row.values() if isinstance(value, list) for turn in value if isinstance(turn, dict))
         texts = (turn.get(key) or "" for turn in turns for key in ("content", "reasoning_content"))
@@ -120,7 +126,7 @@ class Renderer:
 
     # -- text ---------------------------------------------------------------------------------------------------
 
-    def text(self, messages, tools=None, generation_prompt=False):
+    def text(self, messages: Sequence[ChatMessage], tools: Tools | None = None, generation_prompt: bool = False) -> str:
         """A conversation as the template writes it. Raises Unproved(TEMPLATE) where it refuses the conversation."""
         try:
             with time_limit(TEMPLATE_TIMEOUT_S), memory_limit(TEMPLATE_MAX_BYTES):
@@ -136,15 +142,15 @@ class Renderer:
                 "TEMPLATE", None, f"the chat template refuses it: {' '.join(str(error).split())}"
             ) from error
 
-    def readable(self, messages):
+    def readable(self, messages: Sequence[ChatMessage]) -> list[ChatMessage]:
         """The messages of a conversation as this template takes them."""
         return self.talk(messages).written
 
-    def talk(self, messages, tools=None):
+    def talk(self, messages: Sequence[ChatMessage], tools: Tools | None = None) -> Conversation:
         held = [normalise_message(message) for message in messages]
         return Conversation(held, self.dialect.written(held), tools)
 
-    def check_stops(self, place, message):
+    def check_stops(self, place: int, message: ChatMessage) -> None:
         """Raise Unproved where a message writes a stop token itself, or its thought the end of a thought: it would end there."""
         for text in (message["content"], message.get("reasoning_content", "")):
             if found := next((stop for stop in self.stop_texts if stop in text), None):
@@ -152,12 +158,12 @@ class Renderer:
         if "</think>" in message.get("reasoning_content", ""):
             raise FailedProof("STOP", place, "its thought says '</think>', at which a thought ends")
 
-    def encode(self, texts):
+    def encode(self, texts: list[str]) -> list[Encoded]:
         """[(ids, offsets)] of texts; the template has written the special tokens already."""
         found = self.tokenizer(texts, add_special_tokens=False, return_offsets_mapping=True)
         return list(zip(found["input_ids"], found["offset_mapping"], strict=True))
 
-    def encode_behind(self, known, text):
+    def encode_behind(self, known: tuple[str, list[int], list[Span]] | None, text: str) -> Encoded:
         """(ids, offsets) of a text. known: (a beginning of it, ids and offsets of a text that begins so too), or None.
 
         Tokens up to the last special one are not changed by what follows it: only what stands behind is encoded anew.
@@ -175,7 +181,13 @@ class Renderer:
 
     # -- rows ---------------------------------------------------------------------------------------------------
 
-    def conversation(self, messages, tools=None, only=None, masks=False):
+    def conversation(
+        self,
+        messages: Sequence[ChatMessage],
+        tools: Tools | None = None,
+        only: list[int] | None = None,
+        masks: bool = False,
+    ) -> list[TokenSequence]:
         """The sequences of a conversation. masks: thoughts are not learned, only the tags around them.
 
         only: the places of the messages that are learned; if None, the assistant's but those that say `train: false`.
@@ -188,7 +200,7 @@ class Renderer:
                 raise FailedProof("SAID", place, "it says train: false, and nothing else of the row is learned")
         return self.sequences(self.talk(messages, tools), only, masks)
 
-    def sequences(self, talk, only, masks=False):
+    def sequences(self, talk: Conversation, only: list[int], masks: bool = False) -> list[TokenSequence]:
         """The sequences of a conversation in which the messages at the places `only` are learned. Raises Unproved."""
         for place in only:
             self.check_stops(place, talk.held[place])
@@ -212,7 +224,13 @@ class Renderer:
             known = answer.prompt, *encoded
         return found
 
-    def answer(self, prompt, said, tools=None, masks=False):
+    def answer(
+        self,
+        prompt: Sequence[ChatMessage],
+        said: Sequence[ChatMessage],
+        tools: Tools | None = None,
+        masks: bool = False,
+    ) -> tuple[list[int], list[int], list[int]]:
         """(tokens of a prompt, tokens of the answer to it, its labels: those that are learned, -100 elsewhere).
 
         said: the messages of the answer. masks: as of `conversation`. Raises Unproved.
@@ -239,7 +257,7 @@ class Renderer:
             sequence.turns = self.spans_without(self.thoughts(talk, first, whole), sequence.turns[0], offsets)
         return split_tokens(sequence, start)
 
-    def thoughts(self, talk, first, whole):
+    def thoughts(self, talk: Conversation, first: int, whole: str) -> list[Span]:
         """[(start, end)] in a text of the thoughts of the assistant's messages from the place `first` on."""
         found = []
         for place in range(first, len(talk.held)):
@@ -248,10 +266,11 @@ class Renderer:
             answer = self.without_thought(talk, self.answer_at(talk, place))
             if not whole.startswith(answer.prompt + answer.text[: answer.thought[1]]):
                 raise FailedProof("SAID", place, "where its thought stands cannot be told")
-            found.append(tuple(len(answer.prompt) + at for at in answer.thought))
+            before, (start, end) = len(answer.prompt), answer.thought
+            found.append((before + start, before + end))
         return found
 
-    def spans_without(self, thoughts, turn, offsets):
+    def spans_without(self, thoughts: list[Span], turn: LearnedSpan, offsets: list[Span]) -> list[LearnedSpan]:
         """The spans of a Turn outside thoughts: tokens that overlap one are context. offsets: of all tokens of the text."""
         starts, spans, first = [start for start, _ in offsets], [], turn.start
         for start, end in thoughts:
@@ -259,11 +278,11 @@ class Renderer:
             spans, first = [*spans, (first, thinks)], max(first, bisect_left(starts, end))
         return [LearnedSpan(turn.message, *span) for span in [*spans, (first, turn.end)] if span[0] < span[1]]
 
-    def prompt(self, messages, tools=None):
+    def prompt(self, messages: Sequence[ChatMessage], tools: Tools | None = None) -> str:
         """The text of a prompt, ready for an answer. Raises Unproved where something of it is left out."""
         return self.prompt_of(self.talk(messages, tools), len(messages))
 
-    def prompt_of(self, talk, place, known=None):
+    def prompt_of(self, talk: Conversation, place: int, known: Answer | None = None) -> str:
         """What inference sees before a message. known: an Answer before it, whose prompt was checked."""
         text = self.text(talk.written[:place], talk.tools, generation_prompt=True)
         if known and text.startswith(known.prompt):
@@ -272,7 +291,7 @@ class Renderer:
             check_context(talk.held[:place], talk.tools, text)
         return text
 
-    def answer_at(self, talk, place, known=None):
+    def answer_at(self, talk: Conversation, place: int, known: Answer | None = None) -> Answer:
         """The Answer at a place. Raises Unproved where the text does not begin with what inference sees."""
         prompt = self.prompt_of(talk, place, known)
         text = self.text(talk.written[: place + 1], talk.tools)
@@ -292,7 +311,7 @@ class Renderer:
             raise FailedProof("PROMPT", place, describe_difference(prompt, text))
         return Answer(place, prompt, *found, text)
 
-    def without_thought(self, talk, answer):
+    def without_thought(self, talk: Conversation, answer: Answer) -> Answer:
         """An Answer of which the thought is not learned: where another thought would stand, from its first line to its last."""
         message = talk.held[answer.place]
         if not (thought := message.get("reasoning_content", "").strip()):
@@ -312,7 +331,9 @@ class Renderer:
         start = answer.text.index(thought, start)
         return replace(answer, thought=(start, start + len(thought)))
 
-    def sequence(self, whole, talk, answers, encoded=None):
+    def sequence(
+        self, whole: str, talk: Conversation, answers: list[Answer], encoded: Encoded | None = None
+    ) -> TokenSequence:
         """The Sequence of a text, in which Answers are learned. encoded: its (ids, offsets), where they are known."""
         ids, offsets = encoded or self.encode([whole])[0]
         starts = [start for start, _ in offsets]
@@ -329,7 +350,7 @@ class Renderer:
                 # what ends an answer may be how the next message begins
                 last = behind + 1
                 if behind == len(ids):
-                    ids.append(self.late_stop(talk.held[place]))
+                    ids.append(self.late_stop(talk.held[place]))  # ty: ignore[invalid-argument-type]  # None is no stop
                 if ids[behind] not in self.stops:
                     raise FailedProof("STOP", place, f"{shorten(said[-60:])!r} ends in no token that ends an answer")
             start, end = answer.thought
@@ -338,12 +359,12 @@ class Renderer:
             found.turns += self.spans_without(thoughts, LearnedSpan(place, first, last), offsets)
         return found
 
-    def late_stop(self, message):
+    def late_stop(self, message: ChatMessage) -> int | None:
         """The token with which the template begins what follows a message like this one; None where none is known."""
         calls = bool(message.get("tool_calls"))
         if calls not in self.late_stops:
             call = {"type": "function", "function": {"name": "x", "arguments": {}}}
-            talk = [{"role": "user", "content": "x"}, {"role": "assistant", "content": "x"}]
+            talk: list[ChatMessage] = [{"role": "user", "content": "x"}, {"role": "assistant", "content": "x"}]
             talk[1] |= {"tool_calls": [call]} if calls else {}
             talk = self.readable([*talk, {"role": "tool" if calls else "user", "content": "x"}])
             try:
@@ -355,7 +376,7 @@ class Renderer:
             self.late_stops[calls] = next(behind, None) if longer.startswith(text) else None
         return self.late_stops[calls]
 
-    def border(self, at, whole, ids, starts, place):
+    def border(self, at: int, whole: str, ids: list[int], starts: list[int], place: int) -> int:
         """The first token of what follows the prompt, where the tokens before it are those of the prompt alone."""
         first = bisect_left(starts, at)
         # tokens up to the last special one are not changed by what follows it
@@ -371,7 +392,7 @@ class Renderer:
         return first
 
 
-def learned_positions(messages):
+def learned_positions(messages: Sequence[ChatMessage]) -> list[int]:
     """The places of the assistant's messages, but those that say `train: false`. Raises Unproved where there are none."""
     said = [place for place, message in enumerate(messages) if message["role"] == "assistant"]
     if not said:
@@ -381,13 +402,13 @@ def learned_positions(messages):
     raise FailedProof("SAID", None, "all turns of the assistant say train: false")
 
 
-def split_tokens(sequence, start):
+def split_tokens(sequence: TokenSequence, start: int) -> tuple[list[int], list[int], list[int]]:
     """(tokens before a place, tokens from it to the last one that is learned, the labels of these)."""
     end = sequence.turns[-1].end
     return sequence.ids[:start], sequence.ids[start:end], sequence.labels[start:end]
 
 
-def text_after_prompt(prompt, text, thought):
+def text_after_prompt(prompt: str, text: str, thought: str) -> tuple[str, str] | None:
     """(what follows the prompt in a text, what of that the template wrote); None where the text begins otherwise.
 
     A thought that the prompt opens and the text does not is put before what the text says, and closed as the text closes
@@ -397,17 +418,19 @@ def text_after_prompt(prompt, text, thought):
     opened = OPEN_THOUGHT.search(prompt)
     if text.startswith(prompt):
         tail = text[len(prompt) :]
-        return tail.lstrip() if opened and not thought and THOUGHT_END.match(tail.lstrip())[1] else tail, tail
+        bare = tail.lstrip()
+        return bare if opened and not thought and THOUGHT_END.match(bare)[1] else tail, tail  # ty: ignore[not-subscriptable]  # it matches any text
     if not opened or not text.startswith(prompt[: opened.start()]):
         return None
     tail = text[opened.start() :]
     closed = THOUGHT_END.match(tail)
+    assert closed  # it matches any text
     line = "\n" if opened[0].endswith("\n") else ""
     end = closed[1] or (line if thought else "") + "</think>" + 2 * line
     return thought + end + tail[closed.end() :], tail
 
 
-def describe_difference(prompt, whole):
+def describe_difference(prompt: str, whole: str) -> str:
     """What the prompt goes on with where the conversation goes on otherwise."""
     at = next((i for i, (a, b) in enumerate(zip(prompt, whole, strict=False)) if a != b), min(len(prompt), len(whole)))
     return f"the prompt goes on with {shorten(prompt[at:])!r}, the conversation with {shorten(whole[at:])!r}"

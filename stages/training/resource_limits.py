@@ -9,16 +9,17 @@ import signal
 import sys
 import threading
 import time
+from collections.abc import Iterator
 
 
 @contextlib.contextmanager
-def time_limit(seconds):
+def time_limit(seconds: float) -> Iterator[None]:
     """TimeoutError where what is within takes longer: a template may loop as long as it likes. Of the main thread alone."""
     if threading.current_thread() is not threading.main_thread() or not hasattr(signal, "setitimer"):
         yield
         return
 
-    def stop(*_):
+    def stop(*_: object) -> None:
         raise TimeoutError(f"it takes more than {seconds:g} s for one conversation")
 
     handler = signal.signal(signal.SIGALRM, stop)
@@ -34,7 +35,7 @@ def time_limit(seconds):
 
 
 @contextlib.contextmanager
-def memory_limit(count):
+def memory_limit(count: int) -> Iterator[None]:
     """MemoryError where what is within takes so many bytes more than the process has. Of Linux alone.
 
     The limit is the kernel's, of the whole process: it holds for what is asked for in one piece, too.

@@ -7,14 +7,25 @@ import functools
 import inspect
 import json
 import math
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 import numpy as np
 
+from stages.rows.types import Row
+from stages.training.types import RewardFunction, Tokenizer
 from validators import rewards
 from validators.problems import Problem, Problems, did_you_mean
 
 
-def score_answers(functions, rows, answers, tokenizer, where, names):
+def score_answers(
+    functions: list[str],
+    rows: list[Row],
+    answers: Sequence[str],
+    tokenizer: Tokenizer,
+    where: str,
+    names: Sequence[str],
+) -> np.ndarray:
     """What each function gives each answer, (answers, functions); NaN where it gives None, as TRL takes it.
 
     rows: of a grpo dataset, one an answer. names: `source:line` of each. Raises Problems where a function raises,
@@ -45,7 +56,7 @@ TRL_KEYWORDS = (
 )
 
 
-def reward_function(name):
+def reward_function(name: str) -> RewardFunction:
     """A function of validators/rewards.py as TRL calls it: what it names beyond TRL's keywords it gets from `extra`, parsed."""
     function = getattr(rewards, name)
     fields = extra_fields(function)
@@ -53,14 +64,14 @@ def reward_function(name):
         return function
 
     @functools.wraps(function)
-    def with_fields(extra, **given):
+    def with_fields(extra: list[str], **given: Any) -> list[float | None]:
         records = [json.loads(text) for text in extra]
         return function(extra=extra, **{field: [record.get(field) for record in records] for field in fields}, **given)
 
     return with_fields
 
 
-def extra_fields(function):
+def extra_fields(function: RewardFunction) -> list[str]:
     """The parameters of a reward function that are fields of `extra`."""
     kinds = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
     parameters = inspect.signature(function).parameters.values()
@@ -71,7 +82,7 @@ def extra_fields(function):
     ]
 
 
-def unknown_field_problems(name, rows, where):
+def unknown_field_problems(name: str, rows: Iterable[Row], where: str) -> list[Problem]:
     """Problems of the parameters of a reward function that no row has in `extra`: a slip of the pen, or data of another kind."""
     known = dict.fromkeys(key for row in rows for key in json.loads(row["extra"]))
     return [
@@ -86,7 +97,7 @@ def unknown_field_problems(name, rows, where):
     ]
 
 
-def trl_arguments(rows, answers, tokenizer):
+def trl_arguments(rows: Sequence[Row], answers: Sequence[str], tokenizer: Tokenizer) -> dict[str, Any]:
     """The keywords that TRL passes: completions as conversations, their tokens, the prompts, and the other columns."""
     from transformers import TrainerState
 
@@ -103,7 +114,7 @@ def trl_arguments(rows, answers, tokenizer):
     }
 
 
-def call_function(function, given, where, names):
+def call_function(function: str, given: dict[str, Any], where: str, names: Sequence[str]) -> list[float]:
     """The values of one function, (answers,) floats."""
     count = len(given["completions"])
     try:
@@ -122,10 +133,10 @@ def call_function(function, given, where, names):
         found = f"{function} returned {returned[i]!r} for the answer {quote_answer(given, i)} of {names[i]}{more}"
         hint = "one such value makes the whole batch worth nothing; return None where the function does not apply"
         raise Problems([reward_problem(where, found, "a finite number or None", hint)])
-    return numbers
+    return [value for value in numbers if value is not None]
 
 
-def finite_reward(value):
+def finite_reward(value: Any) -> float | None:
     """A reward as a float, NaN for None; None where it is no finite number."""
     if value is None:
         return math.nan
@@ -136,7 +147,9 @@ def finite_reward(value):
     return value if math.isfinite(value) else None
 
 
-def exception_problem(function, given, where, names, error):
+def exception_problem(
+    function: str, given: dict[str, Any], where: str, names: Sequence[str], error: Exception
+) -> Problem:
     """The Problem of a function that raises, with the first row for which it does so by itself."""
     for i in range(len(names)):
         one = {key: value[i : i + 1] if isinstance(value, list) else value for key, value in given.items()}
@@ -151,10 +164,10 @@ def exception_problem(function, given, where, names, error):
     return reward_problem(where, found, "a reward for any text", hint)
 
 
-def reward_problem(where, found, expected, hint):
+def reward_problem(where: str, found: str, expected: str, hint: str) -> Problem:
     return Problem(f"{where}: preflight.reward_runs", found, expected, hint)
 
 
-def quote_answer(given, i):
+def quote_answer(given: dict[str, Any], i: int) -> str:
     text = given["completions"][i][0]["content"]
     return repr(text if len(text) <= 60 else text[:60] + "...")

@@ -4,15 +4,22 @@ nothing, and where every prompt is so, hours of sampling move no weight.
 
 import contextlib
 import random
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from stages.rows.types import Row
 from stages.training.exposure import PLACE_COLUMN
 from stages.training.reward_calls import score_answers
+from stages.training.types import ChatMessage, ResolvedStep, Trainer
 from validators.problems import Problem, Problems
 
+if TYPE_CHECKING:
+    from transformers import GenerationConfig, PreTrainedModel
 
-def stop_if_rewards_tie(trainer, step):
+
+def stop_if_rewards_tie(trainer: Trainer, step: ResolvedStep) -> None:
     """Sample answers to a few prompts with the model as it starts; Problems where no prompt has answers of two rewards.
 
     trainer: TRL's GRPOTrainer, ready to train, with its `thoughts`. step: as preflight wrote it, with `tie_prompts`: how many prompts at most
@@ -38,7 +45,7 @@ def stop_if_rewards_tie(trainer, step):
         raise Problems([tie_problem(step, seen)])
 
 
-def sample_answers(trainer, rows, step):
+def sample_answers(trainer: Trainer, rows: list[Row], step: ResolvedStep) -> tuple[list[list[str]], list[np.ndarray]]:
     """(answers, rewards) of `num_generations` answers to each row: texts, and (generations, functions) floats."""
     each = trainer.args.num_generations
     repeated = [row for row in rows for _ in range(each)]
@@ -52,7 +59,7 @@ def sample_answers(trainer, rows, step):
     return [answers[group] for group in groups], [values[group] for group in groups]
 
 
-def generate_answers(trainer, prompts):
+def generate_answers(trainer: Trainer, prompts: list[list[ChatMessage]]) -> list[str]:
     """What the model says to each prompt, sampled as the training will sample, as reward functions are given it."""
     import torch
 
@@ -65,7 +72,7 @@ def generate_answers(trainer, prompts):
     return [trainer.thoughts.said(row) for row in tokens[:, inputs["input_ids"].shape[1] :].tolist()]
 
 
-def sampling_config(trainer):
+def sampling_config(trainer: Trainer) -> "GenerationConfig":
     """How TRL's trainer samples; where vLLM does it for the trainer, the same for the model itself."""
     from transformers import GenerationConfig
 
@@ -79,13 +86,13 @@ def sampling_config(trainer):
     )  # fmt: skip
 
 
-def rewards_differ(values):
+def rewards_differ(values: np.ndarray) -> bool:
     """Whether the answers of a group differ in what they earn; NaN, where no function applies, is no difference."""
     judged = [column[~np.isnan(column)] for column in values.T]
     return any(len(column) and float(np.ptp(column)) > 0 for column in judged)
 
 
-def tie_problem(step, seen):
+def tie_problem(step: ResolvedStep, seen: list[tuple[list[str], np.ndarray]]) -> Problem:
     """The Problem of groups that all tie, with an answer to look at."""
     answers, rewards = seen[0]
     value, each = float(np.nan_to_num(rewards[0][0]).sum()), len(answers)
@@ -98,7 +105,7 @@ def tie_problem(step, seen):
 
 
 @contextlib.contextmanager
-def preserve_state(model, seed):
+def preserve_state(model: "PreTrainedModel", seed: int) -> Iterator[None]:
     """Random numbers drawn from the seed within, and everything as it was after: Python's, numpy's, torch's, the model's mode."""
     import torch
 

@@ -16,13 +16,17 @@ to one prompt, side by side. The file of a step without rollouts has no rows.
 import json
 import math
 import os
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from stages.rows.types import Row
 from stages.training.exposure import read_table, write_table
+from stages.training.types import ResolvedStep, Trainer
 
 CHECKPOINT_FILE = "rollouts.parquet"  # in a checkpoint
 ROLLOUT_FIELDS = [
@@ -42,15 +46,15 @@ class Rollouts:
     schema: pa.Schema
     every: int
     max_rows: int
-    rows: list = field(default_factory=list)
+    rows: list[Row] = field(default_factory=list)
 
 
-def rollout_schema(functions):
+def rollout_schema(functions: Iterable[str]) -> pa.Schema:
     paid = [*(f"reward/{name}" for name in functions), "reward", "advantage"]
     return pa.schema([*ROLLOUT_FIELDS, *((name, pa.float64()) for name in paid)])
 
 
-def rollout_interval(wanted, max_steps, together, max_rows):
+def rollout_interval(wanted: int, max_steps: int, together: int, max_rows: int) -> int:
     """Every how many optimizer steps a generation is kept, so that all of them are `max_rows` at most, or one generation.
 
     together: answers that are generated within one optimizer step.
@@ -58,9 +62,9 @@ def rollout_interval(wanted, max_steps, together, max_rows):
     return max(wanted, math.ceil(max_steps / max(1, max_rows // together)))
 
 
-def keep_rollouts(trainer, step, ids):
+def keep_rollouts(trainer: Trainer, step: ResolvedStep, ids: list[str]) -> Trainer:
     """The trainer, keeping a part of what it generates in `trainer.rollouts`; a step that keeps none stays as it is."""
-    if not step.get("rollouts"):
+    if not (settings := step.get("rollouts")):
         return trainer
     if absent := [
         name for name in ("_calculate_rewards", "_generate_and_score_completions") if not hasattr(trainer, name)
@@ -72,16 +76,13 @@ def keep_rollouts(trainer, step, ids):
     together = args.generation_batch_size * max(
         1, args.gradient_accumulation_steps // (args.steps_per_generation * args.num_iterations)
     )
-    every = max(
-        period,
-        rollout_interval(step["rollouts"]["every"], step["optimizer_steps"], together, step["rollouts"]["max_rows"]),
-    )
-    kept = trainer.rollouts = Rollouts(rollout_schema(step["rewards"]), every, step["rollouts"]["max_rows"])
+    every = max(period, rollout_interval(settings["every"], step["optimizer_steps"], together, settings["max_rows"]))
+    kept = trainer.rollouts = Rollouts(rollout_schema(step["rewards"]), every, settings["max_rows"])
     calculate, generate = trainer._calculate_rewards, trainer._generate_and_score_completions
     weights = step["args"].get("reward_weights") or [1.0] * len(step["rewards"])
     latest = {}
 
-    def calculate_and_note(inputs, prompts, completions, completion_ids_list):
+    def calculate_and_note(inputs: Any, prompts: Any, completions: Any, completion_ids_list: Any) -> Any:
         rewards = calculate(inputs, prompts, completions, completion_ids_list)
         first = trainer.accelerator.process_index * len(prompts)  # rewards are those of all processes
         latest.update(
@@ -91,7 +92,7 @@ def keep_rollouts(trainer, step, ids):
         )  # fmt: skip
         return rewards
 
-    def generate_and_keep(inputs):
+    def generate_and_keep(inputs: Any) -> Any:
         output, at = generate(inputs), trainer.state.global_step
         if trainer.model.training and at % every < period:
             rows = [
@@ -117,30 +118,30 @@ def keep_rollouts(trainer, step, ids):
     return trainer
 
 
-def completion_text(completion):
+def completion_text(completion: str | list[dict[str, Any]]) -> str:
     """What a reward function is given, as a text: the answer, or all messages where tools were called in between."""
     if isinstance(completion, str):
         return completion
     return completion[0]["content"] or "" if len(completion) == 1 else json.dumps(completion, ensure_ascii=False)
 
 
-def reward_completion(completion, ids, thoughts):
+def reward_completion(completion: Any, ids: list[int], thoughts: Any) -> Any:
     """A completion as `read_alike` gives it to reward functions."""
     return completion if isinstance(completion, str) else thoughts.completion(completion, ids)
 
 
-def cut_flags(ids, thoughts):
+def cut_flags(ids: list[int], thoughts: Any) -> dict[str, bool]:
     """{"cut", "cut_thinking"} of generated tokens; both False where they end in a token that stops."""
     cut = thoughts.render.stops.isdisjoint(ids[-1:])
     thinking = cut and thoughts.thinks_still(ids)
     return {"cut": cut and not thinking, "cut_thinking": thinking}
 
 
-def nan_to_none(value):
+def nan_to_none(value: float) -> float | None:
     return None if value != value else value
 
 
-def gather_rows(rows):
+def gather_rows(rows: list[Row]) -> list[Row]:
     """The rows of all processes, in their order. All of them come here."""
     if os.environ.get("WORLD_SIZE", "1") == "1":
         return rows
@@ -152,7 +153,7 @@ def gather_rows(rows):
 # -- kept -------------------------------------------------------------------------------------------------------------
 
 
-def save_rollouts(trainer, checkpoint):
+def save_rollouts(trainer: Trainer, checkpoint: Path) -> None:
     """Write what was kept so far into a checkpoint."""
     if hasattr(trainer, "rollouts") and trainer.is_world_process_zero():
         pq.write_table(
@@ -162,13 +163,13 @@ def save_rollouts(trainer, checkpoint):
         )
 
 
-def restore_rollouts(trainer, checkpoint):
+def restore_rollouts(trainer: Trainer, checkpoint: Path) -> None:
     """Keep on behind what a checkpoint has kept."""
     if hasattr(trainer, "rollouts") and trainer.is_world_process_zero():
         trainer.rollouts.rows[:] = pq.read_table(checkpoint / CHECKPOINT_FILE).to_pylist()
 
 
-def write_rollouts(path, trainer, step, rows_sha256):
+def write_rollouts(path: Path, trainer: Trainer, step: ResolvedStep, rows_sha256: str) -> None:
     """Write what was kept. All processes come here, the first one writes."""
     if not trainer.is_world_process_zero():
         return
@@ -186,11 +187,11 @@ def write_rollouts(path, trainer, step, rows_sha256):
 # -- read -------------------------------------------------------------------------------------------------------------
 
 
-def rollouts_path(step):
+def rollouts_path(step: str) -> Path:
     return Path("scores", f"{step}.rollouts.parquet")
 
 
-def read_rollouts(path):
+def read_rollouts(path: str | Path) -> tuple[list[Row], dict[str, Any]]:
     """(rows, facts): a dict an answer, in the order of the training, and {step, dataset, rows_sha256, every, functions}."""
     table, facts = read_table(path)
     return table.to_pylist(), facts

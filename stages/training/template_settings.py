@@ -10,9 +10,15 @@ Everything that renders a conversation reads the folder, and so does whoever tak
 import json
 import re
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from validators.problems import Problem, Problems, did_you_mean
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer as TokenizerFile
+
 
 SETTINGS_FILE = "rendering.json"
 DEFAULT_DATE = "2024-07-26"  # of a template that prints today's, where params.yaml names none: the one that Llama 3.2 falls back to
@@ -24,7 +30,7 @@ PROBE_TEXTS = (
 )  # fmt: skip
 
 
-def apply_settings(folder, base):
+def apply_settings(folder: Path, base: Mapping[str, Any]) -> list[str]:
     """Write what `base` of params.yaml says into a model's folder; lines of what a person should know.
 
     Raises Problems where it cannot be so.
@@ -39,14 +45,14 @@ def apply_settings(folder, base):
     return said
 
 
-def disable_space_cleanup(folder):
+def disable_space_cleanup(folder: Path) -> None:
     """Say in a folder what transformers does anyway: it cleans up no spaces of a BPE tokenizer, and warns at every load."""
     config, path = read_json(folder / TOKENIZER_FILE), folder / "tokenizer.json"
     if config.get("clean_up_tokenization_spaces") and read_json(path).get("model", {}).get("type") == "BPE":
         write_json(folder / TOKENIZER_FILE, config | {"clean_up_tokenization_spaces": False})
 
 
-def fix_tokenizer_class(folder):
+def fix_tokenizer_class(folder: Path) -> list[str]:
     """Have transformers read tokenizer.json as it is, where the class that the folder names would not.
 
     A byte-level tokenizer in a folder that says LlamaTokenizerFast loses its spaces in transformers 5 (its issue 45488).
@@ -69,7 +75,7 @@ def fix_tokenizer_class(folder):
     return [f"tokenizer.json is read as it stands: {named} would make other tokens of {text!r}"]
 
 
-def misread_text(folder, raw):
+def misread_text(folder: Path, raw: "TokenizerFile") -> str | None:
     """A text of which AutoTokenizer makes other tokens than tokenizer.json; None where there is none."""
     from transformers import AutoTokenizer
 
@@ -80,7 +86,7 @@ def misread_text(folder, raw):
     return next((text for text, a, b in zip(PROBE_TEXTS, ids, expected, strict=True) if a != b), None)
 
 
-def set_eos_token(folder, token):
+def set_eos_token(folder: Path, token: str) -> None:
     """Make a token the one that ends an answer. Raises Problems where the tokenizer does not know it."""
     from transformers import AutoTokenizer
 
@@ -105,7 +111,7 @@ def set_eos_token(folder, token):
     write_json(folder / "config.json", config | {"eos_token_id": known[token]})
 
 
-def set_stop_tokens(folder):
+def set_stop_tokens(folder: Path) -> list[str]:
     """Have generation_config.json name every token that ends an answer: it is what generation obeys, here and elsewhere."""
     from transformers import AutoTokenizer
 
@@ -123,7 +129,7 @@ def set_stop_tokens(folder):
     return [f"generation ends at the tokens {', '.join(map(str, wanted))}, as config and tokenizer say together"]
 
 
-def write_settings(folder, base):
+def write_settings(folder: Path, base: Mapping[str, Any]) -> list[str]:
     """Write what the chat template is always given."""
     text = "".join(
         path.read_text(encoding="utf-8")
@@ -143,7 +149,7 @@ def write_settings(folder, base):
     return []
 
 
-def unread_kwargs_problems(section: str, template: str, given: dict) -> list[Problem]:
+def unread_kwargs_problems(section: str, template: str, given: Mapping[str, Any]) -> list[Problem]:
     """Problems of what a chat template is given and never reads: it would change nothing, and nobody would be told.
 
     template: its text. section: of params.yaml, whose `chat_template_kwargs` are given.
@@ -162,18 +168,18 @@ def unread_kwargs_problems(section: str, template: str, given: dict) -> list[Pro
     ]
 
 
-def read_settings(folder):
+def read_settings(folder: str | Path) -> dict[str, Any]:
     """{chat_template_kwargs, date} of a model's folder."""
     return {"chat_template_kwargs": {}, "date": None} | read_json(Path(folder) / SETTINGS_FILE)
 
 
-def copy_settings(source, target):
+def copy_settings(source: str | Path, target: str | Path) -> None:
     """Copy what a chat template is always given to another folder of full weights."""
     if (Path(source) / SETTINGS_FILE).exists():
         shutil.copyfile(Path(source) / SETTINGS_FILE, Path(target) / SETTINGS_FILE)
 
 
-def freeze_date(template, date):
+def freeze_date(template: str | dict[str, str], date: str) -> None:
     """Have `strftime_now` of a chat template tell one day, in this process, whoever renders it."""
     from datetime import date as calendar
 
@@ -184,9 +190,9 @@ def freeze_date(template, date):
         _compile_jinja_template(text).globals["strftime_now"] = day.strftime
 
 
-def read_json(path):
+def read_json(path: Path) -> dict[str, Any]:
     return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
 
 
-def write_json(path, data):
+def write_json(path: Path, data: dict[str, Any]) -> None:
     path.write_text(json.dumps(data, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")

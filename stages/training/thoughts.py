@@ -13,10 +13,12 @@ import functools
 import re
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Any
 
 from stages.training.dialect import ANSWER, CALL, CALL_ID, QUESTION, thought_as_key
 from stages.training.messages import FailedProof
-from stages.training.rendering import OPEN_THOUGHT
+from stages.training.rendering import OPEN_THOUGHT, Renderer
+from stages.training.types import ChatMessage, RewardFunction
 from validators._answers import answer_of
 
 PROBE_THOUGHT = "Qthought"
@@ -40,7 +42,7 @@ class ThoughtParser:
     closing: str
     opened: bool
     shown: bool
-    render: object = field(repr=False, compare=False)
+    render: Renderer = field(repr=False, compare=False)
 
     def parts(self, ids: list[int]) -> tuple[str | None, str | None]:
         """(the thought, the answer) of generated tokens: no thought is None, and so is the answer of a thought that does not end."""
@@ -84,7 +86,7 @@ class ThoughtParser:
         return self.opening, USUAL_MARKS[0]
 
     @cached_property
-    def end(self) -> re.Pattern:
+    def end(self) -> re.Pattern[str]:
         """What ends a thought."""
         if self.closing == HARMONY_FINAL:
             return HARMONY_END
@@ -103,7 +105,7 @@ class ThoughtParser:
             else max(len(mark.encode()) for mark in (self.opening, self.closing, *USUAL_MARKS))
         )
 
-    def completion(self, messages: list[dict], ids: list[int]) -> list[dict]:
+    def completion(self, messages: list[ChatMessage], ids: list[int]) -> list[ChatMessage]:
         """A completion as TRL gives it to reward functions, saying what `evaluate` would have it say; calls of tools stay as they are."""
         if len(messages) != 1 or messages[0].keys() != {"role", "content"}:
             return messages
@@ -121,7 +123,7 @@ class ThoughtParser:
         return self.render.special_texts.sub("", text)
 
 
-def thought_parser(render) -> ThoughtParser:
+def thought_parser(render: Renderer) -> ThoughtParser:
     """The Thoughts of a Renderer, with what its template is given."""
     prompt = render_or_empty(render, [QUESTION], generation_prompt=True)
     thinking = thought_as_key(ANSWER | {"reasoning_content": PROBE_THOUGHT})
@@ -132,7 +134,7 @@ def thought_parser(render) -> ThoughtParser:
     return ThoughtParser(opening, closing, opened, bool(around or opened), render)
 
 
-def render_or_empty(render, messages: list[dict], generation_prompt: bool = False) -> str:
+def render_or_empty(render: Renderer, messages: list[ChatMessage], generation_prompt: bool = False) -> str:
     """What a template writes; "" where it refuses."""
     try:
         return render.text(render.dialect.put(messages), generation_prompt=generation_prompt)
@@ -158,11 +160,11 @@ def find_thought_marks(text: str, prompt: str) -> tuple[str, str, bool] | None:
     return opening or (last[0].strip() if last else USUAL_MARKS[0]), closing, False
 
 
-def match_evaluated_text(function, thoughts: ThoughtParser):
+def match_evaluated_text(function: RewardFunction, thoughts: ThoughtParser) -> RewardFunction:
     """A reward function that is given, in training, the text that `evaluate` would give it of the same tokens."""
 
     @functools.wraps(function)
-    def reading(completions, completion_ids, **given):
+    def reading(completions: list[Any], completion_ids: list[Any], **given: Any) -> list[float | None]:
         alike = [thoughts.completion(each, list(ids)) for each, ids in zip(completions, completion_ids, strict=True)]
         return function(completions=alike, completion_ids=completion_ids, **given)
 

@@ -9,6 +9,7 @@ import importlib.util
 import os
 from pathlib import Path
 
+from stages.training.types import Config
 from validators.problems import Problem, did_you_mean
 
 VARIABLE = "TILTH_REPORT_TO"
@@ -34,7 +35,7 @@ def tracker_problems() -> list[Problem]:
     return problems
 
 
-def configure_trackers(config: object, name: str) -> None:
+def configure_trackers(config: Config, name: str) -> None:
     """Let TRL's config of the step `name` report to what the environment asks for; before the trainer is made."""
     if not (wanted := trackers()):
         return

@@ -10,10 +10,14 @@ proof LENGTH is that of a row of which `max_length` leaves nothing to learn.
 """
 
 from collections import defaultdict
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
+from stages.rows.types import Row
 from stages.training.messages import FailedProof
-from stages.training.rendering import TokenSequence
+from stages.training.rendering import Renderer, TokenSequence
+from stages.training.types import ChatMessage, Config, Tools, TrainerRow
 
 METHOD_BY_KIND = {"preference": "dpo", "kto": "kto"}  # a method that takes rows of a kind
 SIDES = {"dpo": ("chosen", "rejected"), "orpo": ("chosen", "rejected"), "kto": ("completion",)}
@@ -36,13 +40,13 @@ class Limits:
     overlong: str = "cut"
     reasoning: str = "keep"
 
-    def cut(self, ids):
+    def cut(self, ids: list[int]) -> list[int]:
         if self.length is None or self.splits:
             return ids
         return ids[-self.length :] if self.keeps_end else ids[: self.length]
 
 
-def limits_from_config(method, config, overlong="cut", reasoning="keep"):
+def limits_from_config(method: str, config: Config, overlong: str = "cut", reasoning: str = "keep") -> Limits:
     """The Limits that TRL's config of a step sets."""
     length = getattr(config, "max_length", None)
     return Limits(
@@ -55,14 +59,14 @@ def limits_from_config(method, config, overlong="cut", reasoning="keep"):
     )
 
 
-def learned_scope(config):
+def learned_scope(config: Config) -> str:
     """`assistant` (all that it says), `completion` (its last answer) or `all`, as the args of an SFT step say."""
     if config.assistant_only_loss:
         return "assistant"
     return "completion" if config.completion_only_loss else "all"
 
 
-def rows_for_trainer(method, row, render, limits):
+def rows_for_trainer(method: str, row: Row, render: Renderer, limits: Limits) -> list[TrainerRow]:
     """What TRL is given of a row, one dict or several. Raises Unproved."""
     if method == "sft":
         found = [
@@ -80,7 +84,9 @@ def rows_for_trainer(method, row, render, limits):
     return found
 
 
-def conversation_sequences(row, render, learns="assistant", reasoning="keep"):
+def conversation_sequences(
+    row: Row, render: Renderer, learns: str = "assistant", reasoning: str = "keep"
+) -> list[TokenSequence]:
     """The Sequences of a conversation. learns, reasoning: as of Limits. Raises Unproved."""
     messages, tools, masks = row["messages"], row.get("tools"), reasoning == "mask"
     if learns != "all":
@@ -93,7 +99,7 @@ def conversation_sequences(row, render, learns="assistant", reasoning="keep"):
     return [TokenSequence.whole(ids)]
 
 
-def scoring_input(kind, row, render, reasoning="keep"):
+def scoring_input(kind: str, row: Row, render: Renderer, reasoning: str = "keep") -> Any:
     """What a model is scored on of an eval row, whole. Raises Unproved.
 
     sft: the Sequences of the conversation. grpo: the text of the prompt. preference and kto: (tokens of the prompt, tokens
@@ -108,13 +114,13 @@ def scoring_input(kind, row, render, reasoning="keep"):
     return [render.answer(row["prompt"], row[side], row.get("tools"), masks) for side in SIDES[METHOD_BY_KIND[kind]]]
 
 
-def reasoning_by_dataset(datasets):
+def reasoning_by_dataset(datasets: Mapping[str, Mapping[str, Any]]) -> defaultdict[str, str]:
     """{dataset: "mask" or "keep"}: where no thoughts are learned, none is scored either, of whatever model."""
     masked = {name for name, entry in datasets.items() if entry.get("reasoning") == "mask"}
     return defaultdict(lambda: "keep", dict.fromkeys(masked, "mask"))
 
 
-def conversation_row(sequence, limits):
+def conversation_row(sequence: TokenSequence, limits: Limits) -> TrainerRow:
     labels = sequence.labels
     if not any(label != -100 for label in limits.cut(labels)):
         raise FailedProof(
@@ -123,7 +129,7 @@ def conversation_row(sequence, limits):
     return {"input_ids": sequence.ids, "labels": labels}
 
 
-def answer_row(method, row, render, limits):
+def answer_row(method: str, row: Row, render: Renderer, limits: Limits) -> TrainerRow:
     """Prompt and answers, the prompt's tokens the same before each; with `mask` the labels of each answer too."""
     sides, masks = SIDES[method], limits.reasoning == "mask"
     pairs = [render.answer(row["prompt"], row[side], row.get("tools"), masks) for side in sides]
@@ -141,13 +147,13 @@ def answer_row(method, row, render, limits):
     return {"prompt_ids": prompt} | found | ({"label": row["label"]} if method == "kto" else {})
 
 
-def prompt_tokens(messages, tools, render):
+def prompt_tokens(messages: list[ChatMessage], tools: Tools | None, render: Renderer) -> list[int]:
     """Tokens of a prompt, ready for an answer. Raises Unproved where the template leaves out what was said."""
     text = render.prompt(messages, tools)
     return render.encode([text])[0][0]
 
 
-def token_count(prepared):
+def token_count(prepared: TrainerRow) -> int:
     """Tokens of a row before anything is cut, with the longer answer where there are two."""
     if "input_ids" in prepared:
         return len(prepared["input_ids"])
@@ -155,13 +161,13 @@ def token_count(prepared):
     return len(prepared["prompt_ids"]) + max(sides, default=0)
 
 
-def orpo_columns(prepared, limit):
+def orpo_columns(prepared: TrainerRow, limit: int) -> TrainerRow:
     """The columns of TRL's ORPO trainer: each answer cut by what the prompt leaves of `max_length`.
 
     TRL 1.14 leaves an answer `max_length` minus the longer answer: 24 of 1,000 tokens behind a prompt of 100.
     """
     prompt = prepared["prompt_ids"]
-    found = {"prompt": "", "chosen": "", "rejected": ""}  # what TRL would tokenise
+    found: TrainerRow = {"prompt": "", "chosen": "", "rejected": ""}  # what TRL would tokenise
     found |= {"prompt_input_ids": prompt, "prompt_attention_mask": [1] * len(prompt)}
     for side in SIDES["orpo"]:
         answer = prepared[f"{side}_ids"][: limit - len(prompt)]

@@ -5,9 +5,15 @@ Each setting that is forced stands with its trap; everything else is TRL's defau
 
 import dataclasses
 import os
+from typing import TYPE_CHECKING, Any
 
 from stages.training.reasoning_masks import LABEL_COLUMNS as MASKED
+from stages.training.types import Config, ResolvedStep
 from validators.problems import Problem, Problems
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
 
 CONFIG_CLASSES = {
     "sft": "SFTConfig",
@@ -31,7 +37,7 @@ METHOD_COLUMNS = {
 UNSLOTH_DEFAULTS = {"SFTConfig": ("loss_type",)}
 
 
-def trl_class(name):
+def trl_class(name: str) -> Any:
     """A class of TRL's by its name; ORPO lives among its experiments, and says so once is enough."""
     os.environ.setdefault("TRL_EXPERIMENTAL_SILENCE", "1")
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")  # else TRL tells the Hub what is trained, and waits for it
@@ -42,7 +48,7 @@ def trl_class(name):
     return getattr(module, name)
 
 
-def make_config(where, step, output_dir):
+def make_config(where: str, step: ResolvedStep, output_dir: str) -> Config:
     """TRL's config of a step. What TRL refuses becomes Problems.
 
     step: {method, args, seed, ...} as preflight resolved it. where: names the step in an error.
@@ -81,7 +87,7 @@ def make_config(where, step, output_dir):
         ) from None
 
 
-def trl_defaults(kind: type, args: dict) -> dict[str, object]:
+def trl_defaults(kind: Any, args: dict[str, Any]) -> dict[str, object]:
     """TRL's own defaults, to be said to the subclass that Unsloth has put in a config's place; {} to TRL's own class.
 
     Unsloth's trains 4 rows a batch and two batches a step, by AdamW in 8 bits at 5e-5 with warm-up and decay, unless it is
@@ -103,14 +109,14 @@ def trl_defaults(kind: type, args: dict) -> dict[str, object]:
     return found
 
 
-def original_class(kind: type) -> type:
+def original_class(kind: Any) -> Any:
     """TRL's own class of a config that Unsloth may have put subclasses in the place of."""
     while "_unsloth_patched_rl_config" in vars(kind):
         kind = kind.__mro__[1]
     return kind
 
 
-def trainer_class(method):
+def trainer_class(method: str) -> Any:
     """TRL's trainer of a method, taking rows as `stages/training/trainer_rows.py` makes them.
 
     SFT leaves `input_ids` and `labels` as they are. The others would render and tokenise rows once more, by rules of
@@ -121,7 +127,9 @@ def trainer_class(method):
         return trainer
 
     class Prepared(trainer):
-        def _prepare_dataset(self, dataset, processing_class, args, dataset_name):
+        def _prepare_dataset(
+            self, dataset: "Dataset", processing_class: Any, args: Config, dataset_name: str
+        ) -> "Dataset":
             if method == "kto" and self.calculate_KL:
                 # the answers of a batch, each to another row's prompt, as TRL pairs them
                 columns = [name for name in ("completion_ids", "completion_labels") if name in dataset.column_names]
@@ -131,12 +139,12 @@ def trainer_class(method):
                 )  # fmt: skip
             return dataset
 
-        def _set_signature_columns_if_needed(self):
+        def _set_signature_columns_if_needed(self) -> None:
             super()._set_signature_columns_if_needed()
             # else transformers takes the columns away
             self._signature_columns += [name for name in MASKED.get(method, ()) if name not in self._signature_columns]
 
-        def tokenize_row(self, feature, model=None):
+        def tokenize_row(self, feature: Any, model: Any = None) -> dict[str, Any]:
             return {}  # ORPO's: the columns are there
 
     Prepared.__name__ = trainer.__name__  # what TRL writes into model cards

@@ -8,14 +8,16 @@ resolved it, without names; the rows; the code; the bytes of the models that it 
 """
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from stages.core import hashes
 from stages.core.dvc_cache import StageRun, files_in_folder, object_path, stage_runs
 from stages.core.params import read_params
 from stages.training.models import BASE, adapters, part_of_model
+from stages.training.types import ResolvedStep
 
 NAME_KEYS = ("step", "from")  # of a resolved step: what it is called, and what its parent is called
 
@@ -30,7 +32,7 @@ class Twin:
     tables: tuple[Path, Path]  # what it saw, what it generated
 
 
-def find_twin(name: str, step: dict, itself: bool = False) -> Twin | None:
+def find_twin(name: str, step: ResolvedStep, itself: bool = False) -> Twin | None:
     """The Twin of a step, None where it has none whose bytes are all here. step: as preflight resolved it.
 
     itself: also one that the step itself has trained, where DVC could not find it.
@@ -45,12 +47,12 @@ def find_twin(name: str, step: dict, itself: bool = False) -> Twin | None:
     return None
 
 
-def is_own(record: StageRun, step: dict) -> bool:
+def is_own(record: StageRun, step: ResolvedStep) -> bool:
     """Whether a record is of the step itself, from the parent that it has now."""
     return f"models/{step['step']}" in record.outs and f"models/{step['from']}" in record.deps
 
 
-def same_inputs(record: StageRun, step: dict) -> bool:
+def same_inputs(record: StageRun, step: ResolvedStep) -> bool:
     """Whether another training read what this one reads: the cheapest to compare first."""
     other = read_resolved_step(record)
     if other is None or without_names(other) != without_names(step) or not same_bytes(record, step):
@@ -59,7 +61,7 @@ def same_inputs(record: StageRun, step: dict) -> bool:
     return all(same_model(Path(ours), record.deps.get(theirs)) for ours, theirs in models.items())
 
 
-def same_bytes(record: StageRun, step: dict) -> bool:
+def same_bytes(record: StageRun, step: ResolvedStep) -> bool:
     """Whether another training read the rows, kept the same of them, and ran the code of this one."""
     kept = Path("data/kept", step["dataset"])
     here = {path: hashes.md5(path) for path in (f"data/train/{step['dataset']}.parquet", ".build/code/train")}
@@ -69,15 +71,15 @@ def same_bytes(record: StageRun, step: dict) -> bool:
     return all(record.deps.get(path) == md5 for path, md5 in here.items())
 
 
-def without_names(step: dict) -> dict:
+def without_names(step: Mapping[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in step.items() if key not in NAME_KEYS}
 
 
-def read_resolved_step(record: StageRun) -> dict | None:
+def read_resolved_step(record: StageRun) -> dict[str, Any] | None:
     """The step that another training was of, as preflight had resolved it."""
     path = f"preflight/{record.name}.json"
     md5 = record.deps.get(path)
-    source = md5 and find_bytes(md5, Path(path))
+    source = find_bytes(md5, Path(path)) if md5 else None
     try:
         found = json.loads(source.read_bytes()) if source else None
     except (OSError, ValueError):
@@ -96,21 +98,21 @@ def same_model(folder: Path, md5: str | None) -> bool:
     return theirs.keys() == ours.keys() and all(theirs[part] == hashes.md5(path) for part, path in ours.items())
 
 
-def twin_of_record(record: StageRun, name: str, step: dict) -> Twin | None:
+def twin_of_record(record: StageRun, name: str, step: ResolvedStep) -> Twin | None:
     """The Twin that a record tells of, None where any byte of it is missing."""
     model = f"models/{record.name}"
     beside = [f"scores/{record.name}{end}" for end in (".csv", ".seen.parquet", ".rollouts.parquet")]
     listed = files_in_folder(record.outs.get(model, ""))
-    if not listed or "made_of.json" not in listed or not set(beside) <= set(record.outs):
+    if not record.name or not listed or "made_of.json" not in listed or not set(beside) <= set(record.outs):
         return None
-    files = {inside: find_bytes(md5, Path(model, inside)) for inside, md5 in listed.items()}
-    curve, *tables = [find_bytes(record.outs[path], Path(path)) for path in beside]
-    if not all([*files.values(), curve, *tables]):
+    files = {inside: path for inside, md5 in listed.items() if (path := find_bytes(md5, Path(model, inside)))}
+    curve, seen, rollouts = (find_bytes(record.outs[path], Path(path)) for path in beside)
+    if len(files) < len(listed) or not (curve and seen and rollouts):
         return None
-    return Twin(record.name, dict(rename_adapters(files, name, step)), curve, tuple(tables))
+    return Twin(record.name, dict(rename_adapters(files, name, step)), curve, (seen, rollouts))
 
 
-def rename_adapters(files: dict[str, Path], name: str, step: dict) -> Iterator[tuple[str, Path]]:
+def rename_adapters(files: dict[str, Path], name: str, step: ResolvedStep) -> Iterator[tuple[str, Path]]:
     """The files of a model, its adapters under the names of the steps that they are of here."""
     chain = [adapter.name for adapter in adapters(Path("models", step["from"]))]
     for inside, path in files.items():
@@ -129,7 +131,7 @@ def find_bytes(md5: str, beside: Path) -> Path | None:
 # -- under the names of this step ---------------------------------------------------------------------------------------
 
 
-def write_twin(found: Twin, step: dict, folder: Path, beside: list[Path]) -> None:
+def write_twin(found: Twin, step: ResolvedStep, folder: Path, beside: list[Path]) -> None:
     """Write what a twin made as this step's own: the bytes that its training would write.
 
     folder: of the model. beside: its curve, what it saw, what it generated.

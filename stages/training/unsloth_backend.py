@@ -10,13 +10,14 @@ import importlib.metadata
 import json
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from stages.training.models import full_weights
+from stages.training.types import Config, ResolvedStep
 from validators.problems import Problem, Problems
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedModel, TrainingArguments
+    from transformers import PreTrainedModel
 
 TESTED_VERSIONS = ("2026.10.9", "2026.10.9")  # the first and the last version that tests/with_unsloth ran with
 PARITY_TEST = "pytest -m long tests/with_unsloth/test_parity.py"
@@ -33,7 +34,7 @@ def import_unsloth() -> None:
     # else a machine whose GPU is not found trains for days on its CPU
     os.environ.setdefault("UNSLOTH_DISABLE_CPU_FALLBACK", "1")
     try:
-        import unsloth  # noqa: F401
+        import unsloth  # noqa: F401  # ty: ignore[import-not-found]  # an extra
     except Exception as error:  # whatever a package that patches others meets on a machine
         text = " ".join(str(error).split()) or type(error).__name__
         hint = "pip install -e '.[gpu]' on a machine with an NVIDIA GPU, or base.backend: auto"
@@ -57,10 +58,10 @@ def untested_version_warning(version: str) -> str | None:
     return f"warning: unsloth {version} is newer than what was tested, {named}. Whether its losses are those of transformers: {PARITY_TEST}"
 
 
-def load_with_unsloth(folder: Path, step: dict, config: "TrainingArguments") -> "PreTrainedModel":
+def load_with_unsloth(folder: Path, step: ResolvedStep, config: Config) -> "PreTrainedModel":
     """The model of a folder, loaded and given adapters by Unsloth as its guide says."""
     import torch
-    from unsloth import FastLanguageModel
+    from unsloth import FastLanguageModel  # ty: ignore[import-not-found]  # an extra
 
     lora, name = step["lora"], step["step"]
     if problem := context_problem(name, step, config, context_length(folder)):
@@ -95,7 +96,7 @@ def load_with_unsloth(folder: Path, step: dict, config: "TrainingArguments") -> 
     )
 
 
-def compute_dtype(config: "TrainingArguments") -> str:
+def compute_dtype(config: Config) -> str:
     return "bfloat16" if config.bf16 else "float16" if config.fp16 else "float32"
 
 
@@ -108,19 +109,19 @@ def context_length(folder: Path) -> int | None:
     return (config | config.get("text_config", {})).get("max_position_embeddings")
 
 
-def longest_sequence(step: dict, config: "TrainingArguments") -> int:
+def longest_sequence(step: ResolvedStep, config: Config) -> int:
     """Tokens of the longest sequence that the step can train on."""
     if step["method"] == "grpo":
         return step["length"]["max"] + config.max_completion_length
     return config.max_length or step["length"]["max"]
 
 
-def max_sequence_length(step: dict, config: "TrainingArguments", context: int | None) -> int:
+def max_sequence_length(step: ResolvedStep, config: Config, context: int | None) -> int:
     """The `max_seq_length` of a step: beyond the model's context Unsloth would scale its positions, for all rows."""
     return min(longest_sequence(step, config), context or longest_sequence(step, config))
 
 
-def context_problem(name: str, step: dict, config: "TrainingArguments", context: int | None) -> Problem | None:
+def context_problem(name: str, step: ResolvedStep, config: Config, context: int | None) -> Problem | None:
     """The Problem of a step that has sequences longer than the model's context: Unsloth would cut them in silence."""
     tokens = longest_sequence(step, config)
     if step["method"] != "grpo" and not getattr(config, "packing", False):
@@ -136,7 +137,7 @@ def context_problem(name: str, step: dict, config: "TrainingArguments", context:
 # -- what it changes --------------------------------------------------------------------------------------------------
 
 
-def stop_if_args_changed(name: str, config: "TrainingArguments", args: dict) -> None:
+def stop_if_args_changed(name: str, config: Config, args: dict[str, Any]) -> None:
     """Raise Problems where Unsloth has changed what the args of a step say, as it does with a note on the screen at most."""
     problems = []
     for key, wanted in args.items():
