@@ -152,8 +152,8 @@ def make_nothing(path):
     [
         (cut_in_the_weights, "cut or damaged"),
         (cut_in_the_metadata, "cut or damaged"),
-        (make_something_else, "no GGUF file"),
-        (make_nothing, "no GGUF file"),
+        (make_something_else, "not a GGUF file"),
+        (make_nothing, "not a GGUF file"),
     ],
 )
 def test_a_file_that_is_cut_or_something_else_is_one_problem(tmp_path, build, spoil, found):
@@ -172,10 +172,10 @@ def problems_of(build, path):
 @pytest.mark.parametrize(
     "settings, found",
     [
-        ({"architecture": "mpt"}, "transformers does not read its architecture 'mpt'"),
+        ({"architecture": "mpt"}, "transformers cannot read its architecture 'mpt'"),
         ({"without": ["blk.1.ffn_down.weight"]}, "1 weights are missing: model.layers.1.mlp.down_proj.weight"),
         ({"more": {"rope_freqs.weight": (8,)}}, "its positions are scaled by rope_freqs.weight"),
-        ({"pre": "tekken"}, "its tokenizer cuts text as 'tekken'"),
+        ({"pre": "tekken"}, "its tokenizer splits text as 'tekken'"),
         ({"model": "llama"}, "its tokenizer is 'llama'"),
         ({"eos": 999}, "token 999"),
         ({"merges": ["no merge"]}, "its tokenizer cannot be made"),

@@ -184,7 +184,7 @@ TOKENIZER = (
 
 
 NEEDS_CODE = (
-    r"needs code that comes with it \('evil--code\.Evil'\), which is not run; expected a model that transformers knows"
+    r"needs code of its own \('evil--code\.Evil'\), which Tilth does not run; expected a model that transformers knows"
 )
 
 

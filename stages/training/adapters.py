@@ -1,8 +1,8 @@
-"""From the model that a step starts from to the model that it writes: merged chains in, adapters or full weights out.
+"""The model folder that a step starts from, and the one that it writes: adapters or full weights.
 
 models/sft/adapters/00_sft                       step sft with lora, from base
 models/dpo/adapters/00_sft, 01_dpo               step dpo with lora, from sft: loads on models/base alone
-models/kto/model.safetensors                     step kto without lora, from dpo: full weights, nothing beneath
+models/kto/model.safetensors                     step kto without lora, from dpo: full weights alone
 """
 
 import json
@@ -18,15 +18,14 @@ from stages.training.types import Config, ResolvedStep, Tokenizer, Trainer
 UNSLOTH_KEYS = {
     "model_name",
     "unsloth_version",
-}  # what Unsloth writes into config.json: the folder that it loaded, and itself
+}  # keys that Unsloth adds to config.json: the folder that it loaded, and its version
 
 
 def start_folder(parent: Path, step: ResolvedStep, folder: Path, config: Config) -> Path:
-    """The folder that a step starts from: its parent, or the parent's chain merged in float32 and saved.
+    """The folder that a step starts from: its parent, or the parent's chain merged in float32 and saved in `folder`.
 
-    Without adapters of its own the step's reference model is loaded anew by TRL, from where the model says it came. After
-    a chain of adapters that would be `models/base`: so the merged chain is saved, and loaded from there. Unsloth and 4-bit
-    weights load from a folder only.
+    A step without adapters needs the saved chain for its reference model: TRL loads that from where the model says it came
+    from, and after a chain of adapters that would be `models/base`. Unsloth and 4-bit weights load from a folder only.
     """
     merged = step["backend"] == "transformers" and step["lora"] and not step.get("load_in_4bit")
     if not adapters(parent) or merged:
@@ -39,9 +38,9 @@ def start_folder(parent: Path, step: ResolvedStep, folder: Path, config: Config)
 
 
 def write_model(trainer: Trainer, step: ResolvedStep, folder: Path, facts: dict[str, Any]) -> None:
-    """Write the trained model: safetensors alone, no pickle, no path of this machine, keys in a fixed order.
+    """Write the trained model: safetensors only, no pickle, no path of this machine, keys in a fixed order.
 
-    All processes come here, since sharded weights are gathered from all; the first of them writes.
+    Every process must call this, since sharded weights are gathered from all; the first one writes.
     """
     parent, first = Path("models", step["from"]), trainer.is_world_process_zero()
     target = folder / "adapters" / f"{len(adapters(parent)):02}_{step['step']}" if step["lora"] else folder
@@ -63,18 +62,18 @@ def write_model(trainer: Trainer, step: ResolvedStep, folder: Path, facts: dict[
 
 
 def save_tokenizer(tokenizer: Tokenizer, source: Path, folder: Path) -> None:
-    """Write a tokenizer with what its chat template is always given, and nothing of how it was loaded."""
+    """Write a tokenizer with the settings of its chat template, without a trace of how it was loaded."""
     tokenizer.save_pretrained(folder)
     copy_settings(source, folder)
     path = folder / "tokenizer_config.json"
     config = json.loads(path.read_text(encoding="utf-8"))
-    # transformers writes whether the Hub could be asked, so that the bytes would depend on the environment
+    # transformers writes whether it was offline, so the bytes would depend on the environment
     config.pop("local_files_only", None)
     path.write_text(json.dumps(config, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 def copy_chain(parent: Path, folder: Path) -> None:
-    """What the new adapter stands on: full weights that are not the base's, and the adapters before it."""
+    """Copy what the new adapter needs beneath it: the parent's full weights, unless they are the base's, and its adapters."""
     if parent != BASE and full_weights(parent) == parent:
         shutil.copytree(parent, folder, ignore=shutil.ignore_patterns("adapters", "made_of.json"))
     for adapter in adapters(parent):
@@ -82,7 +81,7 @@ def copy_chain(parent: Path, folder: Path) -> None:
 
 
 def tidy_adapter(folder: Path) -> None:
-    """One config for one adapter: PEFT writes target modules in random order and the path that the base came from."""
+    """Make an adapter's config reproducible: PEFT writes target modules in random order, and the path of the base."""
     for path in folder.iterdir():
         if path.name not in ("adapter_config.json", "adapter_model.safetensors"):
             path.unlink() if path.is_file() else shutil.rmtree(path)
@@ -92,12 +91,12 @@ def tidy_adapter(folder: Path) -> None:
     if isinstance(config.get("target_modules"), list):
         config["target_modules"].sort()
     if "unsloth_fixed" in (config.get("auto_mapping") or {}):
-        config["auto_mapping"] = None  # which class Unsloth had loaded; the task type says what PEFT needs
+        config["auto_mapping"] = None  # the class that Unsloth had loaded; PEFT needs the task type only
     config_path.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", encoding="utf-8")
 
 
 def tidy_weights(folder: Path) -> None:
-    """Full weights without what Unsloth and sharding add: a path of this machine, a second copy of a tied head."""
+    """Remove from full weights what Unsloth and sharding add: a path of this machine, a second copy of a tied head."""
     path = folder / "config.json"
     config = json.loads(path.read_text(encoding="utf-8"))
     if added := config.keys() & UNSLOTH_KEYS:
@@ -109,12 +108,12 @@ def tidy_weights(folder: Path) -> None:
 
 
 def drop_tensor(path: Path, name: str) -> None:
-    """Take a tensor out of a safetensors file, and out of the index beside it."""
+    """Remove a tensor from a safetensors file, and from the index beside it."""
     from safetensors import safe_open
     from safetensors.torch import save_file
 
     with safe_open(path, "pt") as file:
-        if name not in file.keys():  # noqa: SIM118 - it is no dict
+        if name not in file.keys():  # noqa: SIM118 - not a dict
             return
         tensors, metadata = {key: file.get_tensor(key) for key in file.keys()}, file.metadata()  # noqa: SIM118
     dropped = tensors.pop(name)

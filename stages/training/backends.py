@@ -1,4 +1,4 @@
-"""What trains: plain transformers with PEFT, or Unsloth, which patches both and TRL's trainers when it is imported."""
+"""The backend that trains: plain transformers with PEFT, or Unsloth, which patches both and TRL's trainers when it is imported."""
 
 import importlib.util
 import os
@@ -17,9 +17,9 @@ if TYPE_CHECKING:
 
 
 def choose_backend(wanted: str) -> str:
-    """`unsloth` where it is wanted, or where `auto` finds it beside a CUDA device; else `transformers`.
+    """`unsloth` if it is wanted, or if `auto` finds it and a CUDA device; else `transformers`.
 
-    Unsloth patches transformers and TRL, so it is imported before either.
+    Unsloth patches transformers and TRL, so this imports it before either.
     """
     if wanted == "auto":
         import torch
@@ -32,33 +32,33 @@ def choose_backend(wanted: str) -> str:
 
 
 def missing_requirements(name: str, step: ResolvedStep) -> list[Problem]:
-    """Problems for what a step wants and this machine has not; known before anything is loaded."""
+    """Problems for each thing that a step needs and this machine lacks. Nothing is loaded for it."""
     where, problems = f"steps.{name}", device_problems(name, step)
     if step.get("load_in_4bit"):
         if not importlib.util.find_spec("bitsandbytes"):
             hint = "pip install bitsandbytes, or load_in_4bit: false"
             problems.append(Problem(f"{where}.load_in_4bit", "bitsandbytes is not installed", "bitsandbytes", hint))
         elif reason := why_no_4bit():
-            found = f"bitsandbytes trains no 4-bit weights on this machine's {device_name()}: {reason}"
-            hint = "load_in_4bit: false, or a bitsandbytes that has kernels for this machine"
-            problems.append(Problem(f"{where}.load_in_4bit", found, "a layer of 4 bits that trains", hint))
+            found = f"bitsandbytes cannot train 4-bit weights on this machine's {device_name()}: {reason}"
+            hint = "set load_in_4bit: false, or install a bitsandbytes with kernels for this machine"
+            problems.append(Problem(f"{where}.load_in_4bit", found, "a 4-bit layer that can be trained", hint))
     if step["args"].get("use_vllm") and not importlib.util.find_spec("vllm"):
-        hint = "docs/training.md says which vllm fits and how to install it; or use_vllm: false: transformers generates, more slowly"
+        hint = "docs/training.md says which vllm fits and how to install it; or set use_vllm: false, and transformers generates, more slowly"
         problems.append(Problem(f"{where}.args.use_vllm", "vllm is not installed", "vllm", hint))
     return problems
 
 
 def device_name() -> str:
-    """The device that trains, by its name."""
+    """The name of the device that trains, such as "NVIDIA H200" or "cpu"."""
     import torch
 
     return torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu"
 
 
 def why_no_4bit() -> str | None:
-    """Why bitsandbytes cannot train over 4-bit weights on this machine, None where it can.
+    """Why bitsandbytes cannot train over 4-bit weights on this machine; None if it can.
 
-    A layer is tried: its functions are there on every machine, and fail when they are called.
+    Tries a layer: bitsandbytes has its functions on every machine, and they fail only when they are called.
     """
     import torch
 
@@ -71,15 +71,15 @@ def why_no_4bit() -> str | None:
         layer(rows).sum().backward()
     except Exception as error:
         return " ".join(f"{type(error).__name__}: {error}".split())[:200]
-    return None if rows.grad is not None and torch.isfinite(rows.grad).all() else "the gradient is no number"
+    return None if rows.grad is not None and torch.isfinite(rows.grad).all() else "the gradient is not a finite number"
 
 
 def load_for_training(folder: Path, step: ResolvedStep, config: Config) -> tuple["PreTrainedModel", dict[str, Any]]:
-    """(model, arguments of the trainer): the model of a folder with its chain merged, on the step's backend."""
+    """(model, extra arguments of the trainer): the model of a folder with its adapters merged, on the step's backend."""
     if step["backend"] == "unsloth":
         return load_with_unsloth(folder, step, config), {}
     if not step["lora"]:
-        # full precision: bf16 is the autocast's, and small updates are not lost in the weights
+        # float32 weights keep small updates; bf16 is for the autocast only
         return load_model(folder), {}
     model = load_in_4bit(folder, config) if step.get("load_in_4bit") else load_model(folder, compute_dtype(config))
     return model, {"peft_config": lora_config(step["lora"])}
@@ -110,6 +110,6 @@ def load_in_4bit(folder: Path, config: Config) -> "PreTrainedModel":
     )
     for module in model.modules():
         if hasattr(module, "support_avx512bf16_for_cpu"):
-            # else bitsandbytes packs the weights anew at the first look without gradients, and never unpacks them
+            # else bitsandbytes repacks the weights at the first forward pass without gradients, and never unpacks them
             module.support_avx512bf16_for_cpu = False  # ty: ignore[invalid-assignment]  # bitsandbytes' own attribute
     return model

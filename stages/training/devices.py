@@ -1,7 +1,7 @@
-"""What is wrong with this machine's GPUs for a step: known before anything is loaded, else it trains otherwise in silence.
+"""What is wrong with this machine's GPUs for a step. Found before anything is loaded; else the step would train differently in silence.
 
 steps.sft: torch 2.13.0+cu130 cannot use the GPU: The NVIDIA driver on your system is too old (found version 11040)
-  hint: a newer driver, or a torch that is built for this one; CUDA_VISIBLE_DEVICES= trains on the CPU
+  hint: install a newer driver, or a torch that is built for this one; CUDA_VISIBLE_DEVICES= trains on the CPU
 """
 
 import os
@@ -14,7 +14,7 @@ CPU_HINT = "CUDA_VISIBLE_DEVICES= in the environment trains on the CPU"
 
 
 def device_problems(name: str, step: ResolvedStep) -> list[Problem]:
-    """Problems of a step with the GPUs that torch sees here. step: as preflight resolved it."""
+    """Problems of a step with the GPUs that torch sees on this machine."""
     import torch
 
     where = f"steps.{name}"
@@ -23,25 +23,23 @@ def device_problems(name: str, step: ResolvedStep) -> list[Problem]:
         if reason is None:
             return []
         found = f"torch {torch.__version__} cannot use the GPU: {reason}"
-        hint = f"a newer driver, or a torch that is built for this one; {CPU_HINT}"
+        hint = f"install a newer driver, or a torch that is built for this one; {CPU_HINT}"
         return [Problem(where, found, "a GPU that torch can use, or none", hint)]
     problems, count = [], torch.cuda.device_count()
     if count > 1 and "LOCAL_RANK" not in os.environ:
         # transformers' Trainer would wrap the model in DataParallel
-        found = (
-            f"{count} GPUs are visible, and one process: each batch would be {count} times as large as the step says"
-        )
+        found = f"{count} GPUs are visible to one process: each batch would be {count} times as large as the step says"
         hint = "launch: accelerate launch --config_file recipes/accelerate/ddp.yaml, or CUDA_VISIBLE_DEVICES=0 in the environment"
         problems.append(Problem(where, found, "one GPU a process", hint))
     if wants_bfloat16(step) and not torch.cuda.is_bf16_supported(including_emulation=False):
-        found = f"{torch.cuda.get_device_name()} does not compute in bfloat16, TRL's default on a GPU"
+        found = f"{torch.cuda.get_device_name()} cannot compute in bfloat16, TRL's default on a GPU"
         hint = "args: {fp16: true, bf16: false}, or {bf16: false} for float32"
-        problems.append(Problem(f"{where}.args.bf16", found, "a precision that the GPU has", hint))
+        problems.append(Problem(f"{where}.args.bf16", found, "a precision that the GPU supports", hint))
     return problems
 
 
 def wants_bfloat16(step: ResolvedStep) -> bool:
-    """Whether a step computes in bfloat16 on a GPU. Who asks for it in so many words gets it of transformers, emulated."""
+    """Whether a step needs bfloat16 of the GPU. An explicit `bf16: true` works with transformers, which emulates it."""
     args = step["args"]
     if args.get("bf16") is not None:
         return args["bf16"] and step.get("backend") == "unsloth"
@@ -49,9 +47,9 @@ def wants_bfloat16(step: ResolvedStep) -> bool:
 
 
 def why_no_gpu(torch: ModuleType) -> str | None:
-    """Why a torch that is built for CUDA cannot use the GPU that is there; None where there is none, or it is hidden.
+    """Why a torch that is built for CUDA cannot use the GPU of this machine; None if there is no GPU, or if it is hidden.
 
-    `torch.cuda.is_available()` says no to both, with a warning that scrolls away.
+    `torch.cuda.is_available()` is False in all of these cases, with a warning that scrolls away.
     """
     if torch.version.cuda is None or os.environ.get("CUDA_VISIBLE_DEVICES") in ("", "-1"):
         return None

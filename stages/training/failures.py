@@ -1,4 +1,4 @@
-"""What goes wrong on a device in the middle of a training, named: out of memory, a loss that is no number.
+"""What can go wrong on a device in the middle of a training: out of memory, a loss that is not finite.
 
 steps.sft: the loss of optimizer step 12 is nan; expected a number
   hint: lower learning_rate; the batch: rows 3f2a..., 91cc... of data/train/chat.parquet
@@ -19,13 +19,13 @@ if TYPE_CHECKING:
 
 
 MAX_SHOWN_ROWS = 8
-# what errors say that have no class of their own: the CPU's allocator, CUDA's, cuBLAS's
+# texts of errors without a class of their own: the CPU's allocator, CUDA, cuBLAS
 OUT_OF_MEMORY_TEXTS = ("DefaultCPUAllocator", "out of memory", "CUBLAS_STATUS_ALLOC_FAILED")
 
 
 @contextlib.contextmanager
 def explain_out_of_memory(name: str, step: ResolvedStep, trainer: Trainer | None = None) -> Iterator[None]:
-    """A context in which the device running out of memory is a Problem, with what to lower."""
+    """Raise Problems with a hint what to lower if the device runs out of memory in the block."""
     import torch
 
     try:
@@ -59,10 +59,10 @@ def memory_problem(name: str, step: ResolvedStep, trainer: Trainer | None) -> Pr
 
 
 def stop_on_bad_loss(trainer: Trainer, name: str, step: ResolvedStep, ids: list[str]) -> Trainer:
-    """The trainer, stopping with the rows of the batch where a loss is no number.
+    """The trainer, patched to raise Problems with the rows of the batch if a loss is not finite.
 
-    ids: of the rows in the order in which TRL got them. Transformers would put the mean of earlier losses in its place
-    and train on. The check costs what that one did: `logging_nan_inf_filter` is off.
+    ids: of the rows in the order in which TRL got them. Transformers would replace the loss by the mean of earlier ones
+    and train on; that filter, `logging_nan_inf_filter`, is off, and this check costs the same.
     """
     collate, train_step, batches = trainer.data_collator, trainer.training_step, deque()
 
@@ -70,7 +70,7 @@ def stop_on_bad_loss(trainer: Trainer, name: str, step: ResolvedStep, ids: list[
         batches.append(features)
         return collate(features)
 
-    def train_step_and_look(*arguments: Any, **options: Any) -> Any:
+    def train_step_and_check(*arguments: Any, **options: Any) -> Any:
         loss = train_step(*arguments, **options)
         features = batches.popleft() if batches else None
         value = float(loss)
@@ -80,25 +80,30 @@ def stop_on_bad_loss(trainer: Trainer, name: str, step: ResolvedStep, ids: list[
             )
         return loss
 
-    trainer.data_collator, trainer.training_step = collate_and_keep, train_step_and_look
+    trainer.data_collator, trainer.training_step = collate_and_keep, train_step_and_check
     return trainer
 
 
 def loss_problem(trainer: Trainer, name: str, step: ResolvedStep, value: float, rows: list[str]) -> Problem:
-    batch = f"the batch: rows {', '.join(rows)} of data/train/{step['dataset']}.parquet" if rows else "no row is known"
+    batch = (
+        f"the batch: rows {', '.join(rows)} of data/train/{step['dataset']}.parquet"
+        if rows
+        else "its rows are not known"
+    )
     hint = f"lower learning_rate or raise warmup_steps; {batch}"
     where = f"the loss of optimizer step {trainer.state.global_step + 1} is {value}"
     return Problem(f"steps.{name}", where, "a number", hint)
 
 
 def batch_row_ids(features: list[dict[str, Any]] | None, dataset: "Dataset", ids: list[str]) -> list[str]:
-    """Ids of the rows of a batch, found by their content; [] where TRL has dropped or packed rows."""
+    """Ids of the rows of a batch, matched by content; [] if TRL has dropped or packed rows."""
     if not features or len(dataset) != len(ids):
         return []
     wanted = [{key: feature[key] for key in feature if key in dataset.column_names} for feature in features]
-    found = [
+    matches = [
         row_id
         for row_id, row in zip(ids, dataset, strict=True)
         if any(all(row[key] == feature[key] for key in feature) for feature in wanted)
     ]
-    return found[:MAX_SHOWN_ROWS] + ([f"and {len(found) - MAX_SHOWN_ROWS} more"] if len(found) > MAX_SHOWN_ROWS else [])
+    more = len(matches) - MAX_SHOWN_ROWS
+    return matches[:MAX_SHOWN_ROWS] + ([f"and {more} more"] if more > 0 else [])

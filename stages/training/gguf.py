@@ -1,12 +1,12 @@
-"""A GGUF file as a folder of safetensors, which is what every stage reads.
+"""Convert a GGUF file into a folder of safetensors, which is what every stage reads.
 
     unpack(Path("model.gguf"), Path("models/base"))
 
     models/base/config.json, model.safetensors, tokenizer.json, tokenizer_config.json, chat_template.jinja
 
-transformers reads the config and the weights. The tokenizer is made here, of the file's own metadata: for a llama file
-transformers 5.17 takes the beginning of a text for its end (`bos_token_id` under the name of `eos_token`), and cuts text
-by GPT-2's pattern whatever the file says. Weights become float32: the numbers that the file stands for, on every machine.
+transformers reads the config and the weights. This module makes the tokenizer from the file's own metadata: for a llama file
+transformers 5.17 confuses BOS and EOS (it takes `bos_token_id` as `eos_token`), and splits text by GPT-2's pattern whatever
+the file says. Weights become float32, which holds the file's numbers exactly, on every machine.
 """
 
 import contextlib
@@ -24,13 +24,13 @@ if TYPE_CHECKING:
 
 
 MAGIC = b"GGUF"
-SPECIAL_TYPES = (2, 3)  # llama.cpp's types of tokens: what is unknown, what controls
-USER_DEFINED = 4  # matched before text is cut, as a special token is, but it is text
+SPECIAL_TYPES = (2, 3)  # llama.cpp's token types: unknown, control
+USER_DEFINED = 4  # matched before text is split, as special tokens are, but it is text
 SPECIAL_TOKENS = {"bos_token": "bos", "eos_token": "eos", "unk_token": "unknown", "pad_token": "padding"}
 EXPECTED = "a whole GGUF file that transformers reads"
-SAFETENSORS_HINT = "take the safetensors of the model, which come with all of it"
-DOWNLOAD_HINT = "take the model's safetensors, or download the file again"
-# how text is cut before it becomes tokens, by llama.cpp's names (llama-vocab.cpp): these patterns, or GPT-2's
+SAFETENSORS_HINT = "use the model's safetensors instead, which are complete"
+DOWNLOAD_HINT = "use the model's safetensors, or download the file again"
+# how text is split before it becomes tokens, by llama.cpp's names (llama-vocab.cpp): these patterns, or GPT-2's
 WORD_PATTERN = (
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|NUMBER| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 )
@@ -42,13 +42,13 @@ PRE_TOKENIZERS = ("gpt-2", "smollm", *PATTERNS)
 
 
 def unpack(path: Path, folder: Path) -> None:
-    """Write the model of a GGUF file into `folder`. Raises Problems where it cannot be read whole."""
+    """Write the model of a GGUF file into `folder`. Raises Problems if any part of it cannot be read."""
     import_gguf(path)
     if path.open("rb").read(4) != MAGIC:
-        raise Problems([file_problem(path, "no GGUF file: it does not begin with GGUF")])
+        raise Problems([file_problem(path, "not a GGUF file: it does not begin with GGUF")])
     meta, weights = read_contents(path)
-    if "rope_freqs.weight" in weights:  # Llama 3.1 and later: transformers 5.17 leaves it out and says nothing
-        expected = "positions that transformers reads as they are"
+    if "rope_freqs.weight" in weights:  # Llama 3.1 and later: transformers 5.17 ignores it silently
+        expected = "unscaled positions, which is what transformers reads"
         raise Problems(
             [
                 Problem(
@@ -67,14 +67,14 @@ def unpack(path: Path, folder: Path) -> None:
     }
     for config in (model.config, model.generation_config):
         config.update(ids)
-    model.config._name_or_path = ""  # transformers takes the name for a place
+    model.config._name_or_path = ""  # transformers takes the name for a path
     model.save_pretrained(folder)
     make_tokenizer(path, meta).save_pretrained(folder)
     write_card(meta, folder)
 
 
 def import_gguf(path: Path) -> ModuleType:
-    """The package that reads GGUF. Raises Problems where it is not installed."""
+    """The package gguf, which reads the file. Raises Problems if it is not installed."""
     try:
         import gguf
     except ImportError:
@@ -86,7 +86,7 @@ def import_gguf(path: Path) -> ModuleType:
 def read_contents(path: Path) -> tuple[dict[str, Any], set[str]]:
     """The metadata of a GGUF file, such as {"tokenizer.ggml.eos_token_id": 2}, and its weights' names.
 
-    Raises Problems where it is cut.
+    Raises Problems if the file is cut or damaged.
     """
     gguf = import_gguf(path)
     try:
@@ -98,11 +98,18 @@ def read_contents(path: Path) -> tuple[dict[str, Any], set[str]]:
 
 
 def tokenizer_problems(path: Path, meta: dict[str, Any]) -> list[Problem]:
-    """What keeps the tokenizer of a file from being made here as llama.cpp makes it."""
+    """Problems that prevent making the tokenizer of a file as llama.cpp makes it."""
     kind, cut, tokens = (meta.get(f"tokenizer.ggml.{key}") for key in ("model", "pre", "tokens"))
     if meta.get("split.count", 1) > 1:
         found = f"one of {meta['split.count']} parts"
-        return [Problem(f"base.model: {path}", found, "one file", "llama-gguf-split --merge makes one of them")]
+        return [
+            Problem(
+                f"base.model: {path}",
+                found,
+                "one file",
+                "join the parts: llama-gguf-split --merge FIRST_PART WHOLE_FILE",
+            )
+        ]
     if kind != "gpt2" or not tokens or "tokenizer.ggml.merges" not in meta:
         return [
             Problem(
@@ -114,7 +121,7 @@ def tokenizer_problems(path: Path, meta: dict[str, Any]) -> list[Problem]:
         ]
     problems = []
     if cut not in PRE_TOKENIZERS:
-        found, expected = f"its tokenizer cuts text as {cut!r}", f"one of {', '.join(PRE_TOKENIZERS)}"
+        found, expected = f"its tokenizer splits text as {cut!r}", f"one of {', '.join(PRE_TOKENIZERS)}"
         problems.append(Problem(f"base.model: {path}: tokenizer.ggml.pre", found, expected, SAFETENSORS_HINT))
     for key in SPECIAL_TOKENS.values():
         where, number = f"tokenizer.ggml.{key}_token_id", meta.get(f"tokenizer.ggml.{key}_token_id", 0)
@@ -125,27 +132,27 @@ def tokenizer_problems(path: Path, meta: dict[str, Any]) -> list[Problem]:
 
 
 def read_model(path: Path, meta: dict[str, Any]) -> "PreTrainedModel":
-    """The model of a GGUF file, every weight float32. Raises Problems where weights are missing or not understood."""
+    """The model of a GGUF file, every weight float32. Raises Problems if weights are missing or of unknown shape."""
     import torch
     from transformers import AutoModelForCausalLM, GgufConfig
 
     try:
-        with contextlib.redirect_stderr(io.StringIO()):  # a bar, which it draws in a log too
+        with contextlib.redirect_stderr(io.StringIO()):  # its progress bar, which would go to a log too
             model, loading = AutoModelForCausalLM.from_pretrained(  # ty: ignore[not-iterable]  # a pair: output_loading_info
                 path.parent, gguf_file=path.name, quantization_config=GgufConfig(dequantize=True), dtype=torch.float32,
                 trust_remote_code=False, local_files_only=True, output_loading_info=True,
             )  # fmt: skip
-    except Exception as error:  # whatever it makes of a file that may be anybody's
-        what = f"transformers does not read its architecture {meta.get('general.architecture')!r}: {error_text(error)}"
+    except Exception as error:  # the file may hold anything
+        what = f"transformers cannot read its architecture {meta.get('general.architecture')!r}: {error_text(error)}"
         raise Problems([file_problem(path, what)]) from None
-    lost = sorted(loading["missing_keys"]) + sorted(str(key) for key in loading["mismatched_keys"])
-    if lost:
-        raise Problems([file_problem(path, f"{len(lost)} weights are missing: {', '.join(lost[:3])}")])
+    missing = sorted(loading["missing_keys"]) + sorted(str(key) for key in loading["mismatched_keys"])
+    if missing:
+        raise Problems([file_problem(path, f"{len(missing)} weights are missing: {', '.join(missing[:3])}")])
     return without_quantization(model)
 
 
 def without_quantization(model: "PreTrainedModel") -> "PreTrainedModel":
-    """The same weights in a model that knows of no quantisation: transformers saves no other."""
+    """The same weights in a new model without quantisation settings: transformers saves no quantised GGUF model."""
     import torch
 
     with torch.device("meta"):
@@ -156,7 +163,7 @@ def without_quantization(model: "PreTrainedModel") -> "PreTrainedModel":
 
 
 def make_tokenizer(path: Path, meta: dict[str, Any]) -> "PreTrainedTokenizerFast":
-    """The tokenizer that a file's metadata describes. Raises Problems where an id is another token than the file says."""
+    """The tokenizer that a file's metadata describes. Raises Problems if an id gives another token than in the file."""
     from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, processors
     from transformers import PreTrainedTokenizerFast
 
@@ -167,11 +174,11 @@ def make_tokenizer(path: Path, meta: dict[str, Any]) -> "PreTrainedTokenizerFast
     special = {name: tokens[i] for name, i in special.items() if i is not None}
     try:
         inner = Tokenizer(models.BPE(vocab=vocabulary, merges=merges, ignore_merges=cut == "llama-bpe"))
-    except Exception as error:  # tokenizers has no class of its own for them
+    except Exception as error:  # tokenizers has no error class of its own
         raise Problems([file_problem(path, f"its tokenizer cannot be made: {error_text(error)}")]) from None
     inner.pre_tokenizer, inner.decoder = pre_tokenizer(cut), decoders.ByteLevel()
     if cut == "qwen2":
-        inner.normalizer = normalizers.NFC()  # as Qwen's own tokenizer.json; llama.cpp leaves it out
+        inner.normalizer = normalizers.NFC()  # as in Qwen's own tokenizer.json; llama.cpp leaves it out
     for token, kind in zip(tokens, meta.get("tokenizer.ggml.token_type", []), strict=False):
         if kind in SPECIAL_TYPES:
             inner.add_special_tokens([AddedToken(token, normalized=False, special=True)])
@@ -195,7 +202,7 @@ def make_tokenizer(path: Path, meta: dict[str, Any]) -> "PreTrainedTokenizerFast
 
 
 def pre_tokenizer(cut: str) -> Any:
-    """How text is cut into the pieces of which tokens are made, by llama.cpp's name for it."""
+    """The pre-tokenizer, which splits text into pieces before tokens are made, by llama.cpp's name for it."""
     from tokenizers import Regex, pre_tokenizers
 
     if cut in PATTERNS:
@@ -206,7 +213,7 @@ def pre_tokenizer(cut: str) -> Any:
 
 
 def write_card(meta: dict[str, Any], folder: Path) -> None:
-    """Write what the file says of its license where a model's card says it, for the cards of what is built on it."""
+    """Write the file's license into the model's README.md, from where the cards of later models take it."""
     if license := meta.get("general.license"):
         text = f"---\nlicense: {license}\n---\n\n{meta.get('general.name', 'A model')}, from a GGUF file.\n"
         Path(folder, "README.md").write_text(text, encoding="utf-8", newline="\n")

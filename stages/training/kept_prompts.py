@@ -1,9 +1,9 @@
-"""Which train prompts of a dataset are trained on where `difficulty` is asked for, and why the others are not.
+"""Which train prompts of a dataset in `difficulty` are trained on, and why the others are not.
 
-data/kept/<d>/train.json      by `curate`: how many rows there are; so that the folder is there for whoever trains on the dataset
-data/kept/<d>/rows.parquet    by `keep`, where `difficulty` names the dataset: see stages/keep.py
+data/kept/<d>/train.json      by `curate`: the number of rows; it makes the folder exist for every step on the dataset
+data/kept/<d>/rows.parquet    by `keep`, if `difficulty` names the dataset: see stages/keep.py
 
-`train` depends on the folder of its dataset, so that a step on prompts that are sorted waits for them, and no other step does.
+`train` depends on the folder of its dataset, so only a step on sorted prompts waits for the sorting.
 """
 
 import hashlib
@@ -32,7 +32,7 @@ def kept_path(name: str) -> Path:
 
 
 def read_rows(path: Path) -> list[Row]:
-    """A row for each of data/train, in its order."""
+    """One row for each row of data/train, in its order."""
     with pq.ParquetFile(path) as file:
         return file.read().to_pylist()
 
@@ -40,12 +40,12 @@ def read_rows(path: Path) -> list[Row]:
 def write_rows(name: str, rows: list[Row]) -> None:
     path = kept_path(name)
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.unlink(missing_ok=True)  # it may be a link into the cache of DVC
+    path.unlink(missing_ok=True)  # it may be a link into DVC's cache
     pq.write_table(pa.Table.from_pylist(rows, SCHEMA), path, compression="zstd")
 
 
 def kept_facts(step: Mapping[str, Any]) -> dict[str, Any]:
-    """{"kept": {rows, of, sha256 of their ids}} of a step that preflight says is trained on sorted prompts; else {}."""
+    """{"kept": {rows, of, sha256 of their ids}} of a step on sorted prompts; {} for other steps. Raises Problems if unsorted."""
     if not step.get("difficulty"):
         return {}
     name, path = step["dataset"], kept_path(step["dataset"])
@@ -53,7 +53,7 @@ def kept_facts(step: Mapping[str, Any]) -> dict[str, Any]:
     total = pq.read_metadata(f"data/train/{name}.parquet").num_rows
     if len(rows) != total:
         found = f"{len(rows):,} prompts of {total:,} are sorted" if path.exists() else "not there"
-        raise Problems([Problem(str(path), found, "each train prompt once", f"dvc repro keep@{name}")])
+        raise Problems([Problem(str(path), found, "each train prompt once", f"run: dvc repro keep@{name}")])
     ids = [row["id"] for row in rows if row["check"] is None]
     text = "".join(f"{each}\n" for each in ids)
     return {"kept": {"rows": len(ids), "of": total, "sha256": hashlib.sha256(text.encode()).hexdigest()}}
@@ -64,18 +64,18 @@ def kept_ids(name: str) -> set[str]:
 
 
 def delete_kept(name: str) -> bool:
-    """Delete what was sorted of a dataset for which `difficulty` no longer asks; whether there was any.
+    """Delete the sorted prompts of a dataset that `difficulty` no longer names; True if there were any.
 
-    DVC leaves it there, and a clone has none: who depends on the folder would find another one there, and run again.
+    DVC leaves the file in place, but a clone does not have it: a step would see a changed folder and train again.
     """
     path = kept_path(name)
-    there = path.exists()
+    existed = path.exists()
     path.unlink(missing_ok=True)
-    return there
+    return existed
 
 
 def describe_kept(rows: list[Row]) -> list[str]:
-    """Lines of how often how many answers were right, and of what is not kept."""
+    """Lines for the terminal: how many prompts have how many right answers, and why prompts are not kept."""
     often = Counter((row["judged"], row["right"]) for row in rows if row["judged"])
     lines = []
     for judged in sorted({judged for judged, _ in often}, reverse=True):

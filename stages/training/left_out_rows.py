@@ -1,4 +1,4 @@
-"""What preflight leaves out, as its tables say: train rows that a step does not train, eval rows that are not scored.
+"""Rows that preflight leaves out, read from its tables: train rows that a step does not train, eval rows that are not scored.
 
 preflight/_dropped.csv: step,row,id,proof,reason. preflight/_unscored.csv: dataset,row,id,proof,reason
 
@@ -25,7 +25,7 @@ PROOFS = (
 
 
 def read_left_out(path: str | Path, **where: str) -> list[dict[str, str]]:
-    """The rows of one of the tables in which these columns have these values, as dicts; none where it is not there.
+    """The rows of a table whose columns have these values, as dicts; [] if there is no such table.
 
     row: `source:line` of the raw data.
     """
@@ -37,12 +37,12 @@ def read_left_out(path: str | Path, **where: str) -> list[dict[str, str]]:
 
 def count_by_proof(rows: Iterable[dict[str, str]]) -> dict[str, int]:
     """{proof: count}, the most frequent first."""
-    found = Counter(row["proof"] for row in rows)
-    return dict(sorted(found.items(), key=lambda item: (-item[1], item[0])))
+    counts = Counter(row["proof"] for row in rows)
+    return dict(sorted(counts.items(), key=lambda item: (-item[1], item[0])))
 
 
 def left_out_of_dataset(dataset: str, steps: Mapping[str, Mapping[str, Any]]) -> list[tuple[str, list[dict[str, str]]]]:
-    """[(what they are left out of, rows)] of a dataset. steps: {name: step} as params have them, in order."""
+    """[(why, rows)] of a dataset: "left out of STEP" for each step on it, and "not scored". steps: {name: step} of the params."""
     trained = [step for step, given in steps.items() if given["dataset"] == dataset]
     found = [(f"left out of {step}", read_left_out(DROPPED, step=step)) for step in trained]
     return [*found, ("not scored", read_left_out(UNSCORED, dataset=dataset))]

@@ -1,4 +1,4 @@
-"""What a message holds, and whether a text that a chat template wrote of it has all of that.
+"""What a message holds, and whether the text that a chat template wrote for it has all of it.
 
 missing_of({"role": "assistant", "content": "a\nb"}, "<|assistant|>a<|end|>") -> "b"
 """
@@ -11,7 +11,7 @@ from stages.training.types import ChatMessage, Tools
 
 
 class FailedProof(Exception):
-    """A row that cannot be learned as it is. proof: one of docs/preflight.md's. message: its place."""
+    """A row that fails a proof, so it is not learned. proof: see docs/preflight.md. message: its position, None for the whole row."""
 
     def __init__(self, proof: str, message: int | None, detail: str) -> None:
         super().__init__(f"{proof}: {detail}" if message is None else f"{proof} of message {message + 1}: {detail}")
@@ -19,10 +19,10 @@ class FailedProof(Exception):
 
 
 def normalise_message(message: Mapping[str, Any]) -> ChatMessage:
-    """What a message holds: without keys that hold nothing, its content a text, the arguments of its calls objects.
+    """The message without empty keys and `train`, its content a text, the arguments of its calls objects.
 
-    Templates ask whether `tool_calls` is defined, add to `content` as a text, and write arguments as JSON themselves.
-    `train` says what is learned, and is nothing that was said.
+    Templates test whether `tool_calls` is defined, append to `content` as a text, and write arguments as JSON themselves.
+    `train` only says what is learned.
     """
     found = {key: value for key, value in message.items() if value is not None and key != "train"}
     found.setdefault("content", "")
@@ -34,7 +34,7 @@ def normalise_message(message: Mapping[str, Any]) -> ChatMessage:
 
 
 def change_arguments(call: dict[str, Any], change: Callable[[Any], Any]) -> dict[str, Any]:
-    """A call with its arguments changed; it may stand in `function`, as OpenAI's do."""
+    """A call with `change` applied to its arguments, which may be under `function`, as in OpenAI's format."""
     if isinstance(call.get("function"), dict):
         return call | {"function": change_arguments(call["function"], change)}
     return call | {"arguments": change(call["arguments"])} if "arguments" in call else call
@@ -57,14 +57,14 @@ def dump_arguments(arguments: Any) -> str:
 
 
 def check_context(messages: Sequence[ChatMessage], tools: Tools | None, text: str, first: int = 0) -> None:
-    """Raise Unproved where the template left out what was said to the assistant, or the definition of a tool.
+    """Raise FailedProof if the template left out a message to the assistant, or the definition of a tool.
 
-    first: the place of the first of these messages in its conversation.
+    first: the position of the first of these messages in the conversation.
     """
     for place, message in enumerate(messages, first):
         missing = find_missing_line(message["content"], text)[0]
         if missing and message["role"] == "tool" and is_in_text(message["content"], text):
-            missing = None  # templates may write what a tool found as JSON
+            missing = None  # templates may write the result of a tool as JSON
         if missing and message["role"] != "assistant":
             raise FailedProof("CONTEXT", place, f"{shorten(missing)!r} of the {message['role']} is not in the text")
     for tool in tools or []:
@@ -77,33 +77,35 @@ def check_context(messages: Sequence[ChatMessage], tools: Tools | None, text: st
 
 
 def missing_text(message: ChatMessage, text: str) -> str | None:
-    """What a message of the assistant holds that its text does not: a line, a call's name or value; None if nothing."""
-    thought, behind = find_missing_line(message.get("reasoning_content", ""), text)
-    # the answer is sought behind the thought, which often says it already
-    missing = thought or find_missing_line(message["content"], text, behind)[0] or missing_call_value(message, text)
+    """What is missing from the text of an assistant's message: a line, or a call's name or value; None if nothing is."""
+    thought, thought_end = find_missing_line(message.get("reasoning_content", ""), text)
+    # search the answer after the thought, which often contains it
+    missing = (
+        thought or find_missing_line(message["content"], text, thought_end)[0] or missing_call_value(message, text)
+    )
     if missing:
         return missing
     if "</think>" in message["content"] and message["content"].strip() not in text:
-        return "</think>"  # the template took what stands before it for a thought
+        return "</think>"  # the template took the text before it for a thought
     return "None" if "None" in text and "None" not in json.dumps(message, ensure_ascii=False) else None
 
 
-def find_missing_line(said: str, text: str, at: int = 0) -> tuple[str | None, int]:
-    """(the first line of what is said that is not in the text, None if none; where the last one ends that is there).
+def find_missing_line(content: str, text: str, at: int = 0) -> tuple[str | None, int]:
+    """(the first line of `content` that is not in the text, or None; where the last line that was found ends).
 
-    Each line is sought behind the one before, white space at its ends aside.
+    Each line is searched after the one before it, without the white space at its ends.
     """
-    for line in said.splitlines():
+    for line in content.splitlines():
         if line := line.strip():
-            found = text.find(line, at)
-            if found < 0:
+            start = text.find(line, at)
+            if start < 0:
                 return line, at
-            at = found + len(line)
+            at = start + len(line)
     return None, at
 
 
 def missing_call_value(message: ChatMessage, text: str) -> str | None:
-    """The first name or value of a call that is not in the text."""
+    """The first name or value of a call that is not in the text; None if all are."""
     for call in message.get("tool_calls") or []:
         function = call.get("function") or call
         values = leaves(parse_arguments(function.get("arguments")))
@@ -114,7 +116,7 @@ def missing_call_value(message: ChatMessage, text: str) -> str | None:
 
 
 def leaves(value: Any) -> Iterator[Any]:
-    """The keys and the values, down to texts and numbers, of the arguments of a call."""
+    """All keys and values in the arguments of a call, down to texts and numbers."""
     if isinstance(value, dict):
         for key, each in value.items():
             yield key
@@ -127,7 +129,7 @@ def leaves(value: Any) -> Iterator[Any]:
 
 
 def is_in_text(value: Any, text: str) -> bool:
-    """Whether a name, text or number stands in a text, by itself or as JSON writes it."""
+    """Whether a text contains a name, text or number, as it is or as JSON writes it."""
     if isinstance(value, bool):
         return str(value) in text or json.dumps(value) in text
     if not isinstance(value, str):

@@ -5,7 +5,7 @@ A model folder is one of
     adapters        adapters/00_<step>/, adapters/01_<step>/, ... in the order of training, on `models/base`
     both            full weights, and adapters on top of them
 so that every model loads from its own folder and `models/base` alone. Only safetensors are read, never pickles, and no code
-that comes with a model is run: left unsaid, transformers asks on a terminal whether it shall.
+that comes with a model is run: `trust_remote_code=False` is always passed, else transformers would prompt on a terminal.
 """
 
 import json
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 BASE = Path("models/base")
 HEADER_BYTES = 100_000_000  # safetensors' own limit
-# A training template as TRL asks for: what the model says stands between generation marks, its end of turn included.
+# A training template as TRL requires: generation marks surround what the model says, with its end of turn.
 TINY_TEMPLATE = """\
 {%- if tools %}{{ '<|system|>' }}{% if messages[0].role == 'system' %}{{ messages[0].content + '\n' }}{% endif %}
 {%- for tool in tools %}{{ (tool | tojson) + '\n' }}{% endfor %}{{ '<|end|>' }}{% endif %}
@@ -39,7 +39,7 @@ TINY_TEMPLATE = """\
 
 
 def disable_progress_bars() -> None:
-    """No progress bars where nobody watches: in a log they are a thousand lines of nothing."""
+    """Turn off progress bars if stderr is not a terminal: in a log they are a thousand useless lines."""
     if not sys.stderr.isatty():
         import datasets
         from transformers.utils import logging
@@ -49,7 +49,7 @@ def disable_progress_bars() -> None:
 
 
 def save_tiny_model(folder: Path) -> None:
-    """Write the embedded default: a byte-level Qwen3 of about 0.6M parameters, the same weights on every machine."""
+    """Write the built-in base model: a byte-level Qwen3 of about 0.6M parameters, the same weights on every machine."""
     import torch
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers
     from transformers import PreTrainedTokenizerFast, Qwen3Config, Qwen3ForCausalLM
@@ -103,9 +103,9 @@ def adapters(folder: Path) -> list[Path]:
 
 
 def part_of_model(path: str) -> str | None:
-    """The name of a file inside a model, without those of steps; None where it is about the model, and not computed with.
+    """A file's path in a model without the names of steps; None for files that do not affect results, such as README.md.
 
-    path: relative to the model's folder, with `/`. Two models of the same parts with the same bytes are the same model.
+    path: relative to the model's folder, with `/`. Two models whose parts have the same bytes are the same model.
     """
     if path == "made_of.json" or path.endswith(".md") or path.startswith("LICENSE"):
         return None
@@ -114,7 +114,7 @@ def part_of_model(path: str) -> str | None:
 
 
 def is_safetensors(path: Path) -> bool:
-    """True where a file begins with the header of safetensors and is as long as that says."""
+    """True if a file begins with a safetensors header and has the length that the header gives."""
     with open(path, "rb") as file:
         length = int.from_bytes(file.read(8), "little")
         if not 2 <= length <= min(HEADER_BYTES, path.stat().st_size - 8):
@@ -128,7 +128,7 @@ def is_safetensors(path: Path) -> bool:
 
 
 def adapter_weights(adapter: Path) -> Path:
-    """The safetensors of an adapter folder. Raises Problems where there are none: PEFT would take a pickle, or ask the Hub."""
+    """The safetensors of an adapter folder. Raises Problems if there are none: PEFT would load a pickle, or ask the Hub."""
     path = adapter / "adapter_model.safetensors"
     if path.exists() and is_safetensors(path):
         return path
@@ -140,25 +140,27 @@ def adapter_weights(adapter: Path) -> Path:
 
 
 def load_pretrained(kind: Any, folder: str | Path, **options: Any) -> Any:
-    """What a class of transformers, such as AutoConfig, reads from a folder. Raises Problems where it cannot, or would need code."""
+    """Load a folder with a class of transformers, such as AutoConfig. Raises Problems if it fails, or needs the model's code."""
     try:
         return kind.from_pretrained(folder, trust_remote_code=False, **options)
-    except Exception as error:  # whatever it makes of settings that may be anybody's
+    except Exception as error:  # the settings may hold anything
         raise Problems([load_problem(folder, error)]) from None
 
 
 def load_problem(folder: str | Path, error: Exception) -> Problem:
-    """The Problem of a model that transformers does not read: it brings its own code, or else what transformers says."""
+    """The Problem of a model that transformers cannot load: it needs its own code, or fails with an error of transformers."""
     text, expected = " ".join(str(error).split()), "a model that transformers knows"
-    if "trust_remote_code" in text:  # its advice is to trust it
+    if "trust_remote_code" in text:  # transformers would advise to trust it
         named = sorted({name for path in Path(folder).glob("*config.json") for name in custom_code_classes(path)})
-        found = f"needs code that comes with it ({', '.join(named)}), which is not run"
-        return Problem(str(folder), found, expected, "take another model, or one that was converted")
-    return Problem(str(folder), f"does not load: {text[:300]}", expected, "take another model, or get it again")
+        found = f"needs code of its own ({', '.join(named)}), which Tilth does not run"
+        return Problem(
+            str(folder), found, expected, "take another model, or a version of it that transformers supports"
+        )
+    return Problem(str(folder), f"does not load: {text[:300]}", expected, "take another model, or download it again")
 
 
 def custom_code_classes(path: Path) -> list[str]:
-    """The classes that the `auto_map` of a config names, as far as it can be read."""
+    """The classes that the `auto_map` of a config names; [] if it cannot be read."""
     try:
         settings = json.loads(path.read_text(encoding="utf-8"))
         classes = settings.get("auto_map", {}).values()
@@ -168,7 +170,7 @@ def custom_code_classes(path: Path) -> list[str]:
 
 
 def load_tokenizer(folder: Path = BASE) -> Tokenizer:
-    """The tokenizer of a model, padding on the left as generation needs; without a chat template it is an error."""
+    """The tokenizer of a model, padding on the left as generation needs. Raises Problems if it has no chat template."""
     from transformers import AutoTokenizer
 
     tokenizer = load_pretrained(AutoTokenizer, full_weights(folder), padding_side="left")
@@ -191,7 +193,7 @@ def load_tokenizer(folder: Path = BASE) -> Tokenizer:
 def load_model(folder: Path, dtype: str = "float32", device: str | None = None) -> "PreTrainedModel":
     """The model of a folder with its whole chain of adapters merged.
 
-    Merging is done in float32: merged in bfloat16 the logits move by 1e-2, in float32 by 3e-6.
+    Merges in float32: merging in bfloat16 moves the logits by 1e-2, in float32 by 3e-6.
     """
     import torch
     from transformers import AutoModelForCausalLM
@@ -212,10 +214,10 @@ def load_model(folder: Path, dtype: str = "float32", device: str | None = None) 
 
 
 def attach_adapter(model: "PreTrainedModel", adapter: Path) -> "PeftModel":
-    """A model with an adapter beside its weights, such that it may be merged into them.
+    """A model with an adapter that can be merged into its weights.
 
-    Where the head and the embedding are one weight and the adapter changes one of them, each gets its own: merged, both would
-    change, and the model would be another one than was trained.
+    If head and embedding share one weight and the adapter changes one of them, this unties them: merging would change both,
+    and the model would not be the one that was trained.
     """
     import torch
     from peft import PeftModel
@@ -234,19 +236,19 @@ def attach_adapter(model: "PreTrainedModel", adapter: Path) -> "PeftModel":
 
 
 def stop_tokens(tokenizer: Tokenizer, folder: Path = BASE) -> frozenset[int]:
-    """Ids of the tokens at which generation ends: the tokenizer's, and those that the model's own configs name."""
-    found = {tokenizer.eos_token_id}
+    """Ids of the tokens at which generation ends: the tokenizer's, and those in the model's own configs."""
+    stops = {tokenizer.eos_token_id}
     for name in ("config.json", "generation_config.json"):
         if (path := Path(folder, name)).exists():
             ids = json.loads(path.read_text(encoding="utf-8")).get("eos_token_id")
-            found |= set(ids) if isinstance(ids, list) else {ids}
-    return frozenset(found - {None})
+            stops |= set(ids) if isinstance(ids, list) else {ids}
+    return frozenset(stops - {None})
 
 
 def renderer(folder: Path = BASE, chat_template_kwargs: dict[str, Any] | None = None) -> "Renderer":
-    """The Renderer of a model: its tokenizer and chat template, and the tokens at which it stops.
+    """The Renderer of a model: its tokenizer, its chat template, and the tokens at which it stops.
 
-    chat_template_kwargs: what the template is given beside, or instead of, what the base's settings say.
+    chat_template_kwargs: arguments of the template, in addition to the base's settings or in place of them.
     """
     from stages.training.rendering import Renderer
     from stages.training.template_settings import freeze_date, read_settings

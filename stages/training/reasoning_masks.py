@@ -1,8 +1,8 @@
-"""Thoughts that are shown and not learned, in pairs and labelled answers: `reasoning: mask` with TRL's DPO and KTO.
+"""Thoughts that the model sees but does not learn, in pairs and labelled answers: `reasoning: mask` with TRL's DPO and KTO.
 
-Both score the tokens that their collator's `completion_mask` names: all of an answer. Rows made by
-`stages/training/trainer_rows.py` say in `<side>_labels` which of them are learned, and the mask is narrowed to these, for the
-model, its reference and KTO's estimate of their distance alike. ORPO's loss takes all tokens, those of the prompt too.
+Both score the tokens in their collator's `completion_mask`, which is the whole answer. Rows of
+`stages/training/trainer_rows.py` name the learned ones in `<side>_labels`, and this module narrows the mask to them, for the
+model, its reference and KTO's KL estimate. ORPO's loss takes all tokens, those of the prompt too.
 """
 
 from collections.abc import Callable
@@ -14,9 +14,9 @@ LABEL_COLUMNS = {"dpo": ["chosen_labels", "rejected_labels"], "kto": ["completio
 
 
 def mask_thoughts(collate: Callable[..., dict[str, Any]], method: str, config: Config) -> Callable[..., dict[str, Any]]:
-    """TRL's collator of dpo or kto, its batches with a `completion_mask` of what is learned.
+    """TRL's collator of dpo or kto, wrapped so that `completion_mask` marks the learned tokens only.
 
-    Rows without labels are collated as they are.
+    Rows without labels are collated unchanged.
     """
 
     def collate_masked(rows: list[dict[str, Any]]) -> dict[str, Any]:
@@ -38,7 +38,7 @@ def mask_thoughts(collate: Callable[..., dict[str, Any]], method: str, config: C
 def narrow_mask(
     batch: dict[str, Any], prefix: str, rows: list[dict[str, Any]], labels: list[list[int]], config: Config
 ) -> None:
-    """Take from a batch's completion mask, (sequences, tokens) padded on the right, what is not learned."""
+    """Remove the tokens that are not learned from a batch's completion mask, (sequences, tokens), padded on the right."""
     import torch
 
     mask = batch[f"{prefix}completion_mask"]
@@ -48,5 +48,5 @@ def narrow_mask(
         if config.max_length is not None:
             learned = learned[-config.max_length :] if keeps_end else learned[: config.max_length]
         if len(learned) != int(batch[f"{prefix}attention_mask"][place].sum()):
-            raise AssertionError("TRL cut a row otherwise than max_length says")
+            raise AssertionError("TRL did not cut a row at max_length")
         mask[place, : len(learned)] *= torch.tensor(learned, dtype=mask.dtype)

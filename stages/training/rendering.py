@@ -148,7 +148,7 @@ class Renderer:
 
     def talk(self, messages: Sequence[ChatMessage], tools: Tools | None = None) -> Conversation:
         held = [normalise_message(message) for message in messages]
-        return Conversation(held, self.dialect.written(held), tools)
+        return Conversation(held, self.dialect.convert(held), tools)
 
     def check_stops(self, place: int, message: ChatMessage) -> None:
         """Raise Unproved where a message writes a stop token itself, or its thought the end of a thought: it would end there."""
@@ -319,7 +319,7 @@ class Renderer:
         marked = [*talk.held]
         marked[answer.place] = message | {"reasoning_content": THOUGHT_MARK}
         before, found, after = self.answer_at(
-            Conversation(marked, self.dialect.written(marked), talk.tools), answer.place
+            Conversation(marked, self.dialect.convert(marked), talk.tools), answer.place
         ).text.partition(THOUGHT_MARK)
         start, end = len(before), len(answer.text) - len(after)
         if not (

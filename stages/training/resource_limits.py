@@ -1,4 +1,4 @@
-"""How long a chat template may take, and how much memory: it is a program that came with a model.
+"""Limits of time and memory for a chat template, which is a program that came with a model.
 
 with time_limit(20), memory_limit(2**30):
     text = template.render(...)
@@ -14,7 +14,7 @@ from collections.abc import Iterator
 
 @contextlib.contextmanager
 def time_limit(seconds: float) -> Iterator[None]:
-    """TimeoutError where what is within takes longer: a template may loop as long as it likes. Of the main thread alone."""
+    """Raise TimeoutError if the block takes longer: a template may loop without end. Works in the main thread only."""
     if threading.current_thread() is not threading.main_thread() or not hasattr(signal, "setitimer"):
         yield
         return
@@ -23,22 +23,22 @@ def time_limit(seconds: float) -> Iterator[None]:
         raise TimeoutError(f"it takes more than {seconds:g} s for one conversation")
 
     handler = signal.signal(signal.SIGALRM, stop)
-    # again each second: Jinja swallows what is raised while it computes a constant, and computes it once more
+    # repeats each second: Jinja swallows what is raised while it computes a constant, then computes it again
     left, interval = signal.setitimer(signal.ITIMER_REAL, seconds, 1)
     begun = time.monotonic()
     try:
         yield
     finally:
-        # another's timer goes on where it was
+        # an outer timer continues with the time that it has left
         signal.setitimer(signal.ITIMER_REAL, left and max(left - (time.monotonic() - begun), 1e-3), interval)
         signal.signal(signal.SIGALRM, handler)
 
 
 @contextlib.contextmanager
 def memory_limit(count: int) -> Iterator[None]:
-    """MemoryError where what is within takes so many bytes more than the process has. Of Linux alone.
+    """Raise MemoryError if the block takes more than `count` bytes beyond what the process has now. Works on Linux only.
 
-    The limit is the kernel's, of the whole process: it holds for what is asked for in one piece, too.
+    The kernel limits the whole process, so a single large allocation is caught too.
     """
     if sys.platform != "linux":
         yield

@@ -137,7 +137,7 @@ def thought_parser(render: Renderer) -> ThoughtParser:
 def render_or_empty(render: Renderer, messages: list[ChatMessage], generation_prompt: bool = False) -> str:
     """What a template writes; "" where it refuses."""
     try:
-        return render.text(render.dialect.put(messages), generation_prompt=generation_prompt)
+        return render.text(render.dialect.convert_content(messages), generation_prompt=generation_prompt)
     except FailedProof:
         return ""
 

@@ -1,9 +1,9 @@
-"""Models loaded and given adapters by Unsloth, which patches transformers and TRL when it is imported.
+"""Models and adapters by Unsloth, which patches transformers and TRL when it is imported.
 
 Source: Unsloth's guides "Fine-tuning LLMs", "Preference optimization" and "GRPO", and its code of version 2026.10.9. On a GPU
-it puts subclasses in the place of TRL's configs and trainers; what these would decide otherwise than TRL is said to them in
-`stages/training/trl.py`, and what they change all the same stops the step here. Without a GPU Unsloth has a CPU backend of
-its own, plain transformers and PEFT: UNSLOTH_DISABLE_CPU_FALLBACK=0 in the environment allows it.
+it replaces TRL's configs and trainers by subclasses with other defaults. `stages/training/trl.py` passes TRL's defaults to them;
+a setting that they change even so stops the step here. Without a GPU Unsloth has a CPU backend of its own, plain transformers
+and PEFT: UNSLOTH_DISABLE_CPU_FALLBACK=0 in the environment allows it.
 """
 
 import importlib.metadata
@@ -21,21 +21,21 @@ if TYPE_CHECKING:
 
 TESTED_VERSIONS = ("2026.10.9", "2026.10.9")  # the first and the last version that tests/with_unsloth ran with
 PARITY_TEST = "pytest -m long tests/with_unsloth/test_parity.py"
-COMPILE_FOLDER = ".work/_unsloth"  # what it compiles; no step has such a name
-# what PEFT's all-linear is in the architectures that Unsloth knows; it compiles these layers by name
+COMPILE_FOLDER = ".work/_unsloth"  # the modules that it compiles; no step can have this name
+# PEFT's all-linear in the architectures that Unsloth supports; it compiles these layers by name
 LINEAR_LAYERS = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
-EQUIVALENT_VALUES = (("adamw_torch", "adamw_torch_fused"),)  # settings whose values give the same numbers
+EQUIVALENT_VALUES = (("adamw_torch", "adamw_torch_fused"),)  # values of a setting that give the same numbers
 
 
 def import_unsloth() -> None:
-    """Import Unsloth, before transformers and TRL are. Raises Problems where it does not load."""
-    os.environ.setdefault("UNSLOTH_COMPILE_LOCATION", os.path.abspath(COMPILE_FOLDER))  # else in the project
+    """Import Unsloth; call it before transformers or TRL is imported. Raises Problems if the import fails."""
+    os.environ.setdefault("UNSLOTH_COMPILE_LOCATION", os.path.abspath(COMPILE_FOLDER))  # else in the project's folder
     os.environ.setdefault("UNSLOTH_DISABLE_STATISTICS", "1")  # else each load asks the Hub for a file
-    # else a machine whose GPU is not found trains for days on its CPU
+    # else a machine whose GPU is missing trains on its CPU for days
     os.environ.setdefault("UNSLOTH_DISABLE_CPU_FALLBACK", "1")
     try:
         import unsloth  # noqa: F401  # ty: ignore[import-not-found]  # an extra
-    except Exception as error:  # whatever a package that patches others meets on a machine
+    except Exception as error:  # a package that patches others can fail in any way
         text = " ".join(str(error).split()) or type(error).__name__
         hint = "pip install -e '.[gpu]' on a machine with an NVIDIA GPU, or base.backend: auto"
         if not isinstance(error, ImportError) and os.environ["UNSLOTH_DISABLE_CPU_FALLBACK"] == "1":
@@ -48,18 +48,18 @@ def import_unsloth() -> None:
 
 
 def untested_version_warning(version: str) -> str | None:
-    """What to say of a version of Unsloth that is newer than the last one that was tested; None of others."""
+    """A warning about a version of Unsloth that is newer than the last tested one; None for other versions."""
     from packaging.version import Version
 
     first, last = TESTED_VERSIONS
     if Version(version) <= Version(last):
         return None
     named = last if first == last else f"{first} to {last}"
-    return f"warning: unsloth {version} is newer than what was tested, {named}. Whether its losses are those of transformers: {PARITY_TEST}"
+    return f"warning: unsloth {version} is newer than the tested {named}. To check that its losses equal those of transformers, run: {PARITY_TEST}"
 
 
 def load_with_unsloth(folder: Path, step: ResolvedStep, config: Config) -> "PreTrainedModel":
-    """The model of a folder, loaded and given adapters by Unsloth as its guide says."""
+    """The model of a folder, loaded by Unsloth, with new adapters if the step has `lora`. Follows Unsloth's guide."""
     import torch
     from unsloth import FastLanguageModel  # ty: ignore[import-not-found]  # an extra
 
@@ -73,12 +73,12 @@ def load_with_unsloth(folder: Path, step: ResolvedStep, config: Config) -> "PreT
     model, _ = FastLanguageModel.from_pretrained(
         model_name=str(full_weights(folder)),
         max_seq_length=max_sequence_length(step, config, context_length(folder)),
-        # what is trained itself is float32, else small updates are lost: bf16 is the autocast's
+        # weights that are trained are float32, else small updates are lost; bf16 is for the autocast only
         dtype=getattr(torch, compute_dtype(config)) if lora else torch.float32,
         load_in_4bit=bool(step.get("load_in_4bit")),
         full_finetuning=not lora,
         use_gradient_checkpointing=checkpointing,
-        use_exact_model_name=True,  # the folder, not a copy on the Hub that its name resembles
+        use_exact_model_name=True,  # load the folder, not a model on the Hub with a similar name
         trust_remote_code=False,
         **shared,
     )
@@ -104,33 +104,33 @@ def compute_dtype(config: Config) -> str:
 
 
 def context_length(folder: Path) -> int | None:
-    """Tokens that a model was made for, by its config; None where that does not say."""
+    """The context length of a model in tokens, from its config; None if the config does not give it."""
     config = json.loads((full_weights(folder) / "config.json").read_text(encoding="utf-8"))
     return (config | config.get("text_config", {})).get("max_position_embeddings")
 
 
 def longest_sequence(step: ResolvedStep, config: Config) -> int:
-    """Tokens of the longest sequence that the step can train on."""
+    """Tokens of the longest sequence that the step can train."""
     if step["method"] == "grpo":
         return step["length"]["max"] + config.max_completion_length
     return config.max_length or step["length"]["max"]
 
 
 def max_sequence_length(step: ResolvedStep, config: Config, context: int | None) -> int:
-    """The `max_seq_length` of a step: beyond the model's context Unsloth would scale its positions, for all rows."""
+    """The `max_seq_length` of a step, at most the model's context: beyond it Unsloth would scale positions for all rows."""
     return min(longest_sequence(step, config), context or longest_sequence(step, config))
 
 
 def context_problem(name: str, step: ResolvedStep, config: Config, context: int | None) -> Problem | None:
-    """The Problem of a step that has sequences longer than the model's context: Unsloth would cut them in silence."""
+    """The Problem of a step whose sequences are longer than the model's context; None if all fit. Unsloth cuts them silently."""
     tokens = longest_sequence(step, config)
     if step["method"] != "grpo" and not getattr(config, "packing", False):
         tokens = min(tokens, step["length"]["max"])
     if not context or tokens <= context:
         return None
-    found = f"sequences of {tokens:,} tokens, and the model's context is {context:,}: unsloth would cut them"
+    found = f"sequences have up to {tokens:,} tokens, but the model's context is {context:,}: unsloth would cut them"
     lower = "a lower max_completion_length" if step["method"] == "grpo" else f"args: {{max_length: {context}}}"
-    hint = f"{lower}, or base.backend: transformers, which goes beyond the context"
+    hint = f"{lower}, or base.backend: transformers, which trains beyond the context"
     return Problem(f"steps.{name}", found, "sequences within the context", hint)
 
 
@@ -138,17 +138,19 @@ def context_problem(name: str, step: ResolvedStep, config: Config, context: int 
 
 
 def stop_if_args_changed(name: str, config: Config, args: dict[str, Any]) -> None:
-    """Raise Problems where Unsloth has changed what the args of a step say, as it does with a note on the screen at most."""
+    """Raise Problems for each arg of a step that Unsloth has changed; Unsloth itself prints a note at most."""
     problems = []
     for key, wanted in args.items():
         found = getattr(config, key, None)
         found = getattr(found, "value", found)
-        # Unsloth itself lowers max_length to the context, beyond which no row goes: `context_problem`
+        # Unsloth lowers max_length to the context, which no row exceeds: see `context_problem`
         if key == "max_length" or found == wanted or not isinstance(wanted, bool | int | float | str):
             continue
         if any(wanted in values and found in values for values in EQUIVALENT_VALUES):
             continue
         hint = f"base.backend: transformers, or args: {{{key}: {json.dumps(found, default=str)}}}"
-        problems.append(Problem(f"steps.{name}.args.{key}", f"unsloth trains with {found!r} here", repr(wanted), hint))
+        problems.append(
+            Problem(f"steps.{name}.args.{key}", f"unsloth trains with {found!r} instead", repr(wanted), hint)
+        )
     if problems:
         raise Problems(problems)

@@ -67,5 +67,5 @@ bitsandbytes.nn.Linear4bit.forward = forward
 """
     project = prepare("broken", "transformers", lambda params: quantised(params, ("sft",)))
     done = train(project, ["sft"], None, broken, fails=True)
-    assert "steps.sft.load_in_4bit: bitsandbytes trains no 4-bit weights on this machine's cpu" in done.output
+    assert "steps.sft.load_in_4bit: bitsandbytes cannot train 4-bit weights on this machine's cpu" in done.output
     assert "Traceback" not in done.output and not (project.folder / ".work/sft").exists()
