@@ -155,7 +155,7 @@ def model_inputs(speaker, messages):
 
     render = speaker.loaded.render
     try:
-        text = render.text(render.readable(messages), generation_prompt=True)
+        text = render.text(render.template_messages(messages), generation_prompt=True)
         return render.tokenizer([text], add_special_tokens=False, return_tensors="pt")
     except FailedProof as error:
         found = f"its chat template refuses the conversation: {error.detail.partition(': ')[2]}"

@@ -191,7 +191,8 @@ def read_rows(step, config, render):
                 continue
             if method == "grpo":  # TRL renders the prompt itself, for its generation and for the reward functions
                 prepared = [
-                    {key: row[key] for key in METHOD_COLUMNS["grpo"]} | {"prompt": render.readable(row["prompt"])}
+                    {key: row[key] for key in METHOD_COLUMNS["grpo"]}
+                    | {"prompt": render.template_messages(row["prompt"])}
                 ]
             elif method == "orpo":
                 prepared = [orpo_columns(each, limits.length) for each in prepared]

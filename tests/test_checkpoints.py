@@ -283,7 +283,7 @@ def test_changed_rows_start_from_the_beginning(train, project, monkeypatch, caps
     pq.write_table(pq.read_table(rows).slice(0, None).replace_schema_metadata({"a": "b"}), rows)
     capsys.readouterr()
     train.run()
-    assert "goes on from" not in capsys.readouterr().out
+    assert "resumes from" not in capsys.readouterr().out
     rows.write_bytes(kept)
 
 

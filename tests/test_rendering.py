@@ -26,7 +26,7 @@ def learned(renderer, messages, tools=None):
             renderer.tokenizer.decode(sequence.ids[turn.start : turn.end], clean_up_tokenization_spaces=False),
         )
         for sequence in sequences
-        for turn in sequence.turns
+        for turn in sequence.spans
     ]
 
 
@@ -207,7 +207,7 @@ def test_a_thought_is_learned_where_a_model_would_write_it(family, asked, answer
     assert (
         ids
         == renderer.tokenizer.apply_chat_template(
-            renderer.readable(prompt), add_generation_prompt=True, return_dict=True
+            renderer.template_messages(prompt), add_generation_prompt=True, return_dict=True
         )["input_ids"]
     )
 
@@ -263,7 +263,7 @@ def test_with_mask_no_label_overlaps_a_thought_and_without_it_all_of_it_is_learn
         return
     for sequence, without in zip(sequences, renderer.conversation(messages, masks=True), strict=True):
         assert sequence.ids == without.ids
-        for turn in sequence.turns:
+        for turn in sequence.spans:
             check_turn(renderer, messages[turn.message], sequence.ids[turn.start : turn.end])
             check_mask(renderer, messages[turn.message], sequence.ids, without, turn)
 
@@ -273,7 +273,7 @@ def test_a_thought_that_stands_twice_is_not_masked():
     renderer = templates.renderer_of(template, ["<|im_end|>"])
     talk = [user("q"), assistant("a", reasoning_content="t")]
     assert learned(renderer, talk) == [(1, "tta<|im_end|>")]
-    with pytest.raises(FailedProof, match="SAID of message 2: where its thought stands cannot be told"):
+    with pytest.raises(FailedProof, match="SAID of message 2: its thought cannot be located in the text"):
         renderer.conversation(talk, masks=True)
 
 
@@ -294,7 +294,7 @@ def test_turns_that_say_so_are_context():
         ("assistant", [False, False], "SAID: all turns of the assistant say train: false"),
         ("completion", [True, False], "SAID of message 4: it says train: false, and nothing else of the row is learned"),
         ("completion", [False, True], None),
-        ("all", [False, True], "SAID of message 2: it has train: false, but the step learns all: assistant_only_loss is false"),
+        ("all", [False, True], "SAID of message 2: it has train: false, but the step learns everything: assistant_only_loss is false"),
         ("all", [True, None], None),
     ],
 )  # fmt: skip
@@ -321,7 +321,7 @@ def test_no_template_is_told_what_is_learned():
     template = "{% for message in messages %}{% if message.train is defined %}{{ raise_exception('train') }}{% endif %}{% endfor %}"
     renderer = templates.renderer_of(template + templates.CHATML, ["<|im_end|>"])
     assert learned(renderer, SHAPES["context turn"][0]) == [(3, "second<|im_end|>")]
-    assert renderer.readable([assistant("a", train=False)]) == [assistant("a")]
+    assert renderer.template_messages([assistant("a", train=False)]) == [assistant("a")]
 
 
 # -- how templates read messages ----------------------------------------------------------------------------------------
@@ -348,8 +348,8 @@ def test_ids_of_calls_stay_where_a_template_takes_them():
 def test_content_is_given_in_parts_to_a_template_that_reads_nothing_else():
     renderer = templates.renderer_of(*FAMILIES["content in parts"])
     assert learned(renderer, SHAPES["system"][0]) == [(2, "first<|im_end|>"), (4, "second<|im_end|>")]
-    assert renderer.readable([user("q")]) == [{"role": "user", "content": [{"type": "text", "text": "q"}]}]
-    assert templates.renderer_of(*FAMILIES["chatml"]).readable([user("q")]) == [user("q")]
+    assert renderer.template_messages([user("q")]) == [{"role": "user", "content": [{"type": "text", "text": "q"}]}]
+    assert templates.renderer_of(*FAMILIES["chatml"]).template_messages([user("q")]) == [user("q")]
 
 
 def test_what_becomes_of_a_row_does_not_depend_on_the_rows_before_it():
@@ -358,7 +358,7 @@ def test_what_becomes_of_a_row_does_not_depend_on_the_rows_before_it():
         texts = []
         for order in (rows, rows[::-1]):
             renderer = templates.renderer_of(*FAMILIES[family])
-            texts.append([renderer.readable(messages) for messages, _ in order])
+            texts.append([renderer.template_messages(messages) for messages, _ in order])
         assert texts[0] == texts[1][::-1]
 
 
@@ -374,7 +374,7 @@ def refusal(family, messages, tools=None, **options):
 def test_a_prompt_that_inference_sees_otherwise_is_refused_with_both_texts():
     error = refusal("qwen3_5_nothink", SHAPES["reasoning"][0])
     assert (error.proof, error.message) == ("PROMPT", 1)
-    assert "the prompt goes on with '\\n</think>\\n\\n', the conversation with 'pondering" in error.detail
+    assert "the prompt continues with '\\n</think>\\n\\n', the conversation with 'pondering" in error.detail
 
 
 def test_a_turn_that_ends_in_no_stop_token_is_refused_with_its_end():
@@ -438,7 +438,7 @@ def test_a_template_that_fills_the_memory_is_stopped(monkeypatch, greedy):
 
 def test_a_template_that_writes_more_than_anybody_reads_is_refused():
     renderer = templates.renderer_of("{{ 'x' * 30000000 }}" + templates.CHATML, ["<|im_end|>"])
-    with pytest.raises(FailedProof, match=r"TEMPLATE: .* it writes 30,000,\d+ letters, at most 20,000,000 are read"):
+    with pytest.raises(FailedProof, match=r"TEMPLATE: .* it writes 30,000,\d+ characters, at most 20,000,000 are read"):
         renderer.conversation(SHAPES["one turn"][0])
 
 
@@ -451,9 +451,9 @@ def test_a_long_conversation_is_read_once_and_each_turn_of_it_checked_once(monke
     )
     renderer = templates.renderer_of(*FAMILIES["chatml"])
     talk = [turn for i in range(100) for turn in (user(f"q{i}"), assistant(f"a{i}"))]
-    written, put = [], renderer.dialect.written
-    monkeypatch.setattr(renderer.dialect, "written", lambda messages: written.append(1) or put(messages))
-    assert len(renderer.conversation(talk)[0].turns) == 100
+    written, put = [], renderer.dialect.convert
+    monkeypatch.setattr(renderer.dialect, "convert", lambda messages: written.append(1) or put(messages))
+    assert len(renderer.conversation(talk)[0].spans) == 100
     assert (len(written), sum(checked)) == (1, 199)
 
 
@@ -467,14 +467,14 @@ def test_conversations_are_one_sequence_where_all_turns_hold_and_else_one_each()
     messages = SHAPES["many turns"][0]
     assert len(templates.renderer_of(*FAMILIES["chatml"]).conversation(messages)) == 1
     sequences = templates.renderer_of(*FAMILIES["qwen3"]).conversation(messages)
-    assert [len(sequence.turns) for sequence in sequences] == [1, 1, 1]
+    assert [len(sequence.spans) for sequence in sequences] == [1, 1, 1]
 
 
 def test_each_sequence_begins_as_inference_does():
     renderer = templates.renderer_of(*FAMILIES["qwen3"])
     messages = SHAPES["many turns"][0]
     for sequence in renderer.conversation(messages):
-        (turn,) = sequence.turns
+        (turn,) = sequence.spans
         prompt = renderer.tokenizer.apply_chat_template(
             messages[: turn.message], add_generation_prompt=True, return_dict=True
         )
@@ -555,7 +555,7 @@ def fuzz(turns, seed):
         masked = renderer.conversation(messages, masks=True)
         for sequence, without in zip(sequences, masked, strict=True):
             assert sequence.ids == without.ids
-            for turn in sequence.turns:
+            for turn in sequence.spans:
                 check_turn(renderer, messages[turn.message], sequence.ids[turn.start : turn.end])
                 check_mask(renderer, messages[turn.message], sequence.ids, without, turn)
                 proved += 1
@@ -613,7 +613,7 @@ def test_tokens_of_a_turn_are_those_of_its_whole_text_though_only_its_end_is_enc
     sequences = renderer.conversation(talk)
     assert len(sequences) == 3
     for place, sequence in zip((1, 3, 5), sequences, strict=True):
-        answer = renderer.answer_at(renderer.talk(talk), place)
+        answer = renderer.answer_at(renderer.as_conversation(talk), place)
         assert sequence.ids == encode([answer.prompt + answer.text])[0][0]
     assert not encoded[-1].startswith(encoded[0][:40])
 
@@ -627,7 +627,7 @@ def test_thoughts_of_an_answer_of_several_messages_are_masked_each(family):
         assistant("second", reasoning_content="pondering"),
     ]
     if family == "gemma4":  # it writes the first thought elsewhere once a tool has answered
-        with pytest.raises(FailedProof, match="SAID of message 2: where its thought stands cannot be told"):
+        with pytest.raises(FailedProof, match="SAID of message 2: its thought cannot be located in the text"):
             renderer.answer([user("one")], said, TOOLS, masks=True)
         return
     prompt, answer, labels = renderer.answer([user("one")], said, TOOLS, masks=True)

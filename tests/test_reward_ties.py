@@ -93,7 +93,7 @@ def test_a_model_in_pieces_is_not_asked(trainer, sharded, capsys):
     made, step = trainer(nothing)
     setattr(made, sharded, True)
     assert reward_ties.stop_if_rewards_tie(made, step) is None
-    assert "not looked whether rewards tie" in capsys.readouterr().out
+    assert "skipped the check for tied rewards" in capsys.readouterr().out
 
 
 def test_a_function_that_fails_on_what_the_model_says_is_named(trainer):

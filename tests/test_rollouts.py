@@ -47,7 +47,7 @@ def test_a_trainer_of_another_make_trains_without_rollouts_and_says_so(capsys):
     trainer = SimpleNamespace(_calculate_rewards=None)
     assert rollouts.keep_rollouts(trainer, KEPT | {"step": "align"}, []) is trainer and not hasattr(trainer, "rollouts")
     assert (
-        "train align: no rollouts are kept: SimpleNamespace has no _generate_and_score_completions"
+        "train align: cannot keep rollouts: SimpleNamespace has no _generate_and_score_completions"
         in capsys.readouterr().out
     )
 

@@ -46,9 +46,9 @@ def test_of_any_family_an_answer_says_nothing_until_its_thought_has_ended_and_th
     thinking = [thoughts.thinks_still(ids[:end]) for end in range(first, len(ids) + 1)]
     assert sorted(thinking, reverse=True) == thinking and not thinking[-1]  # it thinks, and then does so no more
     for end in range(1, len(ids) + 1):
-        said = answer_of(thoughts.said(ids[:end]))
+        said = answer_of(thoughts.text_of(ids[:end]))
         assert "5" not in said and "it is 4".startswith(said)
-    assert answer_of(thoughts.said(ids)) == "it is 4"
+    assert answer_of(thoughts.text_of(ids)) == "it is 4"
     assert sum(thoughts.lengths(ids)) == len(ids)
 
 
@@ -57,7 +57,7 @@ def test_an_answer_without_a_thought_is_what_a_decoder_says(family):
     render = templates.renderer_of(*FAMILIES[family])
     thoughts = thought_parser(render)
     ids = render.tokenizer("</think>it is 4" * thoughts.opened or "it is 4", add_special_tokens=False)["input_ids"]
-    assert answer_of(thoughts.said([*ids, *sorted(render.stops), 0, 0])) == "it is 4"
+    assert answer_of(thoughts.text_of([*ids, *sorted(render.stops), 0, 0])) == "it is 4"
     assert not thoughts.thinks_still(ids)
 
 
@@ -83,7 +83,7 @@ def test_a_call_ends_the_thought_of_a_model_that_speaks_in_channels():
     thoughts = thought_parser(templates.renderer_of(*FAMILIES["gptoss"]))
     text = '<|channel|>analysis<|message|>look<|end|><|start|>assistant<|channel|>commentary to=functions.f <|constrain|>json<|message|>{"a": 1}<|call|>'
     ids = thoughts.render.tokenizer(text, add_special_tokens=False)["input_ids"]
-    assert not thoughts.thinks_still(ids) and answer_of(thoughts.said(ids)).endswith('{"a": 1}')
+    assert not thoughts.thinks_still(ids) and answer_of(thoughts.text_of(ids)).endswith('{"a": 1}')
 
 
 def test_messages_with_calls_of_tools_reach_reward_functions_as_they_are():

@@ -58,7 +58,7 @@ def test_an_unknown_tracker_and_a_package_that_is_missing_are_named_at_once(envi
     environment["TILTH_REPORT_TO"] = "tensorbord,wandb"
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     assert [str(problem) for problem in trackers.tracker_problems()] == [
-        "TILTH_REPORT_TO: no tracker 'tensorbord'\n  hint: did you mean 'tensorboard'?",
+        "TILTH_REPORT_TO: unknown tracker 'tensorbord'\n  hint: did you mean 'tensorboard'?",
         "TILTH_REPORT_TO: wandb is not installed\n  hint: pip install wandb, or unset TILTH_REPORT_TO",
     ]
 

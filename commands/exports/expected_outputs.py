@@ -162,13 +162,13 @@ def choose_rows(render, count: int, longest: int) -> list[Row]:
         ("texts", str(i), text, None) for i, text in enumerate(FALLBACK_TEXTS)
     ]:
         try:
-            talk = render.talk(messages, tools)
-            text = render.prompt_of(talk, len(talk.held))
+            talk = render.as_conversation(messages, tools)
+            text = render.prompt_of(talk, len(talk.messages))
         except FailedProof:  # preflight names it; no model is asked about it
             continue
         ids = render.encode([text])[0][0]
         if ids and len(ids) <= longest and len(found) < count:
-            found.append(Row(dataset, id, talk.written, talk.tools, text, ids))
+            found.append(Row(dataset, id, talk.template_messages, talk.tools, text, ids))
     if not found:
         hint = "--no-check exports it as it is"
         raise Problems(

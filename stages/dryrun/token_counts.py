@@ -82,7 +82,7 @@ def measure_rows(path: str | Path, method: Method) -> MeasuredRows:
             records = []
             for row in rows:
                 texts.clear()
-                if method.render.says_special(row):
+                if method.render.has_control_tokens(row):
                     found.special.append(number)
                 try:
                     records += [

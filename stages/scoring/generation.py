@@ -143,7 +143,7 @@ def generate_batches(model: LoadedModel, prompts: list, tools: list | None, coun
             own = rows[place * count : (place + 1) * count]
             cut = [stops.isdisjoint(row) for row in own]
             thinking = [thoughts.thinks_still(row) for row in own]
-            said.texts[i] = [thoughts.said(row) for row in own]
+            said.texts[i] = [thoughts.text_of(row) for row in own]
             said.cut_thinking[i] = [a and b for a, b in zip(cut, thinking, strict=True)]
             said.cut[i] = [a and not b for a, b in zip(cut, thinking, strict=True)]
     return said

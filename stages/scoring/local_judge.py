@@ -54,7 +54,7 @@ def reward_replies(conversations: list[list], task: str) -> list[Reply]:
     for messages in with_progress(conversations, task, "answer"):
         turns = [turn | {"content": split_control_tokens(judge.render, turn.get("content") or "")} for turn in messages]
         try:
-            text = judge.render.text(judge.render.readable(turns))
+            text = judge.render.text(judge.render.template_messages(turns))
         except FailedProof as error:  # as a template that knows no system turn
             found.append(Reply(str(error), "refused"))
             continue

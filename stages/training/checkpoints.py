@@ -1,16 +1,16 @@
-"""Checkpoints of a training in `.work/<step>/<identity>/`, from which a killed run goes on as if nothing had happened.
+"""Checkpoints of a training in `.work/<step>/<identity>/`. A killed run resumes from them and ends with the same bytes.
 
-    .work/sft/5f1c0a9be2d47731/identity.json          what the name is the hash of
-                               checkpoint-120/        TRL's checkpoint, `seen.npy`, and `complete.json`, written last
+    .work/sft/5f1c0a9be2d47731/identity.json          what the folder's name is the hash of
+                               checkpoint-120/        TRL's checkpoint, `seen.npy`, and `complete.json`, which is written last
                                finished/              the model, until DVC has it: hard links
                                start/                 the merged chain of adapters, where a step needs one
 
 The identity is the hash of everything that decides the result: the step as preflight resolved it, its rows, the models it
-starts from, the code, the libraries and the number of processes. Another identity is another folder, and the old one is
-deleted: a checkpoint is gone on with when and only when the run would have come to it itself.
+starts from, the code, the libraries and the number of processes. Another identity has another folder, and the old one is
+deleted. So a run resumes only from a state that an uninterrupted run would also have reached.
 
-Checkpoints hold pickles (optimizer.pt, rng_state.pth), as transformers writes them. They are this machine's own, read by
-torch with `weights_only`, and never leave `.work/`, which git and DVC ignore.
+Checkpoints hold pickles (optimizer.pt, rng_state.pth), as transformers writes them. This machine wrote them, torch reads them
+with `weights_only`, and they never leave `.work/`, which git and DVC ignore.
 """
 
 import errno
@@ -35,16 +35,16 @@ if TYPE_CHECKING:
     from transformers.trainer_utils import TrainOutput
 
 
-# a kill costs at most this, and the time until the next step that can be gone on from bit by bit
+# a kill loses at most this much work, plus the time until the next step that a run can resume from exactly
 CHECKPOINT_INTERVAL_S = 300
-SAVE_PAUSE_FACTOR = 20  # a save that takes long is followed by 20 times as long without one: at most 5% of the time
+SAVE_PAUSE_FACTOR = 20  # after a save, wait 20 times as long as it took: saving takes at most 5% of the time
 LIBRARIES = ("torch", "transformers", "trl", "peft", "datasets", "accelerate")
 OPTIONAL_LIBRARIES = {"unsloth": ("unsloth", "unsloth_zoo"), "load_in_4bit": ("bitsandbytes",), "use_vllm": ("vllm",)}
 STEP_LOGGING = ("steps", "IntervalStrategy.STEPS")
 
 
 def training_identity(step: ResolvedStep) -> dict[str, Any]:
-    """Everything that decides the result of a training, as plain data; `step` has its backend resolved."""
+    """Everything that decides the result of a training, as plain data. step: with its backend resolved."""
     models = {path: file_hashes(Path(path)) for path in sorted({"models/base", f"models/{step['from']}"})}
     return {
         "step": step,
@@ -57,7 +57,7 @@ def training_identity(step: ResolvedStep) -> dict[str, Any]:
 
 
 def library_versions(step: ResolvedStep) -> dict[str, str]:
-    """{library: version} of what trains a step."""
+    """{library: version} of the libraries that train a step."""
     used = {step["backend"], *(key for key in OPTIONAL_LIBRARIES if step.get(key) or step["args"].get(key))}
     optional = [library for key, libraries in OPTIONAL_LIBRARIES.items() if key in used for library in libraries]
     return {library: importlib.metadata.version(library) for library in (*LIBRARIES, *optional)}
@@ -68,7 +68,7 @@ def file_hashes(folder: Path) -> dict[str, str]:
 
 
 def identity_folder(work: Path, identity: dict[str, Any]) -> Path:
-    """The folder of an identity under `.work/<step>/`, made; folders of other identities are deleted."""
+    """Create the folder of an identity under `.work/<step>/`, and delete those of other identities."""
     text = json.dumps(identity, indent=2, sort_keys=True)
     folder = work / hashlib.sha256(text.encode()).hexdigest()[:16]
     if is_first_process():
@@ -88,13 +88,13 @@ def is_first_process() -> bool:
 
 
 def last_checkpoint(folder: Path) -> Path | None:
-    """The newest checkpoint that was written to its end, or None. What a kill left half written is passed over."""
+    """The newest complete checkpoint, or None. Ignores checkpoints that a kill left half written."""
     complete = [path for path in folder.glob("checkpoint-*") if is_complete(path)]
     return max(complete, key=lambda path: int(path.name.split("-")[1]), default=None)
 
 
 def is_complete(checkpoint: Path) -> bool:
-    """True where every file that was there when the checkpoint was done is there, and as long as it was."""
+    """True if the checkpoint has the same files with the same sizes as when it was completed."""
     try:
         sizes = json.loads((checkpoint / "complete.json").read_text(encoding="utf-8"))
     except (FileNotFoundError, ValueError):
@@ -111,7 +111,7 @@ def file_sizes(folder: Path) -> dict[str, int]:
 
 
 def mark_complete(checkpoint: Path) -> None:
-    """Mark a checkpoint as written to its end, and delete all others."""
+    """Mark a checkpoint as complete, and delete all others."""
     partial = checkpoint / "complete.partial"
     partial.write_text(json.dumps(file_sizes(checkpoint)), encoding="utf-8")
     os.replace(partial, checkpoint / "complete.json")
@@ -121,7 +121,7 @@ def mark_complete(checkpoint: Path) -> None:
 
 
 def optimizer_steps_per_generation(config: Config) -> int:
-    """After how many optimizer steps GRPO has used up what it generated: in between, a checkpoint lacks its answers."""
+    """Optimizer steps after which GRPO has used up what it generated; in between, a checkpoint would lack these answers."""
     if not hasattr(config, "steps_per_generation"):
         return 1
     generate_every = config.steps_per_generation * config.num_iterations
@@ -129,9 +129,9 @@ def optimizer_steps_per_generation(config: Config) -> int:
 
 
 def save_checkpoints(trainer: Trainer, every_s: float | None = None) -> Trainer:
-    """The trainer, saving a checkpoint every `every_s` seconds, at steps from which it goes on bit by bit.
+    """The trainer, saving a checkpoint every `every_s` seconds, at steps from which it resumes exactly.
 
-    Those are the steps with a line in the log: the sums between two lines are in no checkpoint.
+    These are the steps with a line in the log: a checkpoint does not hold the sums between two lines.
     """
     from transformers import TrainerCallback
 
@@ -149,15 +149,15 @@ def save_checkpoints(trainer: Trainer, every_s: float | None = None) -> Trainer:
                 str(args.logging_strategy) in STEP_LOGGING
                 and state.global_step % math.lcm(steps, state.logging_steps) == 0
             ):
-                self.ask(state, control)
+                self.request_save(state, control)
 
         def on_epoch_end(
             self, args: "TrainingArguments", state: "TrainerState", control: "TrainerControl", **_: Any
         ) -> None:
             if str(args.logging_strategy) not in STEP_LOGGING and state.global_step % steps == 0:
-                self.ask(state, control)
+                self.request_save(state, control)
 
-        def ask(self, state: "TrainerState", control: "TrainerControl") -> None:
+        def request_save(self, state: "TrainerState", control: "TrainerControl") -> None:
             if state.global_step < state.max_steps and broadcast_decision(time.monotonic() >= self.due):
                 control.should_save, self.began = True, time.monotonic()
 
@@ -178,7 +178,7 @@ def save_checkpoints(trainer: Trainer, every_s: float | None = None) -> Trainer:
 
 
 def broadcast_decision(wanted: bool) -> bool:
-    """What the first process wants: clocks differ, and a checkpoint is written by all processes or none."""
+    """The decision of the first process, for all of them: clocks differ, and either all processes save or none."""
     if os.environ.get("WORLD_SIZE", "1") == "1":
         return wanted
     from accelerate.utils import broadcast_object_list
@@ -187,7 +187,7 @@ def broadcast_decision(wanted: bool) -> bool:
 
 
 def resume_training(trainer: Trainer, folder: Path) -> "TrainOutput":
-    """Train from the last checkpoint of the folder, or from the start. Returns transformers' TrainOutput."""
+    """Train from the last checkpoint in the folder, or from the start."""
     checkpoint = last_checkpoint(folder)
     for path in folder.glob("checkpoint-*"):
         if path != checkpoint and is_first_process():
@@ -197,19 +197,19 @@ def resume_training(trainer: Trainer, folder: Path) -> "TrainOutput":
     state = json.loads((checkpoint / "trainer_state.json").read_text(encoding="utf-8"))
     history = state["log_history"]
     if is_first_process():
-        print(f"  goes on from {checkpoint}")
-    # TRL counts the tokens that it has seen in the log alone
+        print(f"  resumes from {checkpoint}")
+    # TRL keeps its count of tokens only in the log
     trainer._total_train_tokens = next((line["num_tokens"] for line in reversed(history) if "num_tokens" in line), 0)
     restore_exposure(trainer, checkpoint)
     rollouts.restore_rollouts(trainer, checkpoint)
     advance_prompt_order(trainer, round(state["epoch"], 6) // 1)
     result = trainer.train(resume_from_checkpoint=str(checkpoint))
-    # transformers divides what was lost since the checkpoint by all steps
+    # transformers divides the loss since the checkpoint by all steps
     return result._replace(training_loss=result.training_loss + total_loss(history) / result.global_step)
 
 
 def advance_prompt_order(trainer: Trainer, epochs: float) -> Trainer:
-    """The trainer, giving GRPO's prompts in the order of a later epoch: its sampler would begin with the first again."""
+    """Make GRPO's sampler continue with the prompt order of a later epoch; it would repeat the first epoch's order."""
     import torch
     from trl.trainer.utils import RepeatSampler
 
@@ -227,7 +227,7 @@ def advance_prompt_order(trainer: Trainer, epochs: float) -> Trainer:
 
 
 def total_loss(history: list[dict[str, Any]]) -> float:
-    """The sum of the losses of all steps that a log tells of: each line is the mean since the one before."""
+    """The sum of the losses of all steps in a log, where each line is the mean since the line before."""
     lines = [line for line in history if "loss" in line]
     starts = [0, *(line["step"] for line in lines)]
     return sum(line["loss"] * (line["step"] - start) for line, start in zip(lines, starts, strict=False))
@@ -237,7 +237,7 @@ def total_loss(history: list[dict[str, Any]]) -> float:
 
 
 def store_finished(folder: Path, outs: list[Path]) -> None:
-    """Keep what a training made, as hard links, so that a `dvc` killed before it has stored that trains nothing again."""
+    """Keep the outputs as hard links, so nothing trains again if `dvc` is killed before it has cached them."""
     partial = clear_path(folder / "finished.partial")
     for out in outs:
         for path in [out] if out.is_file() else sorted(out.rglob("*")):
@@ -251,20 +251,24 @@ def store_finished(folder: Path, outs: list[Path]) -> None:
 
 
 def restore_finished(folder: Path, outs: list[Path]) -> bool:
-    """True where the folder has what a finished training made; it is then back in its place."""
-    kept = folder / "finished"
-    if not kept.exists() or json.loads((kept / "finished.json").read_text(encoding="utf-8")) != file_stamps(kept):
+    """Copy the outputs of a finished training back into place; False if the folder does not hold them intact."""
+    finished = folder / "finished"
+    if not finished.exists() or json.loads((finished / "finished.json").read_text(encoding="utf-8")) != file_stamps(
+        finished
+    ):
         return False
     for out in outs if is_first_process() else ():
         partial = clear_path(folder / "back")
-        # copies: DVC makes the files of its cache read-only, and two outputs must not be one file
-        shutil.copytree(kept / out, partial) if (kept / out).is_dir() else shutil.copyfile(kept / out, partial)
+        # copies: DVC makes the files of its cache read-only, and two outputs must not share one file
+        shutil.copytree(finished / out, partial) if (finished / out).is_dir() else shutil.copyfile(
+            finished / out, partial
+        )
         move_into_place(partial, out)
     return True
 
 
 def file_stamps(folder: Path) -> dict[str, list[int]]:
-    """{file: [size, time of change]}: a hard link shows what was written into the other."""
+    """{file: [size, mtime in ns]}. They show whether a file was changed through its other hard link."""
     return {
         str(path.relative_to(folder)): [path.stat().st_size, path.stat().st_mtime_ns]
         for path in sorted(folder.rglob("*"))
@@ -275,12 +279,12 @@ def file_stamps(folder: Path) -> dict[str, list[int]]:
 def link_or_copy(path: Path, target: Path) -> None:
     try:
         os.link(path, target)
-    except OSError:  # `.work` may be a link to another disk, and not every disk has hard links
+    except OSError:  # `.work` may be on another disk, and not every disk supports hard links
         shutil.copy2(path, target)
 
 
 def move_into_place(path: Path, target: Path) -> None:
-    """Put a finished file or folder in its place by one rename, beside it first where it comes from another disk."""
+    """Put a finished file or folder in place by one rename; from another disk it is first moved beside the target."""
     try:
         os.replace(path, clear_path(target))
     except OSError as error:
@@ -292,7 +296,7 @@ def move_into_place(path: Path, target: Path) -> None:
 
 
 def clear_path(path: Path) -> Path:
-    """The path, with nothing there and its parent made."""
+    """Delete what is at the path and create its parent folder. Returns the path."""
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path)
     else:

@@ -1,11 +1,11 @@
-"""What a training has seen: how often each row of data/train was in a batch that was trained, and how many tokens.
+"""The exposure of a training: how often each row of data/train was in a trained batch, and how many tokens were trained.
 
-    trainer = count_rows(trainer, "sft", numbers, given)  # numbers: the row of each sequence that TRL is given
+    trainer = count_rows(trainer, "sft", numbers, given)  # numbers: the row of data/train behind each sequence that TRL is given
     write_seen(seen_path("sft"), trainer, step, hash)     # scores/sft.seen.parquet: `times`, (rows of data/train,) integers
 
-What is counted is what a training step was given, never what a sampler announced: each row carries its place through TRL's
-collator. Of a row that is several sequences, a conversation in parts or cut by packing, the most frequent one counts. A GRPO
-prompt counts once for each time that answers to it are generated, however many answers and passes over them there are.
+Counts what training steps receive, not what a sampler announces: each row carries its position through TRL's collator. If a
+row became several sequences (a conversation in parts, or cut by packing), the most frequent one counts. A GRPO prompt counts
+once each time that answers to it are generated, however many answers and passes over them there are.
 """
 
 import json
@@ -25,43 +25,43 @@ if TYPE_CHECKING:
     from datasets import Dataset
 
 
-PLACE_COLUMN = "tilth_place"  # the column that carries the place of an item in the trainer's dataset
+PLACE_COLUMN = "tilth_place"  # the column with an item's position in the trainer's dataset
 
 
 @dataclass
 class Exposure:
-    """What one process has trained. counts: (items,) of the trainer's dataset, how often each was in a batch.
+    """What one process has trained. counts: (items,) how often each item of the trainer's dataset was in a batch.
 
-    items, rows: (pairs,) places in the trainer's dataset, and the numbers of the rows of data/train that are in them.
+    items, rows: (pairs,) positions in the trainer's dataset, and numbers of the rows of data/train in these items.
     """
 
     items: np.ndarray
     rows: np.ndarray
     counts: np.ndarray
     tokens: int = 0
-    places: list[int] = field(default_factory=list)  # of the batch that is trained; of GRPO alone
+    places: list[int] = field(default_factory=list)  # of the current batch; GRPO only
 
 
-# -- counted ------------------------------------------------------------------------------------------------------
+# -- counting -----------------------------------------------------------------------------------------------------
 
 
 def count_rows(trainer: Trainer, method: str, numbers: Sequence[int], given: "Dataset") -> Trainer:
-    """The trainer, counting in `trainer.seen` what its steps are given.
+    """The trainer, patched to count in `trainer.seen` what its steps receive.
 
-    given: the dataset that TRL was given; numbers: the row of data/train that each of its items was made of.
+    given: the dataset that TRL was given. numbers: the row of data/train from which each of its items was made.
     """
     counts = np.zeros(len(trainer.train_dataset), np.int64)
     seen = trainer.seen = Exposure(*rows_of_items(trainer.args, method, numbers, given), counts)
     trainer.train_dataset = add_places(trainer.train_dataset)
     trainer._set_signature_columns_if_needed()
-    trainer._signature_columns.append(PLACE_COLUMN)  # else transformers takes the column away
+    trainer._signature_columns.append(PLACE_COLUMN)  # else transformers drops the column
     collate, train_step, steps = trainer.data_collator, trainer.training_step, 0
     every = training_steps_per_generation(trainer.args)
 
     def collate_with_places(features: list[dict[str, Any]]) -> Any:
         places = [feature[PLACE_COLUMN] for feature in features]
         batch = collate([{key: value for key, value in feature.items() if key != PLACE_COLUMN} for feature in features])
-        if isinstance(batch, list):  # GRPO's rows as they are
+        if isinstance(batch, list):  # GRPO's collator returns rows unchanged
             return [row | {PLACE_COLUMN: place} for row, place in zip(batch, places, strict=True)]
         batch[PLACE_COLUMN] = (places, batch_tokens(batch))
         return batch
@@ -74,7 +74,7 @@ def count_rows(trainer: Trainer, method: str, numbers: Sequence[int], given: "Da
         else:
             places, tokens = inputs.pop(PLACE_COLUMN)
         loss = train_step(model, inputs, *arguments, **options)
-        if steps % every == 0:  # in between, GRPO trains on answers that it has
+        if steps % every == 0:  # in between, GRPO trains on answers that it already has
             np.add.at(seen.counts, places, 1)
         seen.tokens += tokens
         steps += 1
@@ -85,12 +85,12 @@ def count_rows(trainer: Trainer, method: str, numbers: Sequence[int], given: "Da
 
 
 def training_steps_per_generation(config: Config) -> int:
-    """After how many training steps GRPO takes other prompts; 1 for the other methods, which do at each."""
+    """Training steps after which GRPO takes new prompts; 1 for other methods, which take new rows at every step."""
     return config.steps_per_generation * config.num_iterations if hasattr(config, "steps_per_generation") else 1
 
 
 def add_places(dataset: "Dataset") -> "Dataset":
-    """A dataset with the place of each item in it, formatted as it was."""
+    """The dataset with a column of positions, in the same format as before."""
     plain = dataset.with_format(None).add_column(PLACE_COLUMN, np.arange(len(dataset)))
     return plain.with_format(dataset.format["type"], **dataset.format["format_kwargs"])
 
@@ -98,7 +98,7 @@ def add_places(dataset: "Dataset") -> "Dataset":
 def rows_of_items(
     config: Config, method: str, numbers: Sequence[int], given: "Dataset"
 ) -> tuple[np.ndarray, np.ndarray]:
-    """(items, rows): which rows are in which item of the trainer's dataset, as TRL has shuffled and packed what it was given."""
+    """(items, rows) as in `Exposure`: which rows are in which item, after TRL has shuffled and packed what it was given."""
     row_numbers = np.asarray(numbers, np.int64)
     if method != "sft" or not (config.packing or config.shuffle_dataset):
         return np.arange(len(row_numbers)), row_numbers
@@ -109,27 +109,27 @@ def rows_of_items(
     owners = [[number] * length for number, length in zip(row_numbers, lengths, strict=True)]
     owners = Dataset.from_dict({"input_ids": owners})
     if config.packing:
-        # what TRL packs depends on lengths alone: a sequence of its own number in place of each token is packed the same
+        # TRL packs by length alone, so rows whose tokens are replaced by the row's number are packed the same way
         owners = owners.shuffle(seed=config.seed) if config.shuffle_dataset else owners
         owners = pack_dataset(owners, config.max_length, config.packing_strategy, {"num_proc": config.dataset_num_proc})
     owners = owners.shuffle(seed=config.seed) if config.shuffle_dataset else owners
-    found = [np.unique(ids) for ids in owners["input_ids"]]
-    return np.repeat(np.arange(len(found)), [len(rows) for rows in found]), np.concatenate(found)
+    members = [np.unique(ids) for ids in owners["input_ids"]]
+    return np.repeat(np.arange(len(members)), [len(rows) for rows in members]), np.concatenate(members)
 
 
 def batch_tokens(batch: dict[str, Any]) -> int:
-    """Tokens of a collated batch without padding; both answers of a pair."""
+    """Tokens of a collated batch without padding, of both answers of a pair."""
     masks = [
         batch[key] for key in ("attention_mask", "chosen_attention_mask", "rejected_attention_mask") if key in batch
     ]
     return int(sum(mask.sum() for mask in masks)) if masks else batch["input_ids"].numel()
 
 
-# -- kept ---------------------------------------------------------------------------------------------------------
+# -- saving -------------------------------------------------------------------------------------------------------
 
 
 def gather_totals(trainer: Trainer) -> tuple[np.ndarray, int]:
-    """(counts, tokens) of all processes. All of them come here."""
+    """(counts, tokens) over all processes. Every process must call this."""
     parts = [(trainer.seen.counts, trainer.seen.tokens)]
     if os.environ.get("WORLD_SIZE", "1") != "1":
         from accelerate.utils import gather_object
@@ -139,27 +139,27 @@ def gather_totals(trainer: Trainer) -> tuple[np.ndarray, int]:
 
 
 def save_exposure(trainer: Trainer, checkpoint: Path) -> None:
-    """Write what was seen so far into a checkpoint."""
+    """Write the exposure so far into a checkpoint."""
     counts, tokens = gather_totals(trainer)
     if trainer.is_world_process_zero():
         np.save(checkpoint / "seen.npy", np.append(counts, tokens))
 
 
 def restore_exposure(trainer: Trainer, checkpoint: Path) -> None:
-    """Count on from what a checkpoint has seen; the first process for all of them."""
+    """Continue counting from a checkpoint; the first process holds the counts of all."""
     if trainer.is_world_process_zero():
         *counts, trainer.seen.tokens = np.load(checkpoint / "seen.npy").tolist()
         trainer.seen.counts[:] = counts
 
 
 def write_exposure(path: Path, trainer: Trainer, step: ResolvedStep, rows_sha256: str) -> None:
-    """Write how often each row of data/train was in a batch. All processes come here, the first one writes."""
+    """Write how often each row of data/train was in a batch. Every process must call this; the first one writes."""
     counts, tokens = gather_totals(trainer)
     if not trainer.is_world_process_zero():
         return
     if step["method"] == "grpo":
-        counts = counts // trainer.args.num_generations  # each prompt stands there once for each answer
-        tokens = int(trainer.state.num_input_tokens_seen)  # TRL's: prompts and answers
+        counts = counts // trainer.args.num_generations  # a prompt is in the batch once for each answer
+        tokens = int(trainer.state.num_input_tokens_seen)  # TRL's count of prompts and answers
     times = np.zeros(pq.read_metadata(f"data/train/{step['dataset']}.parquet").num_rows, np.int32)
     np.maximum.at(times, trainer.seen.rows, counts[trainer.seen.items])
     facts = {"step": step["step"], "dataset": step["dataset"], "rows_sha256": rows_sha256, "tokens": tokens}
@@ -168,14 +168,14 @@ def write_exposure(path: Path, trainer: Trainer, step: ResolvedStep, rows_sha256
 
 
 def write_table(path: Path, table: pa.Table, facts: dict[str, Any]) -> None:
-    """Write a table with the facts beside it."""
+    """Write a Parquet table with the facts in its metadata."""
     table = table.replace_schema_metadata({"tilth": json.dumps(facts)})
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.unlink(missing_ok=True)  # it may be a link into the cache of DVC
+    path.unlink(missing_ok=True)  # it may be a link into DVC's cache
     pq.write_table(table, path, compression="zstd")
 
 
-# -- read ---------------------------------------------------------------------------------------------------------
+# -- reading ------------------------------------------------------------------------------------------------------
 
 
 def exposure_path(step: str) -> Path:
@@ -183,7 +183,7 @@ def exposure_path(step: str) -> Path:
 
 
 def read_exposure(path: Path) -> tuple[np.ndarray, dict[str, Any]]:
-    """(times, facts): (rows of data/train,) how often the model saw each, and {dataset, rows_sha256, tokens, sequences}."""
+    """(times, facts): how often the model saw each row, (rows of data/train,), and {dataset, rows_sha256, tokens, sequences}."""
     table, facts = read_table(path)
     return np.array(table["times"].to_pylist(), np.int64), facts
 
@@ -195,18 +195,18 @@ def read_table(path: str | Path) -> tuple[pa.Table, dict[str, Any]]:
 
 
 def exposure_summary(path: str | Path) -> dict[str, int] | None:
-    """{rows, seen, times, tokens, sequences} of what a model saw, None where nothing says so.
+    """{rows, seen, times, tokens, sequences} of a training; None if the file does not exist.
 
-    rows: of data/train. seen: those of them that it saw at all. times: how many it saw, with repetitions.
+    rows: of data/train. seen: rows that the model saw at least once. times: rows that it saw, with repetitions.
     """
     if not Path(path).exists():
         return None
     table, facts = read_table(path)
     times = table["times"]
     often = [(item["values"], item["counts"]) for item in times.value_counts().to_pylist()]
-    found = {
+    summary = {
         "rows": len(times),
         "seen": sum(rows for count, rows in often if count),
         "times": sum(count * rows for count, rows in often),
     }
-    return found | {key: facts[key] for key in ("tokens", "sequences")}
+    return summary | {key: facts[key] for key in ("tokens", "sequences")}

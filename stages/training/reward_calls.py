@@ -1,4 +1,4 @@
-"""Calling reward functions as TRL's GRPO trainer calls them, with mistakes that name the function and the row.
+"""Call reward functions as TRL's GRPO trainer does, with errors that name the function and the row.
 
 score(["exact_match"], rows, ["cba"], tokenizer, where="steps.align", names=["data/raw/p.jsonl:3"]) -> (1, 1) floats
 """
@@ -26,21 +26,21 @@ def score_answers(
     where: str,
     names: Sequence[str],
 ) -> np.ndarray:
-    """What each function gives each answer, (answers, functions); NaN where it gives None, as TRL takes it.
+    """The reward of each answer by each function, (answers, functions); NaN for None, as in TRL.
 
-    rows: of a grpo dataset, one an answer. names: `source:line` of each. Raises Problems where a function raises,
-    returns another number of values than there are answers, or a value that is no finite number.
+    rows: of a grpo dataset, one for each answer. names: `source:line` of each. Raises Problems if a function raises,
+    returns the wrong number of values, or a value that is neither a finite number nor None.
     """
     given = trl_arguments(rows, answers, tokenizer)
-    found, problems = [], []
+    columns, problems = [], []
     for function in functions:
         try:
-            found.append(call_function(function, given, where, names))
+            columns.append(call_function(function, given, where, names))
         except Problems as error:
             problems += error.problems
     if problems:
         raise Problems(problems)
-    return np.array(found, float).T.reshape(len(answers), len(functions))
+    return np.array(columns, float).T.reshape(len(answers), len(functions))
 
 
 TRL_KEYWORDS = (
@@ -57,7 +57,7 @@ TRL_KEYWORDS = (
 
 
 def reward_function(name: str) -> RewardFunction:
-    """A function of validators/rewards.py as TRL calls it: what it names beyond TRL's keywords it gets from `extra`, parsed."""
+    """A function of validators/rewards.py as TRL calls it; its parameters beyond TRL's keywords are filled from `extra`."""
     function = getattr(rewards, name)
     fields = extra_fields(function)
     if not fields:
@@ -83,12 +83,12 @@ def extra_fields(function: RewardFunction) -> list[str]:
 
 
 def unknown_field_problems(name: str, rows: Iterable[Row], where: str) -> list[Problem]:
-    """Problems of the parameters of a reward function that no row has in `extra`: a slip of the pen, or data of another kind."""
+    """Problems for each parameter of a reward function that no row has in `extra`: a typo, or the wrong dataset."""
     known = dict.fromkeys(key for row in rows for key in json.loads(row["extra"]))
     return [
         reward_problem(
             where,
-            f"{name} asks for {field!r}, which no row has in `extra`",
+            f"{name} has the parameter {field!r}, which no row has in `extra`",
             "a field of `extra`",
             did_you_mean(field, known),
         )
@@ -98,7 +98,7 @@ def unknown_field_problems(name: str, rows: Iterable[Row], where: str) -> list[P
 
 
 def trl_arguments(rows: Sequence[Row], answers: Sequence[str], tokenizer: Tokenizer) -> dict[str, Any]:
-    """The keywords that TRL passes: completions as conversations, their tokens, the prompts, and the other columns."""
+    """The keywords that TRL passes to a reward function: prompts, completions as conversations, their tokens, other columns."""
     from transformers import TrainerState
 
     ids = tokenizer(list(answers), add_special_tokens=False)["input_ids"]
@@ -115,7 +115,7 @@ def trl_arguments(rows: Sequence[Row], answers: Sequence[str], tokenizer: Tokeni
 
 
 def call_function(function: str, given: dict[str, Any], where: str, names: Sequence[str]) -> list[float]:
-    """The values of one function, (answers,) floats."""
+    """The rewards of one function, (answers,) floats. Raises Problems as `score_answers` does."""
     count = len(given["completions"])
     try:
         returned = list(reward_function(function)(**given))
@@ -123,7 +123,7 @@ def call_function(function: str, given: dict[str, Any], where: str, names: Seque
         raise Problems([exception_problem(function, given, where, names, error)]) from None
     if len(returned) != count:
         found = f"{function} returned {len(returned)} values for {count} answers, of {names[0]} and those after it"
-        hint = "return a list with a number, or None, for each of `completions`"
+        hint = "return a list with one number, or None, for each of `completions`"
         raise Problems([reward_problem(where, found, f"{count} values", hint)])
     numbers = [finite_reward(value) for value in returned]
     wrong = [i for i, value in enumerate(numbers) if value is None]
@@ -131,13 +131,13 @@ def call_function(function: str, given: dict[str, Any], where: str, names: Seque
         i = wrong[0]
         more = f" and {len(wrong) - 1:,} more such" if len(wrong) > 1 else ""
         found = f"{function} returned {returned[i]!r} for the answer {quote_answer(given, i)} of {names[i]}{more}"
-        hint = "one such value makes the whole batch worth nothing; return None where the function does not apply"
+        hint = "one such value spoils the whole batch; return None if the function does not apply"
         raise Problems([reward_problem(where, found, "a finite number or None", hint)])
     return [value for value in numbers if value is not None]
 
 
 def finite_reward(value: Any) -> float | None:
-    """A reward as a float, NaN for None; None where it is no finite number."""
+    """A reward as a float, NaN for None; None if it is not a finite number."""
     if value is None:
         return math.nan
     try:
@@ -150,7 +150,7 @@ def finite_reward(value: Any) -> float | None:
 def exception_problem(
     function: str, given: dict[str, Any], where: str, names: Sequence[str], error: Exception
 ) -> Problem:
-    """The Problem of a function that raises, with the first row for which it does so by itself."""
+    """The Problem of a function that raises, with the first row for which it raises on its own."""
     for i in range(len(names)):
         one = {key: value[i : i + 1] if isinstance(value, list) else value for key, value in given.items()}
         try:
@@ -160,7 +160,7 @@ def exception_problem(
             break
     else:
         found = f"{function} raised {type(error).__name__}: {error}; the batch began with {names[0]}"
-    hint = "a model says anything: give 0 to what cannot be read, or None where the function does not apply"
+    hint = "a model may write anything: return 0 for text that cannot be read, or None if the function does not apply"
     return reward_problem(where, found, "a reward for any text", hint)
 
 

@@ -1,5 +1,5 @@
-"""A look at what a GRPO training would learn from, before it learns: answers of one prompt that all earn the same teach
-nothing, and where every prompt is so, hours of sampling move no weight.
+"""Stop a GRPO training whose rewards all tie: answers to one prompt that all earn the same teach nothing, and if every
+prompt is like that, hours of sampling change no weight.
 """
 
 import contextlib
@@ -20,19 +20,19 @@ if TYPE_CHECKING:
 
 
 def stop_if_rewards_tie(trainer: Trainer, step: ResolvedStep) -> None:
-    """Sample answers to a few prompts with the model as it starts; Problems where no prompt has answers of two rewards.
+    """Sample answers to a few prompts before training. Raises Problems if no prompt has answers with different rewards.
 
-    trainer: TRL's GRPOTrainer, ready to train, with its `thoughts`. step: as preflight wrote it, with `tie_prompts`: how many prompts at most
-    are looked at; it ends at the first that tells its answers apart. What is drawn depends on the seed alone, and the
-    random numbers of the training go on as if nothing had been drawn.
+    trainer: TRL's GRPOTrainer, ready to train, with its `thoughts`. step: `tie_prompts` is the maximum number of prompts;
+    sampling ends at the first whose rewards differ. The samples depend only on the seed, and the random numbers of the
+    training continue as if nothing had been sampled.
     """
     if trainer.is_fsdp_enabled or trainer.is_deepspeed_enabled:
-        print(f"train {step['step']}: not looked whether rewards tie: no process has the whole model")
+        print(f"train {step['step']}: skipped the check for tied rewards: no process has the whole model")
         return
     wanted, dataset = step.get("tie_prompts") or 0, trainer.train_dataset
     order = np.random.default_rng(step["seed"]).permutation(len(dataset))[:wanted]
     together = max(1, trainer.args.per_device_train_batch_size // trainer.args.num_generations)
-    seen = []
+    sampled = []
     with preserve_state(trainer.model, step["seed"]):
         for first in range(0, len(order), together):
             rows = [dataset[int(i)] for i in order[first : first + together]]
@@ -40,13 +40,13 @@ def stop_if_rewards_tie(trainer: Trainer, step: ResolvedStep) -> None:
             answers, rewards = sample_answers(trainer, rows, step)
             if any(rewards_differ(group) for group in rewards):
                 return
-            seen += zip(answers, rewards, strict=True)
-    if seen:
-        raise Problems([tie_problem(step, seen)])
+            sampled += zip(answers, rewards, strict=True)
+    if sampled:
+        raise Problems([tie_problem(step, sampled)])
 
 
 def sample_answers(trainer: Trainer, rows: list[Row], step: ResolvedStep) -> tuple[list[list[str]], list[np.ndarray]]:
-    """(answers, rewards) of `num_generations` answers to each row: texts, and (generations, functions) floats."""
+    """(answers, rewards) for each row: `num_generations` texts, and their rewards, (generations, functions) floats."""
     each = trainer.args.num_generations
     repeated = [row for row in rows for _ in range(each)]
     answers = generate_answers(trainer, [row["prompt"] for row in repeated])
@@ -60,7 +60,7 @@ def sample_answers(trainer: Trainer, rows: list[Row], step: ResolvedStep) -> tup
 
 
 def generate_answers(trainer: Trainer, prompts: list[list[ChatMessage]]) -> list[str]:
-    """What the model says to each prompt, sampled as the training will sample, as reward functions are given it."""
+    """An answer to each prompt, sampled as in training, as the text that reward functions receive."""
     import torch
 
     tokenizer, options = trainer.processing_class, trainer.args.chat_template_kwargs or {}
@@ -69,11 +69,11 @@ def generate_answers(trainer: Trainer, prompts: list[list[ChatMessage]]) -> list
     inputs = inputs.to(trainer.model.device)
     with torch.no_grad():
         tokens = trainer.model.generate(**inputs, generation_config=sampling_config(trainer))
-    return [trainer.thoughts.said(row) for row in tokens[:, inputs["input_ids"].shape[1] :].tolist()]
+    return [trainer.thoughts.text_of(row) for row in tokens[:, inputs["input_ids"].shape[1] :].tolist()]
 
 
 def sampling_config(trainer: Trainer) -> "GenerationConfig":
-    """How TRL's trainer samples; where vLLM does it for the trainer, the same for the model itself."""
+    """The generation config of TRL's trainer; if vLLM generates for it, the same settings for the model itself."""
     from transformers import GenerationConfig
 
     if hasattr(trainer, "generation_config"):
@@ -87,26 +87,24 @@ def sampling_config(trainer: Trainer) -> "GenerationConfig":
 
 
 def rewards_differ(values: np.ndarray) -> bool:
-    """Whether the answers of a group differ in what they earn; NaN, where no function applies, is no difference."""
+    """Whether the answers of a group earn different rewards. NaN, where a function does not apply, is no difference."""
     judged = [column[~np.isnan(column)] for column in values.T]
     return any(len(column) and float(np.ptp(column)) > 0 for column in judged)
 
 
-def tie_problem(step: ResolvedStep, seen: list[tuple[list[str], np.ndarray]]) -> Problem:
-    """The Problem of groups that all tie, with an answer to look at."""
-    answers, rewards = seen[0]
+def tie_problem(step: ResolvedStep, sampled: list[tuple[list[str], np.ndarray]]) -> Problem:
+    """The Problem of groups that all tie, with one answer as an example."""
+    answers, rewards = sampled[0]
     value, each = float(np.nan_to_num(rewards[0][0]).sum()), len(answers)
-    found = f"all {each} answers to each of {len(seen)} prompts earn the same; the first, {answers[0][:60]!r}, earns {value:g}"
-    hint = "a model that never, or always, earns the reward learns nothing of it: train it with sft first, add a reward for "
-    hint += (
-        "the form of an answer, take harder or easier prompts, or look at more: preflight.tie_prompts (0 looks at none)"
-    )
-    return Problem(f"steps.{step['step']}: preflight.rewards_tie", found, "answers of different rewards", hint)
+    found = f"all {each} answers to each of {len(sampled)} prompts earn the same; the first, {answers[0][:60]!r}, earns {value:g}"
+    hint = "a model that never, or always, earns a reward learns nothing from it: train it with sft first, add a reward for "
+    hint += "the form of an answer, take harder or easier prompts, or try more prompts: preflight.tie_prompts (0 skips this check)"
+    return Problem(f"steps.{step['step']}: preflight.rewards_tie", found, "answers with different rewards", hint)
 
 
 @contextlib.contextmanager
 def preserve_state(model: "PreTrainedModel", seed: int) -> Iterator[None]:
-    """Random numbers drawn from the seed within, and everything as it was after: Python's, numpy's, torch's, the model's mode."""
+    """Use random numbers from the seed in the block, then restore the state of Python, numpy and torch, and the model's mode."""
     import torch
 
     state, arrays, training = random.getstate(), np.random.get_state(), model.training

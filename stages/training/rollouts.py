@@ -1,16 +1,16 @@
-"""What GRPO generated in training: a bounded part of the answers, with what each function paid for them.
+"""Rollouts: a bounded part of the answers that GRPO generated in training, with the reward of each function.
 
-    keep_rollouts(trainer, step, ids)                  # before it trains; ids: of data/train, one an item of the trainer's dataset
+    keep_rollouts(trainer, step, ids)                  # before training; ids: of data/train, one for each item of the trainer's dataset
     write_rollouts(rollouts_path("align"), trainer, step, hash)
 
     {"step": 40, "group": 17, "id": "9c...", "completion": "cba", "tokens": 4, "cut": False, "cut_thinking": False,
      "ground_truth": "cba", "reward/exact_match": 1.0, "reward": 1.0, "advantage": 0.71}
 
-cut: max_completion_length cut the answer; cut_thinking: it cut a thought, and there is no answer.
+cut: max_completion_length cut the answer. cut_thinking: it cut a thought, so there is no answer.
 
-scores/<step>.rollouts.parquet has the first generation at or after each `every` optimizer steps, more seldom where that
-would be more than `max_rows`: which ones depends on the step alone, so a resumed run keeps the same. A group is the answers
-to one prompt, side by side. The file of a step without rollouts has no rows.
+scores/<step>.rollouts.parquet has the first generation at or after each `every` optimizer steps, fewer if these would exceed
+`max_rows`. The choice depends on the step alone, so a resumed run keeps the same ones. A group is the answers to one prompt,
+in adjacent rows. The file of a step without rollouts has no rows.
 """
 
 import json
@@ -41,7 +41,7 @@ ROLLOUT_FIELDS += [("cut", pa.bool_()), ("cut_thinking", pa.bool_()), ("ground_t
 
 @dataclass
 class Rollouts:
-    """What the first process keeps; the others keep nothing. every: optimizer steps between two generations that are kept."""
+    """What the first process keeps; the others keep nothing. every: optimizer steps between two kept generations."""
 
     schema: pa.Schema
     every: int
@@ -50,12 +50,12 @@ class Rollouts:
 
 
 def rollout_schema(functions: Iterable[str]) -> pa.Schema:
-    paid = [*(f"reward/{name}" for name in functions), "reward", "advantage"]
-    return pa.schema([*ROLLOUT_FIELDS, *((name, pa.float64()) for name in paid)])
+    columns = [*(f"reward/{name}" for name in functions), "reward", "advantage"]
+    return pa.schema([*ROLLOUT_FIELDS, *((name, pa.float64()) for name in columns)])
 
 
 def rollout_interval(wanted: int, max_steps: int, together: int, max_rows: int) -> int:
-    """Every how many optimizer steps a generation is kept, so that all of them are `max_rows` at most, or one generation.
+    """Optimizer steps between two kept generations, so that all of them have at most `max_rows` rows, or are one generation.
 
     together: answers that are generated within one optimizer step.
     """
@@ -63,13 +63,13 @@ def rollout_interval(wanted: int, max_steps: int, together: int, max_rows: int) 
 
 
 def keep_rollouts(trainer: Trainer, step: ResolvedStep, ids: list[str]) -> Trainer:
-    """The trainer, keeping a part of what it generates in `trainer.rollouts`; a step that keeps none stays as it is."""
+    """The trainer, patched to keep a part of what it generates in `trainer.rollouts`; unchanged if the step keeps none."""
     if not (settings := step.get("rollouts")):
         return trainer
     if absent := [
         name for name in ("_calculate_rewards", "_generate_and_score_completions") if not hasattr(trainer, name)
     ]:
-        print(f"train {step['step']}: no rollouts are kept: {type(trainer).__name__} has no {' and no '.join(absent)}")
+        print(f"train {step['step']}: cannot keep rollouts: {type(trainer).__name__} has no {' and no '.join(absent)}")
         return trainer
     args, each = trainer.args, trainer.args.num_generations
     period = max(1, args.steps_per_generation * args.num_iterations // args.gradient_accumulation_steps)
@@ -82,9 +82,9 @@ def keep_rollouts(trainer: Trainer, step: ResolvedStep, ids: list[str]) -> Train
     weights = step["args"].get("reward_weights") or [1.0] * len(step["rewards"])
     latest = {}
 
-    def calculate_and_note(inputs: Any, prompts: Any, completions: Any, completion_ids_list: Any) -> Any:
+    def calculate_and_store(inputs: Any, prompts: Any, completions: Any, completion_ids_list: Any) -> Any:
         rewards = calculate(inputs, prompts, completions, completion_ids_list)
-        first = trainer.accelerator.process_index * len(prompts)  # rewards are those of all processes
+        first = trainer.accelerator.process_index * len(prompts)  # rewards of all processes
         latest.update(
             said=[completion_text(reward_completion(each, list(ids), trainer.thoughts)) for each, ids in zip(completions, completion_ids_list, strict=True)],
             tokens=list(map(len, completion_ids_list)), cuts=[cut_flags(list(ids), trainer.thoughts) for ids in completion_ids_list],
@@ -114,24 +114,24 @@ def keep_rollouts(trainer: Trainer, step: ResolvedStep, ids: list[str]) -> Train
         latest.clear()
         return output
 
-    trainer._calculate_rewards, trainer._generate_and_score_completions = calculate_and_note, generate_and_keep
+    trainer._calculate_rewards, trainer._generate_and_score_completions = calculate_and_store, generate_and_keep
     return trainer
 
 
 def completion_text(completion: str | list[dict[str, Any]]) -> str:
-    """What a reward function is given, as a text: the answer, or all messages where tools were called in between."""
+    """The input of a reward function as a text: the answer, or all messages as JSON if tools were called in between."""
     if isinstance(completion, str):
         return completion
     return completion[0]["content"] or "" if len(completion) == 1 else json.dumps(completion, ensure_ascii=False)
 
 
 def reward_completion(completion: Any, ids: list[int], thoughts: Any) -> Any:
-    """A completion as `read_alike` gives it to reward functions."""
+    """A completion as `match_evaluated_text` gives it to reward functions. thoughts: a ThoughtParser."""
     return completion if isinstance(completion, str) else thoughts.completion(completion, ids)
 
 
 def cut_flags(ids: list[int], thoughts: Any) -> dict[str, bool]:
-    """{"cut", "cut_thinking"} of generated tokens; both False where they end in a token that stops."""
+    """{"cut", "cut_thinking"} of generated tokens; both False if they end in a stop token. thoughts: a ThoughtParser."""
     cut = thoughts.render.stops.isdisjoint(ids[-1:])
     thinking = cut and thoughts.thinks_still(ids)
     return {"cut": cut and not thinking, "cut_thinking": thinking}
@@ -142,7 +142,7 @@ def nan_to_none(value: float) -> float | None:
 
 
 def gather_rows(rows: list[Row]) -> list[Row]:
-    """The rows of all processes, in their order. All of them come here."""
+    """The rows of all processes, in their order. Every process must call this."""
     if os.environ.get("WORLD_SIZE", "1") == "1":
         return rows
     from accelerate.utils import gather_object
@@ -150,11 +150,11 @@ def gather_rows(rows: list[Row]) -> list[Row]:
     return gather_object(rows)
 
 
-# -- kept -------------------------------------------------------------------------------------------------------------
+# -- saving -----------------------------------------------------------------------------------------------------------
 
 
 def save_rollouts(trainer: Trainer, checkpoint: Path) -> None:
-    """Write what was kept so far into a checkpoint."""
+    """Write the rollouts so far into a checkpoint."""
     if hasattr(trainer, "rollouts") and trainer.is_world_process_zero():
         pq.write_table(
             pa.Table.from_pylist(trainer.rollouts.rows, trainer.rollouts.schema),
@@ -164,13 +164,13 @@ def save_rollouts(trainer: Trainer, checkpoint: Path) -> None:
 
 
 def restore_rollouts(trainer: Trainer, checkpoint: Path) -> None:
-    """Keep on behind what a checkpoint has kept."""
+    """Continue after the rollouts of a checkpoint."""
     if hasattr(trainer, "rollouts") and trainer.is_world_process_zero():
         trainer.rollouts.rows[:] = pq.read_table(checkpoint / CHECKPOINT_FILE).to_pylist()
 
 
 def write_rollouts(path: Path, trainer: Trainer, step: ResolvedStep, rows_sha256: str) -> None:
-    """Write what was kept. All processes come here, the first one writes."""
+    """Write the rollouts. Every process must call this; the first one writes."""
     if not trainer.is_world_process_zero():
         return
     kept = getattr(trainer, "rollouts", None) or Rollouts(rollout_schema(step.get("rewards") or []), 0, 0)
@@ -184,7 +184,7 @@ def write_rollouts(path: Path, trainer: Trainer, step: ResolvedStep, rows_sha256
     write_table(path, pa.Table.from_pylist(kept.rows, kept.schema), facts)
 
 
-# -- read -------------------------------------------------------------------------------------------------------------
+# -- reading -----------------------------------------------------------------------------------------------------------
 
 
 def rollouts_path(step: str) -> Path:
@@ -192,6 +192,6 @@ def rollouts_path(step: str) -> Path:
 
 
 def read_rollouts(path: str | Path) -> tuple[list[Row], dict[str, Any]]:
-    """(rows, facts): a dict an answer, in the order of the training, and {step, dataset, rows_sha256, every, functions}."""
+    """(rows, facts): one dict for each answer, in training order, and {step, dataset, rows_sha256, every, functions}."""
     table, facts = read_table(path)
     return table.to_pylist(), facts

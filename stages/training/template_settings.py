@@ -1,10 +1,10 @@
-"""What a base model's folder says of its tokenizer: its chat template, what it is given, the date, where generation ends.
+"""Settings in a base model's folder: the chat template, its arguments, its date, and where generation ends.
 
-    settle(Path("models/base"), {"chat_template": None, "eos_token": "<|im_end|>", "chat_template_kwargs": {}, "date": None})
+    apply_settings(Path("models/base"), {"chat_template": None, "eos_token": "<|im_end|>", "chat_template_kwargs": {}, "date": None})
 
-    models/base/rendering.json: {"chat_template_kwargs": {"enable_thinking": false}, "date": "2024-07-26"}, where either is set
+    models/base/rendering.json: {"chat_template_kwargs": {"enable_thinking": false}, "date": "2024-07-26"}, if either is set
 
-Everything that renders a conversation reads the folder, and so does whoever takes the model elsewhere.
+Everything that renders a conversation reads the folder, in Tilth and wherever the model is used.
 """
 
 import json
@@ -21,9 +21,11 @@ if TYPE_CHECKING:
 
 
 SETTINGS_FILE = "rendering.json"
-DEFAULT_DATE = "2024-07-26"  # of a template that prints today's, where params.yaml names none: the one that Llama 3.2 falls back to
+DEFAULT_DATE = (
+    "2024-07-26"  # for a template that prints today's date, if params.yaml sets none: the fallback of Llama 3.2
+)
 TOKENIZER_FILE = "tokenizer_config.json"
-# spaces, line ends, code, scripts, numbers, what is composed and what is not: a class that reads tokenizer.json wrongly shows here
+# spaces, line ends, code, scripts, numbers, composed and decomposed letters: a class that misreads tokenizer.json shows here
 PROBE_TEXTS = (
     "two words", "  two  spaces", "\ttab", "lines\n\nof\r\ntext\n", "def f(x):\n    return x + 1\n", "don't I'LL", "3.14 1234567",
     "日本語の文", "한국어", "עברית", "العربية", "ελληνικά", "हिन्दी", "🙂👍🏽", "é e\u0301 ﬁ", " \n ",
@@ -31,29 +33,29 @@ PROBE_TEXTS = (
 
 
 def apply_settings(folder: Path, base: Mapping[str, Any]) -> list[str]:
-    """Write what `base` of params.yaml says into a model's folder; lines of what a person should know.
+    """Write the settings of `base` of params.yaml into a model's folder. Returns notes for the user.
 
-    Raises Problems where it cannot be so.
+    Raises Problems if a setting does not fit the model.
     """
-    said = fix_tokenizer_class(folder)
+    notes = fix_tokenizer_class(folder)
     if base["chat_template"] is not None:
         (folder / "chat_template.jinja").write_text(base["chat_template"], encoding="utf-8", newline="\n")
     if base["eos_token"] is not None:
         set_eos_token(folder, base["eos_token"])
-    said += set_stop_tokens(folder)
-    said += write_settings(folder, base)
-    return said
+    notes += set_stop_tokens(folder)
+    notes += write_settings(folder, base)
+    return notes
 
 
 def disable_space_cleanup(folder: Path) -> None:
-    """Say in a folder what transformers does anyway: it cleans up no spaces of a BPE tokenizer, and warns at every load."""
+    """Turn off the cleanup of spaces, which transformers ignores for a BPE tokenizer, with a warning at every load."""
     config, path = read_json(folder / TOKENIZER_FILE), folder / "tokenizer.json"
     if config.get("clean_up_tokenization_spaces") and read_json(path).get("model", {}).get("type") == "BPE":
         write_json(folder / TOKENIZER_FILE, config | {"clean_up_tokenization_spaces": False})
 
 
 def fix_tokenizer_class(folder: Path) -> list[str]:
-    """Have transformers read tokenizer.json as it is, where the class that the folder names would not.
+    """Make transformers read tokenizer.json unchanged, if the class that the folder names would not.
 
     A byte-level tokenizer in a folder that says LlamaTokenizerFast loses its spaces in transformers 5 (its issue 45488).
     """
@@ -69,14 +71,14 @@ def fix_tokenizer_class(folder: Path) -> list[str]:
     named = config.get("tokenizer_class")
     write_json(folder / TOKENIZER_FILE, config | {"tokenizer_class": "PreTrainedTokenizerFast"})
     if misread_text(folder, raw):
-        found = f"transformers reads {text!r} otherwise than tokenizer.json"
-        hint = "save the tokenizer anew with the version of transformers that its model was made with"
+        found = f"transformers makes other tokens of {text!r} than tokenizer.json"
+        hint = "save the tokenizer again with the version of transformers that its model was made with"
         raise Problems([Problem("base.model: tokenizer.json", found, "the same tokens", hint)])
-    return [f"tokenizer.json is read as it stands: {named} would make other tokens of {text!r}"]
+    return [f"tokenizer.json is read directly, because {named} would make other tokens of {text!r}"]
 
 
 def misread_text(folder: Path, raw: "TokenizerFile") -> str | None:
-    """A text of which AutoTokenizer makes other tokens than tokenizer.json; None where there is none."""
+    """A text of which AutoTokenizer makes other tokens than tokenizer.json; None if there is none."""
     from transformers import AutoTokenizer
 
     from stages.training.models import load_pretrained
@@ -87,7 +89,7 @@ def misread_text(folder: Path, raw: "TokenizerFile") -> str | None:
 
 
 def set_eos_token(folder: Path, token: str) -> None:
-    """Make a token the one that ends an answer. Raises Problems where the tokenizer does not know it."""
+    """Make `token` the one that ends an answer. Raises Problems if the tokenizer does not have it."""
     from transformers import AutoTokenizer
 
     from stages.training.models import load_pretrained
@@ -99,7 +101,10 @@ def set_eos_token(folder: Path, token: str) -> None:
         raise Problems(
             [
                 Problem(
-                    "base.eos_token", f"the tokenizer has no {token!r}", "a token of it", did_you_mean(token, special)
+                    "base.eos_token",
+                    f"the tokenizer has no {token!r}",
+                    "a token of the tokenizer",
+                    did_you_mean(token, special),
                 )
             ]
         )
@@ -112,7 +117,7 @@ def set_eos_token(folder: Path, token: str) -> None:
 
 
 def set_stop_tokens(folder: Path) -> list[str]:
-    """Have generation_config.json name every token that ends an answer: it is what generation obeys, here and elsewhere."""
+    """List in generation_config.json every token that ends an answer: generation reads this file, here and elsewhere."""
     from transformers import AutoTokenizer
 
     from stages.training.models import load_pretrained, stop_tokens
@@ -126,11 +131,11 @@ def set_stop_tokens(folder: Path) -> list[str]:
     write_json(
         path, {key: value for key, value in config.items() if key != "_from_model_config"} | {"eos_token_id": wanted}
     )
-    return [f"generation ends at the tokens {', '.join(map(str, wanted))}, as config and tokenizer say together"]
+    return [f"generation ends at the tokens {', '.join(map(str, wanted))}, which config and tokenizer name together"]
 
 
 def write_settings(folder: Path, base: Mapping[str, Any]) -> list[str]:
-    """Write what the chat template is always given."""
+    """Write rendering.json, the arguments of the chat template. Raises Problems for an argument that it never reads."""
     text = "".join(
         path.read_text(encoding="utf-8")
         for path in (folder / "chat_template.jinja", folder / TOKENIZER_FILE)
@@ -144,15 +149,15 @@ def write_settings(folder: Path, base: Mapping[str, Any]) -> list[str]:
         write_json(folder / SETTINGS_FILE, {key: value for key, value in settings.items() if value})
     if date and not base["date"]:
         return [
-            f"the chat template prints the date: it is {date} in every row, score and chat, unless base.date says another"
+            f"the chat template prints the date: it is {date} in every row, score and chat; to change it, set base.date"
         ]
     return []
 
 
 def unread_kwargs_problems(section: str, template: str, given: Mapping[str, Any]) -> list[Problem]:
-    """Problems of what a chat template is given and never reads: it would change nothing, and nobody would be told.
+    """Problems for each argument that a chat template never reads: it would have no effect, silently.
 
-    template: its text. section: of params.yaml, whose `chat_template_kwargs` are given.
+    template: its text. section: of params.yaml, whose `chat_template_kwargs` are `given`.
     """
     words = dict.fromkeys(re.findall(r"[^\W\d]\w*", template))
     known = [word for word in words if word.startswith(("enable_", "think", "reason"))]
@@ -174,13 +179,13 @@ def read_settings(folder: str | Path) -> dict[str, Any]:
 
 
 def copy_settings(source: str | Path, target: str | Path) -> None:
-    """Copy what a chat template is always given to another folder of full weights."""
+    """Copy rendering.json to another folder of full weights."""
     if (Path(source) / SETTINGS_FILE).exists():
         shutil.copyfile(Path(source) / SETTINGS_FILE, Path(target) / SETTINGS_FILE)
 
 
 def freeze_date(template: str | dict[str, str], date: str) -> None:
-    """Have `strftime_now` of a chat template tell one day, in this process, whoever renders it."""
+    """Make `strftime_now` of a chat template return a fixed day, for all rendering in this process."""
     from datetime import date as calendar
 
     from transformers.utils.chat_template_utils import _compile_jinja_template

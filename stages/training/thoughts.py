@@ -1,12 +1,12 @@
-r"""Where the thought of an answer ends, by the tokens that a model generates and the marks that its chat template writes.
+r"""Where the thought of an answer ends, by the generated tokens and the marks that the model's chat template writes.
 
-    thoughts = thoughts_of(render)                         # Thoughts("<think>", "</think>", opened=False, shown=True)
-    thoughts.said(ids of "<think>4 + 38")                  -> "<think>4 + 38"
+    thoughts = thought_parser(render)                      # ThoughtParser("<think>", "</think>", opened=False, shown=True)
+    thoughts.text_of(ids of "<think>4 + 38")                  -> "<think>4 + 38"
     thoughts.thinks_still(ids of "<think>4 + 38")          -> True
 
-The marks are those that the template itself puts around a thought, found by writing one; a template that writes none has the
-usual ones. `answer_of` (`validators/_answers.py`) reads an answer out of every text that `said` gives: metrics, rewards in
-training and rewards in `evaluate` are all given that text.
+The marks are those that the template itself puts around a thought, found by rendering one; a template that writes none gets
+the usual ones. `answer_of` (`validators/_answers.py`) reads the answer out of any text of `text_of`: metrics, rewards in
+training and rewards in `evaluate` all receive that text.
 """
 
 import functools
@@ -23,7 +23,7 @@ from validators._answers import answer_of
 
 PROBE_THOUGHT = "Qthought"
 USUAL_MARKS = "<think>", "</think>"
-HARMONY_FINAL = "<|channel|>final<|message|>"  # a preamble may stand between the analysis and this
+HARMONY_FINAL = "<|channel|>final<|message|>"  # a preamble may come between the analysis and this
 HARMONY_END = re.compile(
     re.escape(HARMONY_FINAL) + r"|<\|start\|>assistant(?=(?:<\|channel\|>commentary)? to=)"
 )  # or a call
@@ -33,9 +33,10 @@ FIRST_MARK = re.compile(r"\s*(<[^<>\s]+>|\[/?[A-Z_]+\])")
 
 @dataclass(frozen=True)
 class ThoughtParser:
-    """opening, closing: what a template writes around a thought. opened: whether the prompt opens one already.
+    """Splits generated tokens into thought and answer. opening, closing: what the template writes around a thought.
 
-    shown: whether the template writes or opens thoughts at all; a model may think all the same.
+    opened: whether the prompt already opens a thought. shown: whether the template writes or opens thoughts at all; a model
+    may think even if it does not.
     """
 
     opening: str
@@ -45,12 +46,10 @@ class ThoughtParser:
     render: Renderer = field(repr=False, compare=False)
 
     def parts(self, ids: list[int]) -> tuple[str | None, str | None]:
-        """(the thought, the answer) of generated tokens: no thought is None, and so is the answer of a thought that does not end."""
+        """(thought, answer) of generated tokens. thought: None if there is none. answer: None if the thought does not end."""
         raw = self.decoded(self.until_stop(ids), marks=True)
         bare = raw.lstrip()
-        if bare and any(
-            mark.startswith(bare) for mark in self.openings
-        ):  # a part of the mark, or all of it, and no more
+        if bare and any(mark.startswith(bare) for mark in self.openings):  # the mark or a part of it, and nothing else
             return "", None
         begun = next((mark for mark in self.openings if bare.startswith(mark)), "")
         if not (self.opened or begun):
@@ -60,12 +59,12 @@ class ThoughtParser:
         return thought.lstrip().removeprefix(begun) if begun else thought, answer
 
     def thinks_still(self, ids: list[int]) -> bool:
-        """Whether generated tokens end within a thought."""
+        """Whether generated tokens end inside a thought."""
         thought, answer = self.parts(ids)
         return thought is not None and answer is None
 
-    def said(self, ids: list[int]) -> str:
-        """Generated tokens as a text that says to `answer_of` what the tokens say: as a decoder gives it, wherever that does."""
+    def text_of(self, ids: list[int]) -> str:
+        """Generated tokens as a text from which `answer_of` reads the right answer: the decoder's text whenever that works."""
         thought, answer = self.parts(ids)
         plain = self.decoded(self.until_stop(ids), marks=False)
         if thought is None or answer_of(plain) == self.bare(answer or "").strip():
@@ -73,7 +72,7 @@ class ThoughtParser:
         return f"<think>{self.bare(thought)}" + ("" if answer is None else f"</think>{self.bare(answer)}")
 
     def lengths(self, ids: list[int]) -> tuple[int, int]:
-        """(tokens of the thought with its marks, tokens behind it) of an answer. ids: with the token that ends it."""
+        """(tokens of the thought with its marks, tokens after it) of an answer. ids: with the token that ends it."""
         if self.parts(ids)[0] is None:
             return 0, len(ids)
         ends = (place for place in range(1, len(ids) + 1) if self.ends_in(ids[max(0, place - self.longest) : place]))
@@ -82,23 +81,23 @@ class ThoughtParser:
 
     @property
     def openings(self) -> tuple[str, ...]:
-        """What a thought may begin with: rows may have taught the usual mark to a model whose template has its own."""
+        """The marks that may begin a thought: a model may learn the usual one from rows, whatever its template writes."""
         return self.opening, USUAL_MARKS[0]
 
     @cached_property
     def end(self) -> re.Pattern[str]:
-        """What ends a thought."""
+        """The pattern of what ends a thought."""
         if self.closing == HARMONY_FINAL:
             return HARMONY_END
         return re.compile("|".join(map(re.escape, dict.fromkeys((self.closing, USUAL_MARKS[1])))))
 
     def ends_in(self, tail: list[int]) -> bool:
-        """Whether a thought ends within some tokens, of which there are `longest` at least where so many were generated."""
+        """Whether a thought ends within `tail`: the last `longest` generated tokens, or all if there are fewer."""
         return bool(self.end.search(self.decoded(tail, marks=True)))
 
     @property
     def longest(self) -> int:
-        """How many tokens a mark may be, at most: none is more than it has bytes."""
+        """The maximum number of tokens of a mark: no more than its bytes."""
         return (
             48
             if self.closing == HARMONY_FINAL
@@ -106,13 +105,13 @@ class ThoughtParser:
         )
 
     def completion(self, messages: list[ChatMessage], ids: list[int]) -> list[ChatMessage]:
-        """A completion as TRL gives it to reward functions, saying what `evaluate` would have it say; calls of tools stay as they are."""
+        """A completion as TRL gives it to reward functions, with the text that `evaluate` would use; unchanged if it calls tools."""
         if len(messages) != 1 or messages[0].keys() != {"role", "content"}:
             return messages
-        return [messages[0] | {"content": self.said(ids)}]
+        return [messages[0] | {"content": self.text_of(ids)}]
 
     def until_stop(self, ids: list[int]) -> list[int]:
-        """Tokens before the one at which generation ended, and what pads the row behind it."""
+        """The tokens before the one at which generation ended, without padding."""
         return ids[: next((place for place, token in enumerate(ids) if token in self.render.stops), len(ids))]
 
     def decoded(self, ids: list[int], marks: bool) -> str:
@@ -124,10 +123,12 @@ class ThoughtParser:
 
 
 def thought_parser(render: Renderer) -> ThoughtParser:
-    """The Thoughts of a Renderer, with what its template is given."""
+    """The ThoughtParser of a Renderer, for its template and arguments."""
     prompt = render_or_empty(render, [QUESTION], generation_prompt=True)
     thinking = thought_as_key(ANSWER | {"reasoning_content": PROBE_THOUGHT})
-    if render.dialect.reads_thoughts_in_content:  # whose marks would be ours; some write a thought before a call alone
+    if (
+        render.dialect.reads_thoughts_in_content
+    ):  # the marks in the content would be ours; some templates write a thought only before a call
         thinking |= {"content": "", "tool_calls": [CALL | {"id": CALL_ID.format(1)}]}
     around = find_thought_marks(render_or_empty(render, [QUESTION, thinking]), prompt)
     opening, closing, opened = around or (*USUAL_MARKS, bool(OPEN_THOUGHT.search(prompt)))
@@ -135,7 +136,7 @@ def thought_parser(render: Renderer) -> ThoughtParser:
 
 
 def render_or_empty(render: Renderer, messages: list[ChatMessage], generation_prompt: bool = False) -> str:
-    """What a template writes; "" where it refuses."""
+    """What the template writes; "" if it refuses."""
     try:
         return render.text(render.dialect.convert_content(messages), generation_prompt=generation_prompt)
     except FailedProof:
@@ -143,7 +144,7 @@ def render_or_empty(render: Renderer, messages: list[ChatMessage], generation_pr
 
 
 def find_thought_marks(text: str, prompt: str) -> tuple[str, str, bool] | None:
-    """(opening, closing, whether the prompt opens it) of the thought in a text; None where there is no thought in it."""
+    """(opening, closing, whether the prompt opens it) of the thought in a text; None if the text has no thought."""
     before, _, rest = text.partition(PROBE_THOUGHT)
     between, answer, _ = rest.partition(ANSWER["content"])
     first = FIRST_MARK.match(rest)
@@ -161,11 +162,11 @@ def find_thought_marks(text: str, prompt: str) -> tuple[str, str, bool] | None:
 
 
 def match_evaluated_text(function: RewardFunction, thoughts: ThoughtParser) -> RewardFunction:
-    """A reward function that is given, in training, the text that `evaluate` would give it of the same tokens."""
+    """The reward function, given in training the text that `evaluate` would give it for the same tokens."""
 
     @functools.wraps(function)
-    def reading(completions: list[Any], completion_ids: list[Any], **given: Any) -> list[float | None]:
-        alike = [thoughts.completion(each, list(ids)) for each, ids in zip(completions, completion_ids, strict=True)]
-        return function(completions=alike, completion_ids=completion_ids, **given)
+    def with_evaluated_text(completions: list[Any], completion_ids: list[Any], **given: Any) -> list[float | None]:
+        texts = [thoughts.completion(each, list(ids)) for each, ids in zip(completions, completion_ids, strict=True)]
+        return function(completions=texts, completion_ids=completion_ids, **given)
 
-    return reading
+    return with_evaluated_text

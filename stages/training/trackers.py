@@ -1,8 +1,8 @@
-"""What a training reports to, beside its curve: TILTH_REPORT_TO=tensorboard, or several: trackio,wandb. Nothing without it.
+"""The trackers that a training reports to: TILTH_REPORT_TO=tensorboard, or several, as in trackio,wandb. None by default.
 
-It is a variable of the environment and no key of params.yaml: params.yaml says what is built, and a tracker changes nothing
-of that. No stage depends on it, so that switching it on trains nothing again, and a colleague without it has the same build.
-What a tracker writes is in `.work/_trackers/`, unless its own variables say otherwise; git and DVC look at neither.
+This is an environment variable and not a key of params.yaml: params.yaml says what is built, and a tracker does not change
+that. No stage depends on it, so turning it on trains nothing again, and a colleague without it gets the same build.
+Trackers write to `.work/_trackers/`, unless their own variables say otherwise; git and DVC ignore it.
 """
 
 import importlib.util
@@ -14,7 +14,7 @@ from validators.problems import Problem, did_you_mean
 
 VARIABLE = "TILTH_REPORT_TO"
 TRACKERS = ("mlflow", "tensorboard", "trackio", "wandb")  # each is the name of its package too
-FOLDER = Path(".work/_trackers")  # no step has such a name
+FOLDER = Path(".work/_trackers")  # no step can have this name
 
 
 def trackers() -> list[str]:
@@ -24,11 +24,11 @@ def trackers() -> list[str]:
 
 
 def tracker_problems() -> list[Problem]:
-    """What is wrong with them: a name that is none, a package that is not installed."""
+    """Problems of the trackers: an unknown name, a package that is not installed."""
     problems = []
     for name in trackers():
         if name not in TRACKERS:
-            problems.append(Problem(VARIABLE, f"no tracker {name!r}", "", did_you_mean(name, TRACKERS)))
+            problems.append(Problem(VARIABLE, f"unknown tracker {name!r}", "", did_you_mean(name, TRACKERS)))
         elif not importlib.util.find_spec(name):
             hint = f"pip install {name}, or unset {VARIABLE}"
             problems.append(Problem(VARIABLE, f"{name} is not installed", "", hint))
@@ -36,7 +36,7 @@ def tracker_problems() -> list[Problem]:
 
 
 def configure_trackers(config: Config, name: str) -> None:
-    """Let TRL's config of the step `name` report to what the environment asks for; before the trainer is made."""
+    """Make TRL's config of the step `name` report to the trackers. Call it before the trainer is made."""
     if not (wanted := trackers()):
         return
     for tracker in wanted:
@@ -49,7 +49,7 @@ def configure_trackers(config: Config, name: str) -> None:
         "MLFLOW_TRACKING_URI": f"sqlite:///{folder}/mlflow/mlflow.db",
         "WANDB_PROJECT": "tilth",
         "MLFLOW_EXPERIMENT_NAME": "tilth",
-        # files of the model are DVC's: nothing of them goes to a tracker
+        # DVC stores the model's files: none go to a tracker
         "WANDB_LOG_MODEL": "false",
         "HF_MLFLOW_LOG_ARTIFACTS": "FALSE",
     }.items():

@@ -1,10 +1,10 @@
-"""A training that was done before under other names: found by what decided it, and taken over instead of done again.
+"""Find a training that was done before under other names, and reuse its outputs instead of training again.
 
-    twin("align2", step) -> Twin("align", {"model.safetensors": path, ...}, curve, (seen, rollouts))
+    find_twin("align2", step) -> Twin("align", {"model.safetensors": path, ...}, curve, (seen, rollouts))
 
-Two steps with the same args on the same rows, from models with the same weights, give the same model. DVC knows a step by its
-name, so that a new name would train it again. Here the records of DVC are held against what this step reads: the step as preflight
-resolved it, without names; the rows; the code; the bytes of the models that it starts from. All bytes are hashed before any is used.
+Two steps with the same args on the same rows, from models with the same weights, give the same model. DVC identifies a step by
+its name, so a new name would train it again. This module compares DVC's records with what this step reads: the step as preflight
+resolved it, without names; the rows; the code; the bytes of the models that it starts from. All bytes are hashed before use.
 """
 
 import json
@@ -19,28 +19,30 @@ from stages.core.params import read_params
 from stages.training.models import BASE, adapters, part_of_model
 from stages.training.types import ResolvedStep
 
-NAME_KEYS = ("step", "from")  # of a resolved step: what it is called, and what its parent is called
+NAME_KEYS = ("step", "from")  # keys of a resolved step: its own name, and its parent's
 
 
 @dataclass(frozen=True)
 class Twin:
-    """What another step's training made. files: {path inside the model, under the names of this step: its bytes}."""
+    """The outputs of another step's training. files: {path in the model, renamed for this step: where its bytes are}."""
 
     name: str
     files: dict[str, Path]
     curve: Path
-    tables: tuple[Path, Path]  # what it saw, what it generated
+    tables: tuple[Path, Path]  # exposure and rollouts
 
 
 def find_twin(name: str, step: ResolvedStep, itself: bool = False) -> Twin | None:
-    """The Twin of a step, None where it has none whose bytes are all here. step: as preflight resolved it.
+    """The Twin of a step; None if there is none whose bytes are all on this machine.
 
-    itself: also one that the step itself has trained, where DVC could not find it.
+    itself: also accept an earlier training of the step itself, which DVC could not find.
     """
     for record in stage_runs("train"):
         if not itself and is_own(record, step):
-            continue  # DVC has found that something of it changed
-        launch = read_params("preflight")["launch"]  # decides no bytes here, but which trainings are the same
+            continue  # DVC has found that one of its inputs changed
+        launch = read_params("preflight")[
+            "launch"
+        ]  # does not change bytes, but trainings with another launch are not the same
         same = record.cmd == f"{launch} -m stages train {record.name}" and same_inputs(record, step)
         if same and (found := twin_of_record(record, name, step)):
             return found
@@ -48,12 +50,12 @@ def find_twin(name: str, step: ResolvedStep, itself: bool = False) -> Twin | Non
 
 
 def is_own(record: StageRun, step: ResolvedStep) -> bool:
-    """Whether a record is of the step itself, from the parent that it has now."""
+    """Whether a record is of the step itself, with its current parent."""
     return f"models/{step['step']}" in record.outs and f"models/{step['from']}" in record.deps
 
 
 def same_inputs(record: StageRun, step: ResolvedStep) -> bool:
-    """Whether another training read what this one reads: the cheapest to compare first."""
+    """Whether another training had the inputs of this one. Compares the cheapest first."""
     other = read_resolved_step(record)
     if other is None or without_names(other) != without_names(step) or not same_bytes(record, step):
         return False
@@ -62,7 +64,7 @@ def same_inputs(record: StageRun, step: ResolvedStep) -> bool:
 
 
 def same_bytes(record: StageRun, step: ResolvedStep) -> bool:
-    """Whether another training read the rows, kept the same of them, and ran the code of this one."""
+    """Whether another training had the same rows, kept prompts and code as this one."""
     kept = Path("data/kept", step["dataset"])
     here = {path: hashes.md5(path) for path in (f"data/train/{step['dataset']}.parquet", ".build/code/train")}
     here[kept.as_posix()] = hashes.folder_md5(
@@ -76,7 +78,7 @@ def without_names(step: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def read_resolved_step(record: StageRun) -> dict[str, Any] | None:
-    """The step that another training was of, as preflight had resolved it."""
+    """The step of another training, as preflight had resolved it; None if it is not on this machine."""
     path = f"preflight/{record.name}.json"
     md5 = record.deps.get(path)
     source = find_bytes(md5, Path(path)) if md5 else None
@@ -88,7 +90,7 @@ def read_resolved_step(record: StageRun) -> dict[str, Any] | None:
 
 
 def same_model(folder: Path, md5: str | None) -> bool:
-    """Whether a model computes with the same bytes as one that DVC's cache knows, whatever its steps are called."""
+    """Whether a model has the same bytes as one in DVC's cache, whatever its steps are called."""
     listed = files_in_folder(md5) if md5 else None
     if listed is None:
         return False
@@ -99,7 +101,7 @@ def same_model(folder: Path, md5: str | None) -> bool:
 
 
 def twin_of_record(record: StageRun, name: str, step: ResolvedStep) -> Twin | None:
-    """The Twin that a record tells of, None where any byte of it is missing."""
+    """The Twin of a record; None if any of its files is missing."""
     model = f"models/{record.name}"
     beside = [f"scores/{record.name}{end}" for end in (".csv", ".seen.parquet", ".rollouts.parquet")]
     listed = files_in_folder(record.outs.get(model, ""))
@@ -113,7 +115,7 @@ def twin_of_record(record: StageRun, name: str, step: ResolvedStep) -> Twin | No
 
 
 def rename_adapters(files: dict[str, Path], name: str, step: ResolvedStep) -> Iterator[tuple[str, Path]]:
-    """The files of a model, its adapters under the names of the steps that they are of here."""
+    """The files of a model, with its adapters renamed to this project's steps."""
     chain = [adapter.name for adapter in adapters(Path("models", step["from"]))]
     for inside, path in files.items():
         first, *rest = inside.split("/")
@@ -124,17 +126,17 @@ def rename_adapters(files: dict[str, Path], name: str, step: ResolvedStep) -> It
 
 
 def find_bytes(md5: str, beside: Path) -> Path | None:
-    """Where the bytes of a hash are: in DVC's cache, or in the folder where they were made. None where they are in neither."""
+    """Where the bytes of a hash are: in DVC's cache, or at `beside`, where they were made; None if in neither place."""
     return next((path for path in (object_path(md5), beside) if path.is_file() and hashes.md5(path) == md5), None)
 
 
-# -- under the names of this step ---------------------------------------------------------------------------------------
+# -- writing under this step's names --------------------------------------------------------------------------------------
 
 
 def write_twin(found: Twin, step: ResolvedStep, folder: Path, beside: list[Path]) -> None:
-    """Write what a twin made as this step's own: the bytes that its training would write.
+    """Write a twin's outputs as this step's own: the bytes that its training would write.
 
-    folder: of the model. beside: its curve, what it saw, what it generated.
+    folder: of the model. beside: the paths of its curve, exposure and rollouts.
     """
     import shutil
 

@@ -35,5 +35,5 @@ def test_a_killed_training_ends_as_one_that_was_not(prepare, train, lora):
     first = "import os\nos.environ.setdefault('UNSLOTH_COMPILE_LOCATION', os.path.abspath('.work/_unsloth'))\n"
     train(project, ["sft"], "cpu", first + "import unsloth\n" + KILLED, fails=True, TILTH_CHECKPOINT_S="0")
     again = train(project, ["sft"], "cpu", TILTH_CHECKPOINT_S="0")
-    assert "goes on from" in again.output and "checkpoint-4" in again.output
+    assert "resumes from" in again.output and "checkpoint-4" in again.output
     assert hashes(project) == hashes(whole)
