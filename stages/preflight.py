@@ -142,7 +142,7 @@ def measure_eval_rows(path, kind, render, reasoning="keep"):
             if kind == "sft":
                 last = scored[-1].spans[-1]
                 found.answers.append((number, thoughts.lengths(scored[-1].ids[last.start : last.end])))
-            found.encodings.look(number, render.tokenizer, texts)
+            found.encodings.check(number, render.tokenizer, texts)
     return found
 
 

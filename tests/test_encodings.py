@@ -61,7 +61,7 @@ def test_the_head_is_what_the_tokenizer_puts_before_a_text_by_itself(tiny):
 def test_rows_without_the_head_are_noted_and_those_with_it_are_not():
     tokenizer, found = letters(begin=True), EncodingFaults()
     for number, text in enumerate(("<s>ab", "ab", "<s>ax")):
-        found.look(number, tokenizer, [(text, ids(tokenizer, text))])
+        found.check(number, tokenizer, [(text, ids(tokenizer, text))])
     assert (found.headless, found.lossy) == ([1], [2])
 
 

@@ -142,7 +142,7 @@ def test_more_of_them_than_the_limit_stop_the_build_unless_waived(path):
     )
     (problem,) = findings.gate_problems(kept, "steps.s")
     assert problem.where == "steps.s: preflight.dropped_share"
-    assert problem.hint.endswith("; if it is meant so: waive: {dropped_share: your reason}")
+    assert problem.hint.endswith("; if this is intended: waive: {dropped_share: your reason}")
     assert "another chat template" in problem.hint
     assert findings.gate_problems(waived, "steps.s") == []
     assert (
@@ -162,7 +162,7 @@ def test_packed_rows_and_control_tokens_are_warnings(path):
     out = findings.row_findings(measured, method(), path, 16, SETTINGS, {})
     (item,) = [item for item in out if item["check"] == "preflight.special_in_content"]
     assert (item["value"], item["level"]) == (0.1, "warning")
-    assert item["message"].startswith("1 of 10 rows (raw.jsonl:3) say a control token")
+    assert item["message"].startswith("1 of 10 rows (raw.jsonl:3) have the text of a control token")
 
 
 def test_rows_longer_than_the_models_positions_are_found(path):

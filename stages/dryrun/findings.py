@@ -1,9 +1,9 @@
-"""What preflight found of a step: what stops it, and numbers beside their limits.
+"""Preflight's findings about a step: numbers beside their limits, and the Problems that stop the build.
 
     {"check": "preflight.truncated_share", "value": 0.02, "limit": 0.05, "level": "ok", "message": "..."}
 
-level: ok up to the limit; above it `waived` where the step waives the check, else `warning`, or for a gate the end of
-the build. Values have four digits.
+level: `ok` up to the limit; above it `waived` if the step waives the check, else `warning`, which stops the build if the check
+is a gate. Values have four digits.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -21,7 +21,7 @@ from validators._preflight import GATES
 from validators._warnings import imbalance, weights_advice
 from validators.problems import Problem, Problems
 
-MAX_IMBALANCE = 1000  # a weight of 0 makes the other label endlessly heavier, which JSON cannot say
+MAX_IMBALANCE = 1000  # a weight of 0 makes the imbalance infinite, which JSON cannot express
 
 Settings = Mapping[str, Any]  # `preflight` of params.yaml: {check: limit}
 Rows = Sequence[int] | np.ndarray  # their numbers in the file
@@ -43,25 +43,25 @@ def make_finding(check: str, value: float, message: str, settings: Settings, wai
     """One number beside its limit."""
     short = check.removeprefix("preflight.")
     limit = settings[short]
-    above = limit is not None and value > limit  # before rounding: one row of a million is more than none
+    above = limit is not None and value > limit  # compares before rounding: one row in a million is above a limit of 0
     level = "ok" if not above else "waived" if short in waive else "warning"
     message += f" ({waive[short]})" if level == "waived" else ""
     return {"check": check, "value": float(f"{value:.4g}"), "limit": limit, "level": level, "message": message}
 
 
 def gate_problems(findings: Iterable[Finding], where: str) -> list[Problem]:
-    """Problems for every gate that is neither kept nor waived."""
+    """Problems for each gate that is above its limit and not waived."""
     return [
         Problem(
             f"{where}: {item['check']}",
             item["message"],
-            f"at most {item['limit']:g}, where this is {item['value']:g}",
+            f"at most {item['limit']:g}, found {item['value']:g}",
             "; ".join(
                 filter(
                     None,
                     (
                         item.get("hint"),
-                        f"if it is meant so: waive: {{{item['check'].removeprefix('preflight.')}: your reason}}",
+                        f"if this is intended: waive: {{{item['check'].removeprefix('preflight.')}: your reason}}",
                     ),
                 )
             ),
@@ -74,32 +74,32 @@ def gate_problems(findings: Iterable[Finding], where: str) -> list[Problem]:
 # -- rows -------------------------------------------------------------------------------------------------------------
 
 
-def row_problems(where: str, found: MeasuredRows, method: Method, path: str) -> list[Problem]:
-    """What no row may be: each kind of fault once, with the first rows that have it."""
-    problems, doubled = [], found.rows["row"][found.rows["doubled"]]
+def row_problems(where: str, measured: MeasuredRows, method: Method, path: str) -> list[Problem]:
+    """Problems that no row may have: each fault once, with the first rows that have it."""
+    problems, doubled = [], measured.rows["row"][measured.rows["doubled"]]
     if len(doubled):
-        what = f"{describe_rows(found, doubled, path)} begin with {method.render.tokenizer.bos_token!r} twice"
-        hint = "the chat template writes it, or a turn's text holds it: take it out of one"
+        what = f"{describe_rows(measured, doubled, path)} begin with {method.render.tokenizer.bos_token!r} twice"
+        hint = "the chat template or the text of a turn adds a second one: remove it there"
         problems.append(Problem(f"{where}: preflight.double_bos", what, "one", hint))
-    overlong = [row for row, proof, _ in found.left_out if proof == "LENGTH"]
+    overlong = [row for row, proof, _ in measured.left_out if proof == "LENGTH"]
     if method.overlong == "stop" and overlong:
-        what = f"{describe_rows(found, overlong, path)} are longer than max_length {method.limits.length:,}"
+        what = f"{describe_rows(measured, overlong, path)} are longer than max_length {method.limits.length:,}"
         hint = "raise args.max_length, or overlong: cut or drop"
-        problems.append(Problem(f"{where}: preflight.overlong", what, "rows that fit, as overlong: stop asks", hint))
+        problems.append(Problem(f"{where}: preflight.overlong", what, "rows that fit, because of overlong: stop", hint))
     return problems
 
 
-def describe_rows(found: MeasuredRows, rows: Rows, path: str) -> str:
-    """How many rows of the file these are, with the first of them."""
+def describe_rows(measured: MeasuredRows, rows: Rows, path: str) -> str:
+    """How many of the file's rows these are, and the first of them: "3 of 80 rows (a.jsonl:7, ...)"."""
     rows = np.unique(rows)
     where = f" ({describe_origins(path, rows.tolist())})" if len(rows) else ""
-    return f"{len(rows):,} of {found.count:,} rows{where}"
+    return f"{len(rows):,} of {measured.count:,} rows{where}"
 
 
-def describe_left_out(found: MeasuredRows, path: str) -> tuple[str, str]:
-    """(what, hint) of the rows that are not trained: how many by proof, with the reason of the first of each."""
+def describe_left_out(measured: MeasuredRows, path: str) -> tuple[str, str]:
+    """(what, hint) of the rows that are not trained: their number by proof, each with the reason of its first row."""
     by_proof = {}
-    for row, proof, why in found.left_out:
+    for row, proof, why in measured.left_out:
         by_proof.setdefault(proof, []).append((row, why))
     parts = [
         f"{len(rows):,} by {proof}: {describe_origins(path, [row for row, _ in rows])}: {rows[0][1].partition(': ')[2]}"
@@ -109,40 +109,44 @@ def describe_left_out(found: MeasuredRows, path: str) -> tuple[str, str]:
     return "; ".join(parts), PROOF_HINTS.get(most, "")
 
 
-PROOF_HINTS = {  # what to do about rows that are left out by a proof
-    "PROMPT": "the template writes a conversation otherwise than inference sees it: another chat template, `base: {chat_template: FILE}`, or what it asks for, `base: {chat_template_kwargs: {enable_thinking: true}}` where rows hold thoughts",
-    "SAID": "the template leaves out what the assistant says: reject such rows, or take a template that knows them",
-    "STOP": "no token that ends an answer is learned: name the one that ends a turn, `base: {eos_token: TOKEN}`",
-    "BORDER": "tokens merge across the border of prompt and answer: let the template end the prompt with a special token",
-    "CONTEXT": "the template leaves out what was said before: reject such rows, or take a template that knows them",
-    "TOOLS": "the template does not show definitions of tools: take a base that knows tools, or a template that does",
-    "TEMPLATE": "the template refuses such rows: reject them with a check of validators/, or take one that knows them",
+PROOF_HINTS = {  # what to do about rows that fail a proof
+    "PROMPT": "the template writes a conversation differently from what inference sees: set another chat template, `base: {chat_template: FILE}`, or, if rows hold thoughts, `base: {chat_template_kwargs: {enable_thinking: true}}`",
+    "SAID": "the template leaves out what the assistant says: reject such rows, or use a template that supports them",
+    "STOP": "no token that ends an answer is learned: set the token that ends a turn, `base: {eos_token: TOKEN}`",
+    "BORDER": "tokens merge across the border of prompt and answer: use a template that ends the prompt with a special token",
+    "CONTEXT": "the template leaves out earlier messages: reject such rows, or use a template that supports them",
+    "TOOLS": "the template does not show definitions of tools: use a base or a template that supports tools",
+    "TEMPLATE": "the template refuses such rows: reject them with a check of validators/, or use a template that supports them",
     "LENGTH": "raise args.max_length",
 }
 
 
 def row_findings(
-    found: MeasuredRows, method: Method, path: str, context: int, settings: Settings, waive: Waivers
+    measured: MeasuredRows, method: Method, path: str, context: int, settings: Settings, waive: Waivers
 ) -> list[Finding]:
-    """The numbers of a step's rows."""
-    rows = found.rows
+    """The findings about a step's rows."""
+    rows = measured.rows
 
     def add(check: str, numbers: Rows, message: str) -> Finding:
-        share = found.share(numbers)
-        return make_finding(check, share, f"{describe_rows(found, numbers, path)} {message}", settings, waive)
+        share = measured.share(numbers)
+        return make_finding(check, share, f"{describe_rows(measured, numbers, path)} {message}", settings, waive)
 
-    left = [row for row, _, _ in found.left_out]
-    what, hint = describe_left_out(found, path)
-    message = f"{len(left):,} of {found.count:,} rows are not trained" + (f": {what}" if left else "")
-    out = [make_finding("preflight.dropped_share", found.share(left), message, settings, waive)]
+    left = [row for row, _, _ in measured.left_out]
+    what, hint = describe_left_out(measured, path)
+    message = f"{len(left):,} of {measured.count:,} rows are not trained" + (f": {what}" if left else "")
+    out = [make_finding("preflight.dropped_share", measured.share(left), message, settings, waive)]
     if left:
         out[0]["hint"] = hint
     out.append(
-        add("preflight.special_in_content", found.special, "say a control token of the tokenizer, which then is one")
+        add(
+            "preflight.special_in_content",
+            measured.special,
+            "have the text of a control token, which the tokenizer reads as one",
+        )
     )
-    out += text_findings(found, path, settings, waive)
+    out += text_findings(measured, path, settings, waive)
     if method.name == "sft" and method.config.packing:
-        text = "packing puts rows behind one another, and only Flash Attention is known to keep them apart"
+        text = "packing joins rows into one sequence, and only Flash Attention is known to keep them apart"
         out.append(make_finding("preflight.packing", 1, text, settings, waive))
     if method.limits.length is not None and method.name != "grpo":
         cut = rows["row"][rows["cut"]]
@@ -165,54 +169,54 @@ def row_findings(
     return out
 
 
-PROOF_FINDINGS = {  # proofs that are numbers of their own; a row that fails one is left out, which dropped_share is the gate of
+PROOF_FINDINGS = {  # proofs with a finding of their own; a row that fails one is left out, and dropped_share is the gate for that
     "preflight.said": ("SAID", "hold something that is not in what is learned"),
     "preflight.stops": ("STOP", "end in no token that ends an answer"),
     "preflight.tools_shown": ("TOOLS", "have tools that the chat template does not show"),
 }
 
 
-def text_findings(found: MeasuredRows, path: str, settings: Settings, waive: Waivers) -> list[Finding]:
-    """The numbers of rows of train or of eval that are between what a row says, its text, and its tokens."""
+def text_findings(measured: MeasuredRows, path: str, settings: Settings, waive: Waivers) -> list[Finding]:
+    """Findings about differences between what a row says, its text and its tokens, for rows of train or of eval."""
     lists = {
-        check: ([row for row, failed, _ in found.left_out if failed == proof], message)
+        check: ([row for row, failed, _ in measured.left_out if failed == proof], message)
         for check, (proof, message) in PROOF_FINDINGS.items()
     }
-    lists["preflight.tokenizer_round_trip"] = found.encodings.lossy, "have tokens that do not give back their text"
+    lists["preflight.tokenizer_round_trip"] = measured.encodings.lossy, "have tokens that do not give back their text"
     lists["preflight.bos_unlike_inference"] = (
-        found.encodings.headless,
+        measured.encodings.headless,
         "do not begin with the tokens that the tokenizer puts before a text by itself",
     )
     return [
-        make_finding(check, found.share(rows), f"{describe_rows(found, rows, path)} {message}", settings, waive)
+        make_finding(check, measured.share(rows), f"{describe_rows(measured, rows, path)} {message}", settings, waive)
         for check, (rows, message) in lists.items()
     ]
 
 
-def cut_answers_finding(found: MeasuredRows, path: str, asked: Mapping[str, Any], settings: Settings) -> Finding:
-    """How many reference answers of eval rows are longer than what `evaluate` generates, and what would fit.
+def cut_answers_finding(measured: MeasuredRows, path: str, asked: Mapping[str, Any], settings: Settings) -> Finding:
+    """How many reference answers of eval rows are longer than what `evaluate` generates, and a limit that would fit.
 
-    asked: `evaluate` of params.yaml. The token that ends an answer counts, and a thought where it has no budget of its own.
+    asked: `evaluate` of params.yaml. Counts the token that ends an answer, and a thought if it has no budget of its own.
     """
     most, thinking = asked["max_new_tokens"], asked["max_thinking_tokens"]
-    lengths = np.array([answer + (0 if thinking else thought) for _, (thought, answer) in found.answers])
-    cut = [row for (row, _), tokens in zip(found.answers, lengths, strict=True) if tokens > most]
-    message = f"{describe_rows(found, cut, path)} have a reference answer of more than evaluate.max_new_tokens {most:,}"
-    pondered = [row for row, (thought, _) in found.answers if thinking and thought > thinking]
+    lengths = np.array([answer + (0 if thinking else thought) for _, (thought, answer) in measured.answers])
+    cut = [row for (row, _), tokens in zip(measured.answers, lengths, strict=True) if tokens > most]
+    message = (
+        f"{describe_rows(measured, cut, path)} have a reference answer of more than evaluate.max_new_tokens {most:,}"
+    )
+    pondered = [row for row, (thought, _) in measured.answers if thinking and thought > thinking]
     if pondered:
-        message += (
-            f"; {describe_rows(found, pondered, path)} a thought of more than evaluate.max_thinking_tokens {thinking:,}"
-        )
+        message += f"; {describe_rows(measured, pondered, path)} a thought of more than evaluate.max_thinking_tokens {thinking:,}"
         cut = sorted({*cut, *pondered})
     if cut and lengths.max() > most:
         most_of, longest_of = int(np.percentile(lengths, 95, method="higher")), int(lengths.max())
         message += f", which no model can give word for word: set it to {longest_of} for all of the answers"
         message += f", to {most_of} for 95% of them" if most_of < longest_of else ""
-    return make_finding("preflight.answers_cut", found.share(cut), message, settings, {})
+    return make_finding("preflight.answers_cut", measured.share(cut), message, settings, {})
 
 
 def date_finding(date: str | None, settings: Settings, waive: Waivers) -> Finding:
-    """Whether the chat template prints a date. date: of the base's settings, None where it prints none."""
+    """Whether the chat template prints a date. date: of the base's settings, None if it prints none."""
     message = "the chat template prints no date"
     if date:
         message = (
@@ -222,7 +226,7 @@ def date_finding(date: str | None, settings: Settings, waive: Waivers) -> Findin
 
 
 def model_lengths(rows: np.ndarray, method: Method) -> np.ndarray:
-    """Tokens of each row as the model will see it, (n,): GRPO adds an answer."""
+    """Tokens of each row as the model will see it, (n,); GRPO adds an answer."""
     limit = method.limits.length
     if method.name == "grpo":
         return rows["length"] + method.config.max_completion_length
@@ -236,9 +240,9 @@ def length_bias_finding(rows: np.ndarray, settings: Settings, waive: Waivers) ->
 
 
 def class_balance_finding(rows: np.ndarray, config: Config, settings: Settings, waive: Waivers) -> Finding:
-    """How far the weighted classes are from TRL's advice, with the weights to set."""
+    """How far the weighted labels are from TRL's advice, with the weights to set."""
     true, false = int(rows["label"].sum()), int((~rows["label"]).sum())
-    # two digits, as TRL looks at it: 1,591 rows beside 1,593 are a balance
+    # two digits, as in TRL: 1,591 rows and 1,593 rows are balanced
     value = min(round(imbalance(true * config.desirable_weight, false * config.undesirable_weight), 2), MAX_IMBALANCE)
     message = f"{true:,} true and {false:,} false rows"
     if value > 1:
@@ -250,7 +254,7 @@ def class_balance_finding(rows: np.ndarray, config: Config, settings: Settings, 
 
 
 def reward_findings(trials: list[Trial], weights: Sequence[float], settings: Settings, waive: Waivers) -> list[Finding]:
-    """What the trials of a grpo step say. Of a function that answers by chance nothing else is said: it would not repeat."""
+    """Findings from the reward trials of a grpo step. A random function gets only that finding, since others would not repeat."""
     out = []
     for trial in trials:
         name = trial.function
@@ -286,7 +290,7 @@ def reward_findings(trials: list[Trial], weights: Sequence[float], settings: Set
 
 
 def hostile_findings(trial: Trial, settings: Settings, waive: Waivers) -> Iterator[Finding]:
-    """Which kinds of hostile answers a function pays for; nothing where none was tried."""
+    """Which kinds of hostile answers a function pays for; nothing if none was tried."""
     shares = trials_of.hostile_shares(trial)
     if not shares:
         return
@@ -294,7 +298,7 @@ def hostile_findings(trial: Trial, settings: Settings, waive: Waivers) -> Iterat
     message = f"{trial.function} pays for {len(paid)} of {len(shares)} kinds of hostile answers no less than for the ground truth"
     message += ": " + ", ".join(f"{kind} {shares[kind]:.1%}" for kind in paid) if paid else ""
     if trials_of.judges_form_only(trial):
-        message += "; it judges the form alone, so that no limit is held against it"
+        message += "; it judges the form alone, so no limit applies to it"
         settings = {**settings, "reward_hostile": None}
     yield make_finding("preflight.reward_hostile", len(paid), message, settings, waive)
 
@@ -302,14 +306,14 @@ def hostile_findings(trial: Trial, settings: Settings, waive: Waivers) -> Iterat
 def memory_findings(parts: dict[str, float], settings: Settings, waive: Waivers) -> list[Finding]:
     if settings["memory_gb"] is None:
         return []
-    told = ", ".join(f"{part} {size / GB:.1f}" for part, size in parts.items() if size and part != "total")
+    sizes = ", ".join(f"{part} {size / GB:.1f}" for part, size in parts.items() if size and part != "total")
     return [
-        make_finding("preflight.memory_gb", parts["total"] / GB, f"estimated on a GPU, in GB: {told}", settings, waive)
+        make_finding("preflight.memory_gb", parts["total"] / GB, f"estimated on a GPU, in GB: {sizes}", settings, waive)
     ]
 
 
 def require_both_labels(where: str, rows: np.ndarray) -> None:
-    """Raises Problems where a KTO step trains rows of one label alone."""
+    """Raise Problems if a KTO step trains rows of only one label."""
     true, false = int(rows["label"].sum()), int((~rows["label"]).sum())
     if not true or not false:
         found = f"all {true + false:,} rows that are trained have label {str(bool(true)).lower()}"

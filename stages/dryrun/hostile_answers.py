@@ -1,24 +1,24 @@
-"""Answers that try to be paid without being right: what a model finds when a reward function lets it.
+"""Hostile answers: wrong answers that a careless reward function pays for, as a model would find in training.
 
-    hostile(["42", "7"], ["What is 6 x 7?", "What is 3 + 4?"]) -> {"repeated": ["42 42 42", ...], "sprayed": ["42, 7", ...], ...}
+    hostile_answers(["42", "7"], ["What is 6 x 7?", "What is 3 + 4?"]) -> {"repeated": ["42 42 42", ...], "sprayed": ["42, 7", ...], ...}
 
-Each list has an answer a row, None where a row has no such answer.
+Each list has one answer for each row; None if a row has no such answer.
 """
 
 from validators._truths import alternatives, final_answer
 
-WITH_TRUTH = ("repeated", "wrapped")  # these hold the truth alone, and noise
-WITHOUT_TRUTH = ("sprayed", "echoed", "look_alike", "long", "claimed")  # these can be given without knowing it
+WITH_TRUTH = ("repeated", "wrapped")  # they hold the truth, and noise
+WITHOUT_TRUTH = ("sprayed", "echoed", "look_alike", "long", "claimed")  # they can be given without knowing the truth
 HOSTILE_KINDS = (*WITH_TRUTH, *WITHOUT_TRUTH)
 SPRAYED_TRUTHS = 20
-LONG_CHARACTERS = 4000  # characters
+LONG_CHARACTERS = 4000
 CLAIM = "The answer is correct."
-# letters of other scripts, from Unicode's confusables; no normalisation makes them those that they look like
+# letters of other scripts, from Unicode's confusables; no normalisation maps them to the letters that they resemble
 LOOK_ALIKES = str.maketrans("acdehijopqswxyABCEHIJKMOPSTX0123456789", "асԁеһіјорԛѕԝхуАВСЕНІЈКМОРЅТХОΙƧƷᏎƼб𐓒ȢᎭ")
 
 
 def hostile_answers(truths: list[str], prompts: list[str]) -> dict[str, list[str | None]]:
-    """{kind: answers} for rows with these ground truths. prompts: the last turn of each row's user, a text."""
+    """{kind: answers} for rows with these ground truths. prompts: the text of the user's last turn in each row."""
     named = [short_answer(truth) for truth in truths]
     distinct = list(dict.fromkeys(text for text in named if text))
     return {
@@ -33,12 +33,12 @@ def hostile_answers(truths: list[str], prompts: list[str]) -> dict[str, list[str
 
 
 def short_answer(truth: str) -> str:
-    """A ground truth as a short answer: the first of a list of them, or what a solution names in the end."""
+    """A ground truth as a short answer: the first of several, or the final answer of a solution."""
     return next(iter(alternatives(truth)), None) or final_answer(truth) or truth.strip()
 
 
 def sprayed_answer(text: str, i: int, distinct: list[str]) -> str | None:
-    """The truth in the midst of other rows' truths, so that neither the first nor the last is right."""
+    """The truth between other rows' truths, so that neither the first nor the last one is right."""
     start = i % max(len(distinct), 1)
     others = [other for other in (*distinct[start:], *distinct[:start])[: SPRAYED_TRUTHS + 1] if other != text][
         :SPRAYED_TRUTHS
@@ -50,6 +50,6 @@ def sprayed_answer(text: str, i: int, distinct: list[str]) -> str | None:
 
 
 def long_answer(text: str, distinct: list[str]) -> str | None:
-    """Another row's truth, again and again; nothing of the truth is in it."""
+    """Another row's truth, repeated many times; it does not contain the right one."""
     other = next((other for other in distinct if text and text not in other and other not in text), None)
     return other and (f"{other} " * (LONG_CHARACTERS // (len(other) + 1) + 1)).strip()

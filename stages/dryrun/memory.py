@@ -1,8 +1,8 @@
-"""How much memory a step will want, from the shapes of its base model alone; docs/preflight.md derives the formula.
+"""Estimate how much memory a step needs, from the shapes of its base model alone; docs/preflight.md derives the formula.
 
-    estimate(step, shape, config, "cuda", fused_tile("sft")) -> {"weights": 2.4e9, "gradients": ..., ..., "total": 1.9e10} in bytes
+    estimate_memory(step, shape, config, "cuda", fused_logit_tile("sft")) -> {"weights": 2.4e9, "gradients": ..., ..., "total": 1.9e10} in bytes
 
-The activations are counted as Korthikanti et al. count them (Reducing Activation Recomputation in Large Transformer
+Activations are counted as in Korthikanti et al. (Reducing Activation Recomputation in Large Transformer
 Models, 2022), for the layers of today: gated MLPs, grouped queries, attention that keeps no matrix of scores.
 """
 
@@ -29,7 +29,7 @@ NOT_LINEAR = re.compile(r"embed|lm_head|wte|wpe")
 
 @dataclass(frozen=True)
 class Shape:
-    """What of a model decides its memory. linear: {module: (out, in)} of the layers that LoRA and 4 bits apply to."""
+    """The sizes of a model that decide its memory. linear: {module: (out, in)} of the layers that LoRA and 4 bits apply to."""
 
     parameters: int
     linear: dict[str, tuple[int, ...]]
@@ -82,39 +82,38 @@ def tensor_shapes(path: Path) -> dict[str, tuple[int, ...]]:
 
 
 def lora_parameters(shape: Shape, lora: dict[str, Any]) -> int:
-    """How many weights an adapter adds: r x (in + out) for every layer that it is on."""
+    """The number of weights of an adapter: r x (in + out) for every layer that it is on."""
     targets = lora["target_modules"]
     if targets == "all-linear":
-        hit = shape.linear
+        adapted = shape.linear
     elif isinstance(targets, str):
-        hit = [name for name in shape.linear if re.fullmatch(targets, name)]
+        adapted = [name for name in shape.linear if re.fullmatch(targets, name)]
     else:
-        hit = [
+        adapted = [
             name
             for name in shape.linear
             if name.split(".")[-1] in targets or name.endswith(tuple(f".{t}" for t in targets))
         ]
-    return lora["r"] * sum(sum(shape.linear[name]) for name in hit)
+    return lora["r"] * sum(sum(shape.linear[name]) for name in adapted)
 
 
 def estimate_memory(
     step: ResolvedStep, shape: Shape, config: Config, device: str, tile: tuple[int, int] | None
 ) -> dict[str, float]:
-    """{part: bytes} of the peak of a training, "total" last; the worst batch is one of the longest rows.
+    """{part: bytes} at the peak of a training, "total" last; assumes a batch of the longest rows.
 
-    step: as preflight wrote it. config: TRL's, of this machine; what a GPU would take instead is TRL's own default.
-    tile: `fused_logit_tile` of its method.
+    config: TRL's, of this machine; for a GPU, TRL's defaults of a GPU apply instead. tile: `fused_logit_tile` of the method.
     """
     on_gpu, args, lora = device == "cuda", step["args"], step["lora"]
     half = args.get("bf16", not args.get("fp16", False)) if on_gpu else config.bf16
-    told = [args[name] for name in CHECKPOINTING_ARGS if name in args]
-    checkpointed = [*told, True][0] if on_gpu else config.gradient_checkpointing
+    chosen = [args[name] for name in CHECKPOINTING_ARGS if name in args]
+    checkpointed = [*chosen, True][0] if on_gpu else config.gradient_checkpointing
     four_bit = bool(lora) and bool(step.get("load_in_4bit"))
     linear = sum(math.prod(sides) for sides in shape.linear.values())
     trained = lora_parameters(shape, lora) if lora else shape.parameters
-    # full training keeps float32, of which autocast makes half copies; under an adapter the base itself is half
-    kept = 2 if lora and half else 4
-    weights = NF4 * linear + 2 * (shape.parameters - linear) if four_bit else kept * shape.parameters
+    # full training keeps float32 weights, and autocast makes half copies; with an adapter the base itself is half
+    width = 2 if lora and half else 4
+    weights = NF4 * linear + 2 * (shape.parameters - linear) if four_bit else width * shape.parameters
     batch, tokens, scored = forward_pass_size(step, config)
     parts = {
         "weights": weights + (2 if four_bit else 4) * trained * bool(lora),
@@ -129,7 +128,7 @@ def estimate_memory(
 
 
 def forward_pass_size(step: ResolvedStep, config: Config) -> tuple[int, int, int]:
-    """(sequences, tokens of the longest, tokens whose logits are held) of one forward pass of one device."""
+    """(sequences, tokens of the longest, tokens whose logits are held) in one forward pass of one device."""
     method, longest = step["method"], step["length"]["max"]
     limit: Any = getattr(config, "max_length", None)
     batch = config.per_device_train_batch_size * (2 if method in ("dpo", "orpo") else 1)
@@ -144,9 +143,9 @@ def forward_pass_size(step: ResolvedStep, config: Config) -> tuple[int, int, int
 
 
 def fused_logit_tile(method: str) -> tuple[int, int] | None:
-    """(tokens, columns) of the logits that TRL's trainer of a method holds at a time; None where it holds those of all tokens.
+    """(tokens, columns) of the logits that TRL's trainer of a method holds at a time; None if it holds those of all tokens.
 
-    It is asked of the installed TRL: from 1.16 on every trainer but ORPO's makes logits in tiles of its own size.
+    Reads the installed TRL: from 1.16 on every trainer except ORPO's computes logits in tiles, of a size of its own.
     """
     trainer = sys.modules[trl_class(f"{method.upper()}Trainer").__module__]
     if not hasattr(trainer, "add_fused_lm_head"):
@@ -156,37 +155,37 @@ def fused_logit_tile(method: str) -> tuple[int, int] | None:
 
 
 def logit_bytes(tile: tuple[int, int] | None, vocabulary: int, scored: int, kernel: int | None) -> int:
-    """Bytes of the logits that are held at once. kernel: bytes of a value where one kernel makes a tile, as on a GPU; else None."""
+    """Bytes of the logits held at once. kernel: bytes of a value if one kernel computes a tile, as on a GPU; else None."""
     if tile is None:
         return BYTES_PER_LOGIT * vocabulary * scored
     tokens, columns = min(scored, tile[0]), tile[1]
-    # a GPU's tile is as wide as TRL says, whatever the vocabulary; a CPU touches what it needs, in several steps
+    # on a GPU a tile has TRL's width whatever the vocabulary; a CPU uses only what it needs, in several steps
     return kernel * columns * tokens if kernel else BYTES_PER_LOGIT * min(columns, vocabulary) * tokens
 
 
 def activation_bytes(shape: Shape, lora: dict[str, Any] | None, half: bool, checkpointed: bool) -> float:
-    """Bytes that one token leaves behind for the backward pass, in all layers."""
+    """Bytes that one token keeps for the backward pass, in all layers."""
     size = 2 if half else 4
-    # both norms keep what came in and what went out of their scaling, in float32, and the residual sum
+    # both norms keep their input and the output of their scaling, in float32, and the residual sum
     layer = 4 * 6 * shape.hidden
-    # queries with their norm and rotation, keys and values spread over all heads, and what attention gives
+    # queries with their norm and rotation, keys and values repeated for all heads, and the output of attention
     layer += size * (6 * shape.queries + 2 * shape.keys)
     layer += size * 4 * shape.intermediate  # gate, its activation, up, and their product
     if lora:
         layer += 4 * len(shape.linear) / shape.layers * lora["r"]
-    # with checkpoints a layer keeps what came in, and one layer at a time is run again
+    # with checkpointing a layer keeps only its input, and one layer at a time is recomputed
     return 4 * shape.hidden * shape.layers + layer if checkpointed else layer * shape.layers
 
 
 def keeps_reference(step: ResolvedStep, config: Config) -> bool:
-    """Whether a second model is held: with an adapter the reference is the model with its adapter off."""
+    """Whether a second model is in memory; with an adapter the reference is the same model with its adapter off."""
     if step["lora"] or getattr(config, "precompute_ref_log_probs", False):
         return False
     return step["method"] in ("dpo", "kto") or (step["method"] == "grpo" and config.beta > 0)
 
 
 def optimizer_bytes(config: Config) -> int:
-    """Bytes of state a trained weight."""
+    """Bytes of optimizer state for each trained weight."""
     name = str(getattr(config.optim, "value", config.optim))
     if "8bit" in name:
         return 2
@@ -196,12 +195,12 @@ def optimizer_bytes(config: Config) -> int:
 
 
 def format_bytes(count: float) -> str:
-    """Bytes as a person says them: 35 MB, 1.2 GB."""
+    """Bytes as text: 35 MB, 1.2 GB."""
     return f"{count / GB:,.1f} GB" if count >= GB else f"{count / 1e6:,.0f} MB"
 
 
 def free_bytes() -> tuple[str, int | None]:
-    """(device, free bytes) of this machine: its GPU, else its memory."""
+    """(device, free bytes) of this machine: its GPU, else its memory; None if unknown."""
     import torch
 
     if torch.cuda.is_available():

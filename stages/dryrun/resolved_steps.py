@@ -1,6 +1,6 @@
-"""A step as it will be trained: with everything that decides its training, and TRL's config of it.
+"""A step as it will be trained: everything that decides its training, and TRL's config of it.
 
-resolve("align", params["steps"]["align"], params, reward_code()) -> {"step": "align", "method": "dpo", "from": "sft", ...}
+resolve_step("align", params["steps"]["align"], params, reward_code()) -> {"step": "align", "method": "dpo", "from": "sft", ...}
 """
 
 from collections.abc import Mapping
@@ -15,9 +15,9 @@ from validators.problems import Problem, Problems
 def resolve_step(
     name: str, step: Mapping[str, Any], params: Mapping[str, Any], codes: Mapping[str, str]
 ) -> ResolvedStep:
-    """A step with everything that decides its training, and nothing else (a waiver, say, does not).
+    """A step with everything that decides its training, and nothing else (a waiver does not).
 
-    params: with every default filled in. codes: {reward function: hash of its code}.
+    params: with all defaults filled in. codes: {reward function: hash of its code}.
     """
     resolved: ResolvedStep = {
         "step": name,
@@ -30,7 +30,7 @@ def resolve_step(
         "lora": step["lora"],
         "load_in_4bit": step["load_in_4bit"],
         "overlong": step["overlong"],
-        # what drops thoughts has dropped them from the rows
+        # `reasoning: drop` has already dropped thoughts from the rows
         "reasoning": "mask" if params["datasets"][step["dataset"]]["reasoning"] == "mask" else "keep",
         "processes": count_processes(params["launch"]),
     }
@@ -42,7 +42,9 @@ def resolve_step(
             "rollouts": step["rollouts"],
         }
         if step["dataset"] in params.get("difficulty", {}):
-            resolved["difficulty"] = True  # how much is known to `train` alone: an edit of `keep` changes nothing here
+            resolved["difficulty"] = (
+                True  # only `train` knows which prompts are kept, so an edit of `keep` changes nothing here
+            )
     return resolved
 
 
@@ -51,7 +53,7 @@ def reward_weights(step: Mapping[str, Any]) -> list[float]:
 
 
 def make_step_config(name: str, step: ResolvedStep) -> Config:
-    """TRL's config of a step. Raises Problems where TRL refuses the args, or its trainer would."""
+    """TRL's config of a step. Raises Problems if TRL or its trainer would refuse the args."""
     where = f"steps.{name}"
     if step["method"] == "grpo":
         check_generation_groups(where, step)
@@ -60,18 +62,25 @@ def make_step_config(name: str, step: ResolvedStep) -> Config:
     if step["method"] == "sft" and config.packing and config.max_length is None:
         hint = "args: {max_length: 4096}, or packing: false"
         raise Problems(
-            [Problem(f"{where}: preflight.args", "packing without max_length", "how long a sequence is", hint)]
+            [Problem(f"{where}: preflight.args", "packing without max_length", "the length of a packed sequence", hint)]
         )
     if step["method"] == "kto" and config.per_device_train_batch_size < 2 and config.loss_type == "kto":
         found, hint = "a batch of one row", "args: {per_device_train_batch_size: 2}, or more"
         raise Problems(
-            [Problem(f"{where}: preflight.batches", found, "two: KTO compares with another row's answer", hint)]
+            [
+                Problem(
+                    f"{where}: preflight.batches",
+                    found,
+                    "two or more: KTO compares each answer with another row's",
+                    hint,
+                )
+            ]
         )
     return config
 
 
 def check_generation_groups(where: str, step: ResolvedStep) -> None:
-    """GRPO compares the answers to one prompt with each other: a batch of all processes holds whole groups of them."""
+    """Raise Problems if a batch of all processes does not hold whole groups: GRPO compares the answers to one prompt."""
     import trl
 
     defaults = trl.GRPOConfig.__dataclass_fields__

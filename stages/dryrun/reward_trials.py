@@ -1,9 +1,9 @@
-"""Trying reward functions before a model learns from them: is the right answer worth most, and every other one less?
+"""Try reward functions before a model learns from them: does the right answer earn the most, and every other one less?
 
-    tried(step, rows, names, tokenizer, where) -> [Trial("exact_match", scores, again, seconds), ...]
+    try_functions(step, rows, names, tokenizer, where) -> [Trial("exact_match", scores, again, seconds), ...]
 
 scores is {"truth": (rows,) floats, "corrupted": ..., "other": ..., "empty": ..., "repeated": ...}: each row's ground truth as
-the answer, the same with every word changed, another row's ground truth, nothing at all, and those of hostile_answers.py.
+the answer, the same with every word changed, another row's ground truth, an empty answer, and those of hostile_answers.py.
 """
 
 import re
@@ -24,8 +24,10 @@ from stages.training.types import ResolvedStep, Tokenizer
 from validators.problems import Problems
 
 WRONG_KINDS = ("corrupted", "other", "empty")
-FORM_ONLY_SHARE = 0.5  # of other rows' truths that are worth no less: such a function does not ask what is right
-TOLERATED_SHARE = 0.05  # of the rows, before a kind of hostile answers counts
+FORM_ONLY_SHARE = (
+    0.5  # of other rows' truths that earn no less: such a function does not check whether the answer is right
+)
+TOLERATED_SHARE = 0.05  # share of the rows that a kind of hostile answers may win
 BATCH = 64
 WORD = re.compile(r"\w+")
 NEXT_CHARACTER = str.maketrans("0123456789" + "abcdefghijklmnopqrstuvwxyz" + "ABCDEFGHIJKLMNOPQRSTUVWXYZ",
@@ -34,7 +36,7 @@ NEXT_CHARACTER = str.maketrans("0123456789" + "abcdefghijklmnopqrstuvwxyz" + "AB
 
 @dataclass(frozen=True)
 class Trial:
-    """What one function gave. again: whether it gave the same the second time. seconds: of one call for one answer."""
+    """The scores by one function. again: whether a second call gave the same. seconds: for one answer."""
 
     function: str
     scores: dict[str, np.ndarray]
@@ -58,7 +60,7 @@ def sample_rows(path: str | Path, wanted: int) -> tuple[list[Row], list[str]]:
 def try_functions(
     step: ResolvedStep, rows: list[Row], names: list[str], tokenizer: Tokenizer, where: str
 ) -> list[Trial]:
-    """A Trial of each function of a grpo step. Raises Problems with every function that fails, at its first row."""
+    """A Trial of each function of a grpo step. Raises Problems for every function that fails, each with its first row."""
     truths = [row["ground_truth"] for row in rows]
     answers = probe_answers(truths) | hostile_answers(truths, [last_question(row) for row in rows])
     trials, problems = [], []
@@ -105,7 +107,7 @@ def call_in_batches(
     tokenizer: Tokenizer,
     where: str,
 ) -> np.ndarray:
-    """The function's values for the rows that are asked about, in batches of the size of a training's."""
+    """The function's values for the rows at positions `asked`, in batches of a training's size."""
     parts = [np.zeros(0)]
     for first in range(0, len(asked), BATCH):
         part = asked[first : first + BATCH]
@@ -115,13 +117,13 @@ def call_in_batches(
 
 
 def last_question(row: Row) -> str:
-    """What the user said last in a row's prompt, a text."""
+    """The text of the user's last turn in a row's prompt; "" if it is not a text."""
     turns = [turn.get("content") for turn in row["prompt"] if turn.get("role") == "user"]
     return turns[-1] if turns and isinstance(turns[-1], str) else ""
 
 
 def probe_answers(truths: list[str]) -> dict[str, Sequence[str | None]]:
-    """{kind: answers} to try on rows with these ground truths; None where there is no such answer."""
+    """{kind: answers} to try on rows with these ground truths; None if a row has no such answer."""
     return {
         "truth": truths,
         "corrupted": [corrupt(truth) for truth in truths],
@@ -131,12 +133,12 @@ def probe_answers(truths: list[str]) -> dict[str, Sequence[str | None]]:
 
 
 def nearby_truths(truths: list[str], i: int) -> list[str]:
-    """The truths after one, then those before it, a hundred at most."""
+    """The truths after position `i`, then those before it, at most a hundred."""
     return [truths[(i + step) % len(truths)] for step in range(1, min(len(truths), 101))]
 
 
 def corrupt(truth: str) -> str:
-    """The text with every word and number changed: neither it nor a part of it is right.
+    """The text with every word and number changed, so that no part of it is right.
 
     corrupted("answer: 42, Paris") -> "bnswer: 52, Qaris"
     """
@@ -150,18 +152,18 @@ def corrupt(truth: str) -> str:
 
 
 def underpaid_truths(trial: Trial) -> tuple[float, np.ndarray]:
-    """(share, positions) of ground truths that get less than the best that the function ever gave."""
+    """(share, positions) of ground truths that earn less than the highest score of any answer."""
     below = ~(trial.scores["truth"] >= score_range(trial)[1])
     return below.mean(), np.flatnonzero(below)
 
 
 def wrong_shares(trial: Trial) -> dict[str, float]:
-    """{kind: share} of wrong answers that get no less than the ground truth of their row, where both got something."""
+    """{kind: share} of wrong answers that earn no less than the ground truth of their row."""
     return {kind: share_paid_as_truth(trial, kind) for kind in WRONG_KINDS}
 
 
 def hostile_shares(trial: Trial) -> dict[str, float]:
-    """{kind: share} of hostile answers that get no less than the ground truth of their row, of the kinds that were tried."""
+    """{kind: share} of hostile answers that earn no less than the ground truth of their row, for the kinds that were tried."""
     return {
         kind: share_paid_as_truth(trial, kind)
         for kind in HOSTILE_KINDS
@@ -170,7 +172,7 @@ def hostile_shares(trial: Trial) -> dict[str, float]:
 
 
 def paid_kinds(shares: Mapping[str, float]) -> list[str]:
-    """The kinds of hostile answers that a function pays for, by their shares."""
+    """The kinds of hostile answers that a function pays for. shares: {kind: share}."""
     return [kind for kind, share in shares.items() if share > TOLERATED_SHARE]
 
 
@@ -179,14 +181,14 @@ def judges_form_only(trial: Trial) -> bool:
 
 
 def share_paid_as_truth(trial: Trial, kind: str) -> float:
-    """The share of answers of a kind that get no less than the ground truth of their row, where both got something."""
+    """The share of answers of a kind that earn no less than the ground truth of their row, among rows where both have a score."""
     truth, given = trial.scores["truth"], trial.scores[kind]
     judged = ~np.isnan(given) & ~np.isnan(truth)
     return float((given >= truth)[judged].mean()) if judged.any() else 0.0
 
 
 def wrong_answer_gain(trials: list[Trial], weights: Sequence[float]) -> dict[str, float]:
-    """{kind: how much more a wrong answer earns than the ground truth, in all functions together, on average}."""
+    """{kind: how much more a wrong answer earns than the ground truth, over all functions, on average}."""
     wrong = [kind for kind in (*WRONG_KINDS, *WITHOUT_TRUTH) if kind in trials[0].scores]
     total: dict[str, Any] = {
         kind: sum(weight * np.nan_to_num(trial.scores[kind]) for trial, weight in zip(trials, weights, strict=True))
@@ -197,7 +199,7 @@ def wrong_answer_gain(trials: list[Trial], weights: Sequence[float]) -> dict[str
 
 
 def score_range(trial: Trial) -> tuple[float, float]:
-    """(lowest, highest) of everything that the function gave; NaN where it judged nothing."""
+    """(lowest, highest) score of the function; NaN if it scored nothing."""
     values = np.concatenate(list(trial.scores.values()))
     values = values[~np.isnan(values)]
     return (float(values.min()), float(values.max())) if len(values) else (np.nan, np.nan)

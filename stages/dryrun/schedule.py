@@ -1,4 +1,4 @@
-"""How many batches and optimizer steps a step makes, on as many processes as `launch` starts."""
+"""How many batches and optimizer steps a training takes, on the number of processes that `launch` starts."""
 
 import contextlib
 import itertools
@@ -11,11 +11,11 @@ import numpy as np
 
 from stages.training.types import Config
 
-PACKING_ROWS = 1000  # rows that TRL packs with each other: `datasets` maps so many at a time
+PACKING_ROWS = 1000  # TRL packs rows in groups of this size: `datasets` maps that many at a time
 
 
 def count_processes(launch: str) -> int:
-    """How many processes `launch` starts, all machines together; 1 where it does not say."""
+    """How many processes `launch` starts, on all machines together; 1 if it does not say."""
     words = [part for word in launch.split() for part in (word.split("=", 1) if word.startswith("--") else [word])]
     given = dict(itertools.pairwise(words))
     if "--num_processes" in given:
@@ -27,12 +27,12 @@ def count_processes(launch: str) -> int:
 
 
 def parse_count(text: Any) -> int:
-    """A count of processes; 1 for what only the machine knows (`gpu`, `auto`, nothing)."""
+    """A count of processes; 1 for a value that only the machine can resolve (`gpu`, `auto`, none)."""
     return int(text) if str(text).isdigit() and int(text) else 1
 
 
 def read_config_file(path: str | Path) -> dict[str, Any]:
-    """accelerate's config; nothing where there is none, which accelerate itself will say."""
+    """accelerate's config; {} if it cannot be read, which accelerate itself will report."""
     from ruamel.yaml import YAML
     from ruamel.yaml.error import YAMLError
 
@@ -45,7 +45,7 @@ def read_config_file(path: str | Path) -> dict[str, Any]:
 
 @contextlib.contextmanager
 def assume_processes(count: int) -> Iterator[None]:
-    """TRL's configs made as on one of `count` processes: GRPO's divides its batches among them as it is made."""
+    """Make TRL's configs in the block as if on one of `count` processes: GRPO's divides its batches among them when it is made."""
     from transformers import TrainingArguments
 
     before = TrainingArguments.world_size
@@ -58,7 +58,7 @@ def assume_processes(count: int) -> Iterator[None]:
 
 
 def batches_per_epoch(config: Config, method: str, rows: int, count: int = 1) -> int:
-    """Batches that each process takes in an epoch; what does not fill one of GRPO's is left out."""
+    """Batches that each process takes in an epoch; GRPO leaves out prompts that do not fill a batch."""
     batch = config.per_device_train_batch_size * count
     if method == "grpo":
         prompts = config.generation_batch_size // config.num_generations
@@ -77,17 +77,17 @@ def count_optimizer_steps(config: Config, method: str, rows: int, count: int = 1
 
 
 def count_packed_sequences(lengths: np.ndarray, config: Config) -> int:
-    """How many sequences TRL packs rows of these lengths into: its own packing, of nothing but lengths."""
+    """How many sequences TRL packs rows of these lengths into, by TRL's own packing."""
     from datasets import Dataset
     from trl import pack_dataset
 
     if config.shuffle_dataset:
         lengths = np.array(Dataset.from_dict({"length": lengths}).shuffle(seed=config.seed)["length"])
-    found = 0
+    count = 0
     for shard in np.array_split(lengths, config.dataset_num_proc or 1):
         for first in range(0, len(shard), PACKING_ROWS):
             part = [[0] * int(length) for length in shard[first : first + PACKING_ROWS]]
-            found += len(
+            count += len(
                 pack_dataset(Dataset.from_dict({"input_ids": part}), config.max_length, config.packing_strategy)
             )
-    return found
+    return count

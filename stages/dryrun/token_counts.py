@@ -1,9 +1,9 @@
-"""What a step's trainer is given of each row: how long it is, how much of it is learned, and which rows are left out.
+"""Token counts of the rows as a step's trainer gets them: their length, how much is learned, and which rows are left out.
 
-    measured("data/train/pairs.parquet", Method("dpo", config, render)) -> Measured(rows=(n,) records of ROW, left_out=[...])
+    measure_rows("data/train/pairs.parquet", Method("dpo", config, render)) -> MeasuredRows(rows=(n,) records of ROW_DTYPE, left_out=[...])
 
-Rows are prepared as `train` prepares them (`stages/training/trainer_rows.py`), a batch at a time; of each only numbers are
-kept, so that a file of millions of rows needs no memory for its tokens.
+Rows are prepared as `train` prepares them (`stages/training/trainer_rows.py`), a batch at a time. Only numbers are kept, so a
+file of millions of rows needs no memory for its tokens.
 """
 
 from collections.abc import Iterable
@@ -24,15 +24,15 @@ from stages.training.types import Config, Tokenizer, TrainerRow
 
 ROW_DTYPE = np.dtype(
     [
-        ("row", "i8"),  # its number in the file: a conversation may be trained as several rows, one a turn
-        ("prompt", "i4"),  # tokens before the first one that is learned
-        ("length", "i4"),  # tokens of the row, of the longer answer where there are two, before truncation
-        ("tokens", "i8"),  # tokens that go through the model, of both answers, after truncation
-        ("learned", "i8"),  # of these the ones that the loss is taken over
+        ("row", "i8"),  # number in the file; a conversation may be trained as several rows, one for each turn
+        ("prompt", "i4"),  # tokens before the first learned one
+        ("length", "i4"),  # tokens of the row before truncation, with the longer answer if there are two
+        ("tokens", "i8"),  # tokens that go through the model after truncation, of both answers
+        ("learned", "i8"),  # those of them that are in the loss
         ("cut", "?"),  # longer than max_length
-        ("doubled", "?"),  # two tokens of beginning
-        ("equal", "?"),  # both answers are the same tokens after truncation
-        ("longer", "i1"),  # 1 where chosen is longer than rejected, -1 where it is shorter
+        ("doubled", "?"),  # begins with two BOS tokens
+        ("equal", "?"),  # both answers have the same tokens after truncation
+        ("longer", "i1"),  # 1 if chosen is longer than rejected, -1 if it is shorter
         ("label", "?"),
     ]
 )
@@ -40,7 +40,7 @@ ROW_DTYPE = np.dtype(
 
 @dataclass(frozen=True)
 class Method:
-    """A method with all that decides its tokens."""
+    """A training method, with everything that decides its tokens."""
 
     name: str
     config: Config
@@ -55,10 +55,10 @@ class Method:
 
 @dataclass
 class MeasuredRows:
-    """rows: (n,) records of ROW, in the order of the file. left_out: (row, proof, why) of each that is not trained.
+    """rows: (n,) records of ROW_DTYPE, in file order. left_out: (row, proof, why) of each row that is not trained.
 
-    special: the rows that say a control token of the tokenizer, which then is one. encodings: those of which a text and its
-    tokens differ. answers: (row, tokens of its last answer) of sft rows of eval.
+    count: rows of the file. special: rows with the text of a control token. encodings: rows whose text and tokens differ.
+    answers: (row, (tokens of the thought, tokens of the rest)) of the last answer of sft rows of eval.
     """
 
     count: int
@@ -69,12 +69,12 @@ class MeasuredRows:
     answers: list[tuple[int, tuple[int, int]]] = field(default_factory=list)
 
     def share(self, numbers: Iterable[int]) -> float:
-        """The share of the rows of the file that these are."""
+        """The share of the file's rows that these numbers make up."""
         return len(set(numbers)) / max(self.count, 1)
 
 
 def measure_rows(path: str | Path, method: Method) -> MeasuredRows:
-    """Every row of a file, as it is trained or with the reason for which it is not."""
+    """Measure every row of a file as it is trained, or note why it is not."""
     found = MeasuredRows(pq.read_metadata(path).num_rows, np.zeros(0, ROW_DTYPE))
     parts, number, limits = [found.rows], 0, method.limits
     with record_encodings(method.render) as texts:
@@ -86,10 +86,10 @@ def measure_rows(path: str | Path, method: Method) -> MeasuredRows:
                     found.special.append(number)
                 try:
                     records += [
-                        measure_row(number, prepared, method, limits)
-                        for prepared in rows_for_trainer(method.name, row, method.render, limits)
+                        measure_row(number, trainer_row, method, limits)
+                        for trainer_row in rows_for_trainer(method.name, row, method.render, limits)
                     ]
-                    found.encodings.look(number, method.render.tokenizer, texts)
+                    found.encodings.check(number, method.render.tokenizer, texts)
                 except FailedProof as error:
                     found.left_out.append((number, error.proof, str(error)))
                 number += 1
@@ -98,21 +98,23 @@ def measure_rows(path: str | Path, method: Method) -> MeasuredRows:
     return found
 
 
-def measure_row(number: int, prepared: TrainerRow, method: Method, limits: Limits) -> tuple[Any, ...]:
-    """The numbers of one row as TRL is given it, as a tuple of ROW's fields."""
-    tokenizer, length = method.render.tokenizer, token_count(prepared)
-    prompt, equal, longer = prepared.get("prompt_ids", []), False, 0
+def measure_row(number: int, trainer_row: TrainerRow, method: Method, limits: Limits) -> tuple[Any, ...]:
+    """The numbers of one row as TRL is given it, a tuple of ROW_DTYPE's fields."""
+    tokenizer, length = method.render.tokenizer, token_count(trainer_row)
+    prompt, equal, longer = trainer_row.get("prompt_ids", []), False, 0
     start = len(prompt)
     if method.name == "sft":
-        ids, labels = prepared["input_ids"], prepared["labels"]
+        ids, labels = trainer_row["input_ids"], trainer_row["labels"]
         start = next(i for i, label in enumerate(labels) if label != -100)
         kept = [limits.cut(ids)]
         learned = sum(label != -100 for label in limits.cut(labels))
         prompt = ids
     else:
-        answers = [prepared[f"{side}_ids"] for side in SIDES.get(method.name, ())]
+        answers = [trainer_row[f"{side}_ids"] for side in SIDES.get(method.name, ())]
         kept = [limits.cut(prompt + answer) for answer in answers] or [prompt]
-        labels = [prepared.get(f"{side}_labels") or prepared[f"{side}_ids"] for side in SIDES.get(method.name, ())]
+        labels = [
+            trainer_row.get(f"{side}_labels") or trainer_row[f"{side}_ids"] for side in SIDES.get(method.name, ())
+        ]
         learned = sum(label != -100 for side in labels for label in limits.cut([-100] * len(prompt) + side))
         if len(answers) == 2:
             equal, longer = kept[0] == kept[1], np.sign(len(answers[0]) - len(answers[1]))
@@ -128,7 +130,7 @@ def measure_row(number: int, prepared: TrainerRow, method: Method, limits: Limit
         has_double_bos(prompt, tokenizer),
         equal,
         longer,
-        bool(prepared.get("label")),
+        bool(trainer_row.get("label")),
     )
 
 

@@ -1,9 +1,9 @@
 """A row as its trainer sees it, token by token: what is learned, what is context, what `max_length` cuts.
 
-    xray("sft", row, render, config) -> [Part("conversation", [Token(id=3, text="<|user|>", kind="context", special=True), ...])]
+    xray_row("sft", row, render, config) -> [Part("conversation", [Token(id=3, text="<|user|>", kind="context", special=True), ...])]
 
-What is shown is what TRL's own collator makes of the row; what is cut is shown behind it. `xray_samples` takes the rows that the
-report shows: the first one, one of median length, the longest.
+Shows what TRL's own collator makes of the row, and the tokens that are cut. `xray_samples` picks the rows for the report: the
+first one, one of median length, the longest.
 """
 
 from collections import Counter
@@ -24,7 +24,7 @@ from stages.training.trainer_rows import SIDES, Limits, limits_from_config, orpo
 from stages.training.trl import METHOD_COLUMNS
 from stages.training.types import Config, Tokenizer, TrainerRow
 
-MAX_TOKENS, MAX_PARTS = 200, 4  # of a sample: of each sequence the beginning and the end
+MAX_TOKENS, MAX_PARTS = 200, 4  # of a sample; of a longer sequence the beginning and the end
 
 
 @dataclass(frozen=True)
@@ -48,13 +48,13 @@ class Part:
 def xray_row(
     method: str, row: Row, render: Renderer, config: Config, overlong: str = "cut", reasoning: str = "keep"
 ) -> list[Part]:
-    """The sequences of a row as the trainer gets them. Raises Unproved where it gets none."""
+    """The sequences of a row as the trainer gets them. Raises FailedProof if it gets none."""
     limits = limits_from_config(method, config, overlong, reasoning)
     found = []
-    for prepared in rows_for_trainer(method, row, render, limits):
-        for name, whole, kept, learned in collated_sequences(method, prepared, render.tokenizer, config, limits):
+    for trainer_row in rows_for_trainer(method, row, render, limits):
+        for name, whole, kept, learned in collated_sequences(method, trainer_row, render.tokenizer, config, limits):
             kinds = ["learned" if mark else "context" for mark in learned]
-            # what is cut is at the end, or with keep_end at the beginning
+            # the end is cut, or with keep_end the beginning
             before = whole[: len(whole) - len(kept)] if limits.keeps_end else []
             after = [] if limits.keeps_end else whole[len(kept) :]
             marked = [*((id, "cut") for id in before), *zip(kept, kinds, strict=True), *((id, "cut") for id in after)]
@@ -63,40 +63,40 @@ def xray_row(
 
 
 def collated_sequences(
-    method: str, prepared: TrainerRow, tokenizer: Tokenizer, config: Config, limits: Limits
+    method: str, trainer_row: TrainerRow, tokenizer: Tokenizer, config: Config, limits: Limits
 ) -> list[tuple[str, list[int], list[int], list[bool]]]:
-    """(name, all tokens, the tokens of the collator's batch, whether each is learned) of each sequence of a row."""
+    """(name, all tokens, the tokens in the collator's batch, whether each of these is learned) for each sequence of a row."""
     if method == "grpo":
-        ids = prepared["prompt_ids"]
+        ids = trainer_row["prompt_ids"]
         return [("prompt", ids, ids, [False] * len(ids))]
     if method == "sft":
         from trl.trainer.sft_trainer import DataCollatorForLanguageModeling
 
-        # TRL cuts before it collates; packing puts several of these behind one another
+        # TRL cuts before it collates; packing joins several of these
         batch = DataCollatorForLanguageModeling(tokenizer.pad_token_id)(
-            [{key: limits.cut(prepared[key]) for key in ("input_ids", "labels")}]
+            [{key: limits.cut(trainer_row[key]) for key in ("input_ids", "labels")}]
         )
         return [
             (
                 "conversation",
-                prepared["input_ids"],
+                trainer_row["input_ids"],
                 batch["input_ids"][0].tolist(),
                 (batch["labels"][0] != -100).tolist(),
             )
         ]
     sides = SIDES[method]
-    wholes = [prepared["prompt_ids"] + prepared[f"{side}_ids"] for side in sides]
+    wholes = [trainer_row["prompt_ids"] + trainer_row[f"{side}_ids"] for side in sides]
     if method == "orpo":
         from trl.experimental.utils import DPODataCollatorWithPadding
 
-        columns = orpo_columns(prepared, limits.length)  # ty: ignore[invalid-argument-type]  # ORPO always has a max_length
+        columns = orpo_columns(trainer_row, limits.length)  # ty: ignore[invalid-argument-type]  # ORPO always has a max_length
         batch = DPODataCollatorWithPadding(pad_token_id=tokenizer.pad_token_id)([columns])
-        # ORPO imitates the chosen side from its first token on, the prompt too; its odds compare the answers alone
+        # ORPO's NLL loss takes the chosen side with its prompt; its odds ratio compares the answers only
         learned = {"chosen": batch["chosen_attention_mask"], "rejected": batch["rejected_labels"] != -100}
         rows = [(batch[f"{side}_input_ids"], learned[side], batch[f"{side}_attention_mask"]) for side in sides]
         rows = [(ids[0], learned[0], there[0]) for ids, learned, there in rows]
     else:
-        batch = mask_thoughts(make_collator(method, tokenizer, config), method, config)([prepared])
+        batch = mask_thoughts(make_collator(method, tokenizer, config), method, config)([trainer_row])
         rows = zip(batch["input_ids"], batch["completion_mask"], batch["attention_mask"], strict=True)
     return [
         (side, whole, ids[there.bool()].tolist(), learned[there.bool()].bool().tolist())
@@ -120,7 +120,7 @@ def make_token(render: Renderer, id: int, kind: str) -> Token:
 
 
 def runs_by_kind(tokens: Iterable[Token]) -> list[tuple[str, list[Token]]]:
-    """[(kind, tokens)] of tokens of one kind that follow each other."""
+    """[(kind, tokens)]: consecutive tokens of one kind, grouped."""
     found = []
     for each in tokens:
         if not found or found[-1][0] != each.kind:
@@ -133,9 +133,9 @@ def runs_by_kind(tokens: Iterable[Token]) -> list[tuple[str, list[Token]]]:
 
 
 def xray_samples(path: str | Path, found: MeasuredRows, method: Method) -> list[dict[str, Any]]:
-    """[{row, which, parts, more_parts}] of up to three rows of a step. found: Measured. method: tokens.Method.
+    """[{row, which, parts, more_parts}] of up to three rows of a step.
 
-    row: `source:line`. which: `first`, `median length`, `longest`, several where they are one row. parts: of `shorten_part`.
+    row: `source:line`. which: `first`, `median length`, `longest`, or several of them. parts: see `shorten_part`.
     """
     numbers = choose_rows(found.rows["row"], found.rows["length"])
     rows, shown = read_rows_at(path, list(numbers), METHOD_COLUMNS[method.name]), []
@@ -148,7 +148,7 @@ def xray_samples(path: str | Path, found: MeasuredRows, method: Method) -> list[
 
 
 def choose_rows(rows: np.ndarray, lengths: np.ndarray) -> dict[int, list[str]]:
-    """{row: [why it is shown]}. rows, lengths: (n,), of all sequences in the order of the file, n > 0."""
+    """{row: [why it is shown]}. rows, lengths: (n,), of all sequences in file order, n > 0."""
     order = np.argsort(lengths, kind="stable")
     found = {}
     for name, at in (("first", 0), ("median length", order[len(order) // 2]), ("longest", np.argmax(lengths))):
@@ -157,7 +157,7 @@ def choose_rows(rows: np.ndarray, lengths: np.ndarray) -> dict[int, list[str]]:
 
 
 def read_rows_at(path: str | Path, numbers: Sequence[int], columns: list[str]) -> dict[int, Row]:
-    """{number: row} of a file, read a batch at a time."""
+    """{number: row} for some rows of a file, read a batch at a time."""
     found, first = {}, 0
     for batch in pq.ParquetFile(path).iter_batches(BATCH_ROWS, columns=columns):
         for number in numbers:
@@ -168,9 +168,9 @@ def read_rows_at(path: str | Path, numbers: Sequence[int], columns: list[str]) -
 
 
 def shorten_part(part: Part) -> dict[str, Any]:
-    """A Part as plain data, with how many tokens of each kind it has; of a long one the middle is not shown.
+    """A Part as plain data, with its number of tokens of each kind, without the middle of a long one.
 
-    left_out: how many tokens are not shown; they stand behind the first half of those that are.
+    left_out: how many tokens are not shown; they come after the first half of those that are.
     """
     tokens, half = part.tokens, MAX_TOKENS // 2
     shown = tokens if len(tokens) <= MAX_TOKENS else [*tokens[:half], *tokens[-half:]]

@@ -1,7 +1,7 @@
 """The exposure of a training: how often each row of data/train was in a trained batch, and how many tokens were trained.
 
     trainer = count_rows(trainer, "sft", numbers, given)  # numbers: the row of data/train behind each sequence that TRL is given
-    write_seen(seen_path("sft"), trainer, step, hash)     # scores/sft.seen.parquet: `times`, (rows of data/train,) integers
+    write_exposure(exposure_path("sft"), trainer, step, hash)  # scores/sft.seen.parquet: `times`, (rows of data/train,) integers
 
 Counts what training steps receive, not what a sampler announces: each row carries its position through TRL's collator. If a
 row became several sequences (a conversation in parts, or cut by packing), the most frequent one counts. A GRPO prompt counts

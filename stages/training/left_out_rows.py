@@ -2,7 +2,7 @@
 
 preflight/_dropped.csv: step,row,id,proof,reason. preflight/_unscored.csv: dataset,row,id,proof,reason
 
-    by_proof(left_out(DROPPED, step="sft")) -> {"SAID": 3, "LENGTH": 1}
+    count_by_proof(read_left_out(DROPPED, step="sft")) -> {"SAID": 3, "LENGTH": 1}
 """
 
 import csv

@@ -1,6 +1,6 @@
 """What a message holds, and whether the text that a chat template wrote for it has all of it.
 
-missing_of({"role": "assistant", "content": "a\nb"}, "<|assistant|>a<|end|>") -> "b"
+missing_text({"role": "assistant", "content": "a\nb"}, "<|assistant|>a<|end|>") -> "b"
 """
 
 import json

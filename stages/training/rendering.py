@@ -202,27 +202,27 @@ class Renderer:
                 raise FailedProof("SAID", place, "it says train: false, and nothing else of the row is learned")
         return self.sequences(self.as_conversation(messages, tools), only, masks)
 
-    def sequences(self, talk: Conversation, only: list[int], masks: bool = False) -> list[TokenSequence]:
+    def sequences(self, conversation: Conversation, only: list[int], masks: bool = False) -> list[TokenSequence]:
         """The sequences of a conversation in which the messages at the positions `only` are learned. Raises FailedProof."""
         for place in only:
-            self.check_stops(place, talk.messages[place])
+            self.check_stops(place, conversation.messages[place])
         answers = []
         for place in only:
-            answers.append(self.answer_at(talk, place, answers[-1] if answers else None))
+            answers.append(self.answer_at(conversation, place, answers[-1] if answers else None))
         if masks:
-            answers = [self.mask_thought(talk, answer) for answer in answers]
+            answers = [self.mask_thought(conversation, answer) for answer in answers]
         if len(answers) > 1:
-            is_last = answers[-1].place == len(talk.template_messages) - 1
-            whole = answers[-1].rendered if is_last else self.text(talk.template_messages, talk.tools)
+            is_last = answers[-1].place == len(conversation.template_messages) - 1
+            whole = answers[-1].rendered if is_last else self.text(conversation.template_messages, conversation.tools)
             if all(whole.startswith(answer.prompt + answer.text) for answer in answers):
                 # each turn alone may pass even if all of them together do not
                 with contextlib.suppress(FailedProof):
-                    return [self.sequence(whole, talk, answers)]
+                    return [self.sequence(whole, conversation, answers)]
         sequences, known = [], None
         for answer in answers:
             whole = answer.prompt + answer.text
             encoded = self.encode_extension(known, whole)
-            sequences.append(self.sequence(whole, talk, [answer], encoded))
+            sequences.append(self.sequence(whole, conversation, [answer], encoded))
             known = answer.prompt, *encoded
         return sequences
 
@@ -237,35 +237,35 @@ class Renderer:
 
         reply: the messages of the answer. masks: see `conversation`. Raises FailedProof.
         """
-        talk, first = self.as_conversation([*prompt, *reply], tools), len(prompt)
+        conversation, first = self.as_conversation([*prompt, *reply], tools), len(prompt)
         if len(reply) == 1:
-            [sequence] = self.sequences(talk, [first], masks)
+            [sequence] = self.sequences(conversation, [first], masks)
             return split_tokens(sequence, sequence.starts[0])
         # an answer of several messages is learned from its first token to its end, including the results of tools
-        for place in range(first, len(talk.messages)):
-            self.check_stops(place, talk.messages[place])
-        before, last = self.prompt_of(talk, first), self.answer_at(talk, len(talk.messages) - 1)
+        for place in range(first, len(conversation.messages)):
+            self.check_stops(place, conversation.messages[place])
+        before, last = self.prompt_of(conversation, first), self.answer_at(conversation, len(conversation.messages) - 1)
         if not last.prompt.startswith(before):
             raise FailedProof("PROMPT", first, describe_difference(before, last.prompt))
         whole = last.prompt + last.text
-        sequence = self.sequence(whole, talk, [last])
+        sequence = self.sequence(whole, conversation, [last])
         [(ids, offsets)] = self.encode([whole])
         start = self.border(len(before), whole, ids, [start for start, _ in offsets], first)
-        for place, message in enumerate(talk.messages[first:], first):
+        for place, message in enumerate(conversation.messages[first:], first):
             if missing := missing_text(message, whole[len(before) :]):
                 raise FailedProof("SAID", place, f"{missing!r} is not in what is learned")
-        sequence.spans = [LearnedSpan(len(talk.messages) - 1, start, sequence.spans[0].end)]
+        sequence.spans = [LearnedSpan(len(conversation.messages) - 1, start, sequence.spans[0].end)]
         if masks:
-            sequence.spans = self.spans_outside(self.thoughts(talk, first, whole), sequence.spans[0], offsets)
+            sequence.spans = self.spans_outside(self.thoughts(conversation, first, whole), sequence.spans[0], offsets)
         return split_tokens(sequence, start)
 
-    def thoughts(self, talk: Conversation, first: int, whole: str) -> list[Span]:
+    def thoughts(self, conversation: Conversation, first: int, whole: str) -> list[Span]:
         """[(start, end)] in a text of the thoughts of the assistant's messages from position `first` on."""
         found = []
-        for place in range(first, len(talk.messages)):
-            if not talk.messages[place].get("reasoning_content"):
+        for place in range(first, len(conversation.messages)):
+            if not conversation.messages[place].get("reasoning_content"):
                 continue
-            answer = self.mask_thought(talk, self.answer_at(talk, place))
+            answer = self.mask_thought(conversation, self.answer_at(conversation, place))
             if not whole.startswith(answer.prompt + answer.text[: answer.thought[1]]):
                 raise FailedProof("SAID", place, "its thought cannot be located in the text")
             before, (start, end) = len(answer.prompt), answer.thought
@@ -284,27 +284,29 @@ class Renderer:
         """The text of a prompt with the generation prompt. Raises FailedProof if the template leaves out any part of it."""
         return self.prompt_of(self.as_conversation(messages, tools), len(messages))
 
-    def prompt_of(self, talk: Conversation, place: int, known: Answer | None = None) -> str:
+    def prompt_of(self, conversation: Conversation, place: int, known: Answer | None = None) -> str:
         """What inference sees before a message. known: an earlier Answer, whose prompt was already checked."""
-        text = self.text(talk.template_messages[:place], talk.tools, generation_prompt=True)
+        text = self.text(conversation.template_messages[:place], conversation.tools, generation_prompt=True)
         if known and text.startswith(known.prompt):
-            check_context(talk.messages[known.place : place], None, text[len(known.prompt) :], known.place)
+            check_context(conversation.messages[known.place : place], None, text[len(known.prompt) :], known.place)
         else:
-            check_context(talk.messages[:place], talk.tools, text)
+            check_context(conversation.messages[:place], conversation.tools, text)
         return text
 
-    def answer_at(self, talk: Conversation, place: int, known: Answer | None = None) -> Answer:
+    def answer_at(self, conversation: Conversation, place: int, known: Answer | None = None) -> Answer:
         """The Answer at a position. Raises FailedProof if the text does not begin with what inference sees."""
-        prompt = self.prompt_of(talk, place, known)
-        text = self.text(talk.template_messages[: place + 1], talk.tools)
-        thought = talk.messages[place].get("reasoning_content", "").strip("\n")
+        prompt = self.prompt_of(conversation, place, known)
+        text = self.text(conversation.template_messages[: place + 1], conversation.tools)
+        thought = conversation.messages[place].get("reasoning_content", "").strip("\n")
         if found := text_after_prompt(prompt, text, thought):
             return Answer(place, prompt, *found, text)
         # this message changes how the template writes the turns before it (it puts the system turn into the last question,
         # or hides earlier thoughts): so take the message's own text from a conversation of the last question alone
-        asked = [message for message in talk.template_messages[:place] if message["role"] == "user"][-1:]
-        short = self.text(asked, talk.tools, generation_prompt=True)
-        found = text_after_prompt(short, self.text([*asked, talk.template_messages[place]], talk.tools), thought)
+        asked = [message for message in conversation.template_messages[:place] if message["role"] == "user"][-1:]
+        short = self.text(asked, conversation.tools, generation_prompt=True)
+        found = text_after_prompt(
+            short, self.text([*asked, conversation.template_messages[place]], conversation.tools), thought
+        )
         if (
             not found
             or not text.endswith(found[1])
@@ -313,15 +315,15 @@ class Renderer:
             raise FailedProof("PROMPT", place, describe_difference(prompt, text))
         return Answer(place, prompt, *found, text)
 
-    def mask_thought(self, talk: Conversation, answer: Answer) -> Answer:
+    def mask_thought(self, conversation: Conversation, answer: Answer) -> Answer:
         """The Answer with its thought marked as not learned. Another thought in its place shows where it stands in the text."""
-        message = talk.messages[answer.place]
+        message = conversation.messages[answer.place]
         if not (thought := message.get("reasoning_content", "").strip()):
             return answer
-        marked = [*talk.messages]
+        marked = [*conversation.messages]
         marked[answer.place] = message | {"reasoning_content": THOUGHT_MARK}
         before, found, after = self.answer_at(
-            Conversation(marked, self.dialect.convert(marked), talk.tools), answer.place
+            Conversation(marked, self.dialect.convert(marked), conversation.tools), answer.place
         ).text.partition(THOUGHT_MARK)
         start, end = len(before), len(answer.text) - len(after)
         if not (
@@ -334,7 +336,7 @@ class Renderer:
         return replace(answer, thought=(start, start + len(thought)))
 
     def sequence(
-        self, whole: str, talk: Conversation, answers: list[Answer], encoded: Encoded | None = None
+        self, whole: str, conversation: Conversation, answers: list[Answer], encoded: Encoded | None = None
     ) -> TokenSequence:
         """The TokenSequence of a text in which the answers are learned. encoded: its (ids, offsets), if already known."""
         ids, offsets = encoded or self.encode([whole])[0]
@@ -346,13 +348,13 @@ class Renderer:
             after = bisect_left(starts, at + len(answer.text))
             last = next((i + 1 for i in range(first, after) if ids[i] in self.stops), None)
             learned = whole[at : offsets[last - 1][1]] if last else answer.text
-            if missing := missing_text(talk.messages[place], learned):
+            if missing := missing_text(conversation.messages[place], learned):
                 raise FailedProof("SAID", place, f"{missing!r} is not in what is learned, {shorten(learned)!r}")
             if last is None:
                 # the token that ends an answer may be the first one of the next message
                 last = after + 1
                 if after == len(ids):
-                    ids.append(self.following_stop(talk.messages[place]))  # ty: ignore[invalid-argument-type]  # None is no stop
+                    ids.append(self.following_stop(conversation.messages[place]))  # ty: ignore[invalid-argument-type]  # None is no stop
                 if ids[after] not in self.stops:
                     raise FailedProof("STOP", place, f"{shorten(learned[-60:])!r} ends in no token that ends an answer")
             start, end = answer.thought
@@ -366,11 +368,11 @@ class Renderer:
         calls = bool(message.get("tool_calls"))
         if calls not in self.following_stops:
             call = {"type": "function", "function": {"name": "x", "arguments": {}}}
-            talk: list[ChatMessage] = [{"role": "user", "content": "x"}, {"role": "assistant", "content": "x"}]
-            talk[1] |= {"tool_calls": [call]} if calls else {}
-            talk = self.template_messages([*talk, {"role": "tool" if calls else "user", "content": "x"}])
+            messages: list[ChatMessage] = [{"role": "user", "content": "x"}, {"role": "assistant", "content": "x"}]
+            messages[1] |= {"tool_calls": [call]} if calls else {}
+            messages = self.template_messages([*messages, {"role": "tool" if calls else "user", "content": "x"}])
             try:
-                text, longer = self.text(talk[:-1]), self.text(talk)
+                text, longer = self.text(messages[:-1]), self.text(messages)
             except FailedProof:
                 text, longer = "x", ""
             [(ids, offsets)] = self.encode([longer])

@@ -1,6 +1,6 @@
 """Call reward functions as TRL's GRPO trainer does, with errors that name the function and the row.
 
-score(["exact_match"], rows, ["cba"], tokenizer, where="steps.align", names=["data/raw/p.jsonl:3"]) -> (1, 1) floats
+score_answers(["exact_match"], rows, ["cba"], tokenizer, where="steps.align", names=["data/raw/p.jsonl:3"]) -> (1, 1) floats
 """
 
 import functools

@@ -86,7 +86,7 @@ def keep_rollouts(trainer: Trainer, step: ResolvedStep, ids: list[str]) -> Train
         rewards = calculate(inputs, prompts, completions, completion_ids_list)
         first = trainer.accelerator.process_index * len(prompts)  # rewards of all processes
         latest.update(
-            said=[completion_text(reward_completion(each, list(ids), trainer.thoughts)) for each, ids in zip(completions, completion_ids_list, strict=True)],
+            texts=[completion_text(reward_completion(each, list(ids), trainer.thoughts)) for each, ids in zip(completions, completion_ids_list, strict=True)],
             tokens=list(map(len, completion_ids_list)), cuts=[cut_flags(list(ids), trainer.thoughts) for ids in completion_ids_list],
             rewards=rewards[first : first + len(prompts)].tolist(),
         )  # fmt: skip
@@ -103,7 +103,7 @@ def keep_rollouts(trainer: Trainer, step: ResolvedStep, ids: list[str]) -> Train
                     "advantage": float(advantage),
                 }
                 for row, place, completion, count, cut, paid, advantage in zip(
-                    inputs, trainer.seen.places, latest["said"], latest["tokens"], latest["cuts"], latest["rewards"],
+                    inputs, trainer.seen.places, latest["texts"], latest["tokens"], latest["cuts"], latest["rewards"],
                     output["advantages"].tolist(), strict=True,
                 )
             ]  # fmt: skip

@@ -154,24 +154,24 @@ def prompt_tokens(messages: list[ChatMessage], tools: Tools | None, render: Rend
     return render.encode([text])[0][0]
 
 
-def token_count(prepared: TrainerRow) -> int:
+def token_count(trainer_row: TrainerRow) -> int:
     """The number of tokens of a row before truncation, with the longer answer if there are two."""
-    if "input_ids" in prepared:
-        return len(prepared["input_ids"])
-    sides = [len(ids) for key, ids in prepared.items() if key in ("chosen_ids", "rejected_ids", "completion_ids")]
-    return len(prepared["prompt_ids"]) + max(sides, default=0)
+    if "input_ids" in trainer_row:
+        return len(trainer_row["input_ids"])
+    sides = [len(ids) for key, ids in trainer_row.items() if key in ("chosen_ids", "rejected_ids", "completion_ids")]
+    return len(trainer_row["prompt_ids"]) + max(sides, default=0)
 
 
-def orpo_columns(prepared: TrainerRow, limit: int) -> TrainerRow:
+def orpo_columns(trainer_row: TrainerRow, limit: int) -> TrainerRow:
     """The columns of TRL's ORPO trainer: each answer is cut to what the prompt leaves of `max_length`.
 
     TRL 1.14 would cut answers to `max_length` minus the longer answer: 24 of 1,000 tokens after a prompt of 100.
     """
-    prompt = prepared["prompt_ids"]
+    prompt = trainer_row["prompt_ids"]
     columns: TrainerRow = {"prompt": "", "chosen": "", "rejected": ""}  # texts that TRL would tokenise
     columns |= {"prompt_input_ids": prompt, "prompt_attention_mask": [1] * len(prompt)}
     for side in SIDES["orpo"]:
-        answer = prepared[f"{side}_ids"][: limit - len(prompt)]
+        answer = trainer_row[f"{side}_ids"][: limit - len(prompt)]
         columns[f"{side}_input_ids"] = prompt + answer
         columns[f"{side}_attention_mask"] = [1] * (len(prompt) + len(answer))
         columns[f"{side}_labels"] = [-100] * len(prompt) + answer
