@@ -106,7 +106,7 @@ def train(name, step, folder):
     """(trainer, transformers' TrainOutput) of a step that was trained to its end."""
     with explain_out_of_memory(name, step):
         trainer = make_trainer(name, step, folder)
-    announced = len(trainer.seen.items) if "kept" in step else step.get("packed_rows", step["sequences"])
+    announced = len(trainer.exposure.items) if "kept" in step else step.get("packed_rows", step["sequences"])
     if len(trainer.train_dataset) != announced:
         raise AssertionError(f"TRL kept {len(trainer.train_dataset)} rows, preflight announced {announced}")
     if step["method"] == "grpo":

@@ -122,7 +122,7 @@ def test_a_prompt_of_grpo_counts_once_for_each_time_that_answers_are_sampled(bas
 
 def test_a_row_that_is_several_sequences_counts_as_its_most_frequent_one(base, tmp_path):
     trainer = made("sft", tmp_path)
-    trainer.seen = exposure.Exposure(np.array([0, 1, 2, 2]), np.array([4, 4, 0, 1]), np.array([1, 3, 2]), 7)
+    trainer.exposure = exposure.Exposure(np.array([0, 1, 2, 2]), np.array([4, 4, 0, 1]), np.array([1, 3, 2]), 7)
     times, facts = times_of(trainer, "sft")
     assert times[:5].tolist() == [2, 2, 0, 0, 3] and (facts["tokens"], facts["sequences"]) == (7, 6)
 
@@ -135,7 +135,7 @@ def test_rows_in_packed_sequences_are_known(base, tmp_path, strategy, shuffled):
     )
     letters = trainer.processing_class.convert_tokens_to_ids([row["messages"][0]["content"][0] for row in TALKS])
     for item, ids in enumerate(trainer.train_dataset["input_ids"]):
-        inside = set(trainer.seen.rows[trainer.seen.items == item].tolist())
+        inside = set(trainer.exposure.rows[trainer.exposure.items == item].tolist())
         asked = {row for row, letter in enumerate(letters) if letter in ids}
         # of a row that goes on in another sequence, the question may stand in the first alone
         assert asked <= inside and (strategy == "wrapped" or inside == asked)
@@ -146,7 +146,7 @@ def test_rows_in_packed_sequences_are_known(base, tmp_path, strategy, shuffled):
 def test_shuffled_rows_keep_their_numbers(base, tmp_path):
     trainer = made("sft", tmp_path, shuffle_dataset=True)
     letters = trainer.processing_class.convert_tokens_to_ids([row["messages"][0]["content"][0] for row in TALKS])
-    for row, ids in zip(trainer.seen.rows, trainer.train_dataset["input_ids"], strict=True):
+    for row, ids in zip(trainer.exposure.rows, trainer.train_dataset["input_ids"], strict=True):
         assert letters[row] in ids
 
 

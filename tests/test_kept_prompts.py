@@ -51,7 +51,7 @@ def grpo(**changes):
 def test_a_training_is_given_the_kept_prompts_alone_and_knows_their_rows(sorted_rows, tmp_path):
     trainer = train.make_trainer("s", grpo(), tmp_path / ".work")
     assert [row["ground_truth"] for row in trainer.train_dataset] == ["0", "3", "6", "9"]
-    assert trainer.seen.rows.tolist() == [0, 3, 6, 9]
+    assert trainer.exposure.rows.tolist() == [0, 3, 6, 9]
 
 
 def test_fewer_prompts_than_are_sampled_together_are_refused(sorted_rows, tmp_path):

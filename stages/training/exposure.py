@@ -46,12 +46,12 @@ class Exposure:
 
 
 def count_rows(trainer: Trainer, method: str, numbers: Sequence[int], given: "Dataset") -> Trainer:
-    """The trainer, patched to count in `trainer.seen` what its steps receive.
+    """The trainer, patched to count in `trainer.exposure` what its steps receive.
 
     given: the dataset that TRL was given. numbers: the row of data/train from which each of its items was made.
     """
     counts = np.zeros(len(trainer.train_dataset), np.int64)
-    seen = trainer.seen = Exposure(*rows_of_items(trainer.args, method, numbers, given), counts)
+    seen = trainer.exposure = Exposure(*rows_of_items(trainer.args, method, numbers, given), counts)
     trainer.train_dataset = add_places(trainer.train_dataset)
     trainer._set_signature_columns_if_needed()
     trainer._signature_columns.append(PLACE_COLUMN)  # else transformers drops the column
@@ -130,7 +130,7 @@ def batch_tokens(batch: dict[str, Any]) -> int:
 
 def gather_totals(trainer: Trainer) -> tuple[np.ndarray, int]:
     """(counts, tokens) over all processes. Every process must call this."""
-    parts = [(trainer.seen.counts, trainer.seen.tokens)]
+    parts = [(trainer.exposure.counts, trainer.exposure.tokens)]
     if os.environ.get("WORLD_SIZE", "1") != "1":
         from accelerate.utils import gather_object
 
@@ -148,8 +148,8 @@ def save_exposure(trainer: Trainer, checkpoint: Path) -> None:
 def restore_exposure(trainer: Trainer, checkpoint: Path) -> None:
     """Continue counting from a checkpoint; the first process holds the counts of all."""
     if trainer.is_world_process_zero():
-        *counts, trainer.seen.tokens = np.load(checkpoint / "seen.npy").tolist()
-        trainer.seen.counts[:] = counts
+        *counts, trainer.exposure.tokens = np.load(checkpoint / "seen.npy").tolist()
+        trainer.exposure.counts[:] = counts
 
 
 def write_exposure(path: Path, trainer: Trainer, step: ResolvedStep, rows_sha256: str) -> None:
@@ -161,7 +161,7 @@ def write_exposure(path: Path, trainer: Trainer, step: ResolvedStep, rows_sha256
         counts = counts // trainer.args.num_generations  # a prompt is in the batch once for each answer
         tokens = int(trainer.state.num_input_tokens_seen)  # TRL's count of prompts and answers
     times = np.zeros(pq.read_metadata(f"data/train/{step['dataset']}.parquet").num_rows, np.int32)
-    np.maximum.at(times, trainer.seen.rows, counts[trainer.seen.items])
+    np.maximum.at(times, trainer.exposure.rows, counts[trainer.exposure.items])
     facts = {"step": step["step"], "dataset": step["dataset"], "rows_sha256": rows_sha256, "tokens": tokens}
     facts |= {"sequences": int(counts.sum())}
     write_table(path, pa.table({"times": times}), facts)

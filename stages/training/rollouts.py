@@ -103,7 +103,7 @@ def keep_rollouts(trainer: Trainer, step: ResolvedStep, ids: list[str]) -> Train
                     "advantage": float(advantage),
                 }
                 for row, place, completion, count, cut, paid, advantage in zip(
-                    inputs, trainer.seen.places, latest["texts"], latest["tokens"], latest["cuts"], latest["rewards"],
+                    inputs, trainer.exposure.places, latest["texts"], latest["tokens"], latest["cuts"], latest["rewards"],
                     output["advantages"].tolist(), strict=True,
                 )
             ]  # fmt: skip
