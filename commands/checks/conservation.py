@@ -40,7 +40,7 @@ def records(evidence: Evidence) -> Verdict:
         problems += unknown_checks(name, account, evidence.rev) + unmatched_records(evidence, name, paths)
         counts["records"] += account["records"]
         counts["rows"] += account["rows"]
-        counts["rejected"] += sum(sum(checks.values()) for checks in account["rejected"].values())
+        counts["rejected"] += sum(sum((checks or {}).values()) for checks in account["rejected"].values())
     return counts, problems
 
 
@@ -57,9 +57,10 @@ def unreadable_files(paths: list[str]) -> list[Problem]:
     problems = []
     for path in paths:
         try:
-            lacking = {"id", "source", "line"} - set(read_columns(path, ["id", "source", "line"]).column_names)
-            if lacking:
-                problems.append(Problem(path, f"has no column {', '.join(sorted(lacking))}", "", REBUILD_HINT))
+            table = read_columns(path, ["id", "source", "line"])
+            missing = {"id", "source", "line"} - set(table.column_names) if table is not None else None
+            if missing:
+                problems.append(Problem(path, f"has no column {', '.join(sorted(missing))}", "", REBUILD_HINT))
         except Problems as error:
             problems += error.problems
     return problems

@@ -1,28 +1,36 @@
-"""Where forgotten records still are: in what is built, and in what earlier builds left in the cache.
+"""Where forgotten records still are: in the build, and in the objects that earlier builds left in the cache.
 
-breaks(build)            # Problems: a forgotten record in a table, in scores, or a model that may have seen one
-old_objects(build, ids)  # objects of the cache that the present build does not use, and that hold one of the ids
+find_breaks(build)            # Problems: a forgotten record in a table, in scores, or a model that may have seen one
+find_old_objects(build, ids)  # objects of the cache that the present build does not use, and that hold one of the ids
 """
 
 import json
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from commands.builds.build import file_of, files_of, folder_listing, hashes_of_output, object_of
+from commands.builds.build import Build, file_of, files_of, folder_listing, hashes_of_output, object_of
+from commands.builds.evidence import Evidence, Verdict
 from commands.builds.git import Missing, git, text_of
-from commands.builds.lock import cached_runs, read_lock
+from commands.builds.lock import Stage, cached_runs, read_lock
 from commands.records.table import ROOMS, Record, connect, query_rows, row_columns
 from stages.dedup import forgotten as _forgotten
+from stages.dedup.forgotten import Forgotten
 from stages.training.kept_prompts import kept_path
 from stages.training.rollouts import rollouts_path
 from validators.problems import Problem, Problems
 
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+Match = tuple[Record, Forgotten, str]  # (row, entry of the list, why it is a match)
 MAX_COMMITS, MAX_RUNS, MAX_OBJECTS = 200, 2_000, 5_000
 
 
-def forgotten_entries(build):
-    """The list of forgotten records of a build; empty for a commit from before there was one."""
+def forgotten_entries(build: Build) -> list[Forgotten]:
+    """The list of forgotten records of a build; empty for a commit from before the list existed."""
     if build.rev is None:
         return _forgotten.read_forgotten()
     try:
@@ -33,8 +41,8 @@ def forgotten_entries(build):
         return []
 
 
-def threshold(build):
-    """The similarity from which on a row is taken for a forgotten one: as curate has it."""
+def threshold(build: Build) -> float:
+    """The similarity from which a row counts as a forgotten one, as in curate."""
     from stages.dedup.sketches import MIN_SIMILARITY
 
     return (build.params.get("curate") or {}).get("near_duplicates") or MIN_SIMILARITY
@@ -43,16 +51,16 @@ def threshold(build):
 # -- what is built ------------------------------------------------------------------------------------------------
 
 
-def find_breaks(build):
-    """Everything that still holds a forgotten record, or may, as a list of Problem; empty where nothing is forgotten."""
+def find_breaks(build: Build) -> list[Problem]:
+    """A Problem for each file that holds a forgotten record, or may; empty where nothing is forgotten."""
     entries = forgotten_entries(build)
     if not entries:
         return []
-    held, problems = find_forgotten_rows(build, entries, [*ROOMS, "ingested", "validated"])
-    by_file = {}
-    for record, entry, why in held:
+    matches, problems = find_forgotten_rows(build, entries, [*ROOMS, "ingested", "validated"])
+    by_file: dict[tuple[str, str], list[str]] = {}
+    for record, entry, why in matches:
         where = f"data/{record.room}/{record.dataset}" + ".parquet" * (record.room != "ingested")
-        # ingest leaves out by id alone: of what curate turns away it keeps a copy until that is listed too
+        # ingest leaves out by id alone: it keeps a copy of a row that curate rejects, until that id is listed too
         unlisted = why != "by id" and record.room in ("ingested", "validated")
         hint = f"tilth forget {record.id} --reason ..., then dvc repro" if unlisted else "dvc repro"
         by_file.setdefault((where, hint), []).append(f"{entry.id[:12]}… ({why}, from {record.place})")
@@ -63,19 +71,20 @@ def find_breaks(build):
     return problems + score_problems(build, entries) + model_problems(build)
 
 
-def forgotten(evidence):
-    """What `tilth verify` says of the list: (counts, problems)."""
+def forgotten(evidence: Evidence) -> Verdict:
+    """No table, score or model holds a record of the list."""
     return {"listed": len(forgotten_entries(evidence.build))}, find_breaks(evidence.build)
 
 
-def score_problems(build, entries):
-    """Scores, rollouts and samples of forgotten rows, which have what a model generated for them."""
-    problems, ids = [], [entry.id for entry in entries]
-    said = [(f"scores/{model}.parquet", "scores") for model in ["base", *build.steps]]
-    said += [(rollouts_path(step).as_posix(), "has answers to") for step in build.steps]
+def score_problems(build: Build, entries: Iterable[Forgotten]) -> list[Problem]:
+    """Scores, rollouts and samples of forgotten rows: they hold what a model generated for them."""
+    problems: list[Problem] = []
+    ids = [entry.id for entry in entries]
+    places = [(f"scores/{model}.parquet", "scores") for model in ["base", *build.steps]]
+    places += [(rollouts_path(step).as_posix(), "has answers to") for step in build.steps]
     for name in build.params.get("difficulty") or ():
-        said += [(f"data/sampled/{name}.parquet", "has answers to"), (kept_path(name).as_posix(), "sorts")]
-    for place, verb in said:
+        places += [(f"data/sampled/{name}.parquet", "has answers to"), (kept_path(name).as_posix(), "sorts")]
+    for place, verb in places:
         try:
             path = file_of(build, place)
         except Missing:
@@ -85,8 +94,8 @@ def score_problems(build, entries):
     return problems
 
 
-def model_problems(build):
-    """Models that were trained on other rows than those that are there now: they may have seen a forgotten record."""
+def model_problems(build: Build) -> list[Problem]:
+    """Models that were trained on other rows than the present ones: they may have seen a forgotten record."""
     from commands.records.exposure import trained_models
 
     hint = "dvc repro train@{}"
@@ -102,12 +111,15 @@ def model_problems(build):
     ]
 
 
-def find_forgotten_rows(build, entries, rooms, least=None):
-    """([(Record, entry, why)], problems): every row of some rooms that is a forgotten record or says what one said."""
+def find_forgotten_rows(
+    build: Build, entries: Sequence[Forgotten], rooms: Iterable[str], min_similarity: float | None = None
+) -> tuple[list[Match], list[Problem]]:
+    """(matches, problems): every row of some folders of data/ that is a forgotten record, or says the same as one."""
     from stages.reading.parts import map_items
 
-    least = least or threshold(build)
-    work, problems = [], []
+    min_similarity = min_similarity or threshold(build)
+    work: list[tuple[str, str, Path]] = []
+    problems: list[Problem] = []
     for room in rooms:
         for dataset in build.datasets:
             try:
@@ -115,25 +127,25 @@ def find_forgotten_rows(build, entries, rooms, least=None):
             except Missing as error:
                 problems += error.problems
     kinds = {name: dataset["kind"] for name, dataset in build.datasets.items()}
-    look = partial(forgotten_rows_in_group, entries=entries, kinds=kinds, least=least)
+    search = partial(forgotten_rows_in_group, entries=entries, kinds=kinds, min_similarity=min_similarity)
     pieces = [(*item, group) for item in work for group in range(count_row_groups(item[2], problems))]
     size = sum(path.stat().st_size for *_, path in work)
-    return [item for found in map_items(look, pieces, size) for item in found], problems
+    return [item for found in map_items(search, pieces, size) for item in found], problems
 
 
-def table_paths(build, room, dataset):
-    """The Parquet files of a dataset in a room of data/."""
+def table_paths(build: Build, room: str, dataset: str) -> list[Path]:
+    """The Parquet files of a dataset in a folder of data/. Raises Missing."""
     if room != "ingested":
         return [file_of(build, f"data/{room}/{dataset}.parquet")]
     folder = Path("data/ingested", dataset)
     if build.rev is None and folder.is_dir():
         return sorted(folder.rglob("*.parquet"))
     if folder.as_posix() not in build.outs:
-        return [file_of(build, folder)]  # which says what is missing
+        return [file_of(build, folder)]  # raises with the right words
     return [file_of(build, path) for path in sorted(files_of(build, folder.as_posix()))]
 
 
-def count_row_groups(path, problems):
+def count_row_groups(path: Path, problems: list[Problem]) -> int:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -146,35 +158,39 @@ def count_row_groups(path, problems):
         return 0
 
 
-def forgotten_rows_in_group(piece, entries, kinds, least):
-    """[(Record, entry, why)] of one row group."""
+def forgotten_rows_in_group(
+    piece: tuple[str, str, Path, int], entries: Sequence[Forgotten], kinds: Mapping[str, str], min_similarity: float
+) -> list[Match]:
+    """The matches in one row group. piece: (room, dataset, file, number of the group)."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     from stages.dedup.sketches import ForgottenIndex, find_forgotten
 
     room, dataset, path, group = piece
-    file, kind, found = pq.ParquetFile(path), kinds[dataset], []
+    file, kind = pq.ParquetFile(path), kinds[dataset]
+    found: list[Match] = []
     known, ids = ForgottenIndex(entries), {entry.id: entry for entry in entries}
     first = sum(file.metadata.row_group(before).num_rows for before in range(group))
     rejects = "raw" in file.schema_arrow.names
     columns = ["id", "source", "line", *(["raw"] if rejects else row_columns(path, kind))]
     for batch in file.iter_batches(8192, row_groups=[group], columns=columns):
         table, numbers = rejects_table(batch, kind) if rejects else (pa.Table.from_batches([batch]), range(len(batch)))
-        seen = {numbers[row]: why for row, why in find_forgotten(table, kind, known, least).items()}
+        matches = {numbers[row]: why for row, why in find_forgotten(table, kind, known, min_similarity).items()}
         if rejects:
             raws = enumerate(batch["raw"].to_pylist())
-            unread = {row: (ids[name], "by id") for row, raw in raws if raw and (name := _forgotten.raw_id(raw)) in ids}
-            seen |= unread
-        origins = batch.select(["id", "source", "line"]).to_pylist() if seen else []
-        for row, (entry, why) in sorted(seen.items()):
+            matches |= {
+                row: (ids[name], "by id") for row, raw in raws if raw and (name := _forgotten.raw_id(raw)) in ids
+            }
+        origins = batch.select(["id", "source", "line"]).to_pylist() if matches else []
+        for row, (entry, why) in sorted(matches.items()):
             found.append((Record(room, dataset, first + row, *origins[row].values()), entry, why))
         first += len(batch)
     return found
 
 
-def rejects_table(batch, kind):
-    """(rows, their numbers in the batch) of the rejects that were rows, and of which the text is kept."""
+def rejects_table(batch: "pa.RecordBatch", kind: str) -> tuple["pa.Table", list[int]]:
+    """(rows, their numbers in the batch) of the rejects that were rows and still have their text."""
     import pyarrow as pa
 
     from stages.rows.tables import COLUMNS, to_table
@@ -190,9 +206,12 @@ def rejects_table(batch, kind):
 
 @dataclass
 class OldObjects:
-    """held: {path in the project: {md5}} of objects that the present build does not use. size: their bytes."""
+    """held: {path in the project: {md5}} of objects that the present build does not use. size: their bytes.
 
-    held: dict
+    searched, left_out, absent: tables that were searched, were too many, or are not in the cache.
+    """
+
+    held: dict[str, set[str]]
     size: int
     searched: int
     commits: int
@@ -201,24 +220,24 @@ class OldObjects:
     absent: int
 
 
-def find_old_objects(build, ids):
-    """The objects of the cache with one of the ids in them, or trained on such rows, that the present build does not use.
+def find_old_objects(build: Build, ids: Collection[str]) -> OldObjects:
+    """The objects of the cache that hold one of the ids, or were trained on such rows, and that the present build does not use.
 
-    Searched are the objects that past versions of dvc.lock and the run cache name.
+    Searches the objects that past versions of dvc.lock and the run cache name.
     """
     stages, commits, records = past_stages()
     present = {md5 for out in build.outs.values() for md5 in [out.md5, *(hashes_of_output(out) or {}).values()]}
-    files = {}
+    files: dict[str, str] = {}
     for stage in stages:
         for out in stage.outs.values():
             for path, md5 in (hashes_of_output(out) or {}).items():
                 if is_table(path):
                     files.setdefault(md5, path)
     there = [md5 for md5 in files if object_of(md5).is_file()]
-    held = {md5: files[md5] for md5 in there[:MAX_OBJECTS] if has_any_id(object_of(md5), ids)}
-    held |= models_from_rows(stages, set(held))
-    old = {}
-    for md5, path in held.items():
+    hits = {md5: files[md5] for md5 in there[:MAX_OBJECTS] if has_any_id(object_of(md5), ids)}
+    hits |= models_from_rows(stages, set(hits))
+    old: dict[str, set[str]] = {}
+    for md5, path in hits.items():
         if md5 not in present and object_of(md5).exists():
             old.setdefault(path, set()).add(md5)
     size = sum(size_of_object(md5) for found in old.values() for md5 in found)
@@ -233,9 +252,9 @@ def find_old_objects(build, ids):
     )
 
 
-def past_stages():
-    """(stages, commits, runs): what dvc.lock of earlier commits and the run cache say of outputs and their inputs."""
-    stages = []
+def past_stages() -> tuple[list[Stage], int, int]:
+    """(stages, how many commits, how many cached runs): from dvc.lock here and in earlier commits, and from the run cache."""
+    stages: list[Stage] = []
     commits = (git("log", f"-{MAX_COMMITS}", "--all", "--format=%H", "--", "dvc.lock") or b"").decode().split()
     for commit in [None, *commits]:
         try:
@@ -246,12 +265,12 @@ def past_stages():
     return stages + records, len(commits), len(records)
 
 
-def is_table(path):
+def is_table(path: str) -> bool:
     return path.endswith(".parquet") and path.startswith(("data/", "scores/"))
 
 
-def has_any_id(path, ids):
-    """True where a table has a row with one of the ids and its text, or a reject whose raw text has one as its hash."""
+def has_any_id(path: Path, ids: Collection[str]) -> bool:
+    """True where a table has a row with one of the ids and its text, or a reject whose raw text hashes to one."""
     import duckdb
 
     database = connect()
@@ -266,9 +285,10 @@ def has_any_id(path, ids):
         return False
 
 
-def models_from_rows(stages, rows):
-    """{md5: path} of the models that were trained on such rows, or from such a model; of their curves as well."""
-    found, more = {}, True
+def models_from_rows(stages: Iterable[Stage], rows: set[str]) -> dict[str, str]:
+    """{md5: path} of the models that were trained on some tables, or started from such a model; of their curves too."""
+    found: dict[str, str] = {}
+    more = {"": ""}
     while more:
         more = {}
         for stage in stages:
@@ -278,7 +298,7 @@ def models_from_rows(stages, rows):
     return found
 
 
-def size_of_object(md5):
-    """Bytes of an object; of a folder, of what its list names."""
+def size_of_object(md5: str) -> int:
+    """The bytes of an object; for a folder, of its list and all files in it."""
     names = [md5, *((folder_listing(md5) or {}).values() if md5.endswith(".dir") else ())]
     return sum(object_of(name).stat().st_size for name in names if object_of(name).is_file())

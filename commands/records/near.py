@@ -1,12 +1,17 @@
 """Records that say almost the same, by the measure of curate: the Jaccard similarity of word triples.
 
-DuckDB leaves of a million rows those that have one of a few rare triples; of these the similarity is computed.
+DuckDB selects the rows that have one of a few rare triples. The similarity is computed for these alone.
 """
 
 import json
 import re
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
+from commands.builds.build import Build
 from commands.records.table import (
+    Paths,
     Record,
     is_messages,
     place_columns,
@@ -16,12 +21,24 @@ from commands.records.table import (
     spoken_sql,
     unreadable_problem,
 )
+from validators.problems import Problem
+
+if TYPE_CHECKING:
+    from duckdb import DuckDBPyConnection
 
 
-def find_similar(database, build, paths, problems, text, records, least):
-    """Every record at least so similar, by the measure of curate: Jaccard of word triples.
+def find_similar(
+    database: "DuckDBPyConnection",
+    build: Build,
+    paths: Paths,
+    problems: list[Problem],
+    text: str | None,
+    records: Sequence[Record],
+    min_similarity: float,
+) -> list[Record]:
+    """Every record that is similar enough to a text of the user's, or to some records.
 
-    Similar to a text given by the user is a row, or one turn of it; to other records, a row as a whole.
+    A text is compared with each row and with each turn of it; a record with whole rows.
     """
     from stages.dedup.near_duplicates import similarity
 
@@ -30,26 +47,34 @@ def find_similar(database, build, paths, problems, text, records, least):
     itself = {(record.room, record.dataset, record.row) for record in records}
     found = []
     for key, path in paths.items():
-        for record in near_candidates(database, key, path, problems, build, wanted, least):
+        for record in near_candidates(database, key, path, problems, build, wanted, min_similarity):
             turns = texts_of_turns(record, build)
             parts = [" ".join(turns), *(turns if text is not None else [])]
             record.likeness = max(similarity(one, part) for one in wanted for part in parts)
-            if record.likeness >= least and (*key, record.row) not in itself:
+            if record.likeness >= min_similarity and (*key, record.row) not in itself:
                 found.append(record)
     return found
 
 
-def near_candidates(database, key, path, problems, build, wanted, least):
-    """The records of a table that may be so similar, with their content: of the others it is certain that they are not.
+def near_candidates(
+    database: "DuckDBPyConnection",
+    key: tuple[str, str],
+    path: Path,
+    problems: list[Problem],
+    build: Build,
+    wanted: Iterable[str],
+    min_similarity: float,
+) -> Iterator[Record]:
+    """The records of a table that can be similar enough, with their content; no other record can.
 
-    A similar text can lack only so many of the triples: it has one at least of any larger number of them.
+    A similar text lacks only so many of the triples: of any larger number of them it has at least one.
     """
     from stages.dedup.near_duplicates import word_triples
 
     groups = [
         [one] if isinstance(one, str) else list(one)
         for text in wanted
-        for one in choose_probes(word_triples(text), least)
+        for one in choose_probes(word_triples(text), min_similarity)
     ]
     try:
         columns = {} if key[0] == "rejected" else row_columns(path, build.datasets[key[1]]["kind"])
@@ -57,9 +82,9 @@ def near_candidates(database, key, path, problems, build, wanted, least):
         problems.append(unreadable_problem(path, error))
         return
     if key[0] == "rejected":
-        # JSON has other white space: any word of a triple must do
+        # JSON has other white space, so one word stands for its triple
         words = sorted({max(group, key=len) for group in groups})
-        where, given = "raw IS NOT NULL", {}
+        where, values = "raw IS NOT NULL", {}
     else:
         whole = [
             f"array_to_string(list_transform({name}, lambda m: {spoken_sql(column)}), ' ')"
@@ -69,23 +94,23 @@ def near_candidates(database, key, path, problems, build, wanted, least):
             if is_messages(column) or name == "ground_truth"
         ]
         where = f"regexp_matches(lower(concat_ws(' ', {', '.join(whole)})), $probes)"
-        given = {"probes": "|".join(r"\s+".join(map(re.escape, group)) for group in groups)}
+        values = {"probes": "|".join(r"\s+".join(map(re.escape, group)) for group in groups)}
     names = ["raw"] if key[0] == "rejected" else list(columns)
-    for row in query_rows(database, path, problems, f"{place_columns(key[0])}, {', '.join(names)}", where, given):
+    for row in query_rows(database, path, problems, f"{place_columns(key[0])}, {', '.join(names)}", where, values):
         record = Record(*key, *row[:7], exact=False)
         record.content = row[7] if key[0] == "rejected" else dict(zip(names, row[7:], strict=True))
-        if key[0] != "rejected" or any(word in record.content.lower() for word in words):
+        if key[0] != "rejected" or any(word in row[7].lower() for word in words):
             yield record
 
 
-def choose_probes(groups, least):
-    """So many triples that a similar text has one of them at least; those with the longest words, as they are rare."""
-    groups = sorted(groups, key=lambda group: (-max(map(len, group)), group))
-    return groups[: int((1 - least) * len(groups) + 1e-9) + 1]
+def choose_probes(triples: Iterable[Any], min_similarity: float) -> list[Any]:
+    """As many triples as a similar text must share at least one of; those with the longest words, which are rare."""
+    ordered = sorted(triples, key=lambda triple: (-max(map(len, triple)), triple))
+    return ordered[: int((1 - min_similarity) * len(ordered) + 1e-9) + 1]
 
 
-def texts_of_turns(record, build):
-    """The text of each turn of a record, and its ground truth; the raw text of what never became a row."""
+def texts_of_turns(record: Record, build: Build) -> list[str]:
+    """The text of each turn of a record, and its ground truth; the raw text of a record that never became a row."""
     from stages.rows.tables import COLUMNS, MESSAGES
 
     row = record.content

@@ -1,28 +1,33 @@
 """The rows of one dataset that differ between two builds, found by DuckDB in their Parquet files.
 
-    with comparing(old, new) as database:              # {"train": path, "eval": path, "rejected": path} of each build
-        counted(database)                              # [{change: moved, from: train, to: "rejected: sft.known_roles", rows: 3}]
-        records(database, old, new, limit=20)          # the rows themselves, with their texts
+    with open_comparison(old, new) as database:        # {"train": path, "eval": path, "rejected": path} of each build
+        count_changes(database)                        # [{change: moved, from: train, to: "rejected: sft.known_roles", rows: 3}]
+        changed_records(database, old, new, limit=20)  # the rows themselves, with their texts
 
-A row is the same row if its id is; a reject without an id, if its raw text is. So rows that only stand on another line
-are not changes. Only ids and places are read of all rows, and texts of those that are shown.
+Two rows are the same if their ids are; two rejects without ids, if their raw texts are. So a row that only moved to another
+line is no change. DuckDB reads the ids and places of all rows, and the texts of the rows that are shown.
 """
 
 import contextlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import duckdb
+from duckdb import DuckDBPyConnection
 
 KEPT = ("train", "eval")
 SQL = Path(__file__).parent / "sql"
-# a reject of ingest has no id: nothing was made of it
+# a reject of ingest has no id: it never became a row
 KEY = "coalesce(id, 'raw:' || md5(coalesce(raw, '')))"
 MEMORY = "600MB"  # DuckDB's own; the process takes as much again at most
+Files = Mapping[str, Path]  # {room: table} of a dataset in one build, without what is missing
+Side = tuple[Any, Any, Any, Any]  # (key, source, line, place) of a row in one build; all None where it has no such row
 
 
 @contextlib.contextmanager
-def open_comparison(old, new):
-    """A database with the table `changes` of two builds of a dataset. old, new: {room: path}, without what is not there."""
+def open_comparison(old: Files, new: Files) -> Iterator[DuckDBPyConnection]:
+    """A database with the table `changes` of two builds of a dataset."""
     import tempfile
 
     with tempfile.TemporaryDirectory(prefix="tilth-") as spill, duckdb.connect() as database:
@@ -37,44 +42,44 @@ def open_comparison(old, new):
         yield database
 
 
-def create_view(database, name, parts):
-    """A view of (key, source, line, place) over all parts, which may be none."""
+def create_view(database: DuckDBPyConnection, name: str, parts: Sequence[str]) -> None:
+    """Create a view of (key, source, line, place) over all parts; there may be none."""
     nothing = "SELECT ''::VARCHAR AS key, ''::VARCHAR AS source, 0::BIGINT AS line, ''::VARCHAR AS place LIMIT 0"
     database.execute(f"CREATE VIEW {name} AS " + " UNION ALL ".join(parts or [nothing]))
 
 
-def kept_sql(room, path):
+def kept_sql(room: str, path: Path) -> str:
     return f"SELECT id AS key, source, line, '{room}' AS place FROM read_parquet({quote_path(path)})"
 
 
-def rejected_sql(path):
+def rejected_sql(path: Path) -> str:
     return (
         f"SELECT {KEY} AS key, source, line, 'rejected: ' || \"check\" AS place FROM read_parquet({quote_path(path)})"
     )
 
 
-def quote_path(path):
-    """A path as DuckDB's text; brackets and stars in it are no pattern."""
+def quote_path(path: str | Path) -> str:
+    """A path as a string of SQL, with brackets and stars escaped: DuckDB would take them for a pattern."""
     text = "".join(f"[{c}]" if c in "*?[" else c for c in str(path)) if set(str(path)) & set("*?[") else str(path)
     return "'" + text.replace("'", "''") + "'"
 
 
-def count_rows(path):
+def count_rows(path: Path | None) -> int | None:
     """How many rows a Parquet file has, None where there is no file."""
     import pyarrow.parquet as pq
 
     return None if path is None else pq.read_metadata(path).num_rows
 
 
-def count_changes(database):
-    """[{change, from, to, rows}], the most rows first; `from` or `to` is None where the row is in one build alone."""
+def count_changes(database: DuckDBPyConnection) -> list[dict[str, Any]]:
+    """[{change, from, to, rows}], the most rows first; `from` or `to` is None where only one build has the row."""
     found = database.execute(
         "SELECT change, old_place, new_place, count(*) FROM changes GROUP BY ALL ORDER BY 4 DESC, 1, 2, 3"
     ).fetchall()
     return [dict(zip(("change", "from", "to", "rows"), row, strict=True)) for row in found]
 
 
-def changed_records(database, old, new, limit=0):
+def changed_records(database: DuckDBPyConnection, old: Files, new: Files, limit: int = 0) -> list[dict[str, Any]]:
     """[{change, from, to, old, new}]: old and new are {id, source, line, text} or None. limit: 0 for all."""
     found = database.execute(
         "FROM changes ORDER BY change, coalesce(new_source, old_source), coalesce(new_line, old_line), old_key, new_key"
@@ -93,16 +98,16 @@ def changed_records(database, old, new, limit=0):
     ]
 
 
-def changed_record(side, texts):
+def changed_record(side: Side, texts: Mapping[Side, str]) -> dict[str, Any] | None:
     key, source, line, _ = side
     if key is None:
         return None
     return {"id": None if key.startswith("raw:") else key, "source": source, "line": line, "text": texts.get(side, "")}
 
 
-def texts_of(database, files, sides):
-    """{(key, source, line, place): text} of rows: JSON of what is trained on, or what was rejected as it was read."""
-    texts = {}
+def texts_of(database: DuckDBPyConnection, files: Files, sides: Iterable[Side]) -> dict[Side, str]:
+    """The texts of rows: JSON of the columns that are trained on, or the raw text of a reject."""
+    texts: dict[Side, str] = {}
     for room, path in files.items():
         wanted = {side for side in sides if side[0] and side[3].split(":")[0] == room}
         if not wanted:
@@ -120,14 +125,14 @@ def texts_of(database, files, sides):
     return texts
 
 
-def content_as_json(row):
-    """The columns that are trained on as JSON, without what is null."""
+def content_as_json(row: Mapping[str, Any]) -> str:
+    """The columns that are trained on as JSON, without nulls."""
     from stages.rows.identity import messages_to_hash
     from stages.rows.values import ENCODE
 
-    said = {
+    content = {
         key: value for key, value in row.items() if value is not None and key not in ("id", "source", "line", "key")
     }
     return ENCODE(
-        {key: messages_to_hash(value) if isinstance(value, list) else value for key, value in said.items()}
+        {key: messages_to_hash(value) if isinstance(value, list) else value for key, value in content.items()}
     ).decode()

@@ -1,20 +1,23 @@
-"""Records of a build, found in its tables: by id, by `file:line`, by text, or by what is nearly the same text.
+"""Search the records of a build: by id, by `file:line`, by text, or by a similar text.
 
-    found = look(build, "5f0e31", start)          # Found(by="id", records=[Record(...)], total=1, problems=[])
+    found = find_records(build, "5f0e31", start)  # SearchResult(by="id", records=[Record(...)], total=1, problems=[])
 
-train, eval and rejected hold every record of a dataset, so that these three answer for all. DuckDB reads the columns that
-a question needs; the texts of the few records that are shown are read afterwards, by row number.
+train, eval and rejected together hold every record of a dataset. DuckDB reads only the columns that a question needs; the
+texts of the few records that are shown are read afterwards, by row number.
 """
 
 import json
 import re
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from commands.builds.build import find_tables
+from commands.builds.build import Build, find_tables
 from commands.records.near import find_similar
 from commands.records.table import (
     ROOMS,
+    Paths,
     Record,
     connect,
     is_messages,
@@ -26,26 +29,37 @@ from commands.records.table import (
 )
 from validators.problems import Problem, Problems, did_you_mean
 
+if TYPE_CHECKING:
+    import pyarrow as pa
+    from duckdb import DuckDBPyConnection
+
 MAX_SHOWN = 20
 MIN_DIGITS = 6
-# a saying that a reject names: `duplicate of <id> (file:line)`, `93% like <id> (...)`, `contradicts <id> (...)`
+# another record that a reject names: `duplicate of <id> (file:line)`, `93% like <id> (...)`, `contradicts <id> (...)`
 OTHER_ID = re.compile(r"(?:duplicate of|like|contradicts) ([0-9a-f]{64}) \(")
 
 
 @dataclass
 class SearchResult:
-    """by: `id`, `line`, `text` or `likeness`. total: of all records found; `records` are the first of them."""
+    """by: `id`, `line`, `text` or `likeness`. total: of all matches; `records` are the first of them."""
 
     by: str
-    records: list
+    records: list[Record]
     total: int
-    problems: list
+    problems: list[Problem]
 
 
-def find_records(build, what, start, limit=MAX_SHOWN, near=None, as_text=False):
-    """The records that WHAT means. near: the least similarity, for near-duplicates of a text or of the record that WHAT is.
+def find_records(
+    build: Build,
+    what: str,
+    start: str | Path | None,
+    limit: int = MAX_SHOWN,
+    near: float | None = None,
+    as_text: bool = False,
+) -> SearchResult:
+    """The records that WHAT means. Raises Problems with a suggestion where it finds none.
 
-    Raises Problems where nothing is found, with what was meant perhaps.
+    near: the least similarity, for near-duplicates of a text or of the record that WHAT is. start: the user's folder.
     """
     if not what.strip():
         raise Problems([nothing_found("WHAT is empty", "an id, FILE:LINE or a text")])
@@ -53,7 +67,8 @@ def find_records(build, what, start, limit=MAX_SHOWN, near=None, as_text=False):
     if not paths:
         raise Problems(problems)
     database = connect()
-    by, found, total = "text", None, None
+    by, total = "text", None
+    found: list[Record] = []
     if not as_text and (place := parse_place(build, what, start)):
         by, found = "line", find_at_line(database, build, paths, problems, *place)
     elif not as_text and re.fullmatch(f"[0-9a-f]{{{MIN_DIGITS},64}}", what):
@@ -62,7 +77,7 @@ def find_records(build, what, start, limit=MAX_SHOWN, near=None, as_text=False):
             raise Problems([nothing_found("no record has this id", "an id of train, eval or rejected"), *problems])
     if near is not None:
         text = what if not found else None
-        by, found = "likeness", find_similar(database, build, paths, problems, text, found or [], near)
+        by, found = "likeness", find_similar(database, build, paths, problems, text, found, near)
     elif not found:
         by, (found, total) = "text", find_by_text(database, build, paths, problems, what, limit)
     if not found:
@@ -73,11 +88,12 @@ def find_records(build, what, start, limit=MAX_SHOWN, near=None, as_text=False):
     return SearchResult(by, shown, total or len(found), problems)
 
 
-def nothing_found(found, expected="", hint=""):
+def nothing_found(found: str, expected: str = "", hint: str = "") -> Problem:
     return Problem("WHAT", found, expected, hint)
 
 
-def explain_nothing(what, near, as_text):
+def explain_nothing(what: str, near: float | None, as_text: bool) -> tuple[str, str, str]:
+    """(found, expected, hint) of a search without a match."""
     if near is not None:
         return (
             f"no record is at least {near:.0%} like it",
@@ -93,25 +109,26 @@ def explain_nothing(what, near, as_text):
 # -- one question, every table ------------------------------------------------------------------------------------
 
 
-def find_by_id(database, paths, problems, prefix):
-    """Every record whose id begins so. Raises Problems where that is more than one id."""
+def find_by_id(database: "DuckDBPyConnection", paths: Paths, problems: list[Problem], prefix: str) -> list[Record]:
+    """Every record whose id begins with a prefix. Raises Problems where more than one id does."""
     where = "id = $id" if len(prefix) == 64 else "starts_with(id, $id)"
     found = [
         Record(*key, *row)
         for key, path in paths.items()
         for row in query_rows(database, path, problems, place_columns(key[0]), where, {"id": prefix})
     ]
-    ids = sorted({record.id for record in found})
+    ids = sorted({record.id for record in found if record.id})
     if len(ids) > 1:
         hint = "more digits of " + ", ".join(name[: len(prefix) + 6] + "…" for name in ids[:5])
         raise Problems([nothing_found(f"{len(ids):,} ids begin with {prefix}", "one", hint)])
     return found
 
 
-def records_with_ids(build, ids):
-    """{id: [Record]} of the rows with some ids, wherever they stand."""
+def records_with_ids(build: Build, ids: Collection[str]) -> dict[str, list[Record]]:
+    """The rows with some ids, in every table, by id."""
     paths, problems = find_tables(build, *ROOMS)
-    database, found = connect(), {name: [] for name in ids}
+    database = connect()
+    found: dict[str, list[Record]] = {name: [] for name in ids}
     for key, path in paths.items():
         for row in (
             query_rows(database, path, problems, place_columns(key[0]), "id IN $ids", {"ids": list(ids)}) if ids else ()
@@ -123,8 +140,8 @@ def records_with_ids(build, ids):
 # -- file:line ----------------------------------------------------------------------------------------------------
 
 
-def parse_place(build, what, start):
-    """(file, line) as the tables write it, or None where WHAT does not look like one."""
+def parse_place(build: Build, what: str, start: str | Path | None) -> tuple[str, int] | None:
+    """(file, line) as the tables write it, None where WHAT does not look like FILE:LINE."""
     match = re.fullmatch(r"(\S(?:.*\S)?):(\d+)", what)
     if not match or "\n" in what:
         return None
@@ -142,19 +159,21 @@ def parse_place(build, what, start):
     return (name, line) if known or looks_like else None
 
 
-def find_at_line(database, build, paths, problems, source, line):
+def find_at_line(
+    database: "DuckDBPyConnection", build: Build, paths: Paths, problems: list[Problem], source: str, line: int
+) -> list[Record]:
     """The records of a line of a raw file. Raises Problems that say why there is none."""
-    given = {"source": source, "line": line}
+    values = {"source": source, "line": line}
     found = [
         Record(*key, *row)
         for key, path in paths.items()
         for row in query_rows(
-            database, path, problems, place_columns(key[0]), "source = $source AND line = $line", given
+            database, path, problems, place_columns(key[0]), "source = $source AND line = $line", values
         )
     ]
     if found:
         return found
-    last = {}
+    last: dict[str, int] = {}
     for path in paths.values():
         for name, end in query_rows(database, path, [], "source, max(line)", "true GROUP BY source", {}):
             last[name] = max(end, last.get(name, 0))
@@ -183,29 +202,32 @@ def find_at_line(database, build, paths, problems, source, line):
     )
 
 
-def suggest_file(source, known):
+def suggest_file(source: str, known: Collection[str]) -> str:
     """`did you mean 'data/raw/chat/chatml.jsonl'?`, or nothing."""
     same = [name for name in known if Path(name).name == Path(source).name]
     hint = did_you_mean(same[0], same) if same else did_you_mean(source, known)
     return hint if hint.startswith("did") else ""
 
 
-def list_names(names, most=8):
+def list_names(names: Iterable[str], limit: int = 8) -> str:
     names = sorted(names)
-    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
+    return ", ".join(names[:limit]) + (f" and {len(names) - limit} more" if len(names) > limit else "")
 
 
-def rows_of_places(database, build, places):
-    """Every row that was made of some raw records: (dataset, source, line) of each."""
-    paths, problems, found = *find_tables(build, *ROOMS), []
+def rows_of_places(
+    database: "DuckDBPyConnection", build: Build, places: Iterable[tuple[str, str, int]]
+) -> list[Record]:
+    """Every row that comes from some raw records. places: (dataset, source, line) of each."""
+    paths, problems = find_tables(build, *ROOMS)
+    found: list[Record] = []
     for dataset, source, line in sorted(places):
-        given = {"source": source, "line": line}
+        values = {"source": source, "line": line}
         for key, path in paths.items():
             if key[1] == dataset:
                 where = "source = $source AND line = $line"
                 found += [
                     Record(*key, *row)
-                    for row in query_rows(database, path, problems, place_columns(key[0]), where, given)
+                    for row in query_rows(database, path, problems, place_columns(key[0]), where, values)
                 ]
     return found
 
@@ -213,14 +235,17 @@ def rows_of_places(database, build, places):
 # -- text ---------------------------------------------------------------------------------------------------------
 
 
-def find_by_text(database, build, paths, problems, text, limit):
-    """([Record], how many there are): those that say just this in a turn; where there is none, those in which it stands.
+def find_by_text(
+    database: "DuckDBPyConnection", build: Build, paths: Paths, problems: list[Problem], text: str, limit: int
+) -> tuple[list[Record], int]:
+    """(records, how many there are): those with a turn that equals the text, else those that contain it.
 
-    Of each table no more than the first `limit` are kept: a short text may be held by every row.
+    Keeps the first `limit` of each table: every row may contain a short text.
     """
     escaped = json.dumps(text, ensure_ascii=False)[1:-1]
-    given = {"text": text, "escaped": escaped, "quoted": f'"{escaped}"', "ascii": json.dumps(text)[1:-1]}
-    found, totals = {True: [], False: []}, {True: 0, False: 0}
+    values = {"text": text, "escaped": escaped, "quoted": f'"{escaped}"', "ascii": json.dumps(text)[1:-1]}
+    found: dict[bool, list[Record]] = {True: [], False: []}
+    totals = {True: 0, False: 0}
     for key, path in paths.items():
         try:
             columns = {} if key[0] == "rejected" else row_columns(path, build.datasets[key[1]]["kind"])
@@ -228,19 +253,19 @@ def find_by_text(database, build, paths, problems, text, limit):
             problems.append(unreadable_problem(path, error))
             continue
         holds, exact = text_conditions(columns)
-        used = {name: value for name, value in given.items() if f"${name}" in holds + exact}
+        used = {name: value for name, value in values.items() if f"${name}" in holds + exact}
         kept = {True: 0, False: 0}
-        for *row, whole in query_rows(database, path, problems, f"{place_columns(key[0])}, {exact}", holds, used):
-            whole = bool(whole)
-            totals[whole] += 1
-            if not limit or kept[whole] < limit:
-                kept[whole] += 1
-                found[whole].append(Record(*key, *row, exact=whole))
+        for *row, is_exact in query_rows(database, path, problems, f"{place_columns(key[0])}, {exact}", holds, used):
+            is_exact = bool(is_exact)
+            totals[is_exact] += 1
+            if not limit or kept[is_exact] < limit:
+                kept[is_exact] += 1
+                found[is_exact].append(Record(*key, *row, exact=is_exact))
     return (found[True], totals[True]) if found[True] else (found[False], totals[False])
 
 
-def text_conditions(columns):
-    """(holds, exact): SQL of whether a row holds $text, and whether one of its turns is just that. columns: none of rejects."""
+def text_conditions(columns: "Mapping[str, pa.DataType]") -> tuple[str, str]:
+    """SQL for (a row contains $text, one of its turns equals $text). columns: empty for rejects."""
     if not columns:
         return "contains(raw, $escaped) OR contains(raw, $ascii) OR contains(raw, $text)", "contains(raw, $quoted)"
     holds, exact = [], []
