@@ -70,6 +70,6 @@ def test_a_credential_that_is_in_git_is_named_without_itself(project, file, text
     (project / file).write_text(text)
     found = credential_problems()
     assert [problem.where for problem in found] == [file]
-    assert found[0].found == f"holds a credential, which is in git with it: {shown}"
+    assert found[0].found == f"holds a credential, and git keeps this file: {shown}"
     assert ".dvc/config.local" in found[0].hint
     assert "5f0e" not in str(found) and "pw" not in str(found)

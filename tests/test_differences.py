@@ -141,7 +141,7 @@ def test_what_another_stage_made_is_by_the_lock():
     )
     (found,) = differences(now, known_dep_states(now, {}, dict))["train@sft"]
     assert (found.what, found.path, found.old.md5) == ("dep", "data/train/chat.parquet", "old")
-    assert (found.new.md5, found.new.made, found.new.whence) == ("new", True, "what curate@chat made")
+    assert (found.new.md5, found.new.made, found.new.origin) == ("new", True, "what curate@chat made")
 
 
 def test_a_folder_that_stages_fill_is_without_the_files_of_datasets_that_are_gone():

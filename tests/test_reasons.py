@@ -32,7 +32,7 @@ def md5(data):
 
 
 def changed(path, old, size=1, there=True, foreseen=""):
-    now = DepState("11", Path(path).stat().st_size if Path(path).is_file() else 0, whence=foreseen) if there else None
+    now = DepState("11", Path(path).stat().st_size if Path(path).is_file() else 0, origin=foreseen) if there else None
     return difference_lines(Difference("dep", path, old=old and File(path, old, size), new=now))
 
 

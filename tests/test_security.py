@@ -87,7 +87,7 @@ def test_no_planted_secret_is_in_any_output_lock_card_report_or_log(tmp_path, mo
     ends = dict(re.findall(r"^(.*) ended with (\d+)$", told, re.MULTILINE))
     assert ends == dict.fromkeys(COMMANDS, "0") | {"share --remote dav": "1"}
     said += told
-    assert f"{KEPT}.dvc: holds a credential, which is in git with it: {address}" in told
+    assert f"{KEPT}.dvc: holds a credential, and git keeps this file: {address}" in told
     assert f"its source {address} is gone, or its server does not answer" in told
     secrets = [secret.encode() for secret in (*PLANTED.values(), PASSWORD, USER_PASSWORD, SIGNATURE)]
     assert not [secret for secret in secrets if secret in said.encode()]

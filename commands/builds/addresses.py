@@ -1,7 +1,7 @@
-"""Addresses without what opens them: no user information, no values of their query strings; and where git keeps one with it.
+"""Addresses without credentials (user information, values of the query string), and the files in git that hold a credential.
 
 without_credentials("403 for https://ada:pw@example.org/x?sig=5f0e")      # 403 for https://***@example.org/x?sig=***
-in_git()                                                                  # a Problem for each file that carries one
+credential_problems()                                                     # a Problem for each such file
 """
 
 import re
@@ -11,18 +11,18 @@ from pathlib import Path
 from validators.problems import Problem
 
 SECRET = ("password", "secret", "token", "key", "passphrase", "credential", "sas", "connection_string", "kerb_ticket")
-NO_SECRET = re.compile(r"ask_.*|.*(file|path|command|algorithm|kms_key_id)")  # a place, a name, or yes and no
+NO_SECRET = re.compile(r"ask_.*|.*(file|path|command|algorithm|kms_key_id)")  # a path, a name or a flag
 SECRET_QUERY_WORDS = ("sig", "token", "key", "secret", "pass", "credential", "auth")
 ADDRESS = re.compile(r"[a-z][\w+.-]*://[^\s'\"]+", re.IGNORECASE)
-# up to the last @ before the path, as a password may hold one; past a slash where what should be the port is no number
+# up to the last @ before the path: a password may contain one. Past a slash, where the port would not be a number
 USER = re.compile(r"://(?:[^/\s]*|[^/\s:@\[]+:(?!\d+(?:[/\s]|$))\S*)@")
 OPTION = re.compile(r"^\s*(\w+)\s*=\s*(\S.*)$", re.MULTILINE)
 
 
 def without_credentials(text: str) -> str:
-    """A text with the user information of its addresses, and all that their query strings say, as `***`."""
+    """A text with `***` for the user information of its addresses and for the values of their query strings."""
     text = USER.sub("://***@", text)
-    text = re.sub(r"(?<=[?&#;])([^\s=&?#;]+=)[^\s&#;]*", r"\1***", text)  # some errors tell `/path?sig=...` alone
+    text = re.sub(r"(?<=[?&#;])([^\s=&?#;]+=)[^\s&#;]*", r"\1***", text)  # some errors show only `/path?sig=...`
     return re.sub(r"(://[^\s?]*\?)[^\s=&#;]+(?=[\s&#;]|$)", r"\1***", text)
 
 
@@ -32,7 +32,7 @@ def is_secret(option: str) -> bool:
 
 
 def secrets_in(address: str) -> list[str]:
-    """The password, or the user that is as long as a token, and the values of the query that open something."""
+    """The secrets of an address: its password, or a user as long as a token, and the secret values of its query."""
     _, _, rest = address.partition("://")
     authority, _, query = rest.partition("?")
     user, _, password = authority.split("/")[0].rpartition("@")[0].partition(":")
@@ -43,25 +43,27 @@ def secrets_in(address: str) -> list[str]:
 
 
 def credential_problems() -> list[Problem]:
-    """A Problem for each .dvc file, dvc.yaml and .dvc/config in which an address or an option is a credential."""
+    """A Problem for each credential in an address or an option of .dvc files, dvc.yaml and .dvc/config."""
     from commands.builds.git import git
 
-    kept = git("ls-files", "-z", "--cached", "--others", "--exclude-standard", "--", "*.dvc", "dvc.yaml", ".dvc/config")
+    names = git(
+        "ls-files", "-z", "--cached", "--others", "--exclude-standard", "--", "*.dvc", "dvc.yaml", ".dvc/config"
+    )
     return [
-        Problem(name, f"holds a credential, which is in git with it: {shown}", "", hint)
-        for name in sorted(set((kept or b"").decode(errors="surrogateescape").split("\0")))
+        Problem(name, f"holds a credential, and git keeps this file: {shown}", "", hint)
+        for name in sorted(set((names or b"").decode(errors="surrogateescape").split("\0")))
         if Path(name).is_file()
         for shown, hint in find_credentials(name, Path(name).read_text(encoding="utf-8", errors="replace"))
     ]
 
 
 def find_credentials(name: str, text: str) -> Iterator[tuple[str, str]]:
-    """(what to show of it, what to do) of each credential in a file."""
-    change = "and make it void, as git's history keeps it"
+    """Yields (its safe text, what to do) of each credential in a file."""
+    revoke = "and revoke it: git's history keeps it"
     for address in dict.fromkeys(ADDRESS.findall(text)):
         if secrets_in(address):
-            yield without_credentials(address), f"name a remote, whose credentials are in .dvc/config.local; {change}"
+            yield without_credentials(address), f"name a remote with its credentials in .dvc/config.local, {revoke}"
     if name.endswith("config"):
         for option, _ in OPTION.findall(text):
             if is_secret(option):
-                yield option, f"dvc remote modify --local puts it into .dvc/config.local; take it out here, {change}"
+                yield option, f"dvc remote modify --local puts it into .dvc/config.local; remove it here, {revoke}"

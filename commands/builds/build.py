@@ -1,10 +1,10 @@
-"""What a build left, in the working tree or at any commit: params, lock, and the bytes of every output.
+"""A build, in the working tree or at any commit: its params, its lock, and the bytes of every output.
 
-    build = at("v1")                                   # or at() for the working tree
+    build = read_build("v1")                           # or read_build() for the working tree
     build.stages["curate@chat"].outs                   # dvc.lock: what went into a stage, and what came out
     file_of(build, "data/train/chat.parquet")          # a path to read: in the working tree, or in the DVC cache
 
-Nothing is checked out and nothing is written: texts come from git, outputs from the cache by the hashes of dvc.lock.
+Reads texts from git, and outputs from the cache by the hashes of dvc.lock. Checks nothing out and writes nothing.
 """
 
 import json
@@ -31,7 +31,7 @@ class Build:
 
     @cached_property
     def outs(self) -> dict[str, File]:
-        """{path: File} of all that stages made."""
+        """{path: File} of all outputs of stages."""
         return {path: file for stage in self.stages.values() for path, file in stage.outs.items()}
 
     def md5_of(self, path: str) -> str | None:
@@ -43,20 +43,20 @@ class Build:
         return cast(str, self.outs[out].stage)  # None is for dependencies
 
     def makes(self, path: str) -> bool:
-        """Whether a stage makes a path, what holds it, or something in it."""
-        return path in self.outs or path in self.rooms or self.around(path) is not None
+        """Whether a path is an output, inside an output, or a folder of outputs."""
+        return path in self.outs or path in self.output_folders or self.output_around(path) is not None
 
-    def around(self, path: str) -> str | None:
-        """The output that a path is inside of, None where there is none."""
+    def output_around(self, path: str) -> str | None:
+        """The output that contains a path, None where there is none."""
         return next((out for part in PurePosixPath(path).parents if (out := part.as_posix()) in self.outs), None)
 
     @cached_property
-    def rooms(self) -> set[str]:
+    def output_folders(self) -> set[str]:
         """The folders that hold outputs."""
         return {folder.as_posix() for out in self.outs for folder in PurePosixPath(out).parents}
 
     def has(self, subject: str | None) -> bool:
-        """Whether params.yaml has a dataset or step of a name; None is the subject of stages that have none."""
+        """Whether params.yaml has a dataset or step of this name. None: the subject of a stage without one."""
         return subject is None or subject in self.datasets or subject in self.steps
 
     @property
@@ -74,14 +74,14 @@ class Build:
 def read_build(rev: str | None = None) -> Build:
     """The build of a commit (hash, branch, tag), or of the working tree.
 
-    Raises Problems where there is no such commit, or params.yaml or dvc.lock is missing or does not parse there.
+    Raises Problems where the commit does not exist, or params.yaml or dvc.lock is missing or does not parse there.
     """
     commit = commit_of(rev) if rev else None
     return Build(commit, with_defaults(raw_params(commit)), read_lock(commit))
 
 
 def raw_params(commit: str | None) -> dict[str, Any]:
-    """params.yaml as it is written. Raises Problems where it is missing or does not parse."""
+    """params.yaml as written, without defaults. Raises Problems where it is missing or does not parse."""
     from ruamel.yaml import YAML
     from ruamel.yaml.error import YAMLError
 
@@ -95,7 +95,7 @@ def raw_params(commit: str | None) -> dict[str, Any]:
 
 
 def with_defaults(params: dict[str, Any]) -> dict[str, Any]:
-    """Params with every default filled in; as they are where today's models do not take them, as those of a past build."""
+    """Params with every default filled in; unchanged where today's models refuse them, as for a past build."""
     from pydantic import ValidationError
 
     from validators.params import fill_defaults
@@ -110,12 +110,12 @@ def with_defaults(params: dict[str, Any]) -> dict[str, Any]:
 
 
 def object_of(md5: str) -> Path:
-    """The path of a cached object, whether it is there or not."""
+    """The path of an object in the cache, whether or not it exists."""
     return cache_folder() / md5[:2] / md5[2:]
 
 
 def folder_listing(md5: str) -> dict[str, str] | None:
-    """{relative path: md5} of a cached folder, None where its list is not in the cache, or is damaged there."""
+    """{relative path: md5} of a cached folder, None where its list is missing from the cache or damaged."""
     try:
         return {item["relpath"]: item["md5"] for item in json.loads(object_of(md5).read_bytes())}
     except (OSError, ValueError, KeyError, TypeError):
@@ -123,7 +123,7 @@ def folder_listing(md5: str) -> dict[str, str] | None:
 
 
 def hashes_of_output(file: File) -> dict[str, str] | None:
-    """{path: md5} of a File, or of the files of a folder; None where the cache does not have its list."""
+    """{path: md5} of a File, or of the files in it if it is a folder; None where the cache does not have its list."""
     md5 = file.md5 or ""
     if not md5.endswith(".dir"):
         return {file.path: md5} if md5 else {}
@@ -132,10 +132,7 @@ def hashes_of_output(file: File) -> dict[str, str] | None:
 
 
 def files_of(build: Build, out: str) -> dict[str, str]:
-    """{path: md5} of every file of an output of the lock, from the list that the cache keeps for folders.
-
-    Raises Missing where a folder's list is not in the cache.
-    """
+    """{path: md5} of every file of an output. Raises Missing where the cache does not have the list of a folder."""
     found = hashes_of_output(build.outs[out])
     if found is None:
         raise missing_bytes(build, out)
@@ -143,14 +140,14 @@ def files_of(build: Build, out: str) -> dict[str, str]:
 
 
 def file_of(build: Build, path: str | Path) -> Path:
-    """Where to read an output, or a file inside one: the working tree, or the cache. Raises Missing.
+    """Where to read an output, or a file inside one: the working tree or the cache. Raises Missing.
 
-    For the working tree, what lies there is taken, changed or not: `tilth verify` is what compares.
+    Does not check whether a file of the working tree was changed: `tilth verify` does that.
     """
     path = Path(path).as_posix()
     if build.rev is None and Path(path).exists():
         return Path(path)
-    out = path if path in build.outs else build.around(path)
+    out = path if path in build.outs else build.output_around(path)
     if out is None:
         raise Missing([Problem(display_path(build.rev, path), "no stage of dvc.lock built it", "", "dvc repro")])
     md5 = files_of(build, out).get(path)
@@ -160,16 +157,17 @@ def file_of(build: Build, path: str | Path) -> Path:
 
 
 def missing_bytes(build: Build, path: str) -> Missing:
+    """The error for an output whose bytes the cache does not have."""
     where = display_path(build.rev, path)
     hint = "dvc pull" if build.rev is None else "dvc fetch --all-commits, where a remote has it"
     return Missing([Problem(where, "its bytes are not in the DVC cache", "", f"{hint}; everything else is answered")])
 
 
-# -- what belongs together ----------------------------------------------------------------------------------------
+# -- steps and datasets -------------------------------------------------------------------------------------------
 
 
 def chain(build: Build, step: str) -> list[str]:
-    """The steps behind a model, first to last, itself included; `base` is no step."""
+    """The steps that made a model, first to last, with its own; `base` is not a step."""
     names = []
     while step in build.steps and step not in names:
         names.append(step)
@@ -178,12 +176,12 @@ def chain(build: Build, step: str) -> list[str]:
 
 
 def models_trained_on(build: Build, dataset: str) -> list[str]:
-    """The steps whose model has seen a dataset in training, by themselves or through those that they started from."""
+    """The steps whose model was trained on a dataset, by the step itself or by one that it started from."""
     return [step for step in build.steps if any(build.steps[s]["dataset"] == dataset for s in chain(build, step))]
 
 
 def find_tables(build: Build, *rooms: str) -> tuple[dict[tuple[str, str], Path], list[Problem]]:
-    """({(room, dataset): path to read}, problems) of the Parquet files of data/<room>/, for example train and eval."""
+    """({(room, dataset): path to read}, problems) of the Parquet files of data/<room>/. rooms: train and eval, for example."""
     found, problems = {}, []
     for room in rooms:
         for name in build.datasets:

@@ -1,6 +1,6 @@
-"""Two versions of parameters or of a table of figures beside each other, in words.
+"""Two versions of the parameters compared, and their differences in words.
 
-changed_params({"seed": 7}, {"seed": 8}) -> [{"key": "seed", "old": 7, "new": 8}], which describe() shows as `seed: 7 -> 8`
+changed_params({"seed": 7}, {"seed": 8}) -> [{"key": "seed", "old": 7, "new": 8}], which describe_change() shows as `seed: 7 -> 8`
 """
 
 import json
@@ -9,7 +9,7 @@ from typing import Any, NotRequired, TypedDict
 
 
 class Change(TypedDict):
-    """A parameter that differs. Without `old` it is new, without `new` it is gone: null is a value."""
+    """A parameter that differs. Without `old` it is new, without `new` it was removed; null is a value."""
 
     key: str
     old: NotRequired[Any]
@@ -17,7 +17,7 @@ class Change(TypedDict):
 
 
 def changed_params(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = "") -> list[Change]:
-    """[{key, old?, new?}] of every parameter that differs, by dotted key; without `old` it is new, without `new` gone."""
+    """The Change of every parameter that differs, by dotted key."""
     found: list[Change] = []
     for key in dict.fromkeys([*old, *new]):
         name = f"{prefix}{key}"
@@ -45,7 +45,7 @@ def describe_change(change: Change, width: int = 100) -> str:
 
 
 def format_value(item: object, width: int = 100) -> str:
-    """A parameter's value as YAML would have it, in one line."""
+    """A parameter's value in one line, as in YAML."""
     from stages.rows.tables import safe_text
 
     plain = isinstance(item, str) and item[:1].isalpha() and item not in ("true", "false", "null")
@@ -53,7 +53,7 @@ def format_value(item: object, width: int = 100) -> str:
 
 
 def align_columns(rows: Sequence[Sequence[str]], right: Collection[int] = (), indent: int = 2) -> Iterator[str]:
-    """Lines of text with the columns of `rows` (lists of texts) under each other. right: numbers of columns that end flush."""
+    """Yields one line per row, with aligned columns. right: the numbers of right-aligned columns."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for row in rows:
         cells = [

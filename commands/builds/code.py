@@ -1,7 +1,7 @@
-"""The lists of code of a build (`stages/code.py` writes them, git keeps them): which module of a stage differs, by its name.
+"""The lists of code of a build, by which a changed module is named. `stages/code.py` writes them, git keeps them.
 
-lists_of(at("v1"))["curate"]      # {"stages/curate.py": sha256, ...}
-changes(before, after)            # ["stages/reading/csv.py changed"]
+written_lists(read_build("v1"))["curate"]      # the text of the list: a line for each module, with its sha256
+describe_changes(before, after)                # ["stages/reading/csv.py changed"]
 """
 
 import hashlib
@@ -22,7 +22,7 @@ CODE_FOLDER = ".build/code"
 
 
 def current_lists() -> dict[str, str]:
-    """{name: text} of the lists as the code of the working folder is; nothing where a module does not parse."""
+    """{name: text} of the lists for the code of the working folder; empty where a module does not parse."""
     from stages.code import ROOMS
 
     files = (path for room in ROOMS for path in Path(room).rglob("*") if path.suffix != ".pyc")
@@ -40,7 +40,7 @@ def lists_of_folder(folder: Path, stamps: tuple[tuple[str, int], ...]) -> dict[s
 
 
 def written_lists(build: "Build") -> dict[str, str]:
-    """{name: text} of the lists of a build as they were written: in the working tree, or at its commit."""
+    """{name: text} of the lists of a build, from the working tree or its commit."""
     if build.rev is None:
         paths = [path.as_posix() for path in sorted(Path(CODE_FOLDER).rglob("*")) if path.is_file()]
         return {path.removeprefix(f"{CODE_FOLDER}/"): text_of(None, path) for path in paths}
@@ -49,14 +49,14 @@ def written_lists(build: "Build") -> dict[str, str]:
 
 @cache
 def committed_lists(rev: str) -> dict[str, str]:
-    """{name: text} of the lists of a commit: read once, as each stage of a build asks for them."""
+    """{name: text} of the lists of a commit. Cached: each stage of a build needs them."""
     names = git("ls-tree", "-r", "-z", "--name-only", rev, "--", CODE_FOLDER) or b""
     paths = [path for path in names.decode(errors="surrogateescape").split("\0") if path]
     return {path.removeprefix(f"{CODE_FOLDER}/"): text_of(rev, path) for path in paths}
 
 
 def module_hashes(texts: Iterable[str]) -> dict[str, str]:
-    """{path: sha256} of all modules that some lists hold."""
+    """{path: sha256} of all modules in some lists."""
     from stages.code import parse_list
 
     return {path: found for text in texts for path, found in parse_list(text).items()}
@@ -64,25 +64,25 @@ def module_hashes(texts: Iterable[str]) -> dict[str, str]:
 
 def describe_changes(before: dict[str, str], after: dict[str, str]) -> list[str]:
     """What differs between two lists, in words. before, after: {path: sha256}."""
-    said = []
+    lines = []
     for path in sorted(before.keys() | after.keys()):
         if path not in before:
-            said.append(f"{path} is new")
+            lines.append(f"{path} is new")
         elif path not in after:
-            said.append(f"{path} is no longer needed")
+            lines.append(f"{path} is no longer needed")
         elif before[path] != after[path]:
-            said.append(f"{path} changed")
-    return said
+            lines.append(f"{path} changed")
+    return lines
 
 
 def lists_below(texts: dict[str, str], path: str) -> dict[str, str]:
-    """{name: text} of the list at a path of FOLDER, or of those in a folder there."""
+    """{name: text} of the list at a path of CODE_FOLDER, or of the lists in that folder."""
     name = path.removeprefix(f"{CODE_FOLDER}/")
     return {each: text for each, text in texts.items() if each == name or each.startswith(f"{name}/")}
 
 
 def lists_md5(texts: dict[str, str], path: str) -> str | None:
-    """What DVC calls the hash of a path of FOLDER; None where there is nothing."""
+    """DVC's hash of a path of CODE_FOLDER; None where nothing is there."""
     inside = lists_below(texts, path)
     hashes = {name: hashlib.md5(text.encode(), usedforsecurity=False).hexdigest() for name, text in inside.items()}
     name = path.removeprefix(f"{CODE_FOLDER}/")
@@ -92,7 +92,7 @@ def lists_md5(texts: dict[str, str], path: str) -> str | None:
 
 
 def changes_since(build: "Build", path: str, locked: str | None) -> list[str]:
-    """What differs in the code behind a path of FOLDER, in words: from the list with the hash `locked`, to the code as it is."""
+    """What changed in the code behind a path of CODE_FOLDER, in words, since its list had the hash `locked`."""
     now = current_lists() if build.rev is None else written_lists(build)
     for before in candidate_lists(build):
         if lists_md5(before, path) == locked:
@@ -104,7 +104,7 @@ def changes_since(build: "Build", path: str, locked: str | None) -> list[str]:
 
 
 def candidate_lists(build: "Build") -> Iterator[dict[str, str]]:
-    """The lists that may be those of the last build: as they stand, and of the last commits that changed them."""
+    """Yields the lists that the last build may have used: the present ones, then those of the last commits that changed them."""
     from commands.builds.build import Build
 
     yield written_lists(build)
@@ -115,16 +115,16 @@ def candidate_lists(build: "Build") -> Iterator[dict[str, str]]:
         yield written_lists(Build(commit, {}))
 
 
-# -- what `tilth verify` asks ------------------------------------------------------------------------------------------
+# -- the check of `tilth verify` ---------------------------------------------------------------------------------------
 
 
 def code(evidence: "Evidence") -> "Verdict":
-    """Each list is that of the code as it is: not edited by hand, and none left out."""
+    """Each list is that of the present code: none was edited by hand, none is missing."""
     from stages.code import list_code
     from validators.problems import Problem
 
     if CODE_FOLDER not in evidence.build.outs:
-        return {"lists": 0}, []  # a commit from before there were lists
+        return {"lists": 0}, []  # a commit from before the lists existed
     there, wanted = written_lists(evidence.build), list_code()
     hint = "python -m stages code writes them anew"
     problems = []

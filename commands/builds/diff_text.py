@@ -1,4 +1,4 @@
-"""What `tilth diff` found, as lines of text or of Markdown."""
+"""The result of `tilth diff` as lines of text or of Markdown."""
 
 import re
 from collections.abc import ItemsView, Iterator
@@ -14,7 +14,7 @@ WIDTH = 400  # characters of a row's text
 
 
 class Revision(TypedDict):
-    """What was asked for, and the commit that it stands for; None for the working tree."""
+    """rev: as the user wrote it. commit: its hash. Both are None for the working tree."""
 
     rev: str | None
     commit: str | None
@@ -26,7 +26,7 @@ class FileSize(TypedDict):
 
 
 class FileDiff(TypedDict):
-    """A file that a stage reads. lines: added and removed by git. Without `old` it is new, without `new` it is gone."""
+    """A file that a stage reads. lines: added and removed by git. Without `old` it is new, without `new` it was removed."""
 
     path: str
     lines: int | None
@@ -35,7 +35,7 @@ class FileDiff(TypedDict):
 
 
 class DatasetDiff(TypedDict):
-    """sizes: {room: [rows before, rows after]}. sizes, rows: None where bytes are missing. records: where rows are asked for."""
+    """sizes: {room: [rows before, rows after]}. sizes, rows: None where bytes are missing. records: only with --rows."""
 
     dataset: str
     change: str
@@ -58,7 +58,7 @@ class Score(TypedDict):
 
 
 class ScoreDiff(TypedDict):
-    """change: of the value, where there are both."""
+    """change: of the value; None unless both builds have one."""
 
     model: str
     dataset: str
@@ -68,7 +68,7 @@ class ScoreDiff(TypedDict):
     change: float | None
 
 
-# of `tilth diff`; not_built: what params.yaml says and the build does not have yet
+# the result of `tilth diff`. not_built: parameters that changed since the build
 Diff = TypedDict(
     "Diff",
     {
@@ -126,7 +126,7 @@ def markdown(found: Diff) -> Iterator[str]:
         if dataset["rows"]:
             yield from ("", markdown_table(["rows", "change", "from", "to"], change_rows(dataset)))
         if lines := list(record_lines(dataset)):
-            # every line begins with a space or a sign, so that no text of a row ends the block
+            # every line begins with a space or a sign: no text of a row can end the block
             yield from ("", "<details><summary>rows</summary>", "", "```text", *lines, "```", "", "</details>")
     for title, lines in score_tables(found):
         yield from ("", f"**{title}**", "", markdown_table(["metric", "old", "new", "change"], lines))
@@ -141,14 +141,14 @@ def code(line: str) -> str:
 
 
 def revision_name(rev: Revision) -> str:
-    asked, commit = rev["rev"], rev["commit"]
-    if asked is None or commit is None:
+    given, commit = rev["rev"], rev["commit"]
+    if given is None or commit is None:
         return "working tree"
-    return commit[:10] if commit.startswith(asked) else f"{safe_text(asked)} ({commit[:10]})"
+    return commit[:10] if commit.startswith(given) else f"{safe_text(given)} ({commit[:10]})"
 
 
 def file_rows(found: Diff) -> Iterator[list[str]]:
-    """[path, what is known of its change] of each file."""
+    """Yields [path, its change] of each file."""
     for file in found["files"]:
         sizes = [file[key]["size"] for key in ("old", "new") if key in file]
         if len(sizes) < 2:
@@ -182,7 +182,7 @@ def change_rows(dataset: DatasetDiff) -> list[list[str]]:
 
 
 def record_lines(dataset: DatasetDiff) -> Iterator[str]:
-    """The rows themselves, with what they said and say."""
+    """Yields the rows themselves, with their old and new texts."""
     records = dataset.get("records", [])
     for record in records:
         here, before = record["new"] or record["old"], record["old"]
@@ -226,7 +226,7 @@ def summary(item: Score | None) -> str:
 
 
 def notes(found: Diff) -> Iterator[str]:
-    """What a reader must know to read the rest rightly."""
+    """Yields what a reader must know to understand the rest."""
     if found["not_built"]:
         keys = ", ".join(safe_text(change["key"]) for change in found["not_built"][:5])
         more = ", ..." if len(found["not_built"]) > 5 else ""

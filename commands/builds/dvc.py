@@ -1,6 +1,6 @@
-"""Everything of DVC that commands call: its documentation promises little of it, so each has a test in tests/test_dvc.py.
+"""Everything of DVC that commands call. DVC documents little of it, so each part has a test in tests/test_dvc.py.
 
-No other module of commands/ imports DVC, and of stages/ `reading/links.py` alone, which must know DVC's cache without a
+No other module of commands/ imports DVC. Of stages/, only `reading/ignored.py` does, which must know DVC's patterns without a
 command. Import it in a function: it takes a fifth of a second.
 """
 
@@ -37,33 +37,33 @@ from voluptuous import Invalid
 
 from commands.builds.lock import LEGACY
 
-if TYPE_CHECKING:  # for annotations of others too
+if TYPE_CHECKING:  # other modules import these for annotations
     from dvc.data_cloud import Remote as Remote
     from dvc.output import Output as Output
     from dvc_data.hashfile.tree import Tree
 
-# what callers take as it is
+# re-exported unchanged
 __all__ = ["CheckoutError", "DvcException", "HashInfo", "LockError", "Repo", "TqdmCallback", "copy", "remove"]
 
-# -- what is ignored ----------------------------------------------------------------------------------------------
+# -- ignored files ------------------------------------------------------------------------------------------------
 
 
 class IgnoreFiles(LocalFileSystem):
-    """A working tree of which only that is there which makes DVC ignore something, all by whole paths.
+    """A working tree in which only the files exist that make DVC ignore something. Paths are absolute.
 
-    texts: {path of a .dvcignore: its text}. projects: folders that are projects of DVC themselves.
+    texts: {path of a .dvcignore: its text}. projects: folders that are DVC projects of their own.
     """
 
     def __init__(self, texts: dict[str, str], projects: set[str]) -> None:
         super().__init__()
         self.texts, self.projects = texts, projects
 
-    def exists(  # ty: ignore[incompatible-method-override]  # of one path alone, as DVC asks here
+    def exists(  # ty: ignore[incompatible-method-override]  # only for one path, as DVC calls it here
         self, path: str, callback: object = None, batch_size: int | None = None
     ) -> bool:
         return path in self.texts or path in {f"{project}/.dvc" for project in self.projects}
 
-    def open(self, path: str, mode: str = "r", **_: object) -> io.StringIO:  # ty: ignore[incompatible-method-override]  # texts alone
+    def open(self, path: str, mode: str = "r", **_: object) -> io.StringIO:  # ty: ignore[incompatible-method-override]  # only texts
         return io.StringIO(self.texts[path])
 
     def walk(self, path: str, **_: object) -> Iterator[tuple[str, list[str], list[str]]]:
@@ -71,7 +71,7 @@ class IgnoreFiles(LocalFileSystem):
 
 
 def without_ignored(paths: list[str], texts: dict[str, str]) -> list[str]:
-    """Those paths of files that DVC does not ignore. Paths are relative to the root; texts: {path of a .dvcignore: its text}."""
+    """The paths of files that DVC does not ignore. Paths are relative to the root. texts: {path of a .dvcignore: its text}."""
     root = os.getcwd()
     projects = {os.path.join(root, path.partition("/.dvc/")[0]) for path in paths if "/.dvc/" in path}
     rules = DvcIgnoreFilter(
@@ -84,19 +84,19 @@ def without_ignored(paths: list[str], texts: dict[str, str]) -> list[str]:
 
 
 def resolve(graph: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    """The stages of a dvc.yaml that was read, as the params here resolve them. Raises DvcException."""
-    place = SimpleNamespace(fs=LocalFileSystem(), config={})  # what the resolver takes of a repository
-    return DataResolver(cast(Repo, place), "", graph).resolve()["stages"]
+    """The stages of a parsed dvc.yaml, resolved with the params of the working folder. Raises DvcException."""
+    repo = SimpleNamespace(fs=LocalFileSystem(), config={})  # all that the resolver uses of a repository
+    return DataResolver(cast(Repo, repo), "", graph).resolve()["stages"]
 
 
 def stages_in_order(repo: Repo) -> list[DvcStage]:
-    """The stages of dvc.yaml, as `dvc repro` would take them."""
+    """The stages of dvc.yaml, in the order of `dvc repro`."""
     return plan_repro(get_active_graph(repo.index.graph), collect_stages(repo, ["dvc.yaml"]))
 
 
 @contextlib.contextmanager
 def exclusive_repo(what: str) -> Iterator[Repo]:
-    """DVC's repository while no stage runs and none starts. Raises DvcException where one runs."""
+    """DVC's repository, locked: no stage can start meanwhile. Raises DvcException where one runs."""
     with Repo() as repo, repo.lock:
         hardlink = repo.config["core"].get("hardlink_lock", False)
         with rwlock(repo.tmp_dir, repo.fs, what, [], [repo.root_dir], hardlink):  # a stage holds the paths it uses
@@ -109,7 +109,8 @@ def stage_of_file(repo: Repo, name: str) -> DvcStage:
 
 
 def remote_names() -> list[str]:
-    """The remotes of the project, the user and the machine: without a folder, DVC reads the last two alone."""
+    """The remotes of the project, the user and the machine."""
+    # without a folder, DVC would not read the project's
     return list(Config(".dvc", validate=False).get("remote") or {})
 
 
@@ -130,7 +131,7 @@ def hashes_of_dep(dep: Dependency) -> dict[str, str]:
 
 
 def run_record(repo: Repo, stage: DvcStage, hashes: dict[str, str]) -> dict[str, Any] | None:
-    """The record that DVC would restore a stage from, or None. hashes: {path of a dependency: its hash, as it will be}."""
+    """The record that DVC would restore a stage from, or None. hashes: {path of a dependency: its hash when the stage starts}."""
     for dep in stage.deps:
         found = HashInfo(dep.hash_name, hashes[dep.def_path])
         if dep.exists and not is_params(dep):
@@ -140,16 +141,16 @@ def run_record(repo: Repo, stage: DvcStage, hashes: dict[str, str]) -> dict[str,
 
 
 def has_outputs(repo: Repo, stage: DvcStage, entry: dict[str, Any]) -> bool:
-    """Whether the cache has every output of a record, or of an entry of dvc.lock."""
+    """Whether the cache has every output of a record or of an entry of dvc.lock."""
     outs = entry.get("outs", [])
     return all("md5" in out for out in outs) and repo.stage_cache._create_stage(entry, stage.wdir).outs_cached()
 
 
 def read_record(key: str, value: str, text: bytes) -> dict[str, Any]:
-    """A record of the run cache, as it stands at `<key>/<value>`. Raises ValueError with what is wrong with it."""
+    """The record of the run cache at `<key>/<value>`. Raises ValueError with what is wrong with it."""
     try:
         record = COMPILED_LOCK_FILE_STAGE_SCHEMA(parse_yaml(text, value))
-        # DVC writes into what it makes a key of
+        # DVC changes the dict that it computes a key from
         if _get_cache_hash(record) != value or _get_cache_hash(dict(record), key=True) != key:
             raise ValueError("its content does not belong to its name")
         return record
@@ -161,7 +162,7 @@ def read_record(key: str, value: str, text: bytes) -> dict[str, Any]:
 
 
 def legacy_md5(path: str) -> str:
-    """The hash that DVC 2 gave a file: of a text, with the line ends of Unix."""
+    """The hash of DVC 2 for a file: a text is hashed with Unix line ends."""
     return file_md5(path, name=LEGACY)
 
 
@@ -170,7 +171,7 @@ def is_http(fs: object) -> bool:
 
 
 def write_in_one_rename(data: bytes, path: str, cache: HashFileDB) -> None:
-    """Write a file as DVC does: beside its place in a cache, then moved there."""
+    """Write a file of a cache as DVC does: beside its place first, then moved there."""
     cache.makedirs(os.path.dirname(path))
     beside = os.path.join(os.path.dirname(path), tmp_fname())
     with open(beside, "wb") as file:

@@ -1,9 +1,9 @@
-"""What .dvc files say of the data that `dvc add`, `dvc import-url` and `dvc import` keep: one reader for all who ask.
+"""The one reader of .dvc files, which `dvc add`, `dvc import-url` and `dvc import` write.
 
-    tracked("data/raw/chat.dvc", text)      # [Tracked(File("data/raw/chat", "5f0e....dir"), "data/raw/chat.dvc")]
-    tracked_by([Path("data/raw/chat.dvc")]) # {"data/raw/chat": Tracked}, read from a folder
+    parse_dvc_file("data/raw/chat.dvc", text)    # [Tracked(File("data/raw/chat", "5f0e....dir"), "data/raw/chat.dvc")]
+    read_dvc_files([Path("data/raw/chat.dvc")])  # {"data/raw/chat": Tracked}, read from a folder
 
-Whether data are those of their .dvc file is not told here: DVC says it (`commands/builds/dvc.py`), `tilth verify` hashes them.
+Does not compare data with their .dvc file: DVC does that (`commands/builds/dvc.py`), and `tilth verify` hashes them.
 """
 
 from collections.abc import Iterable
@@ -20,7 +20,7 @@ from validators.problems import Problem, Problems
 
 @dataclass(frozen=True)
 class Tracked:
-    """An output of a .dvc file. file: with its path from the root. imported: where DVC had it from, without a credential."""
+    """An output of a .dvc file. file: its path is from the root. imported: the address it came from, without credentials."""
 
     file: File
     dvc: str
@@ -29,14 +29,14 @@ class Tracked:
 
 
 def parse_dvc_file(name: str, text: str | bytes) -> list[Tracked]:
-    """The Tracked of a .dvc file by its name and text (or bytes); nothing of an output without a hash. Raises Problems if it is none."""
+    """The outputs of a .dvc file that have a hash. Raises Problems where the text is not that of a .dvc file."""
     text = text.decode(errors="replace") if isinstance(text, bytes) else text
     if conflicts := conflicts_in(name, text):
         raise Problems(conflicts)
     try:
-        kept = parse_yaml(text)
-        folder, source = PurePosixPath(name).parent / (kept.get("wdir") or "."), import_address(kept)
-        foreign = any("repo" in dep for dep in kept.get("deps") or ())
+        content = parse_yaml(text)
+        folder, source = PurePosixPath(name).parent / (content.get("wdir") or "."), import_address(content)
+        foreign = any("repo" in dep for dep in content.get("deps") or ())
         return [
             Tracked(
                 parse_file(out | {"path": (folder / out["path"]).as_posix()}),
@@ -44,7 +44,7 @@ def parse_dvc_file(name: str, text: str | bytes) -> list[Tracked]:
                 source,
                 not foreign and not out.get("remote") and out.get("push", True),
             )
-            for out in kept.get("outs") or ()
+            for out in content.get("outs") or ()
             if {"md5", "path"} <= out.keys()
         ]
     except (ValueError, AttributeError, TypeError) as error:
@@ -52,9 +52,9 @@ def parse_dvc_file(name: str, text: str | bytes) -> list[Tracked]:
         raise Problems([Problem(name, f"does not parse: {error}", "what dvc add wrote", hint)]) from None
 
 
-def import_address(kept: dict[str, Any]) -> str | None:
-    """The address that `dvc import-url` or `dvc import` had the data of a .dvc file from, without a credential; or None."""
-    dep = (kept.get("deps") or [None])[0]
+def import_address(content: dict[str, Any]) -> str | None:
+    """The address that the data of a .dvc file were imported from, without credentials; None where they were not imported."""
+    dep = (content.get("deps") or [None])[0]
     if not isinstance(dep, dict):
         return None
     repository = dep.get("repo")
@@ -63,6 +63,6 @@ def import_address(kept: dict[str, Any]) -> str | None:
 
 
 def read_dvc_files(files: Iterable[Path], root: Path = Path()) -> dict[str, Tracked]:
-    """{path: Tracked} of .dvc files in a folder, with paths from there."""
+    """{path: Tracked} of some .dvc files. Paths are relative to `root`."""
     texts = ((file.relative_to(root).as_posix(), text_of(None, file)) for file in sorted(files) if file.is_file())
     return {one.file.path: one for name, text in texts for one in parse_dvc_file(name, text)}

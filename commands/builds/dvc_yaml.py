@@ -1,6 +1,6 @@
-"""dvc.yaml as the present params.yaml resolves it, by DVC's own resolver: what dvc.lock should be about.
+"""dvc.yaml, resolved by DVC itself with the present params.yaml: what dvc.lock should contain.
 
-resolved()["train@sft"] -> {"cmd": "python -m stages train sft", "deps": {"models/base", ...}, "params": {"params.yaml": None},
+resolve_dvc_yaml()["train@sft"] -> {"cmd": "python -m stages train sft", "deps": {"models/base", ...}, "params": {"params.yaml": None},
                             "outs": {"models/sft", "scores/sft.csv"}, "uncached": set()}
 """
 
@@ -15,7 +15,7 @@ PARAMS = "params.yaml"
 
 
 class StageSpec(TypedDict):
-    """A stage as dvc.yaml asks for it. params: {file: names, None for all of them}. uncached: those of `outs` that DVC does not keep."""
+    """A stage as dvc.yaml defines it. params: {file: names, None for all}. uncached: the `outs` that the cache does not keep."""
 
     cmd: str | list[str]
     deps: set[str]
@@ -25,7 +25,7 @@ class StageSpec(TypedDict):
 
 
 def resolve_dvc_yaml() -> dict[str, StageSpec]:
-    """{stage: what it asks for} of the working folder. Raises Problems where dvc.yaml does not resolve."""
+    """{stage: its spec} of the working folder. Raises Problems where dvc.yaml does not resolve."""
     from ruamel.yaml import YAML
     from ruamel.yaml.error import YAMLError
 
@@ -41,7 +41,7 @@ def resolve_dvc_yaml() -> dict[str, StageSpec]:
 
 
 def stage_spec(stage: dict[str, Any]) -> StageSpec:
-    """A resolved stage, with its paths as dvc.lock writes them."""
+    """A resolved stage, with paths as in dvc.lock."""
     outs = [entry for key in ("outs", "metrics", "plots") for entry in stage.get(key) or []]
     return {
         "cmd": stage["cmd"],
@@ -53,7 +53,7 @@ def stage_spec(stage: dict[str, Any]) -> StageSpec:
 
 
 def output_path(entry: str | dict[str, Any]) -> str:
-    """The path of an output, which stands alone or before its options."""
+    """The path of an output, from a path or {path: options}."""
     return entry if isinstance(entry, str) else next(iter(entry))
 
 
@@ -62,7 +62,7 @@ def output_options(entry: str | dict[str, Any]) -> dict[str, Any]:
 
 
 def param_names(entries: Iterable[str | dict[str, Any]]) -> dict[str, set[str] | None]:
-    """{file: names of the parameters, None for all of them}."""
+    """{file: names of its parameters, None for all}."""
     found: dict[str, set[str] | None] = {}
     for entry in entries:
         for file, keys in ({PARAMS: [entry]} if isinstance(entry, str) else entry).items():

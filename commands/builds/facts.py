@@ -1,15 +1,15 @@
-"""The facts of a lineage, as plain data: what `lineage.py` finds out of a build, and what flowcharts and statements are made of.
+"""The facts of a lineage as plain data: `lineage.py` collects them, flowcharts and statements show them.
 
     {"revision": None, "datasets": {"chat": {...}}, "base": {...}, "models": {"sft": {...}}, "shared": [...]}
 
-None stands for what is not known: it was not built, or its bytes are neither here nor in the cache.
+None: unknown, as it was not built or its bytes are neither here nor in the cache.
 """
 
 from collections.abc import Mapping
 from typing import Any, NotRequired, TypedDict
 
-# in: rows or records that went in. rejected: {check: rows}. out: {what: rows}; of the stages of a dataset alone.
-# params: what it read of the params. The others: {path: md5}. stale: lines that say what has changed since.
+# in: rows or records. rejected: {check: rows}. out: {what: rows}. Only stages of a dataset have these three.
+# params: what it read. code, validators, inputs, outputs: {path: md5}. stale: lines that say what has changed since.
 StageFacts = TypedDict(
     "StageFacts",
     {
@@ -28,7 +28,7 @@ StageFacts = TypedDict(
 
 
 class RawFile(TypedDict):
-    """A raw file: its bytes, its hash by DVC or git, its rights, and what ingest made of it. read: whether md5 is of its bytes now."""
+    """A raw file: its size, hashes and rights, and what ingest made of it. read: whether md5 is of its present bytes."""
 
     path: str
     bytes: int | None
@@ -47,7 +47,7 @@ class RawFile(TypedDict):
 
 
 class RawFacts(TypedDict):
-    """waived: {what: why}."""
+    """waived: {finding: reason}."""
 
     path: str
     md5: str | None
@@ -62,7 +62,7 @@ class SideFacts(TypedDict):
 
 
 class DatasetFacts(TypedDict):
-    """stages: ingest, validate and curate. trains: the steps whose model has seen it."""
+    """stages: ingest, validate, curate, and keep where it runs. trains: the steps whose model was trained on it."""
 
     kind: str | None
     raw: RawFacts
@@ -73,7 +73,7 @@ class DatasetFacts(TypedDict):
 
 
 class BaseFacts(TypedDict):
-    """files: {path: md5}. scores: what scores/base.json holds."""
+    """files: {path: md5}. scores: the content of scores/base.json."""
 
     model: str | None
     revision: str | None
@@ -86,7 +86,7 @@ class BaseFacts(TypedDict):
 
 
 class ModelFacts(TypedDict):
-    """chain: `base` first. weights: full or adapters. made_of: its made_of.json. seen: what its training saw, in numbers."""
+    """chain: `base` first. weights: full or adapters. made_of: its made_of.json. seen: counts of what its training saw."""
 
     chain: list[str]
     dataset: str | None
@@ -103,7 +103,7 @@ class ModelFacts(TypedDict):
 
 
 class Lineage(TypedDict):
-    """revision: of a commit, None for the working tree. shared: the stages that belong to no dataset and no step."""
+    """revision: a commit, None for the working tree. shared: the stages without a dataset or step."""
 
     revision: str | None
     datasets: dict[str, DatasetFacts]

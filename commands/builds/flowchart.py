@@ -17,7 +17,7 @@ class Chart(TypedDict):
 
 
 def flowchart(found: Lineage) -> Iterator[str]:
-    """The lines of a flowchart. found: what `commands/builds/lineage.py` makes."""
+    """Yields the lines of a flowchart."""
     chart: Chart = {"nodes": [], "edges": [], "stale": []}
     models = {"base": add_node(chart, base_label(found["base"]), "([{}])", any_stale(found["base"]["stages"]))}
     trains = {name: dataset_nodes(chart, name, item) for name, item in found["datasets"].items()}
@@ -36,7 +36,7 @@ def flowchart(found: Lineage) -> Iterator[str]:
 
 
 def dataset_nodes(chart: Chart, name: str, dataset: DatasetFacts) -> str:
-    """Add a dataset from its raw files to both sides; the node of its train side."""
+    """Add a dataset, from its raw files to both sides. Returns the id of its train side."""
     *rooms, last = [
         add_node(chart, stage_label(name, stage), "[{}]", any_stale([stage])) for stage in dataset["stages"]
     ]
@@ -51,7 +51,7 @@ def dataset_nodes(chart: Chart, name: str, dataset: DatasetFacts) -> str:
 
 
 def add_node(chart: Chart, lines: Iterable[str], shape: str, is_stale: bool = False) -> str:
-    """Add a node; its id. lines: of the label."""
+    """Add a node and return its id. lines: of the label."""
     name = f"n{len(chart['nodes'])}"
     label = "<br/>".join(escape_label(line) for line in [*lines, *(["stale"] if is_stale else [])])
     chart["nodes"].append(name + shape.format(f'"{label}"'))
@@ -64,7 +64,7 @@ def add_edge(chart: Chart, start: str | None, end: str) -> None:
 
 
 def escape_label(text: str) -> str:
-    """A text inside a quoted label: Mermaid's own codes for what it, Markdown or HTML would take for syntax."""
+    """A text for a quoted label, with Mermaid's codes for the syntax of Mermaid, Markdown and HTML."""
     from stages.rows.tables import safe_text
 
     return "".join(f"#{ord(c)};" if c in '"#&<>`*_~[]{}()|\\;' else c for c in safe_text(text, 200))

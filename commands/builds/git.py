@@ -1,4 +1,4 @@
-"""What git keeps: revisions, and the text of a file at one of them or as it stands in the working tree.
+"""Git: revisions, and the text of a file at a revision or in the working tree.
 
 text_of(commit_of("v1"), "params.yaml")     # at a commit
 text_of(None, "params.yaml")                # in the working tree
@@ -12,11 +12,11 @@ from validators.problems import Problem, Problems, did_you_mean
 
 
 class Missing(Problems):
-    """Bytes that are neither in the working tree nor in the cache: the rest can still be answered."""
+    """Bytes are neither in the working tree nor in the cache. Commands still answer the rest."""
 
 
 def git(*arguments: str) -> bytes | None:
-    """What git prints as bytes, None where it fails."""
+    """The output of a git command, None where it fails."""
     try:
         done = subprocess.run(["git", *arguments], capture_output=True, check=False)
     except FileNotFoundError:
@@ -25,11 +25,11 @@ def git(*arguments: str) -> bytes | None:
 
 
 def commit_of(rev: str) -> str:
-    """The full hash of a revision. Raises Problems with a hint where there is none."""
+    """The full hash of a revision. Raises Problems with a hint where it does not exist."""
     if found := git("rev-parse", "--verify", "--quiet", "--end-of-options", f"{rev}^{{commit}}"):
         return found.decode().strip()
     if git("rev-parse", "--git-dir") is None:
-        hint = "git init; without --rev the working tree is answered for"
+        hint = "git init; without --rev, the command reads the working tree"
         raise Problems([Problem("git", "this folder is not in a git repository", "one with history", hint)])
     if git("rev-parse", "--is-shallow-repository") == b"true\n":
         hint = "git fetch --unshallow"
@@ -40,7 +40,7 @@ def commit_of(rev: str) -> str:
 
 
 def text_of(commit: str | None, path: str | Path) -> str:
-    """The text of a file that git keeps: at a commit, or as it stands in the working tree. Raises Missing."""
+    """The text of a file at a commit, or in the working tree. Raises Missing."""
     if commit is None:
         if not Path(path).is_file():
             raise Missing([Problem(str(path), "is not there", "", "git checkout, or a clone of the project")])
@@ -52,7 +52,7 @@ def text_of(commit: str | None, path: str | Path) -> str:
 
 
 def display_path(commit: str | None, path: str | Path) -> str:
-    """A path as an error names it."""
+    """A path for an error message, with its commit."""
     return str(path) if commit is None else f"{commit[:10]}:{path}"
 
 

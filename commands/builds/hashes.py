@@ -1,6 +1,6 @@
-"""Files below a folder, and the hashes of many, as DVC makes them (`stages/core/hashes.py`).
+"""The files below a folder, and DVC's hashes of many files (`stages/core/hashes.py`).
 
-md5s(["data/train.json"])                        # {"data/train.json": "5f0e..."}, several files at a time
+hash_files(["data/train.json"])                  # {"data/train.json": "5f0e..."}, several files at a time
 """
 
 import os
@@ -12,7 +12,7 @@ from stages.core.hashes import md5
 
 
 def hash_files(paths: Iterable[str]) -> dict[str, str | None]:
-    """{path: md5} of files, the largest first, so that no thread ends with one large file alone."""
+    """{path: md5} of files. The largest come first, so that no thread ends with a large file alone."""
     paths = sorted(set(paths), key=size, reverse=True)
     with ThreadPoolExecutor(os.cpu_count()) as pool:  # hashlib lets other threads run
         return dict(zip(paths, pool.map(md5, paths), strict=True))
@@ -27,7 +27,7 @@ def size(path: str | Path) -> int:
 
 
 def files_in(folder: str) -> list[str]:
-    """Every file below a folder in order, with the folder's path before it, hidden and ignored ones too; or the file."""
+    """The paths of all files below a folder, sorted, hidden and ignored ones too; of a file, its own path."""
     if os.path.isfile(folder):
         return [folder]
     return sorted(

@@ -37,7 +37,7 @@ def outputs(evidence: Evidence) -> Verdict:
     problems += [
         # prune leaves it alone, too: dvc.lock does not know it
         Problem(file, "no stage built it", "no such file", "delete or move it")
-        for file in evidence.strangers
+        for file in evidence.unknown_files
     ]
     there = [path for path in outs if not evidence.absent_in(path)]
     files = [file for path in there for file in evidence.listing(path)]
@@ -178,7 +178,7 @@ def dep_problems(found: Mapping[str, list[Difference]]) -> list[Problem]:
                 stale.setdefault((each.path, each.old.md5, each.new), []).append(name)
     return [
         Problem(
-            f"{LOCK}: {path}", f"{', '.join(names)} ran on {md5}", f"{now.md5 or 'nothing'}, {now.whence}", "dvc repro"
+            f"{LOCK}: {path}", f"{', '.join(names)} ran on {md5}", f"{now.md5 or 'nothing'}, {now.origin}", "dvc repro"
         )
         for (path, md5, now), names in stale.items()
     ]
@@ -216,7 +216,7 @@ def dep_states_by_bytes(evidence: Evidence) -> dict[str, DepState]:
         evidence.build, sources, lambda out: {file: evidence.md5s[file] for file in evidence.listing(out)}
     )
     return {
-        path: now if now.whence else replace(now, whence="its bytes now")
+        path: now if now.origin else replace(now, origin="its bytes now")
         for path, now in found.items()
         if path in evidence.build.outs or not evidence.absent_in(path)
     }
@@ -225,6 +225,6 @@ def dep_states_by_bytes(evidence: Evidence) -> dict[str, DepState]:
 def state_of_source(evidence: Evidence, path: str, files: list[str]) -> DepState:
     """The Present of a file or folder that no stage makes."""
     if files == [path]:
-        return DepState(evidence.md5s.get(path), whence="its bytes now")
+        return DepState(evidence.md5s.get(path), origin="its bytes now")
     listing = {file[len(path) + 1 :]: evidence.md5s[file] for file in files}
-    return DepState(folder_md5(listing) if files else None, whence="its files now")
+    return DepState(folder_md5(listing) if files else None, origin="its files now")

@@ -72,8 +72,8 @@ OUTPUT_STATES = {
 def file_lines(reason):
     """How an input differs from that of the last build."""
     path, old, now = reason.path, reason.old, reason.new
-    if now and now.whence:
-        return [f"{path}: {now.whence}"]
+    if now and now.origin:
+        return [f"{path}: {now.origin}"]
     if now is None:
         return [f"{path} is not there"]
     if old is None:

@@ -213,7 +213,7 @@ def dep_differences(dep, state, locked):
         return param_differences(path, locked.params.get(path, {}), state.hash)
     now = None
     if dep.exists or state.why:
-        now = DepState(state.hash, sum(map(size, files_of_source(path))), whence=state.why)
+        now = DepState(state.hash, sum(map(size, files_of_source(path))), origin=state.why)
     return [Difference("code" if is_code(path) else "dep", path, old=locked.deps.get(normpath(path)), new=now)]
 
 
