@@ -156,7 +156,7 @@ def test_files_that_a_killed_dvc_has_torn_are_named_and_mended_and_nothing_is_bu
     # in the middle of a key: what ends at the end of a value is a lock, if a shorter one
     lock.write_text(text[: text.index("hash: md5", 5_000) + 2], encoding="utf-8")
     assert "dvc.lock" in whole.run("dvc", "repro", fails=True)
-    assert "dvc.lock was half written by a dvc that was killed: put back" in tilth(whole, "check")
+    assert "dvc.lock was half written by a dvc that was killed: restored" in tilth(whole, "check")
     (whole.folder / ".dvc/tmp/rwlock").write_text('{"write": {"a": {"pid": 1', encoding="utf-8")
     assert "rwlock" in whole.run("dvc", "repro", fails=True)
     assert "rwlock was half written by a dvc that was killed: removed" in tilth(whole, "check")

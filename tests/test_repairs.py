@@ -67,7 +67,7 @@ def test_a_dvc_lock_that_is_cut_is_put_back_as_committed_or_removed(root, end):
     (root / "dvc.lock").write_text(LOCK)
     commit(root)
     (root / "dvc.lock").write_text(LOCK[:end])
-    assert repair(root) == ["dvc.lock was half written by a dvc that was killed: put back as last committed"]
+    assert repair(root) == ["dvc.lock was half written by a dvc that was killed: restored from the last commit"]
     assert (root / "dvc.lock").read_text() == LOCK
 
 
@@ -98,7 +98,7 @@ def test_the_name_of_a_method_that_dvc_dropped_is_put_back_when_a_step_takes_it(
     path = tmp_path / "params.yaml"
     for name, line in (("kto", "  kto: &kto\n    method: kto"), ("grpo", "  grpo: &grpo {method: grpo}")):
         path.write_text(METHODS.replace("ALIGN", f"*{name}"))
-        assert f"methods.{name} had lost its name" in repair(tmp_path)[0]
+        assert f"methods.{name} had lost its anchor" in repair(tmp_path)[0]
         assert line in path.read_text() and "datasets:\n  kto: {kind" in path.read_text()
         assert YAML(typ="safe").load(path)["steps"]["align"]["method"] == name
         assert repair(tmp_path) == []

@@ -1,9 +1,9 @@
-"""What a build is made of, as plain data: each stage of the lock, each dataset's rows, each model's parts.
+"""Collect the facts of a build's lineage: each stage of the lock, the rows of each dataset, the parts of each model.
 
-    facts(at(), datasets=["chat"], steps=["sft"]) -> {"datasets": {...}, "base": {...}, "models": {...}}, problems
+    collect_facts(read_build(), datasets=["chat"], steps=["sft"]) -> {"datasets": {...}, "base": {...}, "models": {...}}, problems
 
-Counts come from the metadata and the small columns of the Parquet files, hashes from dvc.lock; `stale` says where the
-lock is not what stands in params.yaml and in the files that people wrote.
+Counts come from the metadata and the small columns of the Parquet files, hashes from dvc.lock; `stale` says where
+params.yaml, raw data and code differ from the lock.
 """
 
 import json
@@ -27,12 +27,12 @@ from validators._by_file import RIGHTS_KEYS, ByFile, value_for_file
 from validators.problems import Problem
 
 SHARED_STAGES = ("collect", "preflight", "collect_scores", "report")
-MADE_NOTE = ", as dvc.lock has what made it"
+MADE_NOTE = ", its hash in dvc.lock now"
 Result = TypeVar("Result")
 
 
 def collect_facts(build: Build, datasets: list[str], steps: list[str]) -> tuple[Lineage, list[Problem]]:
-    """(the lineage of some datasets and steps, problems): what has no bytes left is a problem, the rest is answered."""
+    """(the lineage of some datasets and steps, problems). Missing bytes are problems; the rest is complete."""
     problems: list[Problem] = []
     found = differences(build)
     stages = {name: stage_facts(build, name, found) for name in build.stages}
@@ -41,23 +41,23 @@ def collect_facts(build: Build, datasets: list[str], steps: list[str]) -> tuple[
         "datasets": {name: dataset_facts(build, name, stages, problems) for name in datasets},
         "base": base_facts(build, stages, problems),
         "models": {name: model_facts(build, name, stages, problems) for name in steps},
-        # builds of before these were stages have none
+        # older builds do not have these stages
         "shared": [stages[name] for name in ("pin", "judge") if name in stages]
         + [stages.get(name) or unbuilt_stage(name) for name in SHARED_STAGES],
     }, problems
 
 
 def read_if_built(
-    problems: list[Problem], look: Callable[[Build, str], Result], build: Build, path: str
+    problems: list[Problem], read: Callable[[Build, str], Result], build: Build, path: str
 ) -> Result | None:
-    """What a function finds at a path; None where it was never built, which its stage says, or where bytes are missing.
+    """What `read` returns for a path, None where it was never built or its bytes are missing.
 
-    What is missing is added to the problems.
+    Adds missing bytes to the problems. What was never built is not one: its stage says so.
     """
     if not any(path == out or path.startswith(f"{out}/") for out in build.outs):
         return None
     try:
-        return look(build, path)
+        return read(build, path)
     except Missing as error:
         problems += [problem for problem in error.problems if problem not in problems]
         return None
@@ -77,16 +77,16 @@ def read_json(build: Build, path: str) -> dict[str, Any]:
 
 
 def stage_facts(build: Build, name: str, found: dict[str, list[Difference]]) -> StageFacts:
-    """One stage: hashes of what went in by kind, what came out, and what has changed since. found: all differences."""
+    """One stage: the hashes of its inputs and outputs, and what has changed since. found: the differences of all stages."""
     stage = build.stages[name]
     deps = {path: dep.md5 for path, dep in stage.deps.items() if not is_params_file(path)}
-    # builds from before there were lists depend on each module
+    # older builds depend on each module, not on lists of code
     checking = (f"{CODE_FOLDER}/kinds", f"{CODE_FOLDER}/rewards", "validators/")
     validators = {path: md5 for path, md5 in deps.items() if path.startswith(checking)}
     code = {p: md5 for p, md5 in deps.items() if p.startswith((f"{CODE_FOLDER}/", "stages/")) and p not in validators}
-    # what a stage read of the params is told by its values
-    told = (each for each in found[name] if each.what != "dep" or not is_params_file(each.path))
-    stale = [line for difference in told for line in describe_difference(build, difference)]
+    # changed params are shown by their values, not by the hash of their file
+    shown = (each for each in found[name] if each.what != "dep" or not is_params_file(each.path))
+    stale = [line for difference in shown for line in describe_difference(build, difference)]
     return {
         "stage": name,
         "params": flatten_names(params_of_run(build, name) or {}),
@@ -134,7 +134,7 @@ def short_md5(md5: str | None) -> str:
 
 
 def dataset_facts(build: Build, name: str, stages: dict[str, StageFacts], problems: list[Problem]) -> DatasetFacts:
-    """From the raw files of a dataset to its two sides, with the rows at each stage."""
+    """A dataset from its raw files to its two sides, with the rows at each stage."""
     declared = build.datasets[name]
     entries = {
         room: stages.get(f"{room}@{name}") or unbuilt_stage(f"{room}@{name}")
@@ -163,16 +163,16 @@ def dataset_facts(build: Build, name: str, stages: dict[str, StageFacts], proble
 def difficulty_stages(
     build: Build, name: str, stages: dict[str, StageFacts], problems: list[Problem], rows: int | None
 ) -> list[StageFacts]:
-    """The stages that sort the train prompts of a dataset by how hard they are; none where `difficulty` does not ask for it."""
+    """The stages that sort the train prompts of a dataset by how hard they are; none without an entry in `difficulty`."""
     if name not in (build.params.get("difficulty") or {}):
         return []
-    asked, keep = (
+    difficulty, keep = (
         stages.get(f"{stage}@{name}") or unbuilt_stage(f"{stage}@{name}") for stage in ("difficulty", "keep")
     )
     found = read_if_built(problems, count_not_kept, build, kept_path(name).as_posix())
     if found is not None:
         keep |= {"in": rows, "out": {"kept": None if rows is None else rows - sum(found.values())}, "rejected": found}
-    return [asked, keep]
+    return [difficulty, keep]
 
 
 def count_not_kept(build: Build, path: str) -> dict[str, int]:
@@ -193,11 +193,11 @@ def side_facts(build: Build, path: str, rows: int | None) -> SideFacts:
 
 
 def raw_facts(build: Build, name: str, ingest: StageFacts, counts: Counts) -> RawFacts:
-    """The raw files of a dataset with their hashes, their rights and what ingest made of each."""
+    """The raw files of a dataset with their hashes, their rights, and what ingest made of each."""
     path, rights = raw_path(build, name), rights_of(build, name)
     files = data_files(sources_of(build, [path])[path], path)
-    seen = {file.path for file in files}
-    files += [Source(other, None) for other in sorted(counts["records"]) if other not in seen]
+    present = {file.path for file in files}
+    files += [Source(other, None) for other in sorted(counts["records"]) if other not in present]
     return {
         "path": path,
         "md5": ingest["inputs"].get(path),
@@ -227,7 +227,7 @@ def raw_file_facts(file: Source, raw: str, rights: dict[str, ByFile | None], cou
 
 
 def rights_of(build: Build, name: str) -> dict[str, ByFile | None]:
-    """{license, source, consent, expires} of a dataset as params.yaml has them: one for all raw files, or by pattern."""
+    """{license, source, consent, expires} of a dataset in params.yaml: one value for all raw files, or values by pattern."""
     declared = build.datasets[name]
     return {key: declared.get(key) for key in RIGHTS_KEYS} | {"expires": (build.params.get("expires") or {}).get(name)}
 
@@ -251,15 +251,15 @@ def base_facts(build: Build, stages: dict[str, StageFacts], problems: list[Probl
 
 
 def model_facts(build: Build, name: str, stages: dict[str, StageFacts], problems: list[Problem]) -> ModelFacts:
-    """A step's model: the steps behind it, what it was trained from, its adapters in order, its scores."""
+    """The model of a step: its chain, its training data, its adapters in order, its scores."""
     step, out = build.steps[name], build.outs.get(f"models/{name}")
-    made = read_if_built(problems, read_json, build, f"models/{name}/made_of.json") or {}
+    made_of = read_if_built(problems, read_json, build, f"models/{name}/made_of.json") or {}
     files = read_if_built(problems, output_files, build, f"models/{name}") or {}
     parts = (path.split("/") for path in sorted(files))
     entries = [stages.get(f"{room}@{name}") or unbuilt_stage(f"{room}@{name}") for room in ("train", "evaluate")]
-    if made:
+    if made_of:
         entries[0]["stale"] += [
-            line for each in model_differences(build, name, made) for line in describe_difference(build, each)
+            line for each in model_differences(build, name, made_of) for line in describe_difference(build, each)
         ]
     return {
         "chain": ["base", *chain(build, name)],
@@ -269,7 +269,7 @@ def model_facts(build: Build, name: str, stages: dict[str, StageFacts], problems
         "weights": "full" if f"models/{name}/config.json" in files else "adapters",
         "adapters": list(dict.fromkeys(path[3] for path in parts if path[2:3] == ["adapters"])),
         "files": files,
-        "made_of": made,
+        "made_of": made_of,
         "seen": read_if_built(problems, training_summary, build, exposure_path(name).as_posix()),
         "waived": step.get("waive") or {},
         "stages": entries,

@@ -1,9 +1,9 @@
-"""dvc.lock as plain data: what went into each stage of the last build, and what came out of it.
+"""dvc.lock as plain data: the inputs and outputs of each stage of the last build.
 
-    lock_of("v1")["curate@chat"].deps["data/benchmarks"].md5      # of a commit; of the working tree: lock_of(None)
-    for stage in runs(): ...                                      # the same of what the run cache can restore
+    read_lock("v1")["curate@chat"].deps["data/benchmarks"].md5    # of a commit; of the working tree: read_lock(None)
+    for stage in cached_runs(): ...                               # the same for each run that the run cache can restore
 
-Paths are normalised. `parse_yaml` reads YAML as DVC writes it, for all that DVC writes.
+Paths are normalised. `parse_yaml` reads all YAML that DVC writes.
 """
 
 import re
@@ -18,12 +18,12 @@ from stages.core.dvc_cache import cache_folder
 from validators.conflicts import conflicts_in
 from validators.problems import Problem, Problems
 
-LEGACY = "md5-dos2unix"  # how DVC 2 hashed; entries without a `hash` are of that time
+LEGACY = "md5-dos2unix"  # the hashes of DVC 2; its entries have no `hash`
 
 
 @dataclass(frozen=True)
 class File:
-    """A dependency or an output, a file or a folder, as DVC has it. stage: the one that made it, of an output."""
+    """A dependency or output, a file or a folder. stage: the stage that made it; None for a dependency."""
 
     path: str
     md5: str | None = None  # ends with .dir for a folder
@@ -34,13 +34,13 @@ class File:
 
     def entry(self) -> dict[str, Any]:
         """As DVC writes it."""
-        kept = {key: getattr(self, key) for key in ("path", "hash", "md5", "size", "nfiles")}
-        return {key: value for key, value in kept.items() if value is not None}
+        fields = {key: getattr(self, key) for key in ("path", "hash", "md5", "size", "nfiles")}
+        return {key: value for key, value in fields.items() if value is not None}
 
 
 @dataclass(frozen=True)
 class Stage:
-    """One entry of dvc.lock: `curate@chat` is of the kind curate, and chat its subject."""
+    """One entry of dvc.lock. Of `curate@chat`, the kind is curate and the subject is chat."""
 
     kind: str
     subject: str | None
@@ -60,7 +60,7 @@ class Stage:
 
 
 def read_lock(commit: str | None) -> dict[str, Stage]:
-    """{name: Stage} of dvc.lock. Raises Problems where it is missing or broken, with what still works."""
+    """{name: Stage} of dvc.lock. Raises Problems where it is missing or broken; the hint says what still works."""
     where = display_path(commit, "dvc.lock")
     still = "tilth ledger and tilth inspect need no lock"
     try:
@@ -85,7 +85,7 @@ def read_lock(commit: str | None) -> dict[str, Stage]:
 
 
 def is_well_formed(stage: object) -> bool:
-    """True where a stage of the lock has the shape that everything here relies on."""
+    """True where a stage of the lock has the shape that this package relies on."""
     if not isinstance(stage, dict):
         return False
     entries = [entry for key in ("deps", "outs") for entry in stage.get(key) or []]
@@ -93,7 +93,7 @@ def is_well_formed(stage: object) -> bool:
 
 
 def parse_stage(name: str, entry: dict[str, Any]) -> Stage:
-    """A Stage of an entry that is well formed."""
+    """The Stage of a well-formed entry."""
     kind, _, subject = name.partition("@")
     params = {file: keys for file, keys in (entry.get("params") or {}).items() if isinstance(keys, dict)}
     deps, outs = (parse_files(entry.get(key) or [], stage) for key, stage in (("deps", None), ("outs", name)))
@@ -101,7 +101,7 @@ def parse_stage(name: str, entry: dict[str, Any]) -> Stage:
 
 
 def parse_files(entries: Iterable[dict[str, Any]], stage: str | None = None) -> dict[str, File]:
-    """{path: File} of entries that DVC wrote."""
+    """{path: File} of entries of deps or outs."""
     return {file.path: file for file in (parse_file(entry, stage) for entry in entries)}
 
 
@@ -113,9 +113,9 @@ def parse_file(entry: dict[str, Any], stage: str | None = None) -> File:
 # -- the run cache ------------------------------------------------------------------------------------------------
 
 
-def cached_runs(most: int | None = None) -> Iterator[Stage]:
-    """The Stage of each record of the run cache; what is none, which a killed DVC may leave, is passed over."""
-    for path in sorted((cache_folder().parents[1] / "runs").glob("*/*/*"))[:most]:
+def cached_runs(limit: int | None = None) -> Iterator[Stage]:
+    """Yields the Stage of each record of the run cache. Skips broken records: a killed DVC may leave some."""
+    for path in sorted((cache_folder().parents[1] / "runs").glob("*/*/*"))[:limit]:
         try:
             entry = parse_yaml(path.read_text(encoding="utf-8"))
         except (OSError, ValueError):  # not UTF-8 is a ValueError too
@@ -125,7 +125,7 @@ def cached_runs(most: int | None = None) -> Iterator[Stage]:
 
 
 def stage_name_of(cmd: object) -> str:
-    """The name of the stage that a command runs, empty where it is none of this project's."""
+    """The name of the stage that a command runs, empty where it runs no stage of this project."""
     words = cmd.split() if isinstance(cmd, str) else []
     return "@".join(words[words.index("stages") + 1 :]) if "stages" in words else ""
 
@@ -134,7 +134,7 @@ def stage_name_of(cmd: object) -> str:
 
 
 def parse_yaml(text: str | bytes) -> Any:
-    """What a text of YAML 1.2 holds. Raises ValueError where it is no YAML."""
+    """The content of a text of YAML 1.2. Raises ValueError where it does not parse."""
     import yaml
 
     try:
@@ -145,7 +145,7 @@ def parse_yaml(text: str | bytes) -> Any:
 
 @cache
 def yaml_1_2_loader() -> Any:
-    """PyYAML's C loader with the scalars of YAML 1.2, as DVC writes them: ten times as fast as ruamel."""
+    """PyYAML's C loader with the scalars of YAML 1.2, which DVC writes; ten times as fast as ruamel."""
     import yaml
 
     base = getattr(yaml, "CSafeLoader", yaml.SafeLoader)

@@ -1,4 +1,4 @@
-"""A built model by its name: a step, `base`, or a folder. What `tilth chat` and `tilth export` speak of."""
+"""The folder of a built model by its name (a step, `base`, or a folder), for `tilth chat`, `serve` and `export`."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -11,9 +11,9 @@ Loaded = TypeVar("Loaded")
 
 
 def model_folder(model: str, start: Path) -> Path:
-    """The folder of a model: `models/<name>`, or a folder as the user sees it from `start`.
+    """The folder of a model: `models/<name>`, or a folder relative to `start`, where the user is.
 
-    Raises Problems where there is no such step and no such folder, or where it holds no model that can be loaded.
+    Raises Problems where neither the step nor the folder exists, or where the folder holds no model that can be loaded.
     """
     from validators.params import get_section, read_params_yaml
     from validators.problems import Problem, Problems, did_you_mean
@@ -34,7 +34,7 @@ def model_folder(model: str, start: Path) -> Path:
 
 
 def model_problem(folder: Path, step: str | None) -> "Problem | None":
-    """What keeps a folder from being loaded as a model, or None. step: its name in params.yaml, None for any folder."""
+    """Why a folder cannot be loaded as a model, or None. step: its name in params.yaml, None for any folder."""
     from stages.training.models import BASE, adapters
     from validators.problems import Problem
 
@@ -54,7 +54,7 @@ def model_problem(folder: Path, step: str | None) -> "Problem | None":
 
 
 def load_or_explain(folder: Path, load: Callable[[], Loaded]) -> Loaded:
-    """What `load()` returns. What transformers cannot load becomes Problems."""
+    """The result of `load()`. Raises Problems where transformers cannot load the folder."""
     from safetensors import SafetensorError
 
     from validators.problems import Problem, Problems

@@ -1,11 +1,11 @@
-"""Mends what `dvc` has left in files so that nothing starts any more.
+"""Repair files that `dvc` left broken, so that neither dvc nor a stage can start.
 
-.dvc/tmp/rwlock   who uses which file now; half written      removed
-dvc.lock          what was built from what; half written     as last committed, or removed
-params.yaml       `*kto` where `kto: &kto` has lost its name  the name put back
+.dvc/tmp/rwlock   who uses which file now; half written        removed
+dvc.lock          what was built from what; half written       restored from the last commit, or removed
+params.yaml       an alias `*kto` without its anchor `&kto`    the anchor restored
 
-Nothing is built anew for it: what the lock lacks, DVC restores from its run cache. A DVC that is killed writes half of the first
-two, as it writes neither in one rename; `dvc exp run -S` writes params.yaml without the names of methods that no step takes.
+Nothing is built again for it: DVC restores from its run cache what the lock lacks. A killed dvc leaves half of the first two, as
+it writes neither in one rename. `dvc exp run -S` drops the anchors of methods that no step uses.
 """
 
 import json
@@ -20,47 +20,47 @@ LOCKS = (".dvc/tmp/lock", ".dvc/tmp/rwlock.lock")
 
 
 def repair(root: Path = Path()) -> list[str]:
-    """What was mended, in words; nothing of DVC's own files while a dvc runs."""
+    """Repair all three files and say what was repaired. Leaves DVC's own files alone while a dvc runs."""
     return restore_anchors(root / "params.yaml") + repair_dvc_files(root)
 
 
 def restore_anchors(path: Path) -> list[str]:
-    """Put back the names that aliases in params.yaml miss, where a method is called so; what was mended, in words."""
+    """Restore the anchors that aliases in params.yaml miss, where a method has that name. Says what was restored."""
     from ruamel.yaml import YAML
     from ruamel.yaml.composer import ComposerError
     from ruamel.yaml.error import YAMLError
 
-    mended = []
+    repairs = []
     while path.is_file():
         text = path.read_bytes().decode(errors="surrogateescape")
         try:
             YAML(typ="safe", pure=True).load(text)
             break
         except ComposerError as error:
-            missed = re.search(r"undefined alias '?([a-z][a-z0-9_]*)", str(error))
+            missing = re.search(r"undefined alias '?([a-z][a-z0-9_]*)", str(error))
         except (YAMLError, ValueError):
             break
         before, methods, after = text.partition("\nmethods:")
-        if not missed:
+        if not missing:
             break
-        named = re.sub(rf"(?m)^( +{missed[1]}:)(?= *[^ &*]|$)", rf"\1 &{missed[1]}", after, count=1)
-        if named == after:
+        anchored = re.sub(rf"(?m)^( +{missing[1]}:)(?= *[^ &*]|$)", rf"\1 &{missing[1]}", after, count=1)
+        if anchored == after:
             break
-        path.write_bytes((before + methods + named).encode(errors="surrogateescape"))
-        mended.append(
-            f"{path.name}: methods.{missed[1]} had lost its name, as `dvc exp` drops those that no step takes: put back"
+        path.write_bytes((before + methods + anchored).encode(errors="surrogateescape"))
+        repairs.append(
+            f"{path.name}: methods.{missing[1]} had lost its anchor, as `dvc exp` drops those that no step uses: restored"
         )
-    return mended
+    return repairs
 
 
 def repair_dvc_files(root: Path) -> list[str]:
-    """The files of DVC that were mended, in words; nothing while a dvc runs, whose files these are."""
+    """Repair the files that DVC writes and say which. Does nothing while a dvc runs: they are in use."""
     import zc.lockfile
 
     broken = [
         path
         for path, whole in (("dvc.lock", is_whole_lock), (".dvc/tmp/rwlock", is_whole_json))
-        # with marks of a merge it is no work of a killed dvc, and HEAD has one side of it alone
+        # conflict marks come from a merge, not from a killed dvc, and HEAD has only one side of it
         if not whole(root / path) and not conflict_problems(root / path)
     ]
     if not broken:
@@ -76,17 +76,17 @@ def repair_dvc_files(root: Path) -> list[str]:
 
 
 def restore_file(root: Path, path: str) -> str:
-    """Put a file back as git has it, else remove it; says which."""
+    """Restore a file from the last commit, or remove it where git does not have it. Says which."""
     committed = subprocess.run(["git", "show", f"HEAD:./{path}"], cwd=root, capture_output=True)
     if committed.returncode == 0 and committed.stdout:
         (root / path).write_bytes(committed.stdout)
-        return "put back as last committed"
+        return "restored from the last commit"
     (root / path).unlink()
     return "removed"
 
 
 def is_whole_json(path: Path) -> bool:
-    """True where a file is JSON, or not there."""
+    """True where a file is JSON or missing."""
     try:
         json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -97,7 +97,7 @@ def is_whole_json(path: Path) -> bool:
 
 
 def is_whole_lock(path: Path) -> bool:
-    """True where a dvc.lock ends with a line and has what each of its stages needs, or is not there."""
+    """True where a dvc.lock ends with a line end and each of its stages is complete, or it is missing."""
     from commands.builds.lock import is_well_formed, parse_yaml
 
     try:

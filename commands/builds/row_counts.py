@@ -1,9 +1,9 @@
-"""How many rows and records went through a dataset's stages, from the small columns of its tables and their metadata.
+"""How many rows and records went through a dataset's stages, from small columns of its tables and their metadata.
 
-    ingested(build, "data/ingested/chat")["records"]          # Counter({"data/raw/chat/alpaca.json": 900, ...})
-    refused_by(build, "data/rejected/chat.parquet")["curate"]  # Counter({"curate.exact_duplicate": 70})
+    count_ingested(build, "data/ingested/chat")["records"]        # Counter({"data/raw/chat/alpaca.json": 900, ...})
+    count_rejects(build, "data/rejected/chat.parquet")["curate"]  # Counter({"curate.exact_duplicate": 70})
 
-Nothing here imports pandas, as pq.read_table, Table.group_by and NumPy arrays do: it takes half a second.
+Avoids pq.read_table, Table.group_by and NumPy arrays: they import pandas, which takes half a second.
 """
 
 from collections import Counter
@@ -22,7 +22,7 @@ Counts = dict[str, Counter[str]]  # {rows, records, rejected: by raw file}
 
 
 def output_files(build: Build, folder: str) -> Mapping[str, str | None]:
-    """{path: md5} of the files of an output; without hashes where the cache has lost the list and the files are here."""
+    """{path: md5} of the files of an output; md5 is None where the cache has lost the list but the files are here."""
     try:
         return files_of(build, folder) if folder in build.outs else {}
     except Missing:
@@ -38,23 +38,23 @@ def fill_in_counts(
     refused: dict[str, Counter[str]] | None,
     sides: dict[str, int | None],
 ) -> None:
-    """Write what went in, was rejected and came out into each stage; None where its bytes are missing."""
+    """Set in, rejected and out of each stage; None where bytes are missing."""
     rejected = {room: None if refused is None else dict(refused[room].most_common()) for room in entries}
     rows = sum(counts["rows"].values()) if counts["rows"] else None
     if rows is None and refused is not None and None not in sides.values():
         rows = sum(count or 0 for count in sides.values()) + refused["validate"].total() + refused["curate"].total()
     records = sum(counts["records"].values()) if counts["rows"] else None
-    left = rows - refused["validate"].total() if rows is not None and refused is not None else None
-    for room, came_in, out in (
+    valid = rows - refused["validate"].total() if rows is not None and refused is not None else None
+    for room, into, out in (
         ("ingest", records, {"rows": rows}),
-        ("validate", rows, {"rows": left}),
-        ("curate", left, sides),
+        ("validate", rows, {"rows": valid}),
+        ("curate", valid, sides),
     ):
-        entries[room] |= {"in": came_in, "rejected": rejected[room], "out": out}
+        entries[room] |= {"in": into, "rejected": rejected[room], "out": out}
 
 
 def count_rejects(build: Build, path: str) -> dict[str, Counter[str]]:
-    """{stage: Counter of checks} of a file of rejects."""
+    """{stage: {check: rejects}} of a file of rejects."""
     from stages.rows.rejects import counts_by_check, reject_counts
 
     found = reject_counts(file_of(build, path))
@@ -68,7 +68,7 @@ def count_rows(build: Build, path: str) -> int:
 
 
 def count_ingested(build: Build, folder: str) -> Counts:
-    """{rows, records, rejected: Counter by raw file} of ingest. A record may make two rows, which stand side by side."""
+    """{rows, records, rejected: {raw file: count}} of ingest. The rows of one record stand side by side."""
     import pyarrow.parquet as pq
 
     found: Counts = {"rows": Counter(), "records": Counter(), "rejected": Counter()}

@@ -1,10 +1,10 @@
-"""How often an eval set was scored, as git's history tells: each score of a model on it counts once.
+"""How often models were scored on an eval set, from git's history. Each score of a model counts once.
 
-    looks(["chat", "lm_eval/arc_easy"]) -> {"chat": 4, "lm_eval/arc_easy": 2}; None where no dvc.lock is in git
+    count_scorings(["chat", "lm_eval/arc_easy"]) -> {"chat": 4, "lm_eval/arc_easy": 2}; None where no dvc.lock is in git
 
-dvc.lock of each commit has the hashes of the scores. Where the cache has a file of scores, what it says of the set is compared,
-so that another dataset's change is no new score; where not, its hash counts. Scores of an earlier version of the set count too:
-what was learned of it by looking does not go away with a few new rows.
+dvc.lock of each commit has the hashes of the files of scores. Where the cache has the file, its scores on the set are compared:
+a change of another dataset is no new score. Where it does not, the hash counts. Scores on an earlier version of the set count
+too: a few new rows do not undo what was learned from the old ones.
 """
 
 import json
@@ -18,18 +18,18 @@ SCORES_FILE = re.compile(r"scores/\w+\.json")
 
 
 def count_scorings(datasets: list[str]) -> dict[str, int | None]:
-    """{dataset: how many scores of a model on it there were}, in all commits behind this one and in the working tree."""
+    """{dataset: how many scores models had on it}, in the history of this commit and in the working tree."""
     if not datasets:
         return {}
     history = score_hashes()
     return {
-        name: None if history is None else len({seen for md5 in history if (seen := scores_on_dataset(md5, name))})
+        name: None if history is None else len({scores for md5 in history if (scores := scores_on_dataset(md5, name))})
         for name in datasets
     }
 
 
 def score_hashes() -> set[str] | None:
-    """The hashes of all files of scores that some dvc.lock has; None where git has no dvc.lock."""
+    """The hashes of all files of scores in any dvc.lock; None where git has no dvc.lock."""
     commits = (git("log", "--format=%H", "--", "dvc.lock") or b"").decode().split()
     texts = [git("show", f"{commit}:./dvc.lock") for commit in commits]
     if not commits:
@@ -43,7 +43,7 @@ def score_hashes() -> set[str] | None:
 
 
 def score_hashes_in_lock(text: str) -> list[str]:
-    """The hashes of the files of scores in a dvc.lock; none where it does not parse, as in a merge."""
+    """The hashes of the files of scores in a dvc.lock; empty where it does not parse, as in a merge."""
     try:
         stages = (parse_yaml(text) or {}).get("stages") or {}
         outs = [
@@ -55,7 +55,7 @@ def score_hashes_in_lock(text: str) -> list[str]:
 
 
 def scores_on_dataset(md5: str, dataset: str) -> str:
-    """What a file of scores says of a dataset, "" where nothing; its hash where the cache does not have it."""
+    """The scores on a dataset in a file of scores, as JSON, or ""; the file's hash where the cache does not have it."""
     try:
         found = json.loads(object_of(md5).read_text(encoding="utf-8"))
         return json.dumps(found[dataset], sort_keys=True) if dataset in found else ""

@@ -1,8 +1,8 @@
-"""A past build in a folder of its own, so that it is verified exactly as the working tree is.
+"""A past build in a temporary folder, to be verified in the same way as the working tree.
 
-    with exported(build) as absent: ...       # the working folder is that build; nothing of the user's is touched
+    with enter_past_build(build) as absent: ...       # the working folder is that build; the user's files stay untouched
 
-What git tracks is written there from the commit; outputs and data that DVC tracks are links to objects of the cache.
+Files of git are written from the commit. Outputs, and data that DVC tracks, are links to objects of the cache.
 """
 
 import contextlib
@@ -22,14 +22,14 @@ from validators.problems import Problem, Problems
 
 @contextlib.contextmanager
 def enter_past_build(build: Build) -> Iterator[list[str]]:
-    """Be in a folder that holds the build of a commit; gives the paths whose bytes the cache does not have."""
+    """Work in a folder that holds the build of a commit. Yields the paths whose bytes the cache does not have."""
     here = os.getcwd()
     with tempfile.TemporaryDirectory(prefix="tilth_") as folder:
         inside = (git("rev-parse", "--show-prefix") or b"").decode().strip()
         write_tree(build.rev or "HEAD", Path(folder))
         root = Path(folder, "tree", inside)
-        kept = [one.file for one in read_dvc_files(root.rglob("*.dvc"), root).values()]
-        absent = [path for file in (*build.outs.values(), *kept) for path in link_output(file, root)]
+        tracked = [one.file for one in read_dvc_files(root.rglob("*.dvc"), root).values()]
+        absent = [path for file in (*build.outs.values(), *tracked) for path in link_output(file, root)]
         if not (root / ".dvc/cache").exists():
             (root / ".dvc").mkdir(exist_ok=True)
             (root / ".dvc/cache").symlink_to(cache_folder().resolve().parents[1])
@@ -41,7 +41,7 @@ def enter_past_build(build: Build) -> Iterator[list[str]]:
 
 
 def write_tree(commit: str, folder: Path) -> None:
-    """The files of a commit under folder/tree, through an index of their own."""
+    """Write the files of a commit under folder/tree, with a separate git index."""
     environment = os.environ | {"GIT_INDEX_FILE": str(folder / "index")}
     for command in (["read-tree", commit], ["checkout-index", "--all", f"--prefix={folder}/tree/"]):
         done = subprocess.run(["git", *command], env=environment, capture_output=True, text=True, check=False)
@@ -53,7 +53,7 @@ def write_tree(commit: str, folder: Path) -> None:
 
 
 def link_output(out: File, root: Path) -> list[str]:
-    """Make an output's files links to the cache; the paths that the cache has no bytes of. out: File."""
+    """Link an output's files to the cache. Returns the paths whose bytes the cache does not have."""
     target, md5 = root / out.path, out.md5 or ""
     if target.exists():  # tracked by git
         return []

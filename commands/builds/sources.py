@@ -1,9 +1,9 @@
 """Files that people wrote (raw data, code), in the working tree or at a commit: their sizes and hashes.
 
     found = sources_of(build, ["data/raw/chat", "stages/curate.py"])    # {path: [Source(path, size, md5, git)]}
-    md5_of("data/raw/chat", found["data/raw/chat"])                     # as dvc.lock has it; `....dir` for a folder
+    md5_of_source("data/raw/chat", found["data/raw/chat"])              # as in dvc.lock; `....dir` for a folder
 
-Nothing is checked out. A path that holds more than READ_BYTES is not read: git's index or a `.dvc` file may know a hash.
+Checks nothing out. Does not read a path with more than READ_BYTES: git's index or a `.dvc` file may have its hash.
 """
 
 import hashlib
@@ -21,16 +21,16 @@ from stages.core.hashes import folder_md5
 from validators.problems import Problems
 
 READ_BYTES = 96 * 2**20  # a fifth of a second
-IGNORED = re.compile(r"(^|/)(\.(git|hg)/|\.git$)|^\.dvc/")  # what DVC ignores without any .dvcignore
+IGNORED = re.compile(r"(^|/)(\.(git|hg)/|\.git$)|^\.dvc/")  # DVC ignores these without a .dvcignore
 
-BLOB_HASHES: dict[str, str] = {}  # {blob: md5} of those that were read: what git has by a name never changes
+BLOB_HASHES: dict[str, str] = {}  # {blob: md5} of the blobs that were read; a blob never changes
 
 
 @dataclass(frozen=True)
 class Source:
-    """md5: of the bytes; as a `.dvc` file has it, or None, where they were not read. git: the blob that git keeps.
+    """md5: of the bytes; where they were not read, from a `.dvc` file, or None. git: the blob in git.
 
-    dvc: the `.dvc` file that keeps it. imported: the address that DVC had it from.
+    dvc: the `.dvc` file that tracks it. imported: the address that DVC imported it from.
     """
 
     path: str
@@ -43,7 +43,7 @@ class Source:
 
 
 def data_files(found: Iterable[Source], root: str) -> list[Source]:
-    """Those that ingest reads: a hidden file is not data, nor is a `.dvc` file."""
+    """The files that ingest reads: neither hidden files nor `.dvc` files."""
     return [s for s in found if not is_hidden(s.path[len(root) :]) and not s.path.endswith(".dvc")]
 
 
@@ -52,7 +52,7 @@ def is_hidden(relative: str) -> bool:
 
 
 def md5_of_source(path: str, found: list[Source]) -> str | None:
-    """What DVC calls the hash of a file or folder; None where there is none, "" where it was not read."""
+    """DVC's hash of a file or folder; None where it is missing, "" where it was not read."""
     if not found:
         return None
     if not all(source.read for source in found):
@@ -67,47 +67,47 @@ def md5_of_bytes(data: bytes) -> str:
 
 
 def sources_of(build: Build, paths: Iterable[str]) -> dict[str, list[Source]]:
-    """{path: its files}, sorted, without those that DVC ignores; an empty list where there is nothing."""
+    """{path: its files, sorted, without those that DVC ignores}; an empty list where nothing is there."""
     tree = files_at_commit(build.rev) if build.rev else None
     found = {path: files_here(path) if tree is None else files_below(path, tree) for path in paths}
-    there = [file.path for files in found.values() for file in files]
+    names = [file.path for files in found.values() for file in files]
     if tree is None:
-        rules = ignore_files_for(there)
+        rules = ignore_files_for(names)
     else:
         rules = {f.path: text_of(build.rev, f.path) for f in tree if f.path.rpartition("/")[2] == ".dvcignore"}
-    seen = set(without_ignored(there, rules))
-    found = {path: [file for file in files if file.path in seen] for path, files in found.items()}
+    visible = set(without_ignored(names, rules))
+    found = {path: [file for file in files if file.path in visible] for path, files in found.items()}
     found = {path: with_dvc_hashes(build.rev, path, files) for path, files in found.items()}
     small = [path for path, files in found.items() if sum(file.size or 0 for file in files) <= READ_BYTES]
     if tree is None:
         read = {path: [with_md5(file) for file in found[path]] for path in small}
-        named = {path: with_blobs(path, found[path]) for path in found.keys() - read}
-        return found | read | named
+        large = {path: with_blobs(path, found[path]) for path in found.keys() - read}
+        return found | read | large
     texts = hash_blobs({file.git for path in small for file in found[path] if file.git})
     return found | {path: [replace(f, md5=texts.get(f.git, f.md5), read=True) for f in found[path]] for path in small}
 
 
-# -- what DVC ignores ---------------------------------------------------------------------------------------------
+# -- ignored files ------------------------------------------------------------------------------------------------
 
 
 def without_ignored(paths: list[str], rules: dict[str, str]) -> list[str]:
-    """Those paths of files that are part of a hash: DVC ignores the others. rules: {path of a .dvcignore: its text}."""
-    if not rules and not any("/.dvc/" in path for path in paths):  # a project inside this one
-        return [path for path in paths if not IGNORED.search(path)]  # DVC takes a fifth of a second to import
+    """The paths of files that DVC does not ignore. rules: {path of a .dvcignore: its text}."""
+    if not rules and not any("/.dvc/" in path for path in paths):  # a DVC project inside this one
+        return [path for path in paths if not IGNORED.search(path)]  # importing DVC takes a fifth of a second
     from commands.builds import dvc as _dvc
 
     return _dvc.without_ignored(paths, rules)
 
 
 def ignore_files_for(paths: Iterable[str]) -> dict[str, str]:
-    """{path of a .dvcignore: its text} of all that may say something of these paths of the working tree."""
+    """{path of a .dvcignore: its text} of all that apply to some paths of the working tree."""
     folders = {parent for path in paths for parent in PurePosixPath(path).parents}
     files = (Path(folder, ".dvcignore") for folder in sorted(folders))
     return {file.as_posix(): file.read_text(encoding="utf-8") for file in files if file.is_file()}
 
 
 def files_of_source(path: str) -> list[str]:
-    """The paths of the files that DVC sees in a file or folder of the working tree which no stage builds."""
+    """The paths of the files that DVC sees at a path of the working tree that no stage builds."""
     files = [file.path for file in files_here(path)]
     return without_ignored(files, ignore_files_for(files))
 
@@ -116,7 +116,7 @@ def files_of_source(path: str) -> list[str]:
 
 
 def files_here(path: str) -> list[Source]:
-    """The files of a path, sorted, with nothing but their sizes."""
+    """The files of a path, sorted, with only their sizes."""
     files = [path] if os.path.isfile(path) else []
     files += sorted(Path(folder, name).as_posix() for folder, _, names in os.walk(path) for name in names)
     return [Source(file, os.path.getsize(file)) for file in files if os.path.isfile(file)]
@@ -127,7 +127,7 @@ def with_md5(source: Source) -> Source:
 
 
 def with_blobs(path: str, files: list[Source]) -> list[Source]:
-    """The files with the blobs of those that git has as they stand here."""
+    """The files, with the blob of each that is unchanged in git."""
     changed = set((git("diff", "--name-only", "--relative", "-z", "--no-ext-diff", "--", path) or b"").split(b"\0"))
     staged = (
         entry.split(b"\t", 1) for entry in (git("ls-files", "--stage", "-z", "--", path) or b"").split(b"\0") if entry
@@ -137,7 +137,7 @@ def with_blobs(path: str, files: list[Source]) -> list[Source]:
 
 
 def hash_source(path: str) -> str:
-    """DVC's hash of a file or folder of the working tree, of all its bytes however many they are."""
+    """DVC's hash of a file or folder of the working tree. Reads all bytes, however many."""
     files = {}
     for name in files_of_source(path):
         with open(name, "rb") as data:
@@ -161,9 +161,9 @@ def files_below(path: str, files: Iterable[Source]) -> list[Source]:
 
 
 def hash_blobs(names: set[str]) -> dict[str, str]:
-    """{blob: md5 of its bytes}, read from git in one go; without those that a shallow or partial clone lacks."""
-    given = "".join(f"{name}\n" for name in sorted(names - BLOB_HASHES.keys())).encode()
-    done = subprocess.run(["git", "cat-file", "--batch"], input=given, capture_output=True, check=False)
+    """{blob: md5 of its bytes}, from one call of git; without blobs that a shallow or partial clone lacks."""
+    requests = "".join(f"{name}\n" for name in sorted(names - BLOB_HASHES.keys())).encode()
+    done = subprocess.run(["git", "cat-file", "--batch"], input=requests, capture_output=True, check=False)
     place = 0
     while place < len(done.stdout):
         end = done.stdout.index(b"\n", place)
@@ -175,33 +175,33 @@ def hash_blobs(names: set[str]) -> dict[str, str]:
     return BLOB_HASHES
 
 
-# -- data that `dvc add` keeps ------------------------------------------------------------------------------------
+# -- data of `dvc add` ------- ------------------------------------------------------------------------------------
 
 
 def with_dvc_hashes(commit: str | None, path: str, files: list[Source]) -> list[Source]:
-    """The files with the hashes that `.dvc` files have for them: one at the path or around it, or those inside it."""
+    """The files, with the hashes from `.dvc` files at the path, around it or inside it."""
     owners = [file.path.removesuffix(".dvc") for file in files if file.path.endswith(".dvc")]
     if commit is None or not files:
         owners += [path, *(parent.as_posix() for parent in Path(path).parents if parent.name)]
     known = {file.path: file for owner in owners for file in files_of_dvc_file(commit, owner)}
     found = [replace(known[file.path], size=file.size, git=file.git) if file.path in known else file for file in files]
     if commit:
-        seen = {file.path for file in files}
-        gone = [
+        present = {file.path for file in files}
+        only_in_dvc = [
             replace(file, size=size_of_object(file.md5) if file.md5 else None, read=True)
             for name, file in known.items()
-            if name not in seen
+            if name not in present
         ]
-        found += files_below(path, gone)
+        found += files_below(path, only_in_dvc)
     return sorted(found, key=lambda file: file.path)
 
 
 def files_of_dvc_file(commit: str | None, owner: str) -> list[Source]:
-    """The files that `<owner>.dvc` keeps, with their hashes there, as far as the cache knows a folder's files."""
+    """The files that `<owner>.dvc` tracks, with their hashes; of a folder, only if the cache has its list."""
     try:
         found = parse_dvc_file(f"{owner}.dvc", text_of(commit, f"{owner}.dvc"))
     except Problems:
-        return []  # what is wrong in it, `tilth verify` says
+        return []  # `tilth verify` says what is wrong in it
     return [
         Source(name, None, md5, dvc=one.dvc, imported=one.imported)
         for one in found
