@@ -60,10 +60,10 @@ def test_every_container_is_accounted_for(built):
 @pytest.mark.parametrize(
     ("name", "old", "new", "line", "found"),
     [
-        ("a.jsonl", b"\n \r\n", b"\n{}\r\n", 14, "no row and no reject is made of this record"),
-        ("a.jsonl", b"\n{\r\n", b"\n\r\n", 15, "a row or reject is of a record that is not there"),
-        ("b.json", b"\n 3\n", b"\n 3, 4\n", 14, "no row and no reject is made of this record"),
-        ("c.csv", b"x,y,z\n", b"", 13, "a row or reject is of a record that is not there"),
+        ("a.jsonl", b"\n \r\n", b"\n{}\r\n", 14, "no row and no reject comes from this record"),
+        ("a.jsonl", b"\n{\r\n", b"\n\r\n", 15, "a row or reject comes from a record that does not exist"),
+        ("b.json", b"\n 3\n", b"\n 3, 4\n", 14, "no row and no reject comes from this record"),
+        ("c.csv", b"x,y,z\n", b"", 13, "a row or reject comes from a record that does not exist"),
     ],
 )
 def test_a_record_more_or_less_in_a_raw_file_is_named(built, name, old, new, line, found):
@@ -77,7 +77,7 @@ def test_a_file_that_is_gone_and_one_that_nothing_is_made_of_are_named(built):
     (built / "e.parquet").unlink()
     (built / "f.jsonl").write_bytes(lines("f"))
     found = broken()
-    assert found["datasets.chat: raw/e.parquet"] == "rows say they are from it"
+    assert found["datasets.chat: raw/e.parquet"] == "rows come from this file, but it is missing"
     assert found["datasets.chat"].startswith(f"{13 - MAX_SHOWN} more")
 
 

@@ -216,7 +216,7 @@ def test_pinned_keys_are_made_anew_from_the_rows(verified):
     [
         (lambda lines: lines[:-1], "1 keys of pinned rows are missing"),
         (lambda lines: [*lines, "f" * 64 + "\n"], "1 keys are of no pinned row (the first is ffffffffffff)"),
-        (lambda lines: [lines[0], *reversed(lines[1:])], "its lines stand otherwise"),
+        (lambda lines: [lines[0], *reversed(lines[1:])], "its lines are in another order"),
     ],
 )
 def test_a_pinned_key_too_few_too_many_or_elsewhere_is_a_break(verified, edited, found):

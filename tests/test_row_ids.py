@@ -62,7 +62,7 @@ def test_a_reject_whose_text_makes_no_row_is_wrong(raw):
     reject = {"id": "11aa", "source": "a", "line": 1, "stage": "curate", "check": "curate.duplicate", "detail": ""}
     ((origin, said),) = read_rejects(to_table([reject | {"raw": raw}], REJECTS).to_batches()[0])
     ((_, where, found, _),) = row_problems(origin, said, "rejected", "sft", NEVER)
-    assert (where, found) == ("row 11aa (a:1)", "what it says makes the id nothing")
+    assert (where, found) == ("row 11aa (a:1)", "its content has the id nothing")
 
 
 def test_a_row_must_be_on_the_side_of_its_prompt():

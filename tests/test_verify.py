@@ -254,7 +254,7 @@ def test_an_edited_row_is_named_though_the_lock_was_edited_to_match(project, cap
     found = breaks(capsys)
     assert "outputs" not in found
     place = f"data/eval/problems.parquet: row {first['id'][:12]} ({first['source']}:{first['line']})"
-    assert "what it says makes the id" in found["rows"][place]["found"]
+    assert "its content has the id" in found["rows"][place]["found"]
 
 
 def test_a_row_moved_from_eval_to_train_is_named(project, capsys):
@@ -433,7 +433,7 @@ def test_raw_data_that_nobody_keeps_and_links_out_of_the_project_are_named(proje
     Path("data/raw/chat/link.jsonl").symlink_to(tmp_path / "outside.jsonl")
     Path("data/raw/chat/new.jsonl").write_text("{}\n", encoding="utf-8")
     found = breaks(capsys)["raw"]
-    assert found["data/raw/chat/new.jsonl"]["found"] == "neither git nor DVC holds it"
+    assert found["data/raw/chat/new.jsonl"]["found"] == "neither git nor DVC keeps it"
     capsys.readouterr()
     with pytest.raises(_build.Problems, match="a link that leaves the project"):
         verify.main(allow_dirty=True)

@@ -1,6 +1,6 @@
-"""Every raw record accounted for, one by one, from the tables themselves.
+"""Account for every raw record, one by one, from the tables themselves.
 
-Raw records = records that became rows + rejects of ingest; rows = train + eval + rejects, each by its id and place. The
+Raw records = records that became rows + rejects of ingest. Rows = train + eval + rejects, each with its id and place. The
 check takes the Evidence of `tilth verify` and returns (counts, problems).
 """
 
@@ -17,7 +17,7 @@ from validators.problems import Problem, Problems
 MAX_SHOWN = 5
 REBUILD_HINT = "dvc repro builds it anew; git log -p dvc.lock shows who changed what"
 ONCE_EACH = "each row of ingest once in train, eval or rejected"
-# what was deleted on request, and what holds personal data, keeps nothing to make an id from
+# rejects that keep no text to compute an id from: deleted on request, or with personal data
 WITHOUT_TEXT = ("ingest.forgotten", "curate.forgotten", "curate.personal_data")
 
 
@@ -32,7 +32,7 @@ def records(evidence: Evidence) -> Verdict:
         unreadable = [problem for files in paths.values() for problem in unreadable_files(files)]
         problems += unreadable
         if unreadable or not all(paths.values()):
-            continue  # what is missing is an output's break, named already
+            continue  # the check `outputs` names what is missing
         account = account_of(name)
         problems += [Problem(f"datasets.{name}", fault, "", REBUILD_HINT) for fault in account["faults"]]
         problems += unmatched_rows(name, paths) + duplicate_ids(name, paths) + differing_rejects(name, paths)
@@ -45,7 +45,7 @@ def records(evidence: Evidence) -> Verdict:
 
 
 def tables_of(name: str) -> dict[str, list[str]]:
-    """{room: its Parquet files} of a dataset; `rows` and `refused` are those of ingest."""
+    """{room: its Parquet files} of a dataset; `rows` and `refused` belong to ingest."""
     found = {room: [Path("data", room, f"{name}.parquet")] for room in ("train", "eval", "rejected", "validated")}
     found["rows"] = sorted(Path("data/ingested", name, "rows").glob("*.parquet"))
     found["refused"] = [Path("data/ingested", name, "rejects.parquet")]
@@ -53,7 +53,7 @@ def tables_of(name: str) -> dict[str, list[str]]:
 
 
 def unreadable_files(paths: list[str]) -> list[Problem]:
-    """What files are no Parquet, or have no columns to find a row by."""
+    """A Problem for each file that is not Parquet, or lacks a column that a row is found by."""
     problems = []
     for path in paths:
         try:
@@ -66,19 +66,19 @@ def unreadable_files(paths: list[str]) -> list[Problem]:
     return problems
 
 
-def run_query(query: str, **given: object) -> list[tuple[Any, ...]]:
-    """The answer of a query as tuples, with at most half a gigabyte of memory."""
+def run_query(query: str, **values: object) -> list[tuple[Any, ...]]:
+    """The result of a query as tuples. Uses at most half a gigabyte of memory."""
     import duckdb
 
     with tempfile.TemporaryDirectory(prefix="tilth_") as spill, duckdb.connect() as database:
         database.execute(
             f"SET memory_limit = '500MB'; SET temp_directory = '{spill}'; SET preserve_insertion_order = false"
         )
-        return database.execute(query, given).fetchall()
+        return database.execute(query, values).fetchall()
 
 
 def first_few(problems: list[Problem], what: str) -> list[Problem]:
-    """The first problems of a kind, and how many more there are."""
+    """The first problems of a kind, and one that counts the rest."""
     if len(problems) <= MAX_SHOWN:
         return problems
     return [
@@ -88,8 +88,8 @@ def first_few(problems: list[Problem], what: str) -> list[Problem]:
 
 
 def unmatched_rows(name: str, paths: Mapping[str, list[str]]) -> list[Problem]:
-    """Rows of ingest that are nowhere or twice, and rows elsewhere that ingest never made."""
-    moved = run_query(
+    """Rows of ingest that are missing later or are there twice, and later rows that ingest never made."""
+    unmatched = run_query(
         """
         WITH places AS (
             SELECT id, source, line, 1 AS came, 0 AS went FROM read_parquet($rows)
@@ -110,17 +110,17 @@ def unmatched_rows(name: str, paths: Mapping[str, list[str]]) -> list[Problem]:
             ONCE_EACH,
             REBUILD_HINT,
         )
-        for id, source, line, came, went in moved
+        for id, source, line, came, went in unmatched
     ]
     return first_few(found, "rows are lost or made up")
 
 
 def unsorted_prompts(evidence: Evidence, name: str, paths: Mapping[str, list[str]]) -> list[Problem]:
-    """Train rows that `difficulty` asks to sort and `keep` has not, and what it has sorted and train has not."""
+    """Train rows that `keep` should have sorted and has not, and sorted rows that are not in train."""
     from stages.training.kept_prompts import kept_path
 
-    asked = name in (evidence.build.params.get("difficulty") or {}) and f"keep@{name}" in evidence.build.stages
-    if not asked or not kept_path(name).is_file():
+    is_sorted = name in (evidence.build.params.get("difficulty") or {}) and f"keep@{name}" in evidence.build.stages
+    if not is_sorted or not kept_path(name).is_file():
         return []
     if problems := unreadable_files([str(kept_path(name))]):
         return problems
@@ -177,11 +177,11 @@ def duplicate_ids(name: str, paths: Mapping[str, list[str]]) -> list[Problem]:
 
 
 def differing_rejects(name: str, paths: Mapping[str, list[str]]) -> list[Problem]:
-    """Rejects of ingest and validate that data/rejected has otherwise than those stages wrote them."""
+    """Rejects of ingest and validate that differ in data/rejected from what those stages wrote."""
     from stages.rows.personal_data import WITHHELD
 
     key = 'concat_ws(chr(0), id, source, line, stage, "check")'
-    # of those that hold personal data curate withholds the text, and says so in the detail
+    # curate withholds the text of a reject with personal data, and says so in the detail
     columns = f"""
         id, source, line, stage, "check",
         CASE WHEN {key} NOT IN (FROM withheld) THEN detail END, CASE WHEN {key} NOT IN (FROM withheld) THEN raw END
@@ -205,7 +205,7 @@ def differing_rejects(name: str, paths: Mapping[str, list[str]]) -> list[Problem
 
 
 def unknown_checks(name: str, account: Mapping[str, Any], rev: str | None) -> list[Problem]:
-    """Reasons that are no check of the stage that gives them. A past commit may have had other checks than this one."""
+    """Rejects by a check that their stage does not have. Skipped for a past commit, which may have had other checks."""
     from stages.rows.checks import CURATE, INGEST, KEEP, every_check
 
     names = every_check()
@@ -225,7 +225,7 @@ def unknown_checks(name: str, account: Mapping[str, Any], rev: str | None) -> li
 
 
 def unmatched_records(evidence: Evidence, name: str, paths: Mapping[str, list[str]]) -> list[Problem]:
-    """Raw records that are neither row nor reject, and rows and rejects of records that no raw file has."""
+    """Raw records without a row or reject, and rows and rejects without a raw record."""
     from stages.reading.files import raw_files
     from stages.rows.options import options_of
 
@@ -237,7 +237,7 @@ def unmatched_records(evidence: Evidence, name: str, paths: Mapping[str, list[st
         }
     except Problems as error:
         return [] if evidence.absent_in(dataset["raw"]) else error.problems
-    seen = dict(
+    lines = dict(
         run_query(
             """
             WITH places AS (SELECT DISTINCT source, line FROM read_parquet($files))
@@ -246,27 +246,35 @@ def unmatched_records(evidence: Evidence, name: str, paths: Mapping[str, list[st
             files=paths["rows"] + paths["refused"],
         )
     )
-    for source in sorted(seen.keys() | files.keys()):
+    for source in sorted(lines.keys() | files.keys()):
         if source not in files:
             problems.append(
-                Problem(f"datasets.{name}: {source}", "rows say they are from it", "a raw file", REBUILD_HINT)
+                Problem(
+                    f"datasets.{name}: {source}",
+                    "rows come from this file, but it is missing",
+                    "a raw file",
+                    REBUILD_HINT,
+                )
             )
         elif not evidence.absent_in(source):
-            there, told = record_lines(files[source], options_of(dataset).numbered), set(seen.get(source, ()))
+            existing, used = record_lines(files[source], options_of(dataset).numbered), set(lines.get(source, ()))
             problems += [
                 Problem(
                     row_place(name, source, line),
-                    "no row and no reject is made of this record",
+                    "no row and no reject comes from this record",
                     "one of them",
                     REBUILD_HINT,
                 )
-                for line in sorted(there - told)
+                for line in sorted(existing - used)
             ]
             problems += [
                 Problem(
-                    row_place(name, source, line), "a row or reject is of a record that is not there", "", REBUILD_HINT
+                    row_place(name, source, line),
+                    "a row or reject comes from a record that does not exist",
+                    "",
+                    REBUILD_HINT,
                 )
-                for line in sorted(told - there)
+                for line in sorted(used - existing)
             ]
     return first_few(problems, "records are not accounted for")
 

@@ -1,4 +1,4 @@
-"""What the lists of datasets, the models and the scores say they were made from, held against what is there.
+"""Compare what the lists of datasets, the models and the scores say they were made from with what is there.
 
 Each check takes the Evidence of `tilth verify` and returns (counts, problems).
 """
@@ -16,12 +16,12 @@ from stages.training.kept_prompts import kept_facts
 from validators.problems import Problem, Problems
 
 REBUILD_HINT = "dvc repro builds it anew"
-# what preflight leaves open, and train decides on the machine that trains
+# preflight writes `auto`; train chooses on its machine
 BACKENDS = {"auto": ("transformers", "unsloth")}
 
 
 def models(evidence: Evidence) -> Verdict:
-    """Each model made of the rows, the settings and the adapters that are there; each score of an eval row."""
+    """Each model was made from the present rows, settings and adapters; each score is of an eval row."""
     build, problems, count = evidence.build, [], 0
     for side in ("train", "eval"):
         problems += list_problems(build, side)
@@ -40,7 +40,7 @@ def models(evidence: Evidence) -> Verdict:
 
 
 def read_object(path: Path, problems: list[Problem]) -> dict[str, Any] | None:
-    """A file of JSON as a dict; None where it is missing, which is an output's break, or is not one."""
+    """A file with a JSON object; None where it is missing, which the check `outputs` names, or is not one."""
     if not path.is_file():
         return None
     try:
@@ -55,12 +55,12 @@ def read_object(path: Path, problems: list[Problem]) -> dict[str, Any] | None:
 
 
 def sha256_if_there(path: str) -> str | None:
-    """The sha256 of a file's bytes, None where it is not there."""
+    """The sha256 of a file, None where it is missing."""
     return sha256(path) if Path(path).is_file() else None
 
 
 def list_problems(build: Build, side: str) -> list[Problem]:
-    """Where data/train.json or data/eval.json says of a dataset what its table is not."""
+    """Where data/train.json or data/eval.json does not match the table of a dataset."""
     problems = []
     path = Path("data", f"{side}.json")
     listed = read_object(path, problems) or {}
@@ -78,11 +78,11 @@ def list_problems(build: Build, side: str) -> list[Problem]:
 
 
 def settings_problems(name: str, step: Mapping[str, Any], made_of: Mapping[str, Any]) -> list[Problem]:
-    """Where a model was made by other settings than preflight and params.yaml have for its step."""
+    """Where a model was trained with other settings than preflight and params.yaml have for its step."""
     problems, where = [], f"models/{name}/made_of.json"
-    resolved = read_object(Path("preflight", f"{name}.json"), problems) or {}
-    wanted = {"step": name, "method": step["method"], "from": step["from"], "dataset": step["dataset"]}
-    for key, value in (resolved | wanted).items():
+    settings = read_object(Path("preflight", f"{name}.json"), problems) or {}
+    from_params = {"step": name, "method": step["method"], "from": step["from"], "dataset": step["dataset"]}
+    for key, value in (settings | from_params).items():
         found = made_of.get(key)
         if found != value and found not in BACKENDS.get(value if key == "backend" else None, ()):
             problems.append(
@@ -94,13 +94,13 @@ def settings_problems(name: str, step: Mapping[str, Any], made_of: Mapping[str, 
 
 
 def kept_problems(name: str, made_of: Mapping[str, Any]) -> list[Problem]:
-    """Where a model was trained on other prompts than those that are kept."""
+    """Where a model was trained on other prompts than `keep` keeps now."""
     import pyarrow as pa
 
     try:
         now = kept_facts(made_of).get("kept")
     except (Problems, OSError, KeyError, pa.ArrowException):
-        return []  # what is missing is an output's break, named already
+        return []  # the check `outputs` names what is missing
     if now == made_of.get("kept"):
         return []
     where = f"models/{name}/made_of.json: kept"
@@ -108,7 +108,7 @@ def kept_problems(name: str, made_of: Mapping[str, Any]) -> list[Problem]:
 
 
 def rows_problems(name: str, made_of: Mapping[str, Any]) -> list[Problem]:
-    """Where a model was trained on other rows than those that its dataset has."""
+    """Where a model was trained on other rows than its dataset has now."""
     path = f"data/train/{made_of.get('dataset')}.parquet"
     found = sha256_if_there(path)
     if found is None or made_of.get("rows_sha256") == found:
@@ -118,7 +118,7 @@ def rows_problems(name: str, made_of: Mapping[str, Any]) -> list[Problem]:
 
 
 def adapter_problems(evidence: Evidence, name: str, parent: str) -> list[Problem]:
-    """Where a model's adapters are not those of the model that it started from, with its own behind them."""
+    """Where a model's adapters are not those of its parent followed by its own."""
     own = adapter_hashes(evidence, f"models/{name}")
     if not own:
         return []
@@ -128,8 +128,8 @@ def adapter_problems(evidence: Evidence, name: str, parent: str) -> list[Problem
         for file in (f"models/{name}/{inside}" for inside in before if own.get(inside) != before[inside])
     ]
     steps = list(dict.fromkeys(inside.split("/")[1].partition("_")[2] for inside in sorted(own)))
-    behind = [step for step in chain(evidence.build, name) if step in steps]
-    if steps != behind or steps[-1:] != [name]:
+    expected = [step for step in chain(evidence.build, name) if step in steps]
+    if steps != expected or steps[-1:] != [name]:
         order = ", ".join(chain(evidence.build, name))
         problems.append(Problem(f"models/{name}/adapters", ", ".join(steps), f"of {order}, in this order", "dvc repro"))
     return problems
@@ -143,7 +143,7 @@ def adapter_hashes(evidence: Evidence, folder: str) -> dict[str, str | None]:
 
 
 def score_problems(build: Build, name: str) -> list[Problem]:
-    """Scores of rows that no dataset holds out."""
+    """Scores of rows that are not in eval."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -157,7 +157,7 @@ def score_problems(build: Build, name: str) -> list[Problem]:
             for dataset in {row["dataset"] for row in scored} & set(build.datasets)
         }
     except (pa.ArrowException, OSError, KeyError) as error:
-        return [Problem(path, f"cannot be held against the eval rows: {error}", "", REBUILD_HINT)]
+        return [Problem(path, f"cannot be compared with the eval rows: {error}", "", REBUILD_HINT)]
     for row in scored:
         if row["id"] not in held_out.get(row["dataset"], ()):
             found = f"a score of row {str(row['id'])[:12]}"

@@ -1,6 +1,6 @@
-"""What dvc.lock says, held against the bytes, against dvc.yaml and params.yaml, and against itself.
+"""Compare dvc.lock with the bytes, with dvc.yaml and params.yaml, and with itself.
 
-What is stale is decided in `commands/builds/differences.py`; here all bytes are read for it.
+`commands/builds/differences.py` decides what is stale. This module reads all bytes for it.
 
 Each check takes the Evidence of `tilth verify` and returns (counts, problems).
 """
@@ -24,18 +24,18 @@ LOCK = "dvc.lock"
 RESTORE_HINT = "dvc checkout --force brings back what was built; dvc repro builds it anew"
 
 
-# -- every output's bytes against the lock ------------------------------------------------------------------------
+# -- the bytes of outputs -----------------------------------------------------------------------------------------
 
 
 def outputs(evidence: Evidence) -> Verdict:
-    """The bytes of every output of the lock: files changed, missing and extra are named."""
+    """Every output has the bytes of the lock. Names files that changed, are missing, or are extra."""
     gone = leftover_stages(evidence)
     problems, outs = [], {path: out for path, out in evidence.build.outs.items() if out.stage not in gone}
     for path, out in outs.items():
         if not evidence.absent_in(path):
             problems += output_problems(out, evidence.listing(path), evidence.md5s, RESTORE_HINT)
     problems += [
-        # prune leaves it alone, too: dvc.lock does not know it
+        # `tilth prune` leaves it alone: it is not in dvc.lock
         Problem(file, "no stage built it", "no such file", "delete or move it")
         for file in evidence.unknown_files
     ]
@@ -45,19 +45,19 @@ def outputs(evidence: Evidence) -> Verdict:
 
 
 def leftover_stages(evidence: Evidence) -> set[str]:
-    """The stages of dvc.lock that dvc.yaml and params.yaml ask for no more: of removed datasets and steps.
+    """The stages of dvc.lock that dvc.yaml and params.yaml no longer ask for: of removed datasets and steps.
 
-    `collect` deletes some of what they made, and nothing brings it back: `lock` names the stages, and no check their outputs.
+    The check `lock` names them. No check names their outputs: `collect` deletes some, and nothing restores them.
     """
     try:
         graph = evidence.graph
-    except Problems:  # `lock` says so
+    except Problems:  # the check `lock` reports it
         return set()
     return {name for name in evidence.build.stages if name not in graph}
 
 
 def output_problems(out: File, files: list[str], hashes: Mapping[str, str | None], hint: str) -> list[Problem]:
-    """What differs between a File of a lock or .dvc file and the files that are there."""
+    """Where the files at a path differ from its entry in a lock or .dvc file."""
     path, wanted = out.path, out.md5 or "no md5"
     if wanted.endswith(".dir"):
         listing = {file[len(path) + 1 :]: hashes.get(file) for file in files if file != path}
@@ -79,7 +79,7 @@ def output_problems(out: File, files: list[str], hashes: Mapping[str, str | None
 def folder_problems(
     path: str, wanted: str, found: str | None, listing: Mapping[str, str | None], hint: str
 ) -> list[Problem]:
-    """The files of a folder that are not as built, from the cache's list of it, if that is what it should be."""
+    """The files of a folder that differ from what was built, by the list in the cache, if the cache has it whole."""
     built = folder_listing(wanted) if Path(object_of(wanted)).is_file() else None
     if built is None or folder_md5(built) != wanted:
         return [Problem(path, f"its files hash to {found}", wanted, f"{hint}; no list of its files is in the cache")]
@@ -94,7 +94,7 @@ def folder_problems(
 
 
 def restore_hint(path: str, wanted: str, hint: str) -> str:
-    """How a file comes back as it was built: DVC would restore an object of the cache that is damaged, as it is."""
+    """The commands that restore a file. A damaged object is removed first: DVC would restore it as it is."""
     place = object_of(wanted)
     if md5(place) in (None, wanted):
         return hint
@@ -106,7 +106,7 @@ def missing_problem(path: str, hint: str) -> Problem:
 
 
 def cached(evidence: Evidence) -> Verdict:
-    """The objects of the cache, which `dvc checkout` and every past build depend on."""
+    """Every object of the cache has the bytes of its name: `dvc checkout` and past builds depend on it."""
     problems, objects = [], {}
     gone = leftover_stages(evidence)
     for path, out in evidence.build.outs.items():
@@ -127,11 +127,11 @@ def cached(evidence: Evidence) -> Verdict:
     return {"objects": len(objects)}, problems
 
 
-# -- the lock against dvc.yaml, params.yaml and itself ------------------------------------------------------------
+# -- dvc.yaml, params.yaml and the lock itself --------------------------------------------------------------------
 
 
 def lock(evidence: Evidence) -> Verdict:
-    """Every stage as dvc.yaml and params.yaml ask for it, from what is there and what the other stages made."""
+    """Every stage is as in dvc.yaml and params.yaml, and ran on what is there and what other stages made."""
     stages, graph = evidence.build.stages, evidence.graph
     problems = [
         Problem(f"{LOCK}: {name}", "is not there", "every stage that dvc.yaml and params.yaml ask for", "dvc repro")
@@ -156,7 +156,7 @@ def lock(evidence: Evidence) -> Verdict:
 
 
 def shape_problems(name: str, stage: Stage, wanted: StageSpec) -> list[Problem]:
-    """Where the command of a stage, or the names of what goes in and out, are not those of dvc.yaml."""
+    """Where the command, dependencies or outputs of a stage are not those of dvc.yaml."""
     problems = [
         Problem(f"{LOCK}: {name}: cmd", f"{found.old!r}", repr(found.new), "dvc repro")
         for found in cmd_differences(stage, wanted["cmd"])
@@ -170,10 +170,10 @@ def shape_problems(name: str, stage: Stage, wanted: StageSpec) -> list[Problem]:
 
 
 def dep_problems(found: Mapping[str, list[Difference]]) -> list[Problem]:
-    """Dependencies whose hash is not that of the output which another stage made, or of the bytes that are there."""
+    """Dependencies whose hash differs from the output that another stage made, or from the bytes that are there."""
     stale = {}
-    for name, stale_in in found.items():
-        for each in stale_in:
+    for name, items in found.items():
+        for each in items:
             if each.what in ("dep", "code"):
                 stale.setdefault((each.path, each.old.md5, each.new), []).append(name)
     return [
@@ -185,12 +185,12 @@ def dep_problems(found: Mapping[str, list[Difference]]) -> list[Problem]:
 
 
 def param_problems(found: Mapping[str, list[Difference]]) -> list[Problem]:
-    """Where the lock's parameters are not those of their files."""
+    """Parameters that differ between the lock and params.yaml."""
     stale = {}
-    for name, stale_in in found.items():
-        for each in stale_in:
+    for name, items in found.items():
+        for each in items:
             if each.what == "param":
-                # without a key: no copy is left of what they read
+                # without a key: no copy of the old params is left
                 sides = (
                     value_as_text(each.old) if each.key else "another",
                     f"{value_as_text(each.new)}, as in {each.path}" if each.key else "what it says now",
@@ -206,11 +206,11 @@ def value_as_text(value: object) -> str:
     return "nothing" if value is ABSENT else json.dumps(value, default=str)
 
 
-# -- what is there, by its bytes ----------------------------------------------------------------------------------
+# -- dependencies by their bytes ----------------------------------------------------------------------------------
 
 
 def dep_states_by_bytes(evidence: Evidence) -> dict[str, DepState]:
-    """{path: Present} of every dependency of the lock whose bytes are there to say."""
+    """{path: DepState} of every dependency of the lock whose bytes are there."""
     sources = {path: state_of_source(evidence, path, files) for path, files in evidence.sources.items()}
     found = known_dep_states(
         evidence.build, sources, lambda out: {file: evidence.md5s[file] for file in evidence.listing(out)}
@@ -223,7 +223,7 @@ def dep_states_by_bytes(evidence: Evidence) -> dict[str, DepState]:
 
 
 def state_of_source(evidence: Evidence, path: str, files: list[str]) -> DepState:
-    """The Present of a file or folder that no stage makes."""
+    """The DepState of a file or folder that no stage makes."""
     if files == [path]:
         return DepState(evidence.md5s.get(path), origin="its bytes now")
     listing = {file[len(path) + 1 :]: evidence.md5s[file] for file in files}

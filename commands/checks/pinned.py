@@ -1,7 +1,6 @@
-"""data/pinned.txt made anew: the split keys of all rows of the files that `eval:` names, from the rows of `ingest`.
+"""Recompute data/pinned.txt: the split keys of all rows of the files that `eval:` names, from the rows of `ingest`.
 
-The sides of all rows are proved by this file (`row_ids.py`), so that a key too few would let a pinned prompt into training
-unseen. The check takes the Evidence of `tilth verify` and returns (counts, problems).
+`row_ids.py` proves the sides of all rows with this file: a missing key would let a pinned prompt into training unnoticed. The check takes the Evidence of `tilth verify` and returns (counts, problems).
 """
 
 from pathlib import Path
@@ -13,17 +12,17 @@ from validators.problems import Problem
 
 
 def pinned(evidence: Evidence) -> Verdict:
-    """The keys of the file are those of the rows that `pin` read, by what its params said."""
+    """The keys in the file are those of the rows that `pin` read, with the params that it ran with."""
     from stages.dedup.pinned_keys import INGESTED_FOLDER, source_files, split_keys_of
     from stages.dedup.split import PINNED_FILE, is_pinned, pinned_text
 
     counts = {"keys": 0, "files": 0}
     datasets = (params_of_run(evidence.build, "pin") or {}).get("datasets", {})
-    asked = {name: dataset for name, dataset in datasets.items() if dataset.get("eval")}
-    if not PINNED_FILE.is_file() or not all(list((INGESTED_FOLDER / name).rglob("*.parquet")) for name in asked):
-        return counts, []  # what is missing is an output's break, named already; builds of before `pin` have none
+    pinning = {name: dataset for name, dataset in datasets.items() if dataset.get("eval")}
+    if not PINNED_FILE.is_file() or not all(list((INGESTED_FOLDER / name).rglob("*.parquet")) for name in pinning):
+        return counts, []  # the check `outputs` names what is missing; older builds have no `pin`
     keys: set[str] = set()
-    for name, dataset in asked.items():
+    for name, dataset in pinning.items():
         sources = [source for source in source_files(name) if is_pinned(source, dataset)]
         keys |= split_keys_of(name, sources, dataset["kind"])
         counts["files"] += len(sources)
@@ -32,7 +31,7 @@ def pinned(evidence: Evidence) -> Verdict:
 
 
 def key_problems(path: Path, wanted: str) -> list[Problem]:
-    """The lines that are missing and those that no row gives, with the first of each."""
+    """A Problem where keys are missing or come from no row, with the first of each."""
     found = path.read_text(encoding="utf-8", errors="replace")
     if found == wanted:
         return []
@@ -48,7 +47,7 @@ def key_problems(path: Path, wanted: str) -> list[Problem]:
     return [
         Problem(
             str(path),
-            "; ".join(parts) or "its lines stand otherwise",
+            "; ".join(parts) or "its lines are in another order",
             "the keys of the rows of files under `eval:`",
             REBUILD_HINT,
         )

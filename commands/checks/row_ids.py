@@ -1,7 +1,7 @@
-"""Every row what its id says, and on the side of the split that its prompt falls on: made anew from what the rows say.
+"""Recompute the id of every row from its content, and its side of the split from its prompt.
 
-A side is a function of the prompt, the seed and what is pinned: where every row is on the side of its own prompt, no prompt
-is on both sides, not in two datasets either (with one `split_on`; docs/split.md). The check takes the Evidence of `tilth verify` and returns (counts, problems).
+A side is a function of the prompt, the seed and the pinned keys. If every row is on the side of its prompt, no prompt is on
+both sides, not even in two datasets (with one `split_on`; docs/split.md). The check takes the Evidence of `tilth verify` and returns (counts, problems).
 """
 
 import json
@@ -27,7 +27,7 @@ RowProblem = tuple[str, str, str, str]  # (kind of problem, where, found, expect
 
 
 def rows(evidence: Evidence) -> Verdict:
-    """The id of every row made anew from its content, and its side of the split from its prompt."""
+    """Every row has the id of its content, and is on the side of its prompt."""
     from stages.reading.parts import map_items, with_progress_bar
 
     work: list[Work] = []
@@ -51,15 +51,15 @@ def rows(evidence: Evidence) -> Verdict:
 
 
 def split_of(build: Build, name: str) -> Split:
-    """(seed, eval_fraction, split_on) that a dataset was split by: where params.yaml has others now, `lock` says so."""
+    """(seed, eval_fraction, split_on) of the last split of a dataset. The check `lock` reports if params.yaml has others now."""
     before = params_of_run(build, f"curate@{name}") or {}
     entry = before.get("datasets", {}).get(name, build.datasets[name])
-    # builds of before this key was there
+    # older builds do not have this key
     return *(before.get(key, build.params.get(key)) for key in ("seed", "eval_fraction")), entry.get("split_on") or []
 
 
 def row_groups(path: str) -> list[tuple[int, int]]:
-    """(number, rows) of each row group of a Parquet file; none where it cannot be read, which `records` names."""
+    """(number, rows) of each row group of a Parquet file; empty where it cannot be read, which the check `records` reports."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -71,7 +71,7 @@ def row_groups(path: str) -> list[tuple[int, int]]:
 
 
 def check_group(work: Work, every: int) -> tuple[int, int, list[RowProblem]]:
-    """(rows made anew, rows that have an id, problems) of one row group. every: 3 takes each third row."""
+    """(rows checked, rows with an id, problems) of one row group. every: 3 checks each third row."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -91,22 +91,27 @@ def check_group(work: Work, every: int) -> tuple[int, int, list[RowProblem]]:
 
 
 def row_problems(origin: Origin, row: Any, room: str, kind: str, split: Split) -> list[RowProblem]:
-    """What is wrong with one row, as (kind of problem, where, found, expected). origin: its id, place and keys."""
+    """What is wrong with one row. origin: its id, place and keys."""
     from stages.dedup.split import on_eval_side, read_pinned, split_key, system_of
     from stages.rows.identity import identify
 
     where = f"row {short_id(origin['id'])} ({origin['source']}:{origin['line']})"
     try:
         made = identify(row, kind)
-    except (KeyError, TypeError, ValueError):  # what it says is no row of its kind
+    except (KeyError, TypeError, ValueError):  # its content is not a row of its kind
         made = None
     if made is None or made["id"] != origin["id"]:
         shown = short_id(made["id"]) if made else "nothing"
-        return [
-            ("rows are not what their ids say", where, f"what it says makes the id {shown}", short_id(origin["id"]))
-        ]
+        return [("rows are not what their ids say", where, f"its content has the id {shown}", short_id(origin["id"]))]
     if room == "rows" and made["prompt_key"] != origin["prompt_key"]:
-        return [("prompt keys differ", where, "its prompt_key is not of its prompt", "the hash of its first user turn")]
+        return [
+            (
+                "prompt keys differ",
+                where,
+                "its prompt_key does not belong to its prompt",
+                "the hash of its first user turn",
+            )
+        ]
     if room not in ("train", "eval"):
         return []
     seed, eval_fraction, split_on = split
@@ -118,7 +123,7 @@ def row_problems(origin: Origin, row: Any, room: str, kind: str, split: Split) -
 
 
 def read_rows(batch: "pa.RecordBatch", kind: str) -> Iterator[tuple[Origin, dict[str, Any]]]:
-    """(origin, row) of each row of a batch."""
+    """Yields (origin, row) for each row of a batch."""
     from stages.rows.tables import COLUMNS
 
     columns = {name: column_values(batch.column(name)) for name in COLUMNS[kind]}
@@ -132,7 +137,7 @@ def read_rows(batch: "pa.RecordBatch", kind: str) -> Iterator[tuple[Origin, dict
 
 
 def column_values(column: "pa.Array") -> list[Any]:
-    """A column as Python values; messages by their flat fields, at several times the speed of to_pylist."""
+    """A column as Python values. Reads messages field by field, several times as fast as to_pylist."""
     import pyarrow as pa
 
     if isinstance(column, pa.ExtensionArray):
@@ -148,7 +153,7 @@ def column_values(column: "pa.Array") -> list[Any]:
 
 
 def read_rejects(batch: "pa.RecordBatch") -> Iterator[tuple[Origin, Any]]:
-    """(origin, row) of each reject that was a row once; the row None where its text says none."""
+    """Yields (origin, row) for each reject that was a row; the row is None where its text does not parse."""
     from stages.rows.personal_data import WITHHELD
 
     for reject in batch.to_pylist():

@@ -1,4 +1,4 @@
-"""What left the house, held against the build that is here: the documents of provenance/, their signatures, an exported folder.
+"""Compare published documents with the present build: provenance/, its signatures, and an exported folder.
 
 The check takes the Evidence of `tilth verify` and returns (counts, problems).
 """
@@ -17,12 +17,12 @@ RENEW_HINT = "tilth provenance, and tilth sign where it was signed"
 
 
 def statements(evidence: Evidence) -> Verdict:
-    """Every document that lies in provenance/ is what the build gives, and every signature there is one of the team's keys."""
+    """Every document in provenance/ is what the build gives, and every signature there is by a key of the team."""
     from commands.statements.documents import documents
 
-    lying = {path for path in FOLDER.rglob("*.json") if not path.name.endswith(".dsse.json")}
+    present = {path for path in FOLDER.rglob("*.json") if not path.name.endswith(".dsse.json")}
     made, problems = documents(evidence.build), []
-    for path in sorted(lying):
+    for path in sorted(present):
         if path not in made:
             problems.append(Problem(str(path), "is of no model or dataset of this build", "no such file", "delete it"))
         elif path.read_bytes() != text_of(made[path]).encode():
@@ -35,7 +35,7 @@ def statements(evidence: Evidence) -> Verdict:
     for step in evidence.build.steps if keys else ():
         problems += problems_from(lambda step=step: check_signed_statement(step, keys))
         problems += problems_from(lambda step=step: check_signed_files(step, keys))
-    return {"documents": len(lying), "signed": len(signed)}, problems
+    return {"documents": len(present), "signed": len(signed)}, problems
 
 
 def check_signed_statement(step: str, keys: PublicKeys) -> None:
@@ -59,7 +59,7 @@ def check_signed_files(step: str, keys: PublicKeys) -> None:
 
 
 def export_problems(build: Build, folder: Path, statement: dict[str, Any]) -> list[Problem]:
-    """Where an exported folder says of its model something else than this build does."""
+    """Where the documents in an exported folder differ from those of this build."""
     from commands.statements.documents import documents
 
     step = statement["predicate"]["buildDefinition"]["externalParameters"]["step"]
