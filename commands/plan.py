@@ -82,7 +82,7 @@ def total_seconds(stages):
 # -- shown ----------------------------------------------------------------------------------------------------------
 
 HEADINGS = {
-    "recorded": "changed since DVC took it down; tilth check says what to do",
+    "recorded": "changed since DVC recorded it; tilth check says what to do",
     "runs": "runs",
     "restored": "restored from the cache; nothing runs",
     "may run": "may run: DVC stops where inputs come out the same",

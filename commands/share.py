@@ -94,13 +94,15 @@ def print_json(plan: "Plan", moved: "TransferResult | None", name: str, unsigned
     facts = {
         "remote": name,
         "moved": moved is not None,
-        "objects": len(moved.objects if moved else plan.moving()),
+        "objects": len(moved.objects if moved else plan.objects_to_move()),
         "bytes": moved.size if moved else size_to_move(plan),
         "run_records": moved.records if moved else len(plan.new_records()),
         "objects_there": len(plan.there),
         "left_alone": [{"path": path, "why": why} for path, why in plan.left],
         "not_whole": [
-            {"name": one.name, "why": describe_lost_objects(plan, one)} for one in plan.all() if not plan.whole(one)
+            {"name": one.name, "why": describe_lost_objects(plan, one)}
+            for one in plan.all_bundles()
+            if not plan.is_whole(one)
         ],
         "signed": moved.signed if moved else 0,
         "not_signed": unsigned,

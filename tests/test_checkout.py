@@ -84,7 +84,7 @@ def test_an_earlier_version_is_restored_and_nothing_runs(yours):
 def test_data_that_were_built_and_never_committed_are_shared_and_code_is_not(yours, tmp_path):
     texts = {path.read_text() for path in (tmp_path / "remote/files/md5").rglob("*") if path.is_file()}
     assert {"a 3\n", "more/b 3\n", "more/c 3\n"} <= texts and COPY not in texts
-    assert "not whole" not in yours.tilth("fetch")
+    assert "incomplete" not in yours.tilth("fetch")
 
 
 def test_data_that_must_not_be_pushed_stay_here_in_all_their_versions(once, tmp_path):

@@ -153,7 +153,7 @@ def test_what_ingest_keeps_of_a_later_copy_is_named_as_a_break_with_what_to_do(p
     build()
     (problem,) = find_breaks(read_build())
     assert problem.where == "data/ingested/chat" and "from data/raw/chat.jsonl:22" in problem.found
-    assert problem.found.startswith("holds a row of what is forgotten")
+    assert problem.found.startswith("holds a forgotten row")
     forgotten(problem.hint.split()[2])
     build()
     assert find_breaks(read_build()) == []

@@ -137,7 +137,7 @@ def test_check_verify_and_lineage_know_data_that_were_added_and_imported(project
 def test_a_file_that_changed_is_named_and_no_build_takes_it_in(project, name):
     spoil(project, name)
     said = tilth(project, "check", fails=True)
-    assert f"{NAMES[name]}: changed since DVC took it down" in said
+    assert f"{NAMES[name]}: changed since DVC recorded it" in said
     assert ("dvc add" if name == "added" else "dvc update") in said
     assert any(where.startswith(NAMES[name]) for where in verified(project)[1])
     taken_in = f"{NAMES[name]}.dvc: its data changed since this file was added to git"
@@ -149,7 +149,7 @@ def test_a_file_that_changed_is_named_and_no_build_takes_it_in(project, name):
 
 def test_a_change_that_dvc_took_down_stops_every_build_until_somebody_accepts_it(project):
     spoil(project, "added")
-    assert "changed since DVC took it down; tilth check says what to do" in tilth(project, "plan")
+    assert "changed since DVC recorded it; tilth check says what to do" in tilth(project, "plan")
     for _ in range(2):  # the first has DVC rewrite the .dvc file
         project.run("dvc", "repro", "ingest@added", fails=True)
     assert "data/raw/added.dvc: its data changed since this file was added to git" in tilth(
@@ -173,8 +173,8 @@ def test_a_source_that_moved_on_is_told_when_asked_and_taken_by_update(project, 
     file = f"{NAMES[name]}.dvc"
     sources[0][name](rows(name) + ROW)
     try:
-        assert "another by now" not in tilth(project, "check")
-        assert f"is another by now: dvc update {file} takes it" in tilth(project, "check", "--upstream")
+        assert "has changed: dvc update" not in tilth(project, "check")
+        assert f"has changed: dvc update {file} takes the new data" in tilth(project, "check", "--upstream")
         assert ingest(project) == set()
         project.run("dvc", "update", file)
     finally:
@@ -187,7 +187,7 @@ def test_a_source_that_moved_on_is_told_when_asked_and_taken_by_update(project, 
 def test_a_source_that_does_not_answer_is_told_and_stops_nothing(project):
     (project.folder / ".dvc/config.local").unlink()
     said = tilth(project, "check", "--upstream")
-    assert "remote://source/bucket.jsonl could not be asked" in said
+    assert "remote://source/bucket.jsonl could not be checked" in said
     assert SECRET not in said and "params.yaml is valid" in said
 
 
@@ -200,7 +200,7 @@ def test_a_web_source_that_is_gone_or_whose_server_is_down_is_not_told_as_anothe
     project.commit()
     said = tilth(project, "check", "--upstream")
     assert f"its source {elsewhere} is gone, or its server does not answer" in said
-    assert "another by now" not in said and "params.yaml is valid" in said
+    assert "has changed: dvc update" not in said and "params.yaml is valid" in said
 
 
 def test_a_change_back_to_bytes_that_were_accepted_once_is_told_by_check_and_verify(project):
@@ -213,7 +213,7 @@ def test_a_change_back_to_bytes_that_were_accepted_once_is_told_by_check_and_ver
     project.run("dvc", "checkout", f"{NAMES['added']}.dvc")
     assert ingest(project) == set()
     spoil(project, "added")
-    assert "changed since DVC took it down" in tilth(project, "check", fails=True)
+    assert "changed since DVC recorded it" in tilth(project, "check", fails=True)
     assert ingest(project) == set()
     assert "its data changed since this file was added to git" in tilth(project, "check", fails=True)
     assert f"{NAMES['added']}.dvc" in project.run("git", "status", "--short")

@@ -64,7 +64,9 @@ def sampler(project, step):
 def sentence(step, through, times, share):
     """What `tilth trace` says of a model and a row that the step `through` saw this often. share: "8 of 33"."""
     if not times:
-        return f"{step}: in train, but the training of {through} ended before it came to it, with {share} rows seen"
+        return (
+            f"{step}: in train, but the training of {through} ended before it reached this row, with {share} rows seen"
+        )
     more = [f"through {through}"] * (step != through) + [f"{times} times"] * (times > 1)
     return step + (f" ({', '.join(more)})" if more else "")
 

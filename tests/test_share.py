@@ -185,7 +185,7 @@ def test_a_missing_object_of_another_variant_is_listed_and_its_record_stays_here
     members = {item["relpath"]: item["md5"] for item in json.loads(other.read_bytes())}
     (mine.path / ".dvc/cache/files/md5" / members["weights"][:2] / members["weights"][2:]).unlink()
     said = mine.tilth("share")
-    assert "1 run record not whole: what they made would be made again" in said
+    assert "1 run record incomplete: DVC would run their stages again" in said
     assert "  python train.py: models/align: 1 object is neither here nor on the remote" in said
     yours = mine.clone(tmp_path / "yours")
     yours.tilth("fetch")

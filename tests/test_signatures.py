@@ -116,7 +116,7 @@ def test_records_of_who_left_are_signed_again(mine, yours):
 
 def test_a_key_that_is_none_of_the_teams_signs_nothing(mine):
     said = mine.tilth("share", "--key", str(mine.path.parent / "stranger.pem"), fails=True)
-    assert "which is none of the team's" in said
+    assert "which is not a key of the team" in said
 
 
 def test_a_team_without_keys_shares_as_before(tmp_path):

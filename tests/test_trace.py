@@ -295,7 +295,8 @@ def test_a_row_that_the_training_never_came_to_was_not_seen(traced, capsys):
     assert seen_by(traced(line_of("train"))) == {"sft": (False, "sft"), "align": (False, "sft")}
     said = " ".join(printed(capsys, line_of("train")).split())
     assert (
-        f"models sft: in train, but the training of sft ended before it came to it, with 1 of {rows} rows seen" in said
+        f"models sft: in train, but the training of sft ended before it reached this row, with 1 of {rows} rows seen"
+        in said
     )
     assert "trained on it" not in said and "dvc repro" not in said
     (seen, *_) = traced(line_of("train", number=1))["records"][0]["models"]

@@ -477,7 +477,7 @@ def test_a_list_of_code_that_was_edited_by_hand_or_left_out_is_named(project, ca
     assert list(found) == [".build/code/curate", ".build/code/kinds/sft"]
     assert (
         found[".build/code/curate"]["found"]
-        == "is not of the code here: stages/curate.py is new, stages/cured.py is no longer needed"
+        == "does not match the code here: stages/curate.py is new, stages/cured.py is no longer needed"
     )
     assert found[".build/code/kinds/sft"]["found"] == "is missing"
 

@@ -125,20 +125,20 @@ def code(evidence: "Evidence") -> "Verdict":
 
     if CODE_FOLDER not in evidence.build.outs:
         return {"lists": 0}, []  # a commit from before the lists existed
-    there, wanted = written_lists(evidence.build), list_code()
+    written, expected = written_lists(evidence.build), list_code()
     hint = "python -m stages code writes them anew"
     problems = []
-    for name in sorted(there.keys() | wanted.keys()):
-        if there.get(name) != wanted.get(name):
+    for name in sorted(written.keys() | expected.keys()):
+        if written.get(name) != expected.get(name):
             found = (
                 "is missing"
-                if name not in there
-                else "is of no code"
-                if name not in wanted
-                else "is not of the code here"
+                if name not in written
+                else "is no longer needed"
+                if name not in expected
+                else "does not match the code here"
             )
-            if name in there and name in wanted:
-                said = describe_changes(module_hashes([there[name]]), module_hashes([wanted[name]]))
-                found += f": {', '.join(said[:3])}" if said else ": it was edited"
+            if name in written and name in expected:
+                changes = describe_changes(module_hashes([written[name]]), module_hashes([expected[name]]))
+                found += f": {', '.join(changes[:3])}" if changes else ": it was edited"
             problems.append(Problem(f"{CODE_FOLDER}/{name}", found, "what stages/code.py makes of the code", hint))
-    return {"lists": len(wanted)}, problems
+    return {"lists": len(expected)}, problems

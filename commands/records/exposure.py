@@ -174,7 +174,7 @@ def exposure_to_step(
             why = f"in train, but not trained on, by {sorting['check']}: {sorting['detail']}"
             return {"trained": False, "times": 0, "final": True, "left_out": sorting["check"], "why": why}
         some = "" if model.times is None else f"{np.count_nonzero(model.times):,} of {len(model.times):,} rows"
-        why = f"in train, but the training of {step} ended before it came to it, with {some} seen"
+        why = f"in train, but the training of {step} ended before it reached this row, with {some} seen"
         return {"trained": False, "times": 0, "final": True, "why": why}
     if model.state == "other" and record.id:
         times = times_in(model, row.id)

@@ -66,8 +66,8 @@ def find_breaks(build: Build) -> list[Problem]:
         by_file.setdefault((where, hint), []).append(f"{entry.id[:12]}… ({why}, from {record.place})")
     for (where, hint), found in by_file.items():
         more = f" and {len(found) - 3:,} more" if len(found) > 3 else ""
-        many = f"{len(found):,} rows of" if len(found) > 1 else "a row of"
-        problems.append(Problem(where, f"holds {many} what is forgotten: {', '.join(found[:3])}{more}", "", hint))
+        many = f"{len(found):,} forgotten rows" if len(found) > 1 else "a forgotten row"
+        problems.append(Problem(where, f"holds {many}: {', '.join(found[:3])}{more}", "", hint))
     return problems + score_problems(build, entries) + model_problems(build)
 
 

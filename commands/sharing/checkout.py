@@ -1,6 +1,6 @@
-"""The data of .dvc files that are missing from the workspace, put there from the cache: no stage makes them again.
+"""Check out data of .dvc files that are missing from the workspace: no stage would make them again.
 
-missing(plan, repo)      # outputs of DVC that `place_outputs` would place; what lies in the workspace stays, whatever it is
+missing_outputs(plan, repo)      # outputs for `place_outputs`; whatever is in the workspace stays
 """
 
 import os
@@ -15,15 +15,15 @@ if TYPE_CHECKING:
 
 
 def missing_outputs(plan: Plan, repo: "Repo", failed: Iterable[object] = ()) -> "list[Output]":
-    """Outputs of .dvc files that are whole in the cache, or will be, and of which nothing is in the workspace."""
-    lacking = plan.lost.keys() | set(failed)
-    whole = {one.name for one in plan.workspace if not plan.objects[one] & lacking}
-    kept = (stage for stage in repo.index.stages if stage.is_data_source and stage.addressing in whole)
-    return [out for stage in kept for out in stage.outs if out.hash_info and not os.path.lexists(out.fs_path)]
+    """Outputs of .dvc files that are whole in the cache, or will be, and that the workspace does not have."""
+    lost = plan.lost.keys() | set(failed)
+    whole = {one.name for one in plan.workspace if not plan.objects[one] & lost}
+    sources = (stage for stage in repo.index.stages if stage.is_data_source and stage.addressing in whole)
+    return [out for stage in sources for out in stage.outs if out.hash_info and not os.path.lexists(out.fs_path)]
 
 
 def place_outputs(outs: "list[Output]") -> None:
-    """Place outputs as DVC does. One that cannot be placed whole is taken away again: it would count as there."""
+    """Place outputs as DVC does. Removes one that could not be placed whole: it would count as present."""
     from commands.builds.dvc import CheckoutError, TqdmCallback, remove
 
     if not outs:

@@ -1,9 +1,9 @@
-"""Raw data that DVC keeps, held against their .dvc files before a build takes a change in; and their sources elsewhere.
+"""Compare raw data that DVC tracks with their .dvc files before a build uses them, and imports with their sources.
 
-    changed(["data/raw/chat"])       # Problems of data that are not what their .dvc files name
-    moved_on(["data/raw/chat"])      # lines on sources of `dvc import-url` that are others by now; asks the network
+    changed_data(["data/raw/chat"])       # Problems of data that differ from their .dvc files
+    changed_sources(["data/raw/chat"])    # lines on sources of `dvc import-url` that have changed; uses the network
 
-DVC itself says what changed: it hashes what has another time, size or inode than when it last looked. `tilth verify` hashes all.
+DVC finds the changes: it hashes files whose time, size or inode has changed. `tilth verify` hashes all.
 """
 
 import contextlib
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def changed_data(places: Sequence[str]) -> list[Problem]:
-    """A Problem for each .dvc file of some places whose data changed or are gone, or which was rewritten and not accepted."""
+    """A Problem for each .dvc file whose data changed or are missing, or which was rewritten and not accepted."""
     problems = [problem for place in places for problem in unaccepted_problems(place)]
     names = [name for name in dvc_file_names(places) if name not in {problem.where for problem in problems}]
     with open_stages(names) as found:
@@ -34,7 +34,7 @@ def dvc_file_names(places: Iterable[str]) -> list[str]:
 
 @contextlib.contextmanager
 def open_stages(names: list[str]) -> "Iterator[dict[str, DvcStage | Problem]]":
-    """{name: DVC's stage of a .dvc file, or the Problem of it}; no DVC is opened where there is none."""
+    """Yields {name: DVC's stage of a .dvc file, or its Problem}. Does not open DVC where there are no names."""
     from commands.builds.git import one_line
 
     if not names:
@@ -54,19 +54,23 @@ def open_stages(names: list[str]) -> "Iterator[dict[str, DvcStage | Problem]]":
 
 
 def data_problems(name: str, stage: "DvcStage") -> list[Problem]:
-    """Problems of data that are not those of their .dvc file."""
+    """Problems of data that differ from their .dvc file."""
     out, file = stage.outs[0], shlex.quote(name)
     status = out.workspace_status().values()
     if "deleted" in status:
         hint = f"dvc pull {file}" if out.hash_info else f"dvc update {file}"
         return [Problem(str(out), "is missing", f"what {name} names", hint)]
-    take = f"dvc update {file} takes the source's" if stage.is_import else f"dvc add {shlex.quote(str(out))} takes it"
+    take = (
+        f"dvc update {file} takes the data of its source"
+        if stage.is_import
+        else f"dvc add {shlex.quote(str(out))} takes the change"
+    )
     hint = f"dvc checkout --force {file} undoes it; {take}, then git add {file}"
-    return [Problem(str(out), "changed since DVC took it down", f"the bytes that {name} names", hint) for _ in status]
+    return [Problem(str(out), "changed since DVC recorded it", f"the bytes that {name} names", hint) for _ in status]
 
 
 def changed_sources(places: Iterable[str]) -> Iterator[str]:
-    """A line for each import whose source is another by now, or could not be asked."""
+    """Yields a line for each import whose source has changed, or could not be checked."""
     from commands.sharing.remotes import mask_secrets
 
     with open_stages(dvc_file_names(places)) as found:
@@ -76,10 +80,10 @@ def changed_sources(places: Iterable[str]) -> Iterator[str]:
             source = mask_secrets(stage.deps[0], stage.repo.config)
             try:
                 status = stage.deps[0].workspace_status().values()
-                if "deleted" in status:  # DVC takes a web server that does not answer for a file that is gone
+                if "deleted" in status:  # to DVC, a web server that does not answer means the same
                     yield f"{name}: its source {source} is gone, or its server does not answer"
                 elif status:
-                    yield f"{name}: its source {source} is another by now: dvc update {name} takes it"
+                    yield f"{name}: its source {source} has changed: dvc update {name} takes the new data"
             except Exception as error:  # each kind of source has errors of its own
                 why = mask_secrets(f"{type(error).__name__}: {error}", stage.repo.config)
-                yield f"{name}: its source {source} could not be asked: {why}"
+                yield f"{name}: its source {source} could not be checked: {why}"

@@ -1,7 +1,7 @@
-"""A remote of DVC, of whatever type, opened for `tilth share` and `tilth fetch`; its failures in one line, without secrets.
+"""A DVC remote of any type, for `tilth share` and `tilth fetch`. Its errors take one line, without secrets.
 
-with opened("team", "share") as (repo, remote):
-    records(remote)                     # {(key, value): path} of the run records there
+with open_remote("team", "share") as (repo, remote):
+    run_records(remote)                 # {(key, value): path} of the run records there
 """
 
 import contextlib
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @contextlib.contextmanager
 def open_remote(name: str | None, command: str) -> "Iterator[tuple[Repo, Remote]]":
-    """(DVC's repository, its remote of a name or the default one). Raises Problems for what fails in between."""
+    """Yields (DVC's repository, the remote with a name, or the default one). Raises Problems where anything fails meanwhile."""
     from commands.builds.dvc import DvcException, Repo
 
     config, where = {}, f"remote {name}" if name else "the default remote"
@@ -36,20 +36,20 @@ def open_remote(name: str | None, command: str) -> "Iterator[tuple[Repo, Remote]
         hint = "dvc remote list; docs/sharing.md has a remote of every kind"
         raise Problems([Problem(where, mask_secrets(error, config), "", hint)]) from None
     except FileNotFoundError as error:
-        hint = "is its folder there? WebDAV makes none: make the one of its address first"
+        hint = "check that its folder exists: WebDAV creates none, so create the folder of its address first"
         raise Problems([Problem(where, mask_secrets(error, config), "", hint)]) from None
     except Exception as error:  # each kind of remote has errors of its own
-        hint = "is it there, and may you use it? What was moved stays moved: run it again"
+        hint = "check that it exists and that you have access, then run it again: moved files are not moved twice"
         raise Problems([Problem(where, mask_secrets(f"{type(error).__name__}: {error}", config), "", hint)]) from None
 
 
 @contextlib.contextmanager
 def silence_dvc() -> Iterator[None]:
-    """No word of DVC's loggers, which print tracebacks and addresses: what they know is told here in one line."""
+    """Silence DVC's loggers, which print tracebacks and addresses. This module reports errors in one line."""
     import logging
 
     levels = dict.fromkeys(("dvc", "dvc_data", "dvc_objects"), logging.CRITICAL + 1)
-    levels["dvc.progress"] = logging.ERROR  # says nothing; above this level, there are no bars either
+    levels["dvc.progress"] = logging.ERROR  # it logs nothing; a higher level would hide the progress bars
     before = {name: logging.getLogger(name).level for name in levels}
     for name, level in levels.items():
         logging.getLogger(name).setLevel(level)
@@ -64,25 +64,25 @@ def require_run_records(remote: "Remote") -> None:
     """Raises Problems for a remote that cannot keep run records."""
     from commands.builds.dvc import is_http
 
-    what = "keeps versions of files itself" if remote.fs.version_aware or remote.worktree else ""
+    why = "keeps versions of files itself" if remote.fs.version_aware or remote.worktree else ""
     if is_http(remote.fs):
-        what = "is plain HTTP, which cannot be listed"
-    if what:
+        why = "is plain HTTP, which cannot be listed"
+    if why:
         hint = "another remote (--remote), or dvc push and dvc pull for the workspace alone"
-        raise Problems([Problem(f"remote {remote.name}", f"{what}: it keeps no run records", "", hint)])
+        raise Problems([Problem(f"remote {remote.name}", f"{why}: it keeps no run records", "", hint)])
 
 
 def mask_secrets(error: object, config: Mapping[str, Any]) -> str:
-    """An error in one line, without what opens an address and without the secrets of configuration and environment."""
+    """An error in one line, without credentials of addresses and without secrets of configuration and environment."""
     text = str(error)
     secrets = {each for secret in secrets_of(config) for each in (secret, quote(secret, safe=""))}
     for secret in sorted(secrets, key=len, reverse=True):
         text = text.replace(secret, "***")
-    return without_credentials(" ".join(text.split()))[:500]  # cut last: half a secret is not known for one
+    return without_credentials(" ".join(text.split()))[:500]  # cut last: half a secret would not be recognised
 
 
 def secrets_of(config: Mapping[str, Any]) -> Iterator[str]:
-    """What options, addresses in them, and variables of the environment hold."""
+    """Yields the secrets in options, in their addresses, and in environment variables."""
     for remote in dict(config.get("remote", {})).values():
         for option, value in dict(remote).items():
             if isinstance(value, str) and value:
@@ -97,7 +97,7 @@ def run_records(side: "HashFileDB | Remote") -> dict[tuple[str, str], str]:
     if not side.fs.exists(runs):
         return {}
     split = ((path, side.fs.parts(path)) for path in side.fs.find(runs))
-    # a record that is just being written has a short random name
+    # a record that is being written has a short random name
     return {(parts[-2], parts[-1]): path for path, parts in split if len(parts[-1]) == len(parts[-2]) == 64}
 
 

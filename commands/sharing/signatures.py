@@ -1,6 +1,7 @@
-"""Signatures over run records on a remote: who says that this input made that output.
+"""Signatures of run records on a remote: who vouches that this input made that output.
 
-    refused(remote, {("5f0e...", "9a1c..."): b"cmd: ..."}, trusted())      # {("5f0e...", "9a1c..."): "nobody signed it"}
+    refused_records(remote, {("5f0e...", "9a1c..."): b"cmd: ..."}, trusted_keys())
+    # {("5f0e...", "9a1c..."): "nobody signed it"}
 
 A record decides what DVC restores without running it. Each signature is a DSSE envelope that holds the record, at
 `tilth-signatures/<2>/<key>/<value>.json` of the remote: beside `runs/`, which is DVC's.
@@ -32,7 +33,7 @@ def signature_path(remote: "Remote", record: tuple[str, str]) -> str:
 
 
 def signed_records(remote: "Remote") -> set[tuple[str, str]]:
-    """The records that a remote has a signature of, whoever's."""
+    """The records that have a signature on a remote, by any key."""
     folder = remote.fs.join(remote.path, SIGNATURES_FOLDER)
     if not remote.fs.exists(folder):
         return set()
@@ -43,7 +44,7 @@ def signed_records(remote: "Remote") -> set[tuple[str, str]]:
 def refused_records(
     remote: "Remote", texts: dict[tuple[str, str], bytes], keys: PublicKeys
 ) -> dict[tuple[str, str], str]:
-    """{record: why} of those that none of the keys has signed as they are."""
+    """{record: why} of the records whose present content none of the keys has signed."""
     there = signed_records(remote)
 
     def judge(record: tuple[str, str]) -> str:
@@ -53,7 +54,7 @@ def refused_records(
             envelope = json.loads(remote.fs.cat_file(signature_path(remote, record)))
             held = open_envelope(envelope, keys, "signature", PAYLOAD_TYPE) if isinstance(envelope, dict) else b""
         except (ValueError, RecursionError):
-            return "its signature is none"
+            return "its signature does not parse"
         except Problems as error:
             return f"{error.problems[0].found}"
         return "" if held == texts[record] else "its signature is of another record"
@@ -67,9 +68,9 @@ def refused_records(
 
 
 def signing_key(given: Path | None) -> "ec.EllipticCurvePrivateKey | None":
-    """The private key to sign with: the one that is given, else $TILTH_KEY, else the usual one where the team has keys; or None.
+    """The private key to sign with: the given one, else $TILTH_KEY, else the usual one if the team has keys; or None.
 
-    Raises Problems where it is not one of the team's, as nobody would take what it signs.
+    Raises Problems where it is not a key of the team: nobody would accept its signatures.
     """
     team = trusted_keys()
     usual = Path(EXAMPLE_PATH).expanduser()
@@ -79,7 +80,7 @@ def signing_key(given: Path | None) -> "ec.EllipticCurvePrivateKey | None":
         return None
     key = read_private_key(path)
     if key_id(key.public_key()) not in team:
-        found = f"is key {key_id(key.public_key())[:16]}…, which is none of the team's"
+        found = f"is key {key_id(key.public_key())[:16]}…, which is not a key of the team"
         hint = f"openssl ec -in {path} -pubout -out {TEAM_KEYS}/NAME.pub, and commit it"
         raise Problems([Problem(str(path), found, f"one of {TEAM_KEYS}", hint)])
     return key
@@ -88,7 +89,7 @@ def signing_key(given: Path | None) -> "ec.EllipticCurvePrivateKey | None":
 def write_signatures(
     remote: "Remote", here: "HashFileDB", texts: dict[tuple[str, str], bytes], key: "ec.EllipticCurvePrivateKey"
 ) -> dict[tuple[str, str], str]:
-    """Put a signature of each record on the remote; {record: why} of those that could not be put. here: the local cache."""
+    """Write a signature of each record to the remote. Returns {record: why} of those that failed. here: the local cache."""
     from commands.builds.dvc import copy
 
     goals = {signature_path(remote, record): record for record in texts}

@@ -1,10 +1,10 @@
-"""Objects and run records between DVC's cache and a remote: what is named moves whole, or is listed.
+"""Move objects and run records between DVC's cache and a remote. A record moves with all its objects, or is listed.
 
-plan = planned(repo, remote, sending=True)      # what moves, what is there, what is lost; nothing has moved yet
+plan = make_plan(repo, remote, sending=True)    # what moves, what is there, what is lost; moves nothing yet
 moved = move(plan, repo, remote)                # objects, then the lists of folders, then the records that name them
 
-DVC itself sends records before objects and skips the objects of variants outside the workspace, trusts the bytes that it
-copies, and takes what it remembers of a remote for what is there.
+DVC itself is not enough: it sends records before objects, skips objects of variants outside the workspace, does not verify the
+bytes that it copies, and trusts its memory of what a remote has.
 """
 
 import os
@@ -36,39 +36,37 @@ DAMAGED_THERE = "damaged on the remote"
 
 @dataclass
 class Plan:
-    """What was found before anything moves. Objects are HashInfos; `lost` says why one cannot be had."""
+    """What is where before anything moves. Objects are HashInfos."""
 
     sending: bool
     workspace: list[Bundle]
-    left: list[tuple[str, str]]  # (path, why it goes another way)
+    left: list[tuple[str, str]]  # (path, why DVC must move it)
     records: list[Bundle] = field(default_factory=list)
-    inputs: list[Bundle] = field(
-        default_factory=list
-    )  # raw data of variants, as far as they lie where things come from
+    # raw data of variants, if the source has them
+    inputs: list[Bundle] = field(default_factory=list)
     damaged: list[tuple[Record, str]] = field(default_factory=list)  # (record, why)
-    refused: list[tuple[Bundle, str]] = field(
-        default_factory=list
-    )  # (record, why), which none of the team's keys has signed
+    # (record, why): no key of the team has signed it
+    refused: list[tuple[Bundle, str]] = field(default_factory=list)
     texts: dict[Record, bytes] = field(default_factory=dict)
-    known: set[Record] = field(default_factory=set)  # that the other side has
+    known: set[Record] = field(default_factory=set)  # records that the goal has
     objects: "dict[Bundle, set[HashInfo]]" = field(default_factory=dict)  # all that each needs
-    there: "set[HashInfo]" = field(default_factory=set)
-    lost: "dict[HashInfo, str]" = field(default_factory=dict)
+    there: "set[HashInfo]" = field(default_factory=set)  # objects that the goal has
+    lost: "dict[HashInfo, str]" = field(default_factory=dict)  # objects that cannot be moved, and why
 
-    def whole(self, one: Bundle) -> bool:
+    def is_whole(self, one: Bundle) -> bool:
         return not self.objects[one] & self.lost.keys()
 
-    def all(self) -> list[Bundle]:
+    def all_bundles(self) -> list[Bundle]:
         return [*self.workspace, *self.records, *self.inputs]
 
-    def moving(self) -> "set[HashInfo]":
-        """All that the workspace needs and can be had; of the others, what whole ones name: the rest restores nothing."""
-        useful = [*self.workspace, *(one for one in (*self.records, *self.inputs) if self.whole(one))]
+    def objects_to_move(self) -> "set[HashInfo]":
+        """All that the workspace needs, and all of the other bundles that are whole: a partial one restores nothing."""
+        useful = [*self.workspace, *(one for one in (*self.records, *self.inputs) if self.is_whole(one))]
         return set().union(*(self.objects[one] for one in useful)) - self.there - self.lost.keys()
 
     def new_records(self) -> list[Record]:
         return [
-            record for one in self.records if (record := one.record) and record not in self.known and self.whole(one)
+            record for one in self.records if (record := one.record) and record not in self.known and self.is_whole(one)
         ]
 
 
@@ -85,12 +83,12 @@ class TransferResult:
 
 
 def make_plan(repo: "Repo", remote: "Remote", sending: bool) -> Plan:
-    """The Plan of a push (sending), or of its reverse."""
+    """The Plan of a push (sending) or a pull."""
     plan = Plan(sending, *workspace_bundles(repo))
     read_records(plan, repo.cache.legacy, remote)
     find_inputs(plan, repo, remote)
     lists = read_lists(plan, repo, remote)
-    for one in plan.all():
+    for one in plan.all_bundles():
         tops = {hash_info for _, hash_info, _ in one.outs}
         plan.objects[one] = tops.union(*(lists.get(top) or () for top in tops))
     for hash_name, named in group_by_hash_name(set().union(*plan.objects.values())).items():
@@ -99,7 +97,7 @@ def make_plan(repo: "Repo", remote: "Remote", sending: bool) -> Plan:
 
 
 def read_records(plan: Plan, here: "HashFileDB", remote: "Remote") -> None:
-    """The run records of this side, and when fetching those of the remote: all of them, as their objects may be missing."""
+    """Read the run records here, and to fetch those of the remote too: all of them, as objects of known ones may be missing."""
     mine, theirs = run_records(here), run_records(remote)
     plan.known = theirs.keys() - differing_in_size(mine, theirs, remote.fs) if plan.sending else set(mine)
     plan.texts = {record: Path(path).read_bytes() for record, path in mine.items()}
@@ -125,16 +123,16 @@ def read_records(plan: Plan, here: "HashFileDB", remote: "Remote") -> None:
 
 
 def find_inputs(plan: Plan, repo: "Repo", remote: "Remote") -> None:
-    """The raw data that runs have read, of the workspace or earlier: what is not at the source is code, or git keeps it."""
-    read = input_bundles(repo, plan.records, {top for one in plan.all() for _, top, _ in one.outs})
+    """Find the raw data that runs have read, now or earlier. What the source does not have is code, or is in git."""
+    read = input_bundles(repo, plan.records, {top for one in plan.all_bundles() for _, top, _ in one.outs})
     for hash_name, named in group_by_hash_name(read).items():
         here, far = cache_pair(repo, remote, hash_name)
         plan.inputs += [read[one] for one in existing_objects(here if plan.sending else far, named)]
 
 
 def read_lists(plan: Plan, repo: "Repo", remote: "Remote") -> "dict[HashInfo, list[HashInfo]]":
-    """{HashInfo of a folder: its members}; a folder without a list that can be trusted is lost."""
-    folders = {top for one in plan.all() for _, top, _ in one.outs if top.isdir}
+    """{folder: its members}. A folder whose list is missing or damaged is lost."""
+    folders = {top for one in plan.all_bundles() for _, top, _ in one.outs if top.isdir}
 
     def read(folder: "HashInfo") -> "list[HashInfo] | str":
         here, far = cache_pair(repo, remote, folder.name)
@@ -156,12 +154,12 @@ def read_lists(plan: Plan, repo: "Repo", remote: "Remote") -> "dict[HashInfo, li
 
 
 def compare_sides(plan: Plan, named: "set[HashInfo]", here: "HashFileDB", far: "HashFileDB") -> None:
-    """What of the named objects is at its goal, and what can be had nowhere."""
+    """Find which of the named objects the goal has, and which are lost."""
     goal = far if plan.sending else here
     there = existing_objects(goal, named) - plan.lost.keys()
     paths = {one: here.oid_to_path(one.value) for one in there}
     differing = differing_in_size(paths, {one: far.oid_to_path(one.value) for one in there}, far.fs)
-    # a transfer that was cut: WebDAV keeps what came of it under the object's name; the others, under no name or another
+    # after an interrupted transfer, WebDAV keeps a part under the object's name; other remotes do not
     plan.there |= there - {one for one in differing if bool(object_fault(one, paths[one])) != plan.sending}
     todo = named - plan.there - plan.lost.keys()
     if plan.sending:
@@ -175,7 +173,7 @@ def compare_sides(plan: Plan, named: "set[HashInfo]", here: "HashFileDB", far: "
 
 
 def existing_objects(side: "HashFileDB", objects: "Iterable[HashInfo]") -> "set[HashInfo]":
-    """Those objects that a cache or a remote has, with a bar while it is asked."""
+    """The objects that a cache or a remote has. Shows a progress bar."""
     from commands.builds.dvc import TqdmCallback
 
     with TqdmCallback(desc="listing", unit="file") as progress:
@@ -188,16 +186,16 @@ def existing_objects(side: "HashFileDB", objects: "Iterable[HashInfo]") -> "set[
     return {one for one in objects if one.value in found}
 
 
-def with_progress(doing: str, results: Iterable[Result], size: int) -> Iterator[Result]:
-    """The results, one by one, with a bar."""
+def with_progress(label: str, results: Iterable[Result], size: int) -> Iterator[Result]:
+    """Yields the results with a progress bar."""
     from commands.builds.dvc import TqdmCallback
 
-    with TqdmCallback(desc=doing, unit="file", size=size) as progress:
+    with TqdmCallback(desc=label, unit="file", size=size) as progress:
         yield from progress.wrap(results)
 
 
 def differing_in_size(here: Mapping[Key, str], there: Mapping[Key, str], fs: Any) -> set[Key]:
-    """The keys of two dicts of paths whose files, here and on the remote, are both there and not of one length."""
+    """The keys whose files exist here and on the remote, with different sizes. here, there: {key: path}."""
     both = [key for key in here.keys() & there.keys() if os.path.exists(here[key])]
     infos = fs.info([there[key] for key in both], batch_size=fs.jobs, return_exceptions=True) if both else []
     found = {key: info for key, info in zip(both, infos, strict=True) if not isinstance(info, FileNotFoundError)}
@@ -207,7 +205,7 @@ def differing_in_size(here: Mapping[Key, str], there: Mapping[Key, str], fs: Any
 
 
 def object_fault(one: "HashInfo", path: str) -> str:
-    """Why an object of the cache cannot be sent: DVC would send what lies there, whatever it is."""
+    """Why an object of the cache cannot be sent, or "". DVC would send it without a check."""
     if not os.path.exists(path):
         return NOWHERE
     if one.name == LEGACY:
@@ -220,7 +218,7 @@ def object_fault(one: "HashInfo", path: str) -> str:
 
 
 def cache_pair(repo: "Repo", remote: "Remote", hash_name: str | None) -> "tuple[HashFileDB, HashFileDB]":
-    """(the local cache, the remote's) of a kind of hash."""
+    """(the local cache, the remote's) for a kind of hash."""
     legacy = hash_name == LEGACY
     return (repo.cache.legacy, remote.legacy_odb) if legacy else (repo.cache.local, remote.odb)
 
@@ -241,43 +239,44 @@ def sign_records(
     key: "ec.EllipticCurvePrivateKey | None",
     known: bool,
 ) -> int:
-    """How many records stay without a signature of the team's. Signed are those that were sent; with `known` those of before, too."""
-    records = [one.record for one in plan.records if one.record and plan.whole(one)]
+    """Sign the records that were sent, and with `known` all others. Returns how many have no signature of the team."""
+    records = [one.record for one in plan.records if one.record and plan.is_whole(one)]
     whole, team = {record: plan.texts[record] for record in records}, trusted_keys()
-    lacking = refused_records(remote, whole, team) if team else {}
-    todo = {record: plan.texts[record] for record in lacking if known or record not in plan.known} if key else {}
+    unsigned = refused_records(remote, whole, team) if team else {}
+    todo = {record: plan.texts[record] for record in unsigned if known or record not in plan.known} if key else {}
     todo = {record: text for record, text in todo.items() if record not in moved.failed}
     failed = write_signatures(remote, repo.cache.legacy, todo, key) if key else {}
     moved.signed, moved.failed = len(todo) - len(failed), moved.failed | failed
-    return len(lacking) - moved.signed
+    return len(unsigned) - moved.signed
 
 
 # -- moving -------------------------------------------------------------------------------------------------------
 
 
 def move(plan: Plan, repo: "Repo", remote: "Remote") -> TransferResult:
-    """What was moved. A folder's list follows its members and a record its objects: what is there is always whole."""
+    """Move what is planned. Members go before the list of their folder, objects before their record: the goal is always whole."""
     moved = TransferResult()
-    for hash_name, objects in group_by_hash_name(plan.moving()).items():
+    for hash_name, objects in group_by_hash_name(plan.objects_to_move()).items():
         here, far = cache_pair(repo, remote, hash_name)
         move_objects(moved, plan, {one for one in objects if not one.isdir}, here, far)
-        lacking = plan.lost.keys() | moved.failed.keys()
-        # the list of a folder on a remote says that all its members are there, to DVC too
-        partial = {top for one in plan.objects for top in partial_lists(plan, one, lacking)}
+        missing = plan.lost.keys() | moved.failed.keys()
+        # to DVC too, the list of a folder on a remote means that all its members are there
+        partial = {top for one in plan.objects for top in partial_lists(plan, one, missing)}
         move_objects(moved, plan, {one for one in objects if one.isdir} - partial, here, far)
     useful = {one.record for one in plan.records if not plan.objects[one] & moved.failed.keys()}
     move_records(moved, plan, [record for record in plan.new_records() if record in useful], repo.cache.legacy, remote)
     return moved
 
 
-def partial_lists(plan: Plan, one: Bundle, lacking: "Set[HashInfo | Record]") -> "list[HashInfo]":
-    return [top for _, top, _ in one.outs if top.isdir and plan.objects[one] & lacking]
+def partial_lists(plan: Plan, one: Bundle, missing: "Set[HashInfo | Record]") -> "list[HashInfo]":
+    """The lists of folders in a bundle of which an object is missing."""
+    return [top for _, top, _ in one.outs if top.isdir and plan.objects[one] & missing]
 
 
 def move_objects(
     moved: TransferResult, plan: Plan, objects: "set[HashInfo]", here: "HashFileDB", far: "HashFileDB"
 ) -> None:
-    """Copy objects; each that fails is noted with its reason, and one that arrives damaged is removed."""
+    """Copy objects. Notes why each failed one failed, and removes one that arrives damaged."""
     from commands.builds.dvc import TqdmCallback
 
     if not objects:
@@ -298,7 +297,7 @@ def move_objects(
                 callback=progress,
             )  # fmt: skip
         except FileNotFoundError:
-            # DVC puts a file in its place though it has told of its failure; one that never began stops all others
+            # DVC moves a file into place even if it failed; if its copy never began, that stops all others
             if not moved.failed:
                 raise
             aborted = True
@@ -310,11 +309,13 @@ def move_objects(
             moved.objects.append(one)
             moved.size += os.path.getsize(path)
         elif one not in moved.failed:
-            moved.failed[one] = "not tried any more" if aborted else f"{DAMAGED_THERE}: {source.oid_to_path(oid)}"
+            moved.failed[one] = (
+                "not tried, as another file failed" if aborted else f"{DAMAGED_THERE}: {source.oid_to_path(oid)}"
+            )
 
 
 def move_records(moved: TransferResult, plan: Plan, new: list[Record], here: "HashFileDB", remote: "Remote") -> None:
-    """Copy run records, each in one rename where the goal has them."""
+    """Copy run records. A fetched one appears in one rename."""
     from commands.builds.dvc import copy, write_in_one_rename
 
     if plan.sending:

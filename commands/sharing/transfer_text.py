@@ -1,4 +1,4 @@
-"""What `tilth share` and `tilth fetch` say of what moved, and the Problems of what could not be had."""
+"""The output of `tilth share` and `tilth fetch`: what moved, and the Problems of what could not."""
 
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
@@ -13,21 +13,19 @@ if TYPE_CHECKING:
 MAX_SHOWN = 20
 REMOVE_HINT = "remove the damaged object from DVC's cache"
 ASK_BUILDER = "ask whoever built it for `tilth share`"
-REBUILD_HINTS = (
-    "dvc repro builds it again",
-    "dvc add or dvc update brings it again",
-)  # an output of a stage, of a .dvc file
+# for an output of a stage, and of a .dvc file
+REBUILD_HINTS = ("dvc repro builds it again", "dvc add or dvc update brings it again")
 RERUN_HINT = "run it again: what has arrived is not moved twice"
 
 
 def describe_transfer(plan: Plan, moved: TransferResult | None, name: str, dry_run: bool) -> Iterator[str]:
-    """The summary, then what is not whole and what goes another way."""
+    """Yields the summary, then what is incomplete and what DVC must move."""
     done = "sent" if plan.sending else "fetched"
     if dry_run:
         done = f"would be {done}"
     records = len(plan.new_records()) if moved is None else moved.records
     objects, size = (
-        (len(plan.moving()), f"at most {size_to_move(plan):,}")
+        (len(plan.objects_to_move()), f"at most {size_to_move(plan):,}")
         if moved is None
         else (len(moved.objects), f"{moved.size:,}")
     )
@@ -37,16 +35,16 @@ def describe_transfer(plan: Plan, moved: TransferResult | None, name: str, dry_r
     for path, why in plan.left:
         yield f"left alone: {path} {why}"
     yield from first_lines([f"run record {key[:8]}.../{value[:8]}...: {why}" for (key, value), why in plan.damaged])
-    partial = [one for one in plan.records if not plan.whole(one)]
+    partial = [one for one in plan.records if not plan.is_whole(one)]
     if partial:
-        yield f"{count_noun(len(partial), 'run record')} not whole: what they made would be made again"
+        yield f"{count_noun(len(partial), 'run record')} incomplete: DVC would run their stages again"
     yield from first_lines([f"  {one.name}: {describe_lost_objects(plan, one)}" for one in partial])
-    broken = [one for one in plan.inputs if not plan.whole(one)]
+    broken = [one for one in plan.inputs if not plan.is_whole(one)]
     yield from first_lines([f"raw data of an earlier run: {describe_lost_objects(plan, one)}" for one in broken])
 
 
 def describe_checkout(outs: "list[Output]", dry_run: bool) -> Iterator[str]:
-    """The data of .dvc files that were missing from the workspace."""
+    """Yields the missing data of .dvc files that were checked out."""
     done = "would be checked out" if dry_run else "checked out"
     if outs:
         yield f"{done}: {count_noun(len(outs), 'missing output')} of .dvc files"
@@ -64,8 +62,8 @@ def count_noun(number: int, word: str) -> str:
 
 
 def size_to_move(plan: Plan) -> int:
-    """The bytes that would move at most: of what is fetched, the recorded sizes of all that is not whole here."""
-    moving = plan.moving()
+    """At most so many bytes would move: the recorded sizes of all outputs with an object to move."""
+    moving = plan.objects_to_move()
     tops = {top: size for one, objects in plan.objects.items() if objects & moving for _, top, size in one.outs}
     return sum(tops.values())
 
@@ -81,11 +79,11 @@ def describe_lost_objects(plan: Plan, one: Bundle) -> str:
 def transfer_problems(
     plan: Plan, moved: TransferResult | None, name: str, config: Mapping[str, Any]
 ) -> Iterator[Problem]:
-    """Why the workspace is not whole at its goal, and what failed on the way."""
+    """Yields why the workspace is incomplete at its goal, and what failed on the way."""
     from commands.sharing.remotes import mask_secrets
 
     for one in plan.workspace:
-        if not plan.whole(one):
+        if not plan.is_whole(one):
             hint = REBUILD_HINTS[one.name.endswith(".dvc")] if plan.sending else ASK_BUILDER
             damaged = DAMAGED_HERE in {plan.lost.get(each) for each in plan.objects[one]}
             yield Problem(

@@ -1,12 +1,12 @@
-"""What a project is made of in DVC's cache: the outputs of the workspace, and those of every variant that was ever built.
+"""The parts of a project in DVC's cache: the outputs of the workspace, and those of every variant that was ever built.
 
-What a variant was built from, where DVC keeps it, belongs to it: an earlier version of raw data is a dependency of its runs.
+The inputs of a variant belong to it, if DVC tracks them: an earlier version of raw data is a dependency of its runs.
 
-    wanted(repo)[0]      # Wanted("train@align", [("models/align", HashInfo)], record=None)
-    read_record(key, value, text)      # the same of a record of the run cache, or what is wrong with it
+    workspace_bundles(repo)[0]         # [Bundle("train@align", (("models/align", HashInfo, 123),), record=None), ...]
+    read_record(key, value, text)      # the same for a record of the run cache, or what is wrong with it
 
-A record of the run cache says what a stage made of which input: `runs/<2>/<key>/<value>`, both named after its content.
-DVC restores a variant from it, where every object that it names is in the cache.
+A record of the run cache, `runs/<2>/<key>/<value>`, says which input a stage turned into which output; both names are hashes of
+its content. DVC restores a variant from it if every object that it names is in the cache.
 """
 
 import hashlib
@@ -32,12 +32,12 @@ Out = tuple[str, "HashInfo", int]  # (path, its hash, bytes as recorded)
 
 @dataclass(frozen=True)
 class Bundle:
-    """What must be whole to be of use. name: a stage, a .dvc file, a record's command, or a path. record: (key, value)."""
+    """Outputs that are only useful together. name: a stage, a .dvc file, a record's command, or a path. record: (key, value)."""
 
     name: str
     outs: tuple[Out, ...]
     record: tuple[str, str] | None = None
-    deps: tuple[Out, ...] = ()  # as outs; code and data that git keeps are among them
+    deps: tuple[Out, ...] = ()  # as outs; includes code and data in git
 
 
 def workspace_bundles(repo: "Repo") -> tuple[list[Bundle], list[tuple[str, str]]]:
@@ -59,7 +59,7 @@ def workspace_bundles(repo: "Repo") -> tuple[list[Bundle], list[tuple[str, str]]
 
 
 def reason_to_leave(stage: "DvcStage", out: "Output") -> str:
-    """Why an output goes another way than to the one remote; nothing where it does not."""
+    """Why DVC must move an output, not `tilth share`; "" where it need not."""
     if stage.is_repo_import:
         return "comes from another repository: dvc pull"
     if out.remote:
@@ -70,16 +70,16 @@ def reason_to_leave(stage: "DvcStage", out: "Output") -> str:
 
 
 def read_record(key: str, value: str, text: bytes) -> Bundle | str:
-    """What a record names, or why it is not to be trusted, as text.
+    """The Bundle of a record, or why it cannot be trusted.
 
-    A record whose name is not the hash of its content was damaged, or made up to write elsewhere than its stage does.
+    A record whose name is not the hash of its content is damaged, or was forged to write elsewhere than its stage does.
     """
     from commands.builds.dvc import read_record as read_by_dvc
 
     try:
         record = read_by_dvc(key, value, text)
         outs = parse_outs(map(parse_file, record["outs"]))
-        # one elsewhere may have an etag
+        # a dependency outside the project may have an etag
         deps = parse_outs(parse_file(dep) for dep in record.get("deps", ()) if "md5" in dep)
     except ValueError as error:
         return str(error)
@@ -88,7 +88,7 @@ def read_record(key: str, value: str, text: bytes) -> Bundle | str:
 
 
 def parse_outs(files: Iterable[File]) -> "tuple[Out, ...]":
-    """(path, HashInfo, bytes) of Files. ValueError for a hash that is none: as a path it may lead anywhere."""
+    """The Outs of Files. ValueError for a hash that is not one: used as a path, it could lead anywhere."""
     from commands.builds.dvc import HashInfo
 
     files = tuple(files)
@@ -98,11 +98,13 @@ def parse_outs(files: Iterable[File]) -> "tuple[Out, ...]":
 
 
 def input_bundles(repo: "Repo", records: Iterable[Bundle], made: "set[HashInfo]") -> "dict[HashInfo, Bundle]":
-    """{HashInfo: Bundle} of what runs read and no run has made, and of the data of every .dvc file that git has."""
-    kept = [pair for path, text in committed_dvc_files() for pair in data_of_dvc_file(path, text)]
-    # the run of a folder in which DVC keeps single files knows the folder's hash alone
-    read = {entry[1]: entry for entry in [*(dep for one in records for dep in one.deps), *(entry for entry, _ in kept)]}
-    apart = {PurePosixPath(entry[0]) for entry, sent in kept if not sent} | paths_left_to_dvc(repo)
+    """{HashInfo: Bundle} of what runs read and no run made, and of the data of every .dvc file in git's history."""
+    tracked = [pair for path, text in committed_dvc_files() for pair in data_of_dvc_file(path, text)]
+    # a run that read a folder with single files tracked by DVC has only the hash of the folder
+    read = {
+        entry[1]: entry for entry in [*(dep for one in records for dep in one.deps), *(entry for entry, _ in tracked)]
+    }
+    apart = {PurePosixPath(entry[0]) for entry, sent in tracked if not sent} | paths_left_to_dvc(repo)
     return {
         top: Bundle(entry[0], (entry,))
         for top, entry in read.items()
@@ -111,15 +113,15 @@ def input_bundles(repo: "Repo", records: Iterable[Bundle], made: "set[HashInfo]"
 
 
 def paths_left_to_dvc(repo: "Repo") -> set[PurePosixPath]:
-    """Paths of outputs that go another way than to the one remote: in none of their versions do they take this one."""
+    """Paths of outputs that DVC must move: none of their versions go to the one remote."""
     outs = (out for stage in repo.index.stages for out in stage.outs if out.use_cache and reason_to_leave(stage, out))
     return {PurePosixPath(os.path.relpath(out.fs_path, repo.root_dir)) for out in outs}
 
 
 def committed_dvc_files() -> Iterator[tuple[str, bytes]]:
-    """(path, text) of all .dvc files of git's history, in all their versions."""
-    told = ["--raw", "--no-abbrev", "--no-renames", "--format=", "--relative", "-z"]
-    changes = git("log", "--all", "-m", "--root", *told, "--", "*.dvc")
+    """Yields (path, text) of every version of every .dvc file in git's history."""
+    options = ["--raw", "--no-abbrev", "--no-renames", "--format=", "--relative", "-z"]
+    changes = git("log", "--all", "-m", "--root", *options, "--", "*.dvc")
     parts = (changes or b"").split(b"\0")
     # :100644 100644 <blob before> <blob> M, then the path
     named = {about.split()[3].decode(): os.fsdecode(path) for about, path in zip(parts[::2], parts[1::2], strict=False)}
@@ -129,16 +131,16 @@ def committed_dvc_files() -> Iterator[tuple[str, bytes]]:
 
 
 def data_of_dvc_file(path: str, text: bytes) -> "list[tuple[Out, bool]]":
-    """[((path, HashInfo, bytes), whether it goes to the one remote)] of the data of a .dvc file."""
+    """[(Out, whether it goes to the one remote)] of the data of a .dvc file."""
     try:
         found = parse_dvc_file(path, text)
         return list(zip(parse_outs(one.file for one in found), (one.pushed for one in found), strict=True))
     except (Problems, ValueError):
-        return []  # what is wrong in the past cannot be mended, and says nothing of the rest
+        return []  # a broken file in the history cannot be repaired, and the others are still good
 
 
 def parse_folder_list(hash_info: "HashInfo", data: bytes) -> "list[HashInfo] | None":
-    """The objects of a folder from the bytes of its list; nothing where these are damaged or name a path outside it."""
+    """The objects of a folder from the bytes of its list; None where they are damaged or name a path outside the folder."""
     from commands.builds.dvc import HashInfo
 
     if hashlib.md5(data, usedforsecurity=False).hexdigest() != hash_info.as_raw().value:
