@@ -88,7 +88,7 @@ def repo(project, dvc):
 
 
 def stage(dvc, repo, name):
-    return next(stage for stage in dvc.in_order(repo) if stage.addressing == name)
+    return next(stage for stage in dvc.stages_in_order(repo) if stage.addressing == name)
 
 
 def dep(dvc, repo, name, path):
@@ -180,7 +180,7 @@ def seen_by_dvc(tree):
 
 
 def test_what_is_ignored_is_told_from_texts_as_dvc_tells_it_of_a_folder(tree, dvc):
-    found = dvc.not_ignored([*FILES, *PATTERNS], PATTERNS)
+    found = dvc.without_ignored([*FILES, *PATTERNS], PATTERNS)
     assert set(found) == seen_by_dvc(tree)
     assert {"raw/keep.partial", "raw/inner/x.tmp", "raw/top.txt"} <= set(found)
     assert not {"top.txt", "raw/x.tmp", "raw/inner/notes/a", "raw/inner/b.txt"} & set(found)
@@ -213,9 +213,9 @@ def test_a_graph_resolves_without_a_repository(project, dvc):
 
 
 def test_stages_stand_in_the_order_of_repro_after_data_that_dvc_keeps(repo, dvc):
-    names = [stage.addressing for stage in dvc.in_order(repo)]
+    names = [stage.addressing for stage in dvc.stages_in_order(repo)]
     assert names[-1] == "join" and set(names[:-1]) >= {"make@one", "make@two"}
-    kept = [stage for stage in dvc.in_order(repo) if not stage.cmd]
+    kept = [stage for stage in dvc.stages_in_order(repo) if not stage.cmd]
     assert [stage.addressing for stage in kept] == ["raw/inner/b.txt.dvc"]
 
 
@@ -251,7 +251,7 @@ def test_a_parameter_has_changed_for_dvc_where_it_has_for_differences(project, d
 
 def test_the_files_of_a_folder_are_hashed_as_dvc_hashes_the_folder(repo, dvc):
     raw = dep(dvc, repo, "make@one", "raw")
-    files = dvc.files_of(raw)
+    files = dvc.hashes_of_dep(raw)
     assert set(files) == {"a.txt", "inner/b.txt", "inner/b.txt.dvc"} | ({"inner/.gitignore"} & set(files))
     assert files["a.txt"] == md5("raw/a.txt")
     assert folder_md5(files) == raw.get_hash().value == raw.hash_info.value
@@ -309,7 +309,7 @@ def test_a_dvc_file_that_dvc_wrote_is_read_without_dvc(project):
 
 
 def test_nobody_builds_while_one_is_alone(project, dvc):
-    with dvc.alone("a test"):
+    with dvc.exclusive_repo("a test"):
         assert "a test" in Path(".dvc/tmp/rwlock").read_text(encoding="utf-8")
         done = preloaded.run(["dvc", "repro"], cwd=project, capture_output=True, text=True)
         assert done.returncode and "lock" in done.stdout + done.stderr

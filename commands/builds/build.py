@@ -159,8 +159,10 @@ def file_of(build: Build, path: str | Path) -> Path:
 def missing_bytes(build: Build, path: str) -> Missing:
     """The error for an output whose bytes the cache does not have."""
     where = display_path(build.rev, path)
-    hint = "dvc pull" if build.rev is None else "dvc fetch --all-commits, where a remote has it"
-    return Missing([Problem(where, "its bytes are not in the DVC cache", "", f"{hint}; everything else is answered")])
+    hint = "dvc pull" if build.rev is None else "dvc fetch --all-commits, if a remote has it"
+    return Missing(
+        [Problem(where, "its bytes are not in the DVC cache", "", f"{hint}; the rest of the output is complete")]
+    )
 
 
 # -- steps and datasets -------------------------------------------------------------------------------------------

@@ -20,7 +20,7 @@ from commands.builds.git import git, text_of
 from stages.core.hashes import folder_md5
 from validators.problems import Problems
 
-READ_BYTES = 96 * 2**20  # a fifth of a second
+READ_BYTES = 96 * 2**20  # hashed in a fifth of a second
 IGNORED = re.compile(r"(^|/)(\.(git|hg)/|\.git$)|^\.dvc/")  # DVC ignores these without a .dvcignore
 
 BLOB_HASHES: dict[str, str] = {}  # {blob: md5} of the blobs that were read; a blob never changes

@@ -124,7 +124,7 @@ def adapter_problems(evidence: Evidence, name: str, parent: str) -> list[Problem
         return []
     before = adapter_hashes(evidence, f"models/{parent}")
     problems = [
-        Problem(file, "is not the adapter of the model before", f"that of models/{parent}", "dvc repro")
+        Problem(file, "is not the adapter of its parent model", f"that of models/{parent}", "dvc repro")
         for file in (f"models/{name}/{inside}" for inside in before if own.get(inside) != before[inside])
     ]
     steps = list(dict.fromkeys(inside.split("/")[1].partition("_")[2] for inside in sorted(own)))

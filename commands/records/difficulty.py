@@ -5,7 +5,7 @@ read_sorting(build, [("problems", "9a1c...")], problems)
 """
 
 from collections.abc import Collection
-from typing import Any, TypedDict, cast
+from typing import Any, TypedDict
 
 from commands.builds.build import Build, file_of
 from commands.builds.git import Missing
@@ -40,8 +40,10 @@ def read_sorting(
         try:
             path = file_of(build, kept_path(dataset).as_posix())
             query = 'SELECT id, "right", judged, "check", detail FROM read_parquet($path) WHERE id IN $ids'
-            for id, *values in connect().execute(query, {"path": str(path), "ids": ids}).fetchall():
-                found[dataset, id] = cast(Sorting, dict(zip(Sorting.__annotations__, values, strict=True)))
+            for id, right, judged, check, detail in (
+                connect().execute(query, {"path": str(path), "ids": ids}).fetchall()
+            ):
+                found[dataset, id] = {"right": right, "judged": judged, "check": check, "detail": detail}
         except Missing:
             continue  # not sorted yet: `tilth plan` says so
         except duckdb.Error as error:

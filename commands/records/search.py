@@ -100,7 +100,7 @@ def explain_nothing(what: str, near: float | None, as_text: bool) -> tuple[str, 
             "",
             "without --near, a part of a text finds the records that hold it",
         )
-    hint = "--near finds what is almost the same; a record of a raw file is found by file:line"
+    hint = "--near finds similar records; FILE:LINE finds a record of a raw file"
     if not as_text and re.fullmatch(r"[0-9a-f]+", what) and len(what) < MIN_DIGITS:
         hint = f"an id needs at least {MIN_DIGITS} digits"
     return "no record holds this text, and none has this id", "", hint

@@ -77,7 +77,9 @@ def query_rows(
 
 def unreadable_problem(path: str | Path, error: Exception) -> Problem:
     why = str(error).splitlines()[0]
-    return Problem(str(path), f"cannot be read: {why}", "Parquet", "dvc checkout, or dvc repro; the rest is answered")
+    return Problem(
+        str(path), f"cannot be read: {why}", "Parquet", "dvc checkout, or dvc repro; the rest of the output is complete"
+    )
 
 
 def row_columns(path: str | Path, kind: str) -> "dict[str, pa.DataType]":
