@@ -1,4 +1,4 @@
-"""What a person calls: `tilth COMMAND`, one module a command, each imported only when it runs."""
+"""The command line, `tilth COMMAND`: one module per command, which imports what is heavy only when it runs."""
 
 import os
 import sys
@@ -57,11 +57,11 @@ app.command("share")(share.main)
 app.command("sign")(sign.main)
 app.command("trace")(trace.main)
 app.command("verify")(verify.main)
-WITHOUT_PROJECT = ("inspect", "recommend")  # what is useful before there is a project
+WITHOUT_PROJECT = ("inspect", "recommend")  # useful before there is a project
 
 
 def show_version(wanted: bool) -> None:
-    """Print the version and the commit of the code that runs here, and end."""
+    """Print the version and the commit of the code that runs, and exit."""
     import platform
     from importlib.metadata import version
 
@@ -96,7 +96,7 @@ def main() -> None:
     except Problems as error:
         from stages.rows.tables import safe_text
 
-        # a file's name or a parser's message may hold what a terminal would obey
+        # a file name or a parser's message may hold control characters
         print("\n".join(safe_text(line, 2000) for line in str(error).splitlines()), file=sys.stderr)
         raise SystemExit(1) from None
 
@@ -107,10 +107,10 @@ def project_root() -> Path:
     for folder in (here, *here.parents):
         if (folder / "dvc.yaml").exists() or (folder / "params.yaml").exists():
             return folder
-    # what somebody was handed is verified where it lies
-    handed = sys.argv[1:2] == ["verify"] and any(not given.startswith("-") for given in sys.argv[2:])
-    asked = sys.argv[1] if len(sys.argv) > 1 else "--help"  # a shell that completes a line gives no arguments
-    if {"--help", "-h"} & set(sys.argv) or asked.startswith("-") or asked in WITHOUT_PROJECT or handed:
+    # `tilth verify TARGET` checks an export or a proof where it lies, outside of a project too
+    has_target = sys.argv[1:2] == ["verify"] and any(not argument.startswith("-") for argument in sys.argv[2:])
+    command = sys.argv[1] if len(sys.argv) > 1 else "--help"  # a shell that completes a line gives no arguments
+    if {"--help", "-h"} & set(sys.argv) or command.startswith("-") or command in WITHOUT_PROJECT or has_target:
         return here
     raise Problems([Problem(str(here), "no dvc.yaml here or above", "a clone of the project", "cd into it")])
 

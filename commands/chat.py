@@ -1,14 +1,22 @@
 """`tilth chat`: talk to a model, or to two side by side, as the chain of steps has made them.
 
-The answer is greedy unless --temperature says otherwise, as in `evaluate`: the same model gives the same answer. What a
-model says is shown safely: no control character of its reaches the terminal.
+The answer is greedy unless --temperature says otherwise, as in `evaluate`: the same model gives the same answer. Control
+characters in an answer are escaped: none reaches the terminal.
 """
 
 import sys
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
+
+if TYPE_CHECKING:
+    from rich.table import Table
+    from torch import Tensor
+    from transformers import BatchEncoding, PreTrainedTokenizerBase
+
+    from stages.scoring.generation import LoadedModel
 
 Model = Annotated[str, typer.Argument(metavar="MODEL", help="A step of params.yaml, base, or the folder of a model.")]
 Prompt = Annotated[str | None, typer.Option(help="One prompt, one answer, and no conversation.")]
@@ -17,17 +25,23 @@ System = Annotated[str | None, typer.Option(help="The system turn before the con
 MaxNewTokens = Annotated[int, typer.Option("--max-new-tokens", min=1, help="The most tokens of an answer.")]
 Temperature = Annotated[float, typer.Option(min=0, help="0 takes the likeliest token; higher is more random.")]
 COMMAND_HELP = "/reset forgets the conversation, /exit ends"
-SAFE_CHARACTERS = "\n\t\u200c\u200d"  # what is not printable by itself and yet part of texts: lines, and joiners inside words and emoji
+# not printable by themselves, but part of texts: line ends, tabs, and the joiners inside words and emoji
+SAFE_CHARACTERS = "\n\t\u200c\u200d"
+Message = dict[str, str]  # {"role", "content"}
+OnPiece = Callable[[str], None]  # takes each piece of an answer
 
 
 @dataclass
 class Speaker:
-    """A model with the conversation that it has had."""
+    """A model and its conversation so far. answer: the last one."""
 
     name: str
-    loaded: object
-    turns: list = field(default_factory=list)
-    said: str = ""
+    loaded: "LoadedModel"
+    turns: list[Message] = field(default_factory=list)
+    answer: str = ""
+
+
+Generate = Callable[[Speaker, OnPiece], None]  # generates the next answer of a speaker
 
 
 def main(
@@ -38,13 +52,13 @@ def main(
     system: System = None,
     max_new_tokens: MaxNewTokens = 512,
     temperature: Temperature = 0.0,
-):
+) -> None:
     """Talk to a model: a conversation, or one answer to --prompt."""
     from commands.builds.model_folders import load_or_explain, model_folder
     from validators.problems import Problem, Problems
 
     if prompt is not None and not prompt.strip():
-        raise Problems([Problem("tilth chat --prompt", "nothing is asked", "a text", "--prompt 'Reverse abc.'")])
+        raise Problems([Problem("tilth chat --prompt", "is empty", "a text", "--prompt 'Reverse abc.'")])
     names = [model] if against is None else [model, against]
     folders = [model_folder(name, context.obj) for name in names]
     silence_warnings()
@@ -68,25 +82,25 @@ def main(
         raise SystemExit(0 if prompt is None and sys.stdin.isatty() else 130) from None
 
 
-def silence_warnings():
-    """No warnings of transformers' between the turns of a conversation."""
+def silence_warnings() -> None:
+    """Hide the warnings of transformers, which would appear between the turns of a conversation."""
     from transformers.utils import logging
 
     logging.set_verbosity_error()
 
 
-def converse(speakers, opening, temperature):
-    """Turn after turn, until /exit or the end of input."""
+def converse(speakers: Sequence[Speaker], opening: Sequence[Message], temperature: float) -> None:
+    """Hold a conversation until /exit or the end of input. opening: the system turn, if there is one."""
     from validators.problems import Problems
 
-    typed = sys.stdin.isatty()
-    if typed:
+    at_terminal = sys.stdin.isatty()
+    if at_terminal:
         import readline  # noqa: F401 (arrows and history in `input`)
 
         print(f"{' and '.join(speaker.name for speaker in speakers)}: {COMMAND_HELP}")
     else:
-        sys.stdin.reconfigure(errors="replace")
-    while (line := read_line("> " if typed else "")) not in (None, "/exit"):
+        sys.stdin.reconfigure(errors="replace")  # ty: ignore[missing-union-attribute]  # a TextIOWrapper
+    while (line := read_line("> " if at_terminal else "")) not in (None, "/exit"):
         if line == "/reset":
             for speaker in speakers:
                 speaker.turns.clear()
@@ -96,64 +110,68 @@ def converse(speakers, opening, temperature):
             try:
                 reply(speakers, opening, line, temperature)
             except KeyboardInterrupt:
-                if not typed:
+                if not at_terminal:
                     raise
                 print("\nstopped; that turn is forgotten", file=sys.stderr)
             except Problems as error:
                 print(escape_controls(str(error)), file=sys.stderr)
-                if not typed:
+                if not at_terminal:
                     raise SystemExit(1) from None
 
 
-def read_line(mark):
-    """What the user types, None at the end of input."""
+def read_line(mark: str) -> str | None:
+    """The line that the user types; None at the end of input."""
     try:
         return input(mark).strip()
     except EOFError:
-        print() if mark else None
+        if mark:
+            print()
         return None
 
 
-def reply(speakers, opening, prompt, temperature):
-    """Let every model answer, and keep the turn in its conversation if all have."""
-    asked = {"role": "user", "content": prompt}
+def reply(speakers: Sequence[Speaker], opening: Sequence[Message], prompt: str, temperature: float) -> None:
+    """Let every model answer, and add the turn to each conversation once all have answered."""
+    question = {"role": "user", "content": prompt}
     show = stream_answer if len(speakers) == 1 else show_beside if sys.stdout.isatty() else show_below
-    show(speakers, lambda speaker, tell: answer(speaker, [*opening, *speaker.turns, asked], temperature, tell))
+    show(
+        speakers, lambda speaker, on_piece: answer(speaker, [*opening, *speaker.turns, question], temperature, on_piece)
+    )
     for speaker in speakers:
-        speaker.turns += [asked, {"role": "assistant", "content": speaker.said}]
+        speaker.turns += [question, {"role": "assistant", "content": speaker.answer}]
 
 
-def answer(speaker, messages, temperature, tell):
-    """Generate `speaker.said`, and `tell` each piece of it as it comes. Raises Problems where the model has no room for it."""
+def answer(speaker: Speaker, messages: Sequence[Message], temperature: float, on_piece: OnPiece) -> None:
+    """Generate `speaker.answer` and pass on each piece of it. Raises Problems if the messages fill the model's context."""
     import torch
 
     from stages.scoring.generation import context_length
 
-    it = speaker.loaded
-    inputs = model_inputs(speaker, messages).to(it.device)
-    length, room = inputs["input_ids"].shape[1], context_length(it)
-    how = {"do_sample": True, "temperature": temperature} if temperature else {"do_sample": False}
-    longest = it.max_new_tokens if room is None else min(it.max_new_tokens, room - length)
-    if longest < 1:
-        raise_too_long(speaker, length, room)
-    pieces = Streamer(it.tokenizer, tell)
-    speaker.said = ""
+    loaded = speaker.loaded
+    model: Any = loaded.model
+    render: Any = loaded.render
+    inputs: Any = model_inputs(speaker, messages).to(loaded.device)
+    length, context = inputs["input_ids"].shape[1], context_length(loaded)
+    sampling = {"do_sample": True, "temperature": temperature} if temperature else {"do_sample": False}
+    limit = loaded.max_new_tokens if context is None else min(loaded.max_new_tokens, context - length)
+    if context is not None and limit < 1:
+        raise_too_long(speaker, length, context)
+    streamer = Streamer(loaded.tokenizer, on_piece)
+    speaker.answer = ""
     with torch.inference_mode():
-        stops = sorted(it.render.stops)
-        tokens = it.model.generate(**inputs, max_new_tokens=longest, streamer=pieces, eos_token_id=stops, **how)[
-            0, length:
-        ]
-    speaker.said = it.tokenizer.decode(tokens, skip_special_tokens=True)
-    if len(tokens) == longest and int(tokens[-1]) not in it.render.stops:
-        print(f"\n(cut at {longest:,} tokens)", end="", file=sys.stderr)
+        stops = sorted(render.stops)
+        output = model.generate(**inputs, max_new_tokens=limit, streamer=streamer, eos_token_id=stops, **sampling)
+    tokens = output[0, length:]
+    speaker.answer = loaded.tokenizer.decode(tokens, skip_special_tokens=True)
+    if len(tokens) == limit and int(tokens[-1]) not in render.stops:
+        print(f"\n(cut at {limit:,} tokens)", end="", file=sys.stderr)
 
 
-def model_inputs(speaker, messages):
-    """The conversation as the model takes it. Raises Problems where its template refuses."""
+def model_inputs(speaker: Speaker, messages: Sequence[Message]) -> "BatchEncoding":
+    """The conversation as tensors of token ids, (1, tokens). Raises Problems if the chat template refuses it."""
     from stages.training.messages import FailedProof
     from validators.problems import Problem, Problems
 
-    render = speaker.loaded.render
+    render: Any = speaker.loaded.render
     try:
         text = render.text(render.template_messages(messages), generation_prompt=True)
         return render.tokenizer([text], add_special_tokens=False, return_tensors="pt")
@@ -163,24 +181,26 @@ def model_inputs(speaker, messages):
         raise Problems([Problem(speaker.name, found, "", hint)]) from None
 
 
-def raise_too_long(speaker, length, room):
+def raise_too_long(speaker: Speaker, length: int, context: int) -> NoReturn:
     from validators.problems import Problem, Problems
 
     found = f"the conversation has {length:,} tokens"
-    raise Problems([Problem(speaker.name, found, f"fewer than {room:,}, which is what the model takes", "/reset")])
+    raise Problems([Problem(speaker.name, found, f"fewer than {context:,}, which is what the model takes", "/reset")])
 
 
 # -- shown --------------------------------------------------------------------------------------------------------
 
 
 class Streamer:
-    """What `generate` calls with each token: tells the text that it adds, once its last character is whole."""
+    """Takes each token of `generate` and passes on the text that it adds, as soon as its last character is whole."""
 
-    def __init__(self, tokenizer, tell):
-        self.tokenizer, self.tell = tokenizer, tell
-        self.tokens, self.told = None, 0
+    def __init__(self, tokenizer: "PreTrainedTokenizerBase", on_piece: OnPiece) -> None:
+        self.tokenizer: Any = tokenizer
+        self.on_piece = on_piece
+        self.tokens: list[int] | None = None
+        self.done = 0  # characters of `tokens` that were passed on
 
-    def put(self, value):
+    def put(self, value: "Tensor") -> None:
         if self.tokens is None:  # the first call brings the prompt
             self.tokens = []
             return
@@ -188,35 +208,35 @@ class Streamer:
         text = self.tokenizer.decode(self.tokens, skip_special_tokens=True)
         # bytes of a character that is not whole yet are decoded to this mark
         if not text.endswith("\ufffd"):
-            self.tell(text[self.told :])
-            self.told = len(text)
+            self.on_piece(text[self.done :])
+            self.done = len(text)
             if text.endswith("\n"):
-                self.tokens, self.told = [], 0
+                self.tokens, self.done = [], 0
 
-    def end(self):
-        self.tell(self.tokenizer.decode(self.tokens or [], skip_special_tokens=True)[self.told :])
+    def end(self) -> None:
+        self.on_piece(self.tokenizer.decode(self.tokens or [], skip_special_tokens=True)[self.done :])
 
 
-def escape_controls(text):
-    """Text of a model's for a terminal: its lines stay, what a terminal would obey is escaped."""
+def escape_controls(text: str) -> str:
+    """A text that is safe to print on a terminal: control characters are escaped, line ends and tabs stay."""
     return "".join(c if c.isprintable() or c in SAFE_CHARACTERS else c.encode("unicode_escape").decode() for c in text)
 
 
-def stream_answer(speakers, answering):
-    """One model's answer, piece by piece."""
-    answering(speakers[0], lambda piece: print(escape_controls(piece), end="", flush=True))
+def stream_answer(speakers: Sequence[Speaker], generate: Generate) -> None:
+    """Print one model's answer, piece by piece."""
+    generate(speakers[0], lambda piece: print(escape_controls(piece), end="", flush=True))
     print(flush=True)
 
 
-def show_below(speakers, answering):
-    """Several models' answers one after the other, each under its name."""
+def show_below(speakers: Sequence[Speaker], generate: Generate) -> None:
+    """Print the answers of several models one after the other, each under its name."""
     for place, speaker in enumerate(speakers):
         print(("\n" if place else "") + f"{escape_controls(speaker.name)}:", flush=True)
-        stream_answer([speaker], answering)
+        stream_answer([speaker], generate)
 
 
-def show_beside(speakers, answering):
-    """Several models' answers in columns, which fill as the models speak."""
+def show_beside(speakers: Sequence[Speaker], generate: Generate) -> None:
+    """Print the answers of several models in columns, which fill as the models generate."""
     from rich.console import Console
     from rich.live import Live
 
@@ -224,15 +244,15 @@ def show_beside(speakers, answering):
     with Live(answer_columns(speakers, texts), console=console, transient=True) as live:
         for place, speaker in enumerate(speakers):
 
-            def tell(piece, place=place):
+            def add_piece(piece: str, place: int = place) -> None:
                 texts[place] += piece
                 live.update(answer_columns(speakers, texts))
 
-            answering(speaker, tell)
+            generate(speaker, add_piece)
     console.print(answer_columns(speakers, texts))
 
 
-def answer_columns(speakers, texts):
+def answer_columns(speakers: Sequence[Speaker], texts: Sequence[str]) -> "Table":
     from rich import box
     from rich.table import Table
     from rich.text import Text

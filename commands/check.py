@@ -1,4 +1,4 @@
-"""`tilth check`: every mistake in params.yaml, and raw data that changed under DVC, all at once, before anything runs."""
+"""`tilth check`: every mistake in params.yaml, and raw data that changed under DVC, all at once before anything runs."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from validators.problems import Problem
 
 Upstream = Annotated[
-    bool, typer.Option("--upstream", help="Also ask the sources of `dvc import-url` whether they are others by now.")
+    bool, typer.Option("--upstream", help="Also ask the sources of `dvc import-url` whether they have changed.")
 ]
 
 Json = Annotated[bool, typer.Option("--json", help="As JSON, for scripts.")]
@@ -23,7 +23,7 @@ SOON_DAYS = 90
 
 @dataclass
 class CheckResult:
-    """What was found. problems: what must be mended; the rest is as far as it was looked at before."""
+    """What the check result. problems: what must be repaired. The first problem may leave the later fields empty."""
 
     mended: list[str] = field(default_factory=list)
     datasets: list[str] = field(default_factory=list)
@@ -31,38 +31,38 @@ class CheckResult:
     warnings: "list[Caution | FileCaution | UnusedWaiver]" = field(
         default_factory=list
     )  # of params.yaml, waived or not
-    in_the_open: "list[Problem]" = field(default_factory=list)  # credentials that git has
+    credentials: "list[Problem]" = field(default_factory=list)  # those that are committed to git
     expires: list[str] = field(default_factory=list)
     upstream: list[str] = field(default_factory=list)
     problems: "list[Problem]" = field(default_factory=list)
 
 
 def main(upstream: Upstream = False, as_json: Json = False) -> None:
-    """Check params.yaml as a whole, raw files and data/forgotten.jsonl. Mends what a killed dvc has left."""
+    """Check params.yaml as a whole, raw files and data/forgotten.jsonl. Repairs what a killed dvc left behind."""
     from validators.problems import Problems
 
-    found = CheckResult()
+    result = CheckResult()
     try:
-        run_checks(found, upstream)
+        run_checks(result, upstream)
     except Problems as error:
-        found.problems = error.problems
+        result.problems = error.problems
     if as_json:
-        print_json(found)
+        print_json(result)
     else:
-        show(found)
-    if found.problems and as_json:
+        show(result)
+    if result.problems and as_json:
         raise typer.Exit(1)
-    if found.problems:
-        raise Problems(found.problems)
+    if result.problems:
+        raise Problems(result.problems)
 
 
-def run_checks(found: CheckResult, upstream: bool) -> None:
-    """Fill in what is found. Raises Problems with every mistake."""
+def run_checks(result: CheckResult, upstream: bool) -> None:
+    """Fill in `result`. Raises Problems with every mistake."""
     from commands.builds.addresses import credential_problems
     from commands.builds.repairs import repair
     from commands.sharing.raw_data import changed_data, changed_sources
     from stages.check import check
-    from stages.dedup.forgotten import read_forgotten as read_forgotten
+    from stages.dedup.forgotten import read_forgotten
     from stages.training.trackers import tracker_problems
     from validators.conflicts import conflict_problems
     from validators.params import read_params_yaml
@@ -70,81 +70,81 @@ def run_checks(found: CheckResult, upstream: bool) -> None:
 
     if conflicts := conflict_problems("params.yaml", "dvc.yaml", "dvc.lock", "data/forgotten.jsonl"):
         raise Problems(conflicts)
-    found.mended = list(repair())
+    result.mended = list(repair())
     read_forgotten()
     data = read_params_yaml()
-    places = raw_paths(data)
-    kept = changed_data(places)
+    paths = raw_paths(data)
+    changed = changed_data(paths)
     try:
-        found.warnings = check(data)
+        result.warnings = check(data)
     except Problems as error:
-        raise Problems([*error.problems, *kept]) from None
-    if kept:
-        raise Problems(kept)
-    found.datasets, found.steps = list(data["datasets"]), list(data["steps"])
+        raise Problems([*error.problems, *changed]) from None
+    if changed:
+        raise Problems(changed)
+    result.datasets, result.steps = list(data["datasets"]), list(data["steps"])
     if problems := tracker_problems():
         raise Problems(problems)
-    found.expires = list(expiry_lines(data.get("expires") or {}))
-    found.in_the_open = credential_problems()
-    found.upstream = list(changed_sources(places)) if upstream else []
+    result.expires = list(expiry_lines(data.get("expires") or {}))
+    result.credentials = credential_problems()
+    result.upstream = list(changed_sources(paths)) if upstream else []
 
 
-def show(found: CheckResult) -> None:
-    """Print what was mended, the warnings, and that params.yaml is valid, where it is."""
+def show(result: CheckResult) -> None:
+    """Print the repairs and the warnings, and whether params.yaml is valid."""
     from stages.check import print_warnings
     from stages.rows.tables import safe_text
 
-    for line in found.mended:
+    for line in result.mended:
         print(line)
-    print_warnings(found.warnings)
-    for line in found.expires:
+    print_warnings(result.warnings)
+    for line in result.expires:
         print(safe_text(line, 400))
-    for problem in found.in_the_open:
+    for problem in result.credentials:
         print("\n".join(safe_text(line, 2000) for line in f"warning: {problem}".splitlines()))
-    for line in found.upstream:
+    for line in result.upstream:
         print(line)
-    if not found.problems:
-        waived = sum(warning.waived is not None for warning in found.warnings)
+    if not result.problems:
+        waived = sum(warning.waived is not None for warning in result.warnings)
         print(
-            f"params.yaml is valid: {len(found.datasets)} datasets, {len(found.steps)} steps, "
-            f"{len(found.warnings) - waived + len(found.in_the_open)} warnings, {waived} waived"
+            f"params.yaml is valid: {len(result.datasets)} datasets, {len(result.steps)} steps, "
+            f"{len(result.warnings) - waived + len(result.credentials)} warnings, {waived} waived"
         )
 
 
-def print_json(found: CheckResult) -> None:
+def print_json(result: CheckResult) -> None:
     import json
     from dataclasses import asdict
 
-    warnings = [{"text": str(warning), "waived": warning.waived} for warning in found.warnings]
-    warnings += [{"text": str(problem), "waived": None} for problem in found.in_the_open]
+    warnings = [{"text": str(warning), "waived": warning.waived} for warning in result.warnings]
+    warnings += [{"text": str(problem), "waived": None} for problem in result.credentials]
     facts = {
-        "valid": not found.problems,
-        "problems": [asdict(problem) for problem in found.problems],
+        "valid": not result.problems,
+        "problems": [asdict(problem) for problem in result.problems],
         "warnings": warnings,
     }
-    facts |= {name: getattr(found, name) for name in ("datasets", "steps", "expires", "upstream", "mended")}
+    facts |= {name: getattr(result, name) for name in ("datasets", "steps", "expires", "upstream", "mended")}
     print(json.dumps(facts, indent=2))
 
 
 def expiry_lines(expires: "dict[str, ByFile]") -> Iterator[str]:
-    """A line for each day in `expires`: what is past, and what comes within a quarter of a year."""
+    """A line for each rule of `expires` whose day is past, or comes within SOON_DAYS."""
     from stages.expire import today
 
     for name, rule in expires.items():
         for pattern, text in (rule if isinstance(rule, dict) else {"all of it": rule}).items():
-            left = (date.fromisoformat(text) - today()).days
-            if left <= 0:
+            days_left = (date.fromisoformat(text) - today()).days
+            if days_left <= 0:
                 yield f"expired: {name}: {pattern}, on {text}: dvc repro leaves its rows out"
-            elif left <= SOON_DAYS:
-                yield f"expires: {name}: {pattern}, on {text}, in {left} day{'s' * (left > 1)}"
+            elif days_left <= SOON_DAYS:
+                yield f"expires: {name}: {pattern}, on {text}, in {days_left} day{'s' * (days_left > 1)}"
 
 
 def raw_paths(params: object) -> list[str]:
-    """The raw paths of the datasets, as far as params.yaml, which may be anything yet, has some; and the benchmarks."""
+    """The raw paths of all datasets, and the folder of benchmarks. params: not validated yet, so it may be anything."""
     datasets = params.get("datasets") if isinstance(params, dict) else None
     entries = datasets.values() if isinstance(datasets, dict) else ()
-    named = (entry.get("raw") for entry in entries if isinstance(entry, dict))
-    inside = (raw for raw in named if isinstance(raw, str) and raw and is_in_project(raw))
+    given = (entry.get("raw") for entry in entries if isinstance(entry, dict))
+    inside = (raw for raw in given if isinstance(raw, str) and raw and is_in_project(raw))
     return [*dict.fromkeys(inside), "data/benchmarks"]
 
 

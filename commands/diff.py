@@ -2,8 +2,8 @@
 
 git and the DVC cache at each commit (`commands/builds/build.py`) -> text, Markdown for a pull request, or JSON
 
-Outputs of the same hash are the same and are not read. A file that neither the working tree nor the cache has is named at
-the end, exit 1, after everything that can be answered without it.
+Outputs with the same hash are equal and are not read. If neither the working tree nor the cache has a file, the command
+answers what it can without it, names the file at the end, and exits with 1.
 """
 
 from pathlib import Path
@@ -19,14 +19,14 @@ if TYPE_CHECKING:
 
 Old = Annotated[str, typer.Argument(metavar="REV", help="A commit, branch or tag.")]
 New = Annotated[
-    str | None, typer.Argument(metavar="REV", help="What to hold it against; the working tree if left out.")
+    str | None, typer.Argument(metavar="REV", help="What to compare it with; the working tree if left out.")
 ]
 Rows = Annotated[bool, typer.Option("--rows", help="Print the rows too.")]
 Limit = Annotated[int, typer.Option(min=0, help="How many rows --rows prints of a dataset at most; 0 for all.")]
 Markdown = Annotated[bool, typer.Option("--md", help="As Markdown, for a pull request.")]
 Json = Annotated[bool, typer.Option("--json", help="As JSON, for scripts.")]
 ROOMS = ("train", "eval", "rejected")
-CODE_FOLDERS = ("stages", "validators")  # what the lists of code are made of
+CODE_FOLDERS = ("stages", "validators")  # the modules that the lists of code name
 SCORE_FIELDS = ("value", "low", "high", "n", "stderr")
 
 
@@ -56,7 +56,7 @@ def main(
 
 
 def revision_of(rev: str | None, build: "Build") -> "Revision":
-    """A build as a reader knows it: the revision asked for, with the commit that it stands for."""
+    """A build as its reader knows it: the revision as it was given, and its commit."""
     if build.rev is None:
         return {"rev": None, "commit": None}
     return {"rev": rev, "commit": build.rev}
@@ -66,10 +66,10 @@ def revision_of(rev: str | None, build: "Build") -> "Revision":
 
 
 def diff_builds(old: "Build", new: "Build", limit: int | None, problems: "list[Problem]") -> dict[str, Any]:
-    """Everything that differs. limit: rows to fetch of each dataset, 0 for all, None for none. problems: of missing bytes."""
+    """All differences. limit: rows to fetch of each dataset, 0 for all, None for none. Missing files are added to problems."""
     from commands.builds.changes import changed_params
 
-    # `methods` only keeps what `steps` take from it
+    # `methods` matters only where a step uses it, and is then in `steps`
     params = [{key: value for key, value in build.params.items() if key != "methods"} for build in (old, new)]
     names = dict.fromkeys([*old.datasets, *new.datasets])
     datasets = [changed_dataset(name, old, new, limit, problems) for name in names]
@@ -84,7 +84,7 @@ def diff_builds(old: "Build", new: "Build", limit: int | None, problems: "list[P
 
 
 def unbuilt_params(build: "Build") -> "list[Change]":
-    """What params.yaml says and the build does not have yet: rows and scores are those of the lock."""
+    """What has changed in params.yaml since the build; rows and scores are still those of dvc.lock."""
     from commands.builds.changes import changed_params
     from commands.builds.params import params_then_and_now
 
@@ -93,7 +93,7 @@ def unbuilt_params(build: "Build") -> "list[Change]":
 
 
 def changed_files(old: "Build", new: "Build") -> "list[FileDiff]":
-    """[{path, lines?, old?, new?}] of raw data and code, by the hashes of what stages read and no stage builds."""
+    """[{path, lines?, old?, new?}] of raw data and code: the files that stages read and no stage builds, by their hashes."""
     files = []
     for build in (old, new):
         deps = [dep for stage in build.stages.values() for dep in stage.deps.values()]
@@ -111,7 +111,7 @@ def changed_files(old: "Build", new: "Build") -> "list[FileDiff]":
 
 
 def changed_modules(old: "Build", new: "Build", lines: dict[str, int]) -> "list[FileDiff]":
-    """The same of modules, by the lists of code: an edit of a comment is none."""
+    """The same for modules, by the lists of code; an edited comment is no change."""
     from commands.builds.code import module_hashes, written_lists
 
     sides = [module_hashes(written_lists(build).values()) for build in (old, new)]
@@ -119,10 +119,10 @@ def changed_modules(old: "Build", new: "Build", lines: dict[str, int]) -> "list[
     for path in sorted({*sides[0], *sides[1]}):
         hashes = [side.get(path) for side in sides]
         if hashes[0] != hashes[1] and ":" not in path:
-            kept = {
+            there = {
                 key: {"md5": None, "size": None} for key, sha256 in zip(("old", "new"), hashes, strict=True) if sha256
             }
-            found.append({"path": path, "lines": lines.get(path), **kept})
+            found.append({"path": path, "lines": lines.get(path), **there})
     return found
 
 
@@ -139,9 +139,9 @@ def changed_lines(old: "Build", new: "Build") -> dict[str, int]:
 def changed_dataset(
     name: str, old: "Build", new: "Build", limit: int | None, problems: "list[Problem]"
 ) -> "DatasetDiff | None":
-    """{dataset, change, sizes, rows, records?} of a dataset; None where its files are the same in both builds.
+    """{dataset, change, sizes, rows, records?} of a dataset; None if both builds have the same files.
 
-    sizes: {room: [rows before, rows after]} of the files that differ. rows, sizes: None where bytes are missing.
+    sizes: {room: [rows before, rows after]} of the files that differ. rows, sizes: None if a file is missing.
     """
     from commands.records.row_changes import changed_records, count_changes, count_rows, open_comparison
 
@@ -166,7 +166,7 @@ def changed_dataset(
 
 
 def table_path(build: "Build", room: str, name: str, problems: "list[Problem]") -> Path | None:
-    """Where to read a table of a dataset; None, and a problem, where its bytes are missing."""
+    """The file of a table of a dataset. If it is missing: None, and a problem is added."""
     from commands.builds.build import file_of
     from commands.builds.git import Missing
 
@@ -178,13 +178,13 @@ def table_path(build: "Build", room: str, name: str, problems: "list[Problem]") 
 
 
 def hashes_of(build: "Build", name: str) -> dict[str, str]:
-    """{room: md5} of the files of a dataset that was built."""
+    """{room: md5} of the built files of a dataset."""
     hashes = {room: build.md5_of(f"data/{room}/{name}.parquet") for room in ROOMS if name in build.datasets}
     return {room: md5 for room, md5 in hashes.items() if md5}
 
 
 def changed_models(old: "Build", new: "Build") -> "list[ModelDiff]":
-    """[{model, change}]: added, removed, or changed: its bytes are others."""
+    """[{model, change}]: added, removed, or changed, which means other bytes."""
     found: list[ModelDiff] = []
     for name in dict.fromkeys(["base", *old.steps, *new.steps]):
         before, after = (
@@ -196,7 +196,7 @@ def changed_models(old: "Build", new: "Build") -> "list[ModelDiff]":
 
 
 def changed_scores(old: "Build", new: "Build", problems: "list[Problem]") -> "list[ScoreDiff]":
-    """[{model, dataset, metric, old, new, change}] of every score that differs; old, new: {value, low, high, n} or None."""
+    """[{model, dataset, metric, old, new, change}] of each score that differs. old, new: {value, low, high, n} or None."""
     found: list[ScoreDiff] = []
     for model in dict.fromkeys(["base", *old.steps, *new.steps]):
         hashes = [build.md5_of(f"scores/{model}.json") for build in (old, new)]
@@ -221,13 +221,13 @@ def changed_scores(old: "Build", new: "Build", problems: "list[Problem]") -> "li
 
 
 def score_change(old: "Score | None", new: "Score | None") -> float | None:
-    """By how much a score changed; None where there is one alone, or no value: evaluate leaves null where there is none."""
+    """By how much a score changed; None if either is missing or has no value (evaluate writes null)."""
     before, after = (score["value"] if score else None for score in (old, new))
     return None if before is None or after is None else after - before
 
 
 def scores_of(build: "Build", model: str, problems: "list[Problem]") -> "dict[tuple[str, str], Score] | None":
-    """{(dataset, metric): {value, low, high, n}} of a model, empty where it was not scored; None if bytes are missing."""
+    """{(dataset, metric): {value, low, high, n}} of a model; empty if it was not scored, None if the file is missing."""
     import json
 
     from commands.builds.build import file_of

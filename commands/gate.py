@@ -1,9 +1,9 @@
-"""`tilth gate`: ship or do not ship, with each reason and how often each eval set was scored; ends with 1 for CI.
+"""`tilth gate`: ship or do not ship, with each reason and how often each eval set was scored; exits with 1 for CI.
 
-gates.json, params.yaml, scores/, dvc.lock in git's history -> lines, or JSON; nothing runs and nothing is changed
+gates.json, params.yaml, scores/, dvc.lock in git's history -> lines, or JSON; runs nothing and changes nothing
 
-A set that is looked at often flatters: who picks the best of twenty models by it has a score that twenty draws made. The count is of
-git's history, which is no input of a stage, so it is in no output.
+A score flatters if its eval set was used often: the best of twenty models by one set is the best of twenty draws. The count comes
+from git's history. That is no input of a stage, so the count is in no output.
 """
 
 import json
@@ -15,27 +15,27 @@ Json = Annotated[bool, typer.Option("--json", help="As JSON, for scripts.")]
 
 
 def main(as_json: Json = False) -> None:
-    """Say ship or do not ship, with the reason of each gate. Ends with 1 where a model must not ship."""
+    """Say ship or do not ship, with the reason of each gate. Exits with 1 if a model must not ship."""
     from commands.builds.score_history import count_scorings
     from stages.rows.tables import safe_text
     from stages.scoring.gates import describe_gates, describe_result
 
-    found = read_gates()
-    verdicts = found["gates"]
-    counted = count_scorings(list(dict.fromkeys(verdict["on"] for verdict in verdicts.values())))
+    gates = read_gates()
+    verdicts = gates["gates"]
+    counts = count_scorings(list(dict.fromkeys(verdict["on"] for verdict in verdicts.values())))
     if as_json:
-        print(json.dumps(found | {"scored": counted}, indent=2, ensure_ascii=False))
+        print(json.dumps(gates | {"scored": counts}, indent=2, ensure_ascii=False))
     else:
         for name, verdict in verdicts.items():
             print(safe_text(f"{name}: {describe_result(verdict)}", 400))
-        for on, count in counted.items():
+        for on, count in counts.items():
             print(safe_text(f"  {on}: {count_in_words(count)}", 400))
         print(describe_gates([*verdicts.values()]))
-    raise SystemExit(0 if found["ship"] is not False else 1)
+    raise SystemExit(0 if gates["ship"] is not False else 1)
 
 
 def count_in_words(count: int | None) -> str:
-    """How often a set was scored, in words. count: None where there is no history."""
+    """How often a set was scored, in words. count: None if there is no history."""
     if count is None:
         return "how often it was scored is unknown: there is no dvc.lock in git"
     return f"scored {count:,} time{'s' * (count != 1)} in git's history" + (
@@ -44,7 +44,7 @@ def count_in_words(count: int | None) -> str:
 
 
 def read_gates() -> dict[str, Any]:
-    """What gates.json holds. Raises Problems where it is not of params.yaml, or of the scores that are here."""
+    """gates.json as data. Raises Problems unless params.yaml and the present scores give the same."""
     from stages.core.stage_params import params_by_stage
     from stages.gate import OUT, gates_text, read_scores
     from stages.scoring.gates import judge_gates
@@ -53,7 +53,7 @@ def read_gates() -> dict[str, Any]:
     from validators.problems import Problem, Problems
 
     data = read_params_yaml()
-    # not all that `tilth check` looks at: in CI the raw data need not be there
+    # less than `tilth check`: in CI the raw data may be missing
     if problems := schema_problems(data)[0] or gate_problems(data, reward_functions()):
         raise Problems(problems)
     if not OUT.is_file():
@@ -73,7 +73,7 @@ def read_gates() -> dict[str, Any]:
 
 
 def parse_gates(text: str) -> dict[str, Any]:
-    """gates.json as data. Raises Problems where it is none, as after a merge with conflicts."""
+    """gates.json as data. Raises Problems if it is not JSON of the stage, as after a merge with conflicts."""
     from stages.gate import OUT
     from validators.problems import Problem, Problems
 
@@ -87,10 +87,10 @@ def parse_gates(text: str) -> dict[str, Any]:
 
 
 def gates_match(params: dict[str, Any], found: dict[str, Any]) -> bool:
-    """Whether gates.json has the gates of params.yaml, as far as that is known without scores: in CI, nothing need be pulled."""
-    asked = {
+    """Whether gates.json has the gates of params.yaml. Needs no scores, so CI need not pull them."""
+    expected = {
         (gate["step"] or step, gate["no_worse"] or gate["on"], gate["waive"])
         for gate in params["gates"]
         for step in ([gate["step"]] if gate["step"] else params["steps"])
     }
-    return asked == {(verdict["step"], verdict["on"], verdict["waived"]) for verdict in found["gates"].values()}
+    return expected == {(verdict["step"], verdict["on"], verdict["waived"]) for verdict in found["gates"].values()}

@@ -121,7 +121,7 @@ def test_a_model_that_is_not_there_is_a_problem_with_a_hint(speak, model, text):
 
 
 def test_an_empty_prompt_is_a_problem(speak):
-    with pytest.raises(Problems, match="nothing is asked"):
+    with pytest.raises(Problems, match="is empty"):
         speak("base", "  ")
 
 
