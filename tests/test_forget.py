@@ -201,7 +201,7 @@ def test_what_is_forgotten_already_is_not_written_twice(project, capsys):
     [
         ({"reason": None}, "no reason is given"),
         ({"reason": " "}, "no reason is given"),
-        ({"reason": f"she wrote: {SECRET}"}, "the reason holds what is to be forgotten"),
+        ({"reason": f"she wrote: {SECRET}"}, "the reason contains the text to forget"),
         ({"yes": False}, "needs confirmation, but stdin is not a terminal"),
     ],
 )
@@ -283,7 +283,7 @@ def test_what_would_be_forgotten_is_told_as_json(project, capsys):
 
 
 def test_json_asks_nothing(project):
-    with pytest.raises(Problems, match="asks nothing; expected --yes or --dry-run"):
+    with pytest.raises(Problems, match="cannot ask for confirmation; expected --yes or --dry-run"):
         forget.main(SimpleNamespace(obj=project), SECRET, reason="request 1", as_json=True)
 
 
