@@ -1,12 +1,19 @@
-"""`tilth trace`: where a record went, from its line in a raw file to the models that saw it.
+"""`tilth trace`: what became of a record, from its line in a raw file to the models that saw it.
 
 dvc.lock, data/train/, data/eval/, data/rejected/, preflight/, models/<step>/made_of.json, scores/
     -> one account for each record
 """
 
-from typing import Annotated
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+if TYPE_CHECKING:
+    from commands.builds.build import Build
+    from commands.records.search import SearchResult
+    from commands.records.table import Record
+    from validators.problems import Problem
 
 What = Annotated[str, typer.Argument(help="An id or its first digits, FILE:LINE of a raw file, or a text.")]
 Near = Annotated[bool, typer.Option("--near", help="What is almost the same, by the measure of curate.")]
@@ -14,6 +21,8 @@ AsText = Annotated[bool, typer.Option("--text", help="WHAT is a text, whatever i
 Rev = Annotated[str | None, typer.Option(help="A commit, branch or tag; the working tree if left out.")]
 Limit = Annotated[int, typer.Option(min=0, help="How many records are shown at most; 0 for all.")]
 Json = Annotated[bool, typer.Option("--json", help="As JSON, for scripts.")]
+Account = dict[str, Any]  # what became of a record; its keys are those of --json
+Exposure = Mapping[str, Any]  # see `commands/records/exposure.py: exposure_of`
 
 
 def main(
@@ -24,8 +33,8 @@ def main(
     rev: Rev = None,
     limit: Limit = 20,
     as_json: Json = False,
-):
-    """Find a record in the raw files, and tell what became of it, up to the models that trained on it."""
+) -> None:
+    """Find a record, and show what became of it, from the raw file to the models that trained on it."""
     from commands.builds.build import read_build
     from commands.records.forgotten import threshold
     from commands.records.search import find_records
@@ -37,8 +46,8 @@ def main(
     if as_json:
         import json
 
-        told = {"what": what, "by": found.by, "rev": build.rev, "total": found.total, "records": accounts}
-        print(json.dumps(told | {"problems": [str(problem) for problem in problems]}, indent=2))
+        facts = {"what": what, "by": found.by, "rev": build.rev, "total": found.total, "records": accounts}
+        print(json.dumps(facts | {"problems": [str(problem) for problem in problems]}, indent=2))
     else:
         show(found, accounts, problems)
 
@@ -46,28 +55,40 @@ def main(
 # -- what became of each record -----------------------------------------------------------------------------------
 
 
-def accounts_of(build, records):
-    """(what became of each record, as plain data; problems of what could not be read)."""
+def accounts_of(build: "Build", records: "Sequence[Record]") -> "tuple[list[Account], list[Problem]]":
+    """(what became of each record, problems of files that cannot be read)."""
     from commands.records.difficulty import read_sorting
     from commands.records.exposure import left_out_by_row, scores_of, trained_models
     from commands.records.rollouts import rollouts_of
     from commands.records.search import OTHER_ID, records_with_ids
 
-    named = {match[1] for record in records if (match := OTHER_ID.search(record.detail or ""))}
-    standing = records_with_ids(build, {record.id for record in records if record.id} | named)
-    problems, models, dropped = [], trained_models(build), left_out_by_row(build)
+    others = {match[1] for record in records if (match := OTHER_ID.search(record.detail or ""))}
+    rows_by_id = records_with_ids(build, {record.id for record in records if record.id} | others)
+    problems: list[Problem] = []
+    models, dropped = trained_models(build), left_out_by_row(build)
     scores = scores_of(build, {record.id for record in records if record.room == "eval"}, problems)
     generated = rollouts_of(build, {record.id for record in records if record.room == "train"}, problems)
-    found = [*records, *(row for rows in standing.values() for row in rows)]
-    hard = read_sorting(build, {(row.dataset, row.id) for row in found if row.room == "train"}, problems)
-    return [account(build, record, standing, models, dropped, scores, generated, hard) for record in records], problems
+    rows = [*records, *(row for rows in rows_by_id.values() for row in rows)]
+    sorting = read_sorting(build, {(row.dataset, row.id) for row in rows if row.room == "train"}, problems)
+    return [
+        account(build, record, rows_by_id, models, dropped, scores, generated, sorting) for record in records
+    ], problems
 
 
-def account(build, record, standing, models, dropped, scores, generated, hard):
-    """What became of one record."""
+def account(
+    build: "Build",
+    record: "Record",
+    rows_by_id: "Mapping[str, list[Record]]",
+    models: Any,
+    dropped: Any,
+    scores: Any,
+    generated: Any,
+    sorting: Any,
+) -> Account:
+    """What became of one record. The other arguments are what `accounts_of` reads once for all records."""
     from commands.records.exposure import exposure_of
 
-    stayed = row_that_stayed(record, standing)
+    stayed = row_that_stayed(record, rows_by_id)
     side = None if record.room == "rejected" else record.room
     return {
         "source": record.source,
@@ -82,38 +103,41 @@ def account(build, record, standing, models, dropped, scores, generated, hard):
         "likeness": record.likeness,
         "stayed": stayed and {"id": stayed.id, "source": stayed.source, "line": stayed.line, "side": stayed.room},
         "models": [
-            seen for step in build.steps for seen in exposure_of(build, step, record, stayed, models, dropped, hard)
+            exposure
+            for step in build.steps
+            for exposure in exposure_of(build, step, record, stayed, models, dropped, sorting)
         ],
-        "difficulty": hard.get((record.dataset, record.id)) if side == "train" else None,
+        "difficulty": sorting.get((record.dataset, record.id)) if side == "train" else None,
         "scores": scores.get((record.dataset, record.id), {}) if side == "eval" else None,
         "rollouts": generated.get(record.id, {}) if side == "train" else {},
         "content": record.content,
     }
 
 
-def stage_outcomes(record, kind):
-    """{stage: outcome} of the data stages, up to the one that turned the record away."""
-    outcome = {"ingest": "a row", "validate": "passed", "curate": record.room}
+def stage_outcomes(record: "Record", kind: str) -> dict[str, str]:
+    """{stage: outcome} of the data stages, up to the one that rejected the record."""
+    outcomes = {"ingest": "a row", "validate": "passed", "curate": record.room}
     if record.stage is None:
-        return outcome
-    names = list(outcome)
-    before = {name: outcome[name] for name in names[: names.index(record.stage)]}
+        return outcomes
+    names = list(outcomes)
+    before = {name: outcomes[name] for name in names[: names.index(record.stage)]}
     from stages.core.outcomes import NOT_SAMPLED
 
-    outcome = "not sampled" if record.check == NOT_SAMPLED else "rejected"
-    return before | {record.stage: f"{outcome} by {record.check}"}
+    verb = "not sampled" if record.check == NOT_SAMPLED else "rejected"
+    return before | {record.stage: f"{verb} by {record.check}"}
 
 
-def row_that_stayed(record, standing):
-    """The row in train or eval that a rejected record is a duplicate of, or like, or None."""
+def row_that_stayed(record: "Record", rows_by_id: "Mapping[str, list[Record]]") -> "Record | None":
+    """The row in train or eval that a rejected record duplicates, resembles or contradicts, or None."""
     from commands.records.search import OTHER_ID
 
-    seen, detail = set(), record.detail or ""
-    while (match := OTHER_ID.search(detail)) and match[1] not in seen:
-        seen.add(match[1])
-        rows = [row for row in standing.get(match[1], []) if row.dataset == record.dataset]
-        if kept := next((row for row in rows if row.room != "rejected"), None):
-            return kept
+    visited: set[str] = set()
+    detail = record.detail or ""
+    while (match := OTHER_ID.search(detail)) and match[1] not in visited:
+        visited.add(match[1])
+        rows = [row for row in rows_by_id.get(match[1], []) if row.dataset == record.dataset]
+        if stayed := next((row for row in rows if row.room != "rejected"), None):
+            return stayed
         detail = next((row.detail or "" for row in rows if row is not record), "")
     return None
 
@@ -121,8 +145,8 @@ def row_that_stayed(record, standing):
 # -- shown --------------------------------------------------------------------------------------------------------
 
 
-def show(found, accounts, problems):
-    """Print the accounts; what could not be read comes last, on stderr."""
+def show(found: "SearchResult", accounts: Sequence[Account], problems: "Sequence[Problem]") -> None:
+    """Print the accounts, then the problems on stderr."""
     import shutil
     import sys
 
@@ -147,8 +171,8 @@ def show(found, accounts, problems):
         print("\n".join(safe_text(line, 2000) for line in f"warning: {problem}".splitlines()), file=sys.stderr)
 
 
-def account_lines(item, width):
-    """The lines of one account, each at most so wide."""
+def account_lines(item: Account, width: int) -> Iterator[str]:
+    """The lines of one account. width: of a line at most, in characters."""
     from stages.rows.tables import safe_text
 
     alike = f"  {item['likeness']:.0%} alike" if item["likeness"] is not None else ""
@@ -166,18 +190,18 @@ def account_lines(item, width):
         yield from wrapped_lines(
             "stayed", f"{safe_text(stayed['source'], 400)}:{stayed['line']} in {stayed['side']}", width
         )
-    if found := item["difficulty"]:
+    if difficulty := item["difficulty"]:
         text = (
-            f"{found['right']} of {found['judged']} answers are right: kept"
-            if found["check"] is None
-            else f"not trained on, by {found['check']}: {found['detail']}"
+            f"{difficulty['right']} of {difficulty['judged']} answers are right: kept"
+            if difficulty["check"] is None
+            else f"not trained on, by {difficulty['check']}: {difficulty['detail']}"
         )
         yield from wrapped_lines("keep", text, width)
     yield from model_lines(item, width)
 
 
-def wrapped_lines(label, text, width):
-    """A label and a text that is wrapped beside it."""
+def wrapped_lines(label: str, text: str, width: int) -> Iterator[str]:
+    """A label and a text beside it, wrapped to the width."""
     import textwrap
 
     lines = textwrap.wrap(text, width - 12, break_on_hyphens=False) or [""]
@@ -185,8 +209,8 @@ def wrapped_lines(label, text, width):
         yield f"  {label if not number else '':<9} {line}".rstrip()
 
 
-def model_lines(item, width):
-    """The lines of what models have to do with a record."""
+def model_lines(item: Account, width: int) -> Iterator[str]:
+    """Lines on the models: which trained on a record and which did not, its scores, and answers of its training."""
     from commands.records.exposure import format_scores
     from stages.rows.tables import safe_text
 
@@ -220,24 +244,24 @@ def model_lines(item, width):
         yield from wrapped_lines("scores", "none: evaluate takes the first max_rows eval rows by id", width)
 
 
-def reason_in_words(seen):
-    """Why a model is not said to have trained on a record, with what to do where that may change."""
+def reason_in_words(seen: Exposure) -> str:
+    """Why a model has not trained on a record, or why that is unknown; with the command that may change it."""
     if "final" in seen:
         return seen["why"]
     found = "not on this one" if seen["trained"] is False else "whether on this one is not known"
     return f"{seen['why']}; dvc repro" if "not trained" in seen["why"] else f"{seen['why']}; {found}; dvc repro"
 
 
-def model_in_words(seen):
-    """A model, and the step that it has the record from."""
+def model_in_words(seen: Exposure) -> str:
+    """A model, the step of its chain that trained on the record, and how often."""
     often = f"{seen['times']:,} times" if seen["times"] > 1 else ""
     parts = [f"through {seen['through']}" * (seen["through"] != seen["step"]), often, seen["why"]]
     more = ", ".join(part for part in parts if part)
     return seen["step"] + (f" ({more})" if more else "")
 
 
-def turn_texts(item):
-    """The turns of a record in short, one text each."""
+def turn_texts(item: Account) -> Iterator[str]:
+    """The turns of a record, one text each."""
     import json
 
     from commands.checks.conservation import WITHOUT_TEXT
@@ -259,7 +283,7 @@ def turn_texts(item):
             if isinstance(value, list):
                 mark = f"{name} " if name in ("chosen", "rejected") else ""
                 for turn in value:
-                    said = [turn.get("reasoning_content"), turn["content"], turn.get("tool_calls")]
-                    yield f"{mark}{turn['role']}: {' '.join(str(text) for text in said if text)}"
+                    parts = [turn.get("reasoning_content"), turn["content"], turn.get("tool_calls")]
+                    yield f"{mark}{turn['role']}: {' '.join(str(part) for part in parts if part)}"
             elif value not in (None, "{}"):
                 yield f"{name}: {value}"

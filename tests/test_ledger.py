@@ -177,7 +177,7 @@ def test_a_proof_shows_the_rows_that_it_left_out(examined, capsys):
     ledger.main("chat", check="STOP", as_json=True)
     assert [row["line"] for row in json.loads(capsys.readouterr().out)] == [6]
     ledger.main("chat", check="TOOLS")
-    assert capsys.readouterr().out == "TOOLS turned away no record of chat\n"
+    assert capsys.readouterr().out == "TOOLS rejected no record of chat\n"
 
 
 def test_what_preflight_has_not_examined_is_no_zero(built, capsys):
@@ -212,7 +212,7 @@ def test_a_limit_says_how_many_more_there_are(built, capsys):
 
 def test_a_check_that_turned_nothing_away_says_so(built, capsys):
     ledger.main("chat", check="curate.benchmark")
-    assert capsys.readouterr().out == "curate.benchmark turned away no record of chat\n"
+    assert capsys.readouterr().out == "curate.benchmark rejected no record of chat\n"
 
 
 def test_an_unknown_check_gets_the_nearest_name(built):
