@@ -108,7 +108,9 @@ def data_of_params() -> Datasets:
 
 def data_at(path: str, start: Path | None) -> Datasets:
     """{kind: (name, raw)} of a raw file or folder."""
-    from commands.inspect import best_kind, dataset_name, read_sample, resolve_path
+    from commands.inspection.conversion import best_kind
+    from commands.inspection.datasets_entry import dataset_name
+    from commands.inspection.sample import read_sample, resolve_path
 
     raw = resolve_path(path, start)
     kind, _ = best_kind(read_sample(raw))

@@ -36,7 +36,6 @@ BY_NAME = {
     "stages/__main__.py": (),  # a stage: each has a list of its own
     "stages/validate.py": (),  # a validator: each kind has a list of its own
     "stages/rows/checks.py": (),  # no stage runs it
-    "commands/inspect.py": (),  # no stage runs it
 }
 
 

@@ -19,7 +19,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from commands import inspect
-from commands.inspect import best_kind, convert_sample, read_sample, report_lines
+from commands.inspection.conversion import best_kind, convert_sample
+from commands.inspection.sample import read_sample
+from commands.inspection.sample_report import report_lines
 from stages.ingest import general_table, plain_table, tables_of
 from stages.reading.parts import parts_of
 from stages.reading.readers import record_of

@@ -9,6 +9,7 @@ import pytest
 from ruamel.yaml import YAML
 
 from commands import inspect
+from commands.inspection import sample, sample_report
 from stages.rows.options import Options, extract_ground_truth
 from stages.rows.shapes import rows_of
 from validators.params import NAME_PATTERN, Dataset
@@ -83,7 +84,7 @@ def test_the_first_problems_have_their_lines_and_real_checks(inspected):
 
 
 def test_only_a_sample_is_read_and_said_to_be_one(inspected, monkeypatch):
-    monkeypatch.setattr(inspect, "MAX_RECORDS", 100)
+    monkeypatch.setattr(sample, "MAX_RECORDS", 100)
     out = inspected("raw/data.jsonl", *CHAT, *CHAT, *CHAT)
     assert "100 alpaca (the first 100 records)" in out and "100 records looked at, the first of each file" in out
 
@@ -216,12 +217,12 @@ def test_whose_tokenizer_counts_is_said(monkeypatch, before, now, said):
     monkeypatch.setattr("commands.builds.build.read_build", lambda: None)
     monkeypatch.setattr("commands.builds.params.params_of_run", lambda build, stage: read[before])
     monkeypatch.setattr("commands.builds.params.params_then_and_now", lambda build, stage: (None, read[now] or {}))
-    assert inspect.tokenizer_in_words() == said
+    assert sample_report.tokenizer_in_words() == said
 
 
 def test_a_base_model_of_no_build_is_called_by_its_folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    assert inspect.tokenizer_in_words() == "the tokenizer of models/base"
+    assert sample_report.tokenizer_in_words() == "the tokenizer of models/base"
 
 
 def test_a_missing_path_is_a_problem(inspected):
@@ -330,7 +331,7 @@ def test_three_ground_truths_are_shown_as_a_reward_sees_them(inspected):
     assert found == [
         "'1,234'; as a number 1234",
         """'["18", "eighteen"]'; any of 2 is right""",
-        "'9 + 9\\n#### 18'; in the end '18'; as a number 18",
+        "'9 + 9\\n#### 18'; final answer '18'; as a number 18",
     ]
 
 

@@ -1,0 +1,64 @@
+"""The entry of `datasets:` in params.yaml for raw data, or what params.yaml already says of it."""
+
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+
+def datasets_entry(raw: Path, kind: str, pattern: str | None = None) -> str:
+    """The line for `datasets:` of params.yaml, with the command that copies data from outside of the project into it."""
+    import shlex
+
+    from stages.rows.key_hints import quote_yaml
+
+    inside = raw if not raw.is_absolute() else Path("data/raw", raw.name)
+    name, taken = dataset_name(raw), existing_datasets()
+    existing = [
+        line for each, dataset in taken.items() for line in existing_entry(each, dataset, inside, kind, pattern)
+    ]
+    if existing:
+        return "\n".join(existing)
+    while name in taken:
+        name += "_new"
+    # in single quotes YAML takes a backslash as it is
+    more = f", ground_truth_pattern: '{pattern}'" if pattern else ""
+    line = f"  {name}: {{kind: {kind}, raw: {quote_yaml(inside.as_posix())}{more}}}"
+    first = "" if inside == raw else f"first: cp -r {shlex.quote(str(raw))} data/raw/\n\n"
+    return f"{first}to paste under `datasets:` in params.yaml:\n\n{line}"
+
+
+def existing_entry(name: str, dataset: dict[str, Any], raw: Path, kind: str, pattern: str | None) -> Iterator[str]:
+    """A line if a dataset of params.yaml reads the path already, with what its entry says otherwise; else none."""
+    from stages.reading.files import fits_pattern
+
+    folder = PurePosixPath(str(dataset.get("raw") or ""))
+    if not folder.parts or not raw.is_relative_to(folder):
+        return
+    where = "" if raw == Path(folder) else f", which reads all of {folder}"
+    left_out = where and any(fits_pattern(raw.as_posix(), each, str(folder)) for each in dataset.get("exclude") or ())
+    where += ", but `exclude` leaves this out" if left_out else ""
+    other = (
+        [f"`kind: {dataset.get('kind')}` there, most of these records are {kind}"]
+        if dataset.get("kind") != kind
+        else []
+    )
+    if pattern and not dataset.get("ground_truth_pattern"):
+        other.append(f"no ground_truth_pattern there: '{pattern}' finds the answers")
+    yield f"params.yaml has it: datasets.{name}{where}" + (f"; what differs: {'; '.join(other)}" if other else "")
+
+
+def existing_datasets() -> dict[str, dict[str, Any]]:
+    """The datasets of params.yaml; {} if there is no params.yaml."""
+    from validators.params import get_section, read_params_yaml
+
+    datasets = get_section(read_params_yaml(), "datasets") if Path("params.yaml").exists() else {}
+    return {name: dataset for name, dataset in datasets.items() if isinstance(dataset, dict)}
+
+
+def dataset_name(raw: Path) -> str:
+    """A valid name for a dataset, from the name of its file."""
+    import re
+
+    name = re.sub(r"[^a-z0-9]+", "_", raw.name.split(".")[0].lower()).strip("_")
+    # YAML reads a bare null, true or false as a value
+    return name if name[:1].isalpha() and name not in ("null", "true", "false") else f"data_{name}".strip("_")

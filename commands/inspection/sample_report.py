@@ -1,0 +1,140 @@
+"""What a sample becomes, as lines of text: rows, rejects, unused keys, lengths, ground truths and warnings."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from commands.inspection.conversion import FIRST_PROBLEMS, Conversion
+from commands.inspection.sample import KINDS, Sample
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from stages.rows.key_account import KeyAccount
+
+MAX_TOKENIZED_ROWS = 1_000
+FIRST_TRUTHS, LONG_TRUTH = 3, 200  # ground truths; characters
+
+
+def report_lines(sample: Sample, kind: str, conversion: Conversion) -> Iterator[str]:
+    """What the sample becomes, line by line."""
+    from stages.rows.plain_conversations import describe_prompts_only
+    from stages.rows.tables import safe_text
+
+    records, rejects = len(sample["records"]), conversion["rejects"]
+    kinds = ", ".join(f"{k} {sample['kinds'][k]:,}" for k in KINDS if sample["kinds"][k])
+    yield f"\n{records:,} records looked at{'' if sample['whole'] else ', the first of each file'}; can become: {kinds}"
+    yield f"as kind {kind}: {conversion['valid']:,} rows, {len(rejects):,} rejected ({len(rejects) / records:.1%})"
+    if len(rejects) > 0.05 * records:
+        yield "  a build stops at more than 5%: mend the data, or set max_reject_share"
+    if conversion["prompts"]:
+        yield f"  {describe_prompts_only(conversion['prompts'])}"
+    yield from key_lines(conversion["account"])
+    yield f"characters a row: {percentiles(conversion['characters'])}"
+    yield token_line(conversion["table"])
+    if kind == "grpo":
+        yield from truth_lines(conversion["table"], conversion["pattern"])
+    if conversion["pattern"]:
+        yield f"the ground truths are whole solutions; {conversion['pattern']!r} finds the answers in them"
+    for check, text in conversion["warnings"].items():
+        yield f"warning: {check}: {text}"
+    for reject in rejects[:FIRST_PROBLEMS]:
+        yield f"{safe_text(reject['source'], 200)}:{reject['line']}: {reject['check']}: {safe_text(reject['detail'], 200)}"
+    if len(rejects) > FIRST_PROBLEMS:
+        yield f"{len(rejects) - FIRST_PROBLEMS:,} more are rejected"
+
+
+def key_lines(account: "KeyAccount") -> Iterator[str]:
+    """The keys that no row uses, and what to do about those whose meaning is known."""
+    from stages.rows.key_hints import key_hint, quote_yaml
+    from stages.rows.rejects import describe_key_counts
+    from stages.rows.tables import safe_text
+
+    if account.unused:
+        yield f"keys not used: {describe_key_counts(account.unused)}"
+    for key, lost in sorted(account.lost.items()):
+        what = f"a build stops: {lost.records:,} records have {safe_text(repr(key))} ({safe_text(lost.sample)!r}), which no row holds"
+        yield f"{what}; {safe_text(key_hint(key, lost.meaning), 400)}, or ignore: [{safe_text(quote_yaml(key))}]"
+
+
+def truth_lines(table: "pa.Table", pattern: str | None) -> Iterator[str]:
+    """The first ground truths as a reward function sees them, then warnings about all. pattern: of `answer_pattern`."""
+    from stages.rows.tables import safe_text
+    from validators._truths import alternatives, final_answer, last_number
+
+    columns = ("source", "line", "ground_truth")
+    rows = [row for row in table.select(columns).to_pylist() if (row["ground_truth"] or "").strip()]
+    for row in rows[:FIRST_TRUTHS]:
+        truth = row["ground_truth"]
+        text, final, any_of = safe_text(repr(truth), 120), final_answer(truth), alternatives(truth)
+        number = last_number(final or truth)
+        if any_of:
+            text += f"; any of {len(any_of):,} is right"
+        elif final:
+            text += f"; final answer {safe_text(repr(final))}"
+        text += "" if any_of or number is None else f"; as a number {number:g}"
+        yield f"ground truth of {safe_text(row['source'], 200)}:{row['line']}: {text}"
+    truths = [row["ground_truth"] for row in rows]
+    if not pattern and (whole := sum(len(truth) > LONG_TRUTH or "\n" in truth.strip() for truth in truths)):
+        yield (
+            f"warning: {whole:,} of {len(truths):,} ground truths look like whole solutions (several lines, or over {LONG_TRUTH} "
+            "characters): no answer will be just that; ground_truth_pattern takes the answer out of them"
+        )
+    if objects := sum(truth.lstrip().startswith("{") and is_json_object(truth) for truth in truths):
+        yield (
+            f"warning: {objects:,} of {len(truths):,} ground truths are JSON objects: exact_match wants that very text; "
+            "a reward of your own reads them (validators/rewards.py)"
+        )
+
+
+def is_json_object(text: str) -> bool:
+    import json
+
+    try:
+        return isinstance(json.loads(text), dict)
+    except (ValueError, RecursionError):
+        return False
+
+
+def percentiles(numbers: Sequence[int]) -> str:
+    import numpy as np
+
+    if not len(numbers):
+        return "no rows"
+    half, most = np.percentile(numbers, [50, 95], method="nearest")
+    return f"p50 {half:,}, p95 {most:,}, max {max(numbers):,}"
+
+
+def token_line(table: "pa.Table") -> str:
+    """How many tokens a row has by the tokenizer of the base model, if that is built."""
+    if not Path("models/base/tokenizer_config.json").exists():
+        return "tokens a row: unknown until the base model is there: dvc repro base"
+    from stages.rows.tables import MESSAGES
+    from stages.training.models import load_tokenizer
+
+    columns = [field.name for field in table.schema if field.type == MESSAGES]
+    rows = table.slice(0, MAX_TOKENIZED_ROWS).select(columns).to_pylist()
+    if not rows:
+        return "tokens a row: no rows"
+    texts = ["\n".join(turn["content"] or "" for turns in row.values() for turn in turns) for row in rows]
+    counts = [len(ids) for ids in load_tokenizer()(texts, add_special_tokens=False, verbose=False)["input_ids"]]
+    return f"tokens a row by {tokenizer_in_words()}, without the template, in the first {len(rows):,} rows: {percentiles(counts)}"
+
+
+def tokenizer_in_words() -> str:
+    """Which tokenizer models/base has: that of the last base model built, which params.yaml may no longer name."""
+    from commands.builds.build import read_build
+    from commands.builds.params import params_of_run, params_then_and_now
+    from validators.problems import Problems
+
+    try:
+        build = read_build()
+        before, now = params_of_run(build, "base"), params_then_and_now(build, "base")[1]
+    except Problems:  # no params.yaml or no dvc.lock: a folder that no stage built
+        return "the tokenizer of models/base"
+    model = ((before or {}).get("base") or {}).get("model") or "an earlier base model"
+    if not now:
+        return f"the tokenizer of the base model {model}"
+    wanted = (now.get("base") or {}).get("model")
+    difference = "with other settings in params.yaml now" if wanted == model else f"params.yaml has {wanted} now"
+    return f"the tokenizer of {model}, which models/base still is ({difference}: dvc repro base)"
