@@ -15,6 +15,7 @@ from ruamel.yaml import YAML
 
 from commands import lineage
 from commands.builds import build as _build
+from commands.builds import lineage_tree
 from commands.builds.sources import hash_source
 from stages import collect
 from validators.params import Lora
@@ -499,14 +500,14 @@ def test_it_imports_nothing_heavy(project):
 
 def test_scores_of_few_rows_are_named_without_an_interval():
     few = {"value": 0.5, "low": None, "high": None, "n": 6}
-    assert list(lineage.score_lines({"chat": {"auc": few}})) == [
+    assert list(lineage_tree.score_lines({"chat": {"auc": few}})) == [
         "scores on 6 eval rows of chat: auc 0.500 n 6: too few rows"
     ]
 
 
 def test_rows_that_were_not_sampled_are_no_rejects_of_curate():
     stage = {"in": 10, "out": {"train": 5}, "rejected": {"curate.mixed_out": 4, "curate.duplicate": 1}}
-    assert lineage.account_in_words(stage) == ": 10 in = 5 train + 1 rejected + 4 not sampled"
+    assert lineage_tree.account_in_words(stage) == ": 10 in = 5 train + 1 rejected + 4 not sampled"
 
 
 def test_a_grpo_model_names_each_reward_function_with_its_code_and_what_was_kept():
@@ -517,12 +518,12 @@ def test_a_grpo_model_names_each_reward_function_with_its_code_and_what_was_kept
         "reward_code": {"exact_match": "a" * 64, "one_word": "b" * 64},
     }
     made |= {"rows": 9, "kept": {"rows": 4, "of": 9, "sha256": "c" * 64}}
-    lines = list(lineage.training_lines(made, None))
+    lines = list(lineage_tree.training_lines(made, None))
     assert "rewards: exact_match, code sha256 aaaaaaaaaa, one_word, code sha256 bbbbbbbbbb" in lines
-    assert "of 4 rows kept of 9 by how hard they are, sha256 of their ids cccccccccc" in lines
+    assert "of 4 rows kept of 9 by difficulty, sha256 of their ids cccccccccc" in lines
 
 
 def test_a_model_whose_size_the_lock_does_not_have_is_told_without_it():
     model = {"md5": "5f0e00112233", "bytes": None, "files": {"models/sft/config.json": "aa"}}
-    assert lineage.storage_line("models/sft", model) == "models/sft: ? MB, 1 files, md5 5f0e001122"
-    assert lineage.storage_line("models/sft", model | {"bytes": 2_500_000}).startswith("models/sft: 2.5 MB, ")
+    assert lineage_tree.storage_line("models/sft", model) == "models/sft: ? MB, 1 files, md5 5f0e001122"
+    assert lineage_tree.storage_line("models/sft", model | {"bytes": 2_500_000}).startswith("models/sft: 2.5 MB, ")
