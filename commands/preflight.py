@@ -1,6 +1,6 @@
-"""`tilth preflight`: what the build found out about each step before training it, and what this machine makes of it.
+"""`tilth preflight`: what is known of each step before its training, and what it needs on this machine.
 
-preflight/ -> tables: rows, tokens and lengths; the numbers beside their limits; memory, and the time that a reward takes
+preflight/ -> tables: rows, tokens and lengths; numbers beside their limits; memory, and the time that a reward takes
 """
 
 import csv
@@ -25,19 +25,19 @@ Row = Annotated[
 ]
 Json = Annotated[bool, typer.Option("--json", help="What the build wrote, as JSON, for scripts.")]
 FOLDER = Path("preflight")
-MEMORY_COLUMNS = {  # parts of the estimate, as many as fit into a line
+MEMORY_COLUMNS = {  # {column: parts of the estimate that it sums}; no more columns fit into a line
     "weights": ["weights", "half copies", "reference"],
     "gradients, optimizer": ["gradients", "optimizer"],
     "activations": ["activations"],
     "logits": ["logits"],
 }
-Report = ResolvedStep  # what preflight wrote of a step
+Report = ResolvedStep  # what preflight wrote about a step
 Finding = dict[str, Any]
 TIMED_ANSWERS = 64  # answers that a reward function is timed on
 
 
 def main(step: Name = None, row: Row = None, dropped: Dropped = False, as_json: Json = False) -> None:
-    """Show what is known of each step before it trains, or what it learns of one row."""
+    """Show what is known of each step before its training, or what it learns from one row."""
     reports, findings = read_reports(step)
     if row:
         show_row(reports, step, row, as_json)
@@ -49,16 +49,16 @@ def main(step: Name = None, row: Row = None, dropped: Dropped = False, as_json: 
         show(reports, findings)
 
 
-def read_reports(wanted: str | None) -> tuple[dict[str, Report], dict[str, list[Finding]]]:
-    """({step: what preflight wrote for train}, {step: findings}). Raises Problems where it has not run as params now are."""
+def read_reports(step: str | None) -> tuple[dict[str, Report], dict[str, list[Finding]]]:
+    """({step: its report}, {step: findings}). Raises Problems if preflight has not run for these steps."""
     from validators.params import get_section, read_params_yaml
     from validators.problems import Problem, Problems, did_you_mean
 
     known = get_section(read_params_yaml(), "steps")
-    if wanted and wanted not in known:
-        where = f"tilth preflight {ascii(wanted)[1:-1]}"
-        raise Problems([Problem(where, f"no step {wanted!r}", "a name under steps", did_you_mean(wanted, known))])
-    names = [wanted] if wanted else list(known)
+    if step and step not in known:
+        where = f"tilth preflight {ascii(step)[1:-1]}"
+        raise Problems([Problem(where, f"no step {step!r}", "a name under steps", did_you_mean(step, known))])
+    names = [step] if step else list(known)
     missing = [name for name in names if not (FOLDER / f"{name}.json").exists()]
     if missing or not (FOLDER / "_findings.json").exists():
         found = f"nothing about {', '.join(missing) or 'the steps'} yet"
@@ -69,7 +69,7 @@ def read_reports(wanted: str | None) -> tuple[dict[str, Report], dict[str, list[
 
 
 def show_dropped(reports: Mapping[str, Report]) -> None:
-    """Print `step: source:line` of every row that is in data/train and not trained."""
+    """Print `step: source:line: reason` of every row of data/train that is not trained."""
     from stages.rows.tables import safe_text
 
     with open(FOLDER / "_dropped.csv", encoding="utf-8", newline="") as file:
@@ -82,8 +82,8 @@ def show_dropped(reports: Mapping[str, Report]) -> None:
 # -- one row ------------------------------------------------------------------------------------------------------
 
 
-def show_row(reports: Mapping[str, Report], step: str | None, which: str, as_json: bool) -> None:
-    """Print a row of a step as tokens: what is learned, what is context, what is cut."""
+def show_row(reports: Mapping[str, Report], step: str | None, name: str, as_json: bool) -> None:
+    """Print a row of a step as tokens: learned, context, or cut. name: FILE:LINE or an id."""
     from dataclasses import asdict
 
     from stages.dryrun.xray import xray_row
@@ -93,42 +93,30 @@ def show_row(reports: Mapping[str, Report], step: str | None, which: str, as_jso
     from validators.problems import Problem, Problems
 
     if not step:
-        raise Problems(
-            [
-                Problem(
-                    "tilth preflight --row", "no step", "tilth preflight STEP --row ROW", f"steps: {', '.join(reports)}"
-                )
-            ]
-        )
+        hint = f"steps: {', '.join(reports)}"
+        raise Problems([Problem("tilth preflight --row", "no step", "tilth preflight STEP --row ROW", hint)])
     report = reports[step]
-    place, row = find_row(report, which)
+    place, row = find_row(report, name)
     try:
         config = make_config(f"steps.{step}", report, ".work/preflight")
         reasoning = report["reasoning"]
         parts = xray_row(report["method"], row, renderer(), config, report["overlong"], reasoning)
     except FailedProof as error:
         if as_json:
-            print(
-                json.dumps(
-                    {"step": step, "row": place, "trained": False, "proof": error.proof, "reason": str(error)}, indent=2
-                )
-            )
+            facts = {"step": step, "row": place, "trained": False, "proof": error.proof, "reason": str(error)}
+            print(json.dumps(facts, indent=2))
         else:
             print(f"{step}: {place} is not trained: {error}")
         return
     if as_json:
-        print(
-            json.dumps(
-                {"step": step, "row": place, "trained": True, "parts": [asdict(part) for part in parts]},
-                ensure_ascii=False,
-            )
-        )
+        facts = {"step": step, "row": place, "trained": True, "parts": [asdict(part) for part in parts]}
+        print(json.dumps(facts, ensure_ascii=False))
     else:
         print_parts(step, place, parts)
 
 
-def find_row(report: Report, which: str) -> tuple[str, dict[str, Any]]:
-    """(`file:line`, the row) of data/train by file and line or by the beginning of its id. Raises Problems."""
+def find_row(report: Report, name: str) -> tuple[str, dict[str, Any]]:
+    """(`file:line`, the row) of data/train. name: FILE:LINE or the first digits of an id. Raises Problems."""
     import pyarrow.compute as pc
     import pyarrow.parquet as pq
 
@@ -138,24 +126,15 @@ def find_row(report: Report, which: str) -> tuple[str, dict[str, Any]]:
 
     path = f"data/train/{report['dataset']}.parquet"
     keys = pq.read_table(path, columns=["id", "source", "line"])
-    source, _, line = which.rpartition(":")
+    source, _, line = name.rpartition(":")
     if source and line.isdigit():
-        fits = pc.and_(pc.equal(keys["source"], source), pc.equal(keys["line"], int(line)))
+        matches = pc.and_(pc.equal(keys["source"], source), pc.equal(keys["line"], int(line)))
     else:
-        fits = pc.starts_with(keys["id"], which)
-    numbers = pc.indices_nonzero(fits)
+        matches = pc.starts_with(keys["id"], name)
+    numbers = pc.indices_nonzero(matches)
     if not len(numbers):
-        hint = f"tilth trace {which} says where it went"
-        raise Problems(
-            [
-                Problem(
-                    f"tilth preflight --row {which}",
-                    f"no such row in {path}",
-                    "FILE:LINE of the raw data, or an id",
-                    hint,
-                )
-            ]
-        )
+        where, hint = f"tilth preflight --row {name}", f"tilth trace {name} shows what became of it"
+        raise Problems([Problem(where, f"no such row in {path}", "FILE:LINE of the raw data, or an id", hint)])
     at = numbers[0].as_py()
     row = pq.read_table(path, columns=METHOD_COLUMNS[report["method"]]).slice(at, 1).to_pylist()[0]
     return f"{keys['source'][at]}:{keys['line'][at]}", decode_row(row)
@@ -184,11 +163,11 @@ def print_parts(step: str, place: str, parts: "Sequence[Part]") -> None:
             console.print(line, soft_wrap=True)
 
 
-# -- all of it ----------------------------------------------------------------------------------------------------
+# -- all steps ----------------------------------------------------------------------------------------------------
 
 
 def show(reports: dict[str, Report], findings: dict[str, list[Finding]]) -> None:
-    """The tables, for a person; what is unusual below them in words."""
+    """Print the tables, and below them the findings in words."""
     from rich.console import Console
 
     from stages.rows.tables import safe_text
@@ -208,18 +187,18 @@ def show(reports: dict[str, Report], findings: dict[str, list[Finding]]) -> None
         console.print(line, markup=False)
     if changed := outdated_steps(reports):
         console.print(
-            f"params.yaml or the reward code says otherwise by now of {', '.join(changed)}: dvc repro preflight"
+            f"params.yaml or the reward code has changed since, for {', '.join(changed)}: dvc repro preflight"
         )
 
 
 def eval_findings(reports: Mapping[str, Report]) -> dict[str, list[Finding]]:
-    """{dataset: findings of its eval rows} for a table of all steps; none where one step alone is asked for."""
+    """{dataset: findings of its eval rows}, for a table of all steps; {} if the reports are of one step alone."""
     found = json.loads((FOLDER / "_findings.json").read_text(encoding="utf-8"))
     return found.get("_eval", {}) if len(reports) == len(found.keys() - {"_eval"}) else {}
 
 
 def outdated_steps(reports: Mapping[str, Report]) -> list[str]:
-    """The steps that params.yaml describes otherwise than when preflight ran."""
+    """The steps whose params or reward code have changed since preflight ran."""
     from stages.code import list_code, reward_code
     from stages.dryrun.resolved_steps import resolve_step
     from validators.params import fill_defaults, read_params_yaml
@@ -232,7 +211,7 @@ def outdated_steps(reports: Mapping[str, Report]) -> list[str]:
 
 
 def empty_table(title: str, texts: Sequence[str], numbers: Sequence[str]) -> "Table":
-    """An empty table with columns of texts, then columns of numbers on the right."""
+    """An empty table: columns of text, then columns of numbers aligned to the right."""
     from rich import box
     from rich.table import Table
 
@@ -261,7 +240,7 @@ def length_table(reports: Mapping[str, Report]) -> "Table":
 
 
 def limit_table(findings: Mapping[str, list[Finding]]) -> "Table":
-    """Every number beside its limit; what is above it stands out by its word, not by colour alone."""
+    """Every number beside its limit; a word says what is above it, not colour alone."""
     from rich.text import Text
 
     style = {"ok": "green", "warning": "bold yellow", "waived": "cyan"}
@@ -276,7 +255,7 @@ def limit_table(findings: Mapping[str, list[Finding]]) -> "Table":
 
 
 def memory_table(reports: Mapping[str, Report]) -> "Table":
-    """The estimate of each step's peak on this machine, part by part."""
+    """The estimated peak of memory of each step on this machine, part by part."""
     from stages.dryrun.memory import (
         MEMORY_NAMES,
         estimate_memory,
@@ -305,7 +284,7 @@ def memory_table(reports: Mapping[str, Report]) -> "Table":
 
 
 def reward_timings(reports: Mapping[str, Report]) -> Iterator[str]:
-    """How long each reward function takes for an answer, tried on the ground truths of a few rows."""
+    """How long each reward function takes per answer, measured on the ground truths of TIMED_ANSWERS rows."""
     from stages.dryrun.reward_trials import sample_rows, try_functions
     from stages.training.models import load_tokenizer
 

@@ -1,4 +1,4 @@
-"""`tilth prove`: a small file which shows that a model was, or was not, trained on a row; the other rows stay in the house.
+"""`tilth prove`: a small file that proves that a model was, or was not, trained on a row, without the other rows.
 
 provenance/models/<step>.intoto.json, data/train/, scores/<step>.seen.parquet -> <step>-<id>.proof.json
 
@@ -22,7 +22,8 @@ Model = Annotated[
     str, typer.Option("--model", "-m", metavar="STEP", help="The model that was, or was not, trained on it.")
 ]
 Out = Annotated[
-    str | None, typer.Option("--out", "-o", metavar="FILE", help="Where to write it; STEP-ID.proof.json if left out.")
+    str | None,
+    typer.Option("--out", "-o", metavar="FILE", help="Where to write the proof; STEP-ID.proof.json if left out."),
 ]
 AsText = Annotated[bool, typer.Option("--text", help="ROW is a text, whatever it looks like.")]
 
@@ -52,11 +53,13 @@ def main(
         facts = {"model": model, "id": name, "trained": proof["trained"], "rows": rows["size"], "notes": notes}
         print(json.dumps(facts | {"proof": str(file), "bytes": len(text), "statement": str(where)}, indent=2))
         return
-    told = "was trained on {}: 1 of {:,} rows" if proof["trained"] else "was not trained on {}: none of its {:,} rows"
-    print(f"{model} {told.format(name, rows['size'])}")
+    sentence = (
+        "was trained on {}: 1 of {:,} rows" if proof["trained"] else "was not trained on {}: none of its {:,} rows"
+    )
+    print(f"{model} {sentence.format(name, rows['size'])}")
     for note in notes:
         print(f"  {note}")
-    print(f"{file}, {len(text):,} bytes; tilth verify {file.name} checks it by {where} alone")
+    print(f"{file}, {len(text):,} bytes; tilth verify {file.name} checks it with {where} alone")
 
 
 def check_step(model: str) -> None:
@@ -71,7 +74,7 @@ def check_step(model: str) -> None:
 
 
 def resolve_id(row: str, start: Path, as_text: bool) -> tuple[str, list[str]]:
-    """(the id that ROW means, what is to be said of it). A whole id need not be one of this build."""
+    """(the id that ROW stands for, notes on it). A whole id may be unknown to this build. Raises Problems."""
     from commands.builds.build import read_build
     from commands.records.search import find_records
     from commands.statements.proofs import ID
@@ -91,7 +94,7 @@ def resolve_id(row: str, start: Path, as_text: bool) -> tuple[str, list[str]]:
 
 
 def notes_of(record: "Record") -> Iterator[str]:
-    """What the proof of a rejected record's id does not say: that a row which is almost it may have stayed."""
+    """A note for a rejected record: the proof of its id does not cover the similar row that may have stayed."""
     from commands.records.search import OTHER_ID
 
     match = OTHER_ID.search(record.detail or "")
@@ -100,7 +103,7 @@ def notes_of(record: "Record") -> Iterator[str]:
 
 
 def check_statement(model: str, statement: dict[str, Any]) -> None:
-    """Raise Problems where a statement is of another build than the one that is there: the proof would be of old rows."""
+    """Raise Problems if the statement is of another build than the present one: the proof would be of old rows."""
     from commands.statements.folder import statement_path
     from commands.statements.formats import byproducts, subjects
     from stages.core.hashes import sha256
@@ -110,14 +113,14 @@ def check_statement(model: str, statement: dict[str, Any]) -> None:
         name: digest for name, digest in byproducts(statement).items() if name.startswith("scores/")
     }
     stated |= {f"models/{model}/made_of.json": subjects(statement).get("made_of.json")}
-    other = [name for name, digest in stated.items() if Path(name).is_file() and sha256(name) != digest]
-    if other:
-        found = f"is of another build: {', '.join(other)} is not what it names"
+    changed = [name for name, digest in stated.items() if Path(name).is_file() and sha256(name) != digest]
+    if changed:
+        found = f"is of another build: {', '.join(changed)} is not what it names"
         raise Problems([Problem(str(statement_path(model)), found, "the statement of this build", "tilth provenance")])
 
 
 def make_proof(model: str, rows: "StatedRows", name: str) -> "Proof":
-    """The proof of an id by the tree that was kept; where there is none, or it is damaged, by one that is made anew."""
+    """The proof of an id, from the stored tree; if that is missing or damaged, from a tree that is built again."""
     from commands.statements.proofs import proof_problems, prove
     from commands.statements.tree_cache import cached_tree
     from validators.problems import Problems

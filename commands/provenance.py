@@ -1,9 +1,9 @@
-"""`tilth provenance`: what every model is made of, in formats that others read, for those who do not run our commands.
+"""`tilth provenance`: what every model is made of, in standard formats, for readers who do not run Tilth.
 
-dvc.lock and all that it names -> provenance/models/<step>.intoto.json, <step>.cdx.json, provenance/datasets/<dataset>.croissant.json
+dvc.lock and all files that it names -> provenance/models/<step>.intoto.json, <step>.cdx.json, provenance/datasets/<dataset>.croissant.json
 
-The documents are a function of the build: the same build gives the same bytes. Each file that they name is hashed and held against
-dvc.lock first, so that nothing is stated of what was changed since.
+The same build gives the same bytes. Each file that the documents name is hashed first and compared with dvc.lock, so that they
+state nothing about files that have changed since the build.
 """
 
 from typing import Annotated
@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 Check = Annotated[
-    bool, typer.Option("--check", help="Write nothing; exit 1 where a document is not that of the build.")
+    bool, typer.Option("--check", help="Write nothing; exit with 1 if a document is not that of the build.")
 ]
 Json = Annotated[bool, typer.Option("--json", help="As JSON, for scripts.")]
 
@@ -23,14 +23,17 @@ def main(check: Check = False, as_json: Json = False) -> None:
     from commands.statements.folder import text_of, write
     from validators.problems import Problem, Problems
 
-    found = documents(read_build())
+    built = documents(read_build())
     if check:
-        texts = {path: text_of(document) for path, document in found.items()}
-        other = [path for path, text in texts.items() if not path.is_file() or path.read_text(encoding="utf-8") != text]
-        if other:
+        texts = {path: text_of(document) for path, document in built.items()}
+        outdated = [
+            path for path, text in texts.items() if not path.is_file() or path.read_text(encoding="utf-8") != text
+        ]
+        if outdated:
             expected = "what the build gives"
-            raise Problems([Problem(str(path), "is another document", expected, "tilth provenance") for path in other])
-    for path, document in found.items():
+            found = "is not the document of this build"
+            raise Problems([Problem(str(path), found, expected, "tilth provenance") for path in outdated])
+    for path, document in built.items():
         if not check:
             write(path, document)
         if not as_json:
@@ -38,4 +41,4 @@ def main(check: Check = False, as_json: Json = False) -> None:
     if as_json:
         import json
 
-        print(json.dumps({"documents": [str(path) for path in found], "written": not check}, indent=2))
+        print(json.dumps({"documents": [str(path) for path in built], "written": not check}, indent=2))

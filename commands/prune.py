@@ -1,8 +1,8 @@
-"""`tilth prune`: clear away what is left of steps and datasets that params.yaml no longer has.
+"""`tilth prune`: remove what is left of steps and datasets that params.yaml no longer has.
 
 dvc.lock, params.yaml, dvc.yaml -> entries of dvc.lock, outputs, .work/<step>, lines of .gitignore: removed, or named with --dry-run
 
-Never touched: data/raw, the DVC cache, what git keeps, what no stage built, and what was changed after a stage built it.
+Never touched: data/raw, the DVC cache, what is committed to git, what no stage built, and what was changed after its build.
 """
 
 import contextlib
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from commands.builds.build import Build
     from commands.builds.lock import File
 
-# where stages put one output a name: nothing outside these folders is ever removed
+# where stages put one output per name: nothing outside of these folders is ever removed
 OUTPUT_FOLDERS = (
     "data/ingested",
     "data/validated",
@@ -31,13 +31,13 @@ OUTPUT_FOLDERS = (
 )
 COMMITTED_FOLDER = ".build/expired"  # written in every build, and committed with it
 WORK = Path(".work")
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would go, and remove nothing.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be removed, and remove nothing.")]
 
 Json = Annotated[bool, typer.Option("--json", help="As JSON, for scripts.")]
 
 
 class Plan(TypedDict):
-    """What goes and what stays. stages: entries of dvc.lock. paths: {path: (bytes, note)}. kept: {path: why}."""
+    """What to remove and what to keep. stages: entries of dvc.lock. paths: {path: (bytes, note)}. kept: {path: why}."""
 
     stages: list[str]
     paths: dict[str, tuple[int, str]]
@@ -80,7 +80,7 @@ def print_json(plan: Plan, dry_run: bool) -> None:
 
 @contextlib.contextmanager
 def locked_graph() -> Iterator[dict[str, set[str]]]:
-    """{stage: its outputs} of the graph, with no stage running meanwhile. Raises Problems where one runs."""
+    """{stage: its outputs} of the graph; DVC's lock keeps every stage from running meanwhile. Raises Problems if one runs."""
     from commands.builds import dvc as _dvc
     from validators.problems import Problem, Problems
 
@@ -94,7 +94,7 @@ def locked_graph() -> Iterator[dict[str, set[str]]]:
             }
     except _dvc.DvcException as error:
         found = " ".join(str(error).split())
-        hint = "wait until dvc is done, or mend what it names; nothing was removed"
+        hint = "wait until dvc has ended, or fix what it names; nothing was removed"
         raise Problems([Problem("tilth prune", found, "", hint)]) from None
 
 
@@ -102,14 +102,14 @@ def locked_graph() -> Iterator[dict[str, set[str]]]:
 
 
 def plan_removal(build: "Build", live: Mapping[str, set[str]]) -> Plan:
-    """What goes and what stays. live: {stage: its outputs} of the graph."""
+    """What to remove and what to keep. live: {stage: its outputs} of the graph."""
     wanted: set[str] = set().union(*live.values())
     plan: Plan = {"stages": [], "paths": {}, "lines": [], "kept": {}}
     for name in [name for name in build.stages if name not in live]:
         outs = [out for out in build.stages[name].outs.values() if out.path not in wanted]
-        faults = {out.path: why for out in outs if (why := reason_to_keep(out))}
-        plan["kept"] |= faults
-        if faults:
+        kept = {out.path: why for out in outs if (why := reason_to_keep(out))}
+        plan["kept"] |= kept
+        if kept:
             continue
         plan["stages"].append(name)
         for out in outs:
@@ -121,26 +121,22 @@ def plan_removal(build: "Build", live: Mapping[str, set[str]]) -> Plan:
             plan["kept"][folder] = "its trainer still runs"
         else:
             plan["paths"][folder] = (size_of(folder), "")
-    for path in sorted(
-        Path(COMMITTED_FOLDER).glob("*.json")
-    ):  # of no stage, nor in dvc.lock any more: `curate` would read it for ever
-        if path.as_posix() not in wanted | plan["paths"].keys() | plan["kept"].keys():
-            plan["paths"][path.as_posix()] = (
-                size_of(path.as_posix()),
-                "" if is_tracked(path.as_posix()) else "the last copy",
-            )
+    # in neither the graph nor dvc.lock any more: `curate` would read it for ever
+    for path in map(Path.as_posix, sorted(Path(COMMITTED_FOLDER).glob("*.json"))):
+        if path not in wanted | plan["paths"].keys() | plan["kept"].keys():
+            plan["paths"][path] = (size_of(path), "" if is_tracked(path) else "the last copy")
     known = wanted | set(build.outs) | plan["paths"].keys()
     plan["kept"] |= dict.fromkeys(foreign_paths(known), "no stage built it")
     return plan
 
 
 def reason_to_keep(out: "File") -> str:
-    """Why an output of a stage that is no more may not be removed; nothing where it may."""
+    """Why an output of a removed stage may not be removed; "" if it may."""
     path = PurePosixPath(out.path)
     if ".." in path.parts or not any(
         path.is_relative_to(room) and path != PurePosixPath(room) for room in OUTPUT_FOLDERS
     ):
-        return "it is outside the folders that stages build in"
+        return "it is outside of the folders that stages build in"
     if is_tracked(path.as_posix()) and not path.is_relative_to(COMMITTED_FOLDER):
         return "git keeps it"
     if Path(path).exists() and dvc_hash(path.as_posix()) != out.md5:
@@ -149,7 +145,7 @@ def reason_to_keep(out: "File") -> str:
 
 
 def dvc_hash(path: str) -> str:
-    """DVC's hash of a path, of all its bytes."""
+    """DVC's hash of a path, computed from all its bytes."""
     from commands.builds.sources import hash_source
 
     return hash_source(path)
@@ -162,7 +158,7 @@ def is_tracked(path: str) -> bool:
 
 
 def is_cached(md5: str) -> bool:
-    """True where the DVC cache has all of an output: it can be brought back."""
+    """True if the DVC cache has all of an output, so that it can be restored."""
     from commands.builds.build import folder_listing, object_of
 
     if not md5.endswith(".dir"):
@@ -186,7 +182,7 @@ def ignore_lines(path: str) -> list[tuple[str, str]]:
 
 
 def old_work_folders(build: "Build", stages: list[str]) -> list[str]:
-    """Folders of .work in which a step that is no more was trained."""
+    """Folders of .work in which a removed step was trained."""
     trained = {name.partition("@")[2] for name in stages if name.startswith("train@")}
     folders = sorted(folder for folder in WORK.glob("*") if folder.is_dir() and folder.name not in build.steps)
     return [folder.as_posix() for folder in folders if folder.name in trained or (folder / "lock.0").exists()]
@@ -204,7 +200,7 @@ def is_training(folder: str) -> bool:
 
 
 def foreign_paths(known: set[str]) -> Iterator[str]:
-    """What lies in the folders of outputs, and is neither an output nor known to git."""
+    """Paths in the folders of outputs that are neither an output nor known to git."""
     for room in OUTPUT_FOLDERS:
         for path in sorted(Path(room).glob("*")):
             name = path.as_posix()
@@ -213,11 +209,11 @@ def foreign_paths(known: set[str]) -> Iterator[str]:
                 yield name
 
 
-# -- what is said and done ----------------------------------------------------------------------------------------
+# -- output and removal -------------------------------------------------------------------------------------------
 
 
 def describe(plan: Plan, dry_run: bool) -> Iterator[str]:
-    """The lines that say what goes and what stays."""
+    """The plan as lines of text."""
     verb = "would remove" if dry_run else "removed"
     for path, (size, note) in plan["paths"].items():
         yield f"{verb} {path}, {size:,} bytes" + (f" ({note}: the DVC cache does not have it)" if note else "")
@@ -231,12 +227,12 @@ def describe(plan: Plan, dry_run: bool) -> Iterator[str]:
         yield "nothing is left of steps or datasets that params.yaml no longer has"
         return
     total = sum(size for size, _ in plan["paths"].values())
-    yield f"{total:,} bytes in the working tree. The DVC cache still has what it had: dvc gc --workspace --all-commits"
+    yield f"{total:,} bytes in the working tree. The DVC cache is unchanged: dvc gc --workspace --all-commits"
     yield "removes from it what no commit needs; until then, a step that comes back is restored and not trained"
 
 
 def remove(plan: Plan) -> None:
-    """Remove what is planned; the entries of dvc.lock last, so that what is cut short can be run again."""
+    """Remove what is planned; the entries of dvc.lock last, so that an interrupted run can be repeated."""
     import shutil
 
     from commands.builds.dvc import drop_from_lock

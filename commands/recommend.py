@@ -1,6 +1,6 @@
-"""`tilth recommend`: which method fits the data that is there, why, and the `steps:` entry to paste.
+"""`tilth recommend`: which method fits your data, why, and the `steps:` entry to paste.
 
-With data, from its kinds; without, from four questions. The reasons are those of TRL's and Unsloth's guides.
+With data, its kinds decide; without, four questions do. The reasons are those of TRL's and Unsloth's guides.
 """
 
 from collections.abc import Collection, Iterator, Mapping
@@ -10,15 +10,15 @@ from typing import Annotated
 import typer
 
 RawPath = Annotated[
-    str | None, typer.Argument(metavar="PATH", help="A raw file or folder instead of params.yaml's data.")
+    str | None, typer.Argument(metavar="PATH", help="A raw file or folder, instead of the data of params.yaml.")
 ]
-Pairs = Annotated[bool | None, typer.Option(help="There are pairs: of two answers, the better one is known.")]
+Pairs = Annotated[bool | None, typer.Option(help="There are pairs of answers, with the better one marked.")]
 Labels = Annotated[bool | None, typer.Option(help="There are single answers with thumbs up or down.")]
 Verifiable = Annotated[bool | None, typer.Option(help="Answers can be verified: a truth and a reward function.")]
-OneStage = Annotated[bool | None, typer.Option(help="One training alone, without supervised fine-tuning before.")]
+OneStage = Annotated[bool | None, typer.Option(help="One training alone, with no supervised fine-tuning before it.")]
 Json = Annotated[bool, typer.Option("--json", help="As JSON, for scripts.")]
 QUESTIONS = {
-    "preference": "Do you have pairs of answers, of which the better one is known?",
+    "preference": "Do you have pairs of answers, with the better one marked?",
     "kto": "Do you have single answers with thumbs up or down?",
     "grpo": "Can a program tell whether an answer is right (a ground truth and a reward function)?",
     "one_stage": "Do you want one training alone, without supervised fine-tuning before it?",
@@ -66,7 +66,7 @@ def main(
     one_stage: OneStage = None,
     as_json: Json = False,
 ) -> None:
-    """Recommend a method for the data that is there (or for four answers), with its `steps:` entry."""
+    """Recommend a method for your data, or for your answers to four questions, with its `steps:` entry."""
     answers = {"preference": pairs, "kto": labels, "grpo": verifiable}
     if path is not None:
         data = data_at(path, context.obj)
@@ -85,7 +85,7 @@ def main(
 
 
 def choose_method(kinds: Collection[str], one_stage: bool) -> str:
-    """The method that fits the kinds of data that are there."""
+    """The method that fits the kinds of data."""
     if "preference" in kinds:
         return "orpo" if one_stage else "dpo"
     return METHOD_OF_KIND[next((kind for kind in ("kto", "grpo") if kind in kinds), "sft")]
@@ -95,7 +95,7 @@ def choose_method(kinds: Collection[str], one_stage: bool) -> str:
 
 
 def data_of_params() -> Datasets:
-    """{kind: (name, raw)} of the first dataset of each kind in params.yaml whose raw data is there."""
+    """{kind: (name, None)} of the first dataset of each kind in params.yaml whose raw data exists."""
     from validators.params import get_section, read_params_yaml
 
     found = {}
@@ -119,13 +119,13 @@ def data_at(path: str, start: Path | None) -> Datasets:
 
 
 def data_from_answers(answers: Mapping[str, bool | None]) -> Datasets:
-    """{kind: (name, raw)} of data that is said to be there; conversations always are."""
+    """{kind: (name, raw)} of the data that the answers name; conversations are always assumed."""
     kinds = ["sft", *(kind for kind in ("preference", "kto", "grpo") if answers.get(kind))]
     return {kind: (DATASET_NAMES[kind], f"data/raw/{DATASET_NAMES[kind]}") for kind in kinds}
 
 
 def ask_questions(questions: Mapping[str, str]) -> dict[str, bool]:
-    """{question: answer}, asked at the terminal. Raises Problems where nobody answers."""
+    """{question: answer}, prompted for on the terminal. Raises Problems if there is no answer."""
     from validators.problems import Problem, Problems
 
     try:
@@ -139,7 +139,7 @@ def ask_questions(questions: Mapping[str, str]) -> dict[str, bool]:
 
 
 def advice_lines(data: Datasets, one_stage: bool) -> Iterator[str]:
-    """The lines of a recommendation. data: {kind: (name, raw or None where params.yaml has it)}."""
+    """The recommendation as lines of text."""
     method = choose_method(data, one_stage)
     title, _ = PIPELINES[method]
     yield f"recommended: {title}"
@@ -157,7 +157,7 @@ def advice_lines(data: Datasets, one_stage: bool) -> Iterator[str]:
 
 
 def other_methods(data: Datasets, method: str) -> dict[str, str]:
-    """{method: dataset} of what else the data allows."""
+    """{method: dataset} of the other methods that the data allows."""
     named = {"preference": "ORPO" if method == "dpo" else "DPO", "kto": "KTO", "grpo": "GRPO"}
     return {named[kind]: data[kind][0] for kind in named if kind in data and METHOD_OF_KIND.get(kind) != method}
 
@@ -175,7 +175,7 @@ def print_json(data: Datasets, one_stage: bool) -> None:
 
 
 def params_lines(data: Datasets, method: str) -> Iterator[str]:
-    """The lines of `datasets:` that params.yaml lacks, and of `steps:`."""
+    """The lines of `datasets:` that params.yaml does not have yet, and those of `steps:`."""
     kind = "preference" if method in ("dpo", "orpo") else method
     used = (
         {kind: data[kind]}
@@ -197,7 +197,7 @@ def params_lines(data: Datasets, method: str) -> Iterator[str]:
 
 
 def sft_dataset_from(source: tuple[str, str | None]) -> tuple[str, str]:
-    """A supervised dataset from the raw data of another kind, which holds good answers too."""
+    """(name, raw) of a supervised dataset from the raw data of another kind, which holds good answers too."""
     name, raw = source
     if raw is None:
         from validators.params import read_params_yaml
@@ -209,7 +209,7 @@ def sft_dataset_from(source: tuple[str, str | None]) -> tuple[str, str]:
 def dataset_line(name: str, kind: str, raw: str, wanted: str) -> str:
     from stages.rows.key_hints import quote_yaml
 
-    # of rated completions, the bad ones are no supervised rows: they are rejected, by name, and may be many
+    # of rated completions, only the good ones become supervised rows; the rejects may be many
     share = ", max_reject_share: 0.9" if kind == "sft" and wanted == "kto" and name.endswith("_sft") else ""
     return f"  {name}: {{kind: {kind}, raw: {quote_yaml(raw)}{share}}}"
 

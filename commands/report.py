@@ -1,6 +1,6 @@
-"""`tilth report`: builds what is not up to date, up to report/index.html, says which commit it is of, and opens it.
+"""`tilth report`: build report/index.html with all that it needs, print the commit that it is of, and open it.
 
-The commit is printed and not written: a page with it would differ in every clone, and DVC would build it again.
+The page itself does not name the commit: it would differ with every commit, and DVC would build it again each time.
 """
 
 import os
@@ -11,10 +11,10 @@ from typing import Annotated
 
 import typer
 
-Open = Annotated[bool, typer.Option("--open/--no-open", help="Open the page in a browser, where there is a screen.")]
+Open = Annotated[bool, typer.Option("--open/--no-open", help="Open the page in a browser, if there is a screen.")]
 Plots = Annotated[bool, typer.Option("--plots", help="Make and open the page of `dvc plots show` as well.")]
 PAGE = Path("report/index.html")
-# DVC's page of plots loads its scripts from the web; .dvc/plots/page.html, which .dvc/config names, loads this file
+# DVC's own page of plots loads its scripts from the web; .dvc/plots/page.html, which .dvc/config names, loads this file
 VEGA_SCRIPTS = Path(".dvc/tmp/vega.js")
 VEGA_LITE = "5.20"  # the version that the templates of DVC are written in
 
@@ -35,7 +35,7 @@ def main(open_page: Open = True, plots: Plots = False) -> None:
 
 
 def run_dvc(*arguments: str) -> None:
-    """Run dvc with this Python first on the path, as its stages call `python`. Ends where dvc fails: it has said why."""
+    """Run dvc with this Python first on PATH, as its stages call `python`. Exits with 1 if dvc fails: dvc has said why."""
     path = str(Path(sys.executable).parent) + os.pathsep + os.environ.get("PATH", "")
     done = subprocess.run([sys.executable, "-m", "dvc", *arguments], env=os.environ | {"PATH": path})
     if done.returncode:
@@ -43,7 +43,7 @@ def run_dvc(*arguments: str) -> None:
 
 
 def write_vega_scripts() -> None:
-    """Put the scripts of Vega where the page of `dvc plots show` finds them, once for each version of vl-convert."""
+    """Write Vega's scripts where the page of `dvc plots show` loads them, once per version of vl-convert."""
     import importlib.metadata
 
     mark = f"// of vl-convert-python {importlib.metadata.version('vl-convert-python')}\n"
@@ -67,7 +67,7 @@ def commit_in_words() -> str:
 
 
 def git_text(*arguments: str) -> str:
-    """What git says, "" where it says nothing or is not there."""
+    """The output of git; "" if git fails or is missing."""
     try:
         done = subprocess.run(["git", *arguments], capture_output=True, text=True)
     except FileNotFoundError:
@@ -76,7 +76,7 @@ def git_text(*arguments: str) -> str:
 
 
 def has_screen() -> bool:
-    """True where a browser can show something: not in CI, not on a server without a display."""
+    """True if a browser can open: not in CI, not on a server without a display."""
     return sys.stdout.isatty() and (
         sys.platform in ("darwin", "win32") or bool({"DISPLAY", "WAYLAND_DISPLAY"} & set(os.environ))
     )

@@ -1,6 +1,6 @@
-"""`tilth share`: send what the workspace needs and every variant that was ever built to the remote, whole.
+"""`tilth share`: send what the workspace needs, and every variant that was ever built, to the remote.
 
-.dvc/cache/files, .dvc/cache/runs -> a remote of DVC. A colleague's `tilth fetch` then trains nothing, whichever variant they switch to.
+.dvc/cache/files, .dvc/cache/runs -> a remote of DVC. After `tilth fetch`, a colleague trains nothing, whichever variant they switch to.
 """
 
 from collections.abc import Iterator
@@ -15,17 +15,15 @@ if TYPE_CHECKING:
     from commands.sharing.transfer import Plan, TransferResult
 
 Remote = Annotated[
-    str | None, typer.Option("--remote", "-r", help="The name of a remote; DVC's default one without it.")
+    str | None, typer.Option("--remote", "-r", help="The name of a remote; DVC's default remote if left out.")
 ]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would move, and move nothing.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be transferred, and transfer nothing.")]
 Key = Annotated[
     str | None,
-    typer.Option(
-        "--key", metavar="FILE", help="A private key of the team's, to sign run records with; else $TILTH_KEY."
-    ),
+    typer.Option("--key", metavar="FILE", help="A private key of the team, to sign run records with; else $TILTH_KEY."),
 ]
 SignKnown = Annotated[
-    bool, typer.Option("--sign-known", help="Also sign records that the remote has already, and nobody signed.")
+    bool, typer.Option("--sign-known", help="Also sign records that the remote already has without a signature.")
 ]
 Json = Annotated[bool, typer.Option("--json", help="As JSON, for scripts.")]
 
@@ -36,7 +34,7 @@ def main(
     key: Key = None,
     sign_known: SignKnown = False,
     as_json: Json = False,
-    context: typer.Context = None,  # ty: ignore[invalid-parameter-default]  # typer gives one, who calls it otherwise need not
+    context: typer.Context = None,  # ty: ignore[invalid-parameter-default]  # typer passes it; other callers need not
 ) -> None:
     """Send the workspace and every built variant to the remote."""
     from pathlib import Path
@@ -57,7 +55,7 @@ def transfer_variants(
     sign_known: bool = False,
     as_json: bool = False,
 ) -> None:
-    """Plan, move, tell; Problems for what the workspace needs and cannot be had, after all else has moved."""
+    """Plan the transfer, do it and report it. After that, raises Problems if something that the workspace needs is missing."""
     from commands.sharing.checkout import missing_outputs, place_outputs
     from commands.sharing.remotes import open_remote
     from commands.sharing.transfer import make_plan, move, sign_records
@@ -86,7 +84,7 @@ def transfer_variants(
 
 
 def print_json(plan: "Plan", moved: "TransferResult | None", name: str, unsigned: int, outs: "list[Output]") -> None:
-    """What moved, or would move. bytes: of a dry run, those of the outputs, without the lists of folders and the run records."""
+    """Print what was or would be transferred. bytes: in a dry run of the outputs alone, without folder lists and run records."""
     import json
 
     from commands.sharing.transfer_text import describe_lost_objects, size_to_move
@@ -112,7 +110,7 @@ def print_json(plan: "Plan", moved: "TransferResult | None", name: str, unsigned
 
 
 def signature_lines(moved: "TransferResult", unsigned: int, key: "ec.EllipticCurvePrivateKey | None") -> Iterator[str]:
-    """What was signed, and what was not where the team has keys."""
+    """Lines on what was signed and, if the team has keys, on what was not."""
     from commands.statements.keys import trusted_keys
 
     if key:

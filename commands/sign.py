@@ -1,9 +1,9 @@
-"""`tilth sign`: signatures over models and their statements, or over an exported folder, by a key that lies outside of the repository.
+"""`tilth sign`: sign models and their statements, or an exported folder, with a key from outside of the repository.
 
 models/<step>, provenance/models/<step>.intoto.json -> provenance/models/<step>.sig, <step>.intoto.dsse.json
 DIR -> DIR/statement.dsse.json, DIR/model.sig
 
-Signatures over files are those of OpenSSF's model-signing, over statements DSSE envelopes: others check both without our code.
+Files are signed as OpenSSF's model-signing does, statements in DSSE envelopes: others can check both without Tilth.
 """
 
 from pathlib import Path
@@ -52,7 +52,7 @@ def is_export_folder(folder: Path, target: str) -> bool:
 
 
 def sign_folder(folder: Path, path: Path, signer: "ec.EllipticCurvePrivateKey") -> list[str]:
-    """Sign a folder of `tilth export`, its statement first: it is among the files that the other signature is about."""
+    """Sign a folder of `tilth export`: the statement first, as the signature over the files includes its envelope."""
     from commands.statements.exported_folder import (
         ENVELOPE_FILE,
         SIGNATURE_FILE,
@@ -63,7 +63,7 @@ def sign_folder(folder: Path, path: Path, signer: "ec.EllipticCurvePrivateKey") 
     from validators.problems import Problem, Problems
 
     if not (folder / STATEMENT_FILE).is_file():
-        hint = "tilth provenance, then tilth export: it carries the statement"
+        hint = "tilth provenance, then tilth export, which copies the statement"
         raise Problems([Problem(str(folder), f"has no {STATEMENT_FILE}", "a folder of tilth export", hint)])
     sign_statement(folder / STATEMENT_FILE, folder / ENVELOPE_FILE, signer)
     sign_files(folder, folder / SIGNATURE_FILE, path)
@@ -71,7 +71,7 @@ def sign_folder(folder: Path, path: Path, signer: "ec.EllipticCurvePrivateKey") 
 
 
 def sign_models(step: str | None, path: Path, signer: "ec.EllipticCurvePrivateKey") -> list[str]:
-    """Sign the models of this build, or that of one step; nothing where one of them is not what its statement says."""
+    """Sign all models of this build, or that of one step. Signs none if a model differs from its statement: raises Problems."""
     from commands.builds.build import read_build
     from commands.statements.exported_folder import sign_files, sign_statement
     from commands.statements.folder import envelope_path, read, signature_path, statement_path

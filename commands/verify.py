@@ -1,9 +1,9 @@
-"""`tilth verify`: the whole chain re-checked from bytes, exit 1 with every break named.
+"""`tilth verify`: check the whole chain again from bytes; exits with 1 and names every break.
 
 dvc.lock, dvc.yaml, params.yaml, every output, every raw file, git -> what was verified; or where it does not hold
 
-With a TARGET, what somebody was handed is checked, without the repository: a folder of `tilth export` by a public key, or a proof of
-`tilth prove` by its model's statement.
+With a TARGET it needs no repository: it checks a folder of `tilth export` with a public key, or a proof of `tilth prove` with the
+statement of its model.
 """
 
 from collections.abc import Mapping
@@ -22,13 +22,15 @@ Target = Annotated[
     typer.Argument(help="A folder of tilth export, or a proof of a row. Left out: the whole chain of the repository."),
 ]
 Key = Annotated[
-    str | None, typer.Option("--key", "-k", metavar="FILE", help="The public key of whom you believe, as PEM.")
+    str | None, typer.Option("--key", "-k", metavar="FILE", help="The public key of the signer whom you trust, as PEM.")
 ]
-Statement = Annotated[str | None, typer.Option(metavar="FILE", help="The statement to check a proof by.")]
-Rev = Annotated[str | None, typer.Option(help="A past commit, from git and the DVC cache, as far as bytes are there.")]
-Sample = Annotated[int, typer.Option(min=0, help="Make about this many ids anew, spread over all rows; 0 for all.")]
+Statement = Annotated[str | None, typer.Option(metavar="FILE", help="The statement to check a proof with.")]
+Rev = Annotated[
+    str | None, typer.Option(help="A past commit, from git and the DVC cache, as far as these have its files.")
+]
+Sample = Annotated[int, typer.Option(min=0, help="Recompute about this many ids, spread over all rows; 0 for all.")]
 Cache = Annotated[bool, typer.Option("--cache", help="Also hash the objects of the DVC cache.")]
-AllowDirty = Annotated[bool, typer.Option("--allow-dirty", help="Do not ask for a clean working tree.")]
+AllowDirty = Annotated[bool, typer.Option("--allow-dirty", help="Do not require a clean working tree.")]
 Json = Annotated[bool, typer.Option("--json", help="As JSON, for scripts.")]
 
 
@@ -41,9 +43,9 @@ def main(
     cache: Cache = False,
     allow_dirty: AllowDirty = False,
     as_json: Json = False,
-    context: typer.Context = None,  # ty: ignore[invalid-parameter-default]  # typer gives one, who calls it otherwise need not
+    context: typer.Context = None,  # ty: ignore[invalid-parameter-default]  # typer passes it; other callers need not
 ) -> None:
-    """Re-check the whole chain from bytes: outputs, lock, rows, models, raw files, working tree. Or what you were handed."""
+    """Check the whole chain again from bytes: outputs, lock, rows, models, raw files, working tree. Or check TARGET."""
     import contextlib
 
     from commands.builds import build as _build
@@ -70,7 +72,7 @@ def main(
 
 
 def checks(rev: str | None, cache: bool, allow_dirty: bool) -> "dict[str, Check]":
-    """{name: check}, in the order in which they are told. A check: Evidence -> (counts, problems)."""
+    """{name: check}, in the order of the report. A check: Evidence -> (counts, problems)."""
     from commands.builds.code import code
     from commands.checks import conservation, inputs, lock, pinned, row_ids, statements, tracking
     from commands.records import forgotten as _forgotten
@@ -96,21 +98,24 @@ def checks(rev: str | None, cache: bool, allow_dirty: bool) -> "dict[str, Check]
 SENTENCES = {
     "outputs": "{files:,} files of {outputs:,} outputs, {bytes:,} bytes, hash to what dvc.lock says",
     "cache": "{objects:,} objects of the cache hash to their names",
-    "lock": "{stages:,} stages are those of dvc.yaml and params.yaml; {deps:,} dependencies are what is there, {made:,} of them made by other stages",
-    "code": "{lists:,} lists of code are those of the code here",
+    "lock": "{stages:,} stages match dvc.yaml and params.yaml; {deps:,} dependencies match their files, {made:,} of them built by other stages",
+    "code": "{lists:,} lists of code match the code",
     "records": "{records:,} raw records are rejects or rows; {rows:,} rows are in train, eval or rejected, each once",
-    "rows": "{checked:,} of {total:,} ids made anew from what the rows say; no prompt on both sides",
-    "pinned": "{keys:,} keys that `eval:` keeps out of training are those of the {files:,} files that it names",
-    "models": "{models:,} models are of the rows, settings and adapters that are there; scores are of eval rows",
+    "rows": "{checked:,} of {total:,} ids recomputed from the rows match; no prompt is on both sides",
+    "pinned": "{keys:,} keys that `eval:` keeps out of training match the {files:,} files that it names",
+    "models": "{models:,} models match the present rows, settings and adapters; scores are of eval rows",
     "forgotten": "{listed:,} forgotten records are in no table, score or model",
-    "documents": "{documents:,} documents of provenance/ are what the build gives; {signed:,} signatures are of the team's keys",
+    "documents": "{documents:,} documents of provenance/ match the build; {signed:,} signatures are by the team's keys",
     "raw": "{files:,} raw files are as committed, {by_dvc:,} of them by DVC",
     "tree": "{files:,} files as in commit {commit}",
 }
 
 
 def gather_evidence(build: "Build", absent: list[str], rev: str | None, sample: int) -> "Evidence":
-    """The Evidence of the working folder: every file of every output and dependency, hashed."""
+    """The Evidence of the working folder: every file of every output and dependency, with hashes.
+
+    absent: files of a past commit that the DVC cache does not have. sample: how many ids to recompute, 0 for all.
+    """
     from commands.builds.differences import deps_of
     from commands.builds.evidence import Evidence
     from commands.builds.hashes import files_in, hash_files
@@ -120,38 +125,33 @@ def gather_evidence(build: "Build", absent: list[str], rev: str | None, sample: 
     built = {file for found in files.values() for file in found}
     deps = deps_of(build)
     shared = {dep for dep in deps if any(out.startswith(f"{dep}/") for out in files)}
-    strangers = {file for dep in shared for file in files_of_source(dep)} - built
+    others = {file for dep in shared for file in files_of_source(dep)} - built
     sources = {dep: files_of_source(dep) for dep in sorted(deps) if not build.makes(dep)}
     hashes = hash_files([*built, *(file for found in sources.values() for file in found)])
-    known = sorted(file for file in strangers if not file.endswith(".gitignore"))
+    known = sorted(file for file in others if not file.endswith(".gitignore"))
     return Evidence(build, files, sources, hashes, known, absent, rev, sample)
 
 
 def run_check(check: "Check", evidence: "Evidence") -> "Verdict":
-    """(counts, problems) of a check; what it cannot go on after is a problem, and the other checks still run."""
+    """(counts, problems) of a check. An error in it becomes a problem, so that the other checks still run."""
     from validators.problems import Problem, Problems
 
     try:
         return check(evidence)
     except Problems as error:
         return {}, error.problems
-    except Exception as error:  # a damaged or forged file may hold anything: what cannot be verified is a break
+    except Exception as error:  # a damaged or forged file may hold anything; what cannot be verified is a break
         found = f"cannot be checked: {type(error).__name__}: {' '.join(str(error).split())[:300]}"
-        return {}, [
-            Problem(
-                check.__name__,  # ty: ignore[missing-attribute]  # each is a function
-                found,
-                "files as a build leaves them",
-                "tilth check, then mend the breaks that are named",
-            )
-        ]
+        where = check.__name__  # ty: ignore[missing-attribute]  # each is a function
+        hint = "tilth check, then fix the breaks that it names"
+        return {}, [Problem(where, found, "files as a build leaves them", hint)]
 
 
-# -- what somebody was handed -------------------------------------------------------------------------------------
+# -- a target -----------------------------------------------------------------------------------------------------
 
 
 def verify_target(start: Path, target: str, key: str | None, statement: str | None, as_json: bool = False) -> None:
-    """Print what a folder of `tilth export`, or a proof of a row, shows. Raises Problems where it shows nothing."""
+    """Check a folder of `tilth export`, or a proof, and print what it shows. Raises Problems if it does not hold."""
     from commands.statements.keys import key_id, read_public_key, trusted_keys
     from validators.problems import Problem, Problems
 
@@ -165,7 +165,7 @@ def verify_target(start: Path, target: str, key: str | None, statement: str | No
             [
                 Problem(
                     f"tilth verify {target}",
-                    "no key says whom to believe",
+                    "no public key of the signer is known",
                     "--key FILE",
                     "the public key, from whoever signed it",
                 )
@@ -175,7 +175,7 @@ def verify_target(start: Path, target: str, key: str | None, statement: str | No
 
 
 def verify_folder(folder: Path, keys: "PublicKeys", as_json: bool = False) -> None:
-    """Print that an exported folder is whole and signed; inside of the repository also that it is what the build gives."""
+    """Check that an exported folder is whole and signed; inside of the repository, also that this build gives the same."""
     from commands.statements.exported_folder import check_folder
     from validators.problems import Problems
 
@@ -208,7 +208,7 @@ def verify_folder(folder: Path, keys: "PublicKeys", as_json: bool = False) -> No
 
 
 def check_same_build(step: str, folder: Path, statement: "dict[str, Any]") -> None:
-    """Raise Problems where an exported folder is not what this build gives."""
+    """Raise Problems if an exported folder is not what this build gives."""
     from commands.builds.build import read_build
     from commands.checks.statements import export_problems
     from commands.exports.reexport import changed_files
@@ -225,7 +225,7 @@ def print_facts(**facts: object) -> None:
 
 
 def verify_proof(path: Path, statement: Path | None, keys: "PublicKeys", as_json: bool = False) -> None:
-    """Print what a proof of a row shows. A statement that is signed must be signed by one of the keys, where there are any."""
+    """Check a proof of a row and print what it shows. A signed statement must be signed by one of the keys."""
     import json
 
     from commands.statements.envelope import open_envelope
@@ -241,7 +241,9 @@ def verify_proof(path: Path, statement: Path | None, keys: "PublicKeys", as_json
     found = read(statement, "the statement of the model", "--statement FILE")
     if "payload" in found:
         if not keys:
-            raise Problems([Problem(str(statement), "is signed, and no key says whom to believe", "--key FILE", "")])
+            raise Problems(
+                [Problem(str(statement), "is signed, and no public key of the signer is known", "--key FILE", "")]
+            )
         found = json.loads(open_envelope(found, keys, str(statement)))
     rows = stated_rows(found, str(statement))
     if problems := proof_problems(proof, rows, str(path)):
@@ -256,8 +258,8 @@ def verify_proof(path: Path, statement: Path | None, keys: "PublicKeys", as_json
             statement=str(statement),
         )
         return
-    told = "is one of" if proof["trained"] else "is none of"
-    print(f"row       {proof['id']} {told} the {rows['size']:,} rows that {rows['model']} was trained on")
+    relation = "is one of" if proof["trained"] else "is not among"
+    print(f"row       {proof['id']} {relation} the {rows['size']:,} rows that {rows['model']} was trained on")
     print(f"by        {statement}: root {rows['root']}")
 
 
@@ -265,7 +267,7 @@ def verify_proof(path: Path, statement: Path | None, keys: "PublicKeys", as_json
 
 
 def show(report: "Mapping[str, Verdict]", absent: list[str]) -> None:
-    """Print a line for each check, and what could not be verified."""
+    """Print a line for each check, and the files that could not be verified."""
     from stages.rows.tables import safe_text
 
     for name, (counts, problems) in report.items():

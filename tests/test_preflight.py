@@ -453,7 +453,7 @@ def test_the_command_says_what_has_changed_since(project):
     params = project.read_params()
     params["steps"]["align"] = params["methods"]["dpo"] | {"args": {"beta": 0.3}}
     project.write_params(params)
-    assert "says otherwise by now of align: dvc repro preflight" in tilth(project)[1]
+    assert "has changed since, for align: dvc repro preflight" in tilth(project)[1]
 
 
 def test_the_command_says_what_is_not_built_yet_and_what_is_no_step(project):

@@ -105,7 +105,7 @@ def test_check_names_the_documents_that_are_not_of_the_build(project):
     provenance.main(check=True)
     text = statement_path("sft").read_text(encoding="utf-8")
     statement_path("sft").write_text(text.replace('"seed": 7', '"seed": 9'), encoding="utf-8")
-    with pytest.raises(Problems, match=r"sft\.intoto\.json: is another document"):
+    with pytest.raises(Problems, match=r"sft\.intoto\.json: is not the document of this build"):
         provenance.main(check=True)
 
 

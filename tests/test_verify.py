@@ -93,7 +93,7 @@ def test_an_untouched_build_passes_and_says_what_was_verified(project):
         "raw",
         "tree",
     ]
-    assert "27 stages are those of dvc.yaml and params.yaml" in said[2]
+    assert "27 stages match dvc.yaml and params.yaml" in said[2]
     assert "2 models" in said[7]
 
 
