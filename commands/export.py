@@ -1,13 +1,13 @@
 """`tilth export`: a model as a folder that plain transformers and vLLM load, or its adapters alone, or also as GGUF.
 
     DIR/    config.json, *.safetensors, the tokenizer's files, chat_template.jinja, generation_config.json, made_of.json
-            checked.json, the receipt: what plain transformers made of the folder on eval rows, or that nothing was checked
-            README.md, the model's card, where `report` has written one
-            statement.intoto.json, bom.cdx.json, where `tilth provenance` has written them; model.sig with --key
+            checked.json, the receipt: the results of plain transformers on eval rows, or that nothing was checked
+            README.md, the model's card, if `report` has written one
+            statement.intoto.json, bom.cdx.json, if `tilth provenance` has written them; model.sig with --key
     --adapter    adapter_config.json, adapter_model.safetensors: one adapter on the base model
     --gguf TYPE  MODEL-TYPE.gguf beside all that, by llama.cpp's convert_hf_to_gguf.py
 
-The chain of adapters is merged in float32 and cast at the end. DIR appears in one rename, or not at all: what fails the check is not there.
+The chain of adapters is merged in float32 and cast at the end. DIR appears in one rename; it does not appear where the check fails.
 """
 
 import contextlib
@@ -51,7 +51,7 @@ def main(
     key: Key = None,
     check: Check = None,
     rows: Rows = 8,
-):
+) -> None:
     """Export a model for use outside: merged weights, tokenizer, chat template and card; checked by transformers alone."""
     from commands.builds.model_folders import model_folder
     from commands.exports.adapter import export_adapter
@@ -65,7 +65,7 @@ def main(
     if gguf is not None and not gguf.isidentifier():
         raise Problems([Problem("tilth export --gguf", f"{gguf!r} is no type", "a type of llama.cpp's", "--gguf q8_0")])
     source, target = model_folder(model, context.obj), require_empty(context.obj / folder)
-    converter = find_converter() if gguf else None
+    converter = find_converter() if gguf else []
     with atomic_folder(target) as partial:
         lines = export_adapter(source, partial) if adapter else export_merged(source, partial, dtype)
         file = convert(converter, partial, source.name, gguf) if gguf else None
@@ -83,7 +83,7 @@ def main(
 def write_receipt(
     source: Path, partial: Path, folder: str, asked: bool | None, rows: int, gguf: str | None
 ) -> list[str]:
-    """Check an exported folder, or not; the lines of its receipt. Raises Problems where it is not what the model is."""
+    """Check an exported folder, or record that it was not checked; returns lines for the user. Raises Problems where it differs from the model."""
     from commands.exports.export_check import check_export, should_check, write_unchecked
 
     asked, why = should_check(asked, source)
@@ -94,7 +94,7 @@ def write_receipt(
 
 
 def require_empty(folder: Path) -> Path:
-    """The folder's path, if nothing is there. Raises Problems where something is."""
+    """The folder's path. Raises Problems where something is in it."""
     from validators.problems import Problem, Problems
 
     if folder.is_symlink() or (folder.exists() and (not folder.is_dir() or any(folder.iterdir()))):
@@ -106,7 +106,7 @@ def require_empty(folder: Path) -> Path:
 
 @contextlib.contextmanager
 def atomic_folder(folder: Path) -> Iterator[Path]:
-    """A folder to write in, which becomes `folder` in one rename when all is written, and goes when something fails."""
+    """A temporary folder that becomes `folder` in one rename at the end, or is deleted where something fails."""
     from validators.problems import Problem, Problems
 
     partial = folder.with_name(f".{folder.name}.partial")
@@ -115,7 +115,7 @@ def atomic_folder(folder: Path) -> Iterator[Path]:
         partial.mkdir(parents=True)
         yield partial
         for path in partial.iterdir():
-            path.chmod(0o644)  # safetensors are written for their owner alone
+            path.chmod(0o644)  # safetensors are written readable by their owner alone
         os.replace(partial, folder)
     except OSError as error:
         raise Problems(
@@ -129,7 +129,7 @@ def atomic_folder(folder: Path) -> Iterator[Path]:
 
 
 def add_card(source: Path, folder: Path, adapter: bool) -> list[str]:
-    """Copy the model's card, if there is one; the line that says where not. What is merged needs no PEFT."""
+    """Copy the model's card, if there is one; returns lines for the user. A merged model needs no PEFT."""
     card = CARDS / f"{source.name}.md"
     if source.parent == Path("models") and card.exists():
         text = card.read_text(encoding="utf-8")
@@ -144,7 +144,7 @@ def add_card(source: Path, folder: Path, adapter: bool) -> list[str]:
 
 
 def add_statement(source: Path, folder: Path) -> list[str]:
-    """Copy the model's statement and bill of materials; the line that says so, or where they are not. Nothing of what is no step."""
+    """Copy the model's statement and bill of materials; returns lines for the user. Only models of steps have them."""
     from commands.statements.exported_folder import BOM_FILE, STATEMENT_FILE
     from commands.statements.folder import bom_path, read, statement_path
     from commands.statements.formats import subjects
@@ -175,7 +175,7 @@ def add_statement(source: Path, folder: Path) -> list[str]:
 
 
 def sign(folder: Path, path: Path) -> list[str]:
-    """Sign the folder; the line that says so."""
+    """Sign the folder; returns lines for the user."""
     from commands.sign import sign_folder
     from commands.statements.keys import key_id, read_private_key
 

@@ -1,26 +1,31 @@
 """`tilth plan`: what `dvc repro` would run and why, what it would restore, and about how long that takes.
 
-params.yaml, dvc.yaml, dvc.lock, the workspace, the run cache, git -> text, or JSON; nothing runs and nothing is changed
+params.yaml, dvc.yaml, dvc.lock, the workspace, the run cache, git -> text, or JSON; it runs nothing and changes nothing
 
-A stage behind one that runs may be spared: where the new outputs are the same bytes, DVC stops there. So there is "runs"
-for what is certain, and "may run" for the rest.
+DVC stops where the new outputs of a stage are the same bytes, so a later stage may not run. "runs" is certain; "may run" is not.
 """
 
-from typing import Annotated
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+if TYPE_CHECKING:
+    from commands.planning.state import Decision
+
+Item = dict[str, Any]  # a stage, or what is said of all, as in the JSON
 
 Json = Annotated[bool, typer.Option("--json", help="As JSON, for scripts.")]
 
 
-def main(as_json: Json = False):
+def main(as_json: Json = False) -> None:
     """Say what `dvc repro` would run and why, what it would restore from the cache, and about how long it takes."""
     from commands.planning.repro import decide
     from commands.planning.reuse import reused_trainings
     from stages.check import check
     from validators.params import read_params_yaml
 
-    check(read_params_yaml())  # a mistake in params.yaml is where a build would stop
+    check(read_params_yaml())  # a build would stop at a mistake in params.yaml
     decisions, left = decide()
     known = reused_trainings(decisions)
     stages = [describe_stage(decision, known.get(decision.stage.partition("@")[2])) for decision in decisions]
@@ -38,13 +43,13 @@ def main(as_json: Json = False):
         print("\n".join(text_lines(found)))
 
 
-# -- what each stage is, as plain data ------------------------------------------------------------------------------
+# -- the stages as plain data ---------------------------------------------------------------------------------------
 
 
-def describe_stage(decision, taken_over=None):
+def describe_stage(decision: "Decision", reused: str | None = None) -> Item:
     """{stage, verdict, why, taken_over?, seconds?, optimizer_steps?, tokens?} of a stage.
 
-    taken_over: the step whose training is taken over, in the place of a training of its own.
+    reused: the step whose training is reused, if any.
     """
     from commands.planning.estimate import estimate
     from commands.planning.reasons import reason_lines
@@ -53,13 +58,13 @@ def describe_stage(decision, taken_over=None):
     if decision.verdict == "unchanged":
         return item
     item["why"] = reason_lines(decision.why)
-    if taken_over and decision.stage.startswith("train@"):
-        return item | {"taken_over": taken_over}
+    if reused and decision.stage.startswith("train@"):
+        return item | {"taken_over": reused}
     return item | (estimate(decision.stage) if decision.verdict in ("runs", "may run") else {})
 
 
-def not_in_cache(decisions):
-    """The stages that run because the cache lacks what dvc.lock has of them: in a fresh clone, all."""
+def not_in_cache(decisions: list["Decision"]) -> list[str]:
+    """The stages that run only because the cache lacks their outputs: in a fresh clone, all."""
     return [
         decision.stage
         for decision in decisions
@@ -67,8 +72,8 @@ def not_in_cache(decisions):
     ]
 
 
-def total_seconds(stages):
-    """{least, most, unknown}: seconds of what runs, with what may run, and the stages that have no record."""
+def total_seconds(stages: list[Item]) -> Item:
+    """{least, most, unknown}: seconds of the stages that run, seconds with those that may run, and the stages without a record."""
     unknown = [item["stage"] for item in stages if "seconds" in item and item["seconds"] is None]
     known = [(item["verdict"], item["seconds"]) for item in stages if item.get("seconds") is not None]
     certain = sum(seconds for verdict, seconds in known if verdict == "runs")
@@ -89,8 +94,8 @@ HEADINGS = {
 }
 
 
-def text_lines(found):
-    """Lines for a terminal."""
+def text_lines(found: Item) -> Iterator[str]:
+    """The lines for a terminal."""
     yield summary_line(found["stages"])
     for verdict, heading in HEADINGS.items():
         stages = [item for item in found["stages"] if item["verdict"] == verdict]
@@ -112,7 +117,7 @@ def text_lines(found):
         yield from ("", f"no longer in the graph, still in dvc.lock: {', '.join(found['left_behind'])} (tilth prune)")
 
 
-def summary_line(stages):
+def summary_line(stages: list[Item]) -> str:
     """One line: how many stages of each kind."""
     counts = {verdict: sum(item["verdict"] == verdict for item in stages) for verdict in (*HEADINGS, "unchanged")}
     if counts["unchanged"] == len(stages):
@@ -124,13 +129,13 @@ def summary_line(stages):
     )
 
 
-def figure_lines(item):
-    """The line with steps, tokens and time of a stage, if there is any."""
+def figure_lines(item: Item) -> list[str]:
+    """The line with steps, tokens and time of a stage; [] where it has none."""
     if other := item.get("taken_over"):
         return [f"nothing is trained: same inputs as {other}, its weights are taken over"]
     parts = []
     if item.get("prompts") is not None:
-        parts.append(f"{item['prompts']:,} prompts, {item['samples']} answers to each, less those that it has")
+        parts.append(f"{item['prompts']:,} prompts, {item['samples']} answers to each, minus those that are stored")
     if item.get("kept") is not None:
         parts.append(f"{item['kept']:,} of {item['of']:,} prompts are kept, by the answers of the last build")
     about = "about " if item.get("approximate") else ""
@@ -140,13 +145,13 @@ def figure_lines(item):
         parts.append(f"{about}{item['tokens']:,} tokens a pass")
     if item.get("seconds") is not None:
         parts.append(f"{duration(item['seconds'])} by the last run")
-    elif "seconds" in item and parts:  # of the other stages, the last line says so
+    elif "seconds" in item and parts:  # for the other stages, the last line says it
         parts.append("time unknown")
     return [", ".join(parts)] if parts else []
 
 
-def time_line(seconds):
-    """How long it takes, as far as there is a record."""
+def time_line(seconds: Item) -> str:
+    """The total time, as far as there are records."""
     unknown = seconds["unknown"]
     if unknown and not seconds["most"]:
         return "time: unknown, these stages have not run with this base and device before"
@@ -160,7 +165,7 @@ def time_line(seconds):
     )
 
 
-def duration(seconds):
+def duration(seconds: float) -> str:
     if seconds < 120:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"

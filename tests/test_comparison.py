@@ -49,17 +49,17 @@ def test_a_folder_that_does_the_same_has_no_problem_and_says_how_near_it_is():
     [
         (
             {"missing": ["lm_head.weight"]},
-            "out: weights: 1 not in its files, and made up when it is loaded: lm_head.weight",
+            "out: weights: 1 missing from its files, so loading gives them random values: lm_head.weight",
         ),
         ({"broken": {"a": 3}, "dtype": "float16"}, "3 numbers of a are not finite: beyond what float16 can say"),
         ({"weights": {"a": "1", "b": "3"}}, "out: weights: 1 of 2 have other numbers: b"),
         ({"weights": {"a": "1"}}, "1 of 2 are lost: b"),
-        ({"weights": {"a": "1", "b": "2", "c": "3"}}, "1 are no weights of the model: c"),
-        ({"tokenizer": TOKENIZER | {"rules": "q"}}, "out: tokenizer: its words, merges or rules are others"),
+        ({"weights": {"a": "1", "b": "2", "c": "3"}}, "1 are not weights of the model: c"),
+        ({"tokenizer": TOKENIZER | {"rules": "q"}}, "out: tokenizer: its vocabulary, merges or rules differ"),
         ({"tokenizer": TOKENIZER | {"words": 39}}, "it has 39 tokens; expected 40"),
-        ({"tokenizer": TOKENIZER | {"special": ["<|pad|>"]}}, "no special tokens any more: '<|end|>'"),
+        ({"tokenizer": TOKENIZER | {"special": ["<|pad|>"]}}, "not special tokens any more: '<|end|>'"),
         ({"tokenizer": TOKENIZER | {"eos": "<|pad|>"}}, "it ends a turn with '<|pad|>'; expected '<|end|>'"),
-        ({"tokenizer": TOKENIZER | {"template": "u"}}, "its chat template is another"),
+        ({"tokenizer": TOKENIZER | {"template": "u"}}, "it has another chat template"),
         ({"generation": {"repetition_penalty": 1.05}}, "generation ends at no token; expected [2], where it ends here"),
         ({"generation": GENERATION | {"eos_token_id": [2, 3]}}, "generation ends at [2, 3]; expected [2]"),
         (
@@ -74,9 +74,9 @@ def test_a_folder_that_does_the_same_has_no_problem_and_says_how_near_it_is():
         ({"prompts": [[5, 6, 7, 9]]}, "its prompt has other tokens from number 4 on, [9]; expected []"),
         (
             {"answers": [[11, 12, 2, 4, 4]]},
-            "its answer does not stop behind 3 tokens but goes on, [4, 4]; expected the end of it",
+            "its answer does not stop after 3 tokens but continues with [4, 4]; expected its end",
         ),
-        ({"answers": [[11]]}, "its answer stops behind 1 tokens; expected [12, 2] next"),
+        ({"answers": [[11]]}, "its answer stops after 1 tokens; expected [12, 2] next"),
     ],
 )
 def test_each_thing_that_differs_is_named(changes, text):
@@ -109,7 +109,7 @@ def test_one_bad_place_among_many_is_seen():
 def test_logits_that_are_no_numbers_are_named(value):
     theirs = logits()
     theirs[1, 3] = value
-    assert "its logits are no finite numbers; expected numbers; --dtype bfloat16" in found(theirs)
+    assert "its logits are not finite; expected finite numbers; --dtype bfloat16" in found(theirs)
 
 
 def test_another_number_of_words_is_named():

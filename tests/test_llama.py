@@ -59,7 +59,7 @@ def test_a_file_that_says_the_same_passes_and_says_how_near_it_is(folder, monkey
     receipt, line = check(folder, monkeypatch, answers=[[11, 12, 2], [13, 15]])
     assert receipt == {"file": "m-f16.gguf", "checked": True, "by": "0.3.16", "agreement": 1.0, "least": 0.9, "same": 1}
     assert (
-        "100.0% of the answers' tokens are its likeliest too, 90% are asked for; 1 of 2 answers are the same to the end"
+        "its likeliest token is the model's for 100.0% of the answers' tokens, at least 90% are required; 1 of 2 answers are the same to the end"
         in line
     )
 
@@ -76,7 +76,7 @@ def test_a_file_that_says_the_same_passes_and_says_how_near_it_is(folder, monkey
         ),
         (
             {"likeliest": [[11, 12, 2], [13, 99]]},
-            "80.0% of the tokens of our answers are its likeliest too; expected at least 90%",
+            "its likeliest token is the model's for 80.0% of the answers' tokens; expected at least 90%",
         ),
         ({"error": "ValueError: cut"}, "llama.cpp cannot use it: ValueError: cut"),
     ],

@@ -114,7 +114,7 @@ def test_the_receipt_of_the_check_is_told_and_is_about_the_files_that_are_there(
     assert "receipt   checked on 2 rows by transformers '5." in told and "receipt   not checked: '--no-check'" in told
     shutil.copy("sft-out/model.safetensors", "align-out")
     exported_folder.sign_files(Path("align-out"), Path("align-out/model.sig"), place / "mine.pem")
-    assert "checked.json: is about another model.safetensors" in broken()
+    assert "checked.json: names another model.safetensors" in broken()
     for text, expected in (('{"checked": true}', "is no receipt: 'files'"), ("{", "checked.json: cannot be read")):
         Path("align-out/checked.json").write_text(text)
         assert expected in broken()

@@ -1,6 +1,6 @@
-"""The adapters of a chain as one adapter, for PEFT, with the tokenizer and the chat template that it was trained with.
+"""The adapters of a chain as one adapter for PEFT, with the tokenizer and the chat template of its training.
 
-A chain of several becomes one without any loss:
+Several adapters become one without any loss:
 
     export_adapter(Path("models/align"), Path("out")) -> ["one adapter of rank 32, which is sft and align together", ...]
 
@@ -10,13 +10,14 @@ A chain of several becomes one without any loss:
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 from commands.exports.merged_model import copy_other_files
 from validators.problems import Problem, Problems
 
 
 def export_adapter(source: Path, folder: Path) -> list[str]:
-    """Write the adapters of the chain as one; the lines that say so. Raises Problems where there is none."""
+    """Write the adapters of the chain as one; returns lines for the user. Raises Problems where there is no adapter."""
     from safetensors.torch import load_file, save_file
 
     from stages.training.models import adapter_weights, adapters, full_weights
@@ -33,21 +34,24 @@ def export_adapter(source: Path, folder: Path) -> list[str]:
         shutil.copyfile(source / "made_of.json", folder / "made_of.json")
     save_file(joined, folder / "adapter_model.safetensors", metadata={"format": "pt"})
     (folder / "adapter_config.json").write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", encoding="utf-8")
-    # the base where it came from may have other stops, but its tokenizer and template go along: they are what was trained
+    # the base at its origin may have other stops; the tokenizer and template of the training are exported
     said = copy_other_files(full_weights(source), folder, leave=("generation_config.json",))
     made = " and ".join(path.name.split("_", 1)[1] for path in chain)
     return [
         f"one adapter of rank {config['r']}" + (f", which is {made} together" if len(chain) > 1 else ""),
-        f"stands on {config['base_model_name_or_path']}" + (f" at {config['revision']}" if config["revision"] else ""),
+        f"base model: {config['base_model_name_or_path']}"
+        + (f" at {config['revision']}" if config["revision"] else ""),
         *said,
     ]
 
 
-def join_adapters(chain: list[Path], configs: list[dict], tensors: list[dict]) -> tuple[dict, dict]:
-    """(config, tensors) of one adapter that does what the chain does.
+def join_adapters(
+    chain: list[Path], configs: list[dict[str, Any]], tensors: list[dict[str, Any]]
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """(config, tensors) of one adapter that is equivalent to the chain.
 
     Each adapter adds scaling * B @ A to a weight, and a sum of products is one product of blocks: [B1 B2] @ [A1; A2]. So
-    nothing is approximated; the rank is the sum of the ranks. Source: PEFT's `add_weighted_adapter`, way "cat".
+    nothing is approximated; the rank is the sum of the ranks. Source: PEFT's `add_weighted_adapter`, type "cat".
     """
     import torch
 
@@ -55,12 +59,12 @@ def join_adapters(chain: list[Path], configs: list[dict], tensors: list[dict]) -
     joined = {}
     for key in sorted(set().union(*tensors)):
         if ".base_layer." in key:
-            continue  # PEFT saves an embedding that it adapts: the base has it, and in a chain it has the adapters before in it
+            continue  # PEFT also saves the embedding that it adapts; in a chain that has the earlier adapters merged in
         whole = next(item[key] for item in tensors if key in item)
         blocks, lead = [], ".lora_A." in key or key.endswith(".lora_embedding_A")
         for config, item in zip(configs, tensors, strict=True):
             shape = (config["r"], whole.shape[1]) if lead else (whole.shape[0], config["r"])
-            # an adapter that leaves this weight alone adds nothing to it
+            # an adapter without this weight adds nothing to it
             block = item.get(key, torch.zeros(shape, dtype=whole.dtype))
             blocks.append(block if lead else block * scaling(config))
         joined[key] = torch.cat(blocks, dim=0 if lead else 1).contiguous()
@@ -73,18 +77,18 @@ def join_adapters(chain: list[Path], configs: list[dict], tensors: list[dict]) -
     }, joined
 
 
-def target_modules(configs: list[dict]) -> list[str] | str:
-    """The modules that any of the adapters changes: names, or the pattern that all of them share."""
+def target_modules(configs: list[dict[str, Any]]) -> list[str] | str:
+    """The modules that the adapters change: their names, or the pattern that all adapters share."""
     modules = [config["target_modules"] for config in configs]
     return modules[0] if all(item == modules[0] for item in modules) else sorted(set().union(*modules))
 
 
-def scaling(config: dict) -> float:
+def scaling(config: dict[str, Any]) -> float:
     return config["lora_alpha"] / (config["r"] ** 0.5 if config.get("use_rslora") else config["r"])
 
 
-def refuse_unjoinable(chain: list[Path], configs: list[dict]) -> None:
-    """Raise Problems where an adapter of a chain is more than low-rank products, so that they do not add up to one."""
+def refuse_unjoinable(chain: list[Path], configs: list[dict[str, Any]]) -> None:
+    """Raise Problems where an adapter of a chain is more than low-rank products: such adapters cannot be joined."""
     odd = ("use_dora", "rank_pattern", "alpha_pattern", "modules_to_save")
     problems = [
         Problem(str(path), f"{key} {config[key]!r}: it cannot be joined with the others", "", "leave out --adapter")
@@ -102,9 +106,9 @@ def refuse_unjoinable(chain: list[Path], configs: list[dict]) -> None:
 
 
 def base_of_adapter(folder: Path) -> tuple[str, str | None]:
-    """(name, revision) of what an adapter stands on: that of the Hub, or the folder that models/base was copied from.
+    """(name, revision) of an adapter's base model: on the Hub, or the folder that models/base was copied from.
 
-    A .gguf file is no folder that PEFT could load, and models/base is what was made of it.
+    PEFT cannot load a .gguf file, so the base is then models/base, which was made from it.
     """
     from stages.training.models import BASE
     from validators.params import read_params_yaml
@@ -113,5 +117,5 @@ def base_of_adapter(folder: Path) -> tuple[str, str | None]:
     model, revision = str(base.get("model", "tiny")), base.get("revision")
     if folder != BASE or model == "tiny" or model.endswith(".gguf"):
         return folder.as_posix(), None
-    # a folder has no revision, here or on the machine that has it
+    # a folder has no revision, on this machine or another
     return model, None if Path(model).exists() else revision

@@ -1,27 +1,29 @@
-"""Where an exported folder does something else than the model that it was made of, each difference by name.
+"""The differences between an exported folder and its model, each by name.
 
-    differences(expected, said, logits, "out") -> ([Problem("out: chat row 5f2c...", "its prompt has other tokens ...")], [seen of each row])
+    compare_outputs(expected, said, logits, "out") -> ([Problem("out: chat row 5f2c...", "its prompt has other tokens ...")], [seen of each row])
 
-said, logits: what `commands/exports/plain_transformers.py` wrote. Weights are the same numbers or not; logits may differ by what their type
-cannot say, and an answer may part from ours only where two tokens are as likely as that.
+said, logits: what `commands/exports/plain_transformers.py` wrote. Weights must be the same numbers. Logits may differ by
+the precision of their dtype. An answer may differ only from a token on where two tokens are equally likely within that precision.
 """
+
+from typing import Any
 
 import numpy as np
 
 from commands.exports.expected_outputs import ExpectedOutputs, Row
 from validators.problems import Problem
 
-# How far logits may be from those in float32, as a share of how far the logits of a place spread: rms(theirs - ours) / rms(ours - mean).
-# docs/using-models.md says what was measured.
+# The largest distance of logits from those in float32, as a share of the spread of a position's logits: rms(theirs - ours) / rms(ours - mean).
+# docs/using-models.md has the measurements.
 TOLERANCE = {"float32": 1e-3, "bfloat16": 0.1, "float16": 0.02}
 SHOWN_NAMES = 3
-EXPORT_AGAIN = "export it again; --no-check leaves it as it is, to look at"
+EXPORT_AGAIN = "export it again; --no-check exports it without a check"
 
 
 def compare_outputs(
-    expected: ExpectedOutputs, said: dict, logits: list[np.ndarray], where: str
-) -> tuple[list[Problem], list[dict]]:
-    """(all that differs, what was seen of each row, for the receipt)."""
+    expected: ExpectedOutputs, said: dict[str, Any], logits: list[np.ndarray], where: str
+) -> tuple[list[Problem], list[dict[str, Any]]]:
+    """(each difference, the receipt of each row)."""
     problems = folder_differences(expected, said, where)
     tolerance, seen = tolerance_of(said["dtype"]), []
     for row, prompt, answer, theirs in zip(expected.rows, said["prompts"], said["answers"], logits, strict=True):
@@ -35,62 +37,63 @@ def compare_outputs(
 
 
 def tolerance_of(dtype: str) -> float:
-    """How far logits of a type of weights may be from ours; of a type that is not named here, as far as of any."""
+    """The largest distance of logits for a dtype of weights; for an unknown dtype, the largest of all."""
     return TOLERANCE.get(dtype, max(TOLERANCE.values()))
 
 
 # -- the folder ---------------------------------------------------------------------------------------------------
 
 
-def folder_differences(expected: ExpectedOutputs, said: dict, where: str) -> list[Problem]:
-    """What differs whatever is asked: weights, tokenizer, stops and the rest of the generation config."""
+def folder_differences(expected: ExpectedOutputs, said: dict[str, Any], where: str) -> list[Problem]:
+    """The differences that no prompt is needed for: weights, tokenizer, stops and the rest of the generation config."""
     found = [("weights", *each) for each in weight_differences(expected, said)]
     found += [("tokenizer", *each) for each in tokenizer_differences(expected.tokenizer, said["tokenizer"])]
     found += [("generation_config.json", *each) for each in generation_differences(expected, said["generation"])]
     return [Problem(f"{where}: {what}", text, wanted, EXPORT_AGAIN) for what, text, wanted in found]
 
 
-def weight_differences(expected: ExpectedOutputs, said: dict) -> list[tuple[str, str]]:
-    """(found, expected) of weights, by name; the hashes are of numbers and shapes, not of types."""
-    found, ours, theirs = [], expected.weights, said.get("weights")
-    if made_up := said["missing"]:
-        text = f"{len(made_up):,} not in its files, and made up when it is loaded: {list_names(made_up)}"
+def weight_differences(expected: ExpectedOutputs, said: dict[str, Any]) -> list[tuple[str, str]]:
+    """(found, expected) of weights, by name. The hashes cover numbers and shapes, not dtypes."""
+    found = []
+    if absent := said["missing"]:
+        text = f"{len(absent):,} missing from its files, so loading gives them random values: {list_names(absent)}"
         found.append((text, "every weight of the model"))
     if broken := said.get("broken"):
         names = [f"{count:,} numbers of {name}" for name, count in broken.items()]
         found.append((f"{list_names(names)} are not finite: beyond what {said['dtype']} can say", "--dtype bfloat16"))
-    if ours is None:
+    if expected.weights is None:
         return found
+    ours, theirs = expected.weights, said["weights"]
     groups = {
         "are lost": sorted(ours.keys() - theirs.keys()),
         "have other numbers": sorted(name for name in ours.keys() & theirs.keys() if ours[name] != theirs[name]),
     }
     texts = [f"{len(names):,} of {len(ours):,} {what}: {list_names(names)}" for what, names in groups.items() if names]
     if more := sorted(theirs.keys() - ours.keys()):
-        texts.append(f"{len(more):,} are no weights of the model: {list_names(more)}")
+        texts.append(f"{len(more):,} are not weights of the model: {list_names(more)}")
     return found + [(text, "the merged model's") for text in texts]
 
 
-def tokenizer_differences(ours: dict, theirs: dict) -> list[tuple[str, str]]:
-    """(found, expected) of a tokenizer in short (`plain.tokenizer_of`)."""
+def tokenizer_differences(ours: dict[str, Any], theirs: dict[str, Any]) -> list[tuple[str, str]]:
+    """(found, expected) of two results of `plain_transformers.tokenizer_summary`."""
     found, lost = [], sorted(set(ours["special"]) - set(theirs["special"]))
     if ours["words"] != theirs["words"]:
         found.append((f"it has {theirs['words']:,} tokens", f"{ours['words']:,}"))
     if lost:
         found.append(
-            (f"no special tokens any more: {list_names([repr(token) for token in lost])}", "those of the model")
+            (f"not special tokens any more: {list_names([repr(token) for token in lost])}", "those of the model")
         )
     if ours["eos"] != theirs["eos"]:
         found.append((f"it ends a turn with {theirs['eos']!r}", f"{ours['eos']!r}"))
     if ours["rules"] != theirs["rules"]:
-        found.append(("its words, merges or rules are others", "those that the model was trained with"))
+        found.append(("its vocabulary, merges or rules differ", "those of the model's training"))
     if ours["template"] != theirs["template"]:
-        found.append(("its chat template is another", "the one that the model was trained with"))
+        found.append(("it has another chat template", "that of the model's training"))
     return found
 
 
-def generation_differences(expected: ExpectedOutputs, theirs: dict) -> list[tuple[str, str]]:
-    """(found, expected) of a generation config: where an answer ends, and all else that decides of it."""
+def generation_differences(expected: ExpectedOutputs, theirs: dict[str, Any]) -> list[tuple[str, str]]:
+    """(found, expected) of a generation config: the tokens that end an answer, and all other settings."""
     found, stops, ours = [], stops_of(theirs), expected.generation
     if stops != expected.stops:
         found.append(
@@ -102,7 +105,7 @@ def generation_differences(expected: ExpectedOutputs, theirs: dict) -> list[tupl
     return found
 
 
-def stops_of(generation: dict) -> frozenset[int]:
+def stops_of(generation: dict[str, Any]) -> frozenset[int]:
     """The tokens at which a generation config ends an answer."""
     ids = generation.get("eos_token_id")
     return frozenset(ids if isinstance(ids, list) else [] if ids is None else [ids])
@@ -118,39 +121,45 @@ def list_names(names: list[str]) -> str:
 
 
 def row_differences(
-    row: Row, prompt: list, answer: list, theirs: np.ndarray, far: float, tolerance: float, stops: frozenset
-) -> list[tuple]:
-    """(what was found, what was expected) of each thing that differs of a row."""
+    row: Row,
+    prompt: list[int],
+    answer: list[int],
+    theirs: np.ndarray,
+    far: float,
+    tolerance: float,
+    stops: frozenset[int],
+) -> list[tuple[str, str]]:
+    """(found, expected) of each difference in a row."""
     found = []
     if not np.isfinite(theirs).all():
-        return [("its logits are no finite numbers", "numbers; --dtype bfloat16 where float16 overflows")]
+        return [("its logits are not finite", "finite numbers; --dtype bfloat16 where float16 overflows")]
     if theirs.shape != row.logits.shape:
         return [(f"it has logits of {theirs.shape[1]:,} tokens", f"{row.logits.shape[1]:,}")]
     if far > tolerance:
         found.append((f"its logits differ by {far:.2g} of their spread", f"at most {tolerance:g}"))
-    if prompt != row.prompt:
-        place = first_difference(prompt, row.prompt)
+    if prompt != row.prompt_ids:
+        place = first_difference(prompt, row.prompt_ids)
         found.append(
             (
                 f"its prompt has other tokens from number {place + 1:,} on, {prompt[place : place + 4]}",
-                f"{row.prompt[place : place + 4]}",
+                f"{row.prompt_ids[place : place + 4]}",
             )
         )
-    elif answer != row.said and far <= tolerance and not is_near_tie(row, answer, theirs, tolerance):
-        found.append(answer_difference(answer, row.said, stops))
+    elif answer != row.answer_ids and far <= tolerance and not is_near_tie(row, answer, theirs, tolerance):
+        found.append(answer_difference(answer, row.answer_ids, stops))
     return found
 
 
-def answer_difference(answer: list, ours: list, stops: frozenset) -> tuple[str, str]:
-    """(what was found, what was expected) of an answer that is another one, or ends elsewhere."""
+def answer_difference(answer: list[int], ours: list[int], stops: frozenset[int]) -> tuple[str, str]:
+    """(found, expected) of an answer with other tokens or another end."""
     place = first_difference(answer, ours)
     if place == len(ours) and ends_with_stop(ours, stops):
         return (
-            f"its answer does not stop behind {place:,} tokens but goes on, {answer[place : place + 4]}",
-            "the end of it",
+            f"its answer does not stop after {place:,} tokens but continues with {answer[place : place + 4]}",
+            "its end",
         )
     if place == len(answer):
-        return f"its answer stops behind {place:,} tokens", f"{ours[place : place + 4]} next"
+        return f"its answer stops after {place:,} tokens", f"{ours[place : place + 4]} next"
     return (
         f"its answer has other tokens from number {place + 1:,} on, {answer[place : place + 4]}",
         f"{ours[place : place + 4]}",
@@ -158,38 +167,38 @@ def answer_difference(answer: list, ours: list, stops: frozenset) -> tuple[str, 
 
 
 def logits_distance(ours: np.ndarray, theirs: np.ndarray) -> float:
-    """How far logits, (positions, words), are from ours: the largest share over the positions; infinite where they are no such numbers."""
+    """The distance of logits, (positions, words), from ours: the largest share over the positions; infinite for another shape or non-finite numbers."""
     if ours.shape != theirs.shape or not np.isfinite(theirs).all():
         return float("inf")
-    # probabilities stay what they are where all logits of a place move by the same
+    # adding one number to all logits of a position does not change the probabilities
     ours, theirs = (each - each.mean(1, keepdims=True) for each in (ours, theirs))
     spread = np.sqrt((ours**2).mean(1))
     return float((np.sqrt(((theirs - ours) ** 2).mean(1)) / np.maximum(spread, 1e-12)).max())
 
 
-def is_near_tie(row: Row, answer: list, theirs: np.ndarray, tolerance: float) -> bool:
-    """Whether an answer parts from ours where its token and ours are as likely as each other, within the tolerance."""
-    place = first_difference(answer, row.said)
-    if place >= min(len(answer), len(row.said)):
-        return False  # one of them ends where the other goes on
+def is_near_tie(row: Row, answer: list[int], theirs: np.ndarray, tolerance: float) -> bool:
+    """True where, at the first different token, both tokens are equally likely within the tolerance."""
+    place = first_difference(answer, row.answer_ids)
+    if place >= min(len(answer), len(row.answer_ids)):
+        return False  # one of them is the beginning of the other
     logits = theirs[place]
-    return bool(logits[row.said[place]] - logits[answer[place]] <= tolerance * logits.std())
+    return bool(logits[row.answer_ids[place]] - logits[answer[place]] <= tolerance * logits.std())
 
 
-def first_difference(one: list, other: list) -> int:
-    """The first place at which two lists of tokens differ."""
+def first_difference(one: list[int], other: list[int]) -> int:
+    """The first position at which two lists of tokens differ."""
     return next((i for i, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), min(len(one), len(other)))
 
 
-def ends_with_stop(answer: list, stops: frozenset) -> bool:
+def ends_with_stop(answer: list[int], stops: frozenset[int]) -> bool:
     return bool(answer) and answer[-1] in stops
 
 
-def row_receipt(row: Row, answer: list, far: float, stops: frozenset) -> dict:
-    """What the receipt says of a row."""
-    same = answer == row.said
+def row_receipt(row: Row, answer: list[int], far: float, stops: frozenset[int]) -> dict[str, Any]:
+    """The receipt of a row."""
+    same = answer == row.answer_ids
     return {
-        "dataset": row.dataset, "id": row.id, "prompt_tokens": len(row.prompt), "answer_tokens": row.answer,
-        "stopped": ends_with_stop(row.said, stops), "answer": "same" if same else f"parts at token {first_difference(answer, row.said) + 1}, a near tie",
+        "dataset": row.dataset, "id": row.id, "prompt_tokens": len(row.prompt_ids), "answer_tokens": row.answer,
+        "stopped": ends_with_stop(row.answer_ids, stops), "answer": "same" if same else f"parts at token {first_difference(answer, row.answer_ids) + 1}, a near tie",
         "logits": float(f"{far:.2g}"),
     }  # fmt: skip

@@ -1,9 +1,9 @@
-"""What a model says here, as `train` and `evaluate` have it: what an exported folder is held against.
+"""The outputs of a model here, as in `train` and `evaluate`: an exported folder is compared with them.
 
-    expect(Path("models/align"), 8, "bfloat16") -> Expected(rows=[Row("chat", "5f2c...", ids=[...], answer=9, ...)], stops={2}, ...)
+    compute_expected(Path("models/align"), 8, "bfloat16") -> ExpectedOutputs(rows=[Row("chat", "5f2c...", ids=[...], answer=9, ...)], stops={2}, ...)
 
-The last adapter of a chain is not merged for it but stands beside the weights, as in training: a merge that goes wrong shows.
-Nothing that was measured is read: prompts are rendered, answers generated and logits computed anew, in float32.
+The last adapter of a chain is not merged, as in training, so the comparison finds a wrong merge. No stored result is read:
+prompts are rendered, answers generated and logits computed again, in float32.
 """
 
 import gc
@@ -11,6 +11,7 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from commands.exports.merged_model import template_defaults
 from commands.exports.plain_transformers import (
@@ -23,9 +24,13 @@ from commands.exports.plain_transformers import (
 )
 from validators.problems import Problem, Problems
 
-LONGEST = 32  # tokens of an answer: what goes wrong with a model shows in the first of them
-LONGEST_PROMPT = 1024  # tokens; longer rows are left to others, as a CPU takes minutes for one of them
-# where a repository has no eval rows: words, spaces, code, numbers, scripts, a system turn and a conversation
+if TYPE_CHECKING:
+    from stages.rows.types import Message
+    from stages.training.rendering import Renderer
+
+LONGEST = 32  # tokens of an answer: a broken model shows within the first ones
+LONGEST_PROMPT = 1024  # tokens; longer rows are skipped, because a CPU takes minutes for one
+# used where a repository has no eval rows: words, spaces, code, numbers, scripts, a system turn and a conversation
 FALLBACK_TEXTS = (
     [{"role": "user", "content": "Say it in two words, please."}],
     [{"role": "user", "content": "  What does this do?\n\tdef f(x):\n\t    return x + 1  # don't\r\n"}],
@@ -37,49 +42,49 @@ FALLBACK_TEXTS = (
 
 @dataclass
 class Row:
-    """A prompt and what the model answers. text: the prompt as the template writes it. ids: tokens of both, the last `answer` of them the answer's.
+    """A prompt and the model's answer. text: the prompt as the template renders it. ids: tokens of both; the last `answer` ones are the answer.
 
-    messages, tools: as the chat template takes them. logits: (answer + 1, words) float32, from the end of the prompt on.
+    messages, tools: the input of the chat template. logits: (answer + 1, words) float32, from the last token of the prompt on.
     """
 
     dataset: str
     id: str
-    messages: list
-    tools: list | None
+    messages: "list[Message]"
+    tools: list[Any] | None
     text: str
     ids: list[int]
     answer: int = 0
-    logits: object = None
+    logits: Any = None  # set once the model ran
 
     @property
     def name(self) -> str:
         return f"{self.dataset} row {self.id[:12]}"
 
     @property
-    def prompt(self) -> list[int]:
+    def prompt_ids(self) -> list[int]:
         return self.ids[: len(self.ids) - self.answer]
 
     @property
-    def said(self) -> list[int]:
+    def answer_ids(self) -> list[int]:
         return self.ids[len(self.ids) - self.answer :]
 
 
 @dataclass
 class ExpectedOutputs:
-    """weights: {name: hash} of the merged model in the type that it is saved in; None where an adapter is exported."""
+    """The outputs and settings of a model. weights: {name: hash} of the merged model in its saved dtype; None for an adapter."""
 
     rows: list[Row]
     stops: frozenset[int]
-    generation: dict
-    tokenizer: dict
+    generation: dict[str, Any]
+    tokenizer: dict[str, Any]
     date: str | None
     weights: dict[str, str] | None = None
 
 
 def compute_expected(source: Path, count: int, dtype: str | None) -> ExpectedOutputs:
-    """What the model of a folder says to `count` eval rows. dtype: of the merged weights, None where they are not exported.
+    """The outputs of a model on `count` eval rows. dtype: that of the merged weights, None for an adapter.
 
-    Raises Problems where its adapter changes nothing, though it holds numbers.
+    Raises Problems where its adapter has non-zero weights but changes nothing.
     """
     import torch
 
@@ -103,18 +108,18 @@ def compute_expected(source: Path, count: int, dtype: str | None) -> ExpectedOut
     tokenizer = tokenizer_summary(render.tokenizer) | {"template": template_hash(template)}
     found = ExpectedOutputs(rows, render.stops, generation_settings(model), tokenizer, settings["date"])
     if dtype:
-        merged = model.to("cpu")  # where the export was merged: another device rounds otherwise
+        merged = model.to("cpu")  # the export was merged there, and another device rounds differently
         merged = (merged.merge_and_unload() if adapter else merged).to(getattr(torch, dtype))
         found.weights = weight_hashes(merged)["weights"]
         del merged
     del model
-    gc.collect()  # its memory is needed by the process that checks
+    gc.collect()  # the process that checks needs the memory
     torch.cuda.empty_cache()
     return found
 
 
-def model_as_trained(source: Path) -> tuple:
-    """(the model of a folder in float32, the folder of its last adapter, which is not merged, or None)."""
+def model_as_trained(source: Path) -> tuple[Any, Path | None]:
+    """(the model in float32 with its last adapter not merged, the folder of that adapter or None)."""
     import torch
     from transformers import AutoModelForCausalLM
 
@@ -132,29 +137,29 @@ def model_as_trained(source: Path) -> tuple:
     return model, chain[-1] if chain else None
 
 
-def check_adapter(model, adapter: Path, row: Row) -> None:
-    """Raise Problems where an adapter whose file holds more than zeros leaves the logits as they are without it."""
+def check_adapter(model: Any, adapter: Path, row: Row) -> None:
+    """Raise Problems where an adapter has non-zero weights but the logits are the same without it."""
     import numpy as np
     from safetensors import safe_open
 
     with model.disable_adapter():
-        without = compute_logits(model, row.ids, len(row.prompt))
+        without = compute_logits(model, row.ids, len(row.prompt_ids))
     if not np.array_equal(without, row.logits):
         return
     with safe_open(adapter / "adapter_model.safetensors", "pt") as file:
         names = set(file.keys())
         pairs = [(name, name.replace("_B", "_A")) for name in names if "lora_B" in name or "lora_embedding_B" in name]
-        # of each product one factor is zero before training
+        # before training one factor of each product is zero
         if any(pair[1] in names and all(file.get_tensor(name).any() for name in pair) for pair in pairs):
-            found = "changes nothing of the model: its weights are not those that the model has by name"
+            found = "changes nothing in the model: the model has no weights with the adapter's names"
             raise Problems([Problem(str(adapter), found, "an adapter of this model", "dvc repro --force of its step")])
 
 
 # -- the rows -----------------------------------------------------------------------------------------------------
 
 
-def choose_rows(render, count: int, longest: int) -> list[Row]:
-    """Eval rows of all datasets in turns, the first of each by id; texts of our own where there are none."""
+def choose_rows(render: "Renderer", count: int, longest: int) -> list[Row]:
+    """Eval rows of all datasets in turns, the smallest ids first; FALLBACK_TEXTS where there are none."""
     from stages.training.messages import FailedProof
 
     found = []
@@ -164,7 +169,7 @@ def choose_rows(render, count: int, longest: int) -> list[Row]:
         try:
             talk = render.as_conversation(messages, tools)
             text = render.prompt_of(talk, len(talk.messages))
-        except FailedProof:  # preflight names it; no model is asked about it
+        except FailedProof:  # preflight reports such rows and leaves them out
             continue
         ids = render.encode([text])[0][0]
         if ids and len(ids) <= longest and len(found) < count:
@@ -177,8 +182,8 @@ def choose_rows(render, count: int, longest: int) -> list[Row]:
     return found
 
 
-def eval_rows(count: int) -> Iterator[tuple[str, str, list, list | None]]:
-    """(dataset, id, messages of the prompt, tools) of eval rows, several times as many as are wanted."""
+def eval_rows(count: int) -> Iterator[tuple[str, str, "list[Message]", list[Any] | None]]:
+    """(dataset, id, messages of the prompt, tools) of eval rows, up to four times `count` per dataset."""
     import pyarrow.parquet as pq
 
     from stages.rows.batches import decode_row

@@ -1,8 +1,8 @@
-"""Whether an exported folder does for others what its model does here; the receipt that says so.
+"""Checks that an exported folder gives the same results elsewhere as its model gives here, and writes a receipt.
 
-What fails raises Problems and has no receipt:
+A folder that fails raises Problems and gets no receipt:
 
-    check(Path("models/align"), Path(".out.partial"), "out", 8) -> ["checked on 8 eval rows ..."]
+    check_export(Path("models/align"), Path(".out.partial"), "out", 8) -> ["checked on 8 eval rows ..."]
 
     out/checked.json    {"checked": true, "by": {"transformers": "5.17.0", ...}, "rows": [...], "files": {name: sha256}, ...}
                         {"checked": false, "why": "--no-check"}
@@ -10,6 +10,7 @@ What fails raises Problems and has no receipt:
 
 import json
 from pathlib import Path
+from typing import Any
 
 from commands.exports import plain_transformers
 from commands.exports.comparison import compare_outputs, tolerance_of
@@ -20,15 +21,13 @@ from commands.statements.exported_folder import RECEIPT_FILE
 from stages.core.hashes import sha256
 from validators.problems import Problem, Problems
 
-CHECK_LIMIT = (
-    2_000_000_000  # weights up to which a folder is checked though nobody asks for it: more take minutes on a CPU
-)
+CHECK_LIMIT = 2_000_000_000  # weights; a larger model is checked only with --check, because it takes minutes on a CPU
 
 
 def check_export(source: Path, folder: Path, shown: str, count: int, gguf: str | None = None) -> list[str]:
-    """Write the receipt of a folder that does what the model does; the lines that say so. shown: its name for the user.
+    """Check a folder and write its receipt; returns lines for the user. shown: the folder's name in messages.
 
-    Raises Problems with each thing that differs.
+    Raises Problems with each difference.
     """
     adapter = plain_transformers.is_adapter(str(folder))
     base, about_base = local_base(folder) if adapter else (None, [])
@@ -49,8 +48,8 @@ def check_export(source: Path, folder: Path, shown: str, count: int, gguf: str |
 
 def compare_with_transformers(
     folder: Path, expected: ExpectedOutputs, base: str | None, shown: str
-) -> tuple[dict, list[dict]]:
-    """(what plain transformers say of a folder, what was seen of each row). Raises Problems with all that differs."""
+) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """(the results of plain transformers with a folder, the receipt of each row). Raises Problems with each difference."""
     rows = [
         {"messages": row.messages, "tools": row.tools, "ids": row.ids, "answer": row.answer} for row in expected.rows
     ]
@@ -68,19 +67,19 @@ def compare_with_transformers(
 
 
 def dtype_of_folder(folder: Path) -> str:
-    """The type of the weights of a merged folder."""
+    """The dtype of the weights in a merged folder."""
     config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     return config.get("dtype") or config.get("torch_dtype") or "float32"
 
 
 def write_unchecked(folder: Path, why: str) -> list[str]:
-    """Write a receipt that says that nothing was checked; the line that says so."""
+    """Write a receipt for a folder that was not checked; returns lines for the user."""
     (folder / RECEIPT_FILE).write_text(json.dumps({"checked": False, "why": why}, indent=2) + "\n", encoding="utf-8")
     return [f"not checked: {why}"]
 
 
 def should_check(given: bool | None, source: Path) -> tuple[bool, str]:
-    """(whether to check a model, why not). given: --check, --no-check, or None where nobody said."""
+    """(True to check a model, the reason not to). given: True for --check, False for --no-check, None for neither."""
     from math import prod
 
     from stages.dryrun.memory import tensor_shapes
@@ -93,7 +92,7 @@ def should_check(given: bool | None, source: Path) -> tuple[bool, str]:
     return weights <= CHECK_LIMIT, f"{weights / 1e9:.1f}B weights; above {CHECK_LIMIT // 10**9}B only with --check"
 
 
-# -- what an adapter stands on ---------------------------------------------------------------------------------------
+# -- the base of an adapter ------------------------------------------------------------------------------------------
 
 
 def base_name(folder: Path) -> str:
@@ -101,7 +100,7 @@ def base_name(folder: Path) -> str:
 
 
 def local_base(folder: Path) -> tuple[str | None, list[str]]:
-    """(what an adapter is checked on where its base is not on this machine, the line that says so); None where it is."""
+    """(the folder to check an adapter on, lines for the user) where its base is not on this machine; (None, []) where it is."""
     from huggingface_hub import try_to_load_from_cache
 
     from stages.training.models import BASE
@@ -116,14 +115,14 @@ def local_base(folder: Path) -> tuple[str | None, list[str]]:
 # -- the receipt --------------------------------------------------------------------------------------------------
 
 
-def write_receipt(folder: Path, receipt: dict) -> None:
-    """Write a receipt with the hashes of the files that it is about: all that are there by now."""
+def write_receipt(folder: Path, receipt: dict[str, Any]) -> None:
+    """Write a receipt with the hashes of all files in the folder."""
     files = {path.name: sha256(path) for path in sorted(folder.iterdir()) if path.is_file()}
     text = json.dumps(receipt | {"files": files}, indent=2, ensure_ascii=False)
     (folder / RECEIPT_FILE).write_text(text + "\n", encoding="utf-8")
 
 
-def receipt_line(receipt: dict) -> str:
+def receipt_line(receipt: dict[str, Any]) -> str:
     seen = receipt["rows"]
     kind = "texts of Tilth's own" if seen[0]["dataset"] == "texts" else "eval rows"
     stopped, tied = sum(row["stopped"] for row in seen), sum(row["answer"] != "same" for row in seen)

@@ -1,4 +1,4 @@
-"""A merged folder as a GGUF file beside it, by llama.cpp's own converter; and whether llama.cpp does with it what the model does.
+"""Converts a merged folder to a GGUF file with llama.cpp's converter, and checks that llama.cpp gives the model's results with it.
 
 convert(["convert_hf_to_gguf.py"], Path("out"), "align", "q8_0") -> "align-q8_0.gguf"
 check_gguf(Path("out"), "align-q8_0.gguf", expected, "out") -> ({"checked": true, "agreement": 0.99, ...}, "checked by llama.cpp ...")
@@ -10,6 +10,7 @@ import subprocess
 import sys
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 from commands.exports import llama
 from commands.exports.expected_outputs import LONGEST, ExpectedOutputs
@@ -17,8 +18,8 @@ from commands.exports.isolated_process import run_isolated
 from validators.problems import Problem, Problems
 
 CONVERTER = "convert_hf_to_gguf.py"
-PYTHON_VARIABLE = "LLAMA_CPP_PYTHON"  # a Python that has llama-cpp-python, where this one has not
-# The share of places of our answers at which llama.cpp's likeliest token is ours. Numbers of fewer bits, and other kernels, move some.
+PYTHON_VARIABLE = "LLAMA_CPP_PYTHON"  # a Python with llama-cpp-python, where this one has none
+# The least share of answer positions where llama.cpp's likeliest token is ours. Fewer bits and other kernels change some tokens.
 LEAST_AGREEMENT = 0.9
 
 
@@ -39,7 +40,7 @@ def find_converter() -> list[str]:
 
 
 def convert(converter: list[str], folder: Path, name: str, kind: str) -> str:
-    """Write the GGUF file of a merged model; its name. What the converter refuses becomes Problems."""
+    """Write the GGUF file of a merged model; returns its name. Raises Problems where the converter fails."""
     file = f"{name}-{kind}.gguf"
     command = [*converter, str(folder.resolve()), "--outfile", str(folder.resolve() / file), "--outtype", kind]
     done = subprocess.run(command, capture_output=True, text=True, errors="replace")
@@ -53,8 +54,8 @@ def convert(converter: list[str], folder: Path, name: str, kind: str) -> str:
 # -- checked ------------------------------------------------------------------------------------------------------
 
 
-def check_gguf(folder: Path, file: str, expected: ExpectedOutputs, shown: str) -> tuple[dict, str]:
-    """(what the receipt says of a GGUF file, the line that says so). Raises Problems where llama.cpp does otherwise than the model."""
+def check_gguf(folder: Path, file: str, expected: ExpectedOutputs, shown: str) -> tuple[dict[str, Any], str]:
+    """(the receipt of a GGUF file, a line for the user). Raises Problems where llama.cpp and the model differ."""
     python = os.environ.get(PYTHON_VARIABLE) or (sys.executable if find_spec("llama_cpp") else None)
     if python is None:
         why = f"llama-cpp-python is neither here nor in ${PYTHON_VARIABLE}"
@@ -75,17 +76,17 @@ def check_gguf(folder: Path, file: str, expected: ExpectedOutputs, shown: str) -
     if problems := gguf_problems(said, template, expected, f"{shown}/{file}"):
         raise Problems(problems)
     share = agreement(said, expected)
-    same = sum(row.said == theirs for row, theirs in zip(expected.rows, said["answers"], strict=True))
+    same = sum(row.answer_ids == theirs for row, theirs in zip(expected.rows, said["answers"], strict=True))
     line = (
-        f"{file} checked by llama-cpp-python {said['by']}: the same prompts, template and stops; {share:.1%} of the answers' tokens are "
-        f"its likeliest too, {LEAST_AGREEMENT:.0%} are asked for; {same} of {len(expected.rows)} answers are the same to the end"
+        f"{file} checked by llama-cpp-python {said['by']}: the same prompts, template and stops; its likeliest token is the model's for {share:.1%} of "
+        f"the answers' tokens, at least {LEAST_AGREEMENT:.0%} are required; {same} of {len(expected.rows)} answers are the same to the end"
     )
     about = {"file": file, "checked": True, "by": said["by"], "agreement": round(share, 4), "least": LEAST_AGREEMENT}
     return about | {"same": same}, line
 
 
-def gguf_problems(said: dict, template: str, expected: ExpectedOutputs, where: str) -> list[Problem]:
-    """What llama.cpp does otherwise than the model. template: that of the folder that the file was made of."""
+def gguf_problems(said: dict[str, Any], template: str, expected: ExpectedOutputs, where: str) -> list[Problem]:
+    """The differences between llama.cpp and the model. template: the chat template of the exported folder."""
     hint, problems = "another llama.cpp, or another TYPE; --no-check leaves it as it is", []
     if said["template"] != template:
         found = "has no chat template" if said["template"] is None else "has another chat template"
@@ -95,20 +96,20 @@ def gguf_problems(said: dict, template: str, expected: ExpectedOutputs, where: s
             Problem(where, f"llama.cpp does not end an answer at {lost}", f"{sorted(expected.stops)}", hint)
         )
     for row, prompt in zip(expected.rows, said["prompts"], strict=True):
-        if prompt != row.prompt:
+        if prompt != row.prompt_ids:
             found = f"{row.name}: its prompt has other tokens, {len(prompt):,} of them"
-            problems.append(Problem(where, found, f"the {len(row.prompt):,} of the model", hint))
+            problems.append(Problem(where, found, f"the {len(row.prompt_ids):,} of the model", hint))
     if (share := agreement(said, expected)) < LEAST_AGREEMENT:
-        found = f"{share:.1%} of the tokens of our answers are its likeliest too"
+        found = f"its likeliest token is the model's for {share:.1%} of the answers' tokens"
         problems.append(Problem(where, found, f"at least {LEAST_AGREEMENT:.0%}", hint))
     return problems
 
 
-def agreement(said: dict, expected: ExpectedOutputs) -> float:
-    """The share of tokens of our answers that are the likeliest to llama.cpp too, each behind ours before it."""
+def agreement(said: dict[str, Any], expected: ExpectedOutputs) -> float:
+    """The share of our answers' tokens that are also llama.cpp's likeliest, given our tokens before them."""
     pairs = [
         pair
         for row, theirs in zip(expected.rows, said["likeliest"], strict=True)
-        for pair in zip(row.said, theirs, strict=True)
+        for pair in zip(row.answer_ids, theirs, strict=True)
     ]
     return sum(ours == theirs for ours, theirs in pairs) / len(pairs)

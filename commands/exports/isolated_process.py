@@ -1,6 +1,6 @@
-"""A script of ours in a Python process that has nothing of ours: neither this folder nor PYTHONPATH is on its path.
+"""Runs a script in a Python process without the project: neither this folder nor PYTHONPATH is on its path.
 
-ask(plain.__file__, {"folder": "out", ...}) -> ({"prompts": ..., "answers": ...}, [logits of each row])
+run_isolated(plain_transformers.__file__, {"folder": "out", ...}) -> ({"prompts": ..., "answers": ...}, [logits of each row])
 """
 
 import json
@@ -9,12 +9,15 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from typing import Any
 
 from validators.problems import Problem, Problems
 
 
-def run_isolated(script: str, request: dict, python: str = sys.executable) -> tuple[dict, list]:
-    """(what a script writes to said.json, its arrays by number). Raises Problems where its process ends early."""
+def run_isolated(
+    script: str, request: dict[str, Any], python: str = sys.executable
+) -> tuple[dict[str, Any], list[Any]]:
+    """(the content of the script's said.json, its arrays in order). Raises Problems where the process fails."""
     import numpy as np
 
     with tempfile.TemporaryDirectory() as place:

@@ -1,26 +1,27 @@
-"""What llama.cpp makes of a GGUF file, in a process that has llama-cpp-python: `python -I llama.py asked.json answers/`.
+"""Runs a GGUF file with llama.cpp, in a process that has llama-cpp-python: `python -I llama.py asked.json answers/`.
 
     asked.json    {"file": "align-q8_0.gguf", "stops": [2], "longest": 32, "rows": [{"text": "<|user|>...", "ids": [...], "answer": 9}]}
     answers/      said.json {"prompts": [[...]], "answers": [[...]], "likeliest": [[...]], "stops": [2], "template": "...", "by": "0.3.16"}
 
-It is a script and imports nothing of the project. likeliest: the token that it would say at each place of our answer.
+This script imports nothing of the project. likeliest: llama.cpp's likeliest token at each position of our answer.
 """
 
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
 
 def main(asked: Path, place: Path) -> None:
     request = json.loads(asked.read_text(encoding="utf-8"))
     try:
         found = compute_answers(request)
-    except Exception as error:  # whatever it says of a file that is broken
+    except Exception as error:  # llama.cpp raises many kinds for a broken file
         found = {"error": f"{type(error).__name__}: {' '.join(str(error).split())[:500]}"}
     (place / "said.json").write_text(json.dumps(found), encoding="utf-8")
 
 
-def compute_answers(request: dict) -> dict:
+def compute_answers(request: dict[str, Any]) -> dict[str, Any]:
     import llama_cpp
 
     length = max(len(row["ids"]) for row in request["rows"]) + request["longest"] + 8
@@ -40,14 +41,14 @@ def compute_answers(request: dict) -> dict:
     return found
 
 
-def likeliest_tokens(model, ids: list, first: int) -> list:
-    """The likeliest token at each place of `ids` from `first` on."""
+def likeliest_tokens(model: Any, ids: list[int], first: int) -> list[int]:
+    """The likeliest token at each position of `ids` from `first` on."""
     model.reset()
     model.eval(ids)
     return model.scores[first - 1 : len(ids) - 1].argmax(-1).tolist()
 
 
-def generate_greedy(model, prompt: list, longest: int, stops: set) -> list:
+def generate_greedy(model: Any, prompt: list[int], longest: int, stops: set[int]) -> list[int]:
     model.reset()
     said = []
     for token in model.generate(prompt, temp=0.0):

@@ -1,4 +1,4 @@
-"""A model as one folder that plain transformers load: its whole chain merged in float32, cast at the end, what is beside weights copied.
+"""A model as one folder that plain transformers load: the whole chain merged in float32 and cast at the end, the other files copied.
 
 export_merged(Path("models/align"), Path("out"), "auto") -> ["2 adapters merged in float32, saved in bfloat16"]
 
@@ -8,15 +8,16 @@ out/    config.json, model.safetensors, generation_config.json, tokenizer.json, 
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
-# what a model folder holds beside weights: taken over byte by byte
+# the files beside the weights of a model folder: copied byte by byte
 OTHER_FILES = ("*.json", "*.jinja", "*.model", "*.txt")
 WEIGHT_FILES = ("config.json", "model.safetensors.index.json", "made_of.json", "adapter_config.json")
 TEMPLATE_FILE = "chat_template.jinja"
 
 
 def export_merged(source: Path, folder: Path, dtype: str) -> list[str]:
-    """Write the model with its whole chain merged; the lines that say so."""
+    """Write the model with its whole chain merged; returns lines for the user."""
     from commands.builds.model_folders import load_or_explain
     from stages.training.models import adapters, full_weights, load_model
 
@@ -32,7 +33,7 @@ def export_merged(source: Path, folder: Path, dtype: str) -> list[str]:
 
 
 def dtype_of(source: Path) -> str:
-    """The type of weights in which a model came: full weights are trained, and so saved, in float32."""
+    """The dtype of the weights of the original model: full weights are trained, and so saved, in float32."""
     from stages.training.models import BASE, full_weights
 
     origin = BASE if source.parent == BASE.parent else full_weights(source)
@@ -41,7 +42,7 @@ def dtype_of(source: Path) -> str:
 
 
 def copy_other_files(below: Path, folder: Path, leave: tuple[str, ...] = ()) -> list[str]:
-    """Copy the tokenizer's files and the like; lines of what is not as it was."""
+    """Copy the tokenizer's files and the like; returns lines about changed files."""
     for path in sorted(path for pattern in OTHER_FILES for path in below.glob(pattern)):
         if path.name not in (*WEIGHT_FILES, *leave):
             shutil.copyfile(path, folder / path.name)
@@ -49,7 +50,7 @@ def copy_other_files(below: Path, folder: Path, leave: tuple[str, ...] = ()) -> 
 
 
 def write_template_defaults(folder: Path) -> list[str]:
-    """Have the chat template take by itself what `base.chat_template_kwargs` gives it here: nobody else reads rendering.json."""
+    """Write `base.chat_template_kwargs` into the chat template as defaults: other programs do not read rendering.json."""
     from stages.training.template_settings import TOKENIZER_FILE, read_json, read_settings
 
     given = read_settings(folder)["chat_template_kwargs"]
@@ -63,7 +64,7 @@ def write_template_defaults(folder: Path) -> list[str]:
     return [f"{TEMPLATE_FILE} has {', '.join(given)} of base.chat_template_kwargs as its own defaults"]
 
 
-def template_defaults(given: dict) -> str:
-    """What a chat template begins with that takes these by itself; who renders it may still say others."""
-    # repr of what JSON can say is what Jinja reads
+def template_defaults(given: dict[str, Any]) -> str:
+    """The beginning of a chat template that sets these defaults; whoever renders it may still pass other values."""
+    # Jinja reads the repr of JSON values
     return "".join(f"{{% set {key} = {key} if {key} is defined else {value!r} %}}" for key, value in given.items())

@@ -1,10 +1,10 @@
-"""What plain transformers make of an exported folder, in a process that has nothing of ours: `python -I plain_transformers.py asked.json answers/`.
+"""Runs an exported folder with plain transformers, in a process without the project: `python -I plain_transformers.py asked.json answers/`.
 
     asked.json    {"folder": "out", "base": null, "date": null, "longest": 32, "rows": [{"messages": [...], "tools": null, "ids": [...]}]}
     answers/      said.json {"prompts": [[...]], "answers": [[...]], "stops": [2], "tokenizer": {...}, "weights": {name: sha256}, ...}
                   logits-0.npy: (positions, words) float32, of each row's `ids` from the last token of its prompt on
 
-It is a script and imports nothing of the project. `tokenizer_summary`, `weight_hashes` and `compute_logits` are called by what does the same here.
+This script imports nothing of the project. `expected_outputs.py` calls `tokenizer_summary`, `weight_hashes` and `compute_logits` too.
 """
 
 import hashlib
@@ -12,27 +12,31 @@ import json
 import sys
 from datetime import date
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import numpy as np
 
 
 def main(asked: Path, place: Path) -> None:
     request = json.loads(asked.read_text(encoding="utf-8"))
     try:
         found = compute_answers(request, place)
-    except Exception as error:  # whatever transformers say of a folder that is broken
+    except Exception as error:  # transformers raise many kinds for a broken folder
         found = {"error": f"{type(error).__name__}: {' '.join(str(error).split())[:500]}"}
     (place / "said.json").write_text(json.dumps(found), encoding="utf-8")
 
 
-def compute_answers(request: dict, place: Path) -> dict:
-    """As a user of the folder would have them: its own tokenizer, template, generation config and type of weights."""
+def compute_answers(request: dict[str, Any], place: Path) -> dict[str, Any]:
+    """The results that a user of the folder would get: with its own tokenizer, template, generation config and dtype."""
     import numpy as np
     import torch
     import transformers
 
     transformers.logging.set_verbosity_error()
     transformers.logging.disable_progress_bar()
-    tokenizer = transformers.AutoTokenizer.from_pretrained(request["folder"], trust_remote_code=False)
-    # what a template prints as today's date; None where it prints none
+    tokenizer: Any = transformers.AutoTokenizer.from_pretrained(request["folder"], trust_remote_code=False)
+    # the date that a template prints as today's; null where it prints none
     day = {"strftime_now": date.fromisoformat(request["date"]).strftime} if request["date"] else {}
     prompts = [
         tokenizer.apply_chat_template(
@@ -40,7 +44,7 @@ def compute_answers(request: dict, place: Path) -> dict:
         )
         for row in request["rows"]
     ]
-    found = {
+    found: dict[str, Any] = {
         "by": {"transformers": transformers.__version__, "torch": torch.__version__},
         "prompts": [list(prompt["input_ids"]) for prompt in prompts],
         "tokenizer": tokenizer_summary(tokenizer),
@@ -59,14 +63,15 @@ def compute_answers(request: dict, place: Path) -> dict:
     return found
 
 
-def load_folder(folder: str, base: str | None) -> tuple:
-    """(the model of a folder, what its files lack of it). base: what an adapter is put on, where not what it names."""
+def load_folder(folder: str, base: str | None) -> tuple[Any, list[str]]:
+    """(the model of a folder, the names of weights that its files lack). base: the base of an adapter, where not the one it names."""
     from transformers import AutoModelForCausalLM
 
     if not is_adapter(folder):
-        model, about = AutoModelForCausalLM.from_pretrained(
+        loaded: Any = AutoModelForCausalLM.from_pretrained(
             folder, dtype="auto", output_loading_info=True, trust_remote_code=False
         )
+        model, about = loaded
         return model, sorted(about["missing_keys"]) + sorted(str(key) for key in about["mismatched_keys"])
     from peft import AutoPeftModelForCausalLM, PeftModel
 
@@ -83,11 +88,11 @@ def is_adapter(folder: str) -> bool:
 # -- what is compared ---------------------------------------------------------------------------------------------
 
 
-def tokenizer_summary(tokenizer) -> dict:
-    """A tokenizer in short: the hash of its vocabulary, merges and rules, its special tokens, its chat template's hash."""
+def tokenizer_summary(tokenizer: Any) -> dict[str, Any]:
+    """A tokenizer in short: the hash of its vocabulary, merges and rules, its special tokens, the hash of its chat template."""
     inner = getattr(tokenizer, "backend_tokenizer", None)
     rules = json.loads(inner.to_str()) if inner is not None else tokenizer.get_vocab()
-    for key in ("padding", "truncation"):  # of the last call, not of the tokenizer
+    for key in ("padding", "truncation"):  # these are of the last call, not of the tokenizer
         rules.pop(key, None)
     return {
         "rules": hashlib.sha256(json.dumps(rules, sort_keys=True).encode()).hexdigest(),
@@ -98,13 +103,13 @@ def tokenizer_summary(tokenizer) -> dict:
     }
 
 
-def template_hash(template) -> str:
+def template_hash(template: str | dict[str, str] | None) -> str:
     """The hash of a chat template, or of several by name."""
     return hashlib.sha256(json.dumps(template, sort_keys=True).encode()).hexdigest()
 
 
-def generation_settings(model) -> dict:
-    """What decides of an answer besides the logits: the stops and whatever else a generation config sets."""
+def generation_settings(model: Any) -> dict[str, Any]:
+    """The settings that decide an answer besides the logits: the stops and the rest of the generation config."""
     config = json.loads(model.generation_config.to_json_string())
     return {
         key: value
@@ -113,8 +118,8 @@ def generation_settings(model) -> dict:
     }
 
 
-def weight_hashes(model) -> dict:
-    """{weights: {name: sha256 of its numbers, whatever their type}, broken: {name: how many are no finite number}}."""
+def weight_hashes(model: Any) -> dict[str, Any]:
+    """{weights: {name: sha256 of its numbers, independent of their dtype}, broken: {name: how many are not finite}}."""
     import torch
 
     hashes, broken = {}, {}
@@ -123,14 +128,14 @@ def weight_hashes(model) -> dict:
         if numbers.is_floating_point():
             if lost := int((~torch.isfinite(numbers)).sum()):
                 broken[name] = lost
-            numbers = numbers.float()  # no number of a smaller type changes
+            numbers = numbers.float()  # exact for every smaller dtype
         hashes[name] = hashlib.sha256(
             f"{tuple(weight.shape)}".encode() + numbers.view(torch.uint8).numpy().tobytes()
         ).hexdigest()
     return {"weights": hashes, "broken": broken}
 
 
-def generate_greedy(model, prompt: list[int], longest: int, **stops) -> list[int]:
+def generate_greedy(model: Any, prompt: list[int], longest: int, **stops: Any) -> list[int]:
     """The likeliest answer to a prompt, with the token that ends it."""
     import torch
 
@@ -142,8 +147,8 @@ def generate_greedy(model, prompt: list[int], longest: int, **stops) -> list[int
     return out[0, len(prompt) :].tolist()
 
 
-def compute_logits(model, ids: list[int], first: int):
-    """(positions, words) float32: what comes after each token from the one before `first` on."""
+def compute_logits(model: Any, ids: list[int], first: int) -> "np.ndarray":
+    """(positions, words) float32: the logits after each token, beginning with the token before `first`."""
     import torch
 
     with torch.inference_mode():

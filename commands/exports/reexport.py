@@ -1,4 +1,4 @@
-"""An exported folder beside what an export of its model gives, byte by byte: for `tilth verify DIR` inside of the repository."""
+"""Compares an exported folder with a new export of its model, byte by byte: for `tilth verify DIR` inside of the repository."""
 
 import json
 import tempfile
@@ -12,7 +12,7 @@ from validators.problems import Problem
 
 
 def changed_files(step: str, folder: Path) -> list[Problem]:
-    """Problems of the files of an exported folder which are not those that an export of the model gives."""
+    """Problems with each file of an exported folder that differs from a new export of the model."""
     source, problems = Path("models", step), []
     with tempfile.TemporaryDirectory() as place:
         again = Path(place)

@@ -1,20 +1,24 @@
-"""How much work a stage is: optimizer steps and tokens by preflight, seconds by the last run on this machine.
+"""The work of a stage: optimizer steps and tokens from preflight, seconds from the last run on this machine.
 
 estimate("train@sft") -> {"seconds": 16.2, "optimizer_steps": 1368, "tokens": 99588, "approximate": False}
 
-Seconds come from `.work/times.jsonl`, which `stages/__main__.py` writes; None where there is no record. Of what runs a model, those with
-the same base model on the same device alone count: a CPU says nothing of a GPU.
+Seconds come from `.work/times.jsonl`, which `stages/__main__.py` writes; None where there is no record. For a stage that runs a model,
+only records with the same base model on the same device count: a CPU's time says nothing about a GPU's.
 """
 
 import json
 import math
 from functools import cache
 from pathlib import Path
+from typing import Any
+
+Estimate = dict[str, Any]
+TimeRecord = dict[str, Any]  # a line of .work/times.jsonl
 
 
-def estimate(stage):
-    """{seconds} of a stage; of a training {optimizer_steps, tokens, approximate} too, of prompts that are asked {prompts, samples},
-    of those that are kept {kept, of}. None for what is unknown.
+def estimate(stage: str) -> Estimate:
+    """{seconds} of a stage; also {optimizer_steps, tokens, approximate} of `train`, {prompts, samples} of `difficulty`, {kept, of} of
+    `keep`. None for what is unknown.
     """
     kind, _, name = stage.partition("@")
     if kind == "difficulty":
@@ -33,8 +37,8 @@ def estimate(stage):
 
 
 @cache
-def stage_records():
-    """Every record of a finished stage, oldest first; lines that are no record are passed over."""
+def stage_records() -> list[TimeRecord]:
+    """Every record of a finished stage, oldest first. Skips lines that are not records."""
     from stages.__main__ import TIMES
 
     records = []
@@ -47,7 +51,7 @@ def stage_records():
     return records
 
 
-def last_seconds(stage):
+def last_seconds(stage: str) -> float | None:
     return next(
         (
             record["seconds"]
@@ -58,8 +62,8 @@ def last_seconds(stage):
     )
 
 
-def is_comparable(record):
-    """Whether a record tells how long its stage takes here: of what runs a model, with this base on this device."""
+def is_comparable(record: TimeRecord) -> bool:
+    """True for a record of a stage that runs no model, or that ran with this base model on this device."""
     from stages.__main__ import MODEL_STAGES, base_label
 
     if record["stage"].partition("@")[0] not in MODEL_STAGES:
@@ -68,15 +72,15 @@ def is_comparable(record):
 
 
 @cache
-def this_device():
-    """The name of the device that trains; asked for only where there is a record to hold it against, as torch takes seconds."""
+def this_device() -> str:
+    """The name of the device that trains. Called only where there is a record to compare: importing torch takes seconds."""
     from stages.training.backends import device_name
 
     return device_name()
 
 
-def count_kept_prompts(name):
-    """{kept, of}: how many prompts `keep` leaves of those that were asked last; nothing where none was, or others are there now."""
+def count_kept_prompts(name: str) -> Estimate:
+    """{kept, of}: how many prompts `keep` will keep, by the last samples; {} where there are none, or the prompts changed since."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -93,8 +97,8 @@ def count_kept_prompts(name):
     return {"kept": sum(sort_prompt(row, low, high)["check"] is None for row in rows), "of": len(rows)}
 
 
-def training_seconds(name, steps):
-    """By the seconds that an optimizer step took when this method was last trained on these rows, of this step if it was."""
+def training_seconds(name: str, steps: int | None) -> float | None:
+    """Seconds from the time of an optimizer step in the last training with this method and dataset; this step's own training comes first."""
     step = read_step(name)
     alike = [
         record
@@ -107,31 +111,31 @@ def training_seconds(name, steps):
 
 
 @cache
-def read_params():
+def read_params() -> dict[str, Any]:
     from validators.params import fill_defaults, read_params_yaml
 
     return fill_defaults(read_params_yaml())
 
 
-def read_step(name):
+def read_step(name: str) -> dict[str, Any]:
     return read_params()["steps"][name]
 
 
-def read_json_or_empty(path):
+def read_json_or_empty(path: str) -> dict[str, Any]:
     try:
         return json.loads(Path(path).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
 
 
-def steps_and_tokens(name):
-    """{optimizer_steps, tokens, approximate} of a step: preflight's where it speaks of the same args, else by TRL's rule."""
+def steps_and_tokens(name: str) -> Estimate:
+    """{optimizer_steps, tokens, approximate} of a step: preflight's numbers where its args are the same, else by TRL's rule."""
     step, last = read_step(name), read_json_or_empty(f"preflight/{name}.json")
     args = step["args"]
     rows_are_alike = (last.get("method"), last.get("dataset")) == (step["method"], step["dataset"])
     tokens = last.get("tokens") if rows_are_alike else None
     if rows_are_alike and last.get("args") == args:
-        sorts = step["dataset"] in read_params()["difficulty"]  # then preflight has counted rows that are not kept
+        sorts = step["dataset"] in read_params()["difficulty"]  # then preflight has also counted rows that are not kept
         return {"optimizer_steps": last.get("optimizer_steps"), "tokens": tokens, "approximate": sorts}
     rows = (
         last.get("trained_rows")
@@ -141,12 +145,12 @@ def steps_and_tokens(name):
     return {"optimizer_steps": optimizer_steps(step["method"], args, rows), "tokens": tokens, "approximate": True}
 
 
-def optimizer_steps(method, args, rows):
-    """Optimizer steps of one process, None where they cannot be told without TRL."""
+def optimizer_steps(method: str, args: dict[str, Any], rows: int | None) -> int | None:
+    """The optimizer steps of one process; None where only TRL can compute them."""
     if args.get("max_steps", 0) > 0:
         return args["max_steps"]
     if rows is None or method == "grpo":
         return None
-    # what is left out has the default of transformers' TrainingArguments
+    # the defaults are those of transformers' TrainingArguments
     batch = args.get("per_device_train_batch_size", 8) * args.get("gradient_accumulation_steps", 1)
     return math.ceil(math.ceil(rows / batch) * args.get("num_train_epochs", 3))

@@ -1,21 +1,25 @@
-"""What a stage will write, as far as it can be known without running it.
+"""The outputs of a stage, as far as they are known without running it.
 
-Without it every edit of params.yaml would leave `tilth plan` with "may run" for all that follows. Only small outputs whose
-content follows from params.yaml alone are foreseen: whether each will be the same as the last build's, or another.
+Without this, every edit of params.yaml would give "may run" for all later stages in `tilth plan`. The forecast covers only small
+outputs that depend on params.yaml alone: whether each one will be the same as in the last build or not.
 
-    foreseen("preflight", ...) -> {"preflight/sft.json": State(CHANGED, why="args.learning_rate: 0.003 -> 0.002"), ...}
+    forecast_outputs("preflight", ...) -> {"preflight/sft.json": State(CHANGED, why="args.learning_rate: 0.003 -> 0.002"), ...}
 """
 
 import json
+from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 from commands.planning.state import CHANGED, SAME, State
 
+LastHash = Callable[[str], str | None]
 
-def forecast_outputs(name, deps, states, last):
-    """{path: State} of outputs of a stage that will run.
 
-    deps: {path: State} of its inputs. states: {path: State} of what went before. last: the hash of an output of the last
+def forecast_outputs(name: str, deps: dict[str, State], states: dict[str, State], last: LastHash) -> dict[str, State]:
+    """{path: State} of the outputs of a stage that will run.
+
+    deps: {path: State} of its inputs. states: {path: State} of earlier outputs. last: the hash of an output in the last
     build, None where there is none.
     """
     if name == "code":
@@ -31,8 +35,8 @@ def forecast_outputs(name, deps, states, last):
     return preflight_files(deps, states, last) if name == "preflight" else {}
 
 
-def code_lists():
-    """The lists of code, which follow from the code alone."""
+def code_lists() -> dict[str, State]:
+    """The lists of code, which depend on the code alone."""
     from commands.builds.code import CODE_FOLDER, current_lists, lists_md5
 
     texts = current_lists()
@@ -41,8 +45,8 @@ def code_lists():
     return {path: State(CHANGED, lists_md5(texts, path)) for path in (*paths, *folders)}
 
 
-def pinned_list():
-    """The list of pinned prompts, where no dataset pins any: it has its title alone."""
+def pinned_list() -> dict[str, State]:
+    """The list of pinned prompts where no dataset pins any: its header alone."""
     import hashlib
 
     from stages.dedup.split import pinned_text
@@ -52,7 +56,7 @@ def pinned_list():
     return {"data/pinned.txt": State(CHANGED, hashlib.md5(pinned_text(()).encode()).hexdigest())}
 
 
-def resolved_params():
+def resolved_params() -> dict[str, Any]:
     """params.yaml with every default filled in."""
     from validators.params import fill_defaults as with_defaults
     from validators.params import read_params_yaml
@@ -60,16 +64,16 @@ def resolved_params():
     return with_defaults(read_params_yaml())
 
 
-def params_files():
-    """What each stage reads of the params, which follows from params.yaml alone."""
+def params_files() -> dict[str, State]:
+    """The params file of each stage, which depends on params.yaml alone."""
     from commands.builds.params import md5_of_text
     from stages.core.stage_params import texts_by_path
 
     return {path: State(CHANGED, md5_of_text(text)) for path, text in texts_by_path(resolved_params()).items()}
 
 
-def expired_file(name):
-    """What of a dataset may no longer be used, which follows from params.yaml and the day."""
+def expired_file(name: str) -> dict[str, State]:
+    """The list of a dataset's expired files, which depends on params.yaml and the date."""
     from commands.builds.params import md5_of_text
     from stages.expire import FOLDER, expired_text
 
@@ -82,28 +86,28 @@ def expired_file(name):
     }
 
 
-def unchanged_state():
+def unchanged_state() -> State:
     return State(SAME)
 
 
-def changed_state(why, fits=lambda md5: True):
+def changed_state(why: str, fits: Callable[[str], bool] = lambda md5: True) -> State:
     return State(CHANGED, fits=fits, why=why)
 
 
-def read_output(found):
-    """A JSON file of the last build by its hash, None where there is none or the cache does not have it."""
+def read_output(found: str | None) -> dict[str, Any] | None:
+    """A JSON file of the last build by its hash; None where there is none or the cache does not have it."""
     return read_cached(found) if found else None
 
 
-def read_cached(md5):
+def read_cached(md5: str) -> dict[str, Any] | None:
     from commands.builds.build import object_of
 
     path = object_of(md5)
     return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
 
 
-def inputs_unchanged(deps, *but):
-    """Whether the inputs of a stage, params aside, are those of the last build."""
+def inputs_unchanged(deps: dict[str, State], *but: str) -> bool:
+    """True where the inputs of a stage, except params, are those of the last build."""
     return all(
         state.verdict == "same"
         for path, state in deps.items()
@@ -111,8 +115,8 @@ def inputs_unchanged(deps, *but):
     )
 
 
-def dataset_lists(deps, last):
-    """The lists of datasets: each dataset's kind comes from params.yaml, rows and hash from its file."""
+def dataset_lists(deps: dict[str, State], last: LastHash) -> dict[str, State]:
+    """The lists of datasets: a dataset's kind comes from params.yaml, its rows and hash from its file."""
     kinds = {name: dataset["kind"] for name, dataset in resolved_params()["datasets"].items()}
     found = {}
     for room, other in (("train", "eval"), ("eval", "train")):
@@ -129,18 +133,18 @@ def dataset_lists(deps, last):
     return found
 
 
-def kinds_by_name(listed):
+def kinds_by_name(listed: dict[str, Any]) -> dict[str, str]:
     return {name: entry["kind"] for name, entry in listed.items()}
 
 
-def may_have_kinds(kinds, md5):
-    """Whether a list of datasets in the cache, given its hash, may be of these kinds."""
+def may_have_kinds(kinds: dict[str, str], md5: str) -> bool:
+    """True where a list of datasets, given its hash, has these kinds or is not in the cache."""
     cached = read_cached(md5)
     return cached is None or kinds_by_name(cached) == kinds
 
 
-def preflight_files(deps, states, last):
-    """The files of preflight: a step as params.yaml resolves it, and the figures of its rows."""
+def preflight_files(deps: dict[str, State], states: dict[str, State], last: LastHash) -> dict[str, State]:
+    """The files of preflight: each has a step resolved from params.yaml, and numbers about its rows."""
     from stages.code import list_code, reward_code
     from stages.dryrun.resolved_steps import resolve_step
     from stages.preflight import scored_rewards
@@ -174,12 +178,12 @@ def preflight_files(deps, states, last):
     return found
 
 
-def as_json_data(data):
+def as_json_data(data: Any) -> Any:
     return json.loads(json.dumps(data))
 
 
-def describe_changes(before, resolved):
-    """What of a resolved step differs from that of the last build, in words; empty where nothing does."""
+def describe_changes(before: dict[str, Any], resolved: dict[str, Any]) -> str:
+    """The differences between a resolved step and that of the last build, in words; "" where there are none."""
     from commands.builds.changes import changed_params, describe_change
 
     return "; ".join(
@@ -187,7 +191,7 @@ def describe_changes(before, resolved):
     )
 
 
-def may_be_step(resolved, md5):
-    """Whether a file of preflight in the cache, given its hash, may be of this very step."""
+def may_be_step(resolved: dict[str, Any], md5: str) -> bool:
+    """True where a file of preflight, given its hash, is of exactly this step or is not in the cache."""
     cached = read_cached(md5)
     return cached is None or not describe_changes(cached, resolved)

@@ -1,36 +1,37 @@
-"""Why a stage runs, in words: which parameter, file or line of code changed, from what to what.
+"""Why a stage runs, in words: the parameter, file or line of code that changed, with its old and new value.
 
-words(Difference("dep", "data/raw/chat", ...)) -> ["data/raw/chat/a.jsonl: 3 lines since the last build"]
+difference_lines(Difference("dep", "data/raw/chat", ...)) -> ["data/raw/chat/a.jsonl: 3 lines since the last build"]
 
-The lock has hashes only. What a file was is looked for in git, by the hash, in the last commits that touched it.
+The lock has hashes only. The old content of a file is looked up in git by its hash, in the last commits that touched the file.
 """
 
 import json
 from functools import cache
+from typing import Any
 
 from commands.builds.build import Build, raw_params, with_defaults
 from commands.builds.changes import changed_params, describe_change, format_value
 from commands.builds.code import changes_since
-from commands.builds.differences import as_change
+from commands.builds.differences import Difference, as_change
 from commands.builds.git import git
 from commands.builds.params import PARAMS, PARAMS_FOLDER, content_by_hash, merge_texts, param_texts, written_texts
 from commands.builds.sources import md5_of_source, sources_of
 
-COMMITS = 30  # how far back git is searched for what was built from
-LARGE_BYTES = 64_000_000  # data folders above this are described by their size
-FILES, WIDTH = 3, 60  # of what one reason tells, in files and in characters of a value
+COMMITS = 30  # of a path; how far back git is searched for the content of the last build
+LARGE_BYTES = 64_000_000  # of a folder of data; larger ones are described by their size
+FILES, WIDTH = 3, 60  # most files, and most characters of a value, in one reason
 
 
-def reason_lines(why):
-    """Lines for all reasons of a Decision, each once."""
-    # what `methods` holds counts where `steps` take it from there
+def reason_lines(why: list[Difference]) -> list[str]:
+    """The lines for all reasons of a Decision, each once."""
+    # `steps` name the values that they take from `methods`
     named = [each for each in why if each.what == "param" and not each.key.startswith("methods")]
     used = [each for each in why if each.what != "param" or not named or each in named]
     return list(dict.fromkeys(line for each in used for line in difference_lines(each)))
 
 
-def difference_lines(reason):
-    """Lines for one Difference."""
+def difference_lines(reason: Difference) -> list[str]:
+    """The lines for one Difference."""
     what, path = reason.what, reason.path
     if what == "new":
         return ["it was never built"]
@@ -41,9 +42,9 @@ def difference_lines(reason):
     if what == "output":
         return [f"{path} {OUTPUT_STATES.get(reason.new, reason.new)}"]
     if what == "always":
-        return ["it runs in every build, as what it writes depends on the day"]
+        return ["it runs in every build, because its output depends on the date"]
     if what == "cache":
-        return ["unless the run cache has it, which the inputs will tell"]
+        return ["unless the run cache has this run: that depends on its inputs"]
     if what == "unknown":
         return [if_different(reason.new)]
     if what == "code" and reason.old is not None:
@@ -55,8 +56,8 @@ def difference_lines(reason):
     return file_lines(reason)
 
 
-def if_different(paths):
-    """The condition on which a stage runs, for inputs that are not known yet."""
+def if_different(paths: list[str]) -> str:
+    """The condition under which a stage runs, for inputs that are not known yet."""
     *first, last = paths
     return f"if {', '.join(first)} or {last} come out different" if first else f"if {last} comes out different"
 
@@ -69,8 +70,8 @@ OUTPUT_STATES = {
 }
 
 
-def file_lines(reason):
-    """How an input differs from that of the last build."""
+def file_lines(reason: Difference) -> list[str]:
+    """The difference between an input and that of the last build."""
     path, old, now = reason.path, reason.old, reason.new
     if now and now.origin:
         return [f"{path}: {now.origin}"]
@@ -85,15 +86,15 @@ def file_lines(reason):
     return [f"{path}: changed since the last build"]
 
 
-def params_lines(path, md5):
-    """The values that differ of what a stage reads of the params."""
+def params_lines(path: str, md5: str) -> list[str]:
+    """The changed values among the params that a stage reads."""
     build = Build(None, with_defaults(raw_params(None)))
     before, now = content_by_hash(build, path, md5), json.loads(param_texts(build)[path])
     return ["params.yaml: changed since the last build"] if before is None else change_lines(before, now)
 
 
-def params_yaml_lines():
-    """The values that differ from those that `check` wrote last; none where a comment was edited, say."""
+def params_yaml_lines() -> list[str]:
+    """The values that changed since `check` last wrote them; [] where, for example, only a comment was edited."""
     written = written_texts()
     return (
         change_lines(merge_texts(written), merge_texts(param_texts(Build(None, with_defaults(raw_params(None))))))
@@ -102,13 +103,13 @@ def params_yaml_lines():
     )
 
 
-def change_lines(before, now):
+def change_lines(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
     return [describe_change(change, WIDTH) for change in changed_params(before, now)]
 
 
 @cache
-def commit_with(path, md5, size):
-    """The latest commit in which a file or folder has a hash of DVC's, None where git has none such."""
+def commit_with(path: str, md5: str, size: int) -> str | None:
+    """The latest commit in which a file or folder has this hash of DVC's; None where git has none."""
     if size > LARGE_BYTES:
         return None
     commits = (git("log", f"--max-count={COMMITS}", "--format=%H", "--", path) or b"").decode().split()
@@ -117,8 +118,8 @@ def commit_with(path, md5, size):
     )
 
 
-def changed_since(commit, path):
-    """`file: 3 lines since the last build` for what changed of a path since a commit."""
+def changed_since(commit: str, path: str) -> list[str]:
+    """`file: 3 lines since the last build` for each file of a path that changed since a commit."""
     from stages.rows.tables import safe_text
 
     printed = (git("diff", "--numstat", "-z", "--relative", commit, "--", path) or b"").decode(errors="replace")
@@ -133,5 +134,5 @@ def changed_since(commit, path):
     return lines if len(lines) <= FILES else [*lines[:FILES], f"{path}: {len(lines) - FILES:,} more files"]
 
 
-def line_count(lines):
+def line_count(lines: int) -> str:
     return "1 line" if lines == 1 else f"{lines:,} lines"

@@ -1,20 +1,22 @@
-"""What `dvc repro` would do with each stage, found without running anything.
+"""Predicts what `dvc repro` would do with each stage, without running anything.
 
-    decide() -> [Decision(stage="train@sft", verdict=RUNS, why=[...]), ...] in the order in which DVC would take them
+    decide() -> [Decision(stage="train@sft", verdict=RUNS, why=[...]), ...] in DVC's order
 
-Stages are gone through as DVC does it, over the workspace as it would be by then: outputs of a stage that is restored have
-the hashes of the cache, those of a stage that runs are unknown, unless `commands/planning/forecast.py` knows better. Hashes, keys of
-the run cache and the order are DVC's own (`commands/builds/dvc.py`); what differs is told as for lineage and verify.
+The stages are decided in DVC's order, each over the workspace as the stages before it will leave it. The outputs of a restored stage
+have the hashes of the cache. The outputs of a stage that runs are unknown, unless `commands/planning/forecast.py` knows them. Hashes, keys
+of the run cache and the order are DVC's own (`commands/builds/dvc.py`). Differences are those of lineage and verify.
 """
 
 import contextlib
 from functools import cached_property, partial
 from pathlib import Path
 from posixpath import normpath
+from types import ModuleType
+from typing import TYPE_CHECKING, Any, cast
 
 from commands.builds.differences import DepState, Difference, cmd_differences, is_code, param_differences
 from commands.builds.hashes import size
-from commands.builds.lock import cached_runs, parse_stage, read_lock
+from commands.builds.lock import Stage, cached_runs, parse_stage, read_lock
 from commands.builds.sources import files_of_source
 from commands.planning.forecast import forecast_outputs
 from commands.planning.state import (
@@ -32,11 +34,18 @@ from commands.planning.state import (
 from stages.core.hashes import folder_md5
 from validators.problems import Problem, Problems
 
+if TYPE_CHECKING:
+    from dvc.dependency import Dependency
+    from dvc.repo import Repo
+    from dvc.stage import Stage as DvcStage
 
-def decide():
-    """A Decision for each stage of the graph, and the names of stages that dvc.lock has and the graph has not.
+    Deps = list[tuple[Dependency, State]]
 
-    Raises Problems where DVC cannot read the graph, or another DVC is at work.
+
+def decide() -> tuple[list[Decision], list[str]]:
+    """(a Decision for each stage of the graph, the stages that dvc.lock has and the graph has not).
+
+    Raises Problems where DVC cannot read the graph, or another DVC process holds its lock.
     """
     from commands.builds.dvc import DvcException, LockError, Repo
     from commands.builds.git import one_line
@@ -53,59 +62,62 @@ def decide():
         raise Problems([Problem("dvc", one_line(error), "a project that DVC can read", hint)]) from None
 
 
-def decide_all(repo, lock):
+def decide_all(repo: "Repo", lock: dict[str, Stage]) -> tuple[list[Decision], list[str]]:
     ahead = FutureWorkspace(repo, lock)
     decisions = [ahead.decide(stage) if stage.cmd else decide_tracked(stage) for stage in _dvc().in_order(repo)]
     names = {decision.stage for decision in decisions}
     return decisions, [name for name in lock if name not in names]
 
 
-def decide_tracked(stage):
-    """Data of `dvc add`: DVC takes down its new hash, and runs nothing."""
+def decide_tracked(stage: "DvcStage") -> Decision:
+    """The Decision for data of `dvc add`: DVC records its new hash and runs nothing."""
     why = changed_outputs(stage)
     return Decision(stage.addressing, RECORDED if why else UNCHANGED, why)
 
 
-def changed_outputs(stage):
-    """The outputs of a stage that are not there, or not as it left them."""
+def changed_outputs(stage: "DvcStage") -> list[Difference]:
+    """The outputs of a stage that are missing or changed since it wrote them."""
     return [Difference("output", path, new=status) for out in stage.outs for path, status in out.status().items()]
 
 
 class FutureWorkspace:
-    """The workspace as it will be after the stages decided on so far. states: {path: State} of what will not stay as it is."""
+    """The workspace after the stages decided so far. states: {path: State} of the outputs of stages that do not stay unchanged."""
 
-    def __init__(self, repo, lock):
-        self.repo, self.lock, self.states = repo, lock, {}
+    def __init__(self, repo: "Repo", lock: dict[str, Stage]) -> None:
+        self.repo, self.lock = repo, lock
+        self.states: dict[str, State] = {}
 
-    def decide(self, stage):
-        """What becomes of a stage; its outputs are in `states` from then on."""
+    def decide(self, stage: "DvcStage") -> Decision:
+        """The Decision for a stage. Adds its outputs to `states`."""
         name, locked = stage.addressing, self.lock.get(stage.addressing)
-        deps = [(dep, self.state(dep)) for dep in stage.deps] if not stage.frozen else []
-        why = self.reasons(stage, locked, deps)
+        deps = [(dep, self.dep_state(dep)) for dep in stage.deps] if not stage.frozen else []
+        why = self.certain_changes(stage, locked, deps)
         if not why and all(state.verdict == SAME for _, state in deps):
             return Decision(name, UNCHANGED)
-        verdict, entry = self.verdict(stage, locked, deps, why)
+        verdict, entry = self.verdict_of(stage, locked, deps, why)
         if verdict == MAY_RUN:
             unknown = [dep.def_path for dep, state in deps if state.verdict == UNKNOWN]
             why += [Difference("cache")] if why else []
             why += [Difference("unknown", new=unknown)] if unknown else []
-        self.after(stage, verdict, entry, {dep.def_path: state for dep, state in deps})
+        self.add_outputs(stage, verdict, entry, {dep.def_path: state for dep, state in deps})
         return Decision(name, verdict, why)
 
-    def verdict(self, stage, locked, deps, why):
-        """(what becomes of a stage that does not stay as it is, the record from which it is restored)."""
+    def verdict_of(
+        self, stage: "DvcStage", locked: Stage | None, deps: "Deps", why: list[Difference]
+    ) -> tuple[str, Stage | None]:
+        """(the verdict on a stage that does not stay unchanged, the record that restores it or None)."""
         if not why:
             return MAY_RUN, None
         if any(state.hash is None for _, state in deps):
-            return MAY_RUN if self.cached_perhaps(stage, deps) else RUNS, None
-        entry = self.cached(stage, deps, locked, why)
+            return MAY_RUN if self.may_be_cached(stage, deps) else RUNS, None
+        entry = self.restoring_record(stage, deps, locked, why)
         return RESTORED if entry else RUNS, entry
 
-    def reasons(self, stage, locked, deps):
-        """What has certainly changed, whatever comes of the stages before."""
+    def certain_changes(self, stage: "DvcStage", locked: Stage | None, deps: "Deps") -> list[Difference]:
+        """The certain changes, independent of the unknown outputs of earlier stages."""
         if locked is None:
             return [Difference("new")]
-        why = cmd_differences(locked, stage.cmd)
+        why = cmd_differences(locked, cast(str, stage.cmd))
         why += [Difference("always")] if stage.always_changed else []
         for dep, state in deps:
             if state.verdict == CHANGED:
@@ -114,17 +126,17 @@ class FutureWorkspace:
 
     # -- inputs -------------------------------------------------------------------------------------------------------
 
-    def state(self, dep):
-        """A dependency as the stage will find it, beside what dvc.lock says of it."""
+    def dep_state(self, dep: "Dependency") -> State:
+        """The State of a dependency when the stage runs, compared with dvc.lock."""
         path = dep.def_path
         if _dvc().is_params(dep):
             now = dep.get_hash().value
-            return State(CHANGED if param_differences(path, dep.hash_info.value or {}, now) else SAME, now)
+            return State(CHANGED if param_differences(path, locked_hash(dep) or {}, now) else SAME, now)
         if path in self.states:
-            return self.compared(dep, self.states[path])
+            return self.compare_with_lock(dep, self.states[path])
         around = [out for out in self.states if path.startswith(f"{out}/")]
         if around:
-            return self.compared(dep, self.inside(around[0], path))
+            return self.compare_with_lock(dep, self.state_inside(around[0], path))
         within = {out: state for out, state in self.states.items() if out.startswith(f"{path}/")}
         if any(state.hash is None for state in within.values()):
             return State(UNKNOWN)
@@ -132,18 +144,18 @@ class FutureWorkspace:
             return State(CHANGED, None)
         why = next(
             (state.why for state in within.values() if state.verdict == CHANGED and state.why),
-            "files of it come from the cache" if within else "",
+            "some of its files come from the cache" if within else "",
         )
-        return self.compared(dep, State(UNKNOWN, hash_with_files(dep, within), why=why))
+        return self.compare_with_lock(dep, State(UNKNOWN, hash_with_files(dep, within), why=why))
 
-    def compared(self, dep, state):
-        """A state, with whether it is what dvc.lock has of the dependency."""
+    def compare_with_lock(self, dep: "Dependency", state: State) -> State:
+        """A State with its verdict: SAME where its hash is the one in dvc.lock."""
         if state.hash is None:
             return state
-        return State(SAME if state.hash == dep.hash_info.value else CHANGED, state.hash, why=state.why)
+        return State(SAME if state.hash == locked_hash(dep) else CHANGED, state.hash, why=state.why)
 
-    def inside(self, out, path):
-        """A file in a folder that is an output."""
+    def state_inside(self, out: str, path: str) -> State:
+        """The State of a file inside an output folder."""
         from commands.builds.build import folder_listing
 
         state = self.states[out]
@@ -154,10 +166,10 @@ class FutureWorkspace:
 
     # -- outputs ------------------------------------------------------------------------------------------------------
 
-    def after(self, stage, verdict, entry, deps):
-        """Put down what the outputs of a stage will be."""
-        if verdict == RESTORED:
-            why = "another, from the cache"
+    def add_outputs(self, stage: "DvcStage", verdict: str, entry: Stage | None, deps: dict[str, State]) -> None:
+        """Add the outputs of a decided stage to `states`."""
+        if verdict == RESTORED and entry:
+            why = "another version, from the cache"
             self.states |= {path: State(UNKNOWN, out.md5, why=why) for path, out in entry.outs.items()}
             return
         self.states |= {out.def_path: State(UNKNOWN) for out in stage.outs}
@@ -170,8 +182,10 @@ class FutureWorkspace:
 
     # -- the run cache ------------------------------------------------------------------------------------------------
 
-    def cached(self, stage, deps, locked, why):
-        """The record from which DVC would restore the outputs of a stage, None where it would run it."""
+    def restoring_record(
+        self, stage: "DvcStage", deps: "Deps", locked: Stage | None, why: list[Difference]
+    ) -> Stage | None:
+        """The record from which DVC would restore the outputs of a stage; None where DVC would run the stage."""
         if all(reason.what == "output" for reason in why):
             entry = locked
         elif any(out.persist for out in stage.outs):
@@ -181,12 +195,12 @@ class FutureWorkspace:
             entry = record and parse_stage(stage.addressing, record)
         return entry if entry and self.has_outputs(entry, stage) else None
 
-    def has_outputs(self, entry, stage):
-        """Whether the cache has every output of a record."""
+    def has_outputs(self, entry: Stage, stage: "DvcStage") -> bool:
+        """True where the cache has every output of a record."""
         return _dvc().has_outputs(self.repo, stage, entry.entry())
 
-    def cached_perhaps(self, stage, deps):
-        """Whether the run cache has a record that fits all that is known of the inputs of a stage."""
+    def may_be_cached(self, stage: "DvcStage", deps: "Deps") -> bool:
+        """True where a record of the run cache fits the known inputs of a stage."""
         return any(
             record.cmd == stage.cmd
             and all(record_fits(dep, state, record) for dep, state in deps)
@@ -195,19 +209,24 @@ class FutureWorkspace:
         )
 
     @cached_property
-    def records(self):
+    def records(self) -> list[Stage]:
         """Every record of the run cache."""
         return list(cached_runs())
 
 
-def _dvc():
+def _dvc() -> ModuleType:
     from commands.builds import dvc
 
     return dvc
 
 
-def dep_differences(dep, state, locked):
-    """Why a dependency makes its stage run."""
+def locked_hash(dep: "Dependency") -> Any:
+    """What dvc.lock has of a dependency: an md5, or {key: value} of parameters."""
+    return dep.hash_info.value if dep.hash_info else None
+
+
+def dep_differences(dep: "Dependency", state: State, locked: Stage) -> list[Difference]:
+    """The Differences of a changed dependency, which make its stage run."""
     path = dep.def_path
     if _dvc().is_params(dep):
         return param_differences(path, locked.params.get(path, {}), state.hash)
@@ -217,27 +236,28 @@ def dep_differences(dep, state, locked):
     return [Difference("code" if is_code(path) else "dep", path, old=locked.deps.get(normpath(path)), new=now)]
 
 
-def record_fits(dep, state, record):
-    """Whether a dependency, as far as it is known, is the one of a record."""
+def record_fits(dep: "Dependency", state: State, record: Stage) -> bool:
+    """True where a dependency, as far as it is known, is the one in a record."""
     if _dvc().is_params(dep):
         return record.params.get(dep.def_path, {}) == state.hash
     file = record.deps.get(normpath(dep.def_path))
-    md5 = file and file.md5
+    md5 = file.md5 if file else None
     return md5 == state.hash if state.hash else md5 is not None and state.fits(md5)
 
 
-def last_hash(outs, path):
-    """The hash of an output, or of a file in one, as the last build left it; None where there is none. outs: {path: hash}."""
+def last_hash(outs: dict[str, str | None], path: str) -> str | None:
+    """The hash of an output, or of a file in one, in the last build; None where there is none. outs: {path: hash}."""
     from commands.builds.build import folder_listing
 
     if path in outs:
         return outs[path]
     folder, _, name = path.rpartition("/")
-    return (folder_listing(outs[folder]) or {}).get(name) if folder in outs else None
+    md5 = outs.get(folder)
+    return (folder_listing(md5) or {}).get(name) if md5 else None
 
 
-def hash_with_files(dep, states):
-    """The hash of a dependency in the workspace, with the files of `states` ({path: State}) in their places."""
+def hash_with_files(dep: "Dependency", states: dict[str, State]) -> str | None:
+    """The hash of a dependency in the workspace, with the files of `states` ({path: State}) in place of its own."""
     if not states:
         return dep.get_hash().value
     files = _dvc().files_of(dep) if dep.exists else {}

@@ -1,12 +1,13 @@
-"""Which trainings ahead will be taken over from one that was done before, as far as their inputs are known by now.
+"""Which future trainings will reuse the weights of an earlier one, as far as their inputs are known now.
 
-taken_over(decisions) -> {"align2": "align"}
+reused_trainings(decisions) -> {"align2": "align"}
 
-`train` asks `stages/training/twins.py` when all its inputs are there. Here preflight may not have run yet, so the step is compared as
-far as params.yaml decides it; what is not certain is not said.
+`train` asks `stages/training/twins.py` when all its inputs exist. Here preflight may not have run yet, so only what params.yaml
+decides about a step is compared. An uncertain reuse is not reported.
 """
 
 from pathlib import Path
+from typing import Any
 
 from commands.planning.state import MAY_RUN, RUNS, UNCHANGED, Decision
 from stages.core.dvc_cache import StageRun, files_in_folder, object_path, stage_runs
@@ -15,7 +16,7 @@ from stages.training.twins import is_own, read_resolved_step, same_bytes, same_m
 
 
 def reused_trainings(decisions: list[Decision]) -> dict[str, str]:
-    """{step: the step whose training it takes over}."""
+    """{step: the step whose training it reuses}."""
     verdicts = {decision.stage: decision.verdict for decision in decisions}
     ahead = [name for name in verdicts if name.startswith("train@") and verdicts[name] in (RUNS, MAY_RUN)]
     if not ahead or any(verdicts.get(stage) != UNCHANGED for stage in ("code", "base")):
@@ -41,8 +42,8 @@ def reused_trainings(decisions: list[Decision]) -> dict[str, str]:
     return found
 
 
-def training_matches(record: StageRun, step: dict, parent_stays: bool, found: dict[str, str]) -> bool:
-    """Whether a training that is on record is the one of a step. found: what is known of the steps before."""
+def training_matches(record: StageRun, step: dict[str, Any], parent_stays: bool, found: dict[str, str]) -> bool:
+    """True where a recorded training is the training of a step. found: {step: the step whose training it reuses}, of earlier steps."""
     other = read_resolved_step(record)
     if (
         other is None
@@ -58,7 +59,7 @@ def training_matches(record: StageRun, step: dict, parent_stays: bool, found: di
 
 
 def has_files(record: StageRun) -> bool:
-    """Whether the files of a model are in the cache or where they were made; their bytes are hashed when they are used."""
+    """True where all files of a model are in the cache or in its folder. Their bytes are hashed only when they are used."""
     model = f"models/{record.name}"
     listed = files_in_folder(record.outs.get(model, "")) or {}
     return bool(listed) and all(

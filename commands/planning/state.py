@@ -1,7 +1,11 @@
-"""What `tilth plan` knows of a path, and what it decides of a stage: here alone, hashes that are not there yet are foreseen."""
+"""The state of a path and the decision on a stage in `tilth plan`. Only here are hashes of future files predicted."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from commands.builds.differences import Difference
 
 RUNS, RESTORED, MAY_RUN, UNCHANGED, RECORDED = "runs", "restored", "may run", "unchanged", "recorded"
 SAME, CHANGED, UNKNOWN = "same", "changed", "unknown"
@@ -9,21 +13,21 @@ SAME, CHANGED, UNKNOWN = "same", "changed", "unknown"
 
 @dataclass
 class State:
-    """A path as a stage will find it. fits: whether a hash could be its, where it is not known.
+    """A path as a stage will find it. fits: whether a hash is possible for a path whose hash is unknown.
 
-    hash: the md5, of a file of parameters {key: value}; None where it is not known.
+    hash: the md5, or {key: value} for a file of parameters; None where it is unknown. why: the reason, where the path is CHANGED.
     """
 
     verdict: str
-    hash: str | dict | None = None
-    fits: Callable = lambda md5: True
+    hash: Any = None
+    fits: Callable[[str], bool] = lambda md5: True
     why: str = ""
 
 
 @dataclass
 class Decision:
-    """What becomes of a stage. why: Differences, of which `commands/planning/reasons.py` makes words."""
+    """What `dvc repro` does with a stage. why: Differences; `commands/planning/reasons.py` puts them into words."""
 
     stage: str
     verdict: str
-    why: list = field(default_factory=list)
+    why: "list[Difference]" = field(default_factory=list)

@@ -1,8 +1,8 @@
-"""A model as CycloneDX 1.6, a bill of materials that scanners of supply chains read: base, adapters, datasets, libraries.
+"""A model's bill of materials as CycloneDX 1.6, which supply-chain scanners read: base, adapters, datasets, libraries.
 
     document(build, "align", found, files) -> {"bomFormat": "CycloneDX", "specVersion": "1.6", "components": [...], ...}
 
-cyclonedx-python-lib has no model cards and no datasets yet, so the document is written here; its validator judges it in the tests.
+cyclonedx-python-lib has no model cards and no datasets yet, so this module writes the document; the tests run its validator on it.
 """
 
 from pathlib import Path, PurePosixPath
@@ -13,11 +13,11 @@ from commands.builds.facts import DatasetFacts, Lineage, ModelFacts
 from commands.statements.files import File
 from commands.statements.model import BASE, train_table
 
-APPROACHES = {"grpo": "reinforcement-learning"}  # of pairs, ratings and conversations: supervised
+APPROACHES = {"grpo": "reinforcement-learning"}  # all other methods: supervised
 
 
 def document(build: Build, name: str, found: Lineage, files: dict[str, list[File]]) -> dict[str, Any]:
-    """The document of a step's model. found: the facts of the build (commands/builds/lineage.py). files: of `stated`."""
+    """The document of a step's model. found: the facts of the build (commands/builds/lineage.py). files: from `verified_files`."""
     about, steps = found["models"][name], chain(build, name)
     datasets = list(dict.fromkeys(build.steps[step]["dataset"] for step in steps))
     model = f"models/{name}"
@@ -58,7 +58,7 @@ def document(build: Build, name: str, found: Lineage, files: dict[str, list[File
 
 
 def model_card(build: Build, name: str, about: ModelFacts, datasets: list[str]) -> dict[str, Any]:
-    """How it learned, of what, and how it scored on rows that it has not seen."""
+    """The model card: the training approach, the datasets, and the scores on held-out rows."""
     method = build.steps[name]["method"]
     learned = {
         "approach": {"type": APPROACHES.get(method, "supervised")},
@@ -79,7 +79,7 @@ def performance_metric(slice_: str, name: str, score: dict[str, Any]) -> dict[st
 
 
 def base_component(build: Build, files: list[File]) -> dict[str, Any]:
-    """The base model: its name and revision on the Hub, where it has them, and each of its files."""
+    """The base model: its name and revision on the Hub, if it has them, and each of its files."""
     given = build.params["base"]
     found = {"type": "machine-learning-model", "bom-ref": BASE, "name": BASE}
     if given.get("revision"):
@@ -93,7 +93,7 @@ def base_component(build: Build, files: list[File]) -> dict[str, Any]:
 
 
 def adapter_components(about: ModelFacts, files: list[File]) -> list[dict[str, Any]]:
-    """The adapters of a chain, in the order in which they were trained."""
+    """The adapters of a chain, in the order of training."""
     return [
         {
             "type": "machine-learning-model",
@@ -107,7 +107,7 @@ def adapter_components(about: ModelFacts, files: list[File]) -> list[dict[str, A
 
 
 def dataset_component(build: Build, name: str, about: DatasetFacts, files: dict[str, list[File]]) -> dict[str, Any]:
-    """The rows that a dataset gave to training, with their number, and under what terms its raw files stand."""
+    """The training rows of a dataset, their number, and the licenses of its raw files."""
     file = files[f"data/train/{name}.parquet"][0]
     licenses = [raw["license"] for raw in about["raw"]["files"]]
     counts = {"kind": about["kind"], "rows": about["train"]["rows"], "raw files": len(licenses)}
@@ -137,13 +137,13 @@ def hash_entry(file: File) -> dict[str, Any]:
 
 
 def license_entry(licenses: list[str | None]) -> dict[str, Any]:
-    """By name: the list of SPDX's ids is the reader's, and the Hub's names are not in it."""
+    """Licenses by name: SPDX's list of ids does not have the Hub's names."""
     known = sorted({license for license in licenses if license})
     return {"licenses": [{"license": {"name": license}} for license in known]} if known else {}
 
 
-def named(build: Build, name: str) -> list[str]:
-    """The outputs whose files the document of a step's model names, or whose figures it gives."""
+def referenced_paths(build: Build, name: str) -> list[str]:
+    """The outputs whose files or numbers are in the document of a step's model."""
     scores = f"scores/{name}.json"
     tables = [train_table(build, step) for step in chain(build, name)]
     return [f"models/{name}", BASE, *tables, *([scores] if scores in build.outs and Path(scores).exists() else [])]

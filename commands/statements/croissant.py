@@ -1,8 +1,8 @@
-"""A dataset as Croissant 1.1: its two tables with their columns and hashes, down to raw files and stages in PROV-O's words.
+"""A dataset as Croissant 1.1: its two tables with columns and hashes, and in PROV-O's terms the raw files and stages behind them.
 
     document(build, "chat", about, files) -> {"@type": "sc:Dataset", "conformsTo": "http://mlcommons.org/croissant/1.1", ...}
 
-Source of the words: https://docs.mlcommons.org/croissant/docs/croissant-spec-1.1.html and https://www.w3.org/TR/prov-o/.
+Sources: https://docs.mlcommons.org/croissant/docs/croissant-spec-1.1.html and https://www.w3.org/TR/prov-o/.
 """
 
 from pathlib import Path
@@ -45,7 +45,7 @@ CONTEXT = {
 
 
 def document(build: Build, name: str, about: DatasetFacts, files: dict[str, list[File]]) -> dict[str, Any]:
-    """The document of a dataset. about: its facts (commands/builds/lineage.py). files: of `stated`, with all of `named`."""
+    """The document of a dataset. about: its facts (commands/builds/lineage.py). files: from `verified_files`, with all of `referenced_paths`."""
     raw, sides = about["raw"]["files"], [side for side in SIDES if files[table_path(side, name)]]
     rows = {"train": about["train"]["rows"], "eval": about["eval"]["rows"]}
     counts = ", ".join(f"{rows[side]:,} for {'training' if side == 'train' else 'evaluation'}" for side in sides)
@@ -72,8 +72,8 @@ def document(build: Build, name: str, about: DatasetFacts, files: dict[str, list
     }
 
 
-def named(build: Build, name: str) -> list[str]:
-    """The outputs and dependencies whose files the document of a dataset names."""
+def referenced_paths(build: Build, name: str) -> list[str]:
+    """The outputs and dependencies whose files are in the document of a dataset."""
     raw = Path(build.datasets[name]["raw"]).as_posix()
     return [raw, *(table_path(side, name) for side in SIDES)]
 
@@ -96,7 +96,7 @@ def record_set(side: str, path: str) -> dict[str, Any]:
 
 
 def field(name: str, column: "pa.Field", file: str, top: str, inside: str) -> dict[str, Any]:
-    """A column, or a key in one, as a field. top: the column of the table that it is in; inside: the way to it from there."""
+    """A column, or a key in one, as a field. top: the column of the table; inside: the JSON path from there to the key."""
     import pyarrow as pa
 
     kind = column.type.storage_type if isinstance(column.type, pa.ExtensionType) else column.type
@@ -120,7 +120,7 @@ def data_type(kind: "pa.DataType") -> str:
 
 
 def raw_file_entity(file: RawFile, sums: File, about: DatasetFacts) -> dict[str, Any]:
-    """A raw file that rows were made of, with its rights and where it came from."""
+    """A raw file that rows were made from, with its rights and its origin."""
     said = {
         "license": file["license"],
         "prov:wasAttributedTo": file["source"],
@@ -132,7 +132,7 @@ def raw_file_entity(file: RawFile, sums: File, about: DatasetFacts) -> dict[str,
 
 
 def stage_activity(build: Build, stage: str, about: DatasetFacts) -> dict[str, Any]:
-    """A stage that rows went through: what it used, and which rows it turned away, by reason."""
+    """A stage that made the rows: its inputs, and its rejects by reason."""
     rejected = next((each.get("rejected") for each in about["stages"] if each["stage"] == stage), None)
     used = [{"@id": path, "md5": dep.md5} for path, dep in sorted(build.stages[stage].deps.items())]
     found = {"@type": "prov:Activity", "@id": f"stage:{stage}", "name": stage, "prov:used": used}

@@ -1,4 +1,4 @@
-"""All documents of a build, made anew each time: statements, bills of materials, datasets."""
+"""All documents of a build: statements, bills of materials, datasets. Every call computes them again."""
 
 from pathlib import Path
 from typing import Any
@@ -14,10 +14,12 @@ from validators.problems import Problem, Problems
 
 
 def documents(build: Build) -> dict[Path, dict[str, Any]]:
-    """{path: document} of a build. Raises Problems where it is stale, or not what its lock says."""
+    """{path: document} of a build. Raises Problems where the build is stale or differs from dvc.lock."""
     stop_if_stale(build)
-    paths = [path for step in build.steps for room in (model, bom) for path in room.named(build, step)]
-    files = verified_files(build, [*paths, *(path for name in build.datasets for path in croissant.named(build, name))])
+    paths = [path for step in build.steps for module in (model, bom) for path in module.referenced_paths(build, step)]
+    files = verified_files(
+        build, [*paths, *(path for name in build.datasets for path in croissant.referenced_paths(build, name))]
+    )
     about, problems = collect_facts(build, list(build.datasets), list(build.steps))
     if problems:
         raise Problems(problems)
@@ -31,7 +33,7 @@ def documents(build: Build) -> dict[Path, dict[str, Any]]:
 
 
 def stop_if_stale(build: Build) -> None:
-    """Raise Problems where a model is not the one that params.yaml, code and data of now would make."""
+    """Raise Problems where the current params.yaml, code or data would make another model."""
     stages = {f"train@{step}" for step in build.steps}
     lost = [
         Problem(f"dvc.lock: {name}", "is not there", "a build", "dvc repro")

@@ -1,7 +1,7 @@
-"""Signed statements, as DSSE envelopes: https://github.com/secure-systems-lab/dsse. securesystemslib and in-toto's tools read them.
+"""Signed statements as DSSE envelopes, https://github.com/secure-systems-lab/dsse. securesystemslib and in-toto's tools read them.
 
-envelope = sealed(b'{"_type": ...}', key)                # {"payload": "...", "payloadType": ..., "signatures": [...]}
-opened(envelope, {key_id(public): public}, "x.json")     # the payload; Problems where none of the keys has signed it
+envelope = seal(b'{"_type": ...}', key)                # {"payload": "...", "payloadType": ..., "signatures": [...]}
+open_envelope(envelope, {key_id(public): public}, "x.json")   # the payload; Problems where none of the keys has signed it
 """
 
 import base64
@@ -16,7 +16,7 @@ IN_TOTO = "application/vnd.in-toto+json"
 
 
 def pae(payload: bytes, kind: str) -> bytes:
-    """What is signed of a payload: it and its type, with their lengths."""
+    """The bytes to sign (pre-authentication encoding): the payload and its type, with their lengths."""
     return b"DSSEv1 %d %s %d %s" % (len(kind), kind.encode(), len(payload), payload)
 
 
@@ -26,7 +26,7 @@ def seal(payload: bytes, key: ec.EllipticCurvePrivateKey, kind: str = IN_TOTO) -
 
 
 def open_envelope(envelope: dict[str, Any], keys: PublicKeys, where: str, kind: str = IN_TOTO) -> bytes:
-    """The payload of an envelope that one of the keys has signed. Raises Problems."""
+    """The payload of an envelope that one of the keys has signed. Raises Problems for any other envelope."""
     try:
         payload = base64.b64decode(envelope["payload"], validate=True)
         signed = [
@@ -35,7 +35,7 @@ def open_envelope(envelope: dict[str, Any], keys: PublicKeys, where: str, kind: 
         found = envelope["payloadType"]
     except (KeyError, TypeError, ValueError, AttributeError):
         raise Problems(
-            [Problem(where, "is no envelope of DSSE", "payload, payloadType and signatures", "tilth sign")]
+            [Problem(where, "is not a DSSE envelope", "payload, payloadType and signatures", "tilth sign")]
         ) from None
     if found != kind:
         raise Problems([Problem(where, f"holds {found!a}", kind, "tilth sign")])
@@ -52,7 +52,7 @@ def open_envelope(envelope: dict[str, Any], keys: PublicKeys, where: str, kind: 
         [
             Problem(
                 where,
-                f"{said}, key {by or 'of no name'}",
+                f"{said}, key {by or 'without an id'}",
                 f"a signature by key {known}",
                 "ask whoever signed it for their public key",
             )

@@ -1,10 +1,10 @@
-"""What goes with an exported model: its statement, its bill of materials and signatures; and whether a folder that was handed on is whole.
+"""The documents in an exported folder: the model's statement, bill of materials and signatures; and the checks of a folder from somebody else.
 
-DIR/statement.intoto.json    what the model is made of (commands/statements/model.py)
+DIR/statement.intoto.json    the model's provenance (commands/statements/model.py)
 DIR/statement.dsse.json      the same, signed
 DIR/bom.cdx.json             its bill of materials
 DIR/model.sig                OpenSSF's model-signing over every file of DIR
-DIR/checked.json             the receipt of `tilth export`: whether plain transformers do with DIR what the model does
+DIR/checked.json             the receipt of `tilth export`: whether plain transformers give the model's own results with DIR
 """
 
 import json
@@ -35,7 +35,7 @@ ASK_EXPORTER = "ask whoever exported it for the whole folder"
 
 
 class FolderReport(TypedDict):
-    """What was found in an exported folder: how many files are signed, its statement, what the receipt of its check says; None where none is."""
+    """What an exported folder has: the number of signed files, its statement, and the words of its receipt; None where one is missing."""
 
     files: int
     statement: dict[str, Any] | None
@@ -46,7 +46,7 @@ class FolderReport(TypedDict):
 
 
 def sign_files(folder: Path, to: Path, key_path: Path) -> None:
-    """Sign every file of a folder as OpenSSF's model-signing does. Raises Problems where it is not installed."""
+    """Sign every file of a folder with OpenSSF's model-signing. Raises Problems where it is not installed."""
     try:
         import model_signing
     except ImportError as error:
@@ -55,7 +55,7 @@ def sign_files(folder: Path, to: Path, key_path: Path) -> None:
     hashing = model_signing.hashing.Config().set_ignored_paths(paths=[to], ignore_git_paths=False)
     password: Any = password_of(
         key_path
-    )  # bytes: cryptography takes no str, whatever the signature of model-signing says
+    )  # bytes: cryptography takes no str, though model-signing's annotation says str
     signing = model_signing.signing.Config().use_elliptic_key_signer(private_key=key_path, password=password)
     to.unlink(missing_ok=True)
     signing.set_hashing_config(hashing).sign(folder, to)
@@ -69,7 +69,7 @@ def sign_statement(statement: Path, to: Path, key: ec.EllipticCurvePrivateKey) -
 
 
 def check_folder(folder: Path, keys: PublicKeys) -> tuple[list[Problem], FolderReport]:
-    """(what is wrong with an exported folder, {files, statement, checked}). keys: {key id: public key} of whom is believed."""
+    """(the problems of an exported folder, {files, statement, checked}). keys: {key id: public key} of trusted signers."""
     problems: list[Problem] = []
     found = FolderReport(files=0, statement=None, checked=None)
     problems += problems_from(lambda: found.update(files=count_signed_files(folder, folder / SIGNATURE_FILE, keys)))
@@ -89,7 +89,7 @@ def problems_from(check: Callable[[], object]) -> list[Problem]:
 
 
 def count_signed_files(folder: Path, signature: Path, keys: PublicKeys) -> int:
-    """How many files of a folder a signature of model-signing is about. Raises Problems with each that is not as it was signed."""
+    """How many files of a folder a signature of model-signing covers. Raises Problems with each file that changed since."""
     bundle = read(signature, "the signature of the folder", "tilth sign DIR --key KEY")
     payload = json.loads(open_envelope(envelope_of_bundle(bundle), keys, str(signature)))
     try:
@@ -101,7 +101,7 @@ def count_signed_files(folder: Path, signature: Path, keys: PublicKeys) -> int:
             raise KeyError("algorithm")
     except (KeyError, TypeError) as error:
         raise Problems(
-            [Problem(str(signature), f"is about something else: {error}", MODEL_SIGNING, "tilth sign")]
+            [Problem(str(signature), f"is another kind of signature: {error}", MODEL_SIGNING, "tilth sign")]
         ) from None
     there = {path.relative_to(folder).as_posix(): path for path in all_files(folder) if path != signature}
     problems = [
@@ -125,7 +125,7 @@ def count_signed_files(folder: Path, signature: Path, keys: PublicKeys) -> int:
 
 
 def envelope_of_bundle(bundle: dict[str, Any]) -> dict[str, Any]:
-    """The envelope of a bundle of model-signing, which names its key beside it."""
+    """The envelope of a model-signing bundle, with the key id that the bundle has beside it."""
     try:
         hint, envelope = bundle["verificationMaterial"]["publicKey"]["hint"], bundle["dsseEnvelope"]
         return envelope | {"signatures": [each | {"keyid": hint} for each in envelope["signatures"]]}
@@ -134,14 +134,14 @@ def envelope_of_bundle(bundle: dict[str, Any]) -> dict[str, Any]:
 
 
 def all_files(folder: Path) -> list[Path]:
-    """Every file below a folder, hidden ones and links too."""
+    """Every file below a folder, with hidden files and links."""
     return sorted(Path(parent, name) for parent, _, names in os.walk(folder) for name in names) + sorted(
         Path(parent, name) for parent, names, _ in os.walk(folder) for name in names if Path(parent, name).is_symlink()
     )
 
 
 def read_statement(folder: Path, keys: PublicKeys) -> dict[str, Any]:
-    """The statement of an exported folder. Raises Problems where it is not there, or not what was signed."""
+    """The statement of an exported folder. Raises Problems where it is missing or is not the signed one."""
     path, envelope = folder / STATEMENT_FILE, folder / ENVELOPE_FILE
     statement = read(path, "the statement of the model", ASK_EXPORTER)
     payload = open_envelope(read(envelope, "the signed statement", "tilth sign"), keys, str(envelope))
@@ -154,7 +154,7 @@ def read_statement(folder: Path, keys: PublicKeys) -> dict[str, Any]:
 
 
 def describe_receipt(folder: Path) -> str:
-    """What the receipt of an exported folder says of its check. Raises Problems where it is about other files than lie there."""
+    """The receipt of an exported folder in words. Raises Problems where the folder's files are not those that were checked."""
     path = folder / RECEIPT_FILE
     if not path.exists():
         return "no receipt: it was exported before there were any"
@@ -163,12 +163,7 @@ def describe_receipt(folder: Path) -> str:
         return f"not checked: {receipt.get('why')!a}"
     try:
         other = [
-            Problem(
-                str(path),
-                f"is about another {name}, or about one that is not there",
-                "the file that was checked",
-                ASK_EXPORTER,
-            )
+            Problem(str(path), f"names another {name}, or it is missing", "the file that was checked", ASK_EXPORTER)
             for name, digest in sorted(receipt["files"].items())
             if not (folder / name).is_file() or sha256(folder / name) != digest
         ]
@@ -183,7 +178,7 @@ def describe_receipt(folder: Path) -> str:
 
 
 def other_model_problems(folder: Path, statement: dict[str, Any]) -> list[Problem]:
-    """Where the statement, or the bill of materials, is that of another model than the folder's."""
+    """Problems where the statement or the bill of materials belongs to another model."""
     problems, stated, path = [], subjects(statement), folder / STATEMENT_FILE
     made = folder / "made_of.json"
     if not made.is_file() or sha256(made) != stated.get("made_of.json"):

@@ -1,6 +1,6 @@
-"""Files that a statement names, hashed as DVC and as everybody else does, and held against dvc.lock while they are read.
+"""Files that a statement names, with DVC's md5 and with sha256. Reading them also checks them against dvc.lock.
 
-stated(at(), ["models/sft", "data/raw/chat"])      # {"models/sft": [File("models/sft/config.json", 713, "5f0e...")], ...}
+verified_files(at(), ["models/sft", "data/raw/chat"])      # {"models/sft": [File("models/sft/config.json", 713, "5f0e...")], ...}
 """
 
 import hashlib
@@ -26,7 +26,7 @@ class File:
 
 
 def verified_files(build: Build, paths: Iterable[str]) -> dict[str, list[File]]:
-    """{path: its files} of outputs and dependencies of the lock. Raises Problems with all that is not as the lock has it."""
+    """{path: its files} of outputs and dependencies of the lock. Raises Problems with each path whose hash differs from the lock."""
     locked = {path: dep.md5 for stage in build.stages.values() for path, dep in stage.deps.items()}
     locked |= {path: out.md5 for path, out in build.outs.items()}
     listing = {path: files_in(path) if build.makes(path) else files_of_source(path) for path in dict.fromkeys(paths)}
@@ -43,14 +43,14 @@ def verified_files(build: Build, paths: Iterable[str]) -> dict[str, list[File]]:
 
 
 def dvc_md5(path: str, md5s: dict[str, str]) -> str | None:
-    """What DVC calls the hash of a file or folder with these files; None where there is none."""
+    """DVC's hash of a file, or of a folder with these files; None where there are none."""
     if list(md5s) == [path]:
         return md5s[path]
     return folder_md5({file[len(path) + 1 :]: md5 for file, md5 in md5s.items()}) if md5s else None
 
 
 def hash_files(files: set[str]) -> dict[str, tuple[str, str]]:
-    """{file: (md5, sha256)}, each read once, the largest first."""
+    """{file: (md5, sha256)}. Each file is read once, the largest first."""
     names = sorted(files, key=lambda file: (-size(file), file))
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         return dict(zip(names, pool.map(md5_and_sha256, names), strict=True))

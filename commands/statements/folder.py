@@ -1,9 +1,9 @@
-"""The folder of documents that leave the house, and how each is written: the same bytes of the same build.
+"""The folder of documents for other people, and how each is written: the same build gives the same bytes.
 
-provenance/models/<step>.intoto.json       what the model is made of (model.py)
+provenance/models/<step>.intoto.json       the model's provenance (model.py)
     provenance/models/<step>.cdx.json          its bill of materials, as CycloneDX (bom.py)
     provenance/datasets/<d>.croissant.json     a dataset, as Croissant with PROV-O (croissant.py)
-    provenance/models/<step>.intoto.dsse.json, <step>.sig   what `tilth sign` adds: the statement signed, the model's files signed
+    provenance/models/<step>.intoto.dsse.json, <step>.sig   from `tilth sign`: the signed statement, the signature of the model's files
 """
 
 import json
@@ -37,7 +37,7 @@ def croissant_path(dataset: str) -> Path:
 
 
 def write(path: Path, document: dict[str, Any]) -> None:
-    """Write a document in one rename."""
+    """Write a document with one atomic rename."""
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.partial")
     partial.write_text(text_of(document), encoding="utf-8", newline="\n")
@@ -49,7 +49,7 @@ def text_of(document: dict[str, Any]) -> str:
 
 
 def read(path: Path, what: str, hint: str) -> dict[str, Any]:
-    """A document as JSON. Raises Problems where there is none."""
+    """The JSON object in a file. Raises Problems where there is none."""
     try:
         found = json.loads(path.read_bytes())
     except FileNotFoundError:

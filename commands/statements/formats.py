@@ -1,4 +1,4 @@
-"""The names of the formats that statements are written in, and what is read of a statement: nothing heavy, as whoever was handed one reads it."""
+"""The names of the formats of statements, and the reading of a statement. Imports nothing heavy, for people who only check a statement."""
 
 from typing import Any
 
@@ -10,12 +10,12 @@ ROWS, ROOT_DIGEST = "rows", "rfc6962-sha256"
 
 
 def subjects(statement: dict[str, Any]) -> dict[str, str]:
-    """{name: sha256} of the files that a statement is about; empty where it is none."""
+    """{name: sha256} of the files that a statement is about; empty where it is not a statement."""
     return digests(statement, "subject")
 
 
 def byproducts(statement: dict[str, Any]) -> dict[str, str]:
-    """{name: sha256} of what a training left beside its model, and of the tables that it read."""
+    """{name: sha256} of the files that a training wrote beside its model, and of the tables that it read."""
     return digests(statement, "predicate", "runDetails", "byproducts")
 
 

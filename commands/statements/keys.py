@@ -1,9 +1,9 @@
-"""Keys that statements and run records are signed with, as PEM: private ones lie outside of the repository, public ones where all see them.
+"""Keys as PEM for signing statements and run records. Private keys are outside of the repository, public keys inside.
 
-    key = private("~/.config/tilth/key.pem")     # raises Problems for one that lies in the repository, or that others can read
-    trusted()                                    # {key id: PublicKey} of .dvc/tilth-keys/
+    key = read_private_key("~/.config/tilth/key.pem")    # raises Problems for one in the repository, or that others can read
+    trusted_keys()                                       # {key id: PublicKey} of .dvc/tilth-keys/
 
-A key is of the curves that OpenSSF's model-signing takes; its id is the SHA-256 of its public PEM, as there.
+A key uses a curve of OpenSSF's model-signing. Its id is the SHA-256 of its public PEM, as in model-signing.
 """
 
 import hashlib
@@ -20,7 +20,7 @@ from validators.problems import Problem, Problems
 TEAM_KEYS = Path(".dvc/tilth-keys")
 PASSWORD_VARIABLE = "TILTH_KEY_PASSWORD"
 EXAMPLE_PATH = "~/.config/tilth/key.pem"
-PublicKeys = dict[str, ec.EllipticCurvePublicKey]  # {key id: key} of whom is believed
+PublicKeys = dict[str, ec.EllipticCurvePublicKey]  # {key id: key} of trusted signers
 CURVES = {"secp256r1": hashes.SHA256, "secp384r1": hashes.SHA384, "secp521r1": hashes.SHA512}
 MAKE_KEY = (
     f"openssl ecparam -name prime256v1 -genkey -noout -out {EXAMPLE_PATH}, chmod 600 {EXAMPLE_PATH}; "
@@ -29,7 +29,7 @@ MAKE_KEY = (
 
 
 def read_private_key(path: Path) -> ec.EllipticCurvePrivateKey:
-    """A private key. Raises Problems where it lies in the repository, where others can read it, or where it is none."""
+    """A private key. Raises Problems where it is inside the repository, readable by others, or not a private key."""
     path, where = Path(path).expanduser(), str(path)
     real, here = Path(os.path.realpath(path)), Path.cwd().resolve()
     tops = [
@@ -57,7 +57,7 @@ def read_private_key(path: Path) -> ec.EllipticCurvePrivateKey:
     password = password_of(path)
     try:
         key = serialization.load_pem_private_key(text, password)
-    except Exception as error:  # each version of cryptography has errors of its own
+    except Exception as error:  # each version of cryptography raises other errors
         if password is not None and "password" in str(error).lower():
             found = "the password does not open this key"
             raise Problems([Problem(where, found, f"its password, typed or in {PASSWORD_VARIABLE}")]) from None
@@ -66,9 +66,9 @@ def read_private_key(path: Path) -> ec.EllipticCurvePrivateKey:
 
 
 def password_of(path: Path) -> bytes | None:
-    """The password of a private key that has one: from the environment, else typed. None where the key has none.
+    """The password of a private key, from the environment or typed; None where the key has none.
 
-    Raises Problems where it needs one, and there is neither the variable nor a terminal.
+    Raises Problems where the key has one and there is neither the variable nor a terminal.
     """
     path = Path(path).expanduser()
     return read_password(str(path)) if b"ENCRYPTED" in read_key_bytes(path, str(path)) else None
@@ -76,7 +76,7 @@ def password_of(path: Path) -> bytes | None:
 
 @cache
 def read_password(where: str) -> bytes:
-    """A password, asked for once."""
+    """A password from the environment or the terminal. Prompts once."""
     import getpass
     import sys
 
@@ -89,7 +89,7 @@ def read_password(where: str) -> bytes:
 
 
 def read_public_key(path: Path) -> ec.EllipticCurvePublicKey:
-    """A public key. Raises Problems where it is none; a private one is named, as it must not be handed out."""
+    """A public key. Raises Problems for anything else, and names a private key as such: it must not be handed out."""
     text = read_key_bytes(Path(path).expanduser(), str(path))
     if b"PRIVATE KEY" in text:
         hint = f"openssl ec -in {path} -pubout -out key.pub"
@@ -113,7 +113,7 @@ def unreadable_key(where: str, kind: str, error: Exception) -> Problem:
 
 
 def require_known_curve(key: object, where: str) -> Any:
-    """The key as it is, which is of one of CURVES. Raises Problems."""
+    """The key itself. Raises Problems where its curve is not one of CURVES."""
     curve = getattr(getattr(key, "curve", None), "name", type(key).__name__)
     if curve not in CURVES:
         raise Problems([Problem(where, f"is a key of {curve}", f"one of {', '.join(CURVES)}", MAKE_KEY)])
@@ -121,7 +121,7 @@ def require_known_curve(key: object, where: str) -> Any:
 
 
 def trusted_keys() -> PublicKeys:
-    """{key id: key} of the team's keys. Raises Problems with every file among them that is none, or is a private key."""
+    """{key id: key} of the team's keys. Raises Problems with every file among them that is not a public key."""
     found, problems = {}, []
     for path in sorted(TEAM_KEYS.glob("*")) if TEAM_KEYS.is_dir() else ():
         try:

@@ -1,18 +1,18 @@
-"""A Merkle tree over ids in sorted order, and a proof that one id is, or is not, among them.
+"""A Merkle tree over sorted ids, and proofs that an id is, or is not, among them.
 
-    tree = Tree(ids, folded(ids))                  # ids: 32 bytes each, in sorted order, none twice
-    hashes = proof(tree, [3, 4])                   # what lies beside the leaves 3 and 4
-    root_by(len(ids), {3: ids[3], 4: ids[4]}, hashes) == root(tree)
+    tree = Tree(ids, fold_hashes(ids))             # ids: 32 bytes each, in sorted order, none twice
+    hashes = proof_hashes(tree, [3, 4])            # the hashes that prove the leaves 3 and 4
+    root_from_proof(len(ids), {3: ids[3], 4: ids[4]}, hashes) == root(tree)
 
-The tree is that of RFC 6962 (certificate transparency): SHA-256, a leaf is the hash of 0x00 and the id, a node that of 0x01 and
-its two sides, and the left side of n leaves has as many as the largest power of two below n.
+The tree is that of RFC 6962 (certificate transparency), with SHA-256. A leaf is the hash of 0x00 and the id. A node is the hash
+of 0x01 and its two sides. The left side of n leaves has as many leaves as the largest power of two below n.
 """
 
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-FOLD = 1 << 10  # leaves under one hash that is kept: a proof makes some thousand hashes anew, and not two for each id
+FOLD = 1 << 10  # leaves under one stored hash: a proof computes some thousand hashes, instead of two for each id
 EMPTY = hashlib.sha256().digest()
 
 
@@ -25,7 +25,7 @@ class Tree:
 
 
 class WrongProofSize(ValueError):
-    """A proof has more or fewer hashes than a tree of its size needs."""
+    """The number of hashes in a proof does not fit the size of its tree."""
 
 
 def leaf_hash(name: bytes) -> bytes:
@@ -37,7 +37,7 @@ def node_hash(left: bytes, right: bytes) -> bytes:
 
 
 def join_hashes(hashes: list[bytes]) -> bytes:
-    """The hash above some hashes that stand side by side; an odd one at the end goes up as it is."""
+    """The hash above some neighbouring hashes. An odd one at the end moves up unchanged."""
     while len(hashes) > 1:
         odd = hashes[-1:] if len(hashes) % 2 else []
         hashes = [node_hash(left, right) for left, right in zip(hashes[::2], hashes[1::2], strict=False)] + odd
@@ -58,19 +58,19 @@ def root(tree: Tree) -> bytes:
 
 
 def split_point(low: int, high: int) -> int:
-    """Where the left side of the leaves from low to high ends."""
+    """The end of the left side of the leaves from low to high."""
     return low + (1 << (high - low - 1).bit_length() - 1)
 
 
 def range_hash(tree: Tree, low: int, high: int) -> bytes:
-    """The hash of the leaves from low to high, which are one node of the tree."""
+    """The hash of the leaves from low to high, which form one node of the tree."""
     if high - low > FOLD:
         return join_hashes(tree.folds[low // FOLD : -(-high // FOLD)])
     return join_hashes(leaf_hashes(tree.ids[low:high]))
 
 
 def proof_hashes(tree: Tree, places: list[int]) -> list[bytes]:
-    """The hashes beside the ways from some leaves up to the root, from left to right."""
+    """The hashes beside the paths from some leaves up to the root, from left to right."""
     found = []
 
     def walk(low: int, high: int) -> None:
@@ -86,7 +86,7 @@ def proof_hashes(tree: Tree, places: list[int]) -> list[bytes]:
 
 
 def root_from_proof(size: int, known: Mapping[int, bytes], hashes: list[bytes]) -> bytes:
-    """The root of a tree of so many leaves, by some of them and the hashes of their proof. Raises Misfit."""
+    """The root of a tree of `size` leaves, computed from some leaves and the hashes of their proof. Raises WrongProofSize."""
     left = list(hashes)
 
     def made(low: int, high: int) -> bytes:

@@ -1,8 +1,8 @@
-"""What a model is made of, as an in-toto statement with SLSA's provenance: its files, what they were built from, with what.
+"""A model's provenance as an in-toto statement with SLSA's predicate: its files, their inputs, and the versions of the libraries.
 
     statement(build, "align", files, tree) -> {"_type": "https://in-toto.io/Statement/v1", "subject": [...], ...}
 
-Nothing in it is of the machine or the moment: two builds of the same thing state the same.
+It names no machine and no time, so two builds of the same inputs give the same statement.
 """
 
 import json
@@ -20,7 +20,7 @@ BASE = "models/base"
 
 
 def statement(build: Build, name: str, files: dict[str, list[File]], tree: Tree) -> dict[str, Any]:
-    """The statement of a step's model. files: of `stated`, with all of `named`. tree: of the rows that it was trained on."""
+    """The statement of a step's model. files: from `verified_files`, with all of `referenced_paths`. tree: of the rows it was trained on."""
     made = json.loads(Path("models", name, "made_of.json").read_bytes())
     steps = chain(build, name)
     products = [train_table(build, step) for step in steps] + [exposure_path(step).as_posix() for step in steps]
@@ -46,8 +46,8 @@ def statement(build: Build, name: str, files: dict[str, list[File]], tree: Tree)
     }
 
 
-def named(build: Build, name: str) -> list[str]:
-    """The outputs and dependencies whose files the statement of a step's model names."""
+def referenced_paths(build: Build, name: str) -> list[str]:
+    """The outputs and dependencies whose files are in the statement of a step's model."""
     steps = chain(build, name)
     products = [path for step in steps for path in (train_table(build, step), exposure_path(step).as_posix())]
     return [f"models/{name}", BASE, *materials(build, name), *products]
@@ -58,7 +58,7 @@ def train_table(build: Build, step: str) -> str:
 
 
 def upstream_stages(build: Build, *outs: str) -> list[str]:
-    """The stages that some outputs were made by, with all that these were made from, in the order of the lock."""
+    """The stages that made some outputs, and all stages before those, in the order of the lock."""
     found: set[str] = set()
     todo = list(outs)
     while todo:
@@ -73,13 +73,13 @@ def upstream_stages(build: Build, *outs: str) -> list[str]:
 
 
 def materials(build: Build, name: str) -> list[str]:
-    """What no stage made of all that a model was built from, and what stages were told: raw data, lists of code, params."""
+    """The inputs of a model that no stage made: raw data, lists of code, params files."""
     deps = {dep for stage in upstream_stages(build, f"models/{name}") for dep in build.stages[stage].deps}
     return sorted(dep for dep in deps if dep.startswith(".build/") or not build.makes(dep))
 
 
 def params_of(build: Build, steps: list[str]) -> dict[str, Any]:
-    """What of params.yaml, with its defaults, a model was built by."""
+    """The part of params.yaml that a model was built with, defaults included."""
     shared = {key: build.params[key] for key in ("seed", "launch", "eval_fraction", "base", "curate", "preflight")}
     datasets = dict.fromkeys(build.steps[step]["dataset"] for step in steps)
     if rules := {name: rule for name, rule in (build.params.get("difficulty") or {}).items() if name in datasets}:
@@ -91,14 +91,14 @@ def params_of(build: Build, steps: list[str]) -> dict[str, Any]:
 
 
 def base_dependencies(build: Build, files: list[File]) -> list[dict[str, Any]]:
-    """The files of the base model; with its name on the Hub and its revision, where it has them: what has no revision is a folder."""
+    """The files of the base model, with its name on the Hub and its revision if it has one: a model without a revision is a folder."""
     base = build.params["base"]
     about = {"annotations": {"model": base["model"], "revision": base["revision"]}} if base.get("revision") else {}
     return [resource_descriptor(file) | about for file in files]
 
 
 def source_dependencies(build: Build, files: list[File]) -> list[dict[str, Any]]:
-    """Files that no stage made; those that DVC imported with the address that they came from."""
+    """Files that no stage made. Files that DVC imported have the address of their source."""
     kept = read_dvc_files({Path(f"{path}.dvc") for file in files for path in path_and_parents(file)})
     found = []
     for file in files:
@@ -108,10 +108,10 @@ def source_dependencies(build: Build, files: list[File]) -> list[dict[str, Any]]
 
 
 def path_and_parents(file: File) -> list[str]:
-    """The path of a file, and the folders that it is in."""
+    """The path of a file and of each folder above it."""
     return [path.as_posix() for path in (Path(file.path), *Path(file.path).parents)]
 
 
 def resource_descriptor(file: File, under: str = "") -> dict[str, Any]:
-    """A file as in-toto's ResourceDescriptor. under: a folder that its name is relative to."""
+    """A file as in-toto's ResourceDescriptor. under: the folder that its name is relative to."""
     return {"name": file.path.removeprefix(f"{under}/") if under else file.path, "digest": {"sha256": file.sha256}}

@@ -1,10 +1,10 @@
-"""A proof that a model was, or was not, trained on a row: made from the build, checked by the model's statement alone.
+"""A proof that a model was, or was not, trained on a row. The build makes it; the model's statement is enough to check it.
 
     {"proof": "tilth-row-v1", "model": "align", "id": "5f0e...", "trained": false,
      "size": 1000000, "root": "9a1c...", "leaves": {"417": "5f0a...", "418": "5f1b..."}, "hashes": "base64"}
 
-leaves: the id itself where it was trained on; else its neighbours in sorted order, of which one is missing at an end. hashes: what
-lies beside the ways from them to the root, from left to right, 32 bytes each.
+leaves: the id itself where it was trained on; else its neighbours in sorted order (only one at either end). hashes: those beside
+the paths from the leaves to the root, from left to right, 32 bytes each.
 """
 
 import base64
@@ -33,7 +33,7 @@ class Proof(TypedDict):
 
 
 class StatedRows(TypedDict):
-    """What a statement says of the rows that its model was trained on."""
+    """The rows that a model was trained on, according to its statement: the root of their tree and their number."""
 
     model: str
     root: str
@@ -59,7 +59,7 @@ def prove(tree: Tree, model: str, name: str) -> Proof:
 
 
 def stated_rows(statement: dict[str, Any], where: str) -> StatedRows:
-    """What a statement says of the rows. Raises Problems where it is none, or says nothing of them."""
+    """The rows that a statement names. Raises Problems where it is not a statement or has no rows."""
     try:
         if statement["_type"] != STATEMENT_TYPE or statement["predicateType"] != PROVENANCE_TYPE:
             raise KeyError("_type")
@@ -76,7 +76,9 @@ def stated_rows(statement: dict[str, Any], where: str) -> StatedRows:
         )
     except (KeyError, TypeError, StopIteration):
         expected = "a statement of a model, with the root of the rows that it was trained on"
-        raise Problems([Problem(where, "says nothing of rows", expected, "tilth provenance writes them")]) from None
+        raise Problems(
+            [Problem(where, "has no root of training rows", expected, "tilth provenance writes them")]
+        ) from None
     if not ID.fullmatch(str(found["root"])) or type(found["size"]) is not int or found["size"] < 0:
         raise Problems(
             [
@@ -89,7 +91,7 @@ def stated_rows(statement: dict[str, Any], where: str) -> StatedRows:
 
 
 def proof_problems(found: Mapping[str, Any], rows: StatedRows, where: str) -> list[Problem]:
-    """What is wrong with a proof. rows: what the statement says, which alone is believed."""
+    """The problems of a proof. rows: those of the statement; only the statement is trusted."""
     if shape := format_problem(found):
         return [Problem(where, shape, f"a proof as {FORMAT} has it", "tilth prove writes one")]
     if found["model"] != rows["model"]:
@@ -122,7 +124,7 @@ def proof_problems(found: Mapping[str, Any], rows: StatedRows, where: str) -> li
 
 
 def format_problem(found: Mapping[str, Any]) -> str:
-    """What keeps a proof from being read; empty where nothing does."""
+    """Why a proof cannot be read; "" where it can."""
     types = {
         "proof": str,
         "model": str,
@@ -142,7 +144,7 @@ def format_problem(found: Mapping[str, Any]) -> str:
     if odd := [name for name in (found["id"], found["root"], *found["leaves"].values()) if not ID.fullmatch(str(name))]:
         return f"{odd[0]!a} is no hash"
     if any(not re.fullmatch("0|[1-9][0-9]{0,17}", place) or int(place) >= found["size"] for place in found["leaves"]):
-        return "has a leaf that is none of the tree's"
+        return "has a leaf outside of the tree"
     try:
         whole = len(base64.b64decode(found["hashes"], validate=True)) % 32 == 0
     except ValueError:
@@ -151,7 +153,7 @@ def format_problem(found: Mapping[str, Any]) -> str:
 
 
 def leaves_problem(found: Mapping[str, Any]) -> str:
-    """Why the leaves of a proof would say nothing of its id, even if they are those of the tree; empty where they do."""
+    """Why the leaves of a proof prove nothing about its id, even where the tree has them; "" where they do."""
     places, name = sorted(map(int, found["leaves"])), found["id"]
     names = [found["leaves"][str(place)] for place in places]
     if found["trained"]:
@@ -163,4 +165,4 @@ def leaves_problem(found: Mapping[str, Any]) -> str:
         return ""
     if len(places) == 1 and ((first and name < names[0]) or (last and name > names[0])):
         return ""
-    return "its leaves are no neighbours of its id"
+    return "its leaves are not neighbours of its id"

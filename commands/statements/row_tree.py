@@ -1,6 +1,6 @@
-"""The ids of all rows that a model and its parents were trained on, in sorted order, as a tree that proofs are made of.
+"""The tree of all rows that a model and its parents were trained on, for proofs. Its ids are sorted.
 
-dvc.lock, models/<step>/made_of.json, data/train/, scores/<step>.seen.parquet -> .work/.trained/<root>: the tree, to prove from
+dvc.lock, models/<step>/made_of.json, data/train/, scores/<step>.seen.parquet -> .work/.trained/<root>: the tree
 
 The file holds nothing that cannot be made anew (commands/statements/tree_cache.py).
 """
@@ -20,7 +20,7 @@ from validators.problems import Problem, Problems
 
 
 def build_tree(build: Build, step: str) -> Tree:
-    """The tree of what a model and its parents were trained on. Raises Problems where the build does not know that."""
+    """The tree of the rows that a model and its parents were trained on. Raises Problems where the build does not know these rows."""
     models, problems = trained_models(build, from_bytes=True), []
     for one in chain(build, step):
         problems += training_problems(one, models[one])
@@ -44,7 +44,7 @@ def build_tree(build: Build, step: str) -> Tree:
 
 
 def training_problems(step: str, model: TrainedRows) -> list[Problem]:
-    """What keeps one from saying which rows a step was trained on."""
+    """The reasons why the rows that a step was trained on are unknown."""
     hint = f"dvc checkout, or dvc repro train@{step}"
     if model.state in ("unknown", "untrained"):
         return [Problem(f"models/{step}", "is not there", "a model that says what it is made of", hint)]
@@ -57,7 +57,7 @@ def training_problems(step: str, model: TrainedRows) -> list[Problem]:
 
 
 def write_ids(build: Build, models: dict[str, TrainedRows], file: IO[bytes]) -> None:
-    """Write the ids of all rows that any of the models saw, sorted, each once."""
+    """Write the sorted ids of all rows that any of the models saw, each once."""
     import duckdb
     import numpy as np
     import pyarrow as pa

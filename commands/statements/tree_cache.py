@@ -1,6 +1,6 @@
-"""The tree of a statement, kept beside the build for the next proof: ids in sorted order, then the hash of each 1,024 of them.
+"""A cache of the tree of a statement, for the next proof: ids in sorted order, then the hash of each 1,024 of them.
 
-kept_tree("9a1c...", 1_000_000)      # a Tree that reads its ids from .work/.trained/<root>, or None
+cached_tree("9a1c...", 1_000_000)      # a Tree that reads its ids from .work/.trained/<root>, or None
 """
 
 import mmap
@@ -15,7 +15,7 @@ BYTES = 32  # of an id
 
 
 class IdFile(Sequence[bytes]):
-    """The ids at the beginning of a file; all of it where no count says how many."""
+    """The first `count` ids of a file; all ids where count is None."""
 
     def __init__(self, path: Path, count: int | None = None) -> None:
         self.size = path.stat().st_size // BYTES if count is None else count
@@ -38,7 +38,7 @@ class IdFile(Sequence[bytes]):
 
 
 def cached_tree(name: str, count: int) -> Tree | None:
-    """The tree with a root, as it was written before; None where it is not there, or not whole."""
+    """The cached tree with a root; None where it is missing or incomplete. name: the root as hex digits."""
     path, folds = FOLDER / name, -(-count // FOLD)
     if not path.is_file() or path.stat().st_size != (count + folds) * BYTES:
         return None

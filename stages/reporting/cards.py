@@ -1,17 +1,20 @@
-"""Model cards and dataset cards, as the Hugging Face Hub reads them: metadata in YAML, then the account in words.
+"""Model cards and dataset cards for the Hugging Face Hub: metadata in YAML, then the account in words.
 
 data/train.json, data/eval.json, data/rejected/, preflight/, scores/ (.seen.parquet of each step too), models/base/README.md, params
     -> report/cards/<step>.md, report/cards/datasets/<dataset>.md
 
-What is not known (a license, a language) is left out, never guessed. A card is written only of what is built to its end.
+An unknown license or language is left out, never guessed. Only what is built completely has a card.
 """
 
 import json
 import re
 import shutil
+from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from stages.core.outcomes import NOT_SAMPLED, separate_not_sampled
+from stages.core.params import Params
 from stages.reporting import difficulty
 from stages.reporting.gates import gates_of_step
 from stages.reporting.rights import rights_rows
@@ -23,9 +26,14 @@ from stages.scoring.slices import describe_worst_slice
 from stages.training.exposure import exposure_path, exposure_summary
 from stages.training.left_out_rows import count_by_proof, left_out_of_dataset
 from validators._by_file import RIGHTS_KEYS, values_of
-from validators._cautions import ancestry, step_cautions
+from validators._cautions import Entry, ancestry, step_cautions
 from validators._rights import is_listed
 
+if TYPE_CHECKING:
+    from huggingface_hub import CardData, DatasetCardData, ModelCardData
+
+Built = dict[str, dict[str, Entry]]  # {"train" or "eval": {dataset: its entry in data/<side>.json}}
+Scores = dict[str, dict[str, Entry]]  # {dataset: {metric: its values}}, as in scores/<model>.json
 OUT = Path("report/cards")
 HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 SIZES = [(10**n, name) for n, name in ((3, "n<1K"), (4, "1K<n<10K"), (5, "10K<n<100K"), (6, "100K<n<1M"))]
@@ -33,8 +41,8 @@ SIZES += [(10**n, name) for n, name in ((7, "1M<n<10M"), (8, "10M<n<100M"), (9, 
 LICENSE_KEYS = ("license", "license_name", "license_link")
 
 
-def write_cards(params):
-    """Write the card of every dataset and of every step that is built; cards of names that are no more go."""
+def write_cards(params: Params) -> None:
+    """Write the card of every dataset and step that is built. Deletes the cards of names that no longer exist."""
     shutil.rmtree(OUT, ignore_errors=True)
     built = {"train": read_json_or_empty("data/train.json"), "eval": read_json_or_empty("data/eval.json")}
     for name in params["datasets"]:
@@ -48,21 +56,21 @@ def write_cards(params):
             write_card(OUT / f"{name}.md", *model_card(name, chain[1:], params, built))
 
 
-def write_card(path, data, body):
+def write_card(path: Path, data: "CardData", body: str) -> None:
     """Write a card. data: its metadata. body: Markdown."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(f"---\n{data.to_yaml()}\n---\n\n{body}\n", encoding="utf-8")
 
 
-def read_json_or_empty(path):
+def read_json_or_empty(path: str) -> dict[str, Any]:
     return json.loads(Path(path).read_text(encoding="utf-8")) if Path(path).exists() else {}
 
 
 # -- models -------------------------------------------------------------------------------------------------------
 
 
-def model_card(name, chain, params, built):
-    """(metadata, Markdown) of a step's model. chain: the steps from the first one on base to this one."""
+def model_card(name: str, chain: list[str], params: Params, built: Built) -> tuple["ModelCardData", str]:
+    """(metadata, Markdown) of a step's model. chain: the steps from the one on base to this one."""
     steps = [read_json_or_empty(f"preflight/{step}.json") for step in chain]
     scores, license = (
         read_json_or_empty(f"scores/{name}.json"),
@@ -87,7 +95,9 @@ def model_card(name, chain, params, built):
     )
 
 
-def model_data(name, base, steps, datasets, scores, license, built):
+def model_data(
+    name: str, base: Entry, steps: list[Entry], datasets: list[str], scores: Scores, license: Entry, built: Built
+) -> "ModelCardData":
     from huggingface_hub import EvalResult, ModelCardData
 
     lora = any(step["lora"] for step in steps)
@@ -113,13 +123,13 @@ def model_data(name, base, steps, datasets, scores, license, built):
     )
 
 
-def is_hub_id(model, revision):
-    """Whether a base model is one of the Hub: those have a revision, and a folder that is on another machine has none."""
+def is_hub_id(model: str, revision: str | None) -> bool:
+    """True for a model of the Hub: it has a revision. A folder has none, even one on another machine."""
     a_path = revision is None or model.startswith(".") or model.endswith(".gguf") or Path(model).is_dir()
     return bool(HUB_ID.fullmatch(model)) and not a_path
 
 
-def describe_base(base):
+def describe_base(base: Entry) -> str:
     """The base model in words."""
     if base["model"] == "tiny":
         return "Tilth's tiny Qwen3, made with random weights"
@@ -127,8 +137,8 @@ def describe_base(base):
     return f"{escape_markdown(base['model'])}{revision}"
 
 
-def hub_license(licenses):
-    """{license, license_name} as the Hub's metadata name them: lower-case, one or a list; `other` for what no list has."""
+def hub_license(licenses: Iterable[str | None]) -> Entry:
+    """{license, license_name} as in the Hub's metadata: lower-case, one or a list; `other` where no list has the license."""
     given = list(dict.fromkeys(license for license in licenses if license))
     names = list(dict.fromkeys(license.lower() if is_listed(license) else "other" for license in given))
     if not names:
@@ -137,8 +147,8 @@ def hub_license(licenses):
     return {"license": names[0] if len(names) == 1 else names} | alone
 
 
-def base_license(base):
-    """{license, license_name, license_link}, as far as params.yaml or else the base model's own card has them."""
+def base_license(base: Entry) -> Entry:
+    """{license, license_name, license_link} from params.yaml, or else from the base model's own card; empty where unknown."""
     if base["license"]:
         return hub_license([base["license"]])
     readme = Path("models/base/README.md")
@@ -156,7 +166,7 @@ def base_license(base):
     return {key: known[key] for key in LICENSE_KEYS if isinstance(known.get(key), (str, list))}
 
 
-def chain_table(steps, seed):
+def chain_table(steps: list[Entry], seed: int) -> str:
     rows = [
         [
             f"`{step['step']}`", step["method"], f"`{step['from']}`", f"`{step['dataset']}`",
@@ -170,18 +180,18 @@ def chain_table(steps, seed):
     return f"{markdown_table(header, rows)}\n\n{tail}"
 
 
-def rows_seen(step):
-    """How many rows of train the training of a step saw, as it wrote down."""
+def rows_seen(step: Entry) -> str:
+    """How many rows of train the step's training saw, by its own record."""
     seen = exposure_summary(exposure_path(step["step"]))
     return f"{seen['seen']:,} of {seen['rows']:,}" if seen else f"unknown, of {step['rows']:,}"
 
 
-def settings_text(values):
+def settings_text(values: Entry | None) -> str:
     return ", ".join(f"{escape_markdown(key)} {escape_markdown(value)}" for key, value in (values or {}).items())
 
 
-def cautions_section(chain, steps):
-    """What is outside the usual range, with the reason of those that were waived."""
+def cautions_section(chain: list[str], steps: dict[str, Entry]) -> str:
+    """The settings outside the usual range, with the reason of each waiver."""
     found = [caution for name in chain for caution in step_cautions(name, steps[name], steps)]
     lines = [
         f"- `{c.step}`: {escape_markdown(c.message)}"
@@ -191,8 +201,8 @@ def cautions_section(chain, steps):
     return "## Warnings and waivers\n\n" + ("\n".join(lines) if lines else "None.")
 
 
-def scored_metrics(scores):
-    """(dataset, metric, its values) of everything that has a value."""
+def scored_metrics(scores: Scores) -> list[tuple[str, str, Entry]]:
+    """(dataset, metric, its values) of each metric that has a value."""
     return [
         (dataset, metric, item)
         for dataset, metrics in scores.items()
@@ -201,7 +211,7 @@ def scored_metrics(scores):
     ]
 
 
-def scores_section(scores, parent, asked):
+def scores_section(scores: Scores, parent: str, asked: str) -> str:
     rows = [
         [
             f"`{dataset}`",
@@ -224,8 +234,8 @@ def scores_section(scores, parent, asked):
     return f"## Scores\n\n{said}\n\n{markdown_table(header, rows)}{slices}" if rows else ""
 
 
-def gates_section(name):
-    """What the model must do to ship and whether it does; nothing where no gate is set for it."""
+def gates_section(name: str) -> str:
+    """The gates of a model and their verdicts; "" where it has no gate."""
     rows = [
         [escape_markdown(f"{row['metric']} of {row['on']}"), escape_markdown(row["rule"]), escape_markdown(row["said"])]
         for row in gates_of_step(name)
@@ -233,18 +243,18 @@ def gates_section(name):
     return "## Gates\n\n" + markdown_table(["score", "must be", "verdict"], rows) if rows else ""
 
 
-def format_interval(item):
+def format_interval(item: Entry) -> str:
     low, high = item.get("low"), item.get("high")
     return statistics.describe_interval(item) if low is None or high is None else f"{low:.3f} to {high:.3f}"
 
 
-def format_value(item):
+def format_value(item: Entry) -> str:
     cut = statistics.describe_cut_answers(item)
     noted = cut or escape_markdown(statistics.describe_verdicts(item))
     return f"{item['value']:.3f}" + (f" ({noted})" if noted else "")
 
 
-def format_change(item):
+def format_change(item: Entry) -> str:
     if item.get("change") is None:
         return ""
     ends = [item.get(key) for key in ("change_low", "change_high")]
@@ -255,7 +265,7 @@ def format_change(item):
 # -- datasets -----------------------------------------------------------------------------------------------------
 
 
-def dataset_card(name, params, built):
+def dataset_card(name: str, params: Params, built: Built) -> tuple["DatasetCardData", str]:
     """(metadata, Markdown) of a dataset."""
     from huggingface_hub import DatasetCardData
 
@@ -282,11 +292,11 @@ def dataset_card(name, params, built):
     return data, "\n\n".join(sections)
 
 
-def size_category(rows):
+def size_category(rows: int) -> str:
     return next((name for limit, name in SIZES if rows < limit), "10B<n<100B")
 
 
-def datasets_table(names, params, built):
+def datasets_table(names: Iterable[str], params: Params, built: Built) -> str:
     rows = []
     for name in names:
         train, held_out = built["train"][name], built["eval"][name]
@@ -297,8 +307,8 @@ def datasets_table(names, params, built):
     return markdown_table(header, rows)
 
 
-def rejects_section(names, steps, params):
-    """Rejects of some datasets by check, and what preflight leaves out by proof. steps: {name: step} that train on them."""
+def rejects_section(names: list[str], steps: dict[str, Entry], params: Params) -> str:
+    """The rejects of some datasets by check, and the rows that preflight leaves out by proof. steps: {name: step}."""
     rows = [
         [f"`{name}`", stage, f"`{escape_code(check)}`", f"{count:,}"]
         for name in names
@@ -332,8 +342,8 @@ def rejects_section(names, steps, params):
     return "\n\n".join([f"## Records that were turned away, by reason\n\n{said}", *asked])
 
 
-def rights_section(license, datasets, params):
-    """What is known of licenses, sources, consent and waivers; nothing where nothing is. license: of the model, empty for a dataset."""
+def rights_section(license: Entry, datasets: Iterable[str], params: Params) -> str:
+    """Licenses, sources, consent and waivers; "" where none is known. license: the model's, empty for a dataset card."""
     base, known = params["base"], []
     if license:
         said = (
@@ -364,7 +374,7 @@ def rights_section(license, datasets, params):
     return "\n\n".join(["## Licenses", *parts]) if parts else ""
 
 
-def rebuild_section(name, target):
+def rebuild_section(name: str, target: str) -> str:
     commands = {
         f"dvc repro {target}": "builds what is not there",
         f"tilth lineage {name}": "every hash, from the raw files on",
@@ -381,17 +391,17 @@ def rebuild_section(name, target):
 # -- Markdown -----------------------------------------------------------------------------------------------------
 
 
-def markdown_table(header, rows):
-    """A Markdown table. Cells are Markdown already; a bar in one would end it."""
+def markdown_table(header: Sequence[object], rows: Iterable[Sequence[object]]) -> str:
+    """A Markdown table. Cells are Markdown already; bars in them are escaped."""
     lines = [header, ["---"] * len(header), *rows]
     return "\n".join("| " + " | ".join(str(cell).replace("|", "\\|") for cell in line) + " |" for line in lines)
 
 
-def escape_code(text):
-    """A text inside backquotes."""
+def escape_code(text: object) -> str:
+    """A text that can stand inside backquotes."""
     return safe_text(str(text), 200).replace("`", "'")
 
 
-def escape_markdown(text):
-    """A text that Markdown takes for nothing else, in one line. A bar is for `markdown_table` to escape."""
+def escape_markdown(text: object) -> str:
+    """A text as one line that Markdown shows as it is. `markdown_table` escapes bars."""
     return re.sub(r"([\\`*\[\]<>#~]|(?<![^\W_])_|_(?![^\W_]))", r"\\\1", safe_text(str(text), 200))

@@ -1,16 +1,18 @@
-"""Charts of the page: Vega-Lite specifications, drawn to SVG by vl-convert when the page is built.
+"""Charts of the page: Vega-Lite specifications. vl-convert draws them to SVG when the page is built.
 
-    lines("sft-loss", [{"x": 10, "y": 4.9, "series": "loss"}, ...], "Loss of sft: from 4.9 to 0.3") -> "<svg ...>...</svg>"
+    line_chart("sft-loss", [{"x": 10, "y": 4.9, "series": "loss"}, ...], "Loss of sft: from 4.9 to 0.3") -> "<svg ...>...</svg>"
 
-vl-convert carries Vega and V8 in its wheel and needs neither network nor browser. The specifications are written as they
-are: Altair would write the same ones, for 0.8 s of import and 0.1 s of checking a chart. Sizes are fixed and nothing is laid
-out by the width of a text, which depends on the fonts of a machine. Colours are the light ones; style.css maps each to
-a variable, so that one drawing serves light, dark and print.
+vl-convert has Vega and V8 in its wheel and needs neither network nor browser. The specifications are plain dicts: Altair
+would write the same ones, with 0.8 s of import and 0.1 s of checking a chart. Sizes are fixed. No layout depends on the
+width of a text, because fonts differ between machines. The colours are the light ones. style.css maps each to a variable,
+so one drawing serves light, dark and print.
 """
 
 import re
+from typing import Any
 from xml.etree import ElementTree
 
+Datum = dict[str, Any]
 VEGA_LITE = "6.4"
 INK, GRID, FIRST, SECOND, CUT = "#5b635c", "#dedbd0", "#2b6a4d", "#a8501f", "#8c2f39"
 WIDTH, HEIGHT = 300, 110
@@ -20,7 +22,7 @@ AXIS = {
     "gridColor": GRID, "domainColor": GRID, "tickColor": GRID, "tickSize": 4, "tickCount": 4, "labelOverlap": False,
     "labelBound": False, "labelFlush": False, "titlePadding": 6,
 }  # fmt: skip
-# Vega's expression for a number in few digits, where d3's own formats write `0e+0` and `0.2k`
+# Vega's expression for a number in few digits: d3's own formats write `0e+0` and `0.2k`
 LABEL_EXPRESSION = (
     "datum.value == 0 ? '0' : abs(datum.value) < 0.001 ? format(datum.value, '~e') : "
     "abs(datum.value) < 1 ? format(datum.value, '~g') : format(datum.value, abs(datum.value) >= 1e5 ? '~s' : ',~g')"
@@ -29,8 +31,8 @@ KEPT_ATTRIBUTES = {"d", "x", "y", "x2", "y2", "width", "height", "fill", "stroke
         "text-anchor", "font-size", "fill-opacity", "opacity", "clip-path", "id", "r"}  # fmt: skip
 
 
-def line_chart(ident, points, label, x_title="optimizer step"):
-    """One line a series over `x`: the first solid, the second dashed. points: [{x, y, series}], `series` in order."""
+def line_chart(ident: str, points: list[Datum], label: str, x_title: str = "optimizer step") -> str:
+    """One line per series over `x`: the first solid, the second dashed. points: [{x, y, series}], in the order of the series."""
     series = list(dict.fromkeys(point["series"] for point in points))
     scale = {"domain": series, "range": [FIRST, SECOND][: len(series)]}
     dashes = {"domain": series, "range": [[1, 0], [5, 3]][: len(series)]}
@@ -53,8 +55,8 @@ def line_chart(ident, points, label, x_title="optimizer step"):
     )  # fmt: skip
 
 
-def histogram(ident, bins, label, cut=None, x_title="characters"):
-    """Bars of counts; `cut` marks a place on the axis. bins: [{low, high, count, series}], a second series is drawn as a line."""
+def histogram(ident: str, bins: list[Datum], label: str, cut: float | None = None, x_title: str = "characters") -> str:
+    """Bars of counts. `cut` marks a place on the x axis. bins: [{low, high, count, series}]; a second series becomes a line."""
     first = bins[0]["series"]
     encoding = {
         "x": {"field": "low", "type": "quantitative", "title": x_title, "scale": {"nice": False, "zero": True}, "axis": {"grid": False}},
@@ -87,7 +89,7 @@ def histogram(ident, bins, label, cut=None, x_title="characters"):
     return draw(ident, label, bins, {"layer": layers})
 
 
-def bar_chart(ident, bins, label, x_title):
+def bar_chart(ident: str, bins: list[Datum], label: str, x_title: str) -> str:
     """Bars of counts in the colours of two series. bins: [{low, high, count, series}], with `kept` and `not kept`."""
     scale = {"domain": ["kept", "not kept"], "range": [FIRST, SECOND]}
     spec = {
@@ -105,8 +107,8 @@ def bar_chart(ident, bins, label, x_title):
     return draw(ident, label, bins, spec)
 
 
-def draw(ident, label, values, spec):
-    """A specification as inline SVG, whose ids begin with `ident` and which a screen reader calls `label`."""
+def draw(ident: str, label: str, values: list[Datum], spec: dict[str, Any]) -> str:
+    """A specification as inline SVG. Its ids begin with `ident`; a screen reader reads `label`."""
     import vl_convert
 
     whole = {
@@ -118,13 +120,13 @@ def draw(ident, label, values, spec):
     return tidy_svg(vl_convert.vegalite_to_svg(whole, vl_version=VEGA_LITE), ident, label)
 
 
-def tidy_svg(svg, ident, label):
-    """Vega's SVG with what is drawn and nothing else: no roles of its own, no empty paths, ids that no other chart has."""
+def tidy_svg(svg: str, ident: str, label: str) -> str:
+    """Vega's SVG with its visible elements alone: no roles, no empty paths, and ids that are unique on the page."""
     root = ElementTree.fromstring(svg)
     ids = {}
     for element in root.iter():
-        if "id" in element.attrib:  # Vega numbers them through, over all charts that a process has drawn
-            ids[element.get("id")] = f"{ident}-{len(ids)}"
+        if "id" in element.attrib:  # Vega numbers them over all charts of a process
+            ids[element.attrib["id"]] = f"{ident}-{len(ids)}"
     for parent in list(root.iter()):
         parent.tag = parent.tag.rpartition("}")[2]
         for child in list(parent):
@@ -141,7 +143,7 @@ def tidy_svg(svg, ident, label):
     return ElementTree.tostring(root, encoding="unicode")
 
 
-def shorten_attribute(value, ids):
+def shorten_attribute(value: str, ids: dict[str, str]) -> str:
     """An attribute with its numbers to two decimals, and its ids renamed."""
     if value in ids:
         return ids[value]

@@ -1,19 +1,21 @@
-"""The training curve and the preflight numbers of a step, as the page shows them.
+"""The training curve and the preflight numbers of a step, for the page.
 
 scores/<step>.csv, preflight/<step>.json -> charts and table cells
 
-    read("scores/sft.csv") -> [{"step": 10.0, "loss": 4.88, "grad_norm": 3.55, ...}, ...]
+    read_curve("scores/sft.csv") -> [{"step": 10.0, "loss": 4.88, "grad_norm": 3.55, ...}, ...]
 """
 
 import csv
 import math
 from pathlib import Path
+from typing import Any, TypeGuard, cast
 
 from markupsafe import Markup
 
 from stages.reporting.charts import line_chart
 from validators._trl_fields import trl_default
 
+Point = tuple[float, float]
 POINTS = 200
 PANELS = [  # title, columns of the curve: two share a chart
     ("Loss", ["loss"]),
@@ -36,11 +38,11 @@ NUMBER_TITLES = {
     "learned_tokens": "learned tokens",
     "optimizer_steps": "optimizer steps",
 }
-SHOWN_ELSEWHERE = {"seed"}  # said elsewhere on the page
+SHOWN_ELSEWHERE = {"seed"}  # the page has it elsewhere
 
 
-def read_curve(path):
-    """The rows of a curve with what is a finite number in each; [] where there is no file."""
+def read_curve(path: str) -> list[dict[str, float]]:
+    """The rows of a curve with their finite numbers; [] where the file is missing."""
     if not Path(path).exists():
         return []
     with open(path, encoding="utf-8", newline="") as file:
@@ -50,7 +52,7 @@ def read_curve(path):
         ]
 
 
-def finite_number(text):
+def finite_number(text: Any) -> float | None:
     try:
         value = float(text)
     except (TypeError, ValueError):
@@ -58,8 +60,8 @@ def finite_number(text):
     return value if math.isfinite(value) else None
 
 
-def curve_charts(name, rows):
-    """[{title, legend, dashed, note, svg}] of what a step logged."""
+def curve_charts(name: str, rows: list[dict[str, float]]) -> list[dict[str, Any]]:
+    """[{title, legend, dashed, note, svg}]: the charts of a step's log."""
     found = []
     for title, columns in PANELS:
         points = [
@@ -90,15 +92,15 @@ def curve_charts(name, rows):
     return found
 
 
-def downsample(points):
-    """At most POINTS points: means of as many neighbours as it takes. points: [(x, y)] in order."""
+def downsample(points: list[Point]) -> list[Point]:
+    """At most POINTS points, each the mean of neighbours. points: [(x, y)] in order."""
     size = math.ceil(len(points) / POINTS)
     groups = [points[i : i + size] for i in range(0, len(points), size or 1)]
     return [tuple(sum(values) / len(group) for values in zip(*group, strict=True)) for group in groups]
 
 
-def preflight_table(resolved):
-    """[(name, value)] of the numbers that preflight found for a step."""
+def preflight_table(resolved: dict[str, Any]) -> list[tuple[str, str]]:
+    """[(name, value)]: the numbers that preflight computed for a step."""
     found = [(title, f"{resolved[key]:,}") for key, title in NUMBER_TITLES.items() if key in resolved]
     found += [(f"length {key}", f"{value:,}") for key, value in resolved.get("length", {}).items() if is_number(value)]
     others = {
@@ -109,15 +111,15 @@ def preflight_table(resolved):
     return found + [(key.replace("_", " "), f"{value:,.6g}") for key, value in others.items()]
 
 
-def is_number(value):
+def is_number(value: object) -> TypeGuard[int | float]:
     return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
-def max_length(step, resolved):
-    """The length in tokens at which a step cuts its rows; None where it does not."""
+def max_length(step: dict[str, Any], resolved: dict[str, Any] | None) -> int | None:
+    """The length in tokens at which a step cuts its rows; None where it cuts none."""
     args = step.get("args") or {}
     if step["method"] == "grpo":
         return None
     if "max_length" in args:
         return args["max_length"]
-    return (resolved or {}).get("max_length") or trl_default(step["method"], "max_length")
+    return (resolved or {}).get("max_length") or cast(int | None, trl_default(step["method"], "max_length"))

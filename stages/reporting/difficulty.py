@@ -1,21 +1,23 @@
-"""What the report says of `difficulty`: how often a model answered which prompts rightly, and what is trained on.
+"""The report's part about `difficulty`: how often a model answered each prompt correctly, and which prompts are trained on.
 
-data/kept/<d>/rows.parquet, params -> a dict of plain data with a drawing; sentences and table rows for the text
+data/kept/<d>/rows.parquet, params -> a dict of plain data with a chart; sentences and table rows for the text
 """
 
 import shutil
 from collections import Counter
+from typing import Any
 
 from markupsafe import Markup
 
+from stages.core.params import Params
 from stages.reporting.charts import bar_chart
 from stages.training import kept_prompts
 
 SAMPLES = 3
 
 
-def delete_outdated(params):
-    """Delete what was sorted of datasets that are no more, or for which `difficulty` no longer asks."""
+def delete_outdated(params: Params) -> None:
+    """Delete the kept prompts of datasets that no longer exist or no longer have a `difficulty` rule."""
     for folder in sorted(kept_prompts.FOLDER.glob("*")):
         if folder.name not in params["datasets"]:
             shutil.rmtree(folder)
@@ -23,14 +25,14 @@ def delete_outdated(params):
             kept_prompts.delete_kept(folder.name)
 
 
-def prompt_rows(name, params):
-    """A row for each train prompt of a dataset that is sorted; none where it is not asked for, or not built."""
+def prompt_rows(name: str, params: Params) -> list[dict[str, Any]]:
+    """One row per train prompt of a dataset with a `difficulty` rule; [] where it has none or is not built."""
     path = kept_prompts.kept_path(name)
     return kept_prompts.read_rows(path) if name in params["difficulty"] and path.exists() else []
 
 
-def reasons_not_kept(rows):
-    """[{check, count, samples: [{source, line, detail}]}] of what is not kept, the most frequent first."""
+def reasons_not_kept(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """[{check, count, samples: [{source, line, detail}]}] of the prompts that are not kept, the most frequent first."""
     counts = Counter(row["check"] for row in rows if row["check"])
     return [
         {"check": check, "count": count, "samples": [row for row in rows if row["check"] == check][:SAMPLES]}
@@ -38,8 +40,8 @@ def reasons_not_kept(rows):
     ]
 
 
-def kept_sentence(name, params, rows):
-    """What is kept, by which model and bounds."""
+def kept_sentence(name: str, params: Params, rows: list[dict[str, Any]]) -> str:
+    """How many prompts are kept, by which model and bounds."""
     rule, count = params["difficulty"][name], sum(row["check"] is None for row in rows)
     low, high = rule["keep"]
     return (
@@ -48,8 +50,8 @@ def kept_sentence(name, params, rows):
     )
 
 
-def difficulty_section(name, params):
-    """{said, chart, reasons} of a dataset for the page; None where nothing is asked, {said: None} where it is not built."""
+def difficulty_section(name: str, params: Params) -> dict[str, Any] | None:
+    """{said, chart, reasons} of a dataset for the page; None where it has no `difficulty` rule, {said: None} where it is not built."""
     if name not in params["difficulty"]:
         return None
     rows = prompt_rows(name, params)

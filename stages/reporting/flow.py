@@ -1,21 +1,29 @@
-"""The two drawings that are no charts: rows from raw to train and eval as a flow, and the graph of what is built from what.
+"""The two drawings besides the charts: the flow of rows from raw to train and eval, and the graph of the build.
 
-Geometry alone, in plain numbers; stages/reporting/templates/ has what it looks like. The flow is a Sankey diagram of one step: the
-height of a band is its share of the rows, and each name has room however thin its band.
+They are geometry in plain numbers; stages/reporting/templates/ has the styles. The flow is a Sankey diagram with one step. The
+height of a band is its share of the rows. Each name has room, even beside a thin band.
 Source: Schmidt, The Sankey diagram in energy and material flow management (2008).
 """
 
+from collections.abc import Sequence
+from typing import Any
+
+Counts = Sequence[tuple[str, int]]
+Node = dict[str, Any]
+Place = tuple[int, float]  # column, row
 HEIGHT, BAR, LEFT, RIGHT, ROOM, GAP = 144, 12, 0, 138, 20, 3
 NODE_WIDTH, NODE_HEIGHT, COLUMN, ROW = 152, 46, 208, 56
 REASONS = 5
 
 
-def flow(train, held_out, reasons, left_out=(), unscored=(), not_sampled=0):
+def flow(
+    train: int, held_out: int, reasons: Counts, left_out: Counts = (), unscored: Counts = (), not_sampled: int = 0
+) -> dict[str, Any]:
     """{"bands": [{path, y, height, label_y, kind, name, count, share}], "height"} of one dataset.
 
-    reasons: [(check, count)], the most frequent first; those beyond REASONS are added up. left_out, unscored: the same of
-    the rows of train and of eval that preflight leaves out, which the bands of train and eval are then without. not_sampled:
-    rows beyond `weights` and `max_rows`.
+    reasons: [(check, count)], the most frequent first; those beyond REASONS are added up. left_out, unscored: the same for the
+    rows of train and of eval that preflight leaves out; the bands of train and eval do not count these. not_sampled: rows
+    beyond `weights` and `max_rows`.
     """
     parts = []
     for side, rows, without in (("train", train, left_out), ("eval", held_out, unscored)):
@@ -44,29 +52,29 @@ def flow(train, held_out, reasons, left_out=(), unscored=(), not_sampled=0):
     return {"bands": bands, "height": round(max(target, HEIGHT + GAP), 2), "left_height": HEIGHT}
 
 
-def top_reasons(reasons, most):
-    """The first reasons, with the others added up as the last one. reasons: [(name, count)]."""
+def top_reasons(reasons: Counts, most: int) -> Counts:
+    """The first reasons. The last one adds up the others. reasons: [(name, count)]."""
     if len(reasons) <= most:
         return reasons
     rest = reasons[most - 1 :]
     return [*reasons[: most - 1], (f"{len(rest)} other reasons", sum(count for _, count in rest))]
 
 
-def band_path(x1, y1, x2, y2, thick):
-    """The outline of a band that leaves at (x1, y1) and arrives at (x2, y2), as an SVG path."""
+def band_path(x1: float, y1: float, x2: float, y2: float, thick: float) -> str:
+    """The outline of a band from (x1, y1) to (x2, y2), as an SVG path."""
     middle = (x1 + x2) / 2
     y1, y2, low1, low2 = (round(value, 2) for value in (y1, y2, y1 + thick, y2 + thick))
     return f"M{x1} {y1}C{middle} {y1} {middle} {y2} {x2} {y2}V{low2}C{middle} {low2} {middle} {low1} {x1} {low1}Z"
 
 
-def graph(datasets, steps):
-    """{"nodes": [{x, y, kind, name, note, href}], "edges": [{path, kind}], "width", "height"} of what is built from what.
+def graph(datasets: dict[str, Node], steps: dict[str, Node]) -> dict[str, Any]:
+    """{"nodes": [{x, y, kind, name, note, href}], "edges": [{path, kind}], "width", "height"} of a build.
 
     datasets: {name: {raw, note}}; steps: {name: {from, dataset, note}}. Columns: raw data; datasets and the base model;
-    models by how many steps they are from it, each beside its dataset where that place is free.
+    then models by their number of steps from the base. A model is beside its dataset where that place is free.
     """
     places = node_places(datasets, steps)
-    nodes = [
+    nodes: list[Node] = [
         *({"kind": "raw", "name": raw, "note": "raw data", "href": raw_link(raw, datasets)} for kind, raw in places if kind == "raw"),
         *({"kind": "dataset", "name": name, "note": item["note"], "href": f"#data-{name}"} for name, item in datasets.items()),
         {"kind": "model", "name": "base", "note": "base model", "href": "#base"},
@@ -90,7 +98,7 @@ def graph(datasets, steps):
     }
 
 
-def node_places(datasets, steps):
+def node_places(datasets: dict[str, Node], steps: dict[str, Node]) -> dict[tuple[str, str], Place]:
     """{(kind, name): (column, row)} of every node."""
     row_of = {name: row for row, name in enumerate(datasets)}
     places = {}
@@ -108,21 +116,21 @@ def node_places(datasets, steps):
     return places
 
 
-def depth(name, steps):
+def depth(name: str, steps: dict[str, Node]) -> int:
     """How many steps a model is from the base model."""
-    chain = [name]  # params.yaml may name a step before the one that it starts from
+    chain = [name]  # params.yaml may list a step before its parent
     while (parent := steps.get(chain[-1], {}).get("from")) in steps and parent not in chain:
         chain.append(parent)
     return len(chain)
 
 
-def raw_link(raw, datasets):
-    """The section of the first dataset that was made of some raw data."""
+def raw_link(raw: str, datasets: dict[str, Node]) -> str:
+    """The link to the first dataset that is made from some raw data."""
     return next(f"#data-{name}" for name, item in datasets.items() if item["raw"] == raw)
 
 
-def edge(start, end, kind):
-    """A curve from the right of one node to the left of another."""
+def edge(start: Place, end: Place, kind: str) -> dict[str, str]:
+    """A curve from the right side of one node to the left side of another."""
     x1, y1 = start[0] * COLUMN + NODE_WIDTH, start[1] * ROW + NODE_HEIGHT / 2
     x2, y2 = end[0] * COLUMN, end[1] * ROW + NODE_HEIGHT / 2
     bend = min(60, (x2 - x1) / 2)

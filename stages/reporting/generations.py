@@ -1,25 +1,30 @@
-"""What the models said to the same prompts, side by side: the rows where they differ most, and some drawn by lot.
+"""The models' answers to the same prompts, side by side: the rows where they differ most, and a random sample.
 
-scores/<model>.parquet, data/eval/<d>.parquet -> plain data for the page, bounded however many rows were scored
+scores/<model>.parquet, data/eval/<d>.parquet -> plain data for the page, bounded for any number of scored rows
 
     side_by_side("problems", "grpo", ["base", "sft"], {"exact_match": 1.0}, 40, []) ->
         [{"prompt": [{"role": "user", "text": ...}], "reference": ..., "said": {"sft": {"text": ..., "score": 1.0}}, "spread": 1.0}]
 """
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from stages.reporting.clips import clip
 
+Answer = tuple[str, float]  # text, score
 WIDTH = 700
 TURNS = 6
-RANDOM_SHARE = 0.25  # of the rows shown, this share is drawn by lot, as the most different alone would mislead
+RANDOM_SHARE = 0.25  # of the rows shown; the most different rows alone would mislead
 
 
-def side_by_side(dataset, kind, models, functions, limit, metrics):
-    """Rows of one dataset with what each model said; [] where its kind asks for no answer or nothing was scored."""
+def side_by_side(
+    dataset: str, kind: str, models: list[str], functions: dict[str, float], limit: int, metrics: list[str]
+) -> list[dict[str, Any]]:
+    """Rows of one dataset with the answer of each model; [] where its kind has no answers or nothing was scored."""
     path = Path(f"data/eval/{dataset}.parquet")
     said = {model: scored_answers(model, dataset, kind, functions, metrics) for model in models}
     said = {model: found for model, found in said.items() if found}
@@ -42,8 +47,10 @@ def side_by_side(dataset, kind, models, functions, limit, metrics):
     ]
 
 
-def scored_answers(model, dataset, kind, functions, metrics):
-    """{id: (text, score)} of what a model said to a dataset's eval rows; empty where it was not scored."""
+def scored_answers(
+    model: str, dataset: str, kind: str, functions: dict[str, float], metrics: list[str]
+) -> dict[str, Answer]:
+    """{id: (text, score)}: the answers of a model to a dataset's eval rows; empty where it was not scored."""
     path = Path(f"scores/{model}.parquet")
     if not path.exists():
         return {}
@@ -66,20 +73,20 @@ def scored_answers(model, dataset, kind, functions, metrics):
     )
 
 
-def score_spread(answers):
-    """How far apart the scores of one row are."""
+def score_spread(answers: Sequence[Answer]) -> float:
+    """The largest score of one row minus the smallest."""
     scores = [score for _, score in answers]
     return round(max(scores) - min(scores), 4) if scores else 0.0
 
 
-def select_rows(rows, limit):
-    """{id: drawn by lot or not}: rows by how far apart their answers are, and a few by lot, the furthest apart first.
+def select_rows(rows: dict[str, list[Answer]], limit: int) -> dict[str, bool]:
+    """{id: from the random sample or not}: rows with the largest differences, and a few random ones; the largest difference first.
 
-    rows: {id: [(text, score) of base, of the first step, ...]}. An id is a hash, so that the order of ids is as good as a
-    lot, and stays. Trained models that differ come before a base model that differs from all of them.
+    rows: {id: [(text, score) of base, of the first step, ...]}. An id is a hash, so the order of ids is a random order, and
+    it stays. Rows where trained models differ come before rows where only the base model differs.
     """
 
-    def order(row):
+    def order(row: str) -> tuple[float, float, int, str]:
         answers = rows[row]
         texts = len({text for text, _ in answers})
         return -score_spread(answers), -score_spread(answers[1:]), -texts, row
@@ -89,8 +96,8 @@ def select_rows(rows, limit):
     return {row: row in drawn for row in sorted([*chosen, *drawn], key=order)}
 
 
-def question(row, kind):
-    """{"prompt": turns, "more_turns": left out, "reference": text} of an eval row."""
+def question(row: dict[str, Any], kind: str) -> dict[str, Any]:
+    """{"id", "prompt": turns, "more_turns": how many are left out, "reference": text} of an eval row."""
     turns, reference = (
         (row["messages"][:-1], row["messages"][-1]["content"])
         if kind == "sft"

@@ -1,20 +1,23 @@
-"""The report as one page: stages/reporting/templates/ filled with what the build left, no request to anywhere, the same bytes every time.
+"""The report as one page: stages/reporting/templates/ filled from the files of a build. It makes no request and is the same bytes every time.
 
 data/, preflight/, scores/, params -> report/index.html
 
-What is missing is said in its place: a page of half a build is still a page. Every text is escaped by jinja2; what is
-drawn stands in the page as SVG. The policy in its head lets nothing be loaded and runs the page's own script alone.
+A page of half a build names what is missing in its place. jinja2 escapes every text; charts are inline SVG. The policy in
+the page's head blocks all loading and runs the page's own script alone.
 """
 
 import base64
 import hashlib
 import importlib.metadata
 import json
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import jinja2
 from markupsafe import Markup
 
+from stages.core.params import Params
 from stages.reporting import curves
 from stages.reporting.clips import is_long, make_visible
 from stages.reporting.flow import graph
@@ -25,6 +28,7 @@ from stages.reporting.sections import dataset_section, format_share, step_sectio
 from stages.scoring.eval_settings import settings_sentences
 from stages.training.exposure import exposure_path, exposure_summary
 
+Section = dict[str, Any]
 TEMPLATES = Path(__file__).parent / "templates"
 ANSWERS, SHOWN_ANSWERS = 60, 3  # the others are folded
 LIBRARIES = (
@@ -41,7 +45,7 @@ LIBRARIES = (
 )
 
 
-def render_page(params):
+def render_page(params: Params) -> str:
     """The text of report/index.html."""
     scores = {model: read_json_or_none(f"scores/{model}.json") for model in ("base", *params["steps"])}
     resolved = {name: read_json_or_none(f"preflight/{name}.json") for name in params["steps"]}
@@ -84,8 +88,8 @@ def render_page(params):
     )
 
 
-def template_environment():
-    """jinja2 with everything escaped, and with an error for a name that is not there."""
+def template_environment() -> jinja2.Environment:
+    """jinja2 that escapes everything and raises an error for an unknown name."""
     made = jinja2.Environment(
         loader=jinja2.FileSystemLoader(TEMPLATES),
         autoescape=True,
@@ -96,12 +100,12 @@ def template_environment():
         keep_trailing_newline=True,
     )
     made.filters |= {"share": format_share, "ending": ending}
-    made.tests["long"] = is_long
+    made.tests["long"] = is_long  # ty: ignore[invalid-assignment]  # jinja2 annotates its own tests alone
     return made
 
 
-def security_policy(style, script):
-    """A content security policy that loads nothing, and takes this style and this script alone."""
+def security_policy(style: str, script: str) -> str:
+    """A content security policy that loads nothing and allows this style and this script alone."""
     hashed = [base64.b64encode(hashlib.sha256(text.encode()).digest()).decode() for text in (style, script)]
     return (
         f"default-src 'none'; img-src data:; style-src 'sha256-{hashed[0]}'; script-src 'sha256-{hashed[1]}'; "
@@ -109,20 +113,20 @@ def security_policy(style, script):
     )
 
 
-def ending(text, width):
-    """The end of a text that is too long: of a path, the end says most."""
+def ending(text: str, width: int) -> str:
+    """The end of a text that is too long: the end of a path says most."""
     return text if len(text) <= width else "…" + text[1 - width :]
 
 
-def read_json_or_none(path):
-    """What a JSON file holds, None where it is not built yet."""
+def read_json_or_none(path: str) -> Any:
+    """The content of a JSON file; None where it is not built yet."""
     return json.loads(Path(path).read_text(encoding="utf-8")) if Path(path).exists() else None
 
 
 # -- the sections -------------------------------------------------------------------------------------------------
 
 
-def page_facts(datasets, scores):
+def page_facts(datasets: list[Section], scores: dict[str, Any]) -> list[tuple[str, str]]:
     built = [item for item in datasets if not item["missing"]]
     names = {"records": "raw records", "train": "train rows", "eval": "eval rows", "rejected": "rejected"}
     if any(item["not_sampled"] for item in built):
@@ -131,7 +135,7 @@ def page_facts(datasets, scores):
     return [*counts, ("models scored", f"{sum(found is not None for found in scores.values())} of {len(scores)}")]
 
 
-def dataset_notes(datasets):
+def dataset_notes(datasets: list[Section]) -> dict[str, dict[str, str]]:
     return {
         item["name"]: {
             "raw": item["raw"],
@@ -141,12 +145,12 @@ def dataset_notes(datasets):
     }
 
 
-def step_notes(steps):
+def step_notes(steps: dict[str, Any]) -> dict[str, dict[str, Any]]:
     return {name: {**step, "note": f"{step['method']} on {step['dataset']}"} for name, step in steps.items()}
 
 
-def all_answers(params):
-    """(rows with what each model said, the number of eval rows that ask for an answer)."""
+def all_answers(params: Params) -> tuple[list[dict[str, Any]], int]:
+    """(rows with the answer of each model, the number of eval rows that have answers)."""
     rewards = read_json_or_none("preflight/_rewards.json") or {}
     functions = {name: {each: item["weight"] for each, item in found.items()} for name, found in rewards.items()}
     models, held_out = ["base", *params["steps"]], read_json_or_none("data/eval.json") or {}
@@ -167,8 +171,8 @@ def all_answers(params):
 # -- lineage ------------------------------------------------------------------------------------------------------
 
 
-def source_files(steps):
-    """[{path, md5}] of the small files that this page is made of, each as dvc.lock has it."""
+def source_files(steps: Iterable[str]) -> list[dict[str, str]]:
+    """[{path, md5}] of the small files that this page is made of, with the hashes of dvc.lock."""
     names = ["data/train.json", "data/eval.json", "scores/base.json"]
     names += [f"{folder}/{name}.json" for name in steps for folder in ("preflight", "scores")]
     names += ["gates.json"]
@@ -179,7 +183,7 @@ def source_files(steps):
     ]
 
 
-def table_hashes():
+def table_hashes() -> list[dict[str, Any]]:
     sides = {side: read_json_or_none(f"data/{side}.json") or {} for side in ("train", "eval")}
     names = list(dict.fromkeys(name for listed in sides.values() for name in listed))
     return [
@@ -190,7 +194,7 @@ def table_hashes():
     ]
 
 
-def library_versions():
+def library_versions() -> list[tuple[str, str]]:
     found = []
     for library in LIBRARIES:
         try:

@@ -1,11 +1,12 @@
-"""What the page says of the answers that a grpo step generated in training, from scores/<step>.rollouts.parquet.
+"""The page's summary of the answers that a grpo step generated in training, from scores/<step>.rollouts.parquet.
 
-rollouts_of("align") -> {"answers": 960, "groups": 120, "silent": 34, "functions": [{"name": "exact_match", "early": 0.31, "late": 0.78}],
+rollout_summary("align") -> {"answers": 960, "groups": 120, "silent": 34, "functions": [{"name": "exact_match", "early": 0.31, "late": 0.78}],
                          "lengths": {"p50": 5, "p95": 9, "max": 16}, "cheats": [{"reward": 1.0, "said": {...}, ...}]}
 """
 
 from itertools import groupby
 from operator import itemgetter
+from typing import Any
 
 import numpy as np
 
@@ -14,11 +15,12 @@ from stages.training.rollouts import read_rollouts, rollouts_path
 from validators._answers import answer_of
 from validators._truths import is_correct
 
+Rollout = dict[str, Any]  # a row of the file
 CHEATS, WIDTH = 5, 300
 
 
-def rollout_summary(name):
-    """The summary of a step's rollouts, None where it has none."""
+def rollout_summary(name: str) -> dict[str, Any] | None:
+    """The summary of a step's rollouts; None where it has none."""
     path = rollouts_path(name)
     rows, facts = read_rollouts(path) if path.exists() else ([], {})
     if not rows:
@@ -42,22 +44,22 @@ def rollout_summary(name):
     }  # fmt: skip
 
 
-def mean_reward(rows, function, steps):
-    """The mean of what a function gave at some optimizer steps, in words; a dash where it gave nothing."""
+def mean_reward(rows: list[Rollout], function: str, steps: range) -> str:
+    """The mean reward of a function over some optimizer steps, as text; a dash where it gave none."""
     given = [
         row[f"reward/{function}"] for row in rows if row["step"] in steps and row[f"reward/{function}"] is not None
     ]
     return f"{sum(given) / len(given):.3f}" if given else "–"
 
 
-def describe_cuts(rows):
-    """How many answers were cut, in words; "" where none was."""
+def describe_cuts(rows: list[Rollout]) -> str:
+    """How many answers were cut; "" where none was."""
     counts = [(sum(row["cut"] for row in rows), ""), (sum(row["cut_thinking"] for row in rows), " while thinking")]
     return ", ".join(f"{count:,} cut{where}" for count, where in counts if count)
 
 
-def cheats(rows):
-    """The best-paid answers that are not the ground truth, each once; none where they are paid the least that there is."""
+def cheats(rows: list[Rollout]) -> list[dict[str, Any]]:
+    """The wrong answers with the highest rewards, each once. An answer with the lowest reward is not one of them."""
     least = min(row["reward"] for row in rows)
     wrong = [
         row

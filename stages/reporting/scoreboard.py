@@ -1,25 +1,39 @@
-"""All models on all eval sets: the tables of scores, and the comparison of steps.
+"""The scores of all models on all eval sets as tables, and the comparison of steps.
 
 scores/<model>.json as dicts -> plain data for the page
 
-    score_of({"value": 0.399, "low": 0.36, "high": 0.435, "change": 0.399, "change_low": 0.36, "change_high": 0.435, "n": 664},
-             "exact_match") -> {"value": "0.399", ..., "change": "+0.399", "verdict": "better"}
+    format_score({"value": 0.399, "low": 0.36, "high": 0.435, "change": 0.399, "change_low": 0.36, "change_high": 0.435, "n": 664},
+                 "exact_match") -> {"value": "0.399", ..., "change": "+0.399", "verdict": "better"}
 """
+
+from collections.abc import Iterable
+from typing import Any
 
 from stages.reporting.slices import slice_tables
 from stages.scoring.metric_direction import lower_is_better
 from stages.scoring.statistics import describe_cut_briefly, describe_cut_thinking, describe_interval, describe_verdicts
 
+Item = dict[str, Any]
+Metrics = dict[str, Item]
+Scores = dict[str, dict[str, Metrics]]  # {model: {dataset: {metric: its values}}}
 OWN_METRICS = {"sft": "exact_match", "dpo": "pair_accuracy", "orpo": "pair_accuracy", "kto": "auc", "grpo": "reward"}
-COMMON_METRICS = ("reward", "exact_match", "pair_accuracy", "auc", "loss")  # the first that there is compares all steps
+COMMON_METRICS = (
+    "reward",
+    "exact_match",
+    "pair_accuracy",
+    "auc",
+    "loss",
+)  # the first one that was measured compares all steps
 GENERATED_METRICS = ("exact_match", "reward")  # of answers, which `max_new_tokens` may cut
 PLOT_LEFT, PLOT_WIDTH = 5, 140
 
 
-def board(scores, steps, resolved, seen):
+def board(
+    scores: dict[str, Any], steps: dict[str, Any], resolved: dict[str, Any], seen: dict[str, Any]
+) -> dict[str, Any]:
     """{"scores", "scores_text", "headlines", "common", "compared"} for the page.
 
-    scores: {model: {dataset: {metric: item}} or None}. resolved: {step: preflight} and seen: {step: what its training saw}.
+    scores: {model: {dataset: {metric: item}} or None}. resolved: {step: its preflight}. seen: {step: the rows that its training saw}.
     """
     known = {model: found for model, found in scores.items() if found}
     datasets = list(dict.fromkeys(name for found in known.values() for name in found))
@@ -40,7 +54,7 @@ def board(scores, steps, resolved, seen):
     }
 
 
-def score_table(dataset, scores):
+def score_table(dataset: str, scores: Scores) -> dict[str, Any]:
     """{"name", "rows", "metrics": [{"name", "lower", "rows": [{model, score, x, low_x, high_x}]}]} of one dataset, with its slices."""
     models = {model: found[dataset] for model, found in scores.items() if dataset in found}
     metrics = list(dict.fromkeys(metric for found in models.values() for metric in found))
@@ -57,8 +71,8 @@ def score_table(dataset, scores):
     return {"name": dataset, "rows": max(sizes, default=0), "metrics": found} | sliced
 
 
-def thinking_lines(models):
-    """A line for each model and metric of which answers were cut while thinking."""
+def thinking_lines(models: dict[str, Metrics]) -> list[str]:
+    """One line per model and metric with answers that were cut while thinking."""
     items = [
         (model, metric, describe_cut_thinking(item))
         for model, measured in models.items()
@@ -67,9 +81,9 @@ def thinking_lines(models):
     return [f"{model}, {metric}: {said}" for model, metric, said in items if said]
 
 
-def format_score(item, metric):
-    """A score as text; `verdict` is `better` or `worse` only where the interval of the change excludes zero."""
-    found = {key: format_value(item.get(key)) for key in ("value", "low", "high")}
+def format_score(item: Item, metric: str) -> Item:
+    """A score as text. `verdict` is `better` or `worse` only where the interval of the change excludes zero."""
+    found: Item = {key: format_value(item.get(key)) for key in ("value", "low", "high")}
     change, low, high = (item.get(key) for key in ("change", "change_low", "change_high"))
     found |= {"change": None if change is None else f"{change:+.3f}", "verdict": None}
     found |= {"change_low": format_change(low), "change_high": format_change(high)}
@@ -82,23 +96,23 @@ def format_score(item, metric):
     return found
 
 
-def format_value(value):
+def format_value(value: float | None) -> str:
     return "–" if value is None else f"{value:.3f}"
 
 
-def format_change(value):
+def format_change(value: float | None) -> str:
     return "–" if value is None else f"{value:+.3f}"
 
 
-def plot_position(item, items):
-    """Where a value and its interval stand on the scale that all models of a metric share."""
+def plot_position(item: Item, items: Iterable[Item]) -> dict[str, float | None]:
+    """The place of a value and its interval on the scale that all models of a metric share."""
     ends = [item.get(key) for item in items for key in ("low", "high", "value")]
     ends = [end for end in ends if end is not None]
     low, high = min(ends, default=0), max(ends, default=1)
-    if low >= 0 and high <= 1:  # a share: the whole scale says more than a part of it
+    if low >= 0 and high <= 1:  # a share: show the whole scale
         low, high = 0, 1
 
-    def x(key):
+    def x(key: str) -> float | None:
         value = item.get(key)
         value = item.get("value") if value is None else value
         return None if value is None else round(PLOT_LEFT + PLOT_WIDTH * (value - low) / ((high - low) or 1), 1)
@@ -106,8 +120,8 @@ def plot_position(item, items):
     return {"x": x("value"), "low_x": x("low"), "high_x": x("high")}
 
 
-def scores_as_text(scores, datasets):
-    """All scores as lines of cells between tabs."""
+def scores_as_text(scores: Scores, datasets: list[str]) -> str:
+    """All scores as lines of cells, separated by tabs."""
     keys = ["value", "low", "high", "n", "change", "change_low", "change_high"]
     rows = [
         [dataset, metric, model, *("" if item.get(key) is None else str(item[key]) for key in keys)]
@@ -122,10 +136,10 @@ def scores_as_text(scores, datasets):
 # -- steps compared -----------------------------------------------------------------------------------------------
 
 
-def headline(name, step, scores):
-    """What a step did to its method's own metric on its own dataset, or None where that was not scored.
+def headline(name: str, step: Item, scores: Scores) -> Item | None:
+    """The score of a step on its method's own metric and its own dataset; None where that was not scored.
 
-    Where no model scores anything there, the loss is said instead, if there is one; `why` has the reason.
+    Where every model scores 0, the headline is about the loss, if there is one; `why` has the reason.
     """
     measured, metric = scores.get(name, {}).get(step["dataset"], {}), OWN_METRICS.get(step["method"])
     if metric not in measured:
@@ -137,8 +151,8 @@ def headline(name, step, scores):
     return {"step": name, "metric": metric, "score": format_score(measured[metric], metric), "why": why, **kept}
 
 
-def why_all_zero(scores: dict, dataset: str, metric: str) -> str:
-    """Why a metric of generated answers tells no model from another: all score 0. "" where one does not."""
+def why_all_zero(scores: Scores, dataset: str, metric: str) -> str:
+    """The reason why a metric of generated answers cannot compare models: all score 0. "" where one scores more."""
     items = [found[dataset][metric] for found in scores.values() if metric in found.get(dataset, {})]
     if metric not in GENERATED_METRICS or any(item["value"] for item in items):
         return ""
@@ -149,8 +163,8 @@ def why_all_zero(scores: dict, dataset: str, metric: str) -> str:
     return "it is 0 for every model" + "".join(said)
 
 
-def common_metric(tables, scores):
-    """{"dataset", "metric"} that all models share: the one that is nearest to what people want of a model."""
+def common_metric(tables: list[Item], scores: Scores) -> dict[str, str] | None:
+    """{"dataset", "metric"} that all models share: the first of COMMON_METRICS, which is nearest to a model's use."""
     for metric in COMMON_METRICS:
         for found in tables:
             if any(item["name"] == metric for item in found["metrics"]) and not why_all_zero(
@@ -160,7 +174,9 @@ def common_metric(tables, scores):
     return None
 
 
-def step_comparison(name, step, scores, common, resolved, seen):
+def step_comparison(
+    name: str, step: Item, scores: Scores, common: dict[str, str] | None, resolved: Item | None, seen: Item | None
+) -> Item:
     line, measured = headline(name, step, scores), scores.get(name, {})
     shared = measured.get(common["dataset"], {}).get(common["metric"]) if common else None
     return {
@@ -173,5 +189,5 @@ def step_comparison(name, step, scores, common, resolved, seen):
         "tokens_seen": (seen or {}).get("tokens"),
         "own": line["score"] if line else None,
         "own_metric": line["metric"] if line else OWN_METRICS.get(step["method"]),
-        "common": format_score(shared, common["metric"]) if shared else None,
+        "common": format_score(shared, common["metric"]) if common and shared else None,
     }

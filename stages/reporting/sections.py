@@ -1,10 +1,13 @@
-"""What the page says of a dataset and of a step, as plain data with its drawings; stages/reporting/templates/ has the words around it."""
+"""The page's sections about a dataset and a step, as plain data with charts; stages/reporting/templates/ has the words around it."""
 
 from collections import Counter
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 from markupsafe import Markup
 
+from stages.core.params import Params
 from stages.reporting import curves, difficulty
 from stages.reporting.charts import histogram
 from stages.reporting.clips import clip
@@ -15,18 +18,20 @@ from stages.reporting.summaries import SAMPLES, WIDTH, dataset_summary
 from stages.reporting.tokens import samples_for_page
 from stages.rows.rejects import describe_unused_keys
 from stages.training.left_out_rows import DROPPED, UNSCORED, count_by_proof, read_left_out
-from validators._cautions import step_cautions
+from validators._cautions import Entry, step_cautions
+
+Resolved = dict[str, Any]  # {step: preflight/<step>.json, None where it is not built}
 
 
-def format_share(value):
-    """A share as a percentage in which what is not nothing is not 0."""
+def format_share(value: float) -> str:
+    """A share as a percentage. A share that is more than zero never shows as 0."""
     return f"{value:.1%}" if value >= 0.001 or value == 0 else "<0.1%"
 
 
-def dataset_section(name, params, resolved, findings):
+def dataset_section(name: str, params: Params, resolved: Resolved, findings: Entry | None) -> Entry:
     """A dataset's summary with its drawings and remarks.
 
-    resolved: {step: its preflight, or None}. findings: of preflight, None where not written.
+    resolved: {step: its preflight, or None}. findings: preflight's, None where not written.
     """
     item = dataset_summary(name, params["datasets"][name])
     if item["missing"]:
@@ -37,7 +42,7 @@ def dataset_section(name, params, resolved, findings):
     steps = [step for step, given in params["steps"].items() if given["dataset"] == name and resolved[step]]
     item["left_out"], item["unscored"] = left_out_counts(steps), left_out_reasons(read_left_out(UNSCORED, dataset=name))
     item["difficulty"] = difficulty.difficulty_section(name, params)
-    # what cannot be asked, preflight has left out already
+    # preflight has already left out the prompts that cannot be asked
     sorted_out = [
         (each["check"], each["count"])
         for each in (item["difficulty"] or {}).get("reasons", ())
@@ -59,8 +64,8 @@ def dataset_section(name, params, resolved, findings):
     return item
 
 
-def left_out_counts(steps):
-    """[(name, count)] of the train rows that preflight leaves out of some steps, each row once, the most frequent first."""
+def left_out_counts(steps: Iterable[str]) -> list[tuple[str, int]]:
+    """[(name, count)] of the train rows that preflight leaves out of some steps, the most frequent first. Each row counts once."""
     rows = {}
     for step in steps:
         for row in read_left_out(DROPPED, step=step):
@@ -72,7 +77,7 @@ def left_out_counts(steps):
     return sorted(found.items(), key=lambda item: (-item[1], item[0]))
 
 
-def left_out_reasons(rows):
+def left_out_reasons(rows: list[Entry]) -> list[Entry]:
     """[{proof, count, samples: [{row, reason}]}] of rows that preflight leaves out, the most frequent first."""
     samples = {
         proof: [{"row": row["row"], "reason": clip(row["reason"], WIDTH)} for row in rows if row["proof"] == proof][
@@ -85,12 +90,12 @@ def left_out_reasons(rows):
     ]
 
 
-def unscored_reasons(reasons):
+def unscored_reasons(reasons: list[Entry]) -> list[tuple[str, int]]:
     return [(f"{reason['proof']}: not scored", reason["count"]) for reason in reasons]
 
 
-def max_length_marks(item, steps, resolved):
-    """(the place of the first max_length on the axis of characters, what is said of each step's limit)."""
+def max_length_marks(item: Entry, steps: Entry, resolved: Resolved) -> tuple[float | None, list[str]]:
+    """(the place of the smallest max_length on the axis of characters, one sentence per step's limit)."""
     places, lines = [], []
     for name, step in steps.items():
         found = resolved[name] if step["dataset"] == item["name"] else None
@@ -108,7 +113,7 @@ def max_length_marks(item, steps, resolved):
     return min(places, default=None), lines
 
 
-def dataset_charts(item, cut):
+def dataset_charts(item: Entry, cut: float | None) -> list[Entry]:
     charts, found = [], item["lengths"]
     if found:
         bins = [entry | {"series": "rows"} for entry in found["bins"]]
@@ -145,13 +150,13 @@ def dataset_charts(item, cut):
     return charts
 
 
-def close_last_bin(bins):
-    """Bins with an empty one behind them, where a line of steps comes down."""
+def close_last_bin(bins: list[Entry]) -> list[Entry]:
+    """Bins with an empty one at the end, where the line returns to zero."""
     return [*bins, {"low": bins[-1]["high"], "high": bins[-1]["high"], "count": 0}]
 
 
-def remarks(item):
-    """What is to be known of a dataset as a whole, in sentences."""
+def remarks(item: Entry) -> list[str]:
+    """Sentences about a dataset as a whole."""
     found = []
     twice = {
         reason["check"]: reason["count"]
@@ -178,8 +183,8 @@ def remarks(item):
     return found
 
 
-def personal_data_sentences(found):
-    """What curate found of personal data, in sentences. found: {"reject": {kind: rows}, "warn": {kind: rows}}, or empty."""
+def personal_data_sentences(found: dict[str, dict[str, int]]) -> Iterator[str]:
+    """Sentences about the personal data that curate found. found: {"reject": {kind: rows}, "warn": {kind: rows}}, or empty."""
     words = {"reject": "rejected for", "warn": "let through, as `warn` says:"}
     for what, by_kind in found.items():
         if by_kind:
@@ -188,10 +193,18 @@ def personal_data_sentences(found):
         yield "looked for, and none found"
 
 
-def step_section(name, params, resolved, logged, seen, findings, samples):
-    """A step with its curves, what its training saw, what preflight found, and what was waived.
+def step_section(
+    name: str,
+    params: Params,
+    resolved: Entry | None,
+    logged: list[dict[str, float]],
+    seen: Entry | None,
+    findings: Entry | None,
+    samples: Entry | None,
+) -> Entry:
+    """A step with its curves, the rows its training saw, the findings of preflight, and its waivers.
 
-    findings, samples: of all steps, None where not written.
+    findings, samples: those of all steps, None where not written.
     """
     step = params["steps"][name]
     return {
@@ -212,15 +225,15 @@ def step_section(name, params, resolved, logged, seen, findings, samples):
     }
 
 
-def setting_rows(step):
+def setting_rows(step: Entry) -> list[tuple[str, Any]]:
     found = [*step["args"].items(), *(step["lora"] or {}).items()]
     return found + ([("rewards", ", ".join(step["rewards"]))] if step["rewards"] else [])
 
 
-def finding_row(item):
+def finding_row(item: Entry) -> dict[str, str]:
     numbers = {key: "" if item.get(key) is None else format_number(item[key]) for key in ("value", "limit")}
     return {"check": item["check"], "level": item["level"], "message": item.get("message", ""), **numbers}
 
 
-def format_number(value):
+def format_number(value: object) -> str:
     return f"{value:,}" if isinstance(value, int) else f"{value:.4g}" if isinstance(value, float) else str(value)

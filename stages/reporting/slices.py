@@ -1,21 +1,25 @@
-"""The slices of a dataset for the page: a table for each metric, and in words where a model is worst.
+"""The slices of a dataset for the page: one table per metric, and a sentence about each model's worst slice.
 
-shown_slices({"sft": {"exact_match": {..., "slices": [{"by": "lang", "slice": "de", "n": 60, "value": 0.12, "worst": True, ...}]}}}, score_of)
+slice_tables({"sft": {"exact_match": {..., "slices": [{"by": "lang", "slice": "de", "n": 60, "value": 0.12, "worst": True, ...}]}}}, score_of)
 -> {"worst": ["sft: exact_match is worst where lang is de: ..."], "sliced": [{"name": "exact_match", "lower": False, "models": ["sft"], "rows": [
     {"by": "lang", "name": "de", "n": 60, "scores": [{"value": "0.120", ..., "worst": True}]}]}], "slices": "lang"}
 """
 
 from collections.abc import Callable
+from typing import Any
 
 from stages.rows.tables import safe_text
 from stages.scoring.metric_direction import lower_is_better
 from stages.scoring.slices import describe_worst_slice
 
+Item = dict[str, Any]
+Metrics = dict[str, Item]
+FormatScore = Callable[[Item, str], Item]
 WIDTH = 80
 
 
-def slice_tables(models: dict[str, dict], score_of: Callable[[dict, str], dict]) -> dict:
-    """{"worst", "sliced", "slices"} of one dataset. models: {model: {metric: item}}. score_of: a score as text."""
+def slice_tables(models: dict[str, Metrics], score_of: FormatScore) -> dict[str, Any]:
+    """{"worst", "sliced", "slices"} of one dataset. models: {model: {metric: item}}. score_of: formats a score."""
     metrics = dict.fromkeys(
         metric for measured in models.values() for metric, item in measured.items() if item.get("slices")
     )
@@ -34,8 +38,8 @@ def slice_tables(models: dict[str, dict], score_of: Callable[[dict, str], dict])
     }
 
 
-def metric_table(metric: str, models: dict[str, dict], score_of: Callable[[dict, str], dict]) -> dict:
-    """A row for each slice of a metric, with what each model scores there."""
+def metric_table(metric: str, models: dict[str, Metrics], score_of: FormatScore) -> dict[str, Any]:
+    """One row per slice of a metric, with the score of each model."""
     found = {
         model: {slice_key(each): each for each in measured[metric].get("slices", ())}
         for model, measured in models.items()
@@ -58,16 +62,16 @@ def metric_table(metric: str, models: dict[str, dict], score_of: Callable[[dict,
     }
 
 
-def slice_key(each: dict) -> tuple:
+def slice_key(each: Item) -> tuple[Any, ...]:
     return each["by"], each["slice"], bool(each.get("others"))
 
 
-def slice_label(each: dict) -> str:
-    """What a slice is called beside its key."""
+def slice_label(each: Item) -> str:
+    """The name of a slice beside its key."""
     if each.get("others"):
         return f"{each['others']:,} other values"
     return f"no {each['by']}" if each["slice"] is None else safe_text(each["slice"], WIDTH)
 
 
-def slice_score(each: dict | None, metric: str, score_of: Callable[[dict, str], dict]) -> dict | None:
+def slice_score(each: Item | None, metric: str, score_of: FormatScore) -> Item | None:
     return score_of(each, metric) | {"worst": bool(each.get("worst"))} if each else None

@@ -1,15 +1,16 @@
-"""What became of each dataset, in numbers and in a few samples: counted by DuckDB, so that a million rows stay on disk.
+"""A summary of each dataset in numbers and a few samples. DuckDB counts, so a million rows stay on disk.
 
 data/train/<d>.parquet, data/eval/<d>.parquet, data/rejected/<d>.parquet -> a dict of plain data for the page
 
-    summary("chat", {"kind": "sft", "raw": "data/raw/chat"}) ->
+    dataset_summary("chat", {"kind": "sft", "raw": "data/raw/chat"}) ->
         {"name": "chat", "records": 4381, "train": 3643, "eval": 664, "rejected": 74, "reasons": [...], "lengths": {...}, ...}
 
-Everything is counted in integers, whose sums do not depend on the order in which threads add them. The queries stand in
-stages/reporting/templates/, beside the page's template: `curate` depends on all of stages/dedup/sql.
+All counts are integers, so the order in which threads add them does not matter. The queries are in
+stages/reporting/templates/, because `curate` depends on all of stages/dedup/sql.
 """
 
 from pathlib import Path
+from typing import Any
 
 import duckdb
 
@@ -17,14 +18,15 @@ from stages.core.outcomes import NOT_SAMPLED, separate_not_sampled
 from stages.reporting.clips import clip
 from stages.rows.rejects import counts_by_check, personal_data_counts, reject_counts, unused_key_counts
 
+Values = dict[str, Any] | None
 SQL = Path(__file__).parent / "templates"
 SPILL_FOLDER = Path(".work/duckdb")
 SAMPLES, WIDTH, SOURCES, BINS = 3, 400, 12, 30
 ROUND_STEPS = (1, 2, 5, 10, 20, 25, 50)
 
 
-def dataset_summary(name, dataset):
-    """All that the page says of one dataset; None for what cannot be told because a file is missing."""
+def dataset_summary(name: str, dataset: dict[str, Any]) -> dict[str, Any]:
+    """The page's numbers and samples of one dataset. Where a file is missing, only its name, kind, raw folder and `missing`."""
     files = {side: Path("data", side, f"{name}.parquet") for side in ("train", "eval", "rejected")}
     missing = [str(path) for path in files.values() if not path.exists()]
     found = {"name": name, "kind": dataset["kind"], "raw": dataset["raw"], "missing": missing}
@@ -51,8 +53,8 @@ def dataset_summary(name, dataset):
     return found
 
 
-def connect():
-    """DuckDB in memory, bounded, spilling into the project's own folder."""
+def connect() -> duckdb.DuckDBPyConnection:
+    """DuckDB in memory, with a memory limit; it spills into the project's own folder."""
     SPILL_FOLDER.mkdir(parents=True, exist_ok=True)
     database = duckdb.connect()
     database.execute(
@@ -61,21 +63,27 @@ def connect():
     return database
 
 
-def single_value(database, query, values=None):
-    return database.execute(query, values).fetchone()[0]
+def single_value(database: duckdb.DuckDBPyConnection, query: str, values: Values = None) -> int:
+    return first_row(database, query, values)[0]
 
 
-def rows_as_dicts(database, query, values=None):
+def first_row(database: duckdb.DuckDBPyConnection, query: str, values: Values = None) -> tuple[Any, ...]:
+    row = database.execute(query, values).fetchone()
+    assert row is not None  # an aggregate has one
+    return row
+
+
+def rows_as_dicts(database: duckdb.DuckDBPyConnection, query: str, values: Values = None) -> list[dict[str, Any]]:
     database.execute(query, values)
     names = [column[0] for column in database.description]
     return [dict(zip(names, row, strict=True)) for row in database.fetchall()]
 
 
-# -- what was turned away -----------------------------------------------------------------------------------------
+# -- rejects ------------------------------------------------------------------------------------------------------
 
 
-def count_rejects(database, files):
-    """{"records": of the raw files, "rejected", "not_sampled": counts, "reasons": [{check, stage, count, samples}]}, the most frequent first."""
+def count_rejects(database: duckdb.DuckDBPyConnection, files: dict[str, Path]) -> dict[str, Any]:
+    """{"records": raw records, "rejected", "not_sampled": counts, "reasons": [{check, stage, count, samples}]}, the most frequent first."""
     paths = {side: str(path) for side, path in files.items()}
     found, not_sampled = separate_not_sampled(reject_counts(paths["rejected"]))
     stage_of = {check: stage for stage, check in sorted(found, reverse=True)}
@@ -102,11 +110,11 @@ def count_rejects(database, files):
     }
 
 
-# -- what the rows are like ---------------------------------------------------------------------------------------
+# -- rows ---------------------------------------------------------------------------------------------------------
 
 
-def count_by_source(database, rejected):
-    """[{source, train, eval, rejected, not_sampled}] of the largest raw files, the others added up as one with `source` None."""
+def count_by_source(database: duckdb.DuckDBPyConnection, rejected: Path) -> list[dict[str, Any]]:
+    """[{source, train, eval, rejected, not_sampled}] of the largest raw files. The last one adds up the others; its `source` is None."""
     query = """
         SELECT source, sum(train)::BIGINT AS train, sum("eval")::BIGINT AS "eval", sum(rejected)::BIGINT AS rejected,
             sum(not_sampled)::BIGINT AS not_sampled FROM (
@@ -122,17 +130,19 @@ def count_by_source(database, rejected):
     return found
 
 
-def length_histogram(database, column, table, where="true", width=0):
+def length_histogram(
+    database: duckdb.DuckDBPyConnection, column: str, table: str, where: str = "true", width: int = 0
+) -> dict[str, Any] | None:
     """{p50, p95, max, rows, width, bins: [{low, high, count}], open} of a column of counts; None where there are no rows.
 
-    width: of a bin, at least. open: the last bin holds all that is longer as well.
+    width: the least width of a bin. open: the last bin also counts everything longer.
     """
     query = f"SELECT quantile_disc({column}, [0.5, 0.95, 0.995]), max({column}), count(*) FROM {table} WHERE {where}"
-    quantiles, top, rows = database.execute(query).fetchone()
+    quantiles, top, rows = first_row(database, query)
     if not rows:
         return None
     p50, p95, most = quantiles
-    # a few very long rows would leave one bar at the left: they are counted in the last bin
+    # a few very long rows would leave a single bar at the left, so the last bin counts them
     width = max(width, bin_width(min(top, max(most, 1) * 2)))
     counted = database.execute(
         f"SELECT least({column} // {width}, {BINS - 1}) AS bin, count(*) FROM {table} WHERE {where} GROUP BY bin"
@@ -142,8 +152,8 @@ def length_histogram(database, column, table, where="true", width=0):
     return {"p50": p50, "p95": p95, "max": top, "rows": rows, "width": width, "bins": bins, "open": top >= width * BINS}
 
 
-def bin_width(top):
-    """The smallest round width of which BINS bins reach `top`."""
+def bin_width(top: int) -> int:
+    """The smallest round width at which BINS bins reach beyond `top`."""
     magnitude = 1
     while True:
         for step in ROUND_STEPS:
@@ -152,8 +162,8 @@ def bin_width(top):
         magnitude *= 100
 
 
-def answer_lengths(database, kind):
-    """[(name, lengths)] of the two sorts of answers that a method tells apart; empty for the other kinds."""
+def answer_lengths(database: duckdb.DuckDBPyConnection, kind: str) -> list[tuple[str, dict[str, Any]]]:
+    """[(name, histogram)] of the two sorts of answers that a method compares; [] for the other kinds."""
     if kind == "preference":
         sides = [("chosen", "answer", "true"), ("rejected", "other", "true")]
     elif kind == "kto":
@@ -163,7 +173,7 @@ def answer_lengths(database, kind):
     widths = [
         item["width"] for _, column, where in sides if (item := length_histogram(database, column, "train", where))
     ]
-    # one width for both: bars of different widths cannot be compared
+    # one width for both, because bars of different widths cannot be compared
     found = [
         (name, length_histogram(database, column, "train", where, max(widths, default=0)))
         for name, column, where in sides
@@ -171,13 +181,13 @@ def answer_lengths(database, kind):
     return [(name, item) for name, item in found if item]
 
 
-def class_counts(database, side):
-    good, rows = database.execute(f"SELECT count(*) FILTER (label), count(*) FROM {side}").fetchone()
+def class_counts(database: duckdb.DuckDBPyConnection, side: str) -> dict[str, int]:
+    good, rows = first_row(database, f"SELECT count(*) FILTER (label), count(*) FROM {side}")
     return {"true": good, "false": rows - good}
 
 
-def length_bias(database):
-    """How often the chosen answer is the longer one: {longer, shorter, equal}."""
+def length_bias(database: duckdb.DuckDBPyConnection) -> dict[str, Any]:
+    """{longer, shorter, equal}: pairs by the length of the chosen answer against the rejected one."""
     query = """SELECT count(*) FILTER (answer > other) AS longer, count(*) FILTER (answer < other) AS shorter,
                       count(*) FILTER (answer = other) AS equal FROM train"""
     return rows_as_dicts(database, query)[0]

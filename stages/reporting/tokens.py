@@ -1,20 +1,22 @@
-"""Sample rows of a step as tokens, as the page shows them: what is learned, context, cut, and control tokens.
+"""Sample rows of a step as tokens for the page: learned, context, cut, and control tokens.
 
-preflight/_xray.json -> plain data for the page; `stages/dryrun/xray.py` made it of TRL's own batches, so no torch is needed here
+preflight/_xray.json -> plain data for the page; `stages/dryrun/xray.py` reads TRL's own batches, so this module needs no torch
 """
+
+from typing import Any
 
 KINDS = ("learned", "context", "cut")
 
 
-def samples_for_page(samples):
-    """[{row, which, more_parts, parts: [{name, note, label, pieces}]}] of what preflight wrote of a step.
+def samples_for_page(samples: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """[{row, which, more_parts, parts: [{name, note, pieces}]}] from the samples that preflight wrote of a step.
 
-    pieces: [{kind, special, id, text}] with one {left_out} among them where the middle is not shown.
+    pieces: [{kind, special, id, text}]; one {left_out} stands for a middle that is not shown.
     """
     return [sample | {"parts": [part_for_page(part) for part in sample["parts"]]} for sample in samples]
 
 
-def part_for_page(part):
+def part_for_page(part: dict[str, Any]) -> dict[str, Any]:
     counts = [(kind, part["counts"][kind]) for kind in KINDS if part["counts"].get(kind)]
     total = sum(count for _, count in counts)
     pieces = [token | {"text": readable_token(token["text"])} for token in part["tokens"]]
@@ -24,6 +26,6 @@ def part_for_page(part):
     return {"name": part["name"], "note": note, "pieces": pieces}
 
 
-def readable_token(text):
-    """A token's text with its line ends shown; a token without text as a dot."""
+def readable_token(text: str) -> str:
+    """A token's text with visible line ends; a dot for a token without text."""
     return text.replace("\n", "↵\n") or "·"
