@@ -81,13 +81,13 @@ def main(
 
 
 def write_receipt(
-    source: Path, partial: Path, folder: str, asked: bool | None, rows: int, gguf: str | None
+    source: Path, partial: Path, folder: str, check: bool | None, rows: int, gguf: str | None
 ) -> list[str]:
     """Check an exported folder, or record that it was not checked; returns lines for the user. Raises Problems where it differs from the model."""
     from commands.exports.export_check import check_export, should_check, write_unchecked
 
-    asked, why = should_check(asked, source)
-    return check_export(source, partial, folder, rows, gguf) if asked else write_unchecked(partial, why)
+    check, why = should_check(check, source)
+    return check_export(source, partial, folder, rows, gguf) if check else write_unchecked(partial, why)
 
 
 # -- the folder ---------------------------------------------------------------------------------------------------
@@ -151,14 +151,14 @@ def add_statement(source: Path, folder: Path) -> list[str]:
     from stages.core.hashes import sha256
     from validators.problems import Problem, Problems
 
-    made, statement = source / "made_of.json", statement_path(source.name)
+    made_of, statement = source / "made_of.json", statement_path(source.name)
     if source.parent != Path("models") or source.name == "base":
         return []
     if not statement.is_file():
         return [f"no statement: {statement} is not there; tilth provenance writes it"]
-    if not made.is_file() or subjects(read(statement, "a statement", "tilth provenance")).get(made.name) != sha256(
-        made
-    ):
+    if not made_of.is_file() or subjects(read(statement, "a statement", "tilth provenance")).get(
+        made_of.name
+    ) != sha256(made_of):
         raise Problems(
             [
                 Problem(

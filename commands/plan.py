@@ -26,21 +26,21 @@ def main(as_json: Json = False) -> None:
     from validators.params import read_params_yaml
 
     check(read_params_yaml())  # a build would stop at a mistake in params.yaml
-    decisions, left = decide()
-    known = reused_trainings(decisions)
-    stages = [describe_stage(decision, known.get(decision.stage.partition("@")[2])) for decision in decisions]
-    found = {
+    decisions, left_behind = decide()
+    reused = reused_trainings(decisions)
+    stages = [describe_stage(decision, reused.get(decision.stage.partition("@")[2])) for decision in decisions]
+    plan = {
         "stages": stages,
         "seconds": total_seconds(stages),
         "not_in_cache": not_in_cache(decisions),
-        "left_behind": left,
+        "left_behind": left_behind,
     }
     if as_json:
         import json
 
-        print(json.dumps(found, indent=2, ensure_ascii=False))
+        print(json.dumps(plan, indent=2, ensure_ascii=False))
     else:
-        print("\n".join(text_lines(found)))
+        print("\n".join(text_lines(plan)))
 
 
 # -- the stages as plain data ---------------------------------------------------------------------------------------
@@ -75,11 +75,11 @@ def not_in_cache(decisions: list["Decision"]) -> list[str]:
 def total_seconds(stages: list[Item]) -> Item:
     """{least, most, unknown}: seconds of the stages that run, seconds with those that may run, and the stages without a record."""
     unknown = [item["stage"] for item in stages if "seconds" in item and item["seconds"] is None]
-    known = [(item["verdict"], item["seconds"]) for item in stages if item.get("seconds") is not None]
-    certain = sum(seconds for verdict, seconds in known if verdict == "runs")
+    timed = [(item["verdict"], item["seconds"]) for item in stages if item.get("seconds") is not None]
+    certain = sum(seconds for verdict, seconds in timed if verdict == "runs")
     return {
         "least": certain,
-        "most": certain + sum(s for verdict, s in known if verdict == "may run"),
+        "most": certain + sum(s for verdict, s in timed if verdict == "may run"),
         "unknown": unknown,
     }
 
@@ -94,11 +94,11 @@ HEADINGS = {
 }
 
 
-def text_lines(found: Item) -> Iterator[str]:
+def text_lines(plan: Item) -> Iterator[str]:
     """The lines for a terminal."""
-    yield summary_line(found["stages"])
+    yield summary_line(plan["stages"])
     for verdict, heading in HEADINGS.items():
-        stages = [item for item in found["stages"] if item["verdict"] == verdict]
+        stages = [item for item in plan["stages"] if item["verdict"] == verdict]
         if stages:
             yield from ("", heading)
         width = max((len(item["stage"]) for item in stages), default=0)
@@ -106,15 +106,15 @@ def text_lines(found: Item) -> Iterator[str]:
             lines = [*item["why"], *figure_lines(item)]
             for number, line in enumerate(lines):
                 yield f"  {(item['stage'] if number == 0 else '').ljust(width)}  {line}"
-    if any(item["verdict"] in ("runs", "may run") for item in found["stages"]):
-        yield from ("", time_line(found["seconds"]))
-    if found["not_in_cache"]:
+    if any(item["verdict"] in ("runs", "may run") for item in plan["stages"]):
+        yield from ("", time_line(plan["seconds"]))
+    if plan["not_in_cache"]:
         yield from (
             "",
-            f"built before, but not in this cache: {len(found['not_in_cache']):,} stages; if a colleague pushed: dvc pull",
+            f"built before, but not in this cache: {len(plan['not_in_cache']):,} stages; if a colleague pushed: dvc pull",
         )
-    if found["left_behind"]:
-        yield from ("", f"no longer in the graph, still in dvc.lock: {', '.join(found['left_behind'])} (tilth prune)")
+    if plan["left_behind"]:
+        yield from ("", f"no longer in the graph, still in dvc.lock: {', '.join(plan['left_behind'])} (tilth prune)")
 
 
 def summary_line(stages: list[Item]) -> str:

@@ -35,13 +35,13 @@ def export_adapter(source: Path, folder: Path) -> list[str]:
     save_file(joined, folder / "adapter_model.safetensors", metadata={"format": "pt"})
     (folder / "adapter_config.json").write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", encoding="utf-8")
     # the base at its origin may have other stops; the tokenizer and template of the training are exported
-    said = copy_other_files(full_weights(source), folder, leave=("generation_config.json",))
-    made = " and ".join(path.name.split("_", 1)[1] for path in chain)
+    changed = copy_other_files(full_weights(source), folder, leave=("generation_config.json",))
+    names = " and ".join(path.name.split("_", 1)[1] for path in chain)
     return [
-        f"one adapter of rank {config['r']}" + (f", which is {made} together" if len(chain) > 1 else ""),
+        f"one adapter of rank {config['r']}" + (f", which is {names} together" if len(chain) > 1 else ""),
         f"base model: {config['base_model_name_or_path']}"
         + (f" at {config['revision']}" if config["revision"] else ""),
-        *said,
+        *changed,
     ]
 
 

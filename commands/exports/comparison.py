@@ -21,19 +21,19 @@ EXPORT_AGAIN = "export it again; --no-check exports it without a check"
 
 
 def compare_outputs(
-    expected: ExpectedOutputs, said: dict[str, Any], logits: list[np.ndarray], where: str
+    expected: ExpectedOutputs, results: dict[str, Any], logits: list[np.ndarray], where: str
 ) -> tuple[list[Problem], list[dict[str, Any]]]:
     """(each difference, the receipt of each row)."""
-    problems = folder_differences(expected, said, where)
-    tolerance, seen = tolerance_of(said["dtype"]), []
-    for row, prompt, answer, theirs in zip(expected.rows, said["prompts"], said["answers"], logits, strict=True):
-        far = logits_distance(row.logits, theirs)
-        found = row_differences(row, prompt, answer, theirs, far, tolerance, expected.stops)
+    problems = folder_differences(expected, results, where)
+    tolerance, receipts = tolerance_of(results["dtype"]), []
+    for row, prompt, answer, theirs in zip(expected.rows, results["prompts"], results["answers"], logits, strict=True):
+        distance = logits_distance(row.logits, theirs)
+        differences = row_differences(row, prompt, answer, theirs, distance, tolerance, expected.stops)
         problems += [
-            Problem(f"{where}: {row.name}", text, expected_text, EXPORT_AGAIN) for text, expected_text in found
+            Problem(f"{where}: {row.name}", text, expected_text, EXPORT_AGAIN) for text, expected_text in differences
         ]
-        seen.append(row_receipt(row, answer, far, expected.stops))
-    return problems, seen
+        receipts.append(row_receipt(row, answer, distance, expected.stops))
+    return problems, receipts
 
 
 def tolerance_of(dtype: str) -> float:
@@ -44,26 +44,30 @@ def tolerance_of(dtype: str) -> float:
 # -- the folder ---------------------------------------------------------------------------------------------------
 
 
-def folder_differences(expected: ExpectedOutputs, said: dict[str, Any], where: str) -> list[Problem]:
+def folder_differences(expected: ExpectedOutputs, results: dict[str, Any], where: str) -> list[Problem]:
     """The differences that no prompt is needed for: weights, tokenizer, stops and the rest of the generation config."""
-    found = [("weights", *each) for each in weight_differences(expected, said)]
-    found += [("tokenizer", *each) for each in tokenizer_differences(expected.tokenizer, said["tokenizer"])]
-    found += [("generation_config.json", *each) for each in generation_differences(expected, said["generation"])]
-    return [Problem(f"{where}: {what}", text, wanted, EXPORT_AGAIN) for what, text, wanted in found]
+    differences = [("weights", *each) for each in weight_differences(expected, results)]
+    differences += [("tokenizer", *each) for each in tokenizer_differences(expected.tokenizer, results["tokenizer"])]
+    differences += [
+        ("generation_config.json", *each) for each in generation_differences(expected, results["generation"])
+    ]
+    return [Problem(f"{where}: {what}", text, expected_text, EXPORT_AGAIN) for what, text, expected_text in differences]
 
 
-def weight_differences(expected: ExpectedOutputs, said: dict[str, Any]) -> list[tuple[str, str]]:
+def weight_differences(expected: ExpectedOutputs, results: dict[str, Any]) -> list[tuple[str, str]]:
     """(found, expected) of weights, by name. The hashes cover numbers and shapes, not dtypes."""
-    found = []
-    if absent := said["missing"]:
+    differences = []
+    if absent := results["missing"]:
         text = f"{len(absent):,} missing from its files, so loading gives them random values: {list_names(absent)}"
-        found.append((text, "every weight of the model"))
-    if broken := said.get("broken"):
+        differences.append((text, "every weight of the model"))
+    if broken := results.get("broken"):
         names = [f"{count:,} numbers of {name}" for name, count in broken.items()]
-        found.append((f"{list_names(names)} are not finite: beyond what {said['dtype']} can say", "--dtype bfloat16"))
+        differences.append(
+            (f"{list_names(names)} are not finite: beyond what {results['dtype']} can say", "--dtype bfloat16")
+        )
     if expected.weights is None:
-        return found
-    ours, theirs = expected.weights, said["weights"]
+        return differences
+    ours, theirs = expected.weights, results["weights"]
     groups = {
         "are lost": sorted(ours.keys() - theirs.keys()),
         "have other numbers": sorted(name for name in ours.keys() & theirs.keys() if ours[name] != theirs[name]),
@@ -71,38 +75,38 @@ def weight_differences(expected: ExpectedOutputs, said: dict[str, Any]) -> list[
     texts = [f"{len(names):,} of {len(ours):,} {what}: {list_names(names)}" for what, names in groups.items() if names]
     if more := sorted(theirs.keys() - ours.keys()):
         texts.append(f"{len(more):,} are not weights of the model: {list_names(more)}")
-    return found + [(text, "the merged model's") for text in texts]
+    return differences + [(text, "the merged model's") for text in texts]
 
 
 def tokenizer_differences(ours: dict[str, Any], theirs: dict[str, Any]) -> list[tuple[str, str]]:
     """(found, expected) of two results of `plain_transformers.tokenizer_summary`."""
-    found, lost = [], sorted(set(ours["special"]) - set(theirs["special"]))
+    differences, lost = [], sorted(set(ours["special"]) - set(theirs["special"]))
     if ours["words"] != theirs["words"]:
-        found.append((f"it has {theirs['words']:,} tokens", f"{ours['words']:,}"))
+        differences.append((f"it has {theirs['words']:,} tokens", f"{ours['words']:,}"))
     if lost:
-        found.append(
+        differences.append(
             (f"not special tokens any more: {list_names([repr(token) for token in lost])}", "those of the model")
         )
     if ours["eos"] != theirs["eos"]:
-        found.append((f"it ends a turn with {theirs['eos']!r}", f"{ours['eos']!r}"))
+        differences.append((f"it ends a turn with {theirs['eos']!r}", f"{ours['eos']!r}"))
     if ours["rules"] != theirs["rules"]:
-        found.append(("its vocabulary, merges or rules differ", "those of the model's training"))
+        differences.append(("its vocabulary, merges or rules differ", "those of the model's training"))
     if ours["template"] != theirs["template"]:
-        found.append(("it has another chat template", "that of the model's training"))
-    return found
+        differences.append(("it has another chat template", "that of the model's training"))
+    return differences
 
 
 def generation_differences(expected: ExpectedOutputs, theirs: dict[str, Any]) -> list[tuple[str, str]]:
     """(found, expected) of a generation config: the tokens that end an answer, and all other settings."""
-    found, stops, ours = [], stops_of(theirs), expected.generation
+    differences, stops, ours = [], stops_of(theirs), expected.generation
     if stops != expected.stops:
-        found.append(
+        differences.append(
             (f"generation ends at {sorted(stops) or 'no token'}", f"{sorted(expected.stops)}, where it ends here")
         )
     for key in sorted((ours.keys() | theirs.keys()) - {"eos_token_id", "pad_token_id"}):
         if ours.get(key) != theirs.get(key):
-            found.append((f"{key} is {theirs.get(key)!r}", f"{ours.get(key)!r}"))
-    return found
+            differences.append((f"{key} is {theirs.get(key)!r}", f"{ours.get(key)!r}"))
+    return differences
 
 
 def stops_of(generation: dict[str, Any]) -> frozenset[int]:
@@ -125,29 +129,29 @@ def row_differences(
     prompt: list[int],
     answer: list[int],
     theirs: np.ndarray,
-    far: float,
+    distance: float,
     tolerance: float,
     stops: frozenset[int],
 ) -> list[tuple[str, str]]:
     """(found, expected) of each difference in a row."""
-    found = []
+    differences = []
     if not np.isfinite(theirs).all():
         return [("its logits are not finite", "finite numbers; --dtype bfloat16 where float16 overflows")]
     if theirs.shape != row.logits.shape:
         return [(f"it has logits of {theirs.shape[1]:,} tokens", f"{row.logits.shape[1]:,}")]
-    if far > tolerance:
-        found.append((f"its logits differ by {far:.2g} of their spread", f"at most {tolerance:g}"))
+    if distance > tolerance:
+        differences.append((f"its logits differ by {distance:.2g} of their spread", f"at most {tolerance:g}"))
     if prompt != row.prompt_ids:
         place = first_difference(prompt, row.prompt_ids)
-        found.append(
+        differences.append(
             (
                 f"its prompt has other tokens from number {place + 1:,} on, {prompt[place : place + 4]}",
                 f"{row.prompt_ids[place : place + 4]}",
             )
         )
-    elif answer != row.answer_ids and far <= tolerance and not is_near_tie(row, answer, theirs, tolerance):
-        found.append(answer_difference(answer, row.answer_ids, stops))
-    return found
+    elif answer != row.answer_ids and distance <= tolerance and not is_near_tie(row, answer, theirs, tolerance):
+        differences.append(answer_difference(answer, row.answer_ids, stops))
+    return differences
 
 
 def answer_difference(answer: list[int], ours: list[int], stops: frozenset[int]) -> tuple[str, str]:
@@ -194,11 +198,11 @@ def ends_with_stop(answer: list[int], stops: frozenset[int]) -> bool:
     return bool(answer) and answer[-1] in stops
 
 
-def row_receipt(row: Row, answer: list[int], far: float, stops: frozenset[int]) -> dict[str, Any]:
+def row_receipt(row: Row, answer: list[int], distance: float, stops: frozenset[int]) -> dict[str, Any]:
     """The receipt of a row."""
     same = answer == row.answer_ids
     return {
         "dataset": row.dataset, "id": row.id, "prompt_tokens": len(row.prompt_ids), "answer_tokens": row.answer,
         "stopped": ends_with_stop(row.answer_ids, stops), "answer": "same" if same else f"parts at token {first_difference(answer, row.answer_ids) + 1}, a near tie",
-        "logits": float(f"{far:.2g}"),
+        "logits": float(f"{distance:.2g}"),
     }  # fmt: skip

@@ -97,25 +97,25 @@ def compute_expected(source: Path, count: int, dtype: str | None) -> ExpectedOut
     room = getattr(model.config.get_text_config(), "max_position_embeddings", None) or LONGEST_PROMPT + LONGEST
     rows = choose_rows(render, count, min(LONGEST_PROMPT, room - LONGEST))
     for row in rows:
-        said = generate_greedy(model, row.ids, LONGEST, eos_token_id=sorted(render.stops))
-        row.logits = compute_logits(model, row.ids + said, len(row.ids))
-        row.ids, row.answer = row.ids + said, len(said)
+        answer = generate_greedy(model, row.ids, LONGEST, eos_token_id=sorted(render.stops))
+        row.logits = compute_logits(model, row.ids + answer, len(row.ids))
+        row.ids, row.answer = row.ids + answer, len(answer)
     if adapter:
         check_adapter(model, adapter, rows[0])
     settings, template = read_settings(full_weights(source)), render.tokenizer.chat_template
     if isinstance(template, str):
         template = template_defaults(settings["chat_template_kwargs"]) + template
     tokenizer = tokenizer_summary(render.tokenizer) | {"template": template_hash(template)}
-    found = ExpectedOutputs(rows, render.stops, generation_settings(model), tokenizer, settings["date"])
+    expected = ExpectedOutputs(rows, render.stops, generation_settings(model), tokenizer, settings["date"])
     if dtype:
         merged = model.to("cpu")  # the export was merged there, and another device rounds differently
         merged = (merged.merge_and_unload() if adapter else merged).to(getattr(torch, dtype))
-        found.weights = weight_hashes(merged)["weights"]
+        expected.weights = weight_hashes(merged)["weights"]
         del merged
     del model
     gc.collect()  # the process that checks needs the memory
     torch.cuda.empty_cache()
-    return found
+    return expected
 
 
 def model_as_trained(source: Path) -> tuple[Any, Path | None]:
@@ -162,7 +162,7 @@ def choose_rows(render: "Renderer", count: int, longest: int) -> list[Row]:
     """Eval rows of all datasets in turns, the smallest ids first; FALLBACK_TEXTS where there are none."""
     from stages.training.messages import FailedProof
 
-    found = []
+    rows = []
     for dataset, id, messages, tools in [*eval_rows(count)] or [
         ("texts", str(i), text, None) for i, text in enumerate(FALLBACK_TEXTS)
     ]:
@@ -172,14 +172,14 @@ def choose_rows(render: "Renderer", count: int, longest: int) -> list[Row]:
         except FailedProof:  # preflight reports such rows and leaves them out
             continue
         ids = render.encode([text])[0][0]
-        if ids and len(ids) <= longest and len(found) < count:
-            found.append(Row(dataset, id, talk.template_messages, talk.tools, text, ids))
-    if not found:
+        if ids and len(ids) <= longest and len(rows) < count:
+            rows.append(Row(dataset, id, talk.template_messages, talk.tools, text, ids))
+    if not rows:
         hint = "--no-check exports it as it is"
         raise Problems(
             [Problem("tilth export --check", f"no eval row has a prompt of at most {longest:,} tokens", "", hint)]
         )
-    return found
+    return rows
 
 
 def eval_rows(count: int) -> Iterator[tuple[str, str, "list[Message]", list[Any] | None]]:
@@ -192,10 +192,10 @@ def eval_rows(count: int) -> Iterator[tuple[str, str, "list[Message]", list[Any]
     listing = Path("data/eval.json")
     listed = json.loads(listing.read_text(encoding="utf-8")) if listing.exists() else {}
     tables = {}
-    for dataset, about in sorted(listed.items()):
+    for dataset, entry in sorted(listed.items()):
         path = Path(f"data/eval/{dataset}.parquet")
         table = pq.read_table(path).sort_by("id").slice(0, 4 * count) if path.exists() else None
-        tables[dataset] = [(about["kind"], decode_row(row)) for row in table.to_pylist()] if table else []
+        tables[dataset] = [(entry["kind"], decode_row(row)) for row in table.to_pylist()] if table else []
     for place in range(4 * count):
         for dataset, rows in tables.items():
             if place < len(rows):

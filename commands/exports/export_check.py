@@ -32,11 +32,11 @@ def check_export(source: Path, folder: Path, shown: str, count: int, gguf: str |
     adapter = plain_transformers.is_adapter(str(folder))
     base, about_base = local_base(folder) if adapter else (None, [])
     expected = compute_expected(source, count, None if adapter else dtype_of_folder(folder))
-    said, seen = compare_with_transformers(folder, expected, base, shown)
+    results, rows = compare_with_transformers(folder, expected, base, shown)
     receipt = {
-        "checked": True, "by": said["by"], "dtype": said["dtype"], "tolerance": tolerance_of(said["dtype"]),
+        "checked": True, "by": results["by"], "dtype": results["dtype"], "tolerance": tolerance_of(results["dtype"]),
         "weights": f"an adapter on {base or base_name(folder)}" if adapter else "the numbers of the merged model",
-        "stops": sorted(expected.stops), "date": expected.date, "rows": seen,
+        "stops": sorted(expected.stops), "date": expected.date, "rows": rows,
     }  # fmt: skip
     lines = [receipt_line(receipt), *about_base, *date_lines(expected)]
     if gguf:
@@ -54,16 +54,16 @@ def compare_with_transformers(
         {"messages": row.messages, "tools": row.tools, "ids": row.ids, "answer": row.answer} for row in expected.rows
     ]
     request = {"folder": str(folder.resolve()), "base": base, "date": expected.date, "longest": LONGEST, "rows": rows}
-    said, logits = run_isolated(plain_transformers.__file__, request)
-    if "error" in said:
+    results, logits = run_isolated(plain_transformers.__file__, request)
+    if "error" in results:
         hint = "--no-check leaves it as it is, to look at"
         raise Problems(
-            [Problem(shown, f"plain transformers cannot use it: {said['error']}", "a folder that loads", hint)]
+            [Problem(shown, f"plain transformers cannot use it: {results['error']}", "a folder that loads", hint)]
         )
-    problems, seen = compare_outputs(expected, said, logits, shown)
+    problems, receipts = compare_outputs(expected, results, logits, shown)
     if problems:
         raise Problems(problems)
-    return said, seen
+    return results, receipts
 
 
 def dtype_of_folder(folder: Path) -> str:
@@ -78,15 +78,15 @@ def write_unchecked(folder: Path, why: str) -> list[str]:
     return [f"not checked: {why}"]
 
 
-def should_check(given: bool | None, source: Path) -> tuple[bool, str]:
-    """(True to check a model, the reason not to). given: True for --check, False for --no-check, None for neither."""
+def should_check(option: bool | None, source: Path) -> tuple[bool, str]:
+    """(True to check a model, the reason not to). option: True for --check, False for --no-check, None for neither."""
     from math import prod
 
     from stages.dryrun.memory import tensor_shapes
     from stages.training.models import full_weights
 
-    if given is not None:
-        return given, "--no-check"
+    if option is not None:
+        return option, "--no-check"
     files = full_weights(source).glob("*.safetensors")
     weights = sum(prod(shape) for path in files for shape in tensor_shapes(path).values())
     return weights <= CHECK_LIMIT, f"{weights / 1e9:.1f}B weights; above {CHECK_LIMIT // 10**9}B only with --check"
@@ -123,14 +123,14 @@ def write_receipt(folder: Path, receipt: dict[str, Any]) -> None:
 
 
 def receipt_line(receipt: dict[str, Any]) -> str:
-    seen = receipt["rows"]
-    kind = "texts of Tilth's own" if seen[0]["dataset"] == "texts" else "eval rows"
-    stopped, tied = sum(row["stopped"] for row in seen), sum(row["answer"] != "same" for row in seen)
+    rows = receipt["rows"]
+    kind = "texts of Tilth's own" if rows[0]["dataset"] == "texts" else "eval rows"
+    stopped, tied = sum(row["stopped"] for row in rows), sum(row["answer"] != "same" for row in rows)
     parted = f" ({tied} part at a near tie)" if tied else ""
-    far, allowed = max(row["logits"] for row in seen), receipt["tolerance"]
+    distance, allowed = max(row["logits"] for row in rows), receipt["tolerance"]
     return (
-        f"checked by transformers {receipt['by']['transformers']} alone on {len(seen)} {kind}: the same prompts, answers{parted} and stops "
-        f"({stopped} reached one); logits differ by {far:g} of their spread, {allowed:g} is allowed in {receipt['dtype']}"
+        f"checked by transformers {receipt['by']['transformers']} alone on {len(rows)} {kind}: the same prompts, answers{parted} and stops "
+        f"({stopped} reached one); logits differ by {distance:g} of their spread, {allowed:g} is allowed in {receipt['dtype']}"
     )
 
 

@@ -25,14 +25,14 @@ LEAST_AGREEMENT = 0.9
 
 def find_converter() -> list[str]:
     """The command that runs llama.cpp's converter. Raises Problems where it is not installed."""
-    given = os.environ.get("LLAMA_CPP")
-    if given:
-        path = Path(given) / CONVERTER if Path(given).is_dir() else Path(given)
+    configured = os.environ.get("LLAMA_CPP")
+    if configured:
+        path = Path(configured) / CONVERTER if Path(configured).is_dir() else Path(configured)
         if path.is_file():
             return [sys.executable, str(path.resolve())]
-        raise Problems([Problem("LLAMA_CPP", f"no {CONVERTER} at {given}", "the folder of llama.cpp", "")])
-    if found := shutil.which(CONVERTER):
-        return [found]
+        raise Problems([Problem("LLAMA_CPP", f"no {CONVERTER} at {configured}", "the folder of llama.cpp", "")])
+    if installed := shutil.which(CONVERTER):
+        return [installed]
     hint = "git clone https://github.com/ggml-org/llama.cpp, pip install its requirements.txt, LLAMA_CPP=~/llama.cpp"
     raise Problems(
         [Problem("tilth export --gguf", f"{CONVERTER} is not installed", "it on PATH or in $LLAMA_CPP", hint)]
@@ -67,49 +67,59 @@ def check_gguf(folder: Path, file: str, expected: ExpectedOutputs, shown: str) -
         "longest": LONGEST,
         "rows": rows,
     }
-    said, _ = run_isolated(llama.__file__, request, python)
-    if "error" in said:
+    results, _ = run_isolated(llama.__file__, request, python)
+    if "error" in results:
         raise Problems(
-            [Problem(f"{shown}/{file}", f"llama.cpp cannot use it: {said['error']}", "a file that loads", "--no-check")]
+            [
+                Problem(
+                    f"{shown}/{file}", f"llama.cpp cannot use it: {results['error']}", "a file that loads", "--no-check"
+                )
+            ]
         )
     template = (folder / "chat_template.jinja").read_text(encoding="utf-8")
-    if problems := gguf_problems(said, template, expected, f"{shown}/{file}"):
+    if problems := gguf_problems(results, template, expected, f"{shown}/{file}"):
         raise Problems(problems)
-    share = agreement(said, expected)
-    same = sum(row.answer_ids == theirs for row, theirs in zip(expected.rows, said["answers"], strict=True))
+    share = agreement(results, expected)
+    same = sum(row.answer_ids == theirs for row, theirs in zip(expected.rows, results["answers"], strict=True))
     line = (
-        f"{file} checked by llama-cpp-python {said['by']}: the same prompts, template and stops; its likeliest token is the model's for {share:.1%} of "
+        f"{file} checked by llama-cpp-python {results['by']}: the same prompts, template and stops; its likeliest token is the model's for {share:.1%} of "
         f"the answers' tokens, at least {LEAST_AGREEMENT:.0%} are required; {same} of {len(expected.rows)} answers are the same to the end"
     )
-    about = {"file": file, "checked": True, "by": said["by"], "agreement": round(share, 4), "least": LEAST_AGREEMENT}
-    return about | {"same": same}, line
+    receipt = {
+        "file": file,
+        "checked": True,
+        "by": results["by"],
+        "agreement": round(share, 4),
+        "least": LEAST_AGREEMENT,
+    }
+    return receipt | {"same": same}, line
 
 
-def gguf_problems(said: dict[str, Any], template: str, expected: ExpectedOutputs, where: str) -> list[Problem]:
+def gguf_problems(results: dict[str, Any], template: str, expected: ExpectedOutputs, where: str) -> list[Problem]:
     """The differences between llama.cpp and the model. template: the chat template of the exported folder."""
     hint, problems = "another llama.cpp, or another TYPE; --no-check leaves it as it is", []
-    if said["template"] != template:
-        found = "has no chat template" if said["template"] is None else "has another chat template"
+    if results["template"] != template:
+        found = "has no chat template" if results["template"] is None else "has another chat template"
         problems.append(Problem(where, found, "that of chat_template.jinja", hint))
-    if lost := sorted(expected.stops - set(said["stops"])):
+    if lost := sorted(expected.stops - set(results["stops"])):
         problems.append(
             Problem(where, f"llama.cpp does not end an answer at {lost}", f"{sorted(expected.stops)}", hint)
         )
-    for row, prompt in zip(expected.rows, said["prompts"], strict=True):
+    for row, prompt in zip(expected.rows, results["prompts"], strict=True):
         if prompt != row.prompt_ids:
             found = f"{row.name}: its prompt has other tokens, {len(prompt):,} of them"
             problems.append(Problem(where, found, f"the {len(row.prompt_ids):,} of the model", hint))
-    if (share := agreement(said, expected)) < LEAST_AGREEMENT:
+    if (share := agreement(results, expected)) < LEAST_AGREEMENT:
         found = f"its likeliest token is the model's for {share:.1%} of the answers' tokens"
         problems.append(Problem(where, found, f"at least {LEAST_AGREEMENT:.0%}", hint))
     return problems
 
 
-def agreement(said: dict[str, Any], expected: ExpectedOutputs) -> float:
+def agreement(results: dict[str, Any], expected: ExpectedOutputs) -> float:
     """The share of our answers' tokens that are also llama.cpp's likeliest, given our tokens before them."""
     pairs = [
         pair
-        for row, theirs in zip(expected.rows, said["likeliest"], strict=True)
+        for row, theirs in zip(expected.rows, results["likeliest"], strict=True)
         for pair in zip(row.answer_ids, theirs, strict=True)
     ]
     return sum(ours == theirs for ours, theirs in pairs) / len(pairs)

@@ -21,15 +21,15 @@ def run_isolated(
     import numpy as np
 
     with tempfile.TemporaryDirectory() as place:
-        asked, answer = Path(place, "asked.json"), Path(place, "said.json")
-        asked.write_text(json.dumps(request), encoding="utf-8")
+        request_file, result_file = Path(place, "asked.json"), Path(place, "said.json")
+        request_file.write_text(json.dumps(request), encoding="utf-8")
         done = subprocess.run(
-            [python, "-I", script, str(asked), place],
+            [python, "-I", script, str(request_file), place],
             env=os.environ | {"HF_HUB_OFFLINE": "1"}, capture_output=True, text=True, errors="replace",
         )  # fmt: skip
-        if done.returncode or not answer.exists():
+        if done.returncode or not result_file.exists():
             last = " ".join(done.stderr.split())[-300:]
             found = f"the process that loads what was exported ended with {done.returncode}: {last}"
             raise Problems([Problem("tilth export --check", found, "", "more memory, or --no-check")])
         arrays = sorted(Path(place).glob("*.npy"), key=lambda path: int(path.stem.rpartition("-")[2]))
-        return json.loads(answer.read_text(encoding="utf-8")), [np.load(path) for path in arrays]
+        return json.loads(result_file.read_text(encoding="utf-8")), [np.load(path) for path in arrays]

@@ -12,13 +12,13 @@ from pathlib import Path
 from typing import Any
 
 
-def main(asked: Path, place: Path) -> None:
-    request = json.loads(asked.read_text(encoding="utf-8"))
+def main(request_file: Path, place: Path) -> None:
+    request = json.loads(request_file.read_text(encoding="utf-8"))
     try:
-        found = compute_answers(request)
+        results = compute_answers(request)
     except Exception as error:  # llama.cpp raises many kinds for a broken file
-        found = {"error": f"{type(error).__name__}: {' '.join(str(error).split())[:500]}"}
-    (place / "said.json").write_text(json.dumps(found), encoding="utf-8")
+        results = {"error": f"{type(error).__name__}: {' '.join(str(error).split())[:500]}"}
+    (place / "said.json").write_text(json.dumps(results), encoding="utf-8")
 
 
 def compute_answers(request: dict[str, Any]) -> dict[str, Any]:
@@ -27,18 +27,18 @@ def compute_answers(request: dict[str, Any]) -> dict[str, Any]:
     length = max(len(row["ids"]) for row in request["rows"]) + request["longest"] + 8
     model = llama_cpp.Llama(request["file"], n_ctx=length, n_batch=length, logits_all=True, verbose=False)
     vocabulary = llama_cpp.llama_model_get_vocab(model.model)
-    found = {
+    results = {
         "by": llama_cpp.__version__,
         "template": model.metadata.get("tokenizer.chat_template"),
         "stops": [stop for stop in request["stops"] if llama_cpp.llama_vocab_is_eog(vocabulary, stop)],
         "prompts": [model.tokenize(row["text"].encode(), add_bos=False, special=True) for row in request["rows"]],
     }
-    found["answers"], found["likeliest"] = [], []
+    results["answers"], results["likeliest"] = [], []
     for row in request["rows"]:
         first = len(row["ids"]) - row["answer"]
-        found["likeliest"].append(likeliest_tokens(model, row["ids"], first))
-        found["answers"].append(generate_greedy(model, row["ids"][:first], request["longest"], set(found["stops"])))
-    return found
+        results["likeliest"].append(likeliest_tokens(model, row["ids"], first))
+        results["answers"].append(generate_greedy(model, row["ids"][:first], request["longest"], set(results["stops"])))
+    return results
 
 
 def likeliest_tokens(model: Any, ids: list[int], first: int) -> list[int]:
@@ -50,12 +50,12 @@ def likeliest_tokens(model: Any, ids: list[int], first: int) -> list[int]:
 
 def generate_greedy(model: Any, prompt: list[int], longest: int, stops: set[int]) -> list[int]:
     model.reset()
-    said = []
+    answer = []
     for token in model.generate(prompt, temp=0.0):
-        said.append(int(token))
-        if token in stops or len(said) == longest:
-            return said
-    return said
+        answer.append(int(token))
+        if token in stops or len(answer) == longest:
+            return answer
+    return answer
 
 
 if __name__ == "__main__":

@@ -21,15 +21,15 @@ def export_merged(source: Path, folder: Path, dtype: str) -> list[str]:
     from commands.builds.model_folders import load_or_explain
     from stages.training.models import adapters, full_weights, load_model
 
-    chain, below = adapters(source), full_weights(source)
+    chain, base = adapters(source), full_weights(source)
     dtype = dtype_of(source) if dtype == "auto" else dtype
     model = load_or_explain(source, lambda: load_model(source, dtype))
     model.save_pretrained(folder)
-    said = copy_other_files(below, folder)
+    changed = copy_other_files(base, folder)
     if (source / "made_of.json").exists():
         shutil.copyfile(source / "made_of.json", folder / "made_of.json")
     merged = {0: "", 1: "1 adapter merged in float32, "}.get(len(chain), f"{len(chain)} adapters merged in float32, ")
-    return [f"{merged}saved in {dtype}", *said]
+    return [f"{merged}saved in {dtype}", *changed]
 
 
 def dtype_of(source: Path) -> str:
@@ -41,9 +41,9 @@ def dtype_of(source: Path) -> str:
     return config.get("dtype") or config.get("torch_dtype") or "float32"
 
 
-def copy_other_files(below: Path, folder: Path, leave: tuple[str, ...] = ()) -> list[str]:
+def copy_other_files(base: Path, folder: Path, leave: tuple[str, ...] = ()) -> list[str]:
     """Copy the tokenizer's files and the like; returns lines about changed files."""
-    for path in sorted(path for pattern in OTHER_FILES for path in below.glob(pattern)):
+    for path in sorted(path for pattern in OTHER_FILES for path in base.glob(pattern)):
         if path.name not in (*WEIGHT_FILES, *leave):
             shutil.copyfile(path, folder / path.name)
     return write_template_defaults(folder)
@@ -53,18 +53,18 @@ def write_template_defaults(folder: Path) -> list[str]:
     """Write `base.chat_template_kwargs` into the chat template as defaults: other programs do not read rendering.json."""
     from stages.training.template_settings import TOKENIZER_FILE, read_json, read_settings
 
-    given = read_settings(folder)["chat_template_kwargs"]
+    kwargs = read_settings(folder)["chat_template_kwargs"]
     path = folder / TEMPLATE_FILE
     text = (
         path.read_text(encoding="utf-8") if path.exists() else read_json(folder / TOKENIZER_FILE).get("chat_template")
     )
-    if not given or not isinstance(text, str):
+    if not kwargs or not isinstance(text, str):
         return []
-    path.write_text(template_defaults(given) + text, encoding="utf-8", newline="\n")
-    return [f"{TEMPLATE_FILE} has {', '.join(given)} of base.chat_template_kwargs as its own defaults"]
+    path.write_text(template_defaults(kwargs) + text, encoding="utf-8", newline="\n")
+    return [f"{TEMPLATE_FILE} has {', '.join(kwargs)} of base.chat_template_kwargs as its own defaults"]
 
 
-def template_defaults(given: dict[str, Any]) -> str:
+def template_defaults(values: dict[str, Any]) -> str:
     """The beginning of a chat template that sets these defaults; whoever renders it may still pass other values."""
     # Jinja reads the repr of JSON values
-    return "".join(f"{{% set {key} = {key} if {key} is defined else {value!r} %}}" for key, value in given.items())
+    return "".join(f"{{% set {key} = {key} if {key} is defined else {value!r} %}}" for key, value in values.items())

@@ -18,13 +18,13 @@ if TYPE_CHECKING:
     import numpy as np
 
 
-def main(asked: Path, place: Path) -> None:
-    request = json.loads(asked.read_text(encoding="utf-8"))
+def main(request_file: Path, place: Path) -> None:
+    request = json.loads(request_file.read_text(encoding="utf-8"))
     try:
-        found = compute_answers(request, place)
+        results = compute_answers(request, place)
     except Exception as error:  # transformers raise many kinds for a broken folder
-        found = {"error": f"{type(error).__name__}: {' '.join(str(error).split())[:500]}"}
-    (place / "said.json").write_text(json.dumps(found), encoding="utf-8")
+        results = {"error": f"{type(error).__name__}: {' '.join(str(error).split())[:500]}"}
+    (place / "said.json").write_text(json.dumps(results), encoding="utf-8")
 
 
 def compute_answers(request: dict[str, Any], place: Path) -> dict[str, Any]:
@@ -44,23 +44,23 @@ def compute_answers(request: dict[str, Any], place: Path) -> dict[str, Any]:
         )
         for row in request["rows"]
     ]
-    found: dict[str, Any] = {
+    results: dict[str, Any] = {
         "by": {"transformers": transformers.__version__, "torch": torch.__version__},
         "prompts": [list(prompt["input_ids"]) for prompt in prompts],
         "tokenizer": tokenizer_summary(tokenizer),
     }
     model, missing = load_folder(request["folder"], request["base"])
     model = model.to("cuda" if torch.cuda.is_available() else "cpu").eval()
-    found |= {"missing": missing, "dtype": str(next(model.parameters()).dtype).removeprefix("torch.")}
-    found |= {"generation": generation_settings(model)} | (
+    results |= {"missing": missing, "dtype": str(next(model.parameters()).dtype).removeprefix("torch.")}
+    results |= {"generation": generation_settings(model)} | (
         {} if is_adapter(request["folder"]) else weight_hashes(model)
     )
-    found["answers"] = []
+    results["answers"] = []
     for place_of_row, row in enumerate(request["rows"]):
         first = len(row["ids"]) - row["answer"]
-        found["answers"].append(generate_greedy(model, row["ids"][:first], request["longest"]))
+        results["answers"].append(generate_greedy(model, row["ids"][:first], request["longest"]))
         np.save(place / f"logits-{place_of_row}.npy", compute_logits(model, row["ids"], first))
-    return found
+    return results
 
 
 def load_folder(folder: str, base: str | None) -> tuple[Any, list[str]]:
@@ -71,8 +71,8 @@ def load_folder(folder: str, base: str | None) -> tuple[Any, list[str]]:
         loaded: Any = AutoModelForCausalLM.from_pretrained(
             folder, dtype="auto", output_loading_info=True, trust_remote_code=False
         )
-        model, about = loaded
-        return model, sorted(about["missing_keys"]) + sorted(str(key) for key in about["mismatched_keys"])
+        model, info = loaded
+        return model, sorted(info["missing_keys"]) + sorted(str(key) for key in info["mismatched_keys"])
     from peft import AutoPeftModelForCausalLM, PeftModel
 
     if base is None:

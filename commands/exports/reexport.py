@@ -21,9 +21,9 @@ def changed_files(step: str, folder: Path) -> list[Problem]:
         else:
             config = json.loads((folder / "config.json").read_bytes())
             export_merged(source, again, config.get("dtype") or config.get("torch_dtype") or "auto")
-        beside = {STATEMENT_FILE, ENVELOPE_FILE, BOM_FILE, SIGNATURE_FILE, RECEIPT_FILE, "README.md"}
-        there = {path.name for path in folder.iterdir()} - beside - {path.name for path in folder.glob("*.gguf")}
-        for name in sorted(there | {path.name for path in again.iterdir()}):
+        documents = {STATEMENT_FILE, ENVELOPE_FILE, BOM_FILE, SIGNATURE_FILE, RECEIPT_FILE, "README.md"}
+        names = {path.name for path in folder.iterdir()} - documents - {path.name for path in folder.glob("*.gguf")}
+        for name in sorted(names | {path.name for path in again.iterdir()}):
             first, second = (sha256(place / name) if (place / name).is_file() else None for place in (folder, again))
             if first != second:
                 expected = f"{second}, as an export of {source} gives"

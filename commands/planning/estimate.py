@@ -100,14 +100,14 @@ def count_kept_prompts(name: str) -> Estimate:
 def training_seconds(name: str, steps: int | None) -> float | None:
     """Seconds from the time of an optimizer step in the last training with this method and dataset; this step's own training comes first."""
     step = read_step(name)
-    alike = [
+    comparable = [
         record
         for record in stage_records()
         if record["stage"].startswith("train@") and record.get("optimizer_steps")
         if (record.get("method"), record.get("dataset")) == (step["method"], step["dataset"]) and is_comparable(record)
     ]
-    alike = [record for record in alike if record["stage"] == f"train@{name}"] or alike
-    return alike[-1]["seconds"] / alike[-1]["optimizer_steps"] * steps if alike and steps else None
+    comparable = [record for record in comparable if record["stage"] == f"train@{name}"] or comparable
+    return comparable[-1]["seconds"] / comparable[-1]["optimizer_steps"] * steps if comparable and steps else None
 
 
 @cache

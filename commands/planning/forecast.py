@@ -94,9 +94,9 @@ def changed_state(why: str, fits: Callable[[str], bool] = lambda md5: True) -> S
     return State(CHANGED, fits=fits, why=why)
 
 
-def read_output(found: str | None) -> dict[str, Any] | None:
+def read_output(md5: str | None) -> dict[str, Any] | None:
     """A JSON file of the last build by its hash; None where there is none or the cache does not have it."""
-    return read_cached(found) if found else None
+    return read_cached(md5) if md5 else None
 
 
 def read_cached(md5: str) -> dict[str, Any] | None:
@@ -118,8 +118,8 @@ def inputs_unchanged(deps: dict[str, State], *but: str) -> bool:
 def dataset_lists(deps: dict[str, State], last: LastHash) -> dict[str, State]:
     """The lists of datasets: a dataset's kind comes from params.yaml, its rows and hash from its file."""
     kinds = {name: dataset["kind"] for name, dataset in resolved_params()["datasets"].items()}
-    found = {}
-    for room, other in (("train", "eval"), ("eval", "train")):
+    outputs = {}
+    for room, other_room in (("train", "eval"), ("eval", "train")):
         path = f"data/{room}.json"
         before = read_output(last(path))
         if before is None:
@@ -127,10 +127,10 @@ def dataset_lists(deps: dict[str, State], last: LastHash) -> dict[str, State]:
         listed = kinds_by_name(before)
         if listed != kinds:
             names = sorted({name for name, _ in {*listed.items()} ^ {*kinds.items()}})
-            found[path] = changed_state("other datasets: " + ", ".join(names), partial(may_have_kinds, kinds))
-        elif inputs_unchanged(deps, "data/rejected", f"data/{other}"):
-            found[path] = unchanged_state()
-    return found
+            outputs[path] = changed_state("other datasets: " + ", ".join(names), partial(may_have_kinds, kinds))
+        elif inputs_unchanged(deps, "data/rejected", f"data/{other_room}"):
+            outputs[path] = unchanged_state()
+    return outputs
 
 
 def kinds_by_name(listed: dict[str, Any]) -> dict[str, str]:
@@ -149,14 +149,14 @@ def preflight_files(deps: dict[str, State], states: dict[str, State], last: Last
     from stages.dryrun.resolved_steps import resolve_step
     from stages.preflight import scored_rewards
 
-    params, codes, found = resolved_params(), reward_code(list_code()), {}
+    params, codes, outputs = resolved_params(), reward_code(list_code()), {}
     if last("preflight") is None:
         return {}
     for name, step in params["steps"].items():
         path, described = f"preflight/{name}.json", as_json_data(resolve_step(name, step, params, codes))
         before = read_output(last(path))
         if last(path) is None or (before and describe_changes(before, described)):
-            found[path] = changed_state(
+            outputs[path] = changed_state(
                 describe_changes(before, described) if before else "a new step", partial(may_be_step, described)
             )
         elif (
@@ -164,7 +164,7 @@ def preflight_files(deps: dict[str, State], states: dict[str, State], last: Last
             and inputs_unchanged(deps, "data/train.json", "data/eval.json")
             and f"data/train/{step['dataset']}.parquet" not in states
         ):
-            found[path] = unchanged_state()
+            outputs[path] = unchanged_state()
     kinds = {name: {"kind": dataset["kind"]} for name, dataset in params["datasets"].items()}
     before, rewards = (
         read_output(last("preflight/_rewards.json")),
@@ -172,10 +172,10 @@ def preflight_files(deps: dict[str, State], states: dict[str, State], last: Last
     )
     if before is not None:
         changed = before != rewards
-        found["preflight/_rewards.json"] = changed_state("other reward functions") if changed else unchanged_state()
-    if any(state.verdict == "changed" for state in found.values()):
-        found["preflight"] = changed_state("it will hold other steps")
-    return found
+        outputs["preflight/_rewards.json"] = changed_state("other reward functions") if changed else unchanged_state()
+    if any(state.verdict == "changed" for state in outputs.values()):
+        outputs["preflight"] = changed_state("it will hold other steps")
+    return outputs
 
 
 def as_json_data(data: Any) -> Any:

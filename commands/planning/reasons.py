@@ -25,8 +25,8 @@ FILES, WIDTH = 3, 60  # most files, and most characters of a value, in one reaso
 def reason_lines(why: list[Difference]) -> list[str]:
     """The lines for all reasons of a Decision, each once."""
     # `steps` name the values that they take from `methods`
-    named = [each for each in why if each.what == "param" and not each.key.startswith("methods")]
-    used = [each for each in why if each.what != "param" or not named or each in named]
+    of_steps = [each for each in why if each.what == "param" and not each.key.startswith("methods")]
+    used = [each for each in why if each.what != "param" or not of_steps or each in of_steps]
     return list(dict.fromkeys(line for each in used for line in difference_lines(each)))
 
 
@@ -51,8 +51,8 @@ def difference_lines(reason: Difference) -> list[str]:
         return changes_since(Build(None, {}), path, reason.old.md5)
     if path.startswith(f"{PARAMS_FOLDER}/") and reason.old is not None:
         return params_lines(path, reason.old.md5)
-    if path == PARAMS and reason.old is not None and (found := params_yaml_lines()):
-        return found
+    if path == PARAMS and reason.old is not None and (changed := params_yaml_lines()):
+        return changed
     return file_lines(reason)
 
 

@@ -63,8 +63,8 @@ def decide() -> tuple[list[Decision], list[str]]:
 
 
 def decide_all(repo: "Repo", lock: dict[str, Stage]) -> tuple[list[Decision], list[str]]:
-    ahead = FutureWorkspace(repo, lock)
-    decisions = [ahead.decide(stage) if stage.cmd else decide_tracked(stage) for stage in _dvc().in_order(repo)]
+    future = FutureWorkspace(repo, lock)
+    decisions = [future.decide(stage) if stage.cmd else decide_tracked(stage) for stage in _dvc().in_order(repo)]
     names = {decision.stage for decision in decisions}
     return decisions, [name for name in lock if name not in names]
 
@@ -134,19 +134,19 @@ class FutureWorkspace:
             return State(CHANGED if param_differences(path, locked_hash(dep) or {}, now) else SAME, now)
         if path in self.states:
             return self.compare_with_lock(dep, self.states[path])
-        around = [out for out in self.states if path.startswith(f"{out}/")]
-        if around:
-            return self.compare_with_lock(dep, self.state_inside(around[0], path))
-        within = {out: state for out, state in self.states.items() if out.startswith(f"{path}/")}
-        if any(state.hash is None for state in within.values()):
+        folders = [out for out in self.states if path.startswith(f"{out}/")]
+        if folders:
+            return self.compare_with_lock(dep, self.state_inside(folders[0], path))
+        inner = {out: state for out, state in self.states.items() if out.startswith(f"{path}/")}
+        if any(state.hash is None for state in inner.values()):
             return State(UNKNOWN)
-        if not dep.exists and not within:
+        if not dep.exists and not inner:
             return State(CHANGED, None)
         why = next(
-            (state.why for state in within.values() if state.verdict == CHANGED and state.why),
-            "some of its files come from the cache" if within else "",
+            (state.why for state in inner.values() if state.verdict == CHANGED and state.why),
+            "some of its files come from the cache" if inner else "",
         )
-        return self.compare_with_lock(dep, State(UNKNOWN, hash_with_files(dep, within), why=why))
+        return self.compare_with_lock(dep, State(UNKNOWN, hash_with_files(dep, inner), why=why))
 
     def compare_with_lock(self, dep: "Dependency", state: State) -> State:
         """A State with its verdict: SAME where its hash is the one in dvc.lock."""

@@ -18,32 +18,34 @@ from stages.training.twins import is_own, read_resolved_step, same_bytes, same_m
 def reused_trainings(decisions: list[Decision]) -> dict[str, str]:
     """{step: the step whose training it reuses}."""
     verdicts = {decision.stage: decision.verdict for decision in decisions}
-    ahead = [name for name in verdicts if name.startswith("train@") and verdicts[name] in (RUNS, MAY_RUN)]
-    if not ahead or any(verdicts.get(stage) != UNCHANGED for stage in ("code", "base")):
+    stages = [name for name in verdicts if name.startswith("train@") and verdicts[name] in (RUNS, MAY_RUN)]
+    if not stages or any(verdicts.get(stage) != UNCHANGED for stage in ("code", "base")):
         return {}
     from commands.planning.forecast import as_json_data
     from commands.planning.forecast import resolved_params as read_params
     from stages.code import list_code, reward_code
     from stages.dryrun.resolved_steps import resolve_step
 
-    params, codes, known, found = read_params(), reward_code(list_code()), list(stage_runs("train")), {}
-    for stage in ahead:
+    params, codes, recorded, reused = read_params(), reward_code(list_code()), list(stage_runs("train")), {}
+    for stage in stages:
         name = stage.partition("@")[2]
         step = as_json_data(resolve_step(name, params["steps"][name], params, codes))
         data = (verdicts.get(f"{room}@{step['dataset']}", UNCHANGED) for room in ("curate", "keep"))
         if any(verdict != UNCHANGED for verdict in data):
             continue
         parent_stays = step["from"] == BASE.name or verdicts.get(f"train@{step['from']}") == UNCHANGED
-        same_launch = (record for record in known if record.cmd == f"{params['launch']} -m stages train {record.name}")
+        same_launch = (
+            record for record in recorded if record.cmd == f"{params['launch']} -m stages train {record.name}"
+        )
         if other := next(
-            (record for record in same_launch if training_matches(record, step, parent_stays, found)), None
+            (record for record in same_launch if training_matches(record, step, parent_stays, reused)), None
         ):
-            found[name] = other.name
-    return found
+            reused[name] = other.name
+    return reused
 
 
-def training_matches(record: StageRun, step: dict[str, Any], parent_stays: bool, found: dict[str, str]) -> bool:
-    """True where a recorded training is the training of a step. found: {step: the step whose training it reuses}, of earlier steps."""
+def training_matches(record: StageRun, step: dict[str, Any], parent_stays: bool, reused: dict[str, str]) -> bool:
+    """True where a recorded training is the training of a step. reused: {step: the step whose training it reuses}, of earlier steps."""
     other = read_resolved_step(record)
     if (
         other is None
@@ -55,7 +57,7 @@ def training_matches(record: StageRun, step: dict[str, Any], parent_stays: bool,
         return False
     if parent_stays:
         return same_model(Path("models", step["from"]), record.deps.get(f"models/{other['from']}"))
-    return found.get(step["from"]) == other["from"]
+    return reused.get(step["from"]) == other["from"]
 
 
 def has_files(record: StageRun) -> bool:

@@ -16,15 +16,15 @@ from commands.statements.model import BASE, train_table
 APPROACHES = {"grpo": "reinforcement-learning"}  # all other methods: supervised
 
 
-def document(build: Build, name: str, found: Lineage, files: dict[str, list[File]]) -> dict[str, Any]:
-    """The document of a step's model. found: the facts of the build (commands/builds/lineage.py). files: from `verified_files`."""
-    about, steps = found["models"][name], chain(build, name)
+def document(build: Build, name: str, lineage: Lineage, files: dict[str, list[File]]) -> dict[str, Any]:
+    """The document of a step's model. lineage: the facts of the build (commands/builds/lineage.py). files: from `verified_files`."""
+    about, steps = lineage["models"][name], chain(build, name)
     datasets = list(dict.fromkeys(build.steps[step]["dataset"] for step in steps))
     model = f"models/{name}"
     components = [
         base_component(build, files[BASE]),
         *adapter_components(about, files[model]),
-        *(dataset_component(build, each, found["datasets"][each], files) for each in datasets),
+        *(dataset_component(build, each, lineage["datasets"][each], files) for each in datasets),
         *(library_component(*each) for each in sorted(about["made_of"]["versions"].items())),
     ]
     return {
@@ -74,21 +74,23 @@ def model_card(build: Build, name: str, about: ModelFacts, datasets: list[str]) 
 def performance_metric(slice_: str, name: str, score: dict[str, Any]) -> dict[str, Any]:
     bounds = {"lowerBound": score.get("low"), "upperBound": score.get("high")}
     interval = {key: str(value) for key, value in bounds.items() if value is not None}
-    found = {"type": name, "value": str(score.get("value")), "slice": slice_}
-    return found | ({"confidenceInterval": interval} if interval else {})
+    entry = {"type": name, "value": str(score.get("value")), "slice": slice_}
+    return entry | ({"confidenceInterval": interval} if interval else {})
 
 
 def base_component(build: Build, files: list[File]) -> dict[str, Any]:
     """The base model: its name and revision on the Hub, if it has them, and each of its files."""
-    given = build.params["base"]
-    found = {"type": "machine-learning-model", "bom-ref": BASE, "name": BASE}
-    if given.get("revision"):
-        purl = f"pkg:huggingface/{given['model']}@{given['revision']}"
-        found |= {"name": given["model"], "version": given["revision"], "purl": purl}
-    elif given["model"] == "tiny":
-        found |= {"name": "tiny"}
+    base = build.params["base"]
+    component = {"type": "machine-learning-model", "bom-ref": BASE, "name": BASE}
+    if base.get("revision"):
+        purl = f"pkg:huggingface/{base['model']}@{base['revision']}"
+        component |= {"name": base["model"], "version": base["revision"], "purl": purl}
+    elif base["model"] == "tiny":
+        component |= {"name": "tiny"}
     return (
-        found | license_entry([given.get("license")]) | {"components": [file_component(file, BASE) for file in files]}
+        component
+        | license_entry([base.get("license")])
+        | {"components": [file_component(file, BASE) for file in files]}
     )
 
 
@@ -138,8 +140,8 @@ def hash_entry(file: File) -> dict[str, Any]:
 
 def license_entry(licenses: list[str | None]) -> dict[str, Any]:
     """Licenses by name: SPDX's list of ids does not have the Hub's names."""
-    known = sorted({license for license in licenses if license})
-    return {"licenses": [{"license": {"name": license}} for license in known]} if known else {}
+    names = sorted({license for license in licenses if license})
+    return {"licenses": [{"license": {"name": license}} for license in names]} if names else {}
 
 
 def referenced_paths(build: Build, name: str) -> list[str]:

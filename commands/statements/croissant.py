@@ -102,13 +102,13 @@ def field(name: str, column: "pa.Field", file: str, top: str, inside: str) -> di
     kind = column.type.storage_type if isinstance(column.type, pa.ExtensionType) else column.type
     many = pa.types.is_list(kind) or pa.types.is_large_list(kind)
     kind, way = (kind.value_type, f"{inside}[*]") if many else (kind, inside)
-    found = {"@type": "cr:Field", "@id": name, "name": name} | ({"repeated": True} if many else {})
+    entry = {"@type": "cr:Field", "@id": name, "name": name} | ({"repeated": True} if many else {})
     if pa.types.is_struct(kind):
-        return found | {"subField": [field(f"{name}/{key.name}", key, file, top, f"{way}.{key.name}") for key in kind]}
+        return entry | {"subField": [field(f"{name}/{key.name}", key, file, top, f"{way}.{key.name}") for key in kind]}
     source = {"fileObject": {"@id": file}, "extract": {"column": top}} | (
         {"transform": {"jsonPath": f"${way}"}} if inside else {}
     )
-    return found | {"dataType": data_type(kind), "source": source}
+    return entry | {"dataType": data_type(kind), "source": source}
 
 
 def data_type(kind: "pa.DataType") -> str:
@@ -121,19 +121,19 @@ def data_type(kind: "pa.DataType") -> str:
 
 def raw_file_entity(file: RawFile, sums: File, about: DatasetFacts) -> dict[str, Any]:
     """A raw file that rows were made from, with its rights and its origin."""
-    said = {
+    origin = {
         "license": file["license"],
         "prov:wasAttributedTo": file["source"],
         "prov:hadPrimarySource": file["imported"],
     }
     counts = {f"tilth:{key}": file[key] for key in ("records", "rows", "rejected")}
-    found = {"@type": "prov:Entity", "@id": file["path"], "name": file["path"], "sha256": sums.sha256}
-    return found | {key: value for key, value in said.items() if value} | {"contentSize": f"{sums.size} B"} | counts
+    entity = {"@type": "prov:Entity", "@id": file["path"], "name": file["path"], "sha256": sums.sha256}
+    return entity | {key: value for key, value in origin.items() if value} | {"contentSize": f"{sums.size} B"} | counts
 
 
 def stage_activity(build: Build, stage: str, about: DatasetFacts) -> dict[str, Any]:
     """A stage that made the rows: its inputs, and its rejects by reason."""
     rejected = next((each.get("rejected") for each in about["stages"] if each["stage"] == stage), None)
     used = [{"@id": path, "md5": dep.md5} for path, dep in sorted(build.stages[stage].deps.items())]
-    found = {"@type": "prov:Activity", "@id": f"stage:{stage}", "name": stage, "prov:used": used}
-    return found | ({"tilth:rejected": dict(rejected)} if rejected else {})
+    entry = {"@type": "prov:Activity", "@id": f"stage:{stage}", "name": stage, "prov:used": used}
+    return entry | ({"tilth:rejected": dict(rejected)} if rejected else {})

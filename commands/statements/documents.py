@@ -20,16 +20,16 @@ def documents(build: Build) -> dict[Path, dict[str, Any]]:
     files = verified_files(
         build, [*paths, *(path for name in build.datasets for path in croissant.referenced_paths(build, name))]
     )
-    about, problems = collect_facts(build, list(build.datasets), list(build.steps))
+    lineage, problems = collect_facts(build, list(build.datasets), list(build.steps))
     if problems:
         raise Problems(problems)
-    found = {}
+    made = {}
     for name in build.datasets:
-        found[croissant_path(name)] = croissant.document(build, name, about["datasets"][name], files)
+        made[croissant_path(name)] = croissant.document(build, name, lineage["datasets"][name], files)
     for step in build.steps:
-        found[statement_path(step)] = model.statement(build, step, files, build_tree(build, step))
-        found[bom_path(step)] = bom.document(build, step, about, files)
-    return found
+        made[statement_path(step)] = model.statement(build, step, files, build_tree(build, step))
+        made[bom_path(step)] = bom.document(build, step, lineage, files)
+    return made
 
 
 def stop_if_stale(build: Build) -> None:

@@ -21,8 +21,8 @@ def pae(payload: bytes, kind: str) -> bytes:
 
 
 def seal(payload: bytes, key: ec.EllipticCurvePrivateKey, kind: str = IN_TOTO) -> dict[str, Any]:
-    signed = {"keyid": key_id(key.public_key()), "sig": base64.b64encode(sign_bytes(key, pae(payload, kind))).decode()}
-    return {"payload": base64.b64encode(payload).decode(), "payloadType": kind, "signatures": [signed]}
+    entry = {"keyid": key_id(key.public_key()), "sig": base64.b64encode(sign_bytes(key, pae(payload, kind))).decode()}
+    return {"payload": base64.b64encode(payload).decode(), "payloadType": kind, "signatures": [entry]}
 
 
 def open_envelope(envelope: dict[str, Any], keys: PublicKeys, where: str, kind: str = IN_TOTO) -> bytes:
@@ -32,18 +32,18 @@ def open_envelope(envelope: dict[str, Any], keys: PublicKeys, where: str, kind: 
         signed = [
             (each.get("keyid") or "", base64.b64decode(each["sig"], validate=True)) for each in envelope["signatures"]
         ]
-        found = envelope["payloadType"]
+        payload_type = envelope["payloadType"]
     except (KeyError, TypeError, ValueError, AttributeError):
         raise Problems(
             [Problem(where, "is not a DSSE envelope", "payload, payloadType and signatures", "tilth sign")]
         ) from None
-    if found != kind:
-        raise Problems([Problem(where, f"holds {found!a}", kind, "tilth sign")])
+    if payload_type != kind:
+        raise Problems([Problem(where, f"holds {payload_type!a}", kind, "tilth sign")])
     if any(signature_matches(key, sig, pae(payload, kind)) for _, sig in signed for key in keys.values()):
         return payload
-    known = ", ".join(f"{name[:16]}…" for name in keys)
+    expected = ", ".join(f"{name[:16]}…" for name in keys)
     by = ", ".join(f"{str(name)[:16]}…" for name, _ in signed if name)
-    said = (
+    fault = (
         "was changed after it was signed"
         if {str(name) for name, _ in signed} & keys.keys()
         else "is signed by a stranger"
@@ -52,8 +52,8 @@ def open_envelope(envelope: dict[str, Any], keys: PublicKeys, where: str, kind: 
         [
             Problem(
                 where,
-                f"{said}, key {by or 'without an id'}",
-                f"a signature by key {known}",
+                f"{fault}, key {by or 'without an id'}",
+                f"a signature by key {expected}",
                 "ask whoever signed it for their public key",
             )
         ]

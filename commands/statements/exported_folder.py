@@ -71,13 +71,13 @@ def sign_statement(statement: Path, to: Path, key: ec.EllipticCurvePrivateKey) -
 def check_folder(folder: Path, keys: PublicKeys) -> tuple[list[Problem], FolderReport]:
     """(the problems of an exported folder, {files, statement, checked}). keys: {key id: public key} of trusted signers."""
     problems: list[Problem] = []
-    found = FolderReport(files=0, statement=None, checked=None)
-    problems += problems_from(lambda: found.update(files=count_signed_files(folder, folder / SIGNATURE_FILE, keys)))
-    problems += problems_from(lambda: found.update(statement=read_statement(folder, keys)))
-    problems += problems_from(lambda: found.update(checked=describe_receipt(folder)))
-    if found["statement"]:
-        problems += other_model_problems(folder, found["statement"])
-    return problems, found
+    report = FolderReport(files=0, statement=None, checked=None)
+    problems += problems_from(lambda: report.update(files=count_signed_files(folder, folder / SIGNATURE_FILE, keys)))
+    problems += problems_from(lambda: report.update(statement=read_statement(folder, keys)))
+    problems += problems_from(lambda: report.update(checked=describe_receipt(folder)))
+    if report["statement"]:
+        problems += other_model_problems(folder, report["statement"])
+    return problems, report
 
 
 def problems_from(check: Callable[[], object]) -> list[Problem]:
@@ -103,17 +103,17 @@ def count_signed_files(folder: Path, signature: Path, keys: PublicKeys) -> int:
         raise Problems(
             [Problem(str(signature), f"is another kind of signature: {error}", MODEL_SIGNING, "tilth sign")]
         ) from None
-    there = {path.relative_to(folder).as_posix(): path for path in all_files(folder) if path != signature}
+    paths = {path.relative_to(folder).as_posix(): path for path in all_files(folder) if path != signature}
     problems = [
         Problem(f"{folder}/{name}", "is missing", "every file that was signed", ASK_EXPORTER)
-        for name in sorted(signed.keys() - there.keys())
+        for name in sorted(signed.keys() - paths.keys())
     ]
     problems += [
         Problem(f"{folder}/{name}", "nobody signed it", "no such file", f"{ASK_EXPORTER}, or delete it")
-        for name in sorted(there.keys() - signed.keys())
+        for name in sorted(paths.keys() - signed.keys())
     ]
-    for name in sorted(signed.keys() & there.keys()):
-        if (digest := sha256(there[name])) != signed[name]:
+    for name in sorted(signed.keys() & paths.keys()):
+        if (digest := sha256(paths[name])) != signed[name]:
             problems.append(
                 Problem(
                     f"{folder}/{name}", f"its bytes hash to {digest}", f"{signed[name]}, as it was signed", ASK_EXPORTER
@@ -167,26 +167,26 @@ def describe_receipt(folder: Path) -> str:
             for name, digest in sorted(receipt["files"].items())
             if not (folder / name).is_file() or sha256(folder / name) != digest
         ]
-        told = f"checked on {len(receipt['rows']):,} rows by transformers {receipt['by']['transformers']!a}"
+        text = f"checked on {len(receipt['rows']):,} rows by transformers {receipt['by']['transformers']!a}"
     except (KeyError, TypeError, AttributeError) as error:
         raise Problems(
             [Problem(str(path), f"is no receipt: {error}", "what tilth export writes", ASK_EXPORTER)]
         ) from None
     if other:
         raise Problems(other)
-    return told
+    return text
 
 
 def other_model_problems(folder: Path, statement: dict[str, Any]) -> list[Problem]:
     """Problems where the statement or the bill of materials belongs to another model."""
     problems, stated, path = [], subjects(statement), folder / STATEMENT_FILE
-    made = folder / "made_of.json"
-    if not made.is_file() or sha256(made) != stated.get("made_of.json"):
+    made_of = folder / "made_of.json"
+    if not made_of.is_file() or sha256(made_of) != stated.get("made_of.json"):
         problems.append(
             Problem(
                 str(path),
                 "is the statement of another model",
-                f"that of the model which {made.name} names",
+                f"that of the model which {made_of.name} names",
                 ASK_EXPORTER,
             )
         )

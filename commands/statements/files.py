@@ -30,16 +30,16 @@ def verified_files(build: Build, paths: Iterable[str]) -> dict[str, list[File]]:
     locked = {path: dep.md5 for stage in build.stages.values() for path, dep in stage.deps.items()}
     locked |= {path: out.md5 for path, out in build.outs.items()}
     listing = {path: files_in(path) if build.makes(path) else files_of_source(path) for path in dict.fromkeys(paths)}
-    sums, found, problems = hash_files({file for files in listing.values() for file in files}), {}, []
+    sums, verified, problems = hash_files({file for files in listing.values() for file in files}), {}, []
     for path, files in listing.items():
         md5 = dvc_md5(path, {file: sums[file][0] for file in files})
         if md5 != locked.get(path):
             hint = "dvc repro, or dvc checkout --force to bring back what was built; tilth verify names each file"
             problems.append(Problem(path, f"hashes to {md5}", f"{locked.get(path)}, as dvc.lock has it", hint))
-        found[path] = [File(file, size(file), sums[file][1]) for file in files]
+        verified[path] = [File(file, size(file), sums[file][1]) for file in files]
     if problems:
         raise Problems(problems)
-    return found
+    return verified
 
 
 def dvc_md5(path: str, md5s: dict[str, str]) -> str | None:
@@ -57,9 +57,9 @@ def hash_files(files: set[str]) -> dict[str, tuple[str, str]]:
 
 
 def md5_and_sha256(file: str) -> tuple[str, str]:
-    both = hashlib.md5(usedforsecurity=False), hashlib.sha256()
+    hashers = hashlib.md5(usedforsecurity=False), hashlib.sha256()
     with open(file, "rb") as data:
         while chunk := data.read(CHUNK):
-            for one in both:
-                one.update(chunk)
-    return both[0].hexdigest(), both[1].hexdigest()
+            for hasher in hashers:
+                hasher.update(chunk)
+    return hashers[0].hexdigest(), hashers[1].hexdigest()

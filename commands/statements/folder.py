@@ -51,12 +51,12 @@ def text_of(document: dict[str, Any]) -> str:
 def read(path: Path, what: str, hint: str) -> dict[str, Any]:
     """The JSON object in a file. Raises Problems where there is none."""
     try:
-        found = json.loads(path.read_bytes())
+        document = json.loads(path.read_bytes())
     except FileNotFoundError:
         raise Problems([Problem(str(path), "is not there", what, hint)]) from None
     except (OSError, ValueError, RecursionError) as error:
-        said = " ".join(str(error).split())[:200]
-        raise Problems([Problem(str(path), f"cannot be read: {said}", what, hint)]) from None
-    if not isinstance(found, dict):
-        raise Problems([Problem(str(path), f"found {type(found).__name__}", what, hint)])
-    return found
+        reason = " ".join(str(error).split())[:200]
+        raise Problems([Problem(str(path), f"cannot be read: {reason}", what, hint)]) from None
+    if not isinstance(document, dict):
+        raise Problems([Problem(str(path), f"found {type(document).__name__}", what, hint)])
+    return document

@@ -80,8 +80,8 @@ def read_password(where: str) -> bytes:
     import getpass
     import sys
 
-    if given := os.environ.get(PASSWORD_VARIABLE):
-        return given.encode()
+    if password := os.environ.get(PASSWORD_VARIABLE):
+        return password.encode()
     if sys.stdin.isatty():
         return getpass.getpass(f"password of {where}: ").encode()
     expected = f"its password in the environment variable {PASSWORD_VARIABLE}, or a terminal to type it at"
@@ -122,16 +122,16 @@ def require_known_curve(key: object, where: str) -> Any:
 
 def trusted_keys() -> PublicKeys:
     """{key id: key} of the team's keys. Raises Problems with every file among them that is not a public key."""
-    found, problems = {}, []
+    keys, problems = {}, []
     for path in sorted(TEAM_KEYS.glob("*")) if TEAM_KEYS.is_dir() else ():
         try:
             key = read_public_key(path)
-            found[key_id(key)] = key
+            keys[key_id(key)] = key
         except Problems as error:
             problems += error.problems
     if problems:
         raise Problems(problems)
-    return found
+    return keys
 
 
 def key_id(key: ec.EllipticCurvePublicKey) -> str:
@@ -143,11 +143,11 @@ def sign_bytes(key: ec.EllipticCurvePrivateKey, data: bytes) -> bytes:
     return key.sign(data, ec.ECDSA(CURVES[key.curve.name]()))
 
 
-def signature_matches(key: ec.EllipticCurvePublicKey, signed: bytes, data: bytes) -> bool:
+def signature_matches(key: ec.EllipticCurvePublicKey, signature: bytes, data: bytes) -> bool:
     from cryptography.exceptions import InvalidSignature
 
     try:
-        key.verify(signed, data, ec.ECDSA(CURVES[key.curve.name]()))
+        key.verify(signature, data, ec.ECDSA(CURVES[key.curve.name]()))
     except InvalidSignature:
         return False
     return True

@@ -71,34 +71,34 @@ def range_hash(tree: Tree, low: int, high: int) -> bytes:
 
 def proof_hashes(tree: Tree, places: list[int]) -> list[bytes]:
     """The hashes beside the paths from some leaves up to the root, from left to right."""
-    found = []
+    hashes = []
 
     def walk(low: int, high: int) -> None:
         if not any(low <= place < high for place in places):
-            found.append(range_hash(tree, low, high))
+            hashes.append(range_hash(tree, low, high))
         elif high - low > 1:
             walk(low, split_point(low, high))
             walk(split_point(low, high), high)
 
     if len(tree.ids):
         walk(0, len(tree.ids))
-    return found
+    return hashes
 
 
 def root_from_proof(size: int, known: Mapping[int, bytes], hashes: list[bytes]) -> bytes:
     """The root of a tree of `size` leaves, computed from some leaves and the hashes of their proof. Raises WrongProofSize."""
-    left = list(hashes)
+    unused = list(hashes)
 
     def made(low: int, high: int) -> bytes:
         if not any(low <= place < high for place in known):
-            if not left:
+            if not unused:
                 raise WrongProofSize(f"has {len(hashes)} hashes, too few for {size:,} leaves")
-            return left.pop(0)
+            return unused.pop(0)
         if high - low == 1:
             return leaf_hash(known[low])
         return node_hash(made(low, split_point(low, high)), made(split_point(low, high), high))
 
-    found = made(0, size) if size else EMPTY
-    if left:
+    computed = made(0, size) if size else EMPTY
+    if unused:
         raise WrongProofSize(f"has {len(hashes)} hashes, too many for {size:,} leaves")
-    return found
+    return computed

@@ -21,7 +21,7 @@ BASE = "models/base"
 
 def statement(build: Build, name: str, files: dict[str, list[File]], tree: Tree) -> dict[str, Any]:
     """The statement of a step's model. files: from `verified_files`, with all of `referenced_paths`. tree: of the rows it was trained on."""
-    made = json.loads(Path("models", name, "made_of.json").read_bytes())
+    made_of = json.loads(Path("models", name, "made_of.json").read_bytes())
     steps = chain(build, name)
     products = [train_table(build, step) for step in steps] + [exposure_path(step).as_posix() for step in steps]
     return {
@@ -39,7 +39,7 @@ def statement(build: Build, name: str, files: dict[str, list[File]], tree: Tree)
                 ],
             },
             "runDetails": {
-                "builder": {"id": BUILDER, "version": made["versions"]},
+                "builder": {"id": BUILDER, "version": made_of["versions"]},
                 "byproducts": [resource_descriptor(file) for path in dict.fromkeys(products) for file in files[path]],
             },
         },
@@ -59,17 +59,17 @@ def train_table(build: Build, step: str) -> str:
 
 def upstream_stages(build: Build, *outs: str) -> list[str]:
     """The stages that made some outputs, and all stages before those, in the order of the lock."""
-    found: set[str] = set()
+    makers: set[str] = set()
     todo = list(outs)
     while todo:
         path = todo.pop()
         for out in build.outs:
             inside = path == out or path.startswith(f"{out}/") or out.startswith(f"{path}/")
             maker = build.maker_of(out)
-            if inside and maker not in found and not path.startswith(".build/"):
-                found.add(maker)
+            if inside and maker not in makers and not path.startswith(".build/"):
+                makers.add(maker)
                 todo += build.stages[maker].deps
-    return [name for name in build.stages if name in found]
+    return [name for name in build.stages if name in makers]
 
 
 def materials(build: Build, name: str) -> list[str]:
@@ -99,12 +99,12 @@ def base_dependencies(build: Build, files: list[File]) -> list[dict[str, Any]]:
 
 def source_dependencies(build: Build, files: list[File]) -> list[dict[str, Any]]:
     """Files that no stage made. Files that DVC imported have the address of their source."""
-    kept = read_dvc_files({Path(f"{path}.dvc") for file in files for path in path_and_parents(file)})
-    found = []
+    tracked = read_dvc_files({Path(f"{path}.dvc") for file in files for path in path_and_parents(file)})
+    dependencies = []
     for file in files:
-        whence = next((kept[path].imported for path in path_and_parents(file) if path in kept), None)
-        found.append(resource_descriptor(file) | ({"downloadLocation": whence} if whence else {}))
-    return found
+        address = next((tracked[path].imported for path in path_and_parents(file) if path in tracked), None)
+        dependencies.append(resource_descriptor(file) | ({"downloadLocation": address} if address else {}))
+    return dependencies
 
 
 def path_and_parents(file: File) -> list[str]:

@@ -42,9 +42,9 @@ class StatedRows(TypedDict):
 
 def prove(tree: Tree, model: str, name: str) -> Proof:
     """The proof of an id."""
-    count, wanted = len(tree.ids), bytes.fromhex(name)
-    place = bisect.bisect_left(tree.ids, wanted)
-    trained = place < count and tree.ids[place] == wanted
+    count, row_id = len(tree.ids), bytes.fromhex(name)
+    place = bisect.bisect_left(tree.ids, row_id)
+    trained = place < count and tree.ids[place] == row_id
     places = [place] if trained else [near for near in (place - 1, place) if 0 <= near < count]
     return {
         "proof": FORMAT,
@@ -69,7 +69,7 @@ def stated_rows(statement: dict[str, Any], where: str) -> StatedRows:
             for each in definition["resolvedDependencies"]
             if each["name"] == ROWS and ROOT_DIGEST in each["digest"]
         )
-        found = StatedRows(
+        stated = StatedRows(
             model=definition["externalParameters"]["step"],
             root=rows["digest"][ROOT_DIGEST],
             size=rows["annotations"]["size"],
@@ -79,40 +79,40 @@ def stated_rows(statement: dict[str, Any], where: str) -> StatedRows:
         raise Problems(
             [Problem(where, "has no root of training rows", expected, "tilth provenance writes them")]
         ) from None
-    if not ID.fullmatch(str(found["root"])) or type(found["size"]) is not int or found["size"] < 0:
+    if not ID.fullmatch(str(stated["root"])) or type(stated["size"]) is not int or stated["size"] < 0:
         raise Problems(
             [
                 Problem(
-                    where, f"root {found['root']!a}, size {found['size']!a}", "a hash and a count", "tilth provenance"
+                    where, f"root {stated['root']!a}, size {stated['size']!a}", "a hash and a count", "tilth provenance"
                 )
             ]
         )
-    return found
+    return stated
 
 
-def proof_problems(found: Mapping[str, Any], rows: StatedRows, where: str) -> list[Problem]:
+def proof_problems(proof: Mapping[str, Any], rows: StatedRows, where: str) -> list[Problem]:
     """The problems of a proof. rows: those of the statement; only the statement is trusted."""
-    if shape := format_problem(found):
+    if shape := format_problem(proof):
         return [Problem(where, shape, f"a proof as {FORMAT} has it", "tilth prove writes one")]
-    if found["model"] != rows["model"]:
+    if proof["model"] != rows["model"]:
         return [
             Problem(
-                where, f"is of model {found['model']!a}", f"{rows['model']}, of which the statement is", "--statement"
+                where, f"is of model {proof['model']!a}", f"{rows['model']}, of which the statement is", "--statement"
             )
         ]
-    if (found["root"], found["size"]) != (rows["root"], rows["size"]):
-        made, stated = (f"root {each['root'][:16]}… of {each['size']:,} rows" for each in (found, rows))
+    if (proof["root"], proof["size"]) != (rows["root"], rows["size"]):
+        made, stated = (f"root {each['root'][:16]}… of {each['size']:,} rows" for each in (proof, rows))
         return [
             Problem(
                 where, f"is of {made}", f"{stated}, as the statement says", "the proof and the statement of one build"
             )
         ]
-    if problem := leaves_problem(found):
+    if problem := leaves_problem(proof):
         return [Problem(where, problem, "the id itself, or its neighbours in sorted order", "tilth prove writes one")]
-    hashes = base64.b64decode(found["hashes"])
+    hashes = base64.b64decode(proof["hashes"])
     parts = [hashes[at : at + 32] for at in range(0, len(hashes), 32)]
     try:
-        leaves = {int(place): bytes.fromhex(name) for place, name in found["leaves"].items()}
+        leaves = {int(place): bytes.fromhex(name) for place, name in proof["leaves"].items()}
         made = root_from_proof(rows["size"], leaves, parts).hex()
     except WrongProofSize as error:
         return [Problem(where, str(error), "the hashes beside its leaves", "tilth prove writes one")]
@@ -123,7 +123,7 @@ def proof_problems(found: Mapping[str, Any], rows: StatedRows, where: str) -> li
     return []
 
 
-def format_problem(found: Mapping[str, Any]) -> str:
+def format_problem(proof: Mapping[str, Any]) -> str:
     """Why a proof cannot be read; "" where it can."""
     types = {
         "proof": str,
@@ -135,32 +135,32 @@ def format_problem(found: Mapping[str, Any]) -> str:
         "leaves": dict,
         "hashes": str,
     }
-    if found.keys() != types.keys():
-        return f"has the keys {', '.join(map(str, found)) or 'none'}"
-    if wrong := [key for key, kind in types.items() if type(found[key]) is not kind]:
-        return f"{wrong[0]} is {type(found[wrong[0]]).__name__}"
-    if found["proof"] != FORMAT:
-        return f"is of format {found['proof']!a}"
-    if odd := [name for name in (found["id"], found["root"], *found["leaves"].values()) if not ID.fullmatch(str(name))]:
+    if proof.keys() != types.keys():
+        return f"has the keys {', '.join(map(str, proof)) or 'none'}"
+    if wrong := [key for key, kind in types.items() if type(proof[key]) is not kind]:
+        return f"{wrong[0]} is {type(proof[wrong[0]]).__name__}"
+    if proof["proof"] != FORMAT:
+        return f"is of format {proof['proof']!a}"
+    if odd := [name for name in (proof["id"], proof["root"], *proof["leaves"].values()) if not ID.fullmatch(str(name))]:
         return f"{odd[0]!a} is no hash"
-    if any(not re.fullmatch("0|[1-9][0-9]{0,17}", place) or int(place) >= found["size"] for place in found["leaves"]):
+    if any(not re.fullmatch("0|[1-9][0-9]{0,17}", place) or int(place) >= proof["size"] for place in proof["leaves"]):
         return "has a leaf outside of the tree"
     try:
-        whole = len(base64.b64decode(found["hashes"], validate=True)) % 32 == 0
+        whole = len(base64.b64decode(proof["hashes"], validate=True)) % 32 == 0
     except ValueError:
         whole = False
     return "" if whole else "its hashes are no base64 of 32 bytes each"
 
 
-def leaves_problem(found: Mapping[str, Any]) -> str:
+def leaves_problem(proof: Mapping[str, Any]) -> str:
     """Why the leaves of a proof prove nothing about its id, even where the tree has them; "" where they do."""
-    places, name = sorted(map(int, found["leaves"])), found["id"]
-    names = [found["leaves"][str(place)] for place in places]
-    if found["trained"]:
+    places, name = sorted(map(int, proof["leaves"])), proof["id"]
+    names = [proof["leaves"][str(place)] for place in places]
+    if proof["trained"]:
         return "" if names == [name] else "shows another id than its own"
-    if not found["size"]:
+    if not proof["size"]:
         return "" if not places else "has leaves of an empty tree"
-    first, last = places[:1] == [0], places[-1:] == [found["size"] - 1]
+    first, last = places[:1] == [0], places[-1:] == [proof["size"] - 1]
     if len(places) == 2 and places[1] == places[0] + 1 and names[0] < name < names[1]:
         return ""
     if len(places) == 1 and ((first and name < names[0]) or (last and name > names[0])):

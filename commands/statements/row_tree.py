@@ -22,15 +22,15 @@ from validators.problems import Problem, Problems
 def build_tree(build: Build, step: str) -> Tree:
     """The tree of the rows that a model and its parents were trained on. Raises Problems where the build does not know these rows."""
     models, problems = trained_models(build, from_bytes=True), []
-    for one in chain(build, step):
-        problems += training_problems(one, models[one])
+    for name in chain(build, step):
+        problems += training_problems(name, models[name])
     if problems:
         raise Problems(problems)
     FOLDER.mkdir(parents=True, exist_ok=True)
     with tempfile.NamedTemporaryFile(dir=FOLDER, delete=False) as file:
         path = Path(file.name)
         try:
-            write_ids(build, {one: models[one] for one in chain(build, step)}, file)
+            write_ids(build, {name: models[name] for name in chain(build, step)}, file)
             file.flush()
             ids = IdFile(path)
             tree = Tree(ids, fold_hashes(ids))
@@ -38,9 +38,9 @@ def build_tree(build: Build, step: str) -> Tree:
         except BaseException:
             path.unlink()
             raise
-    kept = FOLDER / root(tree).hex()
-    os.replace(path, kept)
-    return Tree(IdFile(kept, len(ids)), tree.folds)
+    path_of_tree = FOLDER / root(tree).hex()
+    os.replace(path, path_of_tree)
+    return Tree(IdFile(path_of_tree, len(ids)), tree.folds)
 
 
 def training_problems(step: str, model: TrainedRows) -> list[Problem]:
@@ -69,7 +69,7 @@ def write_ids(build: Build, models: dict[str, TrainedRows], file: IO[bytes]) -> 
         rows = model.rows or file_of(build, f"data/train/{build.steps[step]['dataset']}.parquet")
         database.register("seen", pa.table({"file_row_number": np.flatnonzero(model.times)}))
         every = "read_parquet($path, file_row_number = true)"
-        asked = f"INSERT INTO trained SELECT unhex(id) FROM {every} SEMI JOIN seen USING (file_row_number)"
-        database.execute(asked, {"path": str(rows)})
+        query = f"INSERT INTO trained SELECT unhex(id) FROM {every} SEMI JOIN seen USING (file_row_number)"
+        database.execute(query, {"path": str(rows)})
     for batch in database.sql("SELECT DISTINCT id FROM trained ORDER BY id").to_arrow_reader(100_000):
         file.write(b"".join(batch.column(0).to_pylist()))

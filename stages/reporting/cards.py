@@ -139,11 +139,11 @@ def describe_base(base: Entry) -> str:
 
 def hub_license(licenses: Iterable[str | None]) -> Entry:
     """{license, license_name} as in the Hub's metadata: lower-case, one or a list; `other` where no list has the license."""
-    given = list(dict.fromkeys(license for license in licenses if license))
-    names = list(dict.fromkeys(license.lower() if is_listed(license) else "other" for license in given))
+    known = list(dict.fromkeys(license for license in licenses if license))
+    names = list(dict.fromkeys(license.lower() if is_listed(license) else "other" for license in known))
     if not names:
         return {}
-    alone = {"license_name": given[0]} if names == ["other"] and len(given) == 1 and given[0].lower() != "other" else {}
+    alone = {"license_name": known[0]} if names == ["other"] and len(known) == 1 and known[0].lower() != "other" else {}
     return {"license": names[0] if len(names) == 1 else names} | alone
 
 
@@ -157,13 +157,13 @@ def base_license(base: Entry) -> Entry:
     import yaml
     from huggingface_hub.repocard import REGEX_YAML_BLOCK
 
-    found = REGEX_YAML_BLOCK.search(readme.read_text(encoding="utf-8", errors="replace"))
+    block = REGEX_YAML_BLOCK.search(readme.read_text(encoding="utf-8", errors="replace"))
     try:
-        data = yaml.safe_load(found.group(2)) if found else None
+        data = yaml.safe_load(block.group(2)) if block else None
     except yaml.YAMLError:
         return {}
-    known = data if isinstance(data, dict) and data.get("license") else {}
-    return {key: known[key] for key in LICENSE_KEYS if isinstance(known.get(key), (str, list))}
+    metadata = data if isinstance(data, dict) and data.get("license") else {}
+    return {key: metadata[key] for key in LICENSE_KEYS if isinstance(metadata.get(key), (str, list))}
 
 
 def chain_table(steps: list[Entry], seed: int) -> str:
@@ -182,8 +182,8 @@ def chain_table(steps: list[Entry], seed: int) -> str:
 
 def rows_seen(step: Entry) -> str:
     """How many rows of train the step's training saw, by its own record."""
-    seen = exposure_summary(exposure_path(step["step"]))
-    return f"{seen['seen']:,} of {seen['rows']:,}" if seen else f"unknown, of {step['rows']:,}"
+    summary = exposure_summary(exposure_path(step["step"]))
+    return f"{summary['seen']:,} of {summary['rows']:,}" if summary else f"unknown, of {step['rows']:,}"
 
 
 def settings_text(values: Entry | None) -> str:
@@ -192,11 +192,11 @@ def settings_text(values: Entry | None) -> str:
 
 def cautions_section(chain: list[str], steps: dict[str, Entry]) -> str:
     """The settings outside the usual range, with the reason of each waiver."""
-    found = [caution for name in chain for caution in step_cautions(name, steps[name], steps)]
+    cautions = [caution for name in chain for caution in step_cautions(name, steps[name], steps)]
     lines = [
         f"- `{c.step}`: {escape_markdown(c.message)}"
         + (f" (waived: {escape_markdown(c.waived)})" if c.waived is not None else "")
-        for c in found
+        for c in cautions
     ]
     return "## Warnings and waivers\n\n" + ("\n".join(lines) if lines else "None.")
 
@@ -211,7 +211,7 @@ def scored_metrics(scores: Scores) -> list[tuple[str, str, Entry]]:
     ]
 
 
-def scores_section(scores: Scores, parent: str, asked: str) -> str:
+def scores_section(scores: Scores, parent: str, settings: str) -> str:
     rows = [
         [
             f"`{dataset}`",
@@ -224,14 +224,16 @@ def scores_section(scores: Scores, parent: str, asked: str) -> str:
         for dataset, metric, item in scored_metrics(scores)
     ]
     header = ["dataset", "metric", "eval rows", "value", "95% interval", f"change from {parent}"]
-    said = "On held-out rows, with bootstrap intervals." + (f" Asked with {escape_markdown(asked)}." if asked else "")
+    intro = "On held-out rows, with bootstrap intervals." + (
+        f" Asked with {escape_markdown(settings)}." if settings else ""
+    )
     worst = [
         f"- `{dataset}`: {escape_markdown(words)}"
         for dataset, metric, item in scored_metrics(scores)
         if (words := describe_worst_slice(metric, item))
     ]
-    slices = "\n\nWhere it is worst, of all slices:\n\n" + "\n".join(worst) if worst else ""
-    return f"## Scores\n\n{said}\n\n{markdown_table(header, rows)}{slices}" if rows else ""
+    slices = "\n\nIts worst slices:\n\n" + "\n".join(worst) if worst else ""
+    return f"## Scores\n\n{intro}\n\n{markdown_table(header, rows)}{slices}" if rows else ""
 
 
 def gates_section(name: str) -> str:
@@ -258,8 +260,8 @@ def format_change(item: Entry) -> str:
     if item.get("change") is None:
         return ""
     ends = [item.get(key) for key in ("change_low", "change_high")]
-    known = "" if None in ends else f" ({ends[0]:.3f} to {ends[1]:.3f})"
-    return f"{item['change']:+.3f}{known}"
+    interval = "" if None in ends else f" ({ends[0]:.3f} to {ends[1]:.3f})"
+    return f"{item['change']:+.3f}{interval}"
 
 
 # -- datasets -----------------------------------------------------------------------------------------------------
@@ -323,38 +325,38 @@ def rejects_section(names: list[str], steps: dict[str, Entry], params: Params) -
         for what, left in left_out_of_dataset(name, steps)
         for proof, count in count_by_proof(left).items()
     ]
-    sorted_out = {name: found for name in names if (found := difficulty.prompt_rows(name, params))}
+    sorted_out = {name: prompts for name in names if (prompts := difficulty.prompt_rows(name, params))}
     rows += [
         [f"`{name}`", "keep", f"`{reason['check']}`", f"{reason['count']:,}"]
-        for name, found in sorted_out.items()
-        for reason in difficulty.reasons_not_kept(found)
+        for name, prompts in sorted_out.items()
+        for reason in difficulty.reasons_not_kept(prompts)
     ]
-    said = markdown_table(["dataset", "stage", "check", "rows"], rows) if rows else "None."
-    asked = [
+    reasons = markdown_table(["dataset", "stage", "check", "rows"], rows) if rows else "None."
+    notes = [
         f"Of `{name}`, {count:,} rows were not sampled, as `weights` and `max_rows` ask for (`{NOT_SAMPLED}`)."
         for name in names
         if (count := separate_not_sampled(reject_counts(f"data/rejected/{name}.parquet"))[1])
     ]
-    asked += [
-        f"Of `{name}`, {escape_markdown(difficulty.kept_sentence(name, params, found))}."
-        for name, found in sorted_out.items()
+    notes += [
+        f"Of `{name}`, {escape_markdown(difficulty.kept_sentence(name, params, prompts))}."
+        for name, prompts in sorted_out.items()
     ]
-    return "\n\n".join([f"## Records that were turned away, by reason\n\n{said}", *asked])
+    return "\n\n".join([f"## Rejected records, by reason\n\n{reasons}", *notes])
 
 
 def rights_section(license: Entry, datasets: Iterable[str], params: Params) -> str:
     """Licenses, sources, consent and waivers; "" where none is known. license: the model's, empty for a dataset card."""
-    base, known = params["base"], []
+    base, lines = params["base"], []
     if license:
         said = (
             ", ".join(license["license"])
             if isinstance(license["license"], list)
             else license.get("license_name", license["license"])
         )
-        known.append(f"{'this model' if params['license'] else 'base model'}: {escape_markdown(said)}")
+        lines.append(f"{'this model' if params['license'] else 'base model'}: {escape_markdown(said)}")
     if license and params["license"] and (of_base := base_license(base)):
-        known.append(f"base model: {escape_markdown(of_base['license'])}")
-    known += [
+        lines.append(f"base model: {escape_markdown(of_base['license'])}")
+    lines += [
         f"license {escape_markdown(what)} of the base model, waived: {escape_markdown(why)}"
         for what, why in base["waive"].items()
         if license
@@ -365,26 +367,24 @@ def rights_section(license: Entry, datasets: Iterable[str], params: Params) -> s
             [f"`{name}`", f"`{escape_code(files)}`" if files else "all", *map(escape_markdown, said)]
             for files, *said in rights_rows(name, params)
         ]
-        known += [
+        lines += [
             f"`{name}`: {escape_markdown(what)} waived: {escape_markdown(why)}"
             for what, why in params["datasets"][name]["waive"].items()
         ]
-    parts = ["\n".join(f"- {text}" for text in known)] if known else []
+    parts = ["\n".join(f"- {text}" for text in lines)] if lines else []
     parts += [markdown_table(["dataset", "raw files", *RIGHTS_KEYS, "expires"], rows)] if rows else []
     return "\n\n".join(["## Licenses", *parts]) if parts else ""
 
 
 def rebuild_section(name: str, target: str) -> str:
     commands = {
-        f"dvc repro {target}": "builds what is not there",
-        f"tilth lineage {name}": "every hash, from the raw files on",
-        "tilth verify": "all of it, checked from bytes",
+        f"dvc repro {target}": "builds what is missing",
+        f"tilth lineage {name}": "prints every hash, from the raw files on",
+        "tilth verify": "checks the bytes of every file",
     }
     width = max(map(len, commands))
     lines = "\n".join(f"$ {command:{width}}    # {what}" for command, what in commands.items())
-    where = (
-        f"In the repository that it was built in, at the commit for which `tilth lineage {name}` tells these hashes:"
-    )
+    where = f"In the repository of the build, at the commit where `tilth lineage {name}` prints these hashes:"
     return f"## How to rebuild it\n\n{where}\n\n```console\n{lines}\n```"
 
 

@@ -111,13 +111,13 @@ def draw(ident: str, label: str, values: list[Datum], spec: dict[str, Any]) -> s
     """A specification as inline SVG. Its ids begin with `ident`; a screen reader reads `label`."""
     import vl_convert
 
-    whole = {
+    full_spec = {
         "$schema": "https://vega.github.io/schema/vega-lite/v6.json",
         "width": WIDTH, "height": HEIGHT, "autosize": "none", "padding": PADDING,
         "data": {"values": values},
         "config": {"aria": False, "axis": AXIS, "view": {"stroke": None}, "background": None},
     } | spec  # fmt: skip
-    return tidy_svg(vl_convert.vegalite_to_svg(whole, vl_version=VEGA_LITE), ident, label)
+    return tidy_svg(vl_convert.vegalite_to_svg(full_spec, vl_version=VEGA_LITE), ident, label)
 
 
 def tidy_svg(svg: str, ident: str, label: str) -> str:
@@ -147,6 +147,6 @@ def shorten_attribute(value: str, ids: dict[str, str]) -> str:
     """An attribute with its numbers to two decimals, and its ids renamed."""
     if value in ids:
         return ids[value]
-    if found := re.fullmatch(r"url\(#(.+)\)", value):
-        return f"url(#{ids[found[1]]})"
+    if reference := re.fullmatch(r"url\(#(.+)\)", value):
+        return f"url(#{ids[reference[1]]})"
     return re.sub(r"-?\d+\.\d{2,}(?:e-?\d+)?", lambda number: f"{float(number[0]):.2f}".rstrip("0").rstrip("."), value)

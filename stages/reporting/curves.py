@@ -62,7 +62,7 @@ def finite_number(text: Any) -> float | None:
 
 def curve_charts(name: str, rows: list[dict[str, float]]) -> list[dict[str, Any]]:
     """[{title, legend, dashed, note, svg}]: the charts of a step's log."""
-    found = []
+    charts = []
     for title, columns in PANELS:
         points = [
             {"x": x, "y": y, "series": column.rpartition("/")[2]}
@@ -80,7 +80,7 @@ def curve_charts(name: str, rows: list[dict[str, float]]) -> list[dict[str, Any]
         )
         ident = f"{name}-{columns[0].replace('/', '-')}"
         legend = series if len(series) > 1 else []
-        found.append(
+        charts.append(
             {
                 "title": title,
                 "legend": legend,
@@ -89,7 +89,7 @@ def curve_charts(name: str, rows: list[dict[str, float]]) -> list[dict[str, Any]
                 "svg": Markup(line_chart(ident, points, label)),
             }
         )
-    return found
+    return charts
 
 
 def downsample(points: list[Point]) -> list[Point]:
@@ -101,14 +101,14 @@ def downsample(points: list[Point]) -> list[Point]:
 
 def preflight_table(resolved: dict[str, Any]) -> list[tuple[str, str]]:
     """[(name, value)]: the numbers that preflight computed for a step."""
-    found = [(title, f"{resolved[key]:,}") for key, title in NUMBER_TITLES.items() if key in resolved]
-    found += [(f"length {key}", f"{value:,}") for key, value in resolved.get("length", {}).items() if is_number(value)]
+    table = [(title, f"{resolved[key]:,}") for key, title in NUMBER_TITLES.items() if key in resolved]
+    table += [(f"length {key}", f"{value:,}") for key, value in resolved.get("length", {}).items() if is_number(value)]
     others = {
         key: value
         for key, value in resolved.items()
         if key not in NUMBER_TITLES.keys() | SHOWN_ELSEWHERE and is_number(value)
     }
-    return found + [(key.replace("_", " "), f"{value:,.6g}") for key, value in others.items()]
+    return table + [(key.replace("_", " "), f"{value:,.6g}") for key, value in others.items()]
 
 
 def is_number(value: object) -> TypeGuard[int | float]:

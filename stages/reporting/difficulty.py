@@ -58,16 +58,16 @@ def difficulty_section(name: str, params: Params) -> dict[str, Any] | None:
     if not rows:
         return {"said": None}
     samples = params["difficulty"][name]["samples"]
-    often = Counter(
+    counts_by_right = Counter(
         (round(samples * row["right"] / row["judged"]), row["check"] is None) for row in rows if row["judged"]
     )
     bins = [
         {"low": right - 0.45, "high": right + 0.45, "count": count, "series": "kept" if is_kept else "not kept"}
-        for (right, is_kept), count in sorted(often.items())
+        for (right, is_kept), count in sorted(counts_by_right.items())
     ]
-    said, counts = (
+    text, counts = (
         kept_sentence(name, params, rows),
-        ", ".join(f"{right}: {count:,}" for (right, _), count in sorted(often.items())),
+        ", ".join(f"{right}: {count:,}" for (right, _), count in sorted(counts_by_right.items())),
     )
     chart = {
         "title": "Right answers to a prompt",
@@ -83,4 +83,4 @@ def difficulty_section(name: str, params: Params) -> dict[str, Any] | None:
             )
         ),
     }
-    return {"said": said, "chart": chart, "reasons": reasons_not_kept(rows)}
+    return {"said": text, "chart": chart, "reasons": reasons_not_kept(rows)}

@@ -16,12 +16,12 @@ def gate_verdicts() -> dict[str, Any] | None:
     """{ship, summary, rows} of gates.json; None where it is not built or params.yaml has no gates."""
     if not PATH.exists():
         return None
-    found = json.loads(PATH.read_text(encoding="utf-8"))
-    verdicts = [*found["gates"].values()]
+    gates = json.loads(PATH.read_text(encoding="utf-8"))
+    verdicts = [*gates["gates"].values()]
     if not verdicts:
         return None
     rows = [verdict | {"said": describe_result(verdict), "state": verdict_state(verdict)} for verdict in verdicts]
-    return {"ship": found["ship"], "summary": describe_gates(verdicts), "rows": rows}
+    return {"ship": gates["ship"], "summary": describe_gates(verdicts), "rows": rows}
 
 
 def verdict_state(verdict: dict[str, Any]) -> str:
@@ -32,5 +32,5 @@ def verdict_state(verdict: dict[str, Any]) -> str:
 
 def gates_of_step(step: str) -> list[dict[str, Any]]:
     """The rows of one step."""
-    found = gate_verdicts()
-    return [row for row in found["rows"] if row["step"] == step] if found else []
+    verdicts = gate_verdicts()
+    return [row for row in verdicts["rows"] if row["step"] == step] if verdicts else []

@@ -26,12 +26,12 @@ def side_by_side(
 ) -> list[dict[str, Any]]:
     """Rows of one dataset with the answer of each model; [] where its kind has no answers or nothing was scored."""
     path = Path(f"data/eval/{dataset}.parquet")
-    said = {model: scored_answers(model, dataset, kind, functions, metrics) for model in models}
-    said = {model: found for model, found in said.items() if found}
-    if kind == "kto" or not said or not path.exists():
+    answers = {model: scored_answers(model, dataset, kind, functions, metrics) for model in models}
+    answers = {model: found for model, found in answers.items() if found}
+    if kind == "kto" or not answers or not path.exists():
         return []
-    shared = sorted(set.intersection(*(set(found) for found in said.values())))
-    chosen = select_rows({row: [said[model][row] for model in said] for row in shared}, limit)
+    shared = sorted(set.intersection(*(set(found) for found in answers.values())))
+    chosen = select_rows({row: [answers[model][row] for model in answers] for row in shared}, limit)
     rows = pq.read_table(path, filters=[("id", "in", list(chosen))]).to_pylist() if chosen else []
     by_id = {row["id"]: row for row in rows}
     return [
@@ -39,8 +39,8 @@ def side_by_side(
         | {
             "dataset": dataset,
             "by_lot": by_lot,
-            "spread": score_spread([said[model][row] for model in said]),
-            "said": {model: {**clip(found[row][0], WIDTH), "score": found[row][1]} for model, found in said.items()},
+            "spread": score_spread([answers[model][row] for model in answers]),
+            "said": {model: {**clip(found[row][0], WIDTH), "score": found[row][1]} for model, found in answers.items()},
         }
         for row, by_lot in chosen.items()
         if row in by_id
@@ -91,9 +91,9 @@ def select_rows(rows: dict[str, list[Answer]], limit: int) -> dict[str, bool]:
         texts = len({text for text, _ in answers})
         return -score_spread(answers), -score_spread(answers[1:]), -texts, row
 
-    drawn = sorted(rows)[: int(limit * RANDOM_SHARE)]
-    chosen = sorted(set(rows) - set(drawn), key=order)[: limit - len(drawn)]
-    return {row: row in drawn for row in sorted([*chosen, *drawn], key=order)}
+    sample = sorted(rows)[: int(limit * RANDOM_SHARE)]
+    chosen = sorted(set(rows) - set(sample), key=order)[: limit - len(sample)]
+    return {row: row in sample for row in sorted([*chosen, *sample], key=order)}
 
 
 def question(row: dict[str, Any], kind: str) -> dict[str, Any]:

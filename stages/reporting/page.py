@@ -90,7 +90,7 @@ def render_page(params: Params) -> str:
 
 def template_environment() -> jinja2.Environment:
     """jinja2 that escapes everything and raises an error for an unknown name."""
-    made = jinja2.Environment(
+    environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(TEMPLATES),
         autoescape=True,
         finalize=make_visible,
@@ -99,9 +99,9 @@ def template_environment() -> jinja2.Environment:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    made.filters |= {"share": format_share, "ending": ending}
-    made.tests["long"] = is_long  # ty: ignore[invalid-assignment]  # jinja2 annotates its own tests alone
-    return made
+    environment.filters |= {"share": format_share, "ending": ending}
+    environment.tests["long"] = is_long  # ty: ignore[invalid-assignment]  # jinja2 annotates its own tests alone
+    return environment
 
 
 def security_policy(style: str, script: str) -> str:
@@ -131,7 +131,7 @@ def page_facts(datasets: list[Section], scores: dict[str, Any]) -> list[tuple[st
     names = {"records": "raw records", "train": "train rows", "eval": "eval rows", "rejected": "rejected"}
     if any(item["not_sampled"] for item in built):
         names["not_sampled"] = "not sampled"
-    counts = [(said, f"{sum(item[key] for item in built):,}") for key, said in names.items()]
+    counts = [(title, f"{sum(item[key] for item in built):,}") for key, title in names.items()]
     return [*counts, ("models scored", f"{sum(found is not None for found in scores.values())} of {len(scores)}")]
 
 
@@ -195,10 +195,10 @@ def table_hashes() -> list[dict[str, Any]]:
 
 
 def library_versions() -> list[tuple[str, str]]:
-    found = []
+    versions = []
     for library in LIBRARIES:
         try:
-            found.append((library, importlib.metadata.version(library)))
+            versions.append((library, importlib.metadata.version(library)))
         except importlib.metadata.PackageNotFoundError:
             continue
-    return found
+    return versions

@@ -9,16 +9,16 @@ from validators._by_file import RIGHTS_KEYS
 
 def rights_rows(name: str, params: Params) -> list[tuple[str | None, ...]]:
     """(pattern of files, license, source, consent, expires) for each pattern; None stands for all files; [] where params.yaml has none."""
-    said = {key: params["datasets"][name][key] for key in RIGHTS_KEYS} | {"expires": params["expires"].get(name)}
-    patterns = dict.fromkeys(pattern for value in said.values() if isinstance(value, dict) for pattern in value)
-    if any(isinstance(value, str) for value in said.values()):
+    rules = {key: params["datasets"][name][key] for key in RIGHTS_KEYS} | {"expires": params["expires"].get(name)}
+    patterns = dict.fromkeys(pattern for value in rules.values() if isinstance(value, dict) for pattern in value)
+    if any(isinstance(value, str) for value in rules.values()):
         patterns = {None: None} | patterns
     return [
         (
             pattern,
             *(
                 (value if pattern is None else "") if isinstance(value, str) else (value or {}).get(pattern, "")
-                for value in said.values()
+                for value in rules.values()
             ),
         )
         for pattern in patterns

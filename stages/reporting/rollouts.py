@@ -46,10 +46,10 @@ def rollout_summary(name: str) -> dict[str, Any] | None:
 
 def mean_reward(rows: list[Rollout], function: str, steps: range) -> str:
     """The mean reward of a function over some optimizer steps, as text; a dash where it gave none."""
-    given = [
+    rewards = [
         row[f"reward/{function}"] for row in rows if row["step"] in steps and row[f"reward/{function}"] is not None
     ]
-    return f"{sum(given) / len(given):.3f}" if given else "–"
+    return f"{sum(rewards) / len(rewards):.3f}" if rewards else "–"
 
 
 def describe_cuts(rows: list[Rollout]) -> str:

@@ -78,22 +78,22 @@ def thinking_lines(models: dict[str, Metrics]) -> list[str]:
         for model, measured in models.items()
         for metric, item in measured.items()
     ]
-    return [f"{model}, {metric}: {said}" for model, metric, said in items if said]
+    return [f"{model}, {metric}: {text}" for model, metric, text in items if text]
 
 
 def format_score(item: Item, metric: str) -> Item:
     """A score as text. `verdict` is `better` or `worse` only where the interval of the change excludes zero."""
-    found: Item = {key: format_value(item.get(key)) for key in ("value", "low", "high")}
+    score: Item = {key: format_value(item.get(key)) for key in ("value", "low", "high")}
     change, low, high = (item.get(key) for key in ("change", "change_low", "change_high"))
-    found |= {"change": None if change is None else f"{change:+.3f}", "verdict": None}
-    found |= {"change_low": format_change(low), "change_high": format_change(high)}
-    found |= {
+    score |= {"change": None if change is None else f"{change:+.3f}", "verdict": None}
+    score |= {"change_low": format_change(low), "change_high": format_change(high)}
+    score |= {
         "interval": describe_interval(item) or "–",
         "noted": describe_cut_briefly(item) or describe_verdicts(item),
     }
     if change is not None and low is not None and high is not None and (low > 0 or high < 0):
-        found["verdict"] = "better" if (change > 0) != lower_is_better(metric) else "worse"
-    return found
+        score["verdict"] = "better" if (change > 0) != lower_is_better(metric) else "worse"
+    return score
 
 
 def format_value(value: float | None) -> str:
@@ -147,8 +147,8 @@ def headline(name: str, step: Item, scores: Scores) -> Item | None:
     why = why_all_zero(scores, step["dataset"], metric)
     if why and "loss" in measured:
         metric, why = "loss", f"not {metric}: {why}"
-    kept = {key: step[key] for key in ("method", "dataset", "from")}
-    return {"step": name, "metric": metric, "score": format_score(measured[metric], metric), "why": why, **kept}
+    facts = {key: step[key] for key in ("method", "dataset", "from")}
+    return {"step": name, "metric": metric, "score": format_score(measured[metric], metric), "why": why, **facts}
 
 
 def why_all_zero(scores: Scores, dataset: str, metric: str) -> str:
@@ -158,9 +158,9 @@ def why_all_zero(scores: Scores, dataset: str, metric: str) -> str:
         return ""
     cut, answers = (sum(item.get(key) or 0 for item in items) for key in ("cut", "n"))
     thinking = sum(item.get("cut_thinking") or 0 for item in items)
-    said = [f", and evaluate.max_new_tokens cut {cut:,} of {answers:,} answers"] if cut else []
-    said += [f", and {thinking:,} of {answers:,} answers were cut while thinking"] if thinking else []
-    return "it is 0 for every model" + "".join(said)
+    causes = [f", and evaluate.max_new_tokens cut {cut:,} of {answers:,} answers"] if cut else []
+    causes += [f", and {thinking:,} of {answers:,} answers were cut while thinking"] if thinking else []
+    return "it is 0 for every model" + "".join(causes)
 
 
 def common_metric(tables: list[Item], scores: Scores) -> dict[str, str] | None:

@@ -70,11 +70,11 @@ def left_out_counts(steps: Iterable[str]) -> list[tuple[str, int]]:
     for step in steps:
         for row in read_left_out(DROPPED, step=step):
             rows.setdefault((row["row"], row["id"]), []).append((step, row["proof"]))
-    found = Counter(
+    counts = Counter(
         f"{'/'.join(dict.fromkeys(proof for _, proof in why))}: not in {', '.join(step for step, _ in why)}"
         for why in rows.values()
     )
-    return sorted(found.items(), key=lambda item: (-item[1], item[0]))
+    return sorted(counts.items(), key=lambda item: (-item[1], item[0]))
 
 
 def left_out_reasons(rows: list[Entry]) -> list[Entry]:
@@ -98,9 +98,9 @@ def max_length_marks(item: Entry, steps: Entry, resolved: Resolved) -> tuple[flo
     """(the place of the smallest max_length on the axis of characters, one sentence per step's limit)."""
     places, lines = [], []
     for name, step in steps.items():
-        found = resolved[name] if step["dataset"] == item["name"] else None
-        length = (found or {}).get("length")
-        limit = curves.max_length(step, found)
+        preflight = resolved[name] if step["dataset"] == item["name"] else None
+        length = (preflight or {}).get("length")
+        limit = curves.max_length(step, preflight)
         if not length or not limit:
             continue
         rate = length["p50"] / max(item["lengths"]["p50"], 1) if item["lengths"] else 0
@@ -127,8 +127,8 @@ def dataset_charts(item: Entry, cut: float | None) -> list[Entry]:
             note += f"; the last bar has all from {bins[-1]['low']:,}"
         if cut is not None:
             note += "; dashed: max_length, roughly" if cut <= end else "; max_length is beyond the axis"
-        drawn = histogram(f"{item['name']}-lengths", bins, label, cut if cut is not None and cut <= end else None)
-        charts.append({"title": "Row lengths in train", "legend": [], "note": note, "svg": Markup(drawn)})
+        svg = histogram(f"{item['name']}-lengths", bins, label, cut if cut is not None and cut <= end else None)
+        charts.append({"title": "Row lengths in train", "legend": [], "note": note, "svg": Markup(svg)})
     if len(item["answers"]) == 2:
         bins = [
             entry | {"series": name}
@@ -157,39 +157,41 @@ def close_last_bin(bins: list[Entry]) -> list[Entry]:
 
 def remarks(item: Entry) -> list[str]:
     """Sentences about a dataset as a whole."""
-    found = []
-    twice = {
+    sentences = []
+    duplicates = {
         reason["check"]: reason["count"]
         for reason in item["reasons"]
         if reason["check"].startswith(("curate.duplicate", "curate.near_duplicate"))
     }
-    if twice:
-        found.append("duplicates taken out: " + ", ".join(f"{count:,} by {check}" for check, count in twice.items()))
-    found += [f"personal data: {text}" for text in personal_data_sentences(item["personal_data"])]
-    found += describe_unused_keys(item["unused_keys"])
+    if duplicates:
+        sentences.append(
+            "duplicates taken out: " + ", ".join(f"{count:,} by {check}" for check, count in duplicates.items())
+        )
+    sentences += [f"personal data: {text}" for text in personal_data_sentences(item["personal_data"])]
+    sentences += describe_unused_keys(item["unused_keys"])
     if repeated := item["train"] - item["prompts"]:
-        found.append(f"{repeated:,} train rows repeat the prompt of another")
+        sentences.append(f"{repeated:,} train rows repeat the prompt of another")
     for side, counts in item.get("classes", {}).items():
         rows = counts["true"] + counts["false"]
-        found.append(
+        sentences.append(
             f"class balance of {side}: {counts['true']:,} true ({format_share(counts['true'] / (rows or 1))}), {counts['false']:,} false"
         )
     if bias := item.get("bias"):
         pairs = sum(bias.values()) or 1
-        found.append(
+        sentences.append(
             f"length bias: chosen is longer in {format_share(bias['longer'] / pairs)} of the pairs, shorter in "
             f"{format_share(bias['shorter'] / pairs)}, as long in {format_share(bias['equal'] / pairs)}"
         )
-    return found
+    return sentences
 
 
-def personal_data_sentences(found: dict[str, dict[str, int]]) -> Iterator[str]:
-    """Sentences about the personal data that curate found. found: {"reject": {kind: rows}, "warn": {kind: rows}}, or empty."""
+def personal_data_sentences(counts: dict[str, dict[str, int]]) -> Iterator[str]:
+    """Sentences about the personal data that curate found. counts: {"reject": {kind: rows}, "warn": {kind: rows}}, or empty."""
     words = {"reject": "rejected for", "warn": "let through, as `warn` says:"}
-    for what, by_kind in found.items():
+    for what, by_kind in counts.items():
         if by_kind:
             yield f"{words[what]} " + ", ".join(f"{kind} {count:,}" for kind, count in by_kind.items()) + " rows"
-    if found and not any(found.values()):
+    if counts and not any(counts.values()):
         yield "looked for, and none found"
 
 
@@ -226,8 +228,8 @@ def step_section(
 
 
 def setting_rows(step: Entry) -> list[tuple[str, Any]]:
-    found = [*step["args"].items(), *(step["lora"] or {}).items()]
-    return found + ([("rewards", ", ".join(step["rewards"]))] if step["rewards"] else [])
+    rows = [*step["args"].items(), *(step["lora"] or {}).items()]
+    return rows + ([("rewards", ", ".join(step["rewards"]))] if step["rewards"] else [])
 
 
 def finding_row(item: Entry) -> dict[str, str]:

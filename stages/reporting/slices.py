@@ -23,7 +23,7 @@ def slice_tables(models: dict[str, Metrics], score_of: FormatScore) -> dict[str,
     metrics = dict.fromkeys(
         metric for measured in models.values() for metric, item in measured.items() if item.get("slices")
     )
-    said = [
+    sentences = [
         (model, describe_worst_slice(metric, measured[metric]))
         for metric in metrics
         for model, measured in models.items()
@@ -32,7 +32,7 @@ def slice_tables(models: dict[str, Metrics], score_of: FormatScore) -> dict[str,
     sliced = [metric_table(metric, models, score_of) for metric in metrics]
     keys = dict.fromkeys(row["by"] for table in sliced for row in table["rows"])
     return {
-        "worst": [f"{model}: {safe_text(words, 400)}" for model, words in said if words],
+        "worst": [f"{model}: {safe_text(words, 400)}" for model, words in sentences if words],
         "sliced": sliced,
         "slices": ", ".join(keys),
     }
@@ -40,22 +40,22 @@ def slice_tables(models: dict[str, Metrics], score_of: FormatScore) -> dict[str,
 
 def metric_table(metric: str, models: dict[str, Metrics], score_of: FormatScore) -> dict[str, Any]:
     """One row per slice of a metric, with the score of each model."""
-    found = {
+    by_model = {
         model: {slice_key(each): each for each in measured[metric].get("slices", ())}
         for model, measured in models.items()
         if metric in measured
     }
-    rows = {key: each for slices in found.values() for key, each in slices.items()}
+    rows = {key: each for slices in by_model.values() for key, each in slices.items()}
     return {
         "name": metric,
         "lower": lower_is_better(metric),
-        "models": list(found),
+        "models": list(by_model),
         "rows": [
             {
                 "by": each["by"],
                 "name": slice_label(each),
                 "n": each["n"],
-                "scores": [slice_score(slices.get(key), metric, score_of) for slices in found.values()],
+                "scores": [slice_score(slices.get(key), metric, score_of) for slices in by_model.values()],
             }
             for key, each in rows.items()
         ],

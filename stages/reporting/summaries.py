@@ -29,16 +29,16 @@ def dataset_summary(name: str, dataset: dict[str, Any]) -> dict[str, Any]:
     """The page's numbers and samples of one dataset. Where a file is missing, only its name, kind, raw folder and `missing`."""
     files = {side: Path("data", side, f"{name}.parquet") for side in ("train", "eval", "rejected")}
     missing = [str(path) for path in files.values() if not path.exists()]
-    found = {"name": name, "kind": dataset["kind"], "raw": dataset["raw"], "missing": missing}
+    summary = {"name": name, "kind": dataset["kind"], "raw": dataset["raw"], "missing": missing}
     if missing:
-        return found
+        return summary
     with connect() as database:
         for side in ("train", "eval"):
             query = (SQL / f"rows_{dataset['kind']}.sql").read_text(encoding="utf-8")
             database.execute(f"CREATE TABLE {side} AS {query}", {"file": str(files[side])})
-        found |= {side: single_value(database, f"SELECT count(*) FROM {side}") for side in ("train", "eval")}
-        found |= count_rejects(database, files)
-        found |= {
+        summary |= {side: single_value(database, f"SELECT count(*) FROM {side}") for side in ("train", "eval")}
+        summary |= count_rejects(database, files)
+        summary |= {
             "personal_data": personal_data_counts(files["rejected"]),
             "unused_keys": unused_key_counts(files["rejected"]),
             "sources": count_by_source(database, files["rejected"]),
@@ -47,10 +47,10 @@ def dataset_summary(name: str, dataset: dict[str, Any]) -> dict[str, Any]:
             "answers": answer_lengths(database, dataset["kind"]),
         }
         if dataset["kind"] == "kto":
-            found["classes"] = {side: class_counts(database, side) for side in ("train", "eval")}
+            summary["classes"] = {side: class_counts(database, side) for side in ("train", "eval")}
         if dataset["kind"] == "preference":
-            found["bias"] = length_bias(database)
-    return found
+            summary["bias"] = length_bias(database)
+    return summary
 
 
 def connect() -> duckdb.DuckDBPyConnection:
@@ -85,10 +85,10 @@ def rows_as_dicts(database: duckdb.DuckDBPyConnection, query: str, values: Value
 def count_rejects(database: duckdb.DuckDBPyConnection, files: dict[str, Path]) -> dict[str, Any]:
     """{"records": raw records, "rejected", "not_sampled": counts, "reasons": [{check, stage, count, samples}]}, the most frequent first."""
     paths = {side: str(path) for side, path in files.items()}
-    found, not_sampled = separate_not_sampled(reject_counts(paths["rejected"]))
-    stage_of = {check: stage for stage, check in sorted(found, reverse=True)}
+    counts, not_sampled = separate_not_sampled(reject_counts(paths["rejected"]))
+    stage_of = {check: stage for stage, check in sorted(counts, reverse=True)}
     reasons = [
-        {"check": name, "stage": stage_of[name], "count": count} for name, count in counts_by_check(found).items()
+        {"check": name, "stage": stage_of[name], "count": count} for name, count in counts_by_check(counts).items()
     ]
     records = (SQL / "records.sql").read_text(encoding="utf-8")
     samples = rows_as_dicts(
@@ -101,7 +101,7 @@ def count_rejects(database: duckdb.DuckDBPyConnection, files: dict[str, Path]) -
             sample[key] = clip(sample[key] or "", WIDTH, sample[f"{key}_length"] or 0)
     return {
         "records": single_value(database, records, paths),
-        "rejected": found.total(),
+        "rejected": counts.total(),
         "not_sampled": not_sampled,
         "reasons": [
             reason | {"samples": [sample for sample in samples if sample["check"] == reason["check"]]}
@@ -122,12 +122,12 @@ def count_by_source(database: duckdb.DuckDBPyConnection, rejected: Path) -> list
             UNION ALL SELECT source, 0, 1, 0, 0 FROM "eval"
             UNION ALL SELECT source, 0, 0, ("check" <> $unsampled)::INT, ("check" = $unsampled)::INT FROM read_parquet($file))
         GROUP BY source ORDER BY sum(train) DESC, source"""
-    found = rows_as_dicts(database, query, {"file": str(rejected), "unsampled": NOT_SAMPLED})
-    if len(found) > SOURCES:
-        rest = found[SOURCES - 1 :]
+    sources = rows_as_dicts(database, query, {"file": str(rejected), "unsampled": NOT_SAMPLED})
+    if len(sources) > SOURCES:
+        rest = sources[SOURCES - 1 :]
         others = {side: sum(row[side] for row in rest) for side in ("train", "eval", "rejected", "not_sampled")}
-        found = [*found[: SOURCES - 1], {"source": None, "files": len(rest), **others}]
-    return found
+        sources = [*sources[: SOURCES - 1], {"source": None, "files": len(rest), **others}]
+    return sources
 
 
 def length_histogram(
@@ -174,11 +174,11 @@ def answer_lengths(database: duckdb.DuckDBPyConnection, kind: str) -> list[tuple
         item["width"] for _, column, where in sides if (item := length_histogram(database, column, "train", where))
     ]
     # one width for both, because bars of different widths cannot be compared
-    found = [
+    histograms = [
         (name, length_histogram(database, column, "train", where, max(widths, default=0)))
         for name, column, where in sides
     ]
-    return [(name, item) for name, item in found if item]
+    return [(name, item) for name, item in histograms if item]
 
 
 def class_counts(database: duckdb.DuckDBPyConnection, side: str) -> dict[str, int]:

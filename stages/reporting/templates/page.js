@@ -1,4 +1,4 @@
-// Everything on the page is there without this script: it adds the choice of a theme, copying, and the filters.
+// The page is complete without this script. It adds the choice of a theme, copying, and the filters.
 "use strict";
 const one = (selector) => document.querySelector(selector);
 const all = (selector, from = document) => [...from.querySelectorAll(selector)];
@@ -7,7 +7,7 @@ const store = {
   set(key, value) { try { localStorage.setItem(key, value); } catch { /* a browser may forbid it */ } },
 };
 
-// -- theme: as the system has it, light, dark --
+// -- theme: auto (the system's), light, dark --
 const THEMES = ["auto", "light", "dark"];
 function setTheme(theme) {
   if (theme === "auto") delete document.documentElement.dataset.theme;
@@ -40,7 +40,7 @@ if (copy) {
   });
 }
 
-// -- `show all` stands only where something is clipped; widths change, and what is folded has no height --
+// -- `show all` is visible only where something is clipped; widths change, and a folded text has no height --
 function hideIdle() {
   for (const long of all(".long")) {
     const [text, more] = [long.querySelector(".text"), long.querySelector(".more")];
@@ -97,7 +97,7 @@ if (filters) {
   apply();
 }
 
-// what is folded on the screen is open on paper, and folded again after it
+// folded parts are open for printing, and folded again after it
 let folded = [];
 addEventListener("beforeprint", () => {
   folded = all("details:not([open])");
@@ -105,7 +105,7 @@ addEventListener("beforeprint", () => {
 });
 addEventListener("afterprint", () => folded.forEach((element) => { element.open = false; }));
 
-// a link leads into what is folded
+// a link opens the folded part that it leads into
 function unfold() {
   const target = location.hash && document.getElementById(decodeURIComponent(location.hash.slice(1)));
   for (let at = target && target.closest("details"); at; at = at.parentElement.closest("details")) at.open = true;

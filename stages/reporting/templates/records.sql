@@ -1,4 +1,4 @@
--- How many raw records there were: those that ingest turned away, and those that became rows, perhaps several each.
+-- The number of raw records: those that ingest rejected, and those that became one or more rows.
 SELECT (SELECT count(*) FROM read_parquet($rejected) WHERE stage = 'ingest')
      + (SELECT count(*) FROM (
             SELECT DISTINCT source, line FROM (

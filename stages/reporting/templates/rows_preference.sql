@@ -1,4 +1,4 @@
--- Each pair with its length, of which the longer answer counts, as preflight counts it; answer: chosen, other: rejected.
+-- Each pair with its length in characters. The longer answer counts, as in preflight. answer: chosen, other: rejected.
 WITH sides AS (
     SELECT source, hash(prompt) AS prompt,
            coalesce(list_sum(list_transform(prompt, lambda turn: length(coalesce(turn.content, '')))), 0) AS asked,

@@ -1,5 +1,5 @@
--- The first records that each check turned away, in the order of the raw files, with their text cut.
--- The text is read of these records alone: there may be very many others.
+-- The first rejects of each check, in the order of the raw files, with their text cut.
+-- Only the text of these records is read, because there may be very many others.
 WITH numbered AS (
     SELECT file_row_number AS row, row_number() OVER (PARTITION BY "check" ORDER BY source, line, file_row_number) AS place
     FROM read_parquet($file, file_row_number = true)
