@@ -21,23 +21,24 @@ from typing import Annotated, Literal
 import typer
 
 Model = Annotated[str, typer.Argument(metavar="MODEL", help="A step of params.yaml, base, or the folder of a model.")]
-Folder = Annotated[str, typer.Argument(metavar="DIR", help="Where to; it must not exist, or be empty.")]
-Adapter = Annotated[bool, typer.Option("--adapter", help="The adapters of the chain alone, as one adapter.")]
+Folder = Annotated[str, typer.Argument(metavar="DIR", help="The new folder; it must be missing or empty.")]
+Adapter = Annotated[bool, typer.Option("--adapter", help="Export the adapters of the chain alone, as one adapter.")]
 Dtype = Annotated[
-    Literal["auto", "float32", "bfloat16", "float16"],
-    typer.Option(help="Of the weights; auto is the base model's own."),
+    Literal["auto", "float32", "bfloat16", "float16"], typer.Option(help="Type of the weights; auto: the base model's.")
 ]
-Gguf = Annotated[str | None, typer.Option(metavar="TYPE", help="Also a GGUF file, of a type that the converter knows.")]
+Gguf = Annotated[
+    str | None, typer.Option(metavar="TYPE", help="Also write a GGUF file of this type, by llama.cpp's converter.")
+]
 Key = Annotated[str | None, typer.Option("--key", metavar="FILE", help="Sign the folder, as tilth sign DIR does.")]
 Check = Annotated[
     bool | None,
     typer.Option(
         "--check/--no-check",
         show_default=False,
-        help="Hold it against the model, by transformers alone; up to 2B weights if unsaid.",
+        help="Compare it with the model, by transformers alone; default: up to 2B weights.",
     ),
 ]
-Rows = Annotated[int, typer.Option("--rows", min=1, help="On how many eval rows it is checked.")]
+Rows = Annotated[int, typer.Option("--rows", min=1, help="Number of eval rows for the check.")]
 CARDS = Path("report/cards")
 
 
@@ -60,10 +61,12 @@ def main(
     from validators.problems import Problem, Problems
 
     if adapter and (gguf or dtype != "auto"):
-        found = "--gguf and --dtype are about merged weights"
+        found = "--gguf and --dtype need merged weights"
         raise Problems([Problem("tilth export --adapter", found, "--adapter by itself", "leave --adapter out")])
     if gguf is not None and not gguf.isidentifier():
-        raise Problems([Problem("tilth export --gguf", f"{gguf!r} is no type", "a type of llama.cpp's", "--gguf q8_0")])
+        raise Problems(
+            [Problem("tilth export --gguf", f"{gguf!r} is not a type", "a type of llama.cpp's", "--gguf q8_0")]
+        )
     source, target = model_folder(model, context.obj), require_empty(context.obj / folder)
     converter = find_converter() if gguf else []
     with atomic_folder(target) as partial:
@@ -99,7 +102,14 @@ def require_empty(folder: Path) -> Path:
 
     if folder.is_symlink() or (folder.exists() and (not folder.is_dir() or any(folder.iterdir()))):
         raise Problems(
-            [Problem(str(folder), "something is there", "a new or empty folder", "another DIR, or remove it")]
+            [
+                Problem(
+                    str(folder),
+                    "exists and is not an empty folder",
+                    "a new or empty folder",
+                    "another DIR, or remove it",
+                )
+            ]
         )
     return folder
 

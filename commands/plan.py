@@ -111,7 +111,7 @@ def text_lines(plan: Item) -> Iterator[str]:
     if plan["not_in_cache"]:
         yield from (
             "",
-            f"built before, but not in this cache: {len(plan['not_in_cache']):,} stages; if a colleague pushed: dvc pull",
+            f"{len(plan['not_in_cache']):,} stages were built before but are not in this cache; if a colleague pushed them: dvc pull",
         )
     if plan["left_behind"]:
         yield from ("", f"no longer in the graph, still in dvc.lock: {', '.join(plan['left_behind'])} (tilth prune)")

@@ -51,7 +51,7 @@ def test_a_folder_that_does_the_same_has_no_problem_and_says_how_near_it_is():
             {"missing": ["lm_head.weight"]},
             "out: weights: 1 missing from its files, so loading gives them random values: lm_head.weight",
         ),
-        ({"broken": {"a": 3}, "dtype": "float16"}, "3 numbers of a are not finite: beyond what float16 can say"),
+        ({"broken": {"a": 3}, "dtype": "float16"}, "3 numbers of a are not finite: outside of the range of float16"),
         ({"weights": {"a": "1", "b": "3"}}, "out: weights: 1 of 2 have other numbers: b"),
         ({"weights": {"a": "1"}}, "1 of 2 are lost: b"),
         ({"weights": {"a": "1", "b": "2", "c": "3"}}, "1 are not weights of the model: c"),
@@ -60,7 +60,10 @@ def test_a_folder_that_does_the_same_has_no_problem_and_says_how_near_it_is():
         ({"tokenizer": TOKENIZER | {"special": ["<|pad|>"]}}, "not special tokens any more: '<|end|>'"),
         ({"tokenizer": TOKENIZER | {"eos": "<|pad|>"}}, "it ends a turn with '<|pad|>'; expected '<|end|>'"),
         ({"tokenizer": TOKENIZER | {"template": "u"}}, "it has another chat template"),
-        ({"generation": {"repetition_penalty": 1.05}}, "generation ends at no token; expected [2], where it ends here"),
+        (
+            {"generation": {"repetition_penalty": 1.05}},
+            "generation ends at no token; expected [2], as in this repository",
+        ),
         ({"generation": GENERATION | {"eos_token_id": [2, 3]}}, "generation ends at [2, 3]; expected [2]"),
         (
             {"generation": {"eos_token_id": [2]}},

@@ -212,11 +212,11 @@ def test_what_is_no_key_is_named(repository, tmp_path):
     write_key(tmp_path / "key.pem")
     (tmp_path / "text.pem").write_text("hello")
     (tmp_path / "text.pem").chmod(0o600)
-    with pytest.raises(Problems, match="is no private key"):
+    with pytest.raises(Problems, match="is not a private key"):
         keys.read_private_key(tmp_path / "text.pem")
-    with pytest.raises(Problems, match="is no public key"):
+    with pytest.raises(Problems, match="is not a public key"):
         keys.read_public_key(tmp_path / "text.pem")
-    with pytest.raises(Problems, match="is a private key; expected the public one"):
+    with pytest.raises(Problems, match="is a private key; expected its public key"):
         keys.read_public_key(tmp_path / "key.pem")
     with pytest.raises(Problems, match=r"(?s)cannot be read: No such file.*openssl ecparam"):
         keys.read_private_key(tmp_path / "none.pem")

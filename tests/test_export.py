@@ -183,10 +183,10 @@ def test_adapters_that_are_no_low_rank_products_are_not_joined(project):
 def test_a_folder_with_something_in_it_is_left_alone(project):
     Path("out").mkdir()
     assert exported("first").exists()
-    with pytest.raises(Problems, match="something is there"):
+    with pytest.raises(Problems, match="is not an empty folder"):
         exported("first")
     Path("file").write_text("x")
-    with pytest.raises(Problems, match="something is there"):
+    with pytest.raises(Problems, match="is not an empty folder"):
         exported("first", "file")
 
 
@@ -247,7 +247,7 @@ def test_without_a_converter_nothing_is_merged_first(project, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "options, text", [({"adapter": True, "gguf": "f16"}, "merged weights"), ({"gguf": "../x"}, "is no type")]
+    "options, text", [({"adapter": True, "gguf": "f16"}, "merged weights"), ({"gguf": "../x"}, "is not a type")]
 )
 def test_options_that_do_not_fit_are_a_problem(project, options, text):
     with pytest.raises(Problems, match=text):

@@ -115,12 +115,12 @@ def test_the_receipt_of_the_check_is_told_and_is_about_the_files_that_are_there(
     shutil.copy("sft-out/model.safetensors", "align-out")
     exported_folder.sign_files(Path("align-out"), Path("align-out/model.sig"), place / "mine.pem")
     assert "checked.json: names another model.safetensors" in broken()
-    for text, expected in (('{"checked": true}', "is no receipt: 'files'"), ("{", "checked.json: cannot be read")):
+    for text, expected in (('{"checked": true}', "is not a receipt: 'files'"), ("{", "checked.json: cannot be read")):
         Path("align-out/checked.json").write_text(text)
         assert expected in broken()
     Path("align-out/checked.json").unlink()
     exported_folder.sign_files(Path("align-out"), Path("align-out/model.sig"), place / "mine.pem")
-    assert "another" not in broken() and "exported before there were any" in capsys.readouterr().out
+    assert "another" not in broken() and "an older version exported it" in capsys.readouterr().out
 
 
 def test_a_key_that_does_not_fit_is_named(place):
@@ -129,7 +129,7 @@ def test_a_key_that_does_not_fit_is_named(place):
         "align-out/model.sig: is signed by a stranger" in found
         and "align-out/statement.dsse.json: is signed by a stranger" in found
     )
-    assert "is a private key; expected the public one" in broken(key="mine.pem")
+    assert "is a private key; expected its public key" in broken(key="mine.pem")
     assert "no public key of the signer is known" in broken(key=None)
 
 

@@ -99,7 +99,12 @@ def refuse_unjoinable(chain: list[Path], configs: list[dict[str, Any]]) -> None:
     patterns = {config["target_modules"] for config in configs if isinstance(config["target_modules"], str)}
     if len(patterns) > 1 or (patterns and not all(isinstance(config["target_modules"], str) for config in configs)):
         problems.append(
-            Problem(str(chain[-1]), "target_modules are another pattern", "one pattern", "leave out --adapter")
+            Problem(
+                str(chain[-1]),
+                "target_modules has another pattern than other adapters",
+                "one pattern",
+                "leave out --adapter",
+            )
         )
     if problems:
         raise Problems(problems)

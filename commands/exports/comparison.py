@@ -63,7 +63,7 @@ def weight_differences(expected: ExpectedOutputs, results: dict[str, Any]) -> li
     if broken := results.get("broken"):
         names = [f"{count:,} numbers of {name}" for name, count in broken.items()]
         differences.append(
-            (f"{list_names(names)} are not finite: beyond what {results['dtype']} can say", "--dtype bfloat16")
+            (f"{list_names(names)} are not finite: outside of the range of {results['dtype']}", "--dtype bfloat16")
         )
     if expected.weights is None:
         return differences
@@ -101,7 +101,7 @@ def generation_differences(expected: ExpectedOutputs, theirs: dict[str, Any]) ->
     differences, stops, ours = [], stops_of(theirs), expected.generation
     if stops != expected.stops:
         differences.append(
-            (f"generation ends at {sorted(stops) or 'no token'}", f"{sorted(expected.stops)}, where it ends here")
+            (f"generation ends at {sorted(stops) or 'no token'}", f"{sorted(expected.stops)}, as in this repository")
         )
     for key in sorted((ours.keys() | theirs.keys()) - {"eos_token_id", "pad_token_id"}):
         if ours.get(key) != theirs.get(key):

@@ -56,7 +56,7 @@ def compare_with_transformers(
     request = {"folder": str(folder.resolve()), "base": base, "date": expected.date, "longest": LONGEST, "rows": rows}
     results, logits = run_isolated(plain_transformers.__file__, request)
     if "error" in results:
-        hint = "--no-check leaves it as it is, to look at"
+        hint = "--no-check exports it without a check"
         raise Problems(
             [Problem(shown, f"plain transformers cannot use it: {results['error']}", "a folder that loads", hint)]
         )
@@ -109,7 +109,7 @@ def local_base(folder: Path) -> tuple[str | None, list[str]]:
     name, revision = config["base_model_name_or_path"], config.get("revision")
     if Path(name).is_dir() or isinstance(try_to_load_from_cache(name, "config.json", revision=revision), str):
         return None, []
-    return str(BASE), [f"checked on {BASE}, which was copied from {name}; that itself is not on this machine"]
+    return str(BASE), [f"checked on {BASE}, a copy of {name}, which is not on this machine"]
 
 
 # -- the receipt --------------------------------------------------------------------------------------------------
@@ -126,7 +126,7 @@ def receipt_line(receipt: dict[str, Any]) -> str:
     rows = receipt["rows"]
     kind = "texts of Tilth's own" if rows[0]["dataset"] == "texts" else "eval rows"
     stopped, tied = sum(row["stopped"] for row in rows), sum(row["answer"] != "same" for row in rows)
-    parted = f" ({tied} part at a near tie)" if tied else ""
+    parted = f" ({tied} differ at a near tie)" if tied else ""
     distance, allowed = max(row["logits"] for row in rows), receipt["tolerance"]
     return (
         f"checked by transformers {receipt['by']['transformers']} alone on {len(rows)} {kind}: the same prompts, answers{parted} and stops "
@@ -138,5 +138,5 @@ def date_lines(expected: ExpectedOutputs) -> list[str]:
     if not expected.date:
         return []
     return [
-        f"its chat template prints the date: checked as of {expected.date}, which training had; elsewhere it prints today's"
+        f"its chat template prints the date: checked with {expected.date}, as in training; elsewhere it prints today's"
     ]

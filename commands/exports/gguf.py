@@ -46,7 +46,7 @@ def convert(converter: list[str], folder: Path, name: str, kind: str) -> str:
     done = subprocess.run(command, capture_output=True, text=True, errors="replace")
     if done.returncode or not (folder / file).exists():
         last = " ".join((done.stderr.strip() or done.stdout.strip()).splitlines()[-3:])[-500:]
-        hint = "types such as q4_k_m are made of a bf16 file by llama-quantize: --gguf bf16 first"
+        hint = "llama-quantize makes types such as q4_k_m from a bf16 file: --gguf bf16 first"
         raise Problems([Problem(f"tilth export --gguf {kind}", f"{CONVERTER} failed: {last}", "", hint)])
     return file
 
@@ -97,7 +97,7 @@ def check_gguf(folder: Path, file: str, expected: ExpectedOutputs, shown: str) -
 
 def gguf_problems(results: dict[str, Any], template: str, expected: ExpectedOutputs, where: str) -> list[Problem]:
     """The differences between llama.cpp and the model. template: the chat template of the exported folder."""
-    hint, problems = "another llama.cpp, or another TYPE; --no-check leaves it as it is", []
+    hint, problems = "try another llama.cpp or another TYPE; --no-check exports it without a check", []
     if results["template"] != template:
         found = "has no chat template" if results["template"] is None else "has another chat template"
         problems.append(Problem(where, found, "that of chat_template.jinja", hint))

@@ -29,7 +29,7 @@ def run_isolated(
         )  # fmt: skip
         if done.returncode or not result_file.exists():
             last = " ".join(done.stderr.split())[-300:]
-            found = f"the process that loads what was exported ended with {done.returncode}: {last}"
+            found = f"the process that loads the export ended with code {done.returncode}: {last}"
             raise Problems([Problem("tilth export --check", found, "", "more memory, or --no-check")])
         arrays = sorted(Path(place).glob("*.npy"), key=lambda path: int(path.stem.rpartition("-")[2]))
         return json.loads(result_file.read_text(encoding="utf-8")), [np.load(path) for path in arrays]

@@ -81,7 +81,7 @@ def expired_file(name: str) -> dict[str, State]:
         f"{FOLDER.as_posix()}/{name}.json": State(
             CHANGED,
             md5_of_text(expired_text(resolved_params()["expires"][name])),
-            why=f"a day in expires.{name} has come",
+            why=f"a date in expires.{name} is reached",
         )
     }
 

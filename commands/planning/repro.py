@@ -55,8 +55,8 @@ def decide() -> tuple[list[Decision], list[str]]:
         with contextlib.closing(Repo()) as repo, repo.lock:
             return decide_all(repo, lock)
     except LockError:
-        hint = "tilth plan when it is done"
-        raise Problems([Problem("dvc", "another DVC is at work here", "no build under way", hint)]) from None
+        hint = "wait until it ends, then tilth plan"
+        raise Problems([Problem("dvc", "another DVC process is running here", "no running build", hint)]) from None
     except DvcException as error:
         hint = "dvc status says more; tilth check and tilth ledger need no DVC"
         raise Problems([Problem("dvc", one_line(error), "a project that DVC can read", hint)]) from None

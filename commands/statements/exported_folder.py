@@ -157,7 +157,7 @@ def describe_receipt(folder: Path) -> str:
     """The receipt of an exported folder in words. Raises Problems where the folder's files are not those that were checked."""
     path = folder / RECEIPT_FILE
     if not path.exists():
-        return "no receipt: it was exported before there were any"
+        return "no receipt: an older version exported it"
     receipt = read(path, "the receipt of the check", ASK_EXPORTER)
     if receipt.get("checked") is not True:
         return f"not checked: {receipt.get('why')!a}"
@@ -170,7 +170,7 @@ def describe_receipt(folder: Path) -> str:
         text = f"checked on {len(receipt['rows']):,} rows by transformers {receipt['by']['transformers']!a}"
     except (KeyError, TypeError, AttributeError) as error:
         raise Problems(
-            [Problem(str(path), f"is no receipt: {error}", "what tilth export writes", ASK_EXPORTER)]
+            [Problem(str(path), f"is not a receipt: {error}", "what tilth export writes", ASK_EXPORTER)]
         ) from None
     if other:
         raise Problems(other)

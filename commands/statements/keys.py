@@ -93,7 +93,7 @@ def read_public_key(path: Path) -> ec.EllipticCurvePublicKey:
     text = read_key_bytes(Path(path).expanduser(), str(path))
     if b"PRIVATE KEY" in text:
         hint = f"openssl ec -in {path} -pubout -out key.pub"
-        raise Problems([Problem(str(path), "is a private key", "the public one of it", hint)])
+        raise Problems([Problem(str(path), "is a private key", "its public key", hint)])
     try:
         key = serialization.load_pem_public_key(text)
     except Exception as error:  # as above
@@ -109,7 +109,9 @@ def read_key_bytes(path: Path, where: str) -> bytes:
 
 
 def unreadable_key(where: str, kind: str, error: Exception) -> Problem:
-    return Problem(where, f"is no {kind} key: {' '.join(str(error).split())[:120]}", f"a {kind} key as PEM", MAKE_KEY)
+    return Problem(
+        where, f"is not a {kind} key: {' '.join(str(error).split())[:120]}", f"a {kind} key as PEM", MAKE_KEY
+    )
 
 
 def require_known_curve(key: object, where: str) -> Any:

@@ -97,7 +97,7 @@ def proof_problems(proof: Mapping[str, Any], rows: StatedRows, where: str) -> li
     if proof["model"] != rows["model"]:
         return [
             Problem(
-                where, f"is of model {proof['model']!a}", f"{rows['model']}, of which the statement is", "--statement"
+                where, f"is of model {proof['model']!a}", f"{rows['model']}, the model of the statement", "--statement"
             )
         ]
     if (proof["root"], proof["size"]) != (rows["root"], rows["size"]):
@@ -118,7 +118,9 @@ def proof_problems(proof: Mapping[str, Any], rows: StatedRows, where: str) -> li
         return [Problem(where, str(error), "the hashes beside its leaves", "tilth prove writes one")]
     if made != rows["root"]:
         return [
-            Problem(where, f"leads to root {made[:16]}…", f"{rows['root'][:16]}…", "it was changed, or is no proof")
+            Problem(
+                where, f"leads to root {made[:16]}…", f"{rows['root'][:16]}…", "it was changed, or it is not a proof"
+            )
         ]
     return []
 
@@ -142,14 +144,14 @@ def format_problem(proof: Mapping[str, Any]) -> str:
     if proof["proof"] != FORMAT:
         return f"is of format {proof['proof']!a}"
     if odd := [name for name in (proof["id"], proof["root"], *proof["leaves"].values()) if not ID.fullmatch(str(name))]:
-        return f"{odd[0]!a} is no hash"
+        return f"{odd[0]!a} is not a hash"
     if any(not re.fullmatch("0|[1-9][0-9]{0,17}", place) or int(place) >= proof["size"] for place in proof["leaves"]):
         return "has a leaf outside of the tree"
     try:
         whole = len(base64.b64decode(proof["hashes"], validate=True)) % 32 == 0
     except ValueError:
         whole = False
-    return "" if whole else "its hashes are no base64 of 32 bytes each"
+    return "" if whole else "its hashes are not base64 of 32 bytes each"
 
 
 def leaves_problem(proof: Mapping[str, Any]) -> str:

@@ -47,9 +47,16 @@ def training_problems(step: str, model: TrainedRows) -> list[Problem]:
     """The reasons why the rows that a step was trained on are unknown."""
     hint = f"dvc checkout, or dvc repro train@{step}"
     if model.state in ("unknown", "untrained"):
-        return [Problem(f"models/{step}", "is not there", "a model that says what it is made of", hint)]
+        return [Problem(f"models/{step}", "is not there", "a trained model with its made_of.json", hint)]
     if model.times is None:
-        return [Problem(str(exposure_path(step)), "does not say what the model saw", "what its training wrote", hint)]
+        return [
+            Problem(
+                str(exposure_path(step)),
+                "does not say which rows the model saw",
+                "the file that its training wrote",
+                hint,
+            )
+        ]
     if model.state == "other" and model.rows is None:
         found = "was trained on rows that are neither here nor in the cache"
         return [Problem(f"models/{step}", found, "its rows", f"dvc pull, or dvc repro train@{step}")]

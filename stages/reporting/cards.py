@@ -125,8 +125,8 @@ def model_data(
 
 def is_hub_id(model: str, revision: str | None) -> bool:
     """True for a model of the Hub: it has a revision. A folder has none, even one on another machine."""
-    a_path = revision is None or model.startswith(".") or model.endswith(".gguf") or Path(model).is_dir()
-    return bool(HUB_ID.fullmatch(model)) and not a_path
+    is_path = revision is None or model.startswith(".") or model.endswith(".gguf") or Path(model).is_dir()
+    return bool(HUB_ID.fullmatch(model)) and not is_path
 
 
 def describe_base(base: Entry) -> str:
@@ -286,7 +286,7 @@ def dataset_card(name: str, params: Params, built: Built) -> tuple["DatasetCardD
         f"Rows of kind {dataset['kind']}, with TRL's columns, made from `{escape_code(dataset['raw'])}`. "
         + (f"Steps that train on it: {', '.join(trained)}." if trained else "No step trains on it."),
         "## Rows\n\n" + datasets_table([name], params, built),
-        f"Of each prompt all rows are on one side: a share of {params['eval_fraction']} is held out, by seed {params['seed']}.",
+        f"All rows of a prompt are on one side. A share of {params['eval_fraction']} is held out, with seed {params['seed']}.",
         rejects_section([name], params["steps"], params),
         rights_section({}, [name], params),
         rebuild_section(name, f"curate@{name}"),
@@ -348,12 +348,12 @@ def rights_section(license: Entry, datasets: Iterable[str], params: Params) -> s
     """Licenses, sources, consent and waivers; "" where none is known. license: the model's, empty for a dataset card."""
     base, lines = params["base"], []
     if license:
-        said = (
+        terms = (
             ", ".join(license["license"])
             if isinstance(license["license"], list)
             else license.get("license_name", license["license"])
         )
-        lines.append(f"{'this model' if params['license'] else 'base model'}: {escape_markdown(said)}")
+        lines.append(f"{'this model' if params['license'] else 'base model'}: {escape_markdown(terms)}")
     if license and params["license"] and (of_base := base_license(base)):
         lines.append(f"base model: {escape_markdown(of_base['license'])}")
     lines += [

@@ -165,7 +165,7 @@ def remarks(item: Entry) -> list[str]:
     }
     if duplicates:
         sentences.append(
-            "duplicates taken out: " + ", ".join(f"{count:,} by {check}" for check, count in duplicates.items())
+            "duplicates removed: " + ", ".join(f"{count:,} by {check}" for check, count in duplicates.items())
         )
     sentences += [f"personal data: {text}" for text in personal_data_sentences(item["personal_data"])]
     sentences += describe_unused_keys(item["unused_keys"])
@@ -180,7 +180,7 @@ def remarks(item: Entry) -> list[str]:
         pairs = sum(bias.values()) or 1
         sentences.append(
             f"length bias: chosen is longer in {format_share(bias['longer'] / pairs)} of the pairs, shorter in "
-            f"{format_share(bias['shorter'] / pairs)}, as long in {format_share(bias['equal'] / pairs)}"
+            f"{format_share(bias['shorter'] / pairs)}, equally long in {format_share(bias['equal'] / pairs)}"
         )
     return sentences
 
