@@ -11,7 +11,6 @@ import contextlib
 from functools import cached_property, partial
 from pathlib import Path
 from posixpath import normpath
-from types import ModuleType
 from typing import TYPE_CHECKING, Any, cast
 
 from commands.builds.differences import DepState, Difference, cmd_differences, is_code, param_differences
@@ -63,8 +62,10 @@ def decide() -> tuple[list[Decision], list[str]]:
 
 
 def decide_all(repo: "Repo", lock: dict[str, Stage]) -> tuple[list[Decision], list[str]]:
+    from commands.builds import dvc
+
     future = FutureWorkspace(repo, lock)
-    decisions = [future.decide(stage) if stage.cmd else decide_tracked(stage) for stage in _dvc().in_order(repo)]
+    decisions = [future.decide(stage) if stage.cmd else decide_tracked(stage) for stage in dvc.stages_in_order(repo)]
     names = {decision.stage for decision in decisions}
     return decisions, [name for name in lock if name not in names]
 
@@ -128,8 +129,10 @@ class FutureWorkspace:
 
     def dep_state(self, dep: "Dependency") -> State:
         """The State of a dependency when the stage runs, compared with dvc.lock."""
+        from commands.builds import dvc
+
         path = dep.def_path
-        if _dvc().is_params(dep):
+        if dvc.is_params(dep):
             now = dep.get_hash().value
             return State(CHANGED if param_differences(path, locked_hash(dep) or {}, now) else SAME, now)
         if path in self.states:
@@ -186,18 +189,22 @@ class FutureWorkspace:
         self, stage: "DvcStage", deps: "Deps", locked: Stage | None, why: list[Difference]
     ) -> Stage | None:
         """The record from which DVC would restore the outputs of a stage; None where DVC would run the stage."""
+        from commands.builds import dvc
+
         if all(reason.what == "output" for reason in why):
             entry = locked
         elif any(out.persist for out in stage.outs):
             return None  # DVC keeps no records of such a stage
         else:
-            record = _dvc().run_record(self.repo, stage, {dep.def_path: state.hash for dep, state in deps})
-            entry = record and parse_stage(stage.addressing, record)
+            record = dvc.run_record(self.repo, stage, {dep.def_path: state.hash for dep, state in deps})
+            entry = parse_stage(stage.addressing, record) if record else None
         return entry if entry and self.has_outputs(entry, stage) else None
 
     def has_outputs(self, entry: Stage, stage: "DvcStage") -> bool:
         """True where the cache has every output of a record."""
-        return _dvc().has_outputs(self.repo, stage, entry.entry())
+        from commands.builds import dvc
+
+        return dvc.has_outputs(self.repo, stage, entry.entry())
 
     def may_be_cached(self, stage: "DvcStage", deps: "Deps") -> bool:
         """True where a record of the run cache fits the known inputs of a stage."""
@@ -214,12 +221,6 @@ class FutureWorkspace:
         return list(cached_runs())
 
 
-def _dvc() -> ModuleType:
-    from commands.builds import dvc
-
-    return dvc
-
-
 def locked_hash(dep: "Dependency") -> Any:
     """What dvc.lock has of a dependency: an md5, or {key: value} of parameters."""
     return dep.hash_info.value if dep.hash_info else None
@@ -227,8 +228,10 @@ def locked_hash(dep: "Dependency") -> Any:
 
 def dep_differences(dep: "Dependency", state: State, locked: Stage) -> list[Difference]:
     """The Differences of a changed dependency, which make its stage run."""
+    from commands.builds import dvc
+
     path = dep.def_path
-    if _dvc().is_params(dep):
+    if dvc.is_params(dep):
         return param_differences(path, locked.params.get(path, {}), state.hash)
     now = None
     if dep.exists or state.why:
@@ -238,7 +241,9 @@ def dep_differences(dep: "Dependency", state: State, locked: Stage) -> list[Diff
 
 def record_fits(dep: "Dependency", state: State, record: Stage) -> bool:
     """True where a dependency, as far as it is known, is the one in a record."""
-    if _dvc().is_params(dep):
+    from commands.builds import dvc
+
+    if dvc.is_params(dep):
         return record.params.get(dep.def_path, {}) == state.hash
     file = record.deps.get(normpath(dep.def_path))
     md5 = file.md5 if file else None
@@ -258,7 +263,9 @@ def last_hash(outs: dict[str, str | None], path: str) -> str | None:
 
 def hash_with_files(dep: "Dependency", states: dict[str, State]) -> str | None:
     """The hash of a dependency in the workspace, with the files of `states` ({path: State}) in place of its own."""
+    from commands.builds import dvc
+
     if not states:
         return dep.get_hash().value
-    files = _dvc().files_of(dep) if dep.exists else {}
+    files = dvc.hashes_of_dep(dep) if dep.exists else {}
     return folder_md5(files | {path[len(dep.def_path) + 1 :]: state.hash for path, state in states.items()})
