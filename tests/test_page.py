@@ -213,7 +213,7 @@ def test_the_lineage_has_the_md5_that_dvc_lock_has(folder, html):
         ("scores/align.parquet", "What the models say"),
         ("preflight/align.json", "There is no preflight/align.json."),
         ("preflight/_xray.json", "Checks before training"),
-        ("preflight/_findings.json", "preflight/_findings.json is not there"),
+        ("preflight/_findings.json", "preflight/_findings.json is missing"),
         ("data/train/pairs.parquet", "Not built yet: data/train/pairs.parquet is not there."),
         ("data/eval/problems.parquet", "Not built yet: data/eval/problems.parquet is not there."),
         ("data/eval.json", "What was built"),

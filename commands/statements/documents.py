@@ -35,12 +35,12 @@ def documents(build: Build) -> dict[Path, dict[str, Any]]:
 def stop_if_stale(build: Build) -> None:
     """Raise Problems where the current params.yaml, code or data would make another model."""
     stages = {f"train@{step}" for step in build.steps}
-    lost = [
+    missing = [
         Problem(f"dvc.lock: {name}", "is not there", "a build", "dvc repro")
         for name in sorted(stages - build.stages.keys())
     ]
-    if lost:
-        raise Problems(lost)
+    if missing:
+        raise Problems(missing)
     outs = [f"models/{step}" for step in build.steps] + [f"data/train/{name}.parquet" for name in build.datasets]
     needed = model.upstream_stages(build, *outs)
     stale = {name: found for name, found in differences(build).items() if found and name in needed}

@@ -29,7 +29,7 @@ def open_envelope(envelope: dict[str, Any], keys: PublicKeys, where: str, kind: 
     """The payload of an envelope that one of the keys has signed. Raises Problems for any other envelope."""
     try:
         payload = base64.b64decode(envelope["payload"], validate=True)
-        signed = [
+        signatures = [
             (each.get("keyid") or "", base64.b64decode(each["sig"], validate=True)) for each in envelope["signatures"]
         ]
         payload_type = envelope["payloadType"]
@@ -39,13 +39,13 @@ def open_envelope(envelope: dict[str, Any], keys: PublicKeys, where: str, kind: 
         ) from None
     if payload_type != kind:
         raise Problems([Problem(where, f"holds {payload_type!a}", kind, "tilth sign")])
-    if any(signature_matches(key, sig, pae(payload, kind)) for _, sig in signed for key in keys.values()):
+    if any(signature_matches(key, sig, pae(payload, kind)) for _, sig in signatures for key in keys.values()):
         return payload
     expected = ", ".join(f"{name[:16]}…" for name in keys)
-    by = ", ".join(f"{str(name)[:16]}…" for name, _ in signed if name)
+    by = ", ".join(f"{str(name)[:16]}…" for name, _ in signatures if name)
     fault = (
         "was changed after it was signed"
-        if {str(name) for name, _ in signed} & keys.keys()
+        if {str(name) for name, _ in signatures} & keys.keys()
         else "is signed by a stranger"
     )
     raise Problems(
