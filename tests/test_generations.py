@@ -11,11 +11,11 @@ def test_trained_models_that_differ_come_before_a_base_that_differs_from_all():
     assert list(select_rows(rows, 2)) == ["b", "a"]
 
 
-def test_a_quarter_is_drawn_by_lot_and_says_so():
+def test_a_quarter_is_a_random_sample_and_says_so():
     rows = {f"{i:03}": [("a", 0.0), ("b", float(i >= 100))] for i in range(200)}
     chosen = select_rows(rows, 40)
     assert len(chosen) == 40 and sum(chosen.values()) == 10
-    assert {row for row, by_lot in chosen.items() if by_lot} == {f"{i:03}" for i in range(10)}
+    assert {row for row, random in chosen.items() if random} == {f"{i:03}" for i in range(10)}
 
 
 def test_the_choice_does_not_depend_on_the_order_of_the_rows():

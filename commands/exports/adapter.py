@@ -60,14 +60,14 @@ def join_adapters(
     for key in sorted(set().union(*tensors)):
         if ".base_layer." in key:
             continue  # PEFT also saves the embedding that it adapts; in a chain that has the earlier adapters merged in
-        whole = next(item[key] for item in tensors if key in item)
-        blocks, lead = [], ".lora_A." in key or key.endswith(".lora_embedding_A")
+        example = next(item[key] for item in tensors if key in item)
+        blocks, is_a = [], ".lora_A." in key or key.endswith(".lora_embedding_A")
         for config, item in zip(configs, tensors, strict=True):
-            shape = (config["r"], whole.shape[1]) if lead else (whole.shape[0], config["r"])
+            shape = (config["r"], example.shape[1]) if is_a else (example.shape[0], config["r"])
             # an adapter without this weight adds nothing to it
-            block = item.get(key, torch.zeros(shape, dtype=whole.dtype))
-            blocks.append(block if lead else block * scaling(config))
-        joined[key] = torch.cat(blocks, dim=0 if lead else 1).contiguous()
+            block = item.get(key, torch.zeros(shape, dtype=example.dtype))
+            blocks.append(block if is_a else block * scaling(config))
+        joined[key] = torch.cat(blocks, dim=0 if is_a else 1).contiguous()
     rank = sum(config["r"] for config in configs)
     return configs[-1] | {
         "r": rank,
@@ -89,11 +89,11 @@ def scaling(config: dict[str, Any]) -> float:
 
 def refuse_unjoinable(chain: list[Path], configs: list[dict[str, Any]]) -> None:
     """Raise Problems where an adapter of a chain is more than low-rank products: such adapters cannot be joined."""
-    odd = ("use_dora", "rank_pattern", "alpha_pattern", "modules_to_save")
+    unjoinable = ("use_dora", "rank_pattern", "alpha_pattern", "modules_to_save")
     problems = [
         Problem(str(path), f"{key} {config[key]!r}: it cannot be joined with the others", "", "leave out --adapter")
         for path, config in zip(chain, configs, strict=True)
-        for key in odd
+        for key in unjoinable
         if config.get(key)
     ]
     patterns = {config["target_modules"] for config in configs if isinstance(config["target_modules"], str)}

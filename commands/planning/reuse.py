@@ -63,7 +63,5 @@ def training_matches(record: StageRun, step: dict[str, Any], parent_stays: bool,
 def has_files(record: StageRun) -> bool:
     """True where all files of a model are in the cache or in its folder. Their bytes are hashed only when they are used."""
     model = f"models/{record.name}"
-    listed = files_in_folder(record.outs.get(model, "")) or {}
-    return bool(listed) and all(
-        object_path(md5).is_file() or Path(model, path).is_file() for path, md5 in listed.items()
-    )
+    files = files_in_folder(record.outs.get(model, "")) or {}
+    return bool(files) and all(object_path(md5).is_file() or Path(model, path).is_file() for path, md5 in files.items())

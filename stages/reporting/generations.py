@@ -38,11 +38,11 @@ def side_by_side(
         question(by_id[row], kind)
         | {
             "dataset": dataset,
-            "by_lot": by_lot,
+            "random": random,
             "spread": score_spread([answers[model][row] for model in answers]),
             "said": {model: {**clip(found[row][0], WIDTH), "score": found[row][1]} for model, found in answers.items()},
         }
-        for row, by_lot in chosen.items()
+        for row, random in chosen.items()
         if row in by_id
     ]
 

@@ -50,11 +50,11 @@ def render_page(params: Params) -> str:
     scores = {model: read_json_or_none(f"scores/{model}.json") for model in ("base", *params["steps"])}
     resolved = {name: read_json_or_none(f"preflight/{name}.json") for name in params["steps"]}
     logged = {name: curves.read_curve(f"scores/{name}.csv") for name in params["steps"]}
-    seen = {name: exposure_summary(exposure_path(name)) for name in params["steps"]}
+    exposures = {name: exposure_summary(exposure_path(name)) for name in params["steps"]}
     findings, samples = read_json_or_none("preflight/_findings.json"), read_json_or_none("preflight/_xray.json")
     datasets = [dataset_section(name, params, resolved, findings) for name in params["datasets"]]
     steps = [
-        step_section(name, params, resolved[name], logged[name], seen[name], findings, samples)
+        step_section(name, params, resolved[name], logged[name], exposures[name], findings, samples)
         for name in params["steps"]
     ]
     answers, answerable = all_answers(params)
@@ -83,7 +83,7 @@ def render_page(params: Params) -> str:
             asked=settings_sentences([model for model, found in scores.items() if found]),
             hashes=table_hashes(),
             versions=library_versions(),
-            **board(scores, params["steps"], resolved, seen),
+            **board(scores, params["steps"], resolved, exposures),
         )
     )
 

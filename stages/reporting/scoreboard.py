@@ -29,26 +29,26 @@ PLOT_LEFT, PLOT_WIDTH = 5, 140
 
 
 def board(
-    scores: dict[str, Any], steps: dict[str, Any], resolved: dict[str, Any], seen: dict[str, Any]
+    scores: dict[str, Any], steps: dict[str, Any], resolved: dict[str, Any], exposures: dict[str, Any]
 ) -> dict[str, Any]:
     """{"scores", "scores_text", "headlines", "common", "compared"} for the page.
 
-    scores: {model: {dataset: {metric: item}} or None}. resolved: {step: its preflight}. seen: {step: the rows that its training saw}.
+    scores: {model: {dataset: {metric: item}} or None}. resolved: {step: its preflight}. exposures: {step: the rows that its training saw}.
     """
-    known = {model: found for model, found in scores.items() if found}
-    datasets = list(dict.fromkeys(name for found in known.values() for name in found))
-    tables = [score_table(name, known) for name in datasets]
-    common = common_metric(tables, known)
+    scored = {model: found for model, found in scores.items() if found}
+    datasets = list(dict.fromkeys(name for found in scored.values() for name in found))
+    tables = [score_table(name, scored) for name in datasets]
+    common = common_metric(tables, scored)
     own = {step["dataset"] for step in steps.values()} or datasets
-    for found in tables:
-        found["folded"] = found["name"] not in own
+    for table in tables:
+        table["folded"] = table["name"] not in own
     return {
         "scores": tables,
-        "scores_text": scores_as_text(known, datasets),
-        "headlines": [line for name, step in steps.items() if (line := headline(name, step, known))],
+        "scores_text": scores_as_text(scored, datasets),
+        "headlines": [line for name, step in steps.items() if (line := headline(name, step, scored))],
         "common": common,
         "compared": [
-            step_comparison(name, step, known, common, resolved.get(name), seen.get(name))
+            step_comparison(name, step, scored, common, resolved.get(name), exposures.get(name))
             for name, step in steps.items()
         ],
     }
@@ -58,17 +58,17 @@ def score_table(dataset: str, scores: Scores) -> dict[str, Any]:
     """{"name", "rows", "metrics": [{"name", "lower", "rows": [{model, score, x, low_x, high_x}]}]} of one dataset, with its slices."""
     models = {model: found[dataset] for model, found in scores.items() if dataset in found}
     metrics = list(dict.fromkeys(metric for found in models.values() for metric in found))
-    found = []
+    metric_tables = []
     for metric in metrics:
         items = {model: measured[metric] for model, measured in models.items() if metric in measured}
         rows = [
             {"model": model, "score": format_score(item, metric)} | plot_position(item, items.values())
             for model, item in items.items()
         ]
-        found.append({"name": metric, "lower": lower_is_better(metric), "rows": rows})
+        metric_tables.append({"name": metric, "lower": lower_is_better(metric), "rows": rows})
     sizes = [item.get("n") or 0 for measured in models.values() for item in measured.values()]
     sliced = {"thinking": thinking_lines(models), **slice_tables(models, format_score)}
-    return {"name": dataset, "rows": max(sizes, default=0), "metrics": found} | sliced
+    return {"name": dataset, "rows": max(sizes, default=0), "metrics": metric_tables} | sliced
 
 
 def thinking_lines(models: dict[str, Metrics]) -> list[str]:
@@ -166,16 +166,16 @@ def why_all_zero(scores: Scores, dataset: str, metric: str) -> str:
 def common_metric(tables: list[Item], scores: Scores) -> dict[str, str] | None:
     """{"dataset", "metric"} that all models share: the first of COMMON_METRICS, which is nearest to a model's use."""
     for metric in COMMON_METRICS:
-        for found in tables:
-            if any(item["name"] == metric for item in found["metrics"]) and not why_all_zero(
-                scores, found["name"], metric
+        for table in tables:
+            if any(item["name"] == metric for item in table["metrics"]) and not why_all_zero(
+                scores, table["name"], metric
             ):
-                return {"dataset": found["name"], "metric": metric}
+                return {"dataset": table["name"], "metric": metric}
     return None
 
 
 def step_comparison(
-    name: str, step: Item, scores: Scores, common: dict[str, str] | None, resolved: Item | None, seen: Item | None
+    name: str, step: Item, scores: Scores, common: dict[str, str] | None, resolved: Item | None, exposure: Item | None
 ) -> Item:
     line, measured = headline(name, step, scores), scores.get(name, {})
     shared = measured.get(common["dataset"], {}).get(common["metric"]) if common else None
@@ -183,10 +183,10 @@ def step_comparison(
         "step": name,
         "method": step["method"],
         "from": step["from"],
-        "rows": (seen or {}).get("seen"),
+        "rows": (exposure or {}).get("seen"),
         "optimizer_steps": (resolved or {}).get("optimizer_steps"),
-        "rows_seen": (seen or {}).get("times"),
-        "tokens_seen": (seen or {}).get("tokens"),
+        "rows_seen": (exposure or {}).get("times"),
+        "tokens_seen": (exposure or {}).get("tokens"),
         "own": line["score"] if line else None,
         "own_metric": line["metric"] if line else OWN_METRICS.get(step["method"]),
         "common": format_score(shared, common["metric"]) if common and shared else None,

@@ -114,16 +114,16 @@ def max_length_marks(item: Entry, steps: Entry, resolved: Resolved) -> tuple[flo
 
 
 def dataset_charts(item: Entry, cut: float | None) -> list[Entry]:
-    charts, found = [], item["lengths"]
-    if found:
-        bins = [entry | {"series": "rows"} for entry in found["bins"]]
+    charts, row_lengths = [], item["lengths"]
+    if row_lengths:
+        bins = [entry | {"series": "rows"} for entry in row_lengths["bins"]]
         end = bins[-1]["high"]
         label = (
-            f"Lengths of {item['name']}'s train rows in characters: median {found['p50']:,}, 95th percentile "
-            f"{found['p95']:,}, longest {found['max']:,}"
+            f"Lengths of {item['name']}'s train rows in characters: median {row_lengths['p50']:,}, 95th percentile "
+            f"{row_lengths['p95']:,}, longest {row_lengths['max']:,}"
         )
-        note = f"median {found['p50']:,}, p95 {found['p95']:,}, max {found['max']:,} characters"
-        if found["open"]:
+        note = f"median {row_lengths['p50']:,}, p95 {row_lengths['p95']:,}, max {row_lengths['max']:,} characters"
+        if row_lengths["open"]:
             note += f"; the last bar has all from {bins[-1]['low']:,}"
         if cut is not None:
             note += "; dashed: max_length, roughly" if cut <= end else "; max_length is beyond the axis"
@@ -200,7 +200,7 @@ def step_section(
     params: Params,
     resolved: Entry | None,
     logged: list[dict[str, float]],
-    seen: Entry | None,
+    exposure: Entry | None,
     findings: Entry | None,
     samples: Entry | None,
 ) -> Entry:
@@ -217,7 +217,7 @@ def step_section(
         "settings": setting_rows(step),
         "trained": Path(f"scores/{name}.csv").exists(),
         "charts": curves.curve_charts(name, logged),
-        "seen": seen,
+        "seen": exposure,
         "rollouts": rollout_summary(name),
         "preflight": curves.preflight_table(resolved) if resolved else None,
         "findings": None if findings is None else [finding_row(item) for item in findings.get(name, [])],
