@@ -34,9 +34,7 @@ from stages.core.hashes import folder_md5
 from validators.problems import Problem, Problems
 
 if TYPE_CHECKING:
-    from dvc.dependency import Dependency
-    from dvc.repo import Repo
-    from dvc.stage import Stage as DvcStage
+    from commands.builds.dvc import Dependency, DvcStage, Repo
 
     Deps = list[tuple[Dependency, State]]
 
