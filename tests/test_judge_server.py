@@ -64,7 +64,7 @@ def test_what_does_not_pass_ends_after_a_bounded_number_of_tries_and_what_was_sa
         and len(server.seen) == 2 + judge_server.TRIES + 1
         and "answers 500, 6 times: out of memory" in problem.found
     )
-    assert "2 of 10 verdicts are there and kept; dvc repro asks for the other 8" in problem.hint
+    assert "2 of 10 verdicts are saved; `dvc repro` asks for the other 8" in problem.hint
 
 
 def test_a_server_that_is_not_there_is_named_with_what_to_type():
@@ -91,7 +91,7 @@ def test_an_answer_that_takes_too_long_is_an_error_that_says_so():
         (
             (302, "", {"Location": "http://127.0.0.1:9/v1"}),
             "evaluate.judge.server",
-            "sends on to http://127.0.0.1:9/v1",
+            "redirects to http://127.0.0.1:9/v1",
             "that address",
         ),
         ((200, "<html>Sign in</html>"), "evaluate.judge.server", "answers '<html>Sign in</html>'", "curl http"),

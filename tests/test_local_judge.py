@@ -77,7 +77,7 @@ def test_a_reward_model_gives_each_answer_what_it_gives_it_alone(here):
             talk = [*pair.prompt, {"role": "assistant", "content": answer}]
             ids = tokenizer.apply_chat_template(talk, return_tensors="pt", return_dict=True)["input_ids"]
             with torch.inference_mode():
-                assert float(verdict.said.text) == pytest.approx(model(input_ids=ids).logits[0, 0].item(), abs=1e-6)
+                assert float(verdict.reply.text) == pytest.approx(model(input_ids=ids).logits[0, 0].item(), abs=1e-6)
 
 
 def test_a_head_that_the_files_do_not_have_is_an_error_and_no_random_reward(here):
@@ -96,7 +96,7 @@ def test_a_head_that_the_files_do_not_have_is_an_error_and_no_random_reward(here
 def test_a_model_that_always_says_the_first_is_read_so_in_both_orders(here):
     says(here, "A")
     found = verdicts.judge_pairs("sft", judge(max_new_tokens=8), 2, PAIRS)["chat"]
-    assert {row: [each.said for each in two] for row, two in found.items()} == {
+    assert {row: [each.reply for each in two] for row, two in found.items()} == {
         row: [Reply("A"), Reply("A")] for row in "123"
     }
 
@@ -105,8 +105,8 @@ def test_what_a_judge_has_no_room_to_read_is_named_and_not_cut(here):
     says(here, "A", positions=1200)
     long = {"chat": [*PAIRS["chat"], Pair("long", PAIRS["chat"][0].prompt, "x" * 1000, "y")]}
     found = verdicts.judge_pairs("sft", judge(max_new_tokens=8), 2, long)["chat"]
-    assert [each.said.why for each in found["long"]] == ["long", "long"] and [
-        each.said.text for each in found["1"]
+    assert [each.reply.why for each in found["long"]] == ["long", "long"] and [
+        each.reply.text for each in found["1"]
     ] == ["A", "A"]
 
 
@@ -120,10 +120,10 @@ def test_what_a_judges_template_refuses_is_counted_and_the_rest_judged(kind, her
     refusal = "{% if 'cbacba' in (messages | string) %}{{ raise_exception('not that one') }}{% endif %}"
     template.write_text(refusal + template.read_text())
     found = verdicts.judge_pairs("sft", judge(kind=kind, max_new_tokens=8), 2, PAIRS)["chat"]
-    whys = {row: [each.said.why for each in two] for row, two in found.items()}
+    whys = {row: [each.reply.why for each in two] for row, two in found.items()}
     refused = ["refused", "refused" if kind == "chat" else ""]
     assert whys == {"1": ["", ""], "2": refused, "3": refused}
-    assert "not that one" in found["2"][0].said.text
+    assert "not that one" in found["2"][0].reply.text
 
 
 def test_an_answer_that_holds_the_judges_control_tokens_is_plain_text_to_it(here):
@@ -135,7 +135,7 @@ def test_an_answer_that_holds_the_judges_control_tokens_is_plain_text_to_it(here
     render = renderer(Path("judge"))
     assert not render.special_texts.search(split_control_tokens(render, attack["chat"][0].ours))
     assert [
-        each.said.text for each in verdicts.judge_pairs("sft", judge(max_new_tokens=8), 2, attack)["chat"]["1"]
+        each.reply.text for each in verdicts.judge_pairs("sft", judge(max_new_tokens=8), 2, attack)["chat"]["1"]
     ] == ["A", "A"]
 
 

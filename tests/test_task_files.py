@@ -154,7 +154,7 @@ def test_only_files_of_the_project_are_included(tasks, tmp_path, name):
     (tmp_path.parent / "outside.yaml").write_text(TASK)
     (tasks / "mine.yaml").write_text(f"task: mine\ninclude: {name}\n")
     (found,) = told()
-    assert found.startswith(f"data/tasks/mine.yaml: include: {name!r} is no file of the project")
+    assert found.startswith(f"data/tasks/mine.yaml: include: {name!r} is not a file of the project")
 
 
 def test_files_that_include_one_another_are_read_once(tasks):
@@ -175,7 +175,7 @@ def test_a_link_that_leaves_the_project_is_not_followed(tasks, tmp_path):
 def test_what_is_no_task_file_is_said_so(tasks, text):
     (tasks / "mine.yaml").write_bytes(text.encode("utf-8", "surrogateescape"))
     (found,) = told()
-    assert found.startswith("data/tasks/mine.yaml: no task file")
+    assert found.startswith("data/tasks/mine.yaml: not a task file")
 
 
 def test_what_a_file_says_cannot_steer_the_terminal(tasks):

@@ -328,7 +328,7 @@ def test_what_is_judged_is_kept_where_the_server_dies_midway(scored):
         return (500, "gone") if number > 30 else likes_short(text, number)
 
     with answering(dies) as server:
-        with pytest.raises(Problems, match="30 of 48 verdicts are there and kept; dvc repro asks for the other 18"):
+        with pytest.raises(Problems, match="30 of 48 verdicts are saved; `dvc repro` asks for the other 18"):
             scored.score(judge := server.judge())
         with open(".work/judged/sft.jsonl", "a") as file:
             file.write('{"key": "half a li')  # as a process that is killed leaves it

@@ -1,25 +1,26 @@
-"""What models were asked with, as their scores keep it: budgets, the switches of the chat template, the seed.
+"""The settings of an evaluation, as the scores record them: token budgets, switches of the chat template, the seed.
 
-settings_of("align") -> {"max_new_tokens": 256, "max_thinking_tokens": 2048, ..., "chat_template_kwargs": {"enable_thinking": true}}
+recorded_settings("align") -> {"max_new_tokens": 256, "max_thinking_tokens": 2048, ..., "chat_template_kwargs": {"enable_thinking": true}}
 """
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pyarrow.parquet as pq
 
 METADATA_KEY = b"tilth"  # of the metadata of scores/<model>.parquet
 
 
-def recorded_settings(model: str) -> dict:
-    """What a model was asked with; {} where its scores say nothing of it, or are not there."""
+def recorded_settings(model: str) -> dict[str, Any]:
+    """The settings that a model was evaluated with; {} where there are no scores, or they record none."""
     path = Path("scores", f"{model}.parquet")
     metadata = (pq.read_schema(path).metadata or {}) if path.is_file() else {}
     return json.loads(metadata.get(METADATA_KEY, b"{}")).get("settings", {})
 
 
-def describe_settings(settings: dict) -> str:
-    """What a model was asked with, in a line; "" of nothing."""
+def describe_settings(settings: dict[str, Any]) -> str:
+    """Settings in one line; "" of none."""
     given = {key: value for key, value in settings.items() if value not in (None, {})}
     return ", ".join(
         f"{key} {json.dumps(value, sort_keys=True) if isinstance(value, dict) else value}"
@@ -28,11 +29,12 @@ def describe_settings(settings: dict) -> str:
 
 
 def settings_sentences(models: list[str]) -> list[str]:
-    """A sentence for each way in which models were asked."""
-    ways = {}
+    """A sentence for each set of settings that models were evaluated with."""
+    models_by_settings: dict[str, list[str]] = {}
     for model in models:
-        if said := describe_settings(recorded_settings(model)):
-            ways.setdefault(said, []).append(model)
+        if text := describe_settings(recorded_settings(model)):
+            models_by_settings.setdefault(text, []).append(model)
     return [
-        f"{'Asked' if len(ways) == 1 else ', '.join(names) + ' asked'} with {said}." for said, names in ways.items()
+        f"{'Asked' if len(models_by_settings) == 1 else ', '.join(names) + ' asked'} with {text}."
+        for text, names in models_by_settings.items()
     ]

@@ -1,19 +1,20 @@
-"""A judge behind an address: a server that speaks OpenAI's API for chats, such as vLLM, llama.cpp, Ollama or a provider's.
+"""A judge on a server that speaks OpenAI's API for chats, such as vLLM, llama.cpp, Ollama or a provider's.
 
-    ask(judge, {"5f0e...": [{"role": "user", "content": ...}]}, keep, "evaluate sft: judge") -> {"5f0e...": Said("[[A]]")}
+    ask_questions(judge, {"5f0e...": [{"role": "user", "content": ...}]}, keep, "evaluate sft: judge") -> {"5f0e...": Reply("[[A]]")}
 
-Each answer is handed to `keep` as it comes, so that nothing is asked twice where the server dies midway. What may pass (429, 5xx, a
-connection that breaks) is tried again, a bounded number of times, as long after as the server says. The key is read from the
-environment as it is needed, and neither printed nor written.
+`keep` gets each reply as it comes, so that nothing is asked twice where the server dies midway. Errors that may pass (429, 5xx, a
+broken connection) are retried a bounded number of times, after the wait that the server names. The key is read from the
+environment when it is needed, and is neither printed nor written.
 """
 
 import os
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from stages.core.progress import progress_bar
+from stages.scoring.judging import JudgeEntry
 from stages.scoring.replies import Reply
 from validators.problems import Problem, Problems, did_you_mean
 
@@ -22,17 +23,17 @@ if TYPE_CHECKING:
 
 TRIES, BACKOFF_S, LONGEST_WAIT_S = 5, 1.0, 300  # 1, 2, 4, 8 seconds, or what Retry-After says
 TRANSIENT_STATUSES = (408, 429, 500, 502, 503, 504)
-REFUSAL_STATUSES = (400, 413, 422)  # of this one question: as a rule it is too long for the model
+REFUSAL_STATUSES = (400, 413, 422)  # of one question: usually it is too long for the model
 WHERE = "evaluate.judge"
 
 
 class Server:
     """Connections to a judge's server, one for each thread that asks."""
 
-    def __init__(self, judge: dict):
+    def __init__(self, judge: JudgeEntry) -> None:
         self.judge, self.key = judge, api_key(judge)
         self.local, self.stopped = threading.local(), threading.Event()
-        self.address = judge["server"].rstrip("/")
+        self.address = (judge["server"] or "").rstrip("/")
 
     def session(self) -> "requests.Session":
         if not hasattr(self.local, "session"):
@@ -40,17 +41,17 @@ class Server:
             from requests.adapters import HTTPAdapter
             from urllib3.util import Retry
 
-            again = Retry(
+            retry = Retry(
                 total=TRIES, status_forcelist=TRANSIENT_STATUSES, allowed_methods=None, backoff_factor=BACKOFF_S,
                 retry_after_max=LONGEST_WAIT_S, redirect=0, raise_on_status=False,
             )  # fmt: skip
             self.local.session = requests.Session()
             for scheme in ("http://", "https://"):
-                self.local.session.mount(scheme, HTTPAdapter(max_retries=again))
+                self.local.session.mount(scheme, HTTPAdapter(max_retries=retry))
         return self.local.session
 
-    def call(self, method: str, path: str, body: dict | None = None) -> "requests.Response":
-        # `auth`, as a .netrc takes the place of a header; no redirects: rows go to the address that is named, and to no other
+    def call(self, method: str, path: str, body: dict[str, Any] | None = None) -> "requests.Response":
+        # `auth`, as a .netrc would replace a header; no redirects: rows go to the named address and to no other
         return self.session().request(
             method,
             f"{self.address}/{path}",
@@ -65,14 +66,14 @@ class Server:
             request.headers["Authorization"] = f"Bearer {self.key}"
         return request
 
-    def shown(self, text: str) -> str:
-        """What a server said, in a line, without the key."""
+    def one_line(self, text: str) -> str:
+        """A server's text in one line of at most 300 characters, without the key."""
         text = " ".join(text.split())
         return (text.replace(self.key, "***") if self.key else text)[:300]
 
 
-def api_key(judge: dict) -> str | None:
-    """The key from the environment. Raises Problems where the variable is empty or not there."""
+def api_key(judge: JudgeEntry) -> str | None:
+    """The key from the environment. Raises Problems where the variable is empty or not set."""
     if judge["key"] is None:
         return None
     if key := os.environ.get(judge["key"], "").strip():
@@ -81,52 +82,52 @@ def api_key(judge: dict) -> str | None:
     raise Problems([Problem(f"{WHERE}.key", found, f"the key for {judge['server']}", hint)])
 
 
-def request_body(judge: dict) -> dict:
-    """What is sent beside the question. A null in `args` takes a key away, as some models refuse `temperature`."""
-    sent = {"model": judge["model"], "temperature": 0, "max_tokens": judge["max_new_tokens"]} | judge["args"]
-    return {key: value for key, value in sent.items() if value is not None}
+def request_body(judge: JudgeEntry) -> dict[str, Any]:
+    """The request without the messages. A null in `args` removes a key, as some models refuse `temperature`."""
+    body = {"model": judge["model"], "temperature": 0, "max_tokens": judge["max_new_tokens"]} | judge["args"]
+    return {key: value for key, value in body.items() if value is not None}
 
 
 def ask_questions(
-    judge: dict, asked: dict[str, list], keep: Callable[[str, Reply], None], task: str
+    judge: JudgeEntry, questions: dict[str, list[Any]], keep: Callable[[str, Reply], None], task: str
 ) -> dict[str, Reply]:
-    """{key: what the judge said} of every question. Raises Problems once the server does not answer; what it said is kept."""
-    server, found, failed = Server(judge), {}, None
-    with ThreadPoolExecutor(judge["at_once"]) as pool, progress_bar(len(asked), task, "question") as bar:
-        waiting = {pool.submit(ask_unless_stopped, server, messages): key for key, messages in asked.items()}
+    """{key: Reply} of every question. Raises Problems once the server does not answer; `keep` has the replies up to then."""
+    server, failed = Server(judge), None
+    replies: dict[str, Reply] = {}
+    with ThreadPoolExecutor(judge["at_once"]) as pool, progress_bar(len(questions), task, "question") as bar:
+        waiting = {pool.submit(ask_unless_stopped, server, messages): key for key, messages in questions.items()}
         for future in as_completed(waiting):
             try:
-                said = future.result()
+                reply = future.result()
             except Problems as error:
                 failed = failed or error
                 continue
-            if said is not None:
-                found[waiting[future]] = said
+            if reply is not None:
+                replies[waiting[future]] = reply
                 bar.update()
-            if said is not None and said.why != "refused":
-                keep(waiting[future], said)
+            if reply is not None and reply.why != "refused":
+                keep(waiting[future], reply)
     if failed:
-        kept = sum(said.why != "refused" for said in found.values())
-        told = f"{kept:,} of {len(asked):,} verdicts are there and kept; dvc repro asks for the other {len(asked) - kept:,}"
+        kept, count = sum(reply.why != "refused" for reply in replies.values()), len(questions)
+        advice = f"{kept:,} of {count:,} verdicts are saved; `dvc repro` asks for the other {count - kept:,}"
         first, *_ = failed.problems
-        raise Problems(
-            [Problem(first.where, first.found, first.expected, f"{first.hint}\n  hint: {told}" if first.hint else told)]
-        )
-    return found
+        hint = f"{first.hint}\n  hint: {advice}" if first.hint else advice
+        raise Problems([Problem(first.where, first.found, first.expected, hint)])
+    return replies
 
 
-def stop_if_all_refused(judge: dict, said: dict[str, Reply]) -> None:
-    """Raise Problems where a server refuses every question: it is no question that is at fault."""
-    if all(each.why == "refused" for each in said.values()):
-        first = next(iter(said.values()))
-        hint = "args: {temperature: null} leaves a setting out that the model does not take; its other settings stand there too"
+def stop_if_all_refused(judge: JudgeEntry, replies: dict[str, Reply]) -> None:
+    """Raise Problems where a server refuses every question: then the questions are not the cause."""
+    if all(each.why == "refused" for each in replies.values()):
+        first = next(iter(replies.values()))
+        hint = "args: {temperature: null} removes a setting that the model does not take; add settings that it needs there too"
         raise Problems(
             [Problem(f"{WHERE}.server", f"{judge['server']} refuses every question: {first.text}", "verdicts", hint)]
         )
 
 
-def ask_unless_stopped(server: Server, messages: list) -> Reply | None:
-    """What the judge says to one question; None once another has failed. Raises Problems."""
+def ask_unless_stopped(server: Server, messages: list[Any]) -> Reply | None:
+    """The judge's reply to one question; None once another question has failed. Raises Problems."""
     if server.stopped.is_set():
         return None
     try:
@@ -136,15 +137,15 @@ def ask_unless_stopped(server: Server, messages: list) -> Reply | None:
         raise
 
 
-def ask_question(server: Server, messages: list) -> Reply:
-    """What the judge says to one question. Raises Problems."""
+def ask_question(server: Server, messages: list[Any]) -> Reply:
+    """The judge's reply to one question. Raises Problems."""
     import requests
 
     body = request_body(server.judge) | {"messages": messages}
     for left in reversed(range(TRIES)):
         try:
             response = server.call("POST", "chat/completions", body)
-        except requests.exceptions.ChunkedEncodingError as error:  # it broke off in the middle of its answer
+        except requests.exceptions.ChunkedEncodingError as error:  # the connection broke in the middle of the answer
             if not left:
                 raise Problems([connection_problem(server, error)]) from None
         except requests.RequestException as error:
@@ -152,21 +153,21 @@ def ask_question(server: Server, messages: list) -> Reply:
         else:
             break
     if response.status_code in REFUSAL_STATUSES:
-        return Reply(server.shown(response.text), "refused")
+        return Reply(server.one_line(response.text), "refused")
     if response.status_code != 200:
         raise Problems([status_problem(server, response)])
     return read_completion(server, response)
 
 
 def read_completion(server: Server, response: "requests.Response") -> Reply:
-    """The text of a completion. Raises Problems where it is none."""
+    """The text of a completion. Raises Problems where the response is not one."""
     try:
         choice = response.json()["choices"][0]
         text = choice["message"].get("content") or ""
         if not isinstance(text, str):
             raise TypeError
     except (ValueError, LookupError, TypeError, AttributeError):
-        found = f"{server.address} answers {server.shown(response.text)!r}"
+        found = f"{server.address} answers {server.one_line(response.text)!r}"
         raise Problems(
             [Problem(f"{WHERE}.server", found, "a completion of OpenAI's API for chats", address_hint(server))]
         ) from None
@@ -174,16 +175,16 @@ def read_completion(server: Server, response: "requests.Response") -> Reply:
 
 
 def connection_problem(server: Server, error: Exception) -> Problem:
-    """The Problem of a server that is not there, or does not answer in time."""
+    """The Problem of a server that cannot be reached, or does not answer in time."""
     kind = "does not answer in time" if "timed out" in str(error).lower() else "cannot be reached"
     hint = f"curl {server.address}/models; timeout_s: {server.judge['timeout_s']:g} is how long an answer may take"
     return Problem(
-        f"{WHERE}.server", f"{server.address} {kind}: {server.shown(str(error))}", "a server that answers", hint
+        f"{WHERE}.server", f"{server.address} {kind}: {server.one_line(str(error))}", "a server that answers", hint
     )
 
 
 def status_problem(server: Server, response: "requests.Response") -> Problem:
-    """The Problem of an answer that is no completion, by its status."""
+    """The Problem of a response that is not a completion, by its status."""
     status, where = response.status_code, f"{WHERE}.server"
     if status in (401, 403):
         key = server.judge["key"]
@@ -193,33 +194,36 @@ def status_problem(server: Server, response: "requests.Response") -> Problem:
             if key
             else "key: JUDGE_KEY, and export JUDGE_KEY=..."
         )
-        return Problem(f"{WHERE}.key", found, "a key that it takes", hint)
+        return Problem(f"{WHERE}.key", found, "a key that it accepts", hint)
     if status == 404 and (known := served_models(server)):
         return Problem(
             f"{WHERE}.model",
             f"{server.address} has no model {server.judge['model']!r}",
-            "one that it has",
+            "a model that it serves",
             did_you_mean(server.judge["model"], known),
         )
     if 300 <= status < 400:
-        found = f"{server.address} sends on to {server.shown(response.headers.get('Location', 'another address'))}"
+        found = f"{server.address} redirects to {server.one_line(response.headers.get('Location', 'another address'))}"
         return Problem(
-            where, found, "the address itself: rows are sent nowhere else", "server: that address, if it is right"
+            where,
+            found,
+            "an address that answers itself: rows are sent nowhere else",
+            "set server: to that address, if you trust it",
         )
     tried = f", {TRIES + 1} times" if status in TRANSIENT_STATUSES else ""
-    found = f"{server.address} answers {status}{tried}: {server.shown(response.text)}"
+    found = f"{server.address} answers {status}{tried}: {server.one_line(response.text)}"
     return Problem(
         where,
         found,
         "200",
         address_hint(server)
         if status in (404, 405)
-        else "its own log says more; at_once: 1 asks one question at a time",
+        else "see the server's log; at_once: 1 asks one question at a time",
     )
 
 
 def served_models(server: Server) -> list[str]:
-    """The models that a server names; [] where it does not say, or has the one that is asked for."""
+    """The models that a server lists; [] where it does not list them, or serves the one of params.yaml."""
     import requests
 
     try:

@@ -1,10 +1,10 @@
-"""What was measured before, found by what made it: the model, the rows, the settings, the code. Nothing is measured twice.
+"""Earlier measurements, found by a fingerprint of the model, the rows, the settings and the code. Nothing is measured twice.
 
-    find("align", {("chat", "answers"): "5f0e..."}) -> {("chat", "answers"): Found(ids, {"cut": ..., "generation": ...})}
+    find_parts("align", {("chat", "answers"): "5f0e..."}) -> {("chat", "answers"): Measurement(ids, {"cut": ..., "generation": ...})}
 
-scores/<model>.parquet says of each part what it was made of, and the hash of what it holds. Parts are looked for in the
-files that this folder has, and in those that DVC's cache has of builds before: so another dataset is measured alone, and
-neither a new name of a step nor a new metric loads a model. What is taken over is what would be measured, to the byte.
+The metadata of scores/<model>.parquet has the fingerprint of each part, and the hash of its content. Parts are looked for in the
+files of this folder, and in those of earlier builds in DVC's cache. So a new dataset is measured alone, and neither a new name of
+a step nor a new metric loads a model. A reused part is what a new measurement would give, to the byte.
 """
 
 import hashlib
@@ -12,6 +12,7 @@ import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -23,19 +24,20 @@ from stages.scoring.answers import SETTINGS, EvalRows
 from stages.scoring.eval_settings import METADATA_KEY
 from stages.training.models import BASE, full_weights, part_of_model
 
-Part = tuple[str, str]  # a dataset, or `lm_eval/<task>`; and what is measured of it
+Part = tuple[str, str]  # (a dataset, or `lm_eval/<task>`; the part of it that is measured)
+Description = dict[str, Any]  # of a part, in the metadata of scores/<model>.parquet
 
 
 @dataclass
 class Measurement:
     """One part of a dataset. ids: of the rows, in order. columns: {name: Arrow array}, each (rows,). facts: numbers beside them."""
 
-    ids: list
-    columns: dict
-    facts: dict
+    ids: list[str]
+    columns: dict[str, pa.Array]
+    facts: dict[str, Any]
 
 
-# -- what made it -----------------------------------------------------------------------------------------------------
+# -- fingerprints -----------------------------------------------------------------------------------------------------
 
 
 def hash_of(value: object) -> str:
@@ -43,7 +45,7 @@ def hash_of(value: object) -> str:
 
 
 def hash_of_model(folder: Path) -> str:
-    """The hash of what a model computes with: its files, and the base's under adapters; no names of steps, no cards."""
+    """The hash of what a model computes with: its files, and the base's under adapters; without names of steps and cards."""
     folders = {"": folder} | ({"base/": BASE} if full_weights(folder) != folder else {})
     return hash_of(
         {
@@ -55,90 +57,95 @@ def hash_of_model(folder: Path) -> str:
     )
 
 
-def part_fingerprint(model: str, part: str, asked: EvalRows, options: dict, seed: int) -> str:
-    """The hash of all that decides one part of what is measured. model: see `hash_of_model`."""
+def part_fingerprint(model: str, part: str, asked: EvalRows, options: dict[str, Any], seed: int) -> str:
+    """The hash of all that decides one part. model: see `hash_of_model`."""
     rows = [{key: value for key, value in row.items() if key not in ("source", "line", "slices")} for row in asked.rows]
     settings = {key: options[key] for key in SETTINGS[part]} | ({"seed": seed} if part == "samples" else {})
     facts = {"part": part, "model": model, "kind": asked.kind, "reasoning": asked.reasoning, "rows": rows}
     return hash_of(facts | {"settings": settings, "code": code_hash("measures/answers")})
 
 
-def task_fingerprint(model: str, name: str, task: str, facts: dict, options: dict, seed: int) -> str:
-    """The hash of all that decides what the harness finds of one task. name: the one that it is run under."""
+def task_fingerprint(
+    model: str, name: str, task: str, facts: dict[str, Any], options: dict[str, Any], seed: int
+) -> str:
+    """The hash of all that decides the harness's result of one task. name: the name in params.yaml that runs it."""
     settings = {key: options[key] for key in ("batch_size", "chat_template_kwargs")} | {"seed": seed}
     facts = {"model": model, "name": name, "task": task, "facts": facts}
     return hash_of(facts | {"settings": settings, "code": code_hash("measures/harness")})
 
 
-def scores_metadata(made: dict[Part, str], parts: dict[Part, Measurement], settings: dict) -> dict[bytes, bytes]:
-    """The metadata of a file of scores: of each part what made it, and the hash of what it holds; what the model was asked with."""
+def scores_metadata(
+    fingerprints: dict[Part, str], parts: dict[Part, Measurement], settings: dict[str, Any]
+) -> dict[bytes, bytes]:
+    """The metadata of a file of scores: fingerprint and content hash of each part, and the settings of the evaluation."""
     listed = [
-        {"dataset": dataset, "part": part, "made_of": made[dataset, part], "holds": content_hash(found)}
-        | {"columns": list(found.columns), "facts": found.facts}
-        for (dataset, part), found in sorted(parts.items())
+        {"dataset": dataset, "part": part, "made_of": fingerprints[dataset, part], "holds": content_hash(measurement)}
+        | {"columns": list(measurement.columns), "facts": measurement.facts}
+        for (dataset, part), measurement in sorted(parts.items())
     ]
     return {METADATA_KEY: json.dumps({"measured": listed, "settings": settings}, sort_keys=True).encode()}
 
 
-def content_hash(found: Measurement) -> str:
-    return hash_of([found.ids, {name: column.to_pylist() for name, column in found.columns.items()}, found.facts])
+def content_hash(part: Measurement) -> str:
+    return hash_of([part.ids, {name: column.to_pylist() for name, column in part.columns.items()}, part.facts])
 
 
 def partial_scores_path(model: str) -> Path:
-    """Where all that was measured of a model is kept while a judge is asked: a judge may fail, and DVC removes what a stage left."""
+    """The file that has a model's measurements while a judge is asked: a judge may fail, and DVC removes a stage's outputs."""
     return Path(".work/scores", f"{model}.parquet")
 
 
-def save_partial_scores(model: str, made: dict[Part, str], parts: dict[Part, Measurement]) -> None:
-    """Write what was measured, to be found again. Of one dataset all parts have the same rows."""
-    columns = {dataset: {} for dataset, _ in parts}
-    for (dataset, _), found in parts.items():
-        columns[dataset] |= {"dataset": [dataset] * len(found.ids), "id": found.ids} | found.columns
+def save_partial_scores(model: str, fingerprints: dict[Part, str], parts: dict[Part, Measurement]) -> None:
+    """Write measurements where `find_parts` finds them. All parts of one dataset have the same rows."""
+    columns: dict[str, dict[str, Any]] = {dataset: {} for dataset, _ in parts}
+    for (dataset, _), part in parts.items():
+        columns[dataset] |= {"dataset": [dataset] * len(part.ids), "id": part.ids} | part.columns
     tables = [pa.table(each) for each in columns.values() if each["id"]]
     if tables:
         partial_scores_path(model).parent.mkdir(parents=True, exist_ok=True)
         table = pa.concat_tables(tables, promote_options="default").replace_schema_metadata(
-            scores_metadata(made, parts, {})
+            scores_metadata(fingerprints, parts, {})
         )
         pq.write_table(table, partial_scores_path(model), compression="zstd")
 
 
-# -- where it may be --------------------------------------------------------------------------------------------------
+# -- where parts may be -----------------------------------------------------------------------------------------------
 
 
-def find_parts(model: str, wanted: dict[Part, str]) -> dict[Part, Measurement]:
-    """What was measured before of the parts that are wanted. wanted: {part: what would make it}."""
-    found = {}
-    if not wanted:
+def find_parts(model: str, fingerprints: dict[Part, str]) -> dict[Part, Measurement]:
+    """The earlier measurements of parts. fingerprints: of the parts that are needed."""
+    found: dict[Part, Measurement] = {}
+    if not fingerprints:
         return found
-    for described_part, each in earlier_parts(model, lambda part: part["made_of"] in wanted.values()):
-        made_of = described_part["made_of"]
-        found = {part: each for part, made in wanted.items() if made == made_of} | found  # two datasets may be the same
-        if len(found) == len(wanted):
+    for described, measurement in earlier_parts(model, lambda part: part["made_of"] in fingerprints.values()):
+        # two datasets may have the same fingerprint
+        same = [part for part, fingerprint in fingerprints.items() if fingerprint == described["made_of"]]
+        found = dict.fromkeys(same, measurement) | found
+        if len(found) == len(fingerprints):
             break
     return found
 
 
-def earlier_parts(model: str, wants: Callable[[dict], bool]) -> Iterator[tuple[dict, Measurement]]:
-    """Every part of an earlier build that is wanted, as its file describes it, and what it is. What is broken is named."""
+def earlier_parts(model: str, wants: Callable[[Description], bool]) -> Iterator[tuple[Description, Measurement]]:
+    """(Description, Measurement) of every wanted part of earlier builds. Prints the name of a broken file."""
     seen = set()
     for name, path in candidate_files(model):
         if (real := path.resolve()) in seen or not path.is_file():
             continue
         seen.add(real)
         try:
-            taken = read_parts(path, wants)
-        except Exception as error:  # whatever pyarrow makes of bytes that may be anything
+            parts = read_parts(path, wants)
+        except Exception as error:  # pyarrow may raise anything on broken bytes
             print(f"evaluate {model}: {name} is not used: {' '.join(str(error).split())[:120]}")
             continue
-        yield from taken
+        yield from parts
 
 
 def candidate_files(model: str) -> Iterator[tuple[str, Path]]:
-    """(name, path) of every file that may have what is wanted: of this folder, then of DVC's cache, the likeliest first."""
+    """(name, path) of every file that may have wanted parts: of this folder, then of DVC's cache, the likeliest first."""
     own = Path("scores", f"{model}.parquet")
     others = (path for path in sorted(Path("scores").glob("*.parquet")) if path != own)
-    # scores/align.seen.parquet and the like are of a training
+    # a training wrote scores/align.seen.parquet and the like
     yield from (
         (str(path), path) for path in (own, partial_scores_path(model), *others) if path.suffixes == [".parquet"]
     )
@@ -148,22 +155,22 @@ def candidate_files(model: str) -> Iterator[tuple[str, Path]]:
                 yield f"{path} of an earlier build ({md5[:8]})", object_path(md5)
 
 
-def read_parts(path: Path, wants: Callable[[dict], bool]) -> list[tuple[dict, Measurement]]:
-    """(how it is described, Found) of the parts of a file that are wanted. Raises where the file is not what it says."""
+def read_parts(path: Path, wants: Callable[[Description], bool]) -> list[tuple[Description, Measurement]]:
+    """(Description, Measurement) of the wanted parts of a file. Raises where the file does not match its metadata."""
     with pq.ParquetFile(path) as file:
         metadata = file.schema_arrow.metadata or {}
         if METADATA_KEY not in metadata:
-            return []  # of a time when it did not say what it was made of
+            return []  # an old file, without fingerprints
         listed = [part for part in json.loads(metadata[METADATA_KEY])["measured"] if wants(part)]
         if not listed:
             return []
         table = file.read(columns=["dataset", "id", *sorted({name for part in listed for name in part["columns"]})])
-    found = []
+    parts = []
     for part in listed:
         rows = table.filter(pa.compute.equal(table["dataset"], part["dataset"])).combine_chunks()
         columns = {name: rows[name].combine_chunks() for name in part["columns"]}
-        each = Measurement(rows["id"].to_pylist(), columns, part["facts"])
-        if content_hash(each) != part["holds"]:
+        measurement = Measurement(rows["id"].to_pylist(), columns, part["facts"])
+        if content_hash(measurement) != part["holds"]:
             raise ValueError(f"what it holds of {part['dataset']} was changed")
-        found.append((part, each))
-    return found
+        parts.append((part, measurement))
+    return parts

@@ -1,15 +1,16 @@
-"""All that is measured of a model: what was measured before is taken over, the rest is asked of it, loaded once.
+"""All measurements of a model: earlier ones are reused; for the others, the model is loaded once.
 
-measured("align", {"chat": Asked("sft", rows)}, {}, options, 7) -> ({part: what makes it}, {part: Found(ids, columns, facts)})
+measure_model("align", {"chat": EvalRows("sft", rows)}, {}, options, 7) -> ({part: fingerprint}, {part: Measurement(ids, columns, facts)})
 """
 
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 
 from stages.scoring.answers import EvalRows, measure_part, parts_to_measure, scorable_rows
-from stages.scoring.generation import context_length, load_for_generation
-from stages.scoring.harness import TaskResult, run_tasks, task_facts, task_names
+from stages.scoring.generation import LoadedModel, context_length, load_for_generation
+from stages.scoring.harness import TaskResult, Tasks, run_tasks, task_facts, task_names
 from stages.scoring.measurement_cache import (
     Measurement,
     Part,
@@ -20,29 +21,27 @@ from stages.scoring.measurement_cache import (
 )
 
 HARNESS = "lm_eval/"
-NO_RESULT = TaskResult({}, pa.table({}))  # of a group that is a name for its tasks, and no more
+NO_RESULT = TaskResult({}, pa.table({}))  # of a group without metrics of its own
 
 
 def measure_model(
-    name: str, asked: dict[str, EvalRows], tasks: dict, options: dict, seed: int
+    name: str, asked: dict[str, EvalRows], tasks: dict[str, Tasks], options: dict[str, Any], seed: int
 ) -> tuple[dict[Part, str], dict[Part, Measurement]]:
-    """(what makes each part, what each part is): taken over where it was measured before, else asked of the model.
+    """({part: fingerprint}, {part: Measurement}): reused where it was measured before, else measured now.
 
-    tasks: as `load_tasks` gives them. options: `evaluate` of params.yaml.
+    tasks: as `load_tasks` returns them. options: `evaluate` of params.yaml.
     """
     folder = Path("models", name)
-    made = part_fingerprints(hash_of_model(folder), asked, tasks, options, seed)
-    parts = consistent_parts(find_parts(name, made), asked)
-    missing = sorted({dataset for dataset, _ in made.keys() - parts.keys()})
-    if made:
-        known = ", ".join(sorted({dataset for dataset, _ in made} - set(missing)))
-        over = (
+    fingerprints = part_fingerprints(hash_of_model(folder), asked, tasks, options, seed)
+    parts = consistent_parts(find_parts(name, fingerprints), asked)
+    missing = sorted({dataset for dataset, _ in fingerprints.keys() - parts.keys()})
+    if fingerprints:
+        known = ", ".join(sorted({dataset for dataset, _ in fingerprints} - set(missing)))
+        reused = (
             f"measured before, of the same model, and taken over: {known}" if known else "nothing was measured before"
         )
-        print(
-            f"evaluate {name}: {over}"
-            + (f"; measured now: {', '.join(missing)}" if missing else "; no model is loaded")
-        )
+        now = f"measured now: {', '.join(missing)}" if missing else "no model is loaded"
+        print(f"evaluate {name}: {reused}; {now}")
     if missing:
         model = load_for_generation(
             folder,
@@ -55,84 +54,93 @@ def measure_model(
             model.task = f"evaluate {name}: {dataset}"
             parts |= measure_missing_parts(model, dataset, each, parts, options, seed)
         for task, members in tasks.items():
-            wanted = [key for key in made if key[1] == task and key[0].startswith(HARNESS)]
-            if any(key not in parts for key in wanted):
-                ran = run_tasks(model, members, options["lm_eval"], seed)
-                parts |= {key: as_measurement(ran.get(key[0].removeprefix(HARNESS), NO_RESULT)) for key in wanted}
-    return made, {key: parts[key] for key in made}  # in this order, whatever was measured now
+            of_task = [part for part in fingerprints if part[1] == task and part[0].startswith(HARNESS)]
+            if any(part not in parts for part in of_task):
+                results = run_tasks(model, members, options["lm_eval"], seed)
+                parts |= {
+                    part: as_measurement(results.get(part[0].removeprefix(HARNESS), NO_RESULT)) for part in of_task
+                }
+    return fingerprints, {part: parts[part] for part in fingerprints}  # in one order, whatever was measured now
 
 
-def part_fingerprints(model: str, asked: dict[str, EvalRows], tasks: dict, options: dict, seed: int) -> dict[Part, str]:
-    """{part: the hash of all that decides it} of all that is asked. model: see `hash_of_model`."""
-    made = {
+def part_fingerprints(
+    model: str, asked: dict[str, EvalRows], tasks: dict[str, Tasks], options: dict[str, Any], seed: int
+) -> dict[Part, str]:
+    """{part: the hash of all that decides it} of all parts. model: see `hash_of_model`."""
+    fingerprints = {
         (dataset, part): part_fingerprint(model, part, each, options, seed)
         for dataset, each in asked.items()
         for part in parts_to_measure(each, options)
     }
-    taken = set()
+    seen: set[str] = set()
     for task, members in tasks.items():
-        facts, own = task_facts(members, options["lm_eval"]), set(task_names(members)) - taken
-        taken |= own  # what two names share is kept of the first
-        made |= {
+        facts, own = task_facts(members, options["lm_eval"]), set(task_names(members)) - seen
+        seen |= own  # a task of two names counts for the first
+        fingerprints |= {
             (HARNESS + each, task): task_fingerprint(model, task, each, facts, options, seed) for each in sorted(own)
         }
-    return made
+    return fingerprints
 
 
 def consistent_parts(parts: dict[Part, Measurement], asked: dict[str, EvalRows]) -> dict[Part, Measurement]:
-    """The parts of datasets all of whose parts have the same rows, in the order of the eval rows."""
-    good = {of for of, _ in parts if of not in asked}
-    for dataset in {of for of, _ in parts} - good:
-        first, *others = [found.ids for (of, _), found in parts.items() if of == dataset]
+    """The parts of datasets whose parts all have the same rows, in the order of the eval rows."""
+    consistent = {of for of, _ in parts if of not in asked}
+    for dataset in {of for of, _ in parts} - consistent:
+        first, *others = [measurement.ids for (of, _), measurement in parts.items() if of == dataset]
         rows = set(first)
         if (
             all(ids == first for ids in others)
             and [row["id"] for row in asked[dataset].rows if row["id"] in rows] == first
         ):
-            good.add(dataset)
-    return {part: found for part, found in parts.items() if part[0] in good}
+            consistent.add(dataset)
+    return {part: measurement for part, measurement in parts.items() if part[0] in consistent}
 
 
 def measure_missing_parts(
-    model, dataset: str, asked: EvalRows, parts: dict[Part, Measurement], options: dict, seed: int
+    model: LoadedModel,
+    dataset: str,
+    asked: EvalRows,
+    parts: dict[Part, Measurement],
+    options: dict[str, Any],
+    seed: int,
 ) -> dict[Part, Measurement]:
-    """{(dataset, part): Found} of the parts that are missing; of all where the others have other rows."""
-    wanted = [part for part in parts_to_measure(asked, options) if (dataset, part) not in parts]
-    if not wanted:
+    """{(dataset, part): Measurement} of the parts that are missing; of all parts where the known ones have other rows."""
+    missing = [part for part in parts_to_measure(asked, options) if (dataset, part) not in parts]
+    if not missing:
         return {}
     rows, learned = scorable_rows(model.render, asked)
     ids = [row["id"] for row in rows]
     if longer := count_too_long(learned, asked.kind, limit := context_length(model)):
         some = f"{longer:,} of {len(rows):,} rows are longer than the {limit:,} positions of the model"
         print(f"{model.task}: {some}: their scores say little")
-    if any(of == dataset and found.ids != ids for (of, _), found in parts.items()):
-        wanted = parts_to_measure(asked, options)
+    if any(of == dataset and measurement.ids != ids for (of, _), measurement in parts.items()):
+        missing = parts_to_measure(asked, options)
     return {
         (dataset, part): Measurement(
             ids, measure_part(part, model, asked.kind, rows, learned, options, seed) if rows else {}, {}
         )
-        for part in wanted
+        for part in missing
     }
 
 
-def count_too_long(learned: list, kind: str, limit: int | None) -> int:
-    """How many rows have more tokens than the model has positions. learned: see `scorable`; of grpo rows none are counted."""
+def count_too_long(learned: list[Any], kind: str, limit: int | None) -> int:
+    """How many rows have more tokens than the model has positions; 0 for grpo. learned: see `scorable_rows`."""
     if limit is None or kind == "grpo":
         return 0
     lengths = ([len(each.ids) if kind == "sft" else len(each[0]) + len(each[1]) for each in row] for row in learned)
-    return sum(max(found, default=0) > limit for found in lengths)
+    return sum(max(of_row, default=0) > limit for of_row in lengths)
 
 
-def as_measurement(ran: TaskResult) -> Measurement:
-    """What the harness found of a task, as a part like any other."""
-    documents = ran.documents
+def as_measurement(result: TaskResult) -> Measurement:
+    """The harness's result of a task, as a part like any other."""
+    documents = result.documents
     columns = {
         name: documents[name].combine_chunks() for name in documents.column_names if name not in ("dataset", "id")
     }
-    return Measurement(documents["id"].to_pylist() if documents.num_rows else [], columns, {"values": ran.values})
+    return Measurement(documents["id"].to_pylist() if documents.num_rows else [], columns, {"values": result.values})
 
 
-def as_task_result(dataset: str, found: Measurement) -> TaskResult:
-    """The same as the harness's."""
-    table = {"dataset": pa.array([dataset] * len(found.ids), pa.string()), "id": pa.array(found.ids, pa.string())}
-    return TaskResult(found.facts["values"], pa.table(table | found.columns))
+def as_task_result(dataset: str, part: Measurement) -> TaskResult:
+    """The TaskResult that `as_measurement` was given. dataset: `lm_eval/<task>`."""
+    table = {"dataset": pa.array([dataset] * len(part.ids), pa.string()), "id": pa.array(part.ids, pa.string())}
+    return TaskResult(part.facts["values"], pa.table(table | part.columns))

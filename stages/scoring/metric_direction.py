@@ -1,4 +1,4 @@
-"""Which way a metric is better: more, but for losses and errors."""
+"""Whether a lower or a higher value of a metric is better: higher, except for losses and errors."""
 
 LOWER_IS_BETTER = {"loss", "perplexity", "word_perplexity", "byte_perplexity", "bits_per_byte", "brier_score", "wer"}
 

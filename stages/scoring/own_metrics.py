@@ -1,60 +1,65 @@
-"""What answers are worth by the metrics that a dataset names: functions of `validators/metrics.py`, with mistakes that name the row.
+"""Scores answers by the metrics that a dataset names: functions of `validators/metrics.py`. Their errors name the row.
 
 metric_columns("chat", ["rouge_l"], ["cba"], rows, "sft") -> {"rouge_l": [0.5]}
 """
 
 import json
 import math
+from collections.abc import Callable
+from typing import Any
 
 import pyarrow as pa
 
+from stages.rows.types import Row
 from validators import metrics
 from validators.problems import Problem, Problems
 
-HINT = "a model says anything: give 0 to what cannot be read, or None to a row that the metric does not judge"
+HINT = "an answer can be any text: return 0 where it cannot be read, or None for a row that the metric does not judge"
 
 
-def metric_columns(dataset: str, names: list[str], said: list[str], rows: list[dict], kind: str) -> dict[str, pa.Array]:
+def metric_columns(
+    dataset: str, names: list[str], answers: list[str], rows: list[Row], kind: str
+) -> dict[str, pa.Array]:
     """{metric: (rows,) floats, null where it judges none}. Raises Problems with every metric that fails."""
-    given, found, problems = metric_arguments(said, rows, kind), {}, []
+    arguments, columns, problems = metric_arguments(answers, rows, kind), {}, []
     for name in names:
         try:
-            found[name] = pa.array(metric_values(dataset, name, given, rows), pa.float64())
+            columns[name] = pa.array(metric_values(dataset, name, arguments, rows), pa.float64())
         except Problems as error:
             problems += error.problems
     if problems:
         raise Problems(problems)
-    return found
+    return columns
 
 
-def metric_arguments(said: list[str], rows: list[dict], kind: str) -> dict[str, list]:
-    """What a metric is given: the answers, and of each row the prompt and the answer that it holds."""
-    found = {"completions": [[{"role": "assistant", "content": text}] for text in said]}
+def metric_arguments(answers: list[str], rows: list[Row], kind: str) -> dict[str, list[Any]]:
+    """The arguments of a metric: the answers, and the prompt and own answer of each row."""
+    completions: dict[str, list[Any]] = {"completions": [[{"role": "assistant", "content": text}] for text in answers]}
     if kind == "grpo":
-        return found | {key: [row[key] for row in rows] for key in ("prompt", "ground_truth", "extra")}
-    answers = [row["messages"][-1] if kind == "sft" else row["chosen"][-1] for row in rows]
-    return found | {
+        return completions | {key: [row[key] for row in rows] for key in ("prompt", "ground_truth", "extra")}
+    truths = [row["messages"][-1] if kind == "sft" else row["chosen"][-1] for row in rows]
+    return completions | {
         "prompt": [row["messages"][:-1] if kind == "sft" else row["prompt"] for row in rows],
-        "ground_truth": [answer["content"] or "" for answer in answers],
-        "extra": [extra_json(answer) for answer in answers],
+        "ground_truth": [truth["content"] or "" for truth in truths],
+        "extra": [extra_json(truth) for truth in truths],
     }
 
 
-def extra_json(answer: dict) -> str | None:
-    """What else an answer holds, as JSON text: its calls, its thoughts."""
+def extra_json(answer: dict[str, Any]) -> str | None:
+    """The rest of an answer as JSON text: its calls, its thoughts."""
     rest = {key: value for key, value in answer.items() if key not in ("role", "content") and value is not None}
     return json.dumps(rest, ensure_ascii=False) if rest else None
 
 
-def metric_values(dataset: str, name: str, given: dict, rows: list[dict]) -> list[float | None]:
-    """What one metric gives, (rows,). Raises Problems."""
+def metric_values(dataset: str, name: str, arguments: dict[str, list[Any]], rows: list[Row]) -> list[float | None]:
+    """The values of one metric, (rows,). Raises Problems."""
     function, where = getattr(metrics, name, None), f"datasets.{dataset}.metrics: {name}"
     if function is None:
         raise Problems([Problem(where, "no such metric", "a function of validators/metrics.py", "tilth check")])
     try:
-        values = list(function(**given))
+        values = list(function(**arguments))
     except Exception as error:
-        raise Problems([exception_problem(function, where, given, rows, error)]) from None
+        raise Problems([exception_problem(function, where, arguments, rows, error)]) from None
     if len(values) != len(rows):
         found, expected = f"returned {len(values)} values for {len(rows)} answers", "a number or None for each"
         raise Problems([Problem(where, found, expected, "validators/metrics.py")])
@@ -65,12 +70,14 @@ def metric_values(dataset: str, name: str, given: dict, rows: list[dict]) -> lis
     return values
 
 
-def exception_problem(function, where: str, given: dict, rows: list[dict], error: Exception) -> Problem:
-    """The Problem of a metric that raises, with the first row for which it does so by itself."""
+def exception_problem(
+    function: Callable[..., Any], where: str, arguments: dict[str, list[Any]], rows: list[Row], error: Exception
+) -> Problem:
+    """The Problem of a metric that raises, with the first row that raises alone."""
     for i, row in enumerate(rows):
         try:
-            function(**{key: value[i : i + 1] for key, value in given.items()})
-        except Exception as alone:
-            found = f"raised {type(alone).__name__}: {alone}, for {row['source']}:{row['line']}"
+            function(**{key: value[i : i + 1] for key, value in arguments.items()})
+        except Exception as row_error:
+            found = f"raised {type(row_error).__name__}: {row_error}, for {row['source']}:{row['line']}"
             return Problem(where, found, "a number or None for any answer", HINT)
     return Problem(where, f"raised {type(error).__name__}: {error}", "a number or None for any answer", HINT)

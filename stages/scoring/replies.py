@@ -1,6 +1,6 @@
-"""What a judge said to one question, wherever it runs.
+"""A judge's reply to one question, wherever the judge runs.
 
-Said("The first is right. [[A]]"), Said("<think>Both", "cut")
+Reply("The first is right. [[A]]"), Reply("<think>Both", "cut")
 """
 
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Reply:
-    """text: as it came. why: "", or why it is no answer: `cut` (at its limit of tokens), `long` (more than it can read), `refused`."""
+    """text: as it came. why: "", or why it is no answer: `cut` (at its token limit), `long` (the question is too long), `refused`."""
 
     text: str
     why: str = ""

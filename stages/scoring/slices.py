@@ -2,8 +2,8 @@
 
     slices_of(rows) -> [Slice("file", "data/raw/chat/a.jsonl", [0, 4, 5]), ..., Slice("lang", "de", [1, 5]), Slice("lang", None, [7])]
 
-A slice is scored by the same functions as the whole. Of a key the MOST largest slices are scored by themselves, the rows of all other
-values together; rows that have no value are a slice as well: none is left out.
+A slice is scored by the same functions as the whole. Of a key the MAX_SLICES largest slices are scored each by itself, the rows of all
+other values together. Rows without a value are a slice too, so no row is left out.
 """
 
 import json
@@ -11,15 +11,18 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from math import sqrt
 from statistics import NormalDist
+from typing import Any
 
+from stages.rows.types import Row
 from stages.scoring.metric_direction import lower_is_better
+from stages.scoring.statistics import Item
 
 FILE, MAX_SLICES = "file", 20
 
 
 @dataclass
 class Slice:
-    """Places of rows that share a value. value: None where they have none, or others, the number of values that stand here together."""
+    """Places of rows that share a value. value: None where they have none, or where `others` counts the values taken together."""
 
     by: str
     value: str | None
@@ -27,12 +30,12 @@ class Slice:
     others: int = 0
 
     @property
-    def facts(self) -> dict:
+    def facts(self) -> dict[str, Any]:
         return {"by": self.by, "slice": self.value} | ({"others": self.others} if self.others else {})
 
 
-def slices_of(rows: list[dict]) -> list[Slice]:
-    """The slices of eval rows, key by key, the largest first. Of one raw file alone there are none."""
+def slices_of(rows: list[Row]) -> list[Slice]:
+    """The slices of eval rows, key by key, the largest first. There are no slices by file where all rows are of one raw file."""
     files = slices_by_value(FILE, [row["source"] for row in rows])
     values = [json.loads(row["slices"]) if row.get("slices") else {} for row in rows]
     keys = dict.fromkeys(key for each in values for key in each)
@@ -42,14 +45,14 @@ def slices_of(rows: list[dict]) -> list[Slice]:
 
 
 def slices_by_value(key: str, values: list[str | None]) -> list[Slice]:
-    places = {}
+    places: dict[str | None, list[int]] = {}
     for place, value in enumerate(values):
         places.setdefault(value, []).append(place)
     without = [Slice(key, None, places.pop(None))] if None in places else []
     ordered = sorted(places.items(), key=lambda item: (-len(item[1]), item[0]))
     if len(ordered) <= MAX_SLICES:
         return [Slice(key, *item) for item in ordered] + without
-    rest = sorted(place for _, found in ordered[MAX_SLICES:] for place in found)
+    rest = sorted(place for _, others in ordered[MAX_SLICES:] for place in others)
     return (
         [Slice(key, *item) for item in ordered[:MAX_SLICES]]
         + [Slice(key, None, rest, others=len(ordered) - MAX_SLICES)]
@@ -57,45 +60,47 @@ def slices_by_value(key: str, values: list[str | None]) -> list[Slice]:
     )
 
 
-def add_slices(report: dict, slices: list[Slice], score: Callable[[list[int]], dict]) -> None:
-    """Add to each metric of a dataset its slices, with the worst marked. score: {metric: summary} of the rows at some places."""
+def add_slices(report: dict[str, Item], slices: list[Slice], score: Callable[[list[int]], dict[str, Item]]) -> None:
+    """Add its slices to each metric of a dataset, and mark the worst. score: {metric: item} of the rows at some places."""
     scored = [(part, score(part.rows)) for part in slices]
     for metric, item in report.items() if slices else ():
-        found = [part.facts | measured[metric] for part, measured in scored if metric in measured]
-        if worst := worst_slice(found, item, lower_is_better(metric)):
+        items = [part.facts | metrics[metric] for part, metrics in scored if metric in metrics]
+        if worst := worst_slice(items, item, lower_is_better(metric)):
             worst["worst"] = True
-        item["slices"] = found
+        item["slices"] = items
 
 
-def worst_slice(slices: list[dict], whole: dict, lower: bool) -> dict | None:
-    """The slice that is worse than the whole beyond doubt, and of several the one that is so at its best; None where none is.
+def worst_slice(slices: list[Item], whole: Item, lower: bool) -> Item | None:
+    """The slice whose best value is clearly worse than the whole; of several, the one with the worst best value; None where there is none.
 
-    At its best: the better end of an interval that is wide enough for all slices together (Bonferroni), as of twenty slices one lies
-    outside its own 95% interval by chance. It is no narrower than that of as many rows drawn from the whole: where all of 40 rows are
-    wrong, resamples of them know no doubt. A slice of few rows has no interval, and what is put together is none of its own.
+    The best value is the better end of an interval that is widened for all slices together (Bonferroni): of twenty slices, one lies
+    outside its own 95% interval by chance. It is never narrower than the interval of as many rows of the whole: where all of 40 rows
+    are wrong, their resamples are all alike. Slices without an interval (few rows), and the other values together, are not compared.
     """
-    judged = [each for each in slices if each["low"] is not None and each["high"] is not None and "others" not in each]
-    if whole["low"] is None or whole["high"] is None or not judged:
+    compared = [
+        each for each in slices if each["low"] is not None and each["high"] is not None and "others" not in each
+    ]
+    if whole["low"] is None or whole["high"] is None or not compared:
         return None
-    wide = NormalDist().inv_cdf(1 - 0.025 / len(judged)) / NormalDist().inv_cdf(0.975)
+    wide = NormalDist().inv_cdf(1 - 0.025 / len(compared)) / NormalDist().inv_cdf(0.975)
     sign = -1 if lower else 1
 
-    def at_best(each: dict) -> float:
+    def best_value(each: Item) -> float:
         reach, of_whole = (abs(item["low" if lower else "high"] - item["value"]) for item in (each, whole))
         return sign * each["value"] + wide * max(reach, of_whole * sqrt(whole["n"] / each["n"]))
 
-    worst = min(judged, key=at_best)
-    return worst if at_best(worst) < sign * whole["value"] else None
+    worst = min(compared, key=best_value)
+    return worst if best_value(worst) < sign * whole["value"] else None
 
 
-def describe_slice(each: dict) -> str:
-    """`where lang is de`, `where there is no lang`, `in data/raw/a.jsonl` of a slice in a file of scores."""
+def describe_slice(each: Item) -> str:
+    """`where lang is de`, `where there is no lang` or `in data/raw/a.jsonl`, of a slice in a file of scores."""
     if each["by"] == FILE:
         return f"in {each['slice']}"
     return f"where there is no {each['by']}" if each["slice"] is None else f"where {each['by']} is {each['slice']}"
 
 
-def describe_worst_slice(metric: str, item: dict) -> str:
+def describe_worst_slice(metric: str, item: Item) -> str:
     """`exact_match is worst where lang is de: 0.120 [0.050, 0.200], n 60; of all rows 0.398`; "" where no slice is clearly worse."""
     worst = next((each for each in item.get("slices", ()) if each.get("worst")), None)
     if not worst:

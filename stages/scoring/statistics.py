@@ -1,39 +1,44 @@
 """Metrics with 95% bootstrap intervals, and paired differences against another model's scores on the same rows.
 
-Every metric is a function of per-row columns and of weights: a bootstrap resample gives each row the number of times
-it was drawn. The same resamples serve both models, which makes the difference a paired one.
+A metric is a function of weights, made from per-row columns: a bootstrap resample weighs each row by the number of times
+it was drawn. Both models use the same resamples, which makes the difference a paired one.
 Source: Efron and Tibshirani, An Introduction to the Bootstrap (1993), percentile intervals.
 
-Of few rows there is no interval: resamples of three wrong answers are all wrong, and [0, 0] would look certain.
+Few rows have no interval: resamples of three wrong answers are all wrong, and [0, 0] would look certain.
 """
+
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import numpy as np
 
 RESAMPLES = 1000
-FEW_ROWS = 20  # below it, resamples say nothing of the rows that were not drawn
+FEW_ROWS = 20  # fewer rows have no interval: resamples cannot show the rows that were not drawn
+Metric = Callable[[np.ndarray], np.ndarray]  # weights (resamples, rows) -> values (resamples,)
+Item = dict[str, Any]  # a metric in scores/<model>.json: value, low, high, n, change, change_low, change_high, and more
 
 
-def ratio(top, bottom):
+def ratio(top: np.ndarray, bottom: np.ndarray) -> Metric:
     """sum(top) / sum(bottom): a mean over tokens where `bottom` counts them, over rows where it is 1."""
 
-    def value(weights):
+    def value(weights: np.ndarray) -> np.ndarray:
         whole = weights @ bottom
         return np.where(whole > 0, (weights @ top) / np.where(whole > 0, whole, 1), np.nan)
 
     return value
 
 
-def mean(values):
+def mean(values: np.ndarray) -> Metric:
     return ratio(values, np.ones(len(values)))
 
 
-def auc(scores, labels):
+def auc(scores: np.ndarray, labels: np.ndarray) -> Metric:
     """The chance that a row of label 1 scores higher than one of label 0, ties counted half."""
     order = np.argsort(scores, kind="stable")
     starts = np.flatnonzero(np.r_[True, np.diff(scores[order]) > 0])
     good = labels[order].astype(float)
 
-    def value(weights):
+    def value(weights: np.ndarray) -> np.ndarray:
         weights = np.atleast_2d(weights)[:, order]
         positive = np.add.reduceat(weights * good, starts, axis=1)
         negative = np.add.reduceat(weights * (1 - good), starts, axis=1)
@@ -44,15 +49,15 @@ def auc(scores, labels):
     return value
 
 
-def summary(metric, parent, rows, seed):
+def summary(metric: Metric, parent: Metric | None, rows: int, seed: int) -> Item:
     """{"value", "low", "high", "n", "change", "change_low", "change_high"} of a metric.
 
-    metric, parent: functions of weights (RESAMPLES, rows); parent is None for a model that started from nothing.
+    parent: the same metric of the parent model; None for the base model, which has no parent.
     """
     resamples = np.random.default_rng(seed).multinomial(rows, np.full(rows, 1 / rows), RESAMPLES).astype(float)
     whole = np.ones((1, rows))
     drawn, value = metric(resamples), float(np.squeeze(metric(whole)))
-    # not a number where one resample has no row of a class, which a handful of such rows is enough to keep from happening
+    # NaN where one resample has no row of a class; with a handful of rows of each class this does not happen
     low, high = np.percentile(drawn, [2.5, 97.5])
     changes = {}
     if parent:
@@ -65,12 +70,12 @@ def summary(metric, parent, rows, seed):
     return score_item(value, low, high, rows, changes)
 
 
-def score_item(value, low, high, rows, changes):
-    """What the scores file has of a metric; without changes where there is no parent, without intervals where rows are few."""
+def score_item(value: float, low: float | None, high: float | None, rows: int, changes: Item) -> Item:
+    """A metric as the scores file has it: no change where there is no parent, no interval where rows are few."""
     if rows < FEW_ROWS:
         low = high = None
         changes = changes | dict.fromkeys(("change_low", "change_high"))
-    found = {
+    item = {
         "value": value,
         "low": low,
         "high": high,
@@ -79,59 +84,59 @@ def score_item(value, low, high, rows, changes):
         "change_low": None,
         "change_high": None,
     }
-    # NaN, as the AUC of one class, is no JSON
-    return {key: number if key == "n" else round_or_none(number) for key, number in (found | changes).items()}
+    # JSON has no NaN, which is the AUC of one class
+    return {key: number if key == "n" else round_or_none(number) for key, number in (item | changes).items()}
 
 
-def drop_interval_if_few(found, rows):
-    """Facts of a metric, without intervals where it judges few rows."""
-    return found | (dict.fromkeys(("low", "high", "change_low", "change_high")) if rows < FEW_ROWS else {})
+def drop_interval_if_few(item: Item, rows: int) -> Item:
+    """An item, or a part of one, without intervals where the metric judges few rows."""
+    return item | (dict.fromkeys(("low", "high", "change_low", "change_high")) if rows < FEW_ROWS else {})
 
 
-def describe_interval(item):
-    """An interval in words: `[0.360, 0.435]`, why there is none, or nothing where there cannot be one."""
+def describe_interval(item: Mapping[str, Any]) -> str:
+    """An interval as text: `[0.360, 0.435]`, or why there is none; "" where there cannot be one."""
     if item["low"] is not None and item["high"] is not None:
         return f"[{item['low']:.3f}, {item['high']:.3f}]"
-    if item["value"] is None or item.get("stderr", 0) is None:  # the harness knows no error of some metrics
+    if item["value"] is None or item.get("stderr", 0) is None:  # the harness has no standard error for some metrics
         return ""
     return f"n {item['n']:,}: too few rows" + (" of one class" if item["n"] >= FEW_ROWS else "")
 
 
-def describe_cut_answers(item):
-    """How many answers were cut, in words, those cut while thinking by themselves; nothing where none was, or none generated."""
-    said = []
+def describe_cut_answers(item: Mapping[str, Any]) -> str:
+    """How many answers were cut, and how many of them while thinking; "" where none was cut or generated."""
+    parts = []
     if item.get("cut"):
-        said.append(f"{item['cut']:,} of {item.get('answers') or item['n']:,} answers cut at max_new_tokens")
-    return "; ".join(filter(None, [*said, describe_cut_thinking(item)]))
+        parts.append(f"{item['cut']:,} of {item.get('answers') or item['n']:,} answers cut at max_new_tokens")
+    return "; ".join(filter(None, [*parts, describe_cut_thinking(item)]))
 
 
-def describe_cut_thinking(item):
-    """How many answers were cut while thinking, and what the others are worth, in words; nothing where none was."""
+def describe_cut_thinking(item: Mapping[str, Any]) -> str:
+    """How many answers were cut while thinking, and the value of the others; "" where none was cut."""
     if not item.get("cut_thinking"):
         return ""
     rest = "" if item.get("finished") is None else f", {item['finished']:.3f} of the others"
     return f"{item['cut_thinking']:,} of {item.get('answers') or item['n']:,} answers cut while thinking{rest}"
 
 
-def describe_cut_briefly(item):
-    """The same for a narrow column."""
-    said = [f"{item['cut']:,} of {item['n']:,} answers cut"] if item.get("cut") else []
-    said += [f"{item['cut_thinking']:,} cut while thinking"] if item.get("cut_thinking") else []
-    return ", ".join(said)
+def describe_cut_briefly(item: Mapping[str, Any]) -> str:
+    """`describe_cut_answers` for a narrow column."""
+    parts = [f"{item['cut']:,} of {item['n']:,} answers cut"] if item.get("cut") else []
+    parts += [f"{item['cut_thinking']:,} cut while thinking"] if item.get("cut_thinking") else []
+    return ", ".join(parts)
 
 
-def describe_verdicts(item):
-    """Whose judge says it, against whom, and what of it is doubtful, in words; nothing where no judge does."""
+def describe_verdicts(item: Mapping[str, Any]) -> str:
+    """Which judge a win rate is by, against which answers, and how many verdicts are doubtful; "" of other metrics."""
     if "judge" not in item:
         return ""
-    found = [f"against {item['against']}, by {item['judge']}"]
+    parts = [f"against {item['against']}, by {item['judge']}"]
     if "flips" in item:
         first = f", {item['first']:,} of them to what is shown first" if item["flips"] else ""
-        found.append(f"{item['flips']:,} of {item['n']:,} verdicts flip with the order{first}")
+        parts.append(f"{item['flips']:,} of {item['n']:,} verdicts flip with the order{first}")
     names = {"ties": "ties", "equal": "of equal answers", "no_verdict": "without a verdict"}
-    return "; ".join(found + [f"{item[key]:,} {words}" for key, words in names.items() if item[key]])
+    return "; ".join(parts + [f"{item[key]:,} {words}" for key, words in names.items() if item[key]])
 
 
-def round_or_none(number):
-    """A number for the scores file: None where there is none, or none that can be told."""
+def round_or_none(number: float | None) -> float | None:
+    """A number for the scores file: None for None, NaN and infinity."""
     return None if number is None or not np.isfinite(number) else round(float(number), 6)

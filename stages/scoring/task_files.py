@@ -1,19 +1,25 @@
-"""Task files of the lm-evaluation-harness in `data/tasks/`, held to being data: what would run code is a Problem.
+"""Checks that the task files of the lm-evaluation-harness in `data/tasks/` are data only: a setting that would run code is a Problem.
 
     data/tasks/x.yaml: process_docs: '!function helper.clean' names Python code; expected settings and templates alone
 
-The harness imports what `!function` names, renders templates in an open Jinja environment, and hands settings on to
-libraries that load code or pickles when they are told to. Its own tasks are the library's code, and are not looked at here.
+The harness imports what `!function` names, renders templates in an open Jinja environment, and passes settings on to
+libraries, some of which load code or pickles. Its own tasks are the library's code, and are not checked here.
 """
 
 import os
+from collections.abc import Iterator, Set
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from validators.problems import Problem
 
+if TYPE_CHECKING:
+    from yaml import Node
+
+Tag = tuple[str, str, str]  # (key, tag, text) of a value with a tag that is not YAML's own
 TASKS = Path("data/tasks")
 DATA_FORMATS = ("csv", "json", "parquet", "text")
-# what `datasets` is told of files; anything else reaches code of the harness's tasks (`tokenizer`), or names a protocol
+# options of `datasets` for reading files; any other key reaches code of the harness's tasks (`tokenizer`), or names a protocol
 READING_KEYS = {
     "column_names", "columns", "data_dir", "data_files", "delimiter", "encoding", "encoding_errors", "escapechar", "field",
     "header", "keep_linebreaks", "names", "quotechar", "quoting", "revision", "sample_by", "sep", "skiprows", "usecols",
@@ -29,8 +35,8 @@ GENERATION_CODE_KEYS = {
 }
 
 
-def task_file_problems():
-    """Problems for all in `data/tasks/`, and in what its files include, that would run code or read from elsewhere."""
+def task_file_problems() -> list[Problem]:
+    """Problems for everything in `data/tasks/`, and in the files it includes, that would run code or read from elsewhere."""
     todo = sorted(path for path in TASKS.rglob("*.yaml") if path.is_file())
     problems, seen = [outside_problem(path) for path in sorted(TASKS.rglob("*")) if leaves_project(path, Path())], set()
     while todo:
@@ -40,7 +46,7 @@ def task_file_problems():
         seen.add(path)
         config, tags = read_yaml(path)
         if not isinstance(config, dict):
-            problems.append(Problem(str(path), "no task file", "YAML with the settings of a task or a group"))
+            problems.append(Problem(str(path), "not a task file", "YAML with the settings of a task or a group"))
             continue
         hint = "write a Jinja template, or the data as the task needs them"
         problems += [
@@ -48,34 +54,34 @@ def task_file_problems():
             for key, tag, text in tags
         ]
         problems += setting_problems(path, config)
-        included, found = included_files(path, config.get("include"))
+        included, missing = included_files(path, config.get("include"))
         todo += included
-        problems += found
+        problems += missing
     return problems
 
 
-def setting_problem(path, key, found, why, hint):
+def setting_problem(path: Path, key: str, found: str, why: str, hint: str) -> Problem:
     where = "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in f"{path}: {key}")
     return Problem(where, f"{found} {why}", "settings and templates alone", hint)
 
 
-def as_mapping(value):
+def as_mapping(value: Any) -> dict[Any, Any]:
     return value if isinstance(value, dict) else {}
 
 
-def outside_problem(path):
+def outside_problem(path: Path) -> Problem:
     return Problem(str(path), "a link that leaves the project", "a file inside it", "replace the link by the file")
 
 
-def leaves_project(path, folder):
-    """Whether a path, taken from a folder of the project, ends outside of the project."""
+def leaves_project(path: str | Path, folder: Path) -> bool:
+    """Whether a path, relative to a folder of the project, ends outside of the project."""
     return not Path(os.path.realpath(folder / path)).is_relative_to(Path.cwd().resolve())
 
 
-def read_yaml(path):
-    """(what a file says, [(key, tag, text)] of all in it that has a tag which is not YAML's own); None where it is no YAML.
+def read_yaml(path: Path) -> tuple[Any, list[Tag]]:
+    """(what a file holds, None where it is not YAML; its Tags).
 
-    With the parser that the harness takes, so that both see the same. Nothing is made of a tag.
+    It uses the harness's parser, so that both read the same. No object is made of a tag.
     """
     import yaml
 
@@ -87,19 +93,19 @@ def read_yaml(path):
         loader = Loader(path.read_bytes())
         node = loader.get_single_node()
         tags = sorted(tagged_nodes(node, set(yaml.SafeLoader.yaml_constructors)))
-        return loader.construct_document(node), [found[1:] for found in tags]
+        return loader.construct_document(node), [tag[1:] for tag in tags]
     except (yaml.YAMLError, ValueError, AttributeError, RecursionError):  # ValueError: a date such as 2024-13-01
         return None, []
 
 
-def tagged_nodes(root, own):
+def tagged_nodes(root: "Node", own: Set[str]) -> Iterator[tuple[int, str, str, str]]:
     """(place, key, tag, text) of each node under a node whose tag is not among `own`."""
     from yaml import MappingNode, SequenceNode
 
     todo, seen = [("", root)], set()
     while todo:
         key, node = todo.pop()
-        if id(node) in seen:  # what an alias names again, perhaps from inside itself
+        if id(node) in seen:  # an alias names it again, perhaps from inside itself
             continue
         seen.add(id(node))
         if node.tag not in own | {"tag:yaml.org,2002:merge", "tag:yaml.org,2002:value"}:
@@ -112,20 +118,20 @@ def tagged_nodes(root, own):
             todo += [(f"{key}[{number}]", item) for number, item in enumerate(node.value)]
 
 
-def included_files(path, wanted):
-    """([files that a file includes], Problems of those that are not in the project or are no files)."""
+def included_files(path: Path, include: Any) -> tuple[list[Path], list[Problem]]:
+    """([files that a file includes], Problems of those that are outside of the project or are not files)."""
     files, problems = [], []
-    for name in wanted if isinstance(wanted, list) else [wanted] if wanted else []:
+    for name in include if isinstance(include, list) else [include] if include else []:
         if not isinstance(name, str) or leaves_project(name, path.parent) or not (path.parent / name).is_file():
-            found = Problem(f"{path}: include", f"{name!r} is no file of the project", "one, relative to this file")
-            problems.append(found)
+            found, expected = f"{name!r} is not a file of the project", "a path relative to this file"
+            problems.append(Problem(f"{path}: include", found, expected))
         else:
             files.append(path.parent / name)
     return files, problems
 
 
-def setting_problems(path, config, where=""):
-    """Problems for the settings of a task or a group; where: the entry of a group's `task:` list that they stand in, or ""."""
+def setting_problems(path: Path, config: dict[Any, Any], where: str = "") -> list[Problem]:
+    """Problems for the settings of a task or a group. where: the entry of a group's `task:` list that holds them, or ""."""
     problems = [
         setting_problem(path, where + key, f"{config[key]!r}", why, "take it out")
         for key, why in CODE_KEYS.items()
@@ -144,10 +150,10 @@ def setting_problems(path, config, where=""):
         problems.append(
             setting_problem(path, f"{where}use_prompt", f"{prompt!r}", "is a template of another file", hint)
         )
-    strange = sorted(map(repr, set(as_mapping(config.get("metadata"))) - {"version"})) if where else []
-    if strange:
+    others = sorted(map(repr, set(as_mapping(config.get("metadata"))) - {"version"})) if where else []
+    if others:
         why, hint = "would reach code of the harness's own tasks", "take it out"
-        problems.append(setting_problem(path, f"{where}metadata", ", ".join(strange), why, hint))
+        problems.append(setting_problem(path, f"{where}metadata", ", ".join(others), why, hint))
     members = config.get("task")
     for number, member in enumerate(members if isinstance(members, list) else ()):
         if isinstance(member, dict):
@@ -155,16 +161,17 @@ def setting_problems(path, config, where=""):
     return problems
 
 
-def data_problems(path, config, where):
+def data_problems(path: Path, config: dict[Any, Any], where: str) -> list[Problem]:
     """Problems for data that would come with code, from a pickle, or from outside of the project."""
-    problems, named = [], config.get("dataset_path")
+    problems: list[Problem] = []
+    named = config.get("dataset_path")
     hint = f"dataset_path: {', '.join(DATA_FORMATS[:-1])} or {DATA_FORMATS[-1]}, and the files in dataset_kwargs.data_files"
     if isinstance(named, str):
         why = (
             "reads pickles, which run code" if named == "pandas"
             else "is a script" if named.endswith(".py")
             else "is a folder, whose README may name files elsewhere" if named not in DATA_FORMATS and Path(named).is_dir()
-            else "is no name of data on the Hub" if is_elsewhere(named)
+            else "is not the name of a dataset on the Hub" if is_elsewhere(named)
             else None
         )  # fmt: skip
         problems += [setting_problem(path, f"{where}dataset_path", repr(named), why, hint)] if why else []
@@ -182,26 +189,26 @@ def data_problems(path, config, where):
     return problems
 
 
-def is_elsewhere(text):
-    """Whether a path of data is one of another machine, of a chain of protocols, or of a folder outside the project."""
+def is_elsewhere(text: str) -> bool:
+    """Whether a path of data is on another machine, behind a chain of protocols, or outside the project."""
     return "://" in text or "::" in text or leaves_project(text, Path())
 
 
-def texts_in(value):
-    """Every text in a setting of texts, lists and mappings."""
+def texts_in(value: Any) -> list[str]:
+    """Every text in a setting that may nest lists and mappings."""
     if isinstance(value, (list, dict)):
         return [text for item in (value.values() if isinstance(value, dict) else value) for text in texts_in(item)]
     return [str(value)]
 
 
-def metric_problems(path, config, where):
+def metric_problems(path: Path, config: dict[Any, Any], where: str) -> list[Problem]:
     """Problems for metrics that are not the harness's: it would load a script of that name, from the Hub or from a file."""
     listed = config.get("metric_list")
     metrics = [metric for metric in listed if isinstance(metric, dict)] if isinstance(listed, list) else []
     if not metrics:
         return []  # the harness takes half a second to import
 
-    import lm_eval.api.metrics  # noqa: F401 - which registers them
+    import lm_eval.api.metrics  # noqa: F401 - the import registers them
     from lm_eval.api.registry import metric_registry
 
     return [
@@ -218,8 +225,8 @@ def metric_problems(path, config, where):
     ]
 
 
-def sandbox_templates():
-    """Have the harness render templates as transformers renders those of chats: they reach what they are given, no more."""
+def sandbox_templates() -> None:
+    """Make the harness render templates in a sandbox, as transformers does for chats: they reach their arguments only."""
     from jinja2.sandbox import ImmutableSandboxedEnvironment
     from lm_eval import utils
 
