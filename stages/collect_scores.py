@@ -1,11 +1,11 @@
-"""List the scores that were made, and delete what is left of steps that params.yaml no longer has.
+"""List the files of scores, and delete those of steps that params.yaml no longer has.
 
 scores/ -> .build/scores.json
 
     {"base.json": "5f0e...", "base.parquet": "91ac...", "align.csv": "c27b..."}
 
-The report depends on this list, not on the folder: a stale file would make it run again in every clone. As this stage
-depends on the folder, a stale file makes this stage run, which deletes it.
+The report depends on this list and not on the folder, where a stale file would make it run again in every clone. This stage
+depends on the folder: a stale file makes it run, and it deletes the file.
 """
 
 import json
@@ -17,7 +17,7 @@ from stages.core.params import read_params
 LIST = Path(".build/scores.json")
 
 
-def main():
+def main() -> None:
     models = {"base", *read_params("collect_scores")["steps"]}
     listed = {}
     for path in sorted(Path("scores").glob("*")):

@@ -1,4 +1,4 @@
-"""Score the base model on every dataset's eval rows: what every chain of steps is measured against.
+"""Score the base model on every dataset's eval rows: every chain of steps is compared with it.
 
 models/base/, judge/, data/eval.json, data/eval/ -> scores/base.json, scores/base.parquet (see `stages/evaluate.py`)
 """
@@ -7,5 +7,5 @@ from stages.core.params import read_params
 from stages.evaluate import score
 
 
-def main():
+def main() -> None:
     score("base", read_params("evaluate_base"), None)

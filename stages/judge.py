@@ -1,9 +1,9 @@
-"""Put the model that judges into `judge/`, so that its bytes are part of what a win rate is made of.
+"""Put the judge's model into `judge/`, so that a win rate depends on its bytes.
 
 params evaluate.judge -> judge/
 
-Where no model judges, or one on a server does, the folder says so and holds no model: {"judge": null}. What is known of base models
-(pickles are never read, no code of a model's is run, what its tokenizer does) holds for judges too.
+Without a judge, or with one on a server, the folder holds no model: {"judge": null}. The rules for base models hold for judges too:
+pickles are never read, code of the model's own is never run, and its tokenizer gets the same fixes.
 """
 
 import json
@@ -11,6 +11,7 @@ import os
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from stages.base import architecture_problems, fetch, weight_problems
 from stages.core.params import read_params
@@ -21,7 +22,7 @@ from validators.problems import Problem, Problems
 OUT = Path("judge")
 
 
-def main():
+def main() -> None:
     judge = read_params("judge")["evaluate"]["judge"]
     if judge and judge["server"]:
         judge = None
@@ -37,15 +38,14 @@ def main():
     print(f"judge: {judge['model']}, kind {judge['kind']}" if judge else "judge: no model judges here")
 
 
-def fetch_judge(judge: dict, folder: Path) -> None:
+def fetch_judge(judge: dict[str, Any], folder: Path) -> None:
     """Copy or download a judge into a folder. Raises Problems where it cannot judge."""
     try:
         fetch(judge["model"], judge["revision"], folder)
         disable_space_cleanup(folder)
-        known = architecture_problems if judge["kind"] == "chat" else reward_problems
-        if problems := [*weight_problems(judge["model"], folder), *known(judge["model"], folder)] or template_problems(
-            folder
-        ):
+        kind_problems = architecture_problems if judge["kind"] == "chat" else reward_problems
+        problems = [*weight_problems(judge["model"], folder), *kind_problems(judge["model"], folder)]
+        if problems := problems or template_problems(folder):
             raise Problems(problems)
         given = {
             "chat_template": None,
@@ -62,16 +62,16 @@ def fetch_judge(judge: dict, folder: Path) -> None:
 
 
 def reward_problems(model: str, folder: Path) -> list[Problem]:
-    """Why a model gives no rewards: as a rule it is a language model, of which transformers makes one with random weights."""
+    """Why a model gives no rewards. Usually it is a language model, whose reward head transformers would fill with random weights."""
     from transformers import AutoConfig
 
     try:
         config = load_pretrained(AutoConfig, folder)
     except Problems as error:
         return [replace(each, where=f"base.model: {model}") for each in error.problems]
-    named = (config.architectures or ["no architecture"])[0]
-    if not named.endswith("ForSequenceClassification"):
-        found, hint = f"{named} gives no rewards", "kind: chat asks it which answer is better"
+    architecture = (config.architectures or ["no architecture"])[0]
+    if not architecture.endswith("ForSequenceClassification"):
+        found, hint = f"{architecture} gives no rewards", "kind: chat asks it which answer is better"
         return [
             Problem(
                 f"base.model: {model}",

@@ -5,13 +5,14 @@ data/sampled/<d>.parquet, data/train/<d>.parquet -> data/kept/<d>/rows.parquet
     {"id": "9a1c...", "source": "data/raw/problems/a.jsonl", "line": 7, "right": 0, "judged": 8, "check": "keep.too_hard",
      "detail": "0 of 8 answers are right"}
 
-There is a row for each of data/train, in its order; `check` is null where it is kept. All answers to a prompt that is never, or
-always, answered rightly earn the same, and GRPO learns nothing of them (Yu et al. 2025, DAPO: An Open-Source LLM Reinforcement
-Learning System at Scale, section 3.2; there the groups are left out as they are drawn, here the prompts before).
-Nothing is drawn or judged here, so that an edit of `keep` takes a second.
+There is a row for each row of data/train, in its order; `check` is null where the prompt is kept. All answers to a prompt that is
+never, or always, answered rightly earn the same, and GRPO learns nothing from them (Yu et al. 2025, DAPO: An Open-Source LLM
+Reinforcement Learning System at Scale, section 3.2; there groups are left out after sampling, here prompts before it).
+This stage neither samples nor grades, so that an edit of `keep` takes a second.
 """
 
 from collections import Counter
+from typing import Any
 
 import pyarrow.parquet as pq
 
@@ -22,7 +23,7 @@ from stages.training import kept_prompts
 from validators.problems import Problem, Problems
 
 
-def main(name):
+def main(name: str) -> None:
     params = read_params("keep", name)
     low, high = params["difficulty"][name]["keep"]
     if not params.get("steps"):
@@ -38,23 +39,23 @@ def main(name):
     if others := [row for row in rows if row["id"] not in asked]:
         found, hint = f"{len(others):,} of {len(rows):,} train prompts were not asked", f"dvc repro difficulty@{name}"
         raise Problems([Problem(str(OUT / f"{name}.parquet"), found, "each of them", hint)])
-    found = [row | sort_prompt(asked[row["id"]], low, high) for row in rows]
-    reasons = Counter(row["check"] for row in found if row["check"])
-    conserve("keep", name, len(found), reasons.total(), kept=len(found) - reasons.total())
-    for line in kept_prompts.describe_kept(found):
+    rows_with_check = [row | sort_prompt(asked[row["id"]], low, high) for row in rows]
+    count, reasons = len(rows), Counter(row["check"] for row in rows_with_check if row["check"])
+    conserve("keep", name, count, reasons.total(), kept=count - reasons.total())
+    for line in kept_prompts.describe_kept(rows_with_check):
         print(f"  {line}")
-    if reasons.total() == len(found):
-        raise Problems([nothing_kept_problem(name, low, high, found)])
-    kept_prompts.write_rows(name, found)
+    if reasons.total() == count:
+        raise Problems([nothing_kept_problem(name, low, high, rows_with_check)])
+    kept_prompts.write_rows(name, rows_with_check)
 
 
-def sort_prompt(asked, low, high):
-    """{right, judged, check, detail} of a prompt. asked: {right: 1, 0 or None of each answer, left_out: why it was not asked}."""
-    values = [value for value in asked["right"] or () if value is not None]
+def sort_prompt(sampled: dict[str, Any], low: float, high: float) -> dict[str, Any]:
+    """{right, judged, check, detail} of a prompt. sampled: {right: 1, 0 or None of each answer, left_out: why it was not asked}."""
+    values = [value for value in sampled["right"] or () if value is not None]
     right, judged = int(sum(values)), len(values)
     detail = f"{right} of {judged} answers are right"
-    if asked["left_out"]:
-        check, detail = "keep.not_asked", asked["left_out"]
+    if sampled["left_out"]:
+        check, detail = "keep.not_asked", sampled["left_out"]
     elif not judged:
         check, detail = "keep.not_judged", "the function says of no answer whether it is right"
     elif right / judged < low:
@@ -66,8 +67,8 @@ def sort_prompt(asked, low, high):
     return {"right": right, "judged": judged, "check": check, "detail": detail}
 
 
-def nothing_kept_problem(name, low, high, found):
-    counts = ", ".join(f"{count:,} by {check}" for check, count in Counter(row["check"] for row in found).most_common())
-    hint = "wider bounds, more samples, or another model: one that is sometimes right"
-    what = f"none of {len(found):,} prompts is answered rightly in {low:g} to {high:g} of the samples: {counts}"
+def nothing_kept_problem(name: str, low: float, high: float, rows: list[dict[str, Any]]) -> Problem:
+    counts = ", ".join(f"{count:,} by {check}" for check, count in Counter(row["check"] for row in rows).most_common())
+    hint = "set wider bounds or more samples, or take another model: one that is sometimes right"
+    what = f"none of {len(rows):,} prompts is answered rightly in {low:g} to {high:g} of the samples: {counts}"
     return Problem(f"difficulty.{name}.keep", what, "some to train on", hint)
