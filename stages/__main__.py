@@ -7,7 +7,7 @@ import os
 import sys
 import time
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -17,14 +17,9 @@ from stages.core.params import read_params
 from stages.core.process import end_with_parent, retain_freed_memory
 from validators.problems import Problem, Problems, did_you_mean
 
-MODEL_STAGES = (
-    "preflight",
-    "difficulty",
-    "train",
-    "evaluate",
-    "evaluate_base",
-)  # how long they take depends on the base and the device
-DATA_STAGES = ("ingest", "validate", "curate")  # batch after batch of the same size
+# their times depend on the base model and the device
+MODEL_STAGES = ("preflight", "difficulty", "train", "evaluate", "evaluate_base")
+DATA_STAGES = ("ingest", "validate", "curate")  # they read batches of the same size
 STAGES = sorted(path.stem for path in Path(__file__).parent.glob("[a-z]*.py"))
 TIMES = Path(".work/times.jsonl")  # for `tilth plan` alone: git and DVC ignore it, no stage reads it
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
@@ -34,7 +29,7 @@ app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 def run(
     stage: Annotated[str, typer.Argument(help="One of: " + ", ".join(STAGES))],
     name: Annotated[str | None, typer.Argument(help="The dataset or the step, where the stage is one of many.")] = None,
-):
+) -> None:
     """Run one stage of the graph, in the folder of dvc.yaml."""
     if stage in DATA_STAGES:
         retain_freed_memory()  # before a thread runs: a variable set while another thread reads one can crash the process
@@ -55,17 +50,17 @@ def run(
             raise SystemExit(1) from None
         raise
     if done is False:
-        return  # nothing was trained: how long that took says nothing of how long a training takes
-    with contextlib.suppress(Exception):  # a log that cannot be written must not fail a build that is done
+        return  # nothing was trained, so this is not the time of a training
+    with contextlib.suppress(Exception):  # a log that cannot be written must not fail a finished stage
         record_time(stage, name, time.monotonic() - start)
 
 
-def record_time(stage, name, seconds):
-    """Add to TIMES how long a stage took; with which base and device, where that counts; of a training, how much it was."""
+def record_time(stage: str, name: str | None, seconds: float) -> None:
+    """Add a stage's time to TIMES; with the base and device where they count, and the size of a training."""
     if os.environ.get("RANK", "0") != "0":
         return  # the processes of one `accelerate launch` are one training
-    spent = os.times()
-    cpu = spent.user + spent.system + spent.children_user + spent.children_system
+    times = os.times()
+    cpu = times.user + times.system + times.children_user + times.children_system
     record = {"stage": f"{stage}@{name}" if name else stage, "seconds": round(seconds, 1), "cpu_seconds": round(cpu, 1)}
     if stage in MODEL_STAGES:
         from stages.training.backends import device_name
@@ -79,8 +74,8 @@ def record_time(stage, name, seconds):
         file.write(json.dumps(record) + "\n")
 
 
-def base_label(base):
-    """A base model as TIMES names it. base: `base` of the params."""
+def base_label(base: dict[str, Any]) -> str:
+    """A base model's name in TIMES. base: `base` of the params."""
     return f"{base['model']}@{base['revision']}" if base["revision"] else base["model"]
 
 

@@ -6,21 +6,22 @@ stages/, validators/ -> .build/code/<stage>, .build/code/kinds/<kind>, .build/co
     51fe07...  stages/dedup/near_duplicates.py
 
 Each list has the format of `sha256sum`, sorted by path. A hash is of the source without comments, docstrings and blank
-lines: an edit of those runs this stage and no other. What is left is hashed as it stands, as neither `ast.dump` nor
-`ast.unparse` gives the same text on every Python. Files that are no Python (SQL, templates, styles) count as bytes, and
+lines: an edit of those runs this stage and no other. The other lines are hashed as text, as neither `ast.dump` nor
+`ast.unparse` gives the same text on every Python. Other files (SQL, templates, styles) count as bytes, and
 belong to every module of their folder.
 
 `validators/rewards.py` is in no stage's list. Each of its functions has a list of its own, with all that it calls;
-preflight hands the hashes of these lists on to the steps and scores that use the function.
+preflight writes the hashes of these lists into the steps and scores that use the function.
 
-`measures/` are parts of the lists of `evaluate` and `difficulty`: the code that asks a model. Where only other parts of those
-lists are edited, the stage runs, finds what it measured before, and loads no model (`stages/scoring/measurement_cache.py`, `sample_cache.py`).
+`measures/` are parts of the lists of `evaluate` and `difficulty`: the code that asks a model. After an edit of other code of those
+lists, the stage runs, reuses its earlier measurements, and loads no model (`stages/scoring/measurement_cache.py`, `sample_cache.py`).
 """
 
 import ast
 import hashlib
 import io
 import tokenize
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import cache
 from pathlib import Path
 
@@ -31,20 +32,21 @@ ROOMS = ("stages", "validators")
 KINDS = ("sft", "preference", "kto", "grpo")
 REWARDS = "validators/rewards.py"
 MEASURES = ("answers", "harness", "local_judge", "samples")  # modules of stages/scoring/
-# Modules that are imported by a name made at run time, which no closure sees: {where: what it may import}.
-BY_NAME = {
+# Modules that import by a name made at run time, which `Tree.closure` cannot see: {module: names that it may import}.
+BY_NAME: dict[str, tuple[str, ...]] = {
     "stages/__main__.py": (),  # a stage: each has a list of its own
     "stages/validate.py": (),  # a validator: each kind has a list of its own
     "stages/rows/checks.py": (),  # no stage runs it
 }
+Place = tuple[int, int, int, int]  # (first line, column, last line, column); lines from 0, columns in bytes
 
 
-def main():
+def main() -> None:
     write_lists(list_code())
 
 
-def write_lists(listed, folder=OUT):
-    """Write each list that differs from the one that is there; remove those of stages and functions that are no more."""
+def write_lists(listed: Mapping[str, str], folder: Path = OUT) -> None:
+    """Write each list that has changed; delete those of stages and functions that no longer exist."""
     wanted = {folder / name: text for name, text in listed.items()}
     for path in sorted(folder.rglob("*")):
         if path.is_file() and path not in wanted:
@@ -57,7 +59,7 @@ def write_lists(listed, folder=OUT):
             print(f"code: {path} changed")
 
 
-def list_code(root=Path()):
+def list_code(root: Path = Path()) -> dict[str, str]:
     """{name: text} of every list. Raises Problems with every module that is not Python."""
     tree = Tree(root)
     modules = sorted(path.relative_to(root).as_posix() for room in ROOMS for path in (root / room).rglob("*.py"))
@@ -78,20 +80,20 @@ def list_code(root=Path()):
     return listed
 
 
-def reward_code(listed):
-    """{reward function: sha256 of its list}, as stages read it from the lists that are written."""
-    found = {name.removeprefix("rewards/"): text for name, text in listed.items() if name.startswith("rewards/")}
-    return {name: hashlib.sha256(text.encode()).hexdigest() for name, text in found.items()}
+def reward_code(listed: Mapping[str, str]) -> dict[str, str]:
+    """{reward function: sha256 of its list}, as stages read it from the written lists."""
+    rewards = {name.removeprefix("rewards/"): text for name, text in listed.items() if name.startswith("rewards/")}
+    return {name: hashlib.sha256(text.encode()).hexdigest() for name, text in rewards.items()}
 
 
-def list_text(hashes):
+def list_text(hashes: Mapping[str, str]) -> str:
     """A list as text. hashes: {path: sha256}."""
-    return "".join(f"{found}  {path}\n" for path, found in sorted(hashes.items()))
+    return "".join(f"{sha256}  {path}\n" for path, sha256 in sorted(hashes.items()))
 
 
-def parse_list(text):
+def parse_list(text: str) -> dict[str, str]:
     """{path: sha256} of a list."""
-    return {path: found for found, _, path in (line.partition("  ") for line in text.splitlines())}
+    return {path: sha256 for sha256, _, path in (line.partition("  ") for line in text.splitlines())}
 
 
 # -- what a module needs ----------------------------------------------------------------------------------------------
@@ -100,14 +102,14 @@ def parse_list(text):
 class Tree:
     """The modules below a folder: what each imports, and its hash. Paths are relative to the folder, with `/`."""
 
-    def __init__(self, root=Path()):
+    def __init__(self, root: Path | str = Path()) -> None:
         self.root = Path(root)
-        self.source = cache(lambda module: (self.root / module).read_bytes())
-        self.syntax = cache(lambda module: ast.parse(self.source(module)))
-        self.sha256 = cache(self.sha256)
-        self.others_in = cache(self.others_in)
+        self.source: Callable[[str], bytes] = cache(lambda path: (self.root / path).read_bytes())
+        self.syntax: Callable[[str], ast.Module] = cache(lambda module: ast.parse(self.source(module)))
+        self.sha256: Callable[[str], str] = cache(self._sha256)
+        self.others_in: Callable[[str], list[str]] = cache(self._others_in)
 
-    def problems(self, module):
+    def problems(self, module: str) -> list[Problem]:
         """Why a module cannot be listed: it is not Python, or it imports a module that no list holds."""
         try:
             self.syntax(module)
@@ -121,19 +123,19 @@ class Tree:
             if (self.root / f"{name.replace('.', '/')}.py").is_file()
         ]
 
-    def imports(self, module):
-        """Names of all that a module imports, at its top or in a function, with dots."""
+    def imports(self, module: str) -> set[str]:
+        """Dotted names of all that a module imports, at its top or in a function."""
         return {name for node in ast.walk(self.syntax(module)) for name in names_imported_by(node, module)}
 
-    def paths_of(self, name):
-        """The modules that run where a name with dots is imported: the module, and packages around it that hold code."""
+    def paths_of(self, name: str) -> list[str]:
+        """The modules that run where a dotted name is imported: the module, and packages around it that hold code."""
         parts = name.split(".")
         packages = ["/".join([*parts[:end], "__init__.py"]) for end in range(1, len(parts) + 1)]
         found = [path for path in packages if (self.root / path).is_file() and (self.root / path).stat().st_size]
         module = f"{'/'.join(parts)}.py"
         return [*found, *([module] if (self.root / module).is_file() else [])] if parts[0] in ROOMS else []
 
-    def closure(self, *modules):
+    def closure(self, *modules: str) -> set[str]:
         """The modules that some modules need to run, themselves included; without reward functions."""
         found, todo = set(modules), list(modules)
         while todo:
@@ -144,19 +146,19 @@ class Tree:
             todo += sorted(new)
         return found
 
-    def hashes(self, *modules):
+    def hashes(self, *modules: str) -> dict[str, str]:
         """{path: sha256} of what some modules need to run: their closure, and the other files of its folders."""
         closure = self.closure(*modules)
         others = {file for module in closure for file in self.others_in(Path(module).parent.as_posix())}
         return {path: self.sha256(path) for path in closure | others}
 
-    def sha256(self, path):
+    def _sha256(self, path: str) -> str:
         if not path.endswith(".py"):
             return hashlib.sha256(self.source(path)).hexdigest()
         return sha256_of(code_lines(self.source(path)).values())
 
-    def others_in(self, folder):
-        """The files of a folder that are no Python, also those of folders below it that hold no module."""
+    def _others_in(self, folder: str) -> list[str]:
+        """The files of a folder that are not Python, also those of folders below it without a module."""
         found = []
         for path in sorted((self.root / folder).iterdir()):
             if path.is_dir() and path.name != "__pycache__" and not any(path.rglob("*.py")):
@@ -166,8 +168,8 @@ class Tree:
         return found
 
 
-def names_imported_by(node, module):
-    """Names with dots that one node imports."""
+def names_imported_by(node: ast.AST, module: str) -> list[str]:
+    """Dotted names that one node imports."""
     if isinstance(node, ast.Import):
         return [alias.name for alias in node.names]
     if not isinstance(node, ast.ImportFrom):
@@ -177,14 +179,14 @@ def names_imported_by(node, module):
     return [package, *(f"{package}.{alias.name}" for alias in node.names)]
 
 
-# -- source without what changes nothing ------------------------------------------------------------------------------
+# -- source without comments ------------------------------------------------------------------------------------------
 
 
-def sha256_of(lines):
+def sha256_of(lines: Iterable[str]) -> str:
     return hashlib.sha256("".join(f"{line}\n" for line in lines).encode()).hexdigest()
 
 
-def code_lines(source):
+def code_lines(source: bytes) -> dict[int, str]:
     """{line number: text} of a module's source (bytes): no comments, docstrings, blank lines, or spaces at line ends."""
     text = source.decode("utf-8-sig").replace("\r\n", "\n").replace("\r", "\n")
     lines = [line.encode() for line in text.split("\n")]  # `ast` counts columns in bytes
@@ -203,17 +205,21 @@ def code_lines(source):
     return kept
 
 
-def docstrings(tree):
-    """(first line, column, last line, column) of each docstring; lines from 0, columns in bytes."""
+def docstrings(tree: ast.Module) -> Iterator[Place]:
+    """The Place of each docstring."""
     kinds = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
     for node in ast.walk(tree):
         first = node.body[0] if isinstance(node, kinds) and node.body else None
         if isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant) and isinstance(first.value.value, str):
-            yield first.lineno - 1, first.col_offset, first.end_lineno - 1, first.end_col_offset
+            yield first.lineno - 1, first.col_offset, last_line(first) - 1, first.end_col_offset or 0
 
 
-def comments(text, lines):
-    """(line, column, line, column) of each comment; lines from 0, columns in bytes."""
+def last_line(node: ast.stmt | ast.expr) -> int:
+    return node.end_lineno or node.lineno  # `ast.parse` always sets it
+
+
+def comments(text: str, lines: list[bytes]) -> Iterator[Place]:
+    """The Place of each comment."""
     for token in tokenize.generate_tokens(io.StringIO(text).readline):
         if token.type == tokenize.COMMENT:
             number = token.start[0] - 1
@@ -221,47 +227,47 @@ def comments(text, lines):
             yield number, start, number, start + len(token.string.encode())
 
 
-def lines_inside_texts(tree):
-    """The lines, from 0, at whose end a text goes on: spaces and blank lines are part of it. Docstrings are none."""
+def lines_inside_texts(tree: ast.Module) -> set[int]:
+    """The lines, from 0, at whose end a text continues: their spaces and blank lines count. Docstrings are not texts here."""
     skipped = {(first + 1, start) for first, start, *_ in docstrings(tree)}
     texts = (node for node in ast.walk(tree) if isinstance(node, ast.Constant | ast.JoinedStr))
     return {
         number
         for node in texts
         if (node.lineno, node.col_offset) not in skipped
-        for number in range(node.lineno - 1, node.end_lineno - 1)
+        for number in range(node.lineno - 1, last_line(node) - 1)
     }
 
 
 # -- reward functions -------------------------------------------------------------------------------------------------
 
 
-def reward_hashes(tree):
+def reward_hashes(tree: Tree) -> dict[str, dict[str, str]]:
     """{function: {path: sha256}} of each public function of validators/rewards.py, with all that it calls.
 
-    A part of the module stands as `validators/rewards.py:<name>`; a module that it imports, with its closure.
+    The path of a part of the module is `validators/rewards.py:<name>`. A module that it imports counts with its closure.
     """
     syntax, lines = tree.syntax(REWARDS), code_lines(tree.source(REWARDS))
-    parts = {}
+    parts: dict[str, list[ast.stmt]] = {}
     for node in syntax.body:
         for name in names_bound_by(node):
             parts.setdefault(name, []).append(node)
     functions = [node.name for node in syntax.body if isinstance(node, ast.FunctionDef) and node.name[0] != "_"]
-    found = {}
+    hashes = {}
     for function in functions:
         names = parts_needed_by(function, parts)
-        found[function] = {f"{REWARDS}:{name}": sha256_of(source_lines(parts[name], lines)) for name in names}
+        hashes[function] = {f"{REWARDS}:{name}": sha256_of(source_lines(parts[name], lines)) for name in names}
         imported = {name for part in names for node in parts[part] for name in names_imported_by(node, REWARDS)}
         modules = {path for name in imported for path in tree.paths_of(name)} - {REWARDS}
-        found[function] |= tree.hashes(*modules) if modules else {}
-    return found
+        hashes[function] |= tree.hashes(*modules) if modules else {}
+    return hashes
 
 
-ANY_NAME = "*"  # statements that may do anything to what follows
+ANY_NAME = "*"  # of statements that may change any name
 
 
-def names_bound_by(node):
-    """The names that a statement of a module binds; EVERYWHERE for one that is no plain definition."""
+def names_bound_by(node: ast.stmt) -> list[str]:
+    """The names that a statement of a module binds; ANY_NAME for one that is not a plain definition."""
     if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
         return [node.name]
     if isinstance(node, ast.Import | ast.ImportFrom):
@@ -275,7 +281,7 @@ def names_bound_by(node):
     return [] if docstring else [ANY_NAME]
 
 
-def parts_needed_by(function, parts):
+def parts_needed_by(function: str, parts: Mapping[str, list[ast.stmt]]) -> set[str]:
     """The names of a module's parts that a function needs, itself included. parts: {name: its statements}."""
     found, todo = set(), [function, *([ANY_NAME] if ANY_NAME in parts else [])]
     while todo:
@@ -287,8 +293,8 @@ def parts_needed_by(function, parts):
     return found
 
 
-def source_lines(nodes, lines):
+def source_lines(nodes: Iterable[ast.stmt], lines: Mapping[int, str]) -> Iterator[str]:
     """The lines of some statements, decorators included."""
     for node in nodes:
         first = min([node.lineno, *(decorator.lineno for decorator in getattr(node, "decorator_list", []))])
-        yield from (lines[number] for number in range(first, node.end_lineno + 1) if number in lines)
+        yield from (lines[number] for number in range(first, last_line(node) + 1) if number in lines)

@@ -327,7 +327,7 @@ def test_a_waived_warning_is_printed_with_its_reason(capsys):
         ("prompt,completion\nq,a\n", False, []),
         ("What is it?,It is a thing.\n", True, []),
         ("What is it?,It is a thing.\n", False, ["the first line looks like data, not like names: 'What is it?'"]),
-        (GOOD, True, ["columns by number in a file that names them"]),
+        (GOOD, True, ["columns by number, but the file names its columns"]),
     ],
 )
 def test_a_csv_has_names_or_numbered_columns(project, text, numbered, what):
