@@ -161,7 +161,7 @@ def answer(speaker: Speaker, messages: Sequence[Message], temperature: float, on
         stops = sorted(render.stops)
         output = model.generate(**inputs, max_new_tokens=limit, streamer=streamer, eos_token_id=stops, **sampling)
     tokens = output[0, length:]
-    speaker.answer = loaded.tokenizer.decode(tokens, skip_special_tokens=True)
+    speaker.answer = str(loaded.tokenizer.decode(tokens, skip_special_tokens=True))
     if len(tokens) == limit and int(tokens[-1]) not in render.stops:
         print(f"\n(cut at {limit:,} tokens)", end="", file=sys.stderr)
 

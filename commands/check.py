@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
+    from stages.check import Warned
     from validators._by_file import ByFile
-    from validators._cautions import Caution, FileCaution, UnusedWaiver
     from validators.problems import Problem
 
 Upstream = Annotated[
@@ -23,14 +23,12 @@ SOON_DAYS = 90
 
 @dataclass
 class CheckResult:
-    """What the check result. problems: what must be repaired. The first problem may leave the later fields empty."""
+    """What a check found. problems: what must be repaired. The first problem may leave the later fields empty."""
 
     mended: list[str] = field(default_factory=list)
     datasets: list[str] = field(default_factory=list)
     steps: list[str] = field(default_factory=list)
-    warnings: "list[Caution | FileCaution | UnusedWaiver]" = field(
-        default_factory=list
-    )  # of params.yaml, waived or not
+    warnings: "list[Warned]" = field(default_factory=list)  # of params.yaml, waived or not
     credentials: "list[Problem]" = field(default_factory=list)  # those that are committed to git
     expires: list[str] = field(default_factory=list)
     upstream: list[str] = field(default_factory=list)

@@ -5,15 +5,17 @@ data/ingested/<d>/, data/validated/<d>.parquet, data/train/, data/eval/, data/re
 """
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+if TYPE_CHECKING:
+    from commands.records.account import Account
 
 Name = Annotated[str | None, typer.Argument(help="A name under `datasets` of params.yaml; all of them if left out.")]
 Check = Annotated[str | None, typer.Option(help="Show the records that this check, or a proof of preflight, rejected.")]
 Limit = Annotated[int, typer.Option(min=0, help="How many records --check shows at most; 0 for all.")]
 Json = Annotated[bool, typer.Option("--json", help="As JSON, for scripts.")]
-Account = dict[str, Any]  # see `commands/records/account.py: account`
 Line = tuple[str, str, str]  # stage, what, count
 Reject = dict[str, Any]  # {"source", "line", "stage", "check", "detail", "raw"}
 
@@ -60,14 +62,14 @@ def steps_trained_on(name: str, steps: Mapping[str, Any]) -> list[str]:
     return [step for step, entry in steps.items() if isinstance(entry, dict) and entry.get("dataset") == name]
 
 
-def rerun_hint(item: Account) -> str:
+def rerun_hint(item: "Account") -> str:
     return f"a stage ran without the next: dvc repro curate@{item['dataset']}"
 
 
 # -- shown --------------------------------------------------------------------------------------------------------
 
 
-def show(item: Account) -> None:
+def show(item: "Account") -> None:
     """Print an account as a table."""
     from rich import box
     from rich.console import Console
@@ -85,19 +87,19 @@ def show(item: Account) -> None:
     print(balance(item))
 
 
-def balance(item: Account) -> str:
+def balance(item: "Account") -> str:
     """The account in one line."""
     from commands.records.account import is_built
 
     if item["faults"] or not is_built(item):
         return "does not add up" if item["faults"] else f"not built to the end: dvc repro curate@{item['dataset']}"
-    rejected = [sum(item["rejected"][stage].values()) for stage in ("validate", "curate")]
+    rejected = [sum((item["rejected"][stage] or {}).values()) for stage in ("validate", "curate")]
     not_sampled = f"{item['not_sampled']:,} not sampled + " if item["not_sampled"] else ""
     parts = f"{rejected[0]:,} + {rejected[1]:,} rejected + {not_sampled}{item['train']:,} train + {item['eval']:,} eval"
     return f"{item['rows']:,} rows = {parts}: all accounted for"
 
 
-def table_lines(item: Account) -> list[Line]:
+def table_lines(item: "Account") -> list[Line]:
     """(stage, what, count) for each line of the table."""
     from stages.core.outcomes import NOT_SAMPLED
     from stages.rows.tables import safe_text

@@ -58,9 +58,10 @@ def print_warnings(warnings: Iterable[Warned]) -> None:
         print(f"{'waived' if warning.waived is not None else 'warning'}: {warning}")
 
 
-def check(data: Entry) -> list[Any]:
-    """The warnings (each is Warned) of params.yaml, read as plain data. Raises Problems with every mistake in it and in the raw files that it names."""
-    problems, warnings = params.examine(data)
+def check(data: Entry) -> list[Warned]:
+    """The warnings of params.yaml, read as plain data. Raises Problems with every mistake in it and in the raw files that it names."""
+    problems, cautions = params.examine(data)
+    warnings: list[Warned] = [*cautions]
     problems = drop_source_problems(problems, data)
     datasets = data.get("datasets")
     for name, dataset in datasets.items() if isinstance(datasets, dict) else ():

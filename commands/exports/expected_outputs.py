@@ -25,8 +25,8 @@ from commands.exports.plain_transformers import (
 from validators.problems import Problem, Problems
 
 if TYPE_CHECKING:
-    from stages.rows.types import Message
     from stages.training.rendering import Renderer
+    from stages.training.types import ChatMessage
 
 LONGEST = 32  # tokens of an answer: a broken model shows within the first ones
 LONGEST_PROMPT = 1024  # tokens; longer rows are skipped, because a CPU takes minutes for one
@@ -49,7 +49,7 @@ class Row:
 
     dataset: str
     id: str
-    messages: "list[Message]"
+    messages: "list[ChatMessage]"
     tools: list[Any] | None
     text: str
     ids: list[int]
@@ -126,15 +126,13 @@ def model_as_trained(source: Path) -> tuple[Any, Path | None]:
     from stages.training.models import adapters, attach_adapter, disable_progress_bars, full_weights
 
     disable_progress_bars()
-    model = AutoModelForCausalLM.from_pretrained(
+    base: Any = AutoModelForCausalLM.from_pretrained(
         full_weights(source), dtype=torch.float32, use_safetensors=True, trust_remote_code=False
     )
     chain = adapters(source)
-    for adapter in chain:
-        model = attach_adapter(model, adapter)
-        if adapter != chain[-1]:
-            model = model.merge_and_unload()
-    return model, chain[-1] if chain else None
+    for adapter in chain[:-1]:
+        base = attach_adapter(base, adapter).merge_and_unload()
+    return (attach_adapter(base, chain[-1]), chain[-1]) if chain else (base, None)
 
 
 def check_adapter(model: Any, adapter: Path, row: Row) -> None:
@@ -182,7 +180,7 @@ def choose_rows(render: "Renderer", count: int, longest: int) -> list[Row]:
     return rows
 
 
-def eval_rows(count: int) -> Iterator[tuple[str, str, "list[Message]", list[Any] | None]]:
+def eval_rows(count: int) -> Iterator[tuple[str, str, "list[ChatMessage]", list[Any] | None]]:
     """(dataset, id, messages of the prompt, tools) of eval rows, up to four times `count` per dataset."""
     import pyarrow.parquet as pq
 

@@ -7,12 +7,15 @@ decides about a step is compared. An uncertain reuse is not reported.
 """
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from commands.planning.state import MAY_RUN, RUNS, UNCHANGED, Decision
 from stages.core.dvc_cache import StageRun, files_in_folder, object_path, stage_runs
 from stages.training.models import BASE
 from stages.training.twins import is_own, read_resolved_step, same_bytes, same_model, without_names
+
+if TYPE_CHECKING:
+    from stages.training.types import ResolvedStep
 
 
 def reused_trainings(decisions: list[Decision]) -> dict[str, str]:
@@ -44,7 +47,7 @@ def reused_trainings(decisions: list[Decision]) -> dict[str, str]:
     return reused
 
 
-def training_matches(record: StageRun, step: dict[str, Any], parent_stays: bool, reused: dict[str, str]) -> bool:
+def training_matches(record: StageRun, step: "ResolvedStep", parent_stays: bool, reused: dict[str, str]) -> bool:
     """True where a recorded training is the training of a step. reused: {step: the step whose training it reuses}, of earlier steps."""
     other = read_resolved_step(record)
     if (

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase, StoppingCriteriaList
 
     from stages.training.rendering import Renderer
+    from stages.training.types import Tools
 
 UNKNOWN, THINKING, ANSWERING = range(3)  # the state of a row after each token
 
@@ -119,7 +120,7 @@ def token_scores(model: LoadedModel, ids: list[list[int]], masks: list[list[bool
     return scores
 
 
-def generate(model: LoadedModel, prompts: list[list[Any]], tools: list[str | None] | None = None) -> Generated:
+def generate(model: LoadedModel, prompts: list[list[Any]], tools: "list[Tools | None] | None" = None) -> Generated:
     """The model's answer to each prompt, decoded greedily. prompts: the messages of each."""
     answers = generate_batches(model, prompts, tools, 1, do_sample=False)
     return Generated(*([each[0] for each in column] for column in (answers.texts, answers.cut, answers.cut_thinking)))
@@ -135,7 +136,7 @@ def sample(model: LoadedModel, prompts: list[list[Any]], count: int, temperature
 
 
 def generate_batches(
-    model: LoadedModel, prompts: list[list[Any]], tools: list[str | None] | None, count: int, **decoding: Any
+    model: LoadedModel, prompts: list[list[Any]], tools: "list[Tools | None] | None", count: int, **decoding: Any
 ) -> Generated:
     """`count` answers to each prompt: batches, padded on the left. decoding: options of transformers' `generate`."""
     import torch
