@@ -6,16 +6,18 @@
     {"step": "sft", "method": "sft", "dataset": "chat", "rows": 3741, "trained_rows": 3741, "tokens": 91022,
      "learned_tokens": 28419, "optimizer_steps": 468, "length": {"p50": 23, "p95": 41, "p99": 52, "max": 60}, ...}
 
-`train` depends on its own file alone, so an edit of one step leaves the others as they are: what is written here must be
-a pure function of data and params, and what trains nothing otherwise (limits, waivers, findings) stands elsewhere. What
-depends on the machine is printed, never written. docs/preflight.md has every check in one line.
+`train` depends on its step's file alone, so an edit of one step reruns no other. The file must be a pure function of data and
+params. What does not change the training (limits, waivers, findings) stands in other files. What depends on the machine is
+printed, never written. docs/preflight.md has every check in one line.
 """
 
 import csv
 import json
 import shutil
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -24,7 +26,16 @@ from stages.core.code_lists import reward_code_hashes
 from stages.core.params import read_params
 from stages.dryrun import findings as findings_of
 from stages.dryrun.encodings import record_encodings
-from stages.dryrun.memory import MEMORY_NAMES, estimate_memory, format_bytes, free_bytes, fused_logit_tile, read_shape
+from stages.dryrun.findings import Finding
+from stages.dryrun.memory import (
+    MEMORY_NAMES,
+    Shape,
+    estimate_memory,
+    format_bytes,
+    free_bytes,
+    fused_logit_tile,
+    read_shape,
+)
 from stages.dryrun.resolved_steps import make_step_config, resolve_step, reward_weights
 from stages.dryrun.reward_trials import sample_rows, try_functions
 from stages.dryrun.schedule import count_optimizer_steps, count_packed_sequences
@@ -34,9 +45,11 @@ from stages.rows.batches import batches, origins
 from stages.training.left_out_rows import DROPPED, UNSCORED
 from stages.training.messages import FailedProof
 from stages.training.models import BASE, renderer
+from stages.training.rendering import Renderer
 from stages.training.template_settings import read_settings, unread_kwargs_problems
 from stages.training.thoughts import thought_parser
 from stages.training.trainer_rows import learned_scope, reasoning_by_dataset, scoring_input
+from stages.training.types import Config, ResolvedStep, Tokenizer
 from validators.problems import Problem, Problems
 
 OUT = Path("preflight")
@@ -44,26 +57,28 @@ OUT = Path("preflight")
 
 @dataclass
 class Report:
-    """What preflight knows of a step: what `train` reads, the findings, the rows that are left out, three rows as tokens,
-    what is printed."""
+    """The results of a step. dropped: the rows that are left out, each (place, id, proof, reason). samples: three rows as tokens.
 
-    step: dict
-    findings: list = field(default_factory=list)
-    dropped: list = field(default_factory=list)
-    samples: list = field(default_factory=list)
-    printed: list = field(default_factory=list)
+    printed: lines that hold for this machine alone.
+    """
+
+    step: ResolvedStep
+    findings: list[Finding] = field(default_factory=list)
+    dropped: list[tuple[str, str, str, str]] = field(default_factory=list)
+    samples: list[Any] = field(default_factory=list)
+    printed: list[str] = field(default_factory=list)
 
 
-def main():
+def main() -> None:
     params = read_params("preflight")
     limits = params["preflight"]
     datasets = json.loads(Path("data/train.json").read_text(encoding="utf-8"))
     render, shape, codes = renderer(), read_shape(), reward_code_hashes()
-    asked, given = params["evaluate"], params["evaluate"]["chat_template_kwargs"]
+    evaluate, kwargs = params["evaluate"], params["evaluate"]["chat_template_kwargs"]
     shutil.rmtree(OUT, ignore_errors=True)
     OUT.mkdir()
     problems, reports = embedding_problems(shape, render.tokenizer), {}
-    problems += unread_kwargs_problems("evaluate", str(render.tokenizer.chat_template), given)
+    problems += unread_kwargs_problems("evaluate", str(render.tokenizer.chat_template), kwargs)
     for name, step in params["steps"].items():
         try:
             resolved = resolve_step(name, step, params, codes)
@@ -79,7 +94,7 @@ def main():
     write_dropped(reports)
     listed = json.loads(Path("data/eval.json").read_text(encoding="utf-8"))
     of_eval = write_unscored(
-        listed, renderer(BASE, given) if given else render, limits, reasoning_by_dataset(params["datasets"]), asked
+        listed, renderer(BASE, kwargs) if kwargs else render, limits, reasoning_by_dataset(params["datasets"]), evaluate
     )
     write_json("_findings.json", {name: report.findings for name, report in reports.items()} | {"_eval": of_eval})
     write_json("_rewards.json", scored_rewards(params["steps"], datasets, codes))
@@ -88,84 +103,91 @@ def main():
         print(f"preflight: {format_bytes(free)} of this machine's {MEMORY_NAMES[device]} are free")
 
 
-def write_json(name, report, indent=2):
-    (OUT / name).write_text(json.dumps(report, indent=indent) + "\n", encoding="utf-8")
+def write_json(name: str, content: object, indent: int | None = 2) -> None:
+    (OUT / name).write_text(json.dumps(content, indent=indent) + "\n", encoding="utf-8")
 
 
-def write_dropped(reports):
-    """preflight/_dropped.csv: every row that is not trained, though it is in data/train, with the reason."""
+def write_dropped(reports: Mapping[str, Report]) -> None:
+    """preflight/_dropped.csv: every row of data/train that is not trained, with the reason."""
     with open(DROPPED, "w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(["step", "row", "id", "proof", "reason"])
         writer.writerows([name, *row] for name, report in reports.items() for row in report.dropped)
 
 
-def write_unscored(datasets, render, limits, reasoning, asked):
-    """{dataset: findings of its eval rows}; preflight/_unscored.csv has every one that no model of this base can be scored on.
+def write_unscored(
+    datasets: Mapping[str, Mapping[str, Any]],
+    render: Renderer,
+    limits: dict[str, Any],
+    reasoning: Mapping[str, str],
+    evaluate: dict[str, Any],
+) -> dict[str, list[Finding]]:
+    """{dataset: findings of its eval rows}; writes preflight/_unscored.csv: the rows that no model of this base can be scored on.
 
-    reasoning: of each dataset, see `reasoning_of`. asked: `evaluate` of params.yaml.
+    reasoning: see `reasoning_by_dataset`. evaluate: of params.yaml.
     """
-    findings = {}
+    findings: dict[str, list[Finding]] = {}
     with open(UNSCORED, "w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(["dataset", "row", "id", "proof", "reason"])
         for name, listed in datasets.items():
             path = f"data/eval/{name}.parquet"
-            found = measure_eval_rows(path, listed["kind"], render, reasoning[name])
-            left = found.left_out
-            if left:
-                print(f"preflight: {name}: {len(left):,} of {found.count:,} eval rows are not scored: {left[0][2]}")
-            names = row_names(path, [number for number, _, _ in left])
-            writer.writerows([name, *row, proof, why] for row, (_, proof, why) in zip(names, left, strict=True))
-            findings[name] = findings_of.text_findings(found, path, limits, {})
-            if listed["kind"] == "sft" and found.answers:
-                findings[name].append(findings_of.cut_answers_finding(found, path, asked, limits))
+            measured = measure_eval_rows(path, listed["kind"], render, reasoning[name])
+            left_out = measured.left_out
+            if left_out:
+                share = f"{len(left_out):,} of {measured.count:,} eval rows"
+                print(f"preflight: {name}: {share} are not scored: {left_out[0][2]}")
+            names = row_names(path, [number for number, _, _ in left_out])
+            writer.writerows([name, *row, proof, why] for row, (_, proof, why) in zip(names, left_out, strict=True))
+            findings[name] = findings_of.text_findings(measured, path, limits, {})
+            if listed["kind"] == "sft" and measured.answers:
+                findings[name].append(findings_of.cut_answers_finding(measured, path, evaluate, limits))
             for item in findings[name]:
                 if item["level"] != "ok":
                     print(f"preflight, eval rows of {name}: {item['level']}: {item['check']}: {item['message']}")
     return findings
 
 
-def measure_eval_rows(path, kind, render, reasoning="keep"):
-    """What is Measured of the eval rows of a dataset: those that are left out, and how texts and tokens differ."""
-    found, thoughts = MeasuredRows(pq.read_metadata(path).num_rows, np.zeros(0, ROW_DTYPE)), thought_parser(render)
+def measure_eval_rows(path: str, kind: str, render: Renderer, reasoning: str = "keep") -> MeasuredRows:
+    """MeasuredRows of the eval rows of a dataset: those that are left out, and how texts and tokens differ."""
+    measured, thoughts = MeasuredRows(pq.read_metadata(path).num_rows, np.zeros(0, ROW_DTYPE)), thought_parser(render)
     with record_encodings(render) as texts:
         for number, row in enumerate(row for rows in batches(path, None) for row in rows):
             texts.clear()
             try:
                 scored = scoring_input(kind, row, render, reasoning)
             except FailedProof as error:
-                found.left_out.append((number, error.proof, str(error)))
+                measured.left_out.append((number, error.proof, str(error)))
                 continue
             if kind == "grpo":
                 render.encode([scored])
             if kind == "sft":
                 last = scored[-1].spans[-1]
-                found.answers.append((number, thoughts.lengths(scored[-1].ids[last.start : last.end])))
-            found.encodings.check(number, render.tokenizer, texts)
-    return found
+                measured.answers.append((number, thoughts.lengths(scored[-1].ids[last.start : last.end])))
+            measured.encodings.check(number, render.tokenizer, texts)
+    return measured
 
 
-def row_names(path, numbers):
+def row_names(path: str, numbers: Sequence[int]) -> list[tuple[str, str]]:
     """(`source:line`, id) of the rows of a file at these positions."""
     ids = pq.read_table(path, columns=["id"])["id"].take(np.asarray(numbers, np.int64)).to_pylist()
     return list(zip(origins(path, numbers), ids, strict=True))
 
 
-def print_report(name, report):
-    """What a person is told of a step: its account, what is unusual, what holds for this machine alone."""
+def print_report(name: str, report: Report) -> None:
+    """Print a step's account, its findings, and what holds for this machine alone."""
     step = report.step
     print(
         f"preflight {name}: {step['method']} on {step['dataset']}, {step['trained_rows']:,} of {step['rows']:,} rows, "
         f"{step['learned_tokens']:,} of {step['tokens']:,} tokens learned, {step['optimizer_steps']:,} optimizer steps"
     )
     for item in report.findings:
-        # what is not trained is said whatever its limit
+        # rows that are not trained are always reported
         if item["level"] != "ok" or (report.dropped and item["check"] == "preflight.dropped_share"):
             print(f"preflight {name}: {item['level']}: {item['check']}: {item['message']}")
     if step.get("difficulty"):
         print(
-            f"preflight {name}: these are all rows: `difficulty` sorts them once its model is there, and a part is trained"
+            f"preflight {name}: this counts all rows: `difficulty` sorts them once its model is there, and a part is trained"
         )
     for line in report.printed:
         print(f"preflight {name}: {line}")
@@ -174,10 +196,12 @@ def print_report(name, report):
 # -- what all steps share ---------------------------------------------------------------------------------------------
 
 
-def scored_rewards(steps, datasets, codes):
+def scored_rewards(
+    steps: Mapping[str, Any], datasets: Mapping[str, Any], codes: Mapping[str, str]
+) -> dict[str, dict[str, dict[str, Any]]]:
     """{dataset: {function: {weight, code}}} that evaluate scores: those of the grpo steps on it, else exact_match alone.
 
-    codes: {function: hash of its code}, so that an edit of a function reaches the scores that use it, and no others.
+    codes: {function: hash of its code}, so that an edit of a function changes the scores that use it, and no others.
     """
     scored = {name: {"exact_match": 1.0} for name, dataset in datasets.items() if dataset["kind"] == "grpo"}
     for step in steps.values():
@@ -189,8 +213,8 @@ def scored_rewards(steps, datasets, codes):
     }
 
 
-def embedding_problems(shape, tokenizer):
-    """A tokenizer that knows more tokens than the model has vectors for: an index out of range, in the middle of training."""
+def embedding_problems(shape: Shape, tokenizer: Tokenizer) -> list[Problem]:
+    """A Problem where the tokenizer has more tokens than the model has vectors: training would stop at an index out of range."""
     tokens = max(tokenizer.get_vocab().values()) + 1
     if tokens <= shape.embedding:
         return []
@@ -204,25 +228,27 @@ def embedding_problems(shape, tokenizer):
 # -- whether it can be trained ----------------------------------------------------------------------------------------
 
 
-def examine_step(name, step, render, shape, limits, waive):
+def examine_step(
+    name: str, step: ResolvedStep, render: Renderer, shape: Shape, limits: dict[str, Any], waive: Mapping[str, str]
+) -> Report:
     """The Report of a step. Raises Problems where it cannot be trained."""
     where, path = f"steps.{name}", f"data/train/{step['dataset']}.parquet"
     config = make_step_config(name, step)
     if step["method"] == "sft":
         step["learns"] = learned_scope(config)
     method = Method(step["method"], config, render, step["overlong"], step["reasoning"])
-    found = measure_rows(path, method)
-    if problems := findings_of.row_problems(where, found, method, path):
+    measured = measure_rows(path, method)
+    if problems := findings_of.row_problems(where, measured, method, path):
         raise Problems(problems)
-    if not len(found.rows):
-        raise Problems([no_rows_problem(where, step, found, path)])
+    if not len(measured.rows):
+        raise Problems([no_rows_problem(where, step, measured, path)])
     if step["method"] == "kto":
-        findings_of.require_both_labels(where, found.rows)
-    report = Report(step | step_account(where, step, config, found))
-    names = row_names(path, [row for row, _, _ in found.left_out])
-    report.dropped = [(*name, proof, why) for name, (_, proof, why) in zip(names, found.left_out, strict=True)]
-    report.samples = xray_samples(path, found, method)
-    report.findings = findings_of.row_findings(found, method, path, shape.context, limits, waive)
+        findings_of.require_both_labels(where, measured.rows)
+    report = Report(cast(ResolvedStep, step | step_account(where, step, config, measured)))
+    names = row_names(path, [row for row, _, _ in measured.left_out])
+    report.dropped = [(*row, proof, why) for row, (_, proof, why) in zip(names, measured.left_out, strict=True)]
+    report.samples = xray_samples(path, measured, method)
+    report.findings = findings_of.row_findings(measured, method, path, shape.context, limits, waive)
     report.findings.append(findings_of.date_finding(read_settings(BASE)["date"], limits, waive))
     if step["method"] == "grpo":
         try_rewards(report, path, render.tokenizer, limits, waive)
@@ -237,26 +263,28 @@ def examine_step(name, step, render, shape, limits, waive):
     return report
 
 
-def try_rewards(report, path, tokenizer, limits, waive):
-    """Add to a grpo step's Report what its reward functions do. Raises Problems where one fails."""
+def try_rewards(
+    report: Report, path: str, tokenizer: Tokenizer, limits: dict[str, Any], waive: Mapping[str, str]
+) -> None:
+    """Add to a grpo step's Report the findings of its reward functions. Raises Problems where one fails."""
     rows, names = sample_rows(path, limits["reward_rows"])
     trials = try_functions(report.step, rows, names, tokenizer, f"steps.{report.step['step']}")
     report.findings += findings_of.reward_findings(trials, reward_weights(report.step), limits, waive)
     report.printed += [f"{trial.function} takes {trial.seconds * 1e3:.3g} ms an answer" for trial in trials]
 
 
-def no_rows_problem(where, step, found, path):
+def no_rows_problem(where: str, step: ResolvedStep, measured: MeasuredRows, path: str) -> Problem:
     """The Problem of a step without rows: none in data/train, or all of them left out."""
-    if not found.count:
+    if not measured.count:
         hint = f"tilth ledger {step['dataset']}"
         return Problem(f"{where}: preflight.rows_left", f"{step['dataset']!r} has no train rows", "some", hint)
-    what, hint = findings_of.describe_left_out(found, path)
+    what, hint = findings_of.describe_left_out(measured, path)
     return Problem(f"{where}: preflight.rows_left", f"no row of {step['dataset']!r} is trained: {what}", "some", hint)
 
 
-def step_account(where, step, config, found):
-    """Rows, tokens and optimizer steps. Raises Problems where the rows make no step at all."""
-    rows = found.rows
+def step_account(where: str, step: ResolvedStep, config: Config, measured: MeasuredRows) -> dict[str, Any]:
+    """Rows, tokens and optimizer steps. Raises Problems where the rows make no optimizer step."""
+    rows = measured.rows
     lengths = (
         {}
         if step["method"] != "sft" or not config.packing
@@ -265,11 +293,11 @@ def step_account(where, step, config, found):
     steps = count_optimizer_steps(config, step["method"], lengths.get("packed_rows", len(rows)), step["processes"])
     if not steps:
         what, hint = f"{len(rows)} rows make 0 optimizer steps", "lower per_device_train_batch_size, "
-        hint += "gradient_accumulation_steps or num_generations; max_steps: 0 takes none"
+        hint += "gradient_accumulation_steps or num_generations; max_steps: 0 trains nothing"
         raise Problems([Problem(f"{where}: preflight.optimizer_steps", what, "at least one batch", hint)])
     return {
-        "rows": found.count,
-        "trained_rows": found.count - len(found.left_out),
+        "rows": measured.count,
+        "trained_rows": measured.count - len(measured.left_out),
         "sequences": len(rows),
         "tokens": int(rows["tokens"].sum()),
         "learned_tokens": int(rows["learned"].sum()),
