@@ -1,18 +1,20 @@
-"""Tell in words and on a page what was built from what, and how good it is.
+"""Report what was built from what, and how good it is: as text, as a page and as cards.
 
 data/, preflight/, scores/, params -> report/report.md, report/index.html, report/cards/ (see `stages/reporting/cards.py`)
 
-Nothing that differs between two builds of the same thing (times, paths) is written.
+It writes no times and no paths: they would differ between two builds of the same project.
 """
 
 from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from stages.core.outcomes import NOT_SAMPLED, separate_not_sampled
-from stages.core.params import read_params
+from stages.core.params import Params, read_params
 from stages.reporting import difficulty
 from stages.reporting.cards import write_cards
 from stages.reporting.gates import gate_verdicts
@@ -30,7 +32,7 @@ from validators._cautions import step_cautions
 OUT = Path("report")
 
 
-def main():
+def main() -> None:
     params = read_params("report")
     difficulty.delete_outdated(params)
     text = "\n\n".join(
@@ -55,13 +57,13 @@ def main():
     print(text)
 
 
-def not_built_sentence(names):
-    """A sentence of what is not built yet; nothing where all is."""
+def not_built_sentence(names: Sequence[str]) -> str:
+    """A sentence about what is not built yet; "" where all is."""
     return f"\n\nNot built yet: {', '.join(names)}." if names else ""
 
 
-def markdown_table(header, rows):
-    """A Markdown table; columns of numbers stand on the right."""
+def markdown_table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
+    """A Markdown table; columns of numbers are aligned right."""
     if not rows:
         return "None."
     columns = zip(*rows, strict=True)
@@ -70,23 +72,23 @@ def markdown_table(header, rows):
     return "\n".join("| " + " | ".join(escape_cell(cell) for cell in line) + " |" for line in lines)
 
 
-def escape_cell(cell):
+def escape_cell(cell: object) -> str:
     return str(cell).replace("|", "\\|").replace("\n", " ")
 
 
-def rejects_of_dataset(name):
+def rejects_of_dataset(name: str) -> tuple[Counter[tuple[str, str]], int]:
     """({(stage, check): count}, rows not sampled) of one dataset; empty where it is not built."""
     path = Path(f"data/rejected/{name}.parquet")
     return separate_not_sampled(reject_counts(path)) if path.exists() else (Counter(), 0)
 
 
-def datasets_section(datasets, train, held_out):
+def datasets_section(datasets: Mapping[str, Any], train: Mapping[str, Any], held_out: Mapping[str, Any]) -> str:
     rows, missing = [], [name for name in datasets if name not in train or name not in held_out]
     for name, dataset in datasets.items():
         if name in missing:
             continue
-        turned_away, not_sampled = rejects_of_dataset(name)
-        parts = train[name]["rows"], held_out[name]["rows"], turned_away.total(), not_sampled
+        rejects, not_sampled = rejects_of_dataset(name)
+        parts = train[name]["rows"], held_out[name]["rows"], rejects.total(), not_sampled
         rows.append(
             [name, dataset["kind"], f"{sum(parts):,}", *(f"{part:,}" for part in parts), train[name]["sha256"][:12]]
         )
@@ -94,40 +96,40 @@ def datasets_section(datasets, train, held_out):
     return "## Datasets\n\n" + markdown_table(header, rows) + not_built_sentence(missing)
 
 
-def rejects_section(params):
+def rejects_section(params: Params) -> str:
     rows, datasets, steps = [], params["datasets"], params["steps"]
     for name in datasets:
         for (stage, check), count in sorted(
             rejects_of_dataset(name)[0].items(), key=lambda item: (-item[1], item[0][1], item[0][0])
         ):
             rows.append([name, stage, f"`{check}`", f"{count:,}", f"`{first_record(name, check)}`"])
-        for what, left in left_out_of_dataset(name, steps):
-            for proof, count in count_by_proof(left).items():
-                first = next(row["row"] for row in left if row["proof"] == proof)
+        for what, left_out in left_out_of_dataset(name, steps):
+            for proof, count in count_by_proof(left_out).items():
+                first = next(row["row"] for row in left_out if row["proof"] == proof)
                 rows.append([name, f"preflight: {what}", f"`{proof}`", f"{count:,}", f"`{first}`"])
         for reason in difficulty.reasons_not_kept(difficulty.prompt_rows(name, params)):
             first = reason["samples"][0]
             rows.append(
                 [name, "keep", f"`{reason['check']}`", f"{reason['count']:,}", f"`{first['source']}:{first['line']}`"]
             )
-    told = [
+    notes = [
         f"- {name}: {not_sampled:,} rows not sampled, as `weights` and `max_rows` ask for (`{NOT_SAMPLED}`)"
         for name in datasets
         if (not_sampled := rejects_of_dataset(name)[1])
     ]
-    told += [
+    notes += [
         f"- {name}: {escape_cell(text)}"
         for name in datasets
         if (path := Path(f"data/rejected/{name}.parquet")).exists()
         for text in [
-            *(f"personal data: {told}" for told in personal_data_sentences(personal_data_counts(path))),
+            *(f"personal data: {sentence}" for sentence in personal_data_sentences(personal_data_counts(path))),
             *describe_unused_keys(unused_key_counts(path)),
         ]
     ]
-    told += [
-        f"- {name}: {difficulty.kept_sentence(name, params, found)}"
+    notes += [
+        f"- {name}: {difficulty.kept_sentence(name, params, prompts)}"
         for name in datasets
-        if (found := difficulty.prompt_rows(name, params))
+        if (prompts := difficulty.prompt_rows(name, params))
     ]
     return "\n\n".join(
         filter(
@@ -135,15 +137,15 @@ def rejects_section(params):
             [
                 "## Rejected, by reason",
                 markdown_table(["dataset", "stage", "check", "rows", "the first"], rows) if rows else "Nothing.",
-                "\n".join(told),
+                "\n".join(notes),
             ],
         )
     )
 
 
-def rights_section(params):
-    """What is said of the rights in the raw data; nothing where nothing is."""
-    rows = [[name, files or "all", *said] for name in params["datasets"] for files, *said in rights_rows(name, params)]
+def rights_section(params: Params) -> Iterator[str]:
+    """The rights in the raw data; no section where params.yaml has none."""
+    rows = [[name, files or "all", *rest] for name in params["datasets"] for files, *rest in rights_rows(name, params)]
     if not rows and not params["license"]:
         return
     model = f"Models: {params['license']}.\n\n" if params["license"] else ""
@@ -152,24 +154,24 @@ def rights_section(params):
         for name, dataset in params["datasets"].items()
         for what, why in dataset["waive"].items()
     ]
-    found = markdown_table(["dataset", "raw files", "license", "source", "consent", "expires"], rows)
-    yield f"## Rights\n\n{model}{found}" + ("\n\n" + "\n".join(waived) if waived else "")
+    table = markdown_table(["dataset", "raw files", "license", "source", "consent", "expires"], rows)
+    yield f"## Rights\n\n{model}{table}" + ("\n\n" + "\n".join(waived) if waived else "")
 
 
-def first_record(name, check):
-    """Where the first record of a reason stands in the raw data."""
+def first_record(name: str, check: str) -> str:
+    """`source:line` of the first record that a check rejected."""
     rows = pq.read_table(f"data/rejected/{name}.parquet", columns=["source", "line", "check"])
     row = rows.filter(pc.equal(rows["check"], check)).slice(0, 1).to_pylist()[0]
     return f"{row['source']}:{row['line']}"
 
 
-def steps_section(params):
+def steps_section(params: Params) -> str:
     rows, missing, base = [], [], params["base"]
     for name in params["steps"]:
         if (step := read_json_or_none(f"preflight/{name}.json")) is None:
             missing.append(name)
             continue
-        seen = exposure_summary(exposure_path(name))
+        exposure = exposure_summary(exposure_path(name))
         args = ", ".join(f"{key} {value}" for key, value in step["args"].items())
         rows.append(
             [
@@ -177,7 +179,7 @@ def steps_section(params):
                 step["method"],
                 step["from"],
                 step["dataset"],
-                f"{seen['seen']:,} of {seen['rows']:,}" if seen else "not trained",
+                f"{exposure['seen']:,} of {exposure['rows']:,}" if exposure else "not trained",
                 f"{step['optimizer_steps']:,}",
                 "LoRA" if step["lora"] else "full",
                 args,
@@ -202,22 +204,22 @@ def steps_section(params):
     return text
 
 
-def scores_section(steps):
-    scores = {model: read_json_or_none(f"scores/{model}.json") for model in ["base", *steps]}
-    missing = [model for model, found in scores.items() if found is None]
-    scores = {model: found for model, found in scores.items() if found is not None}
+def scores_section(steps: Iterable[str]) -> str:
+    files = {model: read_json_or_none(f"scores/{model}.json") for model in ["base", *steps]}
+    missing = [model for model, content in files.items() if content is None]
+    scores = {model: content for model, content in files.items() if content is not None}
     parts = [
         "## Scores\n\nEach value with its 95% interval; in brackets the change against the model that the step started from, "
         "**bold** where its interval excludes zero." + not_built_sentence(missing)
     ]
-    for dataset in dict.fromkeys(name for found in scores.values() for name in found):
-        models = {model: found[dataset] for model, found in scores.items() if dataset in found}
-        metrics = list(dict.fromkeys(metric for found in models.values() for metric in found))
+    for dataset in dict.fromkeys(name for datasets in scores.values() for name in datasets):
+        models = {model: datasets[dataset] for model, datasets in scores.items() if dataset in datasets}
+        metrics = list(dict.fromkeys(metric for items in models.values() for metric in items))
         if metrics:
-            n = max(item.get("n") or 0 for found in models.values() for item in found.values())
+            n = max(item.get("n") or 0 for items in models.values() for item in items.values())
             rows = [
-                [model, *(score_cell(found[metric]) if metric in found else "" for metric in metrics)]
-                for model, found in models.items()
+                [model, *(score_cell(items[metric]) if metric in items else "" for metric in metrics)]
+                for model, items in models.items()
             ]
             parts.append(
                 f"### {dataset} ({n:,} eval rows)\n\n"
@@ -231,23 +233,22 @@ def scores_section(steps):
             )
             worst = [
                 (model, describe_worst_slice(metric, item))
-                for model, found in models.items()
-                for metric, item in found.items()
+                for model, items in models.items()
+                for metric, item in items.items()
             ]
-            parts += ["\n".join(f"- {model}: {escape_cell(words)}" for model, words in worst if words)] * any(
-                words for _, words in worst
-            )
+            if lines := [f"- {model}: {escape_cell(text)}" for model, text in worst if text]:
+                parts.append("\n".join(lines))
     return "\n\n".join(parts)
 
 
-def gates_section():
-    """What must hold for a model to ship; nothing where no gate is set."""
-    if found := gate_verdicts():
-        rows = [[row["step"], f"{row['metric']} of {row['on']}", row["rule"], row["said"]] for row in found["rows"]]
-        yield f"## Gates\n\n{found['summary']}.\n\n" + markdown_table(["step", "score", "must be", "verdict"], rows)
+def gates_section() -> Iterator[str]:
+    """The gates and their verdicts; no section where params.yaml has no gates."""
+    if verdicts := gate_verdicts():
+        rows = [[row["step"], f"{row['metric']} of {row['on']}", row["rule"], row["said"]] for row in verdicts["rows"]]
+        yield f"## Gates\n\n{verdicts['summary']}.\n\n" + markdown_table(["step", "score", "must be", "verdict"], rows)
 
 
-def score_cell(item):
+def score_cell(item: Mapping[str, Any]) -> str:
     if item["value"] is None:  # an AUC of one class
         return "none"
     text = " ".join(filter(None, (f"{item['value']:.3f}", describe_interval(item))))
