@@ -1,9 +1,10 @@
-"""Put the base model into `models/base`, so that its bytes are part of the lineage of all that is built on it.
+"""Put the base model into `models/base`, so that its bytes are part of the lineage of everything built on it.
 
 params base -> models/base/
 
-`base.model` is `tiny` (made on the spot), a local folder or `.gguf` file, or a Hub id with a pinned revision. What params.yaml says of its
-tokenizer is written into the folder (`stages/training/template_settings.py`), so that every method, score, chat and export agrees.
+`base.model` is `tiny` (a small random model, made here), a local folder or `.gguf` file, or a Hub id with a pinned revision. The
+tokenizer settings of params.yaml are written into the folder (`stages/training/template_settings.py`), so that every method, score,
+chat and export uses them.
 """
 
 import json
@@ -20,7 +21,7 @@ from stages.training.models import BASE, is_safetensors, load_pretrained, save_t
 from stages.training.template_settings import apply_settings, disable_space_cleanup
 from validators.problems import Problem, Problems
 
-# what a model needs to be loaded, and its card and license; pickles are left where they are
+# what loading a model needs, and its card and license; pickles are not copied
 FILES = ["*.json", "*.safetensors", "*.jinja", "*.model", "*.txt", "README.md", "LICENSE*"]
 PICKLES = ("*.bin", "*.pt", "*.pth", "*.pkl", "*.ckpt")
 
@@ -42,7 +43,7 @@ def main() -> None:
 
 
 def weight_problems(model: str, folder: Path) -> list[Problem]:
-    """What is wrong with the weights of a folder: none, pickles alone, files that are cut or no safetensors, lost parts."""
+    """What is wrong with the weights of a folder: none, only pickles, files that are cut or not safetensors, missing parts."""
     weights = sorted(folder.glob("*.safetensors"))
     if not weights:
         pickles = sorted(path.name for pattern in PICKLES for path in Path(model).glob(pattern))
@@ -58,12 +59,13 @@ def weight_problems(model: str, folder: Path) -> list[Problem]:
     ]
     index = folder / "model.safetensors.index.json"
     named = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()) if index.exists() else set()
-    lost = sorted(named - {path.name for path in weights})
-    return problems + [Problem(f"base.model: {name}", "not there", f"what {index.name} names", again) for name in lost]
+    missing = sorted(named - {path.name for path in weights})
+    expected = f"the file that {index.name} names"
+    return problems + [Problem(f"base.model: {name}", "not there", expected, again) for name in missing]
 
 
 def architecture_problems(model: str, folder: Path) -> list[Problem]:
-    """What keeps transformers from reading a model's config and tokenizer without code of the model's own."""
+    """Why transformers cannot read a model's config and tokenizer without code of the model's own."""
     from transformers import AutoConfig, AutoTokenizer
     from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
@@ -81,23 +83,23 @@ def architecture_problems(model: str, folder: Path) -> list[Problem]:
 
 
 def link_problems(folder: Path, paths: Iterable[Path]) -> list[Problem]:
-    """A Problem for each file that a link brings in from outside of its folder: it may be anybody's, and would be shared.
+    """A Problem for each link that leads out of the model's folder: the target may be any file of this machine, and would be shared.
 
-    In a cache of the Hub a file of `snapshots/<commit>/` is a link to one of `blobs/`, beside `snapshots`; with `cache.type symlink`,
-    what DVC keeps is a link into its cache.
+    Two links are fine. In a cache of the Hub, files of `snapshots/<commit>/` are links to `blobs/`, beside `snapshots`. With
+    `cache.type symlink`, DVC's files are links into its cache.
     """
-    home, kept = folder.resolve(), cache_folder().resolve()
+    home, cache = folder.resolve(), cache_folder().resolve()
     blobs = home.parents[1] / "blobs" if home.parent.name == "snapshots" else None
     problems = []
     for path in (path for path in paths if path.is_symlink()):
-        target = Path(os.path.realpath(path))  # `resolve` raises where links go in a circle
-        if not target.is_relative_to(home) and target.parent != blobs and not target.is_relative_to(kept):
+        target = Path(os.path.realpath(path))  # `resolve` raises on links in a circle
+        if not target.is_relative_to(home) and target.parent != blobs and not target.is_relative_to(cache):
             hint = "replace the link by the file, if it belongs to the model"
             found = "a link that leaves the folder"
             problems.append(Problem(f"base.model: {path}", found, "a file of the model", hint))
         elif not target.exists():
             hint = "download the model again"
-            problems.append(Problem(f"base.model: {path}", "a link to what is not there", "a file of the model", hint))
+            problems.append(Problem(f"base.model: {path}", "a link to a missing file", "a file of the model", hint))
     return problems
 
 
@@ -126,7 +128,7 @@ def fetch(model: str, revision: str | None, folder: Path) -> None:
                 "copy the commit's 40 digits from its page, Files, History",
             )
             raise Problems([Problem("base.revision", found, "a commit of the model", hint)]) from None
-        except Exception as error:  # its errors, httpx's and those of its transfers have no common class
+        except Exception as error:  # huggingface_hub, httpx and the transfer libraries have no common class of errors
             text = " ".join(str(error).split())[:300]
             found = f"{model!r} at revision {revision!r} could not be downloaded: {type(error).__name__}: {text}"
             hint = "check the id, the revision and the network; `hf auth login` for gated models"

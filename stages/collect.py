@@ -1,11 +1,11 @@
-"""List the datasets that were built, and delete what is left of datasets that params.yaml no longer has.
+"""List the built datasets, and delete the files of datasets that params.yaml no longer has.
 
 data/train/, data/eval/ -> data/train.json, data/eval.json
 
     {"chat": {"kind": "sft", "rows": 3741, "sha256": "5f0e..."}}
 
-Whatever reads all datasets depends on these lists, not on the folders: a stale file would make it run again in every
-clone, and a list that comes out the same stops DVC from running what follows.
+Stages that read all datasets depend on these lists, not on the folders: a stale file would make them run again in every
+clone, and where a list is unchanged DVC does not run them.
 """
 
 import json

@@ -3,10 +3,10 @@
 data/ingested/<d>/, data/validated/<d>.parquet
     -> data/train/<d>.parquet, data/eval/<d>.parquet, data/rejected/<d>.parquet, data/kept/<d>/train.json
 
-data/rejected/<d>.parquet has the rejects of all three stages, so that one file tells what became of every raw record
-that is in neither train nor eval. The side of the split is a pure function of the seed and the row's first user turn:
+data/rejected/<d>.parquet has the rejects of all three stages, so that one file says why any raw record is in neither
+train nor eval. The side of the split is a pure function of the seed and the row's first user turn:
 a prompt stays on its side in every dataset, when rows are added and when they are reordered (`stages/dedup/split.py`).
-data/kept/<d>/ is the folder in which `keep` says which train rows are trained on, where `difficulty` is asked for.
+data/kept/<d>/ is the folder where `keep` lists the train rows to train on, if params.yaml has `difficulty`.
 """
 
 import json
@@ -52,7 +52,7 @@ from validators._by_file import value_for_file
 from validators.problems import Problems
 
 BENCHMARKS, EXPIRED = Path("data/benchmarks"), Path(".build/expired")
-TurnedAwayRow = tuple[int, str]  # (row that is turned away, detail)
+TurnedAwayRow = tuple[int, str]  # (row to reject, detail)
 
 
 class Dataset(PinEntry, SplitEntry):
@@ -71,7 +71,7 @@ class PersonalDataRules(TypedDict):
 
 
 class Rules(TypedDict):
-    """What curate turns away in every dataset. near_duplicates, overlap_share: shares, 0 to 1."""
+    """What curate rejects in every dataset. near_duplicates, overlap_share: shares, 0 to 1."""
 
     near_duplicates: float | None
     ngram_words: int
@@ -90,13 +90,13 @@ def main(name: str) -> None:
     split_key = split_key_sql(kind, dataset["split_on"])
     decision = Decision(parts, invalid, params["seed"], params["eval_fraction"], split_key, read_pinned())
     if entries := read_forgotten():
-        # first, so that no detail of another reject leads to a forgotten row
+        # first, so that the detail of no other reject names a forgotten row
         decision.reject(CURATE_CHECK, forgotten_rows(decision, kind, entries, rules, engine))
     if "expires" in params:
         decision.reject("curate.expired", expired_rows(decision, name, dataset["raw"]))
     found_data: dict[str, dict[str, int]] = {}
     if personal := rules["personal_data"]:
-        # before what compares rows: no row is left out for the sake of one that goes
+        # before rows are compared: a rejected row must not displace another
         found_data = reject_personal_data(decision, kind, personal, engine)
     decision.reject("curate.duplicate", decision.run_query("duplicates"))
     decision.reject("curate.contradiction", decision.run_query("contradictions"))
@@ -117,7 +117,7 @@ def main(name: str) -> None:
 
 
 def write_row_count(name: str, rows: int) -> None:
-    """Make data/kept/<d>/, on which each training on the dataset depends: by the number of train rows, and by what `keep` adds."""
+    """Make data/kept/<d>/ with the number of train rows. Each training on the dataset depends on it; `keep` adds its list."""
     path = Path("data/kept", name, "train.json")
     path.parent.mkdir(parents=True, exist_ok=True)
     path.unlink(missing_ok=True)  # it may be a link into the cache of DVC
@@ -125,11 +125,11 @@ def write_row_count(name: str, rows: int) -> None:
 
 
 def print_held_out(decision: Decision, dataset: Dataset) -> None:
-    """Print how many rows `eval:` of this dataset and of others holds out: those of its files, and others that ask the same."""
-    found = decision.database.execute("SELECT source, count(*) FROM keys WHERE is_pinned GROUP BY source").fetchall()
-    own = sum(count for source, count in found if is_pinned(source, dataset))
-    if found:
-        others = sum(count for _, count in found) - own
+    """Print how many rows `eval:` of this dataset and of others holds out: those of its files, and others with the same prompts."""
+    counts = decision.database.execute("SELECT source, count(*) FROM keys WHERE is_pinned GROUP BY source").fetchall()
+    own = sum(count for source, count in counts if is_pinned(source, dataset))
+    if counts:
+        others = sum(count for _, count in counts) - own
         print(f"  held out by `eval:`: {own:,} rows of its own files, {others:,} of other files with the same prompts")
 
 
@@ -153,15 +153,15 @@ def write_all(
         open_writer(f"data/train/{name}.parquet", schema) as train_out,
         open_writer(f"data/eval/{name}.parquet", sliced) as eval_out,
         open_writer(turned_away, REJECTS, "none") as turned_out,
-        # one part is read and sorted out while the one before it is being compressed
+        # the next part is read and split while this one is compressed
         ThreadPoolExecutor(1) as ahead,
     ):
-        sort_out = partial(split_part, decision=decision, kind=kind, names=sliced.names)
-        following = ahead.submit(sort_out, 0)
+        split = partial(split_part, decision=decision, kind=kind, names=sliced.names)
+        following = ahead.submit(split, 0)
         for number in range(1, len(parts) + 1):
             train, held_out, rejected = following.result()
             if number < len(parts):
-                following = ahead.submit(sort_out, number)
+                following = ahead.submit(split, number)
             train_out.write_table(with_message_keys(train.select(schema.names), keys))
             eval_out.write_table(with_message_keys(held_out, keys))
             turned_out.write_table(rejected)
@@ -192,7 +192,7 @@ def split_part(number: int, decision: Decision, kind: str, names: list[str]) -> 
 def forgotten_rows(
     decision: Decision, kind: str, entries: list[Forgotten], rules: Rules, engine: str
 ) -> list[TurnedAwayRow]:
-    """Rows that are on the list of forgotten records, or say what one of them said."""
+    """Rows that are on the list of forgotten records, or have nearly the same text as one of them."""
     options = partial(forgotten_in_part, kind=kind, entries=entries, least=rules["near_duplicates"])
     work = decision.remaining_rows()
     found = with_progress_bar(map_items(options, work, decision.size_bytes(), engine), len(work), "forgotten")
@@ -216,7 +216,7 @@ def forgotten_in_part(work: PartRows, kind: str, entries: list[Forgotten], least
 
 
 def expired_rows(decision: Decision, name: str, raw: str) -> list[TurnedAwayRow]:
-    """Rows of the raw files whose day in `expires` has come, as the stage `expire` has it."""
+    """Rows of the raw files whose day in `expires` has come, as the stage `expire` wrote."""
     days = json.loads((EXPIRED / f"{name}.json").read_text(encoding="utf-8"))
     matched = {source: day for source in remaining_sources(decision) if (day := value_for_file(days, source, raw))}
     table = pa.table({"source": pa.array(matched, pa.string()), "day": pa.array(matched.values(), pa.string())})
@@ -226,7 +226,7 @@ def expired_rows(decision: Decision, name: str, raw: str) -> list[TurnedAwayRow]
 
 
 def remaining_sources(decision: Decision) -> list[str]:
-    """The raw files of the rows that are still in."""
+    """The raw files of the rows that are not rejected yet."""
     return [source for (source,) in decision.database.execute("SELECT DISTINCT source FROM keys").fetchall()]
 
 
@@ -236,27 +236,27 @@ def remaining_sources(decision: Decision) -> list[str]:
 def reject_personal_data(
     decision: Decision, kind: str, rules: PersonalDataRules, engine: str
 ) -> dict[str, dict[str, int]]:
-    """Turn away the rows with personal data of the kinds to reject; {"reject": {kind: rows}, "warn": {kind: rows}}."""
+    """Reject the rows with personal data of the kinds to reject. Returns {"reject": {kind: rows}, "warn": {kind: rows}}."""
     kinds = (*rules["reject"], *rules["warn"])
     options = partial(personal_data_in_part, kind=kind, kinds=kinds, regions=rules["regions"])
     work, gone = decision.remaining_rows(), []
     counts: dict[str, Counter[str]] = {"reject": Counter(), "warn": Counter()}
-    asked = {"reject": set(rules["reject"]), "warn": set(rules["warn"])}
+    kinds_by_action = {"reject": set(rules["reject"]), "warn": set(rules["warn"])}
     found = with_progress_bar(map_items(options, work, decision.size_bytes(), engine), len(work), "personal data")
     for first, rows in zip(decision.first_rows, found, strict=True):
         for row, spans in rows.items():
-            here = {what: {span[0] for span in spans} & asked[what] for what in counts}
-            for what in counts:
-                counts[what].update(here[what])
+            here = {action: {span[0] for span in spans} & kinds_by_action[action] for action in counts}
+            for action in counts:
+                counts[action].update(here[action])
             if here["reject"]:
-                said = [span for span in spans if span[0] in here["reject"]]
-                gone.append((int(first) + row, personal_data.describe_places(said)))
+                places = [span for span in spans if span[0] in here["reject"]]
+                gone.append((int(first) + row, personal_data.describe_places(places)))
     decision.reject(personal_data.CHECK, gone)
-    listed = {what: dict(sorted(found.items())) for what, found in counts.items()}
-    for what, by_kind in listed.items():
+    listed = {action: dict(sorted(by_kind.items())) for action, by_kind in counts.items()}
+    for action, by_kind in listed.items():
         if by_kind:
-            said = ", ".join(f"{name} in {count:,} rows" for name, count in by_kind.items())
-            print(f"  {'warning' if what == 'warn' else 'rejected'}: {personal_data.CHECK}: {said}", flush=True)
+            text = ", ".join(f"{name} in {count:,} rows" for name, count in by_kind.items())
+            print(f"  {'warning' if action == 'warn' else 'rejected'}: {personal_data.CHECK}: {text}", flush=True)
     return listed
 
 
@@ -268,7 +268,7 @@ def personal_data_in_part(
     return personal_data.find_in_table(table, kind, kinds, regions, rows.tolist())
 
 
-# -- what the rules of params.yaml turn away ------------------------------------------------------------------------
+# -- what the rules of params.yaml reject ---------------------------------------------------------------------------
 
 
 def surplus_rows(decision: Decision, dataset: Dataset) -> list[TurnedAwayRow]:
@@ -288,7 +288,7 @@ def surplus_rows(decision: Decision, dataset: Dataset) -> list[TurnedAwayRow]:
 
 
 def benchmark_overlaps(decision: Decision, kind: str, rules: Rules, engine: str) -> list[TurnedAwayRow]:
-    """Rows that hold a record of a benchmark. Raises Problems where a link brings one in from outside the project."""
+    """Rows that contain a record of a benchmark. Raises Problems where a link leads to a benchmark outside the project."""
     if problems := outside_link_problems(BENCHMARKS):
         raise Problems(problems)
     options = partial(overlaps_in_part, kind=kind, ngram_words=rules["ngram_words"], share=rules["overlap_share"])
@@ -315,7 +315,7 @@ def overlaps_in_part(work: PartRows, kind: str, ngram_words: int, share: float) 
 
 
 def near_duplicates(decision: Decision, kind: str, threshold: float, engine: str) -> dict[str, list[TurnedAwayRow]]:
-    """{check: [(row, detail)]}: train rows near an eval row, and rows near an earlier row of their own side that stays."""
+    """{check: [(row, detail)]}: train rows near an eval row, and rows near an earlier row of their own side that is kept."""
     from stages.dedup.near_duplicates import similarity
 
     work = decision.remaining_rows()
@@ -366,7 +366,7 @@ def bands_in_part(work: PartRows, kind: str) -> np.ndarray:
 
 
 def texts_of(decision: Decision, kind: str, rows: Iterable[int]) -> dict[int, str]:
-    """{row: what it says} of some rows."""
+    """{row: its text} of some rows."""
     from stages.dedup.near_duplicates import row_texts
 
     found: dict[int, str] = {}

@@ -1,10 +1,10 @@
-"""Which raw files of one dataset may no longer be used: those whose day in `expires` has come.
+"""List the raw files of one dataset that may no longer be used: those whose day in `expires` has come.
 
 .build/params/expire/<d>.json, the date -> .build/expired/<d>.json: {"data/raw/chat/a.jsonl": "2027-01-01"}
 
-The graph has this stage for the datasets in `expires` alone, and runs it in every build, as DVC knows nothing of dates. What it
-writes is another on the days alone on which something expires; so `curate`, which depends on it, reruns on these days and on
-no other. The day is that of UTC; SOURCE_DATE_EPOCH (seconds) sets another, to rebuild what was.
+The graph has this stage for the datasets in `expires` only, and runs it in every build, as DVC does not know dates. Its output
+changes only on a day when something expires, so `curate`, which depends on it, reruns on these days only. The day is that of
+UTC; SOURCE_DATE_EPOCH (seconds) sets another, to rebuild an earlier state.
 """
 
 import json
@@ -29,7 +29,7 @@ def main(name: str) -> None:
 
 
 def expired_text(rule: ByFile) -> str:
-    """What is written for a rule today. rule: a day for all files, or {pattern: day}."""
+    """The JSON of a rule today. rule: a day for all files, or {pattern: day}."""
     return json.dumps(expired_patterns(rule, today()), indent=2, ensure_ascii=False) + "\n"
 
 

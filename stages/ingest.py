@@ -5,7 +5,7 @@ data/raw/<d> (a file or a folder) -> data/ingested/<d>/rows/*.parquet, data/inge
 A row, of kind sft: {messages: [{role: user, content: "Reverse abc."}, {role: assistant, content: cba}], tools: null,
 id: 5f0e..., source: data/raw/chat/chatml.jsonl, line: 12, prompt_key: 9a1c..., claim_key: null}
 
-Files are cut into parts that processes read side by side, one Parquet file a part; parts and rows keep their order.
+Files are cut into parts that processes read in parallel, one Parquet file a part. Parts and rows keep their order.
 """
 
 import json
@@ -97,7 +97,7 @@ def main(name: str) -> None:
 
 
 def read_all(name: str, dataset: Dataset, parts: list[Part], folder: Path, engine: str) -> None:
-    """Read all parts of a dataset into `folder`; print what was found, and stop if too much of it is bad."""
+    """Read all parts of a dataset into `folder`, and print what they contain. Raises Problems if too many records are rejected."""
     work = ((part, folder / f"rows/{number:05}.parquet") for number, part in enumerate(number_parts(parts)))
     forgotten = frozenset(entry.id for entry in read_forgotten())
     results = map_items(
@@ -122,7 +122,7 @@ def read_all(name: str, dataset: Dataset, parts: list[Part], folder: Path, engin
     for account in accounts.values():
         have.update(account.sliced)
         for key in keys:
-            account.unused.pop(key, None)  # scores are sliced by it
+            account.unused.pop(key, None)  # it is used: scores are sliced by it
     for (source, container), seen in shapes.items():
         found = [f"{count:,} {shape}" for shape, count in seen.most_common()]
         print(f"  {safe_text(source, 400)}: {', '.join([describe_container(container), *found])}")
@@ -143,7 +143,7 @@ def read_all(name: str, dataset: Dataset, parts: list[Part], folder: Path, engin
 
 
 def lost_key_problems(name: str, accounts: dict[str, KeyAccount]) -> list[Problem]:
-    """A Problem for each key of a file that says something that no row holds."""
+    """A Problem for each key of a file whose content is in no row."""
     return [
         Problem(
             f"datasets.{name}: {source}",
@@ -173,7 +173,7 @@ def ingest_part(
             rejects.append(rejected)
             shapes.update(seen)
             counts["prompts"] += count_without_answer(table) if kind == "sft" else 0
-            # two rows of one record stand beside each other
+            # the rows of one record are neighbours
             lines = table["line"].to_numpy()
             rows = int((lines[1:] != lines[:-1]).sum()) + bool(len(lines))
             counts.update(records=sum(seen.values()), rows=rows, rejects=len(rejected))
@@ -213,14 +213,14 @@ def general_table(
 
 
 def shape_label(record: Record, options: Options = NO_OPTIONS) -> str:
-    """A record's shape and what told it, for the line that is printed of its file."""
+    """A record's shape and how it was recognised, for the printed line of its file."""
     return "unreadable" if record.value is None else describe_shape(record.value, options)
 
 
 def plain_table(
     lines: list[tuple[int, bytes]], source: str, options: Options = NO_OPTIONS, account: KeyAccount | None = None
 ) -> Tables:
-    """Rows and rejects of JSON lines of kind sft: plain conversations directly, the rest the general way."""
+    """Rows and rejects of JSON lines of kind sft: plain conversations fast, the others as `general_table` does."""
     columns, rejects = SftColumns(), []
     slices: list[str | None] = []
     seen: Counter[str] = Counter()
@@ -282,7 +282,7 @@ def convert_records(
 
 
 def slice_column(value: Fields, options: Options, account: KeyAccount | None = None) -> Row:
-    """The slices of a record's rows as a column, and their keys counted; nothing where its dataset names no keys."""
+    """The slices of a record's rows as a column, and counts their keys; {} where the dataset has no `slice_by`."""
     if not options.slice_by:
         return {}
     values = slice_values(value, options.slice_by)
@@ -299,7 +299,7 @@ def rows_of_record(record: Record, kind: str, options: Options, account: KeyAcco
         return rows_of(value, kind, options, account)
     try:
         made = rows_of(value, kind, options, account)
-        # what a row says of them is seen from two numbers in their place; what no row says may be anything
+        # two other numbers in their place show whether a row contains them; in keys that no row contains they may stand
         if rows_without_extra(replace_non_finite(value, 0.5), kind, options) != rows_without_extra(
             replace_non_finite(value, 1.5), kind, options
         ):
@@ -310,5 +310,5 @@ def rows_of_record(record: Record, kind: str, options: Options, account: KeyAcco
 
 
 def rows_without_extra(value: Fields, kind: str, options: Options) -> list[Row]:
-    """The rows of a record's value without `extra`, which holds what no row says."""
+    """The rows of a record's value without `extra`, which has the keys that are used for nothing else."""
     return [{key: held for key, held in row.items() if key != "extra"} for row in rows_of(value, kind, options)]

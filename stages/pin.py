@@ -1,15 +1,15 @@
-"""List the prompts that `eval:` keeps out of training: those of all rows of the files that it names, in every dataset.
+"""List the prompts that `eval:` keeps out of training: those of all rows of the files that it names, for every dataset.
 
 data/ingested/<d>/ of datasets with `eval:` -> data/pinned.txt: their split keys, one a line, sorted, below a title
 
     # split keys of the prompts that `eval:` of datasets keeps out of training
     9a1c0e...
 
-The title is there as DVC warns, at each stage, of a dependency without a byte.
+The file has a title because DVC warns, at each stage, about an empty dependency.
 
 A prompt stays on one side in every dataset: `curate` of each of them holds out the rows with a key of this list. Each
-row gives two keys, with its system turn and without, so that a dataset finds its own, whatever its `split_on`. What is left
-of removed datasets in data/ingested/ is deleted.
+row gives two keys, with its system turn and without, so that the list serves every `split_on`. The stage also deletes the folders
+of removed datasets in data/ingested/.
 """
 
 import os
@@ -40,7 +40,7 @@ def main() -> None:
 
 
 def delete_removed(datasets: Collection[str]) -> None:
-    """Delete the rows of datasets that params.yaml no longer has: a clone has none, and would run this stage again."""
+    """Delete the rows of datasets that params.yaml no longer has: a clone does not have them, and would run this stage again."""
     for folder in sorted(INGESTED_FOLDER.iterdir()):
         if folder.is_dir() and folder.name not in datasets and folder.suffix != ".partial":
             print(f"pin: {folder} belongs to no dataset of params.yaml, deleted")

@@ -1,11 +1,11 @@
-"""Check every row of one dataset; name the ones that are wrong.
+"""Check every row of one dataset, and reject the wrong ones with the reason.
 
 data/ingested/<d>/rows/*.parquet -> data/validated/<d>.parquet: the rejects alone, rows are not copied
 
 A reject: {id: 5f0e..., source: data/raw/chat/chatml.jsonl, line: 12, stage: validate, check: sft.known_roles,
 detail: "messages[0] by 'narrator': every role is system, user, assistant or tool", raw: "{...}"}
-The checks are those of `validators/<kind>.py`, run batch by batch. What is unusual in the dataset as a whole is printed,
-and kept as JSON text under `warnings` in the file's metadata: {"sft.mojibake": "3 of 4,412 rows have ..."}.
+The checks are those of `validators/<kind>.py`, run batch by batch. Warnings about the dataset as a whole are printed, and
+stored as JSON text under `warnings` in the file's metadata: {"sft.mojibake": "3 of 4,412 rows have ..."}.
 """
 
 import importlib
@@ -57,7 +57,7 @@ def main(name: str) -> None:
     if read_engine() == "ray":
         found = map_items(examine, parts, 0, "ray")
     else:
-        # threads: nearly all of the work is done inside Arrow and polars, which hold no lock of Python's meanwhile
+        # threads: Arrow and polars do nearly all of the work, and release Python's lock for it
         found = ThreadPoolExecutor(min(len(parts), os.cpu_count() or 1)).map(examine, parts)
     tables, measures = [REJECTS.empty_table()], []
     for rejects, measured in with_progress_bar(found, len(parts), f"validate {name}"):
@@ -92,7 +92,7 @@ def examine_part(path: Path, kind: str) -> tuple[pa.Table, list[pl.DataFrame]]:
 
 
 def examine_table(table: pa.Table, validator: Validator) -> tuple[pa.Table, pl.DataFrame]:
-    """(rejects, measures) of a table of rows: what is wrong with those that fail, and what the others are like."""
+    """(rejects, measures) of a table of rows: rejects of those that fail a check, measures of the others."""
     found = first_failures(table, validator)
     # the hash as a number, an eighth of its text's size
     prompts = (

@@ -122,8 +122,8 @@ def test_a_cache_of_the_hub_reaches_no_further_than_its_blobs(tmp_path, monkeypa
     assert [(problem.where.rpartition("/")[2], problem.found) for problem in found.value.problems] == [
         ("a.txt", "a link that leaves the folder"),
         ("b.txt", "a link that leaves the folder"),
-        ("c.txt", "a link to what is not there"),
-        ("d.txt", "a link to what is not there"),
+        ("c.txt", "a link to a missing file"),
+        ("d.txt", "a link to a missing file"),
     ]
 
 
