@@ -71,9 +71,9 @@ def check(data: Entry) -> list[Warned]:
             numbered = isinstance(columns, dict) and any(
                 isinstance(name, int) for names in columns.values() for name in as_list(names)
             )
-            found = raw_problems(f"{params.PARAMS_FILE}: datasets.{name}.raw", raw, numbered, patterns_of(dataset))
-            problems += found
-            warnings += [] if found else split_warnings(name, dataset)
+            of_raw = raw_problems(f"{params.PARAMS_FILE}: datasets.{name}.raw", raw, numbered, patterns_of(dataset))
+            problems += of_raw
+            warnings += [] if of_raw else split_warnings(name, dataset)
             if not problems:  # keys with patterns of raw files are checked once all the rest is right
                 of_files, more = check_file_patterns(name, dataset, data)
                 problems, warnings = problems + of_files, warnings + more

@@ -131,20 +131,20 @@ class Tree:
         """The modules that run where a dotted name is imported: the module, and packages around it that hold code."""
         parts = name.split(".")
         packages = ["/".join([*parts[:end], "__init__.py"]) for end in range(1, len(parts) + 1)]
-        found = [path for path in packages if (self.root / path).is_file() and (self.root / path).stat().st_size]
+        paths = [path for path in packages if (self.root / path).is_file() and (self.root / path).stat().st_size]
         module = f"{'/'.join(parts)}.py"
-        return [*found, *([module] if (self.root / module).is_file() else [])] if parts[0] in ROOMS else []
+        return [*paths, *([module] if (self.root / module).is_file() else [])] if parts[0] in ROOMS else []
 
     def closure(self, *modules: str) -> set[str]:
         """The modules that some modules need to run, themselves included; without reward functions."""
-        found, todo = set(modules), list(modules)
+        needed, todo = set(modules), list(modules)
         while todo:
             module = todo.pop()
             names = {*self.imports(module), *BY_NAME.get(module, ())}
-            new = {path for name in names for path in self.paths_of(name)} - found - {REWARDS}
-            found |= new
+            new = {path for name in names for path in self.paths_of(name)} - needed - {REWARDS}
+            needed |= new
             todo += sorted(new)
-        return found
+        return needed
 
     def hashes(self, *modules: str) -> dict[str, str]:
         """{path: sha256} of what some modules need to run: their closure, and the other files of its folders."""
@@ -159,13 +159,13 @@ class Tree:
 
     def _others_in(self, folder: str) -> list[str]:
         """The files of a folder that are not Python, also those of folders below it without a module."""
-        found = []
+        others = []
         for path in sorted((self.root / folder).iterdir()):
             if path.is_dir() and path.name != "__pycache__" and not any(path.rglob("*.py")):
-                found += self.others_in(path.relative_to(self.root).as_posix())
+                others += self.others_in(path.relative_to(self.root).as_posix())
             elif path.is_file() and path.suffix not in (".py", ".pyc", ".partial") and path.name[0] != ".":
-                found.append(path.relative_to(self.root).as_posix())
-        return found
+                others.append(path.relative_to(self.root).as_posix())
+        return others
 
 
 def names_imported_by(node: ast.AST, module: str) -> list[str]:
@@ -197,12 +197,12 @@ def code_lines(source: bytes) -> dict[int, str]:
         for number in range(first + 1, last + 1):
             lines[number] = b""
     inside = lines_inside_texts(tree)
-    kept = {}
+    code = {}
     for number, line in enumerate(lines):
         line = line if number in inside else line.rstrip()
         if line or number in inside:
-            kept[number + 1] = line.decode()
-    return kept
+            code[number + 1] = line.decode()
+    return code
 
 
 def docstrings(tree: ast.Module) -> Iterator[Place]:
@@ -283,14 +283,14 @@ def names_bound_by(node: ast.stmt) -> list[str]:
 
 def parts_needed_by(function: str, parts: Mapping[str, list[ast.stmt]]) -> set[str]:
     """The names of a module's parts that a function needs, itself included. parts: {name: its statements}."""
-    found, todo = set(), [function, *([ANY_NAME] if ANY_NAME in parts else [])]
+    needed, todo = set(), [function, *([ANY_NAME] if ANY_NAME in parts else [])]
     while todo:
         name = todo.pop()
-        if name not in found:
-            found.add(name)
+        if name not in needed:
+            needed.add(name)
             used = (part.id for node in parts[name] for part in ast.walk(node) if isinstance(part, ast.Name))
             todo += [each for each in used if each in parts]
-    return found
+    return needed
 
 
 def source_lines(nodes: Iterable[ast.stmt], lines: Mapping[int, str]) -> Iterator[str]:

@@ -104,8 +104,8 @@ def main(name: str) -> None:
     if BENCHMARKS.is_dir() and any(path.name[0] != "." for path in BENCHMARKS.iterdir()):
         decision.reject("curate.benchmark", benchmark_overlaps(decision, kind, rules, engine))
     if rules["near_duplicates"] is not None:
-        for check, found in near_duplicates(decision, kind, rules["near_duplicates"], engine).items():
-            decision.reject(check, found)
+        for check, rows in near_duplicates(decision, kind, rules["near_duplicates"], engine).items():
+            decision.reject(check, rows)
     side, reasons = decision.side, decision.reasons
     train, held_out = int((side == TRAIN).sum()), int((side == EVAL).sum())
     conserve("curate", name, len(side) - pq.read_metadata(invalid).num_rows, len(reasons), train=train, eval=held_out)
@@ -208,8 +208,8 @@ def forgotten_in_part(work: PartRows, kind: str, entries: list[Forgotten], least
 
     part, rows = work
     table = pq.read_table(part, columns=[*COLUMNS[kind], "id"])
-    found = find_forgotten(table, kind, ForgottenIndex(entries), least or MIN_SIMILARITY)
-    return [(row, f"forgotten as {found[row][0].id} ({found[row][1]})") for row in rows.tolist() if row in found]
+    matches = find_forgotten(table, kind, ForgottenIndex(entries), least or MIN_SIMILARITY)
+    return [(row, f"forgotten as {matches[row][0].id} ({matches[row][1]})") for row in rows.tolist() if row in matches]
 
 
 # -- what may no longer be used -------------------------------------------------------------------------------------
@@ -334,8 +334,8 @@ def near_duplicates(decision: Decision, kind: str, threshold: float, engine: str
         )
     pairs = decision.run_query("candidates")
     decision.database.execute("DROP TABLE bands")
-    said = texts_of(decision, kind, {row for pair in pairs for row in pair})
-    similar = [(a, b, likeness) for a, b in pairs if (likeness := similarity(said[a], said[b])) >= threshold]
+    texts = texts_of(decision, kind, {row for pair in pairs for row in pair})
+    similar = [(a, b, likeness) for a, b in pairs if (likeness := similarity(texts[a], texts[b])) >= threshold]
     # {row: (the other row, how alike they are)}
     leaks: dict[int, tuple[int, float]] = {}
     repeats: dict[int, tuple[int, float]] = {}
@@ -350,10 +350,10 @@ def near_duplicates(decision: Decision, kind: str, threshold: float, engine: str
             and earlier not in repeats
         ):
             repeats.setdefault(later, (earlier, likeness))
-    places = decision.places({other for found in (leaks, repeats) for other, _ in found.values()})
+    places = decision.places({other for near in (leaks, repeats) for other, _ in near.values()})
     return {
-        check: [(row, f"{likeness:.0%} like {places[other]}") for row, (other, likeness) in sorted(found.items())]
-        for check, found in (("curate.near_duplicate_of_eval", leaks), ("curate.near_duplicate", repeats))
+        check: [(row, f"{likeness:.0%} like {places[other]}") for row, (other, likeness) in sorted(near.items())]
+        for check, near in (("curate.near_duplicate_of_eval", leaks), ("curate.near_duplicate", repeats))
     }
 
 
@@ -361,15 +361,15 @@ def bands_in_part(work: PartRows, kind: str) -> np.ndarray:
     from stages.dedup.near_duplicates import row_texts, signatures
 
     part, rows = work
-    said = row_texts(pq.read_table(part, columns=list(COLUMNS[kind])), kind)
-    return signatures(said.gather(rows))
+    texts = row_texts(pq.read_table(part, columns=list(COLUMNS[kind])), kind)
+    return signatures(texts.gather(rows))
 
 
 def texts_of(decision: Decision, kind: str, rows: Iterable[int]) -> dict[int, str]:
     """{row: its text} of some rows."""
     from stages.dedup.near_duplicates import row_texts
 
-    found: dict[int, str] = {}
+    texts: dict[int, str] = {}
     numbers = np.array(sorted(rows), np.int64)
     for part, first, end in zip(
         decision.parts, decision.first_rows, [*decision.first_rows[1:], len(decision.side)], strict=True
@@ -377,8 +377,8 @@ def texts_of(decision: Decision, kind: str, rows: Iterable[int]) -> dict[int, st
         here = numbers[(numbers >= first) & (numbers < end)]
         if len(here):
             table = pq.read_table(part, columns=list(COLUMNS[kind])).take(pa.array(here - first))
-            found |= dict(zip(here.tolist(), row_texts(table, kind), strict=True))
-    return found
+            texts |= dict(zip(here.tolist(), row_texts(table, kind), strict=True))
+    return texts
 
 
 def rejects_of_part(table: pa.Table, first: int, reasons: dict[int, tuple[str, str]], kind: str) -> pa.Table:

@@ -113,19 +113,19 @@ def read_all(name: str, dataset: Dataset, parts: list[Part], folder: Path, engin
     accounts: dict[str, KeyAccount] = {}
     keys = tuple(dataset["slice_by"])
     bar = with_progress_bar(results, len(parts), f"ingest {name}")
-    for part, (found, rejected, seen, account) in zip(parts, bar, strict=True):
+    for part, (part_counts, rejected, part_shapes, account) in zip(parts, bar, strict=True):
         rejects.append(rejected)
-        counts.update(found)
-        shapes.setdefault((part.path.as_posix(), part.container), Counter()).update(seen)
+        counts.update(part_counts)
+        shapes.setdefault((part.path.as_posix(), part.container), Counter()).update(part_shapes)
         accounts.setdefault(part.path.as_posix(), KeyAccount()).add(account)
     known, have = {key for account in accounts.values() for key in account.unused}, Counter()
     for account in accounts.values():
         have.update(account.sliced)
         for key in keys:
             account.unused.pop(key, None)  # it is used: scores are sliced by it
-    for (source, container), seen in shapes.items():
-        found = [f"{count:,} {shape}" for shape, count in seen.most_common()]
-        print(f"  {safe_text(source, 400)}: {', '.join([describe_container(container), *found])}")
+    for (source, container), of_file in shapes.items():
+        records_by_shape = [f"{count:,} {shape}" for shape, count in of_file.most_common()]
+        print(f"  {safe_text(source, 400)}: {', '.join([describe_container(container), *records_by_shape])}")
         if unused := accounts[source].unused:
             print(f"    keys not used: {keys_described(unused)}")
     if counts["prompts"]:
@@ -166,17 +166,17 @@ def ingest_part(
     rejects, account = [], KeyAccount()
     schema = with_slices(row_schema(kind, keys=True), options.slice_by)
     with open_writer(target, schema, "none") as out:
-        for table, rejected, seen in tables_of(part, kind, options, account):
+        for table, rejected, batch_shapes in tables_of(part, kind, options, account):
             if forgotten:
                 table, rejected = leave_out_forgotten(table, rejected, forgotten)
             out.write_table(table)
             rejects.append(rejected)
-            shapes.update(seen)
+            shapes.update(batch_shapes)
             counts["prompts"] += count_without_answer(table) if kind == "sft" else 0
             # the rows of one record are neighbours
             lines = table["line"].to_numpy()
             rows = int((lines[1:] != lines[:-1]).sum()) + bool(len(lines))
-            counts.update(records=sum(seen.values()), rows=rows, rejects=len(rejected))
+            counts.update(records=sum(batch_shapes.values()), rows=rows, rejects=len(rejected))
     return counts, pa.concat_tables([REJECTS.empty_table(), *rejects]), shapes, account
 
 
@@ -207,9 +207,9 @@ def general_table(
     batch: list[Record], kind: str, source: str, options: Options = NO_OPTIONS, account: KeyAccount | None = None
 ) -> Tables:
     rows, rejects = convert_records(batch, kind, source, options, account)
-    seen = Counter(shape_label(record, options) for record in batch)
+    shapes = Counter(shape_label(record, options) for record in batch)
     schema = with_slices(row_schema(kind, keys=True), options.slice_by)
-    return to_table(rows, schema), to_table(rejects, REJECTS), seen
+    return to_table(rows, schema), to_table(rejects, REJECTS), shapes
 
 
 def shape_label(record: Record, options: Options = NO_OPTIONS) -> str:
@@ -223,13 +223,13 @@ def plain_table(
     """Rows and rejects of JSON lines of kind sft: plain conversations fast, the others as `general_table` does."""
     columns, rejects = SftColumns(), []
     slices: list[str | None] = []
-    seen: Counter[str] = Counter()
+    shapes: Counter[str] = Counter()
     account = KeyAccount() if account is None else account
     for number, raw in lines:
-        if found := plain_turns(raw):
-            turns, shape, unused = found
+        if plain := plain_turns(raw):
+            turns, shape, unused = plain
             columns.append(turns, number)
-            seen[shape] += 1
+            shapes[shape] += 1
             if unused:
                 for key in unused:
                     account.count(key)
@@ -237,7 +237,7 @@ def plain_table(
                 slices.append(slice_column(DECODE_WHOLE(raw), options, account)[SLICES])
             continue
         record = record_of(number, raw)
-        seen[shape_label(record)] += 1
+        shapes[shape_label(record)] += 1
         rows, rejected = convert_records([record], "sft", source, options, account)
         for row in rows:
             columns.append_row(row)
@@ -246,7 +246,7 @@ def plain_table(
     table = columns.table(source)
     if options.slice_by:
         table = table.append_column(SLICES, pa.array(slices, pa.string()))
-    return table, to_table(rejects, REJECTS), seen
+    return table, to_table(rejects, REJECTS), shapes
 
 
 def convert_records(
@@ -259,11 +259,11 @@ def convert_records(
         check, detail = record.fault or ("", "")
         if not check:
             try:
-                made = rows_of_record(record, kind, options, account)
+                new = rows_of_record(record, kind, options, account)
                 beside = {"source": source, "line": record.line} | slice_column(
                     cast(Fields, record.value), options, account
                 )
-                rows += [row | identify(row, kind) | beside for row in made]
+                rows += [row | identify(row, kind) | beside for row in new]
                 continue
             except Unreadable as error:
                 check, detail = error.check, error.detail
@@ -298,7 +298,7 @@ def rows_of_record(record: Record, kind: str, options: Options, account: KeyAcco
     if not odd:
         return rows_of(value, kind, options, account)
     try:
-        made = rows_of(value, kind, options, account)
+        rows = rows_of(value, kind, options, account)
         # two other numbers in their place show whether a row contains them; in keys that no row contains they may stand
         if rows_without_extra(replace_non_finite(value, 0.5), kind, options) != rows_without_extra(
             replace_non_finite(value, 1.5), kind, options
@@ -306,7 +306,7 @@ def rows_of_record(record: Record, kind: str, options: Options, account: KeyAcco
             raise Unreadable("ingest.wrong_type", "expected a value")
     except Unreadable as error:
         raise Unreadable(error.check, f"{error.detail}; {', '.join(odd)}") from None
-    return made
+    return rows
 
 
 def rows_without_extra(value: Fields, kind: str, options: Options) -> list[Row]:

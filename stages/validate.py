@@ -55,12 +55,12 @@ def main(name: str) -> None:
     parts = sorted((folder / "rows").glob("*.parquet"))
     examine = partial(examine_part, kind=dataset["kind"])
     if read_engine() == "ray":
-        found = map_items(examine, parts, 0, "ray")
+        results = map_items(examine, parts, 0, "ray")
     else:
         # threads: Arrow and polars do nearly all of the work, and release Python's lock for it
-        found = ThreadPoolExecutor(min(len(parts), os.cpu_count() or 1)).map(examine, parts)
+        results = ThreadPoolExecutor(min(len(parts), os.cpu_count() or 1)).map(examine, parts)
     tables, measures = [REJECTS.empty_table()], []
-    for rejects, measured in with_progress_bar(found, len(parts), f"validate {name}"):
+    for rejects, measured in with_progress_bar(results, len(parts), f"validate {name}"):
         tables.append(rejects)
         measures += measured
     rejects = pa.concat_tables(tables)
@@ -86,9 +86,9 @@ def examine_part(path: Path, kind: str) -> tuple[pa.Table, list[pl.DataFrame]]:
     """(rejects, [measures]) of one Parquet file of ingest."""
     validator = validator_of(kind)
     tables = (pa.Table.from_batches([batch]) for batch in pq.ParquetFile(path).iter_batches(BATCH_ROWS))
-    found = [examine_table(table, validator) for table in tables]
-    rejects = pa.concat_tables([REJECTS.empty_table(), *(rejects for rejects, _ in found)])
-    return rejects, [measures for _, measures in found]
+    results = [examine_table(table, validator) for table in tables]
+    rejects = pa.concat_tables([REJECTS.empty_table(), *(rejects for rejects, _ in results)])
+    return rejects, [measures for _, measures in results]
 
 
 def examine_table(table: pa.Table, validator: Validator) -> tuple[pa.Table, pl.DataFrame]:
@@ -122,8 +122,9 @@ def first_failures(table: pa.Table, validator: Validator) -> pl.DataFrame:
     )
 
 
-def rejects_of(table: pa.Table, found: pl.DataFrame, validator: Validator) -> pa.Table:
-    failing = table.take(pa.array(found["row"].to_list(), pa.int64())).to_pylist()
+def rejects_of(table: pa.Table, failures: pl.DataFrame, validator: Validator) -> pa.Table:
+    """The rejects of failing rows. failures: see `first_failures`."""
+    failing = table.take(pa.array(failures["row"].to_list(), pa.int64())).to_pylist()
     kind = validator.__name__.rpartition(".")[2]
     return to_table(
         [
@@ -136,7 +137,7 @@ def rejects_of(table: pa.Table, found: pl.DataFrame, validator: Validator) -> pa
                 "detail": detail,
                 "raw": ENCODE(row_content(row, kind)).decode(),
             }
-            for row, check, detail in zip(failing, found["check"], found["detail"], strict=True)
+            for row, check, detail in zip(failing, failures["check"], failures["detail"], strict=True)
         ],
         REJECTS,
     )

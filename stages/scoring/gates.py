@@ -115,8 +115,8 @@ def slice_of(where: str, wanted: dict[str, Any], item: Item) -> Item:
     """The slice of a score that a gate names. Raises Problems where the scores have no such slice."""
     (key, value), slices = next(iter(wanted.items())), [each for each in item.get("slices", ()) if "others" not in each]
     text = as_text(value)
-    if found := next((each for each in slices if (each["by"], each["slice"]) == (key, text)), None):
-        return found
+    if scored := next((each for each in slices if (each["by"], each["slice"]) == (key, text)), None):
+        return scored
     known = [each["slice"] for each in slices if each["by"] == key and each["slice"] is not None]
     hint = did_you_mean(text, known) if known else "the scores have no slices of it"
     raise Problems(
