@@ -1,7 +1,7 @@
-"""What mkdocs adds to docs/: README.md as the first page, and below repository/ each file outside of docs/ that a page links to.
+"""Hooks of mkdocs: they add README.md as the first page, and under repository/ each file outside docs/ that a page links to.
 
-One link serves both readers: `../SECURITY.md` of docs/sharing.md is right where it is read in the repository, and becomes
-`repository/SECURITY.md` in the book. A link that leads to no file stays as it is, and `mkdocs build --strict` says so.
+A link works in the repository and in the book: `../SECURITY.md` in docs/sharing.md becomes `repository/SECURITY.md` in the
+book. A link to a missing file stays unchanged, and `mkdocs build --strict` reports it.
 """
 
 import posixpath
@@ -10,27 +10,24 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from mkdocs.config.defaults import MkDocsConfig
     from mkdocs.structure.files import Files
+    from mkdocs.structure.pages import Page
 
 ROOT = Path(__file__).parents[1]
 LINK = re.compile(r"(?<=\]\()([^)\s#:]+)(?=[)#])")
-DATA_LINK = re.compile(r"\[([^\]]+)\]\(((?:\.\./)*data/[^)#]*)\)")  # which their user may have deleted
+DATA_LINK = re.compile(r"\[([^\]]+)\]\(((?:\.\./)*data/[^)#]*)\)")  # users may have deleted the sample's data
 CELL = re.compile(r"<td[^>]*>.*?</td>", re.DOTALL)
 REPOSITORY_PREFIX = "repository/"
-SEARCH_SHIM = (
-    '<script src="https://unpkg.com/iframe-worker/shim"></script>'  # with which the theme searches pages on disk
-)
-WIDE_PAGES = (
-    "params.md",
-    "formats.md",
-    "preflight.md",
-    "templates.md",
-)  # tables of many columns: no table of contents beside them
-STACKED_PAGES = WIDE_PAGES[:3]  # on a phone their rows are read cell by cell
+# the theme loads this script to search pages that are opened from disk
+SEARCH_SHIM = '<script src="https://unpkg.com/iframe-worker/shim"></script>'
+# tables of many columns: no table of contents beside them
+WIDE_PAGES = ("params.md", "formats.md", "preflight.md", "templates.md")
+STACKED_PAGES = WIDE_PAGES[:3]  # on a phone their cells stand below each other
 
 
-def on_files(files: "Files", config) -> "Files":
-    """The files of docs/ with README.md, and with all that pages lead to."""
+def on_files(files: "Files", config: "MkDocsConfig") -> "Files":
+    """The files of docs/, README.md, and all files that pages link to."""
     from mkdocs.structure.files import File
 
     files.append(File.generated(config, "index.md", abs_src_path=str(ROOT / "README.md")))
@@ -46,47 +43,49 @@ def on_files(files: "Files", config) -> "Files":
     return files
 
 
-def on_page_markdown(markdown: str, page, **_) -> str:
-    """The text of a page with its links as they are in the book."""
+def on_page_markdown(markdown: str, page: "Page", **_: object) -> str:
+    """The text of a page with the links of the book."""
     if page.file.src_uri in WIDE_PAGES:
         page.meta["hide"] = ["toc"]
     return rewrite_links(markdown, page.file.src_uri)
 
 
-def on_post_page(output: str, page=None, **_) -> str:
-    """A page that loads nothing from the web: what searches it on disk is in it."""
+def on_post_page(output: str, page: "Page | None" = None, **_: object) -> str:
+    """A page that loads nothing from the web: the search script is part of it."""
     if page and page.file.src_uri in STACKED_PAGES:
         output = output.replace("<body ", '<body class="stacked" ', 1)
-    output = CELL.sub(
-        lambda cell: cell[0].replace("\\|", "|"), output
-    )  # GitHub takes the backslash away in code, too; mkdocs does not
+    # GitHub removes the backslash of \| in code too; mkdocs does not
+    output = CELL.sub(lambda cell: cell[0].replace("\\|", "|"), output)
     script = Path(__file__).with_suffix(".js").read_text(encoding="utf-8")
     return output.replace(SEARCH_SHIM, f"<script>{script}</script>")
 
 
-def on_post_template(output: str, **_) -> str:
+def on_post_template(output: str, **_: object) -> str:
     return on_post_page(output)
 
 
 def rewrite_links(text: str, page: str) -> str:
-    """Links of a page in the repository -> links of its page in the book. page: its path in the book."""
+    """The text of a page, with its links of the repository replaced by those of the book. page: its path in the book.
 
-    def moved(link: re.Match) -> str:
-        linked = link_target(page, link[0])
-        return posixpath.relpath(site_path(linked), posixpath.dirname(page) or ".") if linked else link[0]
+    A link to data that is not there becomes plain text.
+    """
 
-    there = DATA_LINK.sub(lambda link: link[0] if link_target(page, link[2]) else link[1], text)
-    return LINK.sub(moved, there)
+    def book_link(link: re.Match[str]) -> str:
+        target = link_target(page, link[0])
+        return posixpath.relpath(site_path(target), posixpath.dirname(page) or ".") if target else link[0]
+
+    text = DATA_LINK.sub(lambda link: link[0] if link_target(page, link[2]) else link[1], text)
+    return LINK.sub(book_link, text)
 
 
 def linked_files(page: str, text: str) -> list[str]:
-    """The files of the repository that a page leads to."""
-    found = (link_target(page, link) for link in LINK.findall(text))
-    return [linked for linked in found if linked]
+    """The files of the repository that a page links to."""
+    targets = (link_target(page, link) for link in LINK.findall(text))
+    return [target for target in targets if target]
 
 
 def link_target(page: str, link: str) -> str | None:
-    """The path in the repository that a link of a page leads to, a folder's README.md for a folder; None where there is none."""
+    """The path in the repository of a link's target, README.md for a folder; None where there is no such file."""
     path = posixpath.normpath(posixpath.join(posixpath.dirname(source_path(page)), link))
     if path.startswith(".."):
         return None

@@ -1,11 +1,15 @@
-"""docs/commands/: a page of each command, of what its `--help` says and of a real output in docs/outputs/, and a page of all of them.
+"""docs/commands/: one page for each command, made from its `--help` and a real output in docs/outputs/, and an index page.
 
-An output is of the sample, built: `$ tilth NAME ...` and what it printed, with a line `...` where lines are left out.
+An output comes from the built sample: `$ tilth NAME ...` and what it printed. A line `...` stands for lines that are left out.
 """
 
 from pathlib import Path
+from typing import TYPE_CHECKING, cast
 
 import typer
+
+if TYPE_CHECKING:
+    from typer.core import TyperCommand, TyperGroup
 
 from commands.__main__ import app
 
@@ -16,7 +20,7 @@ GROUPS = {
     "What it is made of": ("lineage", "trace", "verify", "forget", "prune"),
     "For others": ("export", "serve", "share", "fetch", "provenance", "prove", "sign"),
 }
-FURTHER_READING = {  # what to read beside the page of a command
+FURTHER_READING = {  # {command: the page that explains more}
     "chat": "../using-models.md",
     "check": "../params.md",
     "diff": "../audit.md#tilth-diff",
@@ -42,8 +46,8 @@ FURTHER_READING = {  # what to read beside the page of a command
 }
 INDEX_PAGE = """# Commands
 
-`tilth COMMAND` works in any folder of a clone. `tilth COMMAND --help` says what its page says; the pages are made of it, and each has a
-real output of the sample's build.
+`tilth COMMAND` works in any folder of a clone. `tilth COMMAND --help` prints the text of its page. Each page also has a real output
+of the sample's build.
 
 {groups}
 
@@ -51,18 +55,18 @@ real output of the sample's build.
 
 | code | what it means |
 |--:|---|
-| 0 | done; what was asked to hold holds |
-| 1 | a mistake of yours, named on stderr with where, what was found, what was expected and a hint; or the answer is no: `verify` found a break, `gate` says do not ship, `provenance --check` found another document, bytes for `diff` or `fetch` are missing |
+| 0 | success; for a check: it holds |
+| 1 | a mistake of yours: stderr says where it is, what was found, what was expected, and gives a hint; or the answer is no: `verify` found a break, `gate` says do not ship, `provenance --check` found another document, bytes for `diff` or `fetch` are missing |
 | 2 | the command line itself is wrong: no such command or option, a value that it does not take |
 | 130 | Ctrl-C |
 
-`make` gives its own 2 where a command fails. A code above 128 is a signal: 137 is `kill -9`, often for memory.
+`make` exits with 2 where a command fails. A code above 128 is a signal: 137 is `kill -9`, often for memory.
 
 ## For scripts
 
 `--json` prints one JSON document to stdout; mistakes still go to stderr, with the same exit code. {json} have it. {without}
-have not: a conversation, a folder that says what it is, a page that opens, a server.
-`tilth --version` has the version and the commit of the code that runs.
+do not: they open a conversation, a page or a server, or write a folder that describes itself.
+`tilth --version` prints the version and the commit of the code that runs.
 
 ## Completion
 
@@ -75,26 +79,27 @@ It completes commands and options, in a shell in which `tilth` is on the path (`
 """
 
 
-def commands() -> dict[str, typer.core.TyperCommand]:
-    """{name: command} in the order of the alphabet."""
-    return dict(sorted(typer.main.get_command(app).commands.items()))
+def commands() -> "dict[str, TyperCommand]":
+    """{name: command} in alphabetical order."""
+    by_name = cast("dict[str, TyperCommand]", cast("TyperGroup", typer.main.get_command(app)).commands)
+    return dict(sorted(by_name.items()))
 
 
 def command_pages() -> dict[str, str]:
     """{path: text} of all pages."""
-    found = commands()
-    pages = {f"docs/commands/{name}.md": command_page(name, command) for name, command in found.items()}
-    return pages | {"docs/commands/index.md": index_page(found)}
+    by_name = commands()
+    pages = {f"docs/commands/{name}.md": command_page(name, command) for name, command in by_name.items()}
+    return pages | {"docs/commands/index.md": index_page(by_name)}
 
 
-def command_page(name: str, command: typer.core.TyperCommand) -> str:
+def command_page(name: str, command: "TyperCommand") -> str:
     """The page of a command."""
     context = command.context_class(command, info_name=f"tilth {name}")
     usage = " ".join([f"tilth {name}", *command.collect_usage_pieces(context)])
-    parts = [f"# tilth {name}", command.help, f"```text\n{usage}\n```"]
+    parts = [f"# tilth {name}", command.help or "", f"```text\n{usage}\n```"]
     records = [record for parameter in command.params if (record := parameter.get_help_record(context))]
     if records:
-        rows = [f"| {option_code(typed)} | {table_cell(told)} |" for typed, told in records]
+        rows = [f"| {option_code(option)} | {table_cell(text)} |" for option, text in records]
         parts.append("\n".join(["| argument or option | what it says |", "|---|---|", *rows]))
     parts.append(f"```console\n{(OUTPUTS_FOLDER / f'{name}.txt').read_text(encoding='utf-8').rstrip()}\n```")
     more = FURTHER_READING[name].partition("#")[0].removeprefix("../")
@@ -102,21 +107,21 @@ def command_page(name: str, command: typer.core.TyperCommand) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def option_code(typed: str) -> str:
-    """An argument, or an option with its kind of value, as it is typed."""
-    return ", ".join(f"`{each}`" for each in table_cell(typed).split(", "))
+def option_code(option: str) -> str:
+    """An argument, or an option with its kind of value, as code."""
+    return ", ".join(f"`{each}`" for each in table_cell(option).split(", "))
 
 
-def index_page(found: dict[str, typer.core.TyperCommand]) -> str:
+def index_page(by_name: "dict[str, TyperCommand]") -> str:
     """The page of all commands."""
     groups = []
     for title, names in GROUPS.items():
-        rows = [f"| [`tilth {name}`]({name}.md) | {table_cell(found[name].help)} |" for name in names]
+        rows = [f"| [`tilth {name}`]({name}.md) | {table_cell(by_name[name].help or '')} |" for name in names]
         groups.append("\n".join([f"## {title}", "", "| command | what it does |", "|---|---|", *rows]))
     with_json = [
-        name for name, command in found.items() if any("--json" in parameter.opts for parameter in command.params)
+        name for name, command in by_name.items() if any("--json" in parameter.opts for parameter in command.params)
     ]
-    without = sorted(set(found) - set(with_json))
+    without = sorted(set(by_name) - set(with_json))
     return INDEX_PAGE.format(groups="\n\n".join(groups), json=join_names(with_json), without=join_names(without))
 
 

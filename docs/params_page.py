@@ -1,4 +1,4 @@
-"""docs/params.md: each key of params.yaml with type, default, meaning and example, of the models and of validators/param_docs.py."""
+"""docs/params.md: each key of params.yaml with type, default, meaning and example, from the models and validators/param_docs.py."""
 
 import json
 from collections.abc import Iterator
@@ -7,13 +7,15 @@ from typing import Any
 from validators.param_docs import KeyDoc, all_key_docs
 from validators.params import Params
 
+Schema = dict[str, Any]  # a JSON schema, as pydantic makes it
+
 PAGE = """# params.yaml
 
-Every key, made of the models of `validators/params.py` and of `validators/param_docs.py` by `python -m docs.generate`.
-`NAME` stands for a name of yours: lower-case letters, digits and `_`, a letter first. A key that is not here is a mistake, and
-`tilth check` says which one you may have meant.
+Every key. `python -m docs.generate` writes this page from the models of `validators/params.py` and from `validators/param_docs.py`.
+`NAME` stands for a name of yours: lower-case letters, digits and `_`, a letter first. An unknown key is an error, and
+`tilth check` suggests the nearest known one.
 
-{required} must be there. Defaults are filled in once, by `check`: `.build/params/` has what each stage reads.
+{required} are required. `check` fills in the defaults, once: `.build/params/` has what each stage reads.
 
 A value outside the usual range is a warning. A step waives it by name with a reason, and the report shows it:
 `waive: {{learning_rate: the tiny model starts from random weights}}`.
@@ -28,13 +30,13 @@ SECTIONS = {  # prefix of the keys -> (title, what stands above the table)
     "steps.NAME.": ("`steps`: what is trained", "[training.md](training.md) and [methods.md](methods.md) say more."),
     "difficulty.NAME.": (
         "`difficulty`: on which prompts GRPO trains",
-        "By dataset of kind `grpo`: those that a model answers rightly in a share of its samples. "
+        "For a dataset of kind `grpo`: prompts that a model answers rightly in a share of its samples between two bounds. "
         "[methods.md](methods.md#prompts-that-are-neither-too-hard-nor-too-easy) says more.",
     ),
-    "curate.": ("`curate`: what is turned away", "Of every dataset, beyond exact duplicates and contradictions."),
+    "curate.": ("`curate`: what is rejected", "In every dataset, beyond exact duplicates and contradictions."),
     "preflight.": (
         "`preflight`: limits before training",
-        "A key is the limit of the check with its name: above it the check warns, or stops the build. "
+        "A key is the limit of the check with its name. Above the limit the check warns, or stops the build. "
         "[preflight.md](preflight.md) says which, and what is measured.",
     ),
     "evaluate.": ("`evaluate`: how models are scored", "[evaluation.md](evaluation.md) says more."),
@@ -54,11 +56,11 @@ TYPE_NAMES = {
 
 def params_page() -> str:
     """The text of docs/params.md."""
-    told, schema, parts = all_key_docs(), Params.model_json_schema(by_alias=True), []
+    docs, schema, parts = all_key_docs(), Params.model_json_schema(by_alias=True), []
     keys = dict(keys_of(schema))
     for prefix, (title, above) in SECTIONS.items():
         rows = [
-            key_row(key, schema, required, told[key])
+            key_row(key, schema, required, docs[key])
             for key, (schema, required) in keys.items()
             if section_of(key) == prefix
         ]
@@ -69,14 +71,16 @@ def params_page() -> str:
 
 
 def section_of(key: str) -> str:
-    """The prefix of SECTIONS under which a key stands."""
+    """The longest prefix in SECTIONS of a key."""
     return max((prefix for prefix in SECTIONS if key.startswith(prefix)), key=len)
 
 
-def keys_of(schema: dict, prefix: str = "", models: dict | None = None) -> Iterator[tuple[str, tuple[dict, bool]]]:
-    """(key, (its schema, whether it is required)) of a model's JSON schema and of the models inside it, in their order.
+def keys_of(
+    schema: Schema, prefix: str = "", models: Schema | None = None
+) -> Iterator[tuple[str, tuple[Schema, bool]]]:
+    """(key, (its schema, True where it is required)) of a model's JSON schema and of the models inside it, in their order.
 
-    A section of the top level is no key of its own: its keys are. `methods` has those of `steps`.
+    A section of the top level is not a key itself, but its keys are. `methods` has the keys of `steps`.
     """
     models = models or schema["$defs"]
     for name, each in schema["properties"].items():
@@ -88,8 +92,11 @@ def keys_of(schema: dict, prefix: str = "", models: dict | None = None) -> Itera
             yield from keys_of(inside, f"{key}{where}", models)
 
 
-def nested_model(schema: dict, models: dict) -> tuple[dict | None, str]:
-    """(the model that a key holds, what stands between their names): of its own, by a name of the user's, in a list. Else (None, "")."""
+def nested_model(schema: Schema, models: Schema) -> tuple[Schema | None, str]:
+    """(the model inside a key, what separates their names); (None, "") where there is none.
+
+    A key may hold a model itself ("."), models by a user's name (".NAME."), or a list of models ("[].").
+    """
     for each, where in (
         *((option, ".") for option in (schema, *schema.get("anyOf", ()))),
         (schema.get("additionalProperties"), ".NAME."),
@@ -100,16 +107,18 @@ def nested_model(schema: dict, models: dict) -> tuple[dict | None, str]:
     return None, ""
 
 
-def key_row(key: str, schema: dict, required: bool, entry: KeyDoc) -> str:
+def key_row(key: str, schema: Schema, required: bool, entry: KeyDoc) -> str:
     """The line of a key in its section's table."""
     name = key.rpartition(".")[2]
     shown = key.removeprefix(section_of(key)) or key
     default = "required" if required else f"default: {default_code(schema.get('default'))}"
-    told = f"{entry.type or type_of(schema)}<br>{default}"
-    return f"| `{shown}` | {told} | {table_cell(entry.meaning)} | {backticked(f'{name}: {entry.example}')} |"
+    type_and_default = f"{entry.type or type_of(schema)}<br>{default}"
+    return (
+        f"| `{shown}` | {type_and_default} | {table_cell(entry.meaning)} | {backticked(f'{name}: {entry.example}')} |"
+    )
 
 
-def type_of(schema: dict) -> str:
+def type_of(schema: Schema) -> str:
     """The type of a key in words, with its bounds."""
     if "anyOf" in schema:
         return " or ".join(dict.fromkeys(type_of(each) for each in schema["anyOf"]))
@@ -122,15 +131,15 @@ def type_of(schema: dict) -> str:
     if schema.get("type") == "object":
         values = schema.get("additionalProperties")
         return f"by name: {type_of(values)}" if isinstance(values, dict) and values else "by name: anything"
-    return TYPE_NAMES.get(schema.get("type"), "anything") + bounds(schema)
+    return TYPE_NAMES.get(schema.get("type", ""), "anything") + bounds(schema)
 
 
-def bounds(schema: dict) -> str:
+def bounds(schema: Schema) -> str:
     """The bounds of a number or a text, in words."""
     words = {"exclusiveMinimum": "above", "minimum": "at least", "exclusiveMaximum": "below", "maximum": "at most"}
-    told = [f"{word} {schema[name]:g}" for name, word in words.items() if name in schema]
-    told += [f"as `{schema['pattern']}`"] if "pattern" in schema else []
-    return f", {', '.join(told)}" if told else ""
+    texts = [f"{word} {schema[name]:g}" for name, word in words.items() if name in schema]
+    texts += [f"as `{schema['pattern']}`"] if "pattern" in schema else []
+    return f", {', '.join(texts)}" if texts else ""
 
 
 def default_code(value: Any) -> str:
