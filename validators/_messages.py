@@ -87,7 +87,7 @@ def flatten(messages: "pyarrow.ChunkedArray", column: str, begins: str = "") -> 
     """
     lists = messages.combine_chunks()
     turns = pc.list_flatten(lists)
-    content, said = pc.struct_field(turns, "content"), spoken_text(turns)
+    content, spoken = pc.struct_field(turns, "content"), spoken_text(turns)
     row = pc.list_parent_indices(lists).to_numpy()
     first = np.r_[True, row[1:] != row[:-1]][: len(row)]
     begin = np.flatnonzero(first)[np.cumsum(first) - 1]  # for each message, the first of its conversation
@@ -97,9 +97,9 @@ def flatten(messages: "pyarrow.ChunkedArray", column: str, begins: str = "") -> 
             "turn": np.arange(len(row)) - begin,
             "role": pl.from_arrow(pc.struct_field(turns, "role")),
             "content": pl.from_arrow(content).fill_null(""),
-            "said": pl.from_arrow(said).fill_null(""),
+            "spoken": pl.from_arrow(spoken).fill_null(""),
             "calls": pl.from_arrow(pc.struct_field(turns, "tool_calls").storage),
-            "printable": ~texts_matching(said, _control_positions),
+            "printable": ~texts_matching(spoken, _control_positions),
             "last": np.r_[first[1:], True][: len(row)],
         }
     )
@@ -116,7 +116,7 @@ def flatten(messages: "pyarrow.ChunkedArray", column: str, begins: str = "") -> 
             content=pl.when(silent).then(pl.lit("(call)")).otherwise("content"),
             called=~tools | (pl.col("turn") == 0) | before,
         )
-    length = frame["said"].str.len_chars().cast(pl.Int64)
+    length = frame["spoken"].str.len_chars().cast(pl.Int64)
     through = np.cumsum(length.to_numpy())
     return frame.with_columns(
         column=pl.lit(column),
@@ -167,13 +167,13 @@ def has_mojibake(table: "pyarrow.Table", columns: list[str]) -> np.ndarray:
     broken = np.zeros(table.num_rows, bool)
     for column in columns:
         messages = table[column].combine_chunks()
-        said = spoken_text(pc.list_flatten(messages))
-        texts = as_series(said).fill_null("")
+        spoken = spoken_text(pc.list_flatten(messages))
+        texts = as_series(spoken).fill_null("")
         # U+FFFD replaces bytes that could not be decoded; curly quotes and dashes read as Windows-1252 begin with "â€"
         marks = texts.str.contains("\ufffd", literal=True) | texts.str.contains("â€", literal=True)
-        broken[pc.list_parent_indices(messages).to_numpy()[marks.to_numpy() | texts_matching(said, _c1_positions)]] = (
-            True
-        )
+        broken[
+            pc.list_parent_indices(messages).to_numpy()[marks.to_numpy() | texts_matching(spoken, _c1_positions)]
+        ] = True
     return broken
 
 
@@ -215,7 +215,9 @@ def message_schema(kind: str, **flags: str) -> pa.DataFrameSchema:
                 [
                     # twice as fast as a regular expression
                     named_check(f"{kind}.non_empty_turns", content.str.strip_chars() != ""),
-                    named_check(f"{kind}.no_template_tokens", pl.col("said").str.contains_any(TEMPLATE_TOKENS).not_()),
+                    named_check(
+                        f"{kind}.no_template_tokens", pl.col("spoken").str.contains_any(TEMPLATE_TOKENS).not_()
+                    ),
                     named_check(f"{kind}.no_control_characters", pl.col("printable")),
                     named_check(f"{kind}.turn_length", pl.col("length") <= MAX_TURN_CHARACTERS),
                     named_check(f"{kind}.conversation_length", pl.col("total") <= MAX_CONVERSATION_CHARACTERS),
@@ -252,9 +254,9 @@ def turn_failures(schema: pa.DataFrameSchema, frame: pl.DataFrame) -> pl.DataFra
     """(row, check, detail) of every failing message."""
     failing = failures(schema, frame)
     # details that the check's name does not tell; computed for the few failing texts only
-    token = pl.format(" has {}", pl.col("said").str.extract_many(TEMPLATE_TOKENS).list.first())
+    token = pl.format(" has {}", pl.col("spoken").str.extract_many(TEMPLATE_TOKENS).list.first())
     control = pl.format(
-        " has U+00{}", pl.col("said").str.extract(CONTROL_CHARACTER).str.encode("hex").str.to_uppercase()
+        " has U+00{}", pl.col("spoken").str.extract(CONTROL_CHARACTER).str.encode("hex").str.to_uppercase()
     )
     what = (
         pl.when(pl.col("check").str.ends_with(".no_template_tokens"))

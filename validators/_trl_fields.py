@@ -55,8 +55,8 @@ def _declared_fields(path: Path, name: str) -> dict[str, ast.AnnAssign]:
     tree = ast.parse(path.read_text(encoding="utf-8"))
     body = next(node.body for node in tree.body if isinstance(node, ast.ClassDef) and node.name == name)
     declared = [node for node in body if isinstance(node, ast.AnnAssign)]
-    named = {node.target.id: node for node in declared if isinstance(node.target, ast.Name)}
-    return {name: node for name, node in named.items() if name[0] != "_"}
+    fields = {node.target.id: node for node in declared if isinstance(node.target, ast.Name)}
+    return {name: node for name, node in fields.items() if name[0] != "_"}
 
 
 def fits_annotation(value: object, annotation: str) -> bool:

@@ -21,14 +21,15 @@ FENCE = re.compile(r"\A```\w*\n(.*?)\n?```\Z", re.DOTALL)
 
 def exact_match(completions: list[Conversation], ground_truth: list[str], **_: object) -> list[float]:
     """1 where the answer is the row's, without thoughts and white space around them; else 0."""
-    return [float(_text(said) == answer_of(truth)) for said, truth in zip(completions, ground_truth, strict=True)]
+    return [float(_text(answer) == answer_of(truth)) for answer, truth in zip(completions, ground_truth, strict=True)]
 
 
 def contains(completions: list[Conversation], ground_truth: list[str], **_: object) -> list[float | None]:
     """1 where the answer contains the row's, ignoring case and white space; else 0. None where the row's is empty."""
     pairs = zip(completions, ground_truth, strict=True)
     return [
-        float(_normalised(truth) in _normalised(_text(said))) if _normalised(truth) else None for said, truth in pairs
+        float(_normalised(truth) in _normalised(_text(answer))) if _normalised(truth) else None
+        for answer, truth in pairs
     ]
 
 
@@ -43,14 +44,14 @@ def rouge_l(completions: list[Conversation], ground_truth: list[str], **_: objec
     scorer = RougeScorer(["rougeL"], tokenizer=Words())
     pairs = zip(completions, ground_truth, strict=True)
     return [
-        scorer.score(answer_of(truth), _text(said))["rougeL"].fmeasure if WORD.search(answer_of(truth)) else None
-        for said, truth in pairs
+        scorer.score(answer_of(truth), _text(answer))["rougeL"].fmeasure if WORD.search(answer_of(truth)) else None
+        for answer, truth in pairs
     ]
 
 
 def json_valid(completions: list[Conversation], **_: object) -> list[float]:
     """1 where the whole answer is JSON, with or without a code fence around it; else 0."""
-    return [float(_is_json(_text(said))) for said in completions]
+    return [float(_is_json(_text(answer))) for answer in completions]
 
 
 def tool_call_match(completions: list[Conversation], extra: list[str | None], **_: object) -> list[float | None]:
@@ -60,13 +61,13 @@ def tool_call_match(completions: list[Conversation], extra: list[str | None], **
     """
     wanted = [_expected_calls((json.loads(text) if text else {}).get("tool_calls")) for text in extra]
     return [
-        float(_find_calls(_text(said)) == calls) if calls else None
-        for said, calls in zip(completions, wanted, strict=True)
+        float(_find_calls(_text(answer)) == calls) if calls else None
+        for answer, calls in zip(completions, wanted, strict=True)
     ]
 
 
-def _text(said: Conversation) -> str:
-    return answer_of(said[-1]["content"] or "")
+def _text(conversation: Conversation) -> str:
+    return answer_of(conversation[-1]["content"] or "")
 
 
 def _normalised(text: str) -> str:

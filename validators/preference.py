@@ -49,26 +49,26 @@ def failed_checks(table: "pyarrow.Table") -> pl.DataFrame:
     prompts = flatten(table["prompt"], "prompt")
     found = [turn_failures(PROMPT, prompts.with_columns(ends=ends_with(prompts, ["user", "tool"])))]
     found.append(empty_failures(table["prompt"], "preference.prompt_ends_with_user", "prompt"))
-    said = {}
+    answers_by_side = {}
     for side in ("chosen", "rejected"):
         turns = flatten(table[side], side, begins="user")
         answers = ((pl.col("turn") > 0) | ~pl.col("role").is_in(["user", "system"])).alias("answers")
         found.append(turn_failures(ANSWER, turns.with_columns(answers, ends=ends_with(turns, ["assistant"]))))
         found.append(empty_failures(table[side], "preference.ends_with_assistant", side))
-        said[side] = folded_answers(turns, table.num_rows)
-    pairs = pl.DataFrame({"differs": said["chosen"] != said["rejected"]})
+        answers_by_side[side] = folded_answers(turns, table.num_rows)
+    pairs = pl.DataFrame({"differs": answers_by_side["chosen"] != answers_by_side["rejected"]})
     return pl.concat([*found, row_failures(PAIR, pairs)])
 
 
 def folded_answers(turns: pl.DataFrame, rows: int) -> pl.Series:
     """Text and calls of each answer with Unicode composition, case and white space folded, (rows,) strings."""
-    text = pl.col("said").str.normalize("NFC").str.to_lowercase().str.replace_all(r"\s+", " ").str.strip_chars()
-    said = turns.group_by("row", maintain_order=True).agg(
-        said=pl.format("{}:{}{}", "role", text, pl.col("calls").fill_null("")).str.join("\n")
+    text = pl.col("spoken").str.normalize("NFC").str.to_lowercase().str.replace_all(r"\s+", " ").str.strip_chars()
+    folded = turns.group_by("row", maintain_order=True).agg(
+        folded=pl.format("{}:{}{}", "role", text, pl.col("calls").fill_null("")).str.join("\n")
     )
     return (
-        pl.DataFrame({"row": range(rows)}, schema={"row": said.schema["row"]})
-        .join(said, on="row", how="left")["said"]
+        pl.DataFrame({"row": range(rows)}, schema={"row": folded.schema["row"]})
+        .join(folded, on="row", how="left")["folded"]
         .fill_null("")
     )
 

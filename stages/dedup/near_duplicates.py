@@ -37,9 +37,9 @@ def row_texts(table: "pa.Table", kind: str) -> pl.Series:
                     "text": pl.from_arrow(spoken_text(pc.list_flatten(messages))),
                 }
             )
-            said = turns.group_by("row").agg(pl.col("text").str.join(" ")) if len(turns) else turns
+            texts = turns.group_by("row").agg(pl.col("text").str.join(" ")) if len(turns) else turns
             rows = pl.DataFrame({"row": np.arange(len(table))}, schema={"row": turns.schema["row"]})
-            parts.append(rows.join(said, on="row", how="left", maintain_order="left")["text"].fill_null(""))
+            parts.append(rows.join(texts, on="row", how="left", maintain_order="left")["text"].fill_null(""))
     if kind == "grpo":
         parts.append(as_series(table["ground_truth"]).fill_null(""))
     return (
@@ -49,9 +49,9 @@ def row_texts(table: "pa.Table", kind: str) -> pl.Series:
     )
 
 
-def signatures(said: pl.Series) -> np.ndarray:
+def signatures(texts: pl.Series) -> np.ndarray:
     """Band hashes of texts, (rows, BANDS) unsigned 64-bit integers."""
-    words = said.str.to_lowercase().str.extract_all(r"\S+")
+    words = texts.str.to_lowercase().str.extract_all(r"\S+")
     lengths = words.list.len().to_numpy().astype(np.int64)
     hashes = words.explode(empty_as_null=False).hash(seed=1).to_numpy()
     shingles, offsets = shingle_hashes(hashes, lengths)

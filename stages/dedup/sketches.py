@@ -46,7 +46,7 @@ def prompt_answer_texts(table: pa.Table, kind: str) -> list[pl.Series]:
     parts = {name: column_texts(table, name) for names in TEXT_COLUMNS[kind] for name in names}
     return [
         pl.DataFrame([parts[name].alias(name) for name in names])
-        .select(pl.concat_str(pl.all(), separator=" ").alias("said"))
+        .select(pl.concat_str(pl.all(), separator=" ").alias("text"))
         .to_series()
         for names in TEXT_COLUMNS[kind]
     ]
@@ -73,9 +73,9 @@ def column_texts(table: pa.Table, name: str) -> pl.Series:
 # -- hashes of texts ----------------------------------------------------------------------------------------------
 
 
-def sketch_texts(said: pl.Series) -> tuple[np.ndarray, np.ndarray]:
+def sketch_texts(texts: pl.Series) -> tuple[np.ndarray, np.ndarray]:
     """The sketches of texts, (rows, BINS) integers of 0 to 15, and the numbers of their word triples, (rows,)."""
-    return sketch_words(*word_hashes(said))
+    return sketch_words(*word_hashes(texts))
 
 
 def sketch_rows(table: pa.Table, names: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
@@ -127,9 +127,9 @@ def join_words(parts: list[tuple[np.ndarray, np.ndarray]]) -> tuple[np.ndarray, 
     return words, lengths
 
 
-def word_hashes(said: pl.Series) -> tuple[np.ndarray, np.ndarray]:
+def word_hashes(texts: pl.Series) -> tuple[np.ndarray, np.ndarray]:
     """(hashes of all words in order, number of words of each text). Case is folded; ASCII white space separates words."""
-    text = said.str.to_lowercase().to_arrow().cast(pa.large_string())
+    text = texts.str.to_lowercase().to_arrow().cast(pa.large_string())
     offsets = np.frombuffer(text.buffers()[1], np.int64, len(text) + 1, text.offset * 8)
     begin, end = int(offsets[0]), int(offsets[-1])
     data = np.frombuffer(text.buffers()[2] or b"", np.uint8, end - begin, begin)
@@ -182,9 +182,9 @@ def text_hash(text: str) -> str:
 def row_hashes(table: pa.Table, kind: str) -> list[tuple[list[str], list[str]]]:
     """(texts, sketches) of each row of a table, in the format of data/forgotten.jsonl."""
     hashes: list[tuple[list[str], list[str]]] = [([], []) for _ in range(len(table))]
-    for said in prompt_answer_texts(table, kind):
-        bins, counts = sketch_texts(said)
-        for row, (text, count) in enumerate(zip(said, counts, strict=True)):
+    for texts in prompt_answer_texts(table, kind):
+        bins, counts = sketch_texts(texts)
+        for row, (text, count) in enumerate(zip(texts, counts, strict=True)):
             if count >= MIN_TRIPLES:
                 hashes[row][1].append("".join(f"{value:x}" for value in bins[row]))
             elif text.strip():
