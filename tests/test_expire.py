@@ -32,9 +32,9 @@ def test_each_pattern_has_its_day():
     "rule, where, said",
     [
         ({"chta": "2027-01-01"}, "expires.chta", "did you mean 'chat'?"),
-        ({"chat": "2027-13-01"}, "expires.chat", "is no day"),
-        ({"chat": "20270101"}, "expires.chat", "is no day"),
-        ({"chat": {"data/raw/*": "soon"}}, "expires.chat.data/raw/*", "is no day"),
+        ({"chat": "2027-13-01"}, "expires.chat", "is not a date"),
+        ({"chat": "20270101"}, "expires.chat", "is not a date"),
+        ({"chat": {"data/raw/*": "soon"}}, "expires.chat.data/raw/*", "is not a date"),
         ({"chat": date(2027, 1, 1)}, "expires.chat", "a day in quotes"),
         ({"chat": {"a": date(2027, 1, 1)}}, "expires.chat", "a day in quotes"),
     ],

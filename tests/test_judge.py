@@ -43,7 +43,7 @@ def test_what_can_judge_has_no_problem(judge):
 @pytest.mark.parametrize(
     "judge, where, found",
     [
-        (SERVER | {"server": "127.0.0.1:8000"}, ".server", "'127.0.0.1:8000' is no address"),
+        (SERVER | {"server": "127.0.0.1:8000"}, ".server", "'127.0.0.1:8000' is not an address"),
         (SERVER | {"server": "http://127.0.0.1:8000/v1/chat/completions"}, ".server", "the path of one endpoint"),
         (SERVER | {"kind": "reward"}, ".kind", "a server gives no rewards"),
         (SERVER | {"args": {"messages": []}}, ".args.messages", "Tilth sends this itself"),

@@ -107,7 +107,10 @@ def server_problems(judge: Entry) -> list[Problem]:
     elif not ADDRESS.fullmatch(address):
         problems.append(
             Problem(
-                f"{JUDGE_PATH}.server", f"{address!r} is no address", expected, "for example: http://127.0.0.1:8000/v1"
+                f"{JUDGE_PATH}.server",
+                f"{address!r} is not an address",
+                expected,
+                "for example: http://127.0.0.1:8000/v1",
             )
         )
     elif address.rstrip("/").endswith("/completions"):

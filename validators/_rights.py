@@ -195,5 +195,5 @@ def expiry_problems(expires: dict[str, ByFile], datasets: Collection[str]) -> li
         for pattern, day in rule.items() if isinstance(rule, dict) else [(None, rule)]:
             if parse_day(day) is None:
                 where = f"{PARAMS_FILE}: expires.{name}" + (f".{pattern}" if pattern else "")
-                problems.append(Problem(where, f"{day!r} is no day", "a day as 'YYYY-MM-DD'", ""))
+                problems.append(Problem(where, f"{day!r} is not a date", "a date as 'YYYY-MM-DD'", ""))
     return problems

@@ -534,7 +534,7 @@ def name_problems(data: Entry) -> list[Problem]:
                 problems.append(
                     Problem(
                         f"{PARAMS_FILE}: {section}.{name}",
-                        f"{name!r} is no name",
+                        f"{name!r} is not a valid name",
                         "lower-case letters, digits and _, a letter first",
                         "such names are safe in paths, in DVC and in a shell",
                     )
@@ -584,7 +584,7 @@ def date_problems(day: str | None) -> list[Problem]:
     try:
         date.fromisoformat(day or "2000-01-01")
     except ValueError:
-        return [Problem(f"{PARAMS_FILE}: base.date", f"{day!r} is no day", "a day as YYYY-MM-DD", "")]
+        return [Problem(f"{PARAMS_FILE}: base.date", f"{day!r} is not a date", "a date as YYYY-MM-DD", "")]
     return []
 
 
