@@ -4,7 +4,6 @@ import ast
 import re
 import subprocess
 import sys
-import tomllib
 from pathlib import Path
 
 import pytest
@@ -74,31 +73,6 @@ def test_every_import_by_name_is_in_the_table():
     }
     assert found == set(code.BY_NAME)
 
-
-TYPED = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["ty"]["src"]
-
-
-def bare(source):
-    """The functions of a source of which something is not annotated."""
-    for node in ast.walk(ast.parse(source)):
-        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
-            args = [*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs, node.args.vararg, node.args.kwarg]
-            given = [arg for arg in args if arg is not None and arg.arg not in ("self", "cls")]
-            if node.returns is None or any(arg.annotation is None for arg in given):
-                yield node.name
-
-
-def test_every_function_of_the_rooms_whose_types_are_checked_is_annotated():
-    places, left_out = ([ROOT / place for place in TYPED[key]] for key in ("include", "exclude"))
-    assert all(place.exists() for place in [*places, *left_out])
-    modules = {path for place in places for path in ([place] if place.is_file() else place.rglob("*.py"))}
-    modules -= {path for path in modules if any(path.is_relative_to(place) for place in left_out)}
-    modules -= {
-        ROOT / f"validators/{name}.py" for name in ("rewards", "metrics")
-    }  # users' own functions, annotated or not
-    assert len(modules) > 100
-    names = {path.relative_to(ROOT).as_posix(): list(bare(path.read_text(encoding="utf-8"))) for path in modules}
-    assert {path: found for path, found in names.items() if found} == {}
 
 
 @pytest.mark.parametrize(
