@@ -75,14 +75,6 @@ def test_every_import_by_name_is_in_the_table():
 
 
 
-@pytest.mark.parametrize(
-    "source", ["def f(a): ...", "def f(a) -> None: ...", "def f(a: int): ...", "def f(*a) -> None: ..."]
-)
-def test_a_function_without_all_its_types_is_found(source):
-    assert list(bare(source)) == ["f"]
-    assert not list(bare("def f(self, a: int, *b: str, c: int = 1, **d: str) -> None: ..."))
-
-
 def test_what_a_checker_of_types_is_not_to_see_has_a_code_and_a_reason():
     for room in ("stages", "validators", "commands"):
         for path in (ROOT / room).rglob("*.py"):
