@@ -193,12 +193,12 @@ def text_findings(measured: MeasuredRows, path: str, settings: Settings, waive: 
     ]
 
 
-def cut_answers_finding(measured: MeasuredRows, path: str, asked: Mapping[str, Any], settings: Settings) -> Finding:
+def cut_answers_finding(measured: MeasuredRows, path: str, evaluate: Mapping[str, Any], settings: Settings) -> Finding:
     """How many reference answers of eval rows are longer than what `evaluate` generates, and a limit that would fit.
 
-    asked: `evaluate` of params.yaml. Counts the token that ends an answer, and a thought if it has no budget of its own.
+    evaluate: of params.yaml. Counts the token that ends an answer, and a thought if it has no budget of its own.
     """
-    most, thinking = asked["max_new_tokens"], asked["max_thinking_tokens"]
+    most, thinking = evaluate["max_new_tokens"], evaluate["max_thinking_tokens"]
     lengths = np.array([answer + (0 if thinking else thought) for _, (thought, answer) in measured.answers])
     cut = [row for (row, _), tokens in zip(measured.answers, lengths, strict=True) if tokens > most]
     message = (

@@ -87,11 +87,11 @@ def try_function(
 ) -> Trial:
     scores, seconds, calls = {}, 0.0, 0
     for kind, texts in answers.items():
-        asked = [i for i, text in enumerate(texts) if text is not None]
+        positions = [i for i, text in enumerate(texts) if text is not None]
         scores[kind] = np.full(len(rows), np.nan)
         started = time.perf_counter()
-        scores[kind][asked] = call_in_batches(function, rows, names, texts, asked, tokenizer, where)
-        seconds, calls = seconds + time.perf_counter() - started, calls + len(asked)
+        scores[kind][positions] = call_in_batches(function, rows, names, texts, positions, tokenizer, where)
+        seconds, calls = seconds + time.perf_counter() - started, calls + len(positions)
     everything = range(len(rows))
     again = call_in_batches(function, rows, names, answers["truth"], everything, tokenizer, where)
     same = np.array_equal(again, scores["truth"], equal_nan=True)
@@ -103,14 +103,14 @@ def call_in_batches(
     rows: list[Row],
     names: list[str],
     texts: Sequence[str | None],
-    asked: Sequence[int],
+    positions: Sequence[int],
     tokenizer: Tokenizer,
     where: str,
 ) -> np.ndarray:
-    """The function's values for the rows at positions `asked`, in batches of a training's size."""
+    """The function's values for the rows at `positions`, in batches of a training's size."""
     parts = [np.zeros(0)]
-    for first in range(0, len(asked), BATCH):
-        part = asked[first : first + BATCH]
+    for first in range(0, len(positions), BATCH):
+        part = positions[first : first + BATCH]
         given = [rows[i] for i in part], [text for i in part if (text := texts[i]) is not None]
         parts.append(score_answers([function], *given, tokenizer, where, [names[i] for i in part])[:, 0])
     return np.concatenate(parts)
@@ -194,8 +194,8 @@ def wrong_answer_gain(trials: list[Trial], weights: Sequence[float]) -> dict[str
         kind: sum(weight * np.nan_to_num(trial.scores[kind]) for trial, weight in zip(trials, weights, strict=True))
         for kind in ("truth", *wrong)
     }
-    asked = {kind: ~np.all([np.isnan(trial.scores[kind]) for trial in trials], axis=0) for kind in wrong}
-    return {kind: float((total[kind] - total["truth"])[asked[kind]].mean()) for kind in wrong if asked[kind].any()}
+    scored = {kind: ~np.all([np.isnan(trial.scores[kind]) for trial in trials], axis=0) for kind in wrong}
+    return {kind: float((total[kind] - total["truth"])[scored[kind]].mean()) for kind in wrong if scored[kind].any()}
 
 
 def score_range(trial: Trial) -> tuple[float, float]:

@@ -17,13 +17,13 @@ PACKING_ROWS = 1000  # TRL packs rows in groups of this size: `datasets` maps th
 def count_processes(launch: str) -> int:
     """How many processes `launch` starts, on all machines together; 1 if it does not say."""
     words = [part for word in launch.split() for part in (word.split("=", 1) if word.startswith("--") else [word])]
-    given = dict(itertools.pairwise(words))
-    if "--num_processes" in given:
-        return parse_count(given["--num_processes"])
-    if "--config_file" in given:
-        return parse_count(read_config_file(given["--config_file"]).get("num_processes"))
-    nodes = (given.get("--nnodes") or "1").split(":")[-1]
-    return parse_count(given.get("--nproc_per_node") or given.get("--nproc-per-node")) * parse_count(nodes)
+    options = dict(itertools.pairwise(words))
+    if "--num_processes" in options:
+        return parse_count(options["--num_processes"])
+    if "--config_file" in options:
+        return parse_count(read_config_file(options["--config_file"]).get("num_processes"))
+    nodes = (options.get("--nnodes") or "1").split(":")[-1]
+    return parse_count(options.get("--nproc_per_node") or options.get("--nproc-per-node")) * parse_count(nodes)
 
 
 def parse_count(text: Any) -> int:
@@ -37,10 +37,10 @@ def read_config_file(path: str | Path) -> dict[str, Any]:
     from ruamel.yaml.error import YAMLError
 
     try:
-        read = YAML(typ="safe", pure=True).load(Path(path))
+        config = YAML(typ="safe", pure=True).load(Path(path))
     except (OSError, YAMLError):
         return {}
-    return read if isinstance(read, dict) else {}
+    return config if isinstance(config, dict) else {}
 
 
 @contextlib.contextmanager

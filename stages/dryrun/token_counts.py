@@ -75,27 +75,27 @@ class MeasuredRows:
 
 def measure_rows(path: str | Path, method: Method) -> MeasuredRows:
     """Measure every row of a file as it is trained, or note why it is not."""
-    found = MeasuredRows(pq.read_metadata(path).num_rows, np.zeros(0, ROW_DTYPE))
-    parts, number, limits = [found.rows], 0, method.limits
+    measured = MeasuredRows(pq.read_metadata(path).num_rows, np.zeros(0, ROW_DTYPE))
+    parts, number, limits = [measured.rows], 0, method.limits
     with record_encodings(method.render) as texts:
         for rows in batches(path, METHOD_COLUMNS[method.name]):
             records = []
             for row in rows:
                 texts.clear()
                 if method.render.has_control_tokens(row):
-                    found.special.append(number)
+                    measured.special.append(number)
                 try:
                     records += [
                         measure_row(number, trainer_row, method, limits)
                         for trainer_row in rows_for_trainer(method.name, row, method.render, limits)
                     ]
-                    found.encodings.check(number, method.render.tokenizer, texts)
+                    measured.encodings.check(number, method.render.tokenizer, texts)
                 except FailedProof as error:
-                    found.left_out.append((number, error.proof, str(error)))
+                    measured.left_out.append((number, error.proof, str(error)))
                 number += 1
             parts.append(np.array(records, ROW_DTYPE) if records else np.zeros(0, ROW_DTYPE))
-    found.rows = np.concatenate(parts)
-    return found
+    measured.rows = np.concatenate(parts)
+    return measured
 
 
 def measure_row(number: int, trainer_row: TrainerRow, method: Method, limits: Limits) -> tuple[Any, ...]:

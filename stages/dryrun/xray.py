@@ -50,7 +50,7 @@ def xray_row(
 ) -> list[Part]:
     """The sequences of a row as the trainer gets them. Raises FailedProof if it gets none."""
     limits = limits_from_config(method, config, overlong, reasoning)
-    found = []
+    parts = []
     for trainer_row in rows_for_trainer(method, row, render, limits):
         for name, whole, kept, learned in collated_sequences(method, trainer_row, render.tokenizer, config, limits):
             kinds = ["learned" if mark else "context" for mark in learned]
@@ -58,8 +58,8 @@ def xray_row(
             before = whole[: len(whole) - len(kept)] if limits.keeps_end else []
             after = [] if limits.keeps_end else whole[len(kept) :]
             marked = [*((id, "cut") for id in before), *zip(kept, kinds, strict=True), *((id, "cut") for id in after)]
-            found.append(Part(name, [make_token(render, id, kind) for id, kind in marked]))
-    return found
+            parts.append(Part(name, [make_token(render, id, kind) for id, kind in marked]))
+    return parts
 
 
 def collated_sequences(
@@ -121,23 +121,23 @@ def make_token(render: Renderer, id: int, kind: str) -> Token:
 
 def runs_by_kind(tokens: Iterable[Token]) -> list[tuple[str, list[Token]]]:
     """[(kind, tokens)]: consecutive tokens of one kind, grouped."""
-    found = []
+    runs = []
     for each in tokens:
-        if not found or found[-1][0] != each.kind:
-            found.append((each.kind, []))
-        found[-1][1].append(each)
-    return found
+        if not runs or runs[-1][0] != each.kind:
+            runs.append((each.kind, []))
+        runs[-1][1].append(each)
+    return runs
 
 
 # -- samples ------------------------------------------------------------------------------------------------------
 
 
-def xray_samples(path: str | Path, found: MeasuredRows, method: Method) -> list[dict[str, Any]]:
+def xray_samples(path: str | Path, measured: MeasuredRows, method: Method) -> list[dict[str, Any]]:
     """[{row, which, parts, more_parts}] of up to three rows of a step.
 
     row: `source:line`. which: `first`, `median length`, `longest`, or several of them. parts: see `shorten_part`.
     """
-    numbers = choose_rows(found.rows["row"], found.rows["length"])
+    numbers = choose_rows(measured.rows["row"], measured.rows["length"])
     rows, shown = read_rows_at(path, list(numbers), METHOD_COLUMNS[method.name]), []
     for number, place in zip(numbers, origins(path, list(numbers)), strict=True):
         parts = xray_row(method.name, rows[number], method.render, method.config, method.overlong, method.reasoning)
@@ -150,21 +150,21 @@ def xray_samples(path: str | Path, found: MeasuredRows, method: Method) -> list[
 def choose_rows(rows: np.ndarray, lengths: np.ndarray) -> dict[int, list[str]]:
     """{row: [why it is shown]}. rows, lengths: (n,), of all sequences in file order, n > 0."""
     order = np.argsort(lengths, kind="stable")
-    found = {}
+    chosen = {}
     for name, at in (("first", 0), ("median length", order[len(order) // 2]), ("longest", np.argmax(lengths))):
-        found.setdefault(int(rows[at]), []).append(name)
-    return found
+        chosen.setdefault(int(rows[at]), []).append(name)
+    return chosen
 
 
 def read_rows_at(path: str | Path, numbers: Sequence[int], columns: list[str]) -> dict[int, Row]:
     """{number: row} for some rows of a file, read a batch at a time."""
-    found, first = {}, 0
+    rows, first = {}, 0
     for batch in pq.ParquetFile(path).iter_batches(BATCH_ROWS, columns=columns):
         for number in numbers:
             if first <= number < first + len(batch):
-                found[number] = decode_row(batch.slice(number - first, 1).to_pylist()[0])
+                rows[number] = decode_row(batch.slice(number - first, 1).to_pylist()[0])
         first += len(batch)
-    return found
+    return rows
 
 
 def shorten_part(part: Part) -> dict[str, Any]:

@@ -24,8 +24,8 @@ def choose_backend(wanted: str) -> str:
     if wanted == "auto":
         import torch
 
-        found = torch.cuda.is_available() and importlib.util.find_spec("unsloth")
-        wanted = "unsloth" if found else "transformers"
+        usable = torch.cuda.is_available() and importlib.util.find_spec("unsloth")
+        wanted = "unsloth" if usable else "transformers"
     if wanted == "unsloth":
         import_unsloth()
     return wanted

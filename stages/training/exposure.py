@@ -51,7 +51,7 @@ def count_rows(trainer: Trainer, method: str, numbers: Sequence[int], given: "Da
     given: the dataset that TRL was given. numbers: the row of data/train from which each of its items was made.
     """
     counts = np.zeros(len(trainer.train_dataset), np.int64)
-    seen = trainer.exposure = Exposure(*rows_of_items(trainer.args, method, numbers, given), counts)
+    exposure = trainer.exposure = Exposure(*rows_of_items(trainer.args, method, numbers, given), counts)
     trainer.train_dataset = add_places(trainer.train_dataset)
     trainer._set_signature_columns_if_needed()
     trainer._signature_columns.append(PLACE_COLUMN)  # else transformers drops the column
@@ -70,13 +70,13 @@ def count_rows(trainer: Trainer, method: str, numbers: Sequence[int], given: "Da
         nonlocal steps
         if isinstance(inputs, list):
             places, tokens = [row.pop(PLACE_COLUMN) for row in inputs], 0
-            seen.places = places
+            exposure.places = places
         else:
             places, tokens = inputs.pop(PLACE_COLUMN)
         loss = train_step(model, inputs, *arguments, **options)
         if steps % every == 0:  # in between, GRPO trains on answers that it already has
-            np.add.at(seen.counts, places, 1)
-        seen.tokens += tokens
+            np.add.at(exposure.counts, places, 1)
+        exposure.tokens += tokens
         steps += 1
         return loss
 

@@ -76,10 +76,12 @@ def delete_kept(name: str) -> bool:
 
 def describe_kept(rows: list[Row]) -> list[str]:
     """Lines for the terminal: how many prompts have how many right answers, and why prompts are not kept."""
-    often = Counter((row["judged"], row["right"]) for row in rows if row["judged"])
+    counted = Counter((row["judged"], row["right"]) for row in rows if row["judged"])
     lines = []
-    for judged in sorted({judged for judged, _ in often}, reverse=True):
-        counts = ", ".join(f"{right}: {often[judged, right]:,}" for right in range(judged + 1) if often[judged, right])
+    for judged in sorted({judged for judged, _ in counted}, reverse=True):
+        counts = ", ".join(
+            f"{right}: {counted[judged, right]:,}" for right in range(judged + 1) if counted[judged, right]
+        )
         lines.append(f"prompts by right answers of {judged}: {counts}")
     reasons = Counter(row["check"] for row in rows if row["check"])
     return lines + [

@@ -24,13 +24,13 @@ def normalise_message(message: Mapping[str, Any]) -> ChatMessage:
     Templates test whether `tool_calls` is defined, append to `content` as a text, and write arguments as JSON themselves.
     `train` only says what is learned.
     """
-    found = {key: value for key, value in message.items() if value is not None and key != "train"}
-    found.setdefault("content", "")
-    if not found.get("reasoning_content", "").strip():
-        found.pop("reasoning_content", None)
-    if calls := found.pop("tool_calls", None):
-        found["tool_calls"] = [change_arguments(call, parse_arguments) for call in calls]
-    return found
+    normalised = {key: value for key, value in message.items() if value is not None and key != "train"}
+    normalised.setdefault("content", "")
+    if not normalised.get("reasoning_content", "").strip():
+        normalised.pop("reasoning_content", None)
+    if calls := normalised.pop("tool_calls", None):
+        normalised["tool_calls"] = [change_arguments(call, parse_arguments) for call in calls]
+    return normalised
 
 
 def change_arguments(call: dict[str, Any], change: Callable[[Any], Any]) -> dict[str, Any]:

@@ -261,7 +261,7 @@ class Renderer:
 
     def thoughts(self, conversation: Conversation, first: int, whole: str) -> list[Span]:
         """[(start, end)] in a text of the thoughts of the assistant's messages from position `first` on."""
-        found = []
+        spans = []
         for place in range(first, len(conversation.messages)):
             if not conversation.messages[place].get("reasoning_content"):
                 continue
@@ -269,8 +269,8 @@ class Renderer:
             if not whole.startswith(answer.prompt + answer.text[: answer.thought[1]]):
                 raise FailedProof("SAID", place, "its thought cannot be located in the text")
             before, (start, end) = len(answer.prompt), answer.thought
-            found.append((before + start, before + end))
-        return found
+            spans.append((before + start, before + end))
+        return spans
 
     def spans_outside(self, thoughts: list[Span], turn: LearnedSpan, offsets: list[Span]) -> list[LearnedSpan]:
         """The parts of a LearnedSpan outside thoughts; tokens that overlap a thought are context. offsets: of all tokens."""
@@ -302,10 +302,10 @@ class Renderer:
             return Answer(place, prompt, *found, text)
         # this message changes how the template writes the turns before it (it puts the system turn into the last question,
         # or hides earlier thoughts): so take the message's own text from a conversation of the last question alone
-        asked = [message for message in conversation.template_messages[:place] if message["role"] == "user"][-1:]
-        short = self.text(asked, conversation.tools, generation_prompt=True)
+        question = [message for message in conversation.template_messages[:place] if message["role"] == "user"][-1:]
+        short = self.text(question, conversation.tools, generation_prompt=True)
         found = text_after_prompt(
-            short, self.text([*asked, conversation.template_messages[place]], conversation.tools), thought
+            short, self.text([*question, conversation.template_messages[place]], conversation.tools), thought
         )
         if (
             not found
@@ -341,7 +341,7 @@ class Renderer:
         """The TokenSequence of a text in which the answers are learned. encoded: its (ids, offsets), if already known."""
         ids, offsets = encoded or self.encode([whole])[0]
         starts = [start for start, _ in offsets]
-        found = TokenSequence(ids)
+        sequence = TokenSequence(ids)
         for answer in answers:
             place, at = answer.place, len(answer.prompt)
             first = self.border(at, whole, ids, starts, place)
@@ -359,9 +359,9 @@ class Renderer:
                     raise FailedProof("STOP", place, f"{shorten(learned[-60:])!r} ends in no token that ends an answer")
             start, end = answer.thought
             thoughts = [(at + start, at + end)] if start < end else []
-            found.starts.append(first)
-            found.spans += self.spans_outside(thoughts, LearnedSpan(place, first, last), offsets)
-        return found
+            sequence.starts.append(first)
+            sequence.spans += self.spans_outside(thoughts, LearnedSpan(place, first, last), offsets)
+        return sequence
 
     def following_stop(self, message: ChatMessage) -> int | None:
         """The first token that the template writes after a message like this one; None if there is none."""

@@ -68,13 +68,13 @@ def fix_tokenizer_class(folder: Path) -> list[str]:
     if not (text := misread_text(folder, raw)):
         return []
     config = read_json(folder / TOKENIZER_FILE)
-    named = config.get("tokenizer_class")
+    named_class = config.get("tokenizer_class")
     write_json(folder / TOKENIZER_FILE, config | {"tokenizer_class": "PreTrainedTokenizerFast"})
     if misread_text(folder, raw):
         found = f"transformers makes other tokens of {text!r} than tokenizer.json"
         hint = "save the tokenizer again with the version of transformers that its model was made with"
         raise Problems([Problem("base.model: tokenizer.json", found, "the same tokens", hint)])
-    return [f"tokenizer.json is read directly, because {named} would make other tokens of {text!r}"]
+    return [f"tokenizer.json is read directly, because {named_class} would make other tokens of {text!r}"]
 
 
 def misread_text(folder: Path, raw: "TokenizerFile") -> str | None:

@@ -68,19 +68,19 @@ def learned_scope(config: Config) -> str:
 def rows_for_trainer(method: str, row: Row, render: Renderer, limits: Limits) -> list[TrainerRow]:
     """What TRL is given for a row, one dict or several. Raises FailedProof."""
     if method == "sft":
-        found = [
+        rows = [
             conversation_row(sequence, limits)
             for sequence in conversation_sequences(row, render, limits.learns, limits.reasoning)
         ]
     elif method == "grpo":
-        found = [{"prompt_ids": prompt_tokens(row["prompt"], row.get("tools"), render)}]
+        rows = [{"prompt_ids": prompt_tokens(row["prompt"], row.get("tools"), render)}]
     else:
-        found = [answer_row(method, row, render, limits)]
+        rows = [answer_row(method, row, render, limits)]
     if limits.overlong != "cut" and limits.length is not None:
-        for each in found:
+        for each in rows:
             if (length := token_count(each)) > limits.length:
                 raise FailedProof("LENGTH", None, f"it has {length:,} tokens, max_length is {limits.length:,}")
-    return found
+    return rows
 
 
 def conversation_sequences(

@@ -44,8 +44,8 @@ def find_twin(name: str, step: ResolvedStep, itself: bool = False) -> Twin | Non
             "launch"
         ]  # does not change bytes, but trainings with another launch are not the same
         same = record.cmd == f"{launch} -m stages train {record.name}" and same_inputs(record, step)
-        if same and (found := twin_of_record(record, name, step)):
-            return found
+        if same and (twin := twin_of_record(record, name, step)):
+            return twin
     return None
 
 
@@ -83,10 +83,10 @@ def read_resolved_step(record: StageRun) -> dict[str, Any] | None:
     md5 = record.deps.get(path)
     source = find_bytes(md5, Path(path)) if md5 else None
     try:
-        found = json.loads(source.read_bytes()) if source else None
+        step = json.loads(source.read_bytes()) if source else None
     except (OSError, ValueError):
         return None
-    return found if isinstance(found, dict) and set(NAME_KEYS) <= set(found) else None
+    return step if isinstance(step, dict) and set(NAME_KEYS) <= set(step) else None
 
 
 def same_model(folder: Path, md5: str | None) -> bool:
@@ -103,12 +103,12 @@ def same_model(folder: Path, md5: str | None) -> bool:
 def twin_of_record(record: StageRun, name: str, step: ResolvedStep) -> Twin | None:
     """The Twin of a record; None if any of its files is missing."""
     model = f"models/{record.name}"
-    beside = [f"scores/{record.name}{end}" for end in (".csv", ".seen.parquet", ".rollouts.parquet")]
+    tables = [f"scores/{record.name}{end}" for end in (".csv", ".seen.parquet", ".rollouts.parquet")]
     listed = files_in_folder(record.outs.get(model, ""))
-    if not record.name or not listed or "made_of.json" not in listed or not set(beside) <= set(record.outs):
+    if not record.name or not listed or "made_of.json" not in listed or not set(tables) <= set(record.outs):
         return None
     files = {inside: path for inside, md5 in listed.items() if (path := find_bytes(md5, Path(model, inside)))}
-    curve, seen, rollouts = (find_bytes(record.outs[path], Path(path)) for path in beside)
+    curve, seen, rollouts = (find_bytes(record.outs[path], Path(path)) for path in tables)
     if len(files) < len(listed) or not (curve and seen and rollouts):
         return None
     return Twin(record.name, dict(rename_adapters(files, name, step)), curve, (seen, rollouts))
@@ -133,10 +133,10 @@ def find_bytes(md5: str, beside: Path) -> Path | None:
 # -- writing under this step's names --------------------------------------------------------------------------------------
 
 
-def write_twin(found: Twin, step: ResolvedStep, folder: Path, beside: list[Path]) -> None:
+def write_twin(twin: Twin, step: ResolvedStep, folder: Path, outputs: list[Path]) -> None:
     """Write a twin's outputs as this step's own: the bytes that its training would write.
 
-    folder: of the model. beside: the paths of its curve, exposure and rollouts.
+    folder: of the model. outputs: the paths of its curve, exposure and rollouts.
     """
     import shutil
 
@@ -144,14 +144,14 @@ def write_twin(found: Twin, step: ResolvedStep, folder: Path, beside: list[Path]
     from stages.training.exposure import read_table, write_table
 
     clear_path(folder)
-    for inside, path in found.files.items():
+    for inside, path in twin.files.items():
         target = folder / inside
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(path, target)  # a copy: DVC makes the files of its cache read-only
     made_of = json.loads((folder / "made_of.json").read_text(encoding="utf-8")) | {key: step[key] for key in NAME_KEYS}
     (folder / "made_of.json").write_text(json.dumps(made_of, indent=2) + "\n", encoding="utf-8")
-    curve, *tables = beside
-    shutil.copyfile(found.curve, clear_path(curve))
-    for theirs, ours in zip(found.tables, tables, strict=True):
+    curve, *tables = outputs
+    shutil.copyfile(twin.curve, clear_path(curve))
+    for theirs, ours in zip(twin.tables, tables, strict=True):
         table, facts = read_table(theirs)
         write_table(ours, table, facts | {"step": step["step"]})
