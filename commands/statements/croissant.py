@@ -101,12 +101,14 @@ def field(name: str, column: "pa.Field", file: str, top: str, inside: str) -> di
 
     kind = column.type.storage_type if isinstance(column.type, pa.ExtensionType) else column.type
     many = pa.types.is_list(kind) or pa.types.is_large_list(kind)
-    kind, way = (kind.value_type, f"{inside}[*]") if many else (kind, inside)
+    kind, json_path = (kind.value_type, f"{inside}[*]") if many else (kind, inside)
     entry = {"@type": "cr:Field", "@id": name, "name": name} | ({"repeated": True} if many else {})
     if pa.types.is_struct(kind):
-        return entry | {"subField": [field(f"{name}/{key.name}", key, file, top, f"{way}.{key.name}") for key in kind]}
+        return entry | {
+            "subField": [field(f"{name}/{key.name}", key, file, top, f"{json_path}.{key.name}") for key in kind]
+        }
     source = {"fileObject": {"@id": file}, "extract": {"column": top}} | (
-        {"transform": {"jsonPath": f"${way}"}} if inside else {}
+        {"transform": {"jsonPath": f"${json_path}"}} if inside else {}
     )
     return entry | {"dataType": data_type(kind), "source": source}
 

@@ -2,7 +2,7 @@
 
 dvc.lock, models/<step>/made_of.json, data/train/, scores/<step>.seen.parquet -> .work/.trained/<root>: the tree
 
-The file holds nothing that cannot be made anew (commands/statements/tree_cache.py).
+The file is a cache (commands/statements/tree_cache.py): it may be deleted.
 """
 
 import os
