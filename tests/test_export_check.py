@@ -185,7 +185,7 @@ def test_a_template_that_prints_the_date_is_checked_as_of_the_day_of_training(pr
     Path("merged").mkdir()
     merged_model.export_merged(Path("models/second"), Path("merged"), "auto")
     lines = export_check.check_export(Path("models/second"), Path("merged"), "merged", 2)
-    assert "as of 2024-07-26" in lines[-1]
+    assert "checked with 2024-07-26" in lines[-1]
 
 
 # -- what goes wrong ----------------------------------------------------------------------------------------------
