@@ -24,7 +24,7 @@ What = Annotated[
 Reason = Annotated[str | None, typer.Option(help="Why: the number of a request, never the text of the record.")]
 Near = Annotated[bool, typer.Option("--near", help="What is almost the same as WHAT, by the measure of curate.")]
 AsText = Annotated[bool, typer.Option("--text", help="WHAT is a text, whatever it looks like.")]
-Yes = Annotated[bool, typer.Option("--yes", help="Do not ask.")]
+Yes = Annotated[bool, typer.Option("--yes", help="Do not ask for confirmation.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Show what would be forgotten, and write nothing.")]
 Json = Annotated[
     bool, typer.Option("--json", help="As JSON, for scripts; needs --yes or --dry-run where there is a WHAT.")
@@ -54,11 +54,11 @@ def main(
         return
     check_reason(reason, what, dry_run)
     records = matching_records(build, what, context.obj, near, as_text)
-    entries, found = new_entries(build, records, before, reason or "-")
+    entries, rows = new_entries(build, records, before, reason or "-")
     if as_json:
-        print_json(build, found, entries, yes, dry_run)
+        print_json(build, rows, entries, yes, dry_run)
         return
-    show(build, found, before)
+    show(build, rows)
     if not entries:
         print("\nall of it is in data/forgotten.jsonl already")
     elif dry_run:
@@ -66,7 +66,7 @@ def main(
     else:
         confirm(yes, len(entries))
         append_entries(entries)
-        show_next_steps(build, found, len(entries))
+        show_next_steps(build, rows, len(entries))
 
 
 def check_reason(reason: str | None, what: str, dry_run: bool) -> None:
@@ -142,21 +142,21 @@ def new_entries(
         if record.id or record.content:
             entry = entry_for(build, record, reason)
             entries.setdefault(entry.id, entry)
-    found = {(r.room, r.dataset, r.row): (r, "already forgotten" if r.content is None else "meant") for r in records}
+    rows = {(r.room, r.dataset, r.row): (r, "already forgotten" if r.content is None else "meant") for r in records}
     held, _ = find_forgotten_rows(build, list(entries.values()), ROOMS) if entries else ([], [])
     others = [
-        (record, entry, why) for record, entry, why in held if (record.room, record.dataset, record.row) not in found
+        (record, entry, why) for record, entry, why in held if (record.room, record.dataset, record.row) not in rows
     ]
     read_contents(build, None, [record for record, _, _ in others])
     for record, entry, why in others:
-        found[record.room, record.dataset, record.row] = (
+        rows[record.room, record.dataset, record.row] = (
             record,
             f"{why}: like {entry.id[:12]}…" if why != "by id" else why,
         )
         if record.id and record.id not in entries:
             # its id alone: with the hashes of its text too, rows that are not like the first record would be left out
             entries[record.id] = entry_for(build, record, reason, hash_text=False)
-    return [entry for entry in entries.values() if entry.id not in listed], list(found.values())
+    return [entry for entry in entries.values() if entry.id not in listed], list(rows.values())
 
 
 def entry_for(build: "Build", record: "Record", reason: str, hash_text: bool = True) -> "Forgotten":
@@ -197,24 +197,24 @@ def append_entries(entries: "Iterable[Forgotten]") -> None:
     os.replace(partial, FORGOTTEN_FILE)
 
 
-def show(build: "Build", found: "list[tuple[Record, str]]", before: "list[Forgotten]") -> None:
+def show(build: "Build", rows: "list[tuple[Record, str]]") -> None:
     """Print the rows, and the datasets and models that hold them."""
     from stages.rows.tables import safe_text
 
-    print(f"{len(found):,} record{'s' * (len(found) != 1)}:")
-    for record, why in found:
+    print(f"{len(rows):,} record{'s' * (len(rows) != 1)}:")
+    for record, why in rows:
         name = (record.id or "no id")[:12] + "…" * bool(record.id)
         print(f"  {safe_text(record.place, 200)}  {record.dataset}, {record.room}, {name}  {why}")
-    datasets = [name for name in build.datasets if any(record.dataset == name for record, _ in found)]
+    datasets = [name for name in build.datasets if any(record.dataset == name for record, _ in rows)]
     print(f"\ndatasets that hold them: {', '.join(datasets)}")
-    trained, unknown = models_that_saw(build, [record for record, _ in found])
+    trained, unknown = models_that_saw(build, [record for record, _ in rows])
     print(f"models trained on them: {', '.join(trained) or 'none'}")
     if unknown:
         print(f"models of which that is not known: {', '.join(unknown)}")
 
 
 def print_json(
-    build: "Build", found: "list[tuple[Record, str]]", entries: "list[Forgotten]", yes: bool, dry_run: bool
+    build: "Build", rows: "list[tuple[Record, str]]", entries: "list[Forgotten]", yes: bool, dry_run: bool
 ) -> None:
     """Write the lines if --yes is given; print the rows, what holds them, and the commands that edit the raw files."""
     import json
@@ -223,24 +223,16 @@ def print_json(
     from validators.problems import Problem, Problems
 
     if not yes and not dry_run:
-        raise Problems(
-            [
-                Problem(
-                    "tilth forget --json",
-                    "cannot ask for confirmation",
-                    "--yes or --dry-run",
-                    "--dry-run shows, --yes writes",
-                )
-            ]
-        )
+        found, hint = "cannot ask for confirmation", "--dry-run shows, --yes writes"
+        raise Problems([Problem("tilth forget --json", found, "--yes or --dry-run", hint)])
     if entries and not dry_run:
         append_entries(entries)
-    records = [record for record, _ in found]
+    records = [record for record, _ in rows]
     trained, unknown = models_that_saw(build, records)
     facts = {
         "records": [
             {"place": record.place, "dataset": record.dataset, "room": record.room, "id": record.id, "why": why}
-            for record, why in found
+            for record, why in rows
         ],
         "models_trained": trained,
         "models_unknown": unknown,
@@ -264,18 +256,18 @@ def models_that_saw(build: "Build", records: "list[Record]") -> tuple[list[str],
     return trained, [step for step, seen in verdicts.items() if None in seen and True not in seen]
 
 
-def show_next_steps(build: "Build", found: "list[tuple[Record, str]]", count: int) -> None:
+def show_next_steps(build: "Build", rows: "list[tuple[Record, str]]", count: int) -> None:
     """Print the commands that come next."""
     from commands.records.leftovers import raw_commands
 
     print(f"\n{count} line{'s' * (count != 1)} written to data/forgotten.jsonl")
     print("Tilth never writes to raw data; to take the records out of it:")
-    for command in raw_commands([record for record, _ in found]):
+    for command in raw_commands([record for record, _ in rows]):
         print(f"  {command}")
     print("then:")
     for command, why in (
         ("git add data && git commit", ""),
-        ("dvc repro", "builds without them; trains the models above anew"),
+        ("dvc repro", "builds without them; trains the models above again"),
         ("tilth verify", "proves that nothing that is built holds them"),
         ("tilth forget", "lists what the cache and git still hold"),
     ):

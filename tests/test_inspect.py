@@ -62,7 +62,7 @@ def test_container_encoding_size_and_shapes_are_told(inspected):
 def test_lengths_are_in_characters_and_in_tokens_where_there_is_a_model(inspected):
     out = inspected("raw/data.jsonl", '{"instruction": "four", "output": "x"}')
     assert "characters a row: p50 5, p95 5, max 5" in out
-    assert "unknown until the base model is there: dvc repro base" in out
+    assert "unknown until the base model is built: dvc repro base" in out
 
 
 @pytest.mark.slow

@@ -26,7 +26,7 @@ def report_lines(sample: Sample, kind: str, conversion: Conversion) -> Iterator[
     yield f"\n{records:,} records looked at{'' if sample['whole'] else ', the first of each file'}; can become: {kinds}"
     yield f"as kind {kind}: {conversion['valid']:,} rows, {len(rejects):,} rejected ({len(rejects) / records:.1%})"
     if len(rejects) > 0.05 * records:
-        yield "  a build stops at more than 5%: mend the data, or set max_reject_share"
+        yield "  a build stops at more than 5%: fix the data, or set max_reject_share"
     if conversion["prompts"]:
         yield f"  {describe_prompts_only(conversion['prompts'])}"
     yield from key_lines(conversion["account"])
@@ -78,11 +78,11 @@ def truth_lines(table: "pa.Table", pattern: str | None) -> Iterator[str]:
     if not pattern and (whole := sum(len(truth) > LONG_TRUTH or "\n" in truth.strip() for truth in truths)):
         yield (
             f"warning: {whole:,} of {len(truths):,} ground truths look like whole solutions (several lines, or over {LONG_TRUTH} "
-            "characters): no answer will be just that; ground_truth_pattern takes the answer out of them"
+            "characters): no answer can equal them; ground_truth_pattern extracts the answer"
         )
     if objects := sum(truth.lstrip().startswith("{") and is_json_object(truth) for truth in truths):
         yield (
-            f"warning: {objects:,} of {len(truths):,} ground truths are JSON objects: exact_match wants that very text; "
+            f"warning: {objects:,} of {len(truths):,} ground truths are JSON objects: exact_match requires exactly that text; "
             "a reward of your own reads them (validators/rewards.py)"
         )
 
@@ -108,7 +108,7 @@ def percentiles(numbers: Sequence[int]) -> str:
 def token_line(table: "pa.Table") -> str:
     """How many tokens a row has by the tokenizer of the base model, if that is built."""
     if not Path("models/base/tokenizer_config.json").exists():
-        return "tokens a row: unknown until the base model is there: dvc repro base"
+        return "tokens a row: unknown until the base model is built: dvc repro base"
     from stages.rows.tables import MESSAGES
     from stages.training.models import load_tokenizer
 
