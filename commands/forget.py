@@ -90,16 +90,8 @@ def confirm(yes: bool, count: int) -> None:
     if yes:
         return
     if not sys.stdin.isatty():
-        raise Problems(
-            [
-                Problem(
-                    "tilth forget",
-                    "needs confirmation, but stdin is not a terminal",
-                    "--yes",
-                    "--dry-run shows, --yes writes",
-                )
-            ]
-        )
+        found = "needs confirmation, but stdin is not a terminal"
+        raise Problems([Problem("tilth forget", found, "--yes", "--dry-run shows, --yes writes")])
     if not typer.confirm(f"\nWrite {count} lines to data/forgotten.jsonl?"):
         raise Problems([Problem("tilth forget", "not confirmed: nothing is written")])
 

@@ -39,7 +39,7 @@ def count_in_words(count: int | None) -> str:
     if count is None:
         return "how often it was scored is unknown: there is no dvc.lock in git"
     return f"scored {count:,} time{'s' * (count != 1)} in git's history" + (
-        "; a set looked at often flatters" if count > 10 else ""
+        "; a set used this often flatters" if count > 10 else ""
     )
 
 
@@ -60,16 +60,16 @@ def read_gates() -> dict[str, Any]:
         raise Problems([Problem(str(OUT), "is not there", "what the stage gate builds", "dvc repro gate")])
     params = params_by_stage(fill_defaults(data))["gate"]
     scores, text = read_scores(params["steps"]), OUT.read_text(encoding="utf-8")
-    found = parse_gates(text)
+    gates = parse_gates(text)
     same = (
         text == gates_text(judge_gates(params, scores))
         if len(scores) == len(params["steps"])
-        else gates_match(params, found)
+        else gates_match(params, gates)
     )
     if not same:
         what = "params.yaml and the scores" if scores else "params.yaml"
         raise Problems([Problem(str(OUT), "is out of date", f"what follows from {what}", "dvc repro gate")])
-    return found
+    return gates
 
 
 def parse_gates(text: str) -> dict[str, Any]:
@@ -78,19 +78,19 @@ def parse_gates(text: str) -> dict[str, Any]:
     from validators.problems import Problem, Problems
 
     try:
-        found = json.loads(text)
-        return {"ship": found["ship"], "gates": dict(found["gates"])}
+        gates = json.loads(text)
+        return {"ship": gates["ship"], "gates": dict(gates["gates"])}
     except (ValueError, TypeError, KeyError):
         raise Problems(
             [Problem(str(OUT), "is not what the stage gate wrote", "", "dvc repro --force --single-item gate")]
         ) from None
 
 
-def gates_match(params: dict[str, Any], found: dict[str, Any]) -> bool:
+def gates_match(params: dict[str, Any], gates: dict[str, Any]) -> bool:
     """Whether gates.json has the gates of params.yaml. Needs no scores, so CI need not pull them."""
     expected = {
         (gate["step"] or step, gate["no_worse"] or gate["on"], gate["waive"])
         for gate in params["gates"]
         for step in ([gate["step"]] if gate["step"] else params["steps"])
     }
-    return expected == {(verdict["step"], verdict["on"], verdict["waived"]) for verdict in found["gates"].values()}
+    return expected == {(verdict["step"], verdict["on"], verdict["waived"]) for verdict in gates["gates"].values()}

@@ -84,7 +84,7 @@ def sign_models(step: str | None, path: Path, signer: "ec.EllipticCurvePrivateKe
         raise Problems(
             [
                 Problem(
-                    f"tilth sign {step}", "no such step, and no folder of tilth export", "", did_you_mean(step, steps)
+                    f"tilth sign {step}", "neither a step nor a folder of tilth export", "", did_you_mean(step, steps)
                 )
             ]
         )
@@ -97,7 +97,7 @@ def sign_models(step: str | None, path: Path, signer: "ec.EllipticCurvePrivateKe
             problems.append(
                 Problem(
                     str(statement_path(name)),
-                    f"is not of what lies in {folder}",
+                    f"does not match the files in {folder}",
                     "the statement of this build",
                     "tilth provenance",
                 )

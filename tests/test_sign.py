@@ -244,12 +244,12 @@ def test_verify_names_documents_and_signatures_that_are_not_of_the_build(project
 
 def test_nothing_is_signed_that_the_statement_does_not_name(project, handed):
     Path("models/sft/notes.txt").write_text("x")
-    with pytest.raises(Problems, match=r"sft\.intoto\.json: is not of what lies in models/sft"):
+    with pytest.raises(Problems, match=r"sft\.intoto\.json: does not match the files in models/sft"):
         sign.main(SimpleNamespace(obj=handed), key="mine.pem")
 
 
 def test_mistakes_of_signing_are_named(project, handed):
-    with pytest.raises(Problems, match="no such step, and no folder of tilth export\n  hint: did you mean 'align'"):
+    with pytest.raises(Problems, match="neither a step nor a folder of tilth export\n  hint: did you mean 'align'"):
         sign.main(SimpleNamespace(obj=handed), key="mine.pem", target="aligm")
     (handed / "empty").mkdir(exist_ok=True)
     with pytest.raises(Problems, match=r"has no statement\.intoto\.json"):
