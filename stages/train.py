@@ -79,7 +79,8 @@ def main(name: str) -> bool:
         if restore_finished(folder, [curve, exposure, rollouts, model]):
             print(f"train {name}: finished before, with the same rows, params and code: put back from {folder}")
             return False
-        if twin := find_twin(name, resolved, itself=as_before):
+        # the first process alone knows whether it deleted files: of several, one would take over and the others would wait for it
+        if twin := find_twin(name, resolved, itself=as_before and identity["processes"] == 1):
             if is_first_process():
                 write_twin(twin, step, folder / "model", [curve, exposure, rollouts])
                 move_into_place(folder / "model", model)
@@ -272,6 +273,7 @@ def training_facts(step: ResolvedStep, identity: dict[str, Any], steps: int) -> 
     steps: the optimizer steps that were taken. Where only a part of the prompts is kept, they replace those that preflight counted.
     """
     facts = {key: identity[key] for key in ("rows_sha256", "versions", "processes")}
+    facts |= {"sharding": identity["sharding"]} if identity["sharding"] else {}
     facts |= {"optimizer_steps": steps} if "kept" in step else {}
     return step | facts | {"device": device_name()}
 

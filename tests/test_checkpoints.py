@@ -65,13 +65,29 @@ def test_other_params_code_versions_or_processes_have_another_folder(step, tmp_p
     with monkeypatch.context() as patch:
         patch.setenv("WORLD_SIZE", "2")
         seen.append(folder(step, tmp_path / "work"))
+        patch.setenv("ACCELERATE_USE_FSDP", "true")  # two processes as before, and checkpoints of another form
+        seen.append(folder(step, tmp_path / "work"))
     with monkeypatch.context() as patch:
         patch.setattr(checkpoints, "library_versions", lambda step: {"torch": "9"})
         seen.append(folder(step, tmp_path / "work"))
     with monkeypatch.context() as patch:
         patch.setattr(checkpoints, "code_hash", lambda name: "another")
         seen.append(folder(step, tmp_path / "work"))
-    assert len(set(seen)) == 5
+    assert len(set(seen)) == 6
+
+
+def test_a_checkpoint_that_is_given_up_is_told_with_the_reason(step, tmp_path, monkeypatch, capsys):
+    first = folder(step, tmp_path / "work")
+    checkpoints.mark_complete(checkpoint(first, 6))
+    folder(step, tmp_path / "work")
+    assert "given up" not in capsys.readouterr().out
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    (tmp_path / "data/train/chat.parquet").write_text("changed")
+    second = folder(step, tmp_path / "work")
+    assert f"{first}/checkpoint-6 is given up: it has other rows, processes (1, now 2)\n" in capsys.readouterr().out
+    monkeypatch.delenv("WORLD_SIZE")
+    folder(step, tmp_path / "work")
+    assert not second.exists() and "given up" not in capsys.readouterr().out  # it had none
 
 
 def checkpoint(folder, number):

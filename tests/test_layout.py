@@ -74,7 +74,6 @@ def test_every_import_by_name_is_in_the_table():
     assert found == set(code.BY_NAME)
 
 
-
 def test_what_a_checker_of_types_is_not_to_see_has_a_code_and_a_reason():
     for room in ("stages", "validators", "commands"):
         for path in (ROOT / room).rglob("*.py"):

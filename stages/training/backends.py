@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from stages.training.devices import device_problems
 from stages.training.models import full_weights, load_model
+from stages.training.sharding import sharding, sharding_problems
 from stages.training.types import Config, ResolvedStep
 from stages.training.unsloth_backend import compute_dtype, import_unsloth, load_with_unsloth
 from validators.problems import Problem
@@ -24,7 +25,7 @@ def choose_backend(wanted: str) -> str:
     if wanted == "auto":
         import torch
 
-        usable = torch.cuda.is_available() and importlib.util.find_spec("unsloth")
+        usable = torch.cuda.is_available() and importlib.util.find_spec("unsloth") and not sharding()
         wanted = "unsloth" if usable else "transformers"
     if wanted == "unsloth":
         import_unsloth()
@@ -33,7 +34,7 @@ def choose_backend(wanted: str) -> str:
 
 def missing_requirements(name: str, step: ResolvedStep) -> list[Problem]:
     """Problems for each thing that a step needs and this machine lacks. Nothing is loaded for it."""
-    where, problems = f"steps.{name}", device_problems(name, step)
+    where, problems = f"steps.{name}", device_problems(name, step) + sharding_problems(name, step)
     if step.get("load_in_4bit"):
         if not importlib.util.find_spec("bitsandbytes"):
             hint = "pip install bitsandbytes, or load_in_4bit: false"

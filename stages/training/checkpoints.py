@@ -6,8 +6,8 @@
                                start/                 the merged chain of adapters, where a step needs one
 
 The identity is the hash of everything that decides the result: the step as preflight resolved it, its rows, the models it
-starts from, the code, the libraries and the number of processes. Another identity has another folder, and the old one is
-deleted. So a run resumes only from a state that an uninterrupted run would also have reached.
+starts from, the code, the libraries, the number of processes and how they share the weights. Another identity has another
+folder, and the old one is deleted. So a run resumes only from a state that an uninterrupted run would also have reached.
 
 Checkpoints hold pickles (optimizer.pt, rng_state.pth), as transformers writes them. This machine wrote them, torch reads them
 with `weights_only`, and they never leave `.work/`, which git and DVC ignore.
@@ -28,6 +28,7 @@ from stages.core.code_lists import code_hash
 from stages.core.hashes import sha256
 from stages.training import rollouts
 from stages.training.exposure import restore_exposure, save_exposure
+from stages.training.sharding import sharding
 from stages.training.types import Config, ResolvedStep, Trainer
 
 if TYPE_CHECKING:
@@ -39,8 +40,20 @@ if TYPE_CHECKING:
 CHECKPOINT_INTERVAL_S = 300
 SAVE_PAUSE_FACTOR = 20  # after a save, wait 20 times as long as it took: saving takes at most 5% of the time
 LIBRARIES = ("torch", "transformers", "trl", "peft", "datasets", "accelerate")
-OPTIONAL_LIBRARIES = {"unsloth": ("unsloth", "unsloth_zoo"), "load_in_4bit": ("bitsandbytes",), "use_vllm": ("vllm",)}
+OPTIONAL_LIBRARIES = {
+    "unsloth": ("unsloth", "unsloth_zoo"),
+    "load_in_4bit": ("bitsandbytes",),
+    "use_vllm": ("vllm",),
+    "deepspeed": ("deepspeed",),
+}
 STEP_LOGGING = ("steps", "IntervalStrategy.STEPS")
+# how a part of a training's identity is called where it has changed
+PART_NAMES = {
+    "step": "params",
+    "rows_sha256": "rows",
+    "models": "models before it",
+    "versions": "versions of libraries",
+}
 
 
 def training_identity(step: ResolvedStep) -> dict[str, Any]:
@@ -53,12 +66,14 @@ def training_identity(step: ResolvedStep) -> dict[str, Any]:
         "code": code_hash("train"),
         "versions": library_versions(step),
         "processes": int(os.environ.get("WORLD_SIZE", "1")),
+        "sharding": sharding(),
     }
 
 
 def library_versions(step: ResolvedStep) -> dict[str, str]:
     """{library: version} of the libraries that train a step."""
     used = {step["backend"], *(key for key in OPTIONAL_LIBRARIES if step.get(key) or step["args"].get(key))}
+    used |= {"deepspeed"} if (sharding() or "").startswith("zero") else set()
     optional = [library for key, libraries in OPTIONAL_LIBRARIES.items() if key in used for library in libraries]
     return {library: importlib.metadata.version(library) for library in (*LIBRARIES, *optional)}
 
@@ -74,10 +89,23 @@ def identity_folder(work: Path, identity: dict[str, Any]) -> Path:
     if is_first_process():
         for other in work.iterdir():
             if other.is_dir() and other != folder:
+                if checkpoint := last_checkpoint(other):
+                    print(f"  {checkpoint} is given up: it has other {identity_changes(other, identity)}")
                 shutil.rmtree(other)
         folder.mkdir(exist_ok=True)
         (folder / "identity.json").write_text(text + "\n", encoding="utf-8")
     return folder
+
+
+def identity_changes(folder: Path, identity: dict[str, Any]) -> str:
+    """The parts in which the identity of a folder differs from this training's, in words: `processes (2, now 1)`."""
+    before = json.loads((folder / "identity.json").read_text(encoding="utf-8"))
+    changes = []
+    for key, now in identity.items():
+        if (was := before.get(key)) != now:
+            values = f" ({was or 'none'}, now {now or 'none'})" if key in ("processes", "sharding") else ""
+            changes.append(PART_NAMES.get(key, key) + values)
+    return ", ".join(changes)
 
 
 def is_first_process() -> bool:

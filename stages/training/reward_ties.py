@@ -27,7 +27,8 @@ def stop_if_rewards_tie(trainer: Trainer, step: ResolvedStep) -> None:
     training continue as if nothing had been sampled.
     """
     if trainer.is_fsdp_enabled or trainer.is_deepspeed_enabled:
-        print(f"train {step['step']}: skipped the check for tied rewards: no process has the whole model")
+        if trainer.is_world_process_zero():
+            print(f"train {step['step']}: skipped the check for tied rewards: no process has the whole model")
         return
     wanted, dataset = step.get("tie_prompts") or 0, trainer.train_dataset
     order = np.random.default_rng(step["seed"]).permutation(len(dataset))[:wanted]

@@ -66,6 +66,9 @@ def make_config(where: str, step: ResolvedStep, output_dir: str) -> Config:
     if not torch.cuda.is_available():
         # TRL's defaults are bf16 and checkpointing, which are slow or missing on a CPU
         forced |= {"use_cpu": True, "bf16": False, "dataloader_pin_memory": False}
+        if "LOCAL_RANK" in os.environ:
+            # else the device of one process of several is `cpu:0`, onto which torch reads no checkpoint
+            os.environ.setdefault("ACCELERATE_TORCH_DEVICE", "cpu")
         names = [name for name in CHECKPOINTING_ARGS if name in kind.__dataclass_fields__]
         if not step["args"].keys() & names:
             forced[names[0]] = False
