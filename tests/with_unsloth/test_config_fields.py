@@ -5,7 +5,7 @@ import os
 import subprocess
 
 import pytest
-from trainings import HERE, METHODS, ROOT, WAYS
+from trainings import FAKE, HERE, METHODS, ROOT, WAYS
 
 pytestmark = pytest.mark.long
 pytest_plugins = ["trainings"]
@@ -14,7 +14,7 @@ pytest_plugins = ["trainings"]
 # `epsilon_high`, said as a number: it is that of `epsilon`, as TRL takes it where none is said
 NAMED = {"dataset_num_proc", "gradient_checkpointing_kwargs", "epsilon_high"}
 COMPARE = """\
-import fake_cuda, json, dataclasses
+import on_fake_cuda, json, dataclasses
 from stages.training.unsloth_backend import import_unsloth
 import_unsloth()
 from stages.training.trl import CONFIG_CLASSES, make_config, trl_class, original_class, trl_defaults
@@ -45,7 +45,7 @@ print("FOUND" + json.dumps(found))
 def fields(unsloth_python, tmp_path_factory):
     """What differs by method: told (as a step has it), and untold (as Unsloth would have it)."""
     environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"} | WAYS["gpu"]
-    environment |= {"PYTHONPATH": f"{ROOT}:{HERE}", "TRITON_INTERPRET": "1", "HF_HUB_OFFLINE": "1"}
+    environment |= {"PYTHONPATH": f"{ROOT}:{HERE}:{FAKE}", "TRITON_INTERPRET": "1", "HF_HUB_OFFLINE": "1"}
     folder = tmp_path_factory.mktemp("fields")
     done = subprocess.run([unsloth_python, "-c", COMPARE], cwd=folder, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-4000:]

@@ -1,7 +1,7 @@
 """The real Unsloth, in processes of a Python that has it: TILTH_UNSLOTH_PYTHON, this one, or one that is made in .venv-unsloth.
 
 It trains in two ways without a GPU: by its own CPU backend, which is plain transformers and PEFT as Unsloth sets them, and by
-its way on a GPU, where `fake_cuda.py` has torch say that there is one and Triton's interpreter run the kernels.
+its way on a GPU, where `tests/gpu/fake` has torch say that there is one and Triton's interpreter runs the kernels.
 A plugin of pytest, for the tests beside it. (This folder is not named `unsloth`: pytest puts `tests/` on the path, where it
 would be a package of that name; and it has no conftest.py, as the name would be that of the one above.)
 """
@@ -24,13 +24,14 @@ from filelock import FileLock
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
+FAKE = ROOT / "tests/gpu/fake"
 ENVIRONMENT = ROOT / ".venv-unsloth"
 LORA = {"r": 8, "lora_alpha": 16}
 METHODS = ("sft", "dpo", "orpo", "kto", "grpo")
 WAYS = {
     "cpu": {"UNSLOTH_DISABLE_CPU_FALLBACK": "0"},
-    "gpu": {"TILTH_FAKE_CUDA": "9.0"},  # with bfloat16, as TRL trains by default on a GPU
-    "gpu-float32": {"TILTH_FAKE_CUDA": "7.5"},
+    "gpu": {"TILTH_FAKE_CAPABILITY": "9.0"},  # with bfloat16, as TRL trains by default on a GPU
+    "gpu-float32": {"TILTH_FAKE_CAPABILITY": "7.5"},
 }
 # Triton's interpreter runs each program of a kernel in Python: a row more is a second more
 SMALL = {"per_device_train_batch_size": 2, "max_steps": 2}
@@ -151,10 +152,12 @@ def train(unsloth_python):
     """A function: train steps of a project in a process of their own. way: one of WAYS, None for transformers."""
 
     def run(project, names, way, before="", fails=False, **variables):
-        code = "import fake_cuda\n" * (way or "").startswith("gpu") + before
+        fake = (way or "").startswith("gpu")
+        code = "import on_fake_cuda\n" * fake + before
         code += "from stages.__main__ import run\n" + "".join(f"run('train', {name!r})\n" for name in names)
         environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
-        environment |= {"PYTHONPATH": f"{project.folder}:{HERE}", "HF_HUB_OFFLINE": "1", "TRITON_INTERPRET": "1"}
+        paths = [project.folder, HERE, *([FAKE] if fake else [])]
+        environment |= {"PYTHONPATH": ":".join(map(str, paths)), "HF_HUB_OFFLINE": "1", "TRITON_INTERPRET": "1"}
         environment |= {"CUDA_VISIBLE_DEVICES": ""} | WAYS.get(way, {}) | variables
         done = subprocess.run(
             [unsloth_python, "-c", code],

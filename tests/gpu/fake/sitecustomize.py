@@ -1,18 +1,31 @@
-"""A CUDA device that is none: torch says that there is one, and every tensor stays on the CPU. For trials of tests/gpu alone.
+"""A CUDA device that is none: torch says that there is one, and every tensor stays on the CPU. For tests alone.
 
     TILTH_FAKE_CUDA=tests/gpu/fake pytest -n 0 -m gpu tests/gpu
+    PYTHONPATH=tests/gpu/fake TILTH_FAKE_CAPABILITY=7.5 python ...       a GPU without bfloat16; 9.0, the default, has it
 
 It shows that the code runs, never how fast, how exact or in how much memory. Python imports this module at its start where
-the folder is on PYTHONPATH; torch is changed when it is first imported.
+the folder is on PYTHONPATH; torch is changed when it is first imported. tests/with_unsloth has Triton's kernels run on it too.
 """
 
 import contextlib
 import importlib.abc
 import importlib.machinery
+import os
 import sys
 from types import SimpleNamespace
 
-GB = 1024**3
+CAPABILITY = tuple(map(int, os.environ.get("TILTH_FAKE_CAPABILITY", "9.0").split(".")))
+NAME = f"a GPU that is none, of capability {CAPABILITY[0]}.{CAPABILITY[1]}"
+MEMORY = 80 * 1024**3
+FACTS = SimpleNamespace(
+    name=NAME, major=CAPABILITY[0], minor=CAPABILITY[1], total_memory=MEMORY, multi_processor_count=132, warp_size=32,
+    is_integrated=False, gcnArchName="", L2_cache_size=50 * 1024**2, regs_per_multiprocessor=65536,
+    max_threads_per_multi_processor=2048, shared_memory_per_block_optin=232448, shared_memory_per_multiprocessor=233472,
+)  # fmt: skip
+DONE = (
+    "_lazy_init", "init", "set_device", "synchronize", "empty_cache", "reset_peak_memory_stats", "reset_max_memory_allocated",
+    "ipc_collect", "manual_seed", "manual_seed_all", "set_rng_state", "set_rng_state_all", "set_per_process_memory_fraction",
+)  # fmt: skip
 
 
 class AfterTorch(importlib.abc.MetaPathFinder):
@@ -27,7 +40,8 @@ class AfterTorch(importlib.abc.MetaPathFinder):
 
         def execute_and_change(module):
             execute(module)
-            change(module)
+            have_a_device(module)
+            stay_on_cpu(module)
 
         spec.loader.exec_module = execute_and_change
         return spec
@@ -38,7 +52,7 @@ def gives(value):
 
 
 class Nothing:
-    """In place of a stream, an event or a guard: whatever is asked of it does nothing."""
+    """In place of a stream or an event: whatever is asked of it does nothing."""
 
     cuda_stream = 0
 
@@ -58,41 +72,39 @@ class Nothing:
         return False
 
 
-def change(torch):
-    """Have torch tell of one device, of capability 9.0 with 80 GB, and compute on the CPU what is asked of it."""
-    cuda = torch.cuda
-    state = torch.zeros(16, dtype=torch.uint8)
-    facts = SimpleNamespace(
-        name="no device", major=9, minor=0, total_memory=80 * GB, multi_processor_count=132, warp_size=32, is_integrated=False,
-        gcnArchName="", L2_cache_size=50 * 2**20, regs_per_multiprocessor=65536, max_threads_per_multi_processor=2048,
-        shared_memory_per_block_optin=232448, shared_memory_per_multiprocessor=233472,
-    )  # fmt: skip
+class Device(contextlib.nullcontext):
+    def __init__(self, index=0):
+        super().__init__()
+        self.idx = 0
+
+
+def have_a_device(torch):
+    """torch.cuda and torch.accelerator as where there is one GPU."""
+    cuda, state = torch.cuda, torch.zeros(16, dtype=torch.uint8)
     values = {
-        "is_available": True, "is_initialized": True, "device_count": 1, "current_device": 0, "get_device_capability": (9, 0),
-        "get_device_properties": facts, "get_device_name": facts.name, "get_arch_list": ["sm_90"], "mem_get_info": (70 * GB, 80 * GB),
-        "memory_stats": {}, "is_bf16_supported": True, "get_rng_state": state, "get_rng_state_all": [state],
-        "is_current_stream_capturing": False, "stream": contextlib.nullcontext(),
-    } | dict.fromkeys(("max_memory_reserved", "max_memory_allocated", "memory_allocated", "memory_reserved"), 0) | dict.fromkeys((
-        "_lazy_init", "init", "set_device", "synchronize", "empty_cache", "reset_peak_memory_stats", "ipc_collect", "manual_seed",
-        "manual_seed_all", "set_rng_state", "set_rng_state_all", "set_per_process_memory_fraction",
-    ))  # fmt: skip
-    for name, value in values.items():
+        "is_available": True, "is_initialized": True, "device_count": 1, "current_device": 0, "get_device_name": NAME,
+        "get_device_capability": CAPABILITY, "get_device_properties": FACTS, "get_arch_list": ["sm_{}{}".format(*CAPABILITY)],
+        "is_bf16_supported": CAPABILITY >= (8, 0), "mem_get_info": (MEMORY, MEMORY), "memory_stats": {},
+        "get_rng_state": state, "get_rng_state_all": [state], "is_current_stream_capturing": False, "stream": contextlib.nullcontext(),
+    }  # fmt: skip
+    values |= dict.fromkeys(("max_memory_reserved", "max_memory_allocated", "memory_allocated", "memory_reserved"), 0)
+    for name, value in (values | dict.fromkeys(DONE)).items():
         setattr(cuda, name, gives(value))
     for name in ("get_rng_state", "get_rng_state_all", "set_rng_state", "set_rng_state_all"):
         setattr(cuda.random, name, getattr(cuda, name))
-    cuda.Stream = cuda.Event = cuda.device = Nothing
-    cuda.current_stream = cuda.default_stream = Nothing
+    cuda.Stream = cuda.Event = Nothing
+    cuda.current_stream = cuda.default_stream = gives(Nothing())
+    cuda.device = Device
     torch._C._cuda_getCurrentRawStream = gives(0)
-    fork = torch.random.fork_rng
-    torch.random.fork_rng = lambda devices=None, *arguments, **options: fork([], *arguments, **options)
-    torch.Tensor.pin_memory = lambda self, *arguments, **options: self
     accelerator = {
         "current_device_index": 0, "current_accelerator": torch.device("cuda"), "is_available": True, "device_count": 1,
         "synchronize": None, "empty_cache": None, "current_stream": Nothing(),
     }  # fmt: skip
     for name, value in accelerator.items():
         setattr(torch.accelerator, name, gives(value))
-    stay_on_cpu(torch)
+    fork = torch.random.fork_rng
+    torch.random.fork_rng = lambda devices=None, *arguments, **options: fork([], *arguments, **options)
+    torch.Tensor.pin_memory = lambda self, *arguments, **options: self
 
 
 def stay_on_cpu(torch):
@@ -100,14 +112,14 @@ def stay_on_cpu(torch):
     enabled, dtype, plain = torch.is_autocast_enabled, torch.get_autocast_dtype, torch.autocast
 
     class Autocast(plain):
-        def __init__(self, device_type, *arguments, **options):
+        def __init__(self, device_type="cuda", *arguments, **options):
             super().__init__("cpu" if device_type == "cuda" else device_type, *arguments, **options)
 
     torch.autocast = torch.amp.autocast = torch.amp.autocast_mode.autocast = Autocast
     torch.is_autocast_enabled = lambda device=None: enabled("cpu")
     torch.get_autocast_dtype = lambda device: dtype("cpu")
 
-    def cpu(given):
+    def on_cpu(given):
         if isinstance(given, torch.device) and given.type == "cuda":
             return torch.device("cpu")
         return "cpu" if isinstance(given, str) and given.partition(":")[0] == "cuda" else given
@@ -117,16 +129,19 @@ def stay_on_cpu(torch):
             options = dict(options or {})
             if function is torch.Tensor.cuda:
                 return arguments[0]
-            arguments = tuple(cpu(each) for each in arguments)
+            if function is torch.device and arguments and type(arguments[0]) is int:
+                return function("cuda", arguments[0])  # a name, whose number Unsloth counts by
+            arguments = tuple(on_cpu(each) for each in arguments)
             if function is torch.Tensor.to and len(arguments) > 1 and type(arguments[1]) is int:
                 arguments = (arguments[0], "cpu", *arguments[2:])
             if "device" in options:
-                options["device"] = "cpu" if type(options["device"]) is int else cpu(options["device"])
+                options["device"] = "cpu" if type(options["device"]) is int else on_cpu(options["device"])
             if options.get("pin_memory"):
                 options["pin_memory"] = False
             return function(*arguments, **options)
 
-    OnCpu().__enter__()
+    OnCpu().__enter__()  # for the whole process, in this thread
 
 
+os.environ["HF_DEACTIVATE_ASYNC_LOAD"] = "1"  # weights are loaded in this thread, the one that OnCpu is for
 sys.meta_path.insert(0, AfterTorch())
