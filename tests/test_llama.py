@@ -1,6 +1,7 @@
 """A GGUF file through llama.cpp: what it does otherwise than the model is named; long, by llama.cpp itself."""
 
 import json
+import os
 import subprocess
 import sys
 import tarfile
@@ -97,40 +98,42 @@ def test_without_llama_cpp_the_receipt_says_that_nothing_was_checked(folder, mon
 # -- llama.cpp itself ---------------------------------------------------------------------------------------------
 
 
+@pytest.fixture(scope="module")
+def llama_cpp(tmp_path_factory):
+    """(llama.cpp's folder, a Python with its package): those of LLAMA_CPP and LLAMA_CPP_PYTHON, else built of the package from PyPI."""
+    given = os.environ.get("LLAMA_CPP"), os.environ.get("LLAMA_CPP_PYTHON")
+    if all(given):
+        return given
+    folder = tmp_path_factory.mktemp("llama_cpp")
+    subprocess.run([sys.executable, "-m", "venv", folder / "env"], check=True)
+    python = folder / "env/bin/python"
+    pip = [python, "-m", "pip", "--quiet"]
+    subprocess.run(
+        [*pip, "download", "--no-deps", "--no-binary", ":all:", "--dest", folder, "llama-cpp-python"], check=True
+    )
+    [source] = folder.glob("llama_cpp_python-*.tar.gz")
+    with tarfile.open(source) as archive:
+        archive.extractall(folder / "source", filter="data")
+    # what looks at pictures is not asked for, and takes a third of the time
+    variables = os.environ | {"CMAKE_ARGS": "-DLLAVA_BUILD=OFF"}
+    subprocess.run([*pip, "install", source], check=True, env=variables)
+    [converter] = (folder / "source").glob("*/vendor/llama.cpp")  # its source brings the converter too
+    return str(converter), str(python)
+
+
 @pytest.mark.slow
 @pytest.mark.long
 @pytest.mark.timeout(3600)  # llama.cpp is compiled for it
-def test_llama_cpp_itself_says_what_the_model_says(tmp_path, monkeypatch, capsys):
-    """The package from PyPI in an environment of its own; its source brings the converter too."""
+def test_llama_cpp_itself_says_what_the_model_says(llama_cpp, tmp_path, monkeypatch, capsys):
     from builds import smollm2
 
     from commands import export
     from stages.training import gguf as base_gguf
     from stages.training import models
 
-    subprocess.run([sys.executable, "-m", "venv", tmp_path / "env"], check=True)
-    python = tmp_path / "env/bin/python"
-    command = [
-        "-m",
-        "pip",
-        "download",
-        "--quiet",
-        "--no-deps",
-        "--no-binary",
-        ":all:",
-        "--dest",
-        tmp_path,
-        "llama-cpp-python",
-    ]
-    subprocess.run([python, *command], check=True)
-    [source] = tmp_path.glob("llama_cpp_python-*.tar.gz")
-    subprocess.run([python, "-m", "pip", "install", "--quiet", source], check=True)
-    with tarfile.open(source) as archive:
-        archive.extractall(tmp_path / "source", filter="data")
-    [converter] = (tmp_path / "source").glob("*/vendor/llama.cpp")
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("LLAMA_CPP", str(converter))
-    monkeypatch.setenv("LLAMA_CPP_PYTHON", str(python))
+    for variable, value in zip(("LLAMA_CPP", "LLAMA_CPP_PYTHON"), llama_cpp, strict=True):
+        monkeypatch.setenv(variable, value)
     Path("params.yaml").write_text("base: {model: a.gguf}\n")
     base_gguf.unpack(smollm2(), models.BASE)
     export.main(SimpleNamespace(obj=tmp_path), "base", "out", gguf="f16")
