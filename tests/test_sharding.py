@@ -82,21 +82,39 @@ def test_unsloth_trains_whole_models_alone(launched, variables):
     assert problem.where == "steps.sft.backend" and "transformers" in problem.hint
 
 
-# -- FSDP2 ----------------------------------------------------------------------------------------------------------
+# -- trained --------------------------------------------------------------------------------------------------------
 
 
-def sharded(project):
-    """`launch` with the shipped config of FSDP2, for two CPU processes; in the project's params too, as preflight reads it."""
-    config = YAML(typ="safe", pure=True).load(RECIPES / "fsdp2.yaml")
-    config |= {"num_processes": 2, "use_cpu": True, "mixed_precision": "no", "main_process_port": 0}
-    (project.folder / "fsdp2.yaml").write_text(json.dumps(config), encoding="utf-8")  # JSON is YAML
-    return "accelerate launch --config_file fsdp2.yaml"
+@pytest.fixture(scope="module")
+def deepspeed_python():
+    """A Python that has DeepSpeed."""
+    for candidate in (os.environ.get("TILTH_DEEPSPEED_PYTHON"), sys.executable):
+        if candidate and subprocess.run([candidate, "-c", "import deepspeed"], capture_output=True).returncode == 0:
+            return candidate
+    pytest.skip("DeepSpeed is neither here nor in $TILTH_DEEPSPEED_PYTHON: docs/scaling.md says how it is installed")
+
+
+@pytest.fixture
+def launch(request):
+    """A function: `launch` with a shipped config, for two CPU processes in a project."""
+
+    def make(project, recipe):
+        config = YAML(typ="safe", pure=True).load(RECIPES / f"{recipe}.yaml")
+        config |= {"num_processes": 2, "use_cpu": True, "mixed_precision": "no", "main_process_port": 0}
+        (project.folder / "two.yaml").write_text(json.dumps(config), encoding="utf-8")  # JSON is YAML
+        accelerate = "accelerate launch"
+        if recipe == "zero3":
+            accelerate = f"{request.getfixturevalue('deepspeed_python')} -m accelerate.commands.launch"
+        return f"{accelerate} --config_file two.yaml"
+
+    return make
 
 
 def train(project, launch, fails=False, **variables):
     """What a training of the step `align` says, launched as DVC does it."""
     command = [*shlex.split(launch), "-m", "stages", "train", "align"]
-    done = project.start(*command, PYTHONPATH=str(HERE / "sharded"), **variables)
+    variables |= {"PYTHONPATH": str(HERE / "sharded"), "DS_ACCELERATOR": "cpu"}
+    done = project.start(*command, **variables)
     assert (done.returncode != 0) == fails, done.stdout[-6000:] + done.stderr[-6000:]
     return done.stdout + done.stderr
 
@@ -106,7 +124,7 @@ def losses(project):
 
 
 def model(project):
-    """({file: bytes}, {name: tensor}) of the trained model, with that which of its adapters."""
+    """({file: bytes}, {name: tensor}) of the trained model."""
     from safetensors.torch import load_file
 
     folder = project.folder / "models/align"
@@ -122,19 +140,32 @@ def model(project):
 
 @pytest.mark.long
 @pytest.mark.parametrize(
-    ("method", "lora"), [("sft", None), ("dpo", None), ("dpo", LORA)], ids=["sft", "dpo", "dpo-lora"]
+    ("recipe", "method", "lora"),
+    [
+        ("fsdp2", "sft", None),
+        ("fsdp2", "dpo", None),
+        ("fsdp2", "dpo", LORA),
+        ("zero3", "sft", None),
+        ("zero3", "dpo", None),
+        ("zero3", "dpo", LORA),
+    ],
+    ids=["fsdp2-sft", "fsdp2-dpo", "fsdp2-dpo-lora", "zero3-sft", "zero3-dpo", "zero3-dpo-lora"],
 )
-def test_pieces_follow_the_curve_of_one_process_and_one_whole_model_is_saved(built, tmp_path, method, lora):
+def test_pieces_follow_the_curve_of_one_process_and_one_whole_model_is_saved(
+    built, tmp_path, launch, recipe, method, lora
+):
     import torch
 
     one, two = (prepared(built, tmp_path / str(n), method, 8 // n, lora) for n in (1, 2))
+    started = launch(two, recipe)
     train(one, "python")
-    told = train(two, sharded(two))
+    told = train(two, started)
     assert len(losses(one)) == 10 and losses(one)[0] != losses(one)[-1]
     assert losses(two) == pytest.approx(losses(one), rel=CLOSE)
     (files, whole), (gathered_files, gathered) = model(one), model(two)
     made_of = json.loads(gathered_files["made_of.json"])
-    assert (made_of["processes"], made_of["sharding"]) == (2, "fsdp2")
+    assert (made_of["processes"], made_of["sharding"]) == (2, recipe)
+    assert ("deepspeed" in made_of["versions"]) == (recipe == "zero3")
     assert told.count("train align:") == 1
     # no pieces, no pickles, and a head that is the embedding once
     assert gathered_files.keys() == files.keys() and "lm_head.weight" not in gathered
@@ -145,23 +176,22 @@ def test_pieces_follow_the_curve_of_one_process_and_one_whole_model_is_saved(bui
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("method", ["sft", "dpo"])
-def test_a_killed_training_goes_on_with_as_many_processes_and_with_no_others(built, tmp_path, method):
+@pytest.mark.parametrize(("recipe", "method"), [("fsdp2", "sft"), ("fsdp2", "dpo"), ("zero3", "sft"), ("ddp", "sft")])
+def test_a_killed_training_goes_on_with_as_many_processes_and_with_no_others(built, tmp_path, launch, recipe, method):
     whole, killed = (prepared(built, tmp_path / name, method, 4) for name in ("whole", "killed"))
-    train(whole, sharded(whole))
-    train(killed, sharded(killed), fails=True, TILTH_CHECKPOINT_S="0", TILTH_KILL_AT="6")
+    started = launch(killed, recipe)
+    launch(whole, recipe)
+    train(whole, started)
+    train(killed, started, fails=True, TILTH_CHECKPOINT_S="0", TILTH_KILL_AT="6")
     assert list(killed.folder.glob(".work/align/*/checkpoint-6/complete.json"))
     other = killed.copy(tmp_path / "other", real=True)
-    told = train(killed, sharded(killed))
-    assert told.count("resumes from .work/align/") == 1
+    told = train(killed, started)
+    assert told.count("resumes from .work/align/") == 1 and told.count("10 optimizer steps") == 1
     assert losses(killed) == losses(whole)
     assert model(killed)[0] == model(whole)[0]  # byte by byte
-    assert told.count("10 optimizer steps") == 1
     told = train(other, "python")
-    assert (
-        "checkpoint-6 is given up: it has other processes (2, now 1), sharding (fsdp2, now none)" in told
-        and "resumes from" not in told
-    )
+    changes = "processes (2, now 1)" + (f", sharding ({recipe}, now none)" if recipe != "ddp" else "")
+    assert "resumes from" not in told and changes in told and "checkpoint-6 is given up: it has other" in told
     assert len(losses(other)) == 10
 
 
@@ -182,15 +212,6 @@ print("FOUND" + json.dumps({
     "offload": [str(each.device) for each in (zero.offload_optimizer, zero.offload_param) if each], "bfloat16": parsed.bfloat16_config.enabled,
 }))
 """
-
-
-@pytest.fixture(scope="module")
-def deepspeed_python():
-    """A Python that has DeepSpeed."""
-    for candidate in (os.environ.get("TILTH_DEEPSPEED_PYTHON"), sys.executable):
-        if candidate and subprocess.run([candidate, "-c", "import deepspeed"], capture_output=True).returncode == 0:
-            return candidate
-    pytest.skip("DeepSpeed is neither here nor in $TILTH_DEEPSPEED_PYTHON: docs/scaling.md says how it is installed")
 
 
 @pytest.mark.long

@@ -17,7 +17,8 @@ def as_if_on_gpus(self, *arguments, **options):
     make(self, *arguments, **options)
     if not first or self.distributed_type != state.DistributedType.MULTI_CPU:
         return
-    self.distributed_type = state.DistributedType.MULTI_GPU
+    if os.environ.get("ACCELERATE_USE_FSDP") == "true":
+        self.distributed_type = state.DistributedType.MULTI_GPU
     if os.environ.get("ACCELERATE_USE_DEEPSPEED") == "true":
         from deepspeed import comm
 
