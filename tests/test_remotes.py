@@ -214,7 +214,7 @@ def test_a_wrong_password_is_one_line_without_it(once, tmp_path, kind, serve):
 def test_a_webdav_folder_that_is_not_there_is_one_line_with_what_to_do(once, tmp_path, serve):
     mine, _ = joined(once.path, tmp_path, webdav, serve)
     (tmp_path / "dav/team").rmdir()
-    assert "make the one of its address first" in mine.tilth("share", fails=True)
+    assert "create the folder of its address first" in mine.tilth("share", fails=True)
 
 
 @pytest.fixture(scope="module")
