@@ -124,8 +124,8 @@ class Tree:
         ]
 
     def imports(self, module: str) -> set[str]:
-        """Dotted names of all that a module imports, at its top or in a function."""
-        return {name for node in ast.walk(self.syntax(module)) for name in names_imported_by(node, module)}
+        """Dotted names of all that a module imports when it runs, at its top or in a function."""
+        return {name for node in nodes_that_run(self.syntax(module)) for name in names_imported_by(node, module)}
 
     def paths_of(self, name: str) -> list[str]:
         """The modules that run where a dotted name is imported: the module, and packages around it that hold code."""
@@ -166,6 +166,14 @@ class Tree:
             elif path.is_file() and path.suffix not in (".py", ".pyc", ".partial") and path.name[0] != ".":
                 others.append(path.relative_to(self.root).as_posix())
         return others
+
+
+def nodes_that_run(node: ast.AST) -> Iterator[ast.AST]:
+    """A node and all below it, without the bodies of `if TYPE_CHECKING:`, which only type checkers read."""
+    yield node
+    types_only = isinstance(node, ast.If) and ast.unparse(node.test) in ("TYPE_CHECKING", "typing.TYPE_CHECKING")
+    for child in node.orelse if types_only else ast.iter_child_nodes(node):
+        yield from nodes_that_run(child)
 
 
 def names_imported_by(node: ast.AST, module: str) -> list[str]:

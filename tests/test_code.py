@@ -94,6 +94,13 @@ def test_a_relative_import_is_followed(tree):
     assert "stages/room/other.py" in parse_list(list_code(tree)["one"])
 
 
+def test_an_import_for_type_checkers_alone_is_in_no_list(tree):
+    lines = "from typing import TYPE_CHECKING\n\nif TYPE_CHECKING:\n    from .other import X\nelse:\n    from validators import help\n"
+    (tree / "stages/room/one.py").write_text(lines)
+    found = parse_list(list_code(tree)["one"])
+    assert "stages/room/other.py" not in found and "validators/help.py" in found
+
+
 def test_a_reward_function_has_a_list_of_all_that_it_calls(tree):
     found = list_code(tree)
     of = "validators/rewards.py:"
