@@ -85,13 +85,13 @@ The first record of each file that becomes a row, and its rows. A thought is in 
 """
 TEMPLATES_PAGE = """# Chat templates
 
-Any chat template works if it can render the rows. A turn of the assistant is learned where five proofs hold; otherwise it is
-left out with the proof that fails ([preflight.md](preflight.md)). No template is changed, and none needs marks. This page
+Any chat template works if it can render the rows. A turn of the assistant is learned if five proofs hold; otherwise it is
+left out, with the proof that fails ([preflight.md](preflight.md)). No template is changed, and none needs marks. This page
 shows what was tried, with a byte-level tokenizer that knows the tokens of the template. `python -m docs.generate` writes it.
-Of the shapes, `context turn` has a turn with `train: false`, and `ids of calls` has ids that are not nine letters and digits.
+The shape `context turn` has a turn with `train: false`; `ids of calls` has ids that are not nine letters and digits.
 
 - **yes**: all turns are learned, in one row for the trainer.
-- **a row a turn**: the template renders a turn differently once another follows (for example, it shows only the last thought).
+- **a row a turn**: the template renders a turn differently if another follows (for example, it shows only the last thought).
   Each turn is learned in a row of its own, as inference sees it.
 - **a proof**: such rows are refused. `PROMPT`: the text does not begin with what inference sees. `SAID`: the template leaves
   out what the assistant says. `STOP`: no token ends the answer. `CONTEXT`, `TOOLS`: it leaves out earlier turns, or the
@@ -99,21 +99,21 @@ Of the shapes, `context turn` has a turn with `train: false`, and `ids of calls`
 
 Tilth tries a template once, on a test conversation, to see how it reads messages. It then passes rows in this way:
 
-| what | how a template gets it |
+| part | how a template gets it |
 |---|---|
-| a thought (`reasoning_content`) | under `reasoning_content` and `thinking`, where it shows either; else in the content, as `<think>`, the thought, `</think>`, the answer |
-| a thought where the prompt ends in `<think>` and the template writes no thought behind it | the thought, `</think>` and the answer are learned; without a thought `</think>` alone comes first |
+| a thought (`reasoning_content`) | under `reasoning_content` and `thinking`, if it shows either; else in the content, as `<think>`, the thought, `</think>`, the answer |
+| a thought, if the prompt ends in `<think>` and the template writes no thought after it | the thought, `</think>` and the answer are learned; without a thought, `</think>` and the answer |
 | arguments of calls | as objects, or as JSON text |
-| ids of calls | as they are; where the template refuses them or asks for some, numbers of nine digits by their place |
-| content | as text; as a list of parts, where the template reads nothing else |
+| ids of calls | unchanged; if the template refuses them or needs some, numbers of nine digits, in order |
+| content | as text; as a list of parts, if the template reads nothing else |
 
-What helps: `base: {{chat_template: FILE}}` takes another template for the same model. `base.chat_template_kwargs` sets its variables
-(`{{enable_thinking: true}}` or `{{thinking: true}}`, where the prompt says that there is no thought, but the rows have some).
-`base.eos_token` names the token that ends a turn, `base.date` the date that the template prints.
+If rows are refused, change a setting. `base: {{chat_template: FILE}}` takes another template for the same model.
+`base.chat_template_kwargs` sets its variables (`{{enable_thinking: true}}` or `{{thinking: true}}`, if the prompt says that there is no
+thought, but the rows have some). `base.eos_token` names the token that ends a turn, `base.date` the date that the template prints.
 
 ## With tokenizers of real models
 
-Their tokens are longer than one byte. The shapes below were also run by hand with the default settings and:
+Real tokens are longer than one byte. So the shapes below were also run by hand, with the default settings and:
 
 - **their own tokenizer and template**: Qwen2.5, Qwen3, Llama 3, 3.1 and 3.2, Gemma 3, Mistral Nemo, DeepSeek-V3, InternLM2;
 - **their own tokenizer, another's template**: Gemma and Gemma 2 (TRL's of Gemma), gpt-oss (TRL's), Llama 2 (the form of Mistral),
@@ -121,10 +121,10 @@ Their tokens are longer than one byte. The shapes below were also run by hand wi
 - **a near tokenizer, TRL's template**, its control tokens added: the other 26 that TRL ships;
 - **a near tokenizer, a form written here**: QwQ, DeepSeek V3.1 with and without thinking.
 
-Of these 43, all take conversations of several turns, 26 in one row. Thoughts are refused by two: Qwen3.5 and
-DeepSeek V3.1 where their prompt says not to think. System turns are refused by three: Gemma, Gemma 2, and Llama 2 in the form of
-Mistral, which has no place for them. Calls are refused where the tables below say so, and by the short templates that come
-with the tokenizers of Llama 3.1, DeepSeek-V3 and InternLM2.
+All these 43 take conversations of several turns, 26 in one row. Two refuse thoughts: Qwen3.5 and DeepSeek V3.1, if their prompt says
+not to think. Three refuse system turns: Gemma, Gemma 2, and Llama 2 in the form of Mistral, which has no place for them. The templates
+marked in the tables below refuse calls, and so do the short templates that come with the tokenizers of Llama 3.1, DeepSeek-V3 and
+InternLM2.
 
 ## As TRL ships them
 
