@@ -100,10 +100,10 @@ def test_without_llama_cpp_the_receipt_says_that_nothing_was_checked(folder, mon
 
 @pytest.fixture(scope="module")
 def llama_cpp(tmp_path_factory):
-    """(llama.cpp's folder, a Python with its package): those of LLAMA_CPP and LLAMA_CPP_PYTHON, else built of the package from PyPI."""
+    """(llama.cpp's folder, a Python with its package, what its converter needs): those of LLAMA_CPP and LLAMA_CPP_PYTHON, else built of the package from PyPI."""
     given = os.environ.get("LLAMA_CPP"), os.environ.get("LLAMA_CPP_PYTHON")
     if all(given):
-        return given
+        return *given, os.environ.get("PYTHONPATH", "")
     folder = tmp_path_factory.mktemp("llama_cpp")
     subprocess.run([sys.executable, "-m", "venv", folder / "env"], check=True)
     python = folder / "env/bin/python"
@@ -117,8 +117,11 @@ def llama_cpp(tmp_path_factory):
     # what looks at pictures is not asked for, and takes a third of the time
     variables = os.environ | {"CMAKE_ARGS": "-DLLAVA_BUILD=OFF"}
     subprocess.run([*pip, "install", source], check=True, env=variables)
+    # the converter runs in this Python, and imports it for every Llama
+    needs = ["--no-deps", "--target", folder / "needs", "sentencepiece"]
+    subprocess.run([*pip, "install", *needs], check=True)
     [converter] = (folder / "source").glob("*/vendor/llama.cpp")  # its source brings the converter too
-    return str(converter), str(python)
+    return str(converter), str(python), str(folder / "needs")
 
 
 @pytest.mark.slow
@@ -132,7 +135,7 @@ def test_llama_cpp_itself_says_what_the_model_says(llama_cpp, tmp_path, monkeypa
     from stages.training import models
 
     monkeypatch.chdir(tmp_path)
-    for variable, value in zip(("LLAMA_CPP", "LLAMA_CPP_PYTHON"), llama_cpp, strict=True):
+    for variable, value in zip(("LLAMA_CPP", "LLAMA_CPP_PYTHON", "PYTHONPATH"), llama_cpp, strict=True):
         monkeypatch.setenv(variable, value)
     Path("params.yaml").write_text("base: {model: a.gguf}\n")
     base_gguf.unpack(smollm2(), models.BASE)
