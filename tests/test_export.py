@@ -235,6 +235,13 @@ def test_what_the_converter_refuses_is_a_problem_with_a_hint(project, monkeypatc
     assert not Path("out").exists()
 
 
+def test_a_library_that_the_converter_lacks_is_named_with_what_to_install(project, monkeypatch):
+    (project / "convert_hf_to_gguf.py").write_text("import sentencepiece_of_another_python\n")
+    monkeypatch.setenv("LLAMA_CPP", str(project))
+    with pytest.raises(Problems, match=r"imports sentencepiece_of_another_python: pip install -r requirements\.txt"):
+        exported("first", gguf="q8_0")
+
+
 def test_without_a_converter_nothing_is_merged_first(project, monkeypatch):
     monkeypatch.delenv("LLAMA_CPP", raising=False)
     monkeypatch.setenv("PATH", str(project))

@@ -5,6 +5,7 @@ check_gguf(Path("out"), "align-q8_0.gguf", expected, "out") -> ({"checked": true
 """
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -46,7 +47,10 @@ def convert(converter: list[str], folder: Path, name: str, kind: str) -> str:
     done = subprocess.run(command, capture_output=True, text=True, errors="replace")
     if done.returncode or not (folder / file).exists():
         last = " ".join((done.stderr.strip() or done.stdout.strip()).splitlines()[-3:])[-500:]
+        missing = re.search(r"No module named '([\w.]+)'", done.stderr)
         hint = "llama-quantize makes types such as q4_k_m from a bf16 file: --gguf bf16 first"
+        if missing:
+            hint = f"the converter imports {missing[1]}: pip install -r requirements.txt of llama.cpp, in the Python that runs it"
         raise Problems([Problem(f"tilth export --gguf {kind}", f"{CONVERTER} failed: {last}", "", hint)])
     return file
 
