@@ -3,6 +3,7 @@
 Reads a sample with the readers, shapes and checks of the build itself, so its answer is what a build will do.
 """
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -36,7 +37,9 @@ def main(context: typer.Context, path: Raw, as_json: Json = False) -> None:
     kind, conversion = best_kind(sample)
     for line in report_lines(sample, kind, conversion):
         print(line)
-    print()
+    print(
+        f"tilth recommend {safe_text(shlex.quote(path), 400)} names the method that fits, with `datasets:` and `steps:` for params.yaml\n"
+    )
     for line in datasets_entry(raw, kind, conversion["pattern"]).splitlines():
         print(safe_text(line, 2000))
 

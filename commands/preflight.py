@@ -62,7 +62,8 @@ def read_reports(step: str | None) -> tuple[dict[str, Report], dict[str, list[Fi
     missing = [name for name in names if not (FOLDER / f"{name}.json").exists()]
     if missing or not (FOLDER / "_findings.json").exists():
         found = f"nothing about {', '.join(missing) or 'the steps'} yet"
-        raise Problems([Problem(str(FOLDER), found, "what the stage preflight builds", "dvc repro preflight")])
+        hint = "dvc repro preflight; if that stops, it prints what to repair, and nothing is written"
+        raise Problems([Problem(str(FOLDER), found, "what the stage preflight builds", hint)])
     findings = json.loads((FOLDER / "_findings.json").read_text(encoding="utf-8"))
     reports = {name: json.loads((FOLDER / f"{name}.json").read_text(encoding="utf-8")) for name in names}
     return reports, {name: findings[name] for name in names}

@@ -5,7 +5,7 @@ With data, its kinds decide; without, four questions do. The reasons are those o
 
 from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NamedTuple
 
 import typer
 
@@ -25,12 +25,13 @@ QUESTIONS = {
 }
 DATASET_NAMES = {"sft": "chat", "preference": "pairs", "kto": "feedback", "grpo": "problems"}
 # rates and sizes for real models; `methods:` in params.yaml has those of the tiny one
+EXACT = "rewards: [exact_match]"
 STEP_ARGS = {
     "sft": "args: {learning_rate: 2.0e-4, num_train_epochs: 2}",
     "dpo": "args: {beta: 0.1, learning_rate: 5.0e-6}",
     "orpo": "args: {beta: 0.1, learning_rate: 8.0e-6}",
     "kto": "args: {beta: 0.1, learning_rate: 5.0e-6}",
-    "grpo": "rewards: [exact_match], args: {num_generations: 8, learning_rate: 1.0e-5}",
+    "grpo": f"{EXACT}, args: {{num_generations: 8, learning_rate: 1.0e-5}}",
 }
 WHY = {
     "sft": "there are conversations to imitate, and nothing that says which of two answers is better",
@@ -54,7 +55,22 @@ PIPELINES = {
     "orpo": ("ORPO alone", "pairs, in one stage"),
 }
 METHOD_OF_KIND = {"kto": "kto", "grpo": "grpo", "sft": "sft"}
-Datasets = dict[str, tuple[str, str | None]]  # {kind: (name of a dataset, its raw data; None where params.yaml has it)}
+NUMBERS = "rewards: [numeric_match], waive: {reward_hostile: an answer may reason before its last number}"
+TINY = (
+    "# rates for a real base; tiny needs more: 3.0e-3 for sft, with waive: {learning_rate: tiny}, and 3.0e-5 for align"
+)
+
+
+class DataSource(NamedTuple):
+    """A dataset. raw: its raw data, None if params.yaml has it. pattern: of `ground_truth_pattern`. numeric: its truths are numbers."""
+
+    name: str
+    raw: str | None = None
+    pattern: str | None = None
+    numeric: bool = False
+
+
+Datasets = dict[str, DataSource]  # by kind
 
 
 def main(
@@ -95,33 +111,34 @@ def choose_method(kinds: Collection[str], one_stage: bool) -> str:
 
 
 def data_of_params() -> Datasets:
-    """{kind: (name, None)} of the first dataset of each kind in params.yaml whose raw data exists."""
+    """The first dataset of each kind in params.yaml whose raw data exists."""
     from validators.params import get_section, read_params_yaml
 
     found = {}
     for name, dataset in get_section(read_params_yaml(), "datasets").items() if Path("params.yaml").exists() else ():
         kind, raw = (dataset.get("kind"), dataset.get("raw")) if isinstance(dataset, dict) else (None, None)
         if kind in DATASET_NAMES and isinstance(raw, str) and Path(raw).exists():
-            found.setdefault(kind, (name, None))
+            found.setdefault(kind, DataSource(name))
     return found
 
 
 def data_at(path: str, start: Path | None) -> Datasets:
-    """{kind: (name, raw)} of a raw file or folder."""
-    from commands.inspection.conversion import best_kind
+    """The dataset of a raw file or folder."""
+    from commands.inspection.conversion import are_numbers, best_kind
     from commands.inspection.datasets_entry import dataset_name
     from commands.inspection.sample import read_sample, resolve_path
 
     raw = resolve_path(path, start)
-    kind, _ = best_kind(read_sample(raw))
+    kind, conversion = best_kind(read_sample(raw))
     inside = raw if not raw.is_absolute() else Path("data/raw", raw.name)
-    return {kind: (dataset_name(raw), inside.as_posix())}
+    numeric = kind == "grpo" and are_numbers(conversion)
+    return {kind: DataSource(dataset_name(raw), inside.as_posix(), conversion["pattern"], numeric)}
 
 
 def data_from_answers(answers: Mapping[str, bool | None]) -> Datasets:
-    """{kind: (name, raw)} of the data that the answers name; conversations are always assumed."""
+    """The data that the answers name; conversations are always assumed."""
     kinds = ["sft", *(kind for kind in ("preference", "kto", "grpo") if answers.get(kind))]
-    return {kind: (DATASET_NAMES[kind], f"data/raw/{DATASET_NAMES[kind]}") for kind in kinds}
+    return {kind: DataSource(DATASET_NAMES[kind], f"data/raw/{DATASET_NAMES[kind]}") for kind in kinds}
 
 
 def ask_questions(questions: Mapping[str, str]) -> dict[str, bool]:
@@ -159,7 +176,7 @@ def advice_lines(data: Datasets, one_stage: bool) -> Iterator[str]:
 def other_methods(data: Datasets, method: str) -> dict[str, str]:
     """{method: dataset} of the other methods that the data allows."""
     named = {"preference": "ORPO" if method == "dpo" else "DPO", "kto": "KTO", "grpo": "GRPO"}
-    return {named[kind]: data[kind][0] for kind in named if kind in data and METHOD_OF_KIND.get(kind) != method}
+    return {named[kind]: data[kind].name for kind in named if kind in data and METHOD_OF_KIND.get(kind) != method}
 
 
 def print_json(data: Datasets, one_stage: bool) -> None:
@@ -182,37 +199,46 @@ def params_lines(data: Datasets, method: str) -> Iterator[str]:
         if method == "orpo"
         else {"sft": data.get("sft") or sft_dataset_from(data[kind]), kind: data[kind]}
     )
-    if lines := [
-        line for used_kind, (name, raw) in used.items() if raw for line in [dataset_line(name, used_kind, raw, kind)]
-    ]:
+    if lines := [dataset_line(source, used_kind, source.raw, kind) for used_kind, source in used.items() if source.raw]:
         yield "datasets:           # in addition to, or instead of, what is there"
         yield from lines
     yield "steps:              # instead of what is there"
+    if base_is_tiny():
+        yield f"  {TINY}"
     if method == "orpo":
-        yield step_line("orpo", "orpo", "base", data[kind][0])
+        yield step_line("orpo", "orpo", "base", data[kind])
         return
-    yield step_line("sft", "sft", "base", used["sft"][0])
+    yield step_line("sft", "sft", "base", used["sft"])
     if method != "sft":
-        yield step_line("align", method, "sft", data[kind][0])
+        yield step_line("align", method, "sft", data[kind])
 
 
-def sft_dataset_from(source: tuple[str, str | None]) -> tuple[str, str]:
-    """(name, raw) of a supervised dataset from the raw data of another kind, which holds good answers too."""
-    name, raw = source
+def base_is_tiny() -> bool:
+    from validators.params import get_section, read_params_yaml
+
+    return Path("params.yaml").exists() and get_section(read_params_yaml(), "base").get("model") == "tiny"
+
+
+def sft_dataset_from(source: DataSource) -> DataSource:
+    """A supervised dataset from the raw data of another kind, which holds good answers too."""
+    raw = source.raw
     if raw is None:
         from validators.params import read_params_yaml
 
-        raw = read_params_yaml()["datasets"][name]["raw"]
-    return f"{name}_sft", raw
+        raw = read_params_yaml()["datasets"][source.name]["raw"]
+    return DataSource(f"{source.name}_sft", raw)
 
 
-def dataset_line(name: str, kind: str, raw: str, wanted: str) -> str:
+def dataset_line(source: DataSource, kind: str, raw: str, wanted: str) -> str:
     from stages.rows.key_hints import quote_yaml
 
     # of rated completions, only the good ones become supervised rows; the rejects may be many
-    share = ", max_reject_share: 0.9" if kind == "sft" and wanted == "kto" and name.endswith("_sft") else ""
-    return f"  {name}: {{kind: {kind}, raw: {quote_yaml(raw)}{share}}}"
+    more = ", max_reject_share: 0.9" if kind == "sft" and wanted == "kto" and source.name.endswith("_sft") else ""
+    # in single quotes YAML takes a backslash as it is
+    more += f", ground_truth_pattern: '{source.pattern}'" if source.pattern else ""
+    return f"  {source.name}: {{kind: {kind}, raw: {quote_yaml(raw)}{more}}}"
 
 
-def step_line(name: str, method: str, parent: str, of: str) -> str:
-    return f"  {name}: {{method: {method}, from: {parent}, dataset: {of}, {STEP_ARGS[method]}}}"
+def step_line(name: str, method: str, parent: str, of: DataSource) -> str:
+    args = STEP_ARGS[method].replace(EXACT, NUMBERS) if of.numeric else STEP_ARGS[method]
+    return f"  {name}: {{method: {method}, from: {parent}, dataset: {of.name}, {args}}}"

@@ -64,7 +64,7 @@ def test_two_gpus_without_a_launcher_would_double_each_batch(gpu, monkeypatch):
 def test_a_gpu_without_bfloat16_needs_another_precision(gpu):
     gpu(bfloat16=False)
     (problem,) = device_problems("sft", step())
-    assert "Tesla T4 does not compute in bfloat16" in problem.found and "fp16: true" in problem.hint
+    assert "Tesla T4 cannot compute in bfloat16" in problem.found and "fp16: true" in problem.hint
     assert device_problems("sft", step(fp16=True)) == device_problems("sft", step(bf16=False)) == []
     assert device_problems("sft", step(bf16=True)) == []  # in so many words: transformers emulates it
     assert device_problems("sft", step(bf16=True) | {"backend": "unsloth"})

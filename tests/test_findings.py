@@ -85,7 +85,7 @@ def test_rows_that_are_cut_are_counted_and_named(path):
     assert (item["value"], item["level"]) == (0.2, "warning")
     assert "raw.jsonl:4, raw.jsonl:8" in item["message"]
     assert item["message"].endswith(
-        "the longest has 5 tokens: raise args.max_length, or overlong: drop leaves them out"
+        "the longest has 5 tokens: raise args.max_length (this model was made for 16 tokens), or overlong: drop leaves them out"
     )
     assert found(path, rows())["truncated_share"] == {
         "check": "preflight.truncated_share", "value": 0.0, "limit": 0.05, "level": "ok",
@@ -277,7 +277,7 @@ def test_a_reward_that_pays_for_hostile_answers_stops_the_build_unless_waived():
     item = of_rewards(paying)["reward_hostile"]
     assert (item["value"], item["limit"], item["level"]) == (2.0, 0.0, "warning")
     assert item["message"] == (
-        "f pays for 2 of 3 kinds of hostile answers no less than for the ground truth: repeated 100.0%, sprayed 50.0%"
+        "f pays for 2 of 3 kinds of hostile answers no less than for the ground truth: repeated (the truth three times) 100.0%, sprayed (the truth among other rows' truths) 50.0%"
     )
     (problem,) = findings.gate_problems(of_rewards(paying).values(), "steps.s")
     assert "waive: {reward_hostile: your reason}" in problem.hint
@@ -287,6 +287,13 @@ def test_a_reward_that_pays_for_hostile_answers_stops_the_build_unless_waived():
         )
         == []
     )
+
+
+def test_a_reward_that_pays_only_for_answers_with_the_truth_may_suit_reasoning():
+    (problem,) = findings.gate_problems(of_rewards(with_hostile([1, 1], [0, 0], repeated=[1, 1])).values(), "steps.s")
+    assert problem.hint.startswith("these answers contain the truth")
+    (problem,) = findings.gate_problems(of_rewards(with_hostile([1, 1], [0, 0], echoed=[1, 1])).values(), "steps.s")
+    assert "contain the truth" not in problem.hint
 
 
 def test_a_reward_that_pays_for_no_hostile_answer_is_right():

@@ -338,13 +338,30 @@ def test_three_ground_truths_are_shown_as_a_reward_sees_them(inspected):
 @pytest.mark.parametrize(
     "truth, said",
     [
-        ("9 + 9\nis 18", "2 of 3 ground truths look like whole solutions"),
-        ("x" * 201, "2 of 3 ground truths look like whole solutions"),
-        ('{"a": 1}', "2 of 3 ground truths are JSON objects"),
+        ("9 + 9\nis 18", "2 of 5 ground truths look like whole solutions"),
+        ("x" * 201, "2 of 5 ground truths look like whole solutions"),
+        ('{"a": 1}', "2 of 5 ground truths are JSON objects"),
     ],
 )
 def test_truths_that_no_answer_will_be_are_warned_of(inspected, truth, said):
-    assert said in inspected("raw/data.jsonl", asked(truth), asked(truth), asked("5"))
+    assert said in inspected("raw/data.jsonl", asked(truth), asked(truth), asked("5"), asked("6"), asked("7"))
+
+
+def test_questions_with_texts_as_answers_are_supervised_and_with_short_ones_verifiable(inspected):
+    texts = [
+        json.dumps(
+            {
+                "question": f"q{i}",
+                "context": "CREATE TABLE t (a INT)",
+                "answer": f"SELECT {i} FROM a_table_with_a_name WHERE another_column > 3 ORDER BY a_third_column",
+            }
+        )
+        for i in range(4)
+    ]
+    out = inspected("raw/data.jsonl", *texts)
+    assert "as kind sft: 4 rows" in out and "kind: sft" in out
+    assert r"first row, messages: user: 'q0\nCREATE TABLE t (a INT)'" in out
+    assert "as kind grpo" in inspected("raw/data.jsonl", *map(asked, ["5", "Paris", "x" * 70]))
 
 
 def test_usual_truths_are_not_warned_of(inspected):

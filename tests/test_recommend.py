@@ -149,6 +149,20 @@ def test_no_escape_code_of_a_name_passes(said, project):
     assert "\x1b" not in said("\x1b[31mred.jsonl")
 
 
+def test_ground_truths_that_are_numbers_get_the_pattern_and_a_reward_that_reads_numbers(said, project):
+    lines = [json.dumps({"question": f"q{i}", "answer": f"It is {i} + 1.\n#### {i + 1}"}) for i in range(4)]
+    (project / "data/raw/problems/data.jsonl").write_text("\n".join(lines))
+    out = said("data/raw/problems")
+    assert "ground_truth_pattern: '#### (.+)$'" in out and "rewards: [numeric_match], waive: {reward_hostile: " in out
+
+
+def test_rates_for_the_tiny_base_are_told_apart_from_those_of_a_real_one(said, project):
+    assert "tiny needs more: 3.0e-3 for sft" in said("data/raw/chat")
+    params = (project / "params.yaml").read_text().replace("model: tiny", "model: real/base")
+    (project / "params.yaml").write_text(params)
+    assert "real/base" in params and "tiny needs more" not in said("data/raw/chat")
+
+
 def test_a_recommendation_is_told_as_json_too(project, said):
     found = json.loads(said(pairs=True, one_stage=True, as_json=True))
     assert found["method"] == "orpo" and found["pipeline"] == "ORPO alone"

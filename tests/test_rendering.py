@@ -313,7 +313,7 @@ def test_a_step_that_learns_all_of_a_row_cannot_mask_its_thoughts():
     renderer = templates.renderer_of(*FAMILIES["chatml"])
     row = {"messages": [user("q"), assistant("a", reasoning_content="t")]}
     assert rows_for_trainer("sft", row, renderer, Limits(learns="all"))
-    with pytest.raises(FailedProof, match="a thought, and reasoning: mask, but the step learns all"):
+    with pytest.raises(FailedProof, match="a thought, and reasoning: mask, but the step learns everything"):
         rows_for_trainer("sft", row, renderer, Limits(learns="all", reasoning="mask"))
 
 

@@ -1,5 +1,6 @@
 """What a build would make of a sample, by the shapes and checks of the build itself, and the kind that fits it best."""
 
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypedDict
@@ -18,6 +19,8 @@ KIND_OF_SHAPE = {
     "reply_tree": "preference", "feedback": "kto", "verifiable": "grpo", "multiple_choice": "grpo", "extractive": "grpo",
 }  # fmt: skip
 FIRST_PROBLEMS = 5
+SHORT_TRUTH = 60  # characters
+NUMBER = re.compile(r"[-+$€£]{0,2}\d[\d,]*(\.\d+)?%?")
 # how worked solutions usually mark the answer: GSM8K's mark, LaTeX's box, tags, a closing sentence
 ANSWER_PATTERNS = (
     r"#### (.+)$",
@@ -48,7 +51,8 @@ class Conversion(TypedDict):
 def best_kind(sample: Sample) -> tuple[str, Conversion]:
     """(kind, its conversion): the kind that the shapes of most records are meant for, if a build would accept most of them.
 
-    Else the kind of which a build would accept the most. Raises Problems, with the first rejects, if it would accept none.
+    Questions with answers are sft if most answers are texts: no rule can check those. Else the kind of which a build would accept
+    the most. Raises Problems, with the first rejects, if it would accept none.
     """
     meant_for = Counter()
     for shape, count in sample["shapes"].items():
@@ -60,12 +64,43 @@ def best_kind(sample: Sample) -> tuple[str, Conversion]:
         if sample["kinds"][kind]:
             tried[kind] = convert_sample(sample, kind)
             if not tried[kind]["stops"] and tried[kind]["valid"] * 2 > len(sample["records"]):
+                if kind == "grpo" and sample["kinds"]["sft"] and not are_checkable(tried[kind]):
+                    return "sft", convert_sample(sample, "sft")
                 return kind, tried[kind]
     usable = {kind: conversion for kind, conversion in tried.items() if conversion["valid"]}
     if not usable:
         raise no_rows_error(sample, tried)
     best = max(usable, key=lambda kind: (not usable[kind]["stops"], usable[kind]["valid"]))
     return best, usable[best]
+
+
+def short_truths(conversion: Conversion) -> list[str]:
+    """The ground truths of rows of kind grpo, as short answers where the data marks them."""
+    from stages.rows.options import extract_ground_truth
+    from stages.rows.values import Unreadable
+    from validators._truths import alternatives, final_answer
+
+    found = []
+    for truth in conversion["table"]["ground_truth"].to_pylist():
+        text = truth or ""
+        try:
+            text = extract_ground_truth(text, conversion["pattern"]) if conversion["pattern"] else text
+        except Unreadable:
+            continue  # a pattern finds an answer in nearly all
+        found.append(next(iter(alternatives(text)), None) or final_answer(text) or text.strip())
+    return found
+
+
+def are_checkable(conversion: Conversion) -> bool:
+    """Whether most ground truths are short answers, which a reward function can compare."""
+    truths = short_truths(conversion)
+    return 2 * sum("\n" not in truth and len(truth) <= SHORT_TRUTH for truth in truths) > len(truths)
+
+
+def are_numbers(conversion: Conversion) -> bool:
+    """Whether nearly all ground truths are numbers."""
+    truths = short_truths(conversion)
+    return bool(truths) and sum(bool(NUMBER.fullmatch(truth)) for truth in truths) > 0.95 * len(truths)
 
 
 def no_rows_error(sample: Sample, tried: Mapping[str, Conversion]) -> "Problems":

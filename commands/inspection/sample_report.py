@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 MAX_TOKENIZED_ROWS = 1_000
 FIRST_TRUTHS, LONG_TRUTH = 3, 200  # ground truths; characters
+FIRST_ROW_CHARACTERS = 160  # of each turn
 
 
 def report_lines(sample: Sample, kind: str, conversion: Conversion) -> Iterator[str]:
@@ -30,6 +31,7 @@ def report_lines(sample: Sample, kind: str, conversion: Conversion) -> Iterator[
     if conversion["prompts"]:
         yield f"  {describe_prompts_only(conversion['prompts'])}"
     yield from key_lines(conversion["account"])
+    yield from first_row_lines(conversion["table"])
     yield f"characters a row: {percentiles(conversion['characters'])}"
     yield token_line(conversion["table"])
     if kind == "grpo":
@@ -55,6 +57,18 @@ def key_lines(account: "KeyAccount") -> Iterator[str]:
     for key, lost in sorted(account.lost.items()):
         what = f"a build stops: {lost.records:,} records have {safe_text(repr(key))} ({safe_text(lost.sample)!r}), which no row holds"
         yield f"{what}; {safe_text(key_hint(key, lost.meaning), 400)}, or ignore: [{safe_text(quote_yaml(key))}]"
+
+
+def first_row_lines(table: "pa.Table") -> Iterator[str]:
+    """The first row, turn by turn: it shows which keys became which turn."""
+    from stages.rows.tables import MESSAGES, safe_text
+
+    columns = [field.name for field in table.schema if field.type == MESSAGES]
+    for row in table.slice(0, 1).to_pylist():
+        for column in columns:
+            for turn in row[column] or ():
+                text = safe_text(repr(turn["content"] or ""), FIRST_ROW_CHARACTERS)
+                yield f"first row, {column}: {turn['role']}: {text}{' and calls' if turn.get('tool_calls') else ''}"
 
 
 def truth_lines(table: "pa.Table", pattern: str | None) -> Iterator[str]:

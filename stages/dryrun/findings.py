@@ -12,6 +12,7 @@ from typing import Any, Literal, NotRequired, TypedDict
 import numpy as np
 
 from stages.dryrun import reward_trials as trials_of
+from stages.dryrun.hostile_answers import MEANINGS, WITH_TRUTH
 from stages.dryrun.memory import GB
 from stages.dryrun.reward_trials import Trial
 from stages.dryrun.token_counts import MeasuredRows, Method
@@ -96,7 +97,11 @@ def describe_rows(measured: MeasuredRows, rows: Rows, path: str) -> str:
     return f"{len(rows):,} of {measured.count:,} rows{where}"
 
 
-def describe_left_out(measured: MeasuredRows, path: str) -> tuple[str, str]:
+def raise_length(context: int) -> str:
+    return "raise args.max_length" + (f" (this model was made for {context:,} tokens)" if context else "")
+
+
+def describe_left_out(measured: MeasuredRows, path: str, context: int = 0) -> tuple[str, str]:
     """(what, hint) of the rows that are not trained: their number by proof, each with the reason of its first row."""
     by_proof = {}
     for row, proof, why in measured.left_out:
@@ -106,7 +111,7 @@ def describe_left_out(measured: MeasuredRows, path: str) -> tuple[str, str]:
         for proof, rows in sorted(by_proof.items(), key=lambda item: -len(item[1]))
     ]
     most = max(by_proof, key=lambda proof: len(by_proof[proof]), default=None)
-    return "; ".join(parts), PROOF_HINTS.get(most, "")
+    return "; ".join(parts), raise_length(context) if most == "LENGTH" else PROOF_HINTS.get(most, "")
 
 
 PROOF_HINTS = {  # what to do about rows that fail a proof
@@ -117,7 +122,6 @@ PROOF_HINTS = {  # what to do about rows that fail a proof
     "CONTEXT": "the template leaves out earlier messages: reject such rows, or use a template that supports them",
     "TOOLS": "the template does not show definitions of tools: use a base or a template that supports tools",
     "TEMPLATE": "the template refuses such rows: reject them with a check of validators/, or use a template that supports them",
-    "LENGTH": "raise args.max_length",
 }
 
 
@@ -132,7 +136,7 @@ def row_findings(
         return make_finding(check, share, f"{describe_rows(measured, numbers, path)} {message}", settings, waive)
 
     left = [row for row, _, _ in measured.left_out]
-    what, hint = describe_left_out(measured, path)
+    what, hint = describe_left_out(measured, path, context)
     message = f"{len(left):,} of {measured.count:,} rows are not trained" + (f": {what}" if left else "")
     out = [make_finding("preflight.dropped_share", measured.share(left), message, settings, waive)]
     if left:
@@ -154,7 +158,7 @@ def row_findings(
         if len(cut):
             longest_cut = rows["length"][rows["cut"]].max()
             text += (
-                f", the longest has {longest_cut:,} tokens: raise args.max_length, or overlong: drop leaves them out"
+                f", the longest has {longest_cut:,} tokens: {raise_length(context)}, or overlong: drop leaves them out"
             )
         out.append(add("preflight.truncated_share", cut, text))
     if context:
@@ -296,11 +300,16 @@ def hostile_findings(trial: Trial, settings: Settings, waive: Waivers) -> Iterat
         return
     paid = trials_of.paid_kinds(shares)
     message = f"{trial.function} pays for {len(paid)} of {len(shares)} kinds of hostile answers no less than for the ground truth"
-    message += ": " + ", ".join(f"{kind} {shares[kind]:.1%}" for kind in paid) if paid else ""
+    message += ": " + ", ".join(f"{kind} ({MEANINGS[kind]}) {shares[kind]:.1%}" for kind in paid) if paid else ""
     if trials_of.judges_form_only(trial):
         message += "; it judges the form alone, so no limit applies to it"
         settings = {**settings, "reward_hostile": None}
-    yield make_finding("preflight.reward_hostile", len(paid), message, settings, waive)
+    item = make_finding("preflight.reward_hostile", len(paid), message, settings, waive)
+    if paid and set(paid) <= set(WITH_TRUTH):
+        item["hint"] = (
+            "these answers contain the truth, so it may suit answers that reason first; exact_match wants the truth alone"
+        )
+    yield item
 
 
 def memory_findings(parts: dict[str, float], settings: Settings, waive: Waivers) -> list[Finding]:

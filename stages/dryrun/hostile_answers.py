@@ -7,6 +7,15 @@ Each list has one answer for each row; None if a row has no such answer.
 
 from validators._truths import alternatives, final_answer
 
+MEANINGS = {
+    "repeated": "the truth three times",
+    "wrapped": "the truth between other words",
+    "sprayed": "the truth among other rows' truths",
+    "echoed": "the prompt itself",
+    "look_alike": "the truth in letters of other scripts",
+    "long": "another row's truth, again and again",
+    "claimed": "a claim to be right",
+}
 WITH_TRUTH = ("repeated", "wrapped")  # they hold the truth, and noise
 WITHOUT_TRUTH = ("sprayed", "echoed", "look_alike", "long", "claimed")  # they can be given without knowing the truth
 HOSTILE_KINDS = (*WITH_TRUTH, *WITHOUT_TRUTH)

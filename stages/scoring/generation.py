@@ -83,8 +83,6 @@ def load_for_generation(
     dtype = "bfloat16" if device == "cuda" and torch.cuda.is_bf16_supported() else "float32"
     model = load_model(folder, dtype, device).eval()
     render = renderer(folder, chat_template_kwargs)
-    # turns off the warning of "indexing errors" that each loaded tokenizer gives once; `count_too_long` counts these rows
-    render.tokenizer.deprecation_warnings["sequence-length-is-longer-than-the-specified-maximum"] = True
     return LoadedModel(model, render, device, batch_size, max_new_tokens, max_thinking_tokens=max_thinking_tokens)
 
 

@@ -187,6 +187,8 @@ def load_tokenizer(folder: Path = BASE) -> Tokenizer:
         )
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
+    # turns off its warning of "indexing errors", which comes once: preflight and evaluate count the rows that are too long
+    tokenizer.deprecation_warnings["sequence-length-is-longer-than-the-specified-maximum"] = True
     return tokenizer
 
 
