@@ -40,6 +40,14 @@ def test_a_log_has_a_line_a_minute_with_rate_and_time_left(clock, capsys):
     assert len(lines) == 6 and lines[-1] == "" and "\r" not in said
 
 
+def test_several_batches_are_batches(clock, capsys):
+    with progress_bar(1000, "evaluate sft", "batch") as bar:
+        for _ in range(60):
+            clock[0] += 1
+            bar.update()
+    assert capsys.readouterr().err.startswith("  evaluate sft: 60 of 1000 batches, ")
+
+
 def test_what_takes_less_than_a_minute_has_no_line(clock, capsys):
     with progress_bar(1000, "train sft", "step") as bar:
         for _ in range(59):

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 LOG_INTERVAL_S = 60.0
 Item = TypeVar("Item")
-LINE_FORMAT = "  {desc}: {n_fmt} of {total_fmt} {unit}s, {rate_fmt}, {remaining} left{postfix}"
+LINE_FORMAT = "  {desc}: {n_fmt} of {total_fmt} UNITS, {rate_fmt}, {remaining} left{postfix}"
 
 
 class LineStream:
@@ -41,10 +41,9 @@ def progress_bar(total: int | None, what: str, unit: str, done: int = 0, every_s
         return tqdm(**options, disable=True)
     if sys.stderr.isatty():
         return tqdm(**options, dynamic_ncols=True)
+    line = LINE_FORMAT.replace("UNITS", f"{unit}es" if unit.endswith("ch") else f"{unit}s")
     # miniters=1: each update looks at the clock. delay: no line before there is a rate
-    return tqdm(
-        **options, file=LineStream(sys.stderr), bar_format=LINE_FORMAT, mininterval=every_s, delay=every_s, miniters=1
-    )
+    return tqdm(**options, file=LineStream(sys.stderr), bar_format=line, mininterval=every_s, delay=every_s, miniters=1)
 
 
 def with_progress(items: Sequence[Item], what: str, unit: str) -> Iterator[Item]:
