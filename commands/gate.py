@@ -37,7 +37,7 @@ def main(as_json: Json = False) -> None:
 def count_in_words(count: int | None) -> str:
     """How often a set was scored, in words. count: None if there is no history."""
     if count is None:
-        return "how often it was scored is unknown: there is no dvc.lock in git"
+        return "how often it was scored is unknown until dvc.lock is committed"
     return f"scored {count:,} time{'s' * (count != 1)} in git's history" + (
         "; a set used this often flatters" if count > 10 else ""
     )

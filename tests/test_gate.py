@@ -46,7 +46,7 @@ def test_a_model_that_may_ship_ends_with_0(project, capsys):
     assert run() == 0
     assert capsys.readouterr().out.splitlines() == [
         "align, pair_accuracy of pairs: change above 0 against base: passes: +0.100 (+0.050 to +0.200)",
-        "  pairs: how often it was scored is unknown: there is no dvc.lock in git",
+        "  pairs: how often it was scored is unknown until dvc.lock is committed",
         "ship: 1 of 1 gate passes",
     ]
 

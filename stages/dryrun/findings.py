@@ -162,7 +162,9 @@ def row_findings(
             )
         out.append(add("preflight.truncated_share", cut, text))
     if context:
-        text = f"are longer than the {context:,} positions of the model"
+        text = (
+            f"are longer than the {context:,} positions of the model: take a base with more, or a lower args.max_length"
+        )
         out.append(add("preflight.context_share", rows["row"][model_lengths(rows, method) > context], text))
     if method.name in ("dpo", "orpo"):
         equal = rows["row"][rows["equal"]]

@@ -38,7 +38,9 @@ def measure_model(
     if fingerprints:
         known = ", ".join(sorted({dataset for dataset, _ in fingerprints} - set(missing)))
         reused = (
-            f"measured before, of the same model, and taken over: {known}" if known else "nothing was measured before"
+            f"measured before, of the same model, and taken over: {known}"
+            if known
+            else "nothing was measured before with this model and these settings"
         )
         now = f"measured now: {', '.join(missing)}" if missing else "no model is loaded"
         print(f"evaluate {name}: {reused}; {now}")
