@@ -104,7 +104,7 @@ def make(folder, rows):
     """What a build of the five methods would leave, `rows` rows over the four datasets, 5% of them rejected."""
     from stages.core import stage_params
     from stages.rows.tables import REJECTS, row_schema, to_table
-    from validators.params import fill_defaults as with_defaults
+    from validators.params import fill_defaults
 
     random = np.random.default_rng(7)
     params = YAML(typ="safe", pure=True).load(ROOT / "params.yaml")
@@ -140,7 +140,7 @@ def make(folder, rows):
     for model in ("base", *params["steps"]):
         write_scores(folder, model, random)
     with contextlib.chdir(folder):
-        stage_params.write_stage_params(with_defaults(params))
+        stage_params.write_stage_params(fill_defaults(params))
 
 
 def text(random, words):

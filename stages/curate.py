@@ -24,8 +24,7 @@ import pyarrow.parquet as pq
 from stages.core.params import read_engine, read_params
 from stages.dedup import sides
 from stages.dedup.decision import EVAL, SPILL_FOLDER, TRAIN, Decision, PartRows
-from stages.dedup.forgotten import CURATE_CHECK, Forgotten
-from stages.dedup.forgotten import read_forgotten as read_forgotten
+from stages.dedup.forgotten import CURATE_CHECK, Forgotten, read_forgotten
 from stages.dedup.sides import SplitEntry
 from stages.dedup.split import PinEntry, is_pinned, read_pinned, split_key_sql
 from stages.reading.files import fits_pattern

@@ -21,8 +21,7 @@ from typing import TypedDict, cast
 import pyarrow as pa
 
 from stages.core.params import read_engine, read_params
-from stages.dedup.forgotten import leave_out_forgotten
-from stages.dedup.forgotten import read_forgotten as read_forgotten
+from stages.dedup.forgotten import leave_out_forgotten, read_forgotten
 from stages.reading.containers import describe_container
 from stages.reading.files import listing, pattern_problems
 from stages.reading.json_values import non_finite_places, replace_non_finite
@@ -41,8 +40,7 @@ from stages.rows.plain_conversations import (
     describe_prompts_only,
     plain_turns,
 )
-from stages.rows.rejects import UNUSED_KEYS
-from stages.rows.rejects import describe_key_counts as keys_described
+from stages.rows.rejects import UNUSED_KEYS, describe_key_counts
 from stages.rows.shapes import describe_shape, rows_of
 from stages.rows.slices import COLUMN as SLICES
 from stages.rows.slices import describe_slices, slice_values, slices_as_json, unknown_slice_keys, with_slices
@@ -127,7 +125,7 @@ def read_all(name: str, dataset: Dataset, parts: list[Part], folder: Path, engin
         records_by_shape = [f"{count:,} {shape}" for shape, count in of_file.most_common()]
         print(f"  {safe_text(source, 400)}: {', '.join([describe_container(container), *records_by_shape])}")
         if unused := accounts[source].unused:
-            print(f"    keys not used: {keys_described(unused)}")
+            print(f"    keys not used: {describe_key_counts(unused)}")
     if counts["prompts"]:
         print(f"  {describe_prompts_only(counts['prompts'])}")
     for line in describe_slices(keys, have):

@@ -7,7 +7,7 @@ import pytest
 from stages.rows.content import split_thought
 from stages.rows.identity import identify
 from stages.rows.options import Options
-from stages.rows.plain_conversations import plain_turns as plain_turns_of
+from stages.rows.plain_conversations import plain_turns
 from stages.rows.shapes import rows_of
 
 Q, A = {"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}
@@ -114,7 +114,7 @@ def test_a_dataset_leaves_out_the_thoughts_that_it_says(reasoning, thoughts):
 )  # fmt: skip
 def test_a_turn_that_is_marked_is_context(mark):
     assert messages({"messages": [Q, A | mark, Q, A]}) == [Q, A | {"train": False}, Q, A]
-    assert plain_turns_of(json.dumps({"messages": [Q, A | mark]}).encode()) is None
+    assert plain_turns(json.dumps({"messages": [Q, A | mark]}).encode()) is None
 
 
 @pytest.mark.parametrize("mark", [{"train": True}, {"weight": 1}, {"loss": None}, {"masked": False}, {"train": ""}])
@@ -136,7 +136,7 @@ def test_a_record_says_it_of_all_its_turns_or_of_each(mark, learned):
     turns = messages(record)
     assert [turn.get("train") for turn in turns if turn["role"] == "assistant"] == learned
     assert not any("train" in turn for turn in turns if turn["role"] == "user")
-    assert plain_turns_of(json.dumps(record).encode()) is None
+    assert plain_turns(json.dumps(record).encode()) is None
 
 
 def test_marks_of_a_prompt_say_nothing_as_it_is_never_learned():
@@ -245,7 +245,7 @@ def test_what_a_tool_found_may_be_json(found):
 def test_a_developer_is_the_system():
     record = {"messages": [{"role": "developer", "content": "s"}, Q, A]}
     assert messages(record) == [{"role": "system", "content": "s"}, Q, A]
-    assert plain_turns_of(json.dumps(record).encode())[0][0].role == "system"
+    assert plain_turns(json.dumps(record).encode())[0][0].role == "system"
 
 
 @pytest.mark.parametrize("kind", ["preference", "kto"])

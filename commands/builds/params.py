@@ -25,13 +25,13 @@ PARAMS = "params.yaml"
 
 def param_texts(build: Build) -> dict[str, str]:
     """{path: text} of what stages read of a build's params; empty where today's models refuse them."""
-    from stages.core.stage_params import texts_by_path as texts_of
+    from stages.core.stage_params import texts_by_path
 
     checked = build.stages["check"].deps.get(PARAMS) if "check" in build.stages else None
     if build.rev and checked and checked.md5 == md5_of_text(text_of(build.rev, PARAMS)):
         return committed_texts(build.rev)  # as the models of that time wrote them
     try:
-        return texts_of(build.params)
+        return texts_by_path(build.params)
     except (KeyError, TypeError, AttributeError):
         return {}
 

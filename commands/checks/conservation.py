@@ -258,24 +258,13 @@ def unmatched_records(evidence: Evidence, name: str, paths: Mapping[str, list[st
             )
         elif not evidence.absent_in(source):
             existing, used = record_lines(files[source], options_of(dataset).numbered), set(lines.get(source, ()))
-            problems += [
-                Problem(
-                    row_place(name, source, line),
-                    "no row and no reject comes from this record",
-                    "one of them",
-                    REBUILD_HINT,
-                )
-                for line in sorted(existing - used)
-            ]
-            problems += [
-                Problem(
-                    row_place(name, source, line),
-                    "a row or reject comes from a record that does not exist",
-                    "",
-                    REBUILD_HINT,
-                )
-                for line in sorted(used - existing)
-            ]
+            for numbers, found, expected in (
+                (existing - used, "no row and no reject comes from this record", "one of them"),
+                (used - existing, "a row or reject comes from a record that does not exist", ""),
+            ):
+                problems += [
+                    Problem(row_place(name, source, line), found, expected, REBUILD_HINT) for line in sorted(numbers)
+                ]
     return first_few(problems, "records are not accounted for")
 
 

@@ -76,9 +76,9 @@ def best_kind(sample: Sample) -> tuple[str, Conversion]:
 
 def short_truths(conversion: Conversion) -> list[str]:
     """The ground truths of rows of kind grpo, as short answers where the data marks them."""
+    from stages.dryrun.hostile_answers import short_answer
     from stages.rows.options import extract_ground_truth
     from stages.rows.values import Unreadable
-    from validators._truths import alternatives, final_answer
 
     found = []
     for truth in conversion["table"]["ground_truth"].to_pylist():
@@ -87,7 +87,7 @@ def short_truths(conversion: Conversion) -> list[str]:
             text = extract_ground_truth(text, conversion["pattern"]) if conversion["pattern"] else text
         except Unreadable:
             continue  # a pattern finds an answer in nearly all
-        found.append(next(iter(alternatives(text)), None) or final_answer(text) or text.strip())
+        found.append(short_answer(text))
     return found
 
 

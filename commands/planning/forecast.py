@@ -58,10 +58,9 @@ def pinned_list() -> dict[str, State]:
 
 def resolved_params() -> dict[str, Any]:
     """params.yaml with every default filled in."""
-    from validators.params import fill_defaults as with_defaults
-    from validators.params import read_params_yaml
+    from validators.params import fill_defaults, read_params_yaml
 
-    return with_defaults(read_params_yaml())
+    return fill_defaults(read_params_yaml())
 
 
 def params_files() -> dict[str, State]:

@@ -24,12 +24,11 @@ def reused_trainings(decisions: list[Decision]) -> dict[str, str]:
     stages = [name for name in verdicts if name.startswith("train@") and verdicts[name] in (RUNS, MAY_RUN)]
     if not stages or any(verdicts.get(stage) != UNCHANGED for stage in ("code", "base")):
         return {}
-    from commands.planning.forecast import as_json_data
-    from commands.planning.forecast import resolved_params as read_params
+    from commands.planning.forecast import as_json_data, resolved_params
     from stages.code import list_code, reward_code
     from stages.dryrun.resolved_steps import resolve_step
 
-    params, codes, recorded, reused = read_params(), reward_code(list_code()), list(stage_runs("train")), {}
+    params, codes, recorded, reused = resolved_params(), reward_code(list_code()), list(stage_runs("train")), {}
     for stage in stages:
         name = stage.partition("@")[2]
         step = as_json_data(resolve_step(name, params["steps"][name], params, codes))
