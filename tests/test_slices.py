@@ -217,7 +217,7 @@ def test_a_slice_is_scored_as_a_dataset_of_its_rows_and_the_worst_is_named():
     assert german.get("worst") and "worst" not in english and "worst" not in none
     assert (
         describe_worst_slice("exact_match", found["exact_match"])
-        == "exact_match is worst where lang is de: 0.000 [0.000, 0.000], n 30; of all rows 0.684"
+        == "exact_match is worst where lang is de: 0.000 [0.000, 0.114], n 30; of all rows 0.684"
     )
     assert describe_worst_slice("loss", found["loss"]) == "" and len(found["loss"]["slices"]) == 3
 

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from stages.scoring.statistics import auc, describe_interval, mean, ratio, summary
+from stages.scoring.statistics import auc, describe_interval, mean, ratio, summary, wilson_interval
 
 ONES = np.ones((1, 4))
 
@@ -67,7 +67,44 @@ def test_few_rows_have_a_value_and_no_interval(rows, known):
     found = summary(mean(np.zeros(rows)), mean(np.zeros(rows)), rows, seed=7)
     assert (found["value"], found["change"], found["n"]) == (0, 0, rows)
     assert {found[key] is not None for key in ("low", "high", "change_low", "change_high")} == {known}
-    assert describe_interval(found) == ("[0.000, 0.000]" if known else f"n {rows}: too few rows")
+    assert describe_interval(found) == ("[0.000, 0.161]" if known else f"n {rows}: too few rows")
+
+
+@pytest.mark.parametrize(
+    "right, rows, interval",
+    [
+        (0, 100, "[0.000, 0.037]"),
+        (1, 100, "[0.002, 0.054]"),
+        (100, 100, "[0.963, 1.000]"),
+        (0, 20, "[0.000, 0.161]"),
+        (0, 10000, "[0.000, 0.000]"),
+    ],
+)
+def test_a_share_without_both_outcomes_has_the_interval_of_wilson(right, rows, interval):
+    assert describe_interval(summary(mean(np.arange(rows) < right), None, rows, seed=7)) == interval
+
+
+def test_rows_that_are_not_judged_are_no_trials():
+    judged = np.arange(100) < 25
+    found = summary(ratio(np.zeros(100), judged.astype(float)), None, 100, seed=7)
+    assert (found["low"], found["high"]) == pytest.approx((0, wilson_interval(0, 25)[1]), abs=1e-6)
+
+
+def test_an_auc_without_a_mistake_has_as_many_trials_as_its_smaller_class_has_rows():
+    found = summary(auc(np.linspace(0, 1, 100), np.arange(100) >= 70), None, 100, seed=7)
+    assert (found["value"], describe_interval(found)) == (1, "[0.886, 1.000]")
+
+
+@pytest.mark.parametrize("share", [0.01, 0.03, 0.1, 0.5])
+def test_the_interval_of_a_share_covers_the_truth(share):
+    rng = np.random.default_rng(2)
+    found = [summary(mean(rng.random(100) < share), None, 100, seed) for seed in range(200)]
+    assert sum(each["low"] <= share <= each["high"] for each in found) >= 180
+
+
+def test_values_that_are_no_shares_keep_the_bootstrap():
+    found = summary(mean(np.r_[np.full(97, -1.0), np.ones(3)]), None, 100, seed=7)
+    assert -1 <= found["low"] < found["high"] < -0.8
 
 
 def test_an_auc_of_a_handful_of_one_class_has_no_interval():

@@ -59,6 +59,8 @@ def task_summary(
 ) -> statistics.Item:
     """The harness's value and standard error as an item; its change where the value is the mean over documents."""
     low, high = (value - 1.96 * error, value + 1.96 * error) if error is not None else (None, None)
+    if error == 0 and rows and 0 <= value <= 1:  # all documents are alike
+        low, high = statistics.wilson_interval(value, rows)
     changes = {}
     if ours is not None and theirs is not None and np.isclose(ours.mean(), value):
         whole = statistics.summary(statistics.mean(ours), statistics.mean(theirs), len(ours), seed)

@@ -28,7 +28,7 @@ def length_controlled(wins: np.ndarray, lengths: np.ndarray, judged: np.ndarray)
         quality, _ = fit_quality_and_bias(wins[judged], longer, np.atleast_2d(weights)[:, judged])
         return 1 / (1 + np.exp(-quality))
 
-    return value
+    return Metric(value, int(judged.sum()))
 
 
 def fit_quality_and_bias(wins: np.ndarray, longer: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -4,18 +4,37 @@ A metric is a function of weights, made from per-row columns: a bootstrap resamp
 it was drawn. Both models use the same resamples, which makes the difference a paired one.
 Source: Efron and Tibshirani, An Introduction to the Bootstrap (1993), percentile intervals.
 
-Few rows have no interval: resamples of three wrong answers are all wrong, and [0, 0] would look certain.
+Few rows have no interval: resamples of three wrong answers are all wrong, and [0, 0] would look certain. So would those of a
+hundred. A share whose rows are all alike, or of whose rows fewer than five are right or wrong, has Wilson's interval: 0 of 100 is
+[0.000, 0.037]. Source: Wilson 1927, Probable inference, the law of succession, and statistical inference.
 """
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from math import sqrt
+from statistics import NormalDist
 from typing import Any
 
 import numpy as np
 
 RESAMPLES = 1000
 FEW_ROWS = 20  # fewer rows have no interval: resamples cannot show the rows that were not drawn
-Metric = Callable[[np.ndarray], np.ndarray]  # weights (resamples, rows) -> values (resamples,)
+RARE = 5  # with fewer rows of one outcome, percentiles of resamples cover the truth too seldom
+Z = NormalDist().inv_cdf(0.975)  # a 95% interval is the value and 1.96 standard errors to either side
 Item = dict[str, Any]  # a metric in scores/<model>.json: value, low, high, n, change, change_low, change_high, and more
+
+
+@dataclass(frozen=True)
+class Metric:
+    """of: weights (resamples, rows) -> values (resamples,). trials: how many independent rows or pairs a share from 0 to 1 is
+    of; None where the metric is no share. binary: each trial is 0 or 1."""
+
+    of: Callable[[np.ndarray], np.ndarray]
+    trials: int | None = None
+    binary: bool = False
+
+    def __call__(self, weights: np.ndarray) -> np.ndarray:
+        return self.of(weights)
 
 
 def ratio(top: np.ndarray, bottom: np.ndarray) -> Metric:
@@ -25,7 +44,9 @@ def ratio(top: np.ndarray, bottom: np.ndarray) -> Metric:
         whole = weights @ bottom
         return np.where(whole > 0, (weights @ top) / np.where(whole > 0, whole, 1), np.nan)
 
-    return value
+    share = ((top >= 0) & (top <= bottom)).all()
+    binary = bool((np.isin(top, (0, 1)) & np.isin(bottom, (0, 1))).all())
+    return Metric(value, int((bottom > 0).sum()) if share else None, binary)
 
 
 def mean(values: np.ndarray) -> Metric:
@@ -46,7 +67,8 @@ def auc(scores: np.ndarray, labels: np.ndarray) -> Metric:
         pairs = positive.sum(axis=1) * negative.sum(axis=1)
         return np.where(pairs > 0, (positive * below).sum(axis=1) / np.maximum(pairs, 1), np.nan)
 
-    return value
+    # pairs that share no row are independent, and each is in order with the chance that AUC is
+    return Metric(value, int(min(labels.sum(), (1 - labels).sum())))
 
 
 def summary(metric: Metric, parent: Metric | None, rows: int, seed: int) -> Item:
@@ -59,6 +81,8 @@ def summary(metric: Metric, parent: Metric | None, rows: int, seed: int) -> Item
     drawn, value = metric(resamples), float(np.squeeze(metric(whole)))
     # NaN where one resample has no row of a class; with a handful of rows of each class this does not happen
     low, high = np.percentile(drawn, [2.5, 97.5])
+    if metric.trials and (high - low < 1e-9 or (metric.binary and min(value, 1 - value) * metric.trials < RARE)):
+        low, high = wilson_interval(value, metric.trials)
     changes = {}
     if parent:
         change_low, change_high = np.percentile(drawn - parent(resamples), [2.5, 97.5])
@@ -68,6 +92,13 @@ def summary(metric: Metric, parent: Metric | None, rows: int, seed: int) -> Item
             "change_high": change_high,
         }
     return score_item(value, low, high, rows, changes)
+
+
+def wilson_interval(share: float, trials: int) -> tuple[float, float]:
+    """The 95% interval of a share of `trials`. Where trials have values between 0 and 1, it is wider than it need be."""
+    middle, reach = share + Z**2 / (2 * trials), Z * sqrt(share * (1 - share) / trials + Z**2 / (4 * trials**2))
+    whole = 1 + Z**2 / trials
+    return max((middle - reach) / whole, 0.0), min((middle + reach) / whole, 1.0)
 
 
 def score_item(value: float, low: float | None, high: float | None, rows: int, changes: Item) -> Item:

@@ -95,7 +95,7 @@ def summaries(
     ours = estimators(wins, lengths)
     theirs: dict[str, statistics.Metric] = {}
     if judge["against"] == "parent":
-        theirs = dict.fromkeys(ours, lambda weights: np.full(len(weights), 0.5))
+        theirs = dict.fromkeys(ours, statistics.Metric(lambda weights: np.full(len(weights), 0.5)))
     elif before is not None and "win_rate" in before.column_names:
         before_lengths = [len(answer_of(text or "")) for text in before["generation"].to_pylist()]
         lengths = np.array(
