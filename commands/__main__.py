@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from commands import (
+    answers,
     chat,
     check,
     diff,
@@ -35,6 +36,7 @@ from stages.core.dvc_state import close_state_folder
 from validators.problems import Problem, Problems
 
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False)
+app.command("answers")(answers.main)
 app.command("chat")(chat.main)
 app.command("check")(check.main)
 app.command("diff")(diff.main)

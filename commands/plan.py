@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from stages.core.progress import format_duration
+
 if TYPE_CHECKING:
     from commands.planning.state import Decision
 
@@ -144,7 +146,7 @@ def figure_lines(item: Item) -> list[str]:
     if item.get("tokens") is not None:
         parts.append(f"{about}{item['tokens']:,} tokens a pass")
     if item.get("seconds") is not None:
-        parts.append(f"{duration(item['seconds'])} by the last run")
+        parts.append(f"{format_duration(item['seconds'])} by the last run")
     elif "seconds" in item and parts:  # for the other stages, the last line says it
         parts.append("time unknown")
     return [", ".join(parts)] if parts else []
@@ -155,7 +157,7 @@ def time_line(seconds: Item) -> str:
     unknown = seconds["unknown"]
     if unknown and not seconds["most"]:
         return "time: unknown, these stages have not run with this base and device before"
-    least, most = duration(seconds["least"]), duration(seconds["most"])
+    least, most = format_duration(seconds["least"]), format_duration(seconds["most"])
     line = f"time: about {least}" + (f", up to {most}" if most != least else "")
     more = f" and {len(unknown) - 5:,} more" if len(unknown) > 5 else ""
     return line + (
@@ -163,9 +165,3 @@ def time_line(seconds: Item) -> str:
         if unknown
         else ""
     )
-
-
-def duration(seconds: float) -> str:
-    if seconds < 120:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"

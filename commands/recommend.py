@@ -171,12 +171,27 @@ def advice_lines(data: Datasets, one_stage: bool) -> Iterator[str]:
         yield f"\nthis data also allows {', '.join(f'{other} ({name})' for other, name in also.items())}"
     yield "\nto paste into params.yaml:\n"
     yield from params_lines(data, method)
+    yield from other_functions(method)
 
 
 def other_methods(data: Datasets, method: str) -> dict[str, str]:
     """{method: dataset} of the other methods that the data allows."""
     named = {"preference": "ORPO" if method == "dpo" else "DPO", "kto": "KTO", "grpo": "GRPO"}
-    return {named[kind]: data[kind].name for kind in named if kind in data and METHOD_OF_KIND.get(kind) != method}
+    also = {named[kind]: data[kind].name for kind in named if kind in data and METHOD_OF_KIND.get(kind) != method}
+    if "preference" in data and "kto" not in data:  # each answer of a pair becomes a rated one
+        also["KTO"] = f"{data['preference'].name} as kind: kto"
+    return also
+
+
+def other_functions(method: str) -> Iterator[str]:
+    """The rewards that a grpo step can name, and the metrics that a dataset can."""
+    from validators.params import public_functions
+
+    if method == "grpo":
+        yield f"# rewards: [...] of a step: {', '.join(public_functions('rewards.py'))}, or your own in validators/rewards.py"
+    else:
+        names = ", ".join(public_functions("metrics.py"))
+        yield f"# metrics: [...] of a dataset: {names}, or your own in validators/metrics.py"
 
 
 def print_json(data: Datasets, one_stage: bool) -> None:

@@ -16,11 +16,12 @@ from commands.__main__ import app
 OUTPUTS_FOLDER = Path(__file__).with_name("outputs")
 GROUPS = {
     "Before a build": ("inspect", "recommend", "check", "plan", "preflight"),
-    "What was built": ("report", "ledger", "chat", "gate", "diff"),
+    "What was built": ("report", "answers", "ledger", "chat", "gate", "diff"),
     "What it is made of": ("lineage", "trace", "verify", "forget", "prune"),
     "For others": ("export", "serve", "share", "fetch", "provenance", "prove", "sign"),
 }
 FURTHER_READING = {  # {command: the page that explains more}
+    "answers": "../evaluation.md",
     "chat": "../using-models.md",
     "check": "../params.md",
     "diff": "../audit.md#tilth-diff",

@@ -24,7 +24,9 @@ import pyarrow.parquet as pq
 
 from stages.core.code_lists import reward_code_hashes
 from stages.core.params import read_params
+from stages.core.progress import format_duration
 from stages.dryrun import findings as findings_of
+from stages.dryrun.duration import least_seconds
 from stages.dryrun.encodings import record_encodings
 from stages.dryrun.findings import Finding
 from stages.dryrun.memory import (
@@ -38,10 +40,11 @@ from stages.dryrun.memory import (
 )
 from stages.dryrun.resolved_steps import make_step_config, resolve_step, reward_weights
 from stages.dryrun.reward_trials import sample_rows, try_functions
-from stages.dryrun.schedule import count_optimizer_steps, count_packed_sequences
+from stages.dryrun.schedule import count_optimizer_steps, count_packed_sequences, epochs_reached
 from stages.dryrun.token_counts import ROW_DTYPE, MeasuredRows, Method, measure_rows
 from stages.dryrun.xray import xray_samples
 from stages.rows.batches import batches, origins
+from stages.rows.types import Row
 from stages.training.left_out_rows import DROPPED, UNSCORED
 from stages.training.messages import FailedProof
 from stages.training.models import BASE, renderer
@@ -53,19 +56,21 @@ from stages.training.types import Config, ResolvedStep, Tokenizer
 from validators.problems import Problem, Problems
 
 OUT = Path("preflight")
+SHORT_S = 60  # a shorter training is not worth an estimate
 
 
 @dataclass
 class Report:
     """The results of a step. dropped: the rows that are left out, each (place, id, proof, reason). samples: three rows as tokens.
 
-    printed: lines that hold for this machine alone.
+    reached: epochs of its optimizer steps. printed: lines that hold for this machine alone.
     """
 
     step: ResolvedStep
     findings: list[Finding] = field(default_factory=list)
     dropped: list[tuple[str, str, str, str]] = field(default_factory=list)
     samples: list[Any] = field(default_factory=list)
+    reached: float = 1.0
     printed: list[str] = field(default_factory=list)
 
 
@@ -85,16 +90,23 @@ def main() -> None:
             reports[name] = examine_step(name, resolved, render, shape, limits, step["waive"])
         except Problems as error:
             problems += error.problems
+    for name, report in reports.items():
+        print_report(name, report)
+        problems += findings_of.gate_problems(report.findings, f"steps.{name}")
     if problems:
         raise Problems(problems)
     for name, report in reports.items():
         write_json(f"{name}.json", report.step)
-        print_report(name, report)
     write_json("_xray.json", {name: report.samples for name, report in reports.items()}, indent=None)
     write_dropped(reports)
     listed = json.loads(Path("data/eval.json").read_text(encoding="utf-8"))
     of_eval = write_unscored(
-        listed, renderer(BASE, kwargs) if kwargs else render, limits, reasoning_by_dataset(params["datasets"]), evaluate
+        listed,
+        renderer(BASE, kwargs) if kwargs else render,
+        limits,
+        reasoning_by_dataset(params["datasets"]),
+        evaluate,
+        shape.context,
     )
     write_json("_findings.json", {name: report.findings for name, report in reports.items()} | {"_eval": of_eval})
     write_json("_rewards.json", scored_rewards(params["steps"], datasets, codes))
@@ -121,10 +133,11 @@ def write_unscored(
     limits: dict[str, Any],
     reasoning: Mapping[str, str],
     evaluate: dict[str, Any],
+    context: int,
 ) -> dict[str, list[Finding]]:
     """{dataset: findings of its eval rows}; writes preflight/_unscored.csv: the rows that no model of this base can be scored on.
 
-    reasoning: see `reasoning_by_dataset`. evaluate: of params.yaml.
+    reasoning: see `reasoning_by_dataset`. evaluate: of params.yaml. context: the positions of the model, 0 if unknown.
     """
     findings: dict[str, list[Finding]] = {}
     with open(UNSCORED, "w", encoding="utf-8", newline="") as file:
@@ -140,8 +153,10 @@ def write_unscored(
             names = row_names(path, [number for number, _, _ in left_out])
             writer.writerows([name, *row, proof, why] for row, (_, proof, why) in zip(names, left_out, strict=True))
             findings[name] = findings_of.text_findings(measured, path, limits, {})
-            if listed["kind"] == "sft" and measured.answers:
+            if measured.answers:
                 findings[name].append(findings_of.cut_answers_finding(measured, path, evaluate, limits))
+            if context:
+                findings[name].append(findings_of.eval_context_finding(measured, path, context, evaluate, limits))
             for item in findings[name]:
                 if item["level"] != "ok":
                     print(f"preflight, eval rows of {name}: {item['level']}: {item['check']}: {item['message']}")
@@ -160,12 +175,22 @@ def measure_eval_rows(path: str, kind: str, render: Renderer, reasoning: str = "
                 measured.left_out.append((number, error.proof, str(error)))
                 continue
             if kind == "grpo":
-                render.encode([scored])
-            if kind == "sft":
+                [(prompt, _)] = render.encode([scored])
+                measured.answers.append((number, (0, truth_tokens(row, render.tokenizer))))
+                measured.lengths.append((number, len(prompt), 0))
+            elif kind == "sft":
                 last = scored[-1].spans[-1]
                 measured.answers.append((number, thoughts.lengths(scored[-1].ids[last.start : last.end])))
+                measured.lengths.append((number, last.start, max(len(sequence.ids) for sequence in scored)))
+            else:
+                measured.lengths.append((number, 0, max(len(prompt) + len(answer) for prompt, answer, _ in scored)))
             measured.encodings.check(number, render.tokenizer, texts)
     return measured
+
+
+def truth_tokens(row: Row, tokenizer: Tokenizer) -> int:
+    """The tokens of an answer that is the row's ground truth, with the one that ends it."""
+    return len(tokenizer(row["ground_truth"], add_special_tokens=False)["input_ids"]) + 1
 
 
 def row_names(path: str, numbers: Sequence[int]) -> list[tuple[str, str]]:
@@ -177,11 +202,18 @@ def row_names(path: str, numbers: Sequence[int]) -> list[tuple[str, str]]:
 def print_report(name: str, report: Report) -> None:
     """Print a step's account, its findings, and what holds for this machine alone."""
     step = report.step
+    tokens = f"{step['learned_tokens']:,} of {step['tokens']:,} tokens learned"
+    if step["method"] == "grpo":
+        tokens = f"{step['tokens']:,} tokens of prompts"
+    reached = round(report.reached * step["trained_rows"])
     print(
         f"preflight {name}: {step['method']} on {step['dataset']}, {step['trained_rows']:,} of {step['rows']:,} rows, "
-        f"{step['learned_tokens']:,} of {step['tokens']:,} tokens learned, {step['optimizer_steps']:,} optimizer steps"
+        f"{tokens}, {step['optimizer_steps']:,} optimizer steps"
+        + (f", which reach {reached:,} rows" if reached < step["trained_rows"] else "")
     )
     for item in report.findings:
+        if findings_of.stops_build(item):
+            continue
         # rows that are not trained are always reported
         if item["level"] != "ok" or (report.dropped and item["check"] == "preflight.dropped_share"):
             print(f"preflight {name}: {item['level']}: {item['check']}: {item['message']}")
@@ -251,25 +283,35 @@ def examine_step(
     report.findings = findings_of.row_findings(measured, method, path, shape.context, limits, waive)
     report.findings.append(findings_of.date_finding(read_settings(BASE)["date"], limits, waive))
     if step["method"] == "grpo":
-        try_rewards(report, path, render.tokenizer, limits, waive)
+        try_rewards(report, path, render.tokenizer, config, limits, waive)
     tile = fused_logit_tile(step["method"])
     report.findings += findings_of.memory_findings(
         estimate_memory(report.step, shape, config, "cuda", tile), limits, waive
     )
-    here = estimate_memory(report.step, shape, config, free_bytes()[0], tile)["total"]
-    report.printed.append(f"takes about {format_bytes(here)} on this machine")
-    if problems := findings_of.gate_problems(report.findings, where):
-        raise Problems(problems)
+    step = report.step
+    report.reached = epochs_reached(
+        config, step["method"], step.get("packed_rows", step["sequences"]), step["optimizer_steps"], step["processes"]
+    )
+    device = free_bytes()[0]
+    here = f"takes about {format_bytes(estimate_memory(step, shape, config, device, tile)['total'])} on this machine"
+    seconds = least_seconds(step, shape, config, report.reached, device)
+    if seconds >= SHORT_S:
+        full = f" if each answer has {config.max_completion_length:,} tokens" if step["method"] == "grpo" else ""
+        here += f", and at least {format_duration(seconds)}{full}: its matrix products alone"
+    report.printed.append(here)
     return report
 
 
 def try_rewards(
-    report: Report, path: str, tokenizer: Tokenizer, limits: dict[str, Any], waive: Mapping[str, str]
+    report: Report, path: str, tokenizer: Tokenizer, config: Config, limits: dict[str, Any], waive: Mapping[str, str]
 ) -> None:
     """Add to a grpo step's Report the findings of its reward functions. Raises Problems where one fails."""
     rows, names = sample_rows(path, limits["reward_rows"])
     trials = try_functions(report.step, rows, names, tokenizer, f"steps.{report.step['step']}")
     report.findings += findings_of.reward_findings(trials, reward_weights(report.step), limits, waive)
+    most = config.max_completion_length
+    cut = [name for row, name in zip(rows, names, strict=True) if truth_tokens(row, tokenizer) > most]
+    report.findings.append(findings_of.cut_truths_finding(cut, len(rows), most, limits, waive))
     report.printed += [f"{trial.function} takes {trial.seconds * 1e3:.3g} ms an answer" for trial in trials]
 
 

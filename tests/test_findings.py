@@ -254,6 +254,13 @@ def test_a_format_reward_beside_a_right_one_warns_and_stops_nothing():
     assert findings.gate_problems(out, "steps.s") == []
 
 
+def test_a_truth_that_no_sampled_answer_has_room_for_is_named():
+    cut = findings.cut_truths_finding([f"a.jsonl:{i}" for i in range(5)], 10, 16, SETTINGS, {})
+    assert (cut["level"], cut["value"]) == ("warning", 0.5)
+    assert cut["message"].startswith("5 of 10 ground truths (a.jsonl:0, a.jsonl:1, a.jsonl:2 and 2 more) have more")
+    assert findings.cut_truths_finding([], 10, 16, SETTINGS, {})["level"] == "ok"
+
+
 def test_a_reward_that_prefers_wrong_answers_stops_the_build():
     out = of_rewards(trial([1, 1], [1, 1], [0, 0], [3, 3]))
     assert (out["reward_order"]["value"], out["reward_order"]["level"]) == (2.0, "warning")

@@ -25,6 +25,15 @@ def test_batches_hold_rows_of_similar_length_the_longest_first():
     assert generation.batches_by_length([3, 9, 1, 9, 4], 2) == [[1, 3], [4, 0], [2]]
 
 
+def test_a_batch_of_long_rows_has_fewer_of_them():
+    assert generation.batches_by_length([30, 10, 10, 5, 5, 5, 5], 4, 20) == [[0], [1, 2], [3, 4, 5, 6]]
+    assert generation.batches_by_length([0, 0, 0], 2, 20) == [[0, 1], [2]]
+    lengths = np.random.default_rng(1).integers(0, 100, 500).tolist()
+    found = generation.batches_by_length(lengths, 16, 16 * 20)
+    assert sorted(i for batch in found for i in batch) == list(range(500))
+    assert all(len(batch) == 1 or len(batch) * lengths[batch[0]] <= 320 for batch in found)
+
+
 def test_generation_of_a_batch_is_that_of_each_prompt_alone(model):
     together = generation.generate(model, PROMPTS).texts
     assert together == [generation.generate(model, [prompt]).texts[0] for prompt in PROMPTS]

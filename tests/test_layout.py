@@ -239,6 +239,7 @@ def test_every_test_file_is_named_after_a_module():
             "bits",
             "command_line",
             "upgrading",
+            "answers_command",
         }, path
 
 

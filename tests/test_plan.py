@@ -8,8 +8,9 @@ import sys
 
 import pytest
 
-from commands.plan import duration, summary_line, text_lines, time_line
+from commands.plan import summary_line, text_lines, time_line
 from commands.planning.estimate import optimizer_steps
+from stages.core.progress import format_duration
 
 ROW = '{"prompt": "What is new here?", "completion": "A row."}\n'
 
@@ -192,7 +193,7 @@ def test_time_is_a_range_and_says_what_it_does_not_know():
         "time: about 60 s, up to 5 min; unknown for a, which have not run with this base and device before"
     )
     assert "unknown" in time_line({"least": 0, "most": 0, "unknown": ["a"]})
-    assert duration(10_000) == "2.8 h"
+    assert format_duration(10_000) == "2.8 h"
 
 
 def test_optimizer_steps_follow_the_arguments():

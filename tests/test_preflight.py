@@ -127,7 +127,10 @@ MANY = {"dropped_share": "the long one says nothing"}
 def examined(render, method, rows, waive=None, **args):
     write(method, rows)
     step = step_of(method, **args) | {"processes": 1}
-    return preflight.examine_step("s", step, render, preflight.read_shape(), LIMITS, waive or {})
+    report = preflight.examine_step("s", step, render, preflight.read_shape(), LIMITS, waive or {})
+    if problems := findings.gate_problems(report.findings, "steps.s"):
+        raise Problems(problems)
+    return report
 
 
 def test_a_step_is_counted(render):
@@ -141,6 +144,32 @@ def test_a_step_is_counted(render):
     by_name = {item["check"]: item for item in report.findings}
     assert by_name["preflight.dropped_share"]["value"] == 0.3333
     assert "raw.jsonl:3" in by_name["preflight.dropped_share"]["message"]
+
+
+def test_every_warning_of_a_step_that_stops_is_printed_too(render, capsys):
+    write("sft", TALKS)
+    step = step_of("sft", max_length=10) | {"processes": 1}
+    report = preflight.examine_step("s", step, render, preflight.read_shape(), LIMITS, {})
+    assert [item["check"] for item in report.findings if findings.stops_build(item)] == ["preflight.dropped_share"]
+    preflight.print_report("s", report)
+    out = capsys.readouterr().out
+    assert "warning: preflight.truncated_share: 1 of 3 rows (raw.jsonl:2)" in out
+    assert "dropped_share" not in out  # it stops the build, which says it
+
+
+@pytest.mark.parametrize("steps, words", [(1, "1 optimizer steps, which reach 2 rows\n"), (3, "3 optimizer steps\n")])
+def test_a_training_that_ends_before_an_epoch_says_how_many_rows_it_reaches(render, capsys, steps, words):
+    report = examined(render, "sft", TALKS[:2] * 3, max_steps=steps, per_device_train_batch_size=2)
+    preflight.print_report("s", report)
+    assert words in capsys.readouterr().out
+
+
+def test_a_long_training_says_how_long_it_takes_at_least(render, monkeypatch):
+    (line,) = examined(render, "sft", TALKS[:2]).printed
+    assert line.endswith(" MB on this machine")
+    monkeypatch.setattr(preflight, "least_seconds", lambda *_: 60 * 45)
+    (line,) = examined(render, "sft", TALKS[:2]).printed
+    assert line.endswith("on this machine, and at least 45 min: its matrix products alone")
 
 
 def test_no_row_that_fits_stops_the_build(render):
@@ -239,6 +268,7 @@ def test_eval_rows_that_no_model_can_be_scored_on_are_named(render, capsys):
         LIMITS,
         {"d": "keep"},
         {"max_new_tokens": 100, "max_thinking_tokens": None},
+        120,
     )
     (row,) = csv.DictReader(Path("preflight/_unscored.csv").read_text(encoding="utf-8").splitlines())
     assert (row["dataset"], row["row"], row["id"], row["proof"]) == ("d", "raw.jsonl:4", "3", "STOP")
@@ -249,6 +279,9 @@ def test_eval_rows_that_no_model_can_be_scored_on_are_named(render, capsys):
         values["preflight.stops"] == 0.25 and values["preflight.said"] == values["preflight.tokenizer_round_trip"] == 0
     )
     assert "preflight, eval rows of d: warning: preflight.stops: 1 of 4 rows (raw.jsonl:4) end in no token" in out
+    # an answer of 100 tokens after the prompt of 40 letters
+    long = "1 of 4 rows (raw.jsonl:3) are longer than the 120 positions of the model, with an answer of 100 tokens"
+    assert f"preflight, eval rows of d: warning: preflight.context_share: {long}" in out
 
 
 @pytest.mark.parametrize("most, level, value", [(3, "warning", 0.5), (5, "ok", 0)])
@@ -265,12 +298,22 @@ def test_reference_answers_longer_than_what_is_generated_are_counted(render, cap
         LIMITS,
         {"d": "keep"},
         {"max_new_tokens": most, "max_thinking_tokens": None},
+        0,
     )["d"]
     item = next(item for item in found if item["check"] == "preflight.answers_cut")
     assert (item["level"], item["value"]) == (level, value)
     text = "1 of 2 rows (raw.jsonl:2) have a reference answer of more than evaluate.max_new_tokens 3, which no model can give"
     assert (text in capsys.readouterr().out) == (level == "warning")
     assert (item["message"].endswith(": set it to 5 for all of the answers")) == (level == "warning")
+
+
+def test_a_ground_truth_counts_as_the_reference_answer_of_a_prompt(render):
+    Path("data/eval").mkdir()
+    rows = [{"prompt": user("a"), "ground_truth": text, "extra": "{}"} for text in ("bc", "bcde")]
+    write("grpo", rows, "data/eval/d.parquet")
+    found = preflight.measure_eval_rows("data/eval/d.parquet", "grpo", render)
+    assert found.answers == [(0, (0, 3)), (1, (0, 5))]
+    assert all(prompt > 0 and whole == 0 for _, prompt, whole in found.lengths)
 
 
 @pytest.mark.parametrize("thinking, rows", [(None, [0, 1]), (20, [0]), (9, [0, 1])])

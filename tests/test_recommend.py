@@ -99,6 +99,10 @@ def test_the_data_of_params_is_what_the_steps_name(said, project):
 
 def test_other_methods_that_the_data_allows_are_named(said):
     assert "this data also allows ORPO (pairs), KTO (feedback), GRPO (problems)" in said()
+    assert "this data also allows ORPO (pairs), KTO (pairs as kind: kto)" in said("data/raw/pairs")
+    assert "# rewards: [...] of a step: exact_match, numeric_match, math_verify, one_word, or your own" in said(
+        "data/raw/problems"
+    )
 
 
 def test_the_pipelines_around_it_are_told_and_the_recommended_one_is_marked(said):
@@ -167,4 +171,4 @@ def test_a_recommendation_is_told_as_json_too(project, said):
     found = json.loads(said(pairs=True, one_stage=True, as_json=True))
     assert found["method"] == "orpo" and found["pipeline"] == "ORPO alone"
     assert yaml().load(found["paste"])["steps"]["orpo"]["method"] == "orpo"
-    assert found["also"] == {"DPO": "pairs"}
+    assert found["also"] == {"DPO": "pairs", "KTO": "pairs as kind: kto"}

@@ -55,6 +55,13 @@ def test_a_last_batch_that_is_not_full_counts_unless_it_is_dropped():
     assert schedule.batches_per_epoch(config(dataloader_drop_last=True), "sft", 17) == 2
 
 
+def test_what_steps_reach_is_a_share_of_the_sequences():
+    assert schedule.epochs_reached(config(), "sft", 64, 1) == 0.25
+    assert schedule.epochs_reached(config(), "sft", 64, 2, 2) == 1.0
+    asked = config(num_generations=8, num_iterations=2)
+    assert schedule.epochs_reached(asked, "grpo", 64, 4) == 4 / 64
+
+
 def test_steps_are_batches_by_accumulation_by_epochs():
     assert schedule.count_optimizer_steps(config(), "sft", 17) == 6
     assert schedule.count_optimizer_steps(config(num_train_epochs=0.5), "sft", 17) == 1

@@ -25,10 +25,10 @@ GATES = {
     "preflight.reward_order": "grpo: by how much a wrong answer earns more than the ground truth, on average",
 }
 WARNINGS = {
-    "preflight.answers_cut": "sft: share of eval rows whose reference answer has more tokens than `evaluate.max_new_tokens`, so that no model can give it",
+    "preflight.answers_cut": "sft, grpo: share of eval rows whose reference answer has more tokens than `evaluate.max_new_tokens`, so that no model can give it",
     "preflight.bos_unlike_inference": "share of rows that do not begin with the tokens that the tokenizer puts before a text by itself, as llama.cpp and completions without a template do",
     "preflight.class_balance": "kto: how far the weighted rows of one label outweigh the other's; up to 1 is TRL's advice",
-    "preflight.context_share": "share of rows longer than the positions that the model was made for",
+    "preflight.context_share": "share of rows, of train or of eval, longer than the positions that the model was made for",
     "preflight.date_dependent": "1 where the chat template prints the date: `base.date` in every row, score and chat, today's in other software",
     "preflight.equal_pairs_share": "dpo, orpo: share of pairs whose two answers are the same tokens once truncated",
     "preflight.length_bias": "dpo, orpo: share of pairs in which the same side is the longer one, in tokens",
@@ -43,6 +43,7 @@ WARNINGS = {
     "preflight.tokenizer_round_trip": "share of rows whose tokens do not give back their text, up to what the tokenizer's normaliser changes",
     "preflight.tools_shown": "share of rows left out by the proof TOOLS: the template does not show their tools",
     "preflight.truncated_share": "share of rows that `max_length` cuts",
+    "preflight.truth_cut": "grpo: share of ground truths with more tokens than `max_completion_length`",
 }
 LIMITS: dict[str, Any] = {  # floats; None, only for memory_gb, is no limit
     "dropped_share": 0.05,  # allows a few rows without an answer; what a template cannot render is missing in all rows
@@ -66,6 +67,7 @@ LIMITS: dict[str, Any] = {  # floats; None, only for memory_gb, is no limit
     "tokenizer_round_trip": 0.0,
     "tools_shown": 0.0,
     "truncated_share": 0.05,
+    "truth_cut": 0.0,
 }
 SAMPLE_SIZES = {"reward_rows": 1000, "tie_prompts": 16}
 WAIVABLE = [name.removeprefix("preflight.") for name in {**GATES, **WARNINGS}]

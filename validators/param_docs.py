@@ -119,7 +119,7 @@ KEY_DOCS = {
     "evaluate.max_thinking_tokens": KeyDoc("The maximum tokens of a thought before it. Null: both share `max_new_tokens`: [evaluation.md](evaluation.md#models-that-think).", "2048"),
     "evaluate.chat_template_kwargs": KeyDoc("Variables of the chat template for scores only. They add to those of `base`, or replace them.", "{enable_thinking: true}"),
     "evaluate.max_rows": KeyDoc("The maximum number of eval rows of each dataset that are scored.", "500"),
-    "evaluate.batch_size": KeyDoc("Rows at a time. Sums of floats depend on it.", "16"),
+    "evaluate.batch_size": KeyDoc("Rows at a time; fewer of those longer than 512 tokens. Sums of floats depend on it.", "16"),
     "evaluate.pass_at_k": KeyDoc("Chances that one of k sampled answers is right, for kind `grpo`: [evaluation.md](evaluation.md#passk).", "[1, 4]"),
     "evaluate.samples": KeyDoc("The number of answers that are sampled for each prompt.", "8"),
     "evaluate.temperature": KeyDoc("The temperature that they are sampled at.", "0.8"),

@@ -266,6 +266,7 @@ class Preflight(StrictModel):
     tokenizer_round_trip: Share = LIMITS["tokenizer_round_trip"]
     tools_shown: Share = LIMITS["tools_shown"]
     truncated_share: Share = LIMITS["truncated_share"]
+    truth_cut: Share = LIMITS["truth_cut"]
     reward_rows: Annotated[int, Field(gt=0)] = SAMPLE_SIZES["reward_rows"]
     tie_prompts: Annotated[int, Field(ge=0)] = SAMPLE_SIZES["tie_prompts"]
 

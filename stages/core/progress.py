@@ -55,3 +55,10 @@ def with_progress(items: Sequence[Item], what: str, unit: str) -> Iterator[Item]
         for item in items:
             yield item
             bar.update()
+
+
+def format_duration(seconds: float) -> str:
+    """A time as text: 40 s, 12 min, 3.5 h."""
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"

@@ -50,6 +50,10 @@ def make_finding(check: str, value: float, message: str, settings: Settings, wai
     return {"check": check, "value": float(f"{value:.4g}"), "limit": limit, "level": level, "message": message}
 
 
+def stops_build(item: Finding) -> bool:
+    return item["check"] in GATES and item["level"] == "warning"
+
+
 def gate_problems(findings: Iterable[Finding], where: str) -> list[Problem]:
     """Problems for each gate that is above its limit and not waived."""
     return [
@@ -68,7 +72,7 @@ def gate_problems(findings: Iterable[Finding], where: str) -> list[Problem]:
             ),
         )
         for item in findings
-        if item["check"] in GATES and item["level"] == "warning"
+        if stops_build(item)
     ]
 
 
@@ -219,6 +223,24 @@ def cut_answers_finding(measured: MeasuredRows, path: str, evaluate: Mapping[str
         message += f", which no model can give word for word: set it to {longest_of} for all of the answers"
         message += f", to {most_of} for 95% of them" if most_of < longest_of else ""
     return make_finding("preflight.answers_cut", measured.share(cut), message, settings, {})
+
+
+def eval_context_finding(
+    measured: MeasuredRows, path: str, context: int, evaluate: Mapping[str, Any], settings: Settings
+) -> Finding:
+    """How many eval rows, or their prompts with an answer of the length that `evaluate` generates, are beyond the model's positions."""
+    most = evaluate["max_new_tokens"] + (evaluate["max_thinking_tokens"] or 0)
+    long = [row for row, prompt, whole in measured.lengths if max(prompt and prompt + most, whole) > context]
+    message = f"{describe_rows(measured, long, path)} are longer than the {context:,} positions of the model, with an answer of {most:,} tokens"
+    message += ": their scores say little; take a base with more, or a lower evaluate.max_new_tokens" if long else ""
+    return make_finding("preflight.context_share", measured.share(long), message, settings, {})
+
+
+def cut_truths_finding(cut: list[str], count: int, most: int, settings: Settings, waive: Waivers) -> Finding:
+    """How many ground truths a sampled answer has no room for. cut: `source:line` of each."""
+    more = f" ({', '.join(cut[:3])}{f' and {len(cut) - 3:,} more' if len(cut) > 3 else ''})" if cut else ""
+    message = f"{len(cut):,} of {count:,} ground truths{more} have more tokens than max_completion_length {most:,}"
+    return make_finding("preflight.truth_cut", len(cut) / max(count, 1), message, settings, waive)
 
 
 def date_finding(date: str | None, settings: Settings, waive: Waivers) -> Finding:

@@ -76,6 +76,14 @@ def count_optimizer_steps(config: Config, method: str, rows: int, count: int = 1
     return math.ceil(math.ceil(batches / config.gradient_accumulation_steps) * config.num_train_epochs)
 
 
+def epochs_reached(config: Config, method: str, sequences: int, steps: int, count: int = 1) -> float:
+    """How often `steps` optimizer steps go through the sequences: 0.25 is a quarter of them, once."""
+    taken = steps * config.per_device_train_batch_size * config.gradient_accumulation_steps * count
+    if method == "grpo":
+        taken = taken / config.num_generations / config.num_iterations
+    return taken / sequences
+
+
 def count_packed_sequences(lengths: np.ndarray, config: Config) -> int:
     """How many sequences TRL packs rows of these lengths into, by TRL's own packing."""
     from datasets import Dataset

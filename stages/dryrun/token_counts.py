@@ -58,7 +58,8 @@ class MeasuredRows:
     """rows: (n,) records of ROW_DTYPE, in file order. left_out: (row, proof, why) of each row that is not trained.
 
     count: rows of the file. special: rows with the text of a control token. encodings: rows whose text and tokens differ.
-    answers: (row, (tokens of the thought, tokens of the rest)) of the last answer of sft rows of eval.
+    answers: (row, (tokens of the thought, tokens of the rest)) of the reference answers of eval. lengths: (row, tokens of the prompt
+    that is answered, tokens of the row) of eval, 0 where there is none.
     """
 
     count: int
@@ -67,6 +68,7 @@ class MeasuredRows:
     special: list[int] = field(default_factory=list)
     encodings: EncodingFaults = field(default_factory=EncodingFaults)
     answers: list[tuple[int, tuple[int, int]]] = field(default_factory=list)
+    lengths: list[tuple[int, int, int]] = field(default_factory=list)
 
     def share(self, numbers: Iterable[int]) -> float:
         """The share of the file's rows that these numbers make up."""

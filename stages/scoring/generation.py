@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from stages.training.rendering import Renderer
     from stages.training.types import Tools
 
+LONG_ROW = 512  # tokens; a batch of longer rows has fewer of them
 UNKNOWN, THINKING, ANSWERING = range(3)  # the state of a row after each token
 
 
@@ -91,10 +92,14 @@ def context_length(model: LoadedModel) -> int | None:
     return getattr(model.model.config.get_text_config(), "max_position_embeddings", None)
 
 
-def batches_by_length(lengths: Sequence[int], size: int) -> list[list[int]]:
-    """Indices of rows in batches of similar length, the longest first."""
-    order = sorted(range(len(lengths)), key=lambda i: (-lengths[i], i))
-    return [order[first : first + size] for first in range(0, len(order), size)]
+def batches_by_length(lengths: Sequence[int], size: int, most: int | None = None) -> list[list[int]]:
+    """Indices of rows in batches of similar length, the longest first. most: the sum of the padded lengths, except of a row alone."""
+    order, batches, first = sorted(range(len(lengths)), key=lambda i: (-lengths[i], i)), [], 0
+    while first < len(order):
+        rows = size if most is None else max(1, min(size, most // max(lengths[order[first]], 1)))
+        batches.append(order[first : first + rows])
+        first += rows
+    return batches
 
 
 def token_scores(model: LoadedModel, ids: list[list[int]], masks: list[list[bool]]) -> np.ndarray:
@@ -102,7 +107,9 @@ def token_scores(model: LoadedModel, ids: list[list[int]], masks: list[list[bool
     import torch
 
     scores = np.zeros((3, len(ids)))
-    for batch in with_progress(batches_by_length([len(row) for row in ids], model.batch_size), model.task, "batch"):
+    # the logits of all tokens of a batch are in memory: one batch of long rows would need most of it
+    batches = batches_by_length([len(row) for row in ids], model.batch_size, model.batch_size * LONG_ROW)
+    for batch in with_progress(batches, model.task, "batch"):
         width = len(ids[batch[0]])
         padded = torch.tensor([ids[i] + [model.tokenizer.pad_token_id] * (width - len(ids[i])) for i in batch])
         attention = torch.tensor([[1] * len(ids[i]) + [0] * (width - len(ids[i])) for i in batch])

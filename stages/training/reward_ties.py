@@ -99,7 +99,7 @@ def tie_problem(step: ResolvedStep, sampled: list[tuple[list[str], np.ndarray]])
     value, each = float(np.nan_to_num(rewards[0][0]).sum()), len(answers)
     found = f"all {each} answers to each of {len(sampled)} prompts earn the same; the first, {answers[0][:60]!r}, earns {value:g}"
     hint = "a model that never, or always, earns a reward learns nothing from it: train it with sft first, add a reward for "
-    hint += "the form of an answer, take harder or easier prompts, or try more prompts: preflight.tie_prompts (0 skips this check)"
+    hint += "the form of an answer (one_word, or a function of yours in validators/rewards.py), take harder or easier prompts, or try more prompts: preflight.tie_prompts (0 skips this check)"
     return Problem(f"steps.{step['step']}: preflight.rewards_tie", found, "answers with different rewards", hint)
 
 

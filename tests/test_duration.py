@@ -1,0 +1,69 @@
+"""How long a training takes at least: the operations of a training that is easy to count by hand."""
+
+from types import SimpleNamespace
+
+import pytest
+
+from stages.dryrun import duration
+from stages.dryrun.memory import Shape
+
+SHAPE = Shape(
+    parameters=1300,
+    linear={"up": (20, 10), "down": (10, 20)},
+    layers=1,
+    hidden=10,
+    queries=10,
+    keys=10,
+    intermediate=20,
+    vocabulary=50,
+    embedding=50,
+    context=0,
+)
+STEP = {"method": "sft", "tokens": 1000, "sequences": 10, "optimizer_steps": 5, "processes": 1, "lora": None}
+CONFIG = SimpleNamespace(per_device_train_batch_size=2, gradient_checkpointing=False)
+
+
+@pytest.fixture(autouse=True)
+def rate(monkeypatch):
+    """A machine that computes 1,000 operations a second, whatever the matrix."""
+    monkeypatch.setattr(duration, "matmul_rate", lambda *_: 1000.0)
+
+
+def test_a_token_costs_two_operations_a_weight_and_its_attention():
+    assert duration.flops_per_token(SHAPE, 100) == 2 * 400 + 2 * 100 * 10 + 2 * 10 * 50
+
+
+@pytest.mark.parametrize(
+    "changes, args, passes",
+    [
+        ({}, {}, 3),
+        ({"lora": {"r": 8}}, {}, 2),
+        ({}, {"gradient_checkpointing": True}, 4),
+        ({"method": "dpo"}, {}, 4),
+        ({"method": "orpo"}, {}, 3),
+    ],
+)
+def test_a_training_costs_as_many_passes_as_its_method_takes(changes, args, passes):
+    config = SimpleNamespace(**(vars(CONFIG) | args))
+    seconds = duration.least_seconds(STEP | changes, SHAPE, config, 0.5, "cpu")
+    assert seconds == pytest.approx(500 * passes * duration.flops_per_token(SHAPE, 100) / 1000)
+
+
+def test_processes_share_the_work():
+    alone, four = (duration.least_seconds(STEP | {"processes": n}, SHAPE, CONFIG, 1, "cpu") for n in (1, 4))
+    assert four == alone / 4
+
+
+def test_grpo_also_samples_its_answers():
+    args = {"gradient_accumulation_steps": 1, "steps_per_generation": 1, "num_iterations": 1, "beta": 0.0}
+    config = SimpleNamespace(**(vars(CONFIG) | args), max_completion_length=100)
+    seconds = duration.least_seconds(STEP | {"method": "grpo"}, SHAPE, config, 1, "cpu")
+    answers = 5 * 2 * 100  # tokens: steps, answers of each, tokens of each
+    operations = duration.flops_per_token(SHAPE, 200)
+    assert seconds == pytest.approx((answers + 3 * 2 * answers) * operations / 1000)
+
+
+@pytest.mark.slow
+def test_the_rate_of_this_machine_is_measured(monkeypatch):
+    monkeypatch.undo()
+    assert duration.matmul_rate(SHAPE, 64, "cpu", half=False) > 1e6
