@@ -40,7 +40,7 @@ def main(context: typer.Context, path: Raw, as_json: Json = False) -> None:
     print(
         f"tilth recommend {safe_text(shlex.quote(path), 400)} names the method that fits, with `datasets:` and `steps:` for params.yaml\n"
     )
-    for line in datasets_entry(raw, kind, conversion["pattern"]).splitlines():
+    for line in datasets_entry(raw, kind, conversion).splitlines():
         print(safe_text(line, 2000))
 
 
@@ -66,6 +66,6 @@ def print_json(raw: Path, sample: "Sample", kind: str, conversion: "Conversion")
         "unused_keys": dict(account.unused),
         "warnings": conversion["warnings"],
         "ground_truth_pattern": conversion["pattern"],
-        "entry": datasets_entry(raw, kind, conversion["pattern"]),
+        "entry": datasets_entry(raw, kind, conversion),
     }
     print(json.dumps(facts, indent=2))

@@ -5,9 +5,12 @@ With data, its kinds decide; without, four questions do. The reasons are those o
 
 from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
+
+if TYPE_CHECKING:
+    from commands.inspection.conversion import Conversion
 
 RawPath = Annotated[
     str | None, typer.Argument(metavar="PATH", help="A raw file or folder, instead of the data of params.yaml.")
@@ -16,6 +19,7 @@ Pairs = Annotated[bool | None, typer.Option(help="There are pairs of answers, wi
 Labels = Annotated[bool | None, typer.Option(help="There are single answers with thumbs up or down.")]
 Verifiable = Annotated[bool | None, typer.Option(help="Answers can be verified: a truth and a reward function.")]
 OneStage = Annotated[bool | None, typer.Option(help="One training alone, with no supervised fine-tuning before it.")]
+Whole = Annotated[bool, typer.Option("--params", help="A whole params.yaml for PATH and the tiny base: > params.yaml.")]
 Json = Annotated[bool, typer.Option("--json", help="As JSON, for scripts.")]
 QUESTIONS = {
     "preference": "Do you have pairs of answers, with the better one marked?",
@@ -24,14 +28,19 @@ QUESTIONS = {
     "one_stage": "Do you want one training alone, without supervised fine-tuning before it?",
 }
 DATASET_NAMES = {"sft": "chat", "preference": "pairs", "kto": "feedback", "grpo": "problems"}
-# rates and sizes for real models; `methods:` in params.yaml has those of the tiny one
-EXACT = "rewards: [exact_match]"
-STEP_ARGS = {
-    "sft": "args: {learning_rate: 2.0e-4, num_train_epochs: 2}",
-    "dpo": "args: {beta: 0.1, learning_rate: 5.0e-6}",
-    "orpo": "args: {beta: 0.1, learning_rate: 8.0e-6}",
-    "kto": "args: {beta: 0.1, learning_rate: 5.0e-6}",
-    "grpo": f"{EXACT}, args: {{num_generations: 8, learning_rate: 1.0e-5}}",
+STEP_ARGS = {  # of a real model
+    "sft": "learning_rate: 2.0e-4, num_train_epochs: 2",
+    "dpo": "beta: 0.1, learning_rate: 5.0e-6",
+    "orpo": "beta: 0.1, learning_rate: 8.0e-6",
+    "kto": "beta: 0.1, learning_rate: 5.0e-6",
+    "grpo": "num_generations: 8, learning_rate: 1.0e-5",
+}
+TINY_ARGS = {  # of the tiny model, which starts from random weights: a few minutes, to see the whole pipeline
+    "sft": "learning_rate: 3.0e-3, max_steps: 100",
+    "dpo": "beta: 0.1, learning_rate: 3.0e-5, max_steps: 50",
+    "orpo": "beta: 0.1, learning_rate: 3.0e-4, max_steps: 200",
+    "kto": "beta: 0.1, learning_rate: 5.0e-5, max_steps: 50",
+    "grpo": "num_generations: 8, learning_rate: 1.0e-4, max_steps: 20",
 }
 WHY = {
     "sft": "there are conversations to imitate, and nothing that says which of two answers is better",
@@ -55,19 +64,37 @@ PIPELINES = {
     "orpo": ("ORPO alone", "pairs, in one stage"),
 }
 METHOD_OF_KIND = {"kto": "kto", "grpo": "grpo", "sft": "sft"}
-NUMBERS = "rewards: [numeric_match], waive: {reward_hostile: an answer may reason before its last number}"
-TINY = (
-    "# rates for a real base; tiny needs more: 3.0e-3 for sft, with waive: {learning_rate: tiny}, and 3.0e-5 for align"
+TINY_RATE = "learning_rate: tiny starts from random weights"
+HOSTILE = "reward_hostile: an answer may reason before its last number"
+TOO_LONG = "dropped_share: tiny takes 8192 letters of a row"
+USUAL_LENGTH, TINY_LENGTH = (
+    1024,
+    8192,
+)  # TRL's default of max_length, and the positions of the tiny model, to which a letter is a token
+MEASURED_ROWS = 1000
+
+
+PARAMS_HEAD = (
+    "seed: 7",
+    "launch: python",
+    "eval_fraction: 0.1",
+    "base: {model: tiny}    # proves the pipeline; a real one: model: Qwen/Qwen3-0.6B, revision: <its commit>",
 )
+PARAMS_TAIL = ("curate: {}", "preflight: {}", "evaluate: {max_new_tokens: 256, max_rows: 500, batch_size: 16}")
 
 
 class DataSource(NamedTuple):
-    """A dataset. raw: its raw data, None if params.yaml has it. pattern: of `ground_truth_pattern`. numeric: its truths are numbers."""
+    """A dataset. raw: its raw data, None if params.yaml has it. options: further keys of its entry. notes: comments on it.
+
+    numeric: its truths are numbers. letters: 95% of the rows have at most so many.
+    """
 
     name: str
     raw: str | None = None
-    pattern: str | None = None
+    options: str = ""
     numeric: bool = False
+    notes: tuple[str, ...] = ()
+    letters: int = 0
 
 
 Datasets = dict[str, DataSource]  # by kind
@@ -80,9 +107,13 @@ def main(
     labels: Labels = None,
     verifiable: Verifiable = None,
     one_stage: OneStage = None,
+    whole: Whole = False,
     as_json: Json = False,
 ) -> None:
     """Recommend a method for your data, or for your answers to four questions, with its `steps:` entry."""
+    if whole:
+        print_params(path, bool(one_stage), context.obj)
+        return
     answers = {"preference": pairs, "kto": labels, "grpo": verifiable}
     if path is not None:
         data = data_at(path, context.obj)
@@ -131,8 +162,31 @@ def data_at(path: str, start: Path | None) -> Datasets:
     raw = resolve_path(path, start)
     kind, conversion = best_kind(read_sample(raw))
     inside = raw if not raw.is_absolute() else Path("data/raw", raw.name)
-    numeric = kind == "grpo" and are_numbers(conversion)
-    return {kind: DataSource(dataset_name(raw), inside.as_posix(), conversion["pattern"], numeric)}
+    source = data_source(dataset_name(raw), inside.as_posix(), conversion)
+    return {kind: source._replace(numeric=kind == "grpo" and are_numbers(conversion))}
+
+
+def data_source(name: str, raw: str, conversion: "Conversion") -> DataSource:
+    """A dataset of a sample's rows."""
+    from commands.inspection.datasets_entry import entry_options, ignore_notes
+
+    lengths = sorted(map(letters_of_row, conversion["table"].slice(0, MEASURED_ROWS).to_pylist()))
+    letters = lengths[int(0.95 * len(lengths))] if lengths else 0
+    return DataSource(name, raw, entry_options(conversion), notes=tuple(ignore_notes(conversion)), letters=letters)
+
+
+def letters_of_row(row: Mapping[str, Any]) -> int:
+    """About how many tokens the tiny model, to which a byte is one, sees of a row: of a pair, its longer answer."""
+    turns = {
+        key: row[key] for key in ("messages", "prompt", "completion", "chosen", "rejected", "tools") if row.get(key)
+    }
+    parts = {
+        key: sum(len(str(value).encode()) for turn in value if turn for value in turn.values() if value)
+        if isinstance(value, list)
+        else len(str(value).encode())
+        for key, value in turns.items()
+    }
+    return sum(parts.values()) - min(parts.get("chosen", 0), parts.get("rejected", 0))
 
 
 def data_from_answers(answers: Mapping[str, bool | None]) -> Datasets:
@@ -170,7 +224,7 @@ def advice_lines(data: Datasets, one_stage: bool) -> Iterator[str]:
     if also := other_methods(data, method):
         yield f"\nthis data also allows {', '.join(f'{other} ({name})' for other, name in also.items())}"
     yield "\nto paste into params.yaml:\n"
-    yield from params_lines(data, method)
+    yield from params_lines(data, method, base_is_tiny())
     yield from other_functions(method)
 
 
@@ -201,31 +255,57 @@ def print_json(data: Datasets, one_stage: bool) -> None:
     facts = {"method": method, "pipeline": PIPELINES[method][0], "why": WHY[method], "trade_offs": TRADE_OFFS[method]}
     print(
         json.dumps(
-            facts | {"also": other_methods(data, method), "paste": "\n".join(params_lines(data, method))}, indent=2
+            facts
+            | {"also": other_methods(data, method), "paste": "\n".join(params_lines(data, method, base_is_tiny()))},
+            indent=2,
         )
     )
 
 
-def params_lines(data: Datasets, method: str) -> Iterator[str]:
-    """The lines of `datasets:` that params.yaml does not have yet, and those of `steps:`."""
+def print_params(path: str | None, one_stage: bool, start: Path | None) -> None:
+    """Print a whole params.yaml. It reads none: `> params.yaml` has emptied that by now. Raises Problems without a path."""
+    from stages.rows.tables import safe_text
+    from validators.problems import Problem, Problems
+
+    if path is None:
+        raise Problems([Problem("tilth recommend --params", "no PATH", "a raw file or folder of data/raw", "")])
+    data = data_at(path, start)
+    method = choose_method(data, one_stage)
+    lines = [
+        f"# {PIPELINES[method][0]}: {WHY[method]}",
+        *PARAMS_HEAD,
+        *params_lines(data, method, tiny=True, whole=True),
+        *PARAMS_TAIL,
+    ]
+    print("\n".join(safe_text(line, 2000) for line in lines))
+
+
+def params_lines(data: Datasets, method: str, tiny: bool, whole: bool = False) -> Iterator[str]:
+    """The lines of `datasets:` that params.yaml does not have yet, and those of `steps:`.
+
+    tiny: the base is the tiny model. whole: they are part of a whole params.yaml, and replace nothing.
+    """
     kind = "preference" if method in ("dpo", "orpo") else method
     used = (
         {kind: data[kind]}
         if method == "orpo"
         else {"sft": data.get("sft") or sft_dataset_from(data[kind]), kind: data[kind]}
     )
-    if lines := [dataset_line(source, used_kind, source.raw, kind) for used_kind, source in used.items() if source.raw]:
-        yield "datasets:           # in addition to, or instead of, what is there"
+    if lines := [
+        line
+        for used_kind, source in used.items()
+        if source.raw
+        for line in dataset_lines(source, used_kind, source.raw, kind)
+    ]:
+        yield "datasets:" if whole else "datasets:           # in addition to, or instead of, what is there"
         yield from lines
-    yield "steps:              # instead of what is there"
-    if base_is_tiny():
-        yield f"  {TINY}"
+    yield "steps:" if whole else "steps:              # instead of what is there"
     if method == "orpo":
-        yield step_line("orpo", "orpo", "base", data[kind])
+        yield from step_lines("orpo", "orpo", "base", data[kind], tiny)
         return
-    yield step_line("sft", "sft", "base", used["sft"])
+    yield from step_lines("sft", "sft", "base", used["sft"], tiny)
     if method != "sft":
-        yield step_line("align", method, "sft", data[kind])
+        yield from step_lines("align", method, "sft", data[kind], tiny)
 
 
 def base_is_tiny() -> bool:
@@ -241,19 +321,43 @@ def sft_dataset_from(source: DataSource) -> DataSource:
         from validators.params import read_params_yaml
 
         raw = read_params_yaml()["datasets"][source.name]["raw"]
-    return DataSource(f"{source.name}_sft", raw)
+    if not Path(raw).exists():
+        return DataSource(f"{source.name}_sft", raw)
+    from commands.inspection.conversion import convert_sample
+    from commands.inspection.sample import read_sample
+
+    return data_source(f"{source.name}_sft", raw, convert_sample(read_sample(Path(raw)), "sft"))
 
 
-def dataset_line(source: DataSource, kind: str, raw: str, wanted: str) -> str:
+def dataset_lines(source: DataSource, kind: str, raw: str, wanted: str) -> Iterator[str]:
     from stages.rows.key_hints import quote_yaml
 
     # of rated completions, only the good ones become supervised rows; the rejects may be many
     more = ", max_reject_share: 0.9" if kind == "sft" and wanted == "kto" and source.name.endswith("_sft") else ""
-    # in single quotes YAML takes a backslash as it is
-    more += f", ground_truth_pattern: '{source.pattern}'" if source.pattern else ""
-    return f"  {source.name}: {{kind: {kind}, raw: {quote_yaml(raw)}{more}}}"
+    yield f"  {source.name}: {{kind: {kind}, raw: {quote_yaml(raw)}{more}{source.options}}}"
+    for note in source.notes:
+        yield f"  # {note}"
 
 
-def step_line(name: str, method: str, parent: str, of: DataSource) -> str:
-    args = STEP_ARGS[method].replace(EXACT, NUMBERS) if of.numeric else STEP_ARGS[method]
-    return f"  {name}: {{method: {method}, from: {parent}, dataset: {of.name}, {args}}}"
+def step_lines(name: str, method: str, parent: str, of: DataSource, tiny: bool) -> Iterator[str]:
+    """The entry of a step; for the tiny base with its own rates, and those of a real base beside them."""
+    from validators._cautions import LEARNING_RATES
+
+    args = (TINY_ARGS if tiny else STEP_ARGS)[method]
+    length = USUAL_LENGTH
+    while length < min(of.letters, TINY_LENGTH):
+        length *= 2
+    if tiny and method != "grpo" and length > USUAL_LENGTH:
+        # as many tokens in a batch as of short rows
+        args += f", max_length: {length}, per_device_train_batch_size: {max(1, 8 * USUAL_LENGTH // length)}"
+        args = args.replace("max_steps: 100", "max_steps: 50")
+    rewards = f"rewards: [{'numeric_match' if of.numeric else 'exact_match'}], " if method == "grpo" else ""
+    low, high = LEARNING_RATES[method]
+    unusual = tiny and not low <= float(args.partition("learning_rate: ")[2].partition(",")[0]) <= high
+    reasons = ((TINY_RATE, unusual), (HOSTILE, rewards and of.numeric), (TOO_LONG, tiny and of.letters > TINY_LENGTH))
+    waivers = [waiver for waiver, wanted in reasons if wanted]
+    waive = f", waive: {{{', '.join(waivers)}}}" if waivers else ""
+    yield f"  {name}: {{method: {method}, from: {parent}, dataset: {of.name}, {rewards}args: {{{args}}}{waive}}}"
+    if tiny:
+        waiver = ", and no waiver of what is tiny" if waive else ""
+        yield f"  # of a real base: args: {{{STEP_ARGS[method]}}}{waiver}"

@@ -103,8 +103,8 @@ def test_an_answer_that_is_cut_says_so_on_the_side(speak):
 
 
 def test_a_conversation_longer_than_the_model_is_a_problem(speak):
-    with pytest.raises(Problems, match="fewer than 1,024, which is what the model takes"):
-        speak("base", "a" * 1100)
+    with pytest.raises(Problems, match="fewer than 8,192, which is what the model takes"):
+        speak("base", "a" * 8300)
 
 
 def test_an_answer_ends_where_the_models_room_ends(speak):

@@ -46,7 +46,7 @@ def test_the_shape_is_read_from_headers_and_config(tmp_path):
     linear = {name: tuple(m.weight.shape) for name, m in model.named_modules() if isinstance(m, torch.nn.Linear)}
     assert shape.linear == {name: sides for name, sides in linear.items() if name != "lm_head"}
     assert (shape.layers, shape.hidden, shape.queries, shape.keys) == (3, 128, 128, 64)
-    assert (shape.intermediate, shape.vocabulary, shape.embedding, shape.context) == (384, 263, 263, 1024)
+    assert (shape.intermediate, shape.vocabulary, shape.embedding, shape.context) == (384, 263, 263, 8192)
 
 
 @pytest.mark.slow

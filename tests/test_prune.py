@@ -200,11 +200,11 @@ def test_a_real_build_is_pruned_to_what_params_has(built, tmp_path):
     params = project.read_params()
     project.write_params(params | {"steps": {"sft": params["steps"]["sft"]}})
     project.repro()
-    out = project.run("tilth", "prune")
+    out = project.run("python", "-m", "commands", "prune")
     assert "removed models/align" in out and "removed the entry evaluate@align of dvc.lock" in out
     assert "up to date" in project.run("dvc", "status") and project.repro() == set()
     assert not list(project.folder.glob("scores/align.*")) and not (project.folder / "report/cards/align.md").exists()
-    lineage = project.run("tilth", "lineage")
+    lineage = project.run("python", "-m", "commands", "lineage")
     assert "align" not in lineage and "stale" not in lineage
 
 

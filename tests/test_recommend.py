@@ -157,14 +157,59 @@ def test_ground_truths_that_are_numbers_get_the_pattern_and_a_reward_that_reads_
     lines = [json.dumps({"question": f"q{i}", "answer": f"It is {i} + 1.\n#### {i + 1}"}) for i in range(4)]
     (project / "data/raw/problems/data.jsonl").write_text("\n".join(lines))
     out = said("data/raw/problems")
-    assert "ground_truth_pattern: '#### (.+)$'" in out and "rewards: [numeric_match], waive: {reward_hostile: " in out
+    assert "ground_truth_pattern: '#### (.+)$'" in out and "rewards: [numeric_match], args: " in out
+    assert "reward_hostile: an answer may reason before its last number}" in out
 
 
 def test_rates_for_the_tiny_base_are_told_apart_from_those_of_a_real_one(said, project):
-    assert "tiny needs more: 3.0e-3 for sft" in said("data/raw/chat")
+    out = said("data/raw/chat")
+    assert "learning_rate: 3.0e-3" in out and "# of a real base: args: {learning_rate: 2.0e-4" in out
     params = (project / "params.yaml").read_text().replace("model: tiny", "model: real/base")
     (project / "params.yaml").write_text(params)
-    assert "real/base" in params and "tiny needs more" not in said("data/raw/chat")
+    out = said("data/raw/chat")
+    assert "real/base" in params and "args: {learning_rate: 2.0e-4" in out and "tiny" not in out and "waive" not in out
+
+
+@pytest.mark.parametrize("name", FILES)
+@pytest.mark.parametrize("one_stage", [True, False])
+def test_a_whole_params_file_is_valid_as_it_is_printed(said, project, name, one_stage):
+    (project / "params.yaml").write_text("")  # as `> params.yaml` leaves it
+    text = said(f"data/raw/{name}", one_stage=one_stage, whole=True)
+    (project / "params.yaml").write_text(text)
+    params = read_params_yaml()
+    assert all(warning.waived for warning in check(params))
+    assert params["base"] == {"model": "tiny"} and text.startswith("# ") and "what is there" not in text
+
+
+def test_a_whole_params_file_needs_a_path(said):
+    with pytest.raises(Problems, match="tilth recommend --params: no PATH"):
+        said(whole=True)
+
+
+def test_a_key_that_a_build_would_stop_at_is_in_ignore_with_how_to_keep_it(said, project):
+    record = {"question": "q", "options": ["A)1", "B)2"], "correct": "A", "rationale": "because of this and that" * 3}
+    (project / "data/raw/problems/data.jsonl").write_text(json.dumps(record))
+    out = said("data/raw/problems", whole=True)
+    assert "problems_sft: {kind: sft, raw: data/raw/problems, ignore: [rationale]}" in out
+    assert "instead of ignore, columns: {reasoning_content: rationale}" in out
+    assert "problems: {kind: grpo, raw: data/raw/problems}\n" in out  # there it is in `extra`
+
+
+def test_rows_longer_than_the_tiny_base_takes_are_waived_for_it_alone(said, project):
+    (project / "data/raw/chat/data.jsonl").write_text(json.dumps({"instruction": "q", "output": "word " * 2000}))
+    out = said("data/raw/chat", whole=True)
+    assert "max_length: 8192, per_device_train_batch_size: 1}" in out
+    assert "dropped_share: tiny takes 8192 letters of a row" in out
+    params = (project / "params.yaml").read_text().replace("model: tiny", "model: real/base")
+    (project / "params.yaml").write_text(params)
+    assert "dropped_share" not in said("data/raw/chat") and "max_length" not in said("data/raw/chat")
+
+
+def test_the_tiny_base_gets_room_for_rows_as_long_as_most_are(said, project):
+    record = {"prompt": "q", "chosen": "ä" * 900, "rejected": "b" * 1500}  # a letter of two bytes is two tokens
+    (project / "data/raw/pairs/data.jsonl").write_text(json.dumps(record))
+    out = said("data/raw/pairs", whole=True)
+    assert out.count("max_length: 2048, per_device_train_batch_size: 4}") == 2 and "dropped_share" not in out
 
 
 def test_a_recommendation_is_told_as_json_too(project, said):

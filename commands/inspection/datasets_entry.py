@@ -4,8 +4,10 @@ from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from commands.inspection.conversion import Conversion
 
-def datasets_entry(raw: Path, kind: str, pattern: str | None = None) -> str:
+
+def datasets_entry(raw: Path, kind: str, conversion: Conversion) -> str:
     """The line for `datasets:` of params.yaml, with the command that copies data from outside of the project into it."""
     import shlex
 
@@ -14,17 +16,38 @@ def datasets_entry(raw: Path, kind: str, pattern: str | None = None) -> str:
     inside = raw if not raw.is_absolute() else Path("data/raw", raw.name)
     name, taken = dataset_name(raw), existing_datasets()
     existing = [
-        line for each, dataset in taken.items() for line in existing_entry(each, dataset, inside, kind, pattern)
+        line
+        for each, dataset in taken.items()
+        for line in existing_entry(each, dataset, inside, kind, conversion["pattern"])
     ]
     if existing:
         return "\n".join(existing)
     while name in taken:
         name += "_new"
-    # in single quotes YAML takes a backslash as it is
-    more = f", ground_truth_pattern: '{pattern}'" if pattern else ""
-    line = f"  {name}: {{kind: {kind}, raw: {quote_yaml(inside.as_posix())}{more}}}"
+    line = f"  {name}: {{kind: {kind}, raw: {quote_yaml(inside.as_posix())}{entry_options(conversion)}}}"
+    line += "".join(f"\n  # {note}" for note in ignore_notes(conversion))
     first = "" if inside == raw else f"first: cp -r {shlex.quote(str(raw))} data/raw/\n\n"
     return f"{first}to paste under `datasets:` in params.yaml:\n\n{line}"
+
+
+def entry_options(conversion: Conversion) -> str:
+    """The rest of an entry: where the answers are in ground truths, and the keys that a build would stop at."""
+    from stages.rows.key_hints import quote_yaml
+
+    pattern, lost = conversion["pattern"], conversion["account"].lost
+    # in single quotes YAML takes a backslash as it is
+    more = f", ground_truth_pattern: '{pattern}'" if pattern else ""
+    return more + (f", ignore: [{', '.join(quote_yaml(key) for key in sorted(lost))}]" if lost else "")
+
+
+def ignore_notes(conversion: Conversion) -> Iterator[str]:
+    """What `ignore` leaves out, and how to keep it."""
+    from stages.rows.key_hints import key_hint
+    from stages.rows.tables import safe_text
+
+    for key, lost in sorted(conversion["account"].lost.items()):
+        what = f"{safe_text(key)} ({safe_text(lost.sample)!r})"
+        yield f"no row holds {what}: instead of ignore, {safe_text(key_hint(key, lost.meaning), 400)}"
 
 
 def existing_entry(name: str, dataset: dict[str, Any], raw: Path, kind: str, pattern: str | None) -> Iterator[str]:

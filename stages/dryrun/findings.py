@@ -166,9 +166,8 @@ def row_findings(
             )
         out.append(add("preflight.truncated_share", cut, text))
     if context:
-        text = (
-            f"are longer than the {context:,} positions of the model: take a base with more, or a lower args.max_length"
-        )
+        arg = "max_completion_length" if method.name == "grpo" else "max_length"
+        text = f"are longer than the {context:,} positions of the model: take a base with more, or a lower args.{arg}"
         out.append(add("preflight.context_share", rows["row"][model_lengths(rows, method) > context], text))
     if method.name in ("dpo", "orpo"):
         equal = rows["row"][rows["equal"]]

@@ -66,7 +66,7 @@ def save_tiny_model(folder: Path) -> None:
         eos_token="<|end|>",
         pad_token="<|pad|>",
         additional_special_tokens=special,
-        model_max_length=1024,
+        model_max_length=8192,
         clean_up_tokenization_spaces=False,
         chat_template=TINY_TEMPLATE,
     )
@@ -78,7 +78,7 @@ def save_tiny_model(folder: Path) -> None:
         num_attention_heads=4,
         num_key_value_heads=2,
         head_dim=32,
-        max_position_embeddings=1024,
+        max_position_embeddings=8192,
         tie_word_embeddings=True,
         bos_token_id=None,
         eos_token_id=tokenizer.eos_token_id,
