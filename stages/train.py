@@ -130,11 +130,13 @@ def make_trainer(name: str, step: ResolvedStep, folder: Path) -> Trainer:
     method, parent = step["method"], Path("models", step["from"])
     config = make_config(f"steps.{name}", step, str(folder))
     configure_trackers(config, name)
-    set_seed(step["seed"])  # before the trainer: TRL initialises adapters before it seeds
+    set_seed(step["seed"])
     render = renderer(parent)
     rows, numbers = read_rows(step, config, render)
     ids = pq.read_table(f"data/train/{step['dataset']}.parquet", columns=["id"])["id"].take(numbers).to_pylist()
     model, extra = load_for_training(start_folder(parent, step, folder / "start", config), step, config)
+    # again: TRL initialises an adapter before it seeds, and loading a chain of models draws random numbers
+    set_seed(step["seed"])
     if method == "grpo":
         thoughts = thought_parser(render)
         extra["reward_funcs"] = [

@@ -161,6 +161,30 @@ def test_the_reference_is_the_model_that_the_step_started_from(project, monkeypa
 
 
 @pytest.mark.slow
+def test_an_adapter_begins_as_the_seed_says_whatever_it_is_added_to(project, monkeypatch):
+    import torch
+
+    from stages import train as stage
+
+    monkeypatch.chdir(project.folder)
+    shutil.rmtree(project.folder / ".work", ignore_errors=True)
+    make, begun = stage.make_trainer, []
+
+    def watched(*arguments):
+        trainer = make(*arguments)
+        parts = {name: part.detach().clone() for name, part in trainer.model.named_parameters() if "lora_A" in name}
+        begun.append(parts)
+        return trainer
+
+    monkeypatch.setattr(stage, "make_trainer", watched)
+    for parent in ("base", "adapted"):
+        train(project, "child", "dpo", LORA, {"max_steps": 1, "beta": 0.1, "learning_rate": 0.01}, parent)
+    alone, in_chain = begun
+    assert alone and alone.keys() == in_chain.keys()
+    assert all(torch.equal(alone[name], in_chain[name]) for name in alone)
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("parent", PARENTS)
 def test_a_chain_of_trained_adapters_is_the_trained_model_loaded_in_pieces_and_merged(
     project, monkeypatch, tmp_path, parent

@@ -35,15 +35,6 @@ WAYS = {
 }
 # Triton's interpreter runs each program of a kernel in Python: a row more is a second more
 SMALL = {"per_device_train_batch_size": 2, "max_steps": 2}
-SEEDED = """\
-import stages.train, transformers
-load = stages.train.load_for_training
-def load_and_seed(folder, step, config):
-    loaded = load(folder, step, config)
-    transformers.set_seed(step["seed"])
-    return loaded
-stages.train.load_for_training = load_and_seed
-"""
 
 
 @pytest.fixture(scope="session")
