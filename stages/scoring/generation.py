@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from stages.training.types import Tools
 
 LONG_ROW = 512  # tokens; a batch of longer rows has fewer of them
+LETTERS_PER_TOKEN = 4  # at most, of most texts
 UNKNOWN, THINKING, ANSWERING = range(3)  # the state of a row after each token
 
 
@@ -148,9 +149,9 @@ def generate_batches(
 
     texts = [model.render.prompt(prompt, tools[i] if tools else None) for i, prompt in enumerate(prompts)]
     answers, thoughts, stops = Generated(*([None] * len(texts) for _ in range(3))), model.thoughts, model.render.stops
-    for batch in with_progress(
-        batches_by_length([len(text) for text in texts], max(1, model.batch_size // count)), model.task, "batch"
-    ):
+    size = max(1, model.batch_size // count)
+    batches = batches_by_length([len(text) for text in texts], size, size * LONG_ROW * LETTERS_PER_TOKEN)
+    for batch in with_progress(batches, model.task, "batch"):
         # the template has written the special tokens: adding them again would double the first
         inputs = model.tokenizer(
             [texts[i] for i in batch], return_tensors="pt", padding=True, padding_side="left", add_special_tokens=False
