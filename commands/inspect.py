@@ -14,19 +14,22 @@ if TYPE_CHECKING:
     from commands.inspection.sample import Sample
 
 Raw = Annotated[str, typer.Argument(metavar="PATH", help="A raw file, or a folder of raw files.")]
+Columns = Annotated[
+    str | None, typer.Option(help="`columns:` of the dataset, such as 'prompt: question, completion: answer'.")
+]
 Json = Annotated[bool, typer.Option("--json", help="As JSON, for scripts.")]
 
 
-def main(context: typer.Context, path: Raw, as_json: Json = False) -> None:
+def main(context: typer.Context, path: Raw, columns: Columns = None, as_json: Json = False) -> None:
     """Show what a raw file or folder is and can become, with its `datasets:` entry, before anything is built."""
     from commands.inspection.conversion import best_kind
     from commands.inspection.datasets_entry import datasets_entry
-    from commands.inspection.sample import read_sample, resolve_path
+    from commands.inspection.sample import options_for, read_sample, resolve_path
     from commands.inspection.sample_report import report_lines
     from stages.rows.tables import safe_text
 
     raw = resolve_path(path, context.obj)
-    sample = read_sample(raw)
+    sample = read_sample(raw, options_for(raw, columns))
     if as_json:
         print_json(raw, sample, *best_kind(sample))
         return
@@ -37,8 +40,9 @@ def main(context: typer.Context, path: Raw, as_json: Json = False) -> None:
     kind, conversion = best_kind(sample)
     for line in report_lines(sample, kind, conversion):
         print(line)
+    named = f" --columns {shlex.quote(columns)}" if columns else ""
     print(
-        f"tilth recommend {safe_text(shlex.quote(path), 400)} names the method that fits, with `datasets:` and `steps:` for params.yaml\n"
+        f"tilth recommend {safe_text(shlex.quote(path) + named, 400)} names the method that fits, with `datasets:` and `steps:` for params.yaml\n"
     )
     for line in datasets_entry(raw, kind, conversion).splitlines():
         print(safe_text(line, 2000))

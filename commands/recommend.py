@@ -19,6 +19,9 @@ Pairs = Annotated[bool | None, typer.Option(help="There are pairs of answers, wi
 Labels = Annotated[bool | None, typer.Option(help="There are single answers with thumbs up or down.")]
 Verifiable = Annotated[bool | None, typer.Option(help="Answers can be verified: a truth and a reward function.")]
 OneStage = Annotated[bool | None, typer.Option(help="One training alone, with no supervised fine-tuning before it.")]
+Columns = Annotated[
+    str | None, typer.Option(help="`columns:` of PATH's dataset, such as 'prompt: question, completion: answer'.")
+]
 Whole = Annotated[bool, typer.Option("--params", help="A whole params.yaml for PATH and the tiny base: > params.yaml.")]
 Json = Annotated[bool, typer.Option("--json", help="As JSON, for scripts.")]
 QUESTIONS = {
@@ -107,16 +110,17 @@ def main(
     labels: Labels = None,
     verifiable: Verifiable = None,
     one_stage: OneStage = None,
+    columns: Columns = None,
     whole: Whole = False,
     as_json: Json = False,
 ) -> None:
     """Recommend a method for your data, or for your answers to four questions, with its `steps:` entry."""
     if whole:
-        print_params(path, bool(one_stage), context.obj)
+        print_params(path, columns, bool(one_stage), context.obj)
         return
     answers = {"preference": pairs, "kto": labels, "grpo": verifiable}
     if path is not None:
-        data = data_at(path, context.obj)
+        data = data_at(path, columns, context.obj)
     elif any(answer is not None for answer in answers.values()):
         data = data_from_answers(answers)
     elif not (data := data_of_params()):
@@ -153,17 +157,21 @@ def data_of_params() -> Datasets:
     return found
 
 
-def data_at(path: str, start: Path | None) -> Datasets:
-    """The dataset of a raw file or folder."""
-    from commands.inspection.conversion import are_numbers, best_kind
-    from commands.inspection.datasets_entry import dataset_name
-    from commands.inspection.sample import read_sample, resolve_path
+def data_at(path: str, columns: str | None, start: Path | None) -> Datasets:
+    """The dataset of a raw file or folder, and the supervised one of the same data."""
+    from commands.inspection.conversion import are_numbers, best_kind, convert_sample
+    from commands.inspection.datasets import dataset_name
+    from commands.inspection.sample import options_for, read_sample, resolve_path
 
     raw = resolve_path(path, start)
-    kind, conversion = best_kind(read_sample(raw))
-    inside = raw if not raw.is_absolute() else Path("data/raw", raw.name)
-    source = data_source(dataset_name(raw), inside.as_posix(), conversion)
-    return {kind: source._replace(numeric=kind == "grpo" and are_numbers(conversion))}
+    sample = read_sample(raw, options_for(raw, columns))
+    kind, conversion = best_kind(sample)
+    inside = (raw if not raw.is_absolute() else Path("data/raw", raw.name)).as_posix()
+    source = data_source(dataset_name(raw), inside, conversion)
+    found = {kind: source._replace(numeric=kind == "grpo" and are_numbers(conversion))}
+    if kind != "sft":
+        found["sft"] = data_source(f"{source.name}_sft", inside, convert_sample(sample, "sft"))
+    return found
 
 
 def data_source(name: str, raw: str, conversion: "Conversion") -> DataSource:
@@ -262,14 +270,14 @@ def print_json(data: Datasets, one_stage: bool) -> None:
     )
 
 
-def print_params(path: str | None, one_stage: bool, start: Path | None) -> None:
+def print_params(path: str | None, columns: str | None, one_stage: bool, start: Path | None) -> None:
     """Print a whole params.yaml. It reads none: `> params.yaml` has emptied that by now. Raises Problems without a path."""
     from stages.rows.tables import safe_text
     from validators.problems import Problem, Problems
 
     if path is None:
         raise Problems([Problem("tilth recommend --params", "no PATH", "a raw file or folder of data/raw", "")])
-    data = data_at(path, start)
+    data = data_at(path, columns, start)
     method = choose_method(data, one_stage)
     lines = [
         f"# {PIPELINES[method][0]}: {WHY[method]}",
@@ -324,9 +332,10 @@ def sft_dataset_from(source: DataSource) -> DataSource:
     if not Path(raw).exists():
         return DataSource(f"{source.name}_sft", raw)
     from commands.inspection.conversion import convert_sample
-    from commands.inspection.sample import read_sample
+    from commands.inspection.sample import options_for, read_sample
 
-    return data_source(f"{source.name}_sft", raw, convert_sample(read_sample(Path(raw)), "sft"))
+    sample = read_sample(Path(raw), options_for(Path(raw), None))
+    return data_source(f"{source.name}_sft", raw, convert_sample(sample, "sft"))
 
 
 def dataset_lines(source: DataSource, kind: str, raw: str, wanted: str) -> Iterator[str]:

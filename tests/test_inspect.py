@@ -248,10 +248,46 @@ def test_records_of_no_known_shape_are_a_problem_that_names_their_keys(inspected
 
 def test_names_that_say_what_they_are_get_a_columns_entry_that_works(inspected):
     record = '{"uid": "t7", "Body": "Tim has 2.", "Query": "How many?", "Reply": "x", "Final Answer": 2}'
-    with pytest.raises(Problems, match=r'such as columns: \{prompt: \[Body, Query\], completion: "Final Answer"\}'):
+    with pytest.raises(Problems, match=r"such as --columns 'prompt: .Body, Query., ground_truth: \"Final Answer\"'"):
         inspected("raw/data.jsonl", record)
+    out = inspected("raw/data.jsonl", record, columns='prompt: [Body, Query], ground_truth: "Final Answer"')
+    _, dataset = pasted(out)
+    assert dataset["columns"] == {"prompt": ["Body", "Query"], "ground_truth": "Final Answer"}
+    assert "tilth recommend raw/data.jsonl --columns 'prompt: [Body, Query], " in out
     options = Options(columns={"prompt": ["Body", "Query"], "ground_truth": "Final Answer"})
     assert rows_of(json.loads(record), "grpo", options)[0]["prompt"][0]["content"] == "Tim has 2.\nHow many?"
+
+
+def test_a_csv_without_names_is_read_by_numbers(inspected):
+    lines = "What is a quay?,It is a place for ships.", "Why is it so?,Because of the tides."
+    with pytest.raises(Problems, match="number them"):
+        inspected("raw/faq.csv", *lines)
+    out = inspected("raw/faq.csv", *lines, columns="{prompt: 1, completion: 2}")
+    assert "first row, messages: assistant: 'It is a place for ships.'" in out
+    assert pasted(out)[1]["columns"] == {"prompt": 1, "completion": 2}
+
+
+def test_the_columns_of_params_are_those_that_a_path_is_read_with(inspected, tmp_path):
+    entry = "datasets: {mine: {kind: sft, raw: raw, columns: {prompt: aa, completion: bb}}}"
+    (tmp_path / "params.yaml").write_text(entry)
+    out = inspected("raw/data.jsonl", '{"aa": "q", "bb": "a"}')
+    assert "1 prompt_completion" in out and "params.yaml has it: datasets.mine" in out
+
+
+@pytest.mark.parametrize(
+    ("columns", "found"),
+    [
+        ("prompt", "--columns: 'prompt'; expected names as in params.yaml"),
+        ("prompt: {a: b}", "--columns: 'prompt: {a: b}'"),
+        ("promt: a", "--columns.promt: no shape has a column 'promt'"),
+        ("prompt: [", "--columns: 'prompt: ['"),
+        ("prompt: 1, completion: b", "--columns: names and numbers; expected one or the other"),
+    ],
+)
+def test_a_mistake_in_columns_is_named(inspected, columns, found):
+    with pytest.raises(Problems) as raised:
+        inspected("raw/data.jsonl", CHAT[0], columns=columns)
+    assert str(raised.value).startswith(found)
 
 
 def test_names_that_say_nothing_get_no_columns(inspected):
@@ -260,7 +296,7 @@ def test_names_that_say_nothing_get_no_columns(inspected):
     (problem,) = raised.value.problems
     assert (
         problem.hint
-        == "docs/formats.md has the shapes; or say what the keys are: columns: {prompt: KEY, completion: KEY}"
+        == "docs/formats.md has the shapes; or say what the keys are: --columns 'prompt: KEY, completion: KEY'"
     )
     assert "ingest.missing_key" in problem.found
 

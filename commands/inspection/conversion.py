@@ -34,7 +34,7 @@ class Conversion(TypedDict):
     """What a build would make of a sample as rows of one kind.
 
     characters: of each row. valid: how many rows pass `validate`. stops: what would stop a build. account: the keys that no row
-    uses. prompts: how many conversations have no answer.
+    uses. prompts: how many conversations have no answer. columns: those that the sample was read with.
     """
 
     table: "pa.Table"
@@ -46,6 +46,7 @@ class Conversion(TypedDict):
     stops: list[str]
     account: "KeyAccount"
     prompts: int
+    columns: dict[str, Any]
 
 
 def best_kind(sample: Sample) -> tuple[str, Conversion]:
@@ -124,6 +125,8 @@ def no_rows_error(sample: Sample, tried: Mapping[str, Conversion]) -> "Problems"
 
 def columns_hint(record: Mapping[str, Any]) -> str:
     """A hint how `columns:` would name the keys of a record, if their names and values are clear; else where shapes are documented."""
+    import shlex
+
     from stages.rows.key_hints import quote_yaml
     from stages.rows.key_meanings import meaning_of
     from stages.rows.tables import safe_text
@@ -139,12 +142,16 @@ def columns_hint(record: Mapping[str, Any]) -> str:
         ):
             keys[meaning].append(safe_text(quote_yaml(key)))
     if not keys["prompt"] or not keys["answer"]:
-        return "docs/formats.md has the shapes; or say what the keys are: columns: {prompt: KEY, completion: KEY}"
+        return "docs/formats.md has the shapes; or say what the keys are: --columns 'prompt: KEY, completion: KEY'"
     prompt = keys["prompt"][0] if len(keys["prompt"]) == 1 else f"[{', '.join(keys['prompt'])}]"
     more = "".join(f", reasoning_content: {key}" for key in keys["thought"][:1])
-    names = f"columns: {{prompt: {prompt}, completion: {keys['answer'][0]}{more}}}"
+    numbers = [safe_text(quote_yaml(key)) for key, value in record.items() if isinstance(value, (int, float))]
+    answer, kind = keys["answer"][0], " (or ground_truth: for kind grpo)"
+    wanted, kind = ("ground_truth", "") if answer in numbers else ("completion", kind)
+    named = f"prompt: {prompt}, {wanted}: {answer}{more}"
+    names = f"--columns {shlex.quote(named)}"
     others = f"; {', '.join(keys['answer'][1:])} may be the answer as well" if keys["answer"][1:] else ""
-    return f"docs/formats.md has the shapes; or say what the keys are, such as {names} (or ground_truth: for kind grpo){others}"
+    return f"docs/formats.md has the shapes; or say what the keys are, such as {names}{kind}{others}"
 
 
 def convert_sample(sample: Sample, kind: str) -> Conversion:
@@ -152,7 +159,6 @@ def convert_sample(sample: Sample, kind: str) -> Conversion:
     from stages.ingest import rows_of_record
     from stages.rows.identity import identify
     from stages.rows.key_account import KeyAccount
-    from stages.rows.options import NO_OPTIONS
     from stages.rows.plain_conversations import count_without_answer
     from stages.rows.tables import MESSAGES, row_schema, to_table
     from stages.rows.values import Unreadable
@@ -165,7 +171,7 @@ def convert_sample(sample: Sample, kind: str) -> Conversion:
         check, detail = record.fault or (None, None)
         if not check:
             try:
-                for row in rows_of_record(record, kind, NO_OPTIONS, account):
+                for row in rows_of_record(record, kind, sample["options"], account):
                     rows.append(row | identify(row, kind) | {"source": source, "line": record.line})
                 continue
             except Unreadable as error:
@@ -189,6 +195,7 @@ def convert_sample(sample: Sample, kind: str) -> Conversion:
         "stops": stops,
         "account": account,
         "prompts": count_without_answer(table) if kind == "sft" else 0,
+        "columns": sample["options"].columns,
     }
 
 

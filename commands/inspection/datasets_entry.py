@@ -1,10 +1,11 @@
 """The entry of `datasets:` in params.yaml for raw data, or what params.yaml already says of it."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from commands.inspection.conversion import Conversion
+from commands.inspection.datasets import dataset_name, existing_datasets
 
 
 def datasets_entry(raw: Path, kind: str, conversion: Conversion) -> str:
@@ -35,9 +36,22 @@ def entry_options(conversion: Conversion) -> str:
     from stages.rows.key_hints import quote_yaml
 
     pattern, lost = conversion["pattern"], conversion["account"].lost
+    more = f", columns: {yaml_columns(conversion['columns'])}" if conversion["columns"] else ""
     # in single quotes YAML takes a backslash as it is
-    more = f", ground_truth_pattern: '{pattern}'" if pattern else ""
+    more += f", ground_truth_pattern: '{pattern}'" if pattern else ""
     return more + (f", ignore: [{', '.join(quote_yaml(key) for key in sorted(lost))}]" if lost else "")
+
+
+def yaml_columns(columns: Mapping[str, Any]) -> str:
+    """`columns:` of an entry, in braces."""
+    from stages.rows.key_hints import quote_yaml
+
+    def text(name: str | int | list[Any]) -> str:
+        if isinstance(name, list):
+            return f"[{', '.join(map(text, name))}]"
+        return str(name) if isinstance(name, int) else quote_yaml(name)
+
+    return f"{{{', '.join(f'{wanted}: {text(name)}' for wanted, name in columns.items())}}}"
 
 
 def ignore_notes(conversion: Conversion) -> Iterator[str]:
@@ -68,20 +82,3 @@ def existing_entry(name: str, dataset: dict[str, Any], raw: Path, kind: str, pat
     if pattern and not dataset.get("ground_truth_pattern"):
         other.append(f"no ground_truth_pattern there: '{pattern}' finds the answers")
     yield f"params.yaml has it: datasets.{name}{where}" + (f"; what differs: {'; '.join(other)}" if other else "")
-
-
-def existing_datasets() -> dict[str, dict[str, Any]]:
-    """The datasets of params.yaml; {} if there is no params.yaml."""
-    from validators.params import get_section, read_params_yaml
-
-    datasets = get_section(read_params_yaml(), "datasets") if Path("params.yaml").exists() else {}
-    return {name: dataset for name, dataset in datasets.items() if isinstance(dataset, dict)}
-
-
-def dataset_name(raw: Path) -> str:
-    """A valid name for a dataset, from the name of its file."""
-    import re
-
-    name = re.sub(r"[^a-z0-9]+", "_", raw.name.split(".")[0].lower()).strip("_")
-    # YAML reads a bare null, true or false as a value
-    return name if name[:1].isalpha() and name not in ("null", "true", "false") else f"data_{name}".strip("_")

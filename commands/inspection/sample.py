@@ -2,10 +2,12 @@
 
 from collections import Counter
 from pathlib import Path
-from typing import TYPE_CHECKING, TypedDict
+from typing import TYPE_CHECKING, Any, TypedDict
 
 if TYPE_CHECKING:
     from stages.reading.readers import Record
+    from stages.rows.options import Options
+    from stages.rows.types import Fields
     from validators.problems import Problem
 
 KINDS = ("sft", "preference", "kto", "grpo")
@@ -24,7 +26,7 @@ class FileSummary(TypedDict):
 class Sample(TypedDict):
     """The first records of each file, each with the path of its file.
 
-    kinds: how many of the records can become each kind. whole: whether the sample has all records.
+    kinds: how many of the records can become each kind. whole: whether the sample has all records. options: how records are read.
     """
 
     files: list[FileSummary]
@@ -32,6 +34,48 @@ class Sample(TypedDict):
     shapes: Counter[str]
     kinds: Counter[str]
     whole: bool
+    options: "Options"
+
+
+def options_for(raw: Path, columns: str | None) -> "Options":
+    """How records are read: with `columns` as they are given, else as the dataset of params.yaml that reads this path says.
+
+    columns: the value of `columns:` as YAML, with or without its braces. Raises Problems.
+    """
+    from commands.inspection.datasets import existing_datasets
+    from stages.rows.options import NO_OPTIONS, Options
+
+    if columns is not None:
+        return Options(columns=parse_columns(columns))
+    for dataset in existing_datasets().values():
+        named = dataset.get("columns")
+        if isinstance(named, dict) and str(dataset.get("raw")) in {raw.as_posix(), *map(Path.as_posix, raw.parents)}:
+            return Options(columns=named)
+    return NO_OPTIONS
+
+
+def parse_columns(text: str) -> dict[str, Any]:
+    """The value of `columns:` from the command line. Raises Problems, as `tilth check` does."""
+    from dataclasses import replace
+
+    from ruamel.yaml import YAML
+    from ruamel.yaml.error import YAMLError
+
+    from validators._formats import option_problems
+    from validators.problems import Problem, Problems
+
+    try:
+        columns = YAML(typ="safe", pure=True).load(text if text.lstrip().startswith("{") else f"{{{text}}}")
+    except YAMLError:
+        columns = None
+    if not isinstance(columns, dict) or not all(isinstance(name, (str, int, list)) for name in columns.values()):
+        expected = "names as in params.yaml: --columns 'prompt: question, completion: [answer, note]'"
+        raise Problems(
+            [Problem("--columns", repr(text), expected, "numbers for a CSV without a line of names: prompt: 1")]
+        )
+    if problems := option_problems("-", {"columns": columns}):
+        raise Problems([replace(problem, where=f"-{problem.where.replace('.', '', 1)}") for problem in problems])
+    return columns
 
 
 def resolve_path(path: str, start: Path | None = None) -> Path:
@@ -49,16 +93,19 @@ def resolve_path(path: str, start: Path | None = None) -> Path:
     return absolute.relative_to(root) if absolute.is_relative_to(root) and absolute != root else absolute
 
 
-def read_sample(raw: Path) -> Sample:
+def read_sample(raw: Path, options: "Options | None" = None) -> Sample:
     """The first records of each file, and what each file is. Raises Problems if there is no readable file."""
     from stages.reading.files import listing
+    from stages.rows.options import NO_OPTIONS
     from validators.problems import Problem, Problems
 
     try:
         files = listing(str(raw), str(raw))
     except Problems as error:
         raise Problems([Problem(p.where, p.found, p.expected, "put raw data there") for p in error.problems]) from None
-    sample: Sample = {"files": [], "records": [], "shapes": Counter(), "kinds": Counter(), "whole": True}
+    sample: Sample = {
+        "files": [], "records": [], "shapes": Counter(), "kinds": Counter(), "whole": True, "options": options or NO_OPTIONS,
+    }  # fmt: skip
     problems: list[Problem] = []
     limit = max(100, MAX_RECORDS // len(files.data))
     for file in files.data:
@@ -77,23 +124,25 @@ def sample_file(file: Path, limit: int, sample: Sample, problems: "list[Problem]
     from stages.ingest import rows_of_record
     from stages.reading.containers import detect_container
     from stages.reading.readers import records
-    from stages.rows.options import NO_OPTIONS
     from stages.rows.shapes import shape_of
     from stages.rows.values import Unreadable
     from validators.problems import Problems
 
+    options = sample["options"]
     counts, what, fault, count = Counter(), "unreadable", "", 0
     try:
         what = f"{detect_container(file)}, {encoding(file)}, {file.stat().st_size:,} bytes"
-        for count, record in enumerate(islice(records(file), limit + 1), 1):
+        for count, record in enumerate(islice(records(file, numbered=options.numbered), limit + 1), 1):
             if count > limit:
                 sample["whole"] = False
                 break
             sample["records"].append((file.as_posix(), record))
-            counts[shape_of(record.value) or "unknown" if record.value is not None else "unreadable"] += 1
+            counts[
+                shape_of(named(record.value, options)) or "unknown" if record.value is not None else "unreadable"
+            ] += 1
             for kind in KINDS if record.value is not None else ():
                 try:
-                    rows_of_record(record, kind, NO_OPTIONS)
+                    rows_of_record(record, kind, options)
                 except Unreadable:
                     continue
                 sample["kinds"][kind] += 1
@@ -104,6 +153,13 @@ def sample_file(file: Path, limit: int, sample: Sample, problems: "list[Problem]
     shapes = ", ".join(f"{number:,} {shape}" for shape, number in counts.most_common())
     shapes += f" (the first {limit:,} records)" if count > limit else ""
     sample["files"].append({"path": file.as_posix(), "what": what, "shapes": shapes, "fault": fault})
+
+
+def named(record: "Fields", options: "Options") -> "Fields":
+    """A record under the names that `columns` gives its keys."""
+    from stages.rows.columns import rename_columns
+
+    return next(iter(rename_columns(record, options.columns)), record)
 
 
 def encoding(file: Path) -> str:

@@ -66,7 +66,7 @@ def column_names(path: Path, line: int, cells: list[str]) -> list[str]:
         hint = "name each column once"
         raise Problems([Problem(where, f"column names twice: {', '.join(map(repr, doubled))}", "names", hint)])
     if not KNOWN_KEYS & set(names) and any(len(cell) > NAME_CHARS or PROSE.search(cell) for cell in names):
-        hint = "write a first line such as prompt,completion, or number them: `columns: {prompt: 1, completion: 2}`"
+        hint = "write a first line such as prompt,completion, or number them: `columns: {prompt: 1, completion: 2}` (tilth inspect --columns)"
         what = f"the first line looks like data, not like names: {names[0][:NAME_CHARS]!r}"
         raise Problems([Problem(where, what, "the names of the columns", hint)])
     # a column without a name gets its number
