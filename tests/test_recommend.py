@@ -181,6 +181,12 @@ def test_a_whole_params_file_is_valid_as_it_is_printed(said, project, name, one_
     assert params["base"] == {"model": "tiny"} and text.startswith("# ") and "what is there" not in text
 
 
+def test_columns_are_part_of_every_entry_for_the_data(said, project):
+    (project / "data/raw/pairs/data.jsonl").write_text(json.dumps({"q": "q", "good": "a", "bad": "b"}))
+    out = said("data/raw/pairs", columns="prompt: q, chosen: good, rejected: bad", whole=True)
+    assert out.count("columns: {prompt: q, chosen: good, rejected: bad}") == 2
+
+
 def test_a_whole_params_file_needs_a_path(said):
     with pytest.raises(Problems, match="tilth recommend --params: no PATH"):
         said(whole=True)
