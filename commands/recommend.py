@@ -22,7 +22,12 @@ OneStage = Annotated[bool | None, typer.Option(help="One training alone, with no
 Columns = Annotated[
     str | None, typer.Option(help="`columns:` of PATH's dataset, such as 'prompt: question, completion: answer'.")
 ]
-Whole = Annotated[bool, typer.Option("--params", help="A whole params.yaml for PATH and the tiny base: > params.yaml.")]
+Write = Annotated[
+    bool,
+    typer.Option(
+        "--write", help="Write a whole params.yaml for PATH and the tiny base, if git has the one that is there."
+    ),
+]
 Json = Annotated[bool, typer.Option("--json", help="As JSON, for scripts.")]
 QUESTIONS = {
     "preference": "Do you have pairs of answers, with the better one marked?",
@@ -83,13 +88,13 @@ PARAMS_HEAD = (
     "eval_fraction: 0.1",
     "base: {model: tiny}    # proves the pipeline; a real one: model: Qwen/Qwen3-0.6B, revision: <its commit>",
 )
-PARAMS_TAIL = ("curate: {}", "preflight: {}", "evaluate: {max_new_tokens: 256, max_rows: 500, batch_size: 16}")
+ANSWER_LENGTHS = (256, 512, 1024)  # the choices of evaluate.max_new_tokens
 
 
 class DataSource(NamedTuple):
     """A dataset. raw: its raw data, None if params.yaml has it. options: further keys of its entry. notes: comments on it.
 
-    numeric: its truths are numbers. letters: 95% of the rows have at most so many.
+    numeric: its truths are numbers. letters: 99% of the rows have at most so many; answers: 95% of the answers.
     """
 
     name: str
@@ -98,6 +103,7 @@ class DataSource(NamedTuple):
     numeric: bool = False
     notes: tuple[str, ...] = ()
     letters: int = 0
+    answers: int = 0
 
 
 Datasets = dict[str, DataSource]  # by kind
@@ -111,12 +117,12 @@ def main(
     verifiable: Verifiable = None,
     one_stage: OneStage = None,
     columns: Columns = None,
-    whole: Whole = False,
+    write: Write = False,
     as_json: Json = False,
 ) -> None:
     """Recommend a method for your data, or for your answers to four questions, with its `steps:` entry."""
-    if whole:
-        print_params(path, columns, bool(one_stage), context.obj)
+    if write:
+        write_params(path, columns, bool(one_stage), context.obj)
         return
     answers = {"preference": pairs, "kto": labels, "grpo": verifiable}
     if path is not None:
@@ -178,9 +184,19 @@ def data_source(name: str, raw: str, conversion: "Conversion") -> DataSource:
     """A dataset of a sample's rows."""
     from commands.inspection.datasets_entry import entry_options, ignore_notes
 
-    lengths = sorted(map(letters_of_row, conversion["table"].slice(0, MEASURED_ROWS).to_pylist()))
-    letters = lengths[int(0.95 * len(lengths))] if lengths else 0
-    return DataSource(name, raw, entry_options(conversion), notes=tuple(ignore_notes(conversion)), letters=letters)
+    rows = conversion["table"].slice(0, MEASURED_ROWS).to_pylist()
+    letters = share_below(0.99, [letters_of_row(row) for row in rows])
+    answers = share_below(
+        0.95, [len(str(row["messages"][-1]["content"]).encode()) for row in rows if row.get("messages")]
+    )
+    return DataSource(
+        name, raw, entry_options(conversion), notes=tuple(ignore_notes(conversion)), letters=letters, answers=answers
+    )
+
+
+def share_below(share: float, lengths: list[int]) -> int:
+    """The length that a share of them does not exceed; 0 of none."""
+    return sorted(lengths)[min(int(share * len(lengths)), len(lengths) - 1)] if lengths else 0
 
 
 def letters_of_row(row: Mapping[str, Any]) -> int:
@@ -270,22 +286,36 @@ def print_json(data: Datasets, one_stage: bool) -> None:
     )
 
 
-def print_params(path: str | None, columns: str | None, one_stage: bool, start: Path | None) -> None:
-    """Print a whole params.yaml. It reads none: `> params.yaml` has emptied that by now. Raises Problems without a path."""
+def write_params(path: str | None, columns: str | None, one_stage: bool, start: Path | None) -> None:
+    """Write a whole params.yaml and print it. Raises Problems without a path, and where git does not have the one that is there."""
+    from commands.builds.git import git
     from stages.rows.tables import safe_text
     from validators.problems import Problem, Problems
 
     if path is None:
-        raise Problems([Problem("tilth recommend --params", "no PATH", "a raw file or folder of data/raw", "")])
+        raise Problems([Problem("tilth recommend --write", "no PATH", "a raw file or folder of data/raw", "")])
     data = data_at(path, columns, start)
     method = choose_method(data, one_stage)
     lines = [
         f"# {PIPELINES[method][0]}: {WHY[method]}",
         *PARAMS_HEAD,
         *params_lines(data, method, tiny=True, whole=True),
-        *PARAMS_TAIL,
+        *params_tail(data),
     ]
-    print("\n".join(safe_text(line, 2000) for line in lines))
+    text, file = "".join(safe_text(line, 2000) + "\n" for line in lines), Path("params.yaml")
+    there = file.read_text(encoding="utf-8", errors="replace") if file.exists() else ""
+    if there not in ("", text) and git("status", "--porcelain", "--", file.name) != b"":
+        hint = f"git commit {file}, or move it away; then this one takes its place"
+        raise Problems([Problem(str(file), "has changes that git does not have", "a file that git has", hint)])
+    file.write_text(text, encoding="utf-8")
+    print(f"{text}\nwrote {file}: tilth check, then dvc repro")
+
+
+def params_tail(data: Datasets) -> tuple[str, ...]:
+    """The rest of a params.yaml, with room for most of the answers."""
+    longest = max(source.answers for source in data.values())
+    most = next((length for length in ANSWER_LENGTHS if length > longest), ANSWER_LENGTHS[-1])
+    return "curate: {}", "preflight: {}", f"evaluate: {{max_new_tokens: {most}, max_rows: 500, batch_size: 16}}"
 
 
 def params_lines(data: Datasets, method: str, tiny: bool, whole: bool = False) -> Iterator[str]:

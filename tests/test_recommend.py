@@ -49,6 +49,17 @@ def said(project, capsys):
     return said
 
 
+@pytest.fixture
+def written(project, said):
+    """What is printed with --write in a project without params.yaml."""
+
+    def written(*arguments, **options):
+        (project / "params.yaml").unlink(missing_ok=True)
+        return said(*arguments, write=True, **options)
+
+    return written
+
+
 def pasted(project, out):
     """params.yaml with what was printed pasted into it."""
     params = yaml().load(SAMPLE)
@@ -172,38 +183,66 @@ def test_rates_for_the_tiny_base_are_told_apart_from_those_of_a_real_one(said, p
 
 @pytest.mark.parametrize("name", FILES)
 @pytest.mark.parametrize("one_stage", [True, False])
-def test_a_whole_params_file_is_valid_as_it_is_printed(said, project, name, one_stage):
-    (project / "params.yaml").write_text("")  # as `> params.yaml` leaves it
-    text = said(f"data/raw/{name}", one_stage=one_stage, whole=True)
-    (project / "params.yaml").write_text(text)
+def test_a_whole_params_file_is_valid_as_it_is_printed(written, project, name, one_stage):
+    text = written(f"data/raw/{name}", one_stage=one_stage)
+    assert text.startswith((project / "params.yaml").read_text())
     params = read_params_yaml()
     assert all(warning.waived for warning in check(params))
     assert params["base"] == {"model": "tiny"} and text.startswith("# ") and "what is there" not in text
 
 
-def test_columns_are_part_of_every_entry_for_the_data(said, project):
+def test_columns_are_part_of_every_entry_for_the_data(written, project):
     (project / "data/raw/pairs/data.jsonl").write_text(json.dumps({"q": "q", "good": "a", "bad": "b"}))
-    out = said("data/raw/pairs", columns="prompt: q, chosen: good, rejected: bad", whole=True)
+    out = written("data/raw/pairs", columns="prompt: q, chosen: good, rejected: bad")
     assert out.count("columns: {prompt: q, chosen: good, rejected: bad}") == 2
 
 
+def test_params_that_git_does_not_have_are_not_written_over(said, project):
+    import subprocess
+
+    def git(*arguments):
+        subprocess.run(
+            ["git", "-c", "user.name=a", "-c", "user.email=a@b", *arguments], check=True, capture_output=True
+        )
+
+    before = (project / "params.yaml").read_text()
+    with pytest.raises(Problems, match="has changes that git does not have"):
+        said("data/raw/chat", write=True)
+    assert (project / "params.yaml").read_text() == before
+    git("init")
+    git("add", "params.yaml")
+    git("commit", "-m", "mine")
+    said("data/raw/chat", write=True)
+    said("data/raw/chat", write=True)  # the same again
+    with pytest.raises(Problems, match="has changes that git does not have"):
+        said("data/raw/pairs", write=True)
+    with pytest.raises(Problems):  # what cannot be read leaves it as it is
+        said("data/raw/none", write=True)
+
+
+def test_there_is_room_for_most_answers(written, project):
+    assert "max_new_tokens: 256," in written("data/raw/chat")
+    (project / "data/raw/chat/data.jsonl").write_text(json.dumps({"instruction": "q", "output": "word " * 60}))
+    assert "max_new_tokens: 512," in written("data/raw/chat")
+
+
 def test_a_whole_params_file_needs_a_path(said):
-    with pytest.raises(Problems, match="tilth recommend --params: no PATH"):
-        said(whole=True)
+    with pytest.raises(Problems, match="tilth recommend --write: no PATH"):
+        said(write=True)
 
 
-def test_a_key_that_a_build_would_stop_at_is_in_ignore_with_how_to_keep_it(said, project):
+def test_a_key_that_a_build_would_stop_at_is_in_ignore_with_how_to_keep_it(written, project):
     record = {"question": "q", "options": ["A)1", "B)2"], "correct": "A", "rationale": "because of this and that" * 3}
     (project / "data/raw/problems/data.jsonl").write_text(json.dumps(record))
-    out = said("data/raw/problems", whole=True)
+    out = written("data/raw/problems")
     assert "problems_sft: {kind: sft, raw: data/raw/problems, ignore: [rationale]}" in out
     assert "instead of ignore, columns: {reasoning_content: rationale}" in out
     assert "problems: {kind: grpo, raw: data/raw/problems}\n" in out  # there it is in `extra`
 
 
-def test_rows_longer_than_the_tiny_base_takes_are_waived_for_it_alone(said, project):
+def test_rows_longer_than_the_tiny_base_takes_are_waived_for_it_alone(said, written, project):
     (project / "data/raw/chat/data.jsonl").write_text(json.dumps({"instruction": "q", "output": "word " * 2000}))
-    out = said("data/raw/chat", whole=True)
+    out = written("data/raw/chat")
     assert "max_length: 8192, per_device_train_batch_size: 1}" in out
     assert "dropped_share: tiny takes 8192 letters of a row" in out
     params = (project / "params.yaml").read_text().replace("model: tiny", "model: real/base")
@@ -211,10 +250,10 @@ def test_rows_longer_than_the_tiny_base_takes_are_waived_for_it_alone(said, proj
     assert "dropped_share" not in said("data/raw/chat") and "max_length" not in said("data/raw/chat")
 
 
-def test_the_tiny_base_gets_room_for_rows_as_long_as_most_are(said, project):
+def test_the_tiny_base_gets_room_for_rows_as_long_as_most_are(written, project):
     record = {"prompt": "q", "chosen": "ä" * 900, "rejected": "b" * 1500}  # a letter of two bytes is two tokens
     (project / "data/raw/pairs/data.jsonl").write_text(json.dumps(record))
-    out = said("data/raw/pairs", whole=True)
+    out = written("data/raw/pairs")
     assert out.count("max_length: 2048, per_device_train_batch_size: 4}") == 2 and "dropped_share" not in out
 
 

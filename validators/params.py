@@ -352,7 +352,7 @@ def read_params_yaml(path: str | Path = PARAMS_FILE) -> Entry:
         hint = "look at indents, quotes and brackets just before that place"
         raise Problems([problem or Problem(where, f"not YAML: {what}", "YAML 1.2", hint)]) from None
     if not isinstance(data, dict):
-        hint = "see params.yaml of a fresh clone"
+        hint = "git checkout params.yaml, or tilth recommend PATH --write"
         raise Problems([Problem(str(path), f"found {type(data).__name__}", "keys and values", hint)])
     return data
 
