@@ -133,3 +133,31 @@ def test_the_story_of_the_audit_is_what_its_commands_print(tmp_path, up_to):
         told = project.run("bash", "-c", tilth + command)
         alike = doctest.OutputChecker().check_output(expected, told, doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE)
         assert alike, f"{command}\n--- the page says\n{expected}\n--- it prints\n{told}"
+
+
+def test_the_reward_of_the_page_pays_for_solutions_alone():
+    names = {}
+    exec(PAGES["docs/rewards.md"].split("```python\n")[1].split("```")[0], names)
+    answers = {
+        "(67 - 56) * (79 - 39) / 4": 0.0,  # a number of its own
+        "79 + 67 - 56 - 39": 0.0,  # 51
+        "77": 0.0,  # the target alone
+        "56 - 39 + 79 - 67 + 48 - 0": 0.0,
+        "((67 + 79) - 39) - 56": 1.0,
+        "<think>51 = 67</think> 67 + 79 - 39 - 56": 1.0,
+        "__import__('os').getcwd()": 0.0,
+        "": 0.0,
+    }
+    for text, reward in answers.items():
+        turns = [{"role": "assistant", "content": text}]
+        target = "51" if reward or text == "77" else "77"
+        assert names["countdown"]([turns], ground_truth=[target], nums=["[67, 79, 39, 56]"]) == [reward], text
+    assert names["countdown"](["9 * 7"], ground_truth=["63"], nums=[[7, 9]]) == [1.0]
+
+
+def test_the_functions_of_the_page_are_those_of_the_code():
+    from validators.params import public_functions
+
+    rows = [line for line in PAGES["docs/rewards.md"].splitlines() if line.startswith("| `validators/")]
+    for row, module in zip(rows, ("rewards.py", "metrics.py"), strict=True):
+        assert re.findall(r"`(\w+)`", row.split("|")[2]) == public_functions(module)

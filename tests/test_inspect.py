@@ -400,6 +400,16 @@ def test_questions_with_texts_as_answers_are_supervised_and_with_short_ones_veri
     assert "as kind grpo" in inspected("raw/data.jsonl", *map(asked, ["5", "Paris", "x" * 70]))
 
 
+def test_a_truth_that_stands_in_the_prompt_is_warned_of_and_other_keys_are_named(inspected):
+    puzzles = [json.dumps({"prompt": f"Reach {i} with [7, 9].", "target": str(i), "nums": [7, 9]}) for i in (16, 63)]
+    out = inspected("raw/data.jsonl", *puzzles)
+    assert "warning: the ground truth stands in the prompt of 2 of 2 rows" in out
+    assert "other keys, which rewards and metrics can ask for by name: nums" in out
+    sums = [json.dumps({"prompt": f"{i} + 1?", "target": str(i + 1)}) for i in (16, 63)]
+    out = inspected("raw/data.jsonl", *sums)
+    assert "stands in the prompt" not in out and "other keys" not in out
+
+
 def test_usual_truths_are_not_warned_of(inspected):
     out = inspected("raw/data.jsonl", asked("5"), asked("{1, 2}"), asked("[1, 2]"))
     assert "whole solutions" not in out and "JSON objects" not in out

@@ -1,5 +1,7 @@
 """What a sample becomes, as lines of text: rows, rejects, unused keys, lengths, ground truths and warnings."""
 
+import re
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,6 +17,7 @@ if TYPE_CHECKING:
 MAX_TOKENIZED_ROWS = 1_000
 FIRST_TRUTHS, LONG_TRUTH = 3, 200  # ground truths; characters
 FIRST_ROW_CHARACTERS = 160  # of each turn
+MOSTLY = 0.9  # of the rows
 
 
 def report_lines(sample: Sample, kind: str, conversion: Conversion) -> Iterator[str]:
@@ -94,11 +97,39 @@ def truth_lines(table: "pa.Table", pattern: str | None) -> Iterator[str]:
             f"warning: {whole:,} of {len(truths):,} ground truths look like whole solutions (several lines, or over {LONG_TRUTH} "
             "characters): no answer can equal them; ground_truth_pattern extracts the answer"
         )
+    if (copied := truths_in_prompts(table)) > MOSTLY * len(truths) > 0:
+        yield (
+            f"warning: the ground truth stands in the prompt of {copied:,} of {len(truths):,} rows, so that repeating it would be "
+            "right: a reward of your own checks the answer by other keys (docs/rewards.md)"
+        )
+    if others := other_keys(table):
+        yield f"other keys, which rewards and metrics can ask for by name: {safe_text(', '.join(others), 400)}"
     if objects := sum(truth.lstrip().startswith("{") and is_json_object(truth) for truth in truths):
         yield (
             f"warning: {objects:,} of {len(truths):,} ground truths are JSON objects: exact_match requires exactly that text; "
             "a reward of your own reads them (validators/rewards.py)"
         )
+
+
+def truths_in_prompts(table: "pa.Table") -> int:
+    """How many ground truths are numbers that the prompt has too."""
+    from validators._truths import last_number
+
+    count = 0
+    for row in table.select(["prompt", "ground_truth"]).to_pylist():
+        truth = (row["ground_truth"] or "").strip()
+        if last_number(truth) is not None and truth[-1:].isdigit():
+            text = " ".join(turn["content"] or "" for turn in row["prompt"] or ())
+            count += bool(re.search(rf"(?<![\w.]){re.escape(truth)}(?![\w.]*\d)", text))
+    return count
+
+
+def other_keys(table: "pa.Table") -> list[str]:
+    """The keys of `extra`, those of the most rows first."""
+    import json
+
+    keys = Counter(key for extra in table["extra"].to_pylist() if extra for key in json.loads(extra))
+    return [key for key, _ in keys.most_common()]
 
 
 def is_json_object(text: str) -> bool:
