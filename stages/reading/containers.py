@@ -153,7 +153,7 @@ def open_raw(path: Path) -> "Iterator[tuple[io.BufferedReader[Any], UnpackedStre
     packed: UnpackedStream = ZipMember(path) if start == ZIP else UnpackedFile(path, start)
     with packed as raw, io.BufferedReader(raw, 2**18) as file:
         if not file.peek(1) and raw.cut_reason:
-            raise Problems([Problem(str(path), raw.cut_reason, "a gzip or zstd file", "fetch the file again")])
+            raise Problems([Problem(str(path), raw.cut_reason, "a whole packed file", "fetch the file again")])
         yield file, raw
 
 
