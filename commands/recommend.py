@@ -79,7 +79,7 @@ USUAL_LENGTH, TINY_LENGTH = (
     1024,
     8192,
 )  # TRL's default of max_length, and the positions of the tiny model, to which a letter is a token
-MEASURED_ROWS = 1000
+MEASURED_ROWS, BATCH_TOKENS = 1000, 4096
 
 
 PARAMS_HEAD = (
@@ -378,18 +378,23 @@ def dataset_lines(source: DataSource, kind: str, raw: str, wanted: str) -> Itera
         yield f"  # {note}"
 
 
+def room_for(letters: int) -> str:
+    """The args with which the tiny model takes rows of this length, in batches that a CPU trains in about a second; "" for short rows."""
+    length, batch = USUAL_LENGTH, max(1, min(8, BATCH_TOKENS // max(letters, 1)))
+    while length < min(letters, TINY_LENGTH):
+        length *= 2
+    return (f", max_length: {length}" if length > USUAL_LENGTH else "") + (
+        f", per_device_train_batch_size: {batch}" if batch < 8 else ""
+    )
+
+
 def step_lines(name: str, method: str, parent: str, of: DataSource, tiny: bool) -> Iterator[str]:
     """The entry of a step; for the tiny base with its own rates, and those of a real base beside them."""
     from validators._cautions import LEARNING_RATES
 
     args = (TINY_ARGS if tiny else STEP_ARGS)[method]
-    length = USUAL_LENGTH
-    while length < min(of.letters, TINY_LENGTH):
-        length *= 2
-    if tiny and method != "grpo" and length > USUAL_LENGTH:
-        # as many tokens in a batch as of short rows
-        args += f", max_length: {length}, per_device_train_batch_size: {max(1, 8 * USUAL_LENGTH // length)}"
-        args = args.replace("max_steps: 100", "max_steps: 50")
+    if tiny and method != "grpo":
+        args += room_for(of.letters)
     rewards = f"rewards: [{'numeric_match' if of.numeric else 'exact_match'}], " if method == "grpo" else ""
     low, high = LEARNING_RATES[method]
     unusual = tiny and not low <= float(args.partition("learning_rate: ")[2].partition(",")[0]) <= high

@@ -254,7 +254,7 @@ def test_the_tiny_base_gets_room_for_rows_as_long_as_most_are(written, project):
     record = {"prompt": "q", "chosen": "ä" * 900, "rejected": "b" * 1500}  # a letter of two bytes is two tokens
     (project / "data/raw/pairs/data.jsonl").write_text(json.dumps(record))
     out = written("data/raw/pairs")
-    assert out.count("max_length: 2048, per_device_train_batch_size: 4}") == 2 and "dropped_share" not in out
+    assert out.count("max_length: 2048, per_device_train_batch_size: 2}") == 2 and "dropped_share" not in out
 
 
 def test_a_recommendation_is_told_as_json_too(project, said):
