@@ -95,7 +95,7 @@ def balance(item: "Account") -> str:
         return "does not add up" if item["faults"] else f"not built to the end: dvc repro curate@{item['dataset']}"
     rejected = [sum((item["rejected"][stage] or {}).values()) for stage in ("validate", "curate")]
     not_sampled = f"{item['not_sampled']:,} not sampled + " if item["not_sampled"] else ""
-    parts = f"{rejected[0]:,} + {rejected[1]:,} rejected + {not_sampled}{item['train']:,} train + {item['eval']:,} eval"
+    parts = f"{rejected[0]:,} rejected by validate + {rejected[1]:,} by curate + {not_sampled}{item['train']:,} train + {item['eval']:,} eval"
     return f"{item['rows']:,} rows = {parts}: all accounted for"
 
 
@@ -111,7 +111,7 @@ def table_lines(item: "Account") -> list[Line]:
         for check, count in (counts or {}).items():
             lines.append(("", f"rejected by {safe_text(check)}", f"-{count:,}"))
         if stage == "ingest":
-            lines.append(("", "rows made of the others", f"{item['rows']:,}"))
+            lines.append(("", "rows of the other records", f"{item['rows']:,}"))
     if item["not_sampled"]:
         lines.append(("", f"not sampled by {NOT_SAMPLED}", f"-{item['not_sampled']:,}"))
     left_out = {

@@ -82,19 +82,16 @@ USUAL_LENGTH, TINY_LENGTH = (
 MEASURED_ROWS, BATCH_TOKENS = 1000, 4096
 
 
-PARAMS_HEAD = (
-    "seed: 7",
-    "launch: python",
-    "eval_fraction: 0.1",
-    "base: {model: tiny}    # proves the pipeline; a real one: model: Qwen/Qwen3-0.6B, revision: <its commit>",
-)
+TINY_BASE = "base: {model: tiny}    # proves the pipeline; a real one: model: Qwen/Qwen3-0.6B, revision: <its commit>"
+SMALL_DATA = 400  # rows, of which a tenth says little about a model
+TEXTS = 100  # letters of an answer that no model gives word for word
 ANSWER_LENGTHS = (256, 512, 1024)  # the choices of evaluate.max_new_tokens
 
 
 class DataSource(NamedTuple):
     """A dataset. raw: its raw data, None if params.yaml has it. options: further keys of its entry. notes: comments on it.
 
-    numeric: its truths are numbers. letters: 99% of the rows have at most so many; answers: 95% of the answers.
+    numeric: its truths are numbers. letters: 99% of the rows have at most so many; answers: 95% of the answers. rows: of the sample.
     """
 
     name: str
@@ -104,6 +101,7 @@ class DataSource(NamedTuple):
     notes: tuple[str, ...] = ()
     letters: int = 0
     answers: int = 0
+    rows: int = 0
 
 
 Datasets = dict[str, DataSource]  # by kind
@@ -189,9 +187,9 @@ def data_source(name: str, raw: str, conversion: "Conversion") -> DataSource:
     answers = share_below(
         0.95, [len(str(row["messages"][-1]["content"]).encode()) for row in rows if row.get("messages")]
     )
-    return DataSource(
-        name, raw, entry_options(conversion), notes=tuple(ignore_notes(conversion)), letters=letters, answers=answers
-    )
+    options = entry_options(conversion) + (", metrics: [exact_match, rouge_l]" if answers > TEXTS else "")
+    notes, count = tuple(ignore_notes(conversion)), conversion["valid"]
+    return DataSource(name, raw, options, notes=notes, letters=letters, answers=answers, rows=count)
 
 
 def share_below(share: float, lengths: list[int]) -> int:
@@ -298,7 +296,7 @@ def write_params(path: str | None, columns: str | None, one_stage: bool, start: 
     method = choose_method(data, one_stage)
     lines = [
         f"# {PIPELINES[method][0]}: {WHY[method]}",
-        *PARAMS_HEAD,
+        *params_head(data),
         *params_lines(data, method, tiny=True, whole=True),
         *params_tail(data),
     ]
@@ -309,6 +307,12 @@ def write_params(path: str | None, columns: str | None, one_stage: bool, start: 
         raise Problems([Problem(str(file), "has changes that git does not have", "a file that git has", hint)])
     file.write_text(text, encoding="utf-8")
     print(f"{text}\nwrote {file}: tilth check, then dvc repro")
+
+
+def params_head(data: Datasets) -> tuple[str, ...]:
+    """The beginning of a params.yaml. Of little data a fifth is held out, so that its scores say something."""
+    fraction = 0.1 if min(source.rows for source in data.values()) >= SMALL_DATA else 0.2
+    return "seed: 7", "launch: python", f"eval_fraction: {fraction}", TINY_BASE
 
 
 def params_tail(data: Datasets) -> tuple[str, ...]:

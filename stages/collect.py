@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 
 from stages.core.hashes import sha256
 from stages.core.params import read_params
+from stages.scoring.statistics import FEW_ROWS
 
 FOLDERS = ("train", "eval", "rejected")
 
@@ -39,6 +40,11 @@ def main() -> None:
         listed = {name: entry(Path("data", folder, f"{name}.parquet"), kind) for name, kind in sorted(kinds.items())}
         Path("data", f"{folder}.json").write_text(json.dumps(listed, indent=2) + "\n", encoding="utf-8")
         print(f"collect: {folder}: " + ", ".join(f"{name} {item['rows']:,}" for name, item in listed.items()))
+    if few := [name for name, item in listed.items() if item["rows"] < FEW_ROWS]:
+        what = f"{', '.join(few)} has" if len(few) == 1 else f"{', '.join(few)} have"
+        print(
+            f"collect: warning: {what} fewer than {FEW_ROWS} eval rows: their scores get no interval; raise eval_fraction"
+        )
 
 
 def entry(path: Path, kind: str) -> Entry:

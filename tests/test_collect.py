@@ -72,3 +72,11 @@ def test_a_dataset_that_was_not_built_is_no_empty_entry(project):
     (project / "data/train/chat.parquet").unlink()
     with pytest.raises(FileNotFoundError):
         collect.main()
+
+
+def test_eval_rows_that_are_too_few_for_an_interval_are_warned_of(project, capsys):
+    collect.main()
+    assert "collect: warning: chat, words have fewer than 20 eval rows" in capsys.readouterr().out
+    write_table("data/eval/chat.parquet", to_table([ROW] * 20, row_schema("sft")))
+    collect.main()
+    assert "collect: warning: words has fewer than 20 eval rows" in capsys.readouterr().out

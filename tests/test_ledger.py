@@ -48,13 +48,13 @@ def test_the_account_goes_from_raw_records_to_train_and_eval_by_reason(built, ca
     for line in (
         "ingest raw records 25",
         "rejected by ingest.json -2",
-        "rows made of the others 23",
+        "rows of the other records 23",
         "rejected by sft.no_control_characters -1",
         "rejected by sft.non_empty_turns -1",
         "rejected by curate.duplicate -1",
     ):
         assert line in lines
-    assert lines[-1].startswith("23 rows = 2 + 1 rejected + ") and lines[-1].endswith("all accounted for")
+    assert lines[-1].startswith("23 rows = 2 rejected by validate + 1 by curate + ") and lines[-1].endswith("all accounted for")
 
 
 def test_a_narrow_terminal_loses_no_number(built, capsys, monkeypatch):
@@ -86,7 +86,7 @@ def test_rows_beyond_max_rows_are_not_sampled_and_no_rejects(project, capsys):
     assert account["rejected"]["curate"] == {"curate.duplicate": 1} and account["faults"] == []
     ledger.main("chat")
     lines = [" ".join(line.split()) for line in capsys.readouterr().out.splitlines()]
-    assert "not sampled by curate.mixed_out -8" in lines and " rejected + 8 not sampled + " in lines[-1]
+    assert "not sampled by curate.mixed_out -8" in lines and " by curate + 8 not sampled + " in lines[-1]
     assert "rejected by curate.mixed_out -8" not in lines
     ledger.main("chat", check="curate.mixed_out")
     assert len([line for line in capsys.readouterr().out.splitlines() if line.startswith("chat.jsonl:")]) == 8
@@ -122,7 +122,7 @@ def test_what_is_half_built_is_shown_as_far_as_it_is(project, capsys):
     ingest.main("chat")
     ledger.main("chat")
     out = capsys.readouterr().out
-    assert "rows made of the others" in out and "not built yet" in out and "dvc repro curate@chat" in out
+    assert "rows of the other records" in out and "not built yet" in out and "dvc repro curate@chat" in out
 
 
 def test_nothing_built_is_a_problem_with_a_hint(project):

@@ -223,7 +223,15 @@ def test_params_that_git_does_not_have_are_not_written_over(said, project):
 def test_there_is_room_for_most_answers(written, project):
     assert "max_new_tokens: 256," in written("data/raw/chat")
     (project / "data/raw/chat/data.jsonl").write_text(json.dumps({"instruction": "q", "output": "word " * 60}))
-    assert "max_new_tokens: 512," in written("data/raw/chat")
+    out = written("data/raw/chat")
+    assert "max_new_tokens: 512," in out and "metrics: [exact_match, rouge_l]}" in out
+
+
+def test_of_little_data_a_fifth_is_held_out(written, project):
+    assert "eval_fraction: 0.2" in written("data/raw/chat")
+    lines = [json.dumps({"instruction": f"question {i}", "output": "a"}) for i in range(500)]
+    (project / "data/raw/chat/data.jsonl").write_text("\n".join(lines))
+    assert "eval_fraction: 0.1" in written("data/raw/chat")
 
 
 def test_a_whole_params_file_needs_a_path(said):

@@ -164,7 +164,9 @@ def training_lines(made: Mapping[str, Any], seen: Mapping[str, int] | None) -> I
     """What made_of.json says of a training. seen: the rows and tokens that it saw; None if unknown."""
     rows, tokens = (format_count((seen or {}).get(key)) for key in ("seen", "tokens"))
     of = f"{format_count(made.get('rows'))} rows of {made.get('dataset')}"
-    yield f"{made.get('method')} on {rows} of {of}, sha256 {short_hash(made.get('rows_sha256'))}"
+    times = (seen or {}).get("times")
+    often = f" ({format_count(times)} with repetitions)" if times and times != (seen or {}).get("seen") else ""
+    yield f"{made.get('method')} on {rows}{often} of {of}, sha256 {short_hash(made.get('rows_sha256'))}"
     if kept := made.get("kept"):
         yield f"of {format_count(kept['rows'])} rows kept of {format_count(kept['of'])} by difficulty, sha256 of their ids {short_hash(kept['sha256'])}"
     steps = format_count(made.get("optimizer_steps"))
