@@ -1,5 +1,7 @@
 """`tilth answers`: what a model said to the eval rows of a dataset, beside the answer that was wanted, the worst first.
 
+Of pairs it shows both answers and by how much the model finds the better one likelier, of ratings the answer and its likelihood.
+
 scores/<model>.parquet, data/eval/<d>.parquet -> text, or JSON
 """
 
@@ -10,9 +12,7 @@ from typing import Annotated, Any
 import typer
 
 Model = Annotated[str, typer.Argument(help="`base`, or a name under `steps` of params.yaml.")]
-Name = Annotated[
-    str | None, typer.Argument(help="A name under `datasets` of params.yaml; all that have answers if left out.")
-]
+Name = Annotated[str | None, typer.Argument(help="A name under `datasets` of params.yaml; all of them if left out.")]
 Limit = Annotated[int, typer.Option(min=0, help="How many answers of each dataset to show at most; 0 for all.")]
 Best = Annotated[bool, typer.Option("--best", help="The best first, instead of the worst.")]
 Json = Annotated[bool, typer.Option("--json", help="As JSON, for scripts: texts are whole.")]
@@ -33,26 +33,29 @@ NOT_METRICS = {
 
 
 def main(model: Model, dataset: Name = None, limit: Limit = 5, best: Best = False, as_json: Json = False) -> None:
-    """Show what a model said to eval rows, beside the answer that was wanted, the worst first."""
+    """Show what a model said to eval rows, beside the answer that was wanted, the worst first.
+
+    Of a dataset of pairs or ratings: how likely it finds each answer.
+    """
     from stages.scoring.metric_direction import lower_is_better
     from validators.problems import Problem, Problems
 
-    known = dict(generated_answers(model))
+    known = scored_rows(model)
     if not known:
-        hint = "kind kto has no answers; kind preference has them where it names `metrics`; dvc repro scores a model"
-        raise Problems(
-            [Problem(f"tilth answers {ascii(model)[1:-1]}", "no scored answers", "a model that was scored", hint)]
-        )
+        where, hint = f"tilth answers {ascii(model)[1:-1]}", "dvc repro scores every model"
+        raise Problems([Problem(where, "no scores", "`base` or a step that was scored", hint)])
     if dataset is not None and dataset not in known:
         where, expected = f"tilth answers {model} {ascii(dataset)[1:-1]}", f"one of {', '.join(known)}"
-        raise Problems([Problem(where, f"no answers of {model} to {dataset!r}", expected, "tilth report")])
+        raise Problems([Problem(where, f"no scores of {model} on {dataset!r}", expected, "tilth report")])
     found = {}
     for name in [dataset] if dataset else known:
         metric, rows = first_metric(known[name]), known[name]
         falls = best != (metric is not None and lower_is_better(metric))
-        # an id is a hash, so rows of the same value are in a random order, and it stays; rows that are not judged come last
+        # a bad answer that is likely is as wrong as a good one that is not. An id is a hash, so rows of the same value are in a random order, and it stays; rows that are not judged come last
         judged = [row for row in rows if row["scores"].get(metric) is not None]
-        judged.sort(key=lambda row: (row["scores"][metric] * (-1 if falls else 1), row["id"]))
+        judged.sort(
+            key=lambda row: (row["scores"][metric] * (-1 if falls != ("bad" in row["texts"]) else 1), row["id"])
+        )
         rows = judged + sorted((row for row in rows if row["scores"].get(metric) is None), key=lambda row: row["id"])
         found[name] = metric, rows[: limit or None], len(rows)
     if as_json:
@@ -62,14 +65,14 @@ def main(model: Model, dataset: Name = None, limit: Limit = 5, best: Best = Fals
         return
     for name, (metric, rows, count) in found.items():
         order = f", {'best' if best else 'worst'} {metric} first" if metric else ""
-        print(f"{model} on {name}: {len(rows):,} of {count:,} answers{order}")
+        print(f"{model} on {name}: {len(rows):,} of {count:,} rows{order}")
         for row in rows:
             show(row)
         print()
 
 
-def generated_answers(model: str) -> "Mapping[str, list[Row]]":
-    """{dataset: its answered rows}; {} of a model that was not scored."""
+def scored_rows(model: str) -> "Mapping[str, list[Row]]":
+    """{dataset: its scored rows}; {} of a model that was not scored."""
     import pyarrow.compute as pc
     import pyarrow.parquet as pq
 
@@ -77,46 +80,56 @@ def generated_answers(model: str) -> "Mapping[str, list[Row]]":
     if not path.is_file():
         return {}
     table = pq.read_table(path)
-    if "generation" not in table.column_names:
-        return {}
-    table = table.filter(pc.is_valid(table["generation"]))
     names = [name for name in table["dataset"].unique().to_pylist() if Path(f"data/eval/{name}.parquet").is_file()]
-    return {name: answered_rows(name, table.filter(pc.equal(table["dataset"], name))) for name in sorted(names)}
+    return {
+        name: rows_of_dataset(name, table.filter(pc.equal(table["dataset"], name)).to_pylist())
+        for name in sorted(names)
+    }
 
 
-def answered_rows(dataset: str, scores: Any) -> list[Row]:
-    """[{id, row: `source:line`, prompt, answer, reference, scores}] of a dataset. scores: its part of the model's table."""
+def rows_of_dataset(dataset: str, scored: list[Row]) -> list[Row]:
+    """[{id, row: `source:line`, prompt, texts: {name: text}, cut, scores}] of a dataset. scored: its rows of the model's table."""
     import pyarrow.parquet as pq
 
     from stages.rows.batches import decode_row
 
     rows = {row["id"]: decode_row(row) for row in pq.read_table(f"data/eval/{dataset}.parquet").to_pylist()}
-    return [
-        prompt_and_reference(rows[line["id"]])
-        | {
-            "answer": line["generation"],
-            "cut": bool(line["cut"] or line["cut_thinking"]),
-            "scores": {
-                name: value
-                for name, value in line.items()
-                if isinstance(value, (int, float))
-                and name not in NOT_METRICS
-                and not name.startswith(("passed/", "lm_eval/"))
-            },
-        }
-        for line in scores.to_pylist()
-        if line["id"] in rows
-    ]
+    return [row_facts(rows[line["id"]], line) for line in scored if line["id"] in rows]
 
 
-def prompt_and_reference(row: Row) -> Row:
-    """The turns before the answer, and the answer that was wanted."""
-    if "messages" in row:
-        prompt, reference = row["messages"][:-1], row["messages"][-1].get("content")
+def row_facts(row: Row, line: Row) -> Row:
+    """What is shown of a row of eval. line: its scores."""
+    scores = {
+        name: value
+        for name, value in line.items()
+        if isinstance(value, (int, float)) and name not in NOT_METRICS and not name.startswith(("passed/", "lm_eval/"))
+    }
+    prompt = row["messages"][:-1] if "messages" in row else row["prompt"]
+    texts: dict[str, str] = {} if line.get("generation") is None else {"answer": line["generation"]}
+    if "chosen" in row:
+        # log-probabilities are means per token: the margin is that of `pair_accuracy`
+        chosen, rejected = line["chosen_logp"], line["rejected_logp"]
+        scores = ({} if chosen is None or rejected is None else {"margin": chosen - rejected}) | scores
+        texts |= {side: last_text(row[side]) for side in ("chosen", "rejected")}
+    elif "label" in row:
+        good = bool(row["label"])
+        scores = ({} if line["logp"] is None else {"logp": line["logp"]}) | scores
+        texts["good" if good else "bad"] = last_text(row["completion"])
     else:
-        prompt = row["prompt"]
-        reference = row["ground_truth"] if "ground_truth" in row else row["chosen"][-1].get("content")
-    return {"id": row["id"], "row": f"{row['source']}:{row['line']}", "prompt": prompt, "reference": reference}
+        texts["wanted"] = row["ground_truth"] if "ground_truth" in row else last_text(row["messages"])
+    return {
+        "id": row["id"],
+        "row": f"{row['source']}:{row['line']}",
+        "prompt": prompt,
+        "texts": texts,
+        "cut": bool(line.get("cut") or line.get("cut_thinking")),
+        "scores": scores,
+    }
+
+
+def last_text(turns: list[Row]) -> str:
+    """The text of the last turn, or its calls."""
+    return turns[-1].get("content") or json_text(turns[-1].get("tool_calls"))
 
 
 def first_metric(rows: list[Row]) -> str | None:
@@ -128,13 +141,13 @@ def show(row: Row) -> None:
     """Print a row: its place and its scores, then its turns, the answer and the reference."""
     from stages.rows.tables import safe_text
 
-    scores = [f"{name} {value:g}" for name, value in row["scores"].items()]
+    scores = [f"{name} {value:.3g}" for name, value in row["scores"].items()]
     print(safe_text("  ".join([row["row"], *scores, *(["cut at max_new_tokens"] if row["cut"] else [])]), WIDTH))
     for turn in row["prompt"]:
         text = turn.get("content") or json_text(turn.get("tool_calls"))
         print_text(turn["role"], text)
-    print_text("answer", row["answer"])
-    print_text("wanted", row["reference"] or "")
+    for name, text in row["texts"].items():
+        print_text(name, text or "")
 
 
 def json_text(value: Any) -> str:

@@ -45,9 +45,9 @@ STEP_ARGS = {  # of a real model
 }
 TINY_ARGS = {  # of the tiny model, which starts from random weights: a few minutes, to see the whole pipeline
     "sft": "learning_rate: 3.0e-3, max_steps: 100",
-    "dpo": "beta: 0.1, learning_rate: 3.0e-5, max_steps: 50",
+    "dpo": "beta: 0.1, learning_rate: 3.0e-4, max_steps: 50",
     "orpo": "beta: 0.1, learning_rate: 3.0e-4, max_steps: 200",
-    "kto": "beta: 0.1, learning_rate: 5.0e-5, max_steps: 50",
+    "kto": "beta: 0.1, learning_rate: 3.0e-4, max_steps: 50",
     "grpo": "num_generations: 8, learning_rate: 1.0e-4, max_steps: 20",
 }
 WHY = {
@@ -74,11 +74,10 @@ PIPELINES = {
 METHOD_OF_KIND = {"kto": "kto", "grpo": "grpo", "sft": "sft"}
 TINY_RATE = "learning_rate: tiny starts from random weights"
 HOSTILE = "reward_hostile: an answer may reason before its last number"
-TOO_LONG = "dropped_share: tiny takes 8192 letters of a row"
-USUAL_LENGTH, TINY_LENGTH = (
-    1024,
-    8192,
-)  # TRL's default of max_length, and the positions of the tiny model, to which a letter is a token
+TOO_LONG = "dropped_share: rows of 4096 letters are enough to try it out"
+USUAL_LENGTH = 1024  # TRL's default of max_length
+TINY_LENGTH = 4096  # the most that is quick; to the tiny model a letter is a token
+LONG_SHARE = 0.05  # of the rows; a larger one stops the build
 MEASURED_ROWS, BATCH_TOKENS = 1000, 4096
 
 
@@ -92,6 +91,7 @@ class DataSource(NamedTuple):
     """A dataset. raw: its raw data, None if params.yaml has it. options: further keys of its entry. notes: comments on it.
 
     numeric: its truths are numbers. letters: 99% of the rows have at most so many; answers: 95% of the answers. rows: of the sample.
+    long: more of the rows are longer than the tiny model tries out than may be dropped.
     """
 
     name: str
@@ -102,6 +102,7 @@ class DataSource(NamedTuple):
     letters: int = 0
     answers: int = 0
     rows: int = 0
+    long: bool = False
 
 
 Datasets = dict[str, DataSource]  # by kind
@@ -183,13 +184,14 @@ def data_source(name: str, raw: str, conversion: "Conversion") -> DataSource:
     from commands.inspection.datasets_entry import entry_options, ignore_notes
 
     rows = conversion["table"].slice(0, MEASURED_ROWS).to_pylist()
-    letters = share_below(0.99, [letters_of_row(row) for row in rows])
+    lengths = [letters_of_row(row) for row in rows]
+    letters, long = share_below(0.99, lengths), share_below(1 - LONG_SHARE, lengths) > TINY_LENGTH
     answers = share_below(
         0.95, [len(str(row["messages"][-1]["content"]).encode()) for row in rows if row.get("messages")]
     )
     options = entry_options(conversion) + (", metrics: [exact_match, rouge_l]" if answers > TEXTS else "")
     notes, count = tuple(ignore_notes(conversion)), conversion["valid"]
-    return DataSource(name, raw, options, notes=notes, letters=letters, answers=answers, rows=count)
+    return DataSource(name, raw, options, notes=notes, letters=letters, answers=answers, rows=count, long=long)
 
 
 def share_below(share: float, lengths: list[int]) -> int:
@@ -402,7 +404,7 @@ def step_lines(name: str, method: str, parent: str, of: DataSource, tiny: bool) 
     rewards = f"rewards: [{'numeric_match' if of.numeric else 'exact_match'}], " if method == "grpo" else ""
     low, high = LEARNING_RATES[method]
     unusual = tiny and not low <= float(args.partition("learning_rate: ")[2].partition(",")[0]) <= high
-    reasons = ((TINY_RATE, unusual), (HOSTILE, rewards and of.numeric), (TOO_LONG, tiny and of.letters > TINY_LENGTH))
+    reasons = ((TINY_RATE, unusual), (HOSTILE, rewards and of.numeric), (TOO_LONG, tiny and of.long))
     waivers = [waiver for waiver, wanted in reasons if wanted]
     waive = f", waive: {{{', '.join(waivers)}}}" if waivers else ""
     yield f"  {name}: {{method: {method}, from: {parent}, dataset: {of.name}, {rewards}args: {{{args}}}{waive}}}"

@@ -36,17 +36,23 @@ def scored(tmp_path, monkeypatch):
         }
         for name, (text, right, cut) in SAID.items()
     ]
-    lines.append(
-        {
-            "dataset": "rated",
-            "id": "e",
-            "nll": None,
-            "generation": None,
-            "cut": None,
-            "cut_thinking": None,
-            "exact_match": None,
-        }
-    )
+    for name, chosen, rejected in (("p", -1.0, -3.0), ("q", -2.5, -1.5)):
+        lines.append({"dataset": "pairs", "id": name, "chosen_logp": chosen, "rejected_logp": rejected})
+    for name, logp in (("k", -1.0), ("l", -3.0), ("m", -0.5)):
+        lines.append({"dataset": "rated", "id": name, "logp": logp})
+    columns = [
+        "dataset",
+        "id",
+        "nll",
+        "generation",
+        "cut",
+        "cut_thinking",
+        "exact_match",
+        "chosen_logp",
+        "rejected_logp",
+        "logp",
+    ]
+    lines = [{column: line.get(column) for column in columns} for line in lines]
     pq.write_table(pa.Table.from_pylist(lines), "scores/sft.parquet")
     rows = [
         {
@@ -58,6 +64,19 @@ def scored(tmp_path, monkeypatch):
         for i, name in enumerate(SAID, 1)
     ]
     pq.write_table(pa.Table.from_pylist(rows), "data/eval/chat.parquet")
+    asked = [{"role": "user", "content": "Which?"}]
+    said = {name: [{"role": "assistant", "content": name}] for name in ("better", "worse", "rated")}
+    place = {"source": "data/raw/b.jsonl", "prompt": asked}
+    pairs = [
+        place | {"id": name, "line": i, "chosen": said["better"], "rejected": said["worse"]}
+        for i, name in enumerate("pq", 1)
+    ]
+    pq.write_table(pa.Table.from_pylist(pairs), "data/eval/pairs.parquet")
+    rated = [
+        place | {"id": name, "line": i, "completion": said["rated"], "label": name != "m"}
+        for i, name in enumerate("klm", 1)
+    ]
+    pq.write_table(pa.Table.from_pylist(rated), "data/eval/rated.parquet")
 
 
 def said(*arguments):
@@ -67,10 +86,10 @@ def said(*arguments):
 
 
 def test_the_worst_answers_come_first_and_those_without_a_value_last():
-    places = [line.split()[0] for line in said("sft").splitlines() if line.startswith("data/raw")]
+    places = [line.split()[0] for line in said("sft", "chat").splitlines() if line.startswith("data/raw")]
     assert [place[-1] for place in places] == ["2", "4", "1", "3"]
-    assert said("sft").startswith("sft on chat: 4 of 4 answers, worst exact_match first\n")
-    best = [line.split()[0] for line in said("sft", "--best").splitlines() if line.startswith("data/raw")]
+    assert said("sft").startswith("sft on chat: 4 of 4 rows, worst exact_match first\n")
+    best = [line.split()[0] for line in said("sft", "chat", "--best").splitlines() if line.startswith("data/raw")]
     assert [place[-1] for place in best] == ["1", "2", "4", "3"]
 
 
@@ -92,14 +111,39 @@ def test_control_characters_of_an_answer_do_not_reach_the_terminal():
 
 def test_json_has_whole_texts():
     found = json.loads(said("sft", "--limit", "0", "--json"))["chat"]
-    assert [row["answer"] for row in found] == [SAID[name][0] for name in ("b", "d", "a", "c")]
+    assert [row["texts"]["answer"] for row in found] == [SAID[name][0] for name in ("b", "d", "a", "c")]
     assert found[0]["scores"] == {"exact_match": 0.0} and found[0]["cut"] and found[3]["scores"] == {}
+
+
+def test_a_pair_shows_both_answers_and_the_one_that_is_least_preferred_comes_first():
+    assert said("sft", "pairs").splitlines() == [
+        "sft on pairs: 2 of 2 rows, worst margin first",
+        "data/raw/b.jsonl:2  margin -1",
+        "  user      Which?",
+        "  chosen    better",
+        "  rejected  worse",
+        "data/raw/b.jsonl:1  margin 2",
+        "  user      Which?",
+        "  chosen    better",
+        "  rejected  worse",
+        "",
+    ]
+
+
+def test_a_likely_bad_answer_and_an_unlikely_good_one_are_the_worst_ratings():
+    lines = said("sft", "rated").splitlines()
+    assert [line for line in lines if line.startswith("data/raw")] == [
+        "data/raw/b.jsonl:2  logp -3",
+        "data/raw/b.jsonl:1  logp -1",
+        "data/raw/b.jsonl:3  logp -0.5",
+    ]
+    assert lines[3] == "  good      rated" and lines[-2] == "  bad       rated"
 
 
 @pytest.mark.parametrize(
     "arguments, found",
-    [(["nobody"], "no scored answers"), (["sft", "rated"], "no answers of sft to 'rated'; expected one of chat")],
+    [(["nobody"], "no scores"), (["sft", "other"], "no scores of sft on 'other'; expected one of chat, pairs, rated")],
 )
-def test_a_model_or_a_dataset_without_answers_is_named(arguments, found):
+def test_a_model_or_a_dataset_without_scores_is_named(arguments, found):
     with pytest.raises(Problems, match=found):
         said(*arguments)

@@ -85,7 +85,7 @@ def test_rows_that_are_cut_are_counted_and_named(path):
     assert (item["value"], item["level"]) == (0.2, "warning")
     assert "raw.jsonl:4, raw.jsonl:8" in item["message"]
     assert item["message"].endswith(
-        "the longest has 5 tokens: raise args.max_length (this model was made for 16 tokens), or overlong: drop leaves them out"
+        "the longest has 5 tokens: raise args.max_length (this model was made for 16 tokens), or `overlong: drop` of the step leaves them out"
     )
     assert found(path, rows())["truncated_share"] == {
         "check": "preflight.truncated_share", "value": 0.0, "limit": 0.05, "level": "ok",
@@ -234,6 +234,12 @@ def trial(truth, corrupted, other, empty, again=True):
 def of_rewards(*trials, weights=None, waive=()):
     out = findings.reward_findings(trials, weights or [1.0] * len(trials), SETTINGS, dict(waive))
     return {item["check"].removeprefix("preflight."): item for item in out}
+
+
+def test_a_length_at_the_models_own_limit_is_not_to_be_raised():
+    assert findings.raise_length(1024, 512) == "raise args.max_length (this model was made for 1,024 tokens)"
+    assert findings.raise_length(1024, 1024) == "take a base that was made for more than 1,024 tokens"
+    assert findings.raise_length(0, 1024) == "raise args.max_length"
 
 
 def test_a_right_reward_has_no_warning():

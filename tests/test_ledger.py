@@ -54,7 +54,9 @@ def test_the_account_goes_from_raw_records_to_train_and_eval_by_reason(built, ca
         "rejected by curate.duplicate -1",
     ):
         assert line in lines
-    assert lines[-1].startswith("23 rows = 2 rejected by validate + 1 by curate + ") and lines[-1].endswith("all accounted for")
+    assert lines[-1].startswith("23 rows = 2 rejected by validate + 1 by curate + ") and lines[-1].endswith(
+        "all accounted for"
+    )
 
 
 def test_a_narrow_terminal_loses_no_number(built, capsys, monkeypatch):

@@ -234,7 +234,7 @@ def test_a_model_tells_its_chain_adapters_waivers_versions_and_scores(told):
         "adapters, in order: 00_sft, 01_align",
         "waived lora_rank: it is small",
         "versions: torch 2.13.0",
-        "kto on 3 (5 with repetitions) of 4 rows of votes, sha256 5f0e5f0e5f",
+        "kto on 3 (4 with repetitions) of 4 rows of votes, sha256 5f0e5f0e5f",
         "1,234 tokens, 3 optimizer steps, seed 7, backend transformers",
         "scores on 6 eval rows of chat: loss 0.500 [0.400, 0.600]",
     ):

@@ -101,12 +101,18 @@ def describe_rows(measured: MeasuredRows, rows: Rows, path: str) -> str:
     return f"{len(rows):,} of {measured.count:,} rows{where}"
 
 
-def raise_length(context: int) -> str:
+def raise_length(context: int, limit: int | None) -> str:
+    """What to do about rows that are too long. context: tokens that the model was made for, 0 if unknown. limit: `max_length`."""
+    if context and (limit or 0) >= context:
+        return f"take a base that was made for more than {context:,} tokens"
     return "raise args.max_length" + (f" (this model was made for {context:,} tokens)" if context else "")
 
 
-def describe_left_out(measured: MeasuredRows, path: str, context: int = 0) -> tuple[str, str]:
-    """(what, hint) of the rows that are not trained: their number by proof, each with the reason of its first row."""
+def describe_left_out(measured: MeasuredRows, path: str, context: int = 0, limit: int | None = None) -> tuple[str, str]:
+    """(what, hint) of the rows that are not trained: their number by proof, each with the reason of its first row.
+
+    context, limit: see `raise_length`.
+    """
     by_proof = {}
     for row, proof, why in measured.left_out:
         by_proof.setdefault(proof, []).append((row, why))
@@ -115,7 +121,7 @@ def describe_left_out(measured: MeasuredRows, path: str, context: int = 0) -> tu
         for proof, rows in sorted(by_proof.items(), key=lambda item: -len(item[1]))
     ]
     most = max(by_proof, key=lambda proof: len(by_proof[proof]), default=None)
-    return "; ".join(parts), raise_length(context) if most == "LENGTH" else PROOF_HINTS.get(most, "")
+    return "; ".join(parts), raise_length(context, limit) if most == "LENGTH" else PROOF_HINTS.get(most, "")
 
 
 PROOF_HINTS = {  # what to do about rows that fail a proof
@@ -140,7 +146,7 @@ def row_findings(
         return make_finding(check, share, f"{describe_rows(measured, numbers, path)} {message}", settings, waive)
 
     left = [row for row, _, _ in measured.left_out]
-    what, hint = describe_left_out(measured, path, context)
+    what, hint = describe_left_out(measured, path, context, method.limits.length)
     message = f"{len(left):,} of {measured.count:,} rows are not trained" + (f": {what}" if left else "")
     out = [make_finding("preflight.dropped_share", measured.share(left), message, settings, waive)]
     if left:
@@ -162,7 +168,8 @@ def row_findings(
         if len(cut):
             longest_cut = rows["length"][rows["cut"]].max()
             text += (
-                f", the longest has {longest_cut:,} tokens: {raise_length(context)}, or overlong: drop leaves them out"
+                f", the longest has {longest_cut:,} tokens: {raise_length(context, method.limits.length)}, or `overlong: drop` "
+                "of the step leaves them out"
             )
         out.append(add("preflight.truncated_share", cut, text))
     if context:
