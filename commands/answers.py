@@ -160,8 +160,9 @@ def print_text(name: str, text: str) -> None:
     """Print a text under its name, with its own lines, cut to a length."""
     from stages.rows.tables import safe_text
 
-    first, *rest = text[:WIDTH].split("\n")
+    left_out = len(text) - WIDTH
+    if left_out > 0:  # the middle: prompts of a kind differ at their end
+        text = f"{text[: WIDTH // 2]}\n({left_out:,} characters left out)\n{text[-WIDTH // 2 :]}"
+    first, *rest = text.split("\n")
     for label, line in [(name, first), *(("", line) for line in rest)]:
         print(f"  {label:<10}{safe_text(line, WIDTH)}".rstrip())
-    if len(text) > WIDTH:
-        print(f"  {'':<10}({len(text) - WIDTH:,} more characters)")

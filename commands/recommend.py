@@ -73,6 +73,7 @@ PIPELINES = {
 }
 METHOD_OF_KIND = {"kto": "kto", "grpo": "grpo", "sft": "sft"}
 TINY_RATE = "learning_rate: tiny starts from random weights"
+COPIED = "the ground truth stands in the prompt, so that numeric_match pays for repeating it: write a reward (docs/rewards.md)"
 HOSTILE = "reward_hostile: an answer may reason before its last number"
 TOO_LONG = "dropped_share: rows of 4096 letters are enough to try it out"
 USUAL_LENGTH = 1024  # TRL's default of max_length
@@ -91,7 +92,7 @@ class DataSource(NamedTuple):
     """A dataset. raw: its raw data, None if params.yaml has it. options: further keys of its entry. notes: comments on it.
 
     numeric: its truths are numbers. letters: 99% of the rows have at most so many; answers: 95% of the answers. rows: of the sample.
-    long: more of the rows are longer than the tiny model tries out than may be dropped.
+    long: more of the rows are longer than the tiny model tries out than may be dropped. copied: the ground truths stand in the prompts.
     """
 
     name: str
@@ -103,6 +104,7 @@ class DataSource(NamedTuple):
     answers: int = 0
     rows: int = 0
     long: bool = False
+    copied: bool = False
 
 
 Datasets = dict[str, DataSource]  # by kind
@@ -167,14 +169,16 @@ def data_at(path: str, columns: str | None, start: Path | None) -> Datasets:
     from commands.inspection.conversion import are_numbers, best_kind, convert_sample
     from commands.inspection.datasets import dataset_name
     from commands.inspection.sample import options_for, read_sample, resolve_path
+    from commands.inspection.sample_report import mostly_copied
 
     raw = resolve_path(path, start)
     sample = read_sample(raw, options_for(raw, columns))
     kind, conversion = best_kind(sample)
     inside = (raw if not raw.is_absolute() else Path("data/raw", raw.name)).as_posix()
     source = data_source(dataset_name(raw), inside, conversion)
-    found = {kind: source._replace(numeric=kind == "grpo" and are_numbers(conversion))}
-    if kind != "sft":
+    numeric = kind == "grpo" and are_numbers(conversion)
+    found = {kind: source._replace(numeric=numeric, copied=numeric and mostly_copied(conversion["table"]))}
+    if kind != "sft" and not found[kind].copied:
         found["sft"] = data_source(f"{source.name}_sft", inside, convert_sample(sample, "sft"))
     return found
 
@@ -332,7 +336,7 @@ def params_lines(data: Datasets, method: str, tiny: bool, whole: bool = False) -
     kind = "preference" if method in ("dpo", "orpo") else method
     used = (
         {kind: data[kind]}
-        if method == "orpo"
+        if method == "orpo" or data[kind].copied
         else {"sft": data.get("sft") or sft_dataset_from(data[kind]), kind: data[kind]}
     )
     if lines := [
@@ -344,8 +348,8 @@ def params_lines(data: Datasets, method: str, tiny: bool, whole: bool = False) -
         yield "datasets:" if whole else "datasets:           # in addition to, or instead of, what is there"
         yield from lines
     yield "steps:" if whole else "steps:              # instead of what is there"
-    if method == "orpo":
-        yield from step_lines("orpo", "orpo", "base", data[kind], tiny)
+    if method == "orpo" or data[kind].copied:
+        yield from step_lines("orpo" if method == "orpo" else "align", method, "base", data[kind], tiny)
         return
     yield from step_lines("sft", "sft", "base", used["sft"], tiny)
     if method != "sft":
@@ -404,9 +408,11 @@ def step_lines(name: str, method: str, parent: str, of: DataSource, tiny: bool) 
     rewards = f"rewards: [{'numeric_match' if of.numeric else 'exact_match'}], " if method == "grpo" else ""
     low, high = LEARNING_RATES[method]
     unusual = tiny and not low <= float(args.partition("learning_rate: ")[2].partition(",")[0]) <= high
-    reasons = ((TINY_RATE, unusual), (HOSTILE, rewards and of.numeric), (TOO_LONG, tiny and of.long))
+    reasons = ((TINY_RATE, unusual), (HOSTILE, rewards and of.numeric and not of.copied), (TOO_LONG, tiny and of.long))
     waivers = [waiver for waiver, wanted in reasons if wanted]
     waive = f", waive: {{{', '.join(waivers)}}}" if waivers else ""
+    if of.copied:
+        yield f"  # {COPIED}"
     yield f"  {name}: {{method: {method}, from: {parent}, dataset: {of.name}, {rewards}args: {{{args}}}{waive}}}"
     if tiny:
         waiver = ", and no waiver of what is tiny" if waive else ""

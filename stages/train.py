@@ -61,6 +61,8 @@ if TYPE_CHECKING:
     from transformers import TrainerControl, TrainerState, TrainingArguments
     from transformers.trainer_utils import TrainOutput
 
+MOSTLY_SILENT = 0.9  # of the groups of a grpo training
+
 
 def main(name: str) -> bool:
     """Train a step; False where nothing was trained, as the model exists already."""
@@ -104,6 +106,7 @@ def main(name: str) -> bool:
                 f"train {name}: {step['method']} on {counts['seen']:,} of {rows}, "
                 f"{result.global_step:,} optimizer steps, loss {result.training_loss:.4f}"
             )
+            print_silent_groups(name, trainer.state.log_history)
     return True
 
 
@@ -267,6 +270,16 @@ def show_progress(trainer: Trainer, name: str) -> Trainer:
     trainer.remove_callback(PrinterCallback)
     trainer.add_callback(Progress)
     return trainer
+
+
+def print_silent_groups(name: str, history: Iterable[dict[str, Any]]) -> None:
+    """Warn if most groups of a grpo training earned the same: they changed nothing. history: of transformers' Trainer."""
+    shares = [entry["frac_reward_zero_std"] for entry in history if "frac_reward_zero_std" in entry]
+    if shares and (share := sum(shares) / len(shares)) > MOSTLY_SILENT:
+        print(
+            f"train {name}: warning: in {share:.0%} of the groups all answers earned the same, so they taught nothing; "
+            "easier or harder prompts, a longer sft, or a reward for the form (docs/rewards.md)"
+        )
 
 
 def training_facts(step: ResolvedStep, identity: dict[str, Any], steps: int) -> dict[str, Any]:

@@ -109,6 +109,14 @@ def test_control_characters_of_an_answer_do_not_reach_the_terminal():
     assert "\x1b" not in said("sft") and "\\x1b[31m7" in said("sft")
 
 
+def test_of_a_long_text_the_middle_is_left_out(capsys):
+    from commands import answers
+
+    answers.print_text("user", "a" * 900 + "b" * 900)
+    out = capsys.readouterr().out
+    assert "a" * 500 in out and "b" * 500 in out and "(800 characters left out)" in out and "a" * 501 not in out
+
+
 def test_json_has_whole_texts():
     found = json.loads(said("sft", "--limit", "0", "--json"))["chat"]
     assert [row["texts"]["answer"] for row in found] == [SAID[name][0] for name in ("b", "d", "a", "c")]

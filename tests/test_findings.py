@@ -242,6 +242,18 @@ def test_a_length_at_the_models_own_limit_is_not_to_be_raised():
     assert findings.raise_length(0, 1024) == "raise args.max_length"
 
 
+def test_a_reward_that_pays_no_ground_truth_says_that_it_may_be_a_target():
+    out = of_rewards(trial([0, 0], [0, 0], [0, 0], [0, 0]))
+    assert out.keys() == {"reward_random", "reward_truth", "reward_order"}
+    assert (
+        out["reward_truth"]["level"] == "warning"
+        and "right if the ground truth is a target" in out["reward_truth"]["message"]
+    )
+    out = of_rewards(trial([0, 0], [1, 0], [0, 0], [0, 0]))
+    assert out["reward_order"]["level"] == "warning" and "target" in out["reward_order"]["hint"]
+    assert "reward_wrong" in of_rewards(trial([1, 0], [0, 0], [0, 0], [0, 0]))
+
+
 def test_a_right_reward_has_no_warning():
     out = of_rewards(trial([1, 1], [0, 0], [0, 0], [0, 0]))
     assert {item["level"] for item in out.values()} == {"ok"}

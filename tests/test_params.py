@@ -533,3 +533,13 @@ def test_rollouts_that_cannot_be_are_named(method, given, where):
     steps = {"sft": data["methods"]["sft"], method: data["methods"][method] | {"rollouts": given}}
     found = [problem.where for problem in examine(data | {"steps": steps, "gates": []})[0]]
     assert found == [f"params.yaml: {where}"]
+
+
+def test_an_argument_of_trl_beside_args_is_sent_there():
+    from builds import SAMPLE
+
+    data = read_params_yaml(SAMPLE)
+    step = next(iter(data["steps"].values()))
+    step["reward_weights"] = [1.0, 0.2]
+    (problem,) = [each for each in examine(data)[0] if "reward_weights" in each.where]
+    assert problem.hint == "args: {reward_weights: ...}"

@@ -191,6 +191,15 @@ def test_a_whole_params_file_is_valid_as_it_is_printed(written, project, name, o
     assert params["base"] == {"model": "tiny"} and text.startswith("# ") and "what is there" not in text
 
 
+def test_targets_that_stand_in_their_prompts_are_not_learned_as_answers(written, project):
+    puzzles = [json.dumps({"prompt": f"Reach {i} with [7, 9].", "target": str(i), "nums": [7, 9]}) for i in (16, 63)]
+    (project / "data/raw/problems/data.jsonl").write_text("\n".join(puzzles))
+    out = written("data/raw/problems")
+    assert "problems_sft" not in out and "align: {method: grpo, from: base, dataset: problems" in out
+    assert "write a reward (docs/rewards.md)" in out and "reward_hostile" not in out
+    assert all(warning.waived for warning in check(read_params_yaml()))
+
+
 def test_columns_are_part_of_every_entry_for_the_data(written, project):
     (project / "data/raw/pairs/data.jsonl").write_text(json.dumps({"q": "q", "good": "a", "bad": "b"}))
     out = written("data/raw/pairs", columns="prompt: q, chosen: good, rejected: bad")

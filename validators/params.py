@@ -480,6 +480,11 @@ def schema_problems(data: Entry) -> tuple[list[Problem], Faulty]:
     return [], set()
 
 
+def is_trl_field(key: object) -> bool:
+    """Whether TRL's config of any method has this field."""
+    return any(key in trl_fields(method) for method in KIND_OF_METHOD)
+
+
 def schema_problem(error: "ErrorDetails") -> Problem:
     """One error of pydantic as a Problem, with a hint where a known key or value is near."""
     *parents, key = error["loc"]
@@ -487,6 +492,8 @@ def schema_problem(error: "ErrorDetails") -> Problem:
     if error["type"] == "extra_forbidden" and parents[:1] == ["datasets"] and key == "difficulty":
         hint = f"difficulty: {{{parents[1]}: {{from: ..., keep: [0.1, 0.9]}}}} beside `datasets`, as `expires`: DVC makes stages of it"
         return Problem(where, "it stands under the dataset", "at the top level, by the name of the dataset", hint)
+    if error["type"] == "extra_forbidden" and parents[:1] == ["steps"] and len(parents) == 2 and is_trl_field(key):
+        return Problem(where, f"{key!r} is an argument of TRL's", "it under args", f"args: {{{key}: ...}}")
     if error["type"] == "extra_forbidden":
         return Problem(where, f"unknown key {key!r}", "", did_you_mean(key, known_keys(parents)))
     if error["type"] == "missing":

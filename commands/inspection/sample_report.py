@@ -97,9 +97,9 @@ def truth_lines(table: "pa.Table", pattern: str | None) -> Iterator[str]:
             f"warning: {whole:,} of {len(truths):,} ground truths look like whole solutions (several lines, or over {LONG_TRUTH} "
             "characters): no answer can equal them; ground_truth_pattern extracts the answer"
         )
-    if (copied := truths_in_prompts(table)) > MOSTLY * len(truths) > 0:
+    if mostly_copied(table):
         yield (
-            f"warning: the ground truth stands in the prompt of {copied:,} of {len(truths):,} rows, so that repeating it would be "
+            f"warning: the ground truth stands in the prompt of {truths_in_prompts(table):,} of {table.num_rows:,} rows, so that repeating it would be "
             "right: a reward of your own checks the answer by other keys (docs/rewards.md)"
         )
     if others := other_keys(table):
@@ -109,6 +109,11 @@ def truth_lines(table: "pa.Table", pattern: str | None) -> Iterator[str]:
             f"warning: {objects:,} of {len(truths):,} ground truths are JSON objects: exact_match requires exactly that text; "
             "a reward of your own reads them (validators/rewards.py)"
         )
+
+
+def mostly_copied(table: "pa.Table") -> bool:
+    """Whether nearly all ground truths stand in their prompts: they are targets, and no answers."""
+    return truths_in_prompts(table) > MOSTLY * table.num_rows > 0
 
 
 def truths_in_prompts(table: "pa.Table") -> int:

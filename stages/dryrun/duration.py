@@ -13,8 +13,8 @@ from stages.dryrun.memory import Shape
 from stages.training.trl import CHECKPOINTING_ARGS
 from stages.training.types import Config, ResolvedStep
 
-TIMED_S = 0.1  # of one rate
-MOST_ROWS = 4096  # of the matrix that is timed
+TIMED_S, FEWEST_TRIES = 0.2, 5  # of one rate
+MOST_SIDE = {"cpu": 1024, "cuda": 8192}  # of the matrices that are timed
 
 
 def least_seconds(step: ResolvedStep, shape: Shape, config: Config, reached: float, device: str) -> float:
@@ -35,7 +35,7 @@ def least_seconds(step: ResolvedStep, shape: Shape, config: Config, reached: flo
         decoding = (
             answers / config.num_iterations * flops_per_token(shape, length) / matmul_rate(shape, sampled, device, half)
         )
-    rows = min(MOST_ROWS, math.ceil(batch * length))
+    rows = math.ceil(batch * length)
     training = tokens * passes(step, config) * flops_per_token(shape, length) / matmul_rate(shape, rows, device, half)
     return (training + decoding) / step["processes"]
 
@@ -54,17 +54,23 @@ def passes(step: ResolvedStep, config: Config) -> int:
 
 
 def matmul_rate(shape: Shape, rows: int, device: str, half: bool) -> float:
-    """Floating-point operations a second of (rows, hidden) @ (hidden, intermediate), the best of several."""
+    """Floating-point operations a second of (rows, hidden) @ (hidden, intermediate), the best of several.
+
+    The best, as other processes slow the machine: the result is to be a time that the training takes at least. Sides are cut to
+    MOST_SIDE, which is long enough for the full rate.
+    """
     import torch
 
+    side = MOST_SIDE[device]
+    rows, hidden, intermediate = (min(length, side) for length in (rows, shape.hidden, shape.intermediate))
     dtype = torch.bfloat16 if half else torch.float32
-    a = torch.zeros(rows, shape.hidden, dtype=dtype, device=device)
-    b = torch.zeros(shape.hidden, shape.intermediate, dtype=dtype, device=device)
-    best, until = math.inf, time.perf_counter() + TIMED_S
-    while time.perf_counter() < until or best == math.inf:
+    a = torch.ones(rows, hidden, dtype=dtype, device=device)
+    b = torch.ones(hidden, intermediate, dtype=dtype, device=device)
+    best, tries, until = math.inf, 0, time.perf_counter() + TIMED_S
+    while tries < FEWEST_TRIES or time.perf_counter() < until:
         begun = time.perf_counter()
         a @ b
         if device == "cuda":
             torch.cuda.synchronize()
-        best = min(best, time.perf_counter() - begun)
-    return 2 * rows * shape.hidden * shape.intermediate / best
+        best, tries = min(best, time.perf_counter() - begun), tries + 1
+    return 2 * rows * hidden * intermediate / best

@@ -306,7 +306,15 @@ def reward_findings(trials: list[Trial], weights: Sequence[float], settings: Set
             low, high = trials_of.score_range(trial)
             share, below = trials_of.underpaid_truths(trial)
             message = f"{name} gives from {low:g} to {high:g}; {len(below):,} of {len(trial.scores['truth']):,} ground truths get less than that"
+            if unpaid := trials_of.pays_no_truth(trial):
+                share, message = (
+                    1,
+                    f"{name} gives no ground truth more than an empty answer: right if the ground truth is a target",
+                )
+                message += " and no answer; then try it on answers of your own (docs/rewards.md)"
             out.append(make_finding("preflight.reward_truth", share, message, settings, waive))
+            if unpaid:  # the other findings would compare with a reward that no truth gets
+                continue
             wrong = trials_of.wrong_shares(trial)
             message = f"{name} gives no less than to the ground truth to " + ", ".join(
                 f"{kind} answers {part:.1%}" for kind, part in wrong.items()
@@ -320,6 +328,8 @@ def reward_findings(trials: list[Trial], weights: Sequence[float], settings: Set
         if more[kind] > 0:
             message = f"{kind} answers earn {more[kind]:g} more than the ground truth, on average"
         out.append(make_finding("preflight.reward_order", more[kind], message, settings, waive))
+        if any(map(trials_of.pays_no_truth, trials)):
+            out[-1]["hint"] = "if the ground truth is a target and no answer, such a reward is right"
     return out
 
 

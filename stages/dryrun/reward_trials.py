@@ -157,6 +157,13 @@ def underpaid_truths(trial: Trial) -> tuple[float, np.ndarray]:
     return below.mean(), np.flatnonzero(below)
 
 
+def pays_no_truth(trial: Trial) -> bool:
+    """Whether every ground truth earns what an empty answer earns, or what the worst does: it may be a target and no answer."""
+    truths, empty = trial.scores["truth"], trial.scores.get("empty", np.zeros(0))
+    lowest = np.nanmin(empty) if len(empty) and not np.isnan(empty).all() else score_range(trial)[0]
+    return bool(len(truths)) and not np.isnan(truths).all() and bool(np.nanmax(truths) <= lowest)
+
+
 def wrong_shares(trial: Trial) -> dict[str, float]:
     """{kind: share} of wrong answers that earn no less than the ground truth of their row."""
     return {kind: share_paid_as_truth(trial, kind) for kind in WRONG_KINDS}
