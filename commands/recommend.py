@@ -85,7 +85,7 @@ MEASURED_ROWS, BATCH_TOKENS = 1000, 4096
 TINY_BASE = "base: {model: tiny}    # proves the pipeline; a real one: model: Qwen/Qwen3-0.6B, revision: <its commit>"
 SMALL_DATA = 400  # rows, of which a tenth says little about a model
 TEXTS = 100  # letters of an answer that no model gives word for word
-ANSWER_LENGTHS = (256, 512, 1024)  # the choices of evaluate.max_new_tokens
+ANSWER_LENGTHS = (256, 512)  # the choices of evaluate.max_new_tokens
 
 
 class DataSource(NamedTuple):

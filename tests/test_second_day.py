@@ -78,7 +78,10 @@ def hold_to_the_sampler(project):
         times, tokens = sampler(project, name)
         share = f"{sum(map(bool, times))} of {len(times)}"
         lineage = tilth(project, "lineage", name)
-        assert f"{step['method']} on {share} rows of {step['dataset']}, " in lineage
+        seen, often = sum(map(bool, times)), sum(times)
+        repeated = f" ({often:,} with repetitions)" if often != seen else ""
+        assert f"{step['method']} on {seen:,}{repeated} of {len(times):,} rows of {step['dataset']}, " in lineage
+        assert "stale" not in lineage  # the build is whole, whatever was removed or renamed before it
         assert f" {tokens:,} tokens, " in lineage
         row = f"| `{name}` | {step['method']} | `{step['from']}` | `{step['dataset']}` | {share} |"
         cards = {path.stem: path.read_text(encoding="utf-8") for path in (project.folder / "report/cards").glob("*.md")}

@@ -22,8 +22,8 @@ from commands.builds.sources import md5_of_source, sources_of
 from stages.core.hashes import folder_md5
 
 ABSENT = object()  # null is a value
-# folders in which `collect`, `collect_scores` and `report` delete what params.yaml no longer has
-CLEARED_FOLDERS = ("data/train", "data/eval", "data/rejected", "data/kept", "scores")
+# folders in which `pin`, `collect`, `collect_scores` and `report` delete what params.yaml no longer has
+CLEARED_FOLDERS = ("data/ingested", "data/train", "data/eval", "data/rejected", "data/kept", "scores")
 TRAINING_KEYS = ("method", "from", "dataset", "seed", "args", "lora", "rewards")  # these decide what a step trains
 
 
