@@ -113,12 +113,12 @@ def test_nothing_is_trained_twice_and_what_is_said_is_what_the_sampler_wrote(min
     hold_to_the_sampler(project)
 
     params = project.read_params()
-    params["steps"]["judge"] = JUDGE
-    assert trained(project, params) == {"judge"}
+    params["steps"]["approve"] = JUDGE
+    assert trained(project, params) == {"approve"}
     hold_to_the_sampler(project)
     project.commit()
 
-    params["steps"]["rate"] = params["steps"].pop("judge")
+    params["steps"]["rate"] = params["steps"].pop("approve")
     assert trained(project, params) == set()
     tilth(project, "prune")
     assert project.repro() == set()
@@ -134,9 +134,9 @@ def test_nothing_is_trained_twice_and_what_is_said_is_what_the_sampler_wrote(min
     project.commit()
     tilth(project, "verify")
     lock = (project.folder / "dvc.lock").read_text(encoding="utf-8")
-    assert not re.search("@judge|models/judge|rate:|@rate|thumbs", lock)
+    assert not re.search("approve|rate:|@rate|thumbs", lock)
     left = [path for path in project.folder.rglob("*") if ".git" not in path.parts and ".dvc" not in path.parts]
-    assert not [path for path in left if path.stem.partition(".")[0] in ("judge", "rate", "thumbs")]
+    assert not [path for path in left if path.stem.partition(".")[0] in ("approve", "rate", "thumbs")]
 
     project.run("dvc", "push")
     project.run("git", "clone", "-q", ".", str(tmp_path / "colleague"))
