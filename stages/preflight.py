@@ -56,7 +56,7 @@ from stages.training.types import Config, ResolvedStep, Tokenizer
 from validators.problems import Problem, Problems
 
 OUT = Path("preflight")
-SHORT_S = 60  # a shorter training is not worth an estimate
+SHORT_S = 20  # a shorter training is not worth an estimate
 
 
 @dataclass

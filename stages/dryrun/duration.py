@@ -54,10 +54,10 @@ def passes(step: ResolvedStep, config: Config) -> int:
 
 
 def matmul_rate(shape: Shape, rows: int, device: str, half: bool) -> float:
-    """Floating-point operations a second of (rows, hidden) @ (hidden, intermediate), the best of several.
+    """Floating-point operations a second of (rows, hidden) @ (hidden, intermediate), at most.
 
-    The best, as other processes slow the machine: the result is to be a time that the training takes at least. Sides are cut to
-    MOST_SIDE, which is long enough for the full rate.
+    The best of several, and on a CPU that of one thread times the threads: other processes would slow it, and the result is to
+    be a time that the training takes at least. Sides are cut to MOST_SIDE, which is long enough for the full rate.
     """
     import torch
 
@@ -67,10 +67,17 @@ def matmul_rate(shape: Shape, rows: int, device: str, half: bool) -> float:
     a = torch.ones(rows, hidden, dtype=dtype, device=device)
     b = torch.ones(hidden, intermediate, dtype=dtype, device=device)
     best, tries, until = math.inf, 0, time.perf_counter() + TIMED_S
-    while tries < FEWEST_TRIES or time.perf_counter() < until:
-        begun = time.perf_counter()
-        a @ b
-        if device == "cuda":
-            torch.cuda.synchronize()
-        best, tries = min(best, time.perf_counter() - begun), tries + 1
-    return 2 * rows * hidden * intermediate / best
+    threads = torch.get_num_threads() if device == "cpu" else 1
+    try:
+        if device == "cpu":
+            torch.set_num_threads(1)
+        while tries < FEWEST_TRIES or time.perf_counter() < until:
+            begun = time.perf_counter()
+            a @ b
+            if device == "cuda":
+                torch.cuda.synchronize()
+            best, tries = min(best, time.perf_counter() - begun), tries + 1
+    finally:
+        if device == "cpu":
+            torch.set_num_threads(threads)
+    return threads * 2 * rows * hidden * intermediate / best
