@@ -80,8 +80,6 @@ USUAL_LENGTH = 1024  # TRL's default of max_length
 TINY_LENGTH = 4096  # the most that is quick; to the tiny model a letter is a token
 LONG_SHARE = 0.05  # of the rows; a larger one stops the build
 MEASURED_ROWS, BATCH_TOKENS = 1000, 4096
-
-
 TINY_BASE = "base: {model: tiny}    # proves the pipeline; a real one: model: Qwen/Qwen3-0.6B, revision: <its commit>"
 SMALL_DATA = 400  # rows, of which a tenth says little about a model
 TEXTS = 100  # letters of an answer that no model gives word for word
@@ -301,7 +299,7 @@ def write_params(path: str | None, columns: str | None, one_stage: bool, start: 
     data = data_at(path, columns, start)
     method = choose_method(data, one_stage)
     lines = [
-        f"# {PIPELINES[method][0]}: {WHY[method]}",
+        f"# {'GRPO' if any(source.copied for source in data.values()) else PIPELINES[method][0]}: {WHY[method]}",
         *params_head(data),
         *params_lines(data, method, tiny=True, whole=True),
         *params_tail(data),
@@ -388,9 +386,10 @@ def dataset_lines(source: DataSource, kind: str, raw: str, wanted: str) -> Itera
         yield f"  # {note}"
 
 
-def room_for(letters: int) -> str:
+def room_for(letters: int, method: str) -> str:
     """The args with which the tiny model takes rows of this length, in batches that a CPU trains in about a second; "" for short rows."""
-    length, batch = USUAL_LENGTH, max(1, min(8, BATCH_TOKENS // max(letters, 1)))
+    fewest = 2 if method == "kto" else 1  # TRL's KTO pairs the rows of a batch
+    length, batch = USUAL_LENGTH, max(fewest, min(8, BATCH_TOKENS // max(letters, 1)))
     while length < min(letters, TINY_LENGTH):
         length *= 2
     return (f", max_length: {length}" if length > USUAL_LENGTH else "") + (
@@ -404,7 +403,7 @@ def step_lines(name: str, method: str, parent: str, of: DataSource, tiny: bool) 
 
     args = (TINY_ARGS if tiny else STEP_ARGS)[method]
     if tiny and method != "grpo":
-        args += room_for(of.letters)
+        args += room_for(of.letters, method)
     rewards = f"rewards: [{'numeric_match' if of.numeric else 'exact_match'}], " if method == "grpo" else ""
     low, high = LEARNING_RATES[method]
     unusual = tiny and not low <= float(args.partition("learning_rate: ")[2].partition(",")[0]) <= high

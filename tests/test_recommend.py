@@ -229,6 +229,13 @@ def test_params_that_git_does_not_have_are_not_written_over(said, project):
         said("data/raw/none", write=True)
 
 
+def test_a_batch_of_kto_has_two_rows_however_long_they_are(written, project):
+    rows = [json.dumps({"prompt": "q", "completion": "word " * 900, "label": label}) for label in (True, False)]
+    (project / "data/raw/feedback/data.jsonl").write_text("\n".join(rows))
+    align = next(line for line in written("data/raw/feedback").splitlines() if line.startswith("  align:"))
+    assert "max_length: 4096, per_device_train_batch_size: 2}" in align
+
+
 def test_there_is_room_for_most_answers(written, project):
     assert "max_new_tokens: 256," in written("data/raw/chat")
     (project / "data/raw/chat/data.jsonl").write_text(json.dumps({"instruction": "q", "output": "word " * 60}))
