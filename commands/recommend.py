@@ -75,7 +75,7 @@ METHOD_OF_KIND = {"kto": "kto", "grpo": "grpo", "sft": "sft"}
 TINY_RATE = "learning_rate: tiny starts from random weights"
 COPIED = "the ground truth stands in the prompt, so that numeric_match pays for repeating it: write a reward (docs/rewards.md)"
 HOSTILE = "reward_hostile: an answer may reason before its last number"
-TOO_LONG = "dropped_share: rows of 4096 letters are enough to try it out"
+TOO_LONG = "dropped_share: rows of this length are enough to try it out"
 USUAL_LENGTH = 1024  # TRL's default of max_length
 TINY_LENGTH = 4096  # the most that is quick; to the tiny model a letter is a token
 LONG_SHARE = 0.05  # of the rows; a larger one stops the build
@@ -89,7 +89,7 @@ ANSWER_LENGTHS = (256, 512)  # the choices of evaluate.max_new_tokens
 class DataSource(NamedTuple):
     """A dataset. raw: its raw data, None if params.yaml has it. options: further keys of its entry. notes: comments on it.
 
-    numeric: its truths are numbers. letters: 99% of the rows have at most so many; answers: 95% of the answers. rows: of the sample.
+    numeric: its truths are numbers. letters: the length that the tiny model is to take; answers: that of 95% of the answers. rows: of the sample.
     long: more of the rows are longer than the tiny model tries out than may be dropped. copied: the ground truths stand in the prompts.
     """
 
@@ -187,7 +187,9 @@ def data_source(name: str, raw: str, conversion: "Conversion") -> DataSource:
 
     rows = conversion["table"].slice(0, MEASURED_ROWS).to_pylist()
     lengths = [letters_of_row(row) for row in rows]
-    letters, long = share_below(0.99, lengths), share_below(1 - LONG_SHARE, lengths) > TINY_LENGTH
+    # of rows that are mostly longer than what is quick, twice that, as nothing of them might be left to learn
+    most = TINY_LENGTH if share_below(0.5, lengths) < TINY_LENGTH / 2 else 2 * TINY_LENGTH
+    letters, long = min(share_below(0.99, lengths), most), share_below(1 - LONG_SHARE, lengths) > most
     answers = share_below(
         0.95, [len(str(row["messages"][-1]["content"]).encode()) for row in rows if row.get("messages")]
     )
@@ -390,7 +392,7 @@ def room_for(letters: int, method: str) -> str:
     """The args with which the tiny model takes rows of this length, in batches that a CPU trains in about a second; "" for short rows."""
     fewest = 2 if method == "kto" else 1  # TRL's KTO pairs the rows of a batch
     length, batch = USUAL_LENGTH, max(fewest, min(8, BATCH_TOKENS // max(letters, 1)))
-    while length < min(letters, TINY_LENGTH):
+    while length < letters:
         length *= 2
     return (f", max_length: {length}" if length > USUAL_LENGTH else "") + (
         f", per_device_train_batch_size: {batch}" if batch < 8 else ""

@@ -233,7 +233,7 @@ def test_a_batch_of_kto_has_two_rows_however_long_they_are(written, project):
     rows = [json.dumps({"prompt": "q", "completion": "word " * 900, "label": label}) for label in (True, False)]
     (project / "data/raw/feedback/data.jsonl").write_text("\n".join(rows))
     align = next(line for line in written("data/raw/feedback").splitlines() if line.startswith("  align:"))
-    assert "max_length: 4096, per_device_train_batch_size: 2}" in align
+    assert "max_length: 8192, per_device_train_batch_size: 2}" in align
 
 
 def test_there_is_room_for_most_answers(written, project):
@@ -268,8 +268,8 @@ def test_rows_longer_than_the_tiny_base_takes_are_waived_for_it_alone(said, writ
     (project / "data/raw/chat/data.jsonl").write_text(json.dumps({"instruction": "q", "output": "word " * 2000}))
     out = written("data/raw/chat")
     assert all(warning.waived for warning in check(read_params_yaml()))
-    assert "max_length: 4096, per_device_train_batch_size: 1}" in out
-    assert "dropped_share: rows of 4096 letters are enough to try it out" in out
+    assert "max_length: 8192, per_device_train_batch_size: 1}" in out
+    assert "dropped_share: rows of this length are enough to try it out" in out
     params = (project / "params.yaml").read_text().replace("model: tiny", "model: real/base")
     (project / "params.yaml").write_text(params)
     assert "dropped_share" not in said("data/raw/chat") and "max_length" not in said("data/raw/chat")
