@@ -10,6 +10,7 @@ RUN = PATH="$(CURDIR)/$(VENV)/bin:$$PATH"
 
 .PHONY: setup build real docs quick test test-long test-unsloth gpu clean
 setup: $(VENV)/ready
+	@echo "set up. Next, in this shell: source $(VENV)/bin/activate"
 build: setup
 	$(RUN) tilth check
 	$(RUN) dvc repro
