@@ -325,7 +325,10 @@ def params_tail(data: Datasets) -> tuple[str, ...]:
     """The rest of a params.yaml, with room for most of the answers."""
     longest = max(source.answers for source in data.values())
     most = next((length for length in ANSWER_LENGTHS if length > longest), ANSWER_LENGTHS[-1])
-    return "curate: {}", "preflight: {}", f"evaluate: {{max_new_tokens: {most}, max_rows: 500, batch_size: 16}}"
+    preflight = "preflight: {}"
+    if any(source.numeric for source in data.values()):
+        preflight = "preflight: {tie_prompts: 0}   # tiny may solve none of these, which would stop the build; remove it for a real base"
+    return "curate: {}", preflight, f"evaluate: {{max_new_tokens: {most}, max_rows: 500, batch_size: 16}}"
 
 
 def params_lines(data: Datasets, method: str, tiny: bool, whole: bool = False) -> Iterator[str]:

@@ -236,6 +236,14 @@ def test_a_batch_of_kto_has_two_rows_however_long_they_are(written, project):
     assert "max_length: 8192, per_device_train_batch_size: 2}" in align
 
 
+def test_that_the_tiny_base_solves_nothing_does_not_stop_the_build(written, project):
+    assert "preflight: {}" in written("data/raw/problems")
+    lines = [json.dumps({"question": f"q{i}", "answer": f"It is {i} + 1.\n#### {i + 1}"}) for i in range(4)]
+    (project / "data/raw/problems/data.jsonl").write_text("\n".join(lines))
+    assert "preflight: {tie_prompts: 0}   # tiny may solve none" in written("data/raw/problems")
+    assert all(warning.waived for warning in check(read_params_yaml()))
+
+
 def test_there_is_room_for_most_answers(written, project):
     assert "max_new_tokens: 256," in written("data/raw/chat")
     (project / "data/raw/chat/data.jsonl").write_text(json.dumps({"instruction": "q", "output": "word " * 60}))
