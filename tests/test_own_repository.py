@@ -13,7 +13,18 @@ pytestmark = pytest.mark.long
 def outcome(folder, marks, *arguments):
     """pytest's exit code and what it says at last, in a repository of somebody's."""
     variables = {name: value for name, value in os.environ.items() if not name.startswith(("PYTEST", "TILTH"))}
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-m", marks, *arguments]
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-q",
+        "--disable-warnings",
+        "-p",
+        "no:cacheprovider",
+        "-m",
+        marks,
+        *arguments,
+    ]
     done = subprocess.run(command, cwd=folder, env=variables, stdin=subprocess.DEVNULL, capture_output=True, text=True)
     return done.returncode, done.stdout[-6000:] + done.stderr[-2000:]
 
