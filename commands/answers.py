@@ -6,6 +6,7 @@ scores/<model>.parquet, data/eval/<d>.parquet -> text, or JSON
 """
 
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -51,12 +52,7 @@ def main(model: Model, dataset: Name = None, limit: Limit = 5, best: Best = Fals
     for name in [dataset] if dataset else known:
         metric, rows = first_metric(known[name]), known[name]
         falls = best != (metric is not None and lower_is_better(metric))
-        # a bad answer that is likely is as wrong as a good one that is not. An id is a hash, so rows of the same value are in a random order, and it stays; rows that are not judged come last
-        judged = [row for row in rows if row["scores"].get(metric) is not None]
-        judged.sort(
-            key=lambda row: (row["scores"][metric] * (-1 if falls != ("bad" in row["texts"]) else 1), row["id"])
-        )
-        rows = judged + sorted((row for row in rows if row["scores"].get(metric) is None), key=lambda row: row["id"])
+        rows = sorted(rows, key=partial(place_of, metric=metric, falls=falls))
         found[name] = metric, rows[: limit or None], len(rows)
     if as_json:
         import json
@@ -71,7 +67,17 @@ def main(model: Model, dataset: Name = None, limit: Limit = 5, best: Best = Fals
         print()
 
 
-def scored_rows(model: str) -> "Mapping[str, list[Row]]":
+def place_of(row: Row, metric: str | None, falls: bool) -> tuple[bool, float, str]:
+    """What rows are sorted by: the judged ones by their value, downwards if `falls`, then the others.
+
+    A bad answer that is likely is as wrong as a good one that is not. An id is a hash: rows of one value are in a random order that
+    stays.
+    """
+    value = row["scores"].get(metric)
+    return value is None, (value or 0) * (-1 if falls != ("bad" in row["texts"]) else 1), row["id"]
+
+
+def scored_rows(model: str) -> Mapping[str, list[Row]]:
     """{dataset: its scored rows}; {} of a model that was not scored."""
     import pyarrow.compute as pc
     import pyarrow.parquet as pq

@@ -167,7 +167,7 @@ def data_at(path: str, columns: str | None, start: Path | None) -> Datasets:
     from commands.inspection.conversion import are_numbers, best_kind, convert_sample
     from commands.inspection.datasets import dataset_name
     from commands.inspection.sample import options_for, read_sample, resolve_path
-    from commands.inspection.sample_report import mostly_copied
+    from commands.inspection.sample_report import copied_truths
 
     raw = resolve_path(path, start)
     sample = read_sample(raw, options_for(raw, columns))
@@ -175,7 +175,7 @@ def data_at(path: str, columns: str | None, start: Path | None) -> Datasets:
     inside = (raw if not raw.is_absolute() else Path("data/raw", raw.name)).as_posix()
     source = data_source(dataset_name(raw), inside, conversion)
     numeric = kind == "grpo" and are_numbers(conversion)
-    found = {kind: source._replace(numeric=numeric, copied=numeric and mostly_copied(conversion["table"]))}
+    found = {kind: source._replace(numeric=numeric, copied=numeric and copied_truths(conversion["table"]) > 0)}
     if kind != "sft" and not found[kind].copied:
         found["sft"] = data_source(f"{source.name}_sft", inside, convert_sample(sample, "sft"))
     return found
@@ -337,11 +337,8 @@ def params_lines(data: Datasets, method: str, tiny: bool, whole: bool = False) -
     tiny: the base is the tiny model. whole: they are part of a whole params.yaml, and replace nothing.
     """
     kind = "preference" if method in ("dpo", "orpo") else method
-    used = (
-        {kind: data[kind]}
-        if method == "orpo" or data[kind].copied
-        else {"sft": data.get("sft") or sft_dataset_from(data[kind]), kind: data[kind]}
-    )
+    alone = method == "orpo" or data[kind].copied
+    used = {kind: data[kind]} if alone else {"sft": data.get("sft") or sft_dataset_from(data[kind]), kind: data[kind]}
     if lines := [
         line
         for used_kind, source in used.items()
@@ -351,7 +348,7 @@ def params_lines(data: Datasets, method: str, tiny: bool, whole: bool = False) -
         yield "datasets:" if whole else "datasets:           # in addition to, or instead of, what is there"
         yield from lines
     yield "steps:" if whole else "steps:              # instead of what is there"
-    if method == "orpo" or data[kind].copied:
+    if alone:
         yield from step_lines("orpo" if method == "orpo" else "align", method, "base", data[kind], tiny)
         return
     yield from step_lines("sft", "sft", "base", used["sft"], tiny)

@@ -97,9 +97,9 @@ def truth_lines(table: "pa.Table", pattern: str | None) -> Iterator[str]:
             f"warning: {whole:,} of {len(truths):,} ground truths look like whole solutions (several lines, or over {LONG_TRUTH} "
             "characters): no answer can equal them; ground_truth_pattern extracts the answer"
         )
-    if mostly_copied(table):
+    if copied := copied_truths(table):
         yield (
-            f"warning: the ground truth stands in the prompt of {truths_in_prompts(table):,} of {table.num_rows:,} rows, so that repeating it would be "
+            f"warning: the ground truth stands in the prompt of {copied:,} of {table.num_rows:,} rows, so that repeating it would be "
             "right: a reward of your own checks the answer by other keys (docs/rewards.md)"
         )
     if others := other_keys(table):
@@ -111,13 +111,8 @@ def truth_lines(table: "pa.Table", pattern: str | None) -> Iterator[str]:
         )
 
 
-def mostly_copied(table: "pa.Table") -> bool:
-    """Whether nearly all ground truths stand in their prompts: they are targets, and no answers."""
-    return truths_in_prompts(table) > MOSTLY * table.num_rows > 0
-
-
-def truths_in_prompts(table: "pa.Table") -> int:
-    """How many ground truths are numbers that the prompt has too."""
+def copied_truths(table: "pa.Table") -> int:
+    """How many ground truths are numbers that the prompt has too, if nearly all are: they are targets, and no answers; else 0."""
     from validators._truths import last_number
 
     count = 0
@@ -126,7 +121,7 @@ def truths_in_prompts(table: "pa.Table") -> int:
         if last_number(truth) is not None and truth[-1:].isdigit():
             text = " ".join(turn["content"] or "" for turn in row["prompt"] or ())
             count += bool(re.search(rf"(?<![\w.]){re.escape(truth)}(?![\w.]*\d)", text))
-    return count
+    return count if count > MOSTLY * table.num_rows else 0
 
 
 def other_keys(table: "pa.Table") -> list[str]:

@@ -22,7 +22,7 @@ def least_seconds(step: ResolvedStep, shape: Shape, config: Config, reached: flo
 
     reached: epochs. device: `cuda` or `cpu`.
     """
-    batch, answers, decoding = config.per_device_train_batch_size, 0, 0.0
+    batch, decoding = config.per_device_train_batch_size, 0.0
     tokens = step["tokens"] * reached
     length = step["tokens"] / max(step["sequences"], 1)
     half = device == "cuda"
@@ -31,7 +31,7 @@ def least_seconds(step: ResolvedStep, shape: Shape, config: Config, reached: flo
         answers *= step["processes"]
         length += config.max_completion_length
         tokens = answers * length / config.max_completion_length
-        sampled = config.per_device_train_batch_size * config.steps_per_generation
+        sampled = batch * config.steps_per_generation
         decoding = (
             answers / config.num_iterations * flops_per_token(shape, length) / matmul_rate(shape, sampled, device, half)
         )
