@@ -165,14 +165,14 @@ def data_of_params() -> Datasets:
 def data_at(path: str, columns: str | None, start: Path | None) -> Datasets:
     """The dataset of a raw file or folder, and the supervised one of the same data."""
     from commands.inspection.conversion import are_numbers, best_kind, convert_sample
-    from commands.inspection.datasets import dataset_name
+    from commands.inspection.datasets import dataset_name, path_inside
     from commands.inspection.sample import options_for, read_sample, resolve_path
     from commands.inspection.sample_report import copied_truths
 
     raw = resolve_path(path, start)
     sample = read_sample(raw, options_for(raw, columns))
     kind, conversion = best_kind(sample)
-    inside = (raw if not raw.is_absolute() else Path("data/raw", raw.name)).as_posix()
+    inside = path_inside(raw).as_posix()
     source = data_source(dataset_name(raw), inside, conversion)
     numeric = kind == "grpo" and are_numbers(conversion)
     found = {kind: source._replace(numeric=numeric, copied=numeric and copied_truths(conversion["table"]) > 0)}

@@ -5,7 +5,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from commands.inspection.conversion import Conversion
-from commands.inspection.datasets import dataset_name, existing_datasets
+from commands.inspection.datasets import dataset_name, existing_datasets, path_inside, reads
 
 
 def datasets_entry(raw: Path, kind: str, conversion: Conversion) -> str:
@@ -14,8 +14,7 @@ def datasets_entry(raw: Path, kind: str, conversion: Conversion) -> str:
 
     from stages.rows.key_hints import quote_yaml
 
-    inside = raw if not raw.is_absolute() else Path("data/raw", raw.name)
-    name, taken = dataset_name(raw), existing_datasets()
+    inside, name, taken = path_inside(raw), dataset_name(raw), existing_datasets()
     existing = [
         line
         for each, dataset in taken.items()
@@ -69,7 +68,7 @@ def existing_entry(name: str, dataset: dict[str, Any], raw: Path, kind: str, pat
     from stages.reading.files import fits_pattern
 
     folder = PurePosixPath(str(dataset.get("raw") or ""))
-    if not folder.parts or not raw.is_relative_to(folder):
+    if not reads(dataset, raw):
         return
     where = "" if raw == Path(folder) else f", which reads all of {folder}"
     left_out = where and any(fits_pattern(raw.as_posix(), each, str(folder)) for each in dataset.get("exclude") or ())

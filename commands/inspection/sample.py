@@ -42,14 +42,14 @@ def options_for(raw: Path, columns: str | None) -> "Options":
 
     columns: the value of `columns:` as YAML, with or without its braces. Raises Problems.
     """
-    from commands.inspection.datasets import existing_datasets
+    from commands.inspection.datasets import existing_datasets, reads
     from stages.rows.options import NO_OPTIONS, Options
 
     if columns is not None:
         return Options(columns=parse_columns(columns))
     for dataset in existing_datasets().values():
         named = dataset.get("columns")
-        if isinstance(named, dict) and str(dataset.get("raw")) in {raw.as_posix(), *map(Path.as_posix, raw.parents)}:
+        if isinstance(named, dict) and reads(dataset, raw):
             return Options(columns=named)
     return NO_OPTIONS
 
