@@ -38,6 +38,7 @@ gpu: setup
 	$(RUN) pytest -n 0 -m gpu tests/gpu; failed=$$?; $(VENV)/bin/python benchmarks/gpu.py --write .work/gpu.jsonl && exit $$failed
 
 $(VENV)/ready: pyproject.toml $(CONSTRAINTS)
+	@echo "installs Tilth and its packages into $(VENV)/: some minutes, 3 GB"
 	$(PYTHON) -m venv $(VENV)
 	$(VENV)/bin/python -m pip install --quiet --constraint $(CONSTRAINTS) --editable ".[test]"
 	touch $(VENV)/ready

@@ -22,7 +22,7 @@ Json = Annotated[bool, typer.Option("--json", help="As JSON, for scripts.")]
 
 def main(context: typer.Context, path: Raw, columns: Columns = None, as_json: Json = False) -> None:
     """Show what a raw file or folder is and can become, with its `datasets:` entry, before anything is built."""
-    from commands.inspection.conversion import best_kind
+    from commands.inspection.conversion import best_kind, join_context
     from commands.inspection.datasets_entry import datasets_entry
     from commands.inspection.sample import options_for, read_sample, resolve_path
     from commands.inspection.sample_report import report_lines
@@ -44,14 +44,14 @@ def main(context: typer.Context, path: Raw, columns: Columns = None, as_json: Js
     print(
         f"tilth recommend {safe_text(shlex.quote(path) + named, 400)} names the method that fits, with `datasets:` and `steps:` for params.yaml\n"
     )
-    for line in datasets_entry(raw, kind, conversion).splitlines():
+    for line in datasets_entry(raw, kind, join_context(sample, kind, conversion)[1]).splitlines():
         print(safe_text(line, 2000))
 
 
 def print_json(raw: Path, sample: "Sample", kind: str, conversion: "Conversion") -> None:
     import json
 
-    from commands.inspection.conversion import FIRST_PROBLEMS
+    from commands.inspection.conversion import FIRST_PROBLEMS, join_context
     from commands.inspection.datasets_entry import datasets_entry
 
     account, rejects = conversion["account"], conversion["rejects"]
@@ -70,6 +70,6 @@ def print_json(raw: Path, sample: "Sample", kind: str, conversion: "Conversion")
         "unused_keys": dict(account.unused),
         "warnings": conversion["warnings"],
         "ground_truth_pattern": conversion["pattern"],
-        "entry": datasets_entry(raw, kind, conversion),
+        "entry": datasets_entry(raw, kind, join_context(sample, kind, conversion)[1]),
     }
     print(json.dumps(facts, indent=2))

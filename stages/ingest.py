@@ -40,7 +40,7 @@ from stages.rows.plain_conversations import (
     describe_prompts_only,
     plain_turns,
 )
-from stages.rows.rejects import UNUSED_KEYS, describe_key_counts
+from stages.rows.rejects import UNUSED_KEYS, describe_key_counts, describe_records
 from stages.rows.shapes import describe_shape, rows_of
 from stages.rows.slices import COLUMN as SLICES
 from stages.rows.slices import describe_slices, slice_values, slices_as_json, unknown_slice_keys, with_slices
@@ -145,7 +145,7 @@ def lost_key_problems(name: str, accounts: dict[str, KeyAccount]) -> list[Proble
     return [
         Problem(
             f"datasets.{name}: {source}",
-            f"{lost.records:,} records have {key!r} ({safe_text(lost.sample, 60)!r}), which no row holds",
+            f"{describe_records(lost.records)} {key!r} ({safe_text(lost.sample, 60)!r}), which no row holds",
             f"that all that belongs to {MEANING_NAMES[lost.meaning]} is used",
             f"{key_hint(key, lost.meaning)}; if it may be left out, ignore: [{quote_yaml(key)}]",
         )

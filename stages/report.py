@@ -20,7 +20,7 @@ from stages.reporting.cards import write_cards
 from stages.reporting.gates import gate_verdicts
 from stages.reporting.page import read_json_or_none, render_page
 from stages.reporting.rights import rights_rows
-from stages.reporting.scoreboard import lower_is_better
+from stages.reporting.scoreboard import headline, lower_is_better
 from stages.reporting.sections import personal_data_sentences
 from stages.rows.rejects import describe_unused_keys, personal_data_counts, reject_counts, unused_key_counts
 from stages.scoring.slices import describe_worst_slice
@@ -48,6 +48,7 @@ def main() -> None:
             steps_section(params),
             scores_section(params["steps"]),
             *gates_section(),
+            *summary_section(params["steps"]),
         ]
     )
     OUT.mkdir(exist_ok=True)
@@ -55,6 +56,8 @@ def main() -> None:
     write_cards(params)
     (OUT / "index.html").write_text(render_page(params), encoding="utf-8")
     print(text)
+    last = next(reversed(params["steps"]), "MODEL")
+    print(f"\ntilth report opens the page; tilth answers {last}: its answers; tilth lineage {last}: what it is made of")
 
 
 def not_built_sentence(names: Sequence[str]) -> str:
@@ -204,10 +207,15 @@ def steps_section(params: Params) -> str:
     return text
 
 
-def scores_section(steps: Iterable[str]) -> str:
+def read_scores(steps: Iterable[str]) -> tuple[dict[str, Any], list[str]]:
+    """({model: its scores}, the models that have none yet)."""
     files = {model: read_json_or_none(f"scores/{model}.json") for model in ["base", *steps]}
-    missing = [model for model, content in files.items() if content is None]
-    scores = {model: content for model, content in files.items() if content is not None}
+    found = {model: content for model, content in files.items() if content is not None}
+    return found, [model for model in files if model not in found]
+
+
+def scores_section(steps: Iterable[str]) -> str:
+    scores, missing = read_scores(steps)
     parts = [
         "## Scores\n\nEach value with its 95% interval; in brackets the change against the model that the step started from, "
         "**bold** where its interval excludes zero." + not_built_sentence(missing)
@@ -246,6 +254,25 @@ def gates_section() -> Iterator[str]:
     if verdicts := gate_verdicts():
         rows = [[row["step"], f"{row['metric']} of {row['on']}", row["rule"], row["said"]] for row in verdicts["rows"]]
         yield f"## Gates\n\n{verdicts['summary']}.\n\n" + markdown_table(["step", "score", "must be", "verdict"], rows)
+
+
+def summary_section(steps: Mapping[str, Any]) -> Iterator[str]:
+    """Each step's score by its own metric, the gist of all tables; no section where none is scored."""
+    scores, _ = read_scores(steps)
+    if lines := [line for name, step in steps.items() if (line := headline(name, step, scores))]:
+        yield "## In short\n\n" + "\n".join(describe_headline(line) for line in lines)
+
+
+def describe_headline(line: Mapping[str, Any]) -> str:
+    """A step's headline in one line: what was trained, its score, and whether it is better than its parent's."""
+    score = line["score"]
+    text = f"- {line['step']} ({line['method']} on {line['dataset']}): {line['metric']} {score['value']} {score['interval']}"
+    if score["noted"]:
+        text += f" ({score['noted']})"
+    if score["change"]:
+        unclear = "too few rows to say more" if score["change_low"] == "–" else "no clear change"
+        text += f", {score['change']} against {line['from']}: {score['verdict'] or unclear}"
+    return escape_cell(text + (f" ({line['why']})" if line["why"] else ""))
 
 
 def score_cell(item: Mapping[str, Any]) -> str:

@@ -127,9 +127,26 @@ def test_keys_that_no_row_is_made_of_are_told_and_those_that_stop_a_build(inspec
     out = inspected("d.jsonl", '{"instruction": "i", "output": "o", "url": "u", "passage": "p"}')
     assert "keys not used: passage (1), url (1)" in out
     assert (
-        "a build stops: 1 records have 'passage' ('p'), which no row holds; columns: {prompt: [<the question>, passage]}"
+        "a build stops: 1 record has 'passage' ('p'), which no row holds; columns: {prompt: [<the question>, passage]}"
         in out
     )
+
+
+def test_a_passage_that_no_row_holds_is_joined_to_the_question_by_the_entry(inspected):
+    record = {"article": "Ann stayed.", "question": "Who stayed?", "options": ["Ben", "Ann"], "answer": "B"}
+    out = inspected("raw/data.jsonl", json.dumps(record))
+    assert "1 record has 'article' ('Ann stayed.'), which no row holds" in out
+    columns = pasted(out)[1]["columns"]
+    assert columns == {"prompt": ["article", "question"]}
+    (row,) = rows_of(record, "grpo", Options(columns=columns))
+    assert row["prompt"][0]["content"] == "Ann stayed.\nWho stayed?\nA. Ben\nB. Ann" and row["ground_truth"] == "B"
+
+
+def test_a_passage_beside_an_instruction_is_joined_to_it(inspected):
+    out = inspected(
+        "raw/data.jsonl", json.dumps({"instruction": "Who stayed?", "output": "Ann", "passage": "Ann stayed."})
+    )
+    assert pasted(out)[1]["columns"] == {"instruction": ["passage", "instruction"]}
 
 
 def test_text_that_is_not_utf8_is_said_to_be_none(inspected, tmp_path):

@@ -199,6 +199,24 @@ def test_the_report_in_words_counts_rows_that_preflight_left_out(folder):
     assert "| chat | preflight: not scored | `SAID` | 1 |" in said
 
 
+def test_the_report_in_words_ends_with_the_gist_of_its_scores_and_what_shows_more(folder, monkeypatch, capsys):
+    monkeypatch.chdir(folder)
+    report.main()
+    text, _, after = capsys.readouterr().out.partition("## In short\n\n")
+    lines = after.splitlines()
+    assert lines[0].startswith("- sft (sft on chat): exact_match 0.")
+    assert lines[-1].startswith("tilth report opens the page; tilth answers ") and "## Scores" in text
+    assert "## In short" in (folder / "report/report.md").read_text(encoding="utf-8")
+
+
+def test_the_records_of_a_file_count_once_though_two_datasets_read_it():
+    item = {"missing": [], "train": 1, "eval": 1, "rejected": 0, "not_sampled": 0}
+    both = [item | {"records_of": {"a": 2, "b": 5}}, item | {"records_of": {"a": 2}}]
+    assert _page.page_facts(both, {}) == [
+        ("raw records", "7"), ("train rows", "2"), ("eval rows", "2"), ("rejected", "0"), ("models scored", "0 of 0"),
+    ]  # fmt: skip
+
+
 def test_the_lineage_has_the_md5_that_dvc_lock_has(folder, html):
     for path in ("data/train.json", "scores/align.json", "preflight/sft.json"):
         assert hashlib.md5((folder / path).read_bytes()).hexdigest() in html

@@ -184,8 +184,9 @@ def test_rates_for_the_tiny_base_are_told_apart_from_those_of_a_real_one(said, p
 @pytest.mark.parametrize("name", FILES)
 @pytest.mark.parametrize("one_stage", [True, False])
 def test_a_whole_params_file_is_valid_as_it_is_printed(written, project, name, one_stage):
-    text = written(f"data/raw/{name}", one_stage=one_stage)
-    assert text.startswith((project / "params.yaml").read_text())
+    out = written(f"data/raw/{name}", one_stage=one_stage)
+    text = (project / "params.yaml").read_text()
+    assert text in out
     params = read_params_yaml()
     assert all(warning.waived for warning in check(params))
     assert params["base"] == {"model": "tiny"} and text.startswith("# ") and "what is there" not in text
@@ -256,6 +257,24 @@ def test_of_little_data_a_fifth_is_held_out(written, project):
     lines = [json.dumps({"instruction": f"question {i}", "output": "a"}) for i in range(500)]
     (project / "data/raw/chat/data.jsonl").write_text("\n".join(lines))
     assert "eval_fraction: 0.1" in written("data/raw/chat")
+
+
+def test_what_a_row_becomes_comes_first_and_what_to_type_last(written, project):
+    (project / "data/raw/problems/data.jsonl").write_text(json.dumps({"question": "q", "answer": "7"}))
+    lines = written("data/raw/problems").splitlines()
+    assert "first row, prompt: user: 'q'" in lines and lines.index("seed: 7") > lines.index(
+        "first row, prompt: user: 'q'"
+    )
+    assert [line.split("#")[0].strip() for line in lines[-4:]] == [
+        "dvc repro", "tilth answers align", "tilth lineage", 'git add --all && git commit -m "mine"',
+    ]  # fmt: skip
+
+
+def test_a_passage_is_part_of_every_prompt(written, project):
+    record = {"article": "Ann stayed.", "question": "Who stayed?", "options": ["Ben", "Ann"], "answer": "B"}
+    (project / "data/raw/problems/data.jsonl").write_text(json.dumps(record))
+    out = written("data/raw/problems")
+    assert out.count("raw: data/raw/problems, columns: {prompt: [article, question]}}") == 2 and "ignore" not in out
 
 
 def test_a_whole_params_file_needs_a_path(said):

@@ -135,6 +135,25 @@ SHAPES = [
         {"question": "q", "options": ["x", "y"], "answer": "y"},
         {"prompt": [user("q\nA. x\nB. y")], "ground_truth": "B", "extra": "{}"},
     ),
+    (  # AGIEval's
+        "multiple_choice",
+        "grpo",
+        {"question": "q", "options": ["(A)x", "(B)y"], "label": "B", "answer": None},
+        {"prompt": [user("q\n(A)x\n(B)y")], "ground_truth": "B", "extra": '{"answer":null}'},
+    ),
+    (  # a rating of an answer, not the letter of an option
+        "feedback",
+        "kto",
+        {"prompt": "q", "completion": "a", "label": True, "options": ["x", "y"]},
+        {"prompt": [user("q")], "completion": [assistant("a")], "label": True},
+    ),
+    (  # the place of the answer is no turn
+        "verifiable",
+        "grpo",
+        {"messages": [Q, {"role": "assistant", "content": ""}], "answer": "a"},
+        {"prompt": [user("q")], "ground_truth": "a", "extra": "{}"},
+    ),
+    ("prompt_completion", "sft", {"prompt": [Q, {"role": "assistant", "content": ""}], "completion": "a"}, CHAT),
     (
         "multiple_choice",
         "sft",

@@ -75,6 +75,31 @@ def best_kind(sample: Sample) -> tuple[str, Conversion]:
     return best, usable[best]
 
 
+def join_context(sample: Sample, kind: str, conversion: Conversion) -> tuple[Sample, Conversion]:
+    """The sample and its conversion with the keys that no row holds, but whose names say prompt, joined to the question.
+
+    A passage without which a question means nothing is not left out. Both as they were where that loses a row, or takes away no such key.
+    """
+    from dataclasses import replace
+
+    from stages.rows.choices import QUESTION_KEYS
+    from stages.rows.values import has_value
+
+    lost = [key for key, each in conversion["account"].lost.items() if each.meaning == "prompt" and "[]" not in key]
+    records = [record.value for _, record in sample["records"] if record.value]
+    question = next((key for key in QUESTION_KEYS if records and isinstance(records[0].get(key), str)), None)
+    options = sample["options"]
+    if not lost or question is None or options.columns:
+        return sample, conversion
+    context = [key for key in records[0] if key in lost and has_value(records[0], key)]
+    wanted = "instruction" if question == "instruction" else "prompt"  # Alpaca's keeps its shape
+    joined: Sample = {**sample, "options": replace(options, columns={wanted: [*context, question]})}
+    changed = convert_sample(joined, kind)
+    if changed["valid"] < conversion["valid"] or len(changed["account"].lost) >= len(conversion["account"].lost):
+        return sample, conversion
+    return joined, changed
+
+
 def short_truths(conversion: Conversion) -> list[str]:
     """The ground truths of rows of kind grpo, as short answers where the data marks them."""
     from stages.dryrun.hostile_answers import short_answer
@@ -145,7 +170,11 @@ def columns_hint(record: Mapping[str, Any]) -> str:
         return "docs/formats.md has the shapes; or say what the keys are: --columns 'prompt: KEY, completion: KEY'"
     prompt = keys["prompt"][0] if len(keys["prompt"]) == 1 else f"[{', '.join(keys['prompt'])}]"
     more = "".join(f", reasoning_content: {key}" for key in keys["thought"][:1])
-    numbers = [safe_text(quote_yaml(key)) for key, value in record.items() if isinstance(value, (int, float))]
+    numbers = [
+        safe_text(quote_yaml(key))
+        for key, value in record.items()
+        if isinstance(value, (int, float)) or (isinstance(value, str) and NUMBER.fullmatch(value.strip()))
+    ]
     answer, kind = keys["answer"][0], " (or ground_truth: for kind grpo)"
     wanted, kind = ("ground_truth", "") if answer in numbers else ("completion", kind)
     named = f"prompt: {prompt}, {wanted}: {answer}{more}"

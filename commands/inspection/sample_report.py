@@ -52,13 +52,13 @@ def report_lines(sample: Sample, kind: str, conversion: Conversion) -> Iterator[
 def key_lines(account: "KeyAccount") -> Iterator[str]:
     """The keys that no row uses, and what to do about those whose meaning is known."""
     from stages.rows.key_hints import key_hint, quote_yaml
-    from stages.rows.rejects import describe_key_counts
+    from stages.rows.rejects import describe_key_counts, describe_records
     from stages.rows.tables import safe_text
 
     if account.unused:
         yield f"keys not used: {describe_key_counts(account.unused)}"
     for key, lost in sorted(account.lost.items()):
-        what = f"a build stops: {lost.records:,} records have {safe_text(repr(key))} ({safe_text(lost.sample)!r}), which no row holds"
+        what = f"a build stops: {describe_records(lost.records)} {safe_text(repr(key))} ({safe_text(lost.sample)!r}), which no row holds"
         yield f"{what}; {safe_text(key_hint(key, lost.meaning), 400)}, or ignore: [{safe_text(quote_yaml(key))}]"
 
 

@@ -128,11 +128,16 @@ def read_json_or_none(path: str) -> Any:
 
 def page_facts(datasets: list[Section], scores: dict[str, Any]) -> list[tuple[str, str]]:
     built = [item for item in datasets if not item["missing"]]
-    names = {"records": "raw records", "train": "train rows", "eval": "eval rows", "rejected": "rejected"}
+    records: dict[str, int] = {}  # of each raw file; two datasets may read the same one
+    for item in built:
+        for file, count in item["records_of"].items():
+            records[file] = max(count, records.get(file, 0))
+    names = {"train": "train rows", "eval": "eval rows", "rejected": "rejected"}
     if any(item["not_sampled"] for item in built):
         names["not_sampled"] = "not sampled"
     counts = [(title, f"{sum(item[key] for item in built):,}") for key, title in names.items()]
-    return [*counts, ("models scored", f"{sum(found is not None for found in scores.values())} of {len(scores)}")]
+    scored = f"{sum(found is not None for found in scores.values())} of {len(scores)}"
+    return [("raw records", f"{sum(records.values()):,}"), *counts, ("models scored", scored)]
 
 
 def dataset_notes(datasets: list[Section]) -> dict[str, dict[str, str]]:

@@ -83,7 +83,10 @@ def rows_as_dicts(database: duckdb.DuckDBPyConnection, query: str, values: Value
 
 
 def count_rejects(database: duckdb.DuckDBPyConnection, files: dict[str, Path]) -> dict[str, Any]:
-    """{"records": raw records, "rejected", "not_sampled": counts, "reasons": [{check, stage, count, samples}]}, the most frequent first."""
+    """{"records": raw records, "records_of": {file: its raw records}, "rejected", "not_sampled": counts, "reasons": [{check, stage, count, samples}]}.
+
+    The most frequent reason is first.
+    """
     paths = {side: str(path) for side, path in files.items()}
     counts, not_sampled = separate_not_sampled(reject_counts(paths["rejected"]))
     stage_of = {check: stage for stage, check in sorted(counts, reverse=True)}
@@ -99,8 +102,10 @@ def count_rejects(database: duckdb.DuckDBPyConnection, files: dict[str, Path]) -
     for sample in samples:
         for key in ("detail", "raw"):
             sample[key] = clip(sample[key] or "", WIDTH, sample[f"{key}_length"] or 0)
+    records_of = dict(database.execute(records, paths).fetchall())
     return {
-        "records": single_value(database, records, paths),
+        "records": sum(records_of.values()),
+        "records_of": records_of,
         "rejected": counts.total(),
         "not_sampled": not_sampled,
         "reasons": [

@@ -9,10 +9,9 @@ read_scored({"prompt": "q", "responses": ["a", "b"], "scores": [1, 3]}, Options(
 import math
 import re
 from decimal import Decimal
-from string import ascii_uppercase
 from typing import Any
 
-from stages.rows.columns import options_as_text, options_by_letter
+from stages.rows.columns import leading_letters, options_as_text, options_by_letter
 from stages.rows.options import Options
 from stages.rows.turns import PROMPT_KEYS, answer_of, prompt_of, turns_of, user
 from stages.rows.types import Fields, GrpoRow, Message, PreferenceRow
@@ -30,6 +29,7 @@ CORRECT_OPTION_KEYS = (
     "target",
     "gold",
     "ground_truth",
+    "label",
 )
 RESPONSE_KEYS = ("responses", "completions", "candidates", "answers")
 SCORE_KEYS = ("scores", "ratings", "rewards")
@@ -55,7 +55,6 @@ WINNER_KEYS = (
     "choice",
 )
 MAX_DIGITS = 9  # in the number of an option or a side; Python refuses to parse thousands of digits
-LETTERED_OPTION = re.compile(r"\s*\(?([A-Za-z])[).:]\s*\S")
 
 
 # -- options of a question --------------------------------------------------------------------------------------------
@@ -68,14 +67,15 @@ def read_multiple_choice(record: Fields) -> tuple[str, GrpoRow]:
         first_key(record, OPTION_KEYS),
         first_key(record, CORRECT_OPTION_KEYS),
     )
-    written, options = options_as_text(record[options_key], options_key), record[options_key]
+    options = record[options_key]
+    written = options_as_text(options, options_key)
     has_options = isinstance(options, (list, dict))
     if not has_options and record[correct_key] is not None:
         raise Unreadable("ingest.wrong_type", f"{correct_key}: expected options as a list or an object")
     texts = options_by_letter(options, options_key) if has_options else {}
     letters = leading_letters(options) if isinstance(options, list) else None
     if letters is not None:  # the options have letters of their own
-        written, texts = "\n".join(options), dict(zip(letters, options, strict=True))
+        texts = dict(zip(letters, options, strict=True))
     prompt = prompt_of(record, question_key)
     if prompt[-1]["role"] != "user":
         raise Unreadable("ingest.wrong_type", f"{question_key}: the options need a question before them")
@@ -87,13 +87,6 @@ def read_multiple_choice(record: Fields) -> tuple[str, GrpoRow]:
         "ground_truth": correct_letter(record[correct_key], texts, correct_key),
         "extra": extra,
     }
-
-
-def leading_letters(options: list[Any]) -> list[str] | None:
-    """The letters that the options begin with, or None if they are not A, B, C ..."""
-    matches = [LETTERED_OPTION.match(option) for option in options if isinstance(option, str)]
-    letters = [match[1].upper() for match in matches if match]
-    return letters if letters and letters == list(ascii_uppercase[: len(options)]) else None
 
 
 def correct_letter(value: object, options: dict[str, str], where: str) -> str | None:
@@ -268,6 +261,9 @@ def shape_of_choices(record: Fields) -> tuple[str, tuple[str, ...]] | None:
             return "scored", tuple(filter(None, (question_key, answers_key, scores_key)))
     options_key = next((key for key in OPTION_KEYS if isinstance(record.get(key), (list, dict)) and record[key]), None)
     correct_key = next((key for key in CORRECT_OPTION_KEYS if has_value(record, key)), None)
-    if options_key and correct_key:
+    rated = correct_key == "label" and (
+        isinstance(record["label"], bool) or has_value(record, "completion") or has_value(record, "response")
+    )
+    if options_key and correct_key and not rated:
         return "multiple_choice", (question_key, options_key, correct_key)
     return None

@@ -7,6 +7,7 @@ A name is a key, else a key that differs only in case, else a path such as `rewa
 the list `a` becomes a record of its own.
 """
 
+import re
 from string import ascii_uppercase
 from typing import Any, cast
 
@@ -15,6 +16,7 @@ from stages.rows.values import Unreadable, has_value
 
 Name = str | int  # of a column in the file; a number in a CSV without a header
 Names = Name | list[Name]  # several are joined
+LETTERED_OPTION = re.compile(r"\s*\(?([A-Za-z])[).:]\s*\S")
 
 
 def rename_columns(record: Fields, columns: dict[str, Names]) -> list[Fields]:
@@ -66,7 +68,16 @@ def options_as_text(value: Any, to: str) -> str:
         raise Unreadable("ingest.wrong_type", f"columns: {to}: cannot join {value!r} to a text")
     if isinstance(value, (int, float)):
         return str(value)
+    if isinstance(value, list) and leading_letters(value):
+        return "\n".join(value)
     return "\n".join(f"{letter}. {text}" for letter, text in options_by_letter(value, to).items())
+
+
+def leading_letters(options: list[Any]) -> list[str] | None:
+    """The letters that the options begin with, or None if they are not A, B, C ..."""
+    matches = [LETTERED_OPTION.match(option) for option in options if isinstance(option, str)]
+    letters = [match[1].upper() for match in matches if match]
+    return letters if letters and letters == list(ascii_uppercase[: len(options)]) else None
 
 
 def options_by_letter(value: Any, to: str) -> dict[str, str]:

@@ -18,7 +18,8 @@ MEANINGS = {
         "knowledge", "persona", "schema", "table", "facts", "user", "human", "tools", "functions", "support",
     },
     "answer": {
-        *ANSWER_KEYS, *TRUTH_KEYS, "reference", "gold", "correct_answer", "best_answer", "incorrect_answer", "canonical_solution",
+        *ANSWER_KEYS, *TRUTH_KEYS, "reference", "gold", "golden", "golden_answer", "gold_answer", "ideal",
+        "expected", "expected_answer", "expected_output", "correct_answer", "best_answer", "incorrect_answer", "canonical_solution",
         "final_answer", "generation", "candidate", "assistant", "gpt", "bot", "label", "distractor", "right_answer",
     },
     "thought": {

@@ -51,6 +51,11 @@ def describe_key_counts(keys: Mapping[str, int]) -> str:
     return ", ".join(f"{safe_text(key, 60)} ({count:,})" for key, count in by_count[:MAX_KEYS]) + more
 
 
+def describe_records(count: int) -> str:
+    """`1 record has`, `5 records have`."""
+    return "1 record has" if count == 1 else f"{count:,} records have"
+
+
 def counts_by_check(rejects: Counter[tuple[str, str]], stage: str | None = None) -> dict[str, int]:
     """{check: count} of one stage, or of all, the most frequent first."""
     checks = Counter()

@@ -26,6 +26,7 @@ from stages.rows.turns import (
     GRPO_TRUTH_KEYS,
     MEDIA_KEYS,
     PROMPT_KEYS,
+    ROLES,
     SYSTEM_KEYS,
     TRUTH_KEYS,
     answer_of,
@@ -86,12 +87,20 @@ def shape_and_keys(record: Fields) -> tuple[str | None, tuple[str, ...]]:
         )
     if shape is None:
         shape, keys = _match_signature(tuple(record))
-    if shape == "chatml" and (truth := next((key for key in TRUTH_KEYS if has_value(record, key)), None)):
-        turns = record["messages"]
-        last = turns[-1] if isinstance(turns, list) and turns else None
-        if isinstance(last, dict) and last.get("role", last.get("from")) in ("user", "human"):
-            return "verifiable", ("messages", truth)
+    truth = next((key for key in TRUTH_KEYS if has_value(record, key)), None)
+    if shape == "chatml" and truth and asks_for_answer(record["messages"]):
+        return "verifiable", ("messages", truth)
     return shape, keys
+
+
+def asks_for_answer(turns: Any) -> bool:
+    """Whether a conversation ends with a question, or with an empty turn for the answer."""
+    last = turns[-1] if isinstance(turns, list) and turns else None
+    if not isinstance(last, dict):
+        return False
+    role = str(last.get("role", last.get("from")))
+    role = ROLES.get(role, role)
+    return role == "user" or (role == "assistant" and last.get("content", last.get("value")) == "" and len(turns) > 1)
 
 
 @lru_cache(1024)

@@ -249,13 +249,16 @@ def hh_turns(text: object) -> list[Message] | None:
 
 
 def prompt_of(record: Fields, key: str) -> list[Message]:
-    """A record's prompt under a key as messages: a text is a user turn, after the record's `history` if it has one."""
+    """A record's prompt under a key as messages: a text is a user turn, after the record's `history` if it has one.
+
+    An empty turn of the assistant's at its end is the place of the answer, and no turn.
+    """
     value = first_value(record, (key,))
     if isinstance(value, list) or key in CONVERSATION_KEYS:
-        return turns_of(value, key)
+        return without_place_of_answer(turns_of(value, key))
     text = text_of(value, key)
     if key in PROMPT_KEYS and (turns := hh_turns(text)):
-        return turns[:-1] if turns[-1] == assistant("") else turns
+        return without_place_of_answer(turns)
     for name in ("input", "context"):
         extra = record.get(name) if key != name else None
         if isinstance(extra, list) and extra and all(isinstance(line, str) for line in extra):
@@ -263,6 +266,10 @@ def prompt_of(record: Fields, key: str) -> list[Message]:
         if extra:
             text = f"{text}\n{text_of(extra, name)}"
     return [*history_of(record.get("history")), user(text)]
+
+
+def without_place_of_answer(turns: list[Message]) -> list[Message]:
+    return turns[:-1] if len(turns) > 1 and turns[-1] == assistant("") else turns
 
 
 def history_of(value: object) -> list[Message]:

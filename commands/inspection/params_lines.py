@@ -1,0 +1,211 @@
+"""The lines of `params.yaml` that suit a dataset: its entry, the steps with their rates and lengths, a whole file."""
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+if TYPE_CHECKING:
+    from commands.inspection.conversion import Conversion
+
+STEP_ARGS = {  # of a real model
+    "sft": "learning_rate: 2.0e-4, num_train_epochs: 2",
+    "dpo": "beta: 0.1, learning_rate: 5.0e-6",
+    "orpo": "beta: 0.1, learning_rate: 8.0e-6",
+    "kto": "beta: 0.1, learning_rate: 5.0e-6",
+    "grpo": "num_generations: 8, learning_rate: 1.0e-5",
+}
+TINY_ARGS = {  # of the tiny model, which starts from random weights: a few minutes, to see the whole pipeline
+    "sft": "learning_rate: 3.0e-3, max_steps: 100",
+    "dpo": "beta: 0.1, learning_rate: 3.0e-4, max_steps: 50",
+    "orpo": "beta: 0.1, learning_rate: 3.0e-4, max_steps: 200",
+    "kto": "beta: 0.1, learning_rate: 3.0e-4, max_steps: 50",
+    "grpo": "num_generations: 8, learning_rate: 1.0e-4, max_steps: 20",
+}
+TINY_RATE = "learning_rate: tiny starts from random weights"
+COPIED = "the ground truth stands in the prompt, so that numeric_match pays for repeating it: write a reward (docs/rewards.md)"
+HOSTILE = "reward_hostile: an answer may reason before its last number"
+TOO_LONG = "dropped_share: rows of this length are enough to try it out"
+USUAL_LENGTH = 1024  # TRL's default of max_length
+TINY_LENGTH = 4096  # the most that is quick; to the tiny model a letter is a token
+LONG_SHARE = 0.05  # of the rows; a larger one stops the build
+MEASURED_ROWS, BATCH_TOKENS = 1000, 4096
+TINY_BASE = "base: {model: tiny}    # proves the pipeline; a real one: model: Qwen/Qwen3-0.6B, revision: <its commit>"
+SMALL_DATA = 400  # rows, of which a tenth says little about a model
+TEXTS = 100  # letters of an answer that no model gives word for word
+ANSWER_LENGTHS = (256, 512)  # the choices of evaluate.max_new_tokens
+
+
+class DataSource(NamedTuple):
+    """A dataset. raw: its raw data, None if params.yaml has it. options: further keys of its entry. notes: comments on it.
+
+    numeric: its truths are numbers. letters: the length that the tiny model is to take; answers: that of 95% of the answers. rows: of the sample.
+    long: more of the rows are longer than the tiny model tries out than may be dropped. copied: the ground truths stand in the prompts.
+    """
+
+    name: str
+    raw: str | None = None
+    options: str = ""
+    numeric: bool = False
+    notes: tuple[str, ...] = ()
+    letters: int = 0
+    answers: int = 0
+    rows: int = 0
+    long: bool = False
+    copied: bool = False
+
+
+Datasets = dict[str, DataSource]  # by kind
+
+
+# -- the data --
+
+
+def data_source(name: str, raw: str, conversion: "Conversion") -> DataSource:
+    """A dataset of a sample's rows."""
+    from commands.inspection.datasets_entry import entry_options, ignore_notes
+
+    rows = conversion["table"].slice(0, MEASURED_ROWS).to_pylist()
+    lengths = [letters_of_row(row) for row in rows]
+    # of rows that are mostly longer than what is quick, twice that, as nothing of them might be left to learn
+    most = TINY_LENGTH if share_below(0.5, lengths) < TINY_LENGTH / 2 else 2 * TINY_LENGTH
+    letters, long = min(share_below(0.99, lengths), most), share_below(1 - LONG_SHARE, lengths) > most
+    answers = share_below(
+        0.95, [len(str(row["messages"][-1]["content"]).encode()) for row in rows if row.get("messages")]
+    )
+    options = entry_options(conversion) + (", metrics: [exact_match, rouge_l]" if answers > TEXTS else "")
+    notes, count = tuple(ignore_notes(conversion)), conversion["valid"]
+    return DataSource(name, raw, options, notes=notes, letters=letters, answers=answers, rows=count, long=long)
+
+
+def share_below(share: float, lengths: list[int]) -> int:
+    """The length that a share of them does not exceed; 0 of none."""
+    return sorted(lengths)[min(int(share * len(lengths)), len(lengths) - 1)] if lengths else 0
+
+
+def letters_of_row(row: Mapping[str, Any]) -> int:
+    """About how many tokens the tiny model, to which a byte is one, sees of a row: of a pair, its longer answer."""
+    turns = {
+        key: row[key] for key in ("messages", "prompt", "completion", "chosen", "rejected", "tools") if row.get(key)
+    }
+    parts = {
+        key: sum(len(str(value).encode()) for turn in value if turn for value in turn.values() if value)
+        if isinstance(value, list)
+        else len(str(value).encode())
+        for key, value in turns.items()
+    }
+    return sum(parts.values()) - min(parts.get("chosen", 0), parts.get("rejected", 0))
+
+
+# -- the lines --
+
+
+def params_head(data: Datasets) -> tuple[str, ...]:
+    """The beginning of a params.yaml. Of little data a fifth is held out, so that its scores say something."""
+    fraction = 0.1 if min(source.rows for source in data.values()) >= SMALL_DATA else 0.2
+    return "seed: 7", "launch: python", f"eval_fraction: {fraction}", TINY_BASE
+
+
+def params_tail(data: Datasets) -> tuple[str, ...]:
+    """The rest of a params.yaml, with room for most of the answers."""
+    longest = max(source.answers for source in data.values())
+    most = next((length for length in ANSWER_LENGTHS if length > longest), ANSWER_LENGTHS[-1])
+    preflight = "preflight: {}"
+    if any(source.numeric for source in data.values()):
+        preflight = "preflight: {tie_prompts: 0}   # tiny may solve none of these, which would stop the build; remove it for a real base"
+    return "curate: {}", preflight, f"evaluate: {{max_new_tokens: {most}, max_rows: 500, batch_size: 16}}"
+
+
+def params_lines(data: Datasets, method: str, tiny: bool, whole: bool = False) -> Iterator[str]:
+    """The lines of `datasets:` that params.yaml does not have yet, and those of `steps:`.
+
+    tiny: the base is the tiny model. whole: they are part of a whole params.yaml, and replace nothing.
+    """
+    from validators._cautions import KIND_OF_METHOD
+
+    kind, alone = KIND_OF_METHOD[method], is_alone(data, method)
+    used = {kind: data[kind]} if alone else {"sft": data.get("sft") or sft_dataset_from(data[kind]), kind: data[kind]}
+    if lines := [
+        line
+        for used_kind, source in used.items()
+        if source.raw
+        for line in dataset_lines(source, used_kind, source.raw, kind)
+    ]:
+        yield "datasets:" if whole else "datasets:           # in addition to, or instead of, what is there"
+        yield from lines
+    yield "steps:" if whole else "steps:              # instead of what is there"
+    parent = "base"
+    for name in recommended_steps(data, method):
+        step_method, step_kind = ("sft", "sft") if name == "sft" else (method, kind)
+        yield from step_lines(name, step_method, parent, used[step_kind], tiny)
+        parent = name
+
+
+def recommended_steps(data: Datasets, method: str) -> list[str]:
+    """The names of the steps, first to last."""
+    last = {"sft": "sft", "orpo": "orpo"}.get(method, "align")
+    return [last] if last == "sft" or is_alone(data, method) else ["sft", last]
+
+
+def is_alone(data: Datasets, method: str) -> bool:
+    """Whether no supervised step comes before the method: ORPO, or ground truths that an answer only has to repeat."""
+    from validators._cautions import KIND_OF_METHOD
+
+    return method == "orpo" or data[KIND_OF_METHOD[method]].copied
+
+
+def sft_dataset_from(source: DataSource) -> DataSource:
+    """A supervised dataset from the raw data of another kind, which holds good answers too."""
+    raw = source.raw
+    if raw is None:
+        from validators.params import read_params_yaml
+
+        raw = read_params_yaml()["datasets"][source.name]["raw"]
+    if not Path(raw).exists():
+        return DataSource(f"{source.name}_sft", raw)
+    from commands.inspection.conversion import convert_sample
+    from commands.inspection.sample import options_for, read_sample
+
+    sample = read_sample(Path(raw), options_for(Path(raw), None))
+    return data_source(f"{source.name}_sft", raw, convert_sample(sample, "sft"))
+
+
+def dataset_lines(source: DataSource, kind: str, raw: str, wanted: str) -> Iterator[str]:
+    from stages.rows.key_hints import quote_yaml
+
+    # of rated completions, only the good ones become supervised rows; the rejects may be many
+    more = ", max_reject_share: 0.9" if kind == "sft" and wanted == "kto" and source.name.endswith("_sft") else ""
+    yield f"  {source.name}: {{kind: {kind}, raw: {quote_yaml(raw)}{more}{source.options}}}"
+    for note in source.notes:
+        yield f"  # {note}"
+
+
+def room_for(letters: int, method: str) -> str:
+    """The args with which the tiny model takes rows of this length, in batches that a CPU trains in about a second; "" for short rows."""
+    fewest = 2 if method == "kto" else 1  # TRL's KTO pairs the rows of a batch
+    length, batch = USUAL_LENGTH, max(fewest, min(8, BATCH_TOKENS // max(letters, 1)))
+    while length < letters:
+        length *= 2
+    return (f", max_length: {length}" if length > USUAL_LENGTH else "") + (
+        f", per_device_train_batch_size: {batch}" if batch < 8 else ""
+    )
+
+
+def step_lines(name: str, method: str, parent: str, of: DataSource, tiny: bool) -> Iterator[str]:
+    """The entry of a step; for the tiny base with its own rates, and those of a real base beside them."""
+    from validators._cautions import LEARNING_RATES
+
+    args = (TINY_ARGS if tiny else STEP_ARGS)[method]
+    if tiny and method != "grpo":
+        args += room_for(of.letters, method)
+    rewards = f"rewards: [{'numeric_match' if of.numeric else 'exact_match'}], " if method == "grpo" else ""
+    low, high = LEARNING_RATES[method]
+    unusual = tiny and not low <= float(args.partition("learning_rate: ")[2].partition(",")[0]) <= high
+    reasons = ((TINY_RATE, unusual), (HOSTILE, rewards and of.numeric and not of.copied), (TOO_LONG, tiny and of.long))
+    waivers = [waiver for waiver, wanted in reasons if wanted]
+    waive = f", waive: {{{', '.join(waivers)}}}" if waivers else ""
+    if of.copied:
+        yield f"  # {COPIED}"
+    yield f"  {name}: {{method: {method}, from: {parent}, dataset: {of.name}, {rewards}args: {{{args}}}{waive}}}"
+    if tiny:
+        waiver = ", and no waiver of what is tiny" if waive else ""
+        yield f"  # of a real base: args: {{{STEP_ARGS[method]}}}{waiver}"
