@@ -134,14 +134,27 @@ def shrink(project, rows=ROWS):
     project.write_params(params)
 
 
-@pytest.fixture(autouse=True)
-def variables():
+@contextlib.contextmanager
+def same_variables():
     """Environment variables as they were: libraries and stages set some, and a preloaded process refuses what it does not know."""
     before = dict(os.environ)
     yield
     if os.environ != before:
         os.environ.clear()
         os.environ.update(before)
+
+
+@pytest.fixture(autouse=True)
+def variables_of_test():
+    with same_variables():
+        yield
+
+
+@pytest.fixture(autouse=True, scope="module")
+def variables_of_module():
+    """What its own fixtures leave behind is gone for the next file of the same worker."""
+    with same_variables():
+        yield
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -19,6 +19,8 @@ def outcome(folder, marks, *arguments):
         "pytest",
         "-q",
         "--disable-warnings",
+        "--tb=short",  # what failed is to be read here, in the last lines
+        "--show-capture=no",
         "-p",
         "no:cacheprovider",
         "-m",
