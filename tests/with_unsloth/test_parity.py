@@ -49,7 +49,7 @@ def test_a_chain_of_two_adapters_is_trained_as_by_transformers(prepare, train):
         steps = steps_of(params, LORA, methods=("sft", "dpo"))
         return steps | {"dpo": steps["dpo"] | {"from": "sft"}}
 
-    plain = train(prepare("plain", "transformers", chain), ["sft", "dpo"])
+    plain = train(prepare("plain", "transformers", chain), ["sft", "dpo"], None)
     fast = train(prepare("fast", "unsloth", chain), ["sft", "dpo"], "cpu")
     for trained in (plain, fast):
         folder = trained.project.folder / "models/dpo/adapters"
