@@ -3,7 +3,7 @@
 data/ingested/<d>/rows/*.parquet -> data/validated/<d>.parquet: the rejects alone, rows are not copied
 
 A reject: {id: 5f0e..., source: data/raw/chat/chatml.jsonl, line: 12, stage: validate, check: sft.known_roles,
-detail: "messages[0] by 'narrator': every role is system, user, assistant or tool", raw: "{...}"}
+detail: "messages[0] by 'narrator': expected that every role is system, user, assistant or tool", raw: "{...}"}
 The checks are those of `validators/<kind>.py`, run batch by batch. Warnings about the dataset as a whole are printed, and
 stored as JSON text under `warnings` in the file's metadata: {"sft.mojibake": "3 of 4,412 rows have ..."}.
 """
@@ -112,7 +112,7 @@ def first_failures(table: pa.Table, validator: Validator) -> pl.DataFrame:
         .with_columns(
             order=pl.col("check").replace_strict(order, return_dtype=pl.Int32),
             detail=pl.format(
-                "{}: {}", "detail", pl.col("check").replace_strict(validator.CHECKS, return_dtype=pl.String)
+                "{}: expected that {}", "detail", pl.col("check").replace_strict(validator.CHECKS, return_dtype=pl.String)
             ),
         )
         .sort("row", "order")

@@ -38,7 +38,7 @@ def test_a_reject_says_which_row_and_why():
         "line": 7,
         "stage": "validate",
         "check": "sft.non_empty_turns",
-        "detail": "messages[1] by 'assistant': every turn says something",
+        "detail": "messages[1] by 'assistant': expected that every turn says something",
         "raw": json.dumps({"messages": [Q, EMPTY], "tools": None}, separators=(",", ":")),
     }
 
@@ -47,9 +47,9 @@ def test_a_row_that_fails_several_checks_is_rejected_once_by_the_first_with_all_
     (reject,) = rejects_of(chat(1, Q, Q, EMPTY, Q))
     assert reject["check"] == "sft.non_empty_turns"
     assert reject["detail"] == (
-        "messages[2] by 'assistant': every turn says something; "
-        "messages[1] by 'user': after an optional system turn, user and assistant take turns, the user first; "
-        "messages[3] by 'user': the last turn is the assistant's"
+        "messages[2] by 'assistant': expected that every turn says something; "
+        "messages[1] by 'user': expected that after an optional system turn, user and assistant take turns, the user first; "
+        "messages[3] by 'user': expected that the last turn is the assistant's"
     )
 
 
