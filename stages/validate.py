@@ -112,7 +112,9 @@ def first_failures(table: pa.Table, validator: Validator) -> pl.DataFrame:
         .with_columns(
             order=pl.col("check").replace_strict(order, return_dtype=pl.Int32),
             detail=pl.format(
-                "{}: expected that {}", "detail", pl.col("check").replace_strict(validator.CHECKS, return_dtype=pl.String)
+                "{}: expected that {}",
+                "detail",
+                pl.col("check").replace_strict(validator.CHECKS, return_dtype=pl.String),
             ),
         )
         .sort("row", "order")

@@ -79,7 +79,10 @@ def test_tokens_are_counted_with_the_base_model(inspected, tmp_path):
 def test_the_first_problems_have_their_lines_and_real_checks(inspected):
     out = inspected("raw/data.jsonl", CHAT[0], "{", '{"instruction": "q", "output": " "}')
     assert "raw/data.jsonl:2: ingest.json: " in out
-    assert "raw/data.jsonl:3: sft.non_empty_turns: messages[1] by 'assistant': expected that every turn says something" in out
+    assert (
+        "raw/data.jsonl:3: sft.non_empty_turns: messages[1] by 'assistant': expected that every turn says something"
+        in out
+    )
     assert "2 rejected (66.7%)" in out and "a build stops at more than 5%" in out
 
 

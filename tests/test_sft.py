@@ -165,6 +165,20 @@ def test_text_read_in_a_wrong_encoding_is_counted_by_row(text):
     assert found == {"sft.mojibake": "1 of 2 rows have text that was read in a wrong encoding"}
 
 
+def test_placeholders_that_nothing_filled_are_counted_by_row():
+    rows = [(Q, turn("assistant", "I am {{name}}, made by {{ author }}."))] * 3
+    rows += [(turn("user", "Who wrote {{author}}?"), A, Q, turn("assistant", "{{"))] * 2
+    found = warned(*rows, (turn("user", "$x^{{ab}}$"), A), prompts=6)
+    assert found == {
+        "sft.placeholders": "{{name}} in 3, {{author}} in 2 of 6 rows: fill these placeholders in the raw data, or a model learns to say them"
+    }
+
+
+def test_a_few_rows_about_templates_are_usual():
+    assert warned((turn("user", "Explain {{name}}."), A), *[(Q, A)] * 99, prompts=100) == {}
+    assert warned(*[(turn("user", "Explain {{name}}."), A)] * 2, *[(Q, A)] * 99, prompts=101) == {}
+
+
 def test_turns_that_think_stand_beside_turns_that_say_nothing():
     thinking = {"role": "assistant", "content": "a", "tool_calls": None, "reasoning_content": "t\ufffd"}
     assert warned((Q, CALL, RESULT, thinking), prompts=1) == {
@@ -183,7 +197,7 @@ def test_no_rows_have_no_warning():
 
 
 def test_every_warning_is_documented():
-    found = warned((turn("user", "\ufffd"), A), (Q, A), prompts=1)
+    found = warned(*[(turn("user", "\ufffd {{name}}"), A)] * 2, prompts=1)
     assert set(found) == set(WARNINGS)
 
 

@@ -47,6 +47,7 @@ TEMPLATE_TOKENS = [
 # a tool call as text in the content, as Hermes and others write it
 WRITTEN_CALL = r"""<tool_call|<function|["']name["']\s*:"""
 PIECE_BYTES = 2**18
+PLACEHOLDER = r"(\{\{ ?[A-Za-z_]{3,30} ?\}\})"  # {{name}}; LaTeX has shorter ones
 CONTROL_CHARACTER = r"([\x00-\x08\x0b\x0c\x0e-\x1f\x7f])"
 
 
@@ -162,19 +163,20 @@ def _c1_positions(text: np.ndarray) -> np.ndarray:
     return first[text[first + 1] < 0xA0]
 
 
-def has_mojibake(table: "pyarrow.Table", columns: list[str]) -> np.ndarray:
-    """True for each row with text that was read in a wrong encoding, (rows,) booleans."""
-    broken = np.zeros(table.num_rows, bool)
+def measure_texts(table: "pyarrow.Table", columns: list[str]) -> pl.DataFrame:
+    """(mojibake, placeholder) of each row: whether a text was read in a wrong encoding, and a placeholder that nothing filled, or null."""
+    broken, placeholders = np.zeros(table.num_rows, bool), np.full(table.num_rows, None, object)
     for column in columns:
         messages = table[column].combine_chunks()
-        spoken = spoken_text(pc.list_flatten(messages))
+        spoken, rows = spoken_text(pc.list_flatten(messages)), pc.list_parent_indices(messages).to_numpy()
         texts = as_series(spoken).fill_null("")
         # U+FFFD replaces bytes that could not be decoded; curly quotes and dashes read as Windows-1252 begin with "â€"
         marks = texts.str.contains("\ufffd", literal=True) | texts.str.contains("â€", literal=True)
-        broken[
-            pc.list_parent_indices(messages).to_numpy()[marks.to_numpy() | texts_matching(spoken, _c1_positions)]
-        ] = True
-    return broken
+        broken[rows[marks.to_numpy() | texts_matching(spoken, _c1_positions)]] = True
+        braces = texts.str.contains("{{", literal=True).to_numpy()
+        named = texts.filter(pl.Series(braces)).str.extract(PLACEHOLDER)
+        placeholders[rows[braces][named.is_not_null().to_numpy()]] = named.drop_nulls().to_list()
+    return pl.DataFrame({"mojibake": broken, "placeholder": pl.Series(placeholders.tolist(), dtype=pl.String)})
 
 
 def conversation_lengths(messages: "pyarrow.ChunkedArray") -> np.ndarray:

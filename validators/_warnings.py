@@ -10,6 +10,7 @@ if TYPE_CHECKING:
 
 BALANCE_RANGE = (1, 4 / 3)  # TRL's guide of KTO: desirable_weight * true rows / (undesirable_weight * false rows)
 # preference and kto data have several answers to one prompt by nature
+PLACEHOLDER_SHARE = 0.02  # of the rows; in fewer, code or templates are what is written about
 MAX_REPEATED_SHARE = {"sft": 0.1, "preference": 0.75, "kto": 0.75, "grpo": 0.1}
 
 
@@ -17,8 +18,27 @@ def shared_warnings(kind: str) -> dict[str, str]:
     """{warning: what is usual} of every kind."""
     return {
         f"{kind}.mojibake": "no text was read in a wrong encoding: U+FFFD, C1 control characters, `â€`",
+        f"{kind}.placeholders": f"under {PLACEHOLDER_SHARE:.0%} of rows have one and the same `{{{{name}}}}`, which a template should have filled",
         f"{kind}.repeated_prompts": f"at most {MAX_REPEATED_SHARE[kind]:.0%} of prompts repeat the prompt of an earlier row",
     }
+
+
+def text_warnings(kind: str, rows: "pl.DataFrame", prompts: int) -> list[tuple[str, str]]:
+    """[(name, text)] of the warnings that every kind has. rows: see `measure_texts`. prompts: how many different ones there are."""
+    return [
+        *mojibake_warning(kind, rows),
+        *placeholders_warning(kind, rows),
+        *repeated_prompts_warning(kind, len(rows), prompts),
+    ]
+
+
+def placeholders_warning(kind: str, rows: "pl.DataFrame") -> list[tuple[str, str]]:
+    """[(name, text)] where many rows have the same placeholder; else []."""
+    counts = sorted(rows["placeholder"].drop_nulls().value_counts().iter_rows(), key=lambda row: (-row[1], row[0]))
+    many = [(name, count) for name, count in counts if count > 1 and count >= PLACEHOLDER_SHARE * len(rows)]
+    named = ", ".join(f"{name} in {count:,}" for name, count in many)
+    text = f"{named} of {len(rows):,} rows: fill these placeholders in the raw data, or a model learns to say them"
+    return [(f"{kind}.placeholders", text)] if many else []
 
 
 def mojibake_warning(kind: str, rows: "pl.DataFrame") -> list[tuple[str, str]]:

@@ -11,7 +11,7 @@ from validators._messages import (
     empty_failures,
     ends_with,
     flatten,
-    has_mojibake,
+    measure_texts,
     message_schema,
     named_check,
     row_failures,
@@ -19,7 +19,7 @@ from validators._messages import (
     turn_failures,
 )
 from validators._pandera import pa
-from validators._warnings import mojibake_warning, repeated_prompts_warning, shared_warnings
+from validators._warnings import shared_warnings, text_warnings
 
 if TYPE_CHECKING:
     import pyarrow
@@ -51,9 +51,9 @@ def failed_checks(table: "pyarrow.Table") -> pl.DataFrame:
 
 def measure_rows(table: "pyarrow.Table") -> pl.DataFrame:
     """What `warnings_of` reads of each row of a table."""
-    return pl.DataFrame({"mojibake": has_mojibake(table, ["prompt"])})
+    return measure_texts(table, ["prompt"])
 
 
 def warnings_of(rows: pl.DataFrame, prompts: int) -> list[tuple[str, str]]:
     """(name, what is unusual) for a whole dataset: see `validators/sft.py`."""
-    return [*mojibake_warning("grpo", rows), *repeated_prompts_warning("grpo", len(rows), prompts)]
+    return text_warnings("grpo", rows, prompts)

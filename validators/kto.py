@@ -14,13 +14,13 @@ from validators._messages import (
     ends_with,
     flag_schema,
     flatten,
-    has_mojibake,
+    measure_texts,
     message_schema,
     row_failures,
     shared_checks,
     turn_failures,
 )
-from validators._warnings import imbalance, mojibake_warning, repeated_prompts_warning, shared_warnings, weights_advice
+from validators._warnings import imbalance, shared_warnings, text_warnings, weights_advice
 from validators.problems import Problem, Problems
 
 if TYPE_CHECKING:
@@ -58,18 +58,15 @@ def failed_checks(table: "pyarrow.Table") -> pl.DataFrame:
 
 def measure_rows(table: "pyarrow.Table") -> pl.DataFrame:
     """What `warnings_of` reads of each row of a table."""
-    return pl.DataFrame(
-        {"label": pl.from_arrow(table["label"]), "mojibake": has_mojibake(table, ["prompt", "completion"])},
-        schema={"label": pl.Boolean, "mojibake": pl.Boolean},
-    )
+    labels = as_series(table["label"]).cast(pl.Boolean)
+    return measure_texts(table, ["prompt", "completion"]).with_columns(label=labels)
 
 
 def warnings_of(rows: pl.DataFrame, prompts: int) -> list[tuple[str, str]]:
     """(name, what is unusual) for a whole dataset: see `validators/sft.py`. Raises Problems where a class is missing."""
     return [
         *balance_warning(int(rows["label"].sum()), int((~rows["label"]).sum())),
-        *mojibake_warning("kto", rows),
-        *repeated_prompts_warning("kto", len(rows), prompts),
+        *text_warnings("kto", rows, prompts),
     ]
 
 

@@ -14,13 +14,13 @@ from validators._messages import (
     ends_with,
     flag_schema,
     flatten,
-    has_mojibake,
+    measure_texts,
     message_schema,
     row_failures,
     shared_checks,
     turn_failures,
 )
-from validators._warnings import mojibake_warning, repeated_prompts_warning, shared_warnings
+from validators._warnings import shared_warnings, text_warnings
 
 if TYPE_CHECKING:
     import pyarrow
@@ -75,22 +75,15 @@ def folded_answers(turns: pl.DataFrame, rows: int) -> pl.Series:
 
 def measure_rows(table: "pyarrow.Table") -> pl.DataFrame:
     """What `warnings_of` reads of each row of a table."""
-    return pl.DataFrame(
-        {
-            "mojibake": has_mojibake(table, ["prompt", "chosen", "rejected"]),
-            "chosen": conversation_lengths(table["chosen"]),
-            "rejected": conversation_lengths(table["rejected"]),
-        }
+    return measure_texts(table, ["prompt", "chosen", "rejected"]).with_columns(
+        chosen=pl.Series(conversation_lengths(table["chosen"])),
+        rejected=pl.Series(conversation_lengths(table["rejected"])),
     )
 
 
 def warnings_of(rows: pl.DataFrame, prompts: int) -> list[tuple[str, str]]:
     """(name, what is unusual) for a whole dataset: see `validators/sft.py`."""
-    return [
-        *length_bias_warning(rows),
-        *mojibake_warning("preference", rows),
-        *repeated_prompts_warning("preference", len(rows), prompts),
-    ]
+    return [*length_bias_warning(rows), *text_warnings("preference", rows, prompts)]
 
 
 def length_bias_warning(rows: pl.DataFrame) -> list[tuple[str, str]]:

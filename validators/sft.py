@@ -13,13 +13,13 @@ from validators._messages import (
     ends_with,
     flag_schema,
     flatten,
-    has_mojibake,
+    measure_texts,
     message_schema,
     row_failures,
     shared_checks,
     turn_failures,
 )
-from validators._warnings import mojibake_warning, repeated_prompts_warning, shared_warnings
+from validators._warnings import shared_warnings, text_warnings
 
 if TYPE_CHECKING:
     import pyarrow
@@ -67,7 +67,7 @@ def unlearned_failures(messages: "pyarrow.ListArray") -> list[pl.DataFrame]:
 
 def measure_rows(table: "pyarrow.Table") -> pl.DataFrame:
     """What `warnings_of` reads of each row of a table."""
-    return pl.DataFrame({"mojibake": has_mojibake(table, ["messages"])})
+    return measure_texts(table, ["messages"])
 
 
 def warnings_of(rows: pl.DataFrame, prompts: int) -> list[tuple[str, str]]:
@@ -75,4 +75,4 @@ def warnings_of(rows: pl.DataFrame, prompts: int) -> list[tuple[str, str]]:
 
     rows: `measure_rows` of all rows that passed. prompts: the number of different prompts.
     """
-    return [*mojibake_warning("sft", rows), *repeated_prompts_warning("sft", len(rows), prompts)]
+    return text_warnings("sft", rows, prompts)
