@@ -5,6 +5,7 @@ Of pairs it shows both answers and by how much the model finds the better one li
 scores/<model>.parquet, data/eval/<d>.parquet -> text, or JSON
 """
 
+from collections import Counter
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
@@ -61,7 +62,7 @@ def main(model: Model, dataset: Name = None, limit: Limit = 5, best: Best = Fals
         return
     for name, (metric, rows, count) in found.items():
         order = f", {'best' if best else 'worst'} {metric} first" if metric else ""
-        print(f"{model} on {name}: {len(rows):,} of {count:,} rows{order}")
+        print(f"{model} on {name}: {len(rows):,} of {count:,} rows{order}{describe_alike(known[name])}")
         for row in rows:
             show(row)
         print()
@@ -139,8 +140,17 @@ def last_text(turns: list[Row]) -> str:
 
 
 def first_metric(rows: list[Row]) -> str | None:
-    """The metric that rows are in the order of: the first that judges one of them."""
-    return next((name for row in rows for name in row["scores"]), None)
+    """The metric that rows are in the order of: the first by which two of them differ, or else the first."""
+    names = list(dict.fromkeys(name for row in rows for name in row["scores"]))
+    telling = (name for name in names if len({row["scores"].get(name) for row in rows}) > 1)
+    return next(telling, next(iter(names), None))
+
+
+def describe_alike(rows: list[Row]) -> str:
+    """That several answers are one and the same text, if most are; else ""."""
+    texts = Counter(row["texts"]["answer"] for row in rows if "answer" in row["texts"])
+    count = texts.most_common(1)[0][1] if texts else 0
+    return f"; {count:,} of {texts.total():,} answers are the same" if count > 1 and 2 * count > texts.total() else ""
 
 
 def show(row: Row) -> None:

@@ -20,6 +20,7 @@ on Code, equation 1). Tasks of the lm-evaluation-harness stand under `lm_eval/<t
 
 import json
 import os
+from collections import Counter
 from collections.abc import Sequence
 from functools import partial
 from math import comb
@@ -53,6 +54,7 @@ from validators.problems import Problem, Problems
 Columns = dict[str, pa.Array]  # of the rows of one dataset, each (rows,)
 Weights = dict[str, float]  # {reward function: weight}
 Verdicts = dict[str, list[Verdict]]  # {id: the two verdicts}
+ALIKE, FEW_ANSWERS = 0.9, 10  # of so many answers or more, the share that is one text
 
 
 def main(name: str) -> None:
@@ -171,7 +173,7 @@ def describe_metric(metric: str, item: Item) -> str:
     # an AUC of one class has no value
     if item["value"] is None:
         return f"{metric} none"
-    cut = statistics.describe_cut_answers(item)
+    cut = statistics.describe_generated(item)
     note = cut or statistics.describe_verdicts(item)
     return f"{metric} {item['value']:.3f}" + (f" ({note})" if note else "")
 
@@ -304,7 +306,7 @@ def metrics(
     items = {name: statistics.summary(metric, theirs.get(name), rows, seed) for name, metric in ours.items()}
     for name in items if "cut" in columns else ():
         if name in own or name == "reward" or name.startswith("reward/"):  # a metric of the greedy answer
-            items[name] |= cut_counts(columns, ours[name])
+            items[name] |= answer_counts(columns, ours[name])
     for name in items if "samples_cut_thinking" in columns else ():
         if name.startswith("pass@"):
             cut = int(pa.compute.sum(columns["samples_cut_thinking"]).as_py())
@@ -332,10 +334,16 @@ def slice_metrics(
     return metrics(kind, ours, theirs, functions, len(places), seed, options, own)
 
 
-def cut_counts(columns: Columns, metric: Metric) -> Item:
-    """How many greedy answers were cut, in the answer and while thinking. finished: the metric of those not cut while thinking."""
+def answer_counts(columns: Columns, metric: Metric) -> Item:
+    """How many greedy answers were cut, in the answer and while thinking. finished: the metric of those not cut while thinking.
+
+    alike: how many are the same text, where nearly all are: a model that says one thing may be right by chance.
+    """
     thinking = np.asarray(columns["cut_thinking"], float)
     counts: Item = {"cut": int(np.asarray(columns["cut"], int).sum()), "cut_thinking": int(thinking.sum())}
+    texts = Counter(columns["generation"].to_pylist()) if "generation" in columns else Counter()
+    if texts.total() >= FEW_ANSWERS and (alike := texts.most_common(1)[0][1]) >= ALIKE * texts.total():
+        counts["alike"] = alike
     if not counts["cut_thinking"]:
         return counts
     return counts | {"finished": statistics.round_or_none(float(np.squeeze(metric((1 - thinking)[None]))))}

@@ -154,6 +154,11 @@ def write_unscored(
             writer.writerows([name, *row, proof, why] for row, (_, proof, why) in zip(names, left_out, strict=True))
             findings[name] = findings_of.text_findings(measured, path, limits, {})
             if measured.answers:
+                asked = min(len(measured.answers), evaluate.get("max_rows") or len(measured.answers))
+                print(
+                    f"preflight: then each model answers {asked:,} eval rows of {name}, with up to "
+                    f"{evaluate['max_new_tokens']:,} tokens each: one that does not stop takes them all"
+                )
                 findings[name].append(findings_of.cut_answers_finding(measured, path, evaluate, limits))
             if context:
                 findings[name].append(findings_of.eval_context_finding(measured, path, context, evaluate, limits))

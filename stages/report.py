@@ -20,13 +20,15 @@ from stages.reporting.cards import write_cards
 from stages.reporting.gates import gate_verdicts
 from stages.reporting.page import read_json_or_none, render_page
 from stages.reporting.rights import rights_rows
+from stages.reporting.rollouts import rollout_summary
 from stages.reporting.scoreboard import headline, lower_is_better
 from stages.reporting.sections import personal_data_sentences
 from stages.rows.rejects import describe_unused_keys, personal_data_counts, reject_counts, unused_key_counts
 from stages.scoring.slices import describe_worst_slice
-from stages.scoring.statistics import describe_cut_answers, describe_interval, describe_verdicts
+from stages.scoring.statistics import describe_generated, describe_interval, describe_verdicts
 from stages.training.exposure import exposure_path, exposure_summary
 from stages.training.left_out_rows import count_by_proof, left_out_of_dataset
+from stages.training.rollouts import describe_silent_groups
 from validators._cautions import step_cautions
 
 OUT = Path("report")
@@ -48,7 +50,7 @@ def main() -> None:
             steps_section(params),
             scores_section(params["steps"]),
             *gates_section(),
-            *summary_section(params["steps"]),
+            *summary_section(params),
         ]
     )
     OUT.mkdir(exist_ok=True)
@@ -256,22 +258,30 @@ def gates_section() -> Iterator[str]:
         yield f"## Gates\n\n{verdicts['summary']}.\n\n" + markdown_table(["step", "score", "must be", "verdict"], rows)
 
 
-def summary_section(steps: Mapping[str, Any]) -> Iterator[str]:
+def summary_section(params: Params) -> Iterator[str]:
     """Each step's score by its own metric, the gist of all tables; no section where none is scored."""
+    steps, random = params["steps"], params["base"]["model"] == "tiny"
     scores, _ = read_scores(steps)
-    if lines := [line for name, step in steps.items() if (line := headline(name, step, scores))]:
-        yield "## In short\n\n" + "\n".join(describe_headline(line) for line in lines)
+    lines = []
+    for name, step in steps.items():
+        if line := headline(name, step, scores):
+            lines.append(describe_headline(line, random))
+        if (tried := rollout_summary(name)) and (silent := describe_silent_groups(tried["silent"] / tried["groups"])):
+            lines.append(f"- {name}: {silent}")
+    if lines:
+        yield "## In short\n\n" + "\n".join(lines)
 
 
-def describe_headline(line: Mapping[str, Any]) -> str:
-    """A step's headline in one line: what was trained, its score, and whether it is better than its parent's."""
+def describe_headline(line: Mapping[str, Any], random: bool = False) -> str:
+    """A step's headline in one line: what was trained, its score, and whether it is better than its parent's. random: the base is."""
     score = line["score"]
     text = f"- {line['step']} ({line['method']} on {line['dataset']}): {line['metric']} {score['value']} {score['interval']}"
     if score["noted"]:
         text += f" ({score['noted']})"
     if score["change"]:
         unclear = "too few rows to say more" if score["change_low"] == "–" else "no clear change"
-        text += f", {score['change']} against {line['from']}: {score['verdict'] or unclear}"
+        parent = f"{line['from']}, which is random" if random and line["from"] == "base" else line["from"]
+        text += f", {score['change']} against {parent}: {score['verdict'] or unclear}"
     return escape_cell(text + (f" ({line['why']})" if line["why"] else ""))
 
 
@@ -283,4 +293,4 @@ def score_cell(item: Mapping[str, Any]) -> str:
         clear = item["change_low"] is not None and (item["change_low"] > 0 or item["change_high"] < 0)
         change = f"{item['change']:+.3f}"
         text += f" ({f'**{change}**' if clear else change})"
-    return "; ".join(filter(None, (text, describe_cut_answers(item) or describe_verdicts(item))))
+    return "; ".join(filter(None, (text, describe_generated(item) or describe_verdicts(item))))

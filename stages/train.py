@@ -46,7 +46,7 @@ from stages.training.reasoning_masks import mask_thoughts
 from stages.training.rendering import Renderer
 from stages.training.reward_calls import reward_function
 from stages.training.reward_ties import stop_if_rewards_tie
-from stages.training.rollouts import keep_rollouts, rollouts_path, write_rollouts
+from stages.training.rollouts import describe_silent_groups, keep_rollouts, rollouts_path, write_rollouts
 from stages.training.thoughts import match_evaluated_text, thought_parser
 from stages.training.trackers import configure_trackers, tracker_problems
 from stages.training.trainer_rows import limits_from_config, orpo_columns, rows_for_trainer
@@ -60,8 +60,6 @@ if TYPE_CHECKING:
     from datasets import Dataset
     from transformers import TrainerControl, TrainerState, TrainingArguments
     from transformers.trainer_utils import TrainOutput
-
-MOSTLY_SILENT = 0.9  # of the groups of a grpo training
 
 
 def main(name: str) -> bool:
@@ -275,11 +273,8 @@ def show_progress(trainer: Trainer, name: str) -> Trainer:
 def print_silent_groups(name: str, history: Iterable[dict[str, Any]]) -> None:
     """Warn if most groups of a grpo training earned the same: they changed nothing. history: of transformers' Trainer."""
     shares = [entry["frac_reward_zero_std"] for entry in history if "frac_reward_zero_std" in entry]
-    if shares and (share := sum(shares) / len(shares)) > MOSTLY_SILENT:
-        print(
-            f"train {name}: warning: in {share:.0%} of the groups all answers earned the same, so they taught nothing; "
-            "easier or harder prompts, a longer sft, or a reward for the form (docs/rewards.md)"
-        )
+    if shares and (silent := describe_silent_groups(sum(shares) / len(shares))):
+        print(f"train {name}: warning: {silent}")
 
 
 def training_facts(step: ResolvedStep, identity: dict[str, Any], steps: int) -> dict[str, Any]:

@@ -105,6 +105,21 @@ def test_an_answer_stands_beside_its_prompt_and_what_was_wanted():
     ]
 
 
+def test_where_all_are_equal_by_one_metric_the_next_one_is_the_order_and_answers_that_are_one_text_are_told(capsys):
+    table = pq.read_table("scores/sft.parquet").to_pylist()
+    for row, rouge in zip(table[:4], (0.5, 0.1, 0.9, 0.3), strict=True):
+        row |= {"exact_match": 0.0, "rouge_l": rouge, "generation": "10" if rouge < 0.9 else "11"}
+    pq.write_table(pa.Table.from_pylist(table), "scores/sft.parquet")
+    out = CliRunner().invoke(app, ["answers", "sft", "chat"]).stdout
+    assert out.startswith("sft on chat: 4 of 4 rows, worst rouge_l first; 3 of 4 answers are the same\n")
+    assert [line.split("rouge_l ")[1] for line in out.splitlines() if "exact_match 0  " in line] == [
+        "0.1  cut at max_new_tokens",
+        "0.3",
+        "0.5",
+        "0.9",
+    ]
+
+
 def test_control_characters_of_an_answer_do_not_reach_the_terminal():
     assert "\x1b" not in said("sft") and "\\x1b[31m7" in said("sft")
 

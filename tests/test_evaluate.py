@@ -69,6 +69,20 @@ def test_answers_that_were_cut_are_counted_beside_what_is_measured_of_them():
     )
 
 
+@pytest.mark.parametrize(("texts", "note"), [
+    (["10"] * 9 + ["7"], " (9 of 10 answers are the same)"), (["10"] * 8 + ["7", "8"], ""), (["10"] * 9, ""),
+])  # fmt: skip
+def test_a_model_that_says_one_thing_to_all_is_told(texts, note):
+    ones = pa.array([1.0] * len(texts))
+    columns = dict.fromkeys(("nll", "tokens", "right", "exact_match"), ones)
+    columns |= {name: pa.array([False] * len(texts)) for name in ("cut", "cut_thinking")} | {
+        "generation": pa.array(texts)
+    }
+    found = evaluate.metrics("sft", columns, None, {}, len(texts), seed=1, options={}, own=["exact_match"])
+    assert evaluate.describe_metric("exact_match", found["exact_match"]) == "exact_match 1.000" + note
+    assert "alike" not in found["loss"]
+
+
 def test_answers_that_were_cut_while_thinking_are_counted_apart_with_what_the_others_are_worth(capsys):
     columns = {name: pa.array([1.0, 1.0, 1.0]) for name in ("nll", "tokens", "right")} | {
         "exact_match": pa.array([1.0, 0.0, 0.0])

@@ -79,7 +79,10 @@ def test_no_rows_have_no_failures():
 
 
 def test_repeated_prompts_mojibake_and_placeholders_are_warnings():
-    rows = [{"prompt": [turn("user", text)], "ground_truth": "a", "extra": "{}"} | ORIGIN for text in ("q", "\ufffd {{name}}", "{{name}}")]
+    rows = [
+        {"prompt": [turn("user", text)], "ground_truth": "a", "extra": "{}"} | ORIGIN
+        for text in ("q", "\ufffd {{name}}", "{{name}}")
+    ]
     measures = measure_rows(to_table(rows, row_schema("grpo")))
     assert warnings_of(measures.filter(~measures["mojibake"])[:1], 1) == []
     assert {name for name, _ in warnings_of(measures, 1)} == set(WARNINGS)

@@ -7,6 +7,8 @@ import shutil
 from pathlib import Path
 
 import fake_build
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from builds import SAMPLE, write_params
 from fake_build import EMOJI, HEBREW
@@ -207,6 +209,28 @@ def test_the_report_in_words_ends_with_the_gist_of_its_scores_and_what_shows_mor
     assert lines[0].startswith("- sft (sft on chat): exact_match 0.")
     assert lines[-1].startswith("tilth report opens the page; tilth answers ") and "## Scores" in text
     assert "## In short" in (folder / "report/report.md").read_text(encoding="utf-8")
+
+
+def test_the_gist_says_that_a_training_taught_nothing_and_that_a_base_is_random(folder, tmp_path, monkeypatch, capsys):
+    copy = shutil.copytree(folder, tmp_path / "copy")
+    monkeypatch.chdir(copy)
+    table = pq.read_table("scores/align.rollouts.parquet")
+    same = table.set_column(table.schema.get_field_index("reward"), "reward", pa.array([1.0] * len(table)))
+    pq.write_table(same, "scores/align.rollouts.parquet")
+    report.main()
+    said = capsys.readouterr().out.partition("## In short")[2]
+    assert "- align: in 100% of the groups all answers earned the same, so they taught nothing" in said
+    line = {"step": "sft", "method": "sft", "dataset": "d", "from": "base", "metric": "loss", "why": ""}
+    line["score"] = {
+        "value": "1.0",
+        "interval": "",
+        "noted": "",
+        "change": "-4.0",
+        "change_low": "-5.0",
+        "verdict": "better",
+    }
+    assert report.describe_headline(line, random=True).endswith(", -4.0 against base, which is random: better")
+    assert report.describe_headline(line).endswith(", -4.0 against base: better")
 
 
 def test_the_records_of_a_file_count_once_though_two_datasets_read_it():

@@ -246,7 +246,7 @@ def test_that_the_tiny_base_solves_nothing_does_not_stop_the_build(written, proj
 
 
 def test_there_is_room_for_most_answers(written, project):
-    assert "max_new_tokens: 256," in written("data/raw/chat")
+    assert "max_new_tokens: 64," in written("data/raw/chat")
     (project / "data/raw/chat/data.jsonl").write_text(json.dumps({"instruction": "q", "output": "word " * 60}))
     out = written("data/raw/chat")
     assert "max_new_tokens: 512," in out and "metrics: [exact_match, rouge_l]}" in out
@@ -268,6 +268,23 @@ def test_what_a_row_becomes_comes_first_and_what_to_type_last(written, project):
     assert [line.split("#")[0].strip() for line in lines[-4:]] == [
         "dvc repro", "tilth answers align", "tilth lineage", 'git add --all && git commit -m "mine"',
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize(("rows", "steps", "note"), [(40, 100, False), (1100, 138, False), (1700, 100, True)])
+def test_a_supervised_training_takes_in_all_rows_where_that_is_quick(written, project, rows, steps, note):
+    lines = [json.dumps({"instruction": f"question {i}", "output": "a"}) for i in range(rows)]
+    (project / "data/raw/chat/data.jsonl").write_text("\n".join(lines))
+    out = written("data/raw/chat")
+    assert f"max_steps: {steps}}}" in out and (f"# {steps} steps reach 800 rows, not all" in out) == note
+
+
+def test_what_a_supervised_step_would_learn_of_ground_truths_is_shown_and_is_not_for_a_real_base(written, project):
+    lines = [json.dumps({"question": f"q{i}", "answer": f"{i + 1}"}) for i in range(30)]
+    (project / "data/raw/problems/data.jsonl").write_text("\n".join(lines))
+    out = written("data/raw/problems")
+    assert "problems_sft: first row, messages: assistant: '1'" in out
+    assert "leave this step out, and `from: base` below" in out and "held out of both" in out
+    assert "20 steps reach 20 rows, not all" in out and "of a real base that reasons: 512" in out
 
 
 def test_a_passage_is_part_of_every_prompt(written, project):

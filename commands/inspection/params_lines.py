@@ -15,12 +15,14 @@ STEP_ARGS = {  # of a real model
     "grpo": "num_generations: 8, learning_rate: 1.0e-5",
 }
 TINY_ARGS = {  # of the tiny model, which starts from random weights: a few minutes, to see the whole pipeline
-    "sft": "learning_rate: 3.0e-3, max_steps: 100",
-    "dpo": "beta: 0.1, learning_rate: 3.0e-4, max_steps: 50",
-    "orpo": "beta: 0.1, learning_rate: 3.0e-4, max_steps: 200",
-    "kto": "beta: 0.1, learning_rate: 3.0e-4, max_steps: 50",
-    "grpo": "num_generations: 8, learning_rate: 1.0e-4, max_steps: 20",
+    "sft": "learning_rate: 3.0e-3",
+    "dpo": "beta: 0.1, learning_rate: 3.0e-4",
+    "orpo": "beta: 0.1, learning_rate: 3.0e-4",
+    "kto": "beta: 0.1, learning_rate: 3.0e-4",
+    "grpo": "num_generations: 8, learning_rate: 1.0e-4",
 }
+TINY_STEPS = {"sft": 100, "dpo": 50, "orpo": 200, "kto": 50, "grpo": 20}
+MOST_STEPS = 200  # of a supervised training that takes in all rows
 TINY_RATE = "learning_rate: tiny starts from random weights"
 COPIED = "the ground truth stands in the prompt, so that numeric_match pays for repeating it: write a reward (docs/rewards.md)"
 HOSTILE = "reward_hostile: an answer may reason before its last number"
@@ -31,8 +33,9 @@ LONG_SHARE = 0.05  # of the rows; a larger one stops the build
 MEASURED_ROWS, BATCH_TOKENS = 1000, 4096
 TINY_BASE = "base: {model: tiny}    # proves the pipeline; a real one: model: Qwen/Qwen3-0.6B, revision: <its commit>"
 SMALL_DATA = 400  # rows, of which a tenth says little about a model
+BARE = 40  # letters of an answer that holds no thought
 TEXTS = 100  # letters of an answer that no model gives word for word
-ANSWER_LENGTHS = (256, 512)  # the choices of evaluate.max_new_tokens
+ANSWER_LENGTHS = (64, 128, 256, 512)  # the choices of evaluate.max_new_tokens
 
 
 class DataSource(NamedTuple):
@@ -112,7 +115,10 @@ def params_tail(data: Datasets) -> tuple[str, ...]:
     preflight = "preflight: {}"
     if any(source.numeric for source in data.values()):
         preflight = "preflight: {tie_prompts: 0}   # tiny may solve none of these, which would stop the build; remove it for a real base"
-    return "curate: {}", preflight, f"evaluate: {{max_new_tokens: {most}, max_rows: 500, batch_size: 16}}"
+    evaluate = f"evaluate: {{max_new_tokens: {most}, max_rows: 500, batch_size: 16}}"
+    if "grpo" in data:
+        evaluate += "   # of a real base that reasons: 512 or more"
+    return "curate: {}", preflight, evaluate
 
 
 def params_lines(data: Datasets, method: str, tiny: bool, whole: bool = False) -> Iterator[str]:
@@ -132,11 +138,14 @@ def params_lines(data: Datasets, method: str, tiny: bool, whole: bool = False) -
     ]:
         yield "datasets:" if whole else "datasets:           # in addition to, or instead of, what is there"
         yield from lines
+        if len(used) > 1:
+            yield "  # the same records are held out of both: the split is by prompt"
     yield "steps:" if whole else "steps:              # instead of what is there"
     parent = "base"
     for name in recommended_steps(data, method):
         step_method, step_kind = ("sft", "sft") if name == "sft" else (method, kind)
-        yield from step_lines(name, step_method, parent, used[step_kind], tiny)
+        bare = name == "sft" and method == "grpo" and 0 < used["sft"].answers <= BARE
+        yield from step_lines(name, step_method, parent, used[step_kind], tiny, bare)
         parent = name
 
 
@@ -179,10 +188,15 @@ def dataset_lines(source: DataSource, kind: str, raw: str, wanted: str) -> Itera
         yield f"  # {note}"
 
 
-def room_for(letters: int, method: str) -> str:
-    """The args with which the tiny model takes rows of this length, in batches that a CPU trains in about a second; "" for short rows."""
+def batch_for(letters: int, method: str) -> int:
+    """Rows of this length that a CPU trains the tiny model on in about a second."""
     fewest = 2 if method == "kto" else 1  # TRL's KTO pairs the rows of a batch
-    length, batch = USUAL_LENGTH, max(fewest, min(8, BATCH_TOKENS // max(letters, 1)))
+    return max(fewest, min(8, BATCH_TOKENS // max(letters, 1)))
+
+
+def room_for(letters: int, batch: int) -> str:
+    """The args with which the tiny model takes rows of this length in such batches; "" for short rows."""
+    length = USUAL_LENGTH
     while length < letters:
         length *= 2
     return (f", max_length: {length}" if length > USUAL_LENGTH else "") + (
@@ -190,13 +204,25 @@ def room_for(letters: int, method: str) -> str:
     )
 
 
-def step_lines(name: str, method: str, parent: str, of: DataSource, tiny: bool) -> Iterator[str]:
-    """The entry of a step; for the tiny base with its own rates, and those of a real base beside them."""
+def steps_of(method: str, rows: int, batch: int) -> int:
+    """Optimizer steps of the tiny model. A supervised training takes in all rows where that is quick."""
+    once = -(-rows // batch)
+    return once if method == "sft" and TINY_STEPS["sft"] < once <= MOST_STEPS else TINY_STEPS[method]
+
+
+def step_lines(name: str, method: str, parent: str, of: DataSource, tiny: bool, bare: bool = False) -> Iterator[str]:
+    """The entry of a step; for the tiny base with its own rates, and those of a real base beside them.
+
+    bare: its answers are ground truths without a thought, and a step that lets the model try comes after it.
+    """
     from validators._cautions import LEARNING_RATES
 
     args = (TINY_ARGS if tiny else STEP_ARGS)[method]
-    if tiny and method != "grpo":
-        args += room_for(of.letters, method)
+    # eight answers to one prompt are a batch of grpo
+    batch = 1 if method == "grpo" else batch_for(of.letters, method)
+    steps = steps_of(method, of.rows, batch)
+    if tiny:
+        args += f", max_steps: {steps}" + ("" if method == "grpo" else room_for(of.letters, batch))
     rewards = f"rewards: [{'numeric_match' if of.numeric else 'exact_match'}], " if method == "grpo" else ""
     low, high = LEARNING_RATES[method]
     unusual = tiny and not low <= float(args.partition("learning_rate: ")[2].partition(",")[0]) <= high
@@ -206,6 +232,10 @@ def step_lines(name: str, method: str, parent: str, of: DataSource, tiny: bool) 
     if of.copied:
         yield f"  # {COPIED}"
     yield f"  {name}: {{method: {method}, from: {parent}, dataset: {of.name}, {rewards}args: {{{args}}}{waive}}}"
-    if tiny:
+    if tiny and of.raw and steps * batch < of.rows:
+        yield f"  # {steps} steps reach {steps * batch:,} rows, not all: enough to try it out"
+    if tiny and bare:
+        yield "  # of a real instruct base: leave this step out, and `from: base` below; bare answers would teach it not to reason"
+    elif tiny:
         waiver = ", and no waiver of what is tiny" if waive else ""
         yield f"  # of a real base: args: {{{STEP_ARGS[method]}}}{waiver}"

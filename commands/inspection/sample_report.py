@@ -57,6 +57,8 @@ def key_lines(account: "KeyAccount") -> Iterator[str]:
 
     if account.unused:
         yield f"keys not used: {describe_key_counts(account.unused)}"
+    else:
+        yield "every key is used"
     for key, lost in sorted(account.lost.items()):
         what = f"a build stops: {describe_records(lost.records)} {safe_text(repr(key))} ({safe_text(lost.sample)!r}), which no row holds"
         yield f"{what}; {safe_text(key_hint(key, lost.meaning), 400)}, or ignore: [{safe_text(quote_yaml(key))}]"

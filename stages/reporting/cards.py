@@ -251,7 +251,7 @@ def format_interval(item: Entry) -> str:
 
 
 def format_value(item: Entry) -> str:
-    cut = statistics.describe_cut_answers(item)
+    cut = statistics.describe_generated(item)
     noted = cut or escape_markdown(statistics.describe_verdicts(item))
     return f"{item['value']:.3f}" + (f" ({noted})" if noted else "")
 

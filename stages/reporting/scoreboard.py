@@ -11,7 +11,12 @@ from typing import Any
 
 from stages.reporting.slices import slice_tables
 from stages.scoring.metric_direction import lower_is_better
-from stages.scoring.statistics import describe_cut_briefly, describe_cut_thinking, describe_interval, describe_verdicts
+from stages.scoring.statistics import (
+    describe_cut_thinking,
+    describe_generated_briefly,
+    describe_interval,
+    describe_verdicts,
+)
 
 Item = dict[str, Any]
 Metrics = dict[str, Item]
@@ -89,7 +94,7 @@ def format_score(item: Item, metric: str) -> Item:
     score |= {"change_low": format_change(low), "change_high": format_change(high)}
     score |= {
         "interval": describe_interval(item) or "–",
-        "noted": describe_cut_briefly(item) or describe_verdicts(item),
+        "noted": describe_generated_briefly(item) or describe_verdicts(item),
     }
     if change is not None and low is not None and high is not None and (low > 0 or high < 0):
         score["verdict"] = "better" if (change > 0) != lower_is_better(metric) else "worse"

@@ -133,11 +133,11 @@ def describe_interval(item: Mapping[str, Any]) -> str:
     return f"n {item['n']:,}: too few rows" + (" of one class" if item["n"] >= FEW_ROWS else "")
 
 
-def describe_cut_answers(item: Mapping[str, Any]) -> str:
-    """How many answers were cut, and how many of them while thinking; "" where none was cut or generated."""
-    parts = []
-    if item.get("cut"):
-        parts.append(f"{item['cut']:,} of {item.get('answers') or item['n']:,} answers cut at max_new_tokens")
+def describe_generated(item: Mapping[str, Any]) -> str:
+    """How many answers were cut, how many while thinking, and whether nearly all are the same; "" where there is nothing to say."""
+    answers = item.get("answers") or item.get("n")
+    parts = [f"{item['alike']:,} of {answers:,} answers are the same"] if item.get("alike") else []
+    parts += [f"{item['cut']:,} of {answers:,} answers cut at max_new_tokens"] if item.get("cut") else []
     return "; ".join(filter(None, [*parts, describe_cut_thinking(item)]))
 
 
@@ -149,9 +149,10 @@ def describe_cut_thinking(item: Mapping[str, Any]) -> str:
     return f"{item['cut_thinking']:,} of {item.get('answers') or item['n']:,} answers cut while thinking{rest}"
 
 
-def describe_cut_briefly(item: Mapping[str, Any]) -> str:
-    """`describe_cut_answers` for a narrow column."""
-    parts = [f"{item['cut']:,} of {item['n']:,} answers cut"] if item.get("cut") else []
+def describe_generated_briefly(item: Mapping[str, Any]) -> str:
+    """`describe_generated` for a narrow column."""
+    parts = [f"{item['alike']:,} answers are the same"] if item.get("alike") else []
+    parts += [f"{item['cut']:,} of {item['n']:,} answers cut"] if item.get("cut") else []
     parts += [f"{item['cut_thinking']:,} cut while thinking"] if item.get("cut_thinking") else []
     return ", ".join(parts)
 

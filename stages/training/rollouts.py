@@ -28,6 +28,7 @@ from stages.rows.types import Row
 from stages.training.exposure import read_table, write_table
 from stages.training.types import ResolvedStep, Trainer
 
+MOSTLY_SILENT = 0.9  # of the groups of a training
 CHECKPOINT_FILE = "rollouts.parquet"  # in a checkpoint
 ROLLOUT_FIELDS = [
     ("step", pa.int32()),
@@ -47,6 +48,16 @@ class Rollouts:
     every: int
     max_rows: int
     rows: list[Row] = field(default_factory=list)
+
+
+def describe_silent_groups(share: float) -> str:
+    """That a training learned next to nothing, with what to do, if most of its groups earned the same; else ""."""
+    if share <= MOSTLY_SILENT:
+        return ""
+    return (
+        f"in {share:.0%} of the groups all answers earned the same, so they taught nothing; "
+        "easier or harder prompts, a longer sft, or a reward for the form (docs/rewards.md)"
+    )
 
 
 def rollout_schema(functions: Iterable[str]) -> pa.Schema:
