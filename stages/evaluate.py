@@ -5,7 +5,8 @@ models/<step>/, judge/, data/eval.json, data/eval/, data/tasks/, scores/<from>.p
     {"chat": {"exact_match": {"value": 0.51, "low": 0.47, "high": 0.55, "n": 683, "change": 0.51, "change_low": 0.47, ...}}}
 
 Few rows have no interval. `cut` counts the generated answers that `max_new_tokens` cut, `cut_thinking` those that were cut in a
-thought, before the answer began: these are empty, and `finished` is the value of the others.
+thought, before the answer began: these are empty, and `finished` is the value of the others. `alike` counts the answers that are one
+text, where nearly all are.
 
 Where params.yaml names a judge, `win_rate` is how often the answers win against those of the parent model, or against the rows' own
 (`stages/scoring/win_rates.py`).
