@@ -17,10 +17,10 @@ from stages.core.outcomes import NOT_SAMPLED, separate_not_sampled
 from stages.core.params import Params, read_params
 from stages.reporting import difficulty
 from stages.reporting.cards import write_cards
+from stages.reporting.curves import read_curve
 from stages.reporting.gates import gate_verdicts
 from stages.reporting.page import read_json_or_none, render_page
 from stages.reporting.rights import rights_rows
-from stages.reporting.rollouts import rollout_summary
 from stages.reporting.scoreboard import headline, lower_is_better
 from stages.reporting.sections import personal_data_sentences
 from stages.rows.rejects import describe_unused_keys, personal_data_counts, reject_counts, unused_key_counts
@@ -28,7 +28,7 @@ from stages.scoring.slices import describe_worst_slice
 from stages.scoring.statistics import describe_generated, describe_interval, describe_verdicts
 from stages.training.exposure import exposure_path, exposure_summary
 from stages.training.left_out_rows import count_by_proof, left_out_of_dataset
-from stages.training.rollouts import describe_silent_groups
+from stages.training.rollouts import describe_silent_groups, silent_share
 from validators._cautions import step_cautions
 
 OUT = Path("report")
@@ -98,7 +98,11 @@ def datasets_section(datasets: Mapping[str, Any], train: Mapping[str, Any], held
             [name, dataset["kind"], f"{sum(parts):,}", *(f"{part:,}" for part in parts), train[name]["sha256"][:12]]
         )
     header = ["dataset", "kind", "records in", "train", "eval", "rejected", "not sampled", "sha256 of train"]
-    return "## Datasets\n\n" + markdown_table(header, rows) + not_built_sentence(missing)
+    one_split = len({tuple(dataset.get("split_on") or ()) for dataset in datasets.values()}) == 1 and len(rows) > 1
+    note = (
+        "\n\nThe split is by prompt: one that is held out of a dataset is held out of all of them." if one_split else ""
+    )
+    return "## Datasets\n\n" + markdown_table(header, rows) + note + not_built_sentence(missing)
 
 
 def rejects_section(params: Params) -> str:
@@ -266,7 +270,8 @@ def summary_section(params: Params) -> Iterator[str]:
     for name, step in steps.items():
         if line := headline(name, step, scores):
             lines.append(describe_headline(line, random))
-        if (tried := rollout_summary(name)) and (silent := describe_silent_groups(tried["silent"] / tried["groups"])):
+        # the rollouts that are kept are a part of them: the curve is of all groups
+        if silent := describe_silent_groups(silent_share(read_curve(f"scores/{name}.csv"))):
             lines.append(f"- {name}: {silent}")
     if lines:
         yield "## In short\n\n" + "\n".join(lines)
@@ -281,7 +286,12 @@ def describe_headline(line: Mapping[str, Any], random: bool = False) -> str:
     if score["change"]:
         unclear = "too few rows to say more" if score["change_low"] == "–" else "no clear change"
         parent = f"{line['from']}, which is random" if random and line["from"] == "base" else line["from"]
-        text += f", {score['change']} against {parent}: {score['verdict'] or unclear}"
+        verdict = (
+            "higher, but it says one thing to nearly all"
+            if score["alike"] and score["verdict"] == "better"
+            else score["verdict"]
+        )
+        text += f", {score['change']} against {parent}: {verdict or unclear}"
     return escape_cell(text + (f" ({line['why']})" if line["why"] else ""))
 
 

@@ -46,7 +46,7 @@ from stages.training.reasoning_masks import mask_thoughts
 from stages.training.rendering import Renderer
 from stages.training.reward_calls import reward_function
 from stages.training.reward_ties import stop_if_rewards_tie
-from stages.training.rollouts import describe_silent_groups, keep_rollouts, rollouts_path, write_rollouts
+from stages.training.rollouts import describe_silent_groups, keep_rollouts, rollouts_path, silent_share, write_rollouts
 from stages.training.thoughts import match_evaluated_text, thought_parser
 from stages.training.trackers import configure_trackers, tracker_problems
 from stages.training.trainer_rows import limits_from_config, orpo_columns, rows_for_trainer
@@ -272,8 +272,7 @@ def show_progress(trainer: Trainer, name: str) -> Trainer:
 
 def print_silent_groups(name: str, history: Iterable[dict[str, Any]]) -> None:
     """Warn if most groups of a grpo training earned the same: they changed nothing. history: of transformers' Trainer."""
-    shares = [entry["frac_reward_zero_std"] for entry in history if "frac_reward_zero_std" in entry]
-    if shares and (silent := describe_silent_groups(sum(shares) / len(shares))):
+    if silent := describe_silent_groups(silent_share(history)):
         print(f"train {name}: warning: {silent}")
 
 

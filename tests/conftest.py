@@ -157,6 +157,14 @@ def variables_of_module():
         yield
 
 
+@pytest.fixture
+def ray_cluster():
+    """Ray, whose processes end with the test: they would take a core and a gigabyte of all tests after it."""
+    ray = pytest.importorskip("ray", reason="the extra `ray` is not installed")
+    yield
+    ray.shutdown()
+
+
 @pytest.fixture(autouse=True, scope="session")
 def lists_of_code():
     """Stages that tests run in this process, in folders of their own, find the lists of the code that they are."""

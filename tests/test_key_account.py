@@ -60,6 +60,7 @@ def test_a_key_that_means_something_and_is_in_no_row_is_lost(kind, record, keys)
         ("sft", {"instruction": "i", "output": "o", "text": "### Instruction: i ### Response: o", "id": 3, "source": "s"}),
         ("sft", {"prompt": "q", "completion": "a", "context": "", "options": [], "answer": None}),
         ("grpo", {"question": "q", "solution": "s", "answer": "7", "level": 3}),  # all of it is in `extra`
+        ("sft", {"instruction": "i", "output": "b", "chosen": "a", "rejected": "b"}),  # the answer that is left out on purpose
     ],
 )  # fmt: skip
 def test_a_key_that_is_used_or_said_anyway_or_says_nothing_is_not_lost(kind, record):

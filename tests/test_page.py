@@ -7,8 +7,6 @@ import shutil
 from pathlib import Path
 
 import fake_build
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 from builds import SAMPLE, write_params
 from fake_build import EMOJI, HEBREW
@@ -214,12 +212,10 @@ def test_the_report_in_words_ends_with_the_gist_of_its_scores_and_what_shows_mor
 def test_the_gist_says_that_a_training_taught_nothing_and_that_a_base_is_random(folder, tmp_path, monkeypatch, capsys):
     copy = shutil.copytree(folder, tmp_path / "copy")
     monkeypatch.chdir(copy)
-    table = pq.read_table("scores/align.rollouts.parquet")
-    same = table.set_column(table.schema.get_field_index("reward"), "reward", pa.array([1.0] * len(table)))
-    pq.write_table(same, "scores/align.rollouts.parquet")
+    (copy / "scores/align.csv").write_text("step,epoch,loss,frac_reward_zero_std\n10,0.5,0.1,1.0\n20,1.0,0.1,0.9\n")
     report.main()
     said = capsys.readouterr().out.partition("## In short")[2]
-    assert "- align: in 100% of the groups all answers earned the same, so they taught nothing" in said
+    assert "- align: in 95% of the groups all answers earned the same, so they taught nothing" in said
     line = {"step": "sft", "method": "sft", "dataset": "d", "from": "base", "metric": "loss", "why": ""}
     line["score"] = {
         "value": "1.0",
@@ -228,9 +224,12 @@ def test_the_gist_says_that_a_training_taught_nothing_and_that_a_base_is_random(
         "change": "-4.0",
         "change_low": "-5.0",
         "verdict": "better",
+        "alike": False,
     }
     assert report.describe_headline(line, random=True).endswith(", -4.0 against base, which is random: better")
     assert report.describe_headline(line).endswith(", -4.0 against base: better")
+    line["score"]["alike"] = True
+    assert report.describe_headline(line).endswith("against base: higher, but it says one thing to nearly all")
 
 
 def test_the_records_of_a_file_count_once_though_two_datasets_read_it():

@@ -65,8 +65,7 @@ def test_without_ray_the_engine_is_a_clear_error(monkeypatch):
 
 
 @pytest.mark.slow
-def test_ray_makes_the_same_bytes(tmp_path, monkeypatch):
-    pytest.importorskip("ray", reason="the extra `ray` is not installed")
+def test_ray_makes_the_same_bytes(tmp_path, monkeypatch, ray_cluster):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "raw").mkdir()
     lines = [json.dumps({"prompt": f"q{i}", "completion": "a"}) + "\n" for i in range(50)]

@@ -241,8 +241,7 @@ def test_of_a_personal_row_and_its_duplicate_both_are_rejected_for_it(build):
 
 
 @pytest.mark.slow
-def test_ray_finds_the_same(build):
-    pytest.importorskip("ray")
+def test_ray_finds_the_same(build, ray_cluster):
     records = [chat("q", ADA), chat("r", "+1 650 253 0000"), *OTHERS]
     local = build("{reject: [email, phone]}", *records)
     assert build("{reject: [email, phone]}", *records, engine="ray") == local and len(local) == 2

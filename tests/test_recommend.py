@@ -275,7 +275,10 @@ def test_a_supervised_training_takes_in_all_rows_where_that_is_quick(written, pr
     lines = [json.dumps({"instruction": f"question {i}", "output": "a"}) for i in range(rows)]
     (project / "data/raw/chat/data.jsonl").write_text("\n".join(lines))
     out = written("data/raw/chat")
-    assert f"max_steps: {steps}}}" in out and (f"# {steps} steps reach 800 rows, not all" in out) == note
+    assert (
+        f"max_steps: {steps}}}" in out
+        and (f"# {steps} steps reach 800 rows, enough to try it out; 213 would reach all" in out) == note
+    )
 
 
 def test_what_a_supervised_step_would_learn_of_ground_truths_is_shown_and_is_not_for_a_real_base(written, project):
@@ -284,7 +287,10 @@ def test_what_a_supervised_step_would_learn_of_ground_truths_is_shown_and_is_not
     out = written("data/raw/problems")
     assert "problems_sft: first row, messages: assistant: '1'" in out
     assert "leave this step out, and `from: base` below" in out and "held out of both" in out
-    assert "20 steps reach 20 rows, not all" in out and "of a real base that reasons: 512" in out
+    assert (
+        "20 steps reach 20 rows, enough to try it out; 30 would reach all" in out
+        and "of a real base that reasons: 512" in out
+    )
 
 
 def test_a_passage_is_part_of_every_prompt(written, project):
@@ -304,7 +310,7 @@ def test_a_key_that_a_build_would_stop_at_is_in_ignore_with_how_to_keep_it(writt
     (project / "data/raw/problems/data.jsonl").write_text(json.dumps(record))
     out = written("data/raw/problems")
     assert "problems_sft: {kind: sft, raw: data/raw/problems, ignore: [rationale]}" in out
-    assert "instead of ignore, columns: {reasoning_content: rationale}" in out
+    assert "instead of ignore: columns: {reasoning_content: rationale}" in out
     assert "problems: {kind: grpo, raw: data/raw/problems}\n" in out  # there it is in `extra`
 
 

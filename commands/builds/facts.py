@@ -62,7 +62,7 @@ class SideFacts(TypedDict):
 
 
 class DatasetFacts(TypedDict):
-    """stages: ingest, validate, curate, and keep where it runs. trains: the steps whose model was trained on it."""
+    """stages: ingest, validate, curate, and keep where it runs. trains: the steps whose model was trained on it. directly: those that train on it themselves."""
 
     kind: str | None
     raw: RawFacts
@@ -70,6 +70,7 @@ class DatasetFacts(TypedDict):
     train: SideFacts
     eval: SideFacts
     trains: list[str]
+    directly: list[str]
 
 
 class BaseFacts(TypedDict):

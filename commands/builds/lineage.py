@@ -157,6 +157,7 @@ def dataset_facts(build: Build, name: str, stages: dict[str, StageFacts], proble
         "train": side_facts(build, f"data/train/{name}.parquet", sides["train"]),
         "eval": side_facts(build, f"data/eval/{name}.parquet", sides["eval"]),
         "trains": [step for step in build.steps if name in datasets_of(build, step)],
+        "directly": [step for step, entry in build.steps.items() if entry["dataset"] == name],
     }
 
 

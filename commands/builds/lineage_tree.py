@@ -69,7 +69,9 @@ def dataset_branch(name: str, dataset: "DatasetFacts") -> Branch:
         f"{side['path']}: {format_count(side['rows'])} rows, md5 {short_hash(side['md5'])}"
         for side in sides_of(dataset)
     ]
-    trains = f", seen by {', '.join(dataset['trains'])}" if dataset["trains"] else ", no step trains on it"
+    later = [step for step in dataset["trains"] if step not in dataset["directly"]]
+    trains = f", trained on by {', '.join(dataset['directly'])}" if dataset["trains"] else ", no step trains on it"
+    trains += f", and so part of {', '.join(later)}" if later else ""
     stages: list[Child] = [f"waived {what}: {why}" for what, why in raw["waived"].items()]
     stages += [stage_branch(stage) for stage in dataset["stages"]]
     return f"dataset {name}: {dataset['kind']}{trains}", [files, *stages, *sides]

@@ -59,8 +59,8 @@ def ignore_notes(conversion: Conversion) -> Iterator[str]:
     from stages.rows.tables import safe_text
 
     for key, lost in sorted(conversion["account"].lost.items()):
-        what = f"{safe_text(key)} ({safe_text(lost.sample)!r})"
-        yield f"no row holds {what}: instead of ignore, {safe_text(key_hint(key, lost.meaning), 400)}"
+        what = f"{safe_text(key)} ({safe_text(repr(lost.sample), 200)})"
+        yield f"these rows leave out {what}; to keep it, instead of ignore: {safe_text(key_hint(key, lost.meaning), 400)}"
 
 
 def existing_entry(name: str, dataset: dict[str, Any], raw: Path, kind: str, pattern: str | None) -> Iterator[str]:

@@ -233,7 +233,8 @@ def step_lines(name: str, method: str, parent: str, of: DataSource, tiny: bool, 
         yield f"  # {COPIED}"
     yield f"  {name}: {{method: {method}, from: {parent}, dataset: {of.name}, {rewards}args: {{{args}}}{waive}}}"
     if tiny and of.raw and steps * batch < of.rows:
-        yield f"  # {steps} steps reach {steps * batch:,} rows, not all: enough to try it out"
+        whole = -(-of.rows // batch)
+        yield f"  # {steps} steps reach {steps * batch:,} rows, enough to try it out; {whole:,} would reach all"
     if tiny and bare:
         yield "  # of a real instruct base: leave this step out, and `from: base` below; bare answers would teach it not to reason"
     elif tiny:

@@ -60,7 +60,7 @@ def key_lines(account: "KeyAccount") -> Iterator[str]:
     else:
         yield "every key is used"
     for key, lost in sorted(account.lost.items()):
-        what = f"a build stops: {describe_records(lost.records)} {safe_text(repr(key))} ({safe_text(lost.sample)!r}), which no row holds"
+        what = f"a build stops: {describe_records(lost.records)} {safe_text(repr(key))} ({safe_text(repr(lost.sample), 200)}), which no row holds"
         yield f"{what}; {safe_text(key_hint(key, lost.meaning), 400)}, or ignore: [{safe_text(quote_yaml(key))}]"
 
 

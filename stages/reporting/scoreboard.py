@@ -94,6 +94,7 @@ def format_score(item: Item, metric: str) -> Item:
     score |= {"change_low": format_change(low), "change_high": format_change(high)}
     score |= {
         "interval": describe_interval(item) or "–",
+        "alike": bool(item.get("alike")),
         "noted": describe_generated_briefly(item) or describe_verdicts(item),
     }
     if change is not None and low is not None and high is not None and (low > 0 or high < 0):

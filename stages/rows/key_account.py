@@ -104,7 +104,7 @@ class KeyAccount:
             if meaning is None or name in ignored or name in lost:
                 continue
             row_texts = RowTexts(rows) if row_texts is None else row_texts
-            if not row_texts.holds(value):
+            if not row_texts.holds(value) and not repeats_key(name, value, record, shape):
                 lost[name] = LostKey(meaning, 1, str(value)[:60])
         for name in names_seen:
             self.count(name)
@@ -129,6 +129,11 @@ class KeyAccount:
         for name, lost in lost_keys.items():
             total = self.lost.setdefault(name, LostKey(lost.meaning, 0, lost.sample))
             total.records += lost.records
+
+
+def repeats_key(name: str, value: object, record: Fields, shape: str) -> bool:
+    """Whether a value is also that of another key which the shape reads, and the kind leaves out on purpose: `rejected` of a supervised row."""
+    return any(key != name and value == record.get(key) for group in KEYS_BY_SHAPE[shape] for key in group)
 
 
 def unused_values(record: Fields, shape: str, kind: str, names: dict[str, Names]) -> UnusedValues:

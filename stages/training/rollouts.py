@@ -16,7 +16,7 @@ in adjacent rows. The file of a step without rollouts has no rows.
 import json
 import math
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -58,6 +58,12 @@ def describe_silent_groups(share: float) -> str:
         f"in {share:.0%} of the groups all answers earned the same, so they taught nothing; "
         "easier or harder prompts, a longer sft, or a reward for the form (docs/rewards.md)"
     )
+
+
+def silent_share(logged: Iterable[Mapping[str, Any]]) -> float:
+    """The share of groups whose answers all earned the same, of what transformers' Trainer logged; 0 of other methods."""
+    shares = [entry["frac_reward_zero_std"] for entry in logged if "frac_reward_zero_std" in entry]
+    return sum(shares) / len(shares) if shares else 0.0
 
 
 def rollout_schema(functions: Iterable[str]) -> pa.Schema:
