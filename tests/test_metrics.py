@@ -32,6 +32,11 @@ def test_rouge_l_is_that_of_rouge_score_and_knows_other_scripts():
     assert found == [pytest.approx(expected), pytest.approx(0.8), 0.0, None]
 
 
+def test_rouge_l_counts_characters_where_a_script_has_no_spaces():
+    found = metrics.rouge_l(said("我很好，谢谢", "我不知道"), ground_truth=["我很好", "天气"])
+    assert found == [pytest.approx(0.75), 0.0]
+
+
 @pytest.mark.parametrize(
     "text, valid", [('{"a": 1}', 1.0), ("```json\n[1]\n```", 1.0), ('{"a": 1', 0.0), ("a: 1", 0.0), ("", 0.0)]
 )

@@ -42,6 +42,15 @@ def test_a_signature_does_not_depend_on_the_rows_beside_it():
     assert (alone[0] == among[2]).all()
 
 
+def test_texts_of_a_script_without_spaces_are_compared_by_characters():
+    a = "小明去市场买了三个苹果和两个梨，回家以后吃了一个苹果，又把一个梨送给了妹妹，请问他现在还剩下几个苹果和几个梨？"
+    b, other = a.replace("妹妹", "弟弟"), "请把下面的句子翻译成英文，并且说明为什么这样翻译，再给出两个别的例子。"
+    assert similarity(a, b) > 0.8 > similarity(a, other) and similarity(a, other) < 0.1
+    first, second, third, alone = signatures(pl.Series([a, b, other, "a b c d e"]))
+    assert (first == second).any() and not (first == third).any()
+    assert (signatures(pl.Series(["a b c d e"]))[0] == alone).all()
+
+
 def test_triples_do_not_reach_into_the_next_row():
     import numpy as np
 

@@ -4,7 +4,8 @@ import json
 
 import pytest
 
-from stages.dedup.overlap import Benchmarks, collect_texts, ngrams, words_of
+from stages.dedup.overlap import Benchmarks, collect_texts, ngrams
+from validators._words import words
 
 
 @pytest.fixture
@@ -20,7 +21,23 @@ def benchmarks(tmp_path):
 
 
 def test_words_are_folded_and_without_signs():
-    assert words_of("It's 4, ÄPFEL!") == ["it", "s", "4", "äpfel"]
+    assert words("It's 4, ÄPFEL!") == ["it", "s", "4", "äpfel"]
+
+
+@pytest.mark.parametrize(("text", "found"), [
+    ("小明有3个 apples，吃了1个。", ["小", "明", "有", "3", "个", "apples", "吃", "了", "1", "个"]),
+    ("カレーを食べる", list("カレーを食べる")), ("한국어 문장", ["한국어", "문장"]), ("ไปตลาด", list("ไปตลาด")),
+])  # fmt: skip
+def test_a_character_of_a_script_without_spaces_is_a_word(text, found):
+    assert words(text) == found
+
+
+def test_a_question_in_chinese_is_found_in_a_row(tmp_path):
+    question = "小明有三个苹果，吃了一个，还剩几个？"
+    (tmp_path / "exam.jsonl").write_text(json.dumps({"q": question}, ensure_ascii=False))
+    found = Benchmarks(str(tmp_path), 13)
+    assert found.find_overlap(f"请回答：{question}谢谢", 0.8)[1] == 1.0
+    assert found.find_overlap("小红有三本书，送了一本，还剩几本？", 0.8) is None
 
 
 def test_a_text_shorter_than_an_ngram_is_one_ngram():

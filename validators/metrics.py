@@ -12,10 +12,10 @@ import re
 from typing import Any
 
 from validators._answers import answer_of
+from validators._words import words
 
 Conversation = list[dict[str, Any]]  # its last message is the model's
 Call = tuple[str, object]  # name, arguments
-WORD = re.compile(r"\w+")
 FENCE = re.compile(r"\A```\w*\n(.*?)\n?```\Z", re.DOTALL)
 
 
@@ -34,17 +34,17 @@ def contains(completions: list[Conversation], ground_truth: list[str], **_: obje
 
 
 def rouge_l(completions: list[Conversation], ground_truth: list[str], **_: object) -> list[float | None]:
-    """F1 of the longest common subsequence of words (Lin 2004), in any script. None where the row's answer has no word."""
+    """F1 of the longest common subsequence of words (Lin 2004), or of characters where a script has no spaces. None where the row's answer has no word."""
     from rouge_score.rouge_scorer import RougeScorer
 
     class Words:
         def tokenize(self, text: str) -> list[str]:  # the library's own tokenizer keeps a to z only
-            return WORD.findall(text.casefold())
+            return words(text)
 
     scorer = RougeScorer(["rougeL"], tokenizer=Words())
     pairs = zip(completions, ground_truth, strict=True)
     return [
-        scorer.score(answer_of(truth), _text(answer))["rougeL"].fmeasure if WORD.search(answer_of(truth)) else None
+        scorer.score(answer_of(truth), _text(answer))["rougeL"].fmeasure if words(answer_of(truth)) else None
         for answer, truth in pairs
     ]
 

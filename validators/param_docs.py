@@ -107,7 +107,7 @@ KEY_DOCS = {
     "difficulty.NAME.batch_size": KeyDoc("Answers at a time.", "64"),
     # -- what all of it goes through
     "curate.near_duplicates": KeyDoc("The Jaccard similarity from which two rows are near-duplicates. Null looks for none.", "0.8"),
-    "curate.ngram_words": KeyDoc("The words of an n-gram, for overlap with the files of `data/benchmarks/`.", "13"),
+    "curate.ngram_words": KeyDoc("The words of an n-gram, for overlap with the files of `data/benchmarks/`; of a script without spaces, its characters.", "13"),
     "curate.overlap_share": KeyDoc("The share of a row's n-grams in one benchmark file from which the row is rejected.", "0.8"),
     "curate.personal_data": KeyDoc("What happens to rows with e-mail addresses, telephone numbers, IBANs and cards: [rights.md](rights.md#personal-data).", "{reject: [email]}"),
     "curate.personal_data.reject": KeyDoc("A row with one of these kinds is rejected.", "[email, phone, iban, credit_card]"),

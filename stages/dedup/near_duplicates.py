@@ -8,6 +8,7 @@ of Massive Datasets, chapter 3. At a similarity of 0.8, 16 bands of 8 miss one p
 Signatures are never written to disk: they may differ between versions of rensa.
 """
 
+import re
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -17,11 +18,13 @@ from rensa import RMinHash
 
 from stages.rows.tables import COLUMNS, MESSAGES
 from validators._messages import as_series, spoken_text
+from validators._words import ANY_UNSPACED, BETWEEN_SPACES
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 BANDS, BAND_ROWS, SHINGLE_WORDS = 16, 8, 3
+WORD = re.compile(BETWEEN_SPACES)
 ODD_FACTORS = [np.uint64(n) for n in (0x9E3779B97F4A7C15, 0xC2B2AE3D27D4EB4F, 0x165667B19E3779F9)]
 
 
@@ -51,7 +54,9 @@ def row_texts(table: "pa.Table", kind: str) -> pl.Series:
 
 def signatures(texts: pl.Series) -> np.ndarray:
     """Band hashes of texts, (rows, BANDS) unsigned 64-bit integers."""
-    words = texts.str.to_lowercase().str.extract_all(r"\S+")
+    # one pattern for all would be slower where no text needs it
+    pattern = BETWEEN_SPACES if texts.str.contains(ANY_UNSPACED).any() else r"\S+"
+    words = texts.str.to_lowercase().str.extract_all(pattern)
     lengths = words.list.len().to_numpy().astype(np.int64)
     hashes = words.explode(empty_as_null=False).hash(seed=1).to_numpy()
     shingles, offsets = shingle_hashes(hashes, lengths)
@@ -88,7 +93,7 @@ def similarity(a: str, b: str) -> float:
 
 def word_triples(text: str) -> set[object]:
     """The set of all runs of three words; for a shorter text its words."""
-    words = text.lower().split()
+    words = WORD.findall(text.lower())
     if len(words) < SHINGLE_WORDS:
         return set(words)
     return set(zip(words, words[1:], words[2:], strict=False))

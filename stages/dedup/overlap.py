@@ -7,16 +7,9 @@ fewer words than an n-gram counts as one n-gram of its own length. Source: Brown
 Learners (2020), appendix C.
 """
 
-import re
-
 from stages.reading.files import raw_files
 from stages.reading.readers import records
-
-WORD = re.compile(r"\w+")
-
-
-def words_of(text: str) -> list[str]:
-    return WORD.findall(text.casefold())
+from validators._words import words
 
 
 def ngrams(words: list[str], n: int) -> set[tuple[str, ...]]:
@@ -48,7 +41,7 @@ class Benchmarks:
         for path in raw_files(folder, "data/benchmarks"):
             for record in records(path):
                 for text in collect_texts(record.value):
-                    self._add(f"{path.as_posix()}:{record.line}", words_of(text))
+                    self._add(f"{path.as_posix()}:{record.line}", words(text))
 
     def _add(self, place: str, words: list[str]) -> None:
         # a text of two or three words is in many rows by chance
@@ -64,10 +57,10 @@ class Benchmarks:
 
     def find_overlap(self, text: str, share: float) -> tuple[str, float] | None:
         """(place, share) of the record of which the text holds most n-grams; None where that is less than `share`."""
-        words = words_of(text)
+        found = words(text)
         counts: dict[int, int] = {}
         for length in self.lengths:
-            for gram in set(zip(*(words[i:] for i in range(length)), strict=False)):
+            for gram in set(zip(*(found[i:] for i in range(length)), strict=False)):
                 for number in self.holders.get(gram, ()):
                     counts[number] = counts.get(number, 0) + 1
         best = max(counts, key=lambda number: (counts[number] / self.sizes[number], -number), default=None)
