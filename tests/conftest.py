@@ -24,6 +24,7 @@ ROOT = Path(__file__).parents[1]
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 # What is tested is the CPU: with a GPU and Unsloth, `auto` would put every training on them.
 os.environ["CUDA_VISIBLE_DEVICES"] = ""
+preloaded.VARIABLES.update(os.environ)
 ROWS = 120
 # what Tilth is made of; params, data, models and all else beside it are those of whose repository it is
 CODE = (

@@ -26,6 +26,7 @@ MODULES = ("stages", "commands")  # of `python -m`; all else of Python has an in
 # of those modules, what imports torch; another one would only start later
 HEAVY = ("base", "preflight", "train", "evaluate", "evaluate_base", "chat", "export", "serve")
 STARTING = threading.Lock()
+VARIABLES = {}  # of pytest as it starts, by conftest.py: a test or a fixture that has changed some may be the first to need a server
 
 
 def run(command, *, env=None, real=False, **options):
@@ -61,7 +62,7 @@ def servers():
     """(folder, process) of this worker's servers. Their stdin is a pipe that ends with this process, and so do they."""
     folder = Path(tempfile.mkdtemp(prefix="tilth-"))  # pytest's own folder may be too long for the name of a socket
     write_programs(folder / "programs")
-    variables = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    variables = {name: value for name, value in (VARIABLES or os.environ).items() if name != "PYTHONPATH"}
     command = [sys.executable, str(HERE / "preloaded_server.py"), str(folder)]
     with open(folder / "log", "wb") as log:
         process = subprocess.Popen(
