@@ -228,8 +228,7 @@ def print_json(data: Datasets, one_stage: bool) -> None:
 def write_params(path: str | None, columns: str | None, one_stage: bool, start: Path | None) -> None:
     """Write a whole params.yaml and print it. Raises Problems without a path, and where git does not have the one that is there."""
     from commands.builds.git import git
-    from commands.inspection.conversion import convert_sample
-    from commands.inspection.sample_report import first_row_lines, report_lines
+    from commands.inspection.sample_report import report_lines
     from stages.rows.tables import safe_text
     from validators.problems import Problem, Problems
 
@@ -252,7 +251,7 @@ def write_params(path: str | None, columns: str | None, one_stage: bool, start: 
     file.write_text(text, encoding="utf-8")
     shown = [*report_lines(sample, kind, conversion)]
     if kind != "sft" and "sft" in recommended_steps(data, method):
-        shown += [f"{data['sft'].name}: {line}" for line in first_row_lines(convert_sample(sample, "sft")["table"])]
+        shown += [f"{data['sft'].name}: {line}" for line in data["sft"].first_row]
     for line in (*shown, "", *text.splitlines(), "", *next_lines(data, method)):
         print(line)
 

@@ -305,9 +305,10 @@ def metrics(
     ours = estimators(kind, numeric_columns(columns), functions, options, own)
     theirs = estimators(kind, numeric_columns(before), functions, options, own) if before else {}
     items = {name: statistics.summary(metric, theirs.get(name), rows, seed) for name, metric in ours.items()}
-    for name in items if "cut" in columns else ():
+    counts = answer_counts(columns) if "cut" in columns else {}
+    for name in items if counts else ():
         if name in own or name == "reward" or name.startswith("reward/"):  # a metric of the greedy answer
-            items[name] |= answer_counts(columns, ours[name])
+            items[name] |= counts | (finished_value(columns, ours[name]) if counts["cut_thinking"] else {})
     for name in items if "samples_cut_thinking" in columns else ():
         if name.startswith("pass@"):
             cut = int(pa.compute.sum(columns["samples_cut_thinking"]).as_py())
@@ -335,19 +336,22 @@ def slice_metrics(
     return metrics(kind, ours, theirs, functions, len(places), seed, options, own)
 
 
-def answer_counts(columns: Columns, metric: Metric) -> Item:
-    """How many greedy answers were cut, in the answer and while thinking. finished: the metric of those not cut while thinking.
+def answer_counts(columns: Columns) -> Item:
+    """How many greedy answers were cut, in the answer and while thinking.
 
     alike: how many are the same text, where nearly all are: a model that says one thing may be right by chance.
     """
-    thinking = np.asarray(columns["cut_thinking"], float)
-    counts: Item = {"cut": int(np.asarray(columns["cut"], int).sum()), "cut_thinking": int(thinking.sum())}
+    counts: Item = {name: int(np.asarray(columns[name], int).sum()) for name in ("cut", "cut_thinking")}
     texts = Counter(columns["generation"].to_pylist()) if "generation" in columns else Counter()
     if texts.total() >= FEW_ANSWERS and (alike := texts.most_common(1)[0][1]) >= ALIKE * texts.total():
         counts["alike"] = alike
-    if not counts["cut_thinking"]:
-        return counts
-    return counts | {"finished": statistics.round_or_none(float(np.squeeze(metric((1 - thinking)[None]))))}
+    return counts
+
+
+def finished_value(columns: Columns, metric: Metric) -> Item:
+    """finished: the metric of the answers that were not cut while thinking."""
+    thinking = np.asarray(columns["cut_thinking"], float)
+    return {"finished": statistics.round_or_none(float(np.squeeze(metric((1 - thinking)[None]))))}
 
 
 def numeric_columns(columns: Columns) -> dict[str, np.ndarray]:

@@ -9,8 +9,8 @@ if TYPE_CHECKING:
     import polars as pl
 
 BALANCE_RANGE = (1, 4 / 3)  # TRL's guide of KTO: desirable_weight * true rows / (undesirable_weight * false rows)
-# preference and kto data have several answers to one prompt by nature
 PLACEHOLDER_SHARE = 0.02  # of the rows; in fewer, code or templates are what is written about
+# preference and kto data have several answers to one prompt by nature
 MAX_REPEATED_SHARE = {"sft": 0.1, "preference": 0.75, "kto": 0.75, "grpo": 0.1}
 
 

@@ -12,7 +12,7 @@ import re
 from typing import Any
 
 from validators._answers import answer_of
-from validators._words import words
+from validators._words import WORD, words
 
 Conversation = list[dict[str, Any]]  # its last message is the model's
 Call = tuple[str, object]  # name, arguments
@@ -44,7 +44,7 @@ def rouge_l(completions: list[Conversation], ground_truth: list[str], **_: objec
     scorer = RougeScorer(["rougeL"], tokenizer=Words())
     pairs = zip(completions, ground_truth, strict=True)
     return [
-        scorer.score(answer_of(truth), _text(answer))["rougeL"].fmeasure if words(answer_of(truth)) else None
+        scorer.score(answer_of(truth), _text(answer))["rougeL"].fmeasure if WORD.search(answer_of(truth)) else None
         for answer, truth in pairs
     ]
 

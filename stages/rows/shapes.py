@@ -87,10 +87,10 @@ def shape_and_keys(record: Fields) -> tuple[str | None, tuple[str, ...]]:
         )
     if shape is None:
         shape, keys = _match_signature(tuple(record))
+    if shape != "chatml":  # most records: what follows is not asked of them
+        return shape, keys
     truth = next((key for key in TRUTH_KEYS if has_value(record, key)), None)
-    if shape == "chatml" and truth and asks_for_answer(record["messages"]):
-        return "verifiable", ("messages", truth)
-    return shape, keys
+    return ("verifiable", ("messages", truth)) if truth and asks_for_answer(record["messages"]) else (shape, keys)
 
 
 def asks_for_answer(turns: Any) -> bool:
