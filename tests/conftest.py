@@ -135,6 +135,12 @@ def shrink(project, rows=ROWS):
     project.write_params(params)
 
 
+def pytest_collection_finish():
+    """What the imports of test files have set (torch: TORCHINDUCTOR_CACHE_DIR) is gone before the first test."""
+    os.environ.clear()
+    os.environ.update(preloaded.VARIABLES)
+
+
 @contextlib.contextmanager
 def same_variables():
     """Environment variables as they were: libraries and stages set some, and a preloaded process refuses what it does not know."""
