@@ -24,6 +24,7 @@ import pyarrow.parquet as pq
 from stages.core.params import read_engine, read_params
 from stages.dedup import sides
 from stages.dedup.decision import EVAL, SPILL_FOLDER, TRAIN, Decision, PartRows
+from stages.dedup.ends import Ends
 from stages.dedup.forgotten import CURATE_CHECK, Forgotten, read_forgotten
 from stages.dedup.sides import SplitEntry
 from stages.dedup.split import PinEntry, is_pinned, read_pinned, split_key_sql
@@ -111,7 +112,11 @@ def main(name: str) -> None:
     print_held_out(decision, dataset)
     sides.check_sides(decision, name, dataset, params["eval_fraction"])
     decision.database.close()  # its memory is needed for the rows
-    write_all(name, kind, parts, decision, before, personal, found_data)
+    ends = write_all(name, kind, parts, decision, before, personal, found_data)
+    if problem := ends.problem(
+        f"datasets.{name}", Path(f"data/train/{name}.parquet"), Path(f"data/eval/{name}.parquet")
+    ):
+        print(f"warning: {problem}")
     write_row_count(name, train)
 
 
@@ -140,12 +145,12 @@ def write_all(
     before: list[Path],
     personal: PersonalDataRules | None,
     found_data: dict[str, dict[str, int]],
-) -> None:
+) -> Ends:
     """Write train, eval and the rejects of all stages. before: the files of rejects of ingest and of validate.
 
     personal: the rules of `personal_data`, or None. found_data: {"reject": {kind: rows}, "warn": {kind: rows}}.
     """
-    turned_away, keys = SPILL_FOLDER / f"{name}.parquet", used_message_keys(parts)
+    ends, turned_away, keys = Ends(kind), SPILL_FOLDER / f"{name}.parquet", used_message_keys(parts)
     schema = row_schema(kind, optional=keys)
     sliced = with_slices(schema, (SLICES,) if SLICES in pq.read_schema(parts[0]).names else ()) if parts else schema
     with (
@@ -164,6 +169,7 @@ def write_all(
             train_out.write_table(with_message_keys(train.select(schema.names), keys))
             eval_out.write_table(with_message_keys(held_out, keys))
             turned_out.write_table(rejected)
+            ends.add(train, held_out)
     withhold = None
     if personal and personal["reject"]:
         withhold = partial(personal_data.withhold_texts, kinds=personal["reject"], regions=personal["regions"])
@@ -172,6 +178,7 @@ def write_all(
         metadata |= {UNUSED_KEYS: json.dumps(unused, sort_keys=True)}
     merge_rejects([*before, turned_away], f"data/rejected/{name}.parquet", withhold, metadata or None)
     turned_away.unlink()
+    return ends
 
 
 def split_part(number: int, decision: Decision, kind: str, names: list[str]) -> tuple[pa.Table, pa.Table, pa.Table]:

@@ -8,6 +8,7 @@ import pytest
 from builds import run_data_stages, write_params
 
 from stages import ingest
+from stages.dedup.split import on_eval_side
 from stages.reading.parts import split_file
 from stages.rows.identity import digest, normalise_text
 from validators.problems import Problems
@@ -184,6 +185,49 @@ def test_no_question_is_in_train_and_eval(build):
     records = [chat(f"Question {i % 50}" if i % 2 else f"question  {i % 50}", str(i)) for i in range(200)]
     train, held_out, _ = build("sft", *records)
     assert not {normalise_text(question(row)) for row in train} & {normalise_text(question(row)) for row in held_out}
+
+
+def conversation(*texts):
+    """A record whose turns are these texts, of user and assistant in turn."""
+    return {"messages": [{"role": ("user", "assistant")[i % 2], "content": text} for i, text in enumerate(texts)]}
+
+
+def as_pair(record):
+    *prompt, answer = record["messages"]
+    return pair(prompt, [answer], [answer | {"content": "no"}])
+
+
+@pytest.mark.parametrize(("kind", "shaped"), [("sft", dict), ("preference", as_pair)])
+def test_eval_rows_that_end_as_train_rows_do_are_counted(build, capsys, kind, shaped):
+    # the first turn decides the side, the last one is learned: rows of a conversation with its turns in another order
+    records = [shaped(conversation(f"opening {i}", "Tell me.", f"worry {i % 4}", f"advice {i % 4}")) for i in range(60)]
+    held_out = build(kind, *records)[1]
+    said = capsys.readouterr().out
+    assert (
+        f"warning: datasets.d: {len(held_out)} of {len(held_out)} eval rows end with a question and an answer" in said
+    )
+    assert f": raw.jsonl:{min(lines(held_out))}, as raw.jsonl:" in said and "make one row of each conversation" in said
+
+
+def test_an_end_that_stands_within_a_train_row_is_counted(build, capsys):
+    longer = [conversation(f"opening {i}", "Tell me.", "worry", "advice", "thanks", f"bye {i}") for i in range(20)]
+    held_out = build("sft", *longer, *[conversation("worry", "advice")], seed=next_seed_that_holds_out("worry"))[1]
+    end = next(row for row in held_out if len(row["messages"]) == 2)
+    assert f"1 of {len(held_out)} eval rows end with" in capsys.readouterr().out and question(end) == "worry"
+
+
+def next_seed_that_holds_out(prompt):
+    key = digest(normalise_text(prompt).encode())
+    return next(seed for seed in range(100) if on_eval_side(key, seed, 0.3))
+
+
+@pytest.mark.parametrize("end", [("thanks", "You are welcome."), ("worry", "advice")])
+def test_few_such_ends_and_ends_of_other_turns_say_nothing(build, capsys, end):
+    build("sft", *[conversation(f"opening {i}", "Tell me.", f"worry {i}", f"advice {i}") for i in range(200)])
+    assert "end with a question" not in capsys.readouterr().out
+    usual = [conversation(f"opening {i}", "Tell me.", f"worry {i}", f"advice {i}", *end * (i < 8)) for i in range(200)]
+    build("sft", *usual)
+    assert "end with a question" not in capsys.readouterr().out
 
 
 # -- the account --------------------------------------------------------------------------------------------------
