@@ -251,7 +251,7 @@ def write_params(path: str | None, columns: str | None, one_stage: bool, start: 
     file.write_text(text, encoding="utf-8")
     shown = [*report_lines(sample, kind, conversion)]
     if kind != "sft" and "sft" in recommended_steps(data, method):
-        shown += [f"{data['sft'].name}: {line}" for line in data["sft"].first_row]
+        shown += [f"{data['sft'].name}: {line}" for line in data["sft"].shown_rows]
     for line in (*shown, "", *text.splitlines(), "", *next_lines(data, method)):
         print(line)
 

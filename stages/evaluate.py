@@ -6,7 +6,7 @@ models/<step>/, judge/, data/eval.json, data/eval/, data/tasks/, scores/<from>.p
 
 Few rows have no interval. `cut` counts the generated answers that `max_new_tokens` cut, `cut_thinking` those that were cut in a
 thought, before the answer began: these are empty, and `finished` is the value of the others. `alike` counts the answers that are one
-text, where nearly all are.
+text, where nearly all are. `constant` is what always giving `constant_answer` would score, where that is a tenth or more.
 
 Where params.yaml names a judge, `win_rate` is how often the answers win against those of the parent model, or against the rows' own
 (`stages/scoring/win_rates.py`).
@@ -37,17 +37,17 @@ from stages.rows.batches import decode_row
 from stages.rows.types import Row
 from stages.scoring import measurement_cache, statistics, verdicts, win_rates
 from stages.scoring.answers import EvalRows
+from stages.scoring.constant_answers import constant_scores
 from stages.scoring.harness import load_tasks
 from stages.scoring.harness_scores import harness_scores
 from stages.scoring.judging import JudgeEntry, Pair
 from stages.scoring.measurement_cache import Measurement, Part
 from stages.scoring.measurements import HARNESS, as_task_result, measure_model
-from stages.scoring.own_metrics import metric_columns
+from stages.scoring.own_metrics import metric_columns, rewards_of_answers
 from stages.scoring.slices import add_slices, describe_worst_slice, slices_of
 from stages.scoring.statistics import Item, Metric
 from stages.scoring.verdicts import Verdict
 from stages.training.models import full_weights
-from stages.training.reward_calls import reward_function
 from stages.training.template_settings import read_settings
 from stages.training.trainer_rows import reasoning_by_dataset
 from validators.problems import Problem, Problems
@@ -88,6 +88,9 @@ def score(name: str, params: Params, parent: pa.Table | None) -> None:
         ids = [row["id"] for row in rows]
         before = parent_columns(parent, dataset, ids, columns) if parent else None
         report[dataset] = metrics(each.kind, columns, before, functions, len(rows), seed, options, own)
+        constant, scored = constant_scores(dataset, each.kind, rows, functions, own)
+        for metric, value in scored.items():
+            report[dataset][metric] |= {"constant": statistics.round_or_none(value), "constant_answer": constant}
         if dataset in judged:
             items, wins, part = win_rate_scores(name, params, dataset, rows, *judged[dataset], parent)
             report[dataset] |= items
@@ -267,15 +270,6 @@ def computed_columns(
             for name, values in rewards_of_answers(functions, answers, rows).items()
         }
     return computed | (count_passed(columns["samples"].to_pylist(), rows, functions) if "samples" in columns else {})
-
-
-def rewards_of_answers(functions: Weights, answers: list[str], rows: list[Row]) -> dict[str, list[float | None]]:
-    """{function: its reward for each answer}; one answer a row."""
-    completions = [[{"role": "assistant", "content": text}] for text in answers]
-    given = {key: [row[key] for row in rows] for key in ("ground_truth", "extra")} | {
-        "prompts": [row["prompt"] for row in rows]
-    }
-    return {name: reward_function(name)(completions=completions, **given) for name in functions}
 
 
 def count_passed(samples: list[list[str]], rows: list[Row], functions: Weights) -> Columns:

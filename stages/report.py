@@ -286,11 +286,11 @@ def describe_headline(line: Mapping[str, Any], random: bool = False) -> str:
     if score["change"]:
         unclear = "too few rows to say more" if score["change_low"] == "–" else "no clear change"
         parent = f"{line['from']}, which is random" if random and line["from"] == "base" else line["from"]
-        verdict = (
-            "higher, but it says one thing to nearly all"
-            if score["alike"] and score["verdict"] == "better"
-            else score["verdict"]
-        )
+        verdict = score["verdict"]
+        if verdict == "better" and score["alike"]:
+            verdict = "higher, but it says one thing to nearly all"
+        elif verdict == "better" and score["constant"]:
+            verdict = "higher, but one answer to all would do as well"
         text += f", {score['change']} against {parent}: {verdict or unclear}"
     return escape_cell(text + (f" ({line['why']})" if line["why"] else ""))
 

@@ -278,6 +278,17 @@ def test_names_that_say_what_they_are_get_a_columns_entry_that_works(inspected):
     assert rows_of(json.loads(record), "grpo", options)[0]["prompt"][0]["content"] == "Tim has 2.\nHow many?"
 
 
+def test_the_row_with_the_most_turns_is_shown_too_as_its_history_may_be_in_another_order(inspected):
+    """As in a foreign file whose `history` held what came after `query`: the first row had none."""
+    rows = [{"query": "Hello?", "response": "Yes.", "history": history} for history in ([], [["And then?", "No."]])]
+    out = inspected("raw/data.jsonl", *map(json.dumps, rows))
+    shown = [line for line in out.splitlines() if "messages: " in line]
+    assert shown == [
+        "first row, messages: user: 'Hello?'", "first row, messages: assistant: 'Yes.'",
+        *(f"raw/data.jsonl:2, the most turns, messages: {turn}" for turn in ("user: 'And then?'", "assistant: 'No.'", "user: 'Hello?'", "assistant: 'Yes.'")),
+    ]  # fmt: skip
+
+
 def test_a_csv_without_names_is_read_by_numbers(inspected):
     lines = "What is a quay?,It is a place for ships.", "Why is it so?,Because of the tides."
     with pytest.raises(Problems, match="number them"):

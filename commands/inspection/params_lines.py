@@ -43,7 +43,7 @@ class DataSource(NamedTuple):
 
     numeric: its truths are numbers. letters: the length that the tiny model is to take; answers: that of 95% of the answers. rows: of the sample.
     long: more of the rows are longer than the tiny model tries out than may be dropped. copied: the ground truths stand in the prompts.
-    first_row: its turns, as lines.
+    shown_rows: the turns of one or two rows, as lines.
     """
 
     name: str
@@ -56,7 +56,7 @@ class DataSource(NamedTuple):
     rows: int = 0
     long: bool = False
     copied: bool = False
-    first_row: tuple[str, ...] = ()
+    shown_rows: tuple[str, ...] = ()
 
 
 Datasets = dict[str, DataSource]  # by kind
@@ -68,7 +68,7 @@ Datasets = dict[str, DataSource]  # by kind
 def data_source(name: str, raw: str, conversion: "Conversion") -> DataSource:
     """A dataset of a sample's rows."""
     from commands.inspection.datasets_entry import entry_options, ignore_notes
-    from commands.inspection.sample_report import first_row_lines
+    from commands.inspection.sample_report import row_lines
 
     rows = conversion["table"].slice(0, MEASURED_ROWS).to_pylist()
     lengths = [letters_of_row(row) for row in rows]
@@ -80,9 +80,9 @@ def data_source(name: str, raw: str, conversion: "Conversion") -> DataSource:
     )
     options = entry_options(conversion) + (", metrics: [exact_match, rouge_l]" if answers > TEXTS else "")
     notes, count = tuple(ignore_notes(conversion)), conversion["valid"]
-    first = tuple(first_row_lines(conversion["table"]))
+    shown = tuple(row_lines(conversion["table"]))
     return DataSource(
-        name, raw, options, notes=notes, letters=letters, answers=answers, rows=count, long=long, first_row=first
+        name, raw, options, notes=notes, letters=letters, answers=answers, rows=count, long=long, shown_rows=shown
     )
 
 

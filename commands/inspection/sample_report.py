@@ -4,7 +4,7 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from commands.inspection.conversion import FIRST_PROBLEMS, Conversion
 from commands.inspection.sample import KINDS, Sample
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 MAX_TOKENIZED_ROWS = 1_000
 FIRST_TRUTHS, LONG_TRUTH = 3, 200  # ground truths; characters
-FIRST_ROW_CHARACTERS = 160  # of each turn
+TURN_CHARACTERS, SHOWN_TURNS = 160, 6  # of a row that is shown
 MOSTLY = 0.9  # of the rows
 
 
@@ -34,7 +34,7 @@ def report_lines(sample: Sample, kind: str, conversion: Conversion) -> Iterator[
     if conversion["prompts"]:
         yield f"  {describe_prompts_only(conversion['prompts'])}"
     yield from key_lines(conversion["account"])
-    yield from first_row_lines(conversion["table"])
+    yield from row_lines(conversion["table"])
     yield f"characters a row: {percentiles(conversion['characters'])}"
     yield token_line(conversion["table"])
     if kind == "grpo":
@@ -64,16 +64,33 @@ def key_lines(account: "KeyAccount") -> Iterator[str]:
         yield f"{what}; {safe_text(key_hint(key, lost.meaning), 400)}, or ignore: [{safe_text(quote_yaml(key))}]"
 
 
-def first_row_lines(table: "pa.Table") -> Iterator[str]:
-    """The first row, turn by turn: it shows which keys became which turn."""
+def row_lines(table: "pa.Table") -> Iterator[str]:
+    """The first row, turn by turn, and the one with the most turns, if they are more: they show which keys became which turn."""
+    import pyarrow.compute as pc
+
     from stages.rows.tables import MESSAGES, safe_text
 
     columns = [field.name for field in table.schema if field.type == MESSAGES]
-    for row in table.slice(0, 1).to_pylist():
-        for column in columns:
-            for turn in row[column] or ():
-                text = safe_text(repr(turn["content"] or ""), FIRST_ROW_CHARACTERS)
-                yield f"first row, {column}: {turn['role']}: {text}{' and calls' if turn.get('tool_calls') else ''}"
+    if not table.num_rows:
+        return
+    yield from turn_lines("first row", table.slice(0, 1).to_pylist()[0], columns)
+    lengths = pc.list_value_length(table[columns[0]]).to_pylist()
+    longest = max(range(len(lengths)), key=lambda i: lengths[i] or 0)
+    if (lengths[longest] or 0) > (lengths[0] or 0):
+        row = table.slice(longest, 1).to_pylist()[0]
+        yield from turn_lines(f"{safe_text(row['source'], 200)}:{row['line']}, the most turns", row, columns)
+
+
+def turn_lines(what: str, row: dict[str, Any], columns: list[str]) -> Iterator[str]:
+    from stages.rows.tables import safe_text
+
+    for column in columns:
+        turns = row[column] or []
+        for turn in turns[:SHOWN_TURNS]:
+            text = safe_text(repr(turn["content"] or ""), TURN_CHARACTERS)
+            yield f"{what}, {column}: {turn['role']}: {text}{' and calls' if turn.get('tool_calls') else ''}"
+        if len(turns) > SHOWN_TURNS:
+            yield f"{what}, {column}: {len(turns) - SHOWN_TURNS:,} more turns"
 
 
 def truth_lines(table: "pa.Table", pattern: str | None) -> Iterator[str]:

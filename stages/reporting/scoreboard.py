@@ -95,11 +95,18 @@ def format_score(item: Item, metric: str) -> Item:
     score |= {
         "interval": describe_interval(item) or "–",
         "alike": bool(item.get("alike")),
+        "constant": is_as_good_as_constant(item),
         "noted": describe_generated_briefly(item) or describe_verdicts(item),
     }
     if change is not None and low is not None and high is not None and (low > 0 or high < 0):
         score["verdict"] = "better" if (change > 0) != lower_is_better(metric) else "worse"
     return score
+
+
+def is_as_good_as_constant(item: Item) -> bool:
+    """Whether always giving one answer would be as good, as far as the interval tells."""
+    low = item["value"] if item.get("low") is None else item["low"]
+    return item.get("constant") is not None and low is not None and low <= item["constant"]
 
 
 def format_value(value: float | None) -> str:

@@ -1,16 +1,17 @@
-"""Scores answers by the metrics that a dataset names: functions of `validators/metrics.py`. Their errors name the row.
+"""Scores answers by functions: a dataset's metrics, of `validators/metrics.py`, whose errors name the row, and its rewards.
 
 metric_columns("chat", ["rouge_l"], ["cba"], rows, "sft") -> {"rouge_l": [0.5]}
 """
 
 import json
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import pyarrow as pa
 
 from stages.rows.types import Row
+from stages.training.reward_calls import reward_function
 from validators import metrics
 from validators.problems import Problem, Problems
 
@@ -68,6 +69,15 @@ def metric_values(dataset: str, name: str, arguments: dict[str, list[Any]], rows
             found = f"returned {value!r} for {row['source']}:{row['line']}"
             raise Problems([Problem(where, found, "a finite number or None", HINT)])
     return values
+
+
+def rewards_of_answers(functions: Iterable[str], answers: list[str], rows: list[Row]) -> dict[str, list[float | None]]:
+    """{function: its reward for each answer}; one answer a row."""
+    completions = [[{"role": "assistant", "content": text}] for text in answers]
+    given = {key: [row[key] for row in rows] for key in ("ground_truth", "extra")} | {
+        "prompts": [row["prompt"] for row in rows]
+    }
+    return {name: reward_function(name)(completions=completions, **given) for name in functions}
 
 
 def exception_problem(

@@ -17,6 +17,8 @@ from typing import Any
 
 import numpy as np
 
+from stages.rows.tables import safe_text
+
 RESAMPLES = 1000
 FEW_ROWS = 20  # fewer rows have no interval: resamples cannot show the rows that were not drawn
 RARE = 5  # with fewer rows of one outcome, percentiles of resamples cover the truth too seldom
@@ -134,11 +136,18 @@ def describe_interval(item: Mapping[str, Any]) -> str:
 
 
 def describe_generated(item: Mapping[str, Any]) -> str:
-    """How many answers were cut, how many while thinking, and whether nearly all are the same; "" where there is nothing to say."""
+    """What is to be said of generated answers: how many are the same or were cut, and what one answer would score; "" for nothing."""
     answers = item.get("answers") or item.get("n")
     parts = [f"{item['alike']:,} of {answers:,} answers are the same"] if item.get("alike") else []
     parts += [f"{item['cut']:,} of {answers:,} answers cut at max_new_tokens"] if item.get("cut") else []
-    return "; ".join(filter(None, [*parts, describe_cut_thinking(item)]))
+    return "; ".join(filter(None, [*parts, describe_cut_thinking(item), describe_constant(item)]))
+
+
+def describe_constant(item: Mapping[str, Any]) -> str:
+    """What always giving one answer would score; "" where no answer is frequent."""
+    return (
+        f"always {safe_text(repr(item['constant_answer']), 40)}: {item['constant']:.3f}" if item.get("constant") else ""
+    )
 
 
 def describe_cut_thinking(item: Mapping[str, Any]) -> str:
@@ -154,7 +163,7 @@ def describe_generated_briefly(item: Mapping[str, Any]) -> str:
     parts = [f"{item['alike']:,} answers are the same"] if item.get("alike") else []
     parts += [f"{item['cut']:,} of {item['n']:,} answers cut"] if item.get("cut") else []
     parts += [f"{item['cut_thinking']:,} cut while thinking"] if item.get("cut_thinking") else []
-    return ", ".join(parts)
+    return ", ".join(filter(None, [*parts, describe_constant(item)]))
 
 
 def describe_verdicts(item: Mapping[str, Any]) -> str:

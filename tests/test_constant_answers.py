@@ -1,0 +1,61 @@
+"""What one answer to every question scores is known beside what a model scores."""
+
+import pytest
+
+from stages.report import describe_headline
+from stages.reporting.scoreboard import format_score
+from stages.scoring.constant_answers import constant_scores, frequent_answer
+from stages.scoring.statistics import describe_generated, describe_generated_briefly
+
+ITEM = {"value": 0.31, "low": 0.25, "high": 0.38, "n": 200, "change": 0.3, "change_low": 0.2, "change_high": 0.4}
+
+
+def quiz(*truths):
+    turns = [{"role": "user", "content": "Which?"}]
+    return [{"prompt": turns, "ground_truth": truth, "extra": "{}", "source": "q.jsonl", "line": 1} for truth in truths]
+
+
+def test_the_most_frequent_right_answer_is_scored_by_each_reward_and_metric_that_compares():
+    rows = quiz(*"AABCD" * 8)
+    found = constant_scores("quiz", "grpo", rows, {"exact_match": 2.0}, ["exact_match"])
+    assert found == ("A", {"exact_match": 0.4, "reward/exact_match": 0.4, "reward": 0.8})
+
+
+def test_of_a_sum_with_other_rewards_nothing_is_said():
+    _, found = constant_scores("quiz", "grpo", quiz(*"AABCD" * 8), {"exact_match": 1.0, "one_word": 0.5}, [])
+    assert found == {"reward/exact_match": 0.4}
+
+
+def test_supervised_rows_have_their_last_turns():
+    rows = [{"messages": [{"role": "user", "content": str(i)}, {"role": "assistant", "content": "yes" if i % 3 else "no"}],
+             "source": "a", "line": i} for i in range(30)]  # fmt: skip
+    assert constant_scores("d", "sft", rows, {}, ["exact_match", "rouge_l"]) == ("yes", {"exact_match": 20 / 30})
+
+
+@pytest.mark.parametrize(
+    ("truths", "wanted"),
+    [(["#### 18", "18", "so \\boxed{18}", "7"], "18"), (['["Paris", "paris"]', "Rome"] * 3, "Paris"), (["b", "a"] * 4, "a"),
+     ([str(i) for i in range(40)], ""), (["x" * 61] * 9, ""), ([""] * 9, "")],
+)  # fmt: skip
+def test_an_answer_is_taken_from_its_solution_and_must_be_frequent_and_short(truths, wanted):
+    assert frequent_answer(truths) == wanted
+
+
+@pytest.mark.parametrize(
+    ("rows", "rewards", "own"),
+    [(quiz(*"A" * 19), {"exact_match": 1.0}, []), (quiz(*"A" * 40), {"one_word": 1.0}, []), ([], {}, [])],
+    ids=["few rows", "nothing that compares", "no rows"],
+)
+def test_nothing_is_said(rows, rewards, own):
+    assert constant_scores("quiz", "grpo", rows, rewards, own)[1] == {}
+
+
+def test_the_answer_stands_beside_the_score_and_is_no_verdict_of_better():
+    item = ITEM | {"constant": 0.349, "constant_answer": "A"}
+    assert describe_generated(item) == describe_generated_briefly(item) == "always 'A': 0.349"
+    line = {"step": "align", "method": "grpo", "dataset": "quiz", "from": "base", "metric": "exact_match", "why": None}
+    assert describe_headline(line | {"score": format_score(item, "exact_match")}).endswith(
+        "+0.300 against base: higher, but one answer to all would do as well"
+    )
+    above = format_score(item | {"constant": 0.2}, "exact_match")
+    assert describe_headline(line | {"score": above}).endswith(": better")
