@@ -292,6 +292,8 @@ def slice_column(value: Fields, options: Options, account: KeyAccount | None = N
 def rows_of_record(record: Record, kind: str, options: Options, account: KeyAccount | None = None) -> list[Row]:
     """The rows of a record. Raises Unreadable, which names NaN and Infinity: JSON has none, and a row would say null."""
     value = cast(Fields, record.value)  # a record without a fault has one
+    if record.beside and account is not None:
+        account.add_beside(record.beside, options.ignore)
     odd = non_finite_places(value) if "NaN" in record.raw or "Infinity" in record.raw else []
     if not odd:
         return rows_of(value, kind, options, account)

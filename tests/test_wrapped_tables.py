@@ -4,9 +4,12 @@ import json
 
 import pytest
 
+from stages.ingest import convert_records, lost_key_problems
 from stages.reading.containers import detect_container
 from stages.reading.readers import records
 from stages.reading.wrapped_tables import records_in
+from stages.rows.key_account import KeyAccount, LostKey
+from stages.rows.options import Options
 
 ROWS = [{"input": "q", "target": "a"}, {"input": "r", "target": "b"}]
 TURNS = [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}]
@@ -50,3 +53,33 @@ def test_lines_of_objects_are_lines_whatever_the_first_holds(tmp_path):
     path.write_text((json.dumps({"data": ROWS}) + "\n") * 2)
     assert detect_container(path) == "jsonl"
     assert len(list(records(path))) == 2
+
+
+def account_of(path, value, **options):
+    path.write_text(json.dumps(value))
+    account = KeyAccount()
+    rows, _ = convert_records(records(path), "sft", path.name, Options(**options), account)
+    assert len(rows) == 2
+    return account
+
+
+def test_what_stands_beside_the_records_is_counted(tmp_path):
+    account = account_of(tmp_path / "t.json", {"canary": "c", "version": 1, "notes": [], "examples": ROWS})
+    assert account.unused == {"canary (beside the records)": 1, "version (beside the records)": 1}
+    assert not account.lost
+
+
+def test_a_system_text_beside_the_records_is_lost_to_all_of_them(tmp_path):
+    value = {"system": "Answer in French.", "data": ROWS}
+    (lost,) = account_of(tmp_path / "t.json", value).lost.items()
+    assert lost == ("system (beside the records)", LostKey("prompt", 1, "Answer in French."))
+    assert not account_of(tmp_path / "t.json", value, ignore=("system (beside the records)",)).lost
+    (problem,) = lost_key_problems("d", {"t.json": account_of(tmp_path / "t.json", value)})
+    assert problem.hint == (
+        "system: <that text> puts it before the turns of every row; "
+        'if it may be left out, ignore: ["system (beside the records)"]'
+    )
+
+
+def test_nothing_stands_beside_columns(tmp_path):
+    assert not account_of(tmp_path / "t.json", COLUMNS).unused

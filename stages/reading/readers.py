@@ -22,7 +22,7 @@ from stages.reading.containers import BOM, UnpackedStream, detect_container, ope
 from stages.reading.csv import csv_records
 from stages.reading.json_arrays import elements
 from stages.reading.json_values import decode_json, non_finite_places, without_struct_nulls
-from stages.reading.wrapped_tables import records_in
+from stages.reading.wrapped_tables import keys_beside, records_in
 from stages.rows.types import Fault
 from stages.rows.values import ENCODE, type_of
 from validators.problems import Problem, Problems
@@ -37,10 +37,13 @@ PARQUET_ROWS = 1000
 
 @dataclass(slots=True)
 class Record:
+    """beside: of the first record of a list in one object, what stands in that object beside the list."""
+
     line: int
     value: dict[str, Any] | None
     raw: str
     fault: Fault | None = None
+    beside: dict[str, Any] | None = None
 
 
 def records(path: Path, container: str | None = None, numbered: bool = False) -> Iterator[Record]:
@@ -140,8 +143,11 @@ def _read_json(path: Path, file: io.BufferedReader, unpacked: UnpackedStream | N
         if table is None:
             yield record
         else:
+            beside = keys_beside(record.value or {}, table)
             for number, value in enumerate(table, 1):
-                yield Record(number, value, json.dumps(value, ensure_ascii=False))
+                yield Record(
+                    number, value, json.dumps(value, ensure_ascii=False), beside=beside if number == 1 else None
+                )
     if unpacked and unpacked.cut_reason:  # damaged after the array
         yield _truncated_record(number + 1, b"", unpacked.cut_reason)
 

@@ -25,6 +25,12 @@ def records_in(value: object) -> list[dict[str, Any]] | None:
     return rows_of_columns(value)
 
 
+def keys_beside(value: dict[str, Any], records: list[dict[str, Any]]) -> dict[str, Any]:
+    """What stands in an object beside the list that `records_in` found in it: {"canary": "..."}."""
+    is_list = any(item is records for item in value.values())
+    return {key: item for key, item in value.items() if item is not records} if is_list else {}
+
+
 def rows_of_columns(value: dict[str, Any]) -> list[dict[str, Any]] | None:
     """The rows of `{"column": {"0": value, "1": value}}`, if all columns have the same rows, numbered from 0, else None."""
     columns = list(value.values())

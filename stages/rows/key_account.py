@@ -27,6 +27,7 @@ from stages.rows.choices import (
 )
 from stages.rows.columns import Names, as_list, matching_key
 from stages.rows.content import split_thought
+from stages.rows.key_hints import BESIDE
 from stages.rows.key_meanings import EMPTY_VALUES, EXTRA_KEYS, meaning_of, name_forms, texts_in
 from stages.rows.trees import unused_tree_values
 from stages.rows.turn_keys import UnusedValues, unused_in_turns
@@ -64,6 +65,7 @@ REFERENCE_KEYS = {
 # why one of two answers is better, and what the two were chosen from
 JUDGEMENT_KEYS = {"rationale", "explanation", "generation"}
 PAIR_SHAPES = ("preference", "openai_preference", "scored", "compared")
+SAID_TO_ALL = {*SYSTEM_KEYS, "instruction", "prompt", "system_message", "definition", "preamble"}
 MAX_NAMES = 1000  # keys that are counted by name in one file
 LONG_TEXT_CHARS = 40  # a shorter text may be in a row by chance
 
@@ -109,6 +111,16 @@ class KeyAccount:
         for name in names_seen:
             self.count(name)
         self.add_lost(lost)
+
+    def add_beside(self, keys: Fields, ignored: Collection[str] = ()) -> None:
+        """Count the keys of a file that stand beside its list of records. One that would say something to the model is lost."""
+        for key, value in keys.items():
+            if value in EMPTY_VALUES:
+                continue
+            name = f"{key}{BESIDE}"
+            self.count(name)
+            if name_forms(key) & SAID_TO_ALL and name not in ignored and any(texts_in(value)):
+                self.add_lost({name: LostKey("prompt", 1, str(value)[:60])})
 
     def count(self, name: str, records: int = 1) -> None:
         if name not in self.unused and len(self.unused) >= MAX_NAMES:

@@ -6,6 +6,7 @@ key_hint("passage", "prompt") -> "columns: {prompt: [<the question>, passage]} j
 import json
 import re
 
+BESIDE = " (beside the records)"  # of a key of the object that holds a file's list of records
 MEANING_NAMES = {"prompt": "the prompt", "answer": "the answer", "thought": "the thought", "mark": "what is learned"}
 HINTS = {
     "prompt": "columns: {{prompt: [<the question>, {key}]}} joins them",
@@ -23,6 +24,8 @@ TURN_HINTS = {
 
 def key_hint(key: str, meaning: str) -> str:
     """What to do with a key of this meaning, named as in the file: `passage`, `messages[].refusal`."""
+    if key.endswith(BESIDE):
+        return "system: <that text> puts it before the turns of every row"
     return (TURN_HINTS if "[]." in key else HINTS)[meaning].format(key=quote_yaml(key))
 
 
