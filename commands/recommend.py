@@ -68,6 +68,7 @@ PIPELINES = {
     "grpo": ("SFT + GRPO", "the form of an answer first, then a reward for right ones"),
     "orpo": ("ORPO alone", "pairs, in one stage"),
 }
+WRITTEN = Path(".work/recommended.yaml")  # what `--write` wrote last, which it may replace
 METHOD_OF_KIND = {"kto": "kto", "grpo": "grpo", "sft": "sft"}
 
 
@@ -83,12 +84,13 @@ def main(
     as_json: Json = False,
 ) -> None:
     """Recommend a method for your data, or for your answers to four questions, with its `steps:` entry."""
-    if write:
-        write_params(path, columns, bool(one_stage), context.obj)
-        return
     answers = {"preference": pairs, "kto": labels, "grpo": verifiable}
+    wanted = next((kind for kind, answer in answers.items() if answer), None)
+    if write:
+        write_params(path, columns, bool(one_stage), context.obj, wanted)
+        return
     if path is not None:
-        data = datasets_of(*read_data(path, columns, context.obj))
+        data = datasets_of(*read_data(path, columns, context.obj, wanted))
     elif any(answer is not None for answer in answers.values()):
         data = data_from_answers(answers)
     elif not (data := data_of_params()):
@@ -125,14 +127,26 @@ def data_of_params() -> Datasets:
     return found
 
 
-def read_data(path: str, columns: str | None, start: Path | None) -> "tuple[Path, Sample, str, Conversion]":
-    """The path, a sample, the kind and its conversion of a raw file or folder."""
-    from commands.inspection.conversion import best_kind, join_context
+def read_data(
+    path: str, columns: str | None, start: Path | None, wanted: str | None
+) -> "tuple[Path, Sample, str, Conversion]":
+    """The path, a sample, the kind and its conversion of a raw file or folder. wanted: the kind, None for the one that fits best.
+
+    Raises Problems where no record can become the kind that is wanted.
+    """
+    from commands.inspection.conversion import best_kind, convert_sample, join_context
     from commands.inspection.sample import options_for, read_sample, resolve_path
+    from validators.problems import Problem, Problems
 
     raw = resolve_path(path, start)
     sample = read_sample(raw, options_for(raw, columns))
     kind, conversion = best_kind(sample)
+    if wanted and wanted != kind:
+        if not sample["kinds"][wanted]:
+            found = f"none of {len(sample['records']):,} records can become a row of kind {wanted}"
+            hint = f"they fit kind {kind}: leave the option out, or name the keys by --columns"
+            raise Problems([Problem(path, found, "what the option says", hint)])
+        kind, conversion = wanted, convert_sample(sample, wanted)
     sample, conversion = join_context(sample, kind, conversion)
     return raw, sample, kind, conversion
 
@@ -225,8 +239,13 @@ def print_json(data: Datasets, one_stage: bool) -> None:
     )
 
 
-def write_params(path: str | None, columns: str | None, one_stage: bool, start: Path | None) -> None:
-    """Write a whole params.yaml and print it. Raises Problems without a path, and where git does not have the one that is there."""
+def write_params(
+    path: str | None, columns: str | None, one_stage: bool, start: Path | None, wanted: str | None
+) -> None:
+    """Write a whole params.yaml and print it. Raises Problems without a path, and where git does not have the one that is there.
+
+    wanted: the kind of its dataset, None for the one that fits best.
+    """
     from commands.builds.git import git
     from commands.inspection.sample_report import report_lines
     from stages.rows.tables import safe_text
@@ -234,7 +253,7 @@ def write_params(path: str | None, columns: str | None, one_stage: bool, start: 
 
     if path is None:
         raise Problems([Problem("tilth recommend --write", "no PATH", "a raw file or folder of data/raw", "")])
-    raw, sample, kind, conversion = read_data(path, columns, start)
+    raw, sample, kind, conversion = read_data(path, columns, start, wanted)
     data = datasets_of(raw, sample, kind, conversion)
     method = choose_method(data, one_stage)
     lines = [
@@ -245,15 +264,32 @@ def write_params(path: str | None, columns: str | None, one_stage: bool, start: 
     ]
     text, file = "".join(safe_text(line, 2000) + "\n" for line in lines), Path("params.yaml")
     there = file.read_text(encoding="utf-8", errors="replace") if file.exists() else ""
-    if there not in ("", text) and git("status", "--porcelain", "--", file.name) != b"":
+    written = WRITTEN.read_text(encoding="utf-8") if WRITTEN.exists() else None
+    if there not in ("", text, written) and git("status", "--porcelain", "--", file.name) != b"":
         hint = f"git commit {file}, or move it away; then this one takes its place"
         raise Problems([Problem(str(file), "has changes that git does not have", "a file that git has", hint)])
     file.write_text(text, encoding="utf-8")
+    WRITTEN.parent.mkdir(exist_ok=True)
+    WRITTEN.write_text(text, encoding="utf-8")
     shown = [*report_lines(sample, kind, conversion)]
     if kind != "sft" and "sft" in recommended_steps(data, method):
         shown += [f"{data['sft'].name}: {line}" for line in data["sft"].shown_rows]
     for line in (*shown, "", *text.splitlines(), "", *next_lines(data, method)):
         print(line)
+    if kind == "sft" and could_be_verified(sample):
+        print(
+            f"The answers are short: tilth recommend {path} --verifiable --write lets the model try, and rewards right ones (GRPO)"
+        )
+
+
+def could_be_verified(sample: "Sample") -> bool:
+    """Whether nearly all records of supervised data have a short answer, which a reward function can compare."""
+    from commands.inspection.conversion import are_checkable, convert_sample
+
+    if 2 * sample["kinds"]["grpo"] < len(sample["records"]):
+        return False
+    conversion = convert_sample(sample, "grpo")
+    return not conversion["stops"] and are_checkable(conversion)
 
 
 def next_lines(data: Datasets, method: str) -> Iterator[str]:

@@ -224,8 +224,10 @@ def test_params_that_git_does_not_have_are_not_written_over(said, project):
     git("commit", "-m", "mine")
     said("data/raw/chat", write=True)
     said("data/raw/chat", write=True)  # the same again
+    said("data/raw/pairs", write=True)  # in place of what it wrote itself
+    (project / "params.yaml").write_text((project / "params.yaml").read_text() + "# mine\n")
     with pytest.raises(Problems, match="has changes that git does not have"):
-        said("data/raw/pairs", write=True)
+        said("data/raw/chat", write=True)
     with pytest.raises(Problems):  # what cannot be read leaves it as it is
         said("data/raw/none", write=True)
 
@@ -291,6 +293,27 @@ def test_what_a_supervised_step_would_learn_of_ground_truths_is_shown_and_is_not
         "20 steps reach 20 rows, enough to try it out; 30 would reach all" in out
         and "of a real base that reasons: 512" in out
     )
+
+
+def test_short_answers_are_imitated_or_verified_as_the_option_says(written, project):
+    """As BIG-Bench Hard's files, whose `input` and `target` are supervised rows by their names."""
+    lines = [json.dumps({"input": f"q{i}", "target": f"({'ABCD'[i % 4]})"}) for i in range(30)]
+    (project / "data/raw/problems/data.jsonl").write_text("\n".join(lines))
+    out = written("data/raw/problems")
+    assert "{kind: sft, raw: data/raw/problems}" in out and "kind: grpo" not in out
+    assert out.splitlines()[-1].startswith(
+        "The answers are short: tilth recommend data/raw/problems --verifiable --write"
+    )
+    out = written("data/raw/problems", verifiable=True)
+    assert "problems: {kind: grpo, raw: data/raw/problems}" in out and "rewards: [exact_match]" in out
+    assert "The answers are short" not in out
+    with pytest.raises(Problems, match="none of 30 records can become a row of kind preference"):
+        written("data/raw/problems", pairs=True)
+
+
+def test_an_option_decides_about_a_path_without_write_too(said, project):
+    (project / "data/raw/problems/data.jsonl").write_text(json.dumps({"input": "q", "target": "(A)"}))
+    assert "recommended: SFT + GRPO" in said("data/raw/problems", verifiable=True)
 
 
 def test_a_passage_is_part_of_every_prompt(written, project):
