@@ -111,10 +111,10 @@ def name_of(method, bits):
     return method if bits == 16 else f"{method}-{bits}bit"
 
 
-def prepare(folder, shape, length, steps):
+def prepare(folder, shape, length, steps, batch=BATCH):
     """models/base, data/train/ and preflight/ as the project has them, made at random from a fixed seed.
 
-    steps: optimizer steps, of all methods or by method.
+    steps: optimizer steps, of all methods or by method. batch: rows a step, by method.
     """
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -125,13 +125,13 @@ def prepare(folder, shape, length, steps):
         (folder / room).mkdir(parents=True)
     for method in METHODS:
         count = steps[method] if isinstance(steps, dict) else steps
-        rows = [row(method, length, random.Random(number)) for number in range(count * BATCH[method] * 2)]
+        rows = [row(method, length, random.Random(number)) for number in range(count * batch[method] * 2)]
         table = pa.Table.from_pylist([{"id": f"{number:064x}"} | made for number, made in enumerate(rows)])
         if method == "sft":
             table = table.append_column("tools", pa.nulls(len(table), pa.string()))
         pq.write_table(table, folder / f"data/train/{method}.parquet")
         for bits in (16, 4):
-            made = step(method, length, count, len(rows), bits)
+            made = step(method, length, count, len(rows), batch[method], bits)
             (folder / f"preflight/{made['step']}.json").write_text(json.dumps(made))
 
 
@@ -182,13 +182,15 @@ def row(method, length, letters):
     return {"prompt": prompt, "chosen": [turn("assistant", answer)], "rejected": [turn("assistant", answer)]}
 
 
-def step(method, length, steps, rows, bits=16):
+def step(method, length, steps, rows, batch, bits):
     """A step as preflight resolves it."""
-    args = {"per_device_train_batch_size": BATCH[method], "max_steps": steps, "logging_steps": 1, "warmup_steps": 5}
+    args = {"per_device_train_batch_size": batch, "max_steps": steps, "logging_steps": 1, "warmup_steps": 5}
     # said to all contenders: Unsloth's defaults differ from TRL's, so that neither tokens nor losses could be compared
     args |= {"gradient_accumulation_steps": 1, "optim": "adamw_torch_fused", "weight_decay": 0.0}
     args |= {"learning_rate": 2e-4 if method == "sft" else 5e-5}
-    args |= {"max_completion_length": length // 8, "num_generations": 8} if method == "grpo" else {"max_length": length}
+    args |= (
+        {"max_completion_length": length // 8, "num_generations": batch} if method == "grpo" else {"max_length": length}
+    )
     resolved = {"step": name_of(method, bits), "method": method, "from": "base", "dataset": method, "seed": 7}
     resolved |= {"args": args, "lora": LORA, "load_in_4bit": bits == 4, "overlong": "cut", "reasoning": "keep"}
     resolved |= {"trained_rows": rows, "sequences": rows, "length": {"max": length}, "processes": 1}

@@ -14,7 +14,7 @@ pytest_plugins = ["trainings"]
 # `epsilon_high`, said as a number: it is that of `epsilon`, as TRL takes it where none is said
 NAMED = {"dataset_num_proc", "gradient_checkpointing_kwargs", "epsilon_high"}
 COMPARE = """\
-import on_fake_cuda, json, dataclasses
+import json, dataclasses
 from stages.training.unsloth_backend import import_unsloth
 import_unsloth()
 from stages.training.trl import CONFIG_CLASSES, make_config, trl_class, original_class, trl_defaults

@@ -144,10 +144,10 @@ def train(unsloth_python):
 
     def run(project, names, way, before="", fails=False, **variables):
         fake = (way or "").startswith("gpu")
-        code = "import on_fake_cuda\n" * fake + before
+        code = before
         code += "from stages.__main__ import run\n" + "".join(f"run('train', {name!r})\n" for name in names)
         environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
-        paths = [project.folder, HERE, *([FAKE] if fake else [])]
+        paths = [project.folder, *([FAKE] if fake else [])]
         environment |= {"PYTHONPATH": ":".join(map(str, paths)), "HF_HUB_OFFLINE": "1", "TRITON_INTERPRET": "1"}
         environment |= {"CUDA_VISIBLE_DEVICES": ""} | WAYS.get(way, {}) | variables
         done = subprocess.run(

@@ -2,9 +2,11 @@
 
     TILTH_FAKE_CUDA=tests/gpu/fake pytest -n 0 -m gpu tests/gpu
     PYTHONPATH=tests/gpu/fake TILTH_FAKE_CAPABILITY=7.5 python ...       a GPU without bfloat16; 9.0, the default, has it
+    PYTHONPATH=tests/gpu/fake TRITON_INTERPRET=1 python ...              with Unsloth: Triton's interpreter runs its kernels
 
 It shows that the code runs, never how fast, how exact or in how much memory. Python imports this module at its start where
-the folder is on PYTHONPATH; torch is changed when it is first imported. tests/with_unsloth has Triton's kernels run on it too.
+the folder is on PYTHONPATH; torch is changed when it is first imported. Unsloth takes the way that it takes on a GPU: its
+subclasses of TRL's configs and trainers, its own forward passes and its kernels.
 """
 
 import contextlib
@@ -42,6 +44,9 @@ class AfterTorch(importlib.abc.MetaPathFinder):
             execute(module)
             have_a_device(module)
             stay_on_cpu(module)
+            if os.environ.get("TRITON_INTERPRET") == "1":
+                interpret_bfloat16()
+                hide_driver()
 
         spec.loader.exec_module = execute_and_change
         return spec
@@ -143,5 +148,56 @@ def stay_on_cpu(torch):
     OnCpu().__enter__()  # for the whole process, in this thread
 
 
+def interpret_bfloat16():
+    """Triton's interpreter keeps bfloat16 as bits and computes with these; here it computes in float32."""
+    import numpy as np
+    import triton.language as tl
+    from triton.runtime import interpreter
+
+    builder, handle = interpreter.InterpreterBuilder, interpreter.TensorHandle
+
+    def is_bfloat16(tensor):
+        return tensor.dtype.scalar == tl.bfloat16
+
+    def up(tensor):
+        if is_bfloat16(tensor) and tensor.data.dtype == np.uint16:
+            return (tensor.data.astype(np.uint32) << 16).view(np.float32)
+        return tensor.data
+
+    def down(values):
+        bits = np.ascontiguousarray(values, dtype=np.float32).view(np.uint32)
+        rounded = (bits + 0x7FFF + ((bits >> 16) & 1)) >> 16
+        return np.where(np.isnan(values), 0x7FC0, rounded).astype(np.uint16)
+
+    def in_float(original, count):
+        def compute(self, *arguments):
+            tensors, operation = arguments[:count], arguments[count]
+            if not any(map(is_bfloat16, tensors)):
+                return original(self, *arguments)
+            values, dtype = operation(*map(up, tensors)), tensors[0].dtype.scalar
+            return handle(down(values) if values.dtype != bool and dtype == tl.bfloat16 else values, dtype)
+
+        return compute
+
+    ternary, fused = builder.ternary_op, builder.create_fma
+    builder.binary_op, builder.unary_op = in_float(builder.binary_op, 2), in_float(builder.unary_op, 1)
+    builder.ternary_op = lambda self, one, two, three, operation: (
+        handle(down(operation(up(one), up(two), up(three))), tl.bfloat16)
+        if is_bfloat16(three) and operation is not np.where
+        else ternary(self, one, two, three, operation)
+    )
+    builder.create_fma = lambda self, one, two, three: (
+        handle(down(up(one) * up(two) + up(three)), tl.bfloat16) if is_bfloat16(three) else fused(self, one, two, three)
+    )
+
+
+def hide_driver():
+    """No libcuda: where there is none Unsloth, run by root, would have the system look for it."""
+    from triton.backends.nvidia import driver
+
+    driver.libcuda_dirs = lambda: []
+
+
+os.environ["TORCHDYNAMO_DISABLE"] = os.environ["UNSLOTH_COMPILE_DISABLE"] = "1"  # a compiler for a GPU that is none
 os.environ["HF_DEACTIVATE_ASYNC_LOAD"] = "1"  # weights are loaded in this thread, the one that OnCpu is for
 sys.meta_path.insert(0, AfterTorch())
