@@ -268,8 +268,8 @@ def summary_section(params: Params) -> Iterator[str]:
     scores, _ = read_scores(steps)
     lines = []
     for name, step in steps.items():
-        if line := headline(name, step, scores):
-            lines.append(describe_headline(line, random))
+        if line := headline(name, step, scores, random):
+            lines.append(describe_headline(line))
         # the rollouts that are kept are a part of them: the curve is of all groups
         if silent := describe_silent_groups(silent_share(read_curve(f"scores/{name}.csv"))):
             lines.append(f"- {name}: {silent}")
@@ -277,21 +277,14 @@ def summary_section(params: Params) -> Iterator[str]:
         yield "## In short\n\n" + "\n".join(lines)
 
 
-def describe_headline(line: Mapping[str, Any], random: bool = False) -> str:
-    """A step's headline in one line: what was trained, its score, and whether it is better than its parent's. random: the base is."""
+def describe_headline(line: Mapping[str, Any]) -> str:
+    """A step's headline in one line: what was trained, its score, and whether it is better than its parent's."""
     score = line["score"]
     text = f"- {line['step']} ({line['method']} on {line['dataset']}): {line['metric']} {score['value']} {score['interval']}"
     if score["noted"]:
         text += f" ({score['noted']})"
     if score["change"]:
-        unclear = "too few rows to say more" if score["change_low"] == "–" else "no clear change"
-        parent = f"{line['from']}, which is random" if random and line["from"] == "base" else line["from"]
-        verdict = score["verdict"]
-        if verdict == "better" and score["alike"]:
-            verdict = "higher, but it says one thing to nearly all"
-        elif verdict == "better" and score["constant"]:
-            verdict = "higher, but one answer to all would do as well"
-        text += f", {score['change']} against {parent}: {verdict or unclear}"
+        text += f", {score['change']} against {line['from']}: {score['said']}"
     return escape_cell(text + (f" ({line['why']})" if line["why"] else ""))
 
 

@@ -53,9 +53,11 @@ def test_nothing_is_said(rows, rewards, own):
 def test_the_answer_stands_beside_the_score_and_is_no_verdict_of_better():
     item = ITEM | {"constant": 0.349, "constant_answer": "A"}
     assert describe_generated(item) == describe_generated_briefly(item) == "always 'A': 0.349"
-    line = {"step": "align", "method": "grpo", "dataset": "quiz", "from": "base", "metric": "exact_match", "why": None}
-    assert describe_headline(line | {"score": format_score(item, "exact_match")}).endswith(
-        "+0.300 against base: higher, but one answer to all would do as well"
-    )
+    score = format_score(item, "exact_match")
+    assert (score["verdict"], score["said"]) == (None, "higher, but one answer to all would do as well")
     above = format_score(item | {"constant": 0.2}, "exact_match")
-    assert describe_headline(line | {"score": above}).endswith(": better")
+    assert (above["verdict"], above["said"]) == ("better", "better")
+    alike = format_score(ITEM | {"alike": 190}, "exact_match")
+    assert (alike["verdict"], alike["said"]) == (None, "higher, but it says one thing to nearly all")
+    line = {"step": "align", "method": "grpo", "dataset": "quiz", "from": "base", "metric": "exact_match", "why": None}
+    assert describe_headline(line | {"score": score}).endswith(", +0.300 against base: " + score["said"])

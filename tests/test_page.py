@@ -216,20 +216,9 @@ def test_the_gist_says_that_a_training_taught_nothing_and_that_a_base_is_random(
     report.main()
     said = capsys.readouterr().out.partition("## In short")[2]
     assert "- align: in 95% of the groups all answers earned the same, so they taught nothing" in said
-    line = {"step": "sft", "method": "sft", "dataset": "d", "from": "base", "metric": "loss", "why": ""}
-    line["score"] = {
-        "value": "1.0",
-        "interval": "",
-        "noted": "",
-        "change": "-4.0",
-        "change_low": "-5.0",
-        "verdict": "better",
-        "alike": False,
-    }
-    assert report.describe_headline(line, random=True).endswith(", -4.0 against base, which is random: better")
-    assert report.describe_headline(line).endswith(", -4.0 against base: better")
-    line["score"]["alike"] = True
-    assert report.describe_headline(line).endswith("against base: higher, but it says one thing to nearly all")
+    assert "against base, which is random: better" in said
+    page = (copy / "report/index.html").read_text(encoding="utf-8")
+    assert "against base, which is random: better" in page
 
 
 def test_the_records_of_a_file_count_once_though_two_datasets_read_it():

@@ -83,7 +83,7 @@ def render_page(params: Params) -> str:
             asked=settings_sentences([model for model, found in scores.items() if found]),
             hashes=table_hashes(),
             versions=library_versions(),
-            **board(scores, params["steps"], resolved, exposures),
+            **board(scores, params["steps"], resolved, exposures, params["base"]["model"] == "tiny"),
         )
     )
 

@@ -34,11 +34,16 @@ PLOT_LEFT, PLOT_WIDTH = 5, 140
 
 
 def board(
-    scores: dict[str, Any], steps: dict[str, Any], resolved: dict[str, Any], exposures: dict[str, Any]
+    scores: dict[str, Any],
+    steps: dict[str, Any],
+    resolved: dict[str, Any],
+    exposures: dict[str, Any],
+    random: bool = False,
 ) -> dict[str, Any]:
     """{"scores", "scores_text", "headlines", "common", "compared"} for the page.
 
     scores: {model: {dataset: {metric: item}} or None}. resolved: {step: its preflight}. exposures: {step: the rows that its training saw}.
+    random: the base model has random weights.
     """
     scored = {model: found for model, found in scores.items() if found}
     datasets = list(dict.fromkeys(name for found in scored.values() for name in found))
@@ -50,7 +55,7 @@ def board(
     return {
         "scores": tables,
         "scores_text": scores_as_text(scored, datasets),
-        "headlines": [line for name, step in steps.items() if (line := headline(name, step, scored))],
+        "headlines": [line for name, step in steps.items() if (line := headline(name, step, scored, random))],
         "common": common,
         "compared": [
             step_comparison(name, step, scored, common, resolved.get(name), exposures.get(name))
@@ -87,26 +92,33 @@ def thinking_lines(models: dict[str, Metrics]) -> list[str]:
 
 
 def format_score(item: Item, metric: str) -> Item:
-    """A score as text. `verdict` is `better` or `worse` only where the interval of the change excludes zero."""
+    """A score as text. `verdict` is `better` or `worse` only where the interval of the change excludes zero, and nothing speaks against it.
+
+    said: the verdict in words, also where it is none.
+    """
     score: Item = {key: format_value(item.get(key)) for key in ("value", "low", "high")}
     change, low, high = (item.get(key) for key in ("change", "change_low", "change_high"))
     score |= {"change": None if change is None else f"{change:+.3f}", "verdict": None}
     score |= {"change_low": format_change(low), "change_high": format_change(high)}
     score |= {
         "interval": describe_interval(item) or "–",
-        "alike": bool(item.get("alike")),
-        "constant": is_as_good_as_constant(item),
         "noted": describe_generated_briefly(item) or describe_verdicts(item),
     }
     if change is not None and low is not None and high is not None and (low > 0 or high < 0):
         score["verdict"] = "better" if (change > 0) != lower_is_better(metric) else "worse"
-    return score
+    doubt = doubt_about(item) if score["verdict"] == "better" else ""
+    unclear = "too few rows to say more" if low is None else "no clear change"
+    return score | {"verdict": None if doubt else score["verdict"], "said": doubt or score["verdict"] or unclear}
 
 
-def is_as_good_as_constant(item: Item) -> bool:
-    """Whether always giving one answer would be as good, as far as the interval tells."""
+def doubt_about(item: Item) -> str:
+    """Why a higher score does not show a better model, in words; "" where it does."""
+    if item.get("alike"):
+        return "higher, but it says one thing to nearly all"
     low = item["value"] if item.get("low") is None else item["low"]
-    return item.get("constant") is not None and low is not None and low <= item["constant"]
+    if item.get("constant") is not None and low <= item["constant"]:
+        return "higher, but one answer to all would do as well"
+    return ""
 
 
 def format_value(value: float | None) -> str:
@@ -149,8 +161,8 @@ def scores_as_text(scores: Scores, datasets: list[str]) -> str:
 # -- steps compared -----------------------------------------------------------------------------------------------
 
 
-def headline(name: str, step: Item, scores: Scores) -> Item | None:
-    """The score of a step on its method's own metric and its own dataset; None where that was not scored.
+def headline(name: str, step: Item, scores: Scores, random: bool = False) -> Item | None:
+    """The score of a step on its method's own metric and its own dataset; None where that was not scored. random: the base is.
 
     Where every model scores 0, the headline is about the loss, if there is one; `why` has the reason.
     """
@@ -160,7 +172,8 @@ def headline(name: str, step: Item, scores: Scores) -> Item | None:
     why = why_all_zero(scores, step["dataset"], metric)
     if why and "loss" in measured:
         metric, why = "loss", f"not {metric}: {why}"
-    facts = {key: step[key] for key in ("method", "dataset", "from")}
+    facts = {key: step[key] for key in ("method", "dataset")}
+    facts["from"] = "base, which is random" if random and step["from"] == "base" else step["from"]
     return {"step": name, "metric": metric, "score": format_score(measured[metric], metric), "why": why, **facts}
 
 
