@@ -505,6 +505,23 @@ def test_scores_of_few_rows_are_named_without_an_interval():
     ]
 
 
+def test_what_is_to_be_said_of_answers_stands_beside_their_scores_once():
+    score = {
+        "value": 0.227,
+        "low": 0.133,
+        "high": 0.307,
+        "n": 75,
+        "cut": 0,
+        "alike": 75,
+        "constant": 0.253,
+        "constant_answer": "(A)",
+    }
+    assert list(lineage_tree.score_lines({"quiz": {"reward": score, "reward/exact_match": score}})) == [
+        "scores on 75 eval rows of quiz: reward 0.227 [0.133, 0.307] (75 answers are the same, always '(A)': 0.253), "
+        "reward/exact_match 0.227 [0.133, 0.307]"
+    ]
+
+
 def test_rows_that_were_not_sampled_are_no_rejects_of_curate():
     stage = {"in": 10, "out": {"train": 5}, "rejected": {"curate.mixed_out": 4, "curate.duplicate": 1}}
     assert lineage_tree.account_in_words(stage) == ": 10 in = 5 train + 1 rejected + 4 not sampled"

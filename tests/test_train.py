@@ -67,6 +67,19 @@ def test_a_method_trains_the_same_model_twice_and_leaves_no_pickle(train, projec
     assert hashes(project.folder / "models" / parent)["model.safetensors"] != first["model.safetensors"]
 
 
+def test_the_last_line_of_a_grpo_training_has_its_rewards():
+    from stages.train import describe_rewards
+
+    history = [
+        {"loss": 0.1, "reward": 0.125},
+        {"loss": 0.0, "reward": 0.2},
+        {"loss": 0.0, "reward": 0.25},
+        {"train_runtime": 3.0},
+    ]
+    assert describe_rewards(history) == ", reward 0.125 at first, 0.250 at last"
+    assert describe_rewards([{"loss": 0.1}]) == ""
+
+
 def test_the_curve_has_the_loss_and_no_times(train, project):
     params = project.read_params()["methods"]["sft"]
     train("sft", args=params["args"] | {"max_steps": 4, "logging_steps": 2})

@@ -189,17 +189,22 @@ def storage_line(path: str, model: "BaseFacts | ModelFacts") -> str:
 
 
 def score_lines(found: Mapping[str, Any] | None) -> Iterator[str]:
-    """A line for the scores of each dataset, with 95% intervals; a score without a value is left out (evaluate writes null)."""
-    from stages.scoring.statistics import describe_interval
+    """A line for the scores of each dataset, with 95% intervals and what is to be said of the answers; a note of several metrics once.
+
+    A score without a value is left out (evaluate writes null).
+    """
+    from stages.scoring.statistics import describe_generated_briefly, describe_interval
 
     for dataset, metrics in (found or {}).items():
         known = {
             name: item for name, item in metrics.items() if isinstance(item, dict) and item.get("value") is not None
         }
-        shown = [
-            " ".join(filter(None, (f"{name} {item['value']:.3f}", describe_interval(item))))
-            for name, item in known.items()
-        ]
+        shown, notes = [], {""}
+        for name, item in known.items():
+            note = describe_generated_briefly(item)
+            parts = f"{name} {item['value']:.3f}", describe_interval(item), "" if note in notes else f"({note})"
+            shown.append(" ".join(filter(None, parts)))
+            notes.add(note)
         rows = next(iter(known.values()))["n"] if known else None
         yield f"scores on {format_count(rows)} eval rows of {dataset}: {', '.join(shown) or 'no value'}"
 

@@ -110,8 +110,11 @@ def letters_of_row(row: Mapping[str, Any]) -> int:
 
 def params_head(data: Datasets) -> tuple[str, ...]:
     """The beginning of a params.yaml. Of little data a fifth is held out, so that its scores say something."""
-    fraction = 0.1 if min(source.rows for source in data.values()) >= SMALL_DATA else 0.2
-    return "seed: 7", "launch: python", f"eval_fraction: {fraction}", TINY_BASE
+    return "seed: 7", "launch: python", f"eval_fraction: {held_out_share(data)}", TINY_BASE
+
+
+def held_out_share(data: Datasets) -> float:
+    return 0.1 if min(source.rows for source in data.values()) >= SMALL_DATA else 0.2
 
 
 def params_tail(data: Datasets) -> tuple[str, ...]:
@@ -151,7 +154,9 @@ def params_lines(data: Datasets, method: str, tiny: bool, whole: bool = False) -
     for name in recommended_steps(data, method):
         step_method, step_kind = ("sft", "sft") if name == "sft" else (method, kind)
         bare = name == "sft" and method == "grpo" and 0 < used["sft"].answers <= BARE
-        yield from step_lines(name, step_method, parent, used[step_kind], tiny, bare)
+        source = used[step_kind]
+        trained = source._replace(rows=round(source.rows * (1 - held_out_share(data))))
+        yield from step_lines(name, step_method, parent, trained, tiny, bare)
         parent = name
 
 
