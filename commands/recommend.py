@@ -254,6 +254,12 @@ def write_params(
     if path is None:
         raise Problems([Problem("tilth recommend --write", "no PATH", "a raw file or folder of data/raw", "")])
     raw, sample, kind, conversion = read_data(path, columns, start, wanted)
+    records, rejects = len(sample["records"]), conversion["rejects"]
+    if 2 * conversion["valid"] < records:
+        first = f"{rejects[0]['source']}:{rejects[0]['line']}: {rejects[0]['check']}: {safe_text(rejects[0]['detail'], 200)}"
+        found = f"most of {records:,} records would be rejected as kind {kind}; the first: {first}"
+        hint = f"tilth inspect {path} shows what is wrong; another kind: --pairs, --labels, --verifiable; other names of keys: --columns"
+        raise Problems([Problem(path, found, "records of which most become rows", hint)])
     data = datasets_of(raw, sample, kind, conversion)
     method = choose_method(data, one_stage)
     lines = [

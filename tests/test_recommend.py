@@ -311,6 +311,15 @@ def test_short_answers_are_imitated_or_verified_as_the_option_says(written, proj
         written("data/raw/problems", pairs=True)
 
 
+def test_a_file_of_which_most_would_be_rejected_gets_no_params(written, project):
+    rows = [{"instruction": "q", "output_1": "a", "output_2": "b", "preference": "so-so" if i else 1} for i in range(9)]
+    (project / "data/raw/pairs/data.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    with pytest.raises(Problems) as error:
+        written("data/raw/pairs")
+    assert "most of 9 records would be rejected" in str(error.value) and "'so-so' names neither" in str(error.value)
+    assert not (project / "params.yaml").exists()
+
+
 def test_an_option_decides_about_a_path_without_write_too(said, project):
     (project / "data/raw/problems/data.jsonl").write_text(json.dumps({"input": "q", "target": "(A)"}))
     assert "recommended: SFT + GRPO" in said("data/raw/problems", verifiable=True)

@@ -91,6 +91,13 @@ SHAPES = [
     ("compared", "preference", {"prompt": "q", "response_0": "b", "response_1": "a", "better_response_id": 1}, PAIR),
     ("compared", "preference", {"prompt": "q", "response_1": "a", "response_2": "b", "preference": 1}, PAIR),
     ("compared", "preference", {"prompt": "q", "response1": "b", "response2": "a", "overall_preference": 2}, PAIR),
+    (
+        "compared",
+        "preference",
+        {"instruction": "q", "output_1": "a", "output_2": "b", "preference": 1.0000211125},
+        PAIR,
+    ),
+    ("compared", "preference", {"instruction": "q", "output_1": "b", "output_2": "a", "preference": 1.51}, PAIR),
     ("compared", "preference", {"prompt": "q", "response_a": "a", "response_b": "b", "winner": "response_a"}, PAIR),
     ("compared", "preference", {"conversation_a": [Q, A], "conversation_b": [Q, B], "winner": "model_a"}, PAIR),
     (

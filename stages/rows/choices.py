@@ -233,6 +233,8 @@ def parse_winner(value: Any, sides: tuple[str, str], where: str) -> int | None:
         numbers = [int(end) for end in ends if end.isdecimal()]
         if value in (numbers if len(numbers) == 2 else (0, 1)):
             return (numbers if len(numbers) == 2 else [0, 1]).index(int(value))
+        if numbers == [1, 2] and 1 < value < 2:  # a judge that is more or less sure, as AlpacaEval's
+            return None if value == 1.5 else int(value > 1.5)
     raise Unreadable("ingest.wrong_type", f"{where}: {value!r} names neither {' nor '.join(sides)}")
 
 
