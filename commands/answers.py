@@ -13,7 +13,9 @@ from typing import Annotated, Any
 
 import typer
 
-Model = Annotated[str, typer.Argument(help="`base`, or a name under `steps` of params.yaml.")]
+Model = Annotated[
+    str | None, typer.Argument(help="`base`, or a name under `steps` of params.yaml; the last of these if left out.")
+]
 Name = Annotated[str | None, typer.Argument(help="A name under `datasets` of params.yaml; all of them if left out.")]
 Limit = Annotated[int, typer.Option(min=0, help="How many answers of each dataset to show at most; 0 for all.")]
 Best = Annotated[bool, typer.Option("--best", help="The best first, instead of the worst.")]
@@ -34,7 +36,9 @@ NOT_METRICS = {
 }
 
 
-def main(model: Model, dataset: Name = None, limit: Limit = 5, best: Best = False, as_json: Json = False) -> None:
+def main(
+    model: Model = None, dataset: Name = None, limit: Limit = 5, best: Best = False, as_json: Json = False
+) -> None:
     """Show what a model said to eval rows, beside the answer that was wanted, the worst first.
 
     Of a dataset of pairs or ratings: how likely it finds each answer.
@@ -42,6 +46,7 @@ def main(model: Model, dataset: Name = None, limit: Limit = 5, best: Best = Fals
     from stages.scoring.metric_direction import lower_is_better
     from validators.problems import Problem, Problems
 
+    model = model or last_step()
     known = scored_rows(model)
     if not known:
         where, hint = f"tilth answers {ascii(model)[1:-1]}", "dvc repro scores every model"
@@ -66,6 +71,13 @@ def main(model: Model, dataset: Name = None, limit: Limit = 5, best: Best = Fals
         for row in rows:
             show(row)
         print()
+
+
+def last_step() -> str:
+    """The last step of params.yaml; `base` where it has none."""
+    from validators.params import get_section, read_params_yaml
+
+    return next(reversed(get_section(read_params_yaml(), "steps")), "base")
 
 
 def place_of(row: Row, metric: str | None, falls: bool) -> tuple[bool, float, str]:

@@ -6,7 +6,7 @@ models/<step>/, judge/, data/eval.json, data/eval/, data/tasks/, scores/<from>.p
 
 Few rows have no interval. `cut` counts the generated answers that `max_new_tokens` cut, `cut_thinking` those that were cut in a
 thought, before the answer began: these are empty, and `finished` is the value of the others. `alike` counts the answers that are one
-text, where nearly all are. `constant` is what always giving `constant_answer` would score, where that is a tenth or more.
+text, `alike_answer`, where nearly all are. `constant` is what always giving `constant_answer` would score, where that is a tenth or more.
 
 Where params.yaml names a judge, `win_rate` is how often the answers win against those of the parent model, or against the rows' own
 (`stages/scoring/win_rates.py`).
@@ -337,8 +337,9 @@ def answer_counts(columns: Columns) -> Item:
     """
     counts: Item = {name: int(np.asarray(columns[name], int).sum()) for name in ("cut", "cut_thinking")}
     texts = Counter(columns["generation"].to_pylist()) if "generation" in columns else Counter()
-    if texts.total() >= FEW_ANSWERS and (alike := texts.most_common(1)[0][1]) >= ALIKE * texts.total():
-        counts["alike"] = alike
+    if texts.total() >= FEW_ANSWERS:
+        answer, alike = texts.most_common(1)[0]
+        counts |= {"alike": alike, "alike_answer": answer} if alike >= ALIKE * texts.total() else {}
     return counts
 
 

@@ -40,7 +40,7 @@ from stages.rows.plain_conversations import (
     describe_prompts_only,
     plain_turns,
 )
-from stages.rows.rejects import UNUSED_KEYS, describe_key_counts, describe_records
+from stages.rows.rejects import UNUSED_KEYS, describe_canary, describe_key_counts, describe_records
 from stages.rows.shapes import describe_shape, rows_of
 from stages.rows.slices import COLUMN as SLICES
 from stages.rows.slices import describe_slices, slice_values, slices_as_json, unknown_slice_keys, with_slices
@@ -126,6 +126,8 @@ def read_all(name: str, dataset: Dataset, parts: list[Part], folder: Path, engin
         print(f"  {safe_text(source, 400)}: {', '.join([describe_container(container), *records_by_shape])}")
         if unused := accounts[source].unused:
             print(f"    keys not used: {describe_key_counts(unused)}")
+            if canary := describe_canary(unused):
+                print(f"    warning: {canary}")
     if counts["prompts"]:
         print(f"  {describe_prompts_only(counts['prompts'])}")
     for line in describe_slices(keys, have):

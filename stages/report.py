@@ -270,6 +270,11 @@ def summary_section(params: Params) -> Iterator[str]:
     for name, step in steps.items():
         if line := headline(name, step, scores, random):
             lines.append(describe_headline(line))
+        seen = exposure_summary(exposure_path(name))
+        if seen and seen["seen"] < seen["rows"]:
+            lines.append(
+                f"- {name}: it was trained on {seen['seen']:,} of {seen['rows']:,} rows; `max_steps` or `num_train_epochs` decides"
+            )
         # the rollouts that are kept are a part of them: the curve is of all groups
         if silent := describe_silent_groups(silent_share(read_curve(f"scores/{name}.csv"))):
             lines.append(f"- {name}: {silent}")

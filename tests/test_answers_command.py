@@ -170,3 +170,11 @@ def test_a_likely_bad_answer_and_an_unlikely_good_one_are_the_worst_ratings():
 def test_a_model_or_a_dataset_without_scores_is_named(arguments, found):
     with pytest.raises(Problems, match=found):
         said(*arguments)
+
+
+def test_without_a_name_the_last_step_speaks(tmp_path):
+    (tmp_path / "params.yaml").write_text("steps:\n  first: {method: sft}\n  sft: {method: sft}\n")
+    assert said() == said("sft")
+    (tmp_path / "params.yaml").write_text("steps: {}\n")
+    with pytest.raises(Problems, match="tilth answers base: no scores"):
+        said()

@@ -52,7 +52,7 @@ def test_nothing_is_said(rows, rewards, own):
 
 def test_the_answer_stands_beside_the_score_and_is_no_verdict_of_better():
     item = ITEM | {"constant": 0.349, "constant_answer": "A"}
-    assert describe_generated(item) == describe_generated_briefly(item) == "always 'A': 0.349"
+    assert describe_generated(item) == describe_generated_briefly(item) == "always 'A' would score 0.349"
     score = format_score(item, "exact_match")
     assert (score["verdict"], score["said"]) == (None, "higher, but one answer to all would do as well")
     above = format_score(item | {"constant": 0.2}, "exact_match")

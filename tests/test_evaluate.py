@@ -70,7 +70,7 @@ def test_answers_that_were_cut_are_counted_beside_what_is_measured_of_them():
 
 
 @pytest.mark.parametrize(("texts", "note"), [
-    (["10"] * 9 + ["7"], " (9 of 10 answers are the same)"), (["10"] * 8 + ["7", "8"], ""), (["10"] * 9, ""),
+    (["10"] * 9 + ["7"], " (9 of 10 answers are '10')"), (["10"] * 8 + ["7", "8"], ""), (["10"] * 9, ""),
 ])  # fmt: skip
 def test_a_model_that_says_one_thing_to_all_is_told(texts, note):
     ones = pa.array([1.0] * len(texts))

@@ -513,11 +513,12 @@ def test_what_is_to_be_said_of_answers_stands_beside_their_scores_once():
         "n": 75,
         "cut": 0,
         "alike": 75,
+        "alike_answer": "(D)",
         "constant": 0.253,
         "constant_answer": "(A)",
     }
     assert list(lineage_tree.score_lines({"quiz": {"reward": score, "reward/exact_match": score}})) == [
-        "scores on 75 eval rows of quiz: reward 0.227 [0.133, 0.307] (75 answers are the same, always '(A)': 0.253), "
+        "scores on 75 eval rows of quiz: reward 0.227 [0.133, 0.307] (75 answers are '(D)', always '(A)' would score 0.253), "
         "reward/exact_match 0.227 [0.133, 0.307]"
     ]
 

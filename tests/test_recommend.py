@@ -251,7 +251,11 @@ def test_there_is_room_for_most_answers(written, project):
     assert "max_new_tokens: 64," in written("data/raw/chat")
     (project / "data/raw/chat/data.jsonl").write_text(json.dumps({"instruction": "q", "output": "word " * 60}))
     out = written("data/raw/chat")
-    assert "max_new_tokens: 512," in out and "metrics: [exact_match, rouge_l]}" in out
+    assert "max_new_tokens: 256, max_rows: 100," in out and "metrics: [rouge_l]}" in out
+    assert "# quick; of a real base: max_new_tokens: 512, max_rows: 500" in out
+    rows = [json.dumps({"instruction": f"q{i}", "output": "word " * (60 if i % 9 == 0 else 1)}) for i in range(90)]
+    (project / "data/raw/chat/data.jsonl").write_text("\n".join(rows))
+    assert "metrics: [exact_match, rouge_l]}" in written("data/raw/chat")
 
 
 def test_of_little_data_a_fifth_is_held_out(written, project):
@@ -272,14 +276,18 @@ def test_what_a_row_becomes_comes_first_and_what_to_type_last(written, project):
     ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("rows", "steps", "note"), [(40, 100, False), (1100, 124, False), (1800, 100, True)])
+@pytest.mark.parametrize(("rows", "steps", "note"), [(40, 100, False), (1100, 124, False), (8100, 100, True)])
 def test_a_supervised_training_takes_in_all_rows_where_that_is_quick(written, project, rows, steps, note):
     lines = [json.dumps({"instruction": f"question {i}", "output": "a"}) for i in range(rows)]
     (project / "data/raw/chat/data.jsonl").write_text("\n".join(lines))
     out = written("data/raw/chat")
     assert (
         f"max_steps: {steps}}}" in out
-        and (f"# {steps} steps reach 800 rows, enough to try it out; 203 would reach all" in out) == note
+        and (
+            f"# {steps} steps reach 800 rows, enough to try it out; num_train_epochs: 1 in place of max_steps reaches all, by 912"
+            in out
+        )
+        == note
     )
 
 
@@ -290,7 +298,8 @@ def test_what_a_supervised_step_would_learn_of_ground_truths_is_shown_and_is_not
     assert "problems_sft: first row, messages: assistant: '1'" in out
     assert "leave this step out, and `from: base` below" in out and "held out of both" in out
     assert (
-        "20 steps reach 20 rows, enough to try it out; 24 would reach all" in out
+        "20 steps reach 20 rows, enough to try it out; num_train_epochs: 1 in place of max_steps reaches all, by 24"
+        in out
         and "of a real base that reasons: 512" in out
     )
 

@@ -134,3 +134,12 @@ def test_the_text_to_copy_has_every_number_as_it_is_in_the_file():
     header, line = scoreboard.scores_as_text(scores, ["chat"]).splitlines()
     assert header.split("\t")[:4] == ["dataset", "metric", "model", "value"]
     assert line.split("\t")[:4] == ["chat", "loss", "base", "0.123456"]
+
+
+def test_the_headline_of_a_dataset_with_metrics_of_its_own_is_the_first_of_them():
+    scores = {"sft": {"d": {"loss": item(2.0), "token_accuracy": item(0.4), "rouge_l": item(0.1)}}}
+    step = {"method": "sft", "dataset": "d", "from": "base"}
+    assert scoreboard.headline("sft", step, scores)["metric"] == "rouge_l"
+    none = {"sft": {"d": {"loss": item(2.0), "rouge_l": item(0.0)}}}
+    assert scoreboard.headline("sft", step, none)["metric"] == "loss"
+    assert scoreboard.headline("sft", step, {"sft": {"d": {"loss": item(2.0)}}}) is None

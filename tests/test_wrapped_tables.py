@@ -10,6 +10,7 @@ from stages.reading.readers import records
 from stages.reading.wrapped_tables import records_in
 from stages.rows.key_account import KeyAccount, LostKey
 from stages.rows.options import Options
+from stages.rows.rejects import describe_canary
 
 ROWS = [{"input": "q", "target": "a"}, {"input": "r", "target": "b"}]
 TURNS = [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}]
@@ -83,3 +84,12 @@ def test_a_system_text_beside_the_records_is_lost_to_all_of_them(tmp_path):
 
 def test_nothing_stands_beside_columns(tmp_path):
     assert not account_of(tmp_path / "t.json", COLUMNS).unused
+
+
+def test_records_of_a_benchmark_are_told_by_their_canary(tmp_path):
+    (asks,) = {
+        describe_canary(account_of(tmp_path / f"{key}.json", {key: "BENCHMARK DATA", "examples": ROWS}).unused)
+        for key in ("canary", "canary_guid")
+    }
+    assert asks.startswith("these are records of a benchmark")
+    assert describe_canary({"canary": 3}) == asks and describe_canary({"canaries": 3, "bird canary": 1}) == ""

@@ -22,7 +22,7 @@ TINY_ARGS = {  # of the tiny model, which starts from random weights: a few minu
     "grpo": "num_generations: 8, learning_rate: 1.0e-4",
 }
 TINY_STEPS = {"sft": 100, "dpo": 50, "orpo": 200, "kto": 50, "grpo": 20}
-MOST_STEPS = 200  # of a supervised training that takes in all rows
+MOST_STEPS = 900  # of a supervised training that takes in all rows: a few minutes on two cores
 TINY_RATE = "learning_rate: tiny starts from random weights"
 COPIED = "the ground truth stands in the prompt, so that numeric_match pays for repeating it: write a reward (docs/rewards.md)"
 HOSTILE = "reward_hostile: an answer may reason before its last number"
@@ -35,7 +35,9 @@ TINY_BASE = "base: {model: tiny}    # proves the pipeline; a real one: model: Qw
 SMALL_DATA = 400  # rows, of which a tenth says little about a model
 BARE = 40  # letters of an answer that holds no thought
 TEXTS = 100  # letters of an answer that no model gives word for word
-ANSWER_LENGTHS = (64, 128, 256, 512)  # the choices of evaluate.max_new_tokens
+ANSWER_LENGTHS = (64, 128, 256)  # the choices of evaluate.max_new_tokens
+BYTES_PER_TOKEN = 3  # at least, of a real tokenizer
+TINY_EVAL_ROWS = 100  # the random base answers each to the last token
 
 
 class DataSource(NamedTuple):
@@ -75,10 +77,11 @@ def data_source(name: str, raw: str, conversion: "Conversion") -> DataSource:
     # of rows that are mostly longer than what is quick, twice that, as nothing of them might be left to learn
     most = TINY_LENGTH if share_below(0.5, lengths) < TINY_LENGTH / 2 else 2 * TINY_LENGTH
     letters, long = min(share_below(0.99, lengths), most), share_below(1 - LONG_SHARE, lengths) > most
-    answers = share_below(
-        0.95, [len(str(row["messages"][-1]["content"]).encode()) for row in rows if row.get("messages")]
-    )
-    options = entry_options(conversion) + (", metrics: [exact_match, rouge_l]" if answers > TEXTS else "")
+    said = [len(str(row["messages"][-1]["content"]).encode()) for row in rows if row.get("messages")]
+    answers, usual = share_below(0.95, said), share_below(0.5, said)
+    # nobody gives a text word for word
+    metrics = "[rouge_l]" if usual > TEXTS else "[exact_match, rouge_l]" if answers > TEXTS else ""
+    options = entry_options(conversion) + (f", metrics: {metrics}" if metrics else "")
     notes, count = tuple(ignore_notes(conversion)), conversion["valid"]
     shown = tuple(row_lines(conversion["table"]))
     return DataSource(
@@ -124,9 +127,13 @@ def params_tail(data: Datasets) -> tuple[str, ...]:
     preflight = "preflight: {}"
     if any(source.numeric for source in data.values()):
         preflight = "preflight: {tie_prompts: 0}   # tiny may solve none of these, which would stop the build; remove it for a real base"
-    evaluate = f"evaluate: {{max_new_tokens: {most}, max_rows: 500, batch_size: 16}}"
+    rows = TINY_EVAL_ROWS if most == ANSWER_LENGTHS[-1] else 500
+    evaluate = f"evaluate: {{max_new_tokens: {most}, max_rows: {rows}, batch_size: 16}}"
     if "grpo" in data:
         evaluate += "   # of a real base that reasons: 512 or more"
+    elif longest >= most:
+        room = max(2 * most, -(-longest // BYTES_PER_TOKEN // 64) * 64)
+        evaluate += f"   # quick; of a real base: max_new_tokens: {room}, max_rows: 500"
     return "curate: {}", preflight, evaluate
 
 
@@ -245,9 +252,10 @@ def step_lines(name: str, method: str, parent: str, of: DataSource, tiny: bool, 
     yield f"  {name}: {{method: {method}, from: {parent}, dataset: {of.name}, {rewards}args: {{{args}}}{waive}}}"
     if tiny and of.raw and steps * batch < of.rows:
         whole = -(-of.rows // batch)
-        yield f"  # {steps} steps reach {steps * batch:,} rows, enough to try it out; {whole:,} would reach all"
+        yield f"  # {steps} steps reach {steps * batch:,} rows, enough to try it out; num_train_epochs: 1 in place of max_steps reaches all, by {whole:,}"
     if tiny and bare:
-        yield "  # of a real instruct base: leave this step out, and `from: base` below; bare answers would teach it not to reason"
+        yield "  # tiny needs it: at first none of its answers is right; of a real instruct base: leave this step out, and `from: base` below, as"
+        yield "  # bare answers would teach it not to reason"
     elif tiny:
         waiver = ", and no waiver of what is tiny" if waive else ""
         yield f"  # of a real base: args: {{{STEP_ARGS[method]}}}{waiver}"

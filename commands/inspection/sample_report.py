@@ -52,11 +52,13 @@ def report_lines(sample: Sample, kind: str, conversion: Conversion) -> Iterator[
 def key_lines(account: "KeyAccount") -> Iterator[str]:
     """The keys that no row uses, and what to do about those whose meaning is known."""
     from stages.rows.key_hints import key_hint, quote_yaml
-    from stages.rows.rejects import describe_key_counts, describe_records
+    from stages.rows.rejects import describe_canary, describe_key_counts, describe_records
     from stages.rows.tables import safe_text
 
     if account.unused:
         yield f"keys not used: {describe_key_counts(account.unused)}"
+        if canary := describe_canary(account.unused):
+            yield f"warning: {canary}"
     else:
         yield "every key is used"
     for key, lost in sorted(account.lost.items()):

@@ -22,6 +22,7 @@ Item = dict[str, Any]
 Metrics = dict[str, Item]
 Scores = dict[str, dict[str, Metrics]]  # {model: {dataset: {metric: its values}}}
 OWN_METRICS = {"sft": "exact_match", "dpo": "pair_accuracy", "orpo": "pair_accuracy", "kto": "auc", "grpo": "reward"}
+LIKELIHOODS = ("loss", "token_accuracy")
 COMMON_METRICS = (
     "reward",
     "exact_match",
@@ -29,7 +30,7 @@ COMMON_METRICS = (
     "auc",
     "loss",
 )  # the first one that was measured compares all steps
-GENERATED_METRICS = ("exact_match", "reward")  # of answers, which `max_new_tokens` may cut
+GENERATED_METRICS = ("exact_match", "rouge_l", "reward")  # of answers, which `max_new_tokens` may cut
 PLOT_LEFT, PLOT_WIDTH = 5, 140
 
 
@@ -162,11 +163,13 @@ def scores_as_text(scores: Scores, datasets: list[str]) -> str:
 
 
 def headline(name: str, step: Item, scores: Scores, random: bool = False) -> Item | None:
-    """The score of a step on its method's own metric and its own dataset; None where that was not scored. random: the base is.
+    """The score of a step on its method's own metric, or the dataset's first, and its own dataset; None where that was not scored.
 
-    Where every model scores 0, the headline is about the loss, if there is one; `why` has the reason.
+    Where every model scores 0, the headline is about the loss, if there is one; `why` has the reason. random: the base is.
     """
     measured, metric = scores.get(name, {}).get(step["dataset"], {}), OWN_METRICS.get(step["method"])
+    if metric == "exact_match" and metric not in measured:  # the dataset has metrics of its own
+        metric = next((name for name in measured if name not in LIKELIHOODS), None)
     if metric not in measured:
         return None
     why = why_all_zero(scores, step["dataset"], metric)

@@ -51,6 +51,13 @@ def describe_key_counts(keys: Mapping[str, int]) -> str:
     return ", ".join(f"{safe_text(key, 60)} ({count:,})" for key, count in by_count[:MAX_KEYS]) + more
 
 
+def describe_canary(keys: Mapping[str, int]) -> str:
+    """A warning where a key is named `canary`; else "". keys: {key: records}."""
+    if not any(key.partition(" ")[0].lower() in ("canary", "canary_guid", "canary guid") for key in keys):
+        return ""
+    return "these are records of a benchmark, whose canary asks that nobody trains on them: a model that did cannot be scored by it"
+
+
 def describe_records(count: int) -> str:
     """`1 record has`, `5 records have`."""
     return "1 record has" if count == 1 else f"{count:,} records have"

@@ -138,16 +138,22 @@ def describe_interval(item: Mapping[str, Any]) -> str:
 def describe_generated(item: Mapping[str, Any]) -> str:
     """What is to be said of generated answers: how many are the same or were cut, and what one answer would score; "" for nothing."""
     answers = item.get("answers") or item.get("n")
-    parts = [f"{item['alike']:,} of {answers:,} answers are the same"] if item.get("alike") else []
+    parts = [f"{item['alike']:,} of {answers:,} answers {describe_alike(item)}"] if item.get("alike") else []
     parts += [f"{item['cut']:,} of {answers:,} answers cut at max_new_tokens"] if item.get("cut") else []
     return "; ".join(filter(None, [*parts, describe_cut_thinking(item), describe_constant(item)]))
 
 
+def describe_alike(item: Mapping[str, Any]) -> str:
+    """What nearly all answers are: `are '(D)'`."""
+    text = item.get("alike_answer")
+    return "are the same" if text is None else f"are {safe_text(repr(text), 40)}"
+
+
 def describe_constant(item: Mapping[str, Any]) -> str:
     """What always giving one answer would score; "" where no answer is frequent."""
-    return (
-        f"always {safe_text(repr(item['constant_answer']), 40)}: {item['constant']:.3f}" if item.get("constant") else ""
-    )
+    if not item.get("constant"):
+        return ""
+    return f"always {safe_text(repr(item['constant_answer']), 40)} would score {item['constant']:.3f}"
 
 
 def describe_cut_thinking(item: Mapping[str, Any]) -> str:
@@ -160,7 +166,7 @@ def describe_cut_thinking(item: Mapping[str, Any]) -> str:
 
 def describe_generated_briefly(item: Mapping[str, Any]) -> str:
     """`describe_generated` for a narrow column."""
-    parts = [f"{item['alike']:,} answers are the same"] if item.get("alike") else []
+    parts = [f"{item['alike']:,} answers {describe_alike(item)}"] if item.get("alike") else []
     parts += [f"{item['cut']:,} of {item['n']:,} answers cut"] if item.get("cut") else []
     parts += [f"{item['cut_thinking']:,} cut while thinking"] if item.get("cut_thinking") else []
     return ", ".join(filter(None, [*parts, describe_constant(item)]))
