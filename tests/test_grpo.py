@@ -81,7 +81,7 @@ def test_no_rows_have_no_failures():
 def test_repeated_prompts_mojibake_and_placeholders_are_warnings():
     rows = [
         {"prompt": [turn("user", text)], "ground_truth": "a", "extra": "{}"} | ORIGIN
-        for text in ("q", "\ufffd {{name}}", "{{name}}")
+        for text in ("q", "\ufffd {{name}} User: Assistant:", "{{name}} User: Assistant:")
     ]
     measures = measure_rows(to_table(rows, row_schema("grpo")))
     assert warnings_of(measures.filter(~measures["mojibake"])[:1], 1) == []

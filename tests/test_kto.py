@@ -126,6 +126,6 @@ def test_no_rows_have_no_warning():
 
 
 def test_every_warning_is_documented():
-    broken = turn("assistant", "\ufffd {{name}}")
+    broken = turn("assistant", "\ufffd {{name}} User: Assistant:")
     found = warned(*[True] * 9, False, prompts=1, answer=broken)
     assert set(found) | {"kto.both_classes"} == set(WARNINGS)

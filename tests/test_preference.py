@@ -143,4 +143,4 @@ def test_no_rows_have_no_warning():
 
 def test_every_warning_is_documented():
     pairs = [("aaaa", "b")] * 10
-    assert set(warned(*pairs, prompts=1, asked=turn("user", "\ufffd {{name}}"))) == set(WARNINGS)
+    assert set(warned(*pairs, prompts=1, asked=turn("user", "\ufffd {{name}} User: Assistant:"))) == set(WARNINGS)

@@ -276,7 +276,7 @@ def test_what_a_row_becomes_comes_first_and_what_to_type_last(written, project):
     ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("rows", "steps", "note"), [(40, 100, False), (1100, 124, False), (8100, 100, True)])
+@pytest.mark.parametrize(("rows", "steps", "note"), [(40, 100, False), (1100, 124, False), (20_000, 1500, True)])
 def test_a_supervised_training_takes_in_all_rows_where_that_is_quick(written, project, rows, steps, note):
     lines = [json.dumps({"instruction": f"question {i}", "output": "a"}) for i in range(rows)]
     (project / "data/raw/chat/data.jsonl").write_text("\n".join(lines))
@@ -284,7 +284,7 @@ def test_a_supervised_training_takes_in_all_rows_where_that_is_quick(written, pr
     assert (
         f"max_steps: {steps}}}" in out
         and (
-            f"# {steps} steps reach 800 rows, enough to try it out; num_train_epochs: 1 in place of max_steps reaches all, by 912"
+            f"# {steps} steps reach 12,000 rows, enough to try it out; num_train_epochs: 1 in place of max_steps reaches all, by 2,250"
             in out
         )
         == note

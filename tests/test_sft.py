@@ -165,6 +165,24 @@ def test_text_read_in_a_wrong_encoding_is_counted_by_row(text):
     assert found == {"sft.mojibake": "1 of 2 rows have text that was read in a wrong encoding"}
 
 
+@pytest.mark.parametrize(
+    "text",
+    ["<user>: Is it true? <bot>: Yes. <user>: And now?", "[|Human|] q [|AI|] a [|Human|] r", "User: q\nAssistant: a", "HUMAN: q ASSISTANT:",
+     "Human：你好\nAssistant：您好"],
+)  # fmt: skip
+def test_turns_that_are_written_into_one_text_are_counted(text):
+    """As in Huatuo's conversations about liver cancer: all of their earlier turns stand in `instruction`."""
+    found = warned(*[(Q, A)] * 8, *[(turn("user", text), A)] * 2, prompts=10)
+    assert found["sft.transcripts"].startswith("2 of 10 rows have turns of both roles in one text")
+
+
+@pytest.mark.parametrize(
+    "text", ["The user asks: who? The assistant: nobody", "AI: it is", "Assistant: a\nUser: q", "superuser: x; AI: y"]
+)
+def test_a_text_about_users_and_assistants_is_no_transcript(text):
+    assert warned(*[(turn("user", text), A)] * 9, prompts=9) == {}
+
+
 def test_placeholders_that_nothing_filled_are_counted_by_row():
     rows = [(Q, turn("assistant", "I am {{name}}, made by {{ author }}."))] * 3
     rows += [(turn("user", "Who wrote {{author}}?"), A, Q, turn("assistant", "{{"))] * 2
@@ -197,7 +215,7 @@ def test_no_rows_have_no_warning():
 
 
 def test_every_warning_is_documented():
-    found = warned(*[(turn("user", "\ufffd {{name}}"), A)] * 2, prompts=1)
+    found = warned(*[(turn("user", "\ufffd {{name}} User: Assistant:"), A)] * 2, prompts=1)
     assert set(found) == set(WARNINGS)
 
 

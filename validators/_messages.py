@@ -48,6 +48,11 @@ TEMPLATE_TOKENS = [
 WRITTEN_CALL = r"""<tool_call|<function|["']name["']\s*:"""
 PIECE_BYTES = 2**18
 PLACEHOLDER = r"(\{\{ ?[A-Za-z_]{3,30} ?\}\})"  # {{name}}; LaTeX has shorter ones
+# turns that are written into one text: `<user>: ... <bot>: ...`, `[|Human|] ... [|AI|] ...`, `User: ... Assistant: ...`
+ANSWERING = ("ssistant", "<bot>", "[|AI|]", "SSISTANT:")  # literals, one by one: several at once are three times slower
+ASKED = r"(?:<(?:user|human)>|\[\|Human\|\]|\b(?:[Uu]ser|USER|[Hh]uman|HUMAN)[:：])"
+ANSWERED = r"(?:<(?:bot|assistant)>|\[\|AI\|\]|\b(?:[Aa]ssistant|ASSISTANT)[:：])"
+TRANSCRIPT = f"(?s){ASKED}.*{ANSWERED}"
 CONTROL_CHARACTER = r"([\x00-\x08\x0b\x0c\x0e-\x1f\x7f])"
 
 
@@ -164,8 +169,12 @@ def _c1_positions(text: np.ndarray) -> np.ndarray:
 
 
 def measure_texts(table: "pyarrow.Table", columns: list[str]) -> pl.DataFrame:
-    """(mojibake, placeholder) of each row: whether a text was read in a wrong encoding, and a placeholder that nothing filled, or null."""
+    """(mojibake, placeholder, transcript) of each row.
+
+    Whether a text was read in a wrong encoding; a placeholder that nothing filled, or null; whether a text holds turns of both roles.
+    """
     broken, placeholders = np.zeros(table.num_rows, bool), np.full(table.num_rows, None, object)
+    transcripts = np.zeros(table.num_rows, bool)
     for column in columns:
         messages = table[column].combine_chunks()
         spoken, rows = spoken_text(pc.list_flatten(messages)), pc.list_parent_indices(messages).to_numpy()
@@ -176,7 +185,10 @@ def measure_texts(table: "pyarrow.Table", columns: list[str]) -> pl.DataFrame:
         braces = texts.str.contains("{{", literal=True).to_numpy()
         named = texts.filter(pl.Series(braces)).str.extract(PLACEHOLDER)
         placeholders[rows[braces][named.is_not_null().to_numpy()]] = named.drop_nulls().to_list()
-    return pl.DataFrame({"mojibake": broken, "placeholder": pl.Series(placeholders.tolist(), dtype=pl.String)})
+        spoken_of = np.any([texts.str.contains(mark, literal=True).to_numpy() for mark in ANSWERING], axis=0)
+        transcripts[rows[spoken_of][texts.filter(pl.Series(spoken_of)).str.contains(TRANSCRIPT).to_numpy()]] = True
+    named = pl.Series(placeholders.tolist(), dtype=pl.String)
+    return pl.DataFrame({"mojibake": broken, "placeholder": named, "transcript": transcripts})
 
 
 def conversation_lengths(messages: "pyarrow.ChunkedArray") -> np.ndarray:

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
 
 BALANCE_RANGE = (1, 4 / 3)  # TRL's guide of KTO: desirable_weight * true rows / (undesirable_weight * false rows)
 PLACEHOLDER_SHARE = 0.02  # of the rows; in fewer, code or templates are what is written about
+TRANSCRIPT_SHARE = 0.05  # of the rows; fewer may be about conversations
 # preference and kto data have several answers to one prompt by nature
 MAX_REPEATED_SHARE = {"sft": 0.1, "preference": 0.75, "kto": 0.75, "grpo": 0.1}
 
@@ -19,6 +20,7 @@ def shared_warnings(kind: str) -> dict[str, str]:
     return {
         f"{kind}.mojibake": "no text was read in a wrong encoding: U+FFFD, C1 control characters, `â€`",
         f"{kind}.placeholders": f"under {PLACEHOLDER_SHARE:.0%} of rows have one and the same `{{{{name}}}}`, which a template should have filled",
+        f"{kind}.transcripts": f"under {TRANSCRIPT_SHARE:.0%} of rows have turns of both roles in one text, as `User: ... Assistant: ...`",
         f"{kind}.repeated_prompts": f"at most {MAX_REPEATED_SHARE[kind]:.0%} of prompts repeat the prompt of an earlier row",
     }
 
@@ -28,6 +30,7 @@ def text_warnings(kind: str, rows: "pl.DataFrame", prompts: int) -> list[tuple[s
     return [
         *mojibake_warning(kind, rows),
         *placeholders_warning(kind, rows),
+        *transcripts_warning(kind, rows),
         *repeated_prompts_warning(kind, len(rows), prompts),
     ]
 
@@ -39,6 +42,14 @@ def placeholders_warning(kind: str, rows: "pl.DataFrame") -> list[tuple[str, str
     named = ", ".join(f"{name} in {count:,}" for name, count in many)
     text = f"{named} of {len(rows):,} rows: fill these placeholders in the raw data, or a model learns to say them"
     return [(f"{kind}.placeholders", text)] if many else []
+
+
+def transcripts_warning(kind: str, rows: "pl.DataFrame") -> list[tuple[str, str]]:
+    """[(name, text)] where many rows have the turns of a conversation in one text; else []."""
+    count = int(rows["transcript"].sum())
+    text = f"{count:,} of {len(rows):,} rows have turns of both roles in one text, as `User: ... Assistant: ...`: write each as a message of its own, or"
+    text += " none of them is learned as a turn"
+    return [(f"{kind}.transcripts", text)] if count > 1 and count >= TRANSCRIPT_SHARE * len(rows) else []
 
 
 def mojibake_warning(kind: str, rows: "pl.DataFrame") -> list[tuple[str, str]]:

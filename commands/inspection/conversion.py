@@ -19,7 +19,7 @@ KIND_OF_SHAPE = {
     "reply_tree": "preference", "feedback": "kto", "verifiable": "grpo", "multiple_choice": "grpo", "extractive": "grpo",
 }  # fmt: skip
 FIRST_PROBLEMS = 5
-SHORT_TRUTH = 60  # characters
+SHORT_TRUTH = 60  # bytes: of a Chinese answer a third as many characters
 NUMBER = re.compile(r"[-+$€£]{0,2}\d[\d,]*(\.\d+)?%?")
 # how worked solutions usually mark the answer: GSM8K's mark, LaTeX's box, tags, a closing sentence
 ANSWER_PATTERNS = (
@@ -120,7 +120,7 @@ def short_truths(conversion: Conversion) -> list[str]:
 def are_checkable(conversion: Conversion) -> bool:
     """Whether most ground truths are short answers, which a reward function can compare."""
     truths = short_truths(conversion)
-    return 2 * sum("\n" not in truth and len(truth) <= SHORT_TRUTH for truth in truths) > len(truths)
+    return 2 * sum("\n" not in truth and len(truth.encode()) <= SHORT_TRUTH for truth in truths) > len(truths)
 
 
 def are_numbers(conversion: Conversion) -> bool:

@@ -22,7 +22,7 @@ TINY_ARGS = {  # of the tiny model, which starts from random weights: a few minu
     "grpo": "num_generations: 8, learning_rate: 1.0e-4",
 }
 TINY_STEPS = {"sft": 100, "dpo": 50, "orpo": 200, "kto": 50, "grpo": 20}
-MOST_STEPS = 900  # of a supervised training that takes in all rows: a few minutes on two cores
+MOST_STEPS, MOST_TOKENS = 1500, 2_500_000  # of a supervised training: a few minutes on two cores
 TINY_RATE = "learning_rate: tiny starts from random weights"
 COPIED = "the ground truth stands in the prompt, so that numeric_match pays for repeating it: write a reward (docs/rewards.md)"
 HOSTILE = "reward_hostile: an answer may reason before its last number"
@@ -43,7 +43,7 @@ TINY_EVAL_ROWS = 100  # the random base answers each to the last token
 class DataSource(NamedTuple):
     """A dataset. raw: its raw data, None if params.yaml has it. options: further keys of its entry. notes: comments on it.
 
-    numeric: its truths are numbers. letters: the length that the tiny model is to take; answers: that of 95% of the answers. rows: of the sample.
+    numeric: its truths are numbers. letters: the length that the tiny model is to take; usual: that of half of the rows; answers: that of 95% of the answers. rows: of the sample.
     long: more of the rows are longer than the tiny model tries out than may be dropped. copied: the ground truths stand in the prompts.
     shown_rows: the turns of one or two rows, as lines.
     """
@@ -54,6 +54,7 @@ class DataSource(NamedTuple):
     numeric: bool = False
     notes: tuple[str, ...] = ()
     letters: int = 0
+    usual: int = 0
     answers: int = 0
     rows: int = 0
     long: bool = False
@@ -78,14 +79,23 @@ def data_source(name: str, raw: str, conversion: "Conversion") -> DataSource:
     most = TINY_LENGTH if share_below(0.5, lengths) < TINY_LENGTH / 2 else 2 * TINY_LENGTH
     letters, long = min(share_below(0.99, lengths), most), share_below(1 - LONG_SHARE, lengths) > most
     said = [len(str(row["messages"][-1]["content"]).encode()) for row in rows if row.get("messages")]
-    answers, usual = share_below(0.95, said), share_below(0.5, said)
+    answers, half = share_below(0.95, said), share_below(0.5, said)
     # nobody gives a text word for word
-    metrics = "[rouge_l]" if usual > TEXTS else "[exact_match, rouge_l]" if answers > TEXTS else ""
+    metrics = "[rouge_l]" if half > TEXTS else "[exact_match, rouge_l]" if answers > TEXTS else ""
     options = entry_options(conversion) + (f", metrics: {metrics}" if metrics else "")
     notes, count = tuple(ignore_notes(conversion)), conversion["valid"]
     shown = tuple(row_lines(conversion["table"]))
     return DataSource(
-        name, raw, options, notes=notes, letters=letters, answers=answers, rows=count, long=long, shown_rows=shown
+        name,
+        raw,
+        options,
+        notes=notes,
+        letters=letters,
+        usual=share_below(0.5, lengths),
+        answers=answers,
+        rows=count,
+        long=long,
+        shown_rows=shown,
     )
 
 
@@ -222,10 +232,11 @@ def room_for(letters: int, batch: int) -> str:
     )
 
 
-def steps_of(method: str, rows: int, batch: int) -> int:
-    """Optimizer steps of the tiny model. A supervised training takes in all rows where that is quick."""
-    once = -(-rows // batch)
-    return once if method == "sft" and TINY_STEPS["sft"] < once <= MOST_STEPS else TINY_STEPS[method]
+def steps_of(method: str, rows: int, batch: int, usual: int) -> int:
+    """Optimizer steps of the tiny model. A supervised training takes in all rows, or as many as is quick. usual: letters of a row."""
+    if method != "sft":
+        return TINY_STEPS[method]
+    return max(TINY_STEPS["sft"], min(-(-rows // batch), MOST_STEPS, MOST_TOKENS // (batch * max(usual, 1))))
 
 
 def step_lines(name: str, method: str, parent: str, of: DataSource, tiny: bool, bare: bool = False) -> Iterator[str]:
@@ -238,7 +249,7 @@ def step_lines(name: str, method: str, parent: str, of: DataSource, tiny: bool, 
     args = (TINY_ARGS if tiny else STEP_ARGS)[method]
     # eight answers to one prompt are a batch of grpo
     batch = 1 if method == "grpo" else batch_for(of.letters, method)
-    steps = steps_of(method, of.rows, batch)
+    steps = steps_of(method, of.rows, batch, of.usual)
     if tiny:
         args += f", max_steps: {steps}" + ("" if method == "grpo" else room_for(of.letters, batch))
     rewards = f"rewards: [{'numeric_match' if of.numeric else 'exact_match'}], " if method == "grpo" else ""
