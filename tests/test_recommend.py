@@ -252,6 +252,7 @@ def test_there_is_room_for_most_answers(written, project):
     (project / "data/raw/chat/data.jsonl").write_text(json.dumps({"instruction": "q", "output": "word " * 60}))
     out = written("data/raw/chat")
     assert "max_new_tokens: 256, max_rows: 100," in out and "metrics: [rouge_l]}" in out
+    assert "preflight: {answers_cut: 1}   # answers of tiny are cut, which is quick; remove it for a real base" in out
     assert "# quick; of a real base: max_new_tokens: 512, max_rows: 500" in out
     rows = [json.dumps({"instruction": f"q{i}", "output": "word " * (60 if i % 9 == 0 else 1)}) for i in range(90)]
     (project / "data/raw/chat/data.jsonl").write_text("\n".join(rows))

@@ -134,9 +134,15 @@ def params_tail(data: Datasets) -> tuple[str, ...]:
     """The rest of a params.yaml, with room for most of the answers."""
     longest = max(source.answers for source in data.values())
     most = next((length for length in ANSWER_LENGTHS if length > longest), ANSWER_LENGTHS[-1])
-    preflight = "preflight: {}"
+    limits, notes = [], []
     if any(source.numeric for source in data.values()):
-        preflight = "preflight: {tie_prompts: 0}   # tiny may solve none of these, which would stop the build; remove it for a real base"
+        limits.append("tie_prompts: 0")
+        notes.append("tiny may solve none of these, which would stop the build")
+    if longest >= most:
+        limits.append("answers_cut: 1")
+        notes.append("answers of tiny are cut, which is quick")
+    preflight = f"preflight: {{{', '.join(limits)}}}"
+    preflight += f"   # {'; '.join(notes)}; remove it for a real base" if notes else ""
     rows = TINY_EVAL_ROWS if most == ANSWER_LENGTHS[-1] else 500
     evaluate = f"evaluate: {{max_new_tokens: {most}, max_rows: {rows}, batch_size: 16}}"
     if "grpo" in data:
