@@ -158,11 +158,11 @@ def datasets_of(raw: Path, sample: "Sample", kind: str, conversion: "Conversion"
     from commands.inspection.sample_report import copied_truths
 
     inside = path_inside(raw).as_posix()
-    source = data_source(dataset_name(raw), inside, conversion)
+    source = data_source(dataset_name(raw), inside, conversion, sample["whole"])
     numeric = kind == "grpo" and are_numbers(conversion)
     found = {kind: source._replace(numeric=numeric, copied=numeric and copied_truths(conversion["table"]) > 0)}
     if kind != "sft" and not found[kind].copied:
-        found["sft"] = data_source(f"{source.name}_sft", inside, convert_sample(sample, "sft"))
+        found["sft"] = data_source(f"{source.name}_sft", inside, convert_sample(sample, "sft"), sample["whole"])
     return found
 
 

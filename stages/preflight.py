@@ -154,9 +154,8 @@ def write_unscored(
             writer.writerows([name, *row, proof, why] for row, (_, proof, why) in zip(names, left_out, strict=True))
             findings[name] = findings_of.text_findings(measured, path, limits, {})
             if measured.answers:
-                asked = min(len(measured.answers), evaluate.get("max_rows") or len(measured.answers))
                 print(
-                    f"preflight: then each model answers {asked:,} eval rows of {name}, with up to "
+                    f"preflight: then each model answers {len(measured.answers):,} eval rows of {name}, or evaluate.max_rows of them, with up to "
                     f"{evaluate['max_new_tokens']:,} tokens each: one that does not stop takes them all"
                 )
                 findings[name].append(findings_of.cut_answers_finding(measured, path, evaluate, limits))

@@ -29,6 +29,7 @@ from stages.training.checkpoints import (
     clear_path,
     identity_folder,
     is_first_process,
+    last_checkpoint,
     move_into_place,
     restore_finished,
     resume_training,
@@ -86,7 +87,12 @@ def main(name: str) -> bool:
                 move_into_place(folder / "model", model)
             print(f"train {name}: same inputs as {twin.name}: its weights are taken over")
             return False
-        trainer, result = train(name, step, folder)
+        try:
+            trainer, result = train(name, step, folder)
+        except KeyboardInterrupt:
+            if is_first_process():
+                print(f"\ntrain {name}: stopped: {describe_resume(folder)}", flush=True)
+            raise
         write_model(trainer, step, folder / "model", training_facts(step, identity, result.global_step))
         write_exposure(exposure, trainer, step, identity["rows_sha256"])
         write_rollouts(rollouts, trainer, step, identity["rows_sha256"])
@@ -274,6 +280,16 @@ def describe_rewards(history: Iterable[dict[str, Any]]) -> str:
     """`, reward 0.125 at first, 0.250 at last` of a grpo training; "" of others. history: of transformers' Trainer."""
     rewards = [line["reward"] for line in history if "reward" in line]
     return f", reward {rewards[0]:.3f} at first, {rewards[-1]:.3f} at last" if rewards else ""
+
+
+def describe_resume(folder: Path) -> str:
+    """Where a training that was stopped goes on. folder: of its identity."""
+    checkpoint = last_checkpoint(folder)
+    if checkpoint is None:
+        return "there is no checkpoint yet, so `dvc repro` begins it anew"
+    return (
+        f"`dvc repro` resumes it at step {checkpoint.name.rpartition('-')[2]}; with other data or params it begins anew"
+    )
 
 
 def print_silent_groups(name: str, history: Iterable[dict[str, Any]]) -> None:

@@ -107,6 +107,15 @@ def test_the_newest_complete_checkpoint_is_taken(tmp_path):
     assert not (tmp_path / "checkpoint-9").exists()
 
 
+def test_a_training_that_is_stopped_by_hand_says_where_it_goes_on(tmp_path):
+    from stages.train import describe_resume
+
+    assert describe_resume(tmp_path) == "there is no checkpoint yet, so `dvc repro` begins it anew"
+    (tmp_path / "checkpoint-170").mkdir()
+    (tmp_path / "checkpoint-170/complete.json").write_text("{}")
+    assert describe_resume(tmp_path).startswith("`dvc repro` resumes it at step 170; ")
+
+
 def test_a_checkpoint_with_a_shorter_or_a_missing_file_is_passed_over(tmp_path):
     assert checkpoints.last_checkpoint(tmp_path) is None
     path = checkpoint(tmp_path, 10)

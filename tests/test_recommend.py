@@ -277,19 +277,16 @@ def test_what_a_row_becomes_comes_first_and_what_to_type_last(written, project):
     ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("rows", "steps", "note"), [(40, 100, False), (1100, 124, False), (20_000, 1500, True)])
+@pytest.mark.parametrize(
+    ("rows", "steps", "note"),
+    [(40, "max_steps: 100}", False), (1100, "num_train_epochs: 1}", False), (20_000, "max_steps: 1500}", True)],
+)
 def test_a_supervised_training_takes_in_all_rows_where_that_is_quick(written, project, rows, steps, note):
     lines = [json.dumps({"instruction": f"question {i}", "output": "a"}) for i in range(rows)]
     (project / "data/raw/chat/data.jsonl").write_text("\n".join(lines))
     out = written("data/raw/chat")
-    assert (
-        f"max_steps: {steps}}}" in out
-        and (
-            f"# {steps} steps reach 12,000 rows, enough to try it out; num_train_epochs: 1 in place of max_steps reaches all, by 2,250"
-            in out
-        )
-        == note
-    )
+    reach = "# 1500 steps reach 12,000 rows, enough to try it out; num_train_epochs: 1 in place of max_steps reaches all, by 2,250"
+    assert steps in out and (reach in out) == note
 
 
 def test_what_a_supervised_step_would_learn_of_ground_truths_is_shown_and_is_not_for_a_real_base(written, project):

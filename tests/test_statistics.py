@@ -1,7 +1,15 @@
 import numpy as np
 import pytest
 
-from stages.scoring.statistics import auc, describe_interval, mean, ratio, summary, wilson_interval
+from stages.scoring.statistics import (
+    auc,
+    describe_generated_briefly,
+    describe_interval,
+    mean,
+    ratio,
+    summary,
+    wilson_interval,
+)
 
 ONES = np.ones((1, 4))
 
@@ -158,3 +166,7 @@ def test_one_seed_gives_the_same_numbers_and_another_gives_others():
     first, again, other = (summary(mean(values), None, 50, seed) for seed in (7, 7, 8))
     assert first == again
     assert first["low"] != other["low"]
+
+
+def test_answers_that_were_cut_are_counted_of_all_answers_not_of_those_that_a_metric_judges():
+    assert describe_generated_briefly({"cut": 72, "n": 71, "answers": 72}) == "72 of 72 answers cut"

@@ -22,7 +22,7 @@ TINY_ARGS = {  # of the tiny model, which starts from random weights: a few minu
     "grpo": "num_generations: 8, learning_rate: 1.0e-4",
 }
 TINY_STEPS = {"sft": 100, "dpo": 50, "orpo": 200, "kto": 50, "grpo": 20}
-MOST_STEPS, MOST_TOKENS = 1500, 2_500_000  # of a supervised training: a few minutes on two cores
+MOST_STEPS, MOST_TOKENS = 1500, 1_500_000  # of a training: a few minutes on two cores
 TINY_RATE = "learning_rate: tiny starts from random weights"
 COPIED = "the ground truth stands in the prompt, so that numeric_match pays for repeating it: write a reward (docs/rewards.md)"
 HOSTILE = "reward_hostile: an answer may reason before its last number"
@@ -43,7 +43,7 @@ TINY_EVAL_ROWS = 100  # the random base answers each to the last token
 class DataSource(NamedTuple):
     """A dataset. raw: its raw data, None if params.yaml has it. options: further keys of its entry. notes: comments on it.
 
-    numeric: its truths are numbers. letters: the length that the tiny model is to take; usual: that of half of the rows; answers: that of 95% of the answers. rows: of the sample.
+    numeric: its truths are numbers. letters: the length that the tiny model is to take; usual: that of half of the rows; answers: that of 95% of the answers. rows: of the sample. whole: these are all.
     long: more of the rows are longer than the tiny model tries out than may be dropped. copied: the ground truths stand in the prompts.
     shown_rows: the turns of one or two rows, as lines.
     """
@@ -57,6 +57,7 @@ class DataSource(NamedTuple):
     usual: int = 0
     answers: int = 0
     rows: int = 0
+    whole: bool = True
     long: bool = False
     copied: bool = False
     shown_rows: tuple[str, ...] = ()
@@ -68,8 +69,8 @@ Datasets = dict[str, DataSource]  # by kind
 # -- the data --
 
 
-def data_source(name: str, raw: str, conversion: "Conversion") -> DataSource:
-    """A dataset of a sample's rows."""
+def data_source(name: str, raw: str, conversion: "Conversion", whole: bool) -> DataSource:
+    """A dataset of a sample's rows. whole: the sample has all records."""
     from commands.inspection.datasets_entry import entry_options, ignore_notes
     from commands.inspection.sample_report import row_lines
 
@@ -94,6 +95,7 @@ def data_source(name: str, raw: str, conversion: "Conversion") -> DataSource:
         usual=share_below(0.5, lengths),
         answers=answers,
         rows=count,
+        whole=whole,
         long=long,
         shown_rows=shown,
     )
@@ -209,7 +211,7 @@ def sft_dataset_from(source: DataSource) -> DataSource:
     from commands.inspection.sample import options_for, read_sample
 
     sample = read_sample(Path(raw), options_for(Path(raw), None))
-    return data_source(f"{source.name}_sft", raw, convert_sample(sample, "sft"))
+    return data_source(f"{source.name}_sft", raw, convert_sample(sample, "sft"), sample["whole"])
 
 
 def dataset_lines(source: DataSource, kind: str, raw: str, wanted: str) -> Iterator[str]:
@@ -239,10 +241,11 @@ def room_for(letters: int, batch: int) -> str:
 
 
 def steps_of(method: str, rows: int, batch: int, usual: int) -> int:
-    """Optimizer steps of the tiny model. A supervised training takes in all rows, or as many as is quick. usual: letters of a row."""
-    if method != "sft":
+    """Optimizer steps of the tiny model: over all rows, or as many as is quick. usual: letters of a row."""
+    if method == "grpo":
         return TINY_STEPS[method]
-    return max(TINY_STEPS["sft"], min(-(-rows // batch), MOST_STEPS, MOST_TOKENS // (batch * max(usual, 1))))
+    tokens = MOST_TOKENS if method == "sft" else MOST_TOKENS // 3  # pairs go through two models
+    return max(TINY_STEPS[method], min(-(-rows // batch), MOST_STEPS, tokens // (batch * max(usual, 1))))
 
 
 def step_lines(name: str, method: str, parent: str, of: DataSource, tiny: bool, bare: bool = False) -> Iterator[str]:
@@ -256,8 +259,11 @@ def step_lines(name: str, method: str, parent: str, of: DataSource, tiny: bool, 
     # eight answers to one prompt are a batch of grpo
     batch = 1 if method == "grpo" else batch_for(of.letters, method)
     steps = steps_of(method, of.rows, batch, of.usual)
+    once = -(-of.rows // batch)
     if tiny:
-        args += f", max_steps: {steps}" + ("" if method == "grpo" else room_for(of.letters, batch))
+        # how many rows the split holds out is known to a share alone: an epoch is all of the others
+        args += ", num_train_epochs: 1" if steps == once and of.whole and method != "grpo" else f", max_steps: {steps}"
+        args += "" if method == "grpo" else room_for(of.letters, batch)
     rewards = f"rewards: [{'numeric_match' if of.numeric else 'exact_match'}], " if method == "grpo" else ""
     low, high = LEARNING_RATES[method]
     unusual = tiny and not low <= float(args.partition("learning_rate: ")[2].partition(",")[0]) <= high
@@ -268,8 +274,7 @@ def step_lines(name: str, method: str, parent: str, of: DataSource, tiny: bool, 
         yield f"  # {COPIED}"
     yield f"  {name}: {{method: {method}, from: {parent}, dataset: {of.name}, {rewards}args: {{{args}}}{waive}}}"
     if tiny and of.raw and steps * batch < of.rows:
-        whole = -(-of.rows // batch)
-        yield f"  # {steps} steps reach {steps * batch:,} rows, enough to try it out; num_train_epochs: 1 in place of max_steps reaches all, by {whole:,}"
+        yield f"  # {steps} steps reach {steps * batch:,} rows, enough to try it out; num_train_epochs: 1 in place of max_steps reaches all, by {once:,}"
     if tiny and bare:
         yield "  # tiny needs it: at first none of its answers is right; of a real instruct base: leave this step out, and `from: base` below, as"
         yield "  # bare answers would teach it not to reason"

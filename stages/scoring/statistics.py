@@ -167,7 +167,7 @@ def describe_cut_thinking(item: Mapping[str, Any]) -> str:
 def describe_generated_briefly(item: Mapping[str, Any]) -> str:
     """`describe_generated` for a narrow column."""
     parts = [f"{item['alike']:,} answers {describe_alike(item)}"] if item.get("alike") else []
-    parts += [f"{item['cut']:,} of {item['n']:,} answers cut"] if item.get("cut") else []
+    parts += [f"{item['cut']:,} of {item.get('answers') or item['n']:,} answers cut"] if item.get("cut") else []
     parts += [f"{item['cut_thinking']:,} cut while thinking"] if item.get("cut_thinking") else []
     return ", ".join(filter(None, [*parts, describe_constant(item)]))
 
