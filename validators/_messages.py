@@ -185,10 +185,10 @@ def measure_texts(table: "pyarrow.Table", columns: list[str]) -> pl.DataFrame:
         braces = texts.str.contains("{{", literal=True).to_numpy()
         named = texts.filter(pl.Series(braces)).str.extract(PLACEHOLDER)
         placeholders[rows[braces][named.is_not_null().to_numpy()]] = named.drop_nulls().to_list()
-        spoken_of = np.any([texts.str.contains(mark, literal=True).to_numpy() for mark in ANSWERING], axis=0)
-        transcripts[rows[spoken_of][texts.filter(pl.Series(spoken_of)).str.contains(TRANSCRIPT).to_numpy()]] = True
-    named = pl.Series(placeholders.tolist(), dtype=pl.String)
-    return pl.DataFrame({"mojibake": broken, "placeholder": named, "transcript": transcripts})
+        answering = np.any([texts.str.contains(mark, literal=True).to_numpy() for mark in ANSWERING], axis=0)
+        transcripts[rows[answering][texts.filter(pl.Series(answering)).str.contains(TRANSCRIPT).to_numpy()]] = True
+    placeholder = pl.Series(placeholders.tolist(), dtype=pl.String)
+    return pl.DataFrame({"mojibake": broken, "placeholder": placeholder, "transcript": transcripts})
 
 
 def conversation_lengths(messages: "pyarrow.ChunkedArray") -> np.ndarray:

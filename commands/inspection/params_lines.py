@@ -79,8 +79,8 @@ def data_source(name: str, raw: str, conversion: "Conversion", whole: bool) -> D
     # of rows that are mostly longer than what is quick, twice that, as nothing of them might be left to learn
     most = TINY_LENGTH if share_below(0.5, lengths) < TINY_LENGTH / 2 else 2 * TINY_LENGTH
     letters, long = min(share_below(0.99, lengths), most), share_below(1 - LONG_SHARE, lengths) > most
-    said = [len(str(row["messages"][-1]["content"]).encode()) for row in rows if row.get("messages")]
-    answers, half = share_below(0.95, said), share_below(0.5, said)
+    answer_lengths = [len(str(row["messages"][-1]["content"]).encode()) for row in rows if row.get("messages")]
+    answers, half = share_below(0.95, answer_lengths), share_below(0.5, answer_lengths)
     # nobody gives a text word for word
     metrics = "[rouge_l]" if half > TEXTS else "[exact_match, rouge_l]" if answers > TEXTS else ""
     options = entry_options(conversion) + (f", metrics: {metrics}" if metrics else "")
@@ -240,12 +240,12 @@ def room_for(letters: int, batch: int) -> str:
     )
 
 
-def steps_of(method: str, rows: int, batch: int, usual: int) -> int:
-    """Optimizer steps of the tiny model: over all rows, or as many as is quick. usual: letters of a row."""
+def steps_of(method: str, once: int, batch: int, usual: int) -> int:
+    """Optimizer steps of the tiny model: over all rows, or as many as is quick. once: steps over all rows. usual: letters of a row."""
     if method == "grpo":
         return TINY_STEPS[method]
     tokens = MOST_TOKENS if method == "sft" else MOST_TOKENS // 3  # pairs go through two models
-    return max(TINY_STEPS[method], min(-(-rows // batch), MOST_STEPS, tokens // (batch * max(usual, 1))))
+    return max(TINY_STEPS[method], min(once, MOST_STEPS, tokens // (batch * max(usual, 1))))
 
 
 def step_lines(name: str, method: str, parent: str, of: DataSource, tiny: bool, bare: bool = False) -> Iterator[str]:
@@ -258,8 +258,8 @@ def step_lines(name: str, method: str, parent: str, of: DataSource, tiny: bool, 
     args = (TINY_ARGS if tiny else STEP_ARGS)[method]
     # eight answers to one prompt are a batch of grpo
     batch = 1 if method == "grpo" else batch_for(of.letters, method)
-    steps = steps_of(method, of.rows, batch, of.usual)
     once = -(-of.rows // batch)
+    steps = steps_of(method, once, batch, of.usual)
     if tiny:
         # how many rows the split holds out is known to a share alone: an epoch is all of the others
         args += ", num_train_epochs: 1" if steps == once and of.whole and method != "grpo" else f", max_steps: {steps}"

@@ -17,7 +17,7 @@ from stages.rows.tables import COLUMNS, MESSAGES
 from validators.problems import Problem
 
 LEAST_SHARE = 0.05  # of the eval rows: fewer may be courtesies, as "Thanks." and its answer
-FACTOR = np.uint64(0x9E3779B97F4A7C15)
+FACTOR = np.uint64(0x9E3779B97F4A7C15)  # odd, so that the order of two turns counts
 HASH_TURNS = "SELECT hash(role, content, tool_calls) AS hash FROM turns"
 
 

@@ -99,17 +99,18 @@ def format_score(item: Item, metric: str) -> Item:
     """
     score: Item = {key: format_value(item.get(key)) for key in ("value", "low", "high")}
     change, low, high = (item.get(key) for key in ("change", "change_low", "change_high"))
-    score |= {"change": None if change is None else f"{change:+.3f}", "verdict": None}
+    score |= {"change": None if change is None else f"{change:+.3f}"}
     score |= {"change_low": format_change(low), "change_high": format_change(high)}
     score |= {
         "interval": describe_interval(item) or "–",
         "noted": describe_generated_briefly(item) or describe_verdicts(item),
     }
+    verdict = None
     if change is not None and low is not None and high is not None and (low > 0 or high < 0):
-        score["verdict"] = "better" if (change > 0) != lower_is_better(metric) else "worse"
-    doubt = doubt_about(item) if score["verdict"] == "better" else ""
+        verdict = "better" if (change > 0) != lower_is_better(metric) else "worse"
+    doubt = doubt_about(item) if verdict == "better" else ""
     unclear = "too few rows to say more" if low is None else "no clear change"
-    return score | {"verdict": None if doubt else score["verdict"], "said": doubt or score["verdict"] or unclear}
+    return score | {"verdict": None if doubt else verdict, "said": doubt or verdict or unclear}
 
 
 def doubt_about(item: Item) -> str:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 
+from stages.rows.key_hints import BESIDE
 from stages.rows.tables import safe_text
 
 
@@ -53,7 +54,7 @@ def describe_key_counts(keys: Mapping[str, int]) -> str:
 
 def describe_canary(keys: Mapping[str, int]) -> str:
     """A warning where a key is named `canary`; else "". keys: {key: records}."""
-    if not any(key.partition(" ")[0].lower() in ("canary", "canary_guid", "canary guid") for key in keys):
+    if not any(key.removesuffix(BESIDE).lower() in ("canary", "canary_guid", "canary guid") for key in keys):
         return ""
     return "these are records of a benchmark, whose canary asks that nobody trains on them: a model that did cannot be scored by it"
 
