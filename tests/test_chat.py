@@ -183,10 +183,11 @@ def test_a_turn_is_answered_with_the_turns_before_it(project):
 def at_a_terminal(project, keys, *arguments):
     """What a terminal shows of `tilth chat` when these keys are typed, each after the mark of the prompt: (text, exit status).
 
-    A Ctrl-C that comes between the mark and the wait for keys may be lost, so that it is typed again where nothing answers.
+    A key that comes between the mark and the wait for keys may be lost, so that Ctrl-C and Ctrl-D are typed again where
+    nothing answers. A process that does not end is told to show where it is.
     """
     me, its = pty.openpty()
-    command = [sys.executable, "-m", "commands", "chat", *arguments]
+    command = [sys.executable, "-X", "faulthandler", "-m", "commands", "chat", *arguments]
     environment = os.environ | {"PYTHONPATH": str(ROOT), "TERM": "xterm", "COLUMNS": "60"}
 
     def take_terminal():
@@ -198,19 +199,22 @@ def at_a_terminal(project, keys, *arguments):
         preexec_fn=take_terminal,
     )  # fmt: skip
     os.close(its)
-    seen, sent, until = b"", 0, time.monotonic() + 240
+    seen, sent, until, stuck = b"", 0, time.monotonic() + 240, False
     try:
-        while time.monotonic() < until:
+        while not stuck or time.monotonic() < until:
             if select.select([me], [], [], 5)[0]:
                 try:
                     seen += os.read(me, 4096)
                 except OSError:  # the other side is closed
                     break
-                if sent < len(keys) and seen.count(b"> ") > sent:
+                if sent < len(keys) and seen.count(b"\n> ") > sent:
                     os.write(me, keys[sent])
                     sent += 1
-            elif sent and keys[sent - 1] == b"\x03":
-                os.write(me, b"\x03")
+            elif sent == len(keys) and keys[-1] in (b"\x03", b"\x04"):
+                os.write(me, keys[-1])
+            if not stuck and time.monotonic() > until:
+                child.send_signal(signal.SIGABRT)  # where each of its threads is
+                stuck, until = True, time.monotonic() + 30
         child.wait(timeout=30)
     finally:
         child.kill()
