@@ -6,7 +6,8 @@ models/<step>/, judge/, data/eval.json, data/eval/, data/tasks/, scores/<from>.p
 
 Few rows have no interval. `cut` counts the generated answers that `max_new_tokens` cut, `cut_thinking` those that were cut in a
 thought, before the answer began: these are empty, and `finished` is the value of the others. `alike` counts the answers that are one
-text, `alike_answer`, where nearly all are. `constant` is what always giving `constant_answer` would score, where that is a tenth or more.
+text, `alike_answer`, where nearly all are. `constant` is what always giving `constant_answer`, or always taking the longer or shorter
+answer (`constant_side`), would score, where that is worth knowing.
 
 Where params.yaml names a judge, `win_rate` is how often the answers win against those of the parent model, or against the rows' own
 (`stages/scoring/win_rates.py`).
@@ -37,7 +38,7 @@ from stages.rows.batches import decode_row
 from stages.rows.types import Row
 from stages.scoring import measurement_cache, statistics, verdicts, win_rates
 from stages.scoring.answers import EvalRows
-from stages.scoring.constant_answers import constant_scores
+from stages.scoring.baselines import baselines
 from stages.scoring.harness import load_tasks
 from stages.scoring.harness_scores import harness_scores
 from stages.scoring.judging import JudgeEntry, Pair
@@ -88,9 +89,8 @@ def score(name: str, params: Params, parent: pa.Table | None) -> None:
         ids = [row["id"] for row in rows]
         before = parent_columns(parent, dataset, ids, columns) if parent else None
         report[dataset] = metrics(each.kind, columns, before, functions, len(rows), seed, options, own)
-        constant, scored = constant_scores(dataset, each.kind, rows, functions, own)
-        for metric, value in scored.items():
-            report[dataset][metric] |= {"constant": statistics.round_or_none(value), "constant_answer": constant}
+        for metric, baseline in baselines(dataset, each.kind, rows, functions, own).items():
+            report[dataset][metric] |= baseline
         if dataset in judged:
             items, wins, part = win_rate_scores(name, params, dataset, rows, *judged[dataset], parent)
             report[dataset] |= items

@@ -6,8 +6,9 @@ One seed, the same bytes every time. Tests make a sample of their own of it and 
 `params.yaml` and `data/` are whose the repository is.
 
 Every task has two right answers, a word ("cba") and a sentence ("It is cba."). `chat` mixes the two half and
-half, so supervised fine-tuning learns the tasks but no taste. `pairs`, `feedback` and `problems` prefer the word: that
-is what preference training can add to it. About 2% of the records are bad on purpose, each fault in `FAULTS`.
+half, so supervised fine-tuning learns the tasks but no taste. `pairs`, `feedback` and `problems` prefer the right word to the
+sentence and to a wrong word: that is what preference training can add to it, and length alone does not tell. About 2% of the
+records are bad on purpose, each fault in `FAULTS`.
 """
 
 import csv
@@ -18,6 +19,7 @@ from pathlib import Path
 
 SEED = 20261122
 ROWS = {"chat": 4400, "pairs": 3800, "feedback": 3800, "problems": 3800}
+GOOD_SHARE = 0.6  # of feedback that is drawn: more of it says the same, and the rows that are left are in balance
 SYSTEM = "You solve small word tasks."
 
 
@@ -55,6 +57,11 @@ def wrong(rng, answer):
             return changed
 
 
+def worse_answer(rng, answer):
+    """The right word in a sentence, or as often a wrong word."""
+    return sentence(answer) if rng.random() < 0.5 else wrong(rng, answer)
+
+
 # -- good records -------------------------------------------------------------------------------------------------
 
 
@@ -84,20 +91,17 @@ def sharegpt_record(rng):
 
 def pair_record(rng):
     prompt, answer = task(rng)
+    worse = worse_answer(rng, answer)
     turn = lambda role, text: [{"role": role, "content": text}]  # noqa: E731
     if rng.random() < 0.3:
-        return {"prompt": prompt, "chosen": answer, "rejected": sentence(answer)}
-    return {
-        "prompt": turn("user", prompt),
-        "chosen": turn("assistant", answer),
-        "rejected": turn("assistant", sentence(answer)),
-    }
+        return {"prompt": prompt, "chosen": answer, "rejected": worse}
+    return {"prompt": turn("user", prompt), "chosen": turn("assistant", answer), "rejected": turn("assistant", worse)}
 
 
 def feedback_record(rng):
     prompt, answer = task(rng)
-    good = rng.random() < 0.5
-    return {"prompt": prompt, "completion": answer if good else sentence(answer), "label": good}
+    good = rng.random() < GOOD_SHARE
+    return {"prompt": prompt, "completion": answer if good else worse_answer(rng, answer), "label": good}
 
 
 def problem_record(rng):

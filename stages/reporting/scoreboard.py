@@ -119,7 +119,7 @@ def doubt_about(item: Item) -> str:
         return "higher, but it says one thing to nearly all"
     low = item["value"] if item.get("low") is None else item["low"]
     if item.get("constant") is not None and low <= item["constant"]:
-        return "higher, but one answer to all would do as well"
+        return f"higher, but {'length alone' if 'constant_side' in item else 'one answer to all'} would do as well"
     return ""
 
 

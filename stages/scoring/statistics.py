@@ -150,9 +150,11 @@ def describe_alike(item: Mapping[str, Any]) -> str:
 
 
 def describe_constant(item: Mapping[str, Any]) -> str:
-    """What always giving one answer would score; "" where no answer is frequent."""
+    """What always giving one answer, or taking answers by their length, would score; "" where that is little."""
     if not item.get("constant"):
         return ""
+    if "constant_side" in item:
+        return f"always the {item['constant_side']} answer would score {item['constant']:.3f}"
     return f"always {safe_text(repr(item['constant_answer']), 40)} would score {item['constant']:.3f}"
 
 

@@ -1,10 +1,10 @@
-"""What one answer to every question scores is known beside what a model scores."""
+"""What one answer to every question, or the length of answers, scores is known beside what a model scores."""
 
 import pytest
 
 from stages.report import describe_headline
 from stages.reporting.scoreboard import format_score
-from stages.scoring.constant_answers import constant_scores, frequent_answer
+from stages.scoring.baselines import baselines, constant_scores, frequent_answer
 from stages.scoring.statistics import describe_generated, describe_generated_briefly
 
 ITEM = {"value": 0.31, "low": 0.25, "high": 0.38, "n": 200, "change": 0.3, "change_low": 0.2, "change_high": 0.4}
@@ -47,7 +47,7 @@ def test_an_answer_is_taken_from_its_solution_and_must_be_frequent_and_short(tru
     ids=["few rows", "nothing that compares", "no rows"],
 )
 def test_nothing_is_said(rows, rewards, own):
-    assert constant_scores("quiz", "grpo", rows, rewards, own)[1] == {}
+    assert baselines("quiz", "grpo", rows, rewards, own) == {}
 
 
 def test_the_answer_stands_beside_the_score_and_is_no_verdict_of_better():
@@ -61,3 +61,43 @@ def test_the_answer_stands_beside_the_score_and_is_no_verdict_of_better():
     assert (alike["verdict"], alike["said"]) == (None, "higher, but it says one thing to nearly all")
     line = {"step": "align", "method": "grpo", "dataset": "quiz", "from": "base", "metric": "exact_match", "why": None}
     assert describe_headline(line | {"score": score}).endswith(", +0.300 against base: " + score["said"])
+
+
+def turns(text):
+    return [{"role": "assistant", "content": text}]
+
+
+def pairs(*lengths):
+    return [{"prompt": [], "chosen": turns("c" * a), "rejected": turns("r" * b)} for a, b in lengths]
+
+
+@pytest.mark.parametrize(
+    ("rows", "wanted"),
+    [
+        (pairs(*[(9, 4)] * 15, *[(2, 3)] * 5), {"constant": 0.75, "constant_side": "longer"}),
+        (pairs(*[(4, 9)] * 10, *[(3, 3)] * 10), {"constant": 0.75, "constant_side": "shorter"}),
+        (pairs(*[(9, 4)] * 11, *[(2, 3)] * 9), None),
+        (pairs(*[(9, 4)] * 19), None),
+    ],
+    ids=["longer", "equal ones count half", "no side", "few rows"],
+)
+def test_the_side_that_length_takes_is_scored_as_pairs_are(rows, wanted):
+    assert baselines("pairs", "preference", rows, {}, []) == ({"pair_accuracy": wanted} if wanted else {})
+
+
+def test_length_ranks_single_answers_by_their_auc():
+    rows = [{"completion": turns("x" * n), "label": n < 15 or n == 20} for n in range(30)]
+    found = baselines("rated", "kto", rows, {}, [])
+    assert found == {"auc": {"constant": round((15 * 14 + 9) / (16 * 14), 6), "constant_side": "shorter"}}
+
+
+def test_an_answer_of_tool_calls_alone_has_no_characters():
+    rows = [{"chosen": [{"role": "assistant", "content": None}], "rejected": turns("x")} for _ in range(20)]
+    assert baselines("pairs", "preference", rows, {}, [])["pair_accuracy"]["constant_side"] == "shorter"
+
+
+def test_a_model_that_does_no_better_than_length_is_not_called_better():
+    item = ITEM | {"constant": 0.681, "constant_side": "longer"}
+    assert describe_generated(item) == "always the longer answer would score 0.681"
+    assert format_score(item, "pair_accuracy")["said"] == "higher, but length alone would do as well"
+    assert format_score(item | {"constant": 0.2}, "pair_accuracy")["verdict"] == "better"
