@@ -1,4 +1,4 @@
-"""`tilth answers`: what a model said to the eval rows of a dataset, beside the answer that was wanted, the worst first.
+"""`tilth answers`: what a model said to some eval rows of a dataset, beside the answer that was wanted, from the worst to the best.
 
 Of pairs it shows both answers and by how much the model finds the better one likelier, of ratings the answer and its likelihood.
 
@@ -18,7 +18,8 @@ Model = Annotated[
 ]
 Name = Annotated[str | None, typer.Argument(help="A name under `datasets` of params.yaml; all of them if left out.")]
 Limit = Annotated[int, typer.Option(min=0, help="How many answers of each dataset to show at most; 0 for all.")]
-Best = Annotated[bool, typer.Option("--best", help="The best first, instead of the worst.")]
+Worst = Annotated[bool, typer.Option("--worst", help="The worst alone, instead of rows from the worst to the best.")]
+Best = Annotated[bool, typer.Option("--best", help="The best alone, the best first.")]
 Json = Annotated[bool, typer.Option("--json", help="As JSON, for scripts: texts are whole.")]
 Row = dict[str, Any]
 WIDTH = 1000  # characters of a text on a terminal
@@ -37,9 +38,14 @@ NOT_METRICS = {
 
 
 def main(
-    model: Model = None, dataset: Name = None, limit: Limit = 5, best: Best = False, as_json: Json = False
+    model: Model = None,
+    dataset: Name = None,
+    limit: Limit = 5,
+    worst: Worst = False,
+    best: Best = False,
+    as_json: Json = False,
 ) -> None:
-    """Show what a model said to eval rows, beside the answer that was wanted, the worst first.
+    """Show what a model said to eval rows, beside the answer that was wanted: some from the worst to the best.
 
     Of a dataset of pairs or ratings: how likely it finds each answer.
     """
@@ -59,14 +65,19 @@ def main(
         metric, rows = first_metric(known[name]), known[name]
         falls = best != (metric is not None and lower_is_better(metric))
         rows = sorted(rows, key=partial(place_of, metric=metric, falls=falls))
-        found[name] = metric, rows[: limit or None], len(rows)
+        judged = [row for row in rows if row["scores"].get(metric) is not None] or rows
+        some = spread(judged, limit) if 0 < limit < len(rows) and not worst and not best else rows[: limit or None]
+        found[name] = metric, some, len(rows)
     if as_json:
         import json
 
         print(json.dumps({name: rows for name, (_, rows, _) in found.items()}, indent=2, ensure_ascii=False))
         return
     for name, (metric, rows, count) in found.items():
-        order = f", {'best' if best else 'worst'} {metric} first" if metric else ""
+        order = f", {'best' if best else 'worst'} {metric} first"
+        if len(rows) < count and not worst and not best:
+            order = f", from the worst to the best {metric}"
+        order = order if metric else ""
         print(f"{model} on {name}: {len(rows):,} of {count:,} rows{order}{describe_alike(known[name])}")
         for row in rows:
             show(row)
@@ -88,6 +99,13 @@ def place_of(row: Row, metric: str | None, falls: bool) -> tuple[bool, float, st
     """
     value = row["scores"].get(metric)
     return value is None, (value or 0) * (-1 if falls != ("bad" in row["texts"]) else 1), row["id"]
+
+
+def spread(rows: list[Row], limit: int) -> list[Row]:
+    """`limit` rows at even distances, the first and the last among them."""
+    if limit >= len(rows):
+        return rows
+    return [rows[round(i * (len(rows) - 1) / max(limit - 1, 1))] for i in range(limit)]
 
 
 def scored_rows(model: str) -> Mapping[str, list[Row]]:

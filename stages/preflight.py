@@ -26,7 +26,7 @@ from stages.core.code_lists import reward_code_hashes
 from stages.core.params import read_params
 from stages.core.progress import format_duration
 from stages.dryrun import findings as findings_of
-from stages.dryrun.duration import least_seconds
+from stages.dryrun.duration import SMALL_MODEL, SmallModel, least_seconds, likely_seconds
 from stages.dryrun.encodings import record_encodings
 from stages.dryrun.findings import Finding
 from stages.dryrun.memory import (
@@ -57,6 +57,7 @@ from validators.problems import Problem, Problems
 
 OUT = Path("preflight")
 SHORT_S = 20  # a shorter training is not worth an estimate
+TIMED_ROWS = 16  # answered at a time where that is timed
 
 
 @dataclass
@@ -80,6 +81,7 @@ def main() -> None:
     datasets = json.loads(Path("data/train.json").read_text(encoding="utf-8"))
     render, shape, codes = renderer(), read_shape(), reward_code_hashes()
     evaluate, kwargs = params["evaluate"], params["evaluate"]["chat_template_kwargs"]
+    small = SmallModel(BASE) if free_bytes()[0] == "cpu" and shape.parameters <= SMALL_MODEL else None
     shutil.rmtree(OUT, ignore_errors=True)
     OUT.mkdir()
     problems, reports = embedding_problems(shape, render.tokenizer), {}
@@ -87,7 +89,7 @@ def main() -> None:
     for name, step in params["steps"].items():
         try:
             resolved = resolve_step(name, step, params, codes)
-            reports[name] = examine_step(name, resolved, render, shape, limits, step["waive"])
+            reports[name] = examine_step(name, resolved, render, shape, limits, step["waive"], small)
         except Problems as error:
             problems += error.problems
     for name, report in reports.items():
@@ -107,6 +109,7 @@ def main() -> None:
         reasoning_by_dataset(params["datasets"]),
         evaluate,
         shape.context,
+        small,
     )
     write_json("_findings.json", {name: report.findings for name, report in reports.items()} | {"_eval": of_eval})
     write_json("_rewards.json", scored_rewards(params["steps"], datasets, codes))
@@ -134,10 +137,12 @@ def write_unscored(
     reasoning: Mapping[str, str],
     evaluate: dict[str, Any],
     context: int,
+    small: SmallModel | None = None,
 ) -> dict[str, list[Finding]]:
     """{dataset: findings of its eval rows}; writes preflight/_unscored.csv: the rows that no model of this base can be scored on.
 
-    reasoning: see `reasoning_by_dataset`. evaluate: of params.yaml. context: the positions of the model, 0 if unknown.
+    reasoning: see `reasoning_by_dataset`. evaluate: of params.yaml. context: the positions of the model, 0 if unknown. small: where
+    the base is one.
     """
     findings: dict[str, list[Finding]] = {}
     with open(UNSCORED, "w", encoding="utf-8", newline="") as file:
@@ -157,6 +162,7 @@ def write_unscored(
                 print(
                     f"preflight: then each model answers {len(measured.answers):,} eval rows of {name}, or evaluate.max_rows of them, with up to "
                     f"{evaluate['max_new_tokens']:,} tokens each: one that does not stop takes them all"
+                    + (describe_answering(measured, small, evaluate) if small else "")
                 )
                 findings[name].append(findings_of.cut_answers_finding(measured, path, evaluate, limits))
             if context:
@@ -165,6 +171,16 @@ def write_unscored(
                 if item["level"] != "ok":
                     print(f"preflight, eval rows of {name}: {item['level']}: {item['check']}: {item['message']}")
     return findings
+
+
+def describe_answering(measured: MeasuredRows, small: SmallModel, evaluate: dict[str, Any]) -> str:
+    """How long a small model takes to answer rows to the last token; "" of a short time."""
+    tokens = evaluate["max_new_tokens"] + (evaluate["max_thinking_tokens"] or 0)
+    prompts = [prompt for _, prompt, _ in measured.lengths]
+    seconds = tokens * small.decode_seconds(TIMED_ROWS, round(sum(prompts) / len(prompts))) * 100 / TIMED_ROWS
+    if seconds * len(prompts) / 100 < SHORT_S:
+        return ""
+    return f", here about {format_duration(seconds)} for 100 rows, {TIMED_ROWS} at a time"
 
 
 def measure_eval_rows(path: str, kind: str, render: Renderer, reasoning: str = "keep") -> MeasuredRows:
@@ -265,9 +281,15 @@ def embedding_problems(shape: Shape, tokenizer: Tokenizer) -> list[Problem]:
 
 
 def examine_step(
-    name: str, step: ResolvedStep, render: Renderer, shape: Shape, limits: dict[str, Any], waive: Mapping[str, str]
+    name: str,
+    step: ResolvedStep,
+    render: Renderer,
+    shape: Shape,
+    limits: dict[str, Any],
+    waive: Mapping[str, str],
+    small: SmallModel | None = None,
 ) -> Report:
-    """The Report of a step. Raises Problems where it cannot be trained."""
+    """The Report of a step. Raises Problems where it cannot be trained. small: the model to time, where the base is small."""
     where, path = f"steps.{name}", f"data/train/{step['dataset']}.parquet"
     config = make_step_config(name, step)
     if step["method"] == "sft":
@@ -299,8 +321,11 @@ def examine_step(
     device = free_bytes()[0]
     here = f"takes about {format_bytes(estimate_memory(step, shape, config, device, tile)['total'])} on this machine"
     seconds = least_seconds(step, shape, config, report.reached, device)
-    if seconds >= SHORT_S:
-        full = f" if each answer has {config.max_completion_length:,} tokens" if step["method"] == "grpo" else ""
+    full = f" if each answer has {config.max_completion_length:,} tokens" if step["method"] == "grpo" else ""
+    if small and seconds >= SHORT_S / 10:
+        if (likely := likely_seconds(step, config, small, report.reached)) >= SHORT_S:
+            here += f", and about {format_duration(likely)}{full}"
+    elif seconds >= SHORT_S:
         here += f", and at least {format_duration(seconds)}{full}: its matrix products alone"
     report.printed.append(here)
     return report

@@ -26,9 +26,9 @@ from stages.reporting.sections import personal_data_sentences
 from stages.rows.rejects import describe_unused_keys, personal_data_counts, reject_counts, unused_key_counts
 from stages.scoring.slices import describe_worst_slice
 from stages.scoring.statistics import describe_generated, describe_interval, describe_verdicts
+from stages.training.curve_warnings import curve_warnings
 from stages.training.exposure import exposure_path, exposure_summary
 from stages.training.left_out_rows import count_by_proof, left_out_of_dataset
-from stages.training.rollouts import describe_silent_groups, silent_share
 from validators._cautions import step_cautions
 
 OUT = Path("report")
@@ -276,8 +276,8 @@ def summary_section(params: Params) -> Iterator[str]:
                 f"- {name}: it was trained on {seen['seen']:,} of {seen['rows']:,} rows; `max_steps` or `num_train_epochs` decides"
             )
         # the rollouts that are kept are a part of them: the curve is of all groups
-        if silent := describe_silent_groups(silent_share(read_curve(f"scores/{name}.csv"))):
-            lines.append(f"- {name}: {silent}")
+        curve = read_curve(f"scores/{name}.csv")
+        lines += [f"- {name}: {text}" for text in curve_warnings(step["method"], step["args"], curve)]
     if lines:
         yield "## In short\n\n" + "\n".join(lines)
 

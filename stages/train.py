@@ -37,6 +37,7 @@ from stages.training.checkpoints import (
     store_finished,
     training_identity,
 )
+from stages.training.curve_warnings import curve_warnings
 from stages.training.exposure import count_rows, exposure_path, exposure_summary, write_exposure
 from stages.training.failures import explain_out_of_memory, stop_on_bad_loss
 from stages.training.kept_prompts import delete_kept, kept_facts, kept_ids
@@ -47,7 +48,7 @@ from stages.training.reasoning_masks import mask_thoughts
 from stages.training.rendering import Renderer
 from stages.training.reward_calls import reward_function
 from stages.training.reward_ties import stop_if_rewards_tie
-from stages.training.rollouts import describe_silent_groups, keep_rollouts, rollouts_path, silent_share, write_rollouts
+from stages.training.rollouts import keep_rollouts, rollouts_path, write_rollouts
 from stages.training.thoughts import match_evaluated_text, thought_parser
 from stages.training.trackers import configure_trackers, tracker_problems
 from stages.training.trainer_rows import limits_from_config, orpo_columns, rows_for_trainer
@@ -110,7 +111,8 @@ def main(name: str) -> bool:
                 f"train {name}: {step['method']} on {counts['seen']:,} of {rows}, "
                 f"{result.global_step:,} optimizer steps, loss {result.training_loss:.4f}{describe_rewards(trainer.state.log_history)}"
             )
-            print_silent_groups(name, trainer.state.log_history)
+            for text in curve_warnings(step["method"], step["args"], trainer.state.log_history):
+                print(f"train {name}: warning: {text}")
     return True
 
 
@@ -290,12 +292,6 @@ def describe_resume(folder: Path) -> str:
     return (
         f"`dvc repro` resumes it at step {checkpoint.name.rpartition('-')[2]}; with other data or params it begins anew"
     )
-
-
-def print_silent_groups(name: str, history: Iterable[dict[str, Any]]) -> None:
-    """Warn if most groups of a grpo training earned the same: they changed nothing. history: of transformers' Trainer."""
-    if silent := describe_silent_groups(silent_share(history)):
-        print(f"train {name}: warning: {silent}")
 
 
 def training_facts(step: ResolvedStep, identity: dict[str, Any], steps: int) -> dict[str, Any]:

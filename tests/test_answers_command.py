@@ -1,4 +1,4 @@
-"""`tilth answers`: what a model said to eval rows, the worst first; nothing of a row is lost on the way."""
+"""`tilth answers`: what a model said to eval rows, from the worst to the best; nothing of a row is lost on the way."""
 
 import json
 
@@ -91,6 +91,28 @@ def test_the_worst_answers_come_first_and_those_without_a_value_last():
     assert said("sft").startswith("sft on chat: 4 of 4 rows, worst exact_match first\n")
     best = [line.split()[0] for line in said("sft", "chat", "--best").splitlines() if line.startswith("data/raw")]
     assert [place[-1] for place in best] == ["1", "2", "4", "3"]
+
+
+def places(*arguments):
+    return [line.split()[0][-1] for line in said("sft", "chat", *arguments).splitlines() if line.startswith("data/raw")]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "wanted"),
+    [(["--limit", "2"], "21"), (["--limit", "3"], "241"), (["--limit", "1"], "2"), (["--limit", "2", "--worst"], "24"),
+     (["--limit", "2", "--best"], "12"), (["--limit", "0"], "2413"), (["--limit", "9", "--worst"], "2413")],
+)  # fmt: skip
+def test_some_rows_reach_from_the_worst_to_the_best(arguments, wanted):
+    assert "".join(places(*arguments)) == wanted
+
+
+def test_the_heading_says_which_rows_these_are():
+    assert said("sft", "chat", "--limit", "2").startswith(
+        "sft on chat: 2 of 4 rows, from the worst to the best exact_match\n"
+    )
+    assert said("sft", "chat", "--limit", "2", "--worst").startswith(
+        "sft on chat: 2 of 4 rows, worst exact_match first\n"
+    )
 
 
 def test_an_answer_stands_beside_its_prompt_and_what_was_wanted():

@@ -67,3 +67,56 @@ def test_grpo_also_samples_its_answers():
 def test_the_rate_of_this_machine_is_measured(monkeypatch):
     monkeypatch.undo()
     assert duration.matmul_rate(SHAPE, 64, "cpu", half=False) > 1e6
+
+
+class Timed:
+    """A small model whose passes take a second for each token, and whose optimizer steps take ten."""
+
+    def pass_seconds(self, sequences, length):
+        self.asked = sequences, length
+        return sequences * length, 3 * sequences * length, 10
+
+    def decode_seconds(self, sequences, length):
+        return sequences * length / 2
+
+
+ACCUMULATED = SimpleNamespace(**vars(CONFIG), gradient_accumulation_steps=2)
+
+
+@pytest.mark.parametrize(("method", "passes"), [("sft", 3), ("dpo", 4), ("orpo", 3), ("kto", 4)])
+def test_a_small_training_takes_its_batches_its_optimizer_steps_and_its_reference(method, passes):
+    step, model = STEP | {"method": method, "sequences": 40, "tokens": 4000}, Timed()
+    # 5 optimizer steps of 2 batches: with half an epoch, 2 sequences of 100 tokens each
+    assert duration.likely_seconds(step, ACCUMULATED, model, 0.5) == 10 * passes * 200 + 5 * 10
+    assert model.asked == (2, 100)
+
+
+def test_a_small_grpo_training_also_samples():
+    config = SimpleNamespace(
+        **vars(ACCUMULATED), steps_per_generation=2, num_iterations=1, max_completion_length=100, beta=0.0
+    )
+    seconds = duration.likely_seconds(STEP | {"method": "grpo"}, config, Timed(), 1)
+    # 10 batches of 2 answers, sampled 4 at a time
+    assert seconds == 5 * 100 * (4 * 100 / 2) + 10 * 3 * (2 * 200) + 5 * 10
+
+
+@pytest.mark.slow
+def test_a_small_model_is_timed_and_draws_nothing_from_the_random_numbers_of_others(tmp_path):
+    import torch
+
+    from stages.training.models import save_tiny_model
+
+    save_tiny_model(tmp_path / "base")
+    before, model = torch.random.get_rng_state(), duration.SmallModel(tmp_path / "base")
+    forward, both, optimizer = model.pass_seconds(2, 30)
+    assert min(forward, both, optimizer, model.decode_seconds(2, 30)) > 0
+    assert torch.equal(before, torch.random.get_rng_state())
+
+
+@pytest.mark.parametrize(
+    ("wanted", "shape", "part"), [((8, 100), (8, 100), 1), ((400, 100), (20, 100), 0.05), ((2, 4096), (1, 2048), 0.25)]
+)
+@pytest.mark.slow
+def test_a_large_batch_is_timed_in_part(wanted, shape, part):
+    ids, of = duration.SmallModel.trial_batch(*wanted)
+    assert (tuple(ids.shape), of) == (shape, part)

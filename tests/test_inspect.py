@@ -59,10 +59,18 @@ def test_container_encoding_size_and_shapes_are_told(inspected):
     assert "4 records looked at; can become: sft 2, grpo 2" in out
 
 
+def test_of_two_answers_it_is_told_which_is_taken_as_better(inspected):
+    lines = [
+        json.dumps({"prompt": str(i), "answer_a": "x", "answer_b": "y", "winner": "ab"[i % 4 == 0]}) for i in range(8)
+    ]
+    out = inspected("raw/data.jsonl", *lines)
+    assert "6 compared (answer_a is better, by winner), 2 compared (answer_b is better, by winner)" in out
+
+
 def test_lengths_are_in_characters_and_in_tokens_where_there_is_a_model(inspected):
     out = inspected("raw/data.jsonl", '{"instruction": "four", "output": "x"}')
     assert "characters a row: p50 5, p95 5, max 5" in out
-    assert "unknown until the base model is built: dvc repro base" in out
+    assert "tokens a row: the first build counts them, with the tokenizer of its base" in out
 
 
 @pytest.mark.slow

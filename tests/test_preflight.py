@@ -510,8 +510,8 @@ def test_the_command_says_what_is_not_built_yet_and_what_is_no_step(project):
 def test_another_limit_or_waiver_trains_nothing_again(built, tmp_path):
     project = built.copy(tmp_path / "copy")
     params = project.read_params()
-    params["preflight"] |= {"truncated_share": 0.9}
-    params["steps"]["align"]["waive"] = {"length_bias": "the sample is made so"}
+    params["preflight"] |= {"truncated_share": 0.9, "length_bias": 0.1}
+    params["steps"]["align"]["waive"]["length_bias"] = "the sample is made so"
     project.write_params(params)
     assert project.repro() == {"check", "preflight", "report"}
     found = json.loads((project.folder / "preflight/_findings.json").read_text(encoding="utf-8"))["align"]

@@ -236,7 +236,7 @@ def test_a_batch_of_kto_has_two_rows_however_long_they_are(written, project):
     rows = [json.dumps({"prompt": "q", "completion": "word " * 900, "label": label}) for label in (True, False)]
     (project / "data/raw/feedback/data.jsonl").write_text("\n".join(rows))
     align = next(line for line in written("data/raw/feedback").splitlines() if line.startswith("  align:"))
-    assert "max_length: 8192, per_device_train_batch_size: 2}" in align
+    assert "max_length: 8192, per_device_train_batch_size: 2, gradient_accumulation_steps: 2}" in align
 
 
 def test_that_the_tiny_base_solves_nothing_does_not_stop_the_build(written, project):
@@ -368,7 +368,9 @@ def test_the_tiny_base_gets_room_for_rows_as_long_as_most_are(written, project):
     record = {"prompt": "q", "chosen": "ä" * 900, "rejected": "b" * 1500}  # a letter of two bytes is two tokens
     (project / "data/raw/pairs/data.jsonl").write_text(json.dumps(record))
     out = written("data/raw/pairs")
-    assert out.count("max_length: 2048, per_device_train_batch_size: 2}") == 2 and "dropped_share" not in out
+    assert out.count("max_length: 2048, per_device_train_batch_size: 2") == 2 and "dropped_share" not in out
+    # an optimizer step of preferences has four pairs
+    assert out.count("per_device_train_batch_size: 2, gradient_accumulation_steps: 2}") == 1
 
 
 def test_a_recommendation_is_told_as_json_too(project, said):

@@ -7,7 +7,7 @@ from decimal import Decimal
 import pytest
 
 from stages.rows.identity import identify, normalise_text
-from stages.rows.shapes import CONVERTERS, READERS, rows_of, shape_of
+from stages.rows.shapes import CONVERTERS, READERS, describe_shape, rows_of, shape_of
 from stages.rows.values import Unreadable
 
 
@@ -271,6 +271,16 @@ def test_a_record_of_each_shape_becomes_a_row(shape, kind, record, row):
 
 def test_every_shape_has_a_sample_here():
     assert {shape for shape, *_ in SHAPES} == set(READERS)
+
+
+@pytest.mark.parametrize(
+    ("preference", "words"),
+    [(1, "output_1 is better, by preference"), (1.51, "output_2 is better, by preference"),
+     (1.5, "neither is better, by preference"), ("odd", "keys output_1, output_2, preference")],
+)  # fmt: skip
+def test_of_two_answers_the_one_that_is_taken_as_better_is_named(preference, words):
+    record = {"instruction": "q", "output_1": "b", "output_2": "a", "preference": preference}
+    assert describe_shape(record) == f"compared ({words})"
 
 
 def test_an_unknown_shape_is_none_and_names_the_keys():

@@ -16,9 +16,9 @@ STEP_ARGS = {  # of a real model
 }
 TINY_ARGS = {  # of the tiny model, which starts from random weights: a few minutes, to see the whole pipeline
     "sft": "learning_rate: 3.0e-3",
-    "dpo": "beta: 0.1, learning_rate: 3.0e-4",
+    "dpo": "beta: 0.1, learning_rate: 1.0e-4",
     "orpo": "beta: 0.1, learning_rate: 3.0e-4",
-    "kto": "beta: 0.1, learning_rate: 3.0e-4",
+    "kto": "beta: 0.1, learning_rate: 1.0e-4",
     "grpo": "num_generations: 8, learning_rate: 1.0e-4",
 }
 TINY_STEPS = {"sft": 100, "dpo": 50, "orpo": 200, "kto": 50, "grpo": 20}
@@ -31,6 +31,7 @@ USUAL_LENGTH = 1024  # TRL's default of max_length
 TINY_LENGTH = 4096  # the most that is quick; to the tiny model a letter is a token
 LONG_SHARE = 0.05  # of the rows; a larger one stops the build
 MEASURED_ROWS, BATCH_TOKENS = 1000, 4096
+LEAST_PAIRS = 4  # of an optimizer step: a single pair says little about which answers are better
 TINY_BASE = "base: {model: tiny}    # proves the pipeline; a real one: model: Qwen/Qwen3-0.6B, revision: <its commit>"
 SMALL_DATA = 400  # rows, of which a tenth says little about a model
 BARE = 40  # letters of an answer that holds no thought
@@ -230,14 +231,14 @@ def batch_for(letters: int, method: str) -> int:
     return max(fewest, min(8, BATCH_TOKENS // max(letters, 1)))
 
 
-def room_for(letters: int, batch: int) -> str:
-    """The args with which the tiny model takes rows of this length in such batches; "" for short rows."""
+def room_for(letters: int, batch: int, together: int) -> str:
+    """The args with which the tiny model takes rows of this length in such batches, `together` a step; "" for short rows."""
     length = USUAL_LENGTH
     while length < letters:
         length *= 2
-    return (f", max_length: {length}" if length > USUAL_LENGTH else "") + (
-        f", per_device_train_batch_size: {batch}" if batch < 8 else ""
-    )
+    args = f", max_length: {length}" if length > USUAL_LENGTH else ""
+    args += f", per_device_train_batch_size: {batch}" if batch < 8 else ""
+    return args + (f", gradient_accumulation_steps: {together}" if together > 1 else "")
 
 
 def steps_of(method: str, once: int, batch: int, usual: int) -> int:
@@ -258,12 +259,14 @@ def step_lines(name: str, method: str, parent: str, of: DataSource, tiny: bool, 
     args = (TINY_ARGS if tiny else STEP_ARGS)[method]
     # eight answers to one prompt are a batch of grpo
     batch = 1 if method == "grpo" else batch_for(of.letters, method)
-    once = -(-of.rows // batch)
-    steps = steps_of(method, once, batch, of.usual)
+    together = 1 if method in ("sft", "grpo") else -(-LEAST_PAIRS // batch)
+    rows_a_step = batch * together
+    once = -(-of.rows // rows_a_step)
+    steps = steps_of(method, once, rows_a_step, of.usual)
     if tiny:
         # how many rows the split holds out is known to a share alone: an epoch is all of the others
         args += ", num_train_epochs: 1" if steps == once and of.whole and method != "grpo" else f", max_steps: {steps}"
-        args += "" if method == "grpo" else room_for(of.letters, batch)
+        args += "" if method == "grpo" else room_for(of.letters, batch, together)
     rewards = f"rewards: [{'numeric_match' if of.numeric else 'exact_match'}], " if method == "grpo" else ""
     low, high = LEARNING_RATES[method]
     unusual = tiny and not low <= float(args.partition("learning_rate: ")[2].partition(",")[0]) <= high
@@ -273,8 +276,8 @@ def step_lines(name: str, method: str, parent: str, of: DataSource, tiny: bool, 
     if of.copied:
         yield f"  # {COPIED}"
     yield f"  {name}: {{method: {method}, from: {parent}, dataset: {of.name}, {rewards}args: {{{args}}}{waive}}}"
-    if tiny and of.raw and steps * batch < of.rows:
-        yield f"  # {steps} steps reach {steps * batch:,} rows, enough to try it out; num_train_epochs: 1 in place of max_steps reaches all, by {once:,}"
+    if tiny and of.raw and steps * rows_a_step < of.rows:
+        yield f"  # {steps} steps reach {steps * rows_a_step:,} rows, enough to try it out; num_train_epochs: 1 in place of max_steps reaches all, by {once:,}"
     if tiny and bare:
         yield "  # tiny needs it: at first none of its answers is right; of a real instruct base: leave this step out, and `from: base` below, as"
         yield "  # bare answers would teach it not to reason"

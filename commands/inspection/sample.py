@@ -124,12 +124,12 @@ def sample_file(file: Path, limit: int, sample: Sample, problems: "list[Problem]
     from stages.ingest import rows_of_record
     from stages.reading.containers import detect_container
     from stages.reading.readers import records
-    from stages.rows.shapes import shape_of
+    from stages.rows.shapes import describe_shape, shape_of
     from stages.rows.values import Unreadable
     from validators.problems import Problems
 
     options = sample["options"]
-    counts, what, fault, count = Counter(), "unreadable", "", 0
+    counts, labels, what, fault, count = Counter(), Counter(), "unreadable", "", 0
     try:
         what = f"{detect_container(file)}, {encoding(file)}, {file.stat().st_size:,} bytes"
         for count, record in enumerate(islice(records(file, numbered=options.numbered), limit + 1), 1):
@@ -137,9 +137,11 @@ def sample_file(file: Path, limit: int, sample: Sample, problems: "list[Problem]
                 sample["whole"] = False
                 break
             sample["records"].append((file.as_posix(), record))
-            counts[
-                shape_of(named(record.value, options)) or "unknown" if record.value is not None else "unreadable"
-            ] += 1
+            shape = "unreadable" if record.value is None else shape_of(named(record.value, options)) or "unknown"
+            counts[shape] += 1
+            # of two answers, which is the better one
+            compared = record.value is not None and shape == "compared" and not options.format
+            labels[describe_shape(record.value, options) if compared else shape] += 1
             for kind in KINDS if record.value is not None else ():
                 try:
                     rows_of_record(record, kind, options)
@@ -150,7 +152,7 @@ def sample_file(file: Path, limit: int, sample: Sample, problems: "list[Problem]
         problems += error.problems
         fault = str(error)
     sample["shapes"] += counts
-    shapes = ", ".join(f"{number:,} {shape}" for shape, number in counts.most_common())
+    shapes = ", ".join(f"{number:,} {shape}" for shape, number in labels.most_common())
     shapes += f" (the first {limit:,} records)" if count > limit else ""
     sample["files"].append({"path": file.as_posix(), "what": what, "shapes": shapes, "fault": fault})
 

@@ -174,7 +174,7 @@ def percentiles(numbers: Sequence[int]) -> str:
 def token_line(table: "pa.Table") -> str:
     """How many tokens a row has by the tokenizer of the base model, if that is built."""
     if not Path("models/base/tokenizer_config.json").exists():
-        return "tokens a row: unknown until the base model is built: dvc repro base"
+        return "tokens a row: the first build counts them, with the tokenizer of its base"
     from stages.rows.tables import MESSAGES
     from stages.training.models import load_tokenizer
 

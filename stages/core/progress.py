@@ -36,7 +36,8 @@ def progress_bar(total: int | None, what: str, unit: str, done: int = 0, every_s
     """A tqdm bar that begins at `done`. Of several processes only the first shows it. every_s: between two lines of a log."""
     from tqdm import tqdm
 
-    options = {"total": total, "desc": what, "unit": unit, "initial": done, "leave": False}
+    scale = unit == "token"  # 1.2M in place of 1200000
+    options = {"total": total, "desc": what, "unit": unit, "initial": done, "leave": False, "unit_scale": scale}
     if os.environ.get("RANK", "0") != "0":
         return tqdm(**options, disable=True)
     if sys.stderr.isatty():
@@ -46,15 +47,19 @@ def progress_bar(total: int | None, what: str, unit: str, done: int = 0, every_s
     return tqdm(**options, file=LineStream(sys.stderr), bar_format=line, mininterval=every_s, delay=every_s, miniters=1)
 
 
-def with_progress(items: Sequence[Item], what: str, unit: str) -> Iterator[Item]:
-    """The items one by one; shows the progress where there are two or more and `what` is not empty."""
+def with_progress(items: Sequence[Item], what: str, unit: str, sizes: Sequence[int] | None = None) -> Iterator[Item]:
+    """The items one by one; shows the progress where there are two or more and `what` is not empty.
+
+    sizes: how many units each item has, where the time it takes depends on that; else an item is a unit.
+    """
     if len(items) < 2 or not what:
         yield from items
         return
-    with progress_bar(len(items), what, unit) as bar:
-        for item in items:
+    sizes = [1] * len(items) if sizes is None else sizes
+    with progress_bar(sum(sizes), what, unit) as bar:
+        for item, size in zip(items, sizes, strict=True):
             yield item
-            bar.update()
+            bar.update(size)
 
 
 def format_duration(seconds: float) -> str:

@@ -209,6 +209,18 @@ def better_side(record: Fields, sides: tuple[str, str], margin: float) -> int:
     return int(second > first)
 
 
+def describe_better(record: Fields, keys: tuple[str, ...], options: Options) -> str:
+    """Which side a record calls better, and by which of its keys: `output_2 is better, by preference`; "" where it cannot be read.
+
+    keys: those of both sides, then those that say which is better.
+    """
+    sides, by = (keys[0], keys[1]), " and ".join(keys[2:])
+    try:
+        return f"{sides[better_side(record, sides, options.margin or 0)]} is better, by {by}"
+    except Unreadable as error:
+        return f"neither is better, by {by}" if error.check == "ingest.no_pair" else ""
+
+
 def sides_of(record: Fields) -> tuple[str, str] | None:
     """The keys of the two answers that a record has side by side, or None."""
     return next((sides for sides in SIDES if all(has_value(record, side) for side in sides)), None)

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from stages.rows.calls import CONVERSATION_KEYS, tools_of
-from stages.rows.choices import read_compared, read_multiple_choice, read_scored, shape_of_choices
+from stages.rows.choices import describe_better, read_compared, read_multiple_choice, read_scored, shape_of_choices
 from stages.rows.columns import describe_missing_columns, has_any_column, rename_columns
 from stages.rows.content import text_of
 from stages.rows.marks import with_record_marks, without_marks, without_thoughts
@@ -122,7 +122,9 @@ def describe_shape(record: Fields, options: Options = NO_OPTIONS) -> str:
     except Unreadable:
         return "unknown"
     shape, keys = shape_and_keys(record)
-    return f"{shape} (key{'s' * (len(keys) > 1)} {', '.join(keys)})" if shape else "unknown"
+    why = describe_better(record, keys, options) if shape == "compared" else ""
+    why = why or f"key{'s' * (len(keys) > 1)} {', '.join(keys)}"
+    return f"{shape} ({why})" if shape else "unknown"
 
 
 def describe_nearest_shape(record: Fields) -> str:

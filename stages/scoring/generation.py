@@ -110,7 +110,8 @@ def token_scores(model: LoadedModel, ids: list[list[int]], masks: list[list[bool
     scores = np.zeros((3, len(ids)))
     # the logits of all tokens of a batch are in memory: one batch of long rows would need most of it
     batches = batches_by_length([len(row) for row in ids], model.batch_size, model.batch_size * LONG_ROW)
-    for batch in with_progress(batches, model.task, "batch"):
+    # the longest batch is the first: by batches, it would look as if all took as long
+    for batch in with_progress(batches, model.task, "token", [len(batch) * len(ids[batch[0]]) for batch in batches]):
         width = len(ids[batch[0]])
         padded = torch.tensor([ids[i] + [model.tokenizer.pad_token_id] * (width - len(ids[i])) for i in batch])
         attention = torch.tensor([[1] * len(ids[i]) + [0] * (width - len(ids[i])) for i in batch])

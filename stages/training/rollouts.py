@@ -16,7 +16,7 @@ in adjacent rows. The file of a step without rollouts has no rows.
 import json
 import math
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -28,7 +28,6 @@ from stages.rows.types import Row
 from stages.training.exposure import read_table, write_table
 from stages.training.types import ResolvedStep, Trainer
 
-MOSTLY_SILENT = 0.9  # of the groups of a training
 CHECKPOINT_FILE = "rollouts.parquet"  # in a checkpoint
 ROLLOUT_FIELDS = [
     ("step", pa.int32()),
@@ -48,22 +47,6 @@ class Rollouts:
     every: int
     max_rows: int
     rows: list[Row] = field(default_factory=list)
-
-
-def describe_silent_groups(share: float) -> str:
-    """That a training learned next to nothing, with what to do, if most of its groups earned the same; else ""."""
-    if share <= MOSTLY_SILENT:
-        return ""
-    return (
-        f"in {share:.0%} of the groups all answers earned the same, so they taught nothing; "
-        "easier or harder prompts, a longer sft, or a reward for the form (docs/rewards.md)"
-    )
-
-
-def silent_share(logged: Iterable[Mapping[str, Any]]) -> float:
-    """The share of groups whose answers all earned the same, of what transformers' Trainer logged; 0 of other methods."""
-    shares = [entry["frac_reward_zero_std"] for entry in logged if "frac_reward_zero_std" in entry]
-    return sum(shares) / len(shares) if shares else 0.0
 
 
 def rollout_schema(functions: Iterable[str]) -> pa.Schema:

@@ -1,0 +1,54 @@
+"""What the curve of a training says against it: groups that taught nothing, a preference that was not learned.
+
+curve_warnings("dpo", {}, [{"loss": 0.72}, {"loss": 0.75}]) -> ["its loss is 0.735 in the last quarter, above 0.693, ..."]
+"""
+
+import math
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+MOSTLY_SILENT = 0.9  # of the groups of a training
+NO_PREFERENCE = math.log(
+    2
+)  # DPO's sigmoid loss where both answers of a pair are as likely as under the reference model
+NOISE = 0.01  # of a loss that has not moved yet
+
+
+def curve_warnings(method: str, args: Mapping[str, Any], logged: Iterable[Mapping[str, Any]]) -> list[str]:
+    """Sentences with what to do. args: the step's. logged: what transformers' Trainer logged, or the rows of its curve."""
+    logged = list(logged)
+    texts = [describe_silent_groups(silent_share(logged))]
+    if (
+        method == "dpo"
+        and not args.get("label_smoothing")
+        and args.get("loss_type", "sigmoid") in ("sigmoid", ["sigmoid"])
+    ):
+        texts.append(describe_lost_preference([entry["loss"] for entry in logged if "loss" in entry]))
+    return [text for text in texts if text]
+
+
+def describe_silent_groups(share: float) -> str:
+    """That a training learned next to nothing, with what to do, if most of its groups earned the same; else ""."""
+    if share <= MOSTLY_SILENT:
+        return ""
+    return (
+        f"in {share:.0%} of the groups all answers earned the same, so they taught nothing; "
+        "easier or harder prompts, a longer sft, or a reward for the form (docs/rewards.md)"
+    )
+
+
+def silent_share(logged: Iterable[Mapping[str, Any]]) -> float:
+    """The share of groups whose answers all earned the same, of what transformers' Trainer logged; 0 of other methods."""
+    shares = [entry["frac_reward_zero_std"] for entry in logged if "frac_reward_zero_std" in entry]
+    return sum(shares) / len(shares) if shares else 0.0
+
+
+def describe_lost_preference(losses: list[float]) -> str:
+    """That the last quarter of DPO's losses is above that of a model that prefers neither answer; "" where it is not."""
+    last = losses[-max(1, len(losses) // 4) :]
+    if not last or sum(last) / len(last) <= NO_PREFERENCE + NOISE:
+        return ""
+    return (
+        f"its loss is {sum(last) / len(last):.3f} in the last quarter, above {NO_PREFERENCE:.3f}, that of a model which prefers neither answer; "
+        "a lower learning_rate, larger batches (gradient_accumulation_steps), or pairs that agree with each other"
+    )
