@@ -161,7 +161,7 @@ def time_line(seconds: Item) -> str:
     line = f"time: about {least}" + (f", up to {most}" if most != least else "")
     more = f" and {len(unknown) - 5:,} more" if len(unknown) > 5 else ""
     return line + (
-        f"; unknown for {', '.join(unknown[:5])}{more}, which have not run with this base and device before"
+        f"; unknown for {', '.join(unknown[:5])}{more}, which {'has' if len(unknown) == 1 else 'have'} not run with this base and device before"
         if unknown
         else ""
     )

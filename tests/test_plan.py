@@ -190,7 +190,7 @@ def test_figures_stand_under_the_reasons():
 
 def test_time_is_a_range_and_says_what_it_does_not_know():
     assert time_line({"least": 60, "most": 300, "unknown": ["a"]}) == (
-        "time: about 60 s, up to 5 min; unknown for a, which have not run with this base and device before"
+        "time: about 60 s, up to 5 min; unknown for a, which has not run with this base and device before"
     )
     assert "unknown" in time_line({"least": 0, "most": 0, "unknown": ["a"]})
     assert format_duration(10_000) == "2.8 h"

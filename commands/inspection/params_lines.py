@@ -30,6 +30,7 @@ TOO_LONG = "dropped_share: rows of this length are enough to try it out"
 USUAL_LENGTH = 1024  # TRL's default of max_length
 TINY_LENGTH = 4096  # the most that is quick; to the tiny model a letter is a token
 LONG_SHARE = 0.05  # of the rows; a larger one stops the build
+NEARLY = 1.25  # of what is quick: all rows are worth as much more
 MEASURED_ROWS, BATCH_TOKENS = 1000, 4096
 LEAST_PAIRS = 4  # of an optimizer step: a single pair says little about which answers are better
 TINY_BASE = "base: {model: tiny}    # proves the pipeline; a real one: model: Qwen/Qwen3-0.6B, revision: <its commit>"
@@ -246,7 +247,8 @@ def steps_of(method: str, once: int, batch: int, usual: int) -> int:
     if method == "grpo":
         return TINY_STEPS[method]
     tokens = MOST_TOKENS if method == "sft" else MOST_TOKENS // 3  # pairs go through two models
-    return max(TINY_STEPS[method], min(once, MOST_STEPS, tokens // (batch * max(usual, 1))))
+    quick = min(MOST_STEPS, tokens // (batch * max(usual, 1)))
+    return max(TINY_STEPS[method], once if once <= NEARLY * quick else quick)
 
 
 def step_lines(name: str, method: str, parent: str, of: DataSource, tiny: bool, bare: bool = False) -> Iterator[str]:
