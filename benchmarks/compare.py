@@ -4,7 +4,7 @@
 
 Builds recipes/compare.yaml in a temporary clone of HEAD, each training by itself so that it can be timed, and writes the
 table of the report's section "Steps compared" with the times beside it. CPU seconds are those of the stage with its
-start-up and DVC's, of all threads; they hold on a machine that has other things to do, where seconds on the clock do not.
+start-up and DVC's, with one thread; they hold on a machine that has other things to do, where seconds on the clock do not.
 """
 
 import argparse
@@ -63,7 +63,8 @@ def build(clone):
 
 def run(clone, target):
     path = str(Path(sys.executable).parent) + os.pathsep + os.environ["PATH"]
-    environment = os.environ | {"PATH": path, "PYTHONPATH": str(clone)}
+    # one thread: on a busy machine, threads that wait for one another use up several times the CPU seconds
+    environment = os.environ | {"PATH": path, "PYTHONPATH": str(clone), "OMP_NUM_THREADS": "1"}
     subprocess.run(["dvc", "repro", "--quiet", target], cwd=clone, check=True, env=environment)
 
 
