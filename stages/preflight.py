@@ -81,7 +81,7 @@ def main() -> None:
     datasets = json.loads(Path("data/train.json").read_text(encoding="utf-8"))
     render, shape, codes = renderer(), read_shape(), reward_code_hashes()
     evaluate, kwargs = params["evaluate"], params["evaluate"]["chat_template_kwargs"]
-    small = SmallModel(BASE) if free_bytes()[0] == "cpu" and shape.parameters <= SMALL_MODEL else None
+    small = SmallModel(BASE, shape.context) if free_bytes()[0] == "cpu" and shape.parameters <= SMALL_MODEL else None
     shutil.rmtree(OUT, ignore_errors=True)
     OUT.mkdir()
     problems, reports = embedding_problems(shape, render.tokenizer), {}

@@ -1,5 +1,6 @@
 """How long a training takes at least: the operations of a training that is easy to count by hand."""
 
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -118,5 +119,16 @@ def test_a_small_model_is_timed_and_draws_nothing_from_the_random_numbers_of_oth
 )
 @pytest.mark.slow
 def test_a_large_batch_is_timed_in_part(wanted, shape, part):
-    ids, of = duration.SmallModel.trial_batch(*wanted)
+    ids, of = duration.SmallModel(Path("base")).trial_batch(*wanted)
     assert (tuple(ids.shape), of) == (shape, part)
+
+
+@pytest.mark.slow
+def test_a_row_longer_than_the_positions_of_a_small_model_is_timed_in_part(tmp_path):
+    """A GPT-2 has a vector for each position, and fails beyond the last."""
+    from transformers import GPT2Config
+
+    GPT2Config(n_positions=64, n_embd=8, n_layer=1, n_head=1, vocab_size=9, eos_token_id=0).save_pretrained(tmp_path)
+    model = duration.SmallModel(tmp_path, context=64)
+    assert model.trial_batch(1, 500)[0].shape == (1, 48)
+    assert min(*model.pass_seconds(1, 500), model.decode_seconds(1, 500)) > 0

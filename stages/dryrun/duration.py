@@ -95,10 +95,10 @@ def matmul_rate(shape: Shape, rows: int, device: str, half: bool) -> float:
 
 
 class SmallModel:
-    """A model of a folder's config with random weights, whose passes are timed on the CPU."""
+    """A model of a folder's config with random weights, whose passes are timed on the CPU. context: its positions, 0 if unknown."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path, context: int = 0) -> None:
+        self.folder, self.most = folder, min(TRIAL_TOKENS, (context or TRIAL_TOKENS + DECODED) - DECODED)
 
     @cached_property
     def model(self) -> Any:
@@ -106,7 +106,8 @@ class SmallModel:
         from transformers import AutoConfig, AutoModelForCausalLM
 
         with torch.random.fork_rng(devices=[]):
-            return AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(self.folder, trust_remote_code=False))
+            config = AutoConfig.from_pretrained(self.folder, trust_remote_code=False)
+            return AutoModelForCausalLM.from_config(config, dtype=torch.float32)
 
     def pass_seconds(self, sequences: int, length: int) -> tuple[float, float, float]:
         """Seconds of (a forward pass, a forward and a backward pass, an optimizer step) with sequences of `length` tokens."""
@@ -137,13 +138,12 @@ class SmallModel:
 
         return timed(answer) / DECODED / part
 
-    @staticmethod
-    def trial_batch(sequences: int, length: int) -> tuple["torch.Tensor", float]:
+    def trial_batch(self, sequences: int, length: int) -> tuple["torch.Tensor", float]:
         """(a batch of TRIAL_TOKENS at most, (sequences, length) token ids; which part it is of the wanted one)."""
         import torch
 
         sequences, length = max(sequences, 1), max(length, 1)
-        shape = max(1, min(sequences, TRIAL_TOKENS // length)), min(length, TRIAL_TOKENS)
+        shape = max(1, min(sequences, TRIAL_TOKENS // length)), min(length, self.most)
         return torch.zeros(shape, dtype=torch.long), shape[0] * shape[1] / (sequences * length)
 
 
