@@ -158,11 +158,11 @@ def datasets_of(raw: Path, sample: "Sample", kind: str, conversion: "Conversion"
     from commands.inspection.sample_report import copied_truths
 
     inside = path_inside(raw).as_posix()
-    source = data_source(dataset_name(raw), inside, conversion, sample["whole"])
+    source = data_source(dataset_name(raw), inside, conversion, sample["whole"], kind)
     numeric = kind == "grpo" and are_numbers(conversion)
     found = {kind: source._replace(numeric=numeric, copied=numeric and copied_truths(conversion["table"]) > 0)}
     if kind != "sft" and not found[kind].copied:
-        found["sft"] = data_source(f"{source.name}_sft", inside, convert_sample(sample, "sft"), sample["whole"])
+        found["sft"] = data_source(f"{source.name}_sft", inside, convert_sample(sample, "sft"), sample["whole"], "sft")
     return found
 
 
@@ -279,7 +279,7 @@ def write_params(
     WRITTEN.write_text(text, encoding="utf-8")
     shown = [*report_lines(sample, kind, conversion)]
     if kind != "sft" and "sft" in recommended_steps(data, method):
-        shown += [f"{data['sft'].name}: {line}" for line in data["sft"].shown_rows]
+        shown += [f"{data['sft'].name}: {line}" for line in data["sft"].shown]
     for line in (*shown, "", *text.splitlines(), "", *next_lines(data, method)):
         print(line)
     if kind == "sft" and could_be_verified(sample):

@@ -237,6 +237,10 @@ def print_report(name: str, report: Report) -> None:
         # rows that are not trained are always reported
         if item["level"] != "ok" or (report.dropped and item["check"] == "preflight.dropped_share"):
             print(f"preflight {name}: {item['level']}: {item['check']}: {item['message']}")
+    if step["method"] == "grpo" and not step.get("tie_prompts"):
+        print(
+            f"preflight {name}: whether any answer earns more than another is not checked: preflight.tie_prompts is 0"
+        )
     if step.get("difficulty"):
         print(
             f"preflight {name}: this counts all rows: `difficulty` sorts them once its model is there, and a part is trained"

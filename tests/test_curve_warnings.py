@@ -27,3 +27,14 @@ def losses(*values):
 def test_a_curve_that_says_nothing_was_learned_is_told_of(method, args, logged, words):
     found = curve_warnings(method, args, logged)
     assert len(found) == bool(words) and all(text.startswith(words) for text in found)
+
+
+@pytest.mark.parametrize(
+    ("rewards", "advice"),
+    [([0.0, 0.0, 0.02], "(the mean reward is 0.007), so they taught nothing; a stronger base"),
+     ([0.9, 1.0, 1.0, 1.0], "(the mean reward is 0.975), so they taught nothing; harder prompts"),
+     ([0.5, 0.4], "easier or harder prompts"), ([], "earned the same, so they taught nothing; easier or harder prompts")],
+)  # fmt: skip
+def test_where_all_answers_earn_the_same_what_they_earn_says_what_to_do(rewards, advice):
+    logged = [{"frac_reward_zero_std": 1.0}, *({"reward": reward} for reward in rewards)]
+    assert advice in curve_warnings("grpo", {}, logged)[0]

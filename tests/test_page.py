@@ -215,7 +215,10 @@ def test_the_gist_says_that_a_training_taught_nothing_and_that_a_base_is_random(
     (copy / "scores/align.csv").write_text("step,epoch,loss,frac_reward_zero_std\n10,0.5,0.1,1.0\n20,1.0,0.1,0.9\n")
     report.main()
     said = capsys.readouterr().out.partition("## In short")[2]
-    assert "- align: in 95% of the groups all answers earned the same, so they taught nothing" in said
+    assert (
+        "- align: in 95% of the groups all answers earned the same, so they taught nothing; easier or harder prompts"
+        in said
+    )
     assert "against base, which is random: better" in said
     page = (copy / "report/index.html").read_text(encoding="utf-8")
     assert "against base, which is random: better" in page

@@ -5,6 +5,7 @@ import hashlib
 import json
 import re
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from builds import SAMPLE
@@ -170,6 +171,36 @@ def test_a_long_training_says_how_long_it_takes_at_least(render, monkeypatch):
     monkeypatch.setattr(preflight, "least_seconds", lambda *_: 60 * 45)
     (line,) = examined(render, "sft", TALKS[:2]).printed
     assert line.endswith("on this machine, and at least 45 min: its matrix products alone")
+
+
+@pytest.mark.parametrize(
+    ("at_least", "likely", "words"),
+    [(30, 250, " on this machine, and about 4 min"), (30, 19, " on this machine"), (1, 250, " on this machine")],
+)
+def test_the_steps_of_a_small_model_are_timed_where_that_is_worth_it(render, monkeypatch, at_least, likely, words):
+    monkeypatch.setattr(preflight, "least_seconds", lambda *_: at_least)
+    monkeypatch.setattr(preflight, "likely_seconds", lambda *_: likely)
+    write("sft", TALKS[:2])
+    step, small = step_of("sft") | {"processes": 1}, preflight.SmallModel(preflight.BASE)
+    (line,) = preflight.examine_step("s", step, render, preflight.read_shape(), LIMITS, {}, small).printed
+    assert line.endswith(words)
+
+
+@pytest.mark.parametrize(("seconds", "words"), [(0.5, ", here about 6 min for 100 rows, 16 at a time"), (0.001, "")])
+def test_how_long_a_small_model_answers_is_told_where_it_is_long(seconds, words):
+    measured = SimpleNamespace(lengths=[(number, 40, 50) for number in range(500)])
+    small = SimpleNamespace(decode_seconds=lambda rows, length: seconds * (rows, length).count(16) * (length == 40))
+    said = preflight.describe_answering(measured, small, {"max_new_tokens": 100, "max_thinking_tokens": 20})
+    assert said == words
+
+
+@pytest.mark.parametrize(("prompts", "is_told"), [(0, True), (16, False)])
+def test_that_ties_of_rewards_are_not_looked_for_is_told(render, capsys, prompts, is_told):
+    rows = [{"prompt": user("a"), "ground_truth": "b", "extra": "{}"}] * 2
+    write("grpo", rows)
+    step = step_of("grpo", num_generations=2) | {"processes": 1, "tie_prompts": prompts}
+    preflight.print_report("s", preflight.examine_step("s", step, render, preflight.read_shape(), LIMITS, MANY))
+    assert ("is not checked: preflight.tie_prompts is 0" in capsys.readouterr().out) == is_told
 
 
 def test_no_row_that_fits_stops_the_build(render):

@@ -285,7 +285,7 @@ def test_a_supervised_training_takes_in_all_rows_where_that_is_quick(written, pr
     lines = [json.dumps({"instruction": f"question {i}", "output": "a"}) for i in range(rows)]
     (project / "data/raw/chat/data.jsonl").write_text("\n".join(lines))
     out = written("data/raw/chat")
-    reach = "# 1500 steps reach 12,000 rows, enough to try it out; num_train_epochs: 1 in place of max_steps reaches all, by 2,250"
+    reach = "# 1500 steps reach 12,000 rows, enough to try it out; num_train_epochs: 1 in place of max_steps reaches all, in 2,250 steps"
     assert steps in out and (reach in out) == note
 
 
@@ -296,8 +296,8 @@ def test_what_a_supervised_step_would_learn_of_ground_truths_is_shown_and_is_not
     assert "problems_sft: first row, messages: assistant: '1'" in out
     assert "leave this step out, and `from: base` below" in out and "held out of both" in out
     assert (
-        "20 steps reach 20 rows, enough to try it out; num_train_epochs: 1 in place of max_steps reaches all, by 24"
-        in out
+        "args: {num_generations: 8, max_completion_length: 128, learning_rate: 1.0e-4, max_steps: 60}" in out
+        and "steps reach" not in out
         and "of a real base that reasons: 512" in out
     )
 

@@ -19,9 +19,9 @@ TINY_ARGS = {  # of the tiny model, which starts from random weights: a few minu
     "dpo": "beta: 0.1, learning_rate: 1.0e-4",
     "orpo": "beta: 0.1, learning_rate: 3.0e-4",
     "kto": "beta: 0.1, learning_rate: 1.0e-4",
-    "grpo": "num_generations: 8, learning_rate: 1.0e-4",
+    "grpo": "num_generations: 8, max_completion_length: 128, learning_rate: 1.0e-4",
 }
-TINY_STEPS = {"sft": 100, "dpo": 50, "orpo": 200, "kto": 50, "grpo": 20}
+TINY_STEPS = {"sft": 100, "dpo": 50, "orpo": 200, "kto": 50, "grpo": 60}
 MOST_STEPS, MOST_TOKENS = 1500, 1_500_000  # of a training: a few minutes on two cores
 TINY_RATE = "learning_rate: tiny starts from random weights"
 COPIED = "the ground truth stands in the prompt, so that numeric_match pays for repeating it: write a reward (docs/rewards.md)"
@@ -47,7 +47,7 @@ class DataSource(NamedTuple):
 
     numeric: its truths are numbers. letters: the length that the tiny model is to take; usual: that of half of the rows; answers: that of 95% of the answers. rows: of the sample. whole: these are all.
     long: more of the rows are longer than the tiny model tries out than may be dropped. copied: the ground truths stand in the prompts.
-    shown_rows: the turns of one or two rows, as lines.
+    shown: what it becomes, as lines: its keys that no row uses, the turns of one or two rows.
     """
 
     name: str
@@ -62,7 +62,7 @@ class DataSource(NamedTuple):
     whole: bool = True
     long: bool = False
     copied: bool = False
-    shown_rows: tuple[str, ...] = ()
+    shown: tuple[str, ...] = ()
 
 
 Datasets = dict[str, DataSource]  # by kind
@@ -71,10 +71,10 @@ Datasets = dict[str, DataSource]  # by kind
 # -- the data --
 
 
-def data_source(name: str, raw: str, conversion: "Conversion", whole: bool) -> DataSource:
-    """A dataset of a sample's rows. whole: the sample has all records."""
+def data_source(name: str, raw: str, conversion: "Conversion", whole: bool, kind: str) -> DataSource:
+    """A dataset of a sample's rows of a kind. whole: the sample has all records."""
     from commands.inspection.datasets_entry import entry_options, ignore_notes
-    from commands.inspection.sample_report import row_lines
+    from commands.inspection.sample_report import key_lines, row_lines
 
     rows = conversion["table"].slice(0, MEASURED_ROWS).to_pylist()
     lengths = [letters_of_row(row) for row in rows]
@@ -87,7 +87,7 @@ def data_source(name: str, raw: str, conversion: "Conversion", whole: bool) -> D
     metrics = "[rouge_l]" if half > TEXTS else "[exact_match, rouge_l]" if answers > TEXTS else ""
     options = entry_options(conversion) + (f", metrics: {metrics}" if metrics else "")
     notes, count = tuple(ignore_notes(conversion)), conversion["valid"]
-    shown = tuple(row_lines(conversion["table"]))
+    shown = (*key_lines(conversion["account"], kind), *row_lines(conversion["table"]))
     return DataSource(
         name,
         raw,
@@ -99,7 +99,7 @@ def data_source(name: str, raw: str, conversion: "Conversion", whole: bool) -> D
         rows=count,
         whole=whole,
         long=long,
-        shown_rows=shown,
+        shown=shown,
     )
 
 
@@ -213,7 +213,7 @@ def sft_dataset_from(source: DataSource) -> DataSource:
     from commands.inspection.sample import options_for, read_sample
 
     sample = read_sample(Path(raw), options_for(Path(raw), None))
-    return data_source(f"{source.name}_sft", raw, convert_sample(sample, "sft"), sample["whole"])
+    return data_source(f"{source.name}_sft", raw, convert_sample(sample, "sft"), sample["whole"], "sft")
 
 
 def dataset_lines(source: DataSource, kind: str, raw: str, wanted: str) -> Iterator[str]:
@@ -279,7 +279,7 @@ def step_lines(name: str, method: str, parent: str, of: DataSource, tiny: bool, 
         yield f"  # {COPIED}"
     yield f"  {name}: {{method: {method}, from: {parent}, dataset: {of.name}, {rewards}args: {{{args}}}{waive}}}"
     if tiny and of.raw and steps * rows_a_step < of.rows:
-        yield f"  # {steps} steps reach {steps * rows_a_step:,} rows, enough to try it out; num_train_epochs: 1 in place of max_steps reaches all, by {once:,}"
+        yield f"  # {steps} steps reach {steps * rows_a_step:,} rows, enough to try it out; num_train_epochs: 1 in place of max_steps reaches all, in {once:,} steps"
     if tiny and bare:
         yield "  # tiny needs it: at first none of its answers is right; of a real instruct base: leave this step out, and `from: base` below, as"
         yield "  # bare answers would teach it not to reason"

@@ -33,7 +33,7 @@ def report_lines(sample: Sample, kind: str, conversion: Conversion) -> Iterator[
         yield "  a build stops at more than 5%: fix the data, or set max_reject_share"
     if conversion["prompts"]:
         yield f"  {describe_prompts_only(conversion['prompts'])}"
-    yield from key_lines(conversion["account"])
+    yield from key_lines(conversion["account"], kind)
     yield from row_lines(conversion["table"])
     yield f"characters a row: {percentiles(conversion['characters'])}"
     yield token_line(conversion["table"])
@@ -49,8 +49,8 @@ def report_lines(sample: Sample, kind: str, conversion: Conversion) -> Iterator[
         yield f"{len(rejects) - FIRST_PROBLEMS:,} more are rejected"
 
 
-def key_lines(account: "KeyAccount") -> Iterator[str]:
-    """The keys that no row uses, and what to do about those whose meaning is known."""
+def key_lines(account: "KeyAccount", kind: str) -> Iterator[str]:
+    """The keys that no row of a kind uses, and what to do about those whose meaning is known."""
     from stages.rows.key_hints import key_hint, quote_yaml
     from stages.rows.rejects import describe_canary, describe_key_counts, describe_records
     from stages.rows.tables import safe_text
@@ -60,7 +60,7 @@ def key_lines(account: "KeyAccount") -> Iterator[str]:
         if canary := describe_canary(account.unused):
             yield f"warning: {canary}"
     else:
-        yield "every key is used"
+        yield f"every key is used by the rows of kind {kind}"
     for key, lost in sorted(account.lost.items()):
         what = f"a build stops: {describe_records(lost.records)} {safe_text(repr(key))} ({safe_text(repr(lost.sample), 200)}), which no row holds"
         yield f"{what}; {safe_text(key_hint(key, lost.meaning), 400)}, or ignore: [{safe_text(quote_yaml(key))}]"

@@ -339,7 +339,7 @@ def hostile_findings(trial: Trial, settings: Settings, waive: Waivers) -> Iterat
     if not shares:
         return
     paid = trials_of.paid_kinds(shares)
-    message = f"{trial.function} pays for {len(paid)} of {len(shares)} kinds of hostile answers no less than for the ground truth"
+    message = f"{trial.function} pays as much as for the ground truth for {len(paid)} of {len(shares)} kinds of answers that only look right"
     message += ": " + ", ".join(f"{kind} ({MEANINGS[kind]}) {shares[kind]:.1%}" for kind in paid) if paid else ""
     if trials_of.judges_form_only(trial):
         message += "; it judges the form alone, so no limit applies to it"

@@ -146,7 +146,7 @@ def describe_generated(item: Mapping[str, Any]) -> str:
 def describe_alike(item: Mapping[str, Any]) -> str:
     """What nearly all answers are: `are '(D)'`."""
     text = item.get("alike_answer")
-    return "are the same" if text is None else f"are {safe_text(repr(text), 40)}"
+    return "are the same" if text is None else f"are {safe_text(repr(text), 40)}" if text else "have no text"
 
 
 def describe_constant(item: Mapping[str, Any]) -> str:

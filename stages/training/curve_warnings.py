@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 MOSTLY_SILENT = 0.9  # of the groups of a training
+NEARLY_NONE = 0.05  # of the rewards of answers that are right or wrong
 NO_PREFERENCE = math.log(
     2
 )  # DPO's sigmoid loss where both answers of a pair are as likely as under the reference model
@@ -17,7 +18,7 @@ NOISE = 0.01  # of a loss that has not moved yet
 def curve_warnings(method: str, args: Mapping[str, Any], logged: Iterable[Mapping[str, Any]]) -> list[str]:
     """Sentences with what to do. args: the step's. logged: what transformers' Trainer logged, or the rows of its curve."""
     logged = list(logged)
-    texts = [describe_silent_groups(silent_share(logged))]
+    texts = [describe_silent_groups(silent_share(logged), [entry["reward"] for entry in logged if "reward" in entry])]
     if (
         method == "dpo"
         and not args.get("label_smoothing")
@@ -27,14 +28,18 @@ def curve_warnings(method: str, args: Mapping[str, Any], logged: Iterable[Mappin
     return [text for text in texts if text]
 
 
-def describe_silent_groups(share: float) -> str:
-    """That a training learned next to nothing, with what to do, if most of its groups earned the same; else ""."""
+def describe_silent_groups(share: float, rewards: list[float]) -> str:
+    """That a training learned next to nothing, with what to do, if most of its groups earned the same; else "". rewards: means of steps."""
     if share <= MOSTLY_SILENT:
         return ""
-    return (
-        f"in {share:.0%} of the groups all answers earned the same, so they taught nothing; "
-        "easier or harder prompts, a longer sft, or a reward for the form (docs/rewards.md)"
-    )
+    mean = sum(rewards) / len(rewards) if rewards else None
+    advice = "easier or harder prompts, a longer sft, or a reward for the form (docs/rewards.md)"
+    if mean is not None and mean <= NEARLY_NONE:
+        advice = "a stronger base, a longer sft, easier prompts, or a reward for the form (docs/rewards.md)"
+    elif mean is not None and min(rewards[-len(rewards) // 4 :]) >= 1 - NEARLY_NONE:
+        advice = "harder prompts"
+    earned = "" if mean is None else f" (the mean reward is {mean:.3f})"
+    return f"in {share:.0%} of the groups all answers earned the same{earned}, so they taught nothing; {advice}"
 
 
 def silent_share(logged: Iterable[Mapping[str, Any]]) -> float:
