@@ -208,7 +208,7 @@ def test_the_fast_way_accounts_for_the_same_keys(record):
 def test_a_conversation_beside_two_answers_is_a_pair_in_the_fast_way_too():
     record = {"messages": [Q, A], "conversation_a": [Q, A], "conversation_b": [Q, B], "winner": "model_b"}
     table, _, seen = plain_table([(1, json.dumps(record).encode())], "a")
-    assert list(seen) == ["compared (keys conversation_a, conversation_b, winner)"]
+    assert list(seen) == ["compared (conversation_b is better, by winner)"]
     assert [turn["content"] for turn in table["messages"].to_pylist()[0]] == ["q", "b"]
 
 

@@ -63,8 +63,8 @@ def test_a_plan_is_what_repro_does_and_names_the_cause(built, tmp_path):
     verdicts, why = plan(project)
     assert verdicts["runs"] == {"check", "preflight", "train@align", "report"}
     assert verdicts["may run"] == {"evaluate@align", "collect_scores", "gate"}
-    assert why["preflight"] == ["steps.align.args.learning_rate: 3e-05 -> 2e-05"]
-    assert why["train@align"] == ["preflight/align.json: args.learning_rate: 3e-05 -> 2e-05"]
+    assert why["preflight"] == ["steps.align.args.learning_rate: 0.0001 -> 2e-05"]
+    assert why["train@align"] == ["preflight/align.json: args.learning_rate: 0.0001 -> 2e-05"]
     assert why["evaluate@align"] == ["if models/align comes out different"]
     assert holds(verdicts, project.run("dvc", "repro"))
 

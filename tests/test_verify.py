@@ -278,31 +278,42 @@ def test_a_row_that_is_there_twice_is_named(project, capsys):
     assert any("1 from ingest, 2 after it" in problem["found"] for problem in found.values())
 
 
+def rejected_by(stage):
+    """(dataset, its table of rejects, the place of one by a stage)."""
+    tables = {path.stem: pq.read_table(path) for path in sorted(Path("data/rejected").glob("*.parquet"))}
+    return next(
+        (name, table, table["stage"].to_pylist().index(stage))
+        for name, table in tables.items()
+        if stage in table["stage"].to_pylist()
+    )
+
+
 @pytest.mark.parametrize("stage", ["validate", "curate"])
 def test_a_removed_reject_is_named(project, capsys, stage):
-    table = pq.read_table("data/rejected/problems.parquet")
-    at = table["stage"].to_pylist().index(stage)
+    name, table, at = rejected_by(stage)
     gone = table.slice(at, 1).to_pylist()[0]
-    reseal("data/rejected/problems.parquet", pa.concat_tables([table.slice(0, at), table.slice(at + 1)]))
+    reseal(f"data/rejected/{name}.parquet", pa.concat_tables([table.slice(0, at), table.slice(at + 1)]))
     found = breaks(capsys)["records"]
-    where = f"datasets.problems: {gone['source']}:{gone['line']}"
+    where = f"datasets.{name}: {gone['source']}:{gone['line']}"
     assert found.pop(where)["found"] in (
         f"row {gone['id'][:12]}: 1 from ingest, 0 after it",
         f"a reject by {gone['check']} is not in data/rejected",
     )
-    assert "does not add up" in found["datasets.problems"]["found"]
+    assert "does not add up" in found[f"datasets.{name}"]["found"]
 
 
 def test_a_reject_by_a_check_that_no_stage_has_is_named(project, capsys):
+    name, table, at = rejected_by("validate")
+    check = table["check"][at].as_py()
     for room in ("validated", "rejected"):
-        table = pq.read_table(f"data/{room}/problems.parquet")
-        rows = [row | {"check": row["check"].replace("ground_truth", "truth")} for row in table.to_pylist()]
-        reseal(f"data/{room}/problems.parquet", to_table(rows, table.schema))
+        table = pq.read_table(f"data/{room}/{name}.parquet")
+        rows = [row | {"check": row["check"].replace(check, "no.check")} for row in table.to_pylist()]
+        reseal(f"data/{room}/{name}.parquet", to_table(rows, table.schema))
     assert breaks(capsys)["records"] == {
-        "datasets.problems": {
+        f"datasets.{name}": {
             "check": "records",
-            "where": "datasets.problems",
-            "found": "1 rejected by grpo.truth_present",
+            "where": f"datasets.{name}",
+            "found": f"{[row['check'] for row in rows].count('no.check')} rejected by no.check",
             "expected": "a check of validate in docs/checks.md",
             "hint": REBUILD_HINT,
         }

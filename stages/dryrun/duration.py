@@ -107,7 +107,7 @@ class SmallModel:
 
         with torch.random.fork_rng(devices=[]):
             config = AutoConfig.from_pretrained(self.folder, trust_remote_code=False)
-            return AutoModelForCausalLM.from_config(config, dtype=torch.float32)
+            return AutoModelForCausalLM.from_config(config, dtype=torch.float32, trust_remote_code=False)
 
     def pass_seconds(self, sequences: int, length: int) -> tuple[float, float, float]:
         """Seconds of (a forward pass, a forward and a backward pass, an optimizer step) with sequences of `length` tokens."""
