@@ -68,7 +68,7 @@ def test_a_plan_is_what_repro_does_and_names_the_cause(built, tmp_path):
     assert why["evaluate@align"] == ["if models/align comes out different"]
     assert holds(verdicts, project.run("dvc", "repro"))
 
-    edit_params(project, lambda params: params["steps"]["align"]["args"].update(learning_rate=3e-5))
+    edit_params(project, lambda params: params["steps"]["align"]["args"].update(learning_rate=1e-4))
     verdicts, _ = plan(project)
     assert verdicts["runs"] == {"check"} and "may run" not in verdicts
     assert verdicts["restored"] == {"preflight", "train@align", "evaluate@align", "collect_scores", "gate", "report"}
