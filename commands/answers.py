@@ -65,19 +65,17 @@ def main(
         metric, rows = first_metric(known[name]), known[name]
         falls = best != (metric is not None and lower_is_better(metric))
         rows = sorted(rows, key=partial(place_of, metric=metric, falls=falls))
-        judged = [row for row in rows if row["scores"].get(metric) is not None] or rows
-        some = spread(judged, limit) if 0 < limit < len(rows) and not worst and not best else rows[: limit or None]
-        found[name] = metric, some, len(rows)
+        order, some = f"{'best' if best else 'worst'} {metric} first", rows[: limit or None]
+        if len(some) < len(rows) and not worst and not best:
+            judged = [row for row in rows if row["scores"].get(metric) is not None] or rows
+            order, some = f"from the worst to the best {metric}", spread(judged, limit)
+        found[name] = f", {order}" if metric else "", some, len(rows)
     if as_json:
         import json
 
         print(json.dumps({name: rows for name, (_, rows, _) in found.items()}, indent=2, ensure_ascii=False))
         return
-    for name, (metric, rows, count) in found.items():
-        order = f", {'best' if best else 'worst'} {metric} first"
-        if len(rows) < count and not worst and not best:
-            order = f", from the worst to the best {metric}"
-        order = order if metric else ""
+    for name, (order, rows, count) in found.items():
         print(f"{model} on {name}: {len(rows):,} of {count:,} rows{order}{describe_alike(known[name])}")
         for row in rows:
             show(row)

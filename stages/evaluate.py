@@ -368,7 +368,7 @@ def estimators(
         } | means
     if kind == "preference":
         margin = columns["chosen_logp"] - columns["rejected_logp"]
-        return {"pair_accuracy": statistics.mean((np.sign(margin) + 1) / 2), "margin": statistics.mean(margin)} | means
+        return {"pair_accuracy": statistics.mean(statistics.wins(margin)), "margin": statistics.mean(margin)} | means
     if kind == "kto":
         return {"auc": statistics.auc(columns["logp"], columns["label"])}
     # a reward function may return None for a row that it does not judge: it counts as 0, as in TRL

@@ -290,14 +290,15 @@ def test_a_supervised_training_takes_in_all_rows_where_that_is_quick(written, pr
 
 
 def test_what_a_supervised_step_would_learn_of_ground_truths_is_shown_and_is_not_for_a_real_base(written, project):
-    lines = [json.dumps({"question": f"q{i}", "answer": f"{i + 1}"}) for i in range(30)]
+    lines = [json.dumps({"question": f"q{i}", "answer": f"{i + 1}"}) for i in range(90)]
     (project / "data/raw/problems/data.jsonl").write_text("\n".join(lines))
     out = written("data/raw/problems")
     assert "problems_sft: first row, messages: assistant: '1'" in out
     assert "leave this step out, and `from: base` below" in out and "held out of both" in out
     assert (
         "args: {num_generations: 8, max_completion_length: 128, learning_rate: 1.0e-4, max_steps: 60}" in out
-        and "steps reach" not in out
+        and "60 steps reach 60 rows, enough to try it out; num_train_epochs: 1 in place of max_steps reaches all, in 72 steps"
+        in out
         and "of a real base that reasons: 512" in out
     )
 

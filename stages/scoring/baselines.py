@@ -11,7 +11,7 @@ import numpy as np
 
 from stages.rows.types import Message, Row
 from stages.scoring.own_metrics import metric_arguments, metric_columns, rewards_of_answers
-from stages.scoring.statistics import FEW_ROWS, Item, auc, round_or_none
+from stages.scoring.statistics import FEW_ROWS, Item, auc, round_or_none, wins
 from validators._answers import answer_of
 from validators._truths import alternatives, final_answer
 
@@ -70,8 +70,8 @@ def length_score(kind: str, rows: list[Row]) -> tuple[str, float]:
         lengths = np.array([characters(row["completion"]) for row in rows])
         longer = float(auc(lengths, np.array([row["label"] for row in rows], float))(np.ones((1, len(rows))))[0])
     else:
-        differences = [characters(row["chosen"]) - characters(row["rejected"]) for row in rows]
-        longer = float(np.mean((np.sign(differences) + 1) / 2))
+        differences = np.array([characters(row["chosen"]) - characters(row["rejected"]) for row in rows])
+        longer = float(wins(differences).mean())
     return ("longer", longer) if longer >= 0.5 else ("shorter", 1 - longer)
 
 

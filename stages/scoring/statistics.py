@@ -55,6 +55,11 @@ def mean(values: np.ndarray) -> Metric:
     return ratio(values, np.ones(len(values)))
 
 
+def wins(margins: np.ndarray) -> np.ndarray:
+    """1 for each pair that is won, 0 for one that is lost, 0.5 for a margin of 0."""
+    return (np.sign(margins) + 1) / 2
+
+
 def auc(scores: np.ndarray, labels: np.ndarray) -> Metric:
     """The chance that a row of label 1 scores higher than one of label 0, ties counted half."""
     order = np.argsort(scores, kind="stable")
@@ -146,7 +151,9 @@ def describe_generated(item: Mapping[str, Any]) -> str:
 def describe_alike(item: Mapping[str, Any]) -> str:
     """What nearly all answers are: `are '(D)'`."""
     text = item.get("alike_answer")
-    return "are the same" if text is None else f"are {safe_text(repr(text), 40)}" if text else "have no text"
+    if text is None:
+        return "are the same"
+    return f"are {safe_text(repr(text), 40)}" if text else "have no text"
 
 
 def describe_constant(item: Mapping[str, Any]) -> str:

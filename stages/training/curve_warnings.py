@@ -9,9 +9,7 @@ from typing import Any
 
 MOSTLY_SILENT = 0.9  # of the groups of a training
 NEARLY_NONE = 0.05  # of the rewards of answers that are right or wrong
-NO_PREFERENCE = math.log(
-    2
-)  # DPO's sigmoid loss where both answers of a pair are as likely as under the reference model
+NO_PREFERENCE = math.log(2)  # DPO's sigmoid loss where both answers are as likely as under the reference model
 NOISE = 0.01  # of a loss that has not moved yet
 
 
@@ -51,9 +49,10 @@ def silent_share(logged: Iterable[Mapping[str, Any]]) -> float:
 def describe_lost_preference(losses: list[float]) -> str:
     """That the last quarter of DPO's losses is above that of a model that prefers neither answer; "" where it is not."""
     last = losses[-max(1, len(losses) // 4) :]
-    if not last or sum(last) / len(last) <= NO_PREFERENCE + NOISE:
+    mean = sum(last) / len(last) if last else 0.0
+    if mean <= NO_PREFERENCE + NOISE:
         return ""
     return (
-        f"its loss is {sum(last) / len(last):.3f} in the last quarter, above {NO_PREFERENCE:.3f}, that of a model which prefers neither answer; "
+        f"its loss is {mean:.3f} in the last quarter, above {NO_PREFERENCE:.3f}, that of a model which prefers neither answer; "
         "a lower learning_rate, larger batches (gradient_accumulation_steps), or pairs that agree with each other"
     )
