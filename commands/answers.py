@@ -23,6 +23,7 @@ Best = Annotated[bool, typer.Option("--best", help="The best alone, the best fir
 Json = Annotated[bool, typer.Option("--json", help="As JSON, for scripts: texts are whole.")]
 Row = dict[str, Any]
 WIDTH = 1000  # characters of a text on a terminal
+MOST_BLANKS = 20  # at the end of a text that are shown as they are
 NOT_METRICS = {
     "nll",
     "tokens",
@@ -204,6 +205,9 @@ def print_text(name: str, text: str) -> None:
     """Print a text under its name, with its own lines, cut to a length."""
     from stages.rows.tables import safe_text
 
+    blanks = len(text) - len(text.rstrip())
+    if blanks > MOST_BLANKS:  # a random model may say nothing else to the last token
+        text = f"{text.rstrip()}\n({blanks:,} blanks follow)"
     left_out = len(text) - WIDTH
     if left_out > 0:  # the middle: prompts of a kind differ at their end
         text = f"{text[: WIDTH // 2]}\n({left_out:,} characters left out)\n{text[-WIDTH // 2 :]}"

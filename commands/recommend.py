@@ -69,6 +69,10 @@ PIPELINES = {
     "orpo": ("ORPO alone", "pairs, in one stage"),
 }
 WRITTEN = Path(".work/recommended.yaml")  # what `--write` wrote last, which it may replace
+LEARNED = {  # what supervised rows of the same records learn
+    "preference": "learns the better answer of each pair (`chosen`)",
+    "kto": "learns the answers that are rated good, and no others",
+}
 METHOD_OF_KIND = {"kto": "kto", "grpo": "grpo", "sft": "sft"}
 
 
@@ -279,7 +283,8 @@ def write_params(
     WRITTEN.write_text(text, encoding="utf-8")
     shown = [*report_lines(sample, kind, conversion)]
     if kind != "sft" and "sft" in recommended_steps(data, method):
-        shown += [f"{data['sft'].name}: {line}" for line in data["sft"].shown]
+        learned = [LEARNED[kind]] if kind in LEARNED else []
+        shown += [f"{data['sft'].name}: {line}" for line in (*learned, *data["sft"].shown)]
     for line in (*shown, "", *text.splitlines(), "", *next_lines(data, method)):
         print(line)
     if kind == "sft" and could_be_verified(sample):

@@ -22,10 +22,7 @@ on Code, equation 1). Tasks of the lm-evaluation-harness stand under `lm_eval/<t
 
 import json
 import os
-from collections import Counter
-from collections.abc import Sequence
 from functools import partial
-from math import comb
 from pathlib import Path
 from typing import Any, cast
 
@@ -39,6 +36,15 @@ from stages.rows.types import Row
 from stages.scoring import measurement_cache, statistics, verdicts, win_rates
 from stages.scoring.answers import EvalRows
 from stages.scoring.baselines import baselines
+from stages.scoring.dataset_metrics import (
+    Columns,
+    Weights,
+    metric_names,
+    metrics,
+    parent_columns,
+    read_rewards,
+    slice_metrics,
+)
 from stages.scoring.harness import load_tasks
 from stages.scoring.harness_scores import harness_scores
 from stages.scoring.judging import JudgeEntry, Pair
@@ -46,17 +52,13 @@ from stages.scoring.measurement_cache import Measurement, Part
 from stages.scoring.measurements import HARNESS, as_task_result, measure_model
 from stages.scoring.own_metrics import metric_columns, rewards_of_answers
 from stages.scoring.slices import add_slices, describe_worst_slice, slices_of
-from stages.scoring.statistics import Item, Metric
+from stages.scoring.statistics import Item
 from stages.scoring.verdicts import Verdict
 from stages.training.models import full_weights
 from stages.training.template_settings import read_settings
 from stages.training.trainer_rows import reasoning_by_dataset
-from validators.problems import Problem, Problems
 
-Columns = dict[str, pa.Array]  # of the rows of one dataset, each (rows,)
-Weights = dict[str, float]  # {reward function: weight}
 Verdicts = dict[str, list[Verdict]]  # {id: the two verdicts}
-ALIKE, FEW_ANSWERS = 0.9, 10  # of so many answers or more, the share that is one text
 
 
 def main(name: str) -> None:
@@ -136,16 +138,14 @@ def print_cut_thinking(name: str, dataset: str, items: dict[str, Item]) -> None:
         print(f"evaluate {name}: {dataset}: {answers} were cut while thinking, and say nothing: {hint}")
 
 
-def metric_names(params: Params, dataset: str) -> list[str]:
-    """The metrics that a dataset names, or has by its kind."""
-    return params["datasets"].get(dataset, {}).get("metrics") or []
-
-
 def eval_rows(name: str, params: Params) -> dict[str, EvalRows]:
     """{dataset: EvalRows} of every dataset that has eval rows: the first `evaluate.max_rows` of them by id."""
     reasoning, asked = reasoning_by_dataset(params.get("datasets", {})), {}
     for dataset, listed in json.loads(Path("data/eval.json").read_text(encoding="utf-8")).items():
-        table = pq.read_table(f"data/eval/{dataset}.parquet").sort_by("id").slice(0, params["evaluate"]["max_rows"])
+        held_out, most = pq.read_table(f"data/eval/{dataset}.parquet").sort_by("id"), params["evaluate"]["max_rows"]
+        table = held_out.slice(0, most)
+        if len(table) < len(held_out):
+            print(f"evaluate {name}: {dataset}: {most:,} of {len(held_out):,} eval rows, by evaluate.max_rows")
         if table.num_rows:
             rows = [decode_row(row) for row in table.to_pylist()]
             asked[dataset] = EvalRows(listed["kind"], rows, reasoning[dataset], bool(metric_names(params, dataset)))
@@ -167,12 +167,6 @@ def write_scores(
     path.with_suffix(".json").write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
 
 
-def read_rewards(path: str = "preflight/_rewards.json") -> dict[str, Weights]:
-    """{dataset: {reward function: weight}}."""
-    listed = json.loads(Path(path).read_text(encoding="utf-8"))
-    return {name: {each: item["weight"] for each, item in functions.items()} for name, functions in listed.items()}
-
-
 def describe_metric(metric: str, item: Item) -> str:
     # an AUC of one class has no value
     if item["value"] is None:
@@ -185,24 +179,6 @@ def describe_metric(metric: str, item: Item) -> str:
 def go_offline() -> None:
     """Turn off the libraries' network: everything needed is on this machine. They read this when they are imported."""
     os.environ.update({"HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1"})
-
-
-def parent_columns(parent: pa.Table, dataset: str, ids: list[str], columns: Columns) -> Columns:
-    """The parent's columns of the same rows in the same order. Raises Problems where it was scored on other rows."""
-    theirs = parent.filter(pa.compute.equal(parent["dataset"], dataset))
-    missing = set(columns) - set(theirs.column_names)
-    if theirs["id"].to_pylist() != ids or missing:
-        raise Problems(
-            [
-                Problem(
-                    f"scores of {dataset}",
-                    "the model that this one started from was scored on other rows",
-                    "the same eval rows for both",
-                    "dvc repro",
-                )
-            ]
-        )
-    return {name: theirs[name] for name in columns}
 
 
 def join_parts(rows: list[Row], parts: dict[str, Measurement]) -> tuple[list[Row], Columns]:
@@ -280,107 +256,3 @@ def count_passed(samples: list[list[str]], rows: list[Row], functions: Weights) 
         f"passed/{name}": pa.array(np.array([(value or 0) >= 1 for value in values]).reshape(-1, count).sum(1))
         for name, values in rewards_of_answers(functions, answers, [row for row in rows for _ in range(count)]).items()
     }
-
-
-# -- metrics of each dataset ----------------------------------------------------------------------------------------
-
-
-def metrics(
-    kind: str,
-    columns: Columns,
-    before: Columns | None,
-    functions: Weights,
-    rows: int,
-    seed: int,
-    options: dict[str, Any],
-    own: Sequence[str] = (),
-) -> dict[str, Item]:
-    """{metric: item} of one dataset. before: the columns of the parent model. own: the dataset's metrics."""
-    ours = estimators(kind, numeric_columns(columns), functions, options, own)
-    theirs = estimators(kind, numeric_columns(before), functions, options, own) if before else {}
-    items = {name: statistics.summary(metric, theirs.get(name), rows, seed) for name, metric in ours.items()}
-    counts = answer_counts(columns) if "cut" in columns else {}
-    for name in items if counts else ():
-        if name in own or name == "reward" or name.startswith("reward/"):  # a metric of the greedy answer
-            items[name] |= counts | (finished_value(columns, ours[name]) if counts["cut_thinking"] else {})
-    for name in items if "samples_cut_thinking" in columns else ():
-        if name.startswith("pass@"):
-            cut = int(pa.compute.sum(columns["samples_cut_thinking"]).as_py())
-            items[name] |= {"cut_thinking": cut, "answers": rows * options["samples"]}
-    for name in own:
-        judged = len(columns[name]) - columns[name].null_count
-        items[name] |= statistics.drop_interval_if_few({"n": judged, "answers": rows} if judged < rows else {}, judged)
-    return items
-
-
-def slice_metrics(
-    kind: str,
-    columns: Columns,
-    before: Columns | None,
-    functions: Weights,
-    places: list[int],
-    seed: int,
-    options: dict[str, Any],
-    own: Sequence[str],
-) -> dict[str, Item]:
-    """{metric: item} of the rows at some places of a dataset, as of a dataset of its own."""
-    rows = pa.array(places)
-    ours = {name: column.take(rows) for name, column in columns.items()}
-    theirs = {name: column.take(rows) for name, column in before.items()} if before else None
-    return metrics(kind, ours, theirs, functions, len(places), seed, options, own)
-
-
-def answer_counts(columns: Columns) -> Item:
-    """How many greedy answers were cut, in the answer and while thinking.
-
-    alike: how many are the same text, where nearly all are: a model that says one thing may be right by chance.
-    """
-    counts: Item = {name: int(np.asarray(columns[name], int).sum()) for name in ("cut", "cut_thinking")}
-    texts = Counter(columns["generation"].to_pylist()) if "generation" in columns else Counter()
-    if texts.total() >= FEW_ANSWERS:
-        answer, alike = texts.most_common(1)[0]
-        counts |= {"alike": alike, "alike_answer": answer} if alike >= ALIKE * texts.total() else {}
-    return counts
-
-
-def finished_value(columns: Columns, metric: Metric) -> Item:
-    """finished: the metric of the answers that were not cut while thinking."""
-    thinking = np.asarray(columns["cut_thinking"], float)
-    return {"finished": statistics.round_or_none(float(np.squeeze(metric((1 - thinking)[None]))))}
-
-
-def numeric_columns(columns: Columns) -> dict[str, np.ndarray]:
-    return {
-        name: np.asarray(column, float) for name, column in columns.items() if name not in ("generation", "samples")
-    }
-
-
-def estimators(
-    kind: str, columns: dict[str, np.ndarray], functions: Weights, options: dict[str, Any], own: Sequence[str]
-) -> dict[str, Metric]:
-    """{name: Metric} of one dataset. A metric's mean is over the rows that it judges."""
-    judged = {name: ~np.isnan(columns[name]) for name in own}
-    means = {name: statistics.ratio(np.nan_to_num(columns[name]), each.astype(float)) for name, each in judged.items()}
-    if kind == "sft":
-        return {
-            "loss": statistics.ratio(columns["nll"], columns["tokens"]),
-            "token_accuracy": statistics.ratio(columns["right"], columns["tokens"]),
-        } | means
-    if kind == "preference":
-        margin = columns["chosen_logp"] - columns["rejected_logp"]
-        return {"pair_accuracy": statistics.mean(statistics.wins(margin)), "margin": statistics.mean(margin)} | means
-    if kind == "kto":
-        return {"auc": statistics.auc(columns["logp"], columns["label"])}
-    # a reward function may return None for a row that it does not judge: it counts as 0, as in TRL
-    scored = {f"reward/{name}": np.nan_to_num(columns[f"reward/{name}"]) for name in functions}
-    total = cast(np.ndarray, sum(weight * scored[f"reward/{name}"] for name, weight in functions.items()))
-    found = {"reward": statistics.mean(total)} | {name: statistics.mean(values) for name, values in scored.items()}
-    for k in options["pass_at_k"] or ():
-        chances = {name: pass_at_k(columns[f"passed/{name}"], options["samples"], k) for name in functions}
-        found |= {f"pass@{k}/{name}": statistics.mean(chance) for name, chance in chances.items()}
-    return found | means
-
-
-def pass_at_k(passed: np.ndarray, count: int, k: int) -> np.ndarray:
-    """The chance that one of k answers passes, of each row: unbiased, from `count` answers, of which `passed` passed."""
-    return np.array([1 - comb(count - int(right), k) / comb(count, k) for right in passed])

@@ -57,6 +57,7 @@ from validators.problems import Problem, Problems
 
 OUT = Path("preflight")
 SHORT_S = 20  # a shorter training is not worth an estimate
+SHOWN_SHARE = 0.05  # of the wanted answers: so many that are longer than what is generated are told also where the limit allows them
 TIMED_ROWS = 16  # answered at a time where that is timed
 
 
@@ -159,12 +160,18 @@ def write_unscored(
             writer.writerows([name, *row, proof, why] for row, (_, proof, why) in zip(names, left_out, strict=True))
             findings[name] = findings_of.text_findings(measured, path, limits, {})
             if measured.answers:
+                cut = findings_of.cut_answers_finding(measured, path, evaluate, limits)
+                asked, most = len(measured.answers), evaluate["max_rows"]
+                rows = f"{asked:,}" if asked <= most else f"{most:,} of {asked:,} (evaluate.max_rows)"
+                longer = (
+                    f" ({cut['value']:.0%} of the wanted answers are longer)" if cut["value"] >= SHOWN_SHARE else ""
+                )
                 print(
-                    f"preflight: then each model answers {len(measured.answers):,} eval rows of {name}, or evaluate.max_rows of them, with up to "
-                    f"{evaluate['max_new_tokens']:,} tokens each: one that does not stop takes them all"
+                    f"preflight: then each model answers {rows} eval rows of {name}, with up to {evaluate['max_new_tokens']:,} tokens "
+                    f"each{longer}: one that does not stop takes them all"
                     + (describe_answering(measured, small, evaluate) if small else "")
                 )
-                findings[name].append(findings_of.cut_answers_finding(measured, path, evaluate, limits))
+                findings[name].append(cut)
             if context:
                 findings[name].append(findings_of.eval_context_finding(measured, path, context, evaluate, limits))
             for item in findings[name]:

@@ -19,11 +19,13 @@ from stages.reporting import difficulty
 from stages.reporting.cards import write_cards
 from stages.reporting.curves import read_curve
 from stages.reporting.gates import gate_verdicts
+from stages.reporting.headlines import headlines
 from stages.reporting.page import read_json_or_none, render_page
 from stages.reporting.rights import rights_rows
-from stages.reporting.scoreboard import headline, lower_is_better
 from stages.reporting.sections import personal_data_sentences
 from stages.rows.rejects import describe_unused_keys, personal_data_counts, reject_counts, unused_key_counts
+from stages.scoring.metric_direction import lower_is_better
+from stages.scoring.metric_meanings import describe_metrics
 from stages.scoring.slices import describe_worst_slice
 from stages.scoring.statistics import describe_generated, describe_interval, describe_verdicts
 from stages.training.curve_warnings import curve_warnings
@@ -222,9 +224,13 @@ def read_scores(steps: Iterable[str]) -> tuple[dict[str, Any], list[str]]:
 
 def scores_section(steps: Iterable[str]) -> str:
     scores, missing = read_scores(steps)
+    metrics = {metric for datasets in scores.values() for items in datasets.values() for metric in items}
+    meanings = describe_metrics(metrics)
     parts = [
         "## Scores\n\nEach value with its 95% interval; in brackets the change against the model that the step started from, "
-        "**bold** where its interval excludes zero." + not_built_sentence(missing)
+        "with its interval: **bold** where that excludes zero."
+        + (f" Here {meanings}." if meanings else "")
+        + not_built_sentence(missing)
     ]
     for dataset in dict.fromkeys(name for datasets in scores.values() for name in datasets):
         models = {model: datasets[dataset] for model, datasets in scores.items() if dataset in datasets}
@@ -264,12 +270,12 @@ def gates_section() -> Iterator[str]:
 
 def summary_section(params: Params) -> Iterator[str]:
     """Each step's score by its own metric, the gist of all tables; no section where none is scored."""
-    steps, random = params["steps"], params["base"]["model"] == "tiny"
+    steps = params["steps"]
     scores, _ = read_scores(steps)
-    lines = []
+    lines, lines_of = [], {line["step"]: line for line in headlines(scores, params)}
     for name, step in steps.items():
-        if line := headline(name, step, scores, random):
-            lines.append(describe_headline(line))
+        if line := lines_of.get(name):
+            lines += describe_headline(line)
         seen = exposure_summary(exposure_path(name))
         if seen and seen["seen"] < seen["rows"]:
             lines.append(
@@ -282,15 +288,20 @@ def summary_section(params: Params) -> Iterator[str]:
         yield "## In short\n\n" + "\n".join(lines)
 
 
-def describe_headline(line: Mapping[str, Any]) -> str:
-    """A step's headline in one line: what was trained, its score, and whether it is better than its parent's."""
+def describe_headline(line: Mapping[str, Any]) -> list[str]:
+    """A step's headline as lines: what was trained, its score, whether it is better than its parent's and the base's; what else changed."""
     score = line["score"]
     text = f"- {line['step']} ({line['method']} on {line['dataset']}): {line['metric']} {score['value']} {score['interval']}"
     if score["noted"]:
         text += f" ({score['noted']})"
     if score["change"]:
-        text += f", {score['change']} against {line['from']}: {score['said']}"
-    return escape_cell(text + (f" ({line['why']})" if line["why"] else ""))
+        text += f", {score['moved']} against {line['against']}: {score['said']}"
+    if line["from_base"]:
+        text += f"; {line['from_base']['moved']} against {line['base']}: {line['from_base']['said']}"
+    lines = [escape_cell(text + (f" ({line['why']})" if line["why"] else ""))]
+    if line["others"]:
+        lines.append(f"- {line['step']}, against {line['against']}, also: {escape_cell(', '.join(line['others']))}")
+    return lines
 
 
 def score_cell(item: Mapping[str, Any]) -> str:
@@ -299,6 +310,7 @@ def score_cell(item: Mapping[str, Any]) -> str:
     text = " ".join(filter(None, (f"{item['value']:.3f}", describe_interval(item))))
     if item["change"] is not None:
         clear = item["change_low"] is not None and (item["change_low"] > 0 or item["change_high"] < 0)
-        change = f"{item['change']:+.3f}"
-        text += f" ({f'**{change}**' if clear else change})"
+        change = f"**{item['change']:+.3f}**" if clear else f"{item['change']:+.3f}"
+        ends = "" if item["change_low"] is None else f", {item['change_low']:+.3f} to {item['change_high']:+.3f}"
+        text += f" ({change}{ends})"
     return "; ".join(filter(None, (text, describe_generated(item) or describe_verdicts(item))))

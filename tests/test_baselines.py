@@ -3,7 +3,7 @@
 import pytest
 
 from stages.report import describe_headline
-from stages.reporting.scoreboard import format_score
+from stages.reporting.score_text import format_score
 from stages.scoring.baselines import baselines, constant_scores, frequent_answer
 from stages.scoring.statistics import describe_generated, describe_generated_briefly
 
@@ -59,8 +59,11 @@ def test_the_answer_stands_beside_the_score_and_is_no_verdict_of_better():
     assert (above["verdict"], above["said"]) == ("better", "better")
     alike = format_score(ITEM | {"alike": 190}, "exact_match")
     assert (alike["verdict"], alike["said"]) == (None, "higher, but it says one thing to nearly all")
-    line = {"step": "align", "method": "grpo", "dataset": "quiz", "from": "base", "metric": "exact_match", "why": None}
-    assert describe_headline(line | {"score": score}).endswith(", +0.300 against base: " + score["said"])
+    some = format_score(ITEM | {"alike": 120, "alike_answer": "no"}, "exact_match")
+    assert (some["verdict"], some["noted"]) == ("better", "120 answers are 'no'")
+    facts = {"step": "align", "method": "grpo", "dataset": "quiz", "metric": "exact_match", "why": None, "score": score}
+    (line,) = describe_headline(facts | {"against": "sft", "base": "base", "from_base": None, "others": []})
+    assert line.endswith(f", {score['moved']} against sft: {score['said']}")
 
 
 def turns(text):
@@ -76,7 +79,7 @@ def pairs(*lengths):
     [
         (pairs(*[(9, 4)] * 15, *[(2, 3)] * 5), {"constant": 0.75, "constant_side": "longer"}),
         (pairs(*[(4, 9)] * 10, *[(3, 3)] * 10), {"constant": 0.75, "constant_side": "shorter"}),
-        (pairs(*[(9, 4)] * 11, *[(2, 3)] * 9), None),
+        (pairs(*[(9, 4)] * 11, *[(2, 3)] * 9), {"constant": 0.55, "constant_side": "longer"}),
         (pairs(*[(9, 4)] * 19), None),
     ],
     ids=["longer", "equal ones count half", "no side", "few rows"],

@@ -31,8 +31,9 @@ def test_a_curve_that_says_nothing_was_learned_is_told_of(method, args, logged, 
 
 @pytest.mark.parametrize(
     ("rewards", "advice"),
-    [([0.0, 0.0, 0.02], "(the mean reward is 0.007), so they taught nothing; a stronger base"),
-     ([0.9, 1.0, 1.0, 1.0], "(the mean reward is 0.975), so they taught nothing; harder prompts"),
+    [([0.0, 0.0, 0.02], "(the mean reward is 0.007), so they taught nothing; where 0 is no marks: a stronger base"),
+     ([0.9, 1.0, 1.0, 1.0], "(the mean reward is 0.975), so they taught nothing; where 1 is full marks: harder prompts"),
+     ([4.0, 8.0], "easier or harder prompts"), ([-1.0, -1.0], "easier or harder prompts"),
      ([0.5, 0.4], "easier or harder prompts"), ([], "earned the same, so they taught nothing; easier or harder prompts")],
 )  # fmt: skip
 def test_where_all_answers_earn_the_same_what_they_earn_says_what_to_do(rewards, advice):

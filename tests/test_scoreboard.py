@@ -1,6 +1,8 @@
 import pytest
 
 from stages.reporting import scoreboard
+from stages.reporting.headlines import headline
+from stages.reporting.score_text import format_score
 
 
 def item(value, change=None, low=None, high=None):
@@ -28,20 +30,17 @@ def item(value, change=None, low=None, high=None):
     ],
 )
 def test_a_change_is_better_or_worse_only_where_its_interval_excludes_zero(metric, interval, verdict):
-    assert scoreboard.format_score(item(0.5, *interval), metric)["verdict"] == verdict
+    assert format_score(item(0.5, *interval), metric)["verdict"] == verdict
 
 
 def test_a_score_of_few_rows_says_so_and_so_do_answers_that_were_cut():
-    found = scoreboard.format_score(item(0.5) | {"low": None, "high": None, "cut": 4}, "exact_match")
+    found = format_score(item(0.5) | {"low": None, "high": None, "cut": 4}, "exact_match")
     assert (found["interval"], found["noted"]) == ("n 10: too few rows", "4 of 10 answers cut")
-    assert (
-        scoreboard.format_score(item(0.5) | {"cut": 0, "cut_thinking": 2}, "exact_match")["noted"]
-        == "2 cut while thinking"
-    )
+    assert format_score(item(0.5) | {"cut": 0, "cut_thinking": 2}, "exact_match")["noted"] == "2 cut while thinking"
     assert scoreboard.thinking_lines(
         {"sft": {"exact_match": item(0.5) | {"cut_thinking": 2, "finished": 0.625}, "loss": item(0.5)}}
     ) == ["sft, exact_match: 2 of 10 answers cut while thinking, 0.625 of the others"]
-    assert scoreboard.format_score(item(0.5), "exact_match")["interval"] == "[0.400, 0.600]"
+    assert format_score(item(0.5), "exact_match")["interval"] == "[0.400, 0.600]"
 
 
 def test_a_score_that_cannot_be_told_is_a_dash():
@@ -54,7 +53,7 @@ def test_a_score_that_cannot_be_told_is_a_dash():
         "change_low": None,
         "change_high": None,
     }
-    assert scoreboard.format_score(nothing, "auc")["value"] == "–"
+    assert format_score(nothing, "auc")["value"] == "–"
     assert scoreboard.plot_position(nothing, [nothing])["x"] is None
 
 
@@ -93,7 +92,7 @@ def test_steps_are_compared_on_their_own_metric_and_on_a_shared_one():
     )
     assert (dpo["rows_seen"], dpo["tokens_seen"], sft["rows"], sft["tokens_seen"]) == (16, 400, None, None)
     assert sft["own"] is None and sft["common"] is None
-    assert [line["step"] for line in board["headlines"]] == ["dpo"]
+    assert [name for name, step in steps.items() if headline(name, step, {"dpo": scores["dpo"]})] == ["dpo"]
 
 
 def test_a_headline_is_the_loss_where_no_model_gives_an_answer_and_says_why():
@@ -103,19 +102,19 @@ def test_a_headline_is_the_loss_where_no_model_gives_an_answer_and_says_why():
         name: {"chat": {"loss": item(loss), "exact_match": nothing}} for name, loss in (("base", 5.0), ("sft", 0.2))
     }
     board = scoreboard.board(scores, steps, {"sft": None}, {})
-    (line,) = board["headlines"]
+    line = headline("sft", steps["sft"], scores)
     assert (line["metric"], line["score"]["value"]) == ("loss", "0.200")
     assert line["why"] == "not exact_match: it is 0 for every model, and evaluate.max_new_tokens cut 18 of 20 answers"
     assert board["common"] == {"dataset": "chat", "metric": "loss"} and board["compared"][0]["own_metric"] == "loss"
     scores["base"]["chat"]["exact_match"] = some
-    (line,) = scoreboard.board(scores, steps, {"sft": None}, {})["headlines"]
+    line = headline("sft", steps["sft"], scores)
     assert (line["metric"], line["why"]) == ("exact_match", "")
 
 
 def test_a_reward_of_nothing_stays_as_no_loss_is_there_to_say():
     steps = {"align": {"method": "grpo", "from": "base", "dataset": "maths"}}
     scores = {name: {"maths": {"reward": item(0.0)}} for name in ("base", "align")}
-    (line,) = scoreboard.board(scores, steps, {"align": None}, {})["headlines"]
+    line = headline("align", steps["align"], scores)
     assert (line["metric"], line["why"]) == ("reward", "it is 0 for every model")
 
 
@@ -139,7 +138,7 @@ def test_the_text_to_copy_has_every_number_as_it_is_in_the_file():
 def test_the_headline_of_a_dataset_with_metrics_of_its_own_is_the_first_of_them():
     scores = {"sft": {"d": {"loss": item(2.0), "token_accuracy": item(0.4), "rouge_l": item(0.1)}}}
     step = {"method": "sft", "dataset": "d", "from": "base"}
-    assert scoreboard.headline("sft", step, scores)["metric"] == "rouge_l"
+    assert headline("sft", step, scores)["metric"] == "rouge_l"
     none = {"sft": {"d": {"loss": item(2.0), "rouge_l": item(0.0)}}}
-    assert scoreboard.headline("sft", step, none)["metric"] == "loss"
-    assert scoreboard.headline("sft", step, {"sft": {"d": {"loss": item(2.0)}}}) is None
+    assert headline("sft", step, none)["metric"] == "loss"
+    assert headline("sft", step, {"sft": {"d": {"loss": item(2.0)}}}) is None

@@ -10,13 +10,14 @@ import pyarrow.parquet as pq
 import pytest
 from builds import run_data_stages, write_params
 
-from stages import evaluate, ingest
+from stages import ingest
 from stages.reading.readers import record_of
-from stages.reporting.scoreboard import format_score
+from stages.reporting.score_text import format_score
 from stages.reporting.slices import slice_tables
 from stages.rows.key_account import KeyAccount
 from stages.rows.options import Options
 from stages.rows.slices import slice_values
+from stages.scoring import dataset_metrics
 from stages.scoring.slices import (
     Slice,
     add_slices,
@@ -200,10 +201,10 @@ def scored(right, langs):
         "exact_match": pa.array(right),
     }
     rows = [{"source": "a", "slices": json.dumps({"lang": lang})} for lang in langs]
-    found = evaluate.metrics("sft", columns, None, {}, len(right), 1, {}, ["exact_match"])
+    found = dataset_metrics.metrics("sft", columns, None, {}, len(right), 1, {}, ["exact_match"])
 
     def score(places):
-        return evaluate.slice_metrics("sft", columns, None, {}, places, seed=1, options={}, own=["exact_match"])
+        return dataset_metrics.slice_metrics("sft", columns, None, {}, places, seed=1, options={}, own=["exact_match"])
 
     add_slices(found, slices_of(rows), score)
     return found
@@ -223,7 +224,9 @@ def test_a_slice_is_scored_as_a_dataset_of_its_rows_and_the_worst_is_named():
 
 
 def test_a_dataset_without_slices_has_none_in_its_scores():
-    found = evaluate.metrics("sft", {name: pa.array([1.0]) for name in ("nll", "tokens", "right")}, None, {}, 1, 1, {})
+    found = dataset_metrics.metrics(
+        "sft", {name: pa.array([1.0]) for name in ("nll", "tokens", "right")}, None, {}, 1, 1, {}
+    )
     add_slices(found, [], lambda places: {})
     assert "slices" not in found["loss"]
 

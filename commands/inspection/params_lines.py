@@ -1,6 +1,6 @@
 """The lines of `params.yaml` that suit a dataset: its entry, the steps with their rates and lengths, a whole file."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -24,6 +24,7 @@ TINY_ARGS = {  # of the tiny model, which starts from random weights: a few minu
 TINY_STEPS = {"sft": 100, "dpo": 50, "orpo": 200, "kto": 50, "grpo": 60}
 MOST_STEPS, MOST_TOKENS = 1500, 1_500_000  # of a training: a few minutes on two cores
 TINY_RATE = "learning_rate: tiny starts from random weights"
+LARGER_RATE = "learning_rate: tiny needs larger steps than a real model"
 COPIED = "the ground truth stands in the prompt, so that numeric_match pays for repeating it: write a reward (docs/rewards.md)"
 HOSTILE = "reward_hostile: an answer may reason before its last number"
 TOO_LONG = "dropped_share: rows of this length are enough to try it out"
@@ -40,12 +41,15 @@ TEXTS = 100  # letters of an answer that no model gives word for word
 ANSWER_LENGTHS = (64, 128, 256)  # the choices of evaluate.max_new_tokens
 BYTES_PER_TOKEN = 3  # at least, of a real tokenizer
 TINY_EVAL_ROWS = 100  # the random base answers each to the last token
+ALL_EVAL_ROWS = 500
+CURATE = "curate: {}    # {near_duplicates: 0.8} also rejects rows that are nearly another, and train rows that are nearly one of eval"
 
 
 class DataSource(NamedTuple):
     """A dataset. raw: its raw data, None if params.yaml has it. options: further keys of its entry. notes: comments on it.
 
-    numeric: its truths are numbers. letters: the length that the tiny model is to take; usual: that of half of the rows; answers: that of 95% of the answers. rows: of the sample. whole: these are all.
+    numeric: its truths are numbers. letters: the length that the tiny model is to take; usual: that of half of the rows. answers: the lengths of
+    the measured answers, in letters. rows: of the sample. whole: these are all.
     long: more of the rows are longer than the tiny model tries out than may be dropped. copied: the ground truths stand in the prompts.
     shown: what it becomes, as lines: its keys that no row uses, the turns of one or two rows.
     """
@@ -57,7 +61,7 @@ class DataSource(NamedTuple):
     notes: tuple[str, ...] = ()
     letters: int = 0
     usual: int = 0
-    answers: int = 0
+    answers: tuple[int, ...] = ()
     rows: int = 0
     whole: bool = True
     long: bool = False
@@ -81,10 +85,10 @@ def data_source(name: str, raw: str, conversion: "Conversion", whole: bool, kind
     # of rows that are mostly longer than what is quick, twice that, as nothing of them might be left to learn
     most = TINY_LENGTH if share_below(0.5, lengths) < TINY_LENGTH / 2 else 2 * TINY_LENGTH
     letters, long = min(share_below(0.99, lengths), most), share_below(1 - LONG_SHARE, lengths) > most
-    answer_lengths = [len(str(row["messages"][-1]["content"]).encode()) for row in rows if row.get("messages")]
-    answers, half = share_below(0.95, answer_lengths), share_below(0.5, answer_lengths)
+    answers = tuple(len(str(row["messages"][-1]["content"]).encode()) for row in rows if row.get("messages"))
+    most_answers, half = share_below(0.95, answers), share_below(0.5, answers)
     # nobody gives a text word for word
-    metrics = "[rouge_l]" if half > TEXTS else "[exact_match, rouge_l]" if answers > TEXTS else ""
+    metrics = "[rouge_l]" if half > TEXTS else "[exact_match, rouge_l]" if most_answers > TEXTS else ""
     options = entry_options(conversion) + (f", metrics: {metrics}" if metrics else "")
     notes, count = tuple(ignore_notes(conversion)), conversion["valid"]
     shown = (*key_lines(conversion["account"], kind), *row_lines(conversion["table"]))
@@ -103,7 +107,7 @@ def data_source(name: str, raw: str, conversion: "Conversion", whole: bool, kind
     )
 
 
-def share_below(share: float, lengths: list[int]) -> int:
+def share_below(share: float, lengths: Sequence[int]) -> int:
     """The length that a share of them does not exceed; 0 of none."""
     return sorted(lengths)[min(int(share * len(lengths)), len(lengths) - 1)] if lengths else 0
 
@@ -136,7 +140,8 @@ def held_out_share(data: Datasets) -> float:
 
 def params_tail(data: Datasets) -> tuple[str, ...]:
     """The rest of a params.yaml, with room for most of the answers."""
-    longest = max(source.answers for source in data.values())
+    answers = [length for source in data.values() for length in source.answers]
+    longest = max(share_below(0.95, source.answers) for source in data.values())
     most = next((length for length in ANSWER_LENGTHS if length > longest), ANSWER_LENGTHS[-1])
     limits, notes = [], []
     if any(source.numeric for source in data.values()):
@@ -144,17 +149,21 @@ def params_tail(data: Datasets) -> tuple[str, ...]:
         notes.append("tiny may solve none of these, which would stop the build")
     if longest >= most:
         limits.append("answers_cut: 1")
-        notes.append("answers of tiny are cut, which is quick")
+        longer = sum(length >= most for length in answers) / len(answers)
+        notes.append(f"{longer:.0%} of the answers are longer than tiny's {most} letters, which are quick")
     preflight = f"preflight: {{{', '.join(limits)}}}"
     preflight += f"   # {'; '.join(notes)}; remove it for a real base" if notes else ""
-    rows = TINY_EVAL_ROWS if most == ANSWER_LENGTHS[-1] else 500
+    held_out = max(source.rows for source in data.values()) * held_out_share(data)
+    rows = TINY_EVAL_ROWS if most == ANSWER_LENGTHS[-1] and held_out > NEARLY * TINY_EVAL_ROWS else ALL_EVAL_ROWS
     evaluate = f"evaluate: {{max_new_tokens: {most}, max_rows: {rows}, batch_size: 16}}"
     if "grpo" in data:
-        evaluate += "   # of a real base that reasons: 512 or more"
+        evaluate += "   # of a real base that reasons: max_new_tokens of 512 or more"
     elif longest >= most:
         room = max(2 * most, -(-longest // BYTES_PER_TOKEN // 64) * 64)
-        evaluate += f"   # quick; of a real base: max_new_tokens: {room}, max_rows: 500"
-    return "curate: {}", preflight, evaluate
+        evaluate += f"   # quick; of a real base: max_new_tokens: {room}, max_rows: {ALL_EVAL_ROWS}"
+    elif rows == TINY_EVAL_ROWS:
+        evaluate += f"   # {rows} of the eval rows are scored, which is quick; of a real base: {ALL_EVAL_ROWS}"
+    return CURATE, preflight, evaluate
 
 
 def params_lines(data: Datasets, method: str, tiny: bool, whole: bool = False) -> Iterator[str]:
@@ -180,7 +189,7 @@ def params_lines(data: Datasets, method: str, tiny: bool, whole: bool = False) -
     parent = "base"
     for name in recommended_steps(data, method):
         step_method, step_kind = ("sft", "sft") if name == "sft" else (method, kind)
-        bare = name == "sft" and method == "grpo" and 0 < used["sft"].answers <= BARE
+        bare = name == "sft" and method == "grpo" and 0 < share_below(0.95, used["sft"].answers) <= BARE
         source = used[step_kind]
         trained = source._replace(rows=round(source.rows * (1 - held_out_share(data))))
         yield from step_lines(name, step_method, parent, trained, tiny, bare)
@@ -272,7 +281,8 @@ def step_lines(name: str, method: str, parent: str, of: DataSource, tiny: bool, 
     rewards = f"rewards: [{'numeric_match' if of.numeric else 'exact_match'}], " if method == "grpo" else ""
     low, high = LEARNING_RATES[method]
     unusual = tiny and not low <= float(args.partition("learning_rate: ")[2].partition(",")[0]) <= high
-    reasons = ((TINY_RATE, unusual), (HOSTILE, rewards and of.numeric and not of.copied), (TOO_LONG, tiny and of.long))
+    rate = TINY_RATE if parent == "base" else LARGER_RATE
+    reasons = ((rate, unusual), (HOSTILE, rewards and of.numeric and not of.copied), (TOO_LONG, tiny and of.long))
     waivers = [waiver for waiver, wanted in reasons if wanted]
     waive = f", waive: {{{', '.join(waivers)}}}" if waivers else ""
     if of.copied:

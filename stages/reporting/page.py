@@ -23,9 +23,11 @@ from stages.reporting.clips import is_long, make_visible
 from stages.reporting.flow import graph
 from stages.reporting.gates import gate_verdicts
 from stages.reporting.generations import side_by_side
+from stages.reporting.headlines import headlines
 from stages.reporting.scoreboard import board
 from stages.reporting.sections import dataset_section, format_share, step_section
 from stages.scoring.eval_settings import settings_sentences
+from stages.scoring.metric_meanings import describe_metrics
 from stages.training.exposure import exposure_path, exposure_summary
 
 Section = dict[str, Any]
@@ -83,7 +85,11 @@ def render_page(params: Params) -> str:
             asked=settings_sentences([model for model, found in scores.items() if found]),
             hashes=table_hashes(),
             versions=library_versions(),
-            **board(scores, params["steps"], resolved, exposures, params["base"]["model"] == "tiny"),
+            headlines=headlines(scores, params),
+            meanings=describe_metrics(
+                metric for found in scores.values() for items in (found or {}).values() for metric in items
+            ),
+            **board(scores, params["steps"], resolved, exposures),
         )
     )
 

@@ -6,6 +6,7 @@ baselines("pairs", "preference", rows, {}, []) -> {"pair_accuracy": {"constant":
 
 from collections import Counter
 from collections.abc import Sequence
+from math import isfinite
 
 import numpy as np
 
@@ -17,7 +18,6 @@ from validators._truths import alternatives, final_answer
 
 COMPARED = ("exact_match", "numeric_match")  # metrics and rewards that compare an answer with the right one
 LEAST_SHARE = 0.1
-LEAST_LENGTH = 0.6  # guessing which answer is better is right in 0.5
 LONGEST = 60  # characters
 
 
@@ -28,7 +28,7 @@ def baselines(dataset: str, kind: str, rows: list[Row], rewards: dict[str, float
     if kind in ("preference", "kto"):
         side, score = length_score(kind, rows)
         metric = "auc" if kind == "kto" else "pair_accuracy"
-        return {metric: {"constant": round_or_none(score), "constant_side": side}} if score >= LEAST_LENGTH else {}
+        return {metric: {"constant": round_or_none(score), "constant_side": side}} if isfinite(score) else {}
     answer, scores = constant_scores(dataset, kind, rows, rewards, own)
     return {name: {"constant": round_or_none(score), "constant_answer": answer} for name, score in scores.items()}
 

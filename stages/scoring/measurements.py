@@ -37,13 +37,9 @@ def measure_model(
     missing = sorted({dataset for dataset, _ in fingerprints.keys() - parts.keys()})
     if fingerprints:
         known = ", ".join(sorted({dataset for dataset, _ in fingerprints} - set(missing)))
-        reused = (
-            f"measured before, of the same model, and taken over: {known}"
-            if known
-            else "nothing was measured before with this model and these settings"
-        )
+        reused = [f"measured before, of the same model, and taken over: {known}"] if known else []
         now = f"measured now: {', '.join(missing)}" if missing else "no model is loaded"
-        print(f"evaluate {name}: {reused}; {now}")
+        print(f"evaluate {name}: {'; '.join([*reused, now])}")
     if missing:
         model = load_for_generation(
             folder,

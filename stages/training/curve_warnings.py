@@ -32,10 +32,10 @@ def describe_silent_groups(share: float, rewards: list[float]) -> str:
         return ""
     mean = sum(rewards) / len(rewards) if rewards else None
     advice = "easier or harder prompts, a longer sft, or a reward for the form (docs/rewards.md)"
-    if mean is not None and mean <= NEARLY_NONE:
-        advice = "a stronger base, a longer sft, easier prompts, or a reward for the form (docs/rewards.md)"
-    elif mean is not None and min(rewards[-len(rewards) // 4 :]) >= 1 - NEARLY_NONE:
-        advice = "harder prompts"
+    if mean is not None and abs(mean) <= NEARLY_NONE:
+        advice = "where 0 is no marks: a stronger base, a longer sft, easier prompts, or a reward for the form (docs/rewards.md)"
+    elif mean is not None and all(abs(reward - 1) <= NEARLY_NONE for reward in rewards[-len(rewards) // 4 :]):
+        advice = "where 1 is full marks: harder prompts"  # a reward of one's own may go from 0 to 10
     earned = "" if mean is None else f" (the mean reward is {mean:.3f})"
     return f"in {share:.0%} of the groups all answers earned the same{earned}, so they taught nothing; {advice}"
 
