@@ -161,14 +161,12 @@ def write_unscored(
             findings[name] = findings_of.text_findings(measured, path, limits, {})
             if measured.answers:
                 cut = findings_of.cut_answers_finding(measured, path, evaluate, limits)
-                asked, most = len(measured.answers), evaluate["max_rows"]
-                rows = f"{asked:,}" if asked <= most else f"{most:,} of {asked:,} (evaluate.max_rows)"
                 longer = (
                     f" ({cut['value']:.0%} of the wanted answers are longer)" if cut["value"] >= SHOWN_SHARE else ""
                 )
                 print(
-                    f"preflight: then each model answers {rows} eval rows of {name}, with up to {evaluate['max_new_tokens']:,} tokens "
-                    f"each{longer}: one that does not stop takes them all"
+                    f"preflight: then each model answers the {len(measured.answers):,} eval rows of {name} (evaluate.max_rows of them at most), "
+                    f"with up to {evaluate['max_new_tokens']:,} tokens each{longer}: one that does not stop takes them all"
                     + (describe_answering(measured, small, evaluate) if small else "")
                 )
                 findings[name].append(cut)

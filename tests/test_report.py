@@ -32,7 +32,7 @@ def test_columns_of_numbers_stand_on_the_right():
 def test_a_change_is_bold_only_where_its_interval_excludes_zero():
     item = {"value": 0.5, "low": 0.4, "high": 0.6, "n": 9, "change": 0.1, "change_low": 0.05, "change_high": 0.15}
     assert report.score_cell(item) == "0.500 [0.400, 0.600] (**+0.100**, +0.050 to +0.150)"
-    assert report.score_cell(item | {"change_low": -0.05}) == "0.500 [0.400, 0.600] (+0.100)"
+    assert report.score_cell(item | {"change_low": -0.05}) == "0.500 [0.400, 0.600] (+0.100, -0.050 to +0.150)"
     assert report.score_cell(item | {"change": None}) == "0.500 [0.400, 0.600]"
     few = item | dict.fromkeys(("low", "high", "change_low", "change_high"))
     assert (
