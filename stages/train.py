@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, cast
 import pyarrow.parquet as pq
 
 from stages.core.process import lock_step
-from stages.core.progress import progress_bar
+from stages.core.progress import format_duration, progress_bar
 from stages.rows.batches import batches
 from stages.training.adapters import start_folder, write_model
 from stages.training.backends import choose_backend, device_name, load_for_training, missing_requirements
@@ -109,7 +109,8 @@ def main(name: str) -> bool:
             )
             print(
                 f"train {name}: {step['method']} on {counts['seen']:,} of {rows}, "
-                f"{result.global_step:,} optimizer steps, loss {result.training_loss:.4f}{describe_rewards(trainer.state.log_history)}"
+                f"{result.global_step:,} optimizer steps, loss {result.training_loss:.4f}{describe_rewards(trainer.state.log_history)}, "
+                f"in {format_duration(result.metrics['train_runtime'])}"
             )
             for text in curve_warnings(step["method"], step["args"], trainer.state.log_history):
                 print(f"train {name}: warning: {text}")
