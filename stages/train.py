@@ -109,9 +109,9 @@ def main(name: str) -> bool:
             )
             print(
                 f"train {name}: {step['method']} on {counts['seen']:,} of {rows}, "
-                f"{result.global_step:,} optimizer steps, loss {result.training_loss:.4f}{describe_rewards(trainer.state.log_history)}, "
-                f"in {format_duration(result.metrics['train_runtime'])}"
+                f"{result.global_step:,} optimizer steps, loss {result.training_loss:.4f}{describe_rewards(trainer.state.log_history)}"
             )
+            print(f"train {name}: took {format_duration(result.metrics['train_runtime'])}")
             for text in curve_warnings(step["method"], step["args"], trainer.state.log_history):
                 print(f"train {name}: warning: {text}")
     return True

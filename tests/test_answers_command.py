@@ -154,6 +154,15 @@ def test_of_a_long_text_the_middle_is_left_out(capsys):
     assert "a" * 500 in out and "b" * 500 in out and "(800 characters left out)" in out and "a" * 501 not in out
 
 
+def test_blanks_at_the_end_of_an_answer_are_counted(capsys):
+    from commands import answers
+
+    answers.print_text("answer", "7" + " \n" * 50)
+    assert capsys.readouterr().out == "  answer    7\n            (100 blanks follow)\n"
+    answers.print_text("answer", "7" + " " * 20)
+    assert capsys.readouterr().out == "  answer    7\n"
+
+
 def test_json_has_whole_texts():
     found = json.loads(said("sft", "--limit", "0", "--json"))["chat"]
     assert [row["texts"]["answer"] for row in found] == [SAID[name][0] for name in ("b", "d", "a", "c")]

@@ -119,8 +119,18 @@ def test_a_second_time_no_model_is_loaded_and_the_bytes_are_the_same(small, caps
         write_table(Path(f"scores/align.{end}.parquet"), pa.table({"id": ["a"]}), {"step": "align"})
     loads, first = small.score()
     assert loads == ["base"]
+    out = capsys.readouterr().out
+    assert "evaluate base: measured now: chat, feedback, pairs, problems\n" in out and "by evaluate.max_rows" not in out
     assert small.score() == ([], first)
     assert "is not used" not in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_rows_that_max_rows_leaves_out_are_told(small, capsys):
+    small.write(**ALL)
+    small.score(max_rows=3)
+    out = capsys.readouterr().out
+    assert out.count("3 of 4 eval rows, by evaluate.max_rows") == 2  # of chat and feedback; the others have three
 
 
 @pytest.mark.slow

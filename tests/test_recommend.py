@@ -251,12 +251,38 @@ def test_there_is_room_for_most_answers(written, project):
     assert "max_new_tokens: 64," in written("data/raw/chat")
     (project / "data/raw/chat/data.jsonl").write_text(json.dumps({"instruction": "q", "output": "word " * 60}))
     out = written("data/raw/chat")
-    assert "max_new_tokens: 256, max_rows: 100," in out and "metrics: [rouge_l]}" in out
-    assert "preflight: {answers_cut: 1}   # answers of tiny are cut, which is quick; remove it for a real base" in out
+    assert (
+        "max_new_tokens: 256, max_rows: 500," in out and "metrics: [rouge_l]}" in out
+    )  # all of the few that are held out
+    longer = "100% of the answers are longer than tiny's 256 letters, which are quick; remove it for a real base"
+    assert f"preflight: {{answers_cut: 1}}   # {longer}" in out
     assert "# quick; of a real base: max_new_tokens: 512, max_rows: 500" in out
     rows = [json.dumps({"instruction": f"q{i}", "output": "word " * (60 if i % 9 == 0 else 1)}) for i in range(90)]
     (project / "data/raw/chat/data.jsonl").write_text("\n".join(rows))
     assert "metrics: [exact_match, rouge_l]}" in written("data/raw/chat")
+
+
+@pytest.mark.parametrize(("rows", "most"), [(1000, 500), (2000, 100)])
+def test_fewer_rows_are_answered_at_length_only_where_that_saves_much_and_it_is_said(written, project, rows, most):
+    lines = [json.dumps({"instruction": f"question {i}", "output": "word " * 40}) for i in range(rows)]
+    (project / "data/raw/chat/data.jsonl").write_text("\n".join(lines))
+    out = written("data/raw/chat")
+    told = "# 100 of the eval rows are scored, which is quick; of a real base: 500"
+    assert f"max_new_tokens: 256, max_rows: {most}," in out and (told in out) == (most == 100)
+
+
+def test_which_answers_supervised_rows_of_other_kinds_learn_is_told(written, project):
+    assert "pairs_sft: learns the better answer of each pair (`chosen`)" in written("data/raw/pairs")
+    rated = [json.dumps({"prompt": "q", "completion": "a", "label": label}) for label in (True, False)]
+    (project / "data/raw/feedback/data.jsonl").write_text("\n".join(rated))
+    assert "feedback_sft: learns the answers that are rated good, and no others" in written("data/raw/feedback")
+    assert "learns" not in written("data/raw/chat")
+
+
+def test_each_rate_is_waived_for_its_own_reason(written, project):
+    out = written("data/raw/pairs")
+    sft, align = (next(line for line in out.splitlines() if line.startswith(f"  {name}:")) for name in ("sft", "align"))
+    assert "tiny starts from random weights" in sft and "tiny needs larger steps than a real model" in align
 
 
 def test_of_little_data_a_fifth_is_held_out(written, project):
@@ -299,7 +325,7 @@ def test_what_a_supervised_step_would_learn_of_ground_truths_is_shown_and_is_not
         "args: {num_generations: 8, max_completion_length: 128, learning_rate: 1.0e-4, max_steps: 60}" in out
         and "60 steps reach 60 rows, enough to try it out; num_train_epochs: 1 in place of max_steps reaches all, in 72 steps"
         in out
-        and "of a real base that reasons: 512" in out
+        and "of a real base that reasons: max_new_tokens of 512" in out
     )
 
 
