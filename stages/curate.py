@@ -11,7 +11,7 @@ data/kept/<d>/ is the folder where `keep` lists the train rows to train on, if p
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -49,10 +49,13 @@ from stages.rows.tables import (
 )
 from stages.rows.values import ENCODE
 from validators._by_file import value_for_file
-from validators.problems import Problems
+from validators.problems import Problem, Problems
 
 BENCHMARKS, EXPIRED = Path("data/benchmarks"), Path(".build/expired")
+WARNED_LIKENESS, WARNED_SHARE = 0.8, 0.01  # of word triples; of the eval rows
+MOST_COMPARED = 100_000  # rows: a few seconds
 TurnedAwayRow = tuple[int, str]  # (row to reject, detail)
+SimilarPair = tuple[int, int, float]  # (row, row, similarity)
 
 
 class Dataset(PinEntry, SplitEntry):
@@ -106,6 +109,8 @@ def main(name: str) -> None:
     if rules["near_duplicates"] is not None:
         for check, rows in near_duplicates(decision, kind, rules["near_duplicates"], engine).items():
             decision.reject(check, rows)
+    else:
+        print_near_leaks(name, decision, kind, engine)
     side, reasons = decision.side, decision.reasons
     train, held_out = int((side == TRAIN).sum()), int((side == EVAL).sum())
     conserve("curate", name, len(side) - pq.read_metadata(invalid).num_rows, len(reasons), train=train, eval=held_out)
@@ -322,6 +327,28 @@ def overlaps_in_part(work: PartRows, kind: str, ngram_words: int, share: float) 
 
 def near_duplicates(decision: Decision, kind: str, threshold: float, engine: str) -> dict[str, list[TurnedAwayRow]]:
     """{check: [(row, detail)]}: train rows near an eval row, and rows near an earlier row of their own side that is kept."""
+    similar = similar_pairs(decision, kind, threshold, engine)
+    # {row: (the other row, how alike they are)}
+    leaks: dict[int, tuple[int, float]] = {}
+    repeats: dict[int, tuple[int, float]] = {}
+    for train, held_out, likeness in across_sides(similar, decision):
+        leaks.setdefault(train, (held_out, likeness))
+    for earlier, later, likeness in similar:
+        if (
+            decision.side[earlier] == decision.side[later]
+            and not {earlier, later} & leaks.keys()
+            and earlier not in repeats
+        ):
+            repeats.setdefault(later, (earlier, likeness))
+    places = decision.places({other for near in (leaks, repeats) for other, _ in near.values()})
+    return {
+        check: [(row, f"{likeness:.0%} like {places[other]}") for row, (other, likeness) in sorted(near.items())]
+        for check, near in (("curate.near_duplicate_of_eval", leaks), ("curate.near_duplicate", repeats))
+    }
+
+
+def similar_pairs(decision: Decision, kind: str, threshold: float, engine: str) -> list[SimilarPair]:
+    """(earlier row, later row, similarity) of the rows that are as alike as `threshold`, or more."""
     from stages.dedup.near_duplicates import similarity
 
     work = decision.remaining_rows()
@@ -341,26 +368,32 @@ def near_duplicates(decision: Decision, kind: str, threshold: float, engine: str
     pairs = decision.run_query("candidates")
     decision.database.execute("DROP TABLE bands")
     texts = texts_of(decision, kind, {row for pair in pairs for row in pair})
-    similar = [(a, b, likeness) for a, b in pairs if (likeness := similarity(texts[a], texts[b])) >= threshold]
-    # {row: (the other row, how alike they are)}
-    leaks: dict[int, tuple[int, float]] = {}
-    repeats: dict[int, tuple[int, float]] = {}
+    return [(a, b, likeness) for a, b in pairs if (likeness := similarity(texts[a], texts[b])) >= threshold]
+
+
+def across_sides(similar: Iterable[SimilarPair], decision: Decision) -> Iterator[SimilarPair]:
+    """(train row, eval row, similarity) of the pairs of which one row is held out."""
     for earlier, later, likeness in similar:
         if decision.side[earlier] != decision.side[later]:
-            train, held_out = (earlier, later) if decision.side[earlier] == TRAIN else (later, earlier)
-            leaks.setdefault(train, (held_out, likeness))
-    for earlier, later, likeness in similar:
-        if (
-            decision.side[earlier] == decision.side[later]
-            and not {earlier, later} & leaks.keys()
-            and earlier not in repeats
-        ):
-            repeats.setdefault(later, (earlier, likeness))
-    places = decision.places({other for near in (leaks, repeats) for other, _ in near.values()})
-    return {
-        check: [(row, f"{likeness:.0%} like {places[other]}") for row, (other, likeness) in sorted(near.items())]
-        for check, near in (("curate.near_duplicate_of_eval", leaks), ("curate.near_duplicate", repeats))
-    }
+            yield (*((earlier, later) if decision.side[earlier] == TRAIN else (later, earlier)), likeness)
+
+
+def print_near_leaks(name: str, decision: Decision, kind: str, engine: str) -> None:
+    """Print how many eval rows are nearly a train row, where `near_duplicates` is null and rejects none."""
+    rows, held_out = len(decision.side) - len(decision.reasons), int((decision.side == EVAL).sum())
+    hint = f"curate.near_duplicates: {WARNED_LIKENESS} takes such rows out of train"
+    if rows > MOST_COMPARED:
+        print(f"  whether eval rows are nearly train rows is not looked for in {rows:,} rows: {hint}")
+        return
+    near: dict[int, tuple[int, float]] = {}  # {eval row: (train row, similarity)}
+    for train, row, likeness in across_sides(similar_pairs(decision, kind, WARNED_LIKENESS, engine), decision):
+        near.setdefault(row, (train, likeness))
+    if near and len(near) >= WARNED_SHARE * held_out:
+        row, (train, likeness) = min(near.items())
+        places = decision.places({row, train})
+        what = f"{len(near):,} of {held_out:,} eval rows are nearly a train row: {places[row]}, {likeness:.0%} like {places[train]}"
+        found = Problem(f"datasets.{name}", what, "", f"their scores include what was learned by heart; {hint}")
+        print(f"warning: {found}")
 
 
 def bands_in_part(work: PartRows, kind: str) -> np.ndarray:

@@ -7,7 +7,7 @@ import pyarrow.parquet as pq
 import pytest
 from builds import run_data_stages, write_params
 
-from stages import ingest
+from stages import curate, ingest
 from stages.dedup.split import on_eval_side
 from stages.reading.parts import split_file
 from stages.rows.identity import digest, normalise_text
@@ -293,6 +293,25 @@ def test_a_train_row_like_an_eval_row_is_turned_away_whichever_comes_first(build
         assert any("word1" in row["messages"][1]["content"] for row in held_out)
         assert not any("word1" in row["messages"][1]["content"] for row in train)
         assert "curate.near_duplicate_of_eval" in {check for _, check in checks(rejected)}
+
+
+def test_eval_rows_like_train_rows_are_told_of_where_none_is_rejected(build, capsys, monkeypatch):
+    records = [chat(f"question {i}", f"{LONG} {i % 7}") for i in range(12)]
+    _, held_out, rejected = build("sft", *records, *fresh(9), eval_fraction=0.5, rules="{}")
+    near = [row for row in held_out if "word1 " in row["messages"][1]["content"]]
+    assert near and rejected == []
+    first = min(near, key=lambda row: row["line"])
+    out = capsys.readouterr().out
+    told = f"warning: datasets.d: {len(near)} of {len(held_out)} eval rows are nearly a train row: {first['id']} (raw.jsonl:{first['line']}), "
+    assert told in out and "curate.near_duplicates: 0.8 takes such rows out of train" in out
+    build("sft", *fresh(30), eval_fraction=0.5, rules="{}")
+    assert "nearly" not in capsys.readouterr().out
+    monkeypatch.setattr(curate, "MOST_COMPARED", 20)
+    build("sft", *records, *fresh(9), eval_fraction=0.5, rules="{}")
+    assert (
+        "whether eval rows are nearly train rows is not looked for in 21 rows: curate.near_duplicates"
+        in capsys.readouterr().out
+    )
 
 
 @pytest.mark.parametrize("kind", ["preference", "kto", "grpo"])
