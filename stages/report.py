@@ -289,19 +289,15 @@ def summary_section(params: Params) -> Iterator[str]:
 
 
 def describe_headline(line: Mapping[str, Any]) -> list[str]:
-    """A step's headline as lines: what was trained, its score, whether it is better than its parent's and the base's; what else changed."""
+    """A step's headline as lines: what was trained and its score, then how that compares with its parent and with the base."""
     score = line["score"]
     text = f"- {line['step']} ({line['method']} on {line['dataset']}): {line['metric']} {score['value']} {score['interval']}"
-    if score["noted"]:
-        text += f" ({score['noted']})"
-    if score["change"]:
-        text += f", {score['moved']} against {line['against']}: {score['said']}"
-    if line["from_base"]:
-        text += f"; {line['from_base']['moved']} against {line['base']}: {line['from_base']['said']}"
-    lines = [escape_cell(text + (f" ({line['why']})" if line["why"] else ""))]
-    if line["others"]:
-        lines.append(f"- {line['step']}, against {line['against']}, also: {escape_cell(', '.join(line['others']))}")
-    return lines
+    text += "".join(f" ({note})" for note in (score["noted"], line["why"]) if note)
+    compared = [
+        "; ".join([f"  - against {each['model']}: {each['said']}, {each['moved']}", *each["others"]])
+        for each in line["against"]
+    ]
+    return [escape_cell(each) for each in [text, *compared]]
 
 
 def score_cell(item: Mapping[str, Any]) -> str:

@@ -62,8 +62,8 @@ def test_the_answer_stands_beside_the_score_and_is_no_verdict_of_better():
     some = format_score(ITEM | {"alike": 120, "alike_answer": "no"}, "exact_match")
     assert (some["verdict"], some["noted"]) == ("better", "120 answers are 'no'")
     facts = {"step": "align", "method": "grpo", "dataset": "quiz", "metric": "exact_match", "why": None, "score": score}
-    (line,) = describe_headline(facts | {"against": "sft", "base": "base", "from_base": None, "others": []})
-    assert line.endswith(f", {score['moved']} against sft: {score['said']}")
+    _, compared = describe_headline(facts | {"against": [score | {"model": "sft", "others": []}]})
+    assert compared == f"  - against sft: {score['said']}, {score['moved']}"
 
 
 def turns(text):

@@ -53,20 +53,24 @@ def project(tmp_path, monkeypatch):
 
 def test_a_step_that_starts_from_another_is_compared_with_the_base_too(project):
     sft, align = headlines(project, PARAMS)
-    assert (sft["against"], sft["from_base"]) == ("base, which is random", None)
-    assert (align["against"], align["base"]) == ("sft", "base, which is random")
-    assert align["score"]["said"] == "no clear change"
-    found = align["from_base"]
-    assert (found["value"], found["change"], found["verdict"]) == ("0.750", "+0.500", "better")
-    assert found["moved"].startswith("+0.500 (+0.3") and found["moved"].endswith(")")
+    assert [each["model"] for each in sft["against"]] == ["base, which is random"]
+    parent, base = align["against"]
+    assert (parent["model"], parent["said"]) == ("sft", "no clear change")
+    assert (base["model"], base["value"], base["change"], base["said"]) == (
+        "base, which is random",
+        "0.750",
+        "+0.500",
+        "better",
+    )
+    assert base["moved"].startswith("+0.500 (+0.3") and base["moved"].endswith(")")
 
 
 def test_what_else_changed_is_named_where_it_became_worse_anywhere_or_better_on_the_same_data(project):
     _, align = headlines(project, PARAMS)
-    assert align["others"] == ["loss of chat +0.200 (worse)", "margin +0.200 (better)"]
+    assert align["against"][0]["others"] == ["also worse: loss of chat +0.200", "also better: margin +0.200"]
     many = {"pairs": {f"m{i}": item(0.5, 0.1) for i in range(6)} | {"reward/a": item(0.5, 0.1)}}
-    shown = other_changes({"dataset": "pairs", "metric": "pair_accuracy"}, many)
-    assert shown == [*(f"m{i} +0.100 (better)" for i in range(4)), "2 more"]
+    (shown,) = other_changes({"dataset": "pairs", "metric": "pair_accuracy"}, many)
+    assert shown == "also better: m0 +0.100, m1 +0.100, m2 +0.100, m3 +0.100, 2 more"
 
 
 def test_nothing_is_compared_with_a_base_that_was_scored_on_other_rows_or_not_by_this_metric(project):

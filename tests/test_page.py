@@ -219,9 +219,9 @@ def test_the_gist_says_that_a_training_taught_nothing_and_that_a_base_is_random(
         "- align: in 95% of the groups all answers earned the same, so they taught nothing; easier or harder prompts"
         in said
     )
-    assert "against base, which is random: better" in said
+    assert "\n  - against base, which is random: better, +0" in said
     page = (copy / "report/index.html").read_text(encoding="utf-8")
-    assert "against base, which is random: better" in page
+    assert 'against base, which is random: <span class="better">better, +0' in page
 
 
 def test_the_records_of_a_file_count_once_though_two_datasets_read_it():
@@ -461,7 +461,7 @@ def test_what_is_folded_is_open_on_paper(opened):
 
 # -- long rows ----------------------------------------------------------------------------------------------------
 
-TALLEST = {1280: 6_850, 390: 12_000}  # pixels, of a page of four datasets, two steps and three gates
+TALLEST = {1280: 6_900, 390: 12_200}  # pixels, of a page of four datasets, two steps and three gates
 CUT = """() => [...document.querySelectorAll('main *')].filter(each => {
   const box = each.getBoundingClientRect();
   return box.width && box.right > innerWidth + 1 && !each.closest('svg') && !each.closest('[aria-label^="The graph of"]');

@@ -106,7 +106,7 @@ KEY_DOCS = {
     "difficulty.NAME.max_new_tokens": KeyDoc("The maximum tokens of an answer. Null: the highest `max_completion_length` of the steps on the dataset.", "256"),
     "difficulty.NAME.batch_size": KeyDoc("Answers at a time.", "64"),
     # -- what all of it goes through
-    "curate.near_duplicates": KeyDoc("The Jaccard similarity from which two rows are near-duplicates. Null looks for none.", "0.8"),
+    "curate.near_duplicates": KeyDoc("The Jaccard similarity from which two rows are near-duplicates. Null takes none out; `curate` then warns of eval rows that are nearly a train row.", "0.8"),
     "curate.ngram_words": KeyDoc("The words of an n-gram, for overlap with the files of `data/benchmarks/`; of a script without spaces, its characters.", "13"),
     "curate.overlap_share": KeyDoc("The share of a row's n-grams in one benchmark file from which the row is rejected.", "0.8"),
     "curate.personal_data": KeyDoc("What happens to rows with e-mail addresses, telephone numbers, IBANs and cards: [rights.md](rights.md#personal-data).", "{reject: [email]}"),

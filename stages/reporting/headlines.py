@@ -2,7 +2,7 @@
 
 scores/<model>.json as dicts, scores/<step>.parquet, scores/base.parquet -> plain data for the page and the text
 
-    headlines({"base": {...}, "sft": {...}}, params) -> [{"step": "sft", "metric": "exact_match", "score": {...}, "against": "base", ...}]
+    headlines({"base": {...}, "sft": {...}}, params) -> [{"step": "sft", "metric": "exact_match", "score": {...}, "against": [...], ...}]
 """
 
 from pathlib import Path
@@ -25,7 +25,7 @@ MOST_OTHERS = 4  # further changes that are named
 
 
 def headlines(scores: dict[str, Any], params: Params) -> list[Item]:
-    """The headline of each scored step, with how it compares with the base and what else clearly changed.
+    """The headline of each scored step, with how it compares with its parent and with the base, and what else clearly changed.
 
     scores: {model: {dataset: {metric: item}} or None}.
     """
@@ -33,10 +33,13 @@ def headlines(scores: dict[str, Any], params: Params) -> list[Item]:
     lines, base = [], "base, which is random" if params["base"]["model"] == "tiny" else "base"
     for name, step in params["steps"].items():
         if line := headline(name, step, scored):
-            from_base = None if step["from"] == "base" else change_from_base(line, scored[name], params)
-            against = base if step["from"] == "base" else step["from"]
-            others = other_changes(line, scored[name])
-            lines.append(line | {"against": against, "base": base, "from_base": from_base, "others": others})
+            against, first = [], step["from"] == "base"
+            if line["score"]["change"]:
+                others = other_changes(line, scored[name])
+                against.append(line["score"] | {"model": base if first else step["from"], "others": others})
+            if not first and (found := change_from_base(line, scored[name], params)):
+                against.append(found | {"model": base, "others": []})
+            lines.append(line | {"against": against})
     return lines
 
 
@@ -107,17 +110,19 @@ def scored_columns(model: str, dataset: str) -> dict[str, pa.Array]:
 def other_changes(line: Item, scores: dict[str, Metrics]) -> list[str]:
     """What else clearly changed against the model that the step started from: on other data only what became worse.
 
-    scores: {dataset: {metric: item}} of the step's model.
+    scores: {dataset: {metric: item}} of the step's model. -> at most ["also worse: ...", "also better: ..."].
     """
-    found = []
+    found: dict[str, list[str]] = {"worse": [], "better": []}
     for dataset, metrics in scores.items():
         for metric, item in metrics.items():
             score, here = format_score(item, metric), dataset == line["dataset"]
             if (here and metric == line["metric"]) or metric.startswith("reward/"):  # parts of `reward`
                 continue
             if score["verdict"] == "worse" or (here and score["verdict"]):
-                where = "" if here else f" of {dataset}"
-                found.append((score["verdict"], f"{metric}{where} {score['change']} ({score['verdict']})"))
-    found.sort(key=lambda each: each[0] != "worse")
-    more = [f"{len(found) - MOST_OTHERS:,} more"] if len(found) > MOST_OTHERS else []
-    return [text for _, text in found[:MOST_OTHERS]] + more
+                found[score["verdict"]].append(f"{metric}{'' if here else f' of {dataset}'} {score['change']}")
+    return [f"also {verdict}: {', '.join(shortened(changes))}" for verdict, changes in found.items() if changes]
+
+
+def shortened(changes: list[str]) -> list[str]:
+    more = [f"{len(changes) - MOST_OTHERS:,} more"] if len(changes) > MOST_OTHERS else []
+    return changes[:MOST_OTHERS] + more
