@@ -11,7 +11,7 @@ data/kept/<d>/ is the folder where `keep` lists the train rows to train on, if p
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence, Set
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -23,7 +23,7 @@ import pyarrow.parquet as pq
 
 from stages.core.params import read_engine, read_params
 from stages.dedup import sides
-from stages.dedup.decision import EVAL, SPILL_FOLDER, TRAIN, Decision, PartRows
+from stages.dedup.decision import EVAL, OUT, SPILL_FOLDER, TRAIN, Decision, PartRows
 from stages.dedup.ends import Ends
 from stages.dedup.forgotten import CURATE_CHECK, Forgotten, read_forgotten
 from stages.dedup.sides import SplitEntry
@@ -54,6 +54,7 @@ from validators.problems import Problem, Problems
 BENCHMARKS, EXPIRED = Path("data/benchmarks"), Path(".build/expired")
 WARNED_LIKENESS, WARNED_SHARE = 0.8, 0.01  # of word triples; of the eval rows
 MOST_COMPARED = 100_000  # rows: a few seconds
+FORM_SAMPLE, MOST_COPIES = 1_000, 20  # rows; of one text, so that it is none of a form
 TurnedAwayRow = tuple[int, str]  # (row to reject, detail)
 SimilarPair = tuple[int, int, float]  # (row, row, similarity)
 
@@ -327,7 +328,7 @@ def overlaps_in_part(work: PartRows, kind: str, ngram_words: int, share: float) 
 
 def near_duplicates(decision: Decision, kind: str, threshold: float, engine: str) -> dict[str, list[TurnedAwayRow]]:
     """{check: [(row, detail)]}: train rows near an eval row, and rows near an earlier row of their own side that is kept."""
-    similar = similar_pairs(decision, kind, threshold, engine)
+    similar = similar_pairs(candidate_pairs("candidates", decision, kind, engine), decision, kind, threshold)
     # {row: (the other row, how alike they are)}
     leaks: dict[int, tuple[int, float]] = {}
     repeats: dict[int, tuple[int, float]] = {}
@@ -347,10 +348,8 @@ def near_duplicates(decision: Decision, kind: str, threshold: float, engine: str
     }
 
 
-def similar_pairs(decision: Decision, kind: str, threshold: float, engine: str) -> list[SimilarPair]:
-    """(earlier row, later row, similarity) of the rows that are as alike as `threshold`, or more."""
-    from stages.dedup.near_duplicates import similarity
-
+def candidate_pairs(query: str, decision: Decision, kind: str, engine: str) -> list[tuple[int, int]]:
+    """Pairs of rows, of which a query of stages/dedup/sql says by their signatures that they may be alike."""
     work = decision.remaining_rows()
     for (_, rows), first, bands in zip(
         work,
@@ -365,10 +364,19 @@ def similar_pairs(decision: Decision, kind: str, threshold: float, engine: str) 
         decision.database.execute(
             "CREATE TABLE IF NOT EXISTS bands AS FROM found LIMIT 0; INSERT INTO bands FROM found"
         )
-    pairs = decision.run_query("candidates")
+    pairs = decision.run_query(query)
     decision.database.execute("DROP TABLE bands")
+    return pairs
+
+
+def similar_pairs(
+    pairs: list[tuple[int, int]], decision: Decision, kind: str, threshold: float, form: Set[object] = frozenset()
+) -> list[SimilarPair]:
+    """(row, row, similarity) of the pairs that are as alike as `threshold`, or more. form: word triples that do not count."""
+    from stages.dedup.near_duplicates import similarity
+
     texts = texts_of(decision, kind, {row for pair in pairs for row in pair})
-    return [(a, b, likeness) for a, b in pairs if (likeness := similarity(texts[a], texts[b])) >= threshold]
+    return [(a, b, likeness) for a, b in pairs if (likeness := similarity(texts[a], texts[b], form)) >= threshold]
 
 
 def across_sides(similar: Iterable[SimilarPair], decision: Decision) -> Iterator[SimilarPair]:
@@ -386,14 +394,26 @@ def print_near_leaks(name: str, decision: Decision, kind: str, engine: str) -> N
         print(f"  whether eval rows are nearly train rows is not looked for in {rows:,} rows: {hint}")
         return
     near: dict[int, tuple[int, float]] = {}  # {eval row: (train row, similarity)}
-    for train, row, likeness in across_sides(similar_pairs(decision, kind, WARNED_LIKENESS, engine), decision):
-        near.setdefault(row, (train, likeness))
+    if pairs := candidate_pairs("near_leaks", decision, kind, engine):
+        form = common_words(decision, kind)
+        for train, row, likeness in similar_pairs(pairs, decision, kind, WARNED_LIKENESS, form):
+            near.setdefault(row, (train, likeness))
     if near and len(near) >= WARNED_SHARE * held_out:
         row, (train, likeness) = min(near.items())
         places = decision.places({row, train})
         what = f"{len(near):,} of {held_out:,} eval rows are nearly a train row: {places[row]}, {likeness:.0%} like {places[train]}"
-        found = Problem(f"datasets.{name}", what, "", f"their scores include what was learned by heart; {hint}")
+        found = Problem(f"datasets.{name}", what, "", f"a model may know their answers by heart; {hint}")
         print(f"warning: {found}")
+
+
+def common_words(decision: Decision, kind: str) -> set[object]:
+    """The word triples that a tenth of the rows have, of a sample of them: the form of a task, not the text of a row."""
+    from stages.dedup.near_duplicates import word_triples
+
+    rows = np.flatnonzero(decision.side != OUT)
+    sample = rows[:: max(1, len(rows) // FORM_SAMPLE)]
+    counts = Counter(triple for text in texts_of(decision, kind, sample).values() for triple in word_triples(text))
+    return {triple for triple, count in counts.items() if count >= max(MOST_COPIES, len(sample) / 10)}
 
 
 def bands_in_part(work: PartRows, kind: str) -> np.ndarray:

@@ -314,6 +314,17 @@ def test_eval_rows_like_train_rows_are_told_of_where_none_is_rejected(build, cap
     )
 
 
+def test_rows_that_are_alike_by_the_form_of_their_task_are_no_leaks(build, capsys):
+    records = [
+        chat(f"{LONG} the {i // 2} is {i // 2} and now {i} or {i}", "yes") for i in range(60)
+    ]  # pairs share a part
+    build("sft", *records, eval_fraction=0.5, rules="{}")
+    assert "nearly" not in capsys.readouterr().out
+    copies = [chat(f"{LONG} once there were {'so ' * (i % 7)} many of us", "yes") for i in range(10)]
+    build("sft", *records, *copies, eval_fraction=0.5, rules="{}")
+    assert "eval rows are nearly a train row" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize("kind", ["preference", "kto", "grpo"])
 def test_near_duplicates_are_found_in_every_kind(build, kind):
     made = {

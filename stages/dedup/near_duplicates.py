@@ -9,6 +9,7 @@ Signatures are never written to disk: they may differ between versions of rensa.
 """
 
 import re
+from collections.abc import Set
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -85,9 +86,9 @@ def shingle_hashes(hashes: np.ndarray, lengths: np.ndarray) -> tuple[np.ndarray,
     return shingles, offsets
 
 
-def similarity(a: str, b: str) -> float:
-    """Jaccard similarity of the word triples of two texts, 0 to 1."""
-    first, second = word_triples(a), word_triples(b)
+def similarity(a: str, b: str, form: Set[object] = frozenset()) -> float:
+    """Jaccard similarity of the word triples of two texts, 0 to 1. form: triples that do not count."""
+    first, second = word_triples(a) - form, word_triples(b) - form
     return len(first & second) / max(1, len(first | second))
 
 
