@@ -1,6 +1,6 @@
 """`tilth check`: every mistake in params.yaml, and raw data that changed under DVC, all at once before anything runs."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sized
 from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
@@ -107,10 +107,14 @@ def show(result: CheckResult) -> None:
     if not result.problems:
         waived = sum(warning.waived is not None for warning in result.warnings)
         print(
-            f"params.yaml is valid: {len(result.datasets)} datasets, {len(result.steps)} steps, "
+            f"params.yaml is valid: {counted(result.datasets, 'dataset')}, {counted(result.steps, 'step')}, "
             f"{len(result.warnings) - waived + len(result.credentials)} warnings, {waived} waived"
-            + (f"; {result.later} more for what preflight measures" if result.later else "")
+            + (f"; {result.later} more waived, of what preflight measures" if result.later else "")
         )
+
+
+def counted(items: Sized, what: str) -> str:
+    return f"{len(items):,} {what}{'' if len(items) == 1 else 's'}"
 
 
 def print_json(result: CheckResult) -> None:

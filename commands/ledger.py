@@ -111,7 +111,7 @@ def table_lines(item: "Account") -> list[Line]:
         for check, count in (counts or {}).items():
             lines.append(("", f"rejected by {safe_text(check)}", f"-{count:,}"))
         if stage == "ingest":
-            lines.append(("", "rows of the other records", f"{item['rows']:,}"))
+            lines.append(("", "rows of the other records" if counts else "rows", f"{item['rows']:,}"))
     if item["not_sampled"]:
         lines.append(("", f"not sampled by {NOT_SAMPLED}", f"-{item['not_sampled']:,}"))
     left_out = {

@@ -17,11 +17,16 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from stages.dryrun.xray import Part
+    from stages.training.types import Config, Tokenizer
 
 Name = Annotated[str | None, typer.Argument(help="A name under `steps` of params.yaml; all of them if left out.")]
 Dropped = Annotated[bool, typer.Option("--dropped", help="Name every row that is not trained, with the reason.")]
 Row = Annotated[
     str | None, typer.Option("--row", help="Show one row of the step as tokens: FILE:LINE of the raw data, or an id.")
+]
+Answer = Annotated[
+    str | None,
+    typer.Option("--answer", help="What a grpo step's rewards pay for this answer to --row, or to its first row."),
 ]
 Json = Annotated[bool, typer.Option("--json", help="What the build wrote, as JSON, for scripts.")]
 FOLDER = Path("preflight")
@@ -36,10 +41,14 @@ Finding = dict[str, Any]
 TIMED_ANSWERS = 64  # answers that a reward function is timed on
 
 
-def main(step: Name = None, row: Row = None, dropped: Dropped = False, as_json: Json = False) -> None:
-    """Show what is known of each step before its training, or what it learns from one row."""
+def main(
+    step: Name = None, row: Row = None, answer: Answer = None, dropped: Dropped = False, as_json: Json = False
+) -> None:
+    """Show what is known of each step before its training, what it learns from one row, or what its rewards pay for an answer."""
     reports, findings = read_reports(step)
-    if row:
+    if answer is not None:
+        show_rewards(reports, step, row, answer, as_json)
+    elif row:
         show_row(reports, step, row, as_json)
     elif as_json:
         print(json.dumps({name: report | {"findings": findings[name]} for name, report in reports.items()}, indent=2))
@@ -77,7 +86,9 @@ def show_dropped(reports: Mapping[str, Report]) -> None:
         rows = [row for row in csv.DictReader(file) if row["step"] in reports]
     for row in rows:
         print(f"{row['step']}: {safe_text(row['row'])}: {safe_text(row['reason'], 400)}")
-    print(f"{len(rows):,} rows are not trained")
+    print(
+        f"{len(rows):,} rows are left out" + ("" if rows else "; how many the optimizer steps reach: tilth preflight")
+    )
 
 
 # -- one row ------------------------------------------------------------------------------------------------------
@@ -113,11 +124,56 @@ def show_row(reports: Mapping[str, Report], step: str | None, name: str, as_json
         facts = {"step": step, "row": place, "trained": True, "parts": [asdict(part) for part in parts]}
         print(json.dumps(facts, ensure_ascii=False))
     else:
-        print_parts(step, place, parts)
+        print_parts(step, place, parts, renderer().tokenizer)
 
 
-def find_row(report: Report, name: str) -> tuple[str, dict[str, Any]]:
-    """(`file:line`, the row) of data/train. name: FILE:LINE or the first digits of an id. Raises Problems."""
+def show_rewards(reports: Mapping[str, Report], step: str | None, name: str | None, answer: str, as_json: bool) -> None:
+    """Print what each reward function of a grpo step pays for an answer to a row, and their weighted sum.
+
+    name: FILE:LINE or an id; None for the first row. Raises Problems for a step without rewards.
+    """
+    import math
+
+    from stages.dryrun.resolved_steps import reward_weights
+    from stages.rows.tables import safe_text
+    from stages.training.models import load_tokenizer
+    from stages.training.reward_calls import score_answers
+    from validators._answers import answer_of
+    from validators._numbers import last_number
+    from validators._truths import final_answer
+    from validators.problems import Problem, Problems
+
+    report = reports.get(step or "")
+    if report is None or report["method"] != "grpo":
+        found = f"{step} is a step of method {report['method']}" if report else "no step"
+        hint = f"grpo steps: {', '.join(name for name, each in reports.items() if each['method'] == 'grpo') or 'none'}"
+        raise Problems([Problem("tilth preflight --answer", found, "the name of a step with rewards", hint)])
+    place, row = find_row(report, name)
+    functions = report["rewards"]
+    paid = score_answers(functions, [row], [answer], load_tokenizer(), f"steps.{step}", [place])[0].tolist()
+    values = {function: None if math.isnan(value) else value for function, value in zip(functions, paid, strict=True)}
+    weights = dict(zip(functions, reward_weights(report), strict=True))
+    total = sum(weights[function] * (value or 0.0) for function, value in values.items())
+    truth, facts = row["ground_truth"], {"step": step, "row": place, "answer": answer}
+    if as_json:
+        print(json.dumps(facts | {"ground_truth": truth, "rewards": values, "reward": total}, ensure_ascii=False))
+        return
+    print(f"{step}: {place}: the ground truth is {safe_text(repr(truth), 400)}")
+    said = answer_of(answer)
+    final = final_answer(said)
+    number = last_number(said if final is None else final)
+    read = [] if final is None else [f"its final answer is {safe_text(repr(final), 400)}"]
+    read += [] if number is None else [f"its last number is {number.value * number.scale:g}"]
+    print("\n".join(f"  {each}" for each in read or ["it has no number and marks no final answer"]))
+    for function, value in values.items():
+        pays = "nothing: it does not judge this" if value is None else f"{value:g}"
+        print(f"  {function} pays {pays}" + (f", weight {weights[function]:g}" if len(functions) > 1 else ""))
+    if len(functions) > 1:
+        print(f"  reward {total:g}")
+
+
+def find_row(report: Report, name: str | None) -> tuple[str, dict[str, Any]]:
+    """(`file:line`, the row) of data/train. name: FILE:LINE or the first digits of an id; None for the first row. Raises Problems."""
     import pyarrow.compute as pc
     import pyarrow.parquet as pq
 
@@ -127,11 +183,11 @@ def find_row(report: Report, name: str) -> tuple[str, dict[str, Any]]:
 
     path = f"data/train/{report['dataset']}.parquet"
     keys = pq.read_table(path, columns=["id", "source", "line"])
-    source, _, line = name.rpartition(":")
+    source, _, line = (name or "").rpartition(":")
     if source and line.isdigit():
         matches = pc.and_(pc.equal(keys["source"], source), pc.equal(keys["line"], int(line)))
     else:
-        matches = pc.starts_with(keys["id"], name)
+        matches = pc.starts_with(keys["id"], name or "")
     numbers = pc.indices_nonzero(matches)
     if not len(numbers):
         where, hint = f"tilth preflight --row {name}", f"tilth trace {name} shows what became of it"
@@ -144,7 +200,10 @@ def find_row(report: Report, name: str) -> tuple[str, dict[str, Any]]:
 TOKEN_STYLES = {"learned": "bold green", "context": "", "cut": "red strike"}
 
 
-def print_parts(step: str, place: str, parts: "Sequence[Part]") -> None:
+def print_parts(step: str, place: str, parts: "Sequence[Part]", tokenizer: "Tokenizer") -> None:
+    """Print the sequences of a row, each run of tokens decoded at once: a letter may be several tokens."""
+    from itertools import groupby
+
     from rich.console import Console
     from rich.text import Text
 
@@ -158,9 +217,10 @@ def print_parts(step: str, place: str, parts: "Sequence[Part]") -> None:
         console.print(Text(f"{step}: {place}: {part.name}, {len(part.tokens):,} tokens: {summary}", style="bold"))
         for kind, tokens in runs_by_kind(part.tokens):
             line = Text(f"  {kind:<8}{len(tokens):>6,}  ")
-            for token in tokens:
-                style = f"{TOKEN_STYLES[kind]} {'cyan' if token.special and kind == 'context' else ''}".strip()
-                line.append(safe_text(token.text, 10_000), style=style)
+            for special, run in groupby(tokens, key=lambda token: token.special):
+                style = f"{TOKEN_STYLES[kind]} {'cyan' if special and kind == 'context' else ''}".strip()
+                text = tokenizer.decode([token.id for token in run], clean_up_tokenization_spaces=False)
+                line.append(safe_text(text, 10_000), style=style)
             console.print(line, soft_wrap=True)
 
 
@@ -179,7 +239,7 @@ def show(reports: dict[str, Report], findings: dict[str, list[Finding]]) -> None
         console.print(table)
     for name, items in findings.items():
         for item in items:
-            if item["level"] != "ok":
+            if item["level"] != "ok" or len(reports) == 1:  # of a step that is asked for, all that was found
                 text = f"{item['level']}: {name}: {item['check']}: {safe_text(item['message'], 400)}"
                 console.print(text, markup=False, soft_wrap=True)
     console.print()
@@ -223,10 +283,15 @@ def empty_table(title: str, texts: Sequence[str], numbers: Sequence[str]) -> "Ta
 
 
 def rows_table(reports: Mapping[str, Report]) -> "Table":
-    table = empty_table("what each step trains on", ["step", ""], ["rows", "not trained", "optimizer steps"])
+    from stages.dryrun.schedule import rows_reached
+
+    table = empty_table(
+        "what each step trains on", ["step", ""], ["rows", "left out", "optimizer steps", "rows they reach"]
+    )
     for name, report in reports.items():
         what = f"{report['method']} on {report['dataset']}, from {report['from']}"
-        counts = report["rows"], report["rows"] - report["trained_rows"], report["optimizer_steps"]
+        reached = rows_reached(report, step_config(name, report))
+        counts = report["rows"], report["rows"] - report["trained_rows"], report["optimizer_steps"], reached
         table.add_row(name, what, *(f"{count:,}" for count in counts))
     return table
 
@@ -265,14 +330,11 @@ def memory_table(reports: Mapping[str, Report]) -> "Table":
         fused_logit_tile,
         read_shape,
     )
-    from stages.dryrun.schedule import assume_processes
-    from stages.training.trl import make_config
 
     device, free = free_bytes()
     estimates, shape = {}, read_shape()
     for name, report in reports.items():
-        with assume_processes(report["processes"]):
-            config = make_config(f"steps.{name}", report, ".work/preflight")
+        config = step_config(name, report)
         estimates[name] = estimate_memory(report, shape, config, device, fused_logit_tile(report["method"]))
     title = f"estimated peak in this machine's {MEMORY_NAMES[device]}" + (
         "" if free is None else f", of which {format_bytes(free)} are free"
@@ -282,6 +344,15 @@ def memory_table(reports: Mapping[str, Report]) -> "Table":
         sums = [sum(found[part] for part in parts) for parts in MEMORY_COLUMNS.values()]
         table.add_row(name, *(format_bytes(count) for count in [*sums, found["total"]]))
     return table
+
+
+def step_config(name: str, report: Report) -> "Config":
+    """TRL's config of a step, as on the processes that preflight counted."""
+    from stages.dryrun.schedule import assume_processes
+    from stages.training.trl import make_config
+
+    with assume_processes(report["processes"]):
+        return make_config(f"steps.{name}", report, ".work/preflight")
 
 
 def reward_timings(reports: Mapping[str, Report]) -> Iterator[str]:

@@ -19,7 +19,7 @@ from stages.reporting import difficulty
 from stages.reporting.cards import write_cards
 from stages.reporting.curves import read_curve
 from stages.reporting.gates import gate_verdicts
-from stages.reporting.headlines import headlines
+from stages.reporting.headlines import GENERATED_METRICS, headlines
 from stages.reporting.page import read_json_or_none, render_page
 from stages.reporting.rights import rights_rows
 from stages.reporting.sections import personal_data_sentences
@@ -226,9 +226,11 @@ def scores_section(steps: Iterable[str]) -> str:
     scores, missing = read_scores(steps)
     metrics = {metric for datasets in scores.values() for items in datasets.values() for metric in items}
     meanings = describe_metrics(metrics)
+    generated = "" if metrics.isdisjoint(GENERATED_METRICS) else " Answers are greedy, one to a prompt."
     parts = [
         "## Scores\n\nEach value with its 95% interval; in brackets the change against the model that the step started from, "
         "with its interval: **bold** where that excludes zero."
+        + generated
         + (f" Here {meanings}." if meanings else "")
         + not_built_sentence(missing)
     ]

@@ -302,7 +302,7 @@ def test_a_reward_that_pays_for_hostile_answers_stops_the_build_unless_waived():
     item = of_rewards(paying)["reward_hostile"]
     assert (item["value"], item["limit"], item["level"]) == (2.0, 0.0, "warning")
     assert item["message"] == (
-        "f pays as much as for the ground truth for 2 of 3 kinds of answers that only look right: repeated (the truth three times) 100.0%, sprayed (the truth among other rows' truths) 50.0%"
+        "f pays as much as for the ground truth for 2 of 3 kinds of hostile answers: repeated (the truth three times) 100.0%, sprayed (the truth among other rows' truths) 50.0%"
     )
     (problem,) = findings.gate_problems(of_rewards(paying).values(), "steps.s")
     assert "waive: {reward_hostile: your reason}" in problem.hint

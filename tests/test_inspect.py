@@ -276,7 +276,9 @@ def test_records_of_no_known_shape_are_a_problem_that_names_their_keys(inspected
 
 def test_names_that_say_what_they_are_get_a_columns_entry_that_works(inspected):
     record = '{"uid": "t7", "Body": "Tim has 2.", "Query": "How many?", "Reply": "x", "Final Answer": 2}'
-    with pytest.raises(Problems, match=r"such as --columns 'prompt: .Body, Query., ground_truth: \"Final Answer\"'"):
+    with pytest.raises(
+        Problems, match=r"add --columns 'prompt: .Body, Query., ground_truth: \"Final Answer\"' to the command"
+    ):
         inspected("raw/data.jsonl", record)
     out = inspected("raw/data.jsonl", record, columns='prompt: [Body, Query], ground_truth: "Final Answer"')
     _, dataset = pasted(out)

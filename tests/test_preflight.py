@@ -517,6 +517,14 @@ def test_the_command_shows_what_the_build_left(project):
     for sample in json.loads(Path("preflight/_xray.json").read_text(encoding="utf-8"))["sft"]:
         shown = json.loads(tilth(project, "sft", "--row", sample["row"], "--json")[1])
         assert [part["tokens"] for part in sample["parts"]] == [part["tokens"] for part in shown["parts"]]
+    code, out, _ = tilth(project, "reward", "--answer", "no such thing")
+    assert code == 0 and "exact_match pays 0" in out and "the ground truth is '" in out
+    assert out.splitlines()[1] == "  it has no number and marks no final answer"
+    truth = out.splitlines()[0].partition("the ground truth is ")[2].strip("'")
+    said = json.loads(tilth(project, "reward", "--answer", f"<think>hm</think>A: {truth}", "--json")[1])
+    assert said["ground_truth"] == truth and said["rewards"]["exact_match"] == 1.0 == said["reward"]
+    code, _, err = tilth(project, "sft", "--answer", "x")
+    assert code != 0 and "sft is a step of method sft; expected the name of a step with rewards" in err
     code, out, _ = tilth(project, "--dropped")
     rows = [line for line in out.splitlines() if line.startswith("sft: data/raw/chat/")]
     with open("preflight/_dropped.csv", encoding="utf-8", newline="") as file:

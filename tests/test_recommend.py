@@ -169,7 +169,7 @@ def test_ground_truths_that_are_numbers_get_the_pattern_and_a_reward_that_reads_
     (project / "data/raw/problems/data.jsonl").write_text("\n".join(lines))
     out = said("data/raw/problems")
     assert "ground_truth_pattern: '#### (.+)$'" in out and "rewards: [numeric_match], args: " in out
-    assert "reward_hostile: an answer may reason before its last number}" in out
+    assert "reward_hostile: what it pays for holds the truth; an answer may reason before it}" in out
 
 
 def test_rates_for_the_tiny_base_are_told_apart_from_those_of_a_real_one(said, project):
@@ -254,7 +254,7 @@ def test_there_is_room_for_most_answers(written, project):
     assert (
         "max_new_tokens: 256, max_rows: 500," in out and "metrics: [rouge_l]}" in out
     )  # all of the few that are held out
-    longer = "100% of the answers are longer than tiny's 256 letters, which are quick; remove it for a real base"
+    longer = "100% of the answers are longer than tiny's 256 letters, which are quick; for a real base: preflight: {}"
     assert f"preflight: {{answers_cut: 1}}   # {longer}" in out
     assert "# quick; of a real base: max_new_tokens: 512, max_rows: 500" in out
     rows = [json.dumps({"instruction": f"q{i}", "output": "word " * (60 if i % 9 == 0 else 1)}) for i in range(90)]
@@ -320,7 +320,12 @@ def test_what_a_supervised_step_would_learn_of_ground_truths_is_shown_and_is_not
     (project / "data/raw/problems/data.jsonl").write_text("\n".join(lines))
     out = written("data/raw/problems")
     assert "problems_sft: first row, messages: assistant: '1'" in out
-    assert "leave this step out, and `from: base` below" in out and "held out of both" in out
+    assert "leave out this step and " in out and "# `from: base` below, as bare answers" in out
+    assert (
+        "tilth preflight align --answer 'The answer is 18.'" in out
+        and "system: 'Reason, then end" in out
+        and "held out of both" in out
+    )
     assert (
         "args: {num_generations: 8, max_completion_length: 128, learning_rate: 1.0e-4, max_steps: 60}" in out
         and "60 steps reach 60 rows, enough to try it out; num_train_epochs: 1 in place of max_steps reaches all, in 72 steps"

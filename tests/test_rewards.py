@@ -1,6 +1,6 @@
 import pytest
 
-from validators._truths import last_number
+from validators._numbers import last_number
 from validators.rewards import exact_match, numeric_match, one_word
 
 

@@ -12,13 +12,10 @@ BOXED = re.compile(r"\\f?boxed\s*\{")
 # forms of a last line that names the answer: GSM8K's mark, `A: 18`, `**Final answer:** 18`, `so the answer is 18.`
 LAST_LINE = (
     re.compile(r"####\s*(.+)"),
-    re.compile(r"[*_]*(?:(?:final |correct )?answer|A|答案)[*_]*\s*[:：]\s*[*_]*\s*(.+)", re.IGNORECASE),
+    re.compile(r"[*_]*(?:(?:final |correct )?answer|A|答案?)[*_]*\s*[:：]\s*[*_]*\s*(.+)", re.IGNORECASE),
     re.compile(r".*\banswer is[:：]?\s+(.+)", re.IGNORECASE),
     re.compile(r".*答案[是为]\s*[:：]?\s*(.+)"),
 )
-# 5/3/2024 is a date, not a fraction
-FRACTION = r"([-+]?)\\[dt]?frac\{(\d+)\}\{(\d+)\}|((?<![\d/])[-+]?\d[\d,]*)/(\d+)(?![\d/])"
-NUMBER = re.compile(rf"{FRACTION}|([-+]?(?:\d[\d,]*\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)")
 
 
 def final_answer(text: str) -> str | None:
@@ -75,15 +72,3 @@ def alternatives(truth: str) -> list[str]:
         return []
     flat = isinstance(items, list) and all(item is None or isinstance(item, str) for item in items)
     return [item.strip() for item in items if item and item.strip()] if flat else []
-
-
-def last_number(text: str) -> float | None:
-    r"""The last number of a text, or None; `3/4` and `\frac{3}{4}` are one number."""
-    found = NUMBER.findall(text.replace("{,}", ","))
-    if not found:
-        return None
-    sign, latex, under, above, below, number = found[-1]
-    if number:
-        return float(number.replace(",", ""))
-    above, below = float(f"{sign}{latex}{above}".replace(",", "")), float(under or below)
-    return above / below if below else None

@@ -7,12 +7,12 @@ Any other parameter is a field of `extra` with that name: n parsed values, None 
     exact_match([[{"role": "assistant", "content": " cba"}]], ground_truth=["cba"]) -> [1.0]
 """
 
-import math
 from typing import Any
 
 from validators._answers import answer_of
 from validators._mathematics import mathematically_equal
-from validators._truths import alternatives, clean_answer, final_answer, is_correct, last_number
+from validators._numbers import Number, equal, last_number
+from validators._truths import alternatives, clean_answer, final_answer, is_correct
 
 Completion = str | list[dict[str, Any]]  # TRL passes a text, or a conversation whose last message is the model's
 
@@ -28,10 +28,11 @@ def exact_match(completions: list[Completion], ground_truth: list[str], **_: obj
 def numeric_match(completions: list[Completion], ground_truth: list[str], **_: object) -> list[float]:
     """1 where the last number of the answer equals that of the ground truth, or one of a JSON list of them; else 0.
 
-    Where the answer names a final answer, as for `exact_match`, the last number of that counts.
+    Where the answer names a final answer, as for `exact_match`, the last number of that counts. docs/rewards.md lists what is
+    read as one number.
     """
     return [
-        float(any(_close(_number(_text(answer)), _number(one)) for one in alternatives(truth) or [truth]))
+        float(any(equal(_number(_text(answer)), _number(one)) for one in alternatives(truth) or [truth]))
         for answer, truth in zip(completions, ground_truth, strict=True)
     ]
 
@@ -68,12 +69,7 @@ def _equal(answer: str, truth: str) -> bool:
     )
 
 
-def _number(text: str) -> float | None:
+def _number(text: str) -> Number | None:
     """The last number of the final answer in a text, else of the whole text; None where there is none."""
     final = final_answer(text)
     return last_number(text if final is None else final)
-
-
-def _close(a: float | None, b: float | None) -> bool:
-    # a long run of digits is read as infinity, which equals infinity: it would earn the reward
-    return a is not None and b is not None and math.isfinite(a + b) and math.isclose(a, b, rel_tol=1e-9, abs_tol=1e-9)

@@ -180,7 +180,7 @@ def columns_hint(record: Mapping[str, Any]) -> str:
     named = f"prompt: {prompt}, {wanted}: {answer}{more}"
     names = f"--columns {shlex.quote(named)}"
     others = f"; {', '.join(keys['answer'][1:])} may be the answer as well" if keys["answer"][1:] else ""
-    return f"docs/formats.md has the shapes; or say what the keys are, such as {names}{kind}{others}"
+    return f"docs/formats.md has the shapes; or say what the keys are: add {names} to the command{kind}{others}"
 
 
 def convert_sample(sample: Sample, kind: str) -> Conversion:

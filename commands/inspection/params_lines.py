@@ -12,7 +12,7 @@ STEP_ARGS = {  # of a real model
     "dpo": "beta: 0.1, learning_rate: 5.0e-6",
     "orpo": "beta: 0.1, learning_rate: 8.0e-6",
     "kto": "beta: 0.1, learning_rate: 5.0e-6",
-    "grpo": "num_generations: 8, learning_rate: 1.0e-5",
+    "grpo": "num_generations: 8, max_completion_length: 512, learning_rate: 1.0e-5, num_train_epochs: 1",
 }
 TINY_ARGS = {  # of the tiny model, which starts from random weights: a few minutes, to see the whole pipeline
     "sft": "learning_rate: 3.0e-3",
@@ -26,7 +26,8 @@ MOST_STEPS, MOST_TOKENS = 1500, 1_500_000  # of a training: a few minutes on two
 TINY_RATE = "learning_rate: tiny starts from random weights"
 LARGER_RATE = "learning_rate: tiny needs larger steps than a real model"
 COPIED = "the ground truth stands in the prompt, so that numeric_match pays for repeating it: write a reward (docs/rewards.md)"
-HOSTILE = "reward_hostile: an answer may reason before its last number"
+HOSTILE = "reward_hostile: what it pays for holds the truth; an answer may reason before it"
+TOLD_END = "system: 'Reason, then end with one line, The answer is NUMBER.'"
 TOO_LONG = "dropped_share: rows of this length are enough to try it out"
 USUAL_LENGTH = 1024  # TRL's default of max_length
 TINY_LENGTH = 4096  # the most that is quick; to the tiny model a letter is a token
@@ -146,13 +147,13 @@ def params_tail(data: Datasets) -> tuple[str, ...]:
     limits, notes = [], []
     if any(source.numeric for source in data.values()):
         limits.append("tie_prompts: 0")
-        notes.append("tiny may solve none of these, which would stop the build")
+        notes.append("tiny may solve none of these, and a sample of equal answers would stop the build")
     if longest >= most:
         limits.append("answers_cut: 1")
         longer = sum(length >= most for length in answers) / len(answers)
         notes.append(f"{longer:.0%} of the answers are longer than tiny's {most} letters, which are quick")
     preflight = f"preflight: {{{', '.join(limits)}}}"
-    preflight += f"   # {'; '.join(notes)}; remove it for a real base" if notes else ""
+    preflight += f"   # {'; '.join(notes)}; for a real base: preflight: {{}}" if notes else ""
     held_out = max(source.rows for source in data.values()) * held_out_share(data)
     rows = TINY_EVAL_ROWS if most == ANSWER_LENGTHS[-1] and held_out > NEARLY * TINY_EVAL_ROWS else ALL_EVAL_ROWS
     evaluate = f"evaluate: {{max_new_tokens: {most}, max_rows: {rows}, batch_size: 16}}"
@@ -288,11 +289,20 @@ def step_lines(name: str, method: str, parent: str, of: DataSource, tiny: bool, 
     if of.copied:
         yield f"  # {COPIED}"
     yield f"  {name}: {{method: {method}, from: {parent}, dataset: {of.name}, {rewards}args: {{{args}}}{waive}}}"
+    if rewards and not of.copied:
+        reads = (
+            "the last number of an answer"
+            if of.numeric
+            else "an answer that is the truth alone, or marked as the final one"
+        )
+        yield f"  # the reward reads {reads}: after a build, tilth preflight {name} --answer 'The answer is 18.' says what it pays"
+        if of.numeric:
+            yield f"  # to tell a model how to end, give {of.name} {TOLD_END}"
     if tiny and of.raw and steps * rows_a_step < of.rows:
         yield f"  # {steps} steps reach {steps * rows_a_step:,} rows, enough to try it out; num_train_epochs: 1 in place of max_steps reaches all, in {once:,} steps"
     if tiny and bare:
-        yield "  # tiny needs it: at first none of its answers is right; of a real instruct base: leave this step out, and `from: base` below, as"
-        yield "  # bare answers would teach it not to reason"
+        yield f"  # tiny needs it: at first none of its answers is right; of a real instruct base: leave out this step and {of.name}, and"
+        yield "  # `from: base` below, as bare answers would teach it not to reason"
     elif tiny:
         waiver = ", and no waiver of what is tiny" if waive else ""
         yield f"  # of a real base: args: {{{STEP_ARGS[method]}}}{waiver}"

@@ -96,13 +96,17 @@ def turn_lines(what: str, row: dict[str, Any], columns: list[str]) -> Iterator[s
 
 
 def truth_lines(table: "pa.Table", pattern: str | None) -> Iterator[str]:
-    """The first ground truths as a reward function sees them, then warnings about all. pattern: of `answer_pattern`."""
+    """The first ground truths of different forms as a reward function sees them, then warnings about all. pattern: of `answer_pattern`."""
     from stages.rows.tables import safe_text
-    from validators._truths import alternatives, final_answer, last_number
+    from validators._numbers import last_number
+    from validators._truths import alternatives, final_answer
 
     columns = ("source", "line", "ground_truth")
     rows = [row for row in table.select(columns).to_pylist() if (row["ground_truth"] or "").strip()]
-    for row in rows[:FIRST_TRUTHS]:
+    forms: dict[str, Any] = {}
+    for row in rows:
+        forms.setdefault(re.sub(r"\d+", "9", row["ground_truth"]), row)
+    for row in (list(forms.values()) if len(forms) > 1 else rows)[:FIRST_TRUTHS]:
         truth = row["ground_truth"]
         text, final, any_of = safe_text(repr(truth), 120), final_answer(truth), alternatives(truth)
         number = last_number(final or truth)
@@ -110,7 +114,7 @@ def truth_lines(table: "pa.Table", pattern: str | None) -> Iterator[str]:
             text += f"; any of {len(any_of):,} is right"
         elif final:
             text += f"; final answer {safe_text(repr(final))}"
-        text += "" if any_of or number is None else f"; as a number {number:g}"
+        text += "" if any_of or number is None else f"; as a number {number.value * number.scale:g}"
         yield f"ground truth of {safe_text(row['source'], 200)}:{row['line']}: {text}"
     truths = [row["ground_truth"] for row in rows]
     if not pattern and (whole := sum(len(truth) > LONG_TRUTH or "\n" in truth.strip() for truth in truths)):
@@ -134,7 +138,7 @@ def truth_lines(table: "pa.Table", pattern: str | None) -> Iterator[str]:
 
 def copied_truths(table: "pa.Table") -> int:
     """How many ground truths are numbers that the prompt has too, if nearly all are: they are targets, and no answers; else 0."""
-    from validators._truths import last_number
+    from validators._numbers import last_number
 
     count = 0
     for row in table.select(["prompt", "ground_truth"]).to_pylist():

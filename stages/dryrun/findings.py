@@ -319,6 +319,7 @@ def reward_findings(trials: list[Trial], weights: Sequence[float], settings: Set
             message = f"{name} gives no less than to the ground truth to " + ", ".join(
                 f"{kind} answers {part:.1%}" for kind, part in wrong.items()
             )
+            message += f"; the first: {trial.wrong}" if trial.wrong else ""
             out.append(make_finding("preflight.reward_wrong", max(wrong.values()), message, settings, waive))
             out += hostile_findings(trial, settings, waive)
     more = trials_of.wrong_answer_gain(trials, weights) if all(trial.again for trial in trials) else {}
@@ -339,13 +340,16 @@ def hostile_findings(trial: Trial, settings: Settings, waive: Waivers) -> Iterat
     if not shares:
         return
     paid = trials_of.paid_kinds(shares)
-    message = f"{trial.function} pays as much as for the ground truth for {len(paid)} of {len(shares)} kinds of answers that only look right"
+    holding = bool(paid) and set(paid) <= set(WITH_TRUTH)
+    message = f"{trial.function} pays as much as for the ground truth for {len(paid)} of {len(shares)} kinds of hostile answers"
+    message += ", which hold the truth" if holding else ""
     message += ": " + ", ".join(f"{kind} ({MEANINGS[kind]}) {shares[kind]:.1%}" for kind in paid) if paid else ""
+    message += ", and for no kind without it" if holding else ""
     if trials_of.judges_form_only(trial):
         message += "; it judges the form alone, so no limit applies to it"
         settings = {**settings, "reward_hostile": None}
     item = make_finding("preflight.reward_hostile", len(paid), message, settings, waive)
-    if paid and set(paid) <= set(WITH_TRUTH):
+    if holding:
         item["hint"] = (
             "these answers contain the truth, so it may suit answers that reason first; exact_match wants the truth alone"
         )

@@ -28,7 +28,7 @@ FORM_ONLY_SHARE = (
     0.5  # of other rows' truths that earn no less: such a function does not check whether the answer is right
 )
 TOLERATED_SHARE = 0.05  # share of the rows that a kind of hostile answers may win
-BATCH = 64
+BATCH, SHOWN_LETTERS = 64, 60
 WORD = re.compile(r"\w+")
 NEXT_CHARACTER = str.maketrans("0123456789" + "abcdefghijklmnopqrstuvwxyz" + "ABCDEFGHIJKLMNOPQRSTUVWXYZ",
                      "1234567891" + "bcdefghijklmnopqrstuvwxyza" + "BCDEFGHIJKLMNOPQRSTUVWXYZA")  # fmt: skip
@@ -36,12 +36,16 @@ NEXT_CHARACTER = str.maketrans("0123456789" + "abcdefghijklmnopqrstuvwxyz" + "AB
 
 @dataclass(frozen=True)
 class Trial:
-    """The scores by one function. again: whether a second call gave the same. seconds: for one answer."""
+    """The scores by one function. again: whether a second call gave the same. seconds: for one answer.
+
+    wrong: the first wrong answer that earns no less than the truth, in words; "" where none does.
+    """
 
     function: str
     scores: dict[str, np.ndarray]
     again: bool
     seconds: float
+    wrong: str = ""
 
 
 def sample_rows(path: str | Path, wanted: int) -> tuple[list[Row], list[str]]:
@@ -95,7 +99,21 @@ def try_function(
     everything = range(len(rows))
     again = call_in_batches(function, rows, names, answers["truth"], everything, tokenizer, where)
     same = np.array_equal(again, scores["truth"], equal_nan=True)
-    return Trial(function, scores, same, seconds / max(1, calls))
+    return Trial(function, scores, same, seconds / max(1, calls), first_paid(scores, answers, names))
+
+
+def first_paid(scores: Mapping[str, np.ndarray], answers: Mapping[str, Sequence[str | None]], names: list[str]) -> str:
+    """The first wrong answer that earns no less than its row's truth: `'9' to data/raw/p.jsonl:3, of which '8' is the truth`."""
+    for kind in WRONG_KINDS:
+        paid = np.flatnonzero(scores[kind] >= scores["truth"])  # a NaN is neither
+        if len(paid):
+            truth, answer = (shorten(answers[each][paid[0]] or "") for each in ("truth", kind))
+            return f"{answer} to {names[paid[0]]}, of which {truth} is the truth"
+    return ""
+
+
+def shorten(text: str) -> str:
+    return repr(text if len(text) <= SHOWN_LETTERS else f"{text[:SHOWN_LETTERS]}...")
 
 
 def call_in_batches(

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from stages.training.types import Config
+from stages.training.types import Config, ResolvedStep
 
 PACKING_ROWS = 1000  # TRL packs rows in groups of this size: `datasets` maps that many at a time
 
@@ -82,6 +82,13 @@ def epochs_reached(config: Config, method: str, sequences: int, steps: int, coun
     if method == "grpo":
         taken = taken / config.num_generations / config.num_iterations
     return taken / sequences
+
+
+def rows_reached(step: ResolvedStep, config: Config) -> int:
+    """How many of the trained rows the optimizer steps of a step reach at least once. step: with the counts of preflight."""
+    sequences = step.get("packed_rows", step["sequences"])
+    epochs = epochs_reached(config, step["method"], sequences, step["optimizer_steps"], step["processes"])
+    return min(step["trained_rows"], round(epochs * step["trained_rows"]))
 
 
 def count_packed_sequences(lengths: np.ndarray, config: Config) -> int:
