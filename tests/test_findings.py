@@ -100,7 +100,7 @@ def test_rows_that_are_left_out_are_counted_by_proof_with_the_first_reason(path)
     item = found(path, rows()[:7], left_out=LEFT_OUT)["dropped_share"]
     assert (item["value"], item["level"]) == (0.3, "warning")
     assert item["message"] == (
-        "3 of 10 rows are not trained: 2 by PROMPT: raw.jsonl:4, raw.jsonl:8: a, not b; 1 by LENGTH: raw.jsonl:6: long"
+        "3 of 10 rows are left out: 2 by PROMPT: raw.jsonl:4, raw.jsonl:8: a, not b; 1 by LENGTH: raw.jsonl:6: long"
     )
 
 

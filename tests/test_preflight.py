@@ -238,7 +238,7 @@ def test_more_rows_than_the_limit_that_cannot_be_trained_stop_the_build_by_proof
         examined(render, "sft", TALKS, max_length=24)
     (problem,) = error.value.problems
     assert problem.where == "steps.s: preflight.dropped_share"
-    assert problem.found.startswith("1 of 3 rows are not trained: 1 by LENGTH: raw.jsonl:3: nothing of 47 tokens")
+    assert problem.found.startswith("1 of 3 rows are left out: 1 by LENGTH: raw.jsonl:3: nothing of 47 tokens")
     assert problem.hint.startswith("raise args.max_length")
     assert examined(render, "sft", TALKS[:1] * 40 + TALKS[2:], max_length=24).dropped[0][0] == "raw.jsonl:41"
 

@@ -147,7 +147,7 @@ def row_findings(
 
     left = [row for row, _, _ in measured.left_out]
     what, hint = describe_left_out(measured, path, context, method.limits.length)
-    message = f"{len(left):,} of {measured.count:,} rows are not trained" + (f": {what}" if left else "")
+    message = f"{len(left):,} of {measured.count:,} rows are left out" + (f": {what}" if left else "")
     out = [make_finding("preflight.dropped_share", measured.share(left), message, settings, waive)]
     if left:
         out[0]["hint"] = hint
@@ -174,8 +174,10 @@ def row_findings(
         out.append(add("preflight.truncated_share", cut, text))
     if context:
         arg = "max_completion_length" if method.name == "grpo" else "max_length"
-        text = f"are longer than the {context:,} positions of the model: take a base with more, or a lower args.{arg}"
-        out.append(add("preflight.context_share", rows["row"][model_lengths(rows, method) > context], text))
+        long = rows["row"][model_lengths(rows, method) > context]
+        text = f"are longer than the {context:,} positions of the model"
+        text += f": take a base with more, or a lower args.{arg}" if len(long) else ""
+        out.append(add("preflight.context_share", long, text))
     if method.name in ("dpo", "orpo"):
         equal = rows["row"][rows["equal"]]
         out.append(add("preflight.equal_pairs_share", equal, "have two answers of the same tokens"))
