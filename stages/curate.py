@@ -54,7 +54,7 @@ from validators.problems import Problem, Problems
 BENCHMARKS, EXPIRED = Path("data/benchmarks"), Path(".build/expired")
 WARNED_LIKENESS, WARNED_SHARE = 0.8, 0.01  # of word triples; of the eval rows
 MOST_COMPARED = 100_000  # rows: a few seconds
-FORM_SAMPLE, MOST_COPIES = 1_000, 20  # rows; of one text, so that it is none of a form
+BOILERPLATE_SAMPLE, MOST_COPIES = 1_000, 20  # rows; more copies of a text are boilerplate
 TurnedAwayRow = tuple[int, str]  # (row to reject, detail)
 SimilarPair = tuple[int, int, float]  # (row, row, similarity)
 
@@ -370,13 +370,19 @@ def candidate_pairs(query: str, decision: Decision, kind: str, engine: str) -> l
 
 
 def similar_pairs(
-    pairs: list[tuple[int, int]], decision: Decision, kind: str, threshold: float, form: Set[object] = frozenset()
+    pairs: list[tuple[int, int]],
+    decision: Decision,
+    kind: str,
+    threshold: float,
+    boilerplate: Set[object] = frozenset(),
 ) -> list[SimilarPair]:
-    """(row, row, similarity) of the pairs that are as alike as `threshold`, or more. form: word triples that do not count."""
+    """(row, row, similarity) of the pairs that are as alike as `threshold`, or more. boilerplate: word triples that do not count."""
     from stages.dedup.near_duplicates import similarity
 
     texts = texts_of(decision, kind, {row for pair in pairs for row in pair})
-    return [(a, b, likeness) for a, b in pairs if (likeness := similarity(texts[a], texts[b], form)) >= threshold]
+    return [
+        (a, b, likeness) for a, b in pairs if (likeness := similarity(texts[a], texts[b], boilerplate)) >= threshold
+    ]
 
 
 def across_sides(similar: Iterable[SimilarPair], decision: Decision) -> Iterator[SimilarPair]:
@@ -395,8 +401,8 @@ def print_near_leaks(name: str, decision: Decision, kind: str, engine: str) -> N
         return
     near: dict[int, tuple[int, float]] = {}  # {eval row: (train row, similarity)}
     if pairs := candidate_pairs("near_leaks", decision, kind, engine):
-        form = common_words(decision, kind)
-        for train, row, likeness in similar_pairs(pairs, decision, kind, WARNED_LIKENESS, form):
+        boilerplate = boilerplate_triples(decision, kind)
+        for train, row, likeness in similar_pairs(pairs, decision, kind, WARNED_LIKENESS, boilerplate):
             near.setdefault(row, (train, likeness))
     if near and len(near) >= WARNED_SHARE * held_out:
         row, (train, likeness) = min(near.items())
@@ -406,12 +412,12 @@ def print_near_leaks(name: str, decision: Decision, kind: str, engine: str) -> N
         print(f"warning: {found}")
 
 
-def common_words(decision: Decision, kind: str) -> set[object]:
-    """The word triples that a tenth of the rows have, of a sample of them: the form of a task, not the text of a row."""
+def boilerplate_triples(decision: Decision, kind: str) -> set[object]:
+    """The word triples that a tenth of the rows have, of a sample of them: a template, not the text of a row."""
     from stages.dedup.near_duplicates import word_triples
 
     rows = np.flatnonzero(decision.side != OUT)
-    sample = rows[:: max(1, len(rows) // FORM_SAMPLE)]
+    sample = rows[:: max(1, len(rows) // BOILERPLATE_SAMPLE)]
     counts = Counter(triple for text in texts_of(decision, kind, sample).values() for triple in word_triples(text))
     return {triple for triple, count in counts.items() if count >= max(MOST_COPIES, len(sample) / 10)}
 

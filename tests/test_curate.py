@@ -314,7 +314,7 @@ def test_eval_rows_like_train_rows_are_told_of_where_none_is_rejected(build, cap
     )
 
 
-def test_rows_that_are_alike_by_the_form_of_their_task_are_no_leaks(build, capsys):
+def test_rows_that_are_alike_by_boilerplate_are_no_leaks(build, capsys):
     records = [
         chat(f"{LONG} the {i // 2} is {i // 2} and now {i} or {i}", "yes") for i in range(60)
     ]  # pairs share a part

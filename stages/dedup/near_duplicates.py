@@ -86,9 +86,9 @@ def shingle_hashes(hashes: np.ndarray, lengths: np.ndarray) -> tuple[np.ndarray,
     return shingles, offsets
 
 
-def similarity(a: str, b: str, form: Set[object] = frozenset()) -> float:
-    """Jaccard similarity of the word triples of two texts, 0 to 1. form: triples that do not count."""
-    first, second = word_triples(a) - form, word_triples(b) - form
+def similarity(a: str, b: str, boilerplate: Set[object] = frozenset()) -> float:
+    """Jaccard similarity of the word triples of two texts, 0 to 1. boilerplate: triples that do not count."""
+    first, second = word_triples(a) - boilerplate, word_triples(b) - boilerplate
     return len(first & second) / max(1, len(first | second))
 
 

@@ -1,5 +1,5 @@
 -- Pairs of a train row and an eval row that share a band of their signatures: (train, held_out). A band of more than 20 rows
--- gives each eval row its first train row only; one of more than a tenth of the rows is a form that they share, not a text.
+-- gives each eval row its first train row only; one of more than a tenth of the rows is boilerplate.
 WITH sided AS (FROM bands JOIN keys USING (row) SELECT band, row, is_eval),
 shared AS (
     SELECT band, min(row) FILTER (NOT is_eval) AS first_train, count(*) AS rows
