@@ -445,7 +445,7 @@ def test_a_truth_that_stands_in_the_prompt_is_warned_of_and_other_keys_are_named
     puzzles = [json.dumps({"prompt": f"Reach {i} with [7, 9].", "target": str(i), "nums": [7, 9]}) for i in (16, 63)]
     out = inspected("raw/data.jsonl", *puzzles)
     assert "warning: the ground truth stands in the prompt of 2 of 2 rows" in out
-    assert "other keys, which rewards and metrics can ask for by name: nums" in out
+    assert "other keys, which rewards and metrics can ask for by name, and slice_by splits scores by: nums" in out
     sums = [json.dumps({"prompt": f"{i} + 1?", "target": str(i + 1)}) for i in (16, 63)]
     out = inspected("raw/data.jsonl", *sums)
     assert "stands in the prompt" not in out and "other keys" not in out

@@ -128,7 +128,8 @@ def truth_lines(table: "pa.Table", pattern: str | None) -> Iterator[str]:
             "right: a reward of your own checks the answer by other keys (docs/rewards.md)"
         )
     if others := other_keys(table):
-        yield f"other keys, which rewards and metrics can ask for by name: {safe_text(', '.join(others), 400)}"
+        names = safe_text(", ".join(others), 400)
+        yield f"other keys, which rewards and metrics can ask for by name, and slice_by splits scores by: {names}"
     if objects := sum(truth.lstrip().startswith("{") and is_json_object(truth) for truth in truths):
         yield (
             f"warning: {objects:,} of {len(truths):,} ground truths are JSON objects: exact_match requires exactly that text; "
