@@ -410,6 +410,10 @@ def print_near_leaks(name: str, decision: Decision, kind: str, engine: str) -> N
         what = f"{len(near):,} of {held_out:,} eval rows are nearly a train row: {places[row]}, {likeness:.0%} like {places[train]}"
         found = Problem(f"datasets.{name}", what, "", f"a model may know their answers by heart; {hint}")
         print(f"warning: {found}")
+    elif held_out:
+        print(
+            f"  {len(near) or 'none'} of the {held_out:,} eval rows {'is' if len(near) < 2 else 'are'} nearly a train row"
+        )
 
 
 def boilerplate_triples(decision: Decision, kind: str) -> set[object]:

@@ -328,7 +328,7 @@ def examine_step(
         config, step["method"], step.get("packed_rows", step["sequences"]), step["optimizer_steps"], step["processes"]
     )
     device = free_bytes()[0]
-    here = f"takes about {format_bytes(estimate_memory(step, shape, config, device, tile)['total'])} on this machine"
+    here = f"training takes about {format_bytes(estimate_memory(step, shape, config, device, tile)['total'])} on this machine"
     seconds = least_seconds(step, shape, config, report.reached, device)
     full = f" if each answer has {config.max_completion_length:,} tokens" if step["method"] == "grpo" else ""
     if small and seconds >= SHORT_S / 10:

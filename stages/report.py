@@ -34,6 +34,7 @@ from stages.training.left_out_rows import count_by_proof, left_out_of_dataset
 from validators._cautions import step_cautions
 
 OUT = Path("report")
+MOSTLY_CUT = 0.5  # of the answers
 
 
 def main() -> None:
@@ -278,6 +279,8 @@ def summary_section(params: Params) -> Iterator[str]:
     for name, step in steps.items():
         if line := lines_of.get(name):
             lines += describe_headline(line)
+        if unended := describe_unended((scores.get(name) or {}).get(step["dataset"], {})):
+            lines.append(f"- {name}: {unended}; tilth answers {name} shows them")
         seen = exposure_summary(exposure_path(name))
         if seen and seen["seen"] < seen["rows"]:
             lines.append(
@@ -288,6 +291,19 @@ def summary_section(params: Params) -> Iterator[str]:
         lines += [f"- {name}: {text}" for text in curve_warnings(step["method"], step["args"], curve)]
     if lines:
         yield "## In short\n\n" + "\n".join(lines)
+
+
+def describe_unended(metrics: Mapping[str, Any]) -> str:
+    """That most answers of a model are cut, with what to do; "" where they are not. metrics: {metric: item} of its own dataset."""
+    cut, answers = max(
+        ((item.get("cut") or 0, item.get("answers") or item["n"]) for item in metrics.values()), default=(0, 1)
+    )
+    if cut <= MOSTLY_CUT * answers:
+        return ""
+    return (
+        f"{cut:,} of {answers:,} of its answers do not end within evaluate.max_new_tokens: a longer training, a base that "
+        "answers, or more tokens"
+    )
 
 
 def describe_headline(line: Mapping[str, Any]) -> list[str]:

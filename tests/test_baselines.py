@@ -2,7 +2,7 @@
 
 import pytest
 
-from stages.report import describe_headline
+from stages.report import describe_headline, describe_unended
 from stages.reporting.score_text import format_score
 from stages.scoring.baselines import baselines, constant_scores, frequent_answer
 from stages.scoring.statistics import describe_generated, describe_generated_briefly
@@ -104,3 +104,9 @@ def test_a_model_that_does_no_better_than_length_is_not_called_better():
     assert describe_generated(item) == "always the longer answer would score 0.681"
     assert format_score(item, "pair_accuracy")["said"] == "higher, but length alone would do as well"
     assert format_score(item | {"constant": 0.2}, "pair_accuracy")["verdict"] == "better"
+
+
+def test_a_model_of_which_most_answers_never_end_is_told_of():
+    metrics = {"loss": {"value": 1.0, "n": 103}, "rouge_l": {"value": 0.1, "n": 103, "answers": 103, "cut": 90}}
+    assert describe_unended(metrics).startswith("90 of 103 of its answers do not end within evaluate.max_new_tokens: ")
+    assert describe_unended({"rouge_l": {"value": 0.1, "n": 103, "cut": 40}}) == describe_unended({}) == ""

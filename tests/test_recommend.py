@@ -305,7 +305,12 @@ def test_what_a_row_becomes_comes_first_and_what_to_type_last(written, project):
 
 @pytest.mark.parametrize(
     ("rows", "steps", "note"),
-    [(40, "max_steps: 100}", False), (1100, "num_train_epochs: 1}", False), (20_000, "max_steps: 1500}", True)],
+    [
+        (40, "max_steps: 100}", False),
+        (1100, "num_train_epochs: 5}", False),
+        (9_000, "num_train_epochs: 1}", False),
+        (20_000, "max_steps: 1500}", True),
+    ],
 )
 def test_a_supervised_training_takes_in_all_rows_where_that_is_quick(written, project, rows, steps, note):
     lines = [json.dumps({"instruction": f"question {i}", "output": "a"}) for i in range(rows)]

@@ -21,6 +21,7 @@ TINY_ARGS = {  # of the tiny model, which starts from random weights: a few minu
     "kto": "beta: 0.1, learning_rate: 1.0e-4",
     "grpo": "num_generations: 8, max_completion_length: 128, learning_rate: 1.0e-4",
 }
+TINY_EPOCHS = 5  # of SFT at most: after one, few answers of a small dataset end
 TINY_STEPS = {"sft": 100, "dpo": 50, "orpo": 200, "kto": 50, "grpo": 60}
 MOST_STEPS, MOST_TOKENS = 1500, 1_500_000  # of a training: a few minutes on two cores
 TINY_RATE = "learning_rate: tiny starts from random weights"
@@ -39,6 +40,7 @@ TINY_BASE = "base: {model: tiny}    # proves the pipeline; a real one: model: Qw
 SMALL_DATA = 400  # rows, of which a tenth says little about a model
 BARE = 40  # letters of an answer that holds no thought
 TEXTS = 100  # letters of an answer that no model gives word for word
+ANSWERED_SHARE = 0.98  # a share of the held-out answers that are longer comes near what preflight allows
 ANSWER_LENGTHS = (64, 128, 256)  # the choices of evaluate.max_new_tokens
 BYTES_PER_TOKEN = 3  # at least, of a real tokenizer
 TINY_EVAL_ROWS = 100  # the random base answers each to the last token
@@ -142,7 +144,7 @@ def held_out_share(data: Datasets) -> float:
 def params_tail(data: Datasets) -> tuple[str, ...]:
     """The rest of a params.yaml, with room for most of the answers."""
     answers = [length for source in data.values() for length in source.answers]
-    longest = max(share_below(0.95, source.answers) for source in data.values())
+    longest = max(share_below(ANSWERED_SHARE, source.answers) for source in data.values())
     most = next((length for length in ANSWER_LENGTHS if length > longest), ANSWER_LENGTHS[-1])
     limits, notes = [], []
     if any(source.numeric for source in data.values()):
@@ -184,6 +186,7 @@ def params_lines(data: Datasets, method: str, tiny: bool, whole: bool = False) -
     ]:
         yield "datasets:" if whole else "datasets:           # in addition to, or instead of, what is there"
         yield from lines
+        yield "  # whose the data are: license, source and consent of a dataset, told with every model (docs/rights.md)"
         if len(used) > 1:
             yield "  # the same records are held out of both: the split is by prompt"
     yield "steps:" if whole else "steps:              # instead of what is there"
@@ -252,13 +255,19 @@ def room_for(letters: int, batch: int, together: int) -> str:
     return args + (f", gradient_accumulation_steps: {together}" if together > 1 else "")
 
 
-def steps_of(method: str, once: int, batch: int, usual: int) -> int:
-    """Optimizer steps of the tiny model: over all rows, or as many as is quick. once: steps over all rows. usual: letters of a row."""
+def steps_of(method: str, once: int, batch: int, usual: int) -> tuple[int, int]:
+    """(optimizer steps, epochs) of the tiny model: over all rows, of SFT several times, or as many as is quick, which is 0 epochs.
+
+    once: steps over all rows. usual: letters of a row.
+    """
     if method == "grpo":
-        return TINY_STEPS[method]
+        return TINY_STEPS[method], 0
     tokens = MOST_TOKENS if method == "sft" else MOST_TOKENS // 3  # pairs go through two models
     quick = min(MOST_STEPS, tokens // (batch * max(usual, 1)))
-    return max(TINY_STEPS[method], once if once <= NEARLY * quick else quick)
+    if once > NEARLY * quick:
+        return max(TINY_STEPS[method], quick), 0
+    epochs = max(1, min(TINY_EPOCHS, quick // max(once, 1))) if method == "sft" else 1
+    return (once * epochs, epochs) if once * epochs >= TINY_STEPS[method] else (TINY_STEPS[method], 0)
 
 
 def step_lines(name: str, method: str, parent: str, of: DataSource, tiny: bool, bare: bool = False) -> Iterator[str]:
@@ -274,10 +283,10 @@ def step_lines(name: str, method: str, parent: str, of: DataSource, tiny: bool, 
     together = 1 if method in ("sft", "grpo") else -(-LEAST_PAIRS // batch)
     rows_a_step = batch * together
     once = -(-of.rows // rows_a_step)
-    steps = steps_of(method, once, rows_a_step, of.usual)
+    steps, epochs = steps_of(method, once, rows_a_step, of.usual)
     if tiny:
         # how many rows the split holds out is known to a share alone: an epoch is all of the others
-        args += ", num_train_epochs: 1" if steps == once and of.whole and method != "grpo" else f", max_steps: {steps}"
+        args += f", num_train_epochs: {epochs}" if epochs and of.whole else f", max_steps: {steps}"
         args += "" if method == "grpo" else room_for(of.letters, batch, together)
     rewards = f"rewards: [{'numeric_match' if of.numeric else 'exact_match'}], " if method == "grpo" else ""
     low, high = LEARNING_RATES[method]
