@@ -255,10 +255,10 @@ def room_for(letters: int, batch: int, together: int) -> str:
     return args + (f", gradient_accumulation_steps: {together}" if together > 1 else "")
 
 
-def steps_of(method: str, once: int, batch: int, usual: int) -> tuple[int, int]:
+def steps_of(method: str, once: int, batch: int, usual: int, bare: bool = False) -> tuple[int, int]:
     """(optimizer steps, epochs) of the tiny model: over all rows, of SFT several times, or as many as is quick, which is 0 epochs.
 
-    once: steps over all rows. usual: letters of a row.
+    once: steps over all rows. usual: letters of a row. bare: its answers are ground truths, of which it learns the form at once.
     """
     if method == "grpo":
         return TINY_STEPS[method], 0
@@ -266,7 +266,7 @@ def steps_of(method: str, once: int, batch: int, usual: int) -> tuple[int, int]:
     quick = min(MOST_STEPS, tokens // (batch * max(usual, 1)))
     if once > NEARLY * quick:
         return max(TINY_STEPS[method], quick), 0
-    epochs = max(1, min(TINY_EPOCHS, quick // max(once, 1))) if method == "sft" else 1
+    epochs = max(1, min(TINY_EPOCHS, quick // max(once, 1))) if method == "sft" and not bare else 1
     return (once * epochs, epochs) if once * epochs >= TINY_STEPS[method] else (TINY_STEPS[method], 0)
 
 
@@ -283,7 +283,7 @@ def step_lines(name: str, method: str, parent: str, of: DataSource, tiny: bool, 
     together = 1 if method in ("sft", "grpo") else -(-LEAST_PAIRS // batch)
     rows_a_step = batch * together
     once = -(-of.rows // rows_a_step)
-    steps, epochs = steps_of(method, once, rows_a_step, of.usual)
+    steps, epochs = steps_of(method, once, rows_a_step, of.usual, bare)
     if tiny:
         # how many rows the split holds out is known to a share alone: an epoch is all of the others
         args += f", num_train_epochs: {epochs}" if epochs and of.whole else f", max_steps: {steps}"
