@@ -9,9 +9,9 @@ if TYPE_CHECKING:
 
 STEP_ARGS = {  # of a real model
     "sft": "learning_rate: 2.0e-4, num_train_epochs: 2",
-    "dpo": "beta: 0.1, learning_rate: 5.0e-6",
-    "orpo": "beta: 0.1, learning_rate: 8.0e-6",
-    "kto": "beta: 0.1, learning_rate: 5.0e-6",
+    "dpo": "beta: 0.1, learning_rate: 5.0e-6, num_train_epochs: 1",
+    "orpo": "beta: 0.1, learning_rate: 8.0e-6, num_train_epochs: 1",
+    "kto": "beta: 0.1, learning_rate: 5.0e-6, num_train_epochs: 1",
     "grpo": "num_generations: 8, max_completion_length: 512, learning_rate: 1.0e-5, num_train_epochs: 1",
 }
 TINY_ARGS = {  # of the tiny model, which starts from random weights: a few minutes, to see the whole pipeline
@@ -247,12 +247,24 @@ def batch_for(letters: int, method: str) -> int:
 
 def room_for(letters: int, batch: int, together: int) -> str:
     """The args with which the tiny model takes rows of this length in such batches, `together` a step; "" for short rows."""
-    length = USUAL_LENGTH
-    while length < letters:
-        length *= 2
+    length = length_for(letters)
     args = f", max_length: {length}" if length > USUAL_LENGTH else ""
     args += f", per_device_train_batch_size: {batch}" if batch < 8 else ""
     return args + (f", gradient_accumulation_steps: {together}" if together > 1 else "")
+
+
+def real_args(method: str, letters: int) -> str:
+    """The args of a real base, with room for rows of this length where TRL's default has none."""
+    length = length_for(letters // BYTES_PER_TOKEN)
+    return STEP_ARGS[method] + (f", max_length: {length}" if length > USUAL_LENGTH and method != "grpo" else "")
+
+
+def length_for(tokens: int) -> int:
+    """TRL's default of max_length, doubled until rows of that many tokens fit."""
+    length = USUAL_LENGTH
+    while length < tokens:
+        length *= 2
+    return length
 
 
 def steps_of(method: str, once: int, batch: int, usual: int, bare: bool = False) -> tuple[int, int]:
@@ -277,7 +289,7 @@ def step_lines(name: str, method: str, parent: str, of: DataSource, tiny: bool, 
     """
     from validators._cautions import LEARNING_RATES
 
-    args = (TINY_ARGS if tiny else STEP_ARGS)[method]
+    args = TINY_ARGS[method] if tiny else real_args(method, of.letters)
     # eight answers to one prompt are a batch of grpo
     batch = 1 if method == "grpo" else batch_for(of.letters, method)
     together = 1 if method in ("sft", "grpo") else -(-LEAST_PAIRS // batch)
@@ -314,4 +326,4 @@ def step_lines(name: str, method: str, parent: str, of: DataSource, tiny: bool, 
         yield "  # `from: base` below, as bare answers would teach it not to reason"
     elif tiny:
         waiver = ", and no waiver of what is tiny" if waive else ""
-        yield f"  # of a real base: args: {{{STEP_ARGS[method]}}}{waiver}"
+        yield f"  # of a real base: args: {{{real_args(method, of.letters)}}}{waiver}"
