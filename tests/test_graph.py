@@ -165,7 +165,7 @@ def test_a_reward_function_trains_only_grpo_steps(project, up_to):
     params["steps"]["align"] = params["methods"]["grpo"]
     project.write_params(params)
     assert trained(project.repro(*up_to)) == {"train@align"}
-    project.edit("validators/rewards.py", "def _close(", "UNUSED = 1\n\n\ndef _close(")
+    project.edit("validators/rewards.py", "def _number(", "UNUSED = 1\n\n\ndef _number(")
     assert trained(project.repro(*up_to)) == set()
     project.edit("validators/rewards.py", '["content"] or ""', '["content"] or str()')
     assert trained(project.repro(*up_to)) == {"train@align"}
